@@ -1,0 +1,62 @@
+# make models: set up and run the main job.  make test: set up and run the tests.  make help: all of them.
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help models refresh demo test lint bench golden clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+models: $(VENV)/kpi ## Set up, write synthetic deliveries when warehouse/raw is empty, refresh, print the indicators
+	@$(BIN)/kpi demo --if-empty
+	@$(BIN)/kpi refresh
+	@$(BIN)/kpi show
+
+refresh: $(VENV)/kpi ## The nightly job: load, build, check and publish what changed
+	@$(BIN)/kpi refresh
+
+demo: $(VENV)/kpi ## Write synthetic deliveries into warehouse/raw, which must be empty
+	@$(BIN)/kpi demo
+
+test: $(VENV)/dev ## Set up with what development needs and run all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev ## Formatting, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run
+	$(BIN)/python -m benchmarks.bench
+
+golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
+	$(BIN)/python -m pytest --golden
+
+clean: ## Remove builds, the environment and caches; never warehouse/raw
+	rm -rf $(VENV) warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -type d -not -path './warehouse/*' -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+ifdef UV
+	uv venv --quiet --python $(PYTHON) $(VENV)
+else
+	$(PYTHON) -m venv $(VENV)
+endif
+
+# A stamp for each kind of environment: made again when the project's requirements change.
+$(VENV)/kpi: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(call install,.)
+	@touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(call install,.[dev])
+	@touch $@ $(VENV)/kpi
+
+ifdef UV
+install = uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '$(1)'
+else
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '$(1)'
+endif

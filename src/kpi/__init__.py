@@ -1,0 +1,25 @@
+"""The KPI data warehouse of a wellbeing services county, from raw deliveries to published indicators.
+
+In a notebook: `con = kpi.open()` gives a read-only connection to the published build, and `kpi.indicators(2025)` a
+frame of one report year's figures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kpi.figures import indicators
+    from kpi.figures import open_build as open
+
+__all__ = ["indicators", "open"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    # Importing kpi must stay cheap: the command line does it before it knows what it is asked for.
+    if name in __all__:
+        from kpi import figures
+
+        return {"indicators": figures.indicators, "open": figures.open_build}[name]
+    raise AttributeError(f"module 'kpi' has no attribute {name!r}")

@@ -1,0 +1,80 @@
+"""The one error tree. Every error says what is wrong, where, and what to do; each kind has its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+class KpiError(Exception):
+    """Anything kpi refuses or fails to do. `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class ConfigError(KpiError):
+    """The project's settings or properties, or the options of a command, are not usable."""
+
+    exit_code = 3
+
+
+class DeliveryError(KpiError):
+    """A delivered file is worse than its feed's contract allows."""
+
+    exit_code = 4
+
+
+class ContractError(ConfigError):
+    """A feed's contract contradicts itself or says something the loader does not know."""
+
+
+class CompileError(KpiError):
+    """A model, test, seed or macro is wrong, found before anything ran. `line` is 1-based; 0 when unknown."""
+
+    exit_code = 5
+
+    def __init__(self, file: Path | str, line: int, message: str) -> None:
+        self.file, self.line, self.message = str(file), line, message
+        super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
+
+
+class CompileErrors(CompileError):
+    """Everything that compiling found, told together."""
+
+    def __init__(self, errors: Sequence[CompileError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__(errors[0].file, errors[0].line, errors[0].message)
+        self.args = ("\n".join(str(error) for error in errors),)
+
+
+class BuildError(KpiError):
+    """A node failed while it ran. `sql` is the statement that failed."""
+
+    exit_code = 6
+
+    def __init__(self, node: str, message: str, sql: str = "") -> None:
+        self.node, self.sql = node, sql
+        super().__init__(f"{node}: {message}")
+
+
+class CheckFailed(KpiError):
+    """At least one error-severity check failed; the candidate was kept and readers keep the old build."""
+
+    exit_code = 7
+
+
+class LockHeld(KpiError):
+    """Another process is writing the warehouse."""
+
+    exit_code = 8
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint naming the known name most like `name`, or all of them when they are few, or nothing."""
+    import difflib
+
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" There is: {', '.join(names)}." if 0 < len(names) <= 12 else ""
