@@ -1,0 +1,132 @@
+"""The few things asked of DuckDB: a connection that builds, one that reads, and what both need to know of a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from kpi.errors import BuildError
+from kpi.names import literal
+
+CATALOG = "kpi"
+
+
+@dataclass(frozen=True, slots=True)
+class SqlProblem:
+    """What DuckDB said of a statement. `offset` is where in the SQL, or None; `candidates` are the nearest names."""
+
+    message: str
+    name: str
+    offset: int | None
+    candidates: tuple[str, ...]
+
+
+@contextmanager
+def building(
+    database: Path, temporary: Path, settings: dict[str, str] | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the private file of a build for writing.
+
+    No write-ahead log: a build that does not reach its checkpoint is thrown away whole, so logging it is waste.
+    """
+    con = scratch({"temp_directory": str(temporary), **(settings or {})})
+    try:
+        con.execute(f"attach {literal(str(database))} as {CATALOG} (recovery_mode no_wal_writes)")
+        con.execute(f"use {CATALOG}")
+        yield con
+    finally:
+        con.close()
+
+
+def scratch(settings: dict[str, str] | None = None) -> duckdb.DuckDBPyConnection:
+    """Open an empty in-memory database that never reaches for the network."""
+    return duckdb.connect(
+        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", **(settings or {})}
+    )
+
+
+def reading(database: Path, temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """Open a database read-only and hardened: its SQL reaches no file, installs nothing and changes no setting."""
+    con = duckdb.connect(
+        str(database),
+        read_only=True,
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "temp_directory": str(temporary or ""),
+        },
+    )
+    con.execute("set enable_external_access = false")
+    con.execute("set lock_configuration = true")
+    return con
+
+
+def problem_in(con: duckdb.DuckDBPyConnection, sql: str) -> SqlProblem | None:
+    """Bind a statement without running it. Returns what is wrong with it, or None. Needs errors_as_json."""
+    try:
+        con.execute(f"explain {sql}")
+    except duckdb.Error as error:
+        return _problem(error, len("explain "))
+    return None
+
+
+def columns_of(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[str, str], ...]:
+    """Return name and type of every column that a query yields, without running it."""
+    return tuple((row[0], row[1]) for row in con.execute(f"describe {sql}").fetchall())
+
+
+def fetch_one(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[object] | None = None) -> tuple[object, ...]:
+    """Return the only row of a query that always has one."""
+    row = con.execute(sql, parameters or []).fetchone()
+    if row is None:
+        raise BuildError("query", "no row came back", sql)
+    return tuple(row)
+
+
+def relations(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Map `schema.name` of everything in the file to 'table' or 'view'."""
+    rows = con.execute(
+        "select table_schema || '.' || table_name, table_type from information_schema.tables where table_catalog = ?",
+        [CATALOG],
+    ).fetchall()
+    return {name: "view" if kind == "VIEW" else "table" for name, kind in rows}
+
+
+def drop(con: duckdb.DuckDBPyConnection, relation: str, kind: str) -> None:
+    """Drop a relation of the given kind."""
+    con.execute(f"drop {kind} if exists {relation} cascade")
+
+
+def row_counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Map every table of the file to its number of rows. Reads the tables' own counts, so it costs nothing."""
+    tables = [name for name, kind in sorted(relations(con).items()) if kind == "table"]
+    if not tables:
+        return {}
+    counts = " union all ".join(f"select {literal(name)}, count(*) from {name}" for name in tables)
+    return {str(name): int(count) for name, count in con.execute(counts).fetchall()}
+
+
+def content_hash(con: duckdb.DuckDBPyConnection, relation: str) -> str:
+    """Return a hash of a table's rows that does not depend on their order."""
+    count, total = fetch_one(con, f"select count(*), coalesce(sum(hash(row_.*)::hugeint), 0) from {relation} as row_")
+    return f"{count}:{total}"
+
+
+def _problem(error: duckdb.Error, shift: int) -> SqlProblem:
+    text = str(error)
+    try:
+        facts = json.loads(text[text.index("{") :])
+    except ValueError:
+        return SqlProblem(text, "", None, ())
+    position = facts.get("position")
+    return SqlProblem(
+        message=str(facts.get("exception_message", text)).split("\n")[0],
+        name=str(facts.get("name", "")),
+        offset=max(0, int(position) - shift) if position is not None else None,
+        candidates=tuple(part.strip() for part in str(facts.get("candidates", "")).split(",") if part.strip()),
+    )
