@@ -1,0 +1,1 @@
+{{ duplicate_keys(ref('coverage'), ['feed', 'report_year', 'month']) }}

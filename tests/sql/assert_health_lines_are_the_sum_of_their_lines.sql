@@ -1,0 +1,42 @@
+-- Numerators, denominators and events of a group are sums over its lines: a mean of means would not be.
+with indicators as (
+
+    select * from {{ ref('indicators') }}
+
+),
+
+service_lines as (
+
+    select * from {{ ref('service_lines') }}
+
+),
+
+line_sums as (
+
+    select
+        indicators.figure_id,
+        service_lines.service_group as service,
+        indicators.report_year,
+        sum(cast(indicators.numerator as decimal(38, 0))) as numerator,
+        sum(cast(indicators.denominator as decimal(38, 0))) as denominator,
+        sum(indicators.event_count) as event_count
+    from indicators
+    inner join service_lines on indicators.service = service_lines.service_line
+    where service_lines.service_group is not null
+    group by indicators.figure_id, service_lines.service_group, indicators.report_year
+
+)
+
+select
+    line_sums.figure_id,
+    line_sums.service,
+    line_sums.report_year
+from line_sums
+inner join indicators
+    on line_sums.figure_id = indicators.figure_id
+    and line_sums.service = indicators.service
+    and line_sums.report_year = indicators.report_year
+where
+    line_sums.numerator is distinct from cast(indicators.numerator as decimal(38, 0))
+    or line_sums.denominator is distinct from cast(indicators.denominator as decimal(38, 0))
+    or line_sums.event_count is distinct from indicators.event_count

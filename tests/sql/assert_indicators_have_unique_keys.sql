@@ -1,0 +1,1 @@
+{{ duplicate_keys(ref('indicators'), ['figure_id', 'service', 'report_year', 'basis']) }}

@@ -1,0 +1,1 @@
+{{ duplicate_keys(ref('stg_nps_invitations'), ['survey', 'channel', 'month_starts_on']) }}

@@ -1,0 +1,1 @@
+{{ duplicate_keys(ref('reconciliation'), ['report_year', 'figure_id', 'service', 'basis']) }}
