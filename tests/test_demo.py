@@ -1,0 +1,289 @@
+"""The synthetic deliveries: the same bytes from the same seed, every form of file, labelled, never over anything.
+
+The published figures at full volume are tested by running the pipeline; here the volumes behind them are added up.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import gzip
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kpi import demo, demo_calls, demo_feeds, engine
+from kpi.demo import DemoReport, write_demo
+from kpi.errors import ConfigError
+
+SCALE = 0.02
+FEEDS = {"calls", "callbacks", "nps_responses", "nps_invitations", "rescue_missions", "care_queue"}
+
+
+@pytest.fixture(scope="module")
+def delivered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoReport]:
+    raw = tmp_path_factory.mktemp("demo") / "warehouse" / "raw"
+    return raw, write_demo(raw, seed=11, scale=SCALE)
+
+
+def contents(raw: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(raw)): path.read_bytes() for path in sorted(raw.rglob("*")) if path.is_file()}
+
+
+def unpacked(raw: Path) -> dict[str, bytes]:
+    return {
+        name: gzip.decompress(data) if name.endswith(".gz") else data
+        for name, data in contents(raw).items()
+        if name != demo.LABEL_NAME
+    }
+
+
+def text(data: bytes) -> str:
+    for encoding in ("utf-8-sig", "cp1252" if any(0x80 <= byte <= 0x9F for byte in data) else "iso-8859-15"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise AssertionError("no encoding fits")
+
+
+def records(data: bytes) -> Iterator[list[str]]:
+    whole = text(data)
+    separator = max(",;\t", key=whole.split("\n", 1)[0].count)
+    return (row for row in csv.reader(io.StringIO(whole, newline=""), delimiter=separator) if row)
+
+
+def test_writes_the_feeds_and_a_label_and_nothing_else(delivered: tuple[Path, DemoReport]) -> None:
+    raw, _ = delivered
+    assert {path.name for path in raw.iterdir()} == FEEDS | {"README.txt"}
+    for feed in FEEDS:
+        assert all(path.is_file() and path.name.endswith((".csv", ".csv.gz")) for path in (raw / feed).iterdir())
+    label = (raw / "README.txt").read_text(encoding="utf-8")
+    assert "eivät sisällä tietoja yhdestäkään oikeasta ihmisestä" in label
+    assert "SYNTHETIC DATA" in label
+    assert "no data of any real person" in label
+    assert all(feed in label for feed in FEEDS)
+
+
+def test_report_is_what_lies_on_disk(delivered: tuple[Path, DemoReport]) -> None:
+    raw, report = delivered
+    files = unpacked(raw)
+    counted = {feed: 0 for feed, _ in report.rows}
+    for name, data in files.items():
+        counted[name.split("/")[0]] += sum(1 for _ in records(data)) - 1
+    assert report.files == len(files)
+    assert report.bytes == sum(len(data) for name, data in contents(raw).items() if name != demo.LABEL_NAME)
+    assert dict(report.rows) == counted
+    assert report.records == sum(counted.values())
+    assert report.seed == 11
+
+
+def test_same_seed_same_bytes(delivered: tuple[Path, DemoReport], tmp_path: Path) -> None:
+    raw, report = delivered
+    assert write_demo(tmp_path, seed=11, scale=SCALE) == report
+    assert contents(tmp_path) == contents(raw)
+
+
+def test_other_seed_other_bytes(delivered: tuple[Path, DemoReport], tmp_path: Path) -> None:
+    raw, _ = delivered
+    write_demo(tmp_path, seed=12, scale=SCALE)
+    ours, theirs = contents(tmp_path), contents(raw)
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name] != theirs[name] for name in ours if name.startswith("calls/calls_2023-0"))
+
+
+def test_threads_do_not_change_the_bytes(
+    delivered: tuple[Path, DemoReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, _ = delivered
+    scratch = engine.scratch
+    monkeypatch.setattr(engine, "scratch", lambda settings: scratch({**settings, "threads": "1"}))
+    write_demo(tmp_path, seed=11, scale=SCALE)
+    assert contents(tmp_path) == contents(raw)
+
+
+def test_every_form_of_file_is_there(delivered: tuple[Path, DemoReport]) -> None:
+    raw, _ = delivered
+    files = unpacked(raw)
+    heads = {name: text(data).split("\n", 1)[0] for name, data in files.items()}
+    latin = [data for data in files.values() if not _is_utf8(data)]
+    assert any(0x80 <= byte <= 0x9F for data in latin for byte in data)
+    assert any(not any(0x80 <= byte <= 0x9F for byte in data) for data in latin)
+    assert any(data.startswith(b"\xef\xbb\xbf") for data in files.values())
+    assert {max(",;\t", key=head.count) for head in heads.values()} == {",", ";", "\t"}
+    assert any("päättymisaika" in head for head in heads.values())
+    assert any("huomautus" in head for head in heads.values())
+    assert any(" klo " in text(data) for data in files.values())
+    assert any("T" in row[2] for row in records(files["calls/calls_2023-11.csv"]))
+    assert any(b"\r\n\r\n" in data for data in files.values())
+    packed = [name for name in contents(raw) if name.endswith(".gz")]
+    assert 20 < len(packed) < len(files)
+    assert all(contents(raw)[name][4:8] == b"\0\0\0\0" for name in packed)
+    assert 60 <= len(files) <= 100
+
+
+def test_comments_hold_separators_quotes_and_line_breaks(delivered: tuple[Path, DemoReport]) -> None:
+    raw, _ = delivered
+    comments = [
+        row[5]
+        for name, data in unpacked(raw).items()
+        if name.startswith("nps_responses/")
+        for row in records(data)
+        if len(row) >= 6
+    ]
+    assert any("\n" in comment for comment in comments)
+    assert any('"helpot";' in comment for comment in comments)
+    assert any("€" in comment for comment in comments)
+
+
+def test_flaws_are_few_and_of_every_kind(delivered: tuple[Path, DemoReport]) -> None:
+    raw, _ = delivered
+    files = unpacked(raw)
+    rows = {name: list(records(data)) for name, data in files.items()}
+    short = {name: sum(len(row) != len(table[0]) for row in table) for name, table in rows.items()}
+    twice = {name: len(table) - len({tuple(row) for row in table}) for name, table in rows.items()}
+    assert any(short.values())
+    assert any(twice.values())
+    assert all(short[name] + twice[name] <= 10 for name in rows)
+    assert any(row[1] == "terveysasema" for row in rows["calls/calls_2023-09.csv"])
+    assert any(row[4] == "11" for row in rows["nps_responses/nps_sms_2023-q2.csv"])
+
+
+def test_corrections_sort_after_what_they_correct_and_change_it(delivered: tuple[Path, DemoReport]) -> None:
+    raw, _ = delivered
+    files = unpacked(raw)
+    pairs = (
+        ("calls/calls_2024-03.csv", "calls/calls_2024-03_korjaus.csv"),
+        ("callbacks/callbacks_2025-q2.csv", "callbacks/callbacks_2025-q2_tavoitetut.csv"),
+        ("nps_invitations/nps_kutsut_2024.csv", "nps_invitations/nps_kutsut_2024_korjaus.csv"),
+        ("nps_responses/nps_sms_2024-q1.csv", "nps_responses/nps_sms_2024-q1_korjaus.csv"),
+        ("rescue_missions/tehtavat_2024.csv", "rescue_missions/tehtavat_2024_tarkistetut.csv"),
+        ("care_queue/jono_2025-12-31.csv", "care_queue/jono_2025-12-31_uusittu.csv"),
+    )
+    for first, later in pairs:
+        assert os.fsencode(first) < os.fsencode(later)
+        shown, corrected = (list(records(files[name]))[1:] for name in (first, later))
+        assert corrected
+        assert [row for row in corrected if row not in shown]
+
+
+def test_published_volumes_add_up() -> None:
+    calls = {(line, year): (number, answered, quick) for line, _, year, number, answered, quick, *_ in demo_calls.CALLS}
+    health_2023 = [value for (line, year), value in calls.items() if year == 2023 and line != "social_advice"]
+    assert sum(number for number, _, _ in health_2023) == 536_831
+    assert calls["emergency_helpline", 2023][0] == 91_983
+    assert (calls["social_advice", 2023][0], calls["social_advice", 2025][0]) == (23_039, 18_466)
+    share = 100 * sum(quick for _, _, quick in health_2023) / sum(answered for _, answered, _ in health_2023)
+    assert 59.5 <= share < 60.5
+    answered = {(survey, year): row[0] for survey, channel, year, *row in demo_feeds.RESPONSES if channel == "sms"}
+    assert (answered["health", 2025], answered["social_advice", 2025]) == (29_714, 1_919)
+    missions = {
+        (kind, year): sum(row[3] for row in demo_feeds.MISSIONS if row[:2] == (kind, year))
+        for kind, year, *_ in demo_feeds.MISSIONS
+    }
+    assert (missions["rescue", 2025], missions["ems", 2025], missions["rescue", 2024]) == (2_949, 8_971, 3_223)
+
+
+def test_more_is_written_at_a_larger_scale(delivered: tuple[Path, DemoReport], tmp_path: Path) -> None:
+    _, report = delivered
+    smaller = write_demo(tmp_path, seed=11, scale=0.0005)
+    assert 0 < smaller.records < report.records / 5
+
+
+@pytest.mark.parametrize("scale", [0, -1, 11, float("nan"), float("inf")])
+def test_unusable_scale_is_refused(tmp_path: Path, scale: float) -> None:
+    with pytest.raises(ConfigError, match="scale"):
+        write_demo(tmp_path / "raw", scale=scale)
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.csv.gz", "OWN.CSV"])
+def test_deliveries_are_never_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / "care_queue").mkdir()
+    (tmp_path / "care_queue" / name).write_text("census_date\n")
+    with pytest.raises(ConfigError, match="care_queue already holds deliveries"):
+        write_demo(tmp_path, scale=SCALE)
+    assert contents(tmp_path) == {f"care_queue/{name}": b"census_date\n"}
+
+
+def test_refuses_its_own_second_run(delivered: tuple[Path, DemoReport]) -> None:
+    raw, _ = delivered
+    before = contents(raw)
+    with pytest.raises(ConfigError, match="already holds deliveries"):
+        write_demo(raw, seed=11, scale=SCALE)
+    assert contents(raw) == before
+
+
+def test_foreign_readme_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "README.txt").write_text("Deliveries of the laboratory.\n")
+    with pytest.raises(ConfigError, match="not overwritten"):
+        write_demo(tmp_path, scale=SCALE)
+    assert contents(tmp_path) == {"README.txt": b"Deliveries of the laboratory.\n"}
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_text("")
+    with pytest.raises(ConfigError, match="is no folder"):
+        write_demo(tmp_path / "raw", scale=SCALE)
+    (tmp_path / "calls").write_text("")
+    with pytest.raises(ConfigError, match="is no folder"):
+        write_demo(tmp_path, scale=SCALE)
+
+
+def test_what_else_lies_in_a_feed_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "calls" / ".gitkeep").touch()
+    (tmp_path / "callbacks").mkdir()
+    write_demo(tmp_path, scale=0.0005)
+    names = {path.name for path in (tmp_path / "calls").iterdir()}
+    assert {".gitkeep", "calls_2023-01.csv.gz", "calls_2025-12.csv"} <= names
+    assert (tmp_path / "callbacks" / "callbacks_2023-q1.csv").is_file()
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(demo, "render", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_demo(tmp_path, scale=0.0005)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_run_at_once_is_refused(tmp_path: Path) -> None:
+    handle = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another"):
+            write_demo(tmp_path, scale=SCALE)
+    finally:
+        os.close(handle)
+
+
+def test_a_killed_run_leaves_no_half_feed_and_is_cleaned_up(tmp_path: Path) -> None:
+    code = "import sys, pathlib, kpi.demo; kpi.demo.write_demo(pathlib.Path(sys.argv[1]))"
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    calls = tmp_path / ".demo-partial" / ".calls"
+    deadline = time.monotonic() + 60
+    while not (calls.is_dir() and any(calls.iterdir())) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert {path.name for path in tmp_path.iterdir()} == {".demo-partial"}
+    write_demo(tmp_path, scale=0.0005)
+    assert {path.name for path in tmp_path.iterdir()} == FEEDS | {"README.txt"}
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
