@@ -1,0 +1,185 @@
+"""The reading side: the published build as a connection, its indicators as a frame, and tables as text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.errors import ConfigError, nearest
+from kpi.warehouse import DATABASE, Warehouse
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+WIDTH = 100
+
+
+def find_project(start: Path | str | None = None) -> Path:
+    """Return the project's folder: `start`, else KPI_PROJECT_DIR, else the nearest one at or above where we are."""
+    given = start or os.environ.get("KPI_PROJECT_DIR")
+    if given:
+        return Path(given)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dbt_project.yml").is_file():
+            return folder
+    raise ConfigError(f"{here}: no dbt_project.yml here or above. Name the project with --project-dir.")
+
+
+def open_build(build: str | None = None, project_dir: Path | str | None = None) -> duckdb.DuckDBPyConnection:
+    """Open the published build, or the one with the given id, read-only and hardened.
+
+    Its SQL reaches no file and changes no setting. The connection keeps its build whatever is published later.
+    Raises ConfigError when there is no such build.
+    """
+    from kpi import engine
+
+    warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
+    return engine.reading(warehouse.folder(build) / DATABASE)
+
+
+def indicators(
+    report_year: int | None = None, build: str | None = None, project_dir: Path | str | None = None
+) -> pd.DataFrame:
+    """Return marts.indicators as a frame, of one report year or all.
+
+    Grain: one row per figure_id, service, report_year and basis, in that order. `value` is unrounded, in the unit of
+    seeds.figures; shares are in percent.
+    """
+    with open_build(build, project_dir) as con:
+        return con.execute(
+            "select * from marts.indicators where $year is null or report_year = $year"
+            " order by figure_id, service, report_year, basis",
+            {"year": report_year},
+        ).df()
+
+
+def figure_lines(con: duckdb.DuckDBPyConnection, figure_id: str | None = None) -> list[str]:
+    """Return the indicators, latest report year first, beside the printed value and its status; at most 100 wide."""
+    rows = con.execute(
+        """
+        select
+            i.report_year,
+            i.figure_id,
+            i.service,
+            case when i.value is null then null
+                 when f.decimals = '1' then printf('%.1f', round(cast(i.value as decimal(38, 9)), 1)::double)
+                 when f.decimals = '2' then printf('%.2f', round(cast(i.value as decimal(38, 9)), 2)::double)
+                 else format('{:d}', round(cast(i.value as decimal(38, 9)), 0)::bigint) end,
+            f.unit,
+            i.basis,
+            r.qualifier,
+            r.published_value,
+            r.decimals,
+            r.status
+        from marts.indicators as i
+        left join (select figure_id, family, unit, decimals from seeds.figures) as f using (figure_id)
+        left join marts.reconciliation as r using (figure_id, service, report_year, basis)
+        where $figure is null or i.figure_id = $figure
+        order by i.report_year desc, f.family, i.figure_id, i.service, i.basis
+        """,
+        {"figure": figure_id},
+    ).fetchall()
+    lines: list[str] = []
+    year = None
+    for report_year, figure, service, value, unit, basis, qualifier, printed, decimals, status in rows:
+        if report_year != year:
+            year = report_year
+            lines += ["", f"Report year {year}", _columns("figure", "service", "value", "printed", "status")]
+        shown = "-" if value is None else f"{value} {_UNITS.get(unit, '')}".strip()
+        mark = "" if printed is None else f"{_QUALIFIERS.get(qualifier, '')}{_printed(printed, decimals)}"
+        partial = " (partial year)" if basis == "partial_year" else ""
+        lines.append(_columns(figure, service, shown, mark, (status or "") + partial))
+    return lines
+
+
+def summary_lines(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return how the printed figures of each report stand, one line per report."""
+    rows = con.execute(
+        "select source_report, count(*), count(*) filter (where status = 'reproduced'),"
+        " count(*) filter (where status = 'documented_inconsistency'), count(*) filter (where status = 'differs'),"
+        " count(*) filter (where status = 'not_delivered')"
+        " from marts.reconciliation group by source_report order by source_report"
+    ).fetchall()
+    return [
+        f"Report of {report}: {total} printed figures, {good} reproduced, {documented} documented inconsistencies,"
+        f" {differs} differ, {absent} not delivered."
+        for report, total, good, documented, differs, absent in rows
+    ]
+
+
+def definition_lines(con: duckdb.DuckDBPyConnection, figure_id: str) -> list[str]:
+    """Return a figure's names, definition, unit and source as text."""
+    row = con.execute(
+        "select name_en, name_fi, name_sv, definition_en, unit, source from seeds.figures where figure_id = ?",
+        [figure_id],
+    ).fetchone()
+    if row is None:
+        return []
+    english, finnish, swedish, definition, unit, source = row
+    return [
+        f"{figure_id}: {english} ({unit})",
+        f"  fi: {finnish}",
+        f"  sv: {swedish}",
+        f"  {definition}",
+        f"  {source}",
+    ]
+
+
+def resolve(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
+    """Return ('figure', id) or ('table', schema.name) for what somebody typed. Raises ConfigError naming the nearest."""
+    tables = [
+        f"{schema}.{name}"
+        for schema, name in con.execute(
+            "select table_schema, table_name from information_schema.tables order by all"
+        ).fetchall()
+    ]
+    figures: list[str] = []
+    if "seeds.figures" in tables:
+        figures = [row[0] for row in con.execute("select figure_id from seeds.figures order by 1").fetchall()]
+    if wanted in figures:
+        return "figure", wanted
+    found = [table for table in tables if wanted in (table, table.partition(".")[2])]
+    if len(found) == 1:
+        return "table", found[0]
+    if found:
+        raise ConfigError(f"'{wanted}' may be {' or '.join(found)}. Name its schema too.")
+    known = [*figures, *tables, *(table.partition(".")[2] for table in tables)]
+    raise ConfigError(f"there is no figure or table '{wanted}'.{nearest(wanted, known)}")
+
+
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Return rows as aligned text; a cell longer than 60 characters is cut, and says so by an ellipsis."""
+    cells = [list(columns), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
+    numeric = [all(isinstance(row[p], int | float) or row[p] is None for row in rows) for p in range(len(columns))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+
+
+_UNITS = {"percent": "%", "seconds": "s", "points": "", "count": "", "persons": "", "count_per_day": "/ day"}
+_QUALIFIERS = {"about": "about ", "more_than": "> ", "less_than": "< "}
+
+
+def _columns(figure: str, service: str, value: str, printed: str, status: str) -> str:
+    return f"{figure:<38.38} {service:<20.20} {value:>10} {printed:>12}  {status}".rstrip()
+
+
+def _printed(value: Any, decimals: str) -> str:
+    return f"{value:.{decimals if str(decimals).isdigit() else 0}f}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.10g}" if isinstance(value, float) else str(value).replace("\n", "\\n")
+    return text if len(text) <= 60 else f"{text[:59]}…"

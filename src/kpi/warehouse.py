@@ -1,0 +1,197 @@
+"""The builds on disk: the lock, private folders, the published build and the ledger. Imports nothing heavy.
+
+A build is a folder `builds/<id>` that never changes once it has that name. Readers follow the symlink `current`, which
+is swapped by a rename; whoever has a build open keeps it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from kpi.errors import ConfigError, LockHeld, nearest
+
+DATABASE = "kpi.duckdb"
+FACTS = "build.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """The folder `warehouse/` of a project."""
+
+    root: Path
+
+    @property
+    def raw(self) -> Path:
+        """Where the source systems deliver."""
+        return self.root / "raw"
+
+    @property
+    def builds(self) -> Path:
+        """Where every build has its folder."""
+        return self.root / "builds"
+
+    def current(self) -> Path | None:
+        """Return the folder of the published build, or None when nothing was published yet."""
+        link = self.root / "current"
+        return self.builds / os.readlink(link).rpartition("/")[2] if link.is_symlink() else None
+
+    def folder(self, build: str | None = None) -> Path:
+        """Return the folder of a build, or of the published one. Raises ConfigError when there is none."""
+        if build is None:
+            folder = self.current()
+            if folder is None or not (folder / DATABASE).is_file():
+                raise ConfigError(f"{self.root}: nothing is published here yet. Run: kpi refresh")
+            return self.root / "current"
+        names = [entry.name for entry in self._kept()]
+        if build not in names:
+            raise ConfigError(f"there is no build '{build}'.{nearest(build, names)} See: kpi builds")
+        return self.builds / build
+
+    def facts(self, folder: Path | None) -> dict[str, Any]:
+        """Return what made a build; empty when there is no build, or its facts cannot be read."""
+        if folder is None:
+            return {}
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+    def list_builds(self) -> list[dict[str, Any]]:
+        """Return the facts of every build that is kept, oldest first, each with `is_current`."""
+        current = self.current()
+        return [
+            {**self.facts(folder), "id": folder.name, "is_current": current is not None and folder.name == current.name}
+            for folder in self._kept()
+        ]
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """Return every event of the ledger, oldest first. A line that a crash cut short is passed over."""
+        events = []
+        path = self.builds / "ledger.jsonl"
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                continue
+        return events
+
+    def _kept(self) -> list[Path]:
+        if not self.builds.is_dir():
+            return []
+        return sorted(folder for folder in self.builds.iterdir() if folder.is_dir() and folder.name[0] != ".")
+
+
+@contextmanager
+def writing(warehouse: Warehouse) -> Iterator[None]:
+    """Hold the one writer's lock. The kernel gives it back when the process ends, however it ends. Raises LockHeld."""
+    warehouse.builds.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(warehouse.builds / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip() or "another process"
+            raise LockHeld(f"the warehouse is being written by {holder}. Try again when it is done.") from None
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.encode(), 0)
+        _clean(warehouse)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def begin(warehouse: Warehouse, start_from: Path | None) -> Path:
+    """Make the private folder of a new build, with a copy of a published database when one is given."""
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    folder = warehouse.builds / f".tmp-{stamp}"
+    folder.mkdir()
+    if start_from is not None:
+        shutil.copyfile(start_from / DATABASE, folder / DATABASE)
+        os.chmod(folder / DATABASE, 0o644)
+    return folder
+
+
+def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any]) -> Path:
+    """Write what made the build, get everything to disk, make it read-only and give the folder its name."""
+    text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str)
+    (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+    for entry in sorted(folder.iterdir()):
+        if entry.name == DATABASE:
+            os.chmod(entry, 0o444)
+        _to_disk(entry)
+    _to_disk(folder)
+    final = warehouse.builds / folder.name.removeprefix(".tmp-")
+    folder.rename(final)
+    _to_disk(warehouse.builds)
+    return final
+
+
+def publish(warehouse: Warehouse, folder: Path) -> None:
+    """Point `current` at a build, in one step that readers cannot see halfway."""
+    link = warehouse.root / ".current-next"
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path("builds") / folder.name, target_is_directory=True)
+    os.replace(link, warehouse.root / "current")
+    _to_disk(warehouse.root)
+
+
+def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> None:
+    """Append one event of a build to the ledger."""
+    line = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "build": build, "event": event, "reason": reason}
+    path = warehouse.builds / "ledger.jsonl"
+    # A crash may have cut the last line short; a line end of our own keeps the next one whole.
+    broken = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with path.open("ab") as stream:
+        stream.write(("\n" if broken else "").encode() + json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def prune(warehouse: Warehouse, keep_published: int, keep_failed: int, grace: timedelta) -> tuple[str, ...]:
+    """Remove builds beyond the newest of each kind, never the current one nor one younger than `grace`."""
+    removed = []
+    seen = {"published": 0, "failed": 0}
+    for facts in reversed(warehouse.list_builds()):
+        kind = "published" if facts.get("status") == "published" else "failed"
+        seen[kind] += 1
+        folder = warehouse.builds / facts["id"]
+        age = datetime.now(UTC).timestamp() - folder.stat().st_mtime
+        spare = seen[kind] > (keep_published if kind == "published" else keep_failed)
+        if spare and not facts["is_current"] and age > grace.total_seconds():
+            _remove(folder)
+            removed.append(facts["id"])
+    return tuple(removed)
+
+
+def _clean(warehouse: Warehouse) -> None:
+    """Remove what a killed run left. Only the holder of the lock may."""
+    for leftover in warehouse.builds.glob(".tmp-*"):
+        shutil.rmtree(leftover)
+    (warehouse.root / ".current-next").unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    doomed = folder.with_name(f".tmp-{folder.name}")
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,759 @@
+"""An independent reading of deliveries, to test the loader against.
+
+It follows the reference text of the feeds and nothing else, in plain Python and as literally as it can: one pass over
+the characters of a file, one cell at a time. It shares no code, no contract and no idea with the package it judges.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+Value = str | int | bool | Decimal | date | datetime | None
+Record = dict[str, Value]
+
+HELSINKI = ZoneInfo("Europe/Helsinki")
+
+
+# --- The contracts
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a feed: its name, its type and what narrows it."""
+
+    name: str
+    type: str
+    required: bool = True
+    codes: frozenset[str] | None = None  # None: an open list
+    lowest: int | None = None
+    highest: int | None = None
+    is_grouped: bool = False  # a no-break space may stand between groups of three digits
+    is_first_of_month: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a feed's files must look like; `order` names the times of a row from first to last."""
+
+    feed: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    order: tuple[str, ...] = ()
+    census: str | None = None  # the column that names the census when the feed comes a whole census at a time
+    aliases: Mapping[str, str] = field(default_factory=dict)  # alias to column name
+
+    def column(self, name: str) -> Column:
+        """The column of that name."""
+        return next(column for column in self.columns if column.name == name)
+
+    def with_aliases(self, aliases: Mapping[str, str]) -> Contract:
+        """The same contract with header aliases, given as alias to column name."""
+        return replace(self, aliases=dict(aliases))
+
+
+def _text(name: str, required: bool = True) -> Column:
+    return Column(name, "text", required)
+
+
+def _code(name: str, *codes: str) -> Column:
+    return Column(name, "code", True, frozenset(codes) if codes else None)
+
+
+def _time(name: str, required: bool = True) -> Column:
+    return Column(name, "timestamp", required)
+
+
+def _day(name: str, required: bool = True) -> Column:
+    return Column(name, "date", required)
+
+
+def _month(name: str) -> Column:
+    return Column(name, "date", is_first_of_month=True)
+
+
+def _integer(name: str, lowest: int = 0, highest: int | None = None, required: bool = True) -> Column:
+    return Column(name, "integer", required, None, lowest, highest)
+
+
+def _count(name: str) -> Column:
+    return Column(name, "integer", True, None, 0, None, is_grouped=True)
+
+
+def _flag(name: str, required: bool = True) -> Column:
+    return Column(name, "boolean", required)
+
+
+HEALTH_LINES = (
+    "health_station",
+    "maternity_and_child_clinic",
+    "oral_health",
+    "rehabilitation",
+    "emergency_helpline",
+    "mental_health_and_substance_abuse",
+)
+LINES = (*HEALTH_LINES, "social_advice")
+SURVEYS = ("health", "social_advice")
+CHANNELS = ("sms", "qr", "web", "tablet", "paper")
+STATEMENTS = (
+    "got_help_when_needed",
+    "cared_for_as_a_whole",
+    "decisions_made_together",
+    "felt_safe",
+    "knows_what_happens_next",
+    "information_was_understandable",
+    "care_was_useful",
+)
+AREAS = ("health", "social", "rescue", "other")
+CONTENTS = ("thanks", "suggestion", "criticism", "other")
+PROCESSES = (
+    "disability_service",
+    "child_welfare_notification",
+    "supplementary_income_support",
+    "service_needs_assessment",
+)
+CLIENTS = ("social", "patient")
+
+CONTRACTS: Mapping[str, Contract] = {
+    contract.feed: contract
+    for contract in (
+        Contract(
+            "calls",
+            (
+                _text("call_id"),
+                _code("service_line", *LINES),
+                _time("arrived_at"),
+                _time("answered_at", required=False),
+                _time("ended_at", required=False),
+            ),
+            key=("call_id",),
+            order=("arrived_at", "answered_at", "ended_at"),
+        ),
+        Contract(
+            "callbacks",
+            (
+                _text("callback_id"),
+                _code("service_line", *LINES),
+                _time("requested_at"),
+                _time("reached_at", required=False),
+            ),
+            key=("callback_id",),
+            order=("requested_at", "reached_at"),
+        ),
+        Contract(
+            "chats",
+            (
+                _text("chat_id"),
+                _code("service_line", *LINES),
+                _time("started_at"),
+                _flag("resolved_without_visit", required=False),
+            ),
+            key=("chat_id",),
+        ),
+        Contract(
+            "helpline_contacts",
+            (
+                _text("contact_id"),
+                _time("contacted_at"),
+                _code("outcome", "resolved", "emergency_department", "other_care"),
+                _flag("advice_sufficient", required=False),
+            ),
+            key=("contact_id",),
+        ),
+        Contract(
+            "nps_responses",
+            (
+                _text("response_id"),
+                _code("survey", *SURVEYS),
+                _code("channel", *CHANNELS),
+                _time("responded_at"),
+                _integer("score", 0, 10),
+                _text("comment", required=False),
+            ),
+            key=("response_id",),
+        ),
+        Contract(
+            "nps_invitations",
+            (
+                _code("survey", *SURVEYS),
+                _code("channel", *CHANNELS),
+                _month("month"),
+                _count("invitations_sent"),
+            ),
+            key=("survey", "channel", "month"),
+        ),
+        Contract(
+            "experience_answers",
+            (
+                _text("answer_id"),
+                _code("statement", *STATEMENTS),
+                _time("answered_at"),
+                _integer("score", 1, 5),
+            ),
+            key=("answer_id",),
+        ),
+        Contract(
+            "feedback",
+            (_text("feedback_id"), _time("received_at"), _code("service_area", *AREAS)),
+            key=("feedback_id",),
+        ),
+        Contract(
+            "feedback_labels",
+            (_text("feedback_id"), _code("content", *CONTENTS)),
+            key=("feedback_id", "content"),
+        ),
+        Contract(
+            "rescue_missions",
+            (
+                _text("mission_id"),
+                _code("mission_type", "rescue", "ems"),
+                _code("urgency", "A", "B", "C", "D"),
+                _time("alarmed_at"),
+                _time("first_unit_at_scene_at", required=False),
+            ),
+            key=("mission_id",),
+            order=("alarmed_at", "first_unit_at_scene_at"),
+        ),
+        Contract(
+            "safety_inspections",
+            (_text("inspection_id"), _day("inspected_on"), _code("kind")),
+            key=("inspection_id",),
+        ),
+        Contract(
+            "care_queue",
+            (_day("census_date"), _text("patient_key"), _code("specialty"), _day("need_confirmed_on")),
+            key=("census_date", "patient_key", "specialty"),
+            order=("need_confirmed_on", "census_date"),
+            census="census_date",
+        ),
+        Contract(
+            "care_visits",
+            (
+                _text("visit_id"),
+                _code("service", "primary_care", "oral_health"),
+                _day("need_assessed_on"),
+                _day("visited_on", required=False),
+                _integer("age_years"),
+            ),
+            key=("visit_id",),
+            order=("need_assessed_on", "visited_on"),
+        ),
+        Contract(
+            "housing_placements",
+            (_text("application_id"), _day("initiated_on"), _day("placed_on", required=False)),
+            key=("application_id",),
+            order=("initiated_on", "placed_on"),
+        ),
+        Contract(
+            "decisions",
+            (
+                _text("case_id"),
+                _code("process", *PROCESSES),
+                _day("initiated_on"),
+                _day("decided_on", required=False),
+                _flag("special_reason", required=False),
+            ),
+            key=("case_id",),
+            order=("initiated_on", "decided_on"),
+        ),
+        Contract(
+            "ombudsman_contacts",
+            (
+                _text("contact_id"),
+                _day("contacted_on"),
+                _code("client_type", *CLIENTS),
+                _flag("resolved_in_one_call", required=False),
+            ),
+            key=("contact_id",),
+        ),
+        Contract(
+            "safety_incidents",
+            (
+                _text("incident_id"),
+                _day("reported_on"),
+                _code("incident_type"),
+                _code("harm", "none", "minor", "moderate", "severe", "unknown"),
+            ),
+            key=("incident_id",),
+        ),
+        Contract(
+            "digital_users",
+            (
+                _day("census_date"),
+                _integer("age_from"),
+                _integer("age_to", required=False),
+                _count("registered_users"),
+                _count("active_users"),
+            ),
+            key=("census_date", "age_from"),
+            census="census_date",
+        ),
+        Contract(
+            "digital_care_paths",
+            (_text("path_id"), _day("opened_on"), _day("closed_on", required=False), _flag("self_care")),
+            key=("path_id",),
+            order=("opened_on", "closed_on"),
+        ),
+        Contract(
+            "chat_services",
+            (_text("service_id"), _day("opened_on"), _day("closed_on", required=False)),
+            key=("service_id",),
+            order=("opened_on", "closed_on"),
+        ),
+        Contract(
+            "care_contacts",
+            (
+                _month("month"),
+                _code("sector", "health", "hospital", "social"),
+                _code("mode", "in_person", "phone", "video", "chat", "letter"),
+                _flag("replaces_visit"),
+                _count("contacts"),
+            ),
+            key=("month", "sector", "mode", "replaces_visit"),
+        ),
+        Contract(
+            "manual_figures",
+            (
+                _integer("report_year", 1990, 2099),
+                _code("figure_id"),
+                _code("service"),
+                Column("value", "decimal", is_grouped=True),
+                _day("entered_on"),
+                _text("source_note", required=False),
+            ),
+            key=("report_year", "figure_id", "service"),
+        ),
+    )
+}
+SIX_FEEDS = ("calls", "callbacks", "nps_responses", "nps_invitations", "rescue_missions", "care_queue")
+
+
+# --- From bytes to records
+
+
+def decode(data: bytes) -> tuple[str, str]:
+    """The text of a file and the name of its encoding: `utf-8`, `windows-1252` or `iso-8859-15`."""
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff"), "utf-8"
+    except UnicodeDecodeError:
+        pass
+    if re.search(rb"[\x80-\x9f]", data):
+        return data.decode("cp1252", errors="replace"), "windows-1252"
+    return data.decode("iso-8859-15"), "iso-8859-15"
+
+
+SEPARATORS = (",", ";", "\t")  # in the order that decides when they are equal
+
+
+def split(text: str, separator: str) -> Iterator[list[str]]:
+    """The records of a text, each a list of cells without their layout: quotes and blanks around.
+
+    The first record is the header. A line of blanks only is no record; a tab is no blank where it separates.
+    """
+    blank = " " if separator == "\t" else "[ \t]"
+    line_end = r"(?:\r\n|\r|\n|\Z)"
+    blank_line = re.compile(f"{blank}*{line_end}")
+    quoted = re.compile(f'{blank}*"((?:[^"]|"")*+)"{blank}*(?={separator}|{line_end})')
+    bare = re.compile(f"[^{separator}\r\n]*")
+    ending = re.compile(line_end)
+
+    position, length = 0, len(text)
+    while position < length:
+        if found := blank_line.match(text, position):
+            position = found.end()
+            continue
+        cells: list[str] = []
+        while True:
+            if found := quoted.match(text, position):
+                cells.append(found[1].replace('""', '"').strip(" \t"))
+            elif found := bare.match(text, position):
+                cells.append(found[0].strip(" \t"))
+            else:  # cannot be: a bare cell may be empty
+                raise ValueError(f"no cell at {position}")
+            position = found.end()
+            if text.startswith(separator, position):
+                position += 1
+                continue
+            found = ending.match(text, position)
+            if found is None:
+                raise ValueError(f"no line end at {position}")
+            position = found.end()
+            break
+        yield cells
+
+
+# --- From cells to values
+
+MISSING = frozenset({"", "NULL", "-"})
+
+# Why a record is not loaded.
+WRONG_FIELD_COUNT = "field_count"  # of the whole record: column ""
+IS_MISSING = "missing"
+WRONG_FORM = "form"
+OUT_OF_RANGE = "range"  # a value of the right form that its column does not take, of a year, a count, a score
+UNKNOWN_CODE = "code"
+WRONG_ORDER = "order"
+DUPLICATE_KEY = "duplicate"  # of the whole record: column ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a cell says: a value, nothing (value None, no reason), or why it says nothing that can be loaded."""
+
+    value: Value
+    reason: str | None = None
+
+
+_ISO = r"(?P<y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})"
+_FINNISH = r"(?P<d>[0-9]{1,2})\.(?P<m>[0-9]{1,2})\.(?P<y>[0-9]{4})"
+_DATE_FORMS = tuple(re.compile(form) for form in (_ISO, _FINNISH))
+_TIME_FORMS = tuple(
+    re.compile(form)
+    for form in (
+        _ISO + r"[ T](?P<H>[0-9]{2}):(?P<M>[0-9]{2}):(?P<S>[0-9]{2})",
+        _ISO + r" (?P<H>[0-9]{2}):(?P<M>[0-9]{2})",
+        _FINNISH + r" (?P<H>[0-9]{1,2}):(?P<M>[0-9]{2})(?::(?P<S>[0-9]{2}))?",
+        _FINNISH + r" klo (?P<H>[0-9]{1,2})\.(?P<M>[0-9]{2})(?:\.(?P<S>[0-9]{2}))?",
+    )
+)
+_WHOLE = re.compile("(-?)([0-9]+)")
+_WHOLE_GROUPED = re.compile("(-?)([0-9]{1,3}(?:[\u00a0\u202f][0-9]{3})+)")
+_FRACTION = re.compile("(.*)[.,]([0-9]+)", re.DOTALL)
+_YES = ("true", "1", "kyllä", "k")
+_NO = ("false", "0", "ei", "e")
+_MANY_DIGITS = Context(prec=400)
+
+
+def parse(column: Column, text: str) -> Cell:
+    """What one cell says, given its text without layout."""
+    if text in MISSING:
+        return Cell(None, IS_MISSING if column.required else None)
+    return _PARSERS[column.type](column, text)
+
+
+def _parse_text(column: Column, text: str) -> Cell:
+    return Cell(text)
+
+
+def _parse_code(column: Column, text: str) -> Cell:
+    return Cell(text) if column.codes is None or text in column.codes else Cell(None, UNKNOWN_CODE)
+
+
+def _parse_time(column: Column, text: str) -> Cell:
+    for form in _TIME_FORMS:
+        if found := form.fullmatch(text):
+            part = {name: int(digits) for name, digits in found.groupdict().items() if digits}
+            try:
+                value = datetime(part["y"], part["m"], part["d"], part["H"], part["M"], part.get("S", 0))
+            except ValueError:
+                return Cell(None, WRONG_FORM)
+            return Cell(value) if 1990 <= value.year <= 2099 else Cell(None, OUT_OF_RANGE)
+    return Cell(None, WRONG_FORM)
+
+
+def _parse_date(column: Column, text: str) -> Cell:
+    for form in _DATE_FORMS:
+        if found := form.fullmatch(text):
+            try:
+                value = date(int(found["y"]), int(found["m"]), int(found["d"]))
+            except ValueError:
+                return Cell(None, WRONG_FORM)
+            if not 1990 <= value.year <= 2099 or (column.is_first_of_month and value.day != 1):
+                return Cell(None, OUT_OF_RANGE)
+            return Cell(value)
+    return Cell(None, WRONG_FORM)
+
+
+def _whole(column: Column, text: str) -> str | None:
+    """The sign and digits of a whole number without its grouping, or None when it is not one."""
+    found = _WHOLE.fullmatch(text)
+    if found is None and column.is_grouped:
+        found = _WHOLE_GROUPED.fullmatch(text)
+    if found is None:
+        return None
+    digits = found[2].replace("\u00a0", "").replace("\u202f", "")
+    return found[1] + (digits.lstrip("0") or "0")
+
+
+def _parse_integer(column: Column, text: str) -> Cell:
+    digits = _whole(column, text)
+    if digits is None:
+        return Cell(None, WRONG_FORM)
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
+        return Cell(None, OUT_OF_RANGE)
+    value = int(digits)
+    if column.lowest is not None and value < column.lowest:
+        return Cell(None, OUT_OF_RANGE)
+    if column.highest is not None and value > column.highest:
+        return Cell(None, OUT_OF_RANGE)
+    return Cell(value)
+
+
+def _parse_decimal(column: Column, text: str) -> Cell:
+    found = _FRACTION.fullmatch(text)
+    digits = _whole(column, found[1] if found else text)
+    if digits is None:
+        return Cell(None, WRONG_FORM)
+    if len(digits) > 30 or (found and len(found[2]) > 300):
+        return Cell(None, OUT_OF_RANGE)
+    exact = Decimal(f"{digits}.{found[2]}" if found else digits)
+    value = exact.quantize(Decimal("0.000001"), ROUND_HALF_UP, _MANY_DIGITS)  # half up: away from zero
+    return Cell(value) if abs(value) < 10**18 else Cell(None, OUT_OF_RANGE)
+
+
+def _parse_boolean(column: Column, text: str) -> Cell:
+    # Both foldings must agree, for there are letters (a Kelvin sign) that become ASCII in one of them only.
+    for words, value in ((_YES, True), (_NO, False)):
+        if any(text.lower() == word and text.upper() == word.upper() for word in words):
+            return Cell(value)
+    return Cell(None, WRONG_FORM)
+
+
+_PARSERS: Mapping[str, Callable[[Column, str], Cell]] = {
+    "text": _parse_text,
+    "code": _parse_code,
+    "timestamp": _parse_time,
+    "date": _parse_date,
+    "integer": _parse_integer,
+    "decimal": _parse_decimal,
+    "boolean": _parse_boolean,
+}
+
+
+# --- Local time
+
+TWICE = "twice"
+SKIPPED = "skipped"
+
+
+def occurrences(wall: datetime) -> tuple[datetime, ...]:
+    """The instants, in UTC and without a zone, that a wall-clock time may be: two when the clock shows it twice.
+
+    A time that the clock skips is one instant: that of the time one hour later.
+    """
+    first = wall.replace(tzinfo=HELSINKI, fold=0).astimezone(UTC).replace(tzinfo=None)
+    second = wall.replace(tzinfo=HELSINKI, fold=1).astimezone(UTC).replace(tzinfo=None)
+    return (first, second) if second > first else (first,)
+
+
+def is_skipped(wall: datetime) -> bool:
+    """Whether the clock never shows this time."""
+    first = wall.replace(tzinfo=HELSINKI, fold=0)
+    return first.astimezone(UTC).astimezone(HELSINKI).replace(tzinfo=None) != wall
+
+
+def instant(wall: datetime, preceding: datetime | None) -> datetime:
+    """The instant of a time: its earliest occurrence that is not before the preceding instant of its row.
+
+    When every occurrence is before it the row is in the wrong order, and the first is as good as any.
+    """
+    possible = occurrences(wall)
+    return next((each for each in possible if preceding is None or each >= preceding), possible[0])
+
+
+# --- From records to rows
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that was not loaded: its number, from 1 after the header, and every (column, reason) of it."""
+
+    record: int
+    reasons: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of one file. Loaded counts the superseded rows too; a refused file has no rejects one by one."""
+
+    name: str
+    encoding: str | None = None
+    separator: str | None = None
+    header: tuple[str, ...] = ()
+    records: int = 0
+    loaded: int = 0
+    rejected: int = 0
+    superseded: int = 0
+    refused: str | None = None  # or unreadable, no_header, named_twice, missing_column
+    rejects: tuple[Reject, ...] = ()
+    unknown_columns: tuple[str, ...] = ()
+    missing_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeedResult:
+    """What became of a feed: its files in order of delivery, its rows in force and those that were superseded.
+
+    A row has the contract's columns, `<column>_utc` for each timestamp, `_file`, `_record`, and `_clock`: each
+    `column:twice` and `column:skipped` in order of columns, with commas between.
+    """
+
+    feed: str
+    files: tuple[FileResult, ...]
+    rows: tuple[Record, ...]
+    superseded: tuple[Record, ...] = ()
+
+    def file(self, name: str) -> FileResult:
+        """The result of the file of that name."""
+        return next(each for each in self.files if each.name == name)
+
+
+def read_row(contract: Contract, cells: Mapping[str, str]) -> tuple[Record, frozenset[tuple[str, str]]]:
+    """One record's typed values, and why it cannot be loaded (empty when it can); a column not given is missing."""
+    row: Record = {}
+    reasons: set[tuple[str, str]] = set()
+    for column in contract.columns:
+        cell = parse(column, cells.get(column.name, ""))
+        row[column.name] = cell.value
+        if cell.reason:
+            reasons.add((column.name, cell.reason))
+
+    times = [column.name for column in contract.columns if column.type == "timestamp"]
+    clock: list[str] = []
+    for name in times:
+        preceding = _nearest_earlier(contract, row, name)
+        before = row[f"{preceding}_utc"] if preceding else None
+        wall = row[name]
+        row[f"{name}_utc"] = None
+        if isinstance(wall, datetime):
+            row[f"{name}_utc"] = instant(wall, before if isinstance(before, datetime) else None)
+            if len(occurrences(wall)) == 2:
+                clock.append(f"{name}:{TWICE}")
+            if is_skipped(wall):
+                clock.append(f"{name}:{SKIPPED}")
+    row["_clock"] = ",".join(clock)
+
+    for name in contract.order:
+        preceding = _nearest_earlier(contract, row, name)
+        if preceding and row[name] is not None:
+            suffix = "_utc" if name in times else ""
+            earlier, later = row[preceding + suffix], row[name + suffix]
+            if isinstance(earlier, date) and isinstance(later, date) and later < earlier:
+                reasons.add((name, WRONG_ORDER))
+    return row, frozenset(reasons)
+
+
+def _nearest_earlier(contract: Contract, row: Record, name: str) -> str | None:
+    """The column of the row's time that precedes the one named, those that are missing left out."""
+    if name not in contract.order:
+        return None
+    earlier = [each for each in contract.order[: contract.order.index(name)] if row[each] is not None]
+    return earlier[-1] if earlier else None
+
+
+def read_bytes(contract: Contract, name: str, data: bytes) -> tuple[FileResult, list[Record]]:
+    """One file by itself: what became of it and the rows it loads, before other files supersede any."""
+    if name.endswith(".gz"):
+        try:
+            data = gzip.decompress(data) if data else _no_gzip()
+        except (OSError, EOFError, zlib.error):
+            return FileResult(name, refused="unreadable"), []
+    text, encoding = decode(data)
+    known = {column.name: column.name for column in contract.columns} | dict(contract.aliases)
+    separator, header = find_header(text, known)
+    if not header:
+        return FileResult(name, encoding, refused="no_header"), []
+
+    columns = [known.get(each) for each in header]
+    named = [each for each in columns if each is not None]
+    absent = tuple(column.name for column in contract.columns if column.name not in named)
+    unknown = tuple(each for each in header if each not in known)
+    records = [*split(text, separator)][1:]
+    count = len(records)
+    refused = None
+    if len(named) > len(set(named)):
+        refused = "named_twice"
+    elif any(contract.column(each).required for each in absent):
+        refused = "missing_column"
+    if refused:
+        return FileResult(name, encoding, separator, header, count, 0, count, 0, refused, (), unknown, absent), []
+
+    rows, rejects = _read_records(contract, columns, records)
+    rows = [row | {"_file": name} for row in rows]
+    return FileResult(
+        name, encoding, separator, header, count, len(rows), len(rejects), 0, None, tuple(rejects), unknown, absent
+    ), rows
+
+
+def find_header(text: str, known: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    """The separator that yields the most known names in the header, and the header; empty when there is none."""
+    separator, header, most = SEPARATORS[0], tuple[str, ...](), -1
+    for candidate in SEPARATORS:
+        names = tuple(next(split(text, candidate), ()))
+        count = sum(1 for name in names if name in known)
+        if count > most:
+            separator, header, most = candidate, names, count
+    return separator, header
+
+
+def _read_records(
+    contract: Contract, columns: Sequence[str | None], records: Sequence[Sequence[str]]
+) -> tuple[list[Record], list[Reject]]:
+    rows: list[Record] = []
+    rejects: list[Reject] = []
+    taken: set[tuple[Value, ...]] = set()
+    for number, cells in enumerate(records, start=1):
+        if len(cells) != len(columns):
+            rejects.append(Reject(number, frozenset({("", WRONG_FIELD_COUNT)})))
+            continue
+        named = {column: cell for column, cell in zip(columns, cells, strict=True) if column}
+        row, reasons = read_row(contract, named)
+        key = tuple(row[each] for each in contract.key)
+        if not reasons and key in taken:
+            reasons = frozenset({("", DUPLICATE_KEY)})
+        if reasons:
+            rejects.append(Reject(number, reasons))
+            continue
+        taken.add(key)
+        rows.append(row | {"_record": number})
+    return rows, rejects
+
+
+def _no_gzip() -> bytes:
+    raise EOFError("an empty file is no gzip file")
+
+
+def read_feed(feed: str, folder: Path, contract: Contract) -> FeedResult:
+    """Every delivery of a feed that lies directly in a folder; a folder that is not there holds none."""
+    paths = [
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if path.is_file() and path.name.endswith((".csv", ".csv.gz"))
+    ]
+    files: list[FileResult] = []
+    loaded: list[list[Record]] = []
+    for path in sorted(paths, key=lambda path: os.fsencode(path.name)):
+        result, rows = read_bytes(contract, path.name, path.read_bytes())
+        files.append(result)
+        loaded.append(rows)
+
+    # Which file holds each key, or each census, in force: the last to name it.
+    holder: dict[tuple[Value, ...], int] = {}
+    claims = (contract.census,) if contract.census else contract.key
+    for index, rows in enumerate(loaded):
+        for row in rows:
+            holder[tuple(row[name] for name in claims)] = index
+    in_force: list[Record] = []
+    superseded: list[Record] = []
+    for index, rows in enumerate(loaded):
+        lost = [row for row in rows if holder[tuple(row[name] for name in claims)] != index]
+        in_force += [row for row in rows if holder[tuple(row[name] for name in claims)] == index]
+        superseded += lost
+        files[index] = replace(files[index], superseded=len(lost))
+    return FeedResult(feed, tuple(files), tuple(in_force), tuple(superseded))
+
+
+def read_feeds(folder: Path, aliases: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, FeedResult]:
+    """Every feed under a raw folder, one subfolder each; `aliases` is by feed, alias to column name."""
+    return {
+        feed: read_feed(feed, folder / feed, contract.with_aliases((aliases or {}).get(feed, {})))
+        for feed, contract in CONTRACTS.items()
+    }
