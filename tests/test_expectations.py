@@ -87,7 +87,9 @@ class Warehouse:
                 rows = self.tables[table]
                 marks = ", ".join(f"({', '.join('?' for _ in names)})" for _ in rows)
                 if rows:
-                    con.execute(f"insert into {table} values {marks}", [row.get(name) for row in rows for name in names])
+                    con.execute(
+                        f"insert into {table} values {marks}", [row.get(name) for row in rows for name in names]
+                    )
         return con
 
     def judge(self, as_of: datetime.date = AFTER_THE_YEARS, only_year: int | None = None) -> tuple[YearResult, ...]:
@@ -219,6 +221,14 @@ def _add(**values: object) -> Break:
     return lambda warehouse: warehouse.tables["marts.indicators"].append(row)
 
 
+def _drop(figure_id: str, service: str, year: int) -> Break:
+    return lambda warehouse: warehouse.tables["marts.indicators"].remove(warehouse.figure(figure_id, service, year))
+
+
+def _all(*changes: Break) -> Break:
+    return lambda warehouse: [change(warehouse) for change in changes]
+
+
 def _all_counts_zero(warehouse: Warehouse) -> None:
     counts = {figure_id for figure_id, unit in UNITS.items() if unit == "count"}
     mains = set(yearly_rules.MAIN_VOLUMES)
@@ -308,7 +318,7 @@ BREAKS: dict[str, tuple[Break, int, str, str]] = {
         2025, "main_volumes_change", "calls_received social_advice 2025 = 100001 (the year before 20000)",
     ),
     "a main volume that is not told any more": (
-        lambda w: w.tables["marts.indicators"].remove(w.figure("calls_received", "social_advice", 2025)),
+        _drop("calls_received", "social_advice", 2025),
         2025, "main_volumes_change", "calls_received social_advice 2025 = 0 (the year before 20000)",
     ),
     "another count that fell": (
@@ -316,8 +326,8 @@ BREAKS: dict[str, tuple[Break, int, str, str]] = {
         2025, "counts_change", "nps_responses health 2025 = 179 (the year before 900)",
     ),
     "another count that grew from 0": (
-        lambda w: (_set("volunteer_encounters", "olka", 2024, value=0)(w),
-                   _set("volunteer_encounters", "olka", 2025, value=100)(w)),
+        _all(_set("volunteer_encounters", "olka", 2024, value=0),
+             _set("volunteer_encounters", "olka", 2025, value=100)),
         2025, "counts_change", "volunteer_encounters olka 2025 = 100 (the year before 0)",
     ),
     "a mean time that grew": (
@@ -329,9 +339,8 @@ BREAKS: dict[str, tuple[Break, int, str, str]] = {
         2025, "shares_change", "same_day_callback_share health_lines 2025 = 59 (the year before 100)",
     ),
     "an NPS that fell": (
-        lambda w: (_set("nps", "health", 2025, value=48)(w),
-                   _set("nps_promoter_share", "health", 2025, value=60)(w),
-                   _set("nps_detractor_share", "health", 2025, value=12)(w)),
+        _all(_set("nps", "health", 2025, value=48), _set("nps_promoter_share", "health", 2025, value=60),
+             _set("nps_detractor_share", "health", 2025, value=12)),
         2025, "nps_change", "nps health 2025 = 48 (the year before 79)",
     ),
     "a mean score that fell": (
@@ -399,25 +408,31 @@ def test_every_rule_has_a_case_that_makes_it_fail() -> None:
 
 # --- what is not a failure -------------------------------------------------------------------------------------------
 
-FINE: dict[str, Break] = {
-    "a value that cannot be computed": _set("same_day_callback_share", "health_lines", 2025, value=None, denominator=0),
-    "a median of nothing": _set("call_mean_wait_seconds", "health_lines", 2025, value=None, denominator=0),
-    "the same figure on another basis": _add(basis="december"),
-    "a small count that leaps": lambda w: (_set("volunteer_encounters", "olka", 2024, value=1)(w),
-                                           _set("volunteer_encounters", "olka", 2025, value=99)(w)),
-    "a share of few cases that leaps": _set("same_day_callback_share", "health_lines", 2025, value=0, denominator=99),
-    "a leap from a partial year": _set("calls_received", "social_advice", 2023, value=900_000),
-    "a leap to a partial year": _set("calls_received", "social_advice", 2025, value=900, basis="partial_year"),
-    "a line without calls in a month": lambda w: [row.update(service_count=0) for row in w.tables["marts.coverage"]],
-    "a feed that starts later": lambda w: w.keep(
-        "marts.coverage", lambda row: row["feed"] != "care_queue" or row["report_year"] > 2023),
+FINE: dict[str, tuple[Break, int]] = {
+    "a value that cannot be computed": (
+        _set("same_day_callback_share", "health_lines", 2025, value=None, denominator=0), 2025),
+    "a mean of nothing": (_set("call_mean_wait_seconds", "health_lines", 2025, value=None, denominator=0), 2025),
+    "the same figure on another basis": (_add(basis="december"), 2025),
+    "a small count that leaps": (
+        _all(_set("volunteer_encounters", "olka", 2024, value=1),
+             _set("volunteer_encounters", "olka", 2025, value=99)), 2025),
+    "a share of few cases that leaps": (
+        _set("same_day_callback_share", "health_lines", 2025, value=0, denominator=99), 2025),
+    "a count whose feed is not delivered any more": (
+        _all(_set("safety_inspections", "rescue", 2024, value=5_000),
+             _drop("safety_inspections", "rescue", 2025)), 2025),
+    "a leap from a partial year": (_set("calls_received", "social_advice", 2023, value=900_000), 2024),
+    "a leap to a partial year": (
+        _set("calls_received", "social_advice", 2025, value=900, basis="partial_year"), 2025),
+    "a feed that starts later": (
+        lambda w: w.keep("marts.coverage", lambda r: r["feed"] != "care_queue" or r["report_year"] > 2023), 2023),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("change", FINE.values(), ids=FINE.keys())
-def test_nothing_fails(warehouse: Warehouse, change: Break) -> None:
+@pytest.mark.parametrize(("change", "year"), FINE.values(), ids=FINE.keys())
+def test_nothing_fails(warehouse: Warehouse, change: Break, year: int) -> None:
     change(warehouse)
-    assert warehouse.failures() == {}
+    assert warehouse.failures(year) == {}
 
 
 def test_an_accepted_change_does_not_fail(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -564,7 +579,9 @@ def test_only_the_rules_of_what_was_delivered_make_results(warehouse: Warehouse)
 def test_a_crash_inside_great_expectations_fails_the_rule_that_crashed(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    odd = Rule("odd", "figures", "share", Check("ExpectColumnValuesToMatchRegex", {"regex": "("}), "error", "error", "Odd")
+    odd = Rule(
+        "odd", "figures", "share", Check("ExpectColumnValuesToMatchRegex", {"regex": "("}), "error", "error", "Odd"
+    )
     monkeypatch.setattr("kpi.expectations.RULES", (*RULES, odd))
     failures = warehouse.failures()
     assert {expectation for _, expectation in failures} == {"odd"}

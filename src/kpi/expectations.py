@@ -114,7 +114,7 @@ def _suites(
     figures = frames.of_year("figures", year)
     for name in names:
         frame = figures if name == "figures" else frames.of_year(name, year)
-        # In a year without figures every main volume would seem to have vanished: that it is empty says it all.
+        # In a year without figures every main volume would seem to have fallen to 0: that it is empty says it all.
         if name != "changes" or len(figures):
             yield name, frame, tuple(rule for rule in RULES if rule.frame == name)
     yield "months", frames.months(monthly, year, last_month), tuple(feed_rule(feed) for feed in monthly)
@@ -154,10 +154,11 @@ class _Judge:
         if not judged:
             return []
         batch = self._batches.get_batch(batch_parameters={"dataframe": frame})
-        # Asking for yes or no alone takes half the time, and mostly the answer is yes: ask for the rows only after a no.
-        passed = {name for name, found in self._outcome(batch, judged, "BOOLEAN_ONLY").items() if found.success}
+        # Asking for a plain yes or no takes half the time, and it is mostly yes: ask for the rows only after a no.
+        answers = self._outcome(f"{year} {name}", batch, judged, "BOOLEAN_ONLY")
+        passed = {rule.name for rule in judged if answers[rule.name].success}
         broken = [rule for rule in judged if rule.name not in passed]
-        details = self._outcome(batch, broken, "COMPLETE") if broken else {}
+        details = self._outcome(f"{year} {name}", batch, broken, "COMPLETE") if broken else {}
         return [
             YearResult(
                 report_year=year,
@@ -171,8 +172,8 @@ class _Judge:
             for rule in judged
         ]
 
-    def _outcome(self, batch: Any, rules: Sequence[Rule], result_format: str) -> dict[str, Any]:
-        suite = self._gx.ExpectationSuite(name="year", expectations=[self._expectation(rule) for rule in rules])
+    def _outcome(self, name: str, batch: Any, rules: Sequence[Rule], result_format: str) -> dict[str, Any]:
+        suite = self._gx.ExpectationSuite(name=name, expectations=[self._expectation(rule) for rule in rules])
         found = batch.validate(suite, result_format=result_format)
         # The results come in another order than the expectations went in, hence the name of the rule in each.
         return {result.expectation_config.meta["rule"]: result for result in found.results}
@@ -180,7 +181,8 @@ class _Judge:
     def _expectation(self, rule: Rule) -> Any:
         kind = getattr(self._gx.expectations, rule.check.expectation)
         column = {"column": rule.column} if rule.column else {}
-        return kind(**column, **rule.check.arguments, meta={"rule": rule.name})
+        severity = "critical" if rule.severity == "error" else "warning"
+        return kind(**column, **rule.check.arguments, severity=severity, meta={"rule": rule.name})
 
 
 def _has_something_to_judge(rule: Rule, frame: pd.DataFrame) -> bool:

@@ -6,7 +6,7 @@ column is null where its rule does not apply.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,11 +35,11 @@ INPUTS: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 
 
-def _quoted(values: Sequence[str]) -> str:
+def _quoted(values: Iterable[str]) -> str:
     return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
 
 
-# One row a figure. `kind` is what the unit makes of it; a change is of no kind but its own.
+# Steps that follow the import CTEs. One row a figure; `kind` is what its unit makes of it, save for changes and rates.
 FIGURES = """
 , described as (
     select
@@ -97,9 +97,19 @@ from figures
 order by report_year, figure_id, service, basis, value
 """
 
-# One row a figure and the same figure of the year before. A main volume that is not told any more counts as 0.
+# One row a figure and the same figure of the year before. A main volume that is not told any more, though its feed
+# was delivered, counts as 0: the records of one service are missing.
 CHANGES = f"""
-, pairs as (
+, delivered as (
+    select distinct
+        m.figure_id,
+        c.report_year,
+    from (values {", ".join(f"({_quoted(pair)})" for pair in MAIN_VOLUMES.items())}) as m (figure_id, feed)
+    inner join marts_coverage as c on m.feed = c.feed
+    where c.row_count > 0
+),
+
+pairs as (
     select
         before.report_year + 1 as report_year,
         before.figure_id,
@@ -114,8 +124,11 @@ CHANGES = f"""
         on before.figure_id = this.figure_id
         and before.service = this.service
         and before.report_year + 1 = this.report_year
+    left join delivered
+        on before.figure_id = delivered.figure_id
+        and before.report_year + 1 = delivered.report_year
     where before.basis <> 'partial_year'
-        and (this.basis = before.basis or (this.figure_id is null and before.figure_id in ({_quoted(MAIN_VOLUMES)})))
+        and (this.basis = before.basis or (this.figure_id is null and delivered.figure_id is not null))
 )
 
 select
@@ -167,7 +180,8 @@ PARTS = f"""
         'nps' as whole,
         service,
         sum(case when figure_id = 'nps' then value end) as total,
-        sum(case figure_id when 'nps_promoter_share' then value when 'nps_detractor_share' then -value else 0 end) as parts,
+        sum(case when figure_id = 'nps_promoter_share' then value end)
+            - sum(case when figure_id = 'nps_detractor_share' then value end) as parts,
     from figures
     where figure_id in ('nps', 'nps_promoter_share', 'nps_detractor_share')
     group by report_year, service
@@ -248,7 +262,7 @@ class Frames:
         return tuple(range(min(found), max(found) + 1)) if found else ()
 
     def months(self, feeds: Sequence[FeedExpectation], year: int, last_month: int) -> pd.DataFrame:
-        """Return a row for each month of a year up to `last_month`, with the rows of each feed; null before its start."""
+        """Return a row for each month up to `last_month`, with the rows of each feed; null before its service began."""
         import pandas as pd
 
         months = range(1, last_month + 1)

@@ -87,17 +87,17 @@ ABOVE_ZERO = Check("ExpectColumnValuesToBeBetween", {"min_value": 0, "strict_min
 SOME_ABOVE_ZERO = Check("ExpectColumnMaxToBeBetween", {"min_value": 0, "strict_min": True})
 ZERO = between(-0.000001, 0.000001)  # two figures are subtracted, each the result of one division
 
-MAIN_VOLUMES = (  # counts that cannot be 0 in a year for which they are told at all
-    "calls_received",
-    "callbacks_received",
-    "chats_received",
-    "experience_answers",
-    "feedback_received",
-    "rescue_department_missions",
-    "safety_inspections",
-    "safety_incidents",
-    "specialist_queue",
-)
+MAIN_VOLUMES: Mapping[str, str] = {  # counts that are above 0 wherever they are told, each with the feed it counts
+    "calls_received": "calls",
+    "callbacks_received": "callbacks",
+    "chats_received": "chats",
+    "experience_answers": "experience_answers",
+    "feedback_received": "feedback",
+    "rescue_department_missions": "rescue_missions",
+    "safety_inspections": "safety_inspections",
+    "safety_incidents": "safety_incidents",
+    "specialist_queue": "care_queue",
+}
 HEALTH_LINES = (
     "health_station",
     "maternity_and_child_clinic",
@@ -106,10 +106,11 @@ HEALTH_LINES = (
     "emergency_helpline",
     "mental_health_and_substance_abuse",
 )
-ACCEPTED_CHANGES: Mapping[str, str] = {
+ACCEPTED_CHANGES: Mapping[str, str] = {  # changes beyond their bounds that are real: figure, service and year, and why
     # "calls_received rehabilitation 2027": "2027-03-01: the line was closed and its calls go to the health stations",
 }
 
+# Each rule: name, frame, column, check, severity, severity in the running year, what is expected and why.
 FIGURE_RULES = (
     Rule("year_has_figures", "figures", "", AT_LEAST_ONE_ROW, "error", "skip",
          "The year has figures", found="no figures"),
