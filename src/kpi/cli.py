@@ -46,7 +46,7 @@ def _run_options(command: Any) -> Any:
                 help="For this run: the share of a file's records that may be rejected, 0 to 1.",
             ),
             click.option("--publish-despite-checks", metavar="REASON", default="", help="Publish even if checks fail."),
-            click.option("--no-expectations", is_flag=True, help="Do not judge the report years; not for publishing."),
+            click.option("--no-expectations", is_flag=True, help="Do not judge the report years; then not published."),
             click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run."),
             click.option("--threads", type=click.IntRange(1), help="Threads DuckDB may use."),
             click.option("--memory-limit", metavar="SIZE", help="Memory DuckDB may use, as 2GB."),
@@ -246,9 +246,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
-    except OSError as error:
-        click.echo(f"kpi: {error.filename or ''}: {error.strerror or error}".replace("kpi: : ", "kpi: "), err=True)
-        sys.exit(9)
+    except Exception as error:
+        # DuckDB's errors are recognised by name: importing it only to catch them would cost every command its import.
+        if not isinstance(error, OSError) and not type(error).__module__.startswith(("duckdb", "_duckdb")):
+            raise
+        click.echo(f"kpi: {error}", err=True)
+        full = "No space left" in str(error) or "not enough space" in str(error).lower()
+        sys.exit(9 if full else 1)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-WIDTH = 100
-
 
 def find_project(start: Path | str | None = None) -> Path:
     """Return the project's folder: `start`, else KPI_PROJECT_DIR, else the nearest one at or above where we are."""
@@ -58,41 +56,19 @@ def indicators(
 
 
 def figure_lines(con: duckdb.DuckDBPyConnection, figure_id: str | None = None) -> list[str]:
-    """Return the indicators, latest report year first, beside the printed value and its status; at most 100 wide."""
-    rows = con.execute(
-        """
-        select
-            i.report_year,
-            i.figure_id,
-            i.service,
-            case when i.value is null then null
-                 when f.decimals = '1' then printf('%.1f', round(cast(i.value as decimal(38, 9)), 1)::double)
-                 when f.decimals = '2' then printf('%.2f', round(cast(i.value as decimal(38, 9)), 2)::double)
-                 else format('{:d}', round(cast(i.value as decimal(38, 9)), 0)::bigint) end,
-            f.unit,
-            i.basis,
-            r.qualifier,
-            r.published_value,
-            r.decimals,
-            r.status
-        from marts.indicators as i
-        left join (select figure_id, family, unit, decimals from seeds.figures) as f using (figure_id)
-        left join marts.reconciliation as r using (figure_id, service, report_year, basis)
-        where $figure is null or i.figure_id = $figure
-        order by i.report_year desc, f.family, i.figure_id, i.service, i.basis
-        """,
-        {"figure": figure_id},
-    ).fetchall()
+    """Return the indicators by report year, latest first, beside the printed value and its status; at most 80 wide."""
+    rows = con.execute(_FIGURES, {"figure": figure_id}).fetchall()
     lines: list[str] = []
-    year = None
-    for report_year, figure, service, value, unit, basis, qualifier, printed, decimals, status in rows:
-        if report_year != year:
-            year = report_year
-            lines += ["", f"Report year {year}", _columns("figure", "service", "value", "printed", "status")]
-        shown = "-" if value is None else f"{value} {_UNITS.get(unit, '')}".strip()
-        mark = "" if printed is None else f"{_QUALIFIERS.get(qualifier, '')}{_printed(printed, decimals)}"
+    seen: tuple[object, object] = (None, None)
+    for year, figure, name, unit, service, value, basis, qualifier, printed, decimals, status in rows:
+        if year != seen[0]:
+            lines += ["", _line(f"Report year {year}", "value", "printed", "status"), "-" * 80]
+        if (year, figure) != seen:
+            lines.append(f"{figure}{f': {name}' if name else ''}"[:80])
+        seen = year, figure
         partial = " (partial year)" if basis == "partial_year" else ""
-        lines.append(_columns(figure, service, shown, mark, (status or "") + partial))
+        shown = "-" if value is None else f"{value}{_UNITS.get(unit, '')}"
+        lines.append(_line(f"  {service}{partial}", shown, _printed(qualifier, printed, decimals), status or ""))
     return lines
 
 
@@ -105,7 +81,7 @@ def summary_lines(con: duckdb.DuckDBPyConnection) -> list[str]:
         " from marts.reconciliation group by source_report order by source_report"
     ).fetchall()
     return [
-        f"Report of {report}: {total} printed figures, {good} reproduced, {documented} documented inconsistencies,"
+        f"Report of {report}: {total} printed figures: {good} reproduced, {documented} documented,"
         f" {differs} differ, {absent} not delivered."
         for report, total, good, documented, differs, absent in rows
     ]
@@ -166,16 +142,47 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[s
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
-_UNITS = {"percent": "%", "seconds": "s", "points": "", "count": "", "persons": "", "count_per_day": "/ day"}
-_QUALIFIERS = {"about": "about ", "more_than": "> ", "less_than": "< "}
+_UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
+_QUALIFIERS = {"about": "about ", "more_than": "over ", "less_than": "under "}
+_FIGURES = """
+    select
+        i.report_year,
+        i.figure_id,
+        f.name_en,
+        f.unit,
+        i.service,
+        case f.decimals
+            when '1' then cast(cast(round(cast(i.value as decimal(38, 9)), 1) as decimal(38, 1)) as varchar)
+            when '2' then cast(cast(round(cast(i.value as decimal(38, 9)), 2) as decimal(38, 2)) as varchar)
+            else cast(cast(round(cast(i.value as decimal(38, 9)), 0) as decimal(38, 0)) as varchar)
+        end as shown,
+        i.basis,
+        r.qualifier,
+        r.published_value,
+        r.decimals,
+        r.status
+    from marts.indicators as i
+    left join seeds.figures as f on i.figure_id = f.figure_id
+    left join marts.reconciliation as r
+        on i.figure_id = r.figure_id
+        and i.service = r.service
+        and i.report_year = r.report_year
+        and i.basis = r.basis
+    where $figure is null or i.figure_id = $figure
+    order by i.report_year desc, f.family, i.figure_id, i.service, i.basis
+"""
 
 
-def _columns(figure: str, service: str, value: str, printed: str, status: str) -> str:
-    return f"{figure:<38.38} {service:<20.20} {value:>10} {printed:>12}  {status}".rstrip()
+def _line(label: str, value: str, printed: str, status: str) -> str:
+    return f"{label:<42} {value:>10} {printed:>13}  {status}".rstrip()
 
 
-def _printed(value: Any, decimals: str) -> str:
-    return f"{value:.{decimals if str(decimals).isdigit() else 0}f}"
+def _printed(qualifier: str | None, value: Any, decimals: str | None) -> str:
+    if value is None:
+        return ""
+    places = int(decimals) if decimals and decimals.isdigit() else 0
+    to_the_minute = " (min)" if decimals == "minute" else ""
+    return f"{_QUALIFIERS.get(str(qualifier), '')}{value:.{places}f}{to_the_minute}"
 
 
 def _cell(value: Any) -> str:

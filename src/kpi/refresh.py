@@ -74,7 +74,12 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
     inputs = _inputs(root.resolve(), folder, options)
     current = warehouse.current()
     before = warehouse.facts(current)
-    if _is_same(inputs, before) and not (options.full_refresh or options.select or options.exclude):
+    if (
+        current
+        and (current / DATABASE).is_file()
+        and _is_same(inputs, before)
+        and not (options.full_refresh or options.select or options.exclude)
+    ):
         tell(f"Nothing changed since build {before['id']}: nothing to do.")
         return Outcome(before["id"], published=True, nothing_to_do=True)
 
@@ -183,9 +188,10 @@ class _Run:
             left.unlink()
         workspace.rmdir()
         self.warnings = report.warnings
+        records = f"{report.records:,}".replace(",", " ")
         self.tell(
-            f"Loaded {len(report.loaded)} changed files, dropped {len(report.removed)};"
-            f" the deliveries hold {report.records:,} records.".replace(",", "\u202f")
+            f"Loaded {len(report.loaded)} new or changed files, dropped {len(report.removed)};"
+            f" the deliveries hold {records} records."
         )
         for warning in report.warnings:
             self.tell(f"  warning: {warning}")
@@ -294,26 +300,31 @@ class _Run:
 
     def _publish(self, failures: Sequence[str]) -> Outcome:
         reason = self.options.publish_despite_checks if failures else ""
-        partial = self.facts["partial"]
-        status = "partial" if partial else "published"
+        held_back = self._held_back()
         self.facts |= {
-            "status": status,
-            "reason": reason,
+            "status": "held back" if held_back else "published",
+            "reason": held_back or reason,
             "despite": list(failures),
             "warnings": list(self.warnings),
             "finished_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         }
         kept = seal(self.warehouse, self.candidate, self.facts)
-        if partial:
-            record(self.warehouse, kept.name, "partial", f"not rebuilt: {', '.join(partial)}")
-            self.tell(f"Not published, because these were left as they were: {', '.join(partial)}.")
-            self.tell(f"Open it with kpi.open(build={kept.name!r}).")
+        if held_back:
+            record(self.warehouse, kept.name, "held back", held_back)
+            self.tell(f"Not published: {held_back}. Open it with kpi.open(build={kept.name!r}).")
         else:
             publish(self.warehouse, kept)
             record(self.warehouse, kept.name, "published", reason)
             self.tell(f"Published build {kept.name}." + (f" Despite failed checks: {reason}" if reason else ""))
         self._prune()
-        return Outcome(kept.name, published=not partial, warnings=self.warnings)
+        return Outcome(kept.name, published=not held_back, warnings=self.warnings)
+
+    def _held_back(self) -> str:
+        """Why readers do not get this build although nothing failed; empty when they do."""
+        if self.facts["partial"]:
+            return f"left as they were: {', '.join(self.facts['partial'])}"
+        is_judged = any(str(node.relation) in JUDGED for node in self.graph.built())
+        return "its report years were not judged" if is_judged and not self.options.validate else ""
 
     def _prune(self) -> None:
         gone = prune(self.warehouse, KEEP_PUBLISHED, KEEP_FAILED, GRACE)

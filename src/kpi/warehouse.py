@@ -108,6 +108,7 @@ def writing(warehouse: Warehouse) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, holder.encode(), 0)
         _clean(warehouse)
+        _catch_up(warehouse)
         yield
     finally:
         os.close(descriptor)
@@ -181,6 +182,14 @@ def _clean(warehouse: Warehouse) -> None:
     for leftover in warehouse.builds.glob(".tmp-*"):
         shutil.rmtree(leftover)
     (warehouse.root / ".current-next").unlink(missing_ok=True)
+
+
+def _catch_up(warehouse: Warehouse) -> None:
+    """Record a build that was published by a run that died before it could say so."""
+    current = warehouse.current()
+    told = {event.get("build") for event in warehouse.ledger() if event.get("event") == "published"}
+    if current is not None and current.name not in told:
+        record(warehouse, current.name, "published", "recorded late: the run that published it was cut short")
 
 
 def _remove(folder: Path) -> None:
