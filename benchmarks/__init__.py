@@ -1,0 +1,1 @@
+"""Speed of kpi as ratios to bare DuckDB in the same run; see bench.py."""

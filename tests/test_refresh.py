@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def deliver(root: Path, name: str, *lines: str) -> None:
     path.write_text("\n".join(("visit_id,came_at,left_at", *lines)) + "\n", encoding="utf-8")
 
 
-@pytest.fixture()
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
     """One feed, one model, one delivery: a project that builds in well under a second."""
     (tmp_path / "models").mkdir()
@@ -206,10 +207,10 @@ def test_the_published_file_is_read_only_and_its_sql_reaches_no_file(project: Pa
 
 
 def test_nothing_published_and_an_unknown_build_are_told(project: Path) -> None:
-    with pytest.raises(ConfigError, match="nothing is published here yet. Run: kpi refresh"):
+    with pytest.raises(ConfigError, match=re.escape("nothing is published here yet. Run: kpi refresh")):
         kpi.open(project_dir=project)
     build = run(project).build
-    with pytest.raises(ConfigError, match=f"there is no build '{build[:-1]}x'. Did you mean '{build}'"):
+    with pytest.raises(ConfigError, match=re.escape(f"there is no build '{build[:-1]}x'. Did you mean '{build}'")):
         kpi.open(f"{build[:-1]}x", project)
 
 

@@ -1,4 +1,4 @@
-"""The command line: reads options, calls one function, prints. Heavy modules are imported by the command that needs them."""
+"""The command line: reads options, calls one function, prints. A command imports the heavy modules it needs."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ def demo(project_dir: Path | None, seed: int, scale: float, if_empty: bool) -> N
 @project_option
 def list_nodes(select: tuple[str, ...], exclude: tuple[str, ...], project_dir: Path | None) -> None:
     """List the project's nodes in building order."""
-    from kpi.graph import compile_project, select as choose
+    from kpi.graph import compile_project
+    from kpi.graph import select as choose
     from kpi.project import load_project
 
     graph = compile_project(load_project(_project(project_dir)))

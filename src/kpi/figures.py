@@ -106,7 +106,7 @@ def definition_lines(con: duckdb.DuckDBPyConnection, figure_id: str) -> list[str
 
 
 def resolve(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
-    """Return ('figure', id) or ('table', schema.name) for what somebody typed. Raises ConfigError naming the nearest."""
+    """Return ('figure', id) or ('table', schema.name) for what was typed. Raises ConfigError naming the nearest."""
     tables = [
         f"{schema}.{name}"
         for schema, name in con.execute(

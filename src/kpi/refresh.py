@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,6 +14,8 @@ from kpi.errors import CheckFailed, KpiError
 from kpi.warehouse import DATABASE, Warehouse, begin, prune, publish, record, seal, writing
 
 if TYPE_CHECKING:
+    import threading
+
     import duckdb
 
     from kpi.graph import Graph
@@ -294,7 +295,7 @@ class _Run:
             shutil.rmtree(spill)
         self.facts |= {"status": "failed", "reason": reason, "finished_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
         kept = seal(self.warehouse, self.candidate, self.facts)
-        record(self.warehouse, kept.name, "failed", reason.split("\n")[0])
+        record(self.warehouse, kept.name, "failed", reason.split("\n", maxsplit=1)[0])
         self._prune()
         return kept
 
@@ -357,6 +358,9 @@ def _settings(project: Project) -> str:
 
 
 def _import_expectations() -> threading.Thread:
+    """Start importing Great Expectations, which takes seconds; DuckDB leaves the interpreter free meanwhile."""
+    import threading
+
     from kpi.expectations import import_great_expectations
 
     thread = threading.Thread(target=import_great_expectations, daemon=True)

@@ -9,9 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
-import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,6 +101,8 @@ def writing(warehouse: Warehouse) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip() or "another process"
             raise LockHeld(f"the warehouse is being written by {holder}. Try again when it is done.") from None
+        import socket  # not at the top: a refresh with nothing to do never gets here
+
         holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, holder.encode(), 0)
@@ -116,7 +115,9 @@ def writing(warehouse: Warehouse) -> Iterator[None]:
 
 def begin(warehouse: Warehouse, start_from: Path | None) -> Path:
     """Make the private folder of a new build, with a copy of a published database when one is given."""
-    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    import shutil
+
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(2).hex()}"
     folder = warehouse.builds / f".tmp-{stamp}"
     folder.mkdir()
     if start_from is not None:
@@ -179,6 +180,8 @@ def prune(warehouse: Warehouse, keep_published: int, keep_failed: int, grace: ti
 
 def _clean(warehouse: Warehouse) -> None:
     """Remove what a killed run left. Only the holder of the lock may."""
+    import shutil
+
     for leftover in warehouse.builds.glob(".tmp-*"):
         shutil.rmtree(leftover)
     (warehouse.root / ".current-next").unlink(missing_ok=True)
@@ -193,6 +196,8 @@ def _catch_up(warehouse: Warehouse) -> None:
 
 
 def _remove(folder: Path) -> None:
+    import shutil
+
     doomed = folder.with_name(f".tmp-{folder.name}")
     folder.rename(doomed)
     shutil.rmtree(doomed)
