@@ -55,14 +55,12 @@ def run(command: list[str]) -> Cost:
 def compare(name: str, ours: Callable[[], Cost], bare: Callable[[], Cost], runs: int, told: str) -> None:
     """Measure two things in turn and print their medians and the median of their CPU ratios."""
     pairs = [(ours(), bare()) for _ in range(runs)]
-    middle = [
-        statistics.median(values) for values in zip(*((a.cpu, a.wall, b.cpu, b.wall) for a, b in pairs), strict=True)
-    ]
+    figures = zip(*((a.cpu, a.wall, b.cpu, b.wall) for a, b in pairs), strict=True)
+    middle = [statistics.median(values) for values in figures]
     ratio = statistics.median(a.cpu / b.cpu for a, b in pairs)
     peak = max(a.memory for a, _ in pairs)
-    print(
-        f"{name:<38}{middle[0]:>7.2f}{middle[1]:>7.2f}{middle[2]:>8.2f}{middle[3]:>7.2f}{ratio:>8.2f}{peak:>7.0f}  {told}"
-    )
+    ours_and_bare = f"{middle[0]:>7.2f}{middle[1]:>7.2f}{middle[2]:>8.2f}{middle[3]:>7.2f}"
+    print(f"{name:<38}{ours_and_bare}{ratio:>8.2f}{peak:>7.0f}  {told}", flush=True)
 
 
 class Bench:

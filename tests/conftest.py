@@ -1,0 +1,51 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from kpi.demo import write_demo
+from kpi.refresh import Options, refresh
+
+ROOT = Path(__file__).parents[1]
+TODAY = date(2026, 11, 21)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", action="store_true", help="write the golden files anew instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with its golden file, or write it with --golden (make golden); review the diff."""
+
+    def check(name: str, text: str) -> None:
+        path = Path(__file__).parent / "golden" / name
+        if request.config.getoption("--golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+    return check
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy the project, without deliveries and builds, into a folder."""
+    for name in ("models", "seeds", "macros", "tests/sql"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "dbt_project.yml", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with the synthetic deliveries at full volume, refreshed and published. Tests must not change it."""
+    root = copy_project(tmp_path_factory.mktemp("demo"))
+    write_demo(root / "warehouse/raw")
+    refresh(root, Options(as_of=TODAY), lambda line: None)
+    return root

@@ -1,0 +1,79 @@
+"""The printed figures come out of the full synthetic deliveries, and read well on a terminal."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import kpi
+from kpi import figures
+from kpi.errors import ConfigError
+
+PUBLISHED = Path(__file__).parents[1] / "seeds/published_figures.csv"
+
+
+def test_every_printed_figure_of_the_delivered_feeds_is_reproduced(demo_project: Path) -> None:
+    with PUBLISHED.open(encoding="utf-8", newline="") as stream:
+        printed = list(csv.DictReader(stream))
+    with kpi.open(project_dir=demo_project) as con:
+        known = {row[0] for row in con.execute("select figure_id from seeds.figures").fetchall()}
+        status = dict(con.execute("select status, count(*) from marts.reconciliation group by status").fetchall())
+    carried = [row for row in printed if row["figure_id"] in known]
+    assert len(printed) == 92
+    assert len(carried) == 38
+    assert status == {"reproduced": 38, "not_delivered": 54}
+
+
+def test_the_table_of_indicators(demo_project: Path, golden: Callable[[str, str], None]) -> None:
+    with kpi.open(project_dir=demo_project) as con:
+        lines = [*figures.figure_lines(con), "", *figures.summary_lines(con)]
+    assert max(map(len, lines)) <= 100
+    golden("show.txt", "\n".join(lines) + "\n")
+
+
+def test_one_figure(demo_project: Path, golden: Callable[[str, str], None]) -> None:
+    with kpi.open(project_dir=demo_project) as con:
+        assert figures.resolve(con, "same_day_callback_share") == ("figure", "same_day_callback_share")
+        text = [*figures.definition_lines(con, "same_day_callback_share"), *figures.figure_lines(con, "nps")]
+    golden("show_figure.txt", "\n".join(text) + "\n")
+
+
+def test_a_frame_of_one_report_year(demo_project: Path) -> None:
+    frame = kpi.indicators(2025, project_dir=demo_project)
+    keys = ["figure_id", "service", "report_year", "basis"]
+    assert list(frame.columns) == [*keys, "numerator", "denominator", "value", "event_count"]
+    assert not frame.duplicated(keys).any()
+    assert set(frame["report_year"]) == {2025}
+    assert set(kpi.indicators(project_dir=demo_project)["report_year"]) == {2023, 2024, 2025}
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest(demo_project: Path) -> None:
+    with kpi.open(project_dir=demo_project) as con:
+        for wanted, meant in (("npz", "nps"), ("marts.indicator", "marts.indicators"), ("coverge", "coverage")):
+            with pytest.raises(ConfigError, match=f"no figure or table '{wanted}'. Did you mean '{meant}'?"):
+                figures.resolve(con, wanted)
+
+
+def test_a_table_as_text() -> None:
+    rows = [("a", 1.5, None), ("line\nbreak", 10.0, "x" * 80)]
+    assert figures.table_lines(["name", "n", "long"], rows) == [
+        "name           n  long",
+        "-----------  ---  " + "-" * 60,
+        "a            1.5",
+        "line\\nbreak   10  " + "x" * 59 + "…",
+    ]
+
+
+def test_deliveries_are_conserved(demo_project: Path) -> None:
+    with kpi.open(project_dir=demo_project) as con:
+        files, wrong = con.execute(
+            "select count(*), count(*) filter (where rows_loaded + rows_rejected <> records) from raw.deliveries"
+        ).fetchall()[0]
+        rejects = con.execute("select count(*) from raw.rejects").fetchall()
+        told = con.execute("select sum(rows_rejected)::bigint from raw.deliveries").fetchall()
+    assert files > 90
+    assert wrong == 0
+    assert rejects == told
