@@ -193,7 +193,7 @@ def test_the_published_file_is_read_only_and_its_sql_reaches_no_file(project: Pa
     run(project)
     database = project / "warehouse/current/kpi.duckdb"
     assert database.stat().st_mode & 0o777 == 0o444
-    with kpi.open(project_dir=project) as con:
+    with kpi.open(project_dir=project), kpi.open(project_dir=project) as con:
         for sql in (
             "select * from read_csv('/etc/passwd')",
             "copy (select 1) to '/tmp/kpi-should-not-exist.csv'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,19 +51,24 @@ def scratch(settings: dict[str, str] | None = None) -> duckdb.DuckDBPyConnection
     )
 
 
-def reading(database: Path, temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """Open a database read-only and hardened: its SQL reaches no file, installs nothing and changes no setting."""
+def reading(database: Path) -> duckdb.DuckDBPyConnection:
+    """Open a database read-only and hardened: its SQL reaches no file, installs nothing and changes no setting.
+
+    What a query spills goes to the system's temporary folder, never beside the build.
+    """
     con = duckdb.connect(
         str(database),
         read_only=True,
         config={
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            "temp_directory": str(temporary or ""),
+            "temp_directory": str(Path(tempfile.gettempdir()) / "kpi-spill"),
         },
     )
-    con.execute("set enable_external_access = false")
-    con.execute("set lock_configuration = true")
+    # Connections of one process to one file share its settings: the first locks them for all that follow.
+    if not fetch_one(con, "select current_setting('lock_configuration')")[0]:
+        con.execute("set enable_external_access = false")
+        con.execute("set lock_configuration = true")
     return con
 
 
