@@ -6,109 +6,187 @@ engine that will run the SQL judges it, so names, types and functions are all co
 
 from __future__ import annotations
 
+import re
+
 import duckdb
 
-from kpi.engine import SqlProblem, columns_of, problem_in, scratch
-from kpi.errors import CompileError, CompileErrors, nearest
-from kpi.generic_tests import counted
-from kpi.graph import Graph
+from kpi.engine import columns_of, scratch
+from kpi.errors import CompileError, KpiError, nearest
+from kpi.feed import is_feed
+from kpi.generic_tests import accepted
+from kpi.graph import Graph, compile_nodes
 from kpi.load import LEDGER, REJECTS
-from kpi.model import Node, line_of
+from kpi.model import Node
 from kpi.names import identifier
-from kpi.seeds import seed_select
+from kpi.problems import problem_of
+from kpi.project import Project, together
+from kpi.properties import TestSpec
+from kpi.seeds import seed_table
 
 Columns = tuple[tuple[str, str], ...]
 
 
-def check_columns(graph: Graph) -> dict[str, Columns]:
-    """Bind all nodes and return name and type of each one's columns by node id.
+def check_project(project: Project) -> Graph:
+    """Compile the project and bind every node. Raises one error with all that is wrong, each with file and line."""
+    graph, mistakes = compile_nodes(project)
+    mistakes += check_columns(graph)[1]
+    if mistakes:
+        raise together(mistakes)
+    return graph
 
-    Raises CompileErrors naming file, line and nearest name for every column, type or function that does not fit. A
-    model whose parents are wrong, or whose sources do not tell their types, is left for the build to judge.
+
+def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
+    """Bind all nodes. Returns name and type of each one's columns by node id, and what is wrong.
+
+    A node whose parents are wrong is passed over: what is wrong with it may come from them.
     """
-    con = scratch({"errors_as_json": "true"})
     known: dict[str, Columns] = {}
-    errors: list[CompileError] = []
-    for schema in sorted({node.relation.schema for node in graph.nodes.values() if node.relation.schema}):
-        con.execute(f"create schema if not exists {identifier(schema)}")
-    for node in graph.nodes.values():
-        if not all(parent in known for parent in node.depends_on):
-            continue
-        if node.kind == "source":
-            columns = _source_columns(graph, node)
-        elif node.kind == "seed":
-            columns = columns_of(con, seed_select(graph.project, node))
-        elif node.test and node.test.column and not node.test.where and counted(node):
-            errors += _missing_column(node, node.test.column, known[node.depends_on[0]])
-            continue
-        else:
-            problem = problem_in(con, node.sql)
-            if problem:
-                errors.append(_error(graph, node, problem, known))
+    mistakes: list[KpiError] = []
+    raw = {"raw.deliveries": LEDGER, "raw.rejects": REJECTS}
+    raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
+    # A feed whose contract is wrong has no columns to bind against; what is wrong is told already.
+    sources = {f"source.{graph.project.name}.{s.source_name}.{s.name}": s for s in graph.project.sources}
+    with scratch({"errors_as_json": "true"}) as con:
+        for schema in sorted({node.relation.schema for node in graph.nodes.values() if node.relation.schema}):
+            con.execute(f"create schema if not exists {identifier(schema)}")
+        for node in graph.nodes.values():
+            if not all(parent in known for parent in node.depends_on):
                 continue
-            columns = columns_of(con, node.sql) if node.kind == "model" else ()
-        if node.kind != "test" and columns:
-            _create(con, node, columns)
-            known[node.id] = columns
-            errors += _undocumented(node, columns)
-    if errors:
-        raise CompileErrors(errors)
-    return known
+            if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
+                continue
+            try:
+                if node.kind == "test":
+                    _check_test(con, graph, node, known)
+                else:
+                    known[node.id] = _bind(con, graph, node, raw, known)
+                    mistakes += _undocumented(node, known[node.id])
+            except CompileError as error:
+                mistakes.append(error)
+    return known, mistakes
 
 
-def _create(con: duckdb.DuckDBPyConnection, node: Node, columns: Columns) -> None:
+def _bind(
+    con: duckdb.DuckDBPyConnection, graph: Graph, node: Node, raw: dict[str, Columns], known: dict[str, Columns]
+) -> Columns:
+    """Make the node's table in the scratch database: a seed's with its rows, all others empty."""
+    if node.kind == "seed":
+        statement = seed_table(graph.project, node)
+        try:
+            con.execute(statement)
+        except duckdb.Error as error:
+            raise _seed_error(node, error, statement) from None
+        return columns_of(con, f"from {node.relation}")
+    if node.kind == "model":
+        columns = _columns(con, node, known)
+    elif str(node.relation) in raw:
+        columns = raw[str(node.relation)]
+    else:
+        told = f"nothing loads the source '{node.name}': it has no config.meta.feed, and is no table of kpi's own."
+        raise CompileError(node.file, node.line, told)
     typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns)
-    con.execute(f"create table {node.relation} ({typed})")
+    try:
+        con.execute(f"create or replace table {node.relation} ({typed})")
+    except duckdb.Error:
+        told = f"{node.relation} cannot be the name of a table: a part of it is a word of SQL."
+        raise CompileError(node.file, node.line, told) from None
+    return columns
 
 
-def _source_columns(graph: Graph, node: Node) -> Columns:
-    known = {"raw.deliveries": LEDGER, "raw.rejects": REJECTS}
-    known.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
-    if node.name in known:
-        return known[node.name]
-    documented = tuple((column.name, column.data_type) for column in node.columns)
-    return documented if all(kind for _, kind in documented) else ()
+def _columns(con: duckdb.DuckDBPyConnection, node: Node, known: dict[str, Columns]) -> Columns:
+    """The columns a model or test yields. Raises CompileError for whatever DuckDB finds wrong with its SQL."""
+    try:
+        columns = columns_of(con, node.sql)
+    except duckdb.Error as error:
+        before = "describe "
+        names = {name for parent in node.depends_on for name, _ in known[parent]} | set(_ALIAS.findall(node.sql))
+        problem = problem_of(error, before + node.sql, names)
+        is_ours = node.test is not None and node.test.kind != "singular"
+        line = node.line if is_ours else node.lines.at((problem.offset or 0) - len(before))
+        raise CompileError(node.file, line, problem.message) from None
+    names_twice = {name for name, _ in columns if [other.lower() for other, _ in columns].count(name.lower()) > 1}
+    if node.kind == "model" and names_twice:
+        raise CompileError(node.file, node.line, f"the model has two columns named '{min(names_twice)}'.")
+    return columns
+
+
+_ALIAS = re.compile(r"\bas\s+(\w+)", re.IGNORECASE)
+
+
+def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError:
+    problem = problem_of(error, statement)
+    line = re.search(r"CSV Error on Line: (\d+)", problem.message)
+    reason = re.search(
+        r'Error when converting column "(.+?)"\. (.+)', str(error).replace("\\n", "\n").replace('\\"', '"')
+    )
+    if line and reason:
+        return CompileError(node.file, int(line[1]), f"{reason[1]}: {reason[2]}.")
+    return CompileError(node.file, 1, problem.message)
 
 
 def _undocumented(node: Node, columns: Columns) -> list[CompileError]:
-    names = {name for name, _ in columns}
+    names = [name for name, _ in columns]
     return [
         CompileError(
-            node_file, column.line, f"'{node.name}' has no column '{column.name}'.{nearest(column.name, names)}"
+            column.meta.file, column.line, f"'{node.name}' has no column '{column.name}'.{nearest(column.name, names)}"
         )
         for column in node.columns
         if column.name not in names
-        for node_file in (_properties_file(node),)
     ]
 
 
-def _missing_column(test: Node, column: str, columns: Columns) -> list[CompileError]:
-    names = {name for name, _ in columns}
-    if column in names:
-        return []
-    return [CompileError(test.file, test.line, f"'{test.relation}' has no column '{column}'.{nearest(column, names)}")]
+def _check_test(con: duckdb.DuckDBPyConnection, graph: Graph, test: Node, known: dict[str, Columns]) -> None:
+    """Raise CompileError when a test names a column that is not there, or compares what cannot be compared."""
+    spec = test.test
+    if spec is None or spec.kind == "singular":
+        _columns(con, test, known)
+        return
+    judged = test.depends_on[0]
+    documented = {column.name for column in graph.nodes[judged].columns}
+    if spec.column in documented and spec.column not in dict(known[judged]):
+        return  # told once, of the column itself
+    kind = _type_of(test, spec.column, judged, known)
+    if spec.kind == "relationships":
+        key = spec.arguments["field"]
+        key_kind = _type_of(test, key, spec.arguments["to"], known)
+        if _family(kind) != _family(key_kind):
+            told = f"'{spec.column}' ({kind}) cannot be compared with '{key}' ({key_kind})."
+            raise CompileError(test.file, test.line, told)
+    if spec.kind == "accepted_values" and (kind != "VARCHAR" or not spec.arguments.get("quote", True)):
+        _check_values(con, spec, kind)
+    if spec.where:
+        _columns(con, test, known)
 
 
-def _properties_file(node: Node) -> str:
-    return str(node.columns[0].meta.file) if node.columns else str(node.file)
+def _check_values(con: duckdb.DuckDBPyConnection, spec: TestSpec, kind: str) -> None:
+    """Raise CompileError for an accepted value that a column of the type cannot have."""
+    for value in accepted(spec):
+        try:
+            if spec.arguments.get("quote", True):
+                con.execute(f"select cast({value} as {kind})")
+                continue
+            value_kind = columns_of(con, f"select {value}")[0][1]
+        except duckdb.Error:
+            value_kind = ""
+        if _family(value_kind) != _family(kind):
+            told = f"'{spec.column}' ({kind}) cannot be compared with {value}."
+            raise CompileError(spec.file, spec.line, told)
 
 
-def _error(graph: Graph, node: Node, problem: SqlProblem, known: dict[str, Columns]) -> CompileError:
-    names = {name for parent in node.depends_on for name, _ in known.get(parent, ())}
-    word = problem.name or _word_at(node.sql, problem.offset)
-    hint = "" if "Did you mean" in problem.message else nearest(word, problem.candidates or names)
-    about = node.sql[: problem.offset or 0].count("\n") + 1
-    # Text before the SELECT (config, comments) was stripped from the compiled SQL.
-    lead = len(node.text) - len(node.text.lstrip())
-    line = line_of(node.text, word, about + node.text[:lead].count("\n")) if node.text else node.line
-    message = problem.message.rstrip("!. ")
-    return CompileError(node.file, line, f"{message}.{hint}" if word in message else f"{message}: '{word}'.{hint}")
+def _type_of(test: Node, column: str, table: str, known: dict[str, Columns]) -> str:
+    kinds = dict(known[table])
+    if column not in kinds:
+        told = f"'{table.split('.', 2)[2]}' has no column '{column}'.{nearest(column, kinds)}"
+        raise CompileError(test.file, test.line, told)
+    return kinds[column]
 
 
-def _word_at(sql: str, offset: int | None) -> str:
-    if offset is None:
-        return ""
-    end = offset
-    while end < len(sql) and (sql[end].isalnum() or sql[end] in "_."):
-        end += 1
-    return sql[offset:end].rpartition(".")[2]
+def _family(kind: str) -> str:
+    """What a type can be compared with: all types of the same family."""
+    return next((family for family, pattern in _FAMILIES if re.match(pattern, kind)), kind)
+
+
+_FAMILIES = (
+    ("number", r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DECIMAL|FLOAT|DOUBLE"),
+    ("text", r"VARCHAR|ENUM"),
+    ("day", r"DATE|TIMESTAMP"),
+)

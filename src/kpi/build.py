@@ -10,11 +10,9 @@ import duckdb
 
 from kpi.engine import drop, relations
 from kpi.errors import BuildError
-from kpi.graph import Graph
+from kpi.graph import RESERVED_SCHEMA, RESERVED_TABLES, Graph
 from kpi.model import Node
 from kpi.seeds import schema_statement, seed_table
-
-KEPT = ("raw.", "marts.expectation_results")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +27,7 @@ class NodeResult:
 
 def stale(graph: Graph, now: Mapping[str, str], before: Mapping[str, str], present: Mapping[str, str]) -> list[Node]:
     """Return the seeds and models to rebuild, in building order: fingerprint changed, or not in the database."""
-    return [
-        node
-        for node in graph.built()
-        if before.get(node.id) != now[node.id] or str(node.relation).replace('"', "") not in present
-    ]
+    return [node for node in graph.built() if before.get(node.id) != now[node.id] or str(node.relation) not in present]
 
 
 def statement(graph: Graph, node: Node) -> str:
@@ -66,7 +60,7 @@ def build_nodes(con: duckdb.DuckDBPyConnection, graph: Graph, nodes: list[Node])
 
 
 def _drop_strangers(con: duckdb.DuckDBPyConnection, graph: Graph) -> None:
-    wanted = {str(node.relation).replace('"', "") for node in graph.built()}
+    wanted = {str(node.relation) for node in graph.built()} | set(RESERVED_TABLES)
     for place, kind in sorted(relations(con).items(), key=lambda item: item[1], reverse=True):
-        if place not in wanted and not place.startswith(KEPT):
+        if place not in wanted and not place.startswith(f"{RESERVED_SCHEMA}."):
             drop(con, place, kind)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -23,10 +23,19 @@ _YEAR, _DAY, _MONTH = "(?:199[0-9]|20[0-9][0-9])", "(?:0?[1-9]|[12][0-9]|3[01])"
 _ISO_DATE, _FINNISH_DATE = rf"{_YEAR}-[0-9]{{2}}-[0-9]{{2}}", rf"{_DAY}\.{_MONTH}\.{_YEAR}"
 _HH, _H, _MM = "(?:[01][0-9]|2[0-3])", "(?:[01]?[0-9]|2[0-3])", "[0-5][0-9]"
 _ISO_TIME = rf"{_ISO_DATE}(?: {_HH}:{_MM}(?::{_MM})?|T{_HH}:{_MM}:{_MM})"
-_FINNISH_TIME = rf"{_FINNISH_DATE} (?:{_H}:{_MM}(?::{_MM})?|klo {_H}\.{_MM}(?:\.{_MM})?)"
-_FINNISH_FORMATS = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y klo %H.%M.%S", "%d.%m.%Y klo %H.%M")
+_FIRST, _LAST = f"timestamp '{FIRST_YEAR}-01-01 00:00:00'", f"timestamp '{LAST_YEAR}-12-31 23:59:59'"
+# One pattern a format: a format that does not fit costs ten times one that does.
+_COLON_TIMES = (
+    (f"{_FINNISH_DATE} {_H}:{_MM}:{_MM}", "%d.%m.%Y %H:%M:%S"),
+    (f"{_FINNISH_DATE} {_H}:{_MM}", "%d.%m.%Y %H:%M"),
+)
+_KLO_TIMES = (
+    (rf"{_FINNISH_DATE} klo {_H}\.{_MM}\.{_MM}", "%d.%m.%Y klo %H.%M.%S"),
+    (rf"{_FINNISH_DATE} klo {_H}\.{_MM}", "%d.%m.%Y klo %H.%M"),
+)
 _GROUP = "[\u00a0\u202f]"
-_TRUE, _FALSE = ("true", "1", "kyllä", "k"), ("false", "0", "ei", "e")
+# Not lower(): it makes an ASCII k of the Kelvin sign.
+_TRUE, _FALSE = "[tT][rR][uU][eE]|1|[kK](?:[yY][lL][lL][äÄ])?", "[fF][aA][lL][sS][eE]|0|[eE][iI]?"
 
 KIND_NAMES = {
     "timestamp": "not a date and time",
@@ -41,16 +50,33 @@ def _list(values: Iterable[str]) -> str:
     return ", ".join(literal(value) for value in values)
 
 
-def typed(column: FeedColumn, text: str) -> str:
-    """SQL of the value of a cell. `text` is SQL of its trimmed text, null when missing; null also when unreadable."""
+def cast(text: str) -> str:
+    """SQL of what TRY_CAST makes of a cell that looks like an ISO timestamp: a guess that `typed` makes sure of."""
+    return f"case when {text} like '____-%' then try_cast({text} as timestamp) end"
+
+
+def typed(column: FeedColumn, text: str, cast: str) -> str:
+    """SQL of the value of a cell. `text` is SQL of its trimmed text, null when missing; null also when unreadable.
+
+    `cast` names the column that holds `cast` of a timestamp. It is the value when it writes back as the same text, the
+    quick proof that an ISO timestamp is one; patterns are the slow one.
+    """
     match column.kind:
         case "text":
             return text
         case "timestamp":
+            with_klo, without = (
+                " ".join(
+                    f"when regexp_full_match({text}, {literal(pattern)}) then try_strptime({text}, {literal(form)})"
+                    for pattern, form in forms
+                )
+                for forms in (_KLO_TIMES, _COLON_TIMES)
+            )
             return (
-                f"case when regexp_full_match({text}, {literal(_ISO_TIME)}) then try_cast({text} as timestamp)"
-                f" when regexp_full_match({text}, {literal(_FINNISH_TIME)})"
-                f" then try_strptime({text}, [{_list(_FINNISH_FORMATS)}]) end"
+                f"case when strlen({text}) = 19 and {cast}::varchar = {text} and {cast} between {_FIRST} and {_LAST}"
+                f" then {cast} when {cast} is not null"
+                f" then case when regexp_full_match({text}, {literal(_ISO_TIME)}) then {cast} end"
+                f" when contains({text}, 'klo') then case {with_klo} end {without} end"
             )
         case "date":
             return (
@@ -59,12 +85,16 @@ def typed(column: FeedColumn, text: str) -> str:
                 f" then try_cast(try_strptime({text}, '%d.%m.%Y') as date) end"
             )
         case "boolean":
-            return f"case when lower({text}) in ({_list(_TRUE)}) then true when lower({text}) in ({_list(_FALSE)}) then false end"
+            return (
+                f"case when regexp_full_match({text}, {literal(_TRUE)}) then true"
+                f" when regexp_full_match({text}, {literal(_FALSE)}) then false end"
+            )
         case "integer" | "decimal":
             whole = f"(?:[0-9]+|[0-9]{{1,3}}(?:{_GROUP}[0-9]{{3}})+)" if column.grouped_digits else "[0-9]+"
             digits = f"regexp_replace({text}, {literal(_GROUP)}, '', 'g')" if column.grouped_digits else text
             if column.kind == "integer":
-                return f"case when regexp_full_match({text}, {literal('-?' + whole)}) then try_cast({digits} as bigint) end"
+                is_whole = f"regexp_full_match({text}, {literal('-?' + whole)})"
+                return f"case when {is_whole} then try_cast({digits} as bigint) end"
             return (
                 f"case when regexp_full_match({text}, {literal(f'-?{whole}(?:[.,][0-9]+)?')})"
                 f" then try_cast(replace({digits}, ',', '.') as decimal(24, 6)) end"
@@ -91,15 +121,14 @@ def reasons(column: FeedColumn, text: str, value: str) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The clock changes of a time zone, as local times: `starts` and `ends` of summer time, one of each a year.
+    """The clock of a time zone: its offset from UTC without summer time, and when summer time begins and ends.
 
-    A time before the start and within `shift_hours` of it does not exist; one that close before the end occurs twice.
+    `changes` are wall-clock times, in order and in turn: summer time begins, ends, begins. In the hour before it begins
+    no time exists, in the hour before it ends each occurs twice. A zone without summer time has no changes.
     """
 
     winter_hours: int
-    shift_hours: int
-    starts: tuple[datetime.datetime, ...]
-    ends: tuple[datetime.datetime, ...]
+    changes: tuple[datetime.datetime, ...]
 
 
 @cache
@@ -109,80 +138,116 @@ def clock_of(zone: str) -> Clock:
         rules = zoneinfo.ZoneInfo(zone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):
         raise ContractError(f"there is no time zone '{zone}'.") from None
-    starts: list[datetime.datetime] = []
-    ends: list[datetime.datetime] = []
-    hour = datetime.timedelta(hours=1)
-    winter = rules.utcoffset(datetime.datetime(FIRST_YEAR, 1, 1))
-    shifts = {datetime.timedelta()}
-    for year in range(FIRST_YEAR, LAST_YEAR + 1):
-        day = datetime.datetime(year, 1, 1, tzinfo=datetime.UTC)
-        while day.year == year:
-            if day.astimezone(rules).utcoffset() != (day + 24 * hour).astimezone(rules).utcoffset():
-                before = day.astimezone(rules).utcoffset()
-                at = next(
-                    day + k * hour for k in range(1, 25) if (day + k * hour).astimezone(rules).utcoffset() != before
-                )
-                after = at.astimezone(rules).utcoffset()
-                if before is None or after is None:
-                    raise ContractError(f"the time zone '{zone}' has no offset from UTC.")
-                (starts if after > before else ends).append((at + max(before, after)).replace(tzinfo=None))
-                shifts.add(abs(after - before))
-            day += 24 * hour
-    years = list(range(FIRST_YEAR, LAST_YEAR + 1))
-    regular = [moment.year for moment in starts] == years == [moment.year for moment in ends]
-    if winter is None or winter % hour or shifts - {datetime.timedelta(), hour} or not (regular or not starts + ends):
-        raise ContractError(f"the clock rules of '{zone}' are not supported: summer time must come and go every year.")
-    return Clock(winter // hour, 1 if regular else 0, tuple(starts), tuple(ends))
+    hour, steps = datetime.timedelta(hours=1), []
+    changes = []
+    moment = datetime.datetime(FIRST_YEAR, 1, 1, tzinfo=datetime.UTC)
+    winter = offset = _offset(moment, rules)
+    while moment.year <= LAST_YEAR:
+        later = moment + 24 * hour
+        if _offset(later, rules) != offset:
+            later = next(at for at in (moment + n * hour for n in range(1, 25)) if _offset(at, rules) != offset)
+            steps.append(_offset(later, rules) - offset)
+            changes.append((later + max(offset, _offset(later, rules))).replace(tzinfo=None))
+            offset = _offset(later, rules)
+        moment = later
+    years = [year for year in range(FIRST_YEAR, LAST_YEAR + 1) for _ in ("begins", "ends")]
+    is_regular = steps == [hour, -hour] * (len(years) // 2) and [change.year for change in changes] == years
+    if winter % hour or not (is_regular or not changes):
+        raise ContractError(f"the clock of '{zone}' is not supported: summer time must begin and end in every year.")
+    return Clock(winter // hour, tuple(changes))
 
 
-def instants(feed: Feed, zone: str) -> list[tuple[str, str, str]]:
-    """For each timestamp column its name, SQL of its instant in UTC, and SQL of its flag; in an order that works.
+def _offset(moment: datetime.datetime, rules: zoneinfo.ZoneInfo) -> datetime.timedelta:
+    return moment.astimezone(rules).utcoffset() or datetime.timedelta()
 
-    The instant of a time may refer to `<name>_utc` of the time before it, so each needs a select of its own.
-    """
-    clock = clock_of(zone)
-    found = []
-    ordered = [column for column in feed.time_order if column in feed.instants]
-    for column in ordered + [column for column in feed.instants if column not in ordered]:
-        place = ordered.index(column) if column in ordered else 0
-        earlier = [f"{identifier(before + '_utc')}" for before in reversed(ordered[:place])]
-        found.append(
-            (column, *_instant(identifier(column), f"coalesce({', '.join(earlier)})" if earlier else "", clock))
-        )
+
+def clock_changes(feed: Feed, clock: Clock) -> dict[str, str]:
+    """For each timestamp column two columns that `instants` needs, by name: microseconds of wall-clock time to the next
+    clock change or from the last (0 or less), and whether it is summer time before that change."""
+    if not clock.changes:
+        return {}
+    found = {}
+    for column in feed.instants:
+        since_epoch = f"epoch_us({identifier(column)})"
+        place = f"[({since_epoch} >> {_SPAN}) - {_FIRST_SPAN - 1}]"
+        found[_to_change(column)] = f"($clock_changes){place} - {since_epoch}"
+        found[_is_summer(column)] = f"($summer_before){place}"
     return found
 
 
-def _instant(column: str, preceding: str, clock: Clock) -> tuple[str, str]:
-    winter = f"{column} - interval {clock.winter_hours} hour"
-    if not clock.shift_hours:
-        return winter, "null"
-    start, end = (f"{_moments(moments)}[year({column}) - {FIRST_YEAR - 1}]" for moments in (clock.starts, clock.ends))
-    summer = f"{column} - interval {clock.winter_hours + clock.shift_hours} hour"
-    shift = f"interval {clock.shift_hours} hour"
-    is_summer = f"{column} >= {start} and {column} < {end}"
-    repeats = f"{column} >= {end} - {shift} and {column} < {end}"
-    if preceding:
-        is_summer += f" and not ({repeats} and coalesce({summer} < {preceding}, false))"
-    flag = (
-        f"case when {repeats} then {literal(column.strip(chr(34)) + ' occurs twice')}"
-        f" when {column} < {start} and {column} >= {start} - {shift} then {literal(column.strip(chr(34)) + ' does not exist')} end"
-    )
-    return f"case when {is_summer} then {summer} else {winter} end", flag
+def instants(feed: Feed, clock: Clock) -> dict[str, str]:
+    """Name and SQL of the instant of each timestamp column, in an order that works, and of `_clock_flags`.
+
+    Needs the columns of `clock_changes`. The instant of a time refers to those of the times before it.
+    """
+    ordered = [column for column in feed.time_order if column in feed.instants]
+    found, flags, odd = {}, [], []
+    for column in ordered + [column for column in feed.instants if column not in ordered]:
+        time, to_change, is_summer = identifier(column), _to_change(column), _is_summer(column)
+        winter, summer = (f"{time} - interval {clock.winter_hours + shift} hour" for shift in (0, 1))
+        if not clock.changes:
+            found[identifier(column + "_utc")] = winter
+            continue
+        before = ordered[: ordered.index(column)] if column in ordered else []
+        earlier = ", ".join(identifier(name + "_utc") for name in reversed(before))
+        is_odd = f"{to_change} between 1 and {_HOUR}"
+        is_second = (
+            f" when {is_odd} and {is_summer} and {summer} < coalesce({earlier}) then {winter}" if earlier else ""
+        )
+        found[identifier(column + "_utc")] = (
+            f"case{is_second} when ({to_change} > 0) = {is_summer} then {summer} else {winter} end"
+        )
+        odd.append(is_odd)
+        flags.append(
+            f"case when {is_odd} then"
+            f" if({is_summer}, {literal(column + ' occurs twice')}, {literal(column + ' does not exist')}) end"
+        )
+    flagged = f"case when {' or '.join(odd)} then concat_ws(', ', {', '.join(flags)}) end" if odd else "null::varchar"
+    return found | {"_clock_flags": flagged}
+
+
+def _to_change(column: str) -> str:
+    return identifier(f"microseconds from {column} to the clock change")
+
+
+def _is_summer(column: str) -> str:
+    return identifier(f"whether it is summer before the clock change at {column}")
+
+
+_HOUR = 3_600_000_000  # in microseconds, as is:
+_SPAN = 43  # the binary logarithm of 102 days: short enough to hold no two clock changes, quick to divide by
+_FIRST_SPAN = 631_152_000_000_000 >> _SPAN  # that of 1 January 1990
+
+
+def clock_parameters(feed: Feed, zone: str) -> Mapping[str, Sequence[int]]:
+    """The parameters of statements with `clock_changes`; parsing them as SQL would cost more than reading a file.
+
+    Each has an item for every span of time: its clock change, or the next one, and whether it is summer before that.
+    """
+    clock = clock_of(zone)
+    return _changes_by_span(clock) if feed.instants and clock.changes else {}
 
 
 @cache
-def _moments(moments: tuple[datetime.datetime, ...]) -> str:
-    return "[" + ", ".join(f"timestamp '{moment}'" for moment in moments) + "]"
+def _changes_by_span(clock: Clock) -> Mapping[str, Sequence[int]]:
+    epoch, microsecond = datetime.datetime(1970, 1, 1), datetime.timedelta(microseconds=1)
+    changes = [((change - epoch) // microsecond, place % 2 == 1) for place, change in enumerate(clock.changes)]
+    changes.append((changes[-1][0] + (1 << _SPAN + 1), False))  # the next century's
+    spans = range(_FIRST_SPAN << _SPAN, changes[-1][0], 1 << _SPAN)
+    found = [next(change for change in changes if change[0] >= start) for start in spans]
+    return {"clock_changes": [moment for moment, _ in found], "summer_before": [is_summer for _, is_summer in found]}
 
 
 def disorder(feed: Feed) -> list[tuple[str, str, str]]:
     """Triples of column, reason and SQL condition for a time before the nearest earlier one of its row."""
     found = []
-    is_timestamp = set(feed.instants)
-    for place, column in enumerate(feed.time_order[1:], start=1):
-        read = [identifier(n + "_utc" if n in is_timestamp else n) for n in feed.time_order[: place + 1]]
-        before = f"coalesce({', '.join(reversed(read[:-1]))})"
-        found.append((column, f"before {feed.time_order[place - 1]}", f"coalesce({read[-1]} < {before}, false)"))
+    timestamps = set(feed.instants)
+    read = {column: identifier(column + "_utc" if column in timestamps else column) for column in feed.time_order}
+    for place, column in enumerate(feed.time_order):
+        for other in range(place):
+            between = "".join(f" and {read[name]} is null" for name in feed.time_order[other + 1 : place])
+            before = feed.time_order[other]
+            found.append((column, f"before {before}", f"coalesce({read[column]} < {read[before]}{between}, false)"))
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import duckdb
 
@@ -31,51 +30,54 @@ class CheckResult:
 
 
 def run_tests(con: duckdb.DuckDBPyConnection, tests: Iterable[Node]) -> tuple[CheckResult, ...]:
-    """Run data tests and return a result for each, in name order. Raises BuildError when a test's SQL fails."""
+    """Run data tests and return a result for each, in name order. Raises BuildError naming a test whose SQL fails."""
     failures: dict[str, int] = {}
-    alone: list[Node] = []
-    together: list[tuple[str, Node, str]] = []
-    for test in tests:
-        expression = counted(test)
-        if expression:
-            together.append((str(test.relation), test, expression))
-        else:
-            alone.append(test)
-    together.sort(key=lambda item: (item[0], item[1].name))
-    for table, group in groupby(together, key=lambda item: item[0]):
-        members = list(group)
-        counts = _counts(con, table, [expression for _, _, expression in members])
-        for (_, test, _), count in zip(members, counts, strict=True):
-            failures[test.id] = count
-            if count:
-                alone.append(test)
+    nodes = {test.id: test for test in tests}
+    alone = [test for test in nodes.values() if not counted(test)]
+    for table, members in _by_table(nodes.values()).items():
+        try:
+            counts = _counts(con, table, [counted(test) for test in members])
+        except duckdb.Error:
+            alone += members  # one of them fails; alone, it says which
+            continue
+        failures.update({test.id: 0 for test in members})
+        # Those that found something tell how many rows it is, as their own SQL counts them.
+        alone += [test for test, count in zip(members, counts, strict=True) if count]
     for test in alone:
-        failures[test.id] = _counts(con, f"({test.sql}) as failing", ["count(*)"], test)[0]
-    nodes = {test.id: test for _, test, _ in together} | {test.id: test for test in alone}
+        try:
+            failures[test.id] = _counts(con, _failing(test), ["count(*)"])[0]
+        except duckdb.Error as error:
+            raise BuildError(f"{test.name} ({test.file}:{test.line})", str(error).strip(), test.sql) from None
     return tuple(_result(nodes[test_id], count) for test_id, count in sorted(failures.items()))
 
 
 def test_statements(tests: Sequence[Node]) -> list[str]:
     """The statements that `run_tests` runs when nothing fails; for benchmarks against bare DuckDB."""
-    found = []
-    grouped: dict[str, list[str]] = {}
-    for test in tests:
-        expression = counted(test)
-        if expression:
-            grouped.setdefault(str(test.relation), []).append(expression)
-        else:
-            found.append(f"select count(*) from ({test.sql}) as failing")
-    return found + [f"select {', '.join(expressions)} from {table}" for table, expressions in sorted(grouped.items())]
+    alone = [f"select count(*) from {_failing(test)}" for test in tests if not counted(test)]
+    together = [
+        f"select {', '.join(counted(test) for test in members)} from {table}"
+        for table, members in _by_table(tests).items()
+    ]
+    return alone + together
 
 
-def _counts(
-    con: duckdb.DuckDBPyConnection, table: str, expressions: Sequence[str], test: Node | None = None
-) -> list[int]:
-    sql = f"select {', '.join(expressions)} from {table}"
-    try:
-        return [int(str(value)) for value in fetch_one(con, sql)]
-    except duckdb.Error as error:
-        raise BuildError(test.name if test else f"tests of {table}", str(error), sql) from None
+def _by_table(tests: Iterable[Node]) -> dict[str, list[Node]]:
+    """Tests that one scan of their table answers, in table and name order."""
+    found: dict[str, list[Node]] = {}
+    for test in sorted(tests, key=lambda test: (str(test.relation), test.name)):
+        if counted(test):
+            found.setdefault(str(test.relation), []).append(test)
+    return found
+
+
+def _failing(test: Node) -> str:
+    # A line of its own for the bracket: the test may end in a comment.
+    return f"({test.sql}\n) as failing"
+
+
+def _counts(con: duckdb.DuckDBPyConnection, table: str, expressions: Sequence[str]) -> list[int]:
+    row = fetch_one(con, f"select {', '.join(expressions)} from {table}")
+    return [int(str(value)) for value in row]
 
 
 def _result(test: Node, failures: int) -> CheckResult:

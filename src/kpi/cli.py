@@ -132,13 +132,11 @@ def list_nodes(select: tuple[str, ...], exclude: tuple[str, ...], project_dir: P
 @project_option
 def compile_command(model: str | None, project_dir: Path | None) -> None:
     """Check every model and test, and print the compiled SQL of MODEL if one is named."""
-    from kpi.bind import check_columns
+    from kpi.bind import check_project
     from kpi.errors import nearest
-    from kpi.graph import compile_project
     from kpi.project import load_project
 
-    graph = compile_project(load_project(_project(project_dir)))
-    check_columns(graph)
+    graph = check_project(load_project(_project(project_dir)))
     if model is None:
         click.echo(f"{len(graph.built())} seeds and models and {len(graph.tests())} tests compile.")
         return

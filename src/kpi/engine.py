@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -15,16 +13,6 @@ from kpi.errors import BuildError
 from kpi.names import literal
 
 CATALOG = "kpi"
-
-
-@dataclass(frozen=True, slots=True)
-class SqlProblem:
-    """What DuckDB said of a statement. `offset` is where in the SQL, or None; `candidates` are the nearest names."""
-
-    message: str
-    name: str
-    offset: int | None
-    candidates: tuple[str, ...]
 
 
 @contextmanager
@@ -72,15 +60,6 @@ def reading(database: Path) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def problem_in(con: duckdb.DuckDBPyConnection, sql: str) -> SqlProblem | None:
-    """Bind a statement without running it. Returns what is wrong with it, or None. Needs errors_as_json."""
-    try:
-        con.execute(f"explain {sql}")
-    except duckdb.Error as error:
-        return _problem(error, len("explain "))
-    return None
-
-
 def columns_of(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[str, str], ...]:
     """Return name and type of every column that a query yields, without running it."""
     return tuple((row[0], row[1]) for row in con.execute(f"describe {sql}").fetchall())
@@ -115,24 +94,3 @@ def row_counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
         return {}
     counts = " union all ".join(f"select {literal(name)}, count(*) from {name}" for name in tables)
     return {str(name): int(count) for name, count in con.execute(counts).fetchall()}
-
-
-def content_hash(con: duckdb.DuckDBPyConnection, relation: str) -> str:
-    """Return a hash of a table's rows that does not depend on their order."""
-    count, total = fetch_one(con, f"select count(*), coalesce(sum(hash(row_.*)::hugeint), 0) from {relation} as row_")
-    return f"{count}:{total}"
-
-
-def _problem(error: duckdb.Error, shift: int) -> SqlProblem:
-    text = str(error)
-    try:
-        facts = json.loads(text[text.index("{") :])
-    except ValueError:
-        return SqlProblem(text, "", None, ())
-    position = facts.get("position")
-    return SqlProblem(
-        message=str(facts.get("exception_message", text)).split("\n")[0],
-        name=str(facts.get("name", "")),
-        offset=max(0, int(position) - shift) if position is not None else None,
-        candidates=tuple(part.strip() for part in str(facts.get("candidates", "")).split(",") if part.strip()),
-    )

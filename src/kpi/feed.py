@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kpi.errors import ContractError, nearest
-from kpi.project import Column, Source
+from kpi.properties import Column, Source
 from kpi.yamlfile import Section
 
 Kind = Literal["text", "timestamp", "date", "integer", "decimal", "boolean"]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from kpi.errors import CompileError, CompileErrors, ConfigError, nearest
+from kpi.errors import CompileError, ConfigError, KpiError, nearest
 from kpi.feed import Feed, is_feed, read_feed
 from kpi.generic_tests import test_nodes
-from kpi.model import Node, shape_of
-from kpi.project import Project, Resource
-from kpi.template import Relation, Templates, check_materialized
+from kpi.model import Node, line_of
+from kpi.nodes import resource_node, source_nodes
+from kpi.project import Project, together
+from kpi.properties import is_plain
+from kpi.template import Relation, Templates
+
+# Tables that no model or seed may be: deliveries, and what kpi writes beside the models.
+RESERVED_SCHEMA = "raw"
+RESERVED_TABLES = ("marts.expectation_results",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,93 +36,121 @@ class Graph:
 
     def tests(self) -> tuple[Node, ...]:
         """Data tests in name order."""
-        return tuple(node for node in self.nodes.values() if node.kind == "test")
+        return tuple(sorted((node for node in self.nodes.values() if node.kind == "test"), key=lambda test: test.name))
 
 
 def compile_project(project: Project) -> Graph:
-    """Render and parse every model and test. Raises CompileErrors with all that is wrong, each with file and line."""
+    """Render and parse every model and test. Raises one error with all that is wrong, each with file and line."""
+    graph, mistakes = compile_nodes(project)
+    if mistakes:
+        raise together(mistakes)
+    return graph
+
+
+def compile_nodes(project: Project) -> tuple[Graph, list[KpiError]]:
+    """Render and parse every model and test. Returns the nodes that are right, and everything that is wrong.
+
+    Nodes that depend on each other in a circle have no order; then there are none.
+    """
+    mistakes: list[KpiError] = []
     templates = Templates(project)
-    nodes: dict[str, Node] = {}
-    for source in project.sources:
-        relation = Relation(
-            f"source.{project.name}.{source.source_name}.{source.name}", source.schema, source.identifier
-        )
+    nodes = source_nodes(project)
+    templates.relations.update({node.id: node.relation for node in nodes.values()})
+    for resource in project.seeds + project.models:
+        schema = templates.schema_of(resource.config.get("schema"))
+        relation = Relation(f"{resource.kind}.{project.name}.{resource.name}", schema, resource.name)
+        if not is_plain(relation.schema):
+            told = f"the schema '{relation.schema}' must be lower-case letters, digits and _."
+            mistakes.append(CompileError(resource.file, 1, told))
         templates.relations[relation.node] = relation
-        about = source.properties
-        nodes[relation.node] = Node(
-            id=relation.node,
-            kind="source",
-            name=f"{source.source_name}.{source.name}",
-            file=about.file,
-            line=about.line,
-            relation=relation,
-            materialized="source",
-            tags=(),
-            depends_on=(),
-            text="",
-            sql="",
-            shape="",
-            description=about.description,
-            columns=about.columns,
-        )
-    for kind, resources in (("seed", project.seeds), ("model", project.models)):
-        for resource in resources:
-            node_id = f"{kind}.{project.name}.{resource.name}"
-            schema = templates.schema_of(resource.config.get("schema"))
-            templates.relations[node_id] = Relation(node_id, schema, resource.name)
-    errors: list[CompileError] = []
-    for resource in project.seeds:
-        nodes[f"seed.{project.name}.{resource.name}"] = _seed(project, resource, templates)
-    for resource in project.models:
+    disabled: dict[str, Relation] = {}
+    for resource in project.seeds + project.models:
         try:
-            node = _model(project, resource, templates)
-            nodes[node.id] = node
+            node = resource_node(project, resource, templates)
         except CompileError as error:
-            errors.append(error)
-    errors += _same_place(nodes.values())
-    if not errors:
-        tests, errors = test_nodes(project, templates, nodes)
-        nodes.update({test.id: test for test in tests})
-    if errors:
-        raise CompileErrors(errors)
-    feeds = tuple(read_feed(source) for source in project.sources if is_feed(source))
-    return Graph(project, _ordered(nodes), feeds)
+            mistakes.append(error)
+            continue
+        if node:
+            nodes[node.id] = node
+        else:
+            node_id = f"{resource.kind}.{project.name}.{resource.name}"
+            disabled[node_id] = templates.relations[node_id]
+    mistakes += _misplaced(nodes.values())
+    tests, wrong = test_nodes(project, templates, nodes)
+    mistakes += wrong
+    nodes.update({test.id: test for test in tests})
+    mistakes += _disabled(disabled, nodes)
+    feeds: list[Feed] = []
+    for source in project.sources:
+        try:
+            feeds += [read_feed(source)] if is_feed(source) else []
+        except ConfigError as error:
+            mistakes.append(error)
+    for name in project.undeclared:
+        if name not in templates.asked:
+            hint = nearest(name, {*project.variables, *templates.asked} - {name})
+            mistakes.append(ConfigError(f"--vars: nothing here asks for the variable '{name}'.{hint}"))
+    try:
+        nodes = _ordered(nodes)
+    except CompileError as error:
+        mistakes.append(error)
+        nodes = {}
+    return Graph(project, nodes, tuple(feeds)), mistakes
 
 
 def select(graph: Graph, wanted: Iterable[str], excluded: Iterable[str] = ()) -> frozenset[str]:
     """Return the ids that dbt's selection syntax means: `name`, `path:`, `tag:`, `source:`, `resource_type:`, `+x+`.
 
-    Words are a union, commas an intersection, `*` and `?` wildcards. No words select all. Raises ConfigError for a
-    word that selects nothing.
+    Words are a union, commas an intersection, `*` and `?` wildcards. No words select all. A test comes along when all
+    that it judges is selected, unless kinds of nodes were asked for, and goes with any of it that is excluded. Raises
+    ConfigError when a word selects nothing.
     """
     words = [word for text in wanted for word in text.split()]
-    chosen = set(graph.nodes) if not words else set().union(*(_word(graph, word) for word in words))
-    for text in excluded:
-        for word in text.split():
-            chosen -= _word(graph, word)
+    left_out = [word for text in excluded for word in text.split()]
+    chosen = set().union(*(_word(graph, word) for word in words)) if words else set(graph.nodes)
+    tests = graph.tests()
+    if not any("resource_type:" in word for word in words):
+        chosen |= {test.id for test in tests if test.depends_on and chosen.issuperset(test.depends_on)}
+    for word in left_out:
+        gone = _word(graph, word)
+        chosen -= gone | {test.id for test in tests if gone.intersection(test.depends_on)}
     return frozenset(chosen)
 
 
 def _word(graph: Graph, word: str) -> set[str]:
-    parts = [_one(graph, part) for part in word.split(",")]
-    return set.intersection(*parts)
+    found = set.intersection(*(_one(graph, part) for part in word.split(",")))
+    if not found:
+        raise ConfigError(f"'{word}' selects nothing: no node is in all its parts.")
+    return found
 
 
 def _one(graph: Graph, part: str) -> set[str]:
-    name = part.strip("+")
+    name = part.removeprefix("+").removesuffix("+")
     method, _, value = name.rpartition(":")
     chosen = {node.id for node in graph.nodes.values() if _matches(node, method, value)}
     if not chosen:
-        known = {node.name for node in graph.nodes.values()}
-        raise ConfigError(f"'{part}' selects nothing.{nearest(value, known)}")
+        raise ConfigError(f"'{part}' selects nothing.{nearest(value, _selectable(graph, method))}")
     found = set(chosen)
     if part.startswith("+"):
         found |= _reach(chosen, {node.id: node.depends_on for node in graph.nodes.values()})
     if part.endswith("+"):
         found |= _reach(chosen, _children(graph.nodes.values()))
-    # A test comes along with what it tests, as in dbt.
-    found |= {test.id for test in graph.tests() if set(test.depends_on) and set(test.depends_on) <= found}
     return found
+
+
+def _selectable(graph: Graph, method: str) -> set[str]:
+    nodes = graph.nodes.values()
+    match method:
+        case "path":
+            return {path.as_posix() for node in nodes for path in (node.file, *node.file.parents)} - {"."}
+        case "tag":
+            return {tag for node in nodes for tag in node.tags}
+        case "source":
+            return {node.name for node in nodes if node.kind == "source"}
+        case "resource_type":
+            return {node.kind for node in nodes}
+        case _:
+            return {node.name for node in nodes}
 
 
 def _matches(node: Node, method: str, value: str) -> bool:
@@ -156,81 +189,43 @@ def _children(nodes: Iterable[Node]) -> dict[str, list[str]]:
     return children
 
 
-def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
-    content = resource.path.read_bytes()
-    types = resource.config.get("column_types") or {}
-    delimiter = str(resource.config.get("delimiter", ","))
-    about, node_id = resource.properties, f"seed.{project.name}.{resource.name}"
-    shape = hashlib.blake2b(content + repr((sorted(types.items()), delimiter)).encode(), digest_size=16).hexdigest()
-    return Node(
-        id=node_id,
-        kind="seed",
-        name=resource.name,
-        file=resource.file,
-        line=1,
-        relation=templates.relations[node_id],
-        materialized="seed",
-        tags=_tags(resource),
-        depends_on=(),
-        text=delimiter,
-        sql="",
-        shape=shape,
-        description=about.description if about else "",
-        columns=about.columns if about else (),
-        column_types=tuple((str(name), str(kind)) for name, kind in types.items()),
-    )
-
-
-def _model(project: Project, resource: Resource, templates: Templates) -> Node:
-    text = resource.path.read_text(encoding="utf-8")
-    node_id = f"model.{project.name}.{resource.name}"
-    rendered = templates.render(text, resource.file, templates.relations[node_id])
-    settings = {**resource.config, **rendered.config}
-    if "schema" in rendered.config:
-        schema = templates.schema_of(settings["schema"])
-        if schema != templates.relations[node_id].schema:
-            told = "config(schema=...) inside a model is not supported; set +schema in dbt_project.yml or in YAML."
-            raise CompileError(resource.file, 1, told)
-    about = resource.properties
-    return Node(
-        id=node_id,
-        kind="model",
-        name=resource.name,
-        file=resource.file,
-        line=1,
-        relation=templates.relations[node_id],
-        materialized=check_materialized(settings.get("materialized", "view"), resource.file),
-        tags=_tags(resource),
-        depends_on=tuple(rendered.depends_on),
-        text=text,
-        sql=rendered.sql.strip(),
-        shape=shape_of(rendered.sql, text, resource.file, rendered.depends_on.values()),
-        description=about.description if about else "",
-        columns=about.columns if about else (),
-    )
-
-
-def _tags(resource: Resource) -> tuple[str, ...]:
-    tags = resource.config.get("tags") or ()
-    return (tags,) if isinstance(tags, str) else tuple(str(tag) for tag in tags)
-
-
-def _same_place(nodes: Iterable[Node]) -> list[CompileError]:
+def _misplaced(nodes: Iterable[Node]) -> list[CompileError]:
+    """Two nodes in one place, or one where kpi keeps its own tables."""
     seen: dict[str, Node] = {}
-    errors = []
+    mistakes = []
     for node in nodes:
         place = str(node.relation)
-        if place in seen:
-            errors.append(CompileError(node.file, node.line, f"{place} is also where {seen[place].file} is built."))
-        seen[place] = node
-    return errors
+        first = seen.setdefault(place, node)
+        if first is not node:
+            mistakes.append(CompileError(node.file, node.line, f"{place} is where {first.name} ({first.file}) is too."))
+        elif node.kind != "source" and (node.relation.schema == RESERVED_SCHEMA or place in RESERVED_TABLES):
+            mistakes.append(CompileError(node.file, node.line, f"{place} is kept for kpi's own tables."))
+    return mistakes
+
+
+def _disabled(disabled: Mapping[str, Relation], nodes: Mapping[str, Node]) -> list[CompileError]:
+    """References to models and seeds that are switched off."""
+    mistakes = []
+    for node in nodes.values():
+        for parent in node.depends_on:
+            if parent in disabled:
+                told = f"ref('{disabled[parent].name}'): it is disabled (enabled: false)."
+                mistakes.append(CompileError(node.file, line_of(node, disabled[parent]), told))
+    return mistakes
 
 
 def _ordered(nodes: Mapping[str, Node]) -> dict[str, Node]:
-    sorter = TopologicalSorter({node_id: sorted(nodes[node_id].depends_on) for node_id in sorted(nodes)})
+    sorter = TopologicalSorter(
+        {name: [parent for parent in sorted(nodes[name].depends_on) if parent in nodes] for name in sorted(nodes)}
+    )
     try:
         return {node_id: nodes[node_id] for node_id in sorter.static_order()}
     except CycleError as error:
-        cycle = [nodes[node_id] for node_id in error.args[1]]
-        chain = " -> ".join(node.name for node in reversed(cycle))
-        raise CompileError(cycle[0].file, 1, f"these models depend on each other in a circle: {chain}") from None
+        # Each of these is read by the next one, and the last is the first.
+        circle = error.args[1][:0:-1]
+        start = circle.index(min(circle))
+        circle = [*circle[start:], *circle[:start], circle[start]]
+        chain = " -> ".join(nodes[node_id].name for node_id in circle)
+        told = f"these models depend on each other in a circle: {chain}."
+        first, second = nodes[circle[0]], nodes[circle[1]]
+        raise CompileError(first.file, line_of(first, second.relation), told) from None

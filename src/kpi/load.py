@@ -1,7 +1,7 @@
 """Deliveries into raw tables: good rows into `raw.<feed>`, bad ones into `raw.rejects`, every file in `raw.deliveries`.
 
-Only files whose content or contract changed are read. Which rows a later file supersedes is worked out anew for each
-feed that was touched, so the order in which files arrived never matters.
+Only files whose content or contract changed are read. Keys are looked at after that, over all files of each feed that
+was touched, so the order in which files arrived never matters.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import duckdb
 
 from kpi import statements
 from kpi.engine import fetch_one
-from kpi.errors import DeliveryError, nearest
+from kpi.errors import BuildError, DeliveryError, nearest
 from kpi.feed import Feed
-from kpi.loadfile import load_file
+from kpi.loadfile import load_files, reject_beyond_first
 from kpi.names import identifier, literal
-from kpi.rawfiles import RawFile, RawFolder, content_hash
+from kpi.rawfiles import RawFolder, content_hash
 
 LEDGER = (
     ("feed", "VARCHAR"),
@@ -32,7 +32,6 @@ LEDGER = (
     ("encoding", "VARCHAR"),
     ("separator", "VARCHAR"),
     ("mapping", "VARCHAR"),
-    ("read_as", "VARCHAR"),
     ("refused", "VARCHAR"),
     ("unknown_columns", "VARCHAR[]"),
     ("missing_columns", "VARCHAR[]"),
@@ -42,6 +41,7 @@ LEDGER = (
     ("rows_superseded", "BIGINT"),
     ("rows_clock_flagged", "BIGINT"),
     ("rows_dated_ahead", "BIGINT"),
+    ("latest_date", "DATE"),
 )
 REJECTS = (
     ("feed", "VARCHAR"),
@@ -58,22 +58,14 @@ class LoadReport:
 
     loaded: tuple[str, ...]
     removed: tuple[str, ...]
-    changed_feeds: frozenset[str]
     records: int
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    raw: Path
-    as_of: date
-    workspace: Path
 
 
 def contract_fingerprint(feed: Feed) -> str:
     """A hash of the contract and of the code that applies it: when either changes, files are loaded anew."""
     code = hashlib.blake2b(digest_size=16)
-    for module in ("loadfile", "statements", "cells", "delivery", "feed"):
+    for module in ("load", "loadfile", "statements", "cells", "delivery", "feed"):
         code.update((Path(__file__).parent / f"{module}.py").read_bytes())
     return content_hash((feed.fingerprint + code.hexdigest()).encode())
 
@@ -82,28 +74,31 @@ def create_tables(con: duckdb.DuckDBPyConnection, feeds: Iterable[Feed]) -> None
     """Create the raw tables that are not there yet."""
     con.execute("create schema if not exists raw")
     tables: list[tuple[str, Sequence[tuple[str, str]]]] = [("deliveries", LEDGER), ("rejects", REJECTS)]
-    tables += [(feed.name, feed.table_columns) for feed in feeds]
+    tables += [(feed.name, _stored(feed)) for feed in feeds]
     for table, columns in tables:
         typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns)
         con.execute(f"create table if not exists raw.{identifier(table)} ({typed})")
 
 
+def _stored(feed: Feed) -> tuple[tuple[str, str], ...]:
+    # Looking for a way to compress texts that are all different costs more than a third of inserting a row.
+    different = {column.name for column in feed.columns if column.kind == "text" and not column.codes} & set(feed.key)
+    return tuple(
+        (name, f"{kind} using compression uncompressed" if name in different else kind)
+        for name, kind in feed.table_columns
+    )
+
+
 def load(
-    con: duckdb.DuckDBPyConnection,
-    feeds: Sequence[Feed],
-    raw: Path,
-    folder: RawFolder,
-    as_of: date,
-    workspace: Path,
+    con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], raw: Path, folder: RawFolder, as_of: date
 ) -> LoadReport:
     """Bring the raw tables up to what lies in the raw folder, touching only what changed.
 
-    `as_of` is the day of the refresh: later dates load and are warned about. `workspace` is a private folder for
-    copies of files. Raises BuildError when rows were lost or made, which no delivery can cause.
+    `as_of` is the day of the refresh: later dates load and are warned about. Raises BuildError when rows were lost or
+    made, which no delivery can cause.
     """
-    inputs = _Inputs(raw, as_of, workspace)
     fingerprints = {feed.name: contract_fingerprint(feed) for feed in feeds}
-    _forget_changed_contracts(con, feeds, fingerprints)
+    _forget_outdated(con, feeds, fingerprints)
     create_tables(con, feeds)
     known = {
         (feed, file): digest
@@ -113,27 +108,21 @@ def load(
     gone = [key for key in known if key not in wanted]
     changed = [file for key, file in wanted.items() if known.get(key) != file.content_hash]
     by_name = {feed.name: feed for feed in feeds}
-    for feed_name, file_name in [
-        *gone,
-        *((file.feed, file.name) for file in changed if (file.feed, file.name) in known),
-    ]:
-        _forget(con, feed_name, file_name)
-    for file in changed:
-        _load_one(con, by_name[file.feed], file, fingerprints[file.feed], inputs)
+    for feed_name, file_name in [*gone, *((file.feed, file.name) for file in changed)]:
+        if (feed_name, file_name) in known:
+            _forget(con, feed_name, file_name)
     touched = {feed for feed, _ in gone} | {file.feed for file in changed}
     for name in sorted(touched):
-        again = False
-        for twice in _supersede(con, by_name[name]):
-            _forget(con, name, twice)
-            _load_one(con, by_name[name], wanted[name, twice], fingerprints[name], inputs, try_plain=False)
-            again = True
-        if again:
-            _supersede(con, by_name[name])
-    _count_superseded(con, touched)
+        paths = [raw / name / file.name for file in changed if file.feed == name]
+        lines = [line | {"contract": fingerprints[name]} for line in load_files(con, by_name[name], paths)]
+        _write_down(con, lines)
+        _settle_keys(con, by_name[name], raw / name)
+    dated_ahead = "select feed from raw.deliveries where latest_date > ? or rows_dated_ahead > 0"
+    for name in sorted(touched | {row[0] for row in con.execute(dated_ahead, [as_of]).fetchall()}):
+        _count_rows(con, by_name[name], as_of)
     return LoadReport(
         loaded=tuple(file.path for file in changed),
         removed=tuple(f"{feed}/{file}" for feed, file in gone),
-        changed_feeds=frozenset(touched),
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
         warnings=(*_unknown_folders(folder, by_name), *_warnings(con)),
     )
@@ -142,7 +131,8 @@ def load(
 def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_reject_share: float | None) -> None:
     """Raise DeliveryError when a file has more rejects than its feed's contract allows.
 
-    `max_reject_share` (0 to 1) replaces the contract's threshold for this run. A refused file counts as a share of 1.
+    `max_reject_share` (0 to 1) replaces the contract's threshold for this run. A refused file counts as a share of 1,
+    however few its records.
     """
     lines: list[str] = []
     for feed in feeds:
@@ -151,7 +141,7 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
             if max_reject_share is None
             else f"{max_reject_share} * records"
         )
-        refused_too = max_reject_share is None or max_reject_share < 1
+        refused_too = (feed.reject_share if max_reject_share is None else max_reject_share) < 1
         rows = con.execute(
             f"select file, records, rows_rejected, refused, floor({limit})::bigint from raw.deliveries"
             f" where feed = ? and (rows_rejected > {limit} or (refused is not null and {refused_too})) order by file",
@@ -181,29 +171,26 @@ def _commonest(con: duckdb.DuckDBPyConnection, feed: str, file: str) -> list[tup
     ).fetchall()
 
 
-def _forget_changed_contracts(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], now: Mapping[str, str]) -> None:
-    """Drop the raw tables whose contract changed, so that every file of theirs is loaded anew."""
-    con.execute("create schema if not exists raw")
-    tables = {
-        row[0] for row in con.execute("select table_name from duckdb_tables() where schema_name = 'raw'").fetchall()
-    }
-    if "deliveries" not in tables:
-        return
-    for feed, contract in con.execute("select distinct feed, contract from raw.deliveries").fetchall():
-        if now.get(feed) != contract:
-            con.execute("delete from raw.deliveries where feed = ?", [feed])
-            con.execute("delete from raw.rejects where feed = ?", [feed])
-            con.execute(f"drop table if exists raw.{identifier(feed)}")
-    for table in tables - {"deliveries", "rejects"} - {feed.name for feed in feeds}:
-        con.execute(f"drop table raw.{identifier(table)}")
-    for feed in feeds:
-        columns = con.execute(
-            "select column_name, data_type from duckdb_columns() where schema_name = 'raw' and table_name = ?"
-            " order by column_index",
-            [feed.name],
-        ).fetchall()
-        if columns and tuple(columns) != feed.table_columns:
-            con.execute(f"drop table raw.{identifier(feed.name)}")
+def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], now: Mapping[str, str]) -> None:
+    """Drop the raw tables of another contract or another kpi, so that every file of theirs is loaded anew."""
+    tables: dict[str, list[tuple[str, str]]] = {}
+    for table, column, kind in con.execute(
+        "select table_name, column_name, data_type from duckdb_columns()"
+        " where schema_name = 'raw' and database_name = current_database() order by table_name, column_index"
+    ).fetchall():
+        tables.setdefault(table, []).append((column, kind))
+    for table, columns in (("deliveries", LEDGER), ("rejects", REJECTS)):
+        if [name for name, _ in tables.get(table, [])] != [name for name, _ in columns]:
+            con.execute("drop schema if exists raw cascade")
+            return
+    used = dict(con.execute("select feed, max(contract) from raw.deliveries group by feed").fetchall())
+    current = {feed.name for feed in feeds if used.get(feed.name, now[feed.name]) == now[feed.name]}
+    shapes = {feed.name: feed.table_columns for feed in feeds}
+    for table in {*tables, *used} - {"deliveries", "rejects"}:
+        if table not in current or tuple(tables.get(table, ())) != shapes[table]:
+            con.execute(f"drop table if exists raw.{identifier(table)}")
+            con.execute("delete from raw.deliveries where feed = ?", [table])
+            con.execute("delete from raw.rejects where feed = ?", [table])
 
 
 def _forget(con: duckdb.DuckDBPyConnection, feed: str, file: str) -> None:
@@ -212,55 +199,64 @@ def _forget(con: duckdb.DuckDBPyConnection, feed: str, file: str) -> None:
     con.execute("delete from raw.deliveries where feed = ? and file = ?", [feed, file])
 
 
-def _load_one(
-    con: duckdb.DuckDBPyConnection, feed: Feed, found: RawFile, contract: str, inputs: _Inputs, try_plain: bool = True
-) -> None:
-    line = load_file(con, feed, inputs.raw / found.feed / found.name, inputs.workspace, try_plain) | {
-        "feed": feed.name,
-        "file": found.name,
-        "path": found.path,
-        "contract": contract,
-        "rows_superseded": 0,
-        **_told_of(con, feed, found.name, inputs.as_of),
-    }
-    names = [name for name, _ in LEDGER]
-    con.execute(
-        f"insert into raw.deliveries values ({', '.join('?' for _ in names)})", [line.get(name) for name in names]
+def _write_down(con: duckdb.DuckDBPyConnection, lines: Sequence[Mapping[str, object]]) -> None:
+    """Put files into the ledger; their rows are counted when all of their feed are settled."""
+    import pyarrow as pa
+
+    zero: dict[str, object] = dict.fromkeys(
+        ("rows_loaded", "rows_rejected", "rows_superseded", "rows_clock_flagged", "rows_dated_ahead"), 0
     )
+    full = [dict.fromkeys(name for name, _ in LEDGER) | zero | line for line in lines]
+    if full:
+        con.register("lines", pa.Table.from_pylist(full))
+        con.execute("insert into raw.deliveries from lines")
+        con.unregister("lines")
 
 
-def _told_of(con: duckdb.DuckDBPyConnection, feed: Feed, file: str, as_of: date) -> dict[str, object]:
+def _settle_keys(con: duckdb.DuckDBPyConnection, feed: Feed, folder: Path) -> None:
+    """Reject what repeats a key of its own file, then mark the rows that a later file replaces."""
+    for sql in statements.find_repeated(feed):
+        con.execute(sql)
+    again = con.execute(
+        "select file, content_hash from raw.deliveries"
+        " where feed = ? and file in (select _file from beyond_first) order by file",
+        [feed.name],
+    ).fetchall()
+    for file, hashed in again:
+        reject_beyond_first(con, feed, folder / file, hashed)
+    for sql in (statements.delete_beyond_first(feed), *statements.supersede(feed)):
+        con.execute(sql)
+    con.execute("drop table repeated")
+    con.execute("drop table beyond_first")
+
+
+def _count_rows(con: duckdb.DuckDBPyConnection, feed: Feed, as_of: date) -> None:
+    """Count what became of each file's records, in the tables themselves. Raises BuildError when any are missing."""
     dated = [identifier(column.name) for column in feed.columns if column.kind in ("timestamp", "date")]
     ahead = " or ".join(f"{column} >= {literal(str(as_of + timedelta(days=1)))}" for column in dated) or "false"
-    flagged, later = fetch_one(
-        con,
-        f"select count(*) filter (where _clock_flags is not null), count(*) filter (where {ahead})"
-        f" from raw.{identifier(feed.name)} where _file = ?",
-        [file],
+    latest = f"greatest({', '.join(f'max({column})' for column in dated)})::date" if dated else "null::date"
+    con.execute(
+        "update raw.deliveries set rows_loaded = loaded, rows_superseded = superseded, rows_clock_flagged = flagged,"
+        " rows_dated_ahead = ahead, latest_date = latest"
+        " from (select _file, count(*) as loaded, count(*) filter (where _is_superseded) as superseded,"
+        f" count(_clock_flags) as flagged, count(*) filter (where {ahead}) as ahead, {latest} as latest"
+        f" from raw.{identifier(feed.name)} group by _file) as counted"
+        " where feed = ? and file = counted._file",
+        [feed.name],
     )
-    return {"rows_clock_flagged": flagged, "rows_dated_ahead": later}
-
-
-def _supersede(con: duckdb.DuckDBPyConnection, feed: Feed) -> list[str]:
-    """Mark the rows that a later file replaces. Returns the files in which a key was loaded twice."""
-    table = f"raw.{identifier(feed.name)}"
-    con.execute(f"update {table} set _is_superseded = false where _is_superseded")
-    find, mark = statements.supersede(feed)
-    con.execute(find)
-    twice = [row[0] for row in con.execute(statements.keys_twice_in_a_file(feed)).fetchall()]
-    if not twice:
-        con.execute(mark)
-    con.execute("drop table repeated")
-    return twice
-
-
-def _count_superseded(con: duckdb.DuckDBPyConnection, feeds: Iterable[str]) -> None:
-    for feed in sorted(feeds):
-        con.execute(
-            "update raw.deliveries set rows_superseded = coalesce((select count(*) from"
-            f" raw.{identifier(feed)} as r where r._is_superseded and r._file = deliveries.file), 0) where feed = ?",
-            [feed],
-        )
+    con.execute(
+        "update raw.deliveries set rows_rejected = rejected"
+        " from (select file, count(*) as rejected from raw.rejects where feed = $feed group by file) as counted"
+        " where feed = $feed and deliveries.file = counted.file",
+        {"feed": feed.name},
+    )
+    for file, records, loaded, rejected in con.execute(
+        "select file, records, rows_loaded, rows_rejected from raw.deliveries"
+        " where feed = ? and records <> rows_loaded + rows_rejected order by file",
+        [feed.name],
+    ).fetchall():
+        told = f"{file} has {records} records, but {loaded} were loaded and {rejected} rejected."
+        raise BuildError(f"raw.{feed.name}", told)
 
 
 def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> list[str]:

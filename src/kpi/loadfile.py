@@ -1,84 +1,104 @@
-"""One delivered file into its raw table. Rows in = rows loaded + rows rejected, always.
+"""Deliveries of one feed into its raw table: every record becomes a row or a reject with its reasons.
 
-A plain file is read by DuckDB itself and loaded in one statement that must take every record; when it does not, and
-for every other file, the records are split here and each bad row is told with all its reasons.
+Files are cut into records here; all that follows is one statement over the records of all files of one form. Records
+that it doubts are taken out again and told with their reasons.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from kpi import cells, delivery, statements
-from kpi.delivery import Layout
-from kpi.engine import fetch_one
+from kpi.delivery import Form, Layout
 from kpi.errors import BuildError
 from kpi.feed import DeliveryMapping, Feed
 from kpi.rawfiles import content_hash
 
+_BATCH = 122_880  # rows of one piece of work, as large as a row group of DuckDB
+_HELD = 64 << 20  # bytes of files that wait for others of their form
 
-def load_file(
-    con: duckdb.DuckDBPyConnection, feed: Feed, path: Path, workspace: Path, try_plain: bool
-) -> dict[str, object]:
-    """Load one file and return what the ledger says of it: hash, encoding, columns, records, rows loaded, rejected.
 
-    What is hashed is what is loaded, even if the file changes meanwhile. `workspace` is a private folder for a copy.
-    Raises BuildError when the rows loaded and rejected are not the records of the file, which no delivery can cause.
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """A file that was read. `records` is an Arrow table, `line` what the ledger says of it, `size` is in bytes."""
+
+    mapping: DeliveryMapping | None
+    form: Form | None
+    records: Any
+    size: int
+    line: dict[str, object]
+
+
+def load_files(
+    con: duckdb.DuckDBPyConnection, feed: Feed, paths: Sequence[Path], careful: bool = False
+) -> Iterator[dict[str, object]]:
+    """Load files of a feed; yields for each what the ledger says of it before its rows are counted.
+
+    What is hashed is what is loaded, even if a file changes meanwhile. Keys are not looked at. `careful` reads every
+    cell by the full grammar: for tests that this makes no difference.
     """
-    file, before = path.name, path.stat()
-    data = path.read_bytes()
-    mapping = next((m for m in feed.mappings if any(fnmatchcase(file, pattern) for pattern in m.files)), None)
+    waiting: dict[tuple[str, Form], list[_Delivery]] = {}
+    held = 0
+    for path in paths:
+        found = _read(feed, path, careful)
+        yield found.line
+        if found.line["refused"]:
+            _run(con, feed, [found], statements.reject_all(feed, str(found.line["refused"])))
+        elif found.form:
+            waiting.setdefault((found.mapping.name if found.mapping else "", found.form), []).append(found)
+            held += found.size
+        if held > _HELD:
+            _insert(con, feed, waiting)
+            held = 0
+    _insert(con, feed, waiting)
+
+
+def reject_beyond_first(con: duckdb.DuckDBPyConnection, feed: Feed, path: Path, hashed: str) -> None:
+    """Put the records of a file that are in the table `beyond_first` among the rejects.
+
+    `hashed` is what the file's content was when it was loaded. Raises BuildError when it is another now.
+    """
+    found = _read(feed, path)
+    if found.line["content_hash"] != hashed:
+        raise BuildError(f"raw.{feed.name}", f"{path.name} changed while it was loaded. Run again.")
+    _run(con, feed, [found], statements.reject_beyond_first(feed))
+
+
+def _read(feed: Feed, path: Path, careful: bool = False) -> _Delivery:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BuildError(f"raw.{feed.name}", f"{path.name} cannot be read: {error.strerror}.") from None
+    mapping = next((m for m in feed.mappings if any(fnmatchcase(path.name, pattern) for pattern in m.files)), None)
     names = {name: name for name in mapping.reads} if mapping else cells.header_names(feed)
     line: dict[str, object] = {
+        "feed": feed.name,
+        "file": path.name,
+        "path": f"{feed.name}/{path.name}",
         "content_hash": content_hash(data),
         "bytes": len(data),
         "mapping": mapping.name if mapping else None,
-        "read_as": "refused",
     }
     try:
-        layout = delivery.read_layout(delivery.decompress(data, file), names)
+        layout = delivery.read_layout(delivery.decompress(data, path.name), names)
     except delivery.Refusal as refusal:
-        return line | {"refused": refusal.reason, "records": 0, "rows_loaded": 0, "rows_rejected": 0}
+        return _Delivery(mapping, None, None, 0, line | {"refused": str(refusal), "records": 0})
+    records, count = _records(layout, path.name, careful)
     line |= {
         "encoding": layout.encoding,
         "separator": delivery.SEPARATORS[layout.separator],
         "unknown_columns": list(layout.unknown),
         "missing_columns": [name for name in dict.fromkeys(names.values()) if name not in layout.positions],
+        "refused": _refusal(feed, mapping, layout) or None,
+        "records": count,
     }
-    refusal_reason = _refusal(feed, mapping, layout)
-    expected = delivery.plain_records(layout) if try_plain and not refusal_reason else None
-    if expected is not None:
-        as_is = layout.body is data and layout.head == 0 and b"\r" not in data and not set("*?[") & set(str(path))
-        source = path if as_is else workspace / "delivery.csv"
-        if not as_is:
-            source.write_bytes(layout.body[layout.head :].replace(b"\r\n", b"\n"))
-        sql = statements.plain_insert(feed, file, str(source), layout, mapping)
-        unchanged = (lambda: _identity(path.stat()) == _identity(before)) if as_is else (lambda: True)
-        if not _insert_all(con, sql, expected, unchanged):
-            expected = None
-    if expected is not None:
-        return line | {"read_as": "plain", "records": expected, "rows_loaded": expected, "rows_rejected": 0}
-    records = delivery.split_records(layout)
-    _register(con, records)
-    try:
-        if refusal_reason:
-            loaded, rejected = 0, _count(con, statements.reject_all(feed, file, refusal_reason))
-            line["refused"] = refusal_reason
-        else:
-            con.execute(statements.judge_records(feed, layout, mapping))
-            loaded, rejected = (_count(con, sql) for sql in statements.insert_judged(feed, file))
-            line["read_as"] = "careful"
-            con.execute("drop table judged")
-    finally:
-        con.unregister("records")
-    if loaded + rejected != len(records):
-        told = f"{file} has {len(records)} records, but {loaded} were loaded and {rejected} rejected."
-        raise BuildError(f"raw.{feed.name}", told)
-    return line | {"records": len(records), "rows_loaded": loaded, "rows_rejected": rejected}
+    return _Delivery(mapping, delivery.form_of(layout, careful), records, len(layout.body), line)
 
 
 def _refusal(feed: Feed, mapping: DeliveryMapping | None, layout: Layout) -> str:
@@ -91,28 +111,53 @@ def _refusal(feed: Feed, mapping: DeliveryMapping | None, layout: Layout) -> str
     return ""
 
 
-def _insert_all(con: duckdb.DuckDBPyConnection, sql: str, expected: int, unchanged: Callable[[], bool]) -> bool:
-    """Run the insert; keep it only when it took every record of a file that stayed as it was."""
-    con.execute("begin")
-    try:
-        complete = _count(con, sql) == expected and unchanged()
-    except (duckdb.InvalidInputException, duckdb.ConversionException):
-        complete = False  # a doubtful cell, or a record of another width; which one is for the careful way to tell
-    con.execute("commit" if complete else "rollback")
-    return complete
+def _records(layout: Layout, file: str, careful: bool) -> tuple[Any, int]:
+    """Make an Arrow table of `_file`, `_record` (null for a blank line) and `line` without copying any text.
 
-
-def _identity(stat: os.stat_result) -> tuple[int, ...]:
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def _register(con: duckdb.DuckDBPyConnection, records: Sequence[str]) -> None:
+    Returns it with the number of records.
+    """
     import numpy as np
     import pyarrow as pa
 
-    numbers = pa.array(np.arange(1, len(records) + 1))
-    con.register("records", pa.table({"_record": numbers, "line": pa.array(records, type=pa.large_string())}))
+    ends = delivery.record_ends(layout, careful)
+    offsets = np.concatenate(([layout.start], ends)).astype(np.int64)
+    blank = delivery.blank_lines(layout, ends)
+    table = pa.table(
+        {
+            "_file": pa.DictionaryArray.from_arrays(np.zeros(len(ends), np.int8), [file]),
+            "_record": pa.array(np.cumsum(~blank), mask=blank if blank.any() else None),
+            "line": pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(layout.body)),
+        }
+    )
+    return pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema), int((~blank).sum())
 
 
-def _count(con: duckdb.DuckDBPyConnection, sql: str) -> int:
-    return int(str(fetch_one(con, sql)[0]))
+def _insert(con: duckdb.DuckDBPyConnection, feed: Feed, waiting: dict[tuple[str, Form], list[_Delivery]]) -> None:
+    for (_, form), found in waiting.items():
+        mapping = found[0].mapping
+        parameters = cells.clock_parameters(feed, mapping.time_zone if mapping else feed.time_zone)
+        judged = statements.judge(feed, form, mapping)
+        _run(con, feed, found, statements.insert_all(feed, judged), parameters)
+        if _run(con, feed, found, statements.find_doubtful(feed)):
+            _run(con, feed, found, statements.reject_doubtful(feed, form, mapping), parameters)
+            _run(con, feed, found, statements.delete_doubtful(feed))
+    waiting.clear()
+
+
+def _run(
+    con: duckdb.DuckDBPyConnection, feed: Feed, found: Sequence[_Delivery], sql: str, parameters: Any = None
+) -> int:
+    """Run one statement over the records of files; returns how many rows it made. Raises BuildError naming it."""
+    import pyarrow as pa
+
+    tables = [one.records for one in found if one.records is not None]
+    if not tables:
+        return 0
+    con.register("records", pa.concat_tables(tables))
+    try:
+        row = con.execute(sql, parameters).fetchone()
+    except duckdb.Error as error:
+        raise BuildError(f"raw.{feed.name}", str(error).strip(), sql) from None
+    finally:
+        con.unregister("records")
+    return int(row[0]) if row else 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kpi.errors import CompileError, nearest
-from kpi.project import Column, TestSpec
-from kpi.template import Relation
+from kpi.properties import Column, TestSpec
+from kpi.template import Lines, Relation, Rendered
 
 NodeKind = Literal["model", "seed", "source", "test"]
 _TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
@@ -21,8 +23,8 @@ _TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
 class Node:
     """One thing of the project that is built or checked. `shape` is a hash of what it is, layout and comments apart.
 
-    `text` is the file as written, `sql` the compiled SELECT (empty for seeds and sources). A test has no relation of
-    its own; `relation` then is the one it judges, when it judges one.
+    `sql` is the compiled SELECT (empty for seeds and sources), `lines` where in the file it comes from. A test has no
+    relation of its own; `relation` then is the one it judges, when it judges one.
     """
 
     id: str
@@ -32,74 +34,169 @@ class Node:
     line: int
     relation: Relation
     materialized: str
-    tags: tuple[str, ...]
-    depends_on: tuple[str, ...]
-    text: str
-    sql: str
-    shape: str
+    tags: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    sql: str = ""
+    lines: Lines = Lines()  # noqa: RUF009  a frozen value
+    shape: str = ""
     description: str = ""
     columns: tuple[Column, ...] = ()
     column_types: tuple[tuple[str, str], ...] = ()
+    delimiter: str = ","
     test: TestSpec | None = None
 
 
-def shape_of(sql: str, text: str, file: Path, allowed: Iterable[Relation]) -> str:
-    """Check one compiled SELECT and return the hash of its canonical tree.
+def line_of(node: Node, parent: Relation) -> int:
+    """Return the line of a node's file where it names one of the tables it reads."""
+    if node.test and node.test.kind != "singular":
+        return node.line
+    found = re.search(rf"(?<![\w.]){re.escape(str(parent))}(?!\w)", node.sql)
+    return node.lines.at(found.start() if found else 0)
 
-    `text` is the source as written, used to find lines. Raises CompileError when it is not exactly one SELECT, or
-    names a table that is neither in `allowed` nor a CTE of its own.
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """One SELECT, without the semicolon it may end in, and the line of the file it begins in.
+
+    `shape` is a hash of its words, layout and comments apart.
+    """
+
+    sql: str
+    shape: str
+    line: int
+
+
+def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> Select:
+    """Check a compiled `what` (model or test).
+
+    Raises CompileError when it is not exactly one SELECT, or names a table that it did not get from ref or source and
+    that is no CTE of its own. `relations` are all there are, for telling what was meant.
     """
     import sqlglot
-    from sqlglot import exp
-    from sqlglot.optimizer.scope import traverse_scope
 
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)
+    dialect = sqlglot.Dialect.get_or_raise("duckdb")
+    sql, lines = rendered.sql, rendered.lines
+    semicolon = sqlglot.TokenType.SEMICOLON
     try:
-        statements = [tree for tree in sqlglot.parse(sql, read="duckdb") if tree is not None]
-    except sqlglot.errors.ParseError as error:
-        facts = error.errors[0] if error.errors else {}
-        word = str(facts.get("highlight") or "")
-        line = line_of(text, word, int(facts.get("line") or 1))
-        raise CompileError(file, line, f"not SQL: {facts.get('description') or error}{_near(word)}") from None
-    except sqlglot.errors.SqlglotError as error:
-        raise CompileError(file, 1, f"not SQL: {error}") from None
-    if len(statements) != 1:
-        raise CompileError(file, 1, f"a model is one SELECT, here are {len(statements)} statements.")
-    tree = statements[0]
-    if not isinstance(tree, exp.Query):
-        raise CompileError(file, 1, f"a model is one SELECT, here is {tree.key.upper()}.")
-    known = {str(relation).replace('"', "") for relation in allowed}
-    for scope in traverse_scope(tree):
-        for source in scope.sources.values():
-            if isinstance(source, exp.Table):
-                _check_table(source, known, text, file)
-    return hashlib.blake2b(tree.sql(dialect="duckdb", comments=False).encode(), digest_size=16).hexdigest()
+        tokens = dialect.tokenize(sql)
+        while tokens and tokens[-1].token_type == semicolon:
+            sql = sql[: tokens.pop().start].rstrip()
+        for token, after in pairwise(tokens):
+            if token.token_type == semicolon:
+                raise CompileError(file, lines.at(after.start), f"a {what} is one SELECT, here a second one begins.")
+        if not tokens:
+            raise CompileError(file, 1, f"a {what} is one SELECT, here is none.")
+        tree = dialect.parser().parse(tokens, sql)[0]
+    except (sqlglot.errors.SqlglotError, RecursionError) as error:
+        raise _not_sql(rendered, file, error) from None
+    line = lines.at(tokens[0].start)
+    if not isinstance(tree, sqlglot.exp.Query):
+        word = tokens[0].text if tree is None or isinstance(tree, sqlglot.exp.Command) else tree.key
+        raise CompileError(file, line, f"a {what} is one SELECT, here is {word.upper()}.")
+    _check_tree(tree, rendered, file, what, relations)
+    return Select(sql, _shape(tokens, sql), line)
 
 
-def line_of(text: str, word: str, about: int) -> int:
-    """Return the line of `text` that holds `word` and lies nearest to line `about`; `about` itself when none does."""
-    lines = text.splitlines()
-    pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)") if word else None
-    found = [number for number, line in enumerate(lines, start=1) if pattern and pattern.search(line)]
-    return min(found, key=lambda number: abs(number - about), default=max(1, min(about, len(lines))))
+def _shape(tokens: Any, sql: str) -> str:
+    """Hash the words of the SQL. Two words without a blank between, such as the parts of x'00', stay one."""
+    words = []
+    end = 0
+    for token in tokens:
+        glued = token.start == end and end and (sql[end - 1].isalnum() and (sql[end].isalnum() or sql[end] == "'"))
+        end = token.end + 1
+        words.append(("" if glued else "\n") + sql[token.start : end])
+    return hashlib.blake2b("".join(words).encode(), digest_size=16).hexdigest()
 
 
-def _check_table(table: object, known: set[str], text: str, file: Path) -> None:
+def _not_sql(rendered: Rendered, file: Path, error: Any) -> CompileError:
+    """Tell a mistake in the SQL from SQL that only sqlglot does not read: DuckDB knows."""
+    import duckdb
+
+    from kpi.engine import scratch
+    from kpi.problems import problem_of
+
+    with scratch({"errors_as_json": "true"}) as con:
+        try:
+            con.extract_statements(rendered.sql)
+        except duckdb.Error as raised:
+            problem = problem_of(raised, rendered.sql)
+            return CompileError(file, rendered.lines.at(problem.offset or 0), f"not SQL: {problem.message}")
+    facts = error.errors[0] if getattr(error, "errors", None) else {}
+    before = rendered.sql.split("\n")[: int(facts.get("line") or 1)]
+    offset = sum(len(line) + 1 for line in before[:-1]) + int(facts.get("col") or 1) - 1
+    near = f" near {facts['highlight']}" if facts.get("highlight") else ""
+    told = f"DuckDB reads this SQL but sqlglot, which kpi needs to, does not{near}. Write it in another way."
+    return CompileError(file, rendered.lines.at(offset), told)
+
+
+def _check_tree(tree: Any, rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> None:
     from sqlglot import exp
 
-    if not isinstance(table, exp.Table):
-        return
+    for node in tree.walk():
+        if isinstance(node, exp.DML | exp.DDL) and not isinstance(node, exp.Query):
+            raise CompileError(
+                file, _line(node, rendered), f"a {what} only selects, {node.key.upper()} is not allowed."
+            )
+        if isinstance(node, exp.Table | exp.Lateral):
+            _check_table(node, rendered, file, what, relations)
+        elif isinstance(node, exp.CTE) and node.alias.lower() in _in_sight(node.parent):
+            told = f"the CTE '{node.alias}' hides another of that name. Rename one of them."
+            raise CompileError(file, _line(node.args["alias"], rendered), told)
+
+
+def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> None:
+    from sqlglot import exp
+
     if isinstance(table.this, exp.Func):
-        name = table.this.name if isinstance(table.this, exp.Anonymous) else table.this.sql_name()
-        if name.lower() not in _TABLE_FUNCTIONS:
-            told = f"a model reads ref() and source() only, not {name.lower()}()."
-            raise CompileError(file, line_of(text, name.lower(), 1), told)
+        name = (table.this.name if isinstance(table.this, exp.Anonymous) else table.this.sql_name()).lower()
+        if name not in _TABLE_FUNCTIONS:
+            told = f"a {what} reads ref() and source() only, not {name}()."
+            raise CompileError(file, _line(table, rendered), told)
         return
-    name = ".".join(part.name for part in table.parts)
-    if name not in known:
-        line = line_of(text, name, 1)
-        hint = nearest(table.name, {one.rpartition(".")[2] for one in known})
-        raise CompileError(file, line, f"the table '{name}' is named outright; write ref() or source().{hint}")
+    if isinstance(table, exp.Lateral):
+        return
+    parts = tuple(part.name for part in table.parts)
+    if parts in {(relation.schema, relation.name) for relation in rendered.depends_on.values()}:
+        return
+    if len(parts) == 1 and parts[0].lower() in _in_sight(table):
+        return
+    name, line = ".".join(parts), _line(table, rendered)
+    if rendered.this and parts == (rendered.this.schema, rendered.this.name):
+        raise CompileError(file, line, "a model cannot read itself.")
+    if len(parts) == 1 and not parts[0].isidentifier():
+        raise CompileError(file, line, f"a {what} reads ref() and source() only, not the file '{name}'.")
+    calls = {relation.name: _call(node) for node, relation in relations.items()}
+    close = nearest(parts[-1], calls)
+    meant = calls.get(close.removeprefix(" Did you mean '").removesuffix("'?"), "")
+    told = f"the table '{name}' is named outright; write {meant or 'ref() or source()'}."
+    raise CompileError(file, line, told)
 
 
-def _near(word: str) -> str:
-    return f" (near '{word}')" if word else ""
+def _call(node: str) -> str:
+    kind, _, *names = node.split(".")
+    return f"{{{{ {'source' if kind == 'source' else 'ref'}({', '.join(repr(name) for name in names)}) }}}}"
+
+
+def _in_sight(place: Any) -> Iterator[str]:
+    """The names of the CTEs that a part of the tree may read: those before it, and those of the queries around it."""
+    from sqlglot import exp
+
+    came, node = place, place.parent
+    while node is not None:
+        own = node.args.get("with_")
+        if isinstance(node, exp.With):
+            for cte in node.expressions:
+                if cte is not came or node.recursive:
+                    yield cte.alias.lower()
+                if cte is came:
+                    break
+        elif own is not None and own is not came:
+            yield from (cte.alias.lower() for cte in own.expressions)
+        came, node = node, node.parent
+
+
+def _line(part: Any, rendered: Rendered) -> int:
+    """The line of the first name in a part of the tree."""
+    starts = [node.meta["start"] for node in part.walk() if "start" in node.meta]
+    return rendered.lines.at(min(starts, default=0))

@@ -5,15 +5,25 @@ Nothing here renders Jinja or reads SQL. What is not supported is an error that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kpi.errors import CompileError, ConfigError, nearest
+from kpi.errors import CompileError, CompileErrors, ConfigError, KpiError, nearest
+from kpi.properties import (
+    MODEL_CONFIGS,
+    SEED_CONFIGS,
+    Properties,
+    Source,
+    is_plain,
+    read_properties,
+    settings_in,
+    tags_of,
+)
 from kpi.yamlfile import Section, read_yaml
 
-PROJECT_KEYS = [
+PROJECT_KEYS = (
     "name",
     "version",
     "config-version",
@@ -28,55 +38,14 @@ PROJECT_KEYS = [
     "vars",
     "models",
     "seeds",
-]
-MODEL_CONFIGS = ("materialized", "schema", "tags", "enabled", "meta", "docs")
-SEED_CONFIGS = ("schema", "tags", "enabled", "meta", "docs", "column_types", "delimiter")
-MATERIALIZATIONS = ("view", "table")
-
-
-@dataclass(frozen=True, slots=True)
-class TestSpec:
-    """One data test of a relation, or of one of its columns when `column` is not empty."""
-
-    kind: str
-    column: str
-    arguments: Mapping[str, Any]
-    severity: str
-    where: str
-    file: Path
-    line: int
-
-    __test__ = False
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One documented column."""
-
-    name: str
-    data_type: str
-    description: str
-    meta: Section
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Properties:
-    """What YAML says of one model, seed or source table."""
-
-    name: str
-    description: str
-    columns: tuple[Column, ...]
-    tests: tuple[TestSpec, ...]
-    config: Mapping[str, Any]
-    file: Path
-    line: int
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A model or seed: its file, shown relative to the project, and its merged settings."""
+    """A model or seed: its file, as it is and relative to the project, and its merged settings."""
 
+    kind: str
     name: str
     path: Path
     file: Path
@@ -85,20 +54,11 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """One table of a dbt source."""
-
-    source_name: str
-    name: str
-    schema: str
-    identifier: str
-    properties: Properties
-    meta: Section
-
-
-@dataclass(frozen=True, slots=True)
 class Project:
-    """The whole project as written; every tuple is in name order."""
+    """The whole project as written; every tuple is in name order.
+
+    `undeclared` are the variables given for this run that dbt_project.yml does not have.
+    """
 
     root: Path
     name: str
@@ -108,7 +68,7 @@ class Project:
     sources: tuple[Source, ...]
     macro_files: tuple[Path, ...]
     test_files: tuple[Path, ...]
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    undeclared: tuple[str, ...]
 
     @property
     def warehouse(self) -> Path:
@@ -117,10 +77,9 @@ class Project:
 
 
 def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Project:
-    """Read the project in `root`.
+    """Read the project in `root`; `overrides` are variables given for this run.
 
-    `overrides` are variables given for this run. Raises ConfigError for settings that cannot be used and
-    CompileError for two resources of one name.
+    Raises ConfigError or CompileErrors that tell every mistake in the YAML files and every name that is there twice.
     """
     root = root.resolve()
     if not (root / "dbt_project.yml").is_file():
@@ -130,74 +89,124 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
     settings = read_yaml(root / "dbt_project.yml", Path("dbt_project.yml"))
     settings.allow(PROJECT_KEYS, "dbt_project.yml")
     name = settings.required("name")
-    model_files = _files(root, settings, "model-paths", "models", ".sql")
-    seed_files = _files(root, settings, "seed-paths", "seeds", ".csv")
-    documents = [
-        read_yaml(root / path, path)
-        for key, default in (("model-paths", "models"), ("seed-paths", "seeds"))
-        for suffix in (".yml", ".yaml")
-        for path in _files(root, settings, key, default, suffix)
-    ]
-    model_properties, seed_properties, sources = _read_properties(documents)
-    models = _resources(root, settings, "models", model_files, model_properties, MODEL_CONFIGS, name)
-    seeds = _resources(root, settings, "seeds", seed_files, seed_properties, SEED_CONFIGS, name)
-    _refuse_twice(models + seeds)
+    if not name.isidentifier():
+        raise ConfigError(f"{settings.where('name')}: the project's name must be letters, digits and _, not '{name}'.")
+    paths = {kind: _folders(root, settings, kind) for kind in ("model", "seed", "macro", "test")}
+    mistakes: list[KpiError] = []
+    documents = _documents(root, paths["model"] + paths["seed"], mistakes)
+    for document in _documents(root, paths["macro"] + paths["test"], mistakes):
+        mistakes.append(ConfigError(f"{document.file}:1: properties of macros and singular tests are not supported."))
+    described = read_properties(documents, mistakes)
+    resources: list[Resource] = []
+    for kind, properties in (("model", described.models), ("seed", described.seeds)):
+        resources += _resources(root, name, settings.section(f"{kind}s"), kind, paths[kind], properties, mistakes)
+    mistakes += _named_twice(resources)
+    if mistakes:
+        raise together(mistakes)
     variables = dict(settings.section("vars"))
     own = variables.pop(name, None)
     variables.update(own if isinstance(own, Section) else {})
-    variables.update(overrides or {})
     return Project(
         root=root,
         name=name,
-        variables=variables,
-        models=models,
-        seeds=seeds,
-        sources=sources,
-        macro_files=_files(root, settings, "macro-paths", "macros", ".sql"),
-        test_files=_files(root, settings, "test-paths", "tests", ".sql"),
-        overrides=dict(overrides or {}),
+        variables={**variables, **(overrides or {})},
+        models=tuple(resource for resource in resources if resource.kind == "model"),
+        seeds=tuple(resource for resource in resources if resource.kind == "seed"),
+        sources=described.sources,
+        macro_files=tuple(file for file, _ in _files(root, paths["macro"], ".sql")),
+        test_files=tuple(file for file, _ in _files(root, paths["test"], ".sql")),
+        undeclared=tuple(variable for variable in overrides or () if variable not in variables),
     )
 
 
-def _files(root: Path, settings: Section, key: str, default: str, suffix: str) -> tuple[Path, ...]:
-    found: set[Path] = set()
-    for folder in settings.strings(key) or (default,):
-        base = root / folder
-        if key in settings and not base.is_dir():
+def together(mistakes: Sequence[KpiError]) -> KpiError:
+    """Return one error that tells all mistakes, in the order of file and line."""
+    if len(mistakes) == 1:
+        return mistakes[0]
+    found = [mistake for mistake in mistakes if isinstance(mistake, CompileError)]
+    if len(found) == len(mistakes):
+        return CompileErrors(sorted(found, key=lambda mistake: (mistake.file, mistake.line)))
+    return ConfigError("\n".join(str(mistake) for mistake in mistakes))
+
+
+def read_text(root: Path, file: Path) -> str:
+    """Read a text file of the project. Raises CompileError when it is not UTF-8."""
+    try:
+        return (root / file).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise CompileError(file, line, f"not UTF-8 ({error.reason} at byte {error.start}).") from None
+
+
+def _folders(root: Path, settings: Section, kind: str) -> tuple[Path, ...]:
+    key = f"{kind}-paths"
+    folders = tuple(Path(folder) for folder in settings.strings(key) or (f"{kind}s",))
+    for folder in folders:
+        if key in settings and not (root / folder).is_dir():
             raise ConfigError(f"{settings.where(key)}: '{key}' names {folder}, which is no folder.")
-        found.update(path.relative_to(root) for path in base.rglob(f"*{suffix}") if path.is_file())
-    return tuple(sorted(found))
+    return folders
+
+
+def _files(root: Path, folders: Sequence[Path], suffix: str) -> list[tuple[Path, Path]]:
+    """Every file with the suffix, relative to the project, with the folder it was looked for in; in path order."""
+    found = {
+        path.relative_to(root): folder
+        for folder in folders
+        for path in (root / folder).rglob(f"*{suffix}")
+        if path.is_file()
+    }
+    return sorted(found.items())
+
+
+def _documents(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> list[Section]:
+    documents = []
+    for suffix in (".yml", ".yaml"):
+        for file, _ in _files(root, folders, suffix):
+            try:
+                documents.append(read_yaml(root / file, file))
+            except ConfigError as error:
+                mistakes.append(error)
+    return documents
 
 
 def _resources(
     root: Path,
-    settings: Section,
+    project: str,
+    tree: Section,
     kind: str,
-    files: tuple[Path, ...],
+    folders: Sequence[Path],
     properties: Mapping[str, Properties],
-    allowed: tuple[str, ...],
-    project_name: str,
-) -> tuple[Resource, ...]:
-    tree = settings.section(kind)
+    mistakes: list[KpiError],
+) -> list[Resource]:
+    allowed = MODEL_CONFIGS if kind == "model" else SEED_CONFIGS
+    files = _files(root, folders, ".sql" if kind == "model" else ".csv")
+    below = [path.relative_to(root / folder) for folder in folders for path in (root / folder).rglob("*")]
+    places = {(project,), *((project, *path.with_suffix("").parts) for path in below)}
+    try:
+        _refuse_strangers(tree, (), places, f"{kind}s", allowed)
+    except ConfigError as error:
+        mistakes.append(error)
+        return []
     resources = []
-    for file in files:
-        merged: dict[str, Any] = {}
+    for file, folder in files:
         own = properties.get(file.stem)
-        for level in _levels(tree, (project_name, *file.parts[1:-1], file.stem)):
-            merged.update(_configs(level, allowed))
-        merged.update(_configs(own.config, allowed) if own and isinstance(own.config, Section) else {})
-        if merged.get("enabled", True) is not False:
-            resources.append(Resource(file.stem, root / file, file, merged, own))
-    names = {file.stem for file in files}
+        place = (project, *file.relative_to(folder).with_suffix("").parts)
+        levels = [settings_in(level, allowed) for level in _levels(tree, place)] + ([own.config] if own else [])
+        resources.append(Resource(kind, file.stem, root / file, file, _merged(levels), own))
+        if not is_plain(file.stem):
+            told = f"the name of a {kind} must be lower-case letters, digits and _, not '{file.stem}'."
+            mistakes.append(CompileError(file, 0, told))
+    names = {file.stem for file, _ in files}
     for name, entry in properties.items():
         if name not in names:
-            raise CompileError(entry.file, entry.line, f"no {kind[:-1]} is named '{name}'.{nearest(name, names)}")
-    return tuple(sorted(resources, key=lambda resource: resource.name))
+            told = f"no {kind} is named '{name}'.{nearest(name, names)}"
+            mistakes.append(CompileError(entry.file, entry.line, told))
+    return sorted(resources, key=lambda resource: resource.name)
 
 
-def _levels(tree: Section, parts: tuple[str, ...]) -> Iterator[Section]:
+def _levels(tree: Section, place: tuple[str, ...]) -> Iterator[Section]:
     yield tree
-    for part in parts:
+    for part in place:
         deeper = tree.get(part)
         if not isinstance(deeper, Section):
             return
@@ -205,119 +214,33 @@ def _levels(tree: Section, parts: tuple[str, ...]) -> Iterator[Section]:
         tree = deeper
 
 
-def _configs(level: Section, allowed: tuple[str, ...]) -> dict[str, Any]:
-    found = {}
+def _merged(levels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Settings of several levels: the last one wins, but tags add up."""
+    merged: dict[str, Any] = {}
+    for level in levels:
+        merged.update(level)
+    tags = [tag for level in levels for tag in tags_of(level.get("tags"))]
+    return {**merged, "tags": tuple(dict.fromkeys(tags))}
+
+
+def _refuse_strangers(
+    level: Section, place: tuple[str, ...], places: set[tuple[str, ...]], kind: str, allowed: Sequence[str]
+) -> None:
+    """Raise ConfigError for a wrong setting, or for settings of a folder or file that is not there."""
+    settings_in(level, allowed)
     for key, value in level.items():
-        name = key.removeprefix("+")
-        if name in allowed:
-            found[name] = value
-        elif key.startswith("+") or not isinstance(value, Section):
-            raise ConfigError(f"{level.where(key)}: the setting '{name}' is not supported.{nearest(name, allowed)}")
-    return found
+        if key.removeprefix("+") in allowed:
+            continue
+        if (*place, key) not in places:
+            known = [*(other[-1] for other in places if other[:-1] == place), *allowed]
+            raise ConfigError(f"{level.where(key)}: there is nothing named '{key}' in {kind}.{nearest(key, known)}")
+        _refuse_strangers(value, (*place, key), places, kind, allowed)
 
 
-def _refuse_twice(resources: tuple[Resource, ...]) -> None:
+def _named_twice(resources: Sequence[Resource]) -> Iterator[CompileError]:
     seen: dict[str, Resource] = {}
     for resource in resources:
-        if resource.name in seen:
-            raise CompileError(
-                resource.file,
-                1,
-                f"'{resource.name}' is also the name of {seen[resource.name].file}. Rename one of them.",
-            )
-        seen[resource.name] = resource
-
-
-def _read_properties(
-    documents: list[Section],
-) -> tuple[dict[str, Properties], dict[str, Properties], tuple[Source, ...]]:
-    models: dict[str, Properties] = {}
-    seeds: dict[str, Properties] = {}
-    sources: dict[tuple[str, str], Source] = {}
-    for document in documents:
-        document.allow(("version", "models", "seeds", "sources"), "a properties file")
-        for key, known in (("models", models), ("seeds", seeds)):
-            for entry in document.sections(key):
-                properties = _properties(entry, f"the properties of a {key[:-1]}")
-                if properties.name in known:
-                    other = known[properties.name]
-                    raise CompileError(
-                        entry.file, entry.line, f"'{properties.name}' is described at {other.file}:{other.line} too."
-                    )
-                known[properties.name] = properties
-        for entry in document.sections("sources"):
-            for source in _source_tables(entry):
-                if (source.source_name, source.name) in sources:
-                    raise CompileError(
-                        entry.file, source.properties.line, f"source '{source.source_name}.{source.name}' stands twice."
-                    )
-                sources[source.source_name, source.name] = source
-    return models, seeds, tuple(sources[key] for key in sorted(sources))
-
-
-def _source_tables(entry: Section) -> Iterator[Source]:
-    entry.allow(("name", "schema", "database", "description", "tables", "config", "meta", "tags"), "a source")
-    name = entry.required("name")
-    for table in entry.sections("tables"):
-        properties = _properties(table, "a source table")
-        config = table.section("config")
-        config.allow(("meta", "enabled", "tags"), "the config of a source table")
-        yield Source(
-            source_name=name,
-            name=properties.name,
-            schema=entry.text("schema") or name,
-            identifier=table.text("identifier") or properties.name,
-            properties=properties,
-            meta=config.section("meta") if "meta" in config else table.section("meta"),
-        )
-
-
-def _properties(entry: Section, what: str) -> Properties:
-    keys = "name description columns data_tests tests config meta docs tags identifier"
-    entry.allow(keys.split(), what)
-    columns: list[Column] = []
-    tests = list(_tests(entry, ""))
-    for item in entry.sections("columns"):
-        item.allow(
-            ["name", "description", "data_type", "data_tests", "tests", "config", "meta", "quote", "tags"], "a column"
-        )
-        name = item.required("name")
-        if name in {column.name for column in columns}:
-            raise ConfigError(f"{item.where()}: the column '{name}' stands here twice.")
-        config = item.section("config")
-        meta = config.section("meta") if "meta" in config else item.section("meta")
-        columns.append(Column(name, item.text("data_type"), item.text("description"), meta, item.line))
-        tests.extend(_tests(item, name))
-    return Properties(
-        name=entry.required("name"),
-        description=entry.text("description"),
-        columns=tuple(columns),
-        tests=tuple(tests),
-        config=entry.section("config"),
-        file=entry.file,
-        line=entry.line,
-    )
-
-
-def _tests(entry: Section, column: str) -> Iterator[TestSpec]:
-    for key in ("data_tests", "tests"):
-        for item in entry.items_of(key):
-            if isinstance(item, str):
-                yield TestSpec(item, column, {}, "error", "", entry.file, entry.lines[key])
-                continue
-            if not isinstance(item, Section) or not item:
-                raise ConfigError(f"{entry.where(key)}: a data test is a name, or a name with its settings.")
-            kind = next(iter(item))
-            settings = item.section(kind)
-            item.allow((kind,), "a data test (indent its settings below its name)")
-            arguments = dict(settings.section("arguments"))
-            config = settings.section("config")
-            config.allow(("severity", "where"), "the config of a data test")
-            for name, value in settings.items():
-                if name not in ("arguments", "config", "name", "description", "severity", "where"):
-                    arguments[name] = value
-            severity = (config.text("severity") or settings.text("severity") or "error").lower()
-            if severity not in ("error", "warn"):
-                raise ConfigError(f"{settings.where()}: severity is 'error' or 'warn', not '{severity}'.")
-            where = config.text("where") or settings.text("where")
-            yield TestSpec(kind, column, arguments, severity, where, entry.file, item.line)
+        first = seen.setdefault(resource.name, resource)
+        if first is not resource:
+            told = f"'{resource.name}' is also the name of {first.file}. Rename one of them."
+            yield CompileError(resource.file, 1, told)

@@ -1,4 +1,4 @@
-"""Hashes of everything but deliveries that decides a build: the project's files and kpi's own code. Cheap to look at."""
+"""Hashes of all but deliveries that decides a build: the project's files and kpi's own code. Cheap to look at."""
 
 from __future__ import annotations
 

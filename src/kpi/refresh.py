@@ -84,14 +84,12 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
         tell(f"Nothing changed since build {before['id']}: nothing to do.")
         return Outcome(before["id"], published=True, nothing_to_do=True)
 
-    from kpi.bind import check_columns
-    from kpi.graph import compile_project
+    from kpi.bind import check_project
     from kpi.project import load_project
 
     project = load_project(root, options.variables)
     importing = _import_expectations() if options.validate else None
-    graph = compile_project(project)
-    check_columns(graph)
+    graph = check_project(project)
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     with writing(warehouse):
         current = warehouse.current()
@@ -168,7 +166,7 @@ class _Run:
             self.facts["partial"] = [node.name for node in old if node.id not in chosen]
             rebuilt = {result.id for result in results} | {n for n in now if previous.get(n) != now[n]}
             self.tell(f"Built {len(results)} of {len(self.graph.built())} seeds and models.")
-            tests = [test for test in self.graph.tests() if test.id in chosen or not self.options.select]
+            tests = [test for test in self.graph.tests() if test.id in chosen]
             due = [test for test in tests if previous.get(test.id) != now[test.id] or rebuilt & set(test.depends_on)]
             checks = run_tests(con, due)
             self._note_nodes(now, previous, results, {node.id for node in old} - {node.id for node in nodes})
@@ -182,12 +180,7 @@ class _Run:
     def _load(self, con: duckdb.DuckDBPyConnection, load: Any, refuse_bad_files: Any) -> None:
         if not self.graph.feeds:
             return
-        workspace = self.candidate / "work"
-        workspace.mkdir()
-        report = load(con, self.graph.feeds, self.warehouse.raw, self.folder, self.options.as_of, workspace)
-        for left in workspace.iterdir():
-            left.unlink()
-        workspace.rmdir()
+        report = load(con, self.graph.feeds, self.warehouse.raw, self.folder, self.options.as_of)
         self.warnings = report.warnings
         records = f"{report.records:,}".replace(",", " ")
         self.tell(

@@ -1,173 +1,218 @@
-"""The SQL that turns one delivery's text into rows of its raw table: text, then value, then instant, then judgement."""
+"""The SQL that turns records of deliveries into rows of their raw table: cell, text, value, instant, judgement.
+
+Statements read the registered table `records` (_file, _record, line): a row a record, line end included, of files of
+one form; `_record` is null for a blank line. Those with a clock take its `cells.clock_parameters`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kpi import cells
-from kpi.delivery import Layout, cell_patterns
+from kpi.delivery import Form, cell_pattern
 from kpi.feed import DeliveryMapping, Feed
 from kpi.names import identifier, literal
 
 _MISSING = ", ".join(literal(text) for text in cells.MISSING)
-_BLANKS = "' ' || chr(9)"
+_TAB, _CR, _LF = "chr(9)", "chr(13)", "chr(10)"
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """SQL yielding `_record`, the values of the contract, the instants, `_clock_flags`, and what is wrong with a row.
+    """SQL yielding `_file`, `_record`, `line`, the list `cell`, the contract's values, instants and `_clock_flags`.
 
-    `faults` are pairs of an SQL struct (column_name, value, reason) and the condition, never null, that it is so.
+    `misfit` is the condition that a record has another number of fields than the header. `faults` are pairs of an SQL
+    struct (column_name, value, reason) and the condition, never null, that it is so.
     """
 
     select: str
+    misfit: str
     faults: tuple[tuple[str, str], ...]
 
 
-def plain_insert(feed: Feed, file: str, path: str, layout: Layout, mapping: DeliveryMapping | None) -> str:
-    """Insert every record of a plain file, or raise DuckDB's InvalidInputException at the first that is doubtful.
-
-    `path` is the file or a private copy of it, in UTF-8, with its header line. The doubt raises instead of filtering
-    because a filter is pushed below the casts, which then run twice.
-    """
-    places = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(len(layout.header)))
-    quoting = "quote = '\"'" if b'"' in layout.body else "quote = '', escape = ''"
-    source = (
-        f"select row_number() over () as _record, * from read_csv({literal(path)}, delim = {literal(layout.separator)},"
-        f" header = true, auto_detect = false, columns = {{{places}}}, {quoting}, nullstr = [{_MISSING}])"
+def judge(feed: Feed, form: Form, mapping: DeliveryMapping | None, records: str = "records") -> Judged:
+    """Read and judge every record of `records`, which is any SQL that can stand in a FROM clause."""
+    read = {column: _named("cell", column) for column, _ in form.positions}
+    source = _select(
+        _split(form, records), {read[column]: f"cell[{place + 1}]" for column, place in form.positions}, "*"
     )
-    texts = {column: f"c{place}" for column, place in layout.positions.items()}
-    judged = _judged(feed, mapping, texts, source, ())
-    doubts = [condition for _, condition in judged.faults]
-    for column in feed.columns:
-        if column.kind == "text" and not column.codes:
-            text = identifier(column.name)
-            doubts.append(f"coalesce({text} <> trim({text}) or contains({text}, chr(9)), false)")
-    checked = f"case when {' or '.join(doubts) or 'false'} then error('doubtful') else false end"
-    return f"insert into raw.{identifier(feed.name)} select {_row(feed, file, checked)} from ({judged.select})"
-
-
-def judge_records(feed: Feed, layout: Layout, mapping: DeliveryMapping | None) -> str:
-    """Create the table `judged` from the registered table `records` (_record, line): every row, its values, `reasons`.
-
-    `copy_number` counts the good rows of one key in the file; all but the first are rejects.
-    """
-    pattern, quoted = cell_patterns(layout.separator)
-    separator = literal(layout.separator)
-    has_quotes = b'"' in layout.body[layout.start :]
-    split = (
-        f"regexp_extract_all(line || {separator}, {literal(pattern)})"
-        if has_quotes
-        else f"string_split(line, {separator})"
-    )
-    source = f"select _record, line, {split} as cell from (select _record, rtrim(line, chr(13) || chr(10)) as line from records)"
-    texts = {}
-    for column, place in layout.positions.items():
-        cell = f"cell[{place + 1}]"
-        if has_quotes:
-            bare = f"left({cell}, length({cell}) - 1)"
-            inner = f"regexp_extract({bare}, '(?s)\"(.*)\"', 1)"
-            cell = f"case when regexp_full_match({bare}, {literal(quoted)}) then replace({inner}, '\"\"', '\"') else {bare} end"
-        trimmed = f"trim({cell}, {_BLANKS})"
-        texts[column] = f"case when {trimmed} not in ({_MISSING}) then {trimmed} end"
-    judged = _judged(feed, mapping, texts, source, ("line", "cell"))
-    width = len(layout.header)
-    faults = ", ".join(f"case when {condition} then {fault} end" for fault, condition in judged.faults)
-    misfit = _fault("", "len(cell)::varchar", f"the record has another number of fields than the header's {width}")
-    key = ", ".join(identifier(column) for column in feed.key)
-    return (
-        "create or replace temp table judged as"
-        " select *, row_number() over (partition by len(reasons) = 0, " + key + " order by _record) as copy_number,"
-        " min(_record) over (partition by len(reasons) = 0, " + key + ") as first_record"
-        f" from (select *, case when len(cell) <> {width} then [{misfit}]"
-        f" else list_filter([{faults or 'null'}], lambda fault: fault is not null) end as reasons from ({judged.select}))"
-    )
-
-
-def insert_judged(feed: Feed, file: str) -> tuple[str, str]:
-    """The two statements that empty `judged`: good rows into the raw table, the others into raw.rejects."""
-    key = " || ' ' || ".join(f"{identifier(column)}::varchar" for column in feed.key)
-    repeated = _fault(" and ".join(feed.key), key, "the key stands in an earlier record of the file already")
-    good = "len(reasons) = 0 and copy_number = 1"
-    return (
-        f"insert into raw.{identifier(feed.name)} select {_row(feed, file)} from judged where {good} order by _record",
-        f"insert into raw.rejects select {literal(feed.name)}, {literal(file)}, _record, left(line, 500),"
-        f" case when len(reasons) = 0 then [{repeated}] else reasons end from judged where not ({good}) order by _record",
-    )
-
-
-def reject_all(feed: Feed, file: str, reason: str) -> str:
-    """Put every record of the registered table `records` among the rejects for one reason."""
-    return (
-        f"insert into raw.rejects select {literal(feed.name)}, {literal(file)}, _record,"
-        f" left(rtrim(line, chr(13) || chr(10)), 500), [{_fault('', 'null', reason)}] from records order by _record"
-    )
-
-
-def supersede(feed: Feed) -> tuple[str, str]:
-    """Two statements: a table `repeated` of what stands in several files, and the update that marks superseded rows."""
-    table = f"raw.{identifier(feed.name)}"
-    key = (feed.census,) if feed.census else feed.key
-    columns = ", ".join(identifier(column) for column in key)
-    same = " and ".join(f"{table}.{identifier(column)} = repeated.{identifier(column)}" for column in key)
-    several = "count(distinct _file) > 1" if feed.census else "count(*) > 1"
-    return (
-        f"create or replace temp table repeated as select {columns}, max(_file) as last_file from {table}"
-        f" group by {columns} having {several}",
-        f"update {table} set _is_superseded = true from repeated where {same} and {table}._file < repeated.last_file",
-    )
-
-
-def keys_twice_in_a_file(feed: Feed) -> str:
-    """Select the files in which a key was loaded twice, among the keys of `repeated` when rows are keyed one by one."""
-    table, key = f"raw.{identifier(feed.name)}", ", ".join(identifier(column) for column in feed.key)
-    among = "" if feed.census else f" semi join repeated using ({key})"
-    return f"select distinct _file from (select _file from {table}{among} group by _file, {key} having count(*) > 1) order by 1"
-
-
-def _judged(
-    feed: Feed, mapping: DeliveryMapping | None, texts: dict[str, str], source: str, keep: Sequence[str]
-) -> Judged:
-    kept = ", ".join(["_record", *keep])
+    trim, unquote = [_trimmed] * form.has_padding, [_unquoted] * form.has_quotes
+    for step in trim + unquote + trim * form.has_quotes:
+        source = _select(source, {name: step(name) for name in read.values()})
+    texts = {column: f"case when {name} not in ({_MISSING}) then {name} end" for column, name in read.items()}
     if mapping:
-        read = ", ".join(f"{texts[column]} as {identifier(column)}" for column in mapping.reads if column in texts)
-        source = f"select {kept}, _record as record_number, {read} from ({source})"
+        named = {identifier(column): sql for column, sql in texts.items()}
+        source = _select(source, {"record_number": "_record", **named})
         texts = {column: f"nullif(try({expression}), '')" for column, expression in mapping.columns.items()}
-    named = ", ".join(
-        f"{texts.get(column.name, 'null::varchar')} as {identifier(_text_of(column.name))}" for column in feed.columns
+    source = _select(source, {_named("text", c.name): texts.get(c.name, "null::varchar") for c in feed.columns})
+    source = _select(source, {_named("cast", name): cells.cast(_named("text", name)) for name in feed.instants}, "*")
+    values = {c.name: cells.typed(c, _named("text", c.name), _named("cast", c.name)) for c in feed.columns}
+    source = _select(source, {identifier(name): value for name, value in values.items()}, "*")
+    clock = cells.clock_of(mapping.time_zone if mapping else feed.time_zone)
+    source = _select(source, cells.clock_changes(feed, clock), "*")
+    source = _select(source, cells.instants(feed, clock), "*")
+    return Judged(source, f"len(cell) <> {form.width}", (*_faults(feed), *_implausible(mapping)))
+
+
+def insert_all(feed: Feed, judged: Judged) -> str:
+    """Insert every record, doubtful ones with a null `_is_superseded`.
+
+    The good ones are not filtered out, because DuckDB moves a filter below the expressions it needs, which then run
+    twice; a few deleted rows cost less.
+    """
+    doubt = " or ".join((judged.misfit, *(condition for _, condition in judged.faults)))
+    names = [column.name for column in feed.columns] + [f"{column}_utc" for column in feed.instants]
+    row = ", ".join(map(identifier, names))
+    return (
+        f"insert into raw.{identifier(feed.name)} select {row}, _file, _record, _clock_flags,"
+        f" case when {doubt} then null else false end from ({judged.select})"
     )
-    values = ", ".join(
-        f"{cells.typed(column, identifier(_text_of(column.name)))} as {identifier(column.name)}"
-        for column in feed.columns
+
+
+def find_doubtful(feed: Feed) -> str:
+    """Create the table `doubtful` (_file, _record) of the rows that `insert_all` doubted."""
+    table = f"raw.{identifier(feed.name)}"
+    return f"create or replace temp table doubtful as select _file, _record from {table} where _is_superseded is null"
+
+
+def delete_doubtful(feed: Feed) -> str:
+    """Delete the rows that `insert_all` doubted."""
+    return f"delete from raw.{identifier(feed.name)} where _is_superseded is null"
+
+
+def reject_doubtful(feed: Feed, form: Form, mapping: DeliveryMapping | None) -> str:
+    """Put the records of the table `doubtful` among the rejects with all their reasons; none without a reason."""
+    judged = judge(feed, form, mapping, "(select * from records semi join doubtful using (_file, _record))")
+    width = f"the record has another number of fields than the header's {form.width}"
+    misfit = _fault("", "len(cell)::varchar", width)
+    faults = ", ".join(f"case when {condition} then {fault} end" for fault, condition in judged.faults)
+    reasons = (
+        f"case when {judged.misfit} then [{misfit}]"
+        f" else list_filter([{faults or 'null'}], lambda fault: fault is not null) end"
     )
-    timed = cells.instants(feed, mapping.time_zone if mapping else feed.time_zone)
-    utc = "".join(f", {sql} as {identifier(column + '_utc')}" for column, sql, _ in timed)
-    flags = ", ".join(flag for _, _, flag in timed if flag != "null")
-    flagged = f"nullif(concat_ws(', ', {flags}), '')" if flags else "null::varchar"
-    select = f"select {kept}, {named} from ({source})"
-    select = f"select *, {values} from ({select})"
-    select = f"select *{utc}, {flagged} as _clock_flags from ({select})"
-    faults = []
+    return _reject(feed, f"select _file, _record, line, {reasons} as reasons from ({judged.select})")
+
+
+def reject_all(feed: Feed, reason: str) -> str:
+    """Put every record among the rejects for one reason."""
+    return _reject(feed, f"select *, [{_fault('', 'null', reason)}] as reasons from records where _record is not null")
+
+
+def find_repeated(feed: Feed) -> tuple[str, str]:
+    """Two statements: a table `repeated` of the keys that stand in several rows, and a table `beyond_first` (_file,
+    _record, key_text) of the rows whose key stands in an earlier record of the same file."""
+    table, key = f"raw.{identifier(feed.name)}", ", ".join(map(identifier, feed.key))
+    text = " || ' ' || ".join(f"{identifier(column)}::varchar" for column in feed.key)
+    return (
+        f"create or replace temp table repeated as select {key} from {table} group by {key} having count(*) > 1",
+        f"create or replace temp table beyond_first as select _file, _record, {text} as key_text"
+        f" from {table} semi join repeated using ({key})"
+        f" qualify row_number() over (partition by _file, {key} order by _record) > 1",
+    )
+
+
+def reject_beyond_first(feed: Feed) -> str:
+    """Put the records that are in the table `beyond_first` among the rejects."""
+    fault = _fault(" and ".join(feed.key), "key_text", "the key stands in an earlier record of the file already")
+    return _reject(
+        feed,
+        f"select _file, _record, line, [{fault}] as reasons from records join beyond_first using (_file, _record)",
+    )
+
+
+def delete_beyond_first(feed: Feed) -> str:
+    """Delete the rows of the table `beyond_first`."""
+    table = f"raw.{identifier(feed.name)}"
+    return (
+        f"delete from {table} using beyond_first"
+        f" where {table}._file = beyond_first._file and {table}._record = beyond_first._record"
+    )
+
+
+def supersede(feed: Feed) -> tuple[str, ...]:
+    """Statements that mark anew the rows which a later file replaces: by key, or by the census they belong to."""
+    table = f"raw.{identifier(feed.name)}"
+    claimed = (feed.census,) if feed.census else feed.key
+    columns = ", ".join(map(identifier, claimed))
+    same = " and ".join(f"{table}.{identifier(column)} = latest.{identifier(column)}" for column in claimed)
+    among = "" if feed.census else f" semi join repeated using ({columns})"
+    return (
+        f"update {table} set _is_superseded = false where _is_superseded",
+        f"update {table} set _is_superseded = true"
+        f" from (select {columns}, max(_file) as last_file from {table}{among} group by {columns}) as latest"
+        f" where {same} and {table}._file < latest.last_file",
+    )
+
+
+def _split(form: Form, records: str) -> str:
+    separator = literal(form.separator)
+    bare = f"replace(line, {_LF}, '')"
+    if form.has_returns:
+        bare = f"replace({bare}, {_CR}, '')"
+    cell = f"string_split(line, {separator})"
+    if form.has_quotes:
+        # A separator may stand between quotes. Few lines have one there, and the match costs much less than the split.
+        bare = f"case when contains(line, '\"') then rtrim(line, {_CR} || {_LF}) else {bare} end"
+        plain = f'(?:"[^"{form.separator}]*"|[^"{form.separator}]*)'
+        is_plain = f"regexp_full_match(line, {literal(f'{plain}(?:{form.separator}{plain})*')})"
+        by_grammar = f"regexp_extract_all(line || {separator}, {literal(cell_pattern(form.separator))})"
+        by_grammar = f"list_transform({by_grammar}, lambda one: left(one, length(one) - 1))"
+        cell = by_grammar if form.by_grammar else f"case when {is_plain} then {cell} else {by_grammar} end"
+    source = f"select _file, _record, {bare} as line from {records} where _record is not null"
+    return f"select *, {cell} as cell from ({source})"
+
+
+def _select(source: str, columns: Mapping[str, str], keep: str = "_file, _record, line, cell") -> str:
+    added = "".join(f", {sql} as {name}" for name, sql in columns.items())
+    return f"select {keep}{added} from ({source})"
+
+
+def _named(step: str, column: str) -> str:
+    return identifier(f"{step} of {column}")
+
+
+def _trimmed(text: str) -> str:
+    """Without blanks around. Trimming is slow, so only where there are any."""
+    edges = " or ".join(f"{end}({text}, {blank})" for end in ("starts_with", "ends_with") for blank in ("' '", _TAB))
+    return f"case when {edges} then trim({text}, ' ' || {_TAB}) else {text} end"
+
+
+def _unquoted(text: str) -> str:
+    """What a trimmed cell has between its quotes, when those that it has in between are doubled, or else all of it."""
+    without, inner = f"replace({text}, '\"', '')", f"{text}[2:-2]"
+    return (
+        f"case when starts_with({text}, '\"') and ends_with({text}, '\"') and strlen({text}) > 1 then"
+        f" case when strlen({without}) = strlen({text}) - 2 then {without}"
+        f" when not contains(replace({inner}, '\"\"', ''), '\"') then replace({inner}, '\"\"', '\"')"
+        f" else {text} end else {text} end"
+    )
+
+
+def _faults(feed: Feed) -> list[tuple[str, str]]:
+    found = []
     for column in feed.columns:
-        text = identifier(_text_of(column.name))
+        text = _named("text", column.name)
         for reason, condition in cells.reasons(column, text, identifier(column.name)):
-            faults.append((_fault(column.name, text, reason), condition))
-    for column_name, reason, condition in cells.disorder(feed):
-        faults.append((_fault(column_name, identifier(_text_of(column_name)), reason), condition))
-    for reason, when in mapping.implausible if mapping else ():
-        faults.append((_fault("", "null", reason), f"coalesce({when}, false)"))
-    return Judged(select, tuple(faults))
+            found.append((_fault(column.name, text, reason), condition))
+    for name, reason, condition in cells.disorder(feed):
+        found.append((_fault(name, _named("text", name), reason), condition))
+    return found
 
 
-def _text_of(column: str) -> str:
-    return f"text of {column}"
+def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:
+    rules = mapping.implausible if mapping else ()
+    return [(_fault("", "null", reason), f"coalesce({when}, false)") for reason, when in rules]
 
 
 def _fault(column: str, value: str, reason: str) -> str:
-    return f"struct_pack(column_name := {literal(column)}, value := left({value}, 200)::varchar, reason := {literal(reason)})"
+    said = {"column_name": literal(column), "value": f"left({value}, 200)::varchar", "reason": literal(reason)}
+    return f"struct_pack({', '.join(f'{name} := {sql}' for name, sql in said.items())})"
 
 
-def _row(feed: Feed, file: str, superseded: str = "false") -> str:
-    names = [column.name for column in feed.columns] + [f"{column}_utc" for column in feed.instants]
-    return ", ".join(map(identifier, names)) + f", {literal(file)}, _record, _clock_flags, {superseded}"
+def _reject(feed: Feed, select: str) -> str:
+    line = f"left(rtrim(line, {_CR} || {_LF}), 500)"
+    return (
+        f"insert into raw.rejects select {literal(feed.name)}, _file, _record, {line}, reasons"
+        f" from ({select}) where len(reasons) > 0 order by _file, _record"
+    )

@@ -1,24 +1,33 @@
 """Jinja as dbt has it: `ref`, `source`, `config`, `var`, `this`, `target` and the project's macros, rendered to SQL.
 
-A template is rendered once; what it refers to is collected while it renders.
+A template is rendered once. What it refers to, and which of its lines each piece of the SQL comes from, is collected
+while it renders.
 """
 
 from __future__ import annotations
 
+import re
 import traceback
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import jinja2
+from jinja2 import nodes
 
 from kpi.errors import CompileError, ConfigError, nearest
 from kpi.names import relation_name
-from kpi.project import MATERIALIZATIONS, MODEL_CONFIGS, Project
+from kpi.project import Project, read_text
+from kpi.properties import config_problem
 
 _UNDEFINED = object()
+_TAGS = ("if", "for", "set", "macro", "call", "filter", "do", "raw", "with")
+_OF_A_FILE = ("ref", "source", "config", "this")
+# In the rendered text: the line of the file that what follows comes from, and whether its line breaks are the file's.
+_MARK = re.compile("\x01([0-9]+)(=?)\x01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,114 +42,125 @@ class Relation:
         return relation_name(self.schema, self.name)
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Which 1-based line of the file each character of the compiled SQL comes from.
+
+    What a macro or an expression yields comes from the line that calls it.
+    """
+
+    starts: tuple[int, ...] = (0,)
+    lines: tuple[int, ...] = (1,)
+
+    def at(self, offset: int) -> int:
+        """Return the line of the character at `offset`."""
+        return self.lines[max(0, bisect_right(self.starts, offset) - 1)]
+
+
 @dataclass(slots=True)
 class Rendered:
-    """What came of one template: its SQL, the nodes it refers to in order, and its own settings."""
+    """What came of one template: its SQL and lines, the nodes it refers to in order, and its own settings.
 
+    `this` is where the model itself stands; None for a test.
+    """
+
+    this: Relation | None = None
     sql: str = ""
+    lines: Lines = field(default_factory=Lines)
     depends_on: dict[str, Relation] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
 
 class Templates:
-    """The project's macros, and the rendering of files that use them. `relations` maps node ids to places."""
+    """The project's macros, and the rendering of files that use them. `relations` maps node ids to places.
+
+    `asked` are the variables that templates asked for.
+    """
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self.relations: dict[str, Relation] = {}
-        self._namespace: dict[str, Any] = {"var": self._var, "return": lambda value: value, "execute": True}
-        self._namespace["target"] = SimpleNamespace(name="kpi", schema="main", database="kpi", type="duckdb")
+        self.asked: set[str] = set()
+        self._macros: dict[str, Path] = {}
+        self._schemas: dict[str | None, str] = {}
         self._environment = jinja2.Environment(
             undefined=jinja2.StrictUndefined, extensions=["jinja2.ext.do"], keep_trailing_newline=True, autoescape=False
         )
+        self._namespace: dict[str, Any] = {**self._environment.globals, "var": self._var}
+        self._namespace["target"] = SimpleNamespace(name="kpi", schema="main", database="kpi", type="duckdb")
         for file in project.macro_files:
             self._load_macros(file)
 
-    def schema_of(self, custom: object) -> str:
+    def schema_of(self, custom: str | None) -> str:
         """Return the schema of a node with the given `schema` setting, as the project's macro or else dbt has it."""
-        macro = self._namespace.get("generate_schema_name")
-        if macro is not None:
-            return str(macro(custom, None)).strip()
-        return f"main_{custom}" if custom else "main"
+        if "generate_schema_name" not in self._namespace:
+            return f"main_{custom}" if custom else "main"
+        if custom not in self._schemas:
+            call = "{{ generate_schema_name(" + ("none" if custom is None else repr(custom)) + ", none) }}"
+            self._schemas[custom] = _traced(self._text(call, Path("generate_schema_name")))[0]
+        return self._schemas[custom]
 
-    def render(self, text: str, file: Path, this: Relation | None = None) -> Rendered:
-        """Render one file. Raises CompileError with file and line for whatever Jinja or a reference gets wrong."""
-        rendered = Rendered()
-        self._namespace.update(
-            ref=lambda *names: self._ref(rendered, names),
-            source=lambda source, table: self._source(rendered, source, table),
-            config=lambda **settings: self._config(rendered, settings),
-            this=this,
-        )
+    def render(self, text: str, file: Path, settings: Sequence[str], this: Relation | None = None) -> Rendered:
+        """Render one file whose config() may set `settings`.
+
+        Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
+        """
+        rendered = Rendered(this)
+
+        def ref(*names: str) -> Relation:
+            return self._refer(rendered, self.ref(names))
+
+        def source(source_name: str, table_name: str) -> Relation:
+            return self._refer(rendered, self.source(source_name, table_name))
+
+        def config(**given: Any) -> str:
+            for name, value in given.items():
+                if name not in settings:
+                    raise _Wrong(f"config({name}=...) is not supported here.{nearest(name, settings)}")
+                problem = config_problem(name, value)
+                if problem:
+                    raise _Wrong(problem)
+            rendered.config.update(given)
+            return ""
+
+        local = {"ref": ref, "source": source, "config": config} | ({"this": this} if this else {})
+        # Macros see the namespace itself, so they find the ref of the file being rendered.
+        self._namespace.update(local)
         try:
-            rendered.sql = self._module_text(text, file)
+            rendered.sql, rendered.lines = _traced(self._text(text, file))
         finally:
-            for name in ("ref", "source", "config", "this"):
-                self._namespace.pop(name)
+            for name in local:
+                del self._namespace[name]
         return rendered
 
-    def _module_text(self, text: str, file: Path) -> str:
-        try:
-            return self._compiled(text, file).render()
-        except _Wrong as error:
-            raise CompileError(file, _line_in(error, file), str(error)) from None
-        except jinja2.UndefinedError as error:
-            raise CompileError(file, _line_in(error, file), self._undefined(error)) from None
-        except CompileError:
-            raise
-        except (TypeError, ValueError, ArithmeticError, jinja2.TemplateError) as error:
-            raise CompileError(file, _line_in(error, file), f"the template fails: {error}") from None
-
-    def _compiled(self, text: str, file: Path) -> jinja2.Template:
-        try:
-            code = self._environment.compile(text, name=str(file), filename=str(file))
-        except jinja2.TemplateSyntaxError as error:
-            raise CompileError(file, error.lineno, f"Jinja: {error.message}") from None
-        return jinja2.Template.from_code(self._environment, code, self._namespace)
-
-    def _load_macros(self, file: Path) -> None:
-        template = self._compiled((self.project.root / file).read_text(encoding="utf-8"), file)
-        try:
-            # Shared: macros see the namespace itself, so they find each other and the ref of the file being rendered.
-            module = template.make_module(self._namespace, shared=True)
-        except jinja2.TemplateError as error:
-            raise CompileError(file, _line_in(error, file), f"the macro file fails: {error}") from None
-        for name, macro in vars(module).items():
-            if not name.startswith("_"):
-                if name in self._namespace:
-                    raise CompileError(file, 1, f"the macro '{name}' is defined twice, or has the name of a built-in.")
-                self._namespace[name] = macro
-
-    def _ref(self, rendered: Rendered, names: tuple[str, ...]) -> Relation:
+    def ref(self, names: Sequence[str]) -> Relation:
+        """Return the model or seed that ref(...) means."""
         if len(names) == 2 and names[0] != self.project.name:
-            raise _Wrong(f"ref('{names[0]}', ...): there is no package '{names[0]}' here.")
-        if len(names) not in (1, 2):
-            raise _Wrong("ref takes the name of a model or seed, and a project's name before it if you like.")
+            raise _Wrong(f"ref('{names[0]}', '{names[1]}'): there is no package '{names[0]}' here.")
+        if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
+            raise _Wrong("ref takes the name of a model or seed, and the project's name before it if you like.")
         for kind in ("model", "seed"):
             relation = self.relations.get(f"{kind}.{self.project.name}.{names[-1]}")
             if relation:
-                rendered.depends_on[relation.node] = relation
                 return relation
         known = [node.split(".")[-1] for node in self.relations if not node.startswith("source.")]
         raise _Wrong(f"ref('{names[-1]}'): there is no such model or seed.{nearest(names[-1], known)}")
 
-    def _source(self, rendered: Rendered, source: str, table: str) -> Relation:
-        relation = self.relations.get(f"source.{self.project.name}.{source}.{table}")
+    def source(self, source_name: str, table_name: str) -> Relation:
+        """Return the table that source(...) means."""
+        relation = self.relations.get(f"source.{self.project.name}.{source_name}.{table_name}")
         if relation is None:
             known = [node.split(".", 2)[2] for node in self.relations if node.startswith("source.")]
-            hint = nearest(f"{source}.{table}", known)
-            raise _Wrong(f"source('{source}', '{table}'): there is no such source table.{hint}")
+            hint = nearest(f"{source_name}.{table_name}", known)
+            raise _Wrong(f"source('{source_name}', '{table_name}'): there is no such source table.{hint}")
+        return relation
+
+    def _refer(self, rendered: Rendered, relation: Relation) -> Relation:
         rendered.depends_on[relation.node] = relation
         return relation
 
-    def _config(self, rendered: Rendered, settings: Mapping[str, Any]) -> str:
-        for name in settings:
-            if name not in (*MODEL_CONFIGS, "severity"):
-                raise _Wrong(f"config({name}=...) is not supported.{nearest(name, MODEL_CONFIGS)}")
-        rendered.config.update(settings)
-        return ""
-
     def _var(self, name: str, default: object = _UNDEFINED) -> object:
+        self.asked.add(name)
         if name in self.project.variables:
             return self.project.variables[name]
         if default is _UNDEFINED:
@@ -148,21 +168,123 @@ class Templates:
             raise _Wrong(f"var('{name}') has no value in dbt_project.yml and no default.{hint}")
         return default
 
+    def _load_macros(self, file: Path) -> None:
+        text = read_text(self.project.root, file)
+        template = self._compiled(self._parsed(text, file), file)
+        try:
+            # Shared: macros see the namespace itself, so they find each other whatever the order of files.
+            module = template.make_module(self._namespace, shared=True)
+        except Exception as error:  # a template runs as Python, and may fail as Python does
+            line = template.get_corresponding_lineno(_line_in(error, file))
+            raise CompileError(file, line, f"outside of a macro: {error}.") from None
+        for name, macro in vars(module).items():
+            if isinstance(macro, jinja2.runtime.Macro):
+                if name in self._namespace or name in _OF_A_FILE:
+                    found = re.search(rf"\bmacro\s+{name}\b", text)
+                    line = text.count("\n", 0, found.start()) + 1 if found else 1
+                    other = self._macros.get(name, "Jinja or kpi itself")
+                    raise CompileError(file, line, f"the macro '{name}' is in {other} too. Rename one of them.")
+                self._namespace[name] = macro
+                self._macros[name] = file
+
+    def _text(self, text: str, file: Path) -> str:
+        try:
+            tree = self._parsed(text, file)
+            _mark_lines(tree.body, self._environment)
+            return self._compiled(tree, file).render()
+        except jinja2.UndefinedError as error:
+            raise self._told(error, file, self._undefined(error)) from None
+        except _Wrong as error:
+            raise self._told(error, file, str(error)) from None
+        except CompileError:
+            raise
+        except Exception as error:  # a template runs as Python, and may fail as Python does
+            reason = re.sub(r"[\w.]*<locals>\.", "", str(error)) or type(error).__name__
+            raise self._told(error, file, f"the template fails: {reason}.") from None
+
+    def _parsed(self, text: str, file: Path) -> nodes.Template:
+        try:
+            return self._environment.parse(text, str(file), str(file))
+        except jinja2.TemplateSyntaxError as error:
+            told = f"Jinja: {error.message}"
+            unknown = re.match(r"Encountered unknown tag '(\w+)'", error.message or "")
+            if unknown:
+                told = f"{{% {unknown[1]} %}} is not supported.{nearest(unknown[1], _TAGS)}"
+            raise CompileError(file, error.lineno, told) from None
+
+    def _compiled(self, tree: nodes.Template, file: Path) -> jinja2.Template:
+        code = self._environment.compile(tree, str(file), str(file))
+        return jinja2.Template.from_code(self._environment, code, self._namespace)
+
+    def _told(self, error: Exception, file: Path, message: str) -> CompileError:
+        """The error at the line of the file, naming the macro that failed when it was one."""
+        frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        macros = [f" (in {place}:{line})" for place, line in frames if place in self.project.macro_files]
+        return CompileError(file, _line_in(error, file), message + (macros[-1] if macros else ""))
+
     def _undefined(self, error: jinja2.UndefinedError) -> str:
         text = error.message or "something is undefined"
-        name = text.split("'")[1] if text.count("'") >= 2 else ""
-        return f"Jinja: {text}.{nearest(name, [n for n in self._namespace if n != 'return'])}"
+        unknown = re.fullmatch(r"'(\w+)' is undefined", text)
+        if not unknown:
+            return f"Jinja: {text}."
+        known = [name for name in self._namespace if name not in self._environment.globals]
+        return f"there is no macro or variable '{unknown[1]}'.{nearest(unknown[1], known)}"
 
 
 class _Wrong(ConfigError):
     """A mistake in a template, on its way to becoming a CompileError with file and line."""
 
 
-def check_materialized(value: object, file: Path) -> str:
-    """Return the materialization, or raise CompileError when there is none of that name."""
-    if value not in MATERIALIZATIONS:
-        raise CompileError(file, 1, f"materialized='{value}' is not supported.{nearest(str(value), MATERIALIZATIONS)}")
-    return str(value)
+def _mark_lines(body: list[nodes.Node], environment: jinja2.Environment) -> None:
+    """Put a mark before each piece of text that a template yields itself, and none into texts it keeps in variables."""
+
+    def called_at(line: int) -> nodes.TemplateData:
+        mark = nodes.TemplateData(f"\x01{line}=\x01", lineno=line)
+        mark.set_environment(environment)
+        return mark
+
+    for node in list(body):
+        match node:
+            case nodes.Output():
+                marked: list[nodes.Expr] = []
+                for piece in node.nodes:
+                    if isinstance(piece, nodes.TemplateData):
+                        piece.data = f"\x01{piece.lineno}\x01{piece.data}"
+                    else:
+                        marked.append(called_at(piece.lineno))
+                    marked.append(piece)
+                node.nodes = marked
+            case nodes.CallBlock() | nodes.FilterBlock():
+                body.insert(body.index(node), nodes.Output([called_at(node.lineno)], lineno=node.lineno))
+            case nodes.If():
+                for branch in (node, *node.elif_):
+                    _mark_lines(branch.body, environment)
+                _mark_lines(node.else_, environment)
+            case nodes.For():
+                _mark_lines(node.body, environment)
+                _mark_lines(node.else_, environment)
+            case nodes.With():
+                _mark_lines(node.body, environment)
+            case _:
+                pass
+
+
+def _traced(marked: str) -> tuple[str, Lines]:
+    """Take the marks out of a rendered text, and the blanks at its ends."""
+    first, *pieces = _MARK.split(marked)
+    sql = first + "".join(pieces[2::3])
+    lead = len(sql) - len(sql.lstrip())
+    starts, lines = [-lead], [1]
+    position = len(first) - lead
+    for line, fixed, text in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+        starts.append(position)
+        lines.append(int(line))
+        if not fixed:
+            breaks = [found.end() for found in re.finditer("\n", text)]
+            starts += [position + end for end in breaks]
+            lines += range(int(line) + 1, int(line) + 1 + len(breaks))
+        position += len(text)
+    return sql.strip(), Lines(tuple(starts), tuple(lines))
 
 
 def _line_in(error: BaseException, file: Path) -> int:

@@ -50,7 +50,7 @@ class Warehouse:
             if folder is None or not (folder / DATABASE).is_file():
                 raise ConfigError(f"{self.root}: nothing is published here yet. Run: kpi refresh")
             return self.root / "current"
-        names = [entry.name for entry in self._kept()]
+        names = [entry.name for entry in self.kept()]
         if build not in names:
             raise ConfigError(f"there is no build '{build}'.{nearest(build, names)} See: kpi builds")
         return self.builds / build
@@ -70,7 +70,7 @@ class Warehouse:
         current = self.current()
         return [
             {**self.facts(folder), "id": folder.name, "is_current": current is not None and folder.name == current.name}
-            for folder in self._kept()
+            for folder in self.kept()
         ]
 
     def ledger(self) -> list[dict[str, Any]]:
@@ -84,7 +84,8 @@ class Warehouse:
                 continue
         return events
 
-    def _kept(self) -> list[Path]:
+    def kept(self) -> list[Path]:
+        """Return the folders of all builds, oldest first."""
         if not self.builds.is_dir():
             return []
         return sorted(folder for folder in self.builds.iterdir() if folder.is_dir() and folder.name[0] != ".")
@@ -117,8 +118,10 @@ def begin(warehouse: Warehouse, start_from: Path | None) -> Path:
     """Make the private folder of a new build, with a copy of a published database when one is given."""
     import shutil
 
-    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(2).hex()}"
-    folder = warehouse.builds / f".tmp-{stamp}"
+    # Numbered first: builds sort by name in the order they were made, whatever the clock does.
+    numbers = [int(folder.name.partition("-")[0]) for folder in warehouse.kept() if folder.name[0].isdigit()]
+    numbers += [int(str(event["build"]).partition("-")[0]) for event in warehouse.ledger() if event.get("build")]
+    folder = warehouse.builds / f".tmp-{max(numbers, default=0) + 1:05}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     folder.mkdir()
     if start_from is not None:
         shutil.copyfile(start_from / DATABASE, folder / DATABASE)

@@ -13,6 +13,14 @@ from kpi.errors import ConfigError, nearest
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+class Items(list[Any]):
+    """A YAML list that knows the 1-based line of every item."""
+
+    def __init__(self, items: Iterable[Any] = (), lines: Iterable[int] = ()) -> None:
+        super().__init__(items)
+        self.lines = tuple(lines)
+
+
 class Section(dict[str, Any]):
     """A YAML mapping that knows its file and the 1-based line of every key."""
 
@@ -44,17 +52,17 @@ class Section(dict[str, Any]):
     def sections(self, key: str) -> list[Section]:
         """Return the list of mappings under `key`; empty when there is none."""
         items = self.items_of(key)
-        for item in items:
+        for item, line in zip(items, items.lines, strict=True):
             if not isinstance(item, Section):
-                raise ConfigError(f"{self.where(key)}: every item of '{key}' must be a mapping.")
+                raise ConfigError(f"{self.file}:{line}: every item of '{key}' must be a mapping.")
         return items
 
-    def items_of(self, key: str) -> list[Any]:
+    def items_of(self, key: str) -> Items:
         """Return the list under `key`; empty when there is none."""
         value = self.get(key)
         if value is None:
-            return []
-        if not isinstance(value, list):
+            return Items()
+        if not isinstance(value, Items):
             raise ConfigError(f"{self.where(key)}: '{key}' must be a list.")
         return value
 
@@ -86,35 +94,42 @@ def read_yaml(file: Path, shown: Path) -> Section:
     """Read one YAML file whose top is a mapping; `shown` is the path errors name. An empty file is empty."""
     try:
         node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=_Loader)
+        value = Section(shown, 1) if node is None else _value(node, shown)
     except FileNotFoundError:
         raise ConfigError(f"{shown}: no such file.") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{shown}: not UTF-8 ({error.reason} at byte {error.start}).") from None
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{shown}:{line}: not UTF-8 ({error.reason} at byte {error.start}).") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 0
-        raise ConfigError(f"{shown}:{line}: not valid YAML: {getattr(error, 'problem', error)}.") from None
-    if node is None:
-        return Section(shown, 1)
-    value = _value(node, shown)
+        line = mark.line + 1 if mark else 1
+        raise ConfigError(f"{shown}:{line}: not valid YAML: {getattr(error, 'problem', None) or error}.") from None
     if not isinstance(value, Section):
         raise ConfigError(f"{shown}:1: the top of the file must be a mapping.")
     return value
 
 
 def _value(node: yaml.Node, file: Path) -> Any:
+    line = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
-        section = Section(file, node.start_mark.line + 1)
+        section = Section(file, line)
         for key_node, value_node in node.value:
-            key = str(_scalar.construct_object(key_node))
+            key_line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"{file}:{key_line}: a key must be a plain text.")
+            # The text as it stands: YAML would read a key such as `on` as a truth value.
+            key = key_node.value
             if key in section:
-                raise ConfigError(f"{file}:{key_node.start_mark.line + 1}: '{key}' stands here twice.")
+                raise ConfigError(f"{file}:{key_line}: '{key}' stands here twice.")
             section[key] = _value(value_node, file)
-            section.lines[key] = key_node.start_mark.line + 1
+            section.lines[key] = key_line
         return section
     if isinstance(node, yaml.SequenceNode):
-        return [_value(item, file) for item in node.value]
-    return _scalar.construct_object(node)
+        return Items([_value(item, file) for item in node.value], [item.start_mark.line + 1 for item in node.value])
+    try:
+        return _scalar.construct_object(node)
+    except ValueError as error:
+        raise ConfigError(f"{file}:{line}: '{node.value}' is not a value: {error}.") from None
 
 
 _scalar = yaml.constructor.SafeConstructor()

@@ -1,0 +1,136 @@
+"""How the package is built up: each module imports only from those below it, and heavy imports wait until needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kpi
+
+SOURCE = Path(kpi.__file__).parent
+MODULES = {path.stem: path for path in SOURCE.glob("*.py") if path.stem not in ("__init__", "__main__")}
+# From the ground up.
+ORDER = (
+    "errors",
+    "names",
+    "yamlfile",
+    "properties",
+    "project",
+    "feed",
+    "cells",
+    "delivery",
+    "rawfiles",
+    "engine",
+    "statements",
+    "loadfile",
+    "load",
+    "problems",
+    "template",
+    "model",
+    "generic_tests",
+    "seeds",
+    "nodes",
+    "graph",
+    "bind",
+    "fingerprint",
+    "build",
+    "checks",
+    "yearly_rules",
+    "yearly_frames",
+    "expectations",
+    "warehouse",
+    "projectfiles",
+    "refresh",
+    "figures",
+    "demo_files",
+    "demo_time",
+    "demo_calls",
+    "demo_feeds",
+    "demo",
+    "cli",
+)
+HEAVY = {"duckdb", "sqlglot", "pandas", "numpy", "pyarrow", "jinja2", "yaml", "great_expectations"}
+LONGEST = 300
+# Still longer than that; to be cut. None may be added.
+TOO_LONG = {"refresh": 380, "yearly_frames": 330, "demo_calls": 390, "demo_feeds": 520}
+
+
+def imported(path: Path) -> Iterator[tuple[str, bool]]:
+    """The modules a file imports, with whether it does so when it is itself imported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inner = {
+        node
+        for part in ast.walk(tree)
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
+        or (isinstance(part, ast.If) and ast.unparse(part.test) == "TYPE_CHECKING")
+        for node in ast.walk(part)
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                names = [alias.name for alias in node.names]
+            case ast.ImportFrom(module="kpi"):
+                names = [f"kpi.{alias.name}" for alias in node.names]
+            case ast.ImportFrom(module=str(module)):
+                names = [module]
+            case _:
+                continue
+        for name in names:
+            yield name, node not in inner
+
+
+def test_the_order_names_every_module_once() -> None:
+    assert sorted(ORDER) == sorted(MODULES)
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_a_module_imports_only_from_those_below_it(module: str) -> None:
+    below = {f"kpi.{name}" for name in ORDER[: ORDER.index(module)]}
+    own = {name for name, _ in imported(MODULES[module]) if name.partition(".")[0] == "kpi"}
+    assert own - below == set()
+
+
+def test_great_expectations_is_imported_in_one_module_only() -> None:
+    users = {
+        module
+        for module, path in MODULES.items()
+        if any(name.partition(".")[0] == "great_expectations" for name, _ in imported(path))
+    }
+    assert users == {"expectations"}
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_no_module_is_longer_than_one_can_read_at_a_sitting(module: str) -> None:
+    lines = MODULES[module].read_text(encoding="utf-8").count("\n")
+    assert lines <= TOO_LONG.get(module, LONGEST)
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_no_print_outside_the_command_line_and_no_assert(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    prints = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"]
+    asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    assert not asserts
+    assert not prints or module == "cli"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import kpi",
+        "from kpi.cli import cli; cli(['--help'], standalone_mode=False)",
+        # All that a refresh looks at before it knows that nothing changed.
+        "import kpi.refresh, kpi.rawfiles, kpi.warehouse, kpi.projectfiles, kpi.figures",
+    ],
+)
+def test_heavy_imports_wait_until_they_are_needed(code: str) -> None:
+    report = "\nimport sys; print('loaded:', *{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.rpartition("loaded:")[2].split())
+    assert loaded & HEAVY == set()
+    assert "kpi" in loaded
