@@ -31,6 +31,7 @@ paired as (
         indicators.value,
         {{ rounded_as_published('indicators.value', 'published_figures.decimals') }} as rounded_value,
         documented_inconsistencies.reason,
+        documented_inconsistencies.kind as reason_kind,
         published_figures.source_report,
         published_figures.section,
         published_figures.note
@@ -48,7 +49,8 @@ paired as (
 
 )
 
--- A comparison with a missing value is null, hence never a reproduction.
+-- A comparison with a missing value is null, hence never a reproduction. Only an inconsistency of the value
+-- itself excuses another value.
 select
     report_year,
     figure_id,
@@ -66,10 +68,11 @@ select
         when qualifier = 'about' and {{ is_about('value', 'published_value') }} then 'reproduced'
         when qualifier = 'more_than' and value > cast(published_value as double) then 'reproduced'
         when qualifier = 'less_than' and value < cast(published_value as double) then 'reproduced'
-        when reason is not null then 'documented_inconsistency'
+        when reason_kind = 'value' then 'documented_inconsistency'
         else 'differs'
     end as status,
     reason,
+    reason_kind,
     source_report,
     section,
     note
