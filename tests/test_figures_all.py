@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pytest
 
 import kpi
 from hostile import write_hostile
-from kpi.build import statement
 from kpi.feed import Feed
 from kpi.graph import Graph, compile_project
 from kpi.project import load_project
 from kpi.refresh import Options, refresh
+from modelbench import Bench
 from oracle import CONTRACTS, Key, Row, figures, read_feed
 from oracle_figures import add_months, add_working_days, care_limit, is_working_day
 
@@ -41,39 +39,6 @@ def graph() -> Graph:
 def feeds(graph: Graph) -> dict[str, Feed]:
     """The contracts by feed."""
     return {feed.name: feed for feed in graph.feeds}
-
-
-class Bench:
-    """The project built in memory, on the raw tables as they are."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.con = duckdb.connect()
-        for schema in ("raw", "seeds", "staging", "intermediate", "marts"):
-            self.con.execute(f"create schema {schema}")
-        for feed in graph.feeds:
-            columns = ", ".join(f'"{name}" {kind}' for name, kind in feed.table_columns)
-            self.con.execute(f"create table raw.{feed.name} ({columns})")
-        self.build()
-
-    def build(self, *names: str) -> None:
-        """Build these nodes in building order, or all of them."""
-        for node in self.graph.built():
-            if not names or node.name in names:
-                self.con.execute(statement(self.graph, node))
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
-        return self.con.execute(sql).fetchall()
-
-    def failures(self, test: str) -> list[tuple[Any, ...]]:
-        """The rows that a data test of this name selects."""
-        return self.rows(next(node.sql for node in self.graph.tests() if node.name == test))
-
-    def indicators(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Replace marts.indicators by rows of its columns in order."""
-        self.con.execute("delete from marts.indicators")
-        self.con.executemany("insert into marts.indicators values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 @pytest.fixture(scope="module")
