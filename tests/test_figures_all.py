@@ -279,7 +279,7 @@ def test_a_note_on_wording_does_not_silence_a_difference(bench: Bench) -> None:
     key = "where figure_id = 'rescue_unit_alarms_per_day'"
     assert bench.rows(f"select kind from seeds.documented_inconsistencies {key}") == [("definition",)]
 
-    def status(value: float) -> object:
+    def status(value: float | None) -> object:
         bench.indicators([("rescue_unit_alarms_per_day", "rescue", 2025, "calendar_year", 1, 1, value, 1)])
         bench.build("reconciliation")
         return bench.rows(f"select status from marts.reconciliation {key}")[0][0]
@@ -289,6 +289,7 @@ def test_a_note_on_wording_does_not_silence_a_difference(bench: Bench) -> None:
     bench.con.execute(f"update seeds.documented_inconsistencies set kind = 'value' {key}")
     assert status(8.1) == "documented_inconsistency"
     assert status(32.66) == "reproduced"
+    assert status(None) == "not_delivered"
 
 
 def test_breaks_of_comparability(bench: Bench) -> None:
