@@ -10,13 +10,42 @@ date_diff('second', {{ start_at }}, {{ end_at }})
 date_diff('day', {{ start_on }}, {{ end_on }})
 {%- endmacro %}
 
+{#- The date some days after. -#}
+{% macro days_after(date_on, days) -%}
+cast({{ date_on }} + {{ days }} * interval 1 day as date)
+{%- endmacro %}
+
+{#- The date some calendar months after, clamped to the month's last day: 30 November and 3 months are 28 or 29
+    February. -#}
+{% macro months_after(date_on, months) -%}
+cast({{ date_on }} + {{ months }} * interval 1 month as date)
+{%- endmacro %}
+
 {#- The date some calendar months before, clamped to the month's last day: 31 August less 6 months is 28 or 29
     February. -#}
 {% macro months_before(date_on, months) -%}
-cast({{ date_on }} - interval {{ months }} month as date)
+cast({{ date_on }} - {{ months }} * interval 1 month as date)
+{%- endmacro %}
+
+{#- The last day on which something that began on a date is in time, by a limit in days or calendar months. -#}
+{% macro last_day_of_limit(date_on, limit_count, limit_unit) -%}
+case {{ limit_unit }}
+            when 'day' then {{ days_after(date_on, limit_count) }}
+            when 'month' then {{ months_after(date_on, limit_count) }}
+        end
 {%- endmacro %}
 
 {#- Days in a calendar year: 365 or 366. -#}
 {% macro days_in_year(year) -%}
 date_diff('day', make_date({{ year }}, 1, 1), make_date({{ year }} + 1, 1, 1))
+{%- endmacro %}
+
+{#- Days in a calendar month: 28 to 31. -#}
+{% macro days_in_month(year, month) -%}
+day(last_day(make_date({{ year }}, {{ month }}, 1)))
+{%- endmacro %}
+
+{#- The day of the week by ISO 8601: 1 is Monday, 7 is Sunday. -#}
+{% macro iso_weekday(date_on) -%}
+isodow({{ date_on }})
 {%- endmacro %}

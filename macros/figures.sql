@@ -1,51 +1,69 @@
-{#- The kinds of figures. Each macro is one select from the CTE `yearly` (columns service, report_year and
-    counts) with the columns every ind_* model has. Counts are integers, and a value is one division of them,
-    so it does not depend on the order of the rows; a denominator of zero gives null. `basis` is an SQL
-    expression. The CTE that unites them is `figures`, and `figures_with_basis()` is the end of the model. -#}
+{#- The kinds of figures. Each macro is one select from the CTE `periods` (columns service, report_year,
+    report_month and counts; report_month is null for the whole year) with the columns every int_*_figures model
+    has. Counts are integers, and a value is one division of them, so it does not depend on the order of the
+    rows; a denominator of zero gives null. `service` and `basis` are SQL expressions, `rows` is another CTE to
+    read, `only` a condition. The CTE that unites them is `figures`, and `figures_with_basis()` ends the model. -#}
 
-{% macro figure(figure_id, numerator, denominator, value, event_count, basis="'calendar_year'") -%}
+{% macro figure(figure_id, numerator, denominator, value, event_count,
+                service='service', basis="'calendar_year'", rows='periods', only=none) -%}
 select
         '{{ figure_id }}' as figure_id,
-        service,
+        {{ service }} as service,
         report_year,
+        report_month,
         {{ basis }} as basis,
         cast({{ numerator }} as double) as numerator,
         cast({{ denominator }} as double) as denominator,
         {{ value }} as value,
         cast({{ event_count }} as bigint) as event_count
-    from yearly
+    from {{ rows }}
+    {%- if only %}
+    where {{ only }}
+    {%- endif %}
 {%- endmacro %}
 
 {#- A count; its denominator is null. -#}
-{% macro count_figure(figure_id, counted, event_count, basis="'calendar_year'") -%}
-{{ figure(figure_id, counted, 'null', 'cast(' ~ counted ~ ' as double)', event_count, basis) }}
+{% macro count_figure(figure_id, counted, event_count,
+                      service='service', basis="'calendar_year'", rows='periods', only=none) -%}
+{{ figure(figure_id, counted, 'null', 'cast(' ~ counted ~ ' as double)', event_count, service, basis, rows, only) }}
 {%- endmacro %}
 
 {#- A part of a whole in percent. -#}
-{% macro share_figure(figure_id, part, whole, event_count, basis="'calendar_year'") -%}
+{% macro share_figure(figure_id, part, whole, event_count,
+                      service='service', basis="'calendar_year'", rows='periods', only=none) -%}
 {%- set value = 'cast(100 * (' ~ part ~ ') as double) / nullif(' ~ whole ~ ', 0)' -%}
-{{ figure(figure_id, part, whole, value, event_count, basis) }}
+{{ figure(figure_id, part, whole, value, event_count, service, basis, rows, only) }}
 {%- endmacro %}
 
 {#- A sum over a number of cases: a mean, or a count per day. -#}
-{% macro mean_figure(figure_id, total, cases, event_count, basis="'calendar_year'") -%}
+{% macro mean_figure(figure_id, total, cases, event_count,
+                     service='service', basis="'calendar_year'", rows='periods', only=none) -%}
 {%- set value = 'cast(' ~ total ~ ' as double) / nullif(' ~ cases ~ ', 0)' -%}
-{{ figure(figure_id, total, cases, value, event_count, basis) }}
+{{ figure(figure_id, total, cases, value, event_count, service, basis, rows, only) }}
 {%- endmacro %}
 
-{#- A median, computed by the caller in `yearly`; its numerator is null. -#}
-{% macro median_figure(figure_id, median, cases, event_count, basis="'calendar_year'") -%}
-{{ figure(figure_id, 'null', cases, 'cast(' ~ median ~ ' as double)', event_count, basis) }}
+{#- A median, computed by the caller in `periods`; its numerator is null. -#}
+{% macro median_figure(figure_id, median, cases, event_count,
+                       service='service', basis="'calendar_year'", rows='periods', only=none) -%}
+{{ figure(figure_id, 'null', cases, 'cast(' ~ median ~ ' as double)', event_count, service, basis, rows, only) }}
 {%- endmacro %}
 
-{#- The end of every ind_* model: the CTE `figures`, where the year a service started is a partial year,
-    before any other basis. Needs the CTE `service_starts`. Distinct, because two starts may concern the same
-    figure. -#}
-{% macro figures_with_basis() -%}
+{#- The periods of a family: each year and each month of it, of each service when one is named. -#}
+{% macro by_year_and_month(service=none) -%}
+{%- set of_service = service ~ ', ' if service else '' -%}
+group by grouping sets (({{ of_service }}report_year), ({{ of_service }}report_year, report_month))
+{%- endmacro %}
+
+{#- The end of a model of figures: the CTE `figures`, where the year a service started is a partial year, before
+    any other basis. Needs the CTE `service_starts`. Distinct, because two starts may concern the same figure. -#}
+{% macro figures_with_basis(has_months=true) -%}
 select distinct
     figures.figure_id,
     figures.service,
     figures.report_year,
+    {%- if has_months %}
+    figures.report_month,
+    {%- endif %}
     case when service_starts.started_on is not null then 'partial_year' else figures.basis end as basis,
     figures.numerator,
     figures.denominator,

@@ -1,6 +1,7 @@
 """The synthetic deliveries: the same bytes from the same seed, every form of file, labelled, never over anything.
 
-The published figures at full volume are tested by running the pipeline; here the volumes behind them are added up.
+The published figures at full volume are tested by running the pipeline; here the oracle computes those of the smaller
+feeds, and the volumes behind the others are added up.
 """
 
 from __future__ import annotations
@@ -14,17 +15,31 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
+from datetime import date
+from fractions import Fraction
 from pathlib import Path
 
+import duckdb
 import pytest
 
-from kpi import demo, demo_calls, demo_feeds, engine
+import oracle
+import oracle_figures
+from kpi import demo, demo_calls, demo_nps, demo_safety, engine
 from kpi.demo import DemoReport, write_demo
+from kpi.demo_feeds import FEEDS as FEED_PIECES
 from kpi.errors import ConfigError
+from kpi.feed import is_feed, read_feed
+from kpi.project import load_project
 
+PROJECT = Path(__file__).parent.parent
 SCALE = 0.02
-FEEDS = {"calls", "callbacks", "nps_responses", "nps_invitations", "rescue_missions", "care_queue"}
+FEEDS = set(oracle.CONTRACTS)
+LARGE = {"calls", "callbacks", "helpline_contacts", "nps_responses", "experience_answers", "rescue_missions"} | {
+    "care_queue",
+    "care_visits",
+}
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +141,14 @@ def test_every_form_of_file_is_there(delivered: tuple[Path, DemoReport]) -> None
     packed = [name for name in contents(raw) if name.endswith(".gz")]
     assert 20 < len(packed) < len(files)
     assert all(contents(raw)[name][4:8] == b"\0\0\0\0" for name in packed)
-    assert 60 <= len(files) <= 100
+    assert "\u00a0" in text(files["care_contacts/kontaktit_2023.csv"])
+    assert "\u202f" in text(files["care_contacts/kontaktit_2025.csv"])
+    assert "2\u00a0412,5" in text(files["manual_figures/kasin_syotetyt_2025.csv"])
+    said = {
+        cell for name, data in files.items() if name.startswith("decisions/") for row in records(data) for cell in row
+    }
+    assert {"true", "false", "kyllä", "ei", "1", "0"} <= said
+    assert 150 <= len(files) <= 200
 
 
 def test_comments_hold_separators_quotes_and_line_breaks(delivered: tuple[Path, DemoReport]) -> None:
@@ -166,6 +188,19 @@ def test_corrections_sort_after_what_they_correct_and_change_it(delivered: tuple
         ("nps_responses/nps_sms_2024-q1.csv", "nps_responses/nps_sms_2024-q1_korjaus.csv"),
         ("rescue_missions/tehtavat_2024.csv", "rescue_missions/tehtavat_2024_tarkistetut.csv"),
         ("care_queue/jono_2025-12-31.csv", "care_queue/jono_2025-12-31_uusittu.csv"),
+        ("chats/chatit_2024-h1.csv", "chats/chatit_2024-h1_korjaus.csv"),
+        ("helpline_contacts/paivystysapu_2024-q4.csv", "helpline_contacts/paivystysapu_2024-q4_korjaus.csv"),
+        ("experience_answers/kokemus_2025-h1.csv", "experience_answers/kokemus_2025-h1_korjaus.csv"),
+        ("feedback/palautteet_2025.csv", "feedback/palautteet_2025_korjaus.csv"),
+        ("feedback_labels/palautteiden_sisalto_2024.csv", "feedback_labels/palautteiden_sisalto_2024_taydennys.csv"),
+        ("care_visits/hoitoonpaasy_2024-h2_odottavat.csv", "care_visits/hoitoonpaasy_2025-h1.csv.gz"),
+        ("housing_placements/asumishakemukset_2023.csv", "housing_placements/asumishakemukset_2024.csv"),
+        ("decisions/paatokset_2023-h1.csv", "decisions/paatokset_2023-h2.csv"),
+        ("safety_incidents/vaaratapahtumat_2023.csv", "safety_incidents/vaaratapahtumat_2023_arvioidut.csv"),
+        ("digital_users/kayttajat_2024.csv", "digital_users/kayttajat_2024_uusittu.csv"),
+        ("digital_care_paths/hoitopolut_2023.csv", "digital_care_paths/hoitopolut_2025.csv"),
+        ("care_contacts/kontaktit_2023.csv", "care_contacts/kontaktit_2023_korjaus.csv"),
+        ("manual_figures/kasin_syotetyt_2025.csv", "manual_figures/kasin_syotetyt_2025_korjaus.csv"),
     )
     for first, later in pairs:
         assert os.fsencode(first) < os.fsencode(later)
@@ -182,13 +217,150 @@ def test_published_volumes_add_up() -> None:
     assert (calls["social_advice", 2023][0], calls["social_advice", 2025][0]) == (23_039, 18_466)
     share = 100 * sum(quick for _, _, quick in health_2023) / sum(answered for _, answered, _ in health_2023)
     assert 59.5 <= share < 60.5
-    answered = {(survey, year): row[0] for survey, channel, year, *row in demo_feeds.RESPONSES if channel == "sms"}
+    answered = {(survey, year): row[0] for survey, channel, year, *row in demo_nps.RESPONSES if channel == "sms"}
     assert (answered["health", 2025], answered["social_advice", 2025]) == (29_714, 1_919)
     missions = {
-        (kind, year): sum(row[3] for row in demo_feeds.MISSIONS if row[:2] == (kind, year))
-        for kind, year, *_ in demo_feeds.MISSIONS
+        (kind, year): sum(row[3] for row in demo_safety.MISSIONS if row[:2] == (kind, year))
+        for kind, year, *_ in demo_safety.MISSIONS
     }
     assert (missions["rescue", 2025], missions["ems", 2025], missions["rescue", 2024]) == (2_949, 8_971, 3_223)
+
+
+ALIASES = {
+    feed.name: {column.finnish: column.name for column in feed.columns if column.finnish != column.name}
+    for feed in FEED_PIECES
+}
+
+
+def test_every_feed_has_the_columns_and_the_finnish_headers_of_its_contract() -> None:
+    sources = [source for source in load_project(PROJECT).sources if is_feed(source)]
+    contracts = {feed.name: feed for feed in map(read_feed, sources)}
+    assert contracts.keys() == {feed.name for feed in FEED_PIECES} == oracle.CONTRACTS.keys()
+    for feed in FEED_PIECES:
+        columns = contracts[feed.name].columns
+        assert [column.name for column in feed.columns] == [column.name for column in columns]
+        assert all(ours.finnish in contract.aliases for ours, contract in zip(feed.columns, columns, strict=True))
+
+
+def test_rejects_are_few_in_every_file_and_some_in_most_feeds(delivered: tuple[Path, DemoReport]) -> None:
+    raw, _ = delivered
+    rejected = Counter[str]()
+    for feed, result in oracle.read_feeds(raw, ALIASES).items():
+        assert result.rows
+        for file in result.files:
+            assert file.refused is None
+            assert file.rejected <= max(10, 0.01 * file.records), file.name
+            rejected[feed] += file.rejected
+    assert len([feed for feed, count in rejected.items() if count]) >= 20
+
+
+@pytest.fixture(scope="module")
+def small_feeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, oracle.FeedResult]:
+    """The feeds of up to a hundred thousand rows, at the full volume, read by the oracle."""
+    raw = tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "FEEDS", tuple(feed for feed in FEED_PIECES if feed.name not in LARGE))
+        write_demo(raw, seed=3)
+    return oracle.read_feeds(raw, ALIASES)
+
+
+def test_published_figures_of_the_small_feeds_come_out(small_feeds: dict[str, oracle.FeedResult]) -> None:
+    figures = oracle.figures(small_feeds)
+    compared = Counter[bool]()
+    with (PROJECT / "seeds" / "published_figures.csv").open(encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            key = (row["figure_id"], row["service"], int(row["report_year"]), row["basis"])
+            if found := figures.get(key):
+                assert found.value is not None
+                assert is_reproduced(found.value, row), (key, float(found.value))
+            compared[found is not None] += 1
+    assert compared == {True: 39, False: 53}
+
+
+def test_a_year_no_report_covers_fits_the_changes_printed_later(small_feeds: dict[str, oracle.FeedResult]) -> None:
+    values = {key: row.value for key, row in oracle.figures(small_feeds).items()}
+    assert values["feedback_received", "all_services", 2024, "calendar_year"] == 1502
+    disability = [
+        values["disability_decisions_on_time_share", "disability_services", year, "calendar_year"] or 0
+        for year in (2024, 2025)
+    ]
+    assert disability[0] > disability[1]
+
+
+def test_labels_are_more_than_the_items_that_carry_them(small_feeds: dict[str, oracle.FeedResult]) -> None:
+    items = {row["feedback_id"] for row in small_feeds["feedback"].rows}
+    carried = Counter(row["feedback_id"] for row in small_feeds["feedback_labels"].rows)
+    labels = [count for item, count in carried.items() if str(item).startswith("P23-")]
+    assert (len(labels), sum(labels), max(labels)) == (457, 497, 3)
+    assert [item for item in carried if item not in items] == ["P24-90001"]
+
+
+def test_the_largest_group_of_digital_users_is_60_to_79(small_feeds: dict[str, oracle.FeedResult]) -> None:
+    bands = {
+        int(str(row["age_from"])): int(str(row["registered_users"]))
+        for row in small_feeds["digital_users"].rows
+        if row["census_date"] == date(2025, 12, 31)
+    }
+    assert sorted(bands, key=lambda age: bands[age])[-2:] == [70, 60]
+
+
+def test_decisions_fall_on_the_last_day_in_time_and_on_the_next(small_feeds: dict[str, oracle.FeedResult]) -> None:
+    found = Counter[tuple[str, int]]()
+    for row in small_feeds["decisions"].rows:
+        begun, decided = row["initiated_on"], row["decided_on"]
+        if isinstance(begun, date) and isinstance(decided, date):
+            _, _, last_day = oracle_figures.PROCESS_FIGURES[str(row["process"])]
+            found[str(row["process"]), (decided - last_day(begun)).days] += 1
+    assert all(found[process, days] >= 10 for process in oracle_figures.PROCESS_FIGURES for days in (0, 1))
+
+
+def test_published_figures_of_the_visits_helpline_and_experience_come_out(tmp_path: Path) -> None:
+    feeds = {feed.name: feed for feed in FEED_PIECES}
+    with demo._scratch(tmp_path, 3, 1.0) as con:
+        for name in ("care_visits", "helpline_contacts", "experience_answers"):
+            con.execute(feeds[name].sql)
+        assert shares(con, "care_visits", "visited_on <= need_assessed_on + 14", "service = 'primary_care'") == [
+            71,
+            74,
+            83,
+        ]
+        assert shares(
+            con, "care_visits", "visited_on <= need_assessed_on + interval 3 month", "service = 'oral_health'"
+        ) == [78, 81, 85]
+        old = "service = 'primary_care' and age_years >= 23"
+        limit = "interval (if(need_assessed_on < date '2025-01-01', 14, 0)) day"
+        limit = f"{limit} + interval (if(need_assessed_on < date '2025-01-01', 0, 3)) month"
+        assert shares(con, "care_visits", f"visited_on <= need_assessed_on + {limit}", old)[2] == 100
+        assert shares(con, "helpline_contacts", "outcome = 'resolved'")[2] == 50
+        assert shares(con, "helpline_contacts", "outcome = 'emergency_department'")[2] == 33
+        assert shares(con, "helpline_contacts", "advice_sufficient", "advice_sufficient is not null")[2] == 90
+        means = con.execute(
+            "select count(*), list(mean order by mean) from ("
+            "select statement, round(avg(score), 2) as mean from experience_answers"
+            " where year(answered_at) = 2023 group by statement having count(*) = 6656)"
+        ).fetchone()
+        assert means == (7, [4.65, 4.65, 4.66, 4.69, 4.73, 4.74, 4.78])
+
+
+def shares(con: duckdb.DuckDBPyConnection, feed: str, condition: str, scope: str = "true") -> list[int]:
+    """The percent of the rows of a scope that meet a condition, by year from 2023."""
+    day = {"care_visits": "visited_on", "helpline_contacts": "contacted_at"}[feed]
+    rows = con.execute(
+        f"select round(100 * count(*) filter ({condition}) / count(*)) from {feed}"
+        f" where {scope} and {day} is not null group by year({day}) order by year({day})"
+    ).fetchall()
+    return [int(share) for (share,) in rows]
+
+
+def is_reproduced(value: Fraction, published: dict[str, str]) -> bool:
+    """Whether a value is what was published, at its printed precision and with its qualifier."""
+    printed = Fraction(published["value"])
+    if published["qualifier"] == "about":
+        return abs(value - printed) <= printed / 20
+    if published["qualifier"] == "more_than":
+        return value > printed
+    factor = 10 ** int(published["decimals"])
+    return Fraction(oracle_figures.round_half_away(value * factor), factor) == printed
 
 
 def test_more_is_written_at_a_larger_scale(delivered: tuple[Path, DemoReport], tmp_path: Path) -> None:
@@ -268,7 +440,7 @@ def test_a_second_run_at_once_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_leaves_no_half_feed_and_is_cleaned_up(tmp_path: Path) -> None:
-    code = "import sys, pathlib, kpi.demo; kpi.demo.write_demo(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib, kpi.demo; kpi.demo.write_demo(pathlib.Path(sys.argv[1]), scale=0.2)"
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     calls = tmp_path / ".demo-partial" / ".calls"
     deadline = time.monotonic() + 60

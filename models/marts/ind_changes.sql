@@ -1,16 +1,12 @@
-with nps as (
+{#- Of each change: its figure, the mart and figure it is the change of, and the value that is compared. -#}
+{% set changes = [
+    ('nps_change', 'ind_nps', 'nps', 'cast(' ~ round_half_away('value', 0) ~ ' as double)'),
+    ('nps_responses_change', 'ind_nps', 'nps_responses', 'value'),
+    ('feedback_received_change', 'ind_feedback', 'feedback_received', 'value'),
+    ('rescue_missions_change_pct', 'ind_rescue', 'rescue_missions', 'value'),
+] -%}
 
-    select * from {{ ref('ind_nps') }}
-
-),
-
-rescue as (
-
-    select * from {{ ref('ind_rescue') }}
-
-),
-
-service_starts as (
+with service_starts as (
 
     select * from {{ ref('service_starts') }}
 
@@ -18,39 +14,17 @@ service_starts as (
 
 bases as (
 
+    {% for change_id, mart, figure_id, value in changes %}
     select
-        'nps_change' as figure_id,
+        '{{ change_id }}' as figure_id,
         service,
         report_year,
-        cast({{ round_half_away('value', 0) }} as double) as value,
-        false as is_percent,
+        {{ value }} as value,
         event_count
-    from nps
-    where figure_id = 'nps'
-
-    union all
-
-    select
-        'nps_responses_change' as figure_id,
-        service,
-        report_year,
-        value,
-        false as is_percent,
-        event_count
-    from nps
-    where figure_id = 'nps_responses'
-
-    union all
-
-    select
-        'rescue_missions_change_pct' as figure_id,
-        service,
-        report_year,
-        value,
-        true as is_percent,
-        event_count
-    from rescue
-    where figure_id = 'rescue_missions'
+    from {{ ref(mart) }}
+    where figure_id = '{{ figure_id }}'
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 
 ),
 
@@ -60,9 +34,9 @@ changes as (
         this_year.figure_id,
         this_year.service,
         this_year.report_year,
+        right(this_year.figure_id, 4) = '_pct' as is_percent,
         this_year.value - year_before.value as difference,
         year_before.value as value_before,
-        this_year.is_percent,
         this_year.event_count
     from bases as this_year
     inner join bases as year_before
@@ -88,4 +62,4 @@ figures as (
 
 )
 
-{{ figures_with_basis() }}
+{{ figures_with_basis(has_months=false) }}

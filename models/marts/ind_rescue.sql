@@ -1,65 +1,17 @@
-with missions as (
+with figures as (
 
-    select * from {{ ref('stg_rescue_missions') }}
-
-),
-
-service_starts as (
-
-    select * from {{ ref('service_starts') }}
-
-),
-
-timed_missions as (
-
-    select
-        report_year,
-        mission_type,
-        mission_type = 'rescue' and urgency in ('A', 'B', 'C') as is_urgent_rescue,
-        {{ seconds_between('alarmed_at', 'first_unit_at_scene_at') }} as response_seconds
-    from missions
-
-),
-
-yearly as (
-
-    select
-        'rescue' as service,
-        report_year,
-        {{ days_in_year('report_year') }} as day_count,
-        count(*) as mission_count,
-        count(case when mission_type = 'rescue' then 1 end) as rescue_count,
-        count(case when mission_type = 'ems' then 1 end) as ems_count,
-        count(case when is_urgent_rescue then 1 end) as urgent_rescue_count,
-        count(case when is_urgent_rescue then response_seconds end) as timed_count,
-        median(case when is_urgent_rescue then response_seconds end) as median_response_seconds
-    from timed_missions
-    group by report_year
-
-),
-
-figures as (
-
-    {{ count_figure('rescue_department_missions', counted='mission_count', event_count='mission_count') }}
-
-    union all
-
-    {{ count_figure('rescue_missions', counted='rescue_count', event_count='rescue_count') }}
-
-    union all
-
-    {{ count_figure('ems_missions', counted='ems_count', event_count='ems_count') }}
-
-    union all
-
-    {{ mean_figure('rescue_unit_alarms_per_day',
-        total='mission_count', cases='day_count', event_count='mission_count') }}
-
-    union all
-
-    {{ median_figure('first_unit_response_seconds',
-        median='median_response_seconds', cases='timed_count', event_count='urgent_rescue_count') }}
+    select * from {{ ref('int_rescue_figures') }}
 
 )
 
-{{ figures_with_basis() }}
+select
+    figure_id,
+    service,
+    report_year,
+    basis,
+    numerator,
+    denominator,
+    value,
+    event_count
+from figures
+where report_month is null

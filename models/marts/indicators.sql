@@ -1,4 +1,8 @@
-{% set families = ['calls', 'callbacks', 'nps', 'rescue', 'specialist_queue', 'changes'] -%}
+{% set families = [
+    'calls', 'callbacks', 'chats', 'helpline', 'nps', 'experience', 'feedback', 'rescue', 'inspections',
+    'specialist_queue', 'care_visits', 'housing', 'decisions', 'ombudsman', 'incidents', 'digital_users',
+    'care_paths', 'chat_services', 'care_contacts', 'changes', 'manual',
+] -%}
 
 with figures as (
     {% for family in families %}

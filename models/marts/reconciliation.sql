@@ -27,10 +27,10 @@ paired as (
         published_figures.value as published_value,
         published_figures.qualifier,
         published_figures.decimals,
-        indicators.figure_id is not null as is_delivered,
         indicators.value,
         {{ rounded_as_published('indicators.value', 'published_figures.decimals') }} as rounded_value,
         documented_inconsistencies.reason,
+        documented_inconsistencies.kind as reason_kind,
         published_figures.source_report,
         published_figures.section,
         published_figures.note
@@ -48,7 +48,8 @@ paired as (
 
 )
 
--- A comparison with a missing value is null, hence never a reproduction.
+-- A figure without a value is one whose records, or those it is divided by, were not delivered. Only an inconsistency
+-- of the value itself excuses another value.
 select
     report_year,
     figure_id,
@@ -61,15 +62,16 @@ select
     value,
     cast(rounded_value as double) as rounded_value,
     case
-        when not is_delivered then 'not_delivered'
+        when value is null then 'not_delivered'
         when qualifier = 'exact' and rounded_value = published_value then 'reproduced'
         when qualifier = 'about' and {{ is_about('value', 'published_value') }} then 'reproduced'
         when qualifier = 'more_than' and value > cast(published_value as double) then 'reproduced'
         when qualifier = 'less_than' and value < cast(published_value as double) then 'reproduced'
-        when reason is not null then 'documented_inconsistency'
+        when reason_kind = 'value' then 'documented_inconsistency'
         else 'differs'
     end as status,
     reason,
+    reason_kind,
     source_report,
     section,
     note

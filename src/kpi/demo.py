@@ -28,13 +28,15 @@ LABEL_NAME = "README.txt"
 LABEL = """\
 SYNTEETTISTÄ AINEISTOA - SYNTHETIC DATA
 
-Tämän kansion toimitukset ({feeds}) on tuottanut komento `kpi demo` (siemenluku {seed}).
-Ne ovat keksittyjä: ne eivät sisällä tietoja yhdestäkään oikeasta ihmisestä, puhelusta, tehtävästä
-tai vastauksesta. Niillä kokeillaan järjestelmää; niistä ei voi päätellä mitään todellisuudesta.
+Tämän kansion toimitukset on tuottanut komento `kpi demo` (siemenluku {seed}). Ne ovat keksittyjä:
+ne eivät sisällä tietoja yhdestäkään oikeasta ihmisestä tai tapahtumasta. Niillä kokeillaan
+järjestelmää; niistä ei voi päätellä mitään todellisuudesta.
 
-The deliveries in this folder ({feeds}) were made by the command `kpi demo` (seed {seed}).
-They are invented: they hold no data of any real person, call, mission or answer. They are for
-trying the system out; nothing about the real world can be concluded from them.
+The deliveries in this folder were made by the command `kpi demo` (seed {seed}). They are invented:
+they hold no data of any real person or event. They are for trying the system out; nothing about
+the real world can be concluded from them.
+
+{feeds}
 """
 _PARTIAL = ".demo-partial"
 
@@ -63,7 +65,7 @@ def write_demo(raw: Path, seed: int = 2025, scale: float = 1.0) -> DemoReport:
     if raw.exists() and not raw.is_dir():
         raise ConfigError(f"{raw} is no folder: name the folder that holds, or shall hold, the deliveries")
     raw.mkdir(parents=True, exist_ok=True)
-    label = LABEL.format(feeds=", ".join(feed.name for feed in FEEDS), seed=seed)
+    label = LABEL.format(feeds="\n".join(feed.name for feed in FEEDS), seed=seed)
     with _staging(raw) as staging:
         _refuse_overwriting(raw, label)
         report = _generate(staging, seed, scale)
@@ -105,6 +107,7 @@ def _scratch(staging: Path, seed: int, scale: float) -> Iterator[duckdb.DuckDBPy
         # are mixed once more, since hash(a, b) of two salts differ by the same bits in every row.
         con.execute(
             f"""
+            set enable_progress_bar = false;
             create macro mixed(x, salt) as hash(xor(hash(x), hash(salt || '/{int(seed)}')));
             create macro noise(x, salt) as (mixed(x, salt) >> 12) / 4503599627370496.0;
             create macro scaled(n) as greatest(1, cast(round(n * {float(scale)!r}) as bigint));

@@ -24,7 +24,7 @@ FINNISH_CLOCK = "%-d.%-m.%Y klo %H.%M.%S"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a feed. `kind` is text, time, date, count or prose (text that may need quotes)."""
+    """A column of a feed. `kind` is text, time, date, count, decimal, flag or prose (text that may need quotes)."""
 
     name: str
     kind: str
@@ -33,7 +33,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """The form of a file. `encoding` is Python's name of it; `thousands` stands between groups of a count's digits."""
+    """The form of a file.
+
+    `encoding` is Python's name of it; `thousands` stands between groups of the digits of a count or decimal, `point`
+    before the fraction; `flags` are the words for true and false.
+    """
 
     separator: str = ","
     encoding: str = "utf-8"
@@ -44,6 +48,8 @@ class Style:
     padding: str = ""
     quoted: bool = False
     thousands: str = ""
+    point: str = "."
+    flags: tuple[str, str] = ("true", "false")
     compressed: bool = False
 
     @property
@@ -73,12 +79,16 @@ class Flaw:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One delivery. `extra` are columns the contract does not know, by header and SQL expression."""
+    """One delivery. `extra` are columns the contract does not know, by header and SQL expression.
+
+    `columns` are those of the contract that the file has, in its order; empty means all in the contract's order.
+    """
 
     name: str
     style: Style = Style()
     flaws: tuple[Flaw, ...] = ()
     extra: Cells = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -101,11 +111,16 @@ class Feed:
     files: tuple[File, ...]
     before: Cells = ()
 
+    def columns_of(self, file: File) -> tuple[Column, ...]:
+        """The columns of one of its files, in the file's order."""
+        known = {column.name: column for column in self.columns}
+        return tuple(known[name] for name in file.columns) or self.columns
+
 
 def render(con: duckdb.DuckDBPyConnection, feed: Feed, file: File) -> tuple[bytes, int]:
     """Write one file from the feed's table. Returns its bytes, not yet compressed, and its number of records."""
     style = file.style
-    headers = [column.finnish if style.finnish_headers else column.name for column in feed.columns]
+    headers = [column.finnish if style.finnish_headers else column.name for column in feed.columns_of(file)]
     header = style.joint.join([*headers, *(name for name, _ in file.extra)])
     first = f"delivery = {literal(file.name)} and correction is not null"
     before = {name: f"case when {first} then {sql} else {name} end" for name, sql in feed.before}
@@ -153,7 +168,7 @@ def constant(value: object) -> str:
 
 def _line(feed: Feed, file: File, replaced: dict[str, str], fields: int | None = None) -> str:
     style = file.style
-    cells = [_cell(column, replaced.get(column.name, column.name), style) for column in feed.columns]
+    cells = [_cell(column, replaced.get(column.name, column.name), style) for column in feed.columns_of(file)]
     cells += [f"coalesce({_quoted(f'cast({sql} as varchar)', 'prose', style)}, '')" for _, sql in file.extra]
     cells = cells[:fields]
     return f" || {literal(style.joint)} || ".join(cells) if cells else "''"
@@ -168,6 +183,12 @@ def _cell(column: Column, sql: str, style: Style) -> str:
         text = f"cast({sql} as varchar)" if pattern in (ISO, ISO[:8]) else f"strftime({sql}, {literal(pattern)})"
     elif column.kind == "count" and style.thousands:
         text = f"replace(format('{{:,}}', {sql}), ',', {literal(style.thousands)})"
+    elif column.kind == "decimal":
+        grouped = f"replace(format('{{:,.1f}}', cast({sql} as double)), ',', ' ')"
+        text = f"replace(replace({grouped}, '.', {literal(style.point)}), ' ', {literal(style.thousands)})"
+    elif column.kind == "flag":
+        yes, no = map(literal, style.flags)
+        text = f"case when {sql} then {yes} when not {sql} then {no} end"
     else:
         text = f"cast({sql} as varchar)"
     return f"coalesce({_quoted(text, column.kind, style)}, {literal(style.missing)})"

@@ -10,6 +10,7 @@ from kpi.demo_files import values
 
 # Public holidays, Midsummer Eve and Christmas Eve that are not Saturdays or Sundays: offices are closed.
 HOLIDAYS = (
+    *("2022-12-06", "2022-12-26"),
     *("2023-01-06", "2023-04-07", "2023-04-10", "2023-05-01", "2023-05-18", "2023-06-23", "2023-12-06", "2023-12-25"),
     *("2023-12-26", "2024-01-01", "2024-03-29", "2024-04-01", "2024-05-01", "2024-05-09", "2024-06-21", "2024-12-06"),
     *("2024-12-24", "2024-12-25", "2024-12-26", "2025-01-01", "2025-01-06", "2025-04-18", "2025-04-21", "2025-05-01"),
@@ -21,6 +22,7 @@ _MORNING = (0,) * 8 + (44, 26, 13, 9, 6, 7, 5) + (0,) * 9
 _EVEN = (0,) * 8 + (17, 19, 18, 16, 13, 15, 14, 10) + (0,) * 8
 _NIGHT_AND_DAY = (22, 17, 13, 11, 10, 11, 14, 22, 36, 44, 48, 47, 45, 44, 43, 46, 58, 66, 68, 64, 57, 48, 37, 29)
 _ALARMS = (26, 22, 20, 18, 16, 17, 21, 30, 40, 46, 50, 51, 52, 52, 53, 54, 55, 54, 52, 49, 45, 41, 36, 31)
+_NOON = (0,) * 12 + (9,) + (0,) * 11
 _ANSWERS = (1, 0, 0, 0, 0, 1, 4, 12, 26, 38, 44, 42, 40, 38, 37, 36, 38, 41, 43, 40, 33, 24, 13, 4)
 _WORKDAYS = (34, 27, 25, 24, 22, 0, 0)
 _EVERY_DAY = (14, 13, 13, 13, 14, 17, 18)
@@ -39,6 +41,9 @@ PROFILES = (
     ("survey", _ANSWERS, (18, 19, 19, 18, 16, 6, 5), _YEAR),
     ("rescue", _ALARMS, (14, 14, 14, 14, 15, 15, 14), _SUMMER),
     ("ems", _ALARMS, _EVERY_DAY, (104, 102, 100, 97, 98, 99, 101, 98, 97, 99, 100, 105)),
+    # Of these only the day counts.
+    ("working_days", _NOON, _WORKDAYS, _YEAR),
+    ("every_day", _NOON, (17, 16, 16, 15, 15, 11, 10), (101, 98, 99, 98, 101, 99, 96, 98, 101, 103, 103, 101)),
 )
 
 # UTC intervals of summer time; local standard time is UTC + 2 h.
@@ -66,6 +71,20 @@ create macro elapsed(t, u) as epoch(utc_of(u) - utc_of(t));
 create macro golden(rank) as (rank * 0.6180339887498949) % 1;
 create macro silver(rank) as (rank * 0.41421356237309515) % 1;
 create macro bronze(rank) as (rank * 0.30277563773199456) % 1;
+
+-- The first day from which a number of calendar months, clamped to the end of a month, reach a day or pass it.
+create macro months_before(day, months) as
+    cast(day - to_months(months) as date)
+    + case when cast(day - to_months(months) as date) + to_months(months) >= day then 0 else 1 end;
+-- A day of a span by its place in it, 0 up to but not 1, and some weekday near a day at a weekend within the span.
+create macro day_within(first_on, last_on, place) as
+    first_on + cast(floor((last_on - first_on + 1) * place) as integer);
+create macro weekday_near(day, first_on, last_on, number) as
+    case isodow(day)
+        when 6 then greatest(first_on, day - 1 - cast(number % 3 as integer))
+        when 7 then least(last_on, day + 1 + cast(number % 2 as integer))
+        else day
+    end;
 
 create table days as
 with every as (

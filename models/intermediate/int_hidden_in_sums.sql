@@ -1,0 +1,25 @@
+{{ config(materialized='table') }}
+
+with cells as (
+
+    select * from {{ ref('int_hidden_in_services') }}
+
+),
+
+sums as (
+
+    select * from {{ ref('int_figure_sums') }}
+
+),
+
+{{ protect_sums(level=2) }}
+
+select
+    figure_id,
+    service,
+    report_year,
+    basis,
+    counted,
+    whole_counted,
+    is_hidden
+from protected

@@ -1,0 +1,44 @@
+"""The project's own compiled SQL, built in memory, to try rules that need particular rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+
+from kpi.build import statement
+from kpi.graph import Graph
+
+
+class Bench:
+    """The project built in memory, on the raw tables as they are."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.con = duckdb.connect()
+        for schema in ("raw", "seeds", "staging", "intermediate", "marts"):
+            self.con.execute(f"create schema {schema}")
+        for feed in graph.feeds:
+            columns = ", ".join(f'"{name}" {kind}' for name, kind in feed.table_columns)
+            self.con.execute(f"create table raw.{feed.name} ({columns})")
+        self.build()
+
+    def build(self, *names: str) -> None:
+        """Build these nodes in building order, or all of them."""
+        for node in self.graph.built():
+            if not names or node.name in names:
+                self.con.execute(statement(self.graph, node))
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        return self.con.execute(sql).fetchall()
+
+    def failures(self, test: str) -> list[tuple[Any, ...]]:
+        """The rows that a data test of this name selects."""
+        return self.rows(next(node.sql for node in self.graph.tests() if node.name == test))
+
+    def indicators(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Replace marts.indicators by rows of its columns in order."""
+        self.con.execute("delete from marts.indicators")
+        self.con.executemany("insert into marts.indicators values (?, ?, ?, ?, ?, ?, ?, ?)", rows)

@@ -1,1 +1,0 @@
-{{ duplicate_keys(ref('coverage'), ['feed', 'report_year', 'month']) }}

@@ -1,0 +1,14 @@
+-- A mart that yields a figure, or a service of a figure, that nobody described.
+select
+    indicators.figure_id,
+    indicators.service,
+    indicators.report_year
+from {{ ref('indicators') }} as indicators
+left join {{ ref('ind_manual') }} as ind_manual
+    on indicators.figure_id = ind_manual.figure_id
+    and indicators.service = ind_manual.service
+    and indicators.report_year = ind_manual.report_year
+left join {{ ref('figure_services') }} as figure_services
+    on indicators.figure_id = figure_services.figure_id
+    and indicators.service = figure_services.service
+where ind_manual.figure_id is null and figure_services.figure_id is null

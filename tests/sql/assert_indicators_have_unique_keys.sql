@@ -1,1 +1,0 @@
-{{ duplicate_keys(ref('indicators'), ['figure_id', 'service', 'report_year', 'basis']) }}

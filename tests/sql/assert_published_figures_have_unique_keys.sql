@@ -1,1 +1,0 @@
-{{ duplicate_keys(ref('published_figures'), ['report_year', 'figure_id', 'service', 'basis']) }}

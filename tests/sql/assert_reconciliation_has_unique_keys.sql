@@ -1,1 +1,0 @@
-{{ duplicate_keys(ref('reconciliation'), ['report_year', 'figure_id', 'service', 'basis']) }}
