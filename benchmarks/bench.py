@@ -117,7 +117,7 @@ class Bench:
         path = self.root / "models/marts/ind_rescue.sql"
         turn[0] += 1
         text = (HERE.parent / "models/marts/ind_rescue.sql").read_text()
-        path.write_text(f"{text.rstrip()}\nwhere {turn[0]} > 0\n")
+        path.write_text(f"{text.rstrip()}\n    and {turn[0]} > 0\n")
 
     def change_file(self, turn: list[int]) -> None:
         """Append one call to a plain monthly file."""

@@ -187,8 +187,14 @@ class _Run:
             f"Loaded {len(report.loaded)} new or changed files, dropped {len(report.removed)};"
             f" the deliveries hold {records} records."
         )
+        new, told = set(report.loaded), 0
         for warning in report.warnings:
-            self.tell(f"  warning: {warning}")
+            # What an earlier run told of a file that is still the same is not told every night.
+            if warning.partition(":")[0] in new or "/" not in warning.partition(":")[0]:
+                self.tell(f"  warning: {warning}")
+                told += 1
+        if len(report.warnings) > told:
+            self.tell(f"  {len(report.warnings) - told} older warnings of deliveries: kpi show raw.deliveries")
         refuse_bad_files(con, self.graph.feeds, self.options.max_reject_share)
         columns = "feed, file, content_hash, records, rows_loaded, rows_rejected, rows_superseded"
         rows = con.execute(f"select {columns} from raw.deliveries order by feed, file").fetchall()
