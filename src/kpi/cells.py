@@ -184,7 +184,7 @@ def instants(feed: Feed, clock: Clock) -> dict[str, str]:
     found, flags, odd = {}, [], []
     for column in ordered + [column for column in feed.instants if column not in ordered]:
         time, to_change, is_summer = identifier(column), _to_change(column), _is_summer(column)
-        winter, summer = (f"{time} - interval {clock.winter_hours + shift} hour" for shift in (0, 1))
+        winter, summer = (f"{time} - interval '{clock.winter_hours + shift}' hour" for shift in (0, 1))
         if not clock.changes:
             found[identifier(column + "_utc")] = winter
             continue
