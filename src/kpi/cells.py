@@ -191,9 +191,8 @@ def instants(feed: Feed, clock: Clock) -> dict[str, str]:
         before = ordered[: ordered.index(column)] if column in ordered else []
         earlier = ", ".join(identifier(name + "_utc") for name in reversed(before))
         is_odd = f"{to_change} between 1 and {_HOUR}"
-        is_second = (
-            f" when {is_odd} and {is_summer} and {summer} < coalesce({earlier}) then {winter}" if earlier else ""
-        )
+        fits = f"{summer} < coalesce({earlier}) and {winter} >= coalesce({earlier})"
+        is_second = f" when {is_odd} and {is_summer} and {fits} then {winter}" if earlier else ""
         found[identifier(column + "_utc")] = (
             f"case{is_second} when ({to_change} > 0) = {is_summer} then {summer} else {winter} end"
         )

@@ -97,34 +97,29 @@ def load(
     `as_of` is the day of the refresh: later dates load and are warned about. Raises BuildError when rows were lost or
     made, which no delivery can cause.
     """
-    fingerprints = {feed.name: contract_fingerprint(feed) for feed in feeds}
-    _forget_outdated(con, feeds, fingerprints)
+    _forget_outdated(con, feeds)
     create_tables(con, feeds)
-    known = {
-        (feed, file): digest
-        for feed, file, digest in con.execute("select feed, file, content_hash from raw.deliveries").fetchall()
-    }
-    wanted = {(file.feed, file.name): file for file in folder.files if file.feed in fingerprints}
-    gone = [key for key in known if key not in wanted]
-    changed = [file for key, file in wanted.items() if known.get(key) != file.content_hash]
-    by_name = {feed.name: feed for feed in feeds}
-    for feed_name, file_name in [*gone, *((file.feed, file.name) for file in changed)]:
-        if (feed_name, file_name) in known:
-            _forget(con, feed_name, file_name)
-    touched = {feed for feed, _ in gone} | {file.feed for file in changed}
-    for name in sorted(touched):
-        paths = [raw / name / file.name for file in changed if file.feed == name]
-        lines = [line | {"contract": fingerprints[name]} for line in load_files(con, by_name[name], paths)]
-        _write_down(con, lines)
-        _settle_keys(con, by_name[name], raw / name)
-    dated_ahead = "select feed from raw.deliveries where latest_date > ? or rows_dated_ahead > 0"
-    for name in sorted(touched | {row[0] for row in con.execute(dated_ahead, [as_of]).fetchall()}):
-        _count_rows(con, by_name[name], as_of)
+    loaded, removed = [], []
+    for feed in feeds:
+        old = dict(con.execute("select file, content_hash from raw.deliveries where feed = ?", [feed.name]).fetchall())
+        new = {file.name: file.content_hash for file in folder.files if file.feed == feed.name}
+        gone = [name for name in old if name not in new]
+        changed = [name for name in new if old.get(name) != new[name]]
+        if gone or changed:
+            _update(con, feed, [*gone, *(name for name in changed if name in old)], changed, raw / feed.name)
+            _count_rows(con, feed, as_of)
+        loaded += [f"{feed.name}/{name}" for name in changed]
+        removed += [f"{feed.name}/{name}" for name in gone]
+    for feed in feeds:
+        # The day of the refresh has moved on, so these may have changed though their files have not.
+        ahead = "select 1 from raw.deliveries where feed = ? and (latest_date > ? or rows_dated_ahead > 0)"
+        if con.execute(ahead, [feed.name, as_of]).fetchone():
+            _count_rows(con, feed, as_of)
     return LoadReport(
-        loaded=tuple(file.path for file in changed),
-        removed=tuple(f"{feed}/{file}" for feed, file in gone),
+        loaded=tuple(loaded),
+        removed=tuple(removed),
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
-        warnings=(*_unknown_folders(folder, by_name), *_warnings(con)),
+        warnings=(*_unknown_folders(folder, {feed.name: feed for feed in feeds}), *_warnings(con)),
     )
 
 
@@ -171,7 +166,7 @@ def _commonest(con: duckdb.DuckDBPyConnection, feed: str, file: str) -> list[tup
     ).fetchall()
 
 
-def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], now: Mapping[str, str]) -> None:
+def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> None:
     """Drop the raw tables of another contract or another kpi, so that every file of theirs is loaded anew."""
     tables: dict[str, list[tuple[str, str]]] = {}
     for table, column, kind in con.execute(
@@ -184,7 +179,7 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], now:
             con.execute("drop schema if exists raw cascade")
             return
     used = dict(con.execute("select feed, max(contract) from raw.deliveries group by feed").fetchall())
-    current = {feed.name for feed in feeds if used.get(feed.name, now[feed.name]) == now[feed.name]}
+    current = {feed.name for feed in feeds if used.get(feed.name) in (None, contract_fingerprint(feed))}
     shapes = {feed.name: feed.table_columns for feed in feeds}
     for table in {*tables, *used} - {"deliveries", "rejects"}:
         if table not in current or tuple(tables.get(table, ())) != shapes[table]:
@@ -193,29 +188,45 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], now:
             con.execute("delete from raw.rejects where feed = ?", [table])
 
 
-def _forget(con: duckdb.DuckDBPyConnection, feed: str, file: str) -> None:
-    con.execute(f"delete from raw.{identifier(feed)} where _file = ?", [file])
-    con.execute("delete from raw.rejects where feed = ? and file = ?", [feed, file])
-    con.execute("delete from raw.deliveries where feed = ? and file = ?", [feed, file])
+def _update(
+    con: duckdb.DuckDBPyConnection, feed: Feed, outdated: Sequence[str], changed: Sequence[str], folder: Path
+) -> None:
+    """Take outdated files out of a feed's table, load changed ones, and settle the keys that either claim."""
+    is_new = not fetch_one(con, "select count(*) from raw.deliveries where feed = ?", [feed.name])[0]
+    con.execute(statements.start_claimed(feed))
+    if outdated:
+        con.execute(statements.note_claimed(feed), {"files": outdated})
+        among = "(select unnest($files::varchar[]))"
+        con.execute(f"delete from raw.{identifier(feed.name)} where _file in {among}", {"files": outdated})
+        for table in ("rejects", "deliveries"):
+            con.execute(
+                f"delete from raw.{table} where feed = $feed and file in {among}",
+                {"feed": feed.name, "files": outdated},
+            )
+    contract = contract_fingerprint(feed)
+    lines = [line | {"contract": contract} for line in load_files(con, feed, [folder / name for name in changed])]
+    if lines:
+        _write_down(con, lines)
+        if not is_new:
+            con.execute(statements.note_claimed(feed), {"files": changed})
+    _settle_keys(con, feed, folder, among_claimed=not is_new)
 
 
-def _write_down(con: duckdb.DuckDBPyConnection, lines: Sequence[Mapping[str, object]]) -> None:
+def _write_down(con: duckdb.DuckDBPyConnection, lines: Sequence[dict[str, object]]) -> None:
     """Put files into the ledger; their rows are counted when all of their feed are settled."""
     import pyarrow as pa
 
-    zero: dict[str, object] = dict.fromkeys(
-        ("rows_loaded", "rows_rejected", "rows_superseded", "rows_clock_flagged", "rows_dated_ahead"), 0
-    )
-    full = [dict.fromkeys(name for name, _ in LEDGER) | zero | line for line in lines]
-    if full:
-        con.register("lines", pa.Table.from_pylist(full))
-        con.execute("insert into raw.deliveries from lines")
-        con.unregister("lines")
+    counts = ("rows_loaded", "rows_rejected", "rows_superseded", "rows_clock_flagged", "rows_dated_ahead")
+    empty: dict[str, object] = dict.fromkeys(name for name, _ in LEDGER)
+    empty |= dict.fromkeys(counts, 0)
+    con.register("lines", pa.Table.from_pylist([empty | line for line in lines]))
+    con.execute("insert into raw.deliveries from lines")
+    con.unregister("lines")
 
 
-def _settle_keys(con: duckdb.DuckDBPyConnection, feed: Feed, folder: Path) -> None:
+def _settle_keys(con: duckdb.DuckDBPyConnection, feed: Feed, folder: Path, among_claimed: bool) -> None:
     """Reject what repeats a key of its own file, then mark the rows that a later file replaces."""
-    for sql in statements.find_repeated(feed):
+    for sql in statements.find_repeated(feed, among_claimed):
         con.execute(sql)
     again = con.execute(
         "select file, content_hash from raw.deliveries"
@@ -224,10 +235,10 @@ def _settle_keys(con: duckdb.DuckDBPyConnection, feed: Feed, folder: Path) -> No
     ).fetchall()
     for file, hashed in again:
         reject_beyond_first(con, feed, folder / file, hashed)
-    for sql in (statements.delete_beyond_first(feed), *statements.supersede(feed)):
+    for sql in (statements.delete_beyond_first(feed), *statements.supersede(feed, among_claimed)):
         con.execute(sql)
-    con.execute("drop table repeated")
-    con.execute("drop table beyond_first")
+    for table in ("claimed", "repeated", "beyond_first"):
+        con.execute(f"drop table {table}")
 
 
 def _count_rows(con: duckdb.DuckDBPyConnection, feed: Feed, as_of: date) -> None:

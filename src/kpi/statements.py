@@ -6,7 +6,7 @@ one form; `_record` is null for a blank line. Those with a clock take its `cells
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kpi import cells
@@ -63,22 +63,21 @@ def insert_all(feed: Feed, judged: Judged) -> str:
     """
     doubt = " or ".join((judged.misfit, *(condition for _, condition in judged.faults)))
     names = [column.name for column in feed.columns] + [f"{column}_utc" for column in feed.instants]
-    row = ", ".join(map(identifier, names))
     return (
-        f"insert into raw.{identifier(feed.name)} select {row}, _file, _record, _clock_flags,"
+        f"insert into {_raw(feed)} select {_list(names)}, _file, _record, _clock_flags,"
         f" case when {doubt} then null else false end from ({judged.select})"
     )
 
 
 def find_doubtful(feed: Feed) -> str:
     """Create the table `doubtful` (_file, _record) of the rows that `insert_all` doubted."""
-    table = f"raw.{identifier(feed.name)}"
-    return f"create or replace temp table doubtful as select _file, _record from {table} where _is_superseded is null"
+    rows = f"select _file, _record from {_raw(feed)} where _is_superseded is null"
+    return f"create or replace temp table doubtful as {rows}"
 
 
 def delete_doubtful(feed: Feed) -> str:
     """Delete the rows that `insert_all` doubted."""
-    return f"delete from raw.{identifier(feed.name)} where _is_superseded is null"
+    return f"delete from {_raw(feed)} where _is_superseded is null"
 
 
 def reject_doubtful(feed: Feed, form: Form, mapping: DeliveryMapping | None) -> str:
@@ -99,15 +98,32 @@ def reject_all(feed: Feed, reason: str) -> str:
     return _reject(feed, f"select *, [{_fault('', 'null', reason)}] as reasons from records where _record is not null")
 
 
-def find_repeated(feed: Feed) -> tuple[str, str]:
-    """Two statements: a table `repeated` of the keys that stand in several rows, and a table `beyond_first` (_file,
+def claims(feed: Feed) -> tuple[str, ...]:
+    """The columns by which rows of a later file replace those of an earlier one: the key, or the census."""
+    return (feed.census,) if feed.census else feed.key
+
+
+def start_claimed(feed: Feed) -> str:
+    """Create the empty table `claimed`, for what is claimed by rows that came or went."""
+    return f"create or replace temp table claimed as select {_list(claims(feed))} from {_raw(feed)} limit 0"
+
+
+def note_claimed(feed: Feed) -> str:
+    """Insert into `claimed` what rows of files, the parameter `files`, claim."""
+    among = "(select unnest($files::varchar[]))"
+    return f"insert into claimed select distinct {_list(claims(feed))} from {_raw(feed)} where _file in {among}"
+
+
+def find_repeated(feed: Feed, among_claimed: bool) -> tuple[str, str]:
+    """Two statements: a table `repeated` of keys that stand in several rows, and a table `beyond_first` (_file,
     _record, key_text) of the rows whose key stands in an earlier record of the same file."""
-    table, key = f"raw.{identifier(feed.name)}", ", ".join(map(identifier, feed.key))
-    text = " || ' ' || ".join(f"{identifier(column)}::varchar" for column in feed.key)
+    key, text = _list(feed.key), " || ' ' || ".join(f"{identifier(column)}::varchar" for column in feed.key)
+    among = f" semi join claimed using ({_list(claims(feed))})" if among_claimed else ""
     return (
-        f"create or replace temp table repeated as select {key} from {table} group by {key} having count(*) > 1",
+        f"create or replace temp table repeated as select {key} from {_raw(feed)}{among}"
+        f" group by {key} having count(*) > 1",
         f"create or replace temp table beyond_first as select _file, _record, {text} as key_text"
-        f" from {table} semi join repeated using ({key})"
+        f" from {_raw(feed)} semi join repeated using ({key})"
         f" qualify row_number() over (partition by _file, {key} order by _record) > 1",
     )
 
@@ -123,25 +139,27 @@ def reject_beyond_first(feed: Feed) -> str:
 
 def delete_beyond_first(feed: Feed) -> str:
     """Delete the rows of the table `beyond_first`."""
-    table = f"raw.{identifier(feed.name)}"
-    return (
-        f"delete from {table} using beyond_first"
-        f" where {table}._file = beyond_first._file and {table}._record = beyond_first._record"
-    )
+    return f"delete from {_raw(feed)} where (_file, _record) in (select (_file, _record) from beyond_first)"
 
 
-def supersede(feed: Feed) -> tuple[str, ...]:
-    """Statements that mark anew the rows which a later file replaces: by key, or by the census they belong to."""
-    table = f"raw.{identifier(feed.name)}"
-    claimed = (feed.census,) if feed.census else feed.key
-    columns = ", ".join(map(identifier, claimed))
-    same = " and ".join(f"{table}.{identifier(column)} = latest.{identifier(column)}" for column in claimed)
-    among = "" if feed.census else f" semi join repeated using ({columns})"
-    return (
-        f"update {table} set _is_superseded = false where _is_superseded",
+def supersede(feed: Feed, among_claimed: bool) -> tuple[str, ...]:
+    """Statements that mark the rows which a later file replaces; those that claim nothing in `claimed` are left."""
+    table, columns = _raw(feed), _list(claims(feed))
+    if feed.census:
+        among = f" semi join claimed using ({columns})" if among_claimed else ""
+    else:
+        among = f" semi join repeated using ({columns})"
+    same = " and ".join(f"{table}.{name} = latest.{name}" for name in map(identifier, claims(feed)))
+    mark = (
         f"update {table} set _is_superseded = true"
         f" from (select {columns}, max(_file) as last_file from {table}{among} group by {columns}) as latest"
-        f" where {same} and {table}._file < latest.last_file",
+        f" where {same} and {table}._file < latest.last_file"
+    )
+    claimed = f"({columns}) in (select ({columns}) from claimed)"
+    return (
+        (f"update {table} set _is_superseded = false where _is_superseded and {claimed}", mark)
+        if among_claimed
+        else (mark,)
     )
 
 
@@ -161,6 +179,14 @@ def _split(form: Form, records: str) -> str:
         cell = by_grammar if form.by_grammar else f"case when {is_plain} then {cell} else {by_grammar} end"
     source = f"select _file, _record, {bare} as line from {records} where _record is not null"
     return f"select *, {cell} as cell from ({source})"
+
+
+def _list(columns: Iterable[str]) -> str:
+    return ", ".join(map(identifier, columns))
+
+
+def _raw(feed: Feed) -> str:
+    return f"raw.{identifier(feed.name)}"
 
 
 def _select(source: str, columns: Mapping[str, str], keep: str = "_file, _record, line, cell") -> str:
