@@ -39,7 +39,10 @@ PROVENANCE = (("_file", "VARCHAR"), ("_record", "BIGINT"), ("_clock_flags", "VAR
 
 @dataclass(frozen=True, slots=True)
 class FeedColumn:
-    """What one cell of the column may hold. `minimum` and `maximum` are inclusive."""
+    """What one cell of the column may hold. `minimum` and `maximum` are inclusive.
+
+    `free_text` says what to do with personal data in it, `pseudonym` that it must never be an identity code.
+    """
 
     name: str
     kind: Kind
@@ -50,6 +53,8 @@ class FeedColumn:
     maximum: int | None
     grouped_digits: bool
     first_of_month: bool
+    free_text: Literal["", "mask", "reject"]
+    pseudonym: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,8 @@ def read_feed(source: Source) -> Feed:
 def _column(column: Column, source: Source) -> FeedColumn:
     meta, where = column.meta, f"{source.properties.file}:{column.line}"
     meta.allow(
-        ("required", "aliases", "codes", "min", "max", "grouped_digits", "first_of_month"), "the contract of a column"
+        ("required", "aliases", "codes", "min", "max", "grouped_digits", "first_of_month", "free_text", "pseudonym"),
+        "the contract of a column",
     )
     data_type = column.data_type.lower().replace(" ", "")
     if data_type not in KINDS:
@@ -163,6 +169,8 @@ def _column(column: Column, source: Source) -> FeedColumn:
         ("max", ("integer", "decimal")),
         ("grouped_digits", ("integer", "decimal")),
         ("first_of_month", ("date",)),
+        ("free_text", ("text",)),
+        ("pseudonym", ("text",)),
     ):
         if setting in meta and kind not in kinds:
             raise ContractError(f"{meta.where(setting)}: '{setting}' says nothing of a {kind} column.")
@@ -176,6 +184,8 @@ def _column(column: Column, source: Source) -> FeedColumn:
         maximum=_whole(meta, "max"),
         grouped_digits=_flag(meta, "grouped_digits"),
         first_of_month=_flag(meta, "first_of_month"),
+        free_text=_free_text(meta),
+        pseudonym=_flag(meta, "pseudonym"),
     )
 
 
@@ -184,6 +194,15 @@ def _flag(meta: Section, key: str) -> bool:
     if not isinstance(value, bool):
         raise ContractError(f"{meta.where(key)}: '{key}' is true or false.")
     return value
+
+
+def _free_text(meta: Section) -> Literal["", "mask", "reject"]:
+    value = meta.text("free_text")
+    if value == "mask":
+        return "mask"
+    if value not in ("", "reject"):
+        raise ContractError(f"{meta.where('free_text')}: 'free_text' is mask or reject, not '{value}'.")
+    return "reject" if value else ""
 
 
 def _whole(meta: Section, key: str) -> int | None:

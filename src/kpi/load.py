@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from kpi import statements
+from kpi import personal, statements
 from kpi.engine import fetch_one
 from kpi.errors import BuildError, DeliveryError, nearest
 from kpi.feed import Feed
@@ -40,6 +40,7 @@ LEDGER = (
     ("rows_rejected", "BIGINT"),
     ("rows_superseded", "BIGINT"),
     ("rows_clock_flagged", "BIGINT"),
+    ("rows_masked", "BIGINT"),
     ("rows_dated_ahead", "BIGINT"),
     ("latest_date", "DATE"),
 )
@@ -65,7 +66,7 @@ class LoadReport:
 def contract_fingerprint(feed: Feed) -> str:
     """A hash of the contract and of the code that applies it: when either changes, files are loaded anew."""
     code = hashlib.blake2b(digest_size=16)
-    for module in ("load", "loadfile", "statements", "cells", "delivery", "feed"):
+    for module in ("load", "loadfile", "statements", "cells", "personal", "delivery", "feed"):
         code.update((Path(__file__).parent / f"{module}.py").read_bytes())
     return content_hash((feed.fingerprint + code.hexdigest()).encode())
 
@@ -216,7 +217,7 @@ def _write_down(con: duckdb.DuckDBPyConnection, lines: Sequence[dict[str, object
     """Put files into the ledger; their rows are counted when all of their feed are settled."""
     import pyarrow as pa
 
-    counts = ("rows_loaded", "rows_rejected", "rows_superseded", "rows_clock_flagged", "rows_dated_ahead")
+    counts = [name for name, _ in LEDGER if name.startswith("rows_")]
     empty: dict[str, object] = dict.fromkeys(name for name, _ in LEDGER)
     empty |= dict.fromkeys(counts, 0)
     con.register("lines", pa.Table.from_pylist([empty | line for line in lines]))
@@ -245,12 +246,15 @@ def _count_rows(con: duckdb.DuckDBPyConnection, feed: Feed, as_of: date) -> None
     """Count what became of each file's records, in the tables themselves. Raises BuildError when any are missing."""
     dated = [identifier(column.name) for column in feed.columns if column.kind in ("timestamp", "date")]
     ahead = " or ".join(f"{column} >= {literal(str(as_of + timedelta(days=1)))}" for column in dated) or "false"
+    texts = [identifier(column.name) for column in feed.columns if column.free_text == "mask"]
+    masked = " or ".join(map(personal.is_masked, texts)) or "false"
     latest = f"greatest({', '.join(f'max({column})' for column in dated)})::date" if dated else "null::date"
     con.execute(
         "update raw.deliveries set rows_loaded = loaded, rows_superseded = superseded, rows_clock_flagged = flagged,"
-        " rows_dated_ahead = ahead, latest_date = latest"
+        " rows_masked = masked, rows_dated_ahead = ahead, latest_date = latest"
         " from (select _file, count(*) as loaded, count(*) filter (where _is_superseded) as superseded,"
-        f" count(_clock_flags) as flagged, count(*) filter (where {ahead}) as ahead, {latest} as latest"
+        f" count(_clock_flags) as flagged, count(*) filter (where {masked}) as masked,"
+        f" count(*) filter (where {ahead}) as ahead, {latest} as latest"
         f" from raw.{identifier(feed.name)} group by _file) as counted"
         " where feed = ? and file = counted._file",
         [feed.name],
@@ -279,8 +283,8 @@ def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> list[str]:
 
 def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
     told = []
-    for path, refused, unknown, missing, rejected, records, ahead in con.execute(
-        "select path, refused, unknown_columns, missing_columns, rows_rejected, records, rows_dated_ahead"
+    for path, refused, unknown, missing, rejected, records, ahead, masked in con.execute(
+        "select path, refused, unknown_columns, missing_columns, rows_rejected, records, rows_dated_ahead, rows_masked"
         " from raw.deliveries order by path"
     ).fetchall():
         if refused:
@@ -292,6 +296,8 @@ def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
             told.append(f"{path}: optional columns that are not there, taken as missing: {', '.join(missing)}.")
         if rejected:
             told.append(f"{path}: {rejected} of {records} records rejected, see raw.rejects.")
+        if masked:
+            told.append(f"{path}: personal data was masked in {masked} rows.")
         if ahead:
             told.append(f"{path}: {ahead} rows dated after the day of the refresh.")
     return told

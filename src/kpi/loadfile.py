@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from kpi import cells, delivery, statements
+from kpi import cells, delivery, personal, statements
 from kpi.delivery import Form, Layout
 from kpi.errors import BuildError
 from kpi.feed import DeliveryMapping, Feed
@@ -108,6 +108,9 @@ def _refusal(feed: Feed, mapping: DeliveryMapping | None, layout: Layout) -> str
         return f"the header names a column twice: {', '.join(layout.twice)}"
     if missing:
         return f"required columns are missing: {', '.join(missing)}; found were: {', '.join(layout.header)}"
+    secret = [column.name for column in feed.columns if column.pseudonym]
+    if secret and personal.has_identity_code(layout.body[layout.start :]):
+        return f"{' or '.join(secret)} looks like a personal identity code, which must not be delivered"
     return ""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kpi import cells
+from kpi import cells, personal
 from kpi.delivery import Form, cell_pattern
 from kpi.feed import DeliveryMapping, Feed
 from kpi.names import identifier, literal
@@ -45,7 +45,14 @@ def judge(feed: Feed, form: Form, mapping: DeliveryMapping | None, records: str 
         named = {identifier(column): sql for column, sql in texts.items()}
         source = _select(source, {"record_number": "_record", **named})
         texts = {column: f"nullif(try({expression}), '')" for column, expression in mapping.columns.items()}
-    source = _select(source, {_named("text", c.name): texts.get(c.name, "null::varchar") for c in feed.columns})
+    read_as = {c.name: texts.get(c.name, "null::varchar") for c in feed.columns}
+    if any(column.free_text for column in feed.columns):
+        source = _select(source, {_named("read", name): sql for name, sql in read_as.items()})
+        read_as = {
+            c.name: personal.masked(_named("read", c.name)) if c.free_text == "mask" else _named("read", c.name)
+            for c in feed.columns
+        }
+    source = _select(source, {_named("text", name): sql for name, sql in read_as.items()})
     source = _select(source, {_named("cast", name): cells.cast(_named("text", name)) for name in feed.instants}, "*")
     values = {c.name: cells.typed(c, _named("text", c.name), _named("cast", c.name)) for c in feed.columns}
     source = _select(source, {identifier(name): value for name, value in values.items()}, "*")
@@ -221,6 +228,8 @@ def _faults(feed: Feed) -> list[tuple[str, str]]:
         text = _named("text", column.name)
         for reason, condition in cells.reasons(column, text, identifier(column.name)):
             found.append((_fault(column.name, text, reason), condition))
+        if column.free_text == "reject":
+            found.append((_fault(column.name, "null", "holds personal data"), personal.is_found(text)))
     for name, reason, condition in cells.disorder(feed):
         found.append((_fault(name, _named("text", name), reason), condition))
     return found
@@ -237,7 +246,10 @@ def _fault(column: str, value: str, reason: str) -> str:
 
 
 def _reject(feed: Feed, select: str) -> str:
-    line = f"left(rtrim(line, {_CR} || {_LF}), 500)"
+    line = f"rtrim(line, {_CR} || {_LF})"
+    if any(column.free_text or column.pseudonym for column in feed.columns):
+        line = personal.masked(line)
+    line = f"left({line}, 500)"
     return (
         f"insert into raw.rejects select {literal(feed.name)}, _file, _record, {line}, reasons"
         f" from ({select}) where len(reasons) > 0 order by _file, _record"
