@@ -120,7 +120,8 @@ class Run:
         previous = {node_id: facts["fingerprint"] for node_id, facts in self.before.get("nodes", {}).items()}
         chosen = select(self.graph, self.options.select, self.options.exclude)
         database = self.candidate / DATABASE
-        with engine.building(database, self.candidate / "spill", dict(self.options.settings or {})) as con:
+        spill = self.warehouse.builds / ".tmp-spill"
+        with engine.building(database, spill, dict(self.options.settings or {})) as con:
             self._load(con, load, refuse_bad_files)
             old = stale(self.graph, now, previous, engine.relations(con))
             nodes = [node for node in old if node.id in chosen]
@@ -249,11 +250,6 @@ class Run:
         return failures
 
     def _keep_failed(self, reason: str) -> Path:
-        spill = self.candidate / "spill"
-        if spill.is_dir():
-            import shutil
-
-            shutil.rmtree(spill)
         self.facts |= {"status": "failed", "reason": reason, "finished_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
         kept = seal(self.warehouse, self.candidate, self.facts)
         record(self.warehouse, kept.name, "failed", reason.split("\n", maxsplit=1)[0])

@@ -92,6 +92,8 @@ def decompress(data: bytes, name: str) -> bytes:
     if not name.endswith(".gz"):
         return data
     pieces, size = [], 0
+    if not data:
+        raise Refusal("the gz file is empty")
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
             while piece := stream.read(_CHUNK):

@@ -108,14 +108,12 @@ def load(
         changed = [name for name in new if old.get(name) != new[name]]
         if gone or changed:
             _update(con, feed, [*gone, *(name for name in changed if name in old)], changed, raw / feed.name)
+        # What is dated ahead changes with the day of the refresh, though its file does not.
+        ahead = "select 1 from raw.deliveries where feed = ? and (latest_date > ? or rows_dated_ahead > 0)"
+        if gone or changed or con.execute(ahead, [feed.name, as_of]).fetchone():
             _count_rows(con, feed, as_of)
         loaded += [f"{feed.name}/{name}" for name in changed]
         removed += [f"{feed.name}/{name}" for name in gone]
-    for feed in feeds:
-        # The day of the refresh has moved on, so these may have changed though their files have not.
-        ahead = "select 1 from raw.deliveries where feed = ? and (latest_date > ? or rows_dated_ahead > 0)"
-        if con.execute(ahead, [feed.name, as_of]).fetchone():
-            _count_rows(con, feed, as_of)
     return LoadReport(
         loaded=tuple(loaded),
         removed=tuple(removed),
@@ -197,13 +195,8 @@ def _update(
     con.execute(statements.start_claimed(feed))
     if outdated:
         con.execute(statements.note_claimed(feed), {"files": outdated})
-        among = "(select unnest($files::varchar[]))"
-        con.execute(f"delete from raw.{identifier(feed.name)} where _file in {among}", {"files": outdated})
-        for table in ("rejects", "deliveries"):
-            con.execute(
-                f"delete from raw.{table} where feed = $feed and file in {among}",
-                {"feed": feed.name, "files": outdated},
-            )
+        for sql in statements.forget(feed):
+            con.execute(sql, {"files": outdated})
     contract = contract_fingerprint(feed)
     lines = [line | {"contract": contract} for line in load_files(con, feed, [folder / name for name in changed])]
     if lines:
@@ -277,7 +270,7 @@ def _count_rows(con: duckdb.DuckDBPyConnection, feed: Feed, as_of: date) -> None
 def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> list[str]:
     strangers = sorted({file.feed for file in folder.files} - set(feeds))
     return [f"{name}/: no feed has this name, its files are not read.{nearest(name, feeds)}" for name in strangers] + [
-        f"{path}: not a .csv or .csv.gz file, not read." for path in folder.ignored if "/" in path
+        f"{path}: hidden, or not a .csv or .csv.gz file; not read." for path in folder.ignored if "/" in path
     ]
 
 

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from kpi.errors import DeliveryError
+
 ENDINGS = (".csv", ".csv.gz")
 
 
@@ -44,7 +46,10 @@ def content_hash(data: bytes) -> str:
 
 
 def scan(raw: Path) -> RawFolder:
-    """Hash every delivery directly below `raw/<feed>/`. A name that is not UTF-8 is passed over and told."""
+    """Hash every delivery directly below `raw/<feed>/`. What is hidden or not named in UTF-8 is passed over and told.
+
+    Raises DeliveryError for a file that cannot be read.
+    """
     files: list[RawFile] = []
     ignored: list[str] = []
     for feed in _entries(raw):
@@ -52,15 +57,22 @@ def scan(raw: Path) -> RawFolder:
             continue
         for entry in _entries(Path(feed.path)):
             shown = os.fsencode(f"{feed.name}/{entry.name}").decode("utf-8", "backslashreplace")
-            readable = shown == f"{feed.name}/{entry.name}"
-            if readable and entry.name.endswith(ENDINGS) and entry.is_file() and entry.name[0] != ".":
-                with open(entry.path, "rb") as stream:
-                    hashed = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
-                    size = stream.tell()
-                files.append(RawFile(feed.name, entry.name, hashed.hexdigest(), size))
-            elif entry.name[0] != ".":
+            is_delivery = entry.name.endswith(ENDINGS)
+            is_hidden = entry.name[0] == "."
+            if is_delivery and not is_hidden and entry.is_file() and shown == f"{feed.name}/{entry.name}":
+                files.append(_read(feed.name, entry))
+            elif is_delivery or not is_hidden:
                 ignored.append(shown)
     return RawFolder(tuple(files), tuple(ignored))
+
+
+def _read(feed: str, entry: os.DirEntry[str]) -> RawFile:
+    try:
+        with open(entry.path, "rb") as stream:
+            hashed = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
+            return RawFile(feed, entry.name, hashed.hexdigest(), stream.tell())
+    except OSError as error:
+        raise DeliveryError(f"{feed}/{entry.name} cannot be read: {error.strerror}.") from None
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -15,6 +15,7 @@ from kpi.feed import DeliveryMapping, Feed
 from kpi.names import identifier, literal
 
 _MISSING = ", ".join(literal(text) for text in cells.MISSING)
+_FILES = "(select unnest($files::varchar[]))"
 _TAB, _CR, _LF = "chr(9)", "chr(13)", "chr(10)"
 
 
@@ -117,8 +118,14 @@ def start_claimed(feed: Feed) -> str:
 
 def note_claimed(feed: Feed) -> str:
     """Insert into `claimed` what rows of files, the parameter `files`, claim."""
-    among = "(select unnest($files::varchar[]))"
-    return f"insert into claimed select distinct {_list(claims(feed))} from {_raw(feed)} where _file in {among}"
+    return f"insert into claimed select distinct {_list(claims(feed))} from {_raw(feed)} where _file in {_FILES}"
+
+
+def forget(feed: Feed) -> tuple[str, ...]:
+    """Statements that delete all there is of files, the parameter `files`."""
+    told = f"where feed = {literal(feed.name)} and file in {_FILES}"
+    rows = f"delete from {_raw(feed)} where _file in {_FILES}"
+    return rows, f"delete from raw.rejects {told}", f"delete from raw.deliveries {told}"
 
 
 def find_repeated(feed: Feed, among_claimed: bool) -> tuple[str, str]:

@@ -1,0 +1,191 @@
+"""One file as bytes: encoding, separator, header and where its records end."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+
+import pytest
+
+from kpi import delivery
+from kpi.delivery import Layout, Refusal, decompress, form_of, read_layout, record_ends, split_record
+
+NAMES: Mapping[str, str] = {"id": "id", "tunniste": "id", "at": "at", "note": "note"}
+
+
+def layout(text: str | bytes) -> Layout:
+    return read_layout(text.encode() if isinstance(text, str) else text, NAMES)
+
+
+def records(found: Layout, careful: bool = False) -> list[bytes]:
+    """The pieces that the body is cut into, blank lines left out."""
+    ends = record_ends(found, careful)
+    starts = [found.start, *ends[:-1]]
+    blank = delivery.blank_lines(found, ends)
+    return [found.body[a:b] for a, b, is_blank in zip(starts, ends, blank, strict=True) if not is_blank]
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "note"),
+    [
+        ("id,note\n1,ä€\n".encode(), "utf-8", "ä€"),
+        ("\ufeffid,note\n1,ä\n".encode(), "utf-8", "ä"),
+        ("\ufeff\ufeffid,note\n1,ä\n".encode(), "utf-8", "ä"),  # one mark only; the other is a letter of the first name
+        ("id,note\n1,Š€ä\n".encode("iso-8859-15"), "iso-8859-15", "Š€ä"),
+        ("id,note\n1,”€ä\n".encode("windows-1252"), "windows-1252", "”€ä"),
+        (b"id,note\n1,a\x81\x8d\x8f\x90\x9d\n", "windows-1252", "a" + 5 * "\ufffd"),
+        (b"\xef\xbb\xbfid,note\n1,\xe4\n", "iso-8859-15", "ä"),  # a mark does not make it UTF-8
+    ],
+)
+def test_encodings(content: bytes, encoding: str, note: str) -> None:
+    found = layout(content)
+    assert found.encoding == encoding
+    assert records(found)[0].decode() == f"1,{note}\n"
+
+
+def test_a_letter_of_utf8_may_lie_across_two_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "_CHUNK", 5)
+    for text in ("id,note\n1,aä€😀ä\n", "id,note\n" + "äöå" * 7 + "\n"):
+        assert layout(text).encoding == "utf-8"
+        assert records(layout(text))[0].decode() == text.partition("\n")[2]
+    assert layout("id,note\n1,ä".encode()[:-1]).encoding == "iso-8859-15"  # cut in the middle of a letter
+
+
+@pytest.mark.parametrize(
+    ("content", "separator", "header"),
+    [
+        ("id,at;note\n", ",", ("id", "at;note")),  # two known names by either: the comma comes first
+        ("id;at,note\n", ",", ("id;at", "note")),
+        ("id;at;x,note\n", ";", ("id", "at", "x,note")),
+        ("id\tat\tnote\n", "\t", ("id", "at", "note")),
+        ("a;b\n", ",", ("a;b",)),
+        (' id , "at" ,\tnote\n', ",", ("id", "at", "note")),
+        ('"i""d","a\nt",note\n', ",", ('i"d', "a\nt", "note")),
+        ("\n \t\r\n\r  id,at\n", ",", ("id", "at")),
+        # A line of tabs is a record of a tab file, and so its header: it has no known name, and the comma comes first.
+        ("\t\t\nid\tat\n", ",", ("id\tat",)),
+        ("\t\t\nid,at\n", ",", ("id", "at")),
+        ("  \nid\tat\n", "\t", ("id", "at")),
+    ],
+)
+def test_the_separator_is_the_one_that_yields_most_known_names(
+    content: str, separator: str, header: tuple[str, ...]
+) -> None:
+    found = layout(content)
+    assert (found.separator, found.header) == (separator, header)
+
+
+@pytest.mark.parametrize("content", ["", "\n", " \t\r\n\r", "\ufeff", "\ufeff\n", "\t\t\n", "   "])
+def test_a_file_without_a_header_line_is_refused(content: str) -> None:
+    with pytest.raises(Refusal, match="no header line"):
+        layout(content)
+
+
+def test_a_column_named_twice_and_unknown_columns_are_told() -> None:
+    found = layout("id,huom,tunniste,at,\n")
+    assert found.twice == ("tunniste",)
+    assert found.unknown == ("huom", "")
+    assert found.positions == {"id": 0, "at": 3}
+
+
+CUTS = [
+    ("1,2\n3,4\n", ["1,2\n", "3,4\n"]),
+    ("1,2\r\n3,4", ["1,2\r\n", "3,4"]),
+    ("1,2\r3,4\r", ["1,2\r", "3,4\r"]),
+    ("1,2\r\r\n3,4\n\r5,6", ["1,2\r", "3,4\n", "5,6"]),  # CR, a blank line, and so on
+    ("\n1,2\n \n\t \n3,4\n\n", ["1,2\n", "3,4\n"]),
+    ('1,"a\nb"\n3,4\n', ['1,"a\nb"\n', "3,4\n"]),
+    ('1,"a,""b"""\n3,4\n', ['1,"a,""b"""\n', "3,4\n"]),
+    ('1, "a\n" \n3,4\n', ['1, "a\n" \n', "3,4\n"]),
+    ('1,x"a\n3",4\n', ['1,x"a\n', '3",4\n']),  # a quote that does not enclose its whole cell is a letter
+    ('1,"a\n3,4\n', ['1,"a\n', "3,4\n"]),
+    ('1,"a"x\n3,4\n', ['1,"a"x\n', "3,4\n"]),
+    ('1,"a\n"x,4\n', ['1,"a\n', '"x,4\n']),
+    ('"\n"\n', ['"\n"\n']),
+    ('1,"\n,",2\n', ['1,"\n,",2\n']),
+    ('1,";"\n', ['1,";"\n']),
+    ('1,""\n3,4\n', ['1,""\n', "3,4\n"]),
+    ("1,\x0b\x0c\x1c\x85\u2028\n3,4\n", ["1,\x0b\x0c\x1c\x85\u2028\n", "3,4\n"]),  # none of these ends a line
+    ("1,\x00\n3,4\n", ["1,\x00\n", "3,4\n"]),
+]
+
+
+@pytest.mark.parametrize("window", [1, 3, 7, 1 << 18])
+@pytest.mark.parametrize("careful", [False, True])
+@pytest.mark.parametrize(("text", "expected"), CUTS)
+def test_where_records_end(
+    text: str, expected: list[str], careful: bool, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_WINDOW", window)
+    found = layout("id,at\n" + text)
+    assert [piece.decode() for piece in records(found, careful)] == expected
+
+
+def test_a_line_of_tabs_is_a_record_of_a_tab_file() -> None:
+    assert records(layout("id\tat\n\t\n \n\t\t")) == [b"\t\n", b"\t\t"]
+    assert records(layout("id,at\n\t\n \n\t\t")) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "has_quotes", "has_padding", "has_returns"),
+    [
+        ("1,2025-03-05 14:07\n2,x y\n", False, False, False),
+        ("1,2\r\n", False, False, True),
+        ("1, 2\n", False, True, False),
+        ("1,2 \n", False, True, False),
+        (" 1,2\n", False, True, False),
+        ("1,2\t", False, True, False),
+        ('1," 2"\n', True, True, False),
+        ('1,"2"\n', True, False, False),
+        ("", False, False, False),
+    ],
+)
+def test_the_form_of_a_file_tells_what_there_is_to_do(
+    rows: str, has_quotes: bool, has_padding: bool, has_returns: bool
+) -> None:
+    form = form_of(layout("id,at\n" + rows))
+    assert (form.has_quotes, form.has_padding, form.has_returns) == (has_quotes, has_padding, has_returns)
+    # A quote in the header says nothing of the records.
+    assert form_of(layout('"id","at"\n' + rows)) == form
+
+
+def test_padding_is_seen_at_the_edge_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    for window in range(1, 9):
+        monkeypatch.setattr(delivery, "_WINDOW", window)
+        assert form_of(layout("id,at\nabc,d e\nabc, de\n")).has_padding
+        assert form_of(layout("id,at\nabc,d e\nabc ,de\n")).has_padding
+        assert not form_of(layout("id,at\nabc,d e\na  c,d\te\n")).has_padding
+
+
+def test_cells_lose_blanks_and_enclosing_quotes() -> None:
+    cells = split_record(' a ,"b , c",\t" d ""e"" ",f"g,"h"i,,""\r\n', ",")
+    assert cells == ["a", "b , c", 'd "e"', 'f"g', '"h"i', "", ""]
+
+
+def test_a_gz_is_read_to_its_end() -> None:
+    packed = gzip.compress(b"id,at\n1,2\n")
+    assert decompress(packed, "a.csv.gz") == b"id,at\n1,2\n"
+    assert decompress(packed + gzip.compress(b"3,4\n"), "a.csv.gz") == b"id,at\n1,2\n3,4\n"
+    assert decompress(packed, "a.csv") == packed
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"id,at\n1,2\n",
+        gzip.compress(b"id,at\n1,2\n")[:-1],
+        gzip.compress(b"id,at\n1,2\n")[:12],
+        gzip.compress(b"id,at\n1,2\n")[:-8] + bytes(8),
+        gzip.compress(b"id,at\n1,2\n") + b"garbage",
+    ],
+)
+def test_a_gz_that_cannot_be_read_is_refused(data: bytes) -> None:
+    with pytest.raises(Refusal, match="the gz file"):
+        decompress(data, "a.csv.gz")
+
+
+def test_a_gz_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "LARGEST_FILE", 1000)
+    with pytest.raises(Refusal, match="more than 1000 bytes"):
+        decompress(gzip.compress(bytes(1001)), "a.csv.gz")
