@@ -41,8 +41,8 @@ class RawFolder:
 
 
 def content_hash(data: bytes) -> str:
-    """Hash a file's bytes."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    """Hash a file's bytes, as `sha256sum` does."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def scan(raw: Path) -> RawFolder:
@@ -69,7 +69,7 @@ def scan(raw: Path) -> RawFolder:
 def _read(feed: str, entry: os.DirEntry[str]) -> RawFile:
     try:
         with open(entry.path, "rb") as stream:
-            hashed = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
+            hashed = hashlib.file_digest(stream, "sha256")
             return RawFile(feed, entry.name, hashed.hexdigest(), stream.tell())
     except OSError as error:
         raise DeliveryError(f"{feed}/{entry.name} cannot be read: {error.strerror}.") from None
