@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,6 +141,28 @@ def test_too_many_rejects_fail_the_build_and_can_be_let_through(project: Path) -
         run(project)
     assert visits(project) == [(2024, 2)]
     assert run(project, max_reject_share=1.0).published
+
+
+def test_when_all_deliveries_are_gone_readers_keep_the_build_they_had(project: Path) -> None:
+    run(project)
+    shutil.rmtree(project / "warehouse/raw")
+    with pytest.raises(DeliveryError, match=r"All deliveries are gone from .*: is a disk not mounted"):
+        run(project)
+    assert visits(project) == [(2024, 2)]
+    assert run(project, publish_despite_checks="the feed has ended").published
+    assert visits(project) == []
+
+
+def test_a_removed_file_and_a_folder_nobody_reads_are_told(project: Path) -> None:
+    deliver(project, "2025.csv", "c,2025-01-01 00:00,")
+    run(project)
+    (project / "warehouse/raw/visits/2025.csv").unlink()
+    (project / "warehouse/raw/visit").mkdir()
+    (project / "warehouse/raw/visit/a.csv").write_text("x\n")
+    told: list[str] = []
+    refresh(project, Options(as_of=TODAY), told.append)
+    assert "  warning: visits/2025.csv: no longer there, its rows are gone." in told
+    assert "  warning: visit/: no feed has this name, its files are not read. Did you mean 'visits'?" in told
 
 
 def test_a_misspelt_column_stops_before_anything_runs(project: Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi import rawfiles
-from kpi.errors import CheckFailed, KpiError
+from kpi.errors import CheckFailed, DeliveryError, KpiError
+from kpi.options import Inputs, Options, Outcome, Tell
 from kpi.warehouse import DATABASE, Warehouse, prune, publish, record, seal
 
 if TYPE_CHECKING:
@@ -20,47 +20,8 @@ if TYPE_CHECKING:
     from kpi.graph import Graph
     from kpi.project import Project
 
-EXPECTATIONS = "expectations.json"
 JUDGED = ("marts.indicators", "marts.coverage", "marts.reconciliation")
 KEEP_PUBLISHED, KEEP_FAILED, GRACE = 7, 3, timedelta(hours=24)
-
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What one run was asked to do. `as_of` is the day of the refresh; `select` limits what is rebuilt."""
-
-    as_of: date
-    select: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    full_refresh: bool = False
-    max_reject_share: float | None = None
-    publish_despite_checks: str = ""
-    variables: Mapping[str, Any] | None = None
-    settings: Mapping[str, str] | None = None
-    validate: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run did. `build` is the build's id; `published` whether readers now see it."""
-
-    build: str
-    published: bool
-    nothing_to_do: bool = False
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a build is made from, as hashes: the same inputs need no build."""
-
-    project: str
-    code: str
-    raw: str
-    month: str
-    variables: str
 
 
 class Run:
@@ -150,14 +111,25 @@ class Run:
             f"Loaded {len(report.loaded)} new or changed files, dropped {len(report.removed)};"
             f" the deliveries hold {records} records."
         )
-        new, told = set(report.loaded), 0
+        for path in report.removed[:10]:
+            self.tell(f"  warning: {path}: no longer there, its rows are gone.")
+        if len(report.removed) > 10:
+            self.tell(f"  warning: and {len(report.removed) - 10} more files are no longer there.")
+        # What an earlier run told of a delivery that is still the same is not told every night.
+        known = {file.path for file in self.folder.files} - set(report.loaded)
+        old = [warning for warning in report.warnings if warning.partition(": ")[0] in known]
         for warning in report.warnings:
-            # What an earlier run told of a file that is still the same is not told every night.
-            if warning.partition(":")[0] in new or "/" not in warning.partition(":")[0]:
+            if warning not in old:
                 self.tell(f"  warning: {warning}")
-                told += 1
-        if len(report.warnings) > told:
-            self.tell(f"  {len(report.warnings) - told} older warnings of deliveries: kpi show raw.deliveries")
+        if old:
+            self.tell(
+                f"  {len(old)} older warnings of deliveries that are the same: see rows_rejected in raw.deliveries."
+            )
+        if report.removed and not self.folder.files and not self.options.publish_despite_checks:
+            raise DeliveryError(
+                f"All deliveries are gone from {self.warehouse.raw}: is a disk not mounted? Readers keep the build they"
+                " had. If it is meant, publish it with --publish-despite-checks REASON."
+            )
         refuse_bad_files(con, self.graph.feeds, self.options.max_reject_share)
         columns = "feed, file, content_hash, records, rows_loaded, rows_rejected, rows_superseded"
         rows = con.execute(f"select {columns} from raw.deliveries order by feed, file").fetchall()
@@ -193,32 +165,36 @@ class Run:
         self.facts["checks"] = [kept[name] for name in sorted(kept)]
 
     def _validate(self, con: duckdb.DuckDBPyConnection, now: Mapping[str, str], previous: Mapping[str, str]) -> None:
-        """Judge each report year; carried over when nothing that is judged has changed."""
-        judged = {node.id for node in self.graph.built() if str(node.relation) in JUDGED}
-        if not judged or self.importing is None:
+        """Judge each report year and write its pages; carried over when nothing that is judged has changed."""
+        if self.importing is None or not self._is_judged():
             return
+        from kpi import validation
+
+        judged = {node.id for node in self.graph.built() if str(node.relation) in validation.LOOKED_AT}
+        feeds = validation.feed_expectations(self.graph.feeds)
+        self.facts["expected"] = [str(feed) for feed in feeds]
+        self.facts["synthetic"] = validation.is_labelled_synthetic(self.warehouse.raw)
         inputs, old = self.facts["inputs"], self.before.get("inputs", {})
         same = all(inputs[part] == old.get(part) for part in ("month", "code"))
+        same = same and all(self.facts[part] == self.before.get(part) for part in ("expected", "synthetic"))
         if same and "years" in self.before and all(previous.get(node) == now[node] for node in judged):
             self.facts["years"] = self.before["years"]
-        else:
-            self.importing.join()
-            from kpi.expectations import FeedExpectation, results_as_json, validate, write_results
+            validation.carry_over(self.warehouse.builds / str(self.before["id"]), self.candidate)
+            return
+        self.importing.join()
+        about = validation.About(self.facts["id"], self.options.as_of, self.facts["synthetic"])
+        results = validation.judge_candidate(con, self.candidate, feeds, about)
+        self.facts["years"] = [
+            {"year": r.report_year, "expectation": r.expectation, "severity": r.severity, "observed": r.observed}
+            for r in results
+            if not r.success
+        ]
+        years = len({result.report_year for result in results})
+        index = self.warehouse.builds / self.facts["id"] / validation.PAGES / "index.html"
+        self.tell(f"Judged {len(results)} expectations of {years} report years: {index}")
 
-            feeds = [FeedExpectation(feed.name, feed.expected_every) for feed in self.graph.feeds]
-            results = validate(con, feeds, self.options.as_of)
-            write_results(con, results)
-            (self.candidate / EXPECTATIONS).write_text(results_as_json(results), encoding="utf-8")
-            self.facts["years"] = [
-                {"year": r.report_year, "expectation": r.expectation, "severity": r.severity, "observed": r.observed}
-                for r in results
-                if not r.success
-            ]
-            years = sorted({result.report_year for result in results})
-            self.tell(f"Judged {len(results)} expectations of {len(years)} report years.")
-        previous_file = self.warehouse.builds / str(self.before.get("id")) / EXPECTATIONS
-        if not (self.candidate / EXPECTATIONS).exists() and previous_file.is_file():
-            (self.candidate / EXPECTATIONS).write_bytes(previous_file.read_bytes())
+    def _is_judged(self) -> bool:
+        return any(str(node.relation) in JUDGED for node in self.graph.built())
 
     def _verify(self) -> None:
         """Open the finished file as a reader would, and count: an aborted write can leave a file with no tables."""
@@ -281,8 +257,7 @@ class Run:
         """Why readers do not get this build although nothing failed; empty when they do."""
         if self.facts["partial"]:
             return f"left as they were: {', '.join(self.facts['partial'])}"
-        is_judged = any(str(node.relation) in JUDGED for node in self.graph.built())
-        return "its report years were not judged" if is_judged and not self.options.validate else ""
+        return "its report years were not judged" if self._is_judged() and not self.options.validate else ""
 
     def _prune(self) -> None:
         gone = prune(self.warehouse, KEEP_PUBLISHED, KEEP_FAILED, GRACE)

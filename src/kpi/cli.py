@@ -101,9 +101,12 @@ def _refresh(select: tuple[str, ...], exclude: tuple[str, ...], **given: Any) ->
 def demo(project_dir: Path | None, seed: int, scale: float, if_empty: bool) -> None:
     """Write synthetic deliveries into warehouse/raw. They hold no real person's data."""
     from kpi.rawfiles import scan
+    from kpi.warehouse import Warehouse
 
-    raw = _project(project_dir) / "warehouse" / "raw"
-    if if_empty and scan(raw).files:
+    warehouse = Warehouse(_project(project_dir).resolve() / "warehouse")
+    raw = warehouse.raw
+    if if_empty and (scan(raw).files or warehouse.current()):
+        # Where something was published, an empty folder is a loss to be told, not a place for synthetic data.
         return
     from kpi.demo import write_demo
 
@@ -187,10 +190,12 @@ def query(sql: str, build_id: str | None, as_csv: bool, project_dir: Path | None
 
     with figures.open_build(build_id, _project(project_dir)) as con:
         try:
+            if len(duckdb.extract_statements(sql)) != 1:
+                raise ConfigError("kpi query takes one SQL statement.")
             result = con.execute(sql)
             names, rows = [column[0] for column in result.description or []], result.fetchall()
         except duckdb.Error as error:
-            raise KpiError(str(error)) from None
+            raise ConfigError(str(error)) from None
     if as_csv:
         import csv
 
@@ -200,13 +205,35 @@ def query(sql: str, build_id: str | None, as_csv: bool, project_dir: Path | None
 
 
 @cli.command()
+@click.option("--year", type=click.IntRange(1990, 2099), help="Judge this report year alone.")
+@click.option("--build", "build_id", metavar="ID", help="Judge this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="The day to judge on, YYYY-MM-DD; else the day of the build.")
+@click.option("--html", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write the pages here.")
+@project_option
+def validate(
+    year: int | None, build_id: str | None, as_of: str | None, html: Path | None, project_dir: Path | None
+) -> None:
+    """Judge the report years of a build again, by the rules of today. Nothing is rebuilt or published.
+
+    Exits with 7 when an expectation whose failure is an error does not hold.
+    """
+    from kpi.errors import CheckFailed
+    from kpi.validation import errors, judge, result_lines
+
+    results = judge(_project(project_dir), build_id, year, _day(as_of) if as_of else None, html)
+    _say(result_lines(results))
+    if failed := errors(results):
+        raise CheckFailed(f"{len(failed)} expectation{'s' * (len(failed) > 1)} failed.")
+
+
+@cli.command()
 @project_option
 def builds(project_dir: Path | None) -> None:
     """List the builds that are kept; the published one is marked."""
     from kpi.warehouse import Warehouse
 
     for facts in Warehouse(_project(project_dir).resolve() / "warehouse").list_builds():
-        reason = str(facts.get("reason") or "").split("\n")[0]
+        reason = " ".join(str(facts.get("reason") or "").split())
         mark = "*" if facts["is_current"] else " "
         click.echo(f"{mark} {facts['id']:<24} {facts.get('status', 'unknown'):<10} {reason}"[:160].rstrip())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal
 
 from kpi.errors import ContractError, nearest
@@ -15,6 +16,7 @@ from kpi.properties import Column, Source
 from kpi.yamlfile import Section
 
 Kind = Literal["text", "timestamp", "date", "integer", "decimal", "boolean"]
+Every = Literal["month", "year", "once"]
 
 KINDS: Mapping[str, Kind] = {
     "varchar": "text",
@@ -34,6 +36,7 @@ SQL_TYPES: Mapping[Kind, str] = {
     "decimal": "DECIMAL(24,6)",
     "boolean": "BOOLEAN",
 }
+EXPECTED = ("expected_every", "expected_from")
 PROVENANCE = (("_file", "VARCHAR"), ("_record", "BIGINT"), ("_clock_flags", "VARCHAR"), ("_is_superseded", "BOOLEAN"))
 
 
@@ -75,7 +78,11 @@ class DeliveryMapping:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One feed's contract. `census` names the date column of a feed delivered a whole census at a time."""
+    """One feed's contract. `census` names the date column of a feed delivered a whole census at a time.
+
+    `expected_every` month or year is to have rows, from that of `expected_from` on; once: a register, no year of
+    which need have any.
+    """
 
     name: str
     columns: tuple[FeedColumn, ...]
@@ -83,7 +90,8 @@ class Feed:
     time_zone: str
     time_order: tuple[str, ...]
     census: str
-    expected_every: Literal["month", "year"]
+    expected_every: Every
+    expected_from: date | None
     reject_share: float
     reject_rows: int
     mappings: tuple[DeliveryMapping, ...]
@@ -110,8 +118,7 @@ def read_feed(source: Source) -> Feed:
     """Read the contract of one source table. Raises ContractError naming file and line of what is wrong."""
     meta = source.meta.section("feed")
     meta.allow(
-        ("key", "time_zone", "time_order", "census", "expected_every", "reject_threshold", "mappings"),
-        "a feed's contract",
+        ("key", "time_zone", "time_order", "census", *EXPECTED, "reject_threshold", "mappings"), "a feed's contract"
     )
     columns = tuple(_column(column, source) for column in source.properties.columns)
     names = {column.name: column for column in columns}
@@ -131,9 +138,6 @@ def read_feed(source: Source) -> Feed:
     _refuse_ambiguous_names(columns, source)
     threshold = meta.section("reject_threshold")
     threshold.allow(("share", "rows"), "a reject threshold")
-    every = meta.text("expected_every", "month")
-    if every not in ("month", "year"):
-        raise ContractError(f"{meta.where('expected_every')}: 'expected_every' is month or year, not '{every}'.")
     zone = meta.text("time_zone", "Europe/Helsinki")
     mappings = tuple(_mapping(item, names, zone) for item in meta.sections("mappings"))
     settings = (columns, key, zone, order, meta.text("census"), mappings)
@@ -144,12 +148,31 @@ def read_feed(source: Source) -> Feed:
         time_zone=zone,
         time_order=order,
         census=meta.text("census"),
-        expected_every="month" if every == "month" else "year",
+        expected_every=_every(meta),
+        expected_from=_expected_from(meta),
         reject_share=float(threshold.get("share", 0.01)),
         reject_rows=int(threshold.get("rows", 10)),
         mappings=mappings,
         fingerprint=hashlib.blake2b(repr(settings).encode(), digest_size=16).hexdigest(),
     )
+
+
+def _every(meta: Section) -> Every:
+    known: tuple[Every, ...] = ("month", "year", "once")
+    given = meta.text("expected_every", "month")
+    for every in known:
+        if every == given:
+            return every
+    raise ContractError(f"{meta.where('expected_every')}: 'expected_every' is month, year or once, not '{given}'.")
+
+
+def _expected_from(meta: Section) -> date | None:
+    # Text and not a YAML date: dbt reads this file too, and cannot write a date into its manifest.
+    text = meta.text("expected_from")
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise ContractError(f"{meta.where('expected_from')}: 'expected_from' is a date as '2023-06-01'.") from None
 
 
 def _column(column: Column, source: Source) -> FeedColumn:

@@ -142,17 +142,17 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
             [feed.name],
         ).fetchall()
         for file, records, rejected, refused, allowed in rows:
-            lines.append(
-                f"{feed.name}/{file}: {rejected} of {records} records rejected; allowed are {allowed}."
-                + (f" The file was refused: {refused}." if refused else "")
-            )
+            if refused:
+                lines.append(f"{feed.name}/{file}: refused with its {records} records: {refused}.")
+                continue
+            lines.append(f"{feed.name}/{file}: {rejected} of {records} records rejected; allowed are {allowed}.")
             lines += [f"    {count:>8} x {reason}" for reason, count in _commonest(con, feed.name, file)]
     if lines:
         raise DeliveryError(
             "Deliveries worse than their contract allows:\n  "
             + "\n  ".join(lines)
             + "\nThe rejected rows are in raw.rejects of the failed build. Mend the files, or let them through once"
-            " with --max-reject-share."
+            " with --max-reject-share; refused files only with a share of 1."
         )
 
 
@@ -283,6 +283,8 @@ def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
         if refused:
             told.append(f"{path}: refused, {refused}.")
             continue
+        if not records:
+            told.append(f"{path}: holds no records.")
         if unknown:
             told.append(f"{path}: columns nobody asked for, ignored: {', '.join(unknown)}.")
         if missing:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi import rawfiles
-from kpi.candidate import Inputs, Options, Outcome, Run, Tell, settings_of
+from kpi.candidate import Run, settings_of
+from kpi.options import Inputs, Options, Outcome, Tell
 from kpi.warehouse import DATABASE, Warehouse, begin, writing
 
 if TYPE_CHECKING:

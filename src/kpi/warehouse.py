@@ -133,7 +133,7 @@ def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any]) -> Path:
     """Write what made the build, get everything to disk, make it read-only and give the folder its name."""
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str)
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
-    for entry in sorted(folder.iterdir()):
+    for entry in sorted(folder.rglob("*")):
         if entry.name == DATABASE:
             os.chmod(entry, 0o444)
         _to_disk(entry)

@@ -1,0 +1,46 @@
+"""What a run is asked, what it is made from, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one run was asked to do. `as_of` is the day of the refresh; `select` limits what is rebuilt."""
+
+    as_of: date
+    select: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    full_refresh: bool = False
+    max_reject_share: float | None = None
+    publish_despite_checks: str = ""
+    variables: Mapping[str, Any] | None = None
+    settings: Mapping[str, str] | None = None
+    validate: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did. `build` is the build's id; `published` whether readers now see it."""
+
+    build: str
+    published: bool
+    nothing_to_do: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a build is made from, as hashes: the same inputs need no build."""
+
+    project: str
+    code: str
+    raw: str
+    month: str
+    variables: str
