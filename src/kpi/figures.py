@@ -24,9 +24,8 @@ def find_project(start: Path | str | None = None) -> Path:
     for folder in (here, *here.parents):
         if (folder / "dbt_project.yml").is_file():
             return folder
-    raise ConfigError(
-        f"{here}: no dbt_project.yml here or above. Name the project with --project-dir, project_dir= or KPI_PROJECT_DIR."
-    )
+    told = "Name the project with --project-dir, project_dir= or KPI_PROJECT_DIR."
+    raise ConfigError(f"{here}: no dbt_project.yml here or above. {told}")
 
 
 def open_build(build: str | None = None, project_dir: Path | str | None = None) -> duckdb.DuckDBPyConnection:
