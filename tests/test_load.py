@@ -178,6 +178,12 @@ def test_a_missing_required_column_is_told_with_what_was_found(calls: Loader) ->
     assert report.warnings == (f"calls/a.csv: refused, {reason}.",)
 
 
+def test_a_file_without_records_is_told(calls: Loader) -> None:
+    calls.deliver("a.csv", CALLS)
+    assert calls.load().warnings == ("calls/a.csv: holds no records.",)
+    assert calls.refused() == ""
+
+
 def test_unknown_and_missing_columns_are_reported(calls: Loader) -> None:
     calls.deliver("a.csv", "call_id,huom,service_line,arrived_at,\nc1,x,oral_health,2025-03-05 14:00,\n")
     report = calls.load()
@@ -329,7 +335,7 @@ def test_too_many_rejects_fail_with_the_ten_commonest_reasons(calls: Loader) -> 
         "             1 x ended_at: not a date and time",
         "             1 x service_line: not one of its codes",
         "The rejected rows are in raw.rejects of the failed build. Mend the files, or let them through once with"
-        " --max-reject-share.",
+        " --max-reject-share; refused files only with a share of 1.",
     ]
     assert calls.refused(0.5) == ""
 
@@ -350,9 +356,8 @@ def test_a_refused_file_is_a_share_of_one_however_small(calls: Loader) -> None:
     calls.load()
     for share in (None, 0.99):
         said = calls.refused(share)
-        assert "a.csv: 1 of 1 records rejected" in said
-        assert "b.csv.gz: 0 of 0 records rejected" in said
-        assert "The file was refused: the gz file cannot be read" in said
+        assert "calls/a.csv: refused with its 1 records: required columns are missing" in said
+        assert "calls/b.csv.gz: refused with its 0 records: the gz file cannot be read" in said
     assert calls.refused(1.0) == ""
 
 

@@ -6,7 +6,7 @@ that it doubts are taken out again and told with their reasons.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -43,19 +43,17 @@ def load_files(
     What is hashed is what is loaded, even if a file changes meanwhile. Keys are not looked at. `careful` reads every
     cell by the full grammar: for tests that this makes no difference.
     """
-    waiting: dict[tuple[str, Form], list[_Delivery]] = {}
-    held = 0
+    waiting: list[_Delivery] = []
     for path in paths:
         found = _read(feed, path, careful)
         yield found.line
         if found.line["refused"]:
-            _run(con, feed, [found], statements.reject_all(feed, str(found.line["refused"])))
-        elif found.form:
-            waiting.setdefault((found.mapping.name if found.mapping else "", found.form), []).append(found)
-            held += found.size
-        if held > _HELD:
+            _run(con, feed, {"records": [found]}, statements.reject_all(feed, str(found.line["refused"])))
+        else:
+            waiting.append(found)
+        if sum(one.size for one in waiting) > _HELD:
             _insert(con, feed, waiting)
-            held = 0
+            waiting.clear()
     _insert(con, feed, waiting)
 
 
@@ -67,7 +65,7 @@ def reject_beyond_first(con: duckdb.DuckDBPyConnection, feed: Feed, path: Path, 
     found = _read(feed, path)
     if found.line["content_hash"] != hashed:
         raise BuildError(f"raw.{feed.name}", f"{path.name} changed while it was loaded. Run again.")
-    _run(con, feed, [found], statements.reject_beyond_first(feed))
+    _run(con, feed, {"records": [found]}, statements.reject_beyond_first(feed))
 
 
 def _read(feed: Feed, path: Path, careful: bool = False) -> _Delivery:
@@ -135,32 +133,47 @@ def _records(layout: Layout, file: str, careful: bool) -> tuple[Any, int]:
     return pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema), int((~blank).sum())
 
 
-def _insert(con: duckdb.DuckDBPyConnection, feed: Feed, waiting: dict[tuple[str, Form], list[_Delivery]]) -> None:
-    for (_, form), found in waiting.items():
+def _insert(con: duckdb.DuckDBPyConnection, feed: Feed, waiting: Sequence[_Delivery]) -> None:
+    """Insert what was read: one statement for all forms of file that have the same mapping, or none."""
+    for name in dict.fromkeys(one.line["mapping"] for one in waiting):
+        found = [one for one in waiting if one.line["mapping"] == name]
         mapping = found[0].mapping
+        forms = dict.fromkeys(one.form for one in found if one.form)
+        places = {form: f"records_{number}" for number, form in enumerate(forms)}
+        tables = {place: [one for one in found if one.form == form] for form, place in places.items()}
         parameters = cells.clock_parameters(feed, mapping.time_zone if mapping else feed.time_zone)
-        judged = statements.judge(feed, form, mapping)
-        _run(con, feed, found, statements.insert_all(feed, judged), parameters)
-        if _run(con, feed, found, statements.find_doubtful(feed)):
-            _run(con, feed, found, statements.reject_doubtful(feed, form, mapping), parameters)
-            _run(con, feed, found, statements.delete_doubtful(feed))
-    waiting.clear()
+        sources = [statements.texts(feed, form, mapping, place) for form, place in places.items()]
+        _run(con, feed, tables, statements.insert_all(feed, statements.judge(feed, mapping, sources)), parameters)
+        con.execute(statements.find_doubtful(feed))
+        files = {file for (file,) in con.execute("select distinct _file from doubtful").fetchall()}
+        if files:
+            sources = [
+                statements.texts(feed, form, mapping, statements.doubtful_among(place))
+                for form, place in places.items()
+                if any(one.line["file"] in files for one in tables[place])
+            ]
+            _run(con, feed, tables, statements.reject(feed, statements.judge(feed, mapping, sources)), parameters)
+            con.execute(statements.delete_doubtful(feed))
 
 
 def _run(
-    con: duckdb.DuckDBPyConnection, feed: Feed, found: Sequence[_Delivery], sql: str, parameters: Any = None
-) -> int:
-    """Run one statement over the records of files; returns how many rows it made. Raises BuildError naming it."""
+    con: duckdb.DuckDBPyConnection,
+    feed: Feed,
+    tables: Mapping[str, Sequence[_Delivery]],
+    sql: str,
+    parameters: Any = None,
+) -> None:
+    """Run one statement over the records of files, by the name of their table. Raises BuildError naming it."""
     import pyarrow as pa
 
-    tables = [one.records for one in found if one.records is not None]
-    if not tables:
-        return 0
-    con.register("records", pa.concat_tables(tables))
+    for name, found in tables.items():
+        if any(one.records is None for one in found):
+            return  # an unreadable file has no records
+        con.register(name, pa.concat_tables(one.records for one in found))
     try:
-        row = con.execute(sql, parameters).fetchone()
+        con.execute(sql, parameters)
     except duckdb.Error as error:
         raise BuildError(f"raw.{feed.name}", str(error).strip(), sql) from None
     finally:
-        con.unregister("records")
-    return int(row[0]) if row else 0
+        for name in tables:
+            con.unregister(name)

@@ -1,12 +1,12 @@
 """The SQL that turns records of deliveries into rows of their raw table: cell, text, value, instant, judgement.
 
-Statements read the registered table `records` (_file, _record, line): a row a record, line end included, of files of
-one form; `_record` is null for a blank line. Those with a clock take its `cells.clock_parameters`.
+Records come from registered tables (_file, _record, line), one for each form of file: a row a record, line end
+included, and a null `_record` for a blank line. Statements with a clock take its `cells.clock_parameters`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kpi import cells, personal
@@ -16,12 +16,13 @@ from kpi.names import identifier, literal
 
 _MISSING = ", ".join(literal(text) for text in cells.MISSING)
 _FILES = "(select unnest($files::varchar[]))"
+_FIELDS, _HEADERS = '"number of fields"', '"number of headers"'
 _TAB, _CR, _LF = "chr(9)", "chr(13)", "chr(10)"
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """SQL yielding `_file`, `_record`, `line`, the list `cell`, the contract's values, instants and `_clock_flags`.
+    """SQL yielding `_file`, `_record`, `line`, the contract's values, the instants, and `_clock_flags`.
 
     `misfit` is the condition that a record has another number of fields than the header. `faults` are pairs of an SQL
     struct (column_name, value, reason) and the condition, never null, that it is so.
@@ -32,35 +33,42 @@ class Judged:
     faults: tuple[tuple[str, str], ...]
 
 
-def judge(feed: Feed, form: Form, mapping: DeliveryMapping | None, records: str = "records") -> Judged:
-    """Read and judge every record of `records`, which is any SQL that can stand in a FROM clause."""
+def texts(feed: Feed, form: Form, mapping: DeliveryMapping | None, records: str) -> str:
+    """SQL of the text of each column of the contract, of the records of one form.
+
+    `records` is any SQL that can stand in a FROM clause. What is missing is null.
+    """
     read = {column: _named("cell", column) for column, _ in form.positions}
-    source = _select(
-        _split(form, records), {read[column]: f"cell[{place + 1}]" for column, place in form.positions}, "*"
-    )
+    cell = {read[column]: f"cell[{place + 1}]" for column, place in form.positions}
+    keep = f"_file, _record, line, {_FIELDS}"
+    source = _select(_split(form, records), cell, f"_file, _record, line, len(cell) as {_FIELDS}")
     trim, unquote = [_trimmed] * form.has_padding, [_unquoted] * form.has_quotes
     for step in trim + unquote + trim * form.has_quotes:
-        source = _select(source, {name: step(name) for name in read.values()})
-    texts = {column: f"case when {name} not in ({_MISSING}) then {name} end" for column, name in read.items()}
+        source = _select(source, {name: step(name) for name in read.values()}, keep)
+    found = {column: f"case when {name} not in ({_MISSING}) then {name} end" for column, name in read.items()}
     if mapping:
-        named = {identifier(column): sql for column, sql in texts.items()}
-        source = _select(source, {"record_number": "_record", **named})
-        texts = {column: f"nullif(try({expression}), '')" for column, expression in mapping.columns.items()}
-    read_as = {c.name: texts.get(c.name, "null::varchar") for c in feed.columns}
-    if any(column.free_text for column in feed.columns):
-        source = _select(source, {_named("read", name): sql for name, sql in read_as.items()})
-        read_as = {
-            c.name: personal.masked(_named("read", c.name)) if c.free_text == "mask" else _named("read", c.name)
-            for c in feed.columns
-        }
-    source = _select(source, {_named("text", name): sql for name, sql in read_as.items()})
-    source = _select(source, {_named("cast", name): cells.cast(_named("text", name)) for name in feed.instants}, "*")
+        named = {identifier(column): sql for column, sql in found.items()}
+        source = _select(source, {"record_number": "_record", **named}, keep)
+        found = {column: f"nullif(try({expression}), '')" for column, expression in mapping.columns.items()}
+    columns = {_named("text", c.name): found.get(c.name, "null::varchar") for c in feed.columns}
+    return _select(source, {_HEADERS: str(form.width), **columns}, keep)
+
+
+def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -> Judged:
+    """Read and judge the texts of all `sources`, each of them SQL that `texts` gave."""
+    source = " union all ".join(sources)
+    if any(column.free_text == "mask" for column in feed.columns):
+        kept = f"_file, _record, line, {_FIELDS}, {_HEADERS}"
+        text = {c: _named("text", c.name) for c in feed.columns}
+        masked = {sql: personal.masked(sql) if c.free_text == "mask" else sql for c, sql in text.items()}
+        source = _select(source, masked, kept)
+    source = _select(source, {_named("cast", name): cells.cast(_named("text", name)) for name in feed.instants})
     values = {c.name: cells.typed(c, _named("text", c.name), _named("cast", c.name)) for c in feed.columns}
-    source = _select(source, {identifier(name): value for name, value in values.items()}, "*")
+    source = _select(source, {identifier(name): value for name, value in values.items()})
     clock = cells.clock_of(mapping.time_zone if mapping else feed.time_zone)
-    source = _select(source, cells.clock_changes(feed, clock), "*")
-    source = _select(source, cells.instants(feed, clock), "*")
-    return Judged(source, f"len(cell) <> {form.width}", (*_faults(feed), *_implausible(mapping)))
+    source = _select(source, cells.clock_changes(feed, clock))
+    source = _select(source, cells.instants(feed, clock))
+    return Judged(source, f"{_FIELDS} <> {_HEADERS}", (*_faults(feed), *_implausible(mapping)))
 
 
 def insert_all(feed: Feed, judged: Judged) -> str:
@@ -88,11 +96,15 @@ def delete_doubtful(feed: Feed) -> str:
     return f"delete from {_raw(feed)} where _is_superseded is null"
 
 
-def reject_doubtful(feed: Feed, form: Form, mapping: DeliveryMapping | None) -> str:
-    """Put the records of the table `doubtful` among the rejects with all their reasons; none without a reason."""
-    judged = judge(feed, form, mapping, "(select * from records semi join doubtful using (_file, _record))")
-    width = f"the record has another number of fields than the header's {form.width}"
-    misfit = _fault("", "len(cell)::varchar", width)
+def doubtful_among(records: str) -> str:
+    """SQL, for a FROM clause, of the records that are in the table `doubtful`."""
+    return f"(select * from {records} semi join doubtful using (_file, _record))"
+
+
+def reject(feed: Feed, judged: Judged) -> str:
+    """Put records, all of them doubtful, among the rejects with all their reasons; none without a reason."""
+    width = f"'the record has another number of fields than the header''s ' || {_HEADERS}"
+    misfit = f"struct_pack(column_name := '', value := {_FIELDS}::varchar, reason := {width})"
     faults = ", ".join(f"case when {condition} then {fault} end" for fault, condition in judged.faults)
     reasons = (
         f"case when {judged.misfit} then [{misfit}]"
@@ -102,7 +114,7 @@ def reject_doubtful(feed: Feed, form: Form, mapping: DeliveryMapping | None) -> 
 
 
 def reject_all(feed: Feed, reason: str) -> str:
-    """Put every record among the rejects for one reason."""
+    """Put every one of `records` among the rejects for one reason."""
     return _reject(feed, f"select *, [{_fault('', 'null', reason)}] as reasons from records where _record is not null")
 
 
@@ -203,7 +215,7 @@ def _raw(feed: Feed) -> str:
     return f"raw.{identifier(feed.name)}"
 
 
-def _select(source: str, columns: Mapping[str, str], keep: str = "_file, _record, line, cell") -> str:
+def _select(source: str, columns: Mapping[str, str], keep: str = "*") -> str:
     added = "".join(f", {sql} as {name}" for name, sql in columns.items())
     return f"select {keep}{added} from ({source})"
 
