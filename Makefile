@@ -33,7 +33,7 @@ bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run
 	$(BIN)/python -m benchmarks.bench
 
 golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
-	$(BIN)/python -m pytest --golden
+	$(BIN)/python -m pytest --golden tests/test_figures.py
 
 clean: ## Remove builds, the environment and caches; never warehouse/raw
 	rm -rf $(VENV) warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
