@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -816,3 +817,21 @@ def test_it_is_silent_and_touches_neither_network_nor_disk(
     county.judge(2025)
     assert list(tmp_path.rglob("*")) == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_documentation_names_every_expectation_with_its_severities() -> None:
+    text = (Path(__file__).parents[1] / "docs/validation.md").read_text(encoding="utf-8")
+    letters = {"error": "E", "warn": "w", "skip": "-"}
+    told: dict[str, str] = {}
+    for line in text.splitlines():
+        if line.startswith("| `") and line.count("|") == 4:
+            names, severities, _ = (cell.strip() for cell in line.strip("|").split("|"))
+            each = [part.strip() for part in severities.split("/")]
+            for place, name in enumerate(re.findall(r"`([\w:<>]+)`", names)):
+                told[name] = each[place] if len(each) > 1 else each[0]
+    expected = {rule.name: f"{letters[rule.severity]} {letters[rule.running_year]}" for rule in RULES}
+    plausible = {name for name in expected if name.startswith("plausible:")}
+    assert {told["plausible:<figure>"]} == {expected.pop(name) for name in plausible}
+    assert expected.items() <= told.items()
+    others = {"plausible:<figure>", "every_month_present:<feed>", "delivered_in_year:<feed>", "no_later_years"}
+    assert set(told) == set(expected) | others

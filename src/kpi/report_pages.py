@@ -206,6 +206,7 @@ def _seen(result: YearResult) -> str:
 
 def _figure(figure: Mapping[str, Any], names: _Names) -> dict[str, Any]:
     unit, basis = figure["unit"], figure["basis"]
+    decimals = figure["decimals"] if unit else None
     notes = [BASES.get(basis, basis)] if basis and basis != "calendar_year" else []
     if figure["has_break"]:
         notes.append("katkos")
@@ -223,8 +224,8 @@ def _figure(figure: Mapping[str, Any], names: _Names) -> dict[str, Any]:
         "family": figure["family"],
         "service": names.service(figure["figure_id"], figure["service"] or ""),
         "is_told": figure["is_told"],
-        "value": amount(figure["value_shown"], unit, figure["decimals"]),
-        "previous": amount(figure["previous_shown"], unit, figure["decimals"]),
+        "value": amount(figure["value_shown"], unit, decimals),
+        "previous": amount(figure["previous_shown"], unit, decimals),
         "printed": _printed(figure["printed_shown"], figure),
         "status_id": figure["status"] or "",
         "status": STATUSES.get(figure["status"], figure["status"] or ""),
