@@ -125,7 +125,8 @@ class Run:
             self.tell(
                 f"  {len(old)} older warnings of deliveries that are the same: see rows_rejected in raw.deliveries."
             )
-        if self.before.get("files") and not self.folder.files and not self.options.publish_despite_checks:
+        had_files = self.warehouse.facts(self.warehouse.current()).get("files")
+        if had_files and not self.folder.files and not self.options.publish_despite_checks:
             raise DeliveryError(
                 f"All deliveries are gone from {self.warehouse.raw}: is a disk not mounted? Readers keep the build they"
                 " had. If it is meant, publish it with --publish-despite-checks REASON."
