@@ -144,11 +144,11 @@ def record_ends(layout: Layout, careful: bool = False) -> NDArray[np.int64]:
 
     body, at = layout.body, layout.start
     letters = np.frombuffer(body, np.uint8)
-    record = _record(layout.separator)
+    record, has_returns, has_quotes = _record(layout.separator), layout.has(b"\r"), layout.has(b'"')
     found: list[NDArray[np.int64]] = []
     while at < len(body):
         stop = _line_end(body, at)
-        ends = None if careful else _plain_ends(letters[at:stop], ord(layout.separator))
+        ends = None if careful else _plain_ends(letters[at:stop], layout.separator, has_returns, has_quotes)
         if ends is None:
             one_by_one = []
             while at < stop and (match := record.match(body, at)):
@@ -244,20 +244,24 @@ def _line_end(body: bytes, at: int) -> int:
     return stop + (body[stop - 1] == _CR and body[stop : stop + 1] == b"\n")
 
 
-def _plain_ends(window: NDArray[np.uint8], separator: int) -> NDArray[np.int64] | None:
+def _plain_ends(
+    window: NDArray[np.uint8], separator: str, has_returns: bool, has_quotes: bool
+) -> NDArray[np.int64] | None:
     """Return where the lines of a window end, or None when a quote does not plainly enclose a cell of one line."""
     import numpy as np
 
-    line_feeds = window == _LF
-    returns = window == _CR
-    returns[:-1] &= ~line_feeds[1:]
-    ends = np.flatnonzero(line_feeds | returns) + 1
-    quotes = np.flatnonzero(window == _QUOTE)
+    is_end = window == _LF
+    if has_returns:
+        returns = window == _CR
+        returns[:-1] &= ~is_end[1:]
+        is_end |= returns
+    ends = np.flatnonzero(is_end) + 1
+    quotes = np.flatnonzero(window == _QUOTE) if has_quotes else ends[:0]
     if quotes.size:
         if quotes.size % 2:
             return None
         opening, closing = quotes[::2], quotes[1::2]
-        edges = (separator, _LF, _CR)
+        edges = (ord(separator), _LF, _CR)
         before = np.isin(window[opening - 1], edges) | (opening == 0)
         after = np.isin(window[np.minimum(closing + 1, window.size - 1)], edges) | (closing == window.size - 1)
         inside = np.searchsorted(quotes, ends - 1) % 2

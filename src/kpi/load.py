@@ -7,7 +7,8 @@ was touched, so the order in which files arrived never matters.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from kpi import personal, statements
 from kpi.engine import fetch_one
 from kpi.errors import BuildError, DeliveryError, nearest
 from kpi.feed import Feed
-from kpi.loadfile import load_files, reject_beyond_first
+from kpi.loadfile import load_files, settle_keys
 from kpi.names import identifier, literal
 from kpi.rawfiles import RawFolder, content_hash
 
@@ -100,26 +101,30 @@ def load(
     """
     _forget_outdated(con, feeds)
     create_tables(con, feeds)
-    loaded, removed = [], []
-    for feed in feeds:
-        old = dict(con.execute("select file, content_hash from raw.deliveries where feed = ?", [feed.name]).fetchall())
-        new = {file.name: file.content_hash for file in folder.files if file.feed == feed.name}
-        gone = [name for name in old if name not in new]
-        changed = [name for name in new if old.get(name) != new[name]]
-        if gone or changed:
-            _update(con, feed, [*gone, *(name for name in changed if name in old)], changed, raw / feed.name)
-        # What is dated ahead changes with the day of the refresh, though its file does not.
-        ahead = "select 1 from raw.deliveries where feed = ? and (latest_date > ? or rows_dated_ahead > 0)"
-        if gone or changed or con.execute(ahead, [feed.name, as_of]).fetchone():
-            _count_rows(con, feed, as_of)
-        loaded += [f"{feed.name}/{name}" for name in changed]
-        removed += [f"{feed.name}/{name}" for name in gone]
+    loaded: list[str] = []
+    removed: list[str] = []
+    with _one_thread(con):
+        for feed in feeds:
+            changed, gone = _bring_up(con, feed, raw, folder, as_of)
+            loaded += [f"{feed.name}/{name}" for name in changed]
+            removed += [f"{feed.name}/{name}" for name in gone]
     return LoadReport(
         loaded=tuple(loaded),
         removed=tuple(removed),
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
         warnings=(*_unknown_folders(folder, {feed.name: feed for feed in feeds}), *_warnings(con)),
     )
+
+
+@contextmanager
+def _one_thread(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Insert on one thread: two cost a sixth more CPU and gain little time, which another core has a use for."""
+    threads = int(str(fetch_one(con, "select current_setting('threads')")[0]))
+    con.execute("set threads = 1")
+    try:
+        yield
+    finally:
+        con.execute(f"set threads = {threads}")
 
 
 def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_reject_share: float | None) -> None:
@@ -187,23 +192,32 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> N
             con.execute("delete from raw.rejects where feed = ?", [table])
 
 
-def _update(
-    con: duckdb.DuckDBPyConnection, feed: Feed, outdated: Sequence[str], changed: Sequence[str], folder: Path
-) -> None:
-    """Take outdated files out of a feed's table, load changed ones, and settle the keys that either claim."""
-    is_new = not fetch_one(con, "select count(*) from raw.deliveries where feed = ?", [feed.name])[0]
-    con.execute(statements.start_claimed(feed))
-    if outdated:
-        con.execute(statements.note_claimed(feed), {"files": outdated})
-        for sql in statements.forget(feed):
-            con.execute(sql, {"files": outdated})
-    contract = contract_fingerprint(feed)
-    lines = [line | {"contract": contract} for line in load_files(con, feed, [folder / name for name in changed])]
-    if lines:
-        _write_down(con, lines)
-        if not is_new:
+def _bring_up(
+    con: duckdb.DuckDBPyConnection, feed: Feed, raw: Path, folder: RawFolder, as_of: date
+) -> tuple[list[str], list[str]]:
+    """Bring the table of one feed up to its folder. Returns the names of files that were loaded, and that are gone."""
+    old = dict(con.execute("select file, content_hash from raw.deliveries where feed = ?", [feed.name]).fetchall())
+    new = {file.name: file.content_hash for file in folder.files if file.feed == feed.name}
+    gone = [name for name in old if name not in new]
+    changed = [name for name in new if old.get(name) != new[name]]
+    outdated = [name for name in old if old[name] != new.get(name)]
+    if gone or changed:
+        con.execute(statements.start_claimed(feed))
+        if outdated:
+            con.execute(statements.note_claimed(feed), {"files": outdated})
+            for sql in statements.forget(feed):
+                con.execute(sql, {"files": outdated})
+        contract, folder_of_feed = contract_fingerprint(feed), raw / feed.name
+        paths = [folder_of_feed / name for name in changed]
+        _write_down(con, [line | {"contract": contract} for line in load_files(con, feed, paths)])
+        if old:
             con.execute(statements.note_claimed(feed), {"files": changed})
-    _settle_keys(con, feed, folder, among_claimed=not is_new)
+        settle_keys(con, feed, folder_of_feed, among_claimed=bool(old))
+    # What is dated ahead changes with the day of the refresh, though its file does not.
+    ahead = "select 1 from raw.deliveries where feed = ? and (latest_date > ? or rows_dated_ahead > 0)"
+    if gone or changed or con.execute(ahead, [feed.name, as_of]).fetchone():
+        _count_rows(con, feed, as_of)
+    return changed, gone
 
 
 def _write_down(con: duckdb.DuckDBPyConnection, lines: Sequence[dict[str, object]]) -> None:
@@ -213,26 +227,10 @@ def _write_down(con: duckdb.DuckDBPyConnection, lines: Sequence[dict[str, object
     counts = [name for name, _ in LEDGER if name.startswith("rows_")]
     empty: dict[str, object] = dict.fromkeys(name for name, _ in LEDGER)
     empty |= dict.fromkeys(counts, 0)
-    con.register("lines", pa.Table.from_pylist([empty | line for line in lines]))
-    con.execute("insert into raw.deliveries from lines")
-    con.unregister("lines")
-
-
-def _settle_keys(con: duckdb.DuckDBPyConnection, feed: Feed, folder: Path, among_claimed: bool) -> None:
-    """Reject what repeats a key of its own file, then mark the rows that a later file replaces."""
-    for sql in statements.find_repeated(feed, among_claimed):
-        con.execute(sql)
-    again = con.execute(
-        "select file, content_hash from raw.deliveries"
-        " where feed = ? and file in (select _file from beyond_first) order by file",
-        [feed.name],
-    ).fetchall()
-    for file, hashed in again:
-        reject_beyond_first(con, feed, folder / file, hashed)
-    for sql in (statements.delete_beyond_first(feed), *statements.supersede(feed, among_claimed)):
-        con.execute(sql)
-    for table in ("claimed", "repeated", "beyond_first"):
-        con.execute(f"drop table {table}")
+    if lines:
+        con.register("lines", pa.Table.from_pylist([empty | line for line in lines]))
+        con.execute("insert into raw.deliveries from lines")
+        con.unregister("lines")
 
 
 def _count_rows(con: duckdb.DuckDBPyConnection, feed: Feed, as_of: date) -> None:

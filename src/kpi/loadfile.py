@@ -16,6 +16,7 @@ import duckdb
 
 from kpi import cells, delivery, personal, statements
 from kpi.delivery import Form, Layout
+from kpi.engine import fetch_one
 from kpi.errors import BuildError
 from kpi.feed import DeliveryMapping, Feed
 from kpi.rawfiles import content_hash
@@ -57,15 +58,28 @@ def load_files(
     _insert(con, feed, waiting)
 
 
-def reject_beyond_first(con: duckdb.DuckDBPyConnection, feed: Feed, path: Path, hashed: str) -> None:
-    """Put the records of a file that are in the table `beyond_first` among the rejects.
+def settle_keys(con: duckdb.DuckDBPyConnection, feed: Feed, folder: Path, among_claimed: bool) -> None:
+    """Reject what repeats a key of its own file, then mark the rows that a later file replaces.
 
-    `hashed` is what the file's content was when it was loaded. Raises BuildError when it is another now.
+    Looks at all keys of the feed, or with `among_claimed` only at those in the table `claimed`. Raises BuildError when
+    a file is no longer what it was when it was loaded.
     """
-    found = _read(feed, path)
-    if found.line["content_hash"] != hashed:
-        raise BuildError(f"raw.{feed.name}", f"{path.name} changed while it was loaded. Run again.")
-    _run(con, feed, {"records": [found]}, statements.reject_beyond_first(feed))
+    count, find = statements.find_repeated(feed, among_claimed)
+    if not fetch_one(con, count)[0] and not among_claimed:
+        return
+    con.execute(find)
+    again = con.execute(
+        "select file, content_hash from raw.deliveries"
+        " where feed = ? and file in (select _file from beyond_first) order by file",
+        [feed.name],
+    ).fetchall()
+    for file, hashed in again:
+        found = _read(feed, folder / file)
+        if found.line["content_hash"] != hashed:
+            raise BuildError(f"raw.{feed.name}", f"{file} changed while it was loaded. Run again.")
+        _run(con, feed, {"records": [found]}, statements.reject_beyond_first(feed))
+    for sql in (statements.delete_beyond_first(feed), *statements.supersede(feed, among_claimed)):
+        con.execute(sql)
 
 
 def _read(feed: Feed, path: Path, careful: bool = False) -> _Delivery:
