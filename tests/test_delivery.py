@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from kpi import delivery
-from kpi.delivery import Layout, Refusal, decompress, form_of, read_layout, record_ends, split_record
+from kpi import delivery, records
+from kpi.delivery import Layout, Refusal, decompress, read_layout, split_record
+from kpi.records import Form, cut_records, form_of
 
 NAMES: Mapping[str, str] = {"id": "id", "tunniste": "id", "at": "at", "note": "note"}
 
@@ -17,12 +18,16 @@ def layout(text: str | bytes) -> Layout:
     return read_layout(text.encode() if isinstance(text, str) else text, NAMES)
 
 
-def records(found: Layout, careful: bool = False) -> list[bytes]:
+def pieces(found: Layout, careful: bool = False) -> list[bytes]:
     """The pieces that the body is cut into, blank lines left out."""
-    ends = record_ends(found, careful)
-    starts = [found.start, *ends[:-1]]
-    blank = delivery.blank_lines(found, ends)
-    return [found.body[a:b] for a, b, is_blank in zip(starts, ends, blank, strict=True) if not is_blank]
+    cut = cut_records(found, careful)
+    starts = [found.start, *cut.ends[:-1]]
+    return [found.body[a:b] for a, b, is_blank in zip(starts, cut.ends, cut.blank, strict=True) if not is_blank]
+
+
+def form(text: str) -> Form:
+    found = layout(text)
+    return form_of(found, cut_records(found))
 
 
 @pytest.mark.parametrize(
@@ -40,14 +45,14 @@ def records(found: Layout, careful: bool = False) -> list[bytes]:
 def test_encodings(content: bytes, encoding: str, note: str) -> None:
     found = layout(content)
     assert found.encoding == encoding
-    assert records(found)[0].decode() == f"1,{note}\n"
+    assert pieces(found)[0].decode() == f"1,{note}\n"
 
 
 def test_a_letter_of_utf8_may_lie_across_two_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "_CHUNK", 5)
     for text in ("id,note\n1,aä€😀ä\n", "id,note\n" + "äöå" * 7 + "\n"):
         assert layout(text).encoding == "utf-8"
-        assert records(layout(text))[0].decode() == text.partition("\n")[2]
+        assert pieces(layout(text))[0].decode() == text.partition("\n")[2]
     assert layout("id,note\n1,ä".encode()[:-1]).encoding == "iso-8859-15"  # cut in the middle of a letter
 
 
@@ -116,45 +121,53 @@ CUTS = [
 def test_where_records_end(
     text: str, expected: list[str], careful: bool, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "_WINDOW", window)
+    monkeypatch.setattr(records, "_WINDOW", window)
     found = layout("id,at\n" + text)
-    assert [piece.decode() for piece in records(found, careful)] == expected
+    assert [piece.decode() for piece in pieces(found, careful)] == expected
 
 
 def test_a_line_of_tabs_is_a_record_of_a_tab_file() -> None:
-    assert records(layout("id\tat\n\t\n \n\t\t")) == [b"\t\n", b"\t\t"]
-    assert records(layout("id,at\n\t\n \n\t\t")) == []
+    assert pieces(layout("id\tat\n\t\n \n\t\t")) == [b"\t\n", b"\t\t"]
+    assert pieces(layout("id,at\n\t\n \n\t\t")) == []
 
 
 @pytest.mark.parametrize(
-    ("rows", "has_quotes", "has_padding", "has_returns"),
+    ("rows", "quotes", "has_padding", "has_returns"),
     [
-        ("1,2025-03-05 14:07\n2,x y\n", False, False, False),
-        ("1,2\r\n", False, False, True),
-        ("1, 2\n", False, True, False),
-        ("1,2 \n", False, True, False),
-        (" 1,2\n", False, True, False),
-        ("1,2\t", False, True, False),
-        ('1," 2"\n', True, True, False),
-        ('1,"2"\n', True, False, False),
-        ("", False, False, False),
+        ("1,2025-03-05 14:07\n2,x y\n", "none", False, False),
+        ("1,2\r\n", "none", False, True),
+        ("1, 2\n", "none", True, False),
+        ("1,2 \n", "none", True, False),
+        (" 1,2\n", "none", True, False),
+        ("1,2\t", "none", True, False),
+        ('1," 2"\n', "plain", True, False),
+        ('1,"2 "\r', "plain", True, True),
+        ('"1","2"', "plain", False, False),
+        ('"1",""\n3,4', "plain", False, False),
+        ('1,"2,3"\n', "odd", False, False),
+        ('1,"2\n3"\n', "odd", False, False),
+        ('1,"2""3"\n', "odd", False, False),
+        ('1,2"3"\n', "odd", False, False),
+        ('1,"2" \n', "odd", True, False),
+        ('1,"2\n', "odd", False, False),
+        ("", "none", False, False),
     ],
 )
 def test_the_form_of_a_file_tells_what_there_is_to_do(
-    rows: str, has_quotes: bool, has_padding: bool, has_returns: bool
+    rows: str, quotes: str, has_padding: bool, has_returns: bool
 ) -> None:
-    form = form_of(layout("id,at\n" + rows))
-    assert (form.has_quotes, form.has_padding, form.has_returns) == (has_quotes, has_padding, has_returns)
+    found = form("id,at\n" + rows)
+    assert (found.quotes, found.has_padding, found.has_returns) == (quotes, has_padding, has_returns)
     # A quote in the header says nothing of the records.
-    assert form_of(layout('"id","at"\n' + rows)) == form
+    assert form('"id","at"\n' + rows) == found
 
 
 def test_padding_is_seen_at_the_edge_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     for window in range(1, 9):
-        monkeypatch.setattr(delivery, "_WINDOW", window)
-        assert form_of(layout("id,at\nabc,d e\nabc, de\n")).has_padding
-        assert form_of(layout("id,at\nabc,d e\nabc ,de\n")).has_padding
-        assert not form_of(layout("id,at\nabc,d e\na  c,d\te\n")).has_padding
+        monkeypatch.setattr(records, "_WINDOW", window)
+        assert form("id,at\nabc,d e\nabc, de\n").has_padding
+        assert form("id,at\nabc,d e\nabc ,de\n").has_padding
+        assert not form("id,at\nabc,d e\na  c,d\te\n").has_padding
 
 
 def test_cells_lose_blanks_and_enclosing_quotes() -> None:

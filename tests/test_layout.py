@@ -25,6 +25,7 @@ ORDER = (
     "feed",
     "cells",
     "delivery",
+    "records",
     "rawfiles",
     "engine",
     "statements",

@@ -226,6 +226,13 @@ def test_a_census_is_replaced_whole(tmp_path: Path) -> None:
     # The second row of p3 repeats a key, and the only row of 2025 in b is a reject: b does not hold that census.
     assert queue.rows("year(census_date), patient_key, _file") == [(2025, "p1", "a.csv"), (2024, "p3", "b.csv")]
     assert queue.ledger("file, rows_loaded, rows_rejected, rows_superseded") == [("a.csv", 3, 0, 2), ("b.csv", 1, 2, 0)]
+    queue.deliver("c.csv", QUEUE + "2024-12-31,p9,x,2024-05-01\n")  # none of the keys it replaces
+    queue.load()
+    assert queue.rows("patient_key", where="not _is_superseded and year(census_date) = 2024") == [("p9",)]
+    fresh = Loader(tmp_path, queue.feeds)
+    fresh.load()
+    assert fresh.content() == queue.content()
+    queue.remove("c.csv")
     queue.remove("b.csv")
     queue.load()
     assert len(queue.rows()) == 3
@@ -233,6 +240,14 @@ def test_a_census_is_replaced_whole(tmp_path: Path) -> None:
 
 
 # --- Only what changed
+
+
+def test_a_census_is_replaced_by_one_that_has_none_of_its_keys(tmp_path: Path) -> None:
+    queue = Loader(tmp_path, [contracts()["care_queue"]])
+    queue.deliver("a.csv", QUEUE + "2024-12-31,p1,x,2024-05-01\n2024-12-31,p2,x,2024-05-01\n")
+    queue.deliver("b.csv", QUEUE + "2024-12-31,p3,x,2024-05-01\n")
+    queue.load()
+    assert queue.rows("patient_key") == [("p3",)]
 
 
 def test_only_what_changed_is_read(calls: Loader) -> None:

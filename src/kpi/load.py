@@ -67,7 +67,7 @@ class LoadReport:
 def contract_fingerprint(feed: Feed) -> str:
     """A hash of the contract and of the code that applies it: when either changes, files are loaded anew."""
     code = hashlib.blake2b(digest_size=16)
-    for module in ("load", "loadfile", "statements", "cells", "personal", "delivery", "feed"):
+    for module in ("load", "loadfile", "statements", "cells", "personal", "records", "delivery", "feed"):
         code.update((Path(__file__).parent / f"{module}.py").read_bytes())
     return content_hash((feed.fingerprint + code.hexdigest()).encode())
 

@@ -15,11 +15,12 @@ from typing import Any
 import duckdb
 
 from kpi import cells, delivery, personal, statements
-from kpi.delivery import Form, Layout
+from kpi.delivery import Layout
 from kpi.engine import fetch_one
 from kpi.errors import BuildError
 from kpi.feed import DeliveryMapping, Feed
 from kpi.rawfiles import content_hash
+from kpi.records import Cut, Form, cut_records, form_of
 
 _BATCH = 122_880  # rows of one piece of work, as large as a row group of DuckDB
 _HELD = 64 << 20  # bytes of files that wait for others of their form
@@ -65,8 +66,8 @@ def settle_keys(con: duckdb.DuckDBPyConnection, feed: Feed, folder: Path, among_
     a file is no longer what it was when it was loaded.
     """
     count, find = statements.find_repeated(feed, among_claimed)
-    if not fetch_one(con, count)[0] and not among_claimed:
-        return
+    if not fetch_one(con, count)[0] and not among_claimed and not feed.census:
+        return  # no row can have replaced another
     con.execute(find)
     again = con.execute(
         "select file, content_hash from raw.deliveries"
@@ -101,16 +102,17 @@ def _read(feed: Feed, path: Path, careful: bool = False) -> _Delivery:
         layout = delivery.read_layout(delivery.decompress(data, path.name), names)
     except delivery.Refusal as refusal:
         return _Delivery(mapping, None, None, 0, line | {"refused": str(refusal), "records": 0})
-    records, count = _records(layout, path.name, careful)
+    cut = cut_records(layout, careful)
     line |= {
         "encoding": layout.encoding,
         "separator": delivery.SEPARATORS[layout.separator],
         "unknown_columns": list(layout.unknown),
         "missing_columns": [name for name in dict.fromkeys(names.values()) if name not in layout.positions],
         "refused": _refusal(feed, mapping, layout) or None,
-        "records": count,
+        "records": int((~cut.blank).sum()),
     }
-    return _Delivery(mapping, delivery.form_of(layout, careful), records, len(layout.body), line)
+    form, records = form_of(layout, cut, careful), _records(layout, cut, path.name)
+    return _Delivery(mapping, form, records, len(layout.body), line)
 
 
 def _refusal(feed: Feed, mapping: DeliveryMapping | None, layout: Layout) -> str:
@@ -126,25 +128,20 @@ def _refusal(feed: Feed, mapping: DeliveryMapping | None, layout: Layout) -> str
     return ""
 
 
-def _records(layout: Layout, file: str, careful: bool) -> tuple[Any, int]:
-    """Make an Arrow table of `_file`, `_record` (null for a blank line) and `line` without copying any text.
-
-    Returns it with the number of records.
-    """
+def _records(layout: Layout, cut: Cut, file: str) -> Any:
+    """Make an Arrow table of `_file`, `_record` (null for a blank line) and `line` without copying any text."""
     import numpy as np
     import pyarrow as pa
 
-    ends = delivery.record_ends(layout, careful)
-    offsets = np.concatenate(([layout.start], ends)).astype(np.int64)
-    blank = delivery.blank_lines(layout, ends)
+    offsets, count = np.concatenate(([layout.start], cut.ends)), len(cut.ends)
     table = pa.table(
         {
-            "_file": pa.DictionaryArray.from_arrays(np.zeros(len(ends), np.int8), [file]),
-            "_record": pa.array(np.cumsum(~blank), mask=blank if blank.any() else None),
-            "line": pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(layout.body)),
+            "_file": pa.DictionaryArray.from_arrays(np.zeros(count, np.int8), [file]),
+            "_record": pa.array(np.cumsum(~cut.blank), mask=cut.blank if cut.blank.any() else None),
+            "line": pa.LargeStringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(layout.body)),
         }
     )
-    return pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema), int((~blank).sum())
+    return pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema)
 
 
 def _insert(con: duckdb.DuckDBPyConnection, feed: Feed, waiting: Sequence[_Delivery]) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kpi import cells, personal
-from kpi.delivery import Form, cell_pattern
 from kpi.feed import DeliveryMapping, Feed
 from kpi.names import identifier, literal
+from kpi.records import Form, cell_pattern
 
 _MISSING = ", ".join(literal(text) for text in cells.MISSING)
 _FILES = "(select unnest($files::varchar[]))"
 _FIELDS, _HEADERS = '"number of fields"', '"number of headers"'
-_TAB, _CR, _LF = "chr(9)", "chr(13)", "chr(10)"
+_TAB, _CR, _LF, _QUOTE = "chr(9)", "chr(13)", "chr(10)", "'\"'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ def texts(feed: Feed, form: Form, mapping: DeliveryMapping | None, records: str)
     cell = {read[column]: f"cell[{place + 1}]" for column, place in form.positions}
     keep = f"_file, _record, line, {_FIELDS}"
     source = _select(_split(form, records), cell, f"_file, _record, line, len(cell) as {_FIELDS}")
-    trim, unquote = [_trimmed] * form.has_padding, [_unquoted] * form.has_quotes
-    for step in trim + unquote + trim * form.has_quotes:
+    trim, unquote = [_trimmed] * form.has_padding, [_unquoted] * (form.quotes == "odd")
+    for step in trim + (unquote + trim if unquote else []):
         source = _select(source, {name: step(name) for name in read.values()}, keep)
     found = {column: f"case when {name} not in ({_MISSING}) then {name} end" for column, name in read.items()}
     if mapping:
@@ -190,21 +190,22 @@ def supersede(feed: Feed, among_claimed: bool) -> tuple[str, ...]:
 
 
 def _split(form: Form, records: str) -> str:
+    """SQL of the cells of each record as a list `cell`, quotes and blanks still around them when there are any."""
     separator = literal(form.separator)
     bare = f"replace(line, {_LF}, '')"
-    if form.has_returns:
-        bare = f"replace({bare}, {_CR}, '')"
-    cell = f"string_split(line, {separator})"
-    if form.has_quotes:
+    for letter in [_CR] * form.has_returns + [_QUOTE] * (form.quotes == "plain"):
+        bare = f"replace({bare}, {letter}, '')"
+    cell = f"string_split({bare}, {separator})"
+    if form.quotes == "odd":
         # A separator may stand between quotes. Few lines have one there, and the match costs much less than the split.
-        bare = f"case when contains(line, '\"') then rtrim(line, {_CR} || {_LF}) else {bare} end"
+        bare = f"rtrim(line, {_CR} || {_LF})"
         plain = f'(?:"[^"{form.separator}]*"|[^"{form.separator}]*)'
-        is_plain = f"regexp_full_match(line, {literal(f'{plain}(?:{form.separator}{plain})*')})"
-        by_grammar = f"regexp_extract_all(line || {separator}, {literal(cell_pattern(form.separator))})"
+        is_plain = f"regexp_full_match({bare}, {literal(f'{plain}(?:{form.separator}{plain})*')})"
+        by_grammar = f"regexp_extract_all({bare} || {separator}, {literal(cell_pattern(form.separator))})"
         by_grammar = f"list_transform({by_grammar}, lambda one: left(one, length(one) - 1))"
-        cell = by_grammar if form.by_grammar else f"case when {is_plain} then {cell} else {by_grammar} end"
-    source = f"select _file, _record, {bare} as line from {records} where _record is not null"
-    return f"select *, {cell} as cell from ({source})"
+        split = f"case when {is_plain} then string_split({bare}, {separator}) else {by_grammar} end"
+        cell = by_grammar if form.by_grammar else f"case when contains(line, {_QUOTE}) then {split} else {cell} end"
+    return f"select _file, _record, line, {cell} as cell from {records} where _record is not null"
 
 
 def _list(columns: Iterable[str]) -> str:
