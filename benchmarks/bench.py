@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import plain
-from kpi.graph import Graph, compile_project, select
+from kpi.graph import Graph, compile_project
 from kpi.project import load_project
 from kpi.rawfiles import scan
+from kpi.selection import select
 
 HERE = Path(__file__).resolve().parent
 TODAY = "2026-11-21"

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kpi.build import statement
 from kpi.cells import header_names
 from kpi.checks import test_statements
 from kpi.delivery import decompress, read_layout, split_record
 from kpi.feed import SQL_TYPES, Feed
 from kpi.graph import Graph
+from kpi.materialize import statement
 from kpi.names import identifier, literal
 from kpi.rawfiles import RawFile, RawFolder
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import duckdb
 
-from kpi.build import statement
 from kpi.graph import Graph
+from kpi.materialize import statement
 
 
 class Bench:

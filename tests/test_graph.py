@@ -8,9 +8,10 @@ import pytest
 
 from kpi import fingerprint, rawfiles
 from kpi.errors import ConfigError
-from kpi.graph import Graph, compile_project, select
+from kpi.graph import Graph, compile_project
 from kpi.model import read_select
 from kpi.project import load_project
+from kpi.selection import select
 from kpi.template import Rendered
 from small_project import FILES, write
 

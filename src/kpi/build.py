@@ -11,8 +11,9 @@ import duckdb
 from kpi.engine import drop, relations
 from kpi.errors import BuildError
 from kpi.graph import RESERVED_SCHEMA, RESERVED_TABLES, Graph
+from kpi.materialize import statement
 from kpi.model import Node
-from kpi.seeds import schema_statement, seed_table
+from kpi.seeds import schema_statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,6 @@ class NodeResult:
 def stale(graph: Graph, now: Mapping[str, str], before: Mapping[str, str], present: Mapping[str, str]) -> list[Node]:
     """Return the seeds and models to rebuild, in building order: fingerprint changed, or not in the database."""
     return [node for node in graph.built() if before.get(node.id) != now[node.id] or str(node.relation) not in present]
-
-
-def statement(graph: Graph, node: Node) -> str:
-    """The one statement that builds a node."""
-    if node.kind == "seed":
-        return seed_table(graph.project, node)
-    return f"create or replace {node.materialized} {node.relation} as\n{node.sql}"
 
 
 def build_nodes(con: duckdb.DuckDBPyConnection, graph: Graph, nodes: list[Node]) -> tuple[NodeResult, ...]:

@@ -74,8 +74,8 @@ class Run:
         from kpi.build import build_nodes, stale
         from kpi.checks import run_tests
         from kpi.fingerprint import fingerprints
-        from kpi.graph import select
         from kpi.load import load, refuse_bad_files
+        from kpi.selection import select
 
         now = fingerprints(self.graph, self.folder)
         previous = {node_id: facts["fingerprint"] for node_id, facts in self.before.get("nodes", {}).items()}

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ class Node:
     """One thing of the project that is built or checked. `shape` is a hash of what it is, layout and comments apart.
 
     `sql` is the compiled SELECT (empty for seeds and sources), `lines` where in the file it comes from. A test has no
-    relation of its own; `relation` then is the one it judges, when it judges one.
+    relation of its own; `relation` then is the one it judges, when it judges one. `config` are its merged settings.
     """
 
     id: str
@@ -44,6 +44,12 @@ class Node:
     column_types: tuple[tuple[str, str], ...] = ()
     delimiter: str = ","
     test: TestSpec | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fqn(self) -> tuple[str, ...]:
+        """The names dbt selects it by: its project, the folders below the model folder, and its own name."""
+        return (self.id.split(".")[1], *self.file.parts[1:-1], self.name)
 
 
 def line_of(node: Node, parent: Relation) -> int:

@@ -6,7 +6,7 @@ import hashlib
 
 from kpi.errors import CompileError, nearest
 from kpi.model import Node, read_select
-from kpi.project import Project, Resource, read_text
+from kpi.project import Project, Resource, merged, read_text
 from kpi.properties import MODEL_CONFIGS, tags_of
 from kpi.seeds import seed_header
 from kpi.template import Relation, Templates
@@ -66,6 +66,7 @@ def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
         columns=about.columns if about else (),
         column_types=tuple(types.items()),
         delimiter=delimiter,
+        config=resource.config,
     )
 
 
@@ -78,6 +79,7 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         return None
     select = read_select(rendered, resource.file, "model", templates.relations)
     about = resource.properties
+    config = merged([resource.config, rendered.config])
     return Node(
         id=node_id,
         kind="model",
@@ -85,12 +87,13 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         file=resource.file,
         line=select.line,
         relation=relation,
-        materialized=rendered.config.get("materialized") or resource.config.get("materialized", "view"),
-        tags=tags_of(resource.config["tags"]) + tags_of(rendered.config.get("tags")),
+        materialized=config.get("materialized", "view"),
+        tags=config["tags"],
         depends_on=tuple(rendered.depends_on),
         sql=select.sql,
         lines=rendered.lines,
         shape=select.shape,
         description=about.description if about else "",
         columns=about.columns if about else (),
+        config=config,
     )

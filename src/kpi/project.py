@@ -68,6 +68,7 @@ class Project:
     sources: tuple[Source, ...]
     macro_files: tuple[Path, ...]
     test_files: tuple[Path, ...]
+    unit_tests: tuple[Section, ...]
     undeclared: tuple[str, ...]
 
     @property
@@ -115,6 +116,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         sources=described.sources,
         macro_files=tuple(file for file, _ in _files(root, paths["macro"], ".sql")),
         test_files=tuple(file for file, _ in _files(root, paths["test"], ".sql")),
+        unit_tests=described.unit_tests,
         undeclared=tuple(variable for variable in overrides or () if variable not in variables),
     )
 
@@ -192,7 +194,7 @@ def _resources(
         own = properties.get(file.stem)
         place = (project, *file.relative_to(folder).with_suffix("").parts)
         levels = [settings_in(level, allowed) for level in _levels(tree, place)] + ([own.config] if own else [])
-        resources.append(Resource(kind, file.stem, root / file, file, _merged(levels), own))
+        resources.append(Resource(kind, file.stem, root / file, file, merged(levels), own))
         if not is_plain(file.stem):
             told = f"the name of a {kind} must be lower-case letters, digits and _, not '{file.stem}'."
             mistakes.append(CompileError(file, 0, told))
@@ -214,7 +216,7 @@ def _levels(tree: Section, place: tuple[str, ...]) -> Iterator[Section]:
         tree = deeper
 
 
-def _merged(levels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def merged(levels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Settings of several levels: the last one wins, but tags add up."""
     merged: dict[str, Any] = {}
     for level in levels:

@@ -11,9 +11,18 @@ from typing import Any
 from kpi.errors import CompileError, ConfigError, KpiError, nearest
 from kpi.yamlfile import Section
 
-MODEL_CONFIGS = ("materialized", "schema", "tags", "enabled", "meta", "docs")
-SEED_CONFIGS = ("schema", "tags", "enabled", "meta", "docs", "column_types", "delimiter")
-MATERIALIZATIONS = ("view", "table")
+_ALL_CONFIGS = ("schema", "alias", "tags", "enabled", "meta", "docs", "pre_hook", "post_hook", "full_refresh")
+MODEL_CONFIGS = (
+    *_ALL_CONFIGS,
+    "materialized",
+    "contract",
+    "incremental_strategy",
+    "unique_key",
+    "partition_by",
+    "on_schema_change",
+)
+SEED_CONFIGS = (*_ALL_CONFIGS, "column_types", "delimiter")
+MATERIALIZATIONS = ("view", "table", "ephemeral", "incremental")
 SEVERITIES = ("error", "warn")
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
@@ -30,6 +39,10 @@ class TestSpec:
     file: Path
     line: int
     name: str = ""
+    limit: int | None = None
+    warn_if: str = "!= 0"
+    error_if: str = "!= 0"
+    store_failures: bool = False
 
     __test__ = False
 
@@ -73,20 +86,23 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """Everything the properties files describe; models and seeds by name, sources in name order."""
+    """Everything the properties files describe; models and seeds by name, sources in name order, unit tests as read."""
 
     models: Mapping[str, Properties]
     seeds: Mapping[str, Properties]
     sources: tuple[Source, ...]
+    unit_tests: tuple[Section, ...]
 
 
 def read_properties(documents: Sequence[Section], mistakes: list[KpiError]) -> Described:
     """Read all properties files. What is wrong with an entry goes to `mistakes`, and the entry is left out."""
     found: dict[str, dict[str, Properties]] = {"models": {}, "seeds": {}}
     sources: dict[tuple[str, str], Source] = {}
+    unit_tests: list[Section] = []
     for document in documents:
         try:
-            document.allow(("version", "models", "seeds", "sources"), "a properties file")
+            document.allow(("version", "models", "seeds", "sources", "unit_tests"), "a properties file")
+            unit_tests += document.sections("unit_tests")
             entries = [(kind, entry) for kind in ("models", "seeds", "sources") for entry in document.sections(kind)]
         except ConfigError as error:
             mistakes.append(error)
@@ -100,7 +116,7 @@ def read_properties(documents: Sequence[Section], mistakes: list[KpiError]) -> D
                     _add(_described(entry, kind), found[kind])
             except KpiError as error:
                 mistakes.append(error)
-    return Described(found["models"], found["seeds"], tuple(sources[key] for key in sorted(sources)))
+    return Described(found["models"], found["seeds"], tuple(sources[key] for key in sorted(sources)), tuple(unit_tests))
 
 
 def is_plain(name: object) -> bool:
@@ -140,7 +156,7 @@ def settings_in(level: Section, allowed: Sequence[str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for key, value in level.items():
-        name = key.removeprefix("+")
+        name = key.removeprefix("+").replace("-", "_")
         if name in allowed:
             problem = config_problem(name, value)
             if problem:

@@ -1,0 +1,79 @@
+"""What the commands share: options that several take, and how their texts become values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kpi.errors import ConfigError
+
+project_option = click.option(
+    "--project-dir", type=click.Path(path_type=Path), help="Folder of dbt_project.yml; else the nearest one above."
+)
+
+
+def project_folder(folder: Path | None) -> Path:
+    """Return the folder of the project that a command means."""
+    from kpi.figures import find_project
+
+    return find_project(folder)
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines."""
+    for line in lines:
+        click.echo(line)
+
+
+def run_options(command: Any) -> Any:
+    """Add the options of a run."""
+    for option in reversed(
+        (
+            project_option,
+            click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today."),
+            click.option("--full-refresh", is_flag=True, help="Build everything anew, whatever changed."),
+            click.option(
+                "--max-reject-share",
+                type=click.FloatRange(0, 1),
+                metavar="SHARE",
+                help="For this run: the share of a file's records that may be rejected, 0 to 1.",
+            ),
+            click.option("--publish-despite-checks", metavar="REASON", default="", help="Publish even if checks fail."),
+            click.option("--no-expectations", is_flag=True, help="Do not judge the report years; then not published."),
+            click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run."),
+            click.option("--threads", type=click.IntRange(1), help="Threads DuckDB may use."),
+            click.option("--memory-limit", metavar="SIZE", help="Memory DuckDB may use, as 2GB."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def day(text: str | None) -> Any:
+    """Return the date that --as-of means; today when it is not given."""
+    from datetime import date
+
+    if text is None:
+        return date.today()
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--as-of takes a date such as 2026-03-05, not '{text}'.") from None
+
+
+def variables_of(text: str) -> dict[str, Any]:
+    """Return the variables that --vars gives."""
+    if not text:
+        return {}
+    import yaml
+
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        values = None
+    if not isinstance(values, dict):
+        raise ConfigError("--vars takes a YAML mapping, as '{about_tolerance_percent: 5}'.")
+    return values
