@@ -59,6 +59,7 @@ ORDER = (
     "candidate",
     "refresh",
     "figures",
+    "diff",
     "demo_files",
     "demo_time",
     "demo_calls",
@@ -78,6 +79,7 @@ ORDER = (
     "cli_build",
     "cli_project",
     "cli_read",
+    "cli_operate",
     "cli",
 )
 HEAVY = {"duckdb", "sqlglot", "pandas", "numpy", "pyarrow", "jinja2", "yaml", "great_expectations"}

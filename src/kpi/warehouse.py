@@ -55,6 +55,20 @@ class Warehouse:
             raise ConfigError(f"there is no build '{build}'.{nearest(build, names)} See: kpi builds")
         return self.builds / build
 
+    def published(self) -> str:
+        """Return the id of the build that readers see. Raises ConfigError when there is none."""
+        self.folder()
+        current = self.current()
+        return current.name if current else ""
+
+    def published_before(self, build: str) -> str:
+        """Return the id of the newest kept build, older than the given one, that was published. Raises ConfigError."""
+        older = [facts["id"] for facts in self.list_builds() if facts.get("status") == "published"]
+        older = [name for name in older if name < build]
+        if not older:
+            raise ConfigError(f"no build published before {build} is kept. See: kpi builds")
+        return str(older[-1])
+
     def facts(self, folder: Path | None) -> dict[str, Any]:
         """Return what made a build; empty when there is no build, or its facts cannot be read."""
         if folder is None:
@@ -151,6 +165,27 @@ def publish(warehouse: Warehouse, folder: Path) -> None:
     link.symlink_to(Path("builds") / folder.name, target_is_directory=True)
     os.replace(link, warehouse.root / "current")
     _to_disk(warehouse.root)
+
+
+def roll_back(warehouse: Warehouse, build: str, reason: str) -> None:
+    """Point `current` at an earlier published build, and note it in the ledger.
+
+    Raises ConfigError when it was never published, or LockHeld.
+    """
+    folder = warehouse.builds / warehouse.folder(build).name
+    if warehouse.facts(folder).get("status") != "published":
+        raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
+    with writing(warehouse):
+        left = warehouse.published()
+        publish(warehouse, folder)
+        record(warehouse, build, "rolled back to", f"from {left}{f': {reason}' if reason else ''}")
+
+
+def rolled_back_from(warehouse: Warehouse) -> Path | None:
+    """Return the newest published build when readers were taken back to an older one, else None."""
+    current = warehouse.current()
+    newest = [facts["id"] for facts in warehouse.list_builds() if facts.get("status") == "published"][-1:]
+    return warehouse.builds / newest[0] if current and newest and newest[0] != current.name else None
 
 
 def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> None:

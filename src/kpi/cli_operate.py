@@ -1,0 +1,49 @@
+"""Commands on builds as a whole: diff, rollback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kpi.cli_options import project_folder, project_option, say
+from kpi.errors import ConfigError
+
+
+@click.command()
+@click.argument("before", required=False)
+@click.argument("after", required=False)
+@project_option
+def diff(before: str | None, after: str | None, project_dir: Path | None) -> None:
+    """Tell what differs between two builds: nodes, tables by content, indicators, rows by key.
+
+    Without BEFORE it is the build published before the current one; without AFTER it is the current one.
+    """
+    from kpi.diff import compare_builds, difference_lines, keys_of
+    from kpi.warehouse import Warehouse
+
+    root = project_folder(project_dir).resolve()
+    warehouse = Warehouse(root / "warehouse")
+    after = after or warehouse.published()
+    before = before or warehouse.published_before(after)
+    say(difference_lines(compare_builds(warehouse, before, after, keys_of(root))))
+
+
+@click.command()
+@click.argument("build", required=False)
+@click.option("--reason", default="", help="Why; it is kept in the ledger.")
+@project_option
+def rollback(build: str | None, reason: str, project_dir: Path | None) -> None:
+    """Let readers see an earlier published build again: BUILD, or the one published before the current one.
+
+    The next refresh leaves it so until a delivery, the project or kpi itself changes.
+    """
+    from kpi.warehouse import Warehouse, roll_back
+
+    warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+    was = warehouse.published()
+    build = build or warehouse.published_before(was)
+    if build == was:
+        raise ConfigError(f"{build} is what readers see already.")
+    roll_back(warehouse, build, reason)
+    click.echo(f"Readers see build {build} again; before it was {was}.")
