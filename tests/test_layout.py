@@ -60,6 +60,7 @@ ORDER = (
     "refresh",
     "figures",
     "diff",
+    "doctor",
     "demo_files",
     "demo_time",
     "demo_calls",

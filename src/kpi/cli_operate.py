@@ -1,4 +1,4 @@
-"""Commands on builds as a whole: diff, rollback."""
+"""Commands on the warehouse as a whole: diff, rollback, doctor."""
 
 from __future__ import annotations
 
@@ -47,3 +47,19 @@ def rollback(build: str | None, reason: str, project_dir: Path | None) -> None:
         raise ConfigError(f"{build} is what readers see already.")
     roll_back(warehouse, build, reason)
     click.echo(f"Readers see build {build} again; before it was {was}.")
+
+
+@click.command()
+@project_option
+def doctor(project_dir: Path | None) -> None:
+    """Look whether the warehouse is well, and say the remedy where it is not. Exits with 1 when something is wrong."""
+    from kpi.doctor import examine
+    from kpi.errors import KpiError
+    from kpi.warehouse import Warehouse
+
+    wrong = 0
+    for finding in examine(Warehouse(project_folder(project_dir).resolve() / "warehouse")):
+        click.echo(f"{finding.level:<8}{finding.what}{f'  -> {finding.remedy}' if finding.remedy else ''}")
+        wrong += finding.level == "error"
+    if wrong:
+        raise KpiError(f"{wrong} thing{'s' * (wrong > 1)} need a remedy.")

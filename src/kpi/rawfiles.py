@@ -45,6 +45,12 @@ def content_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def hash_of(file: Path) -> str:
+    """Hash a file's bytes, as `sha256sum` does."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def scan(raw: Path) -> RawFolder:
     """Hash every delivery directly below `raw/<feed>/`. What is hidden or not named in UTF-8 is passed over and told.
 

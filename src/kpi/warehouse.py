@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.errors import ConfigError, LockHeld, nearest
+from kpi.rawfiles import hash_of
 
 DATABASE = "kpi.duckdb"
 FACTS = "build.json"
@@ -128,6 +129,19 @@ def writing(warehouse: Warehouse) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_being_written(warehouse: Warehouse) -> bool:
+    """Tell whether a process holds the writer's lock at this moment."""
+    path = warehouse.builds / ".lock"
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def begin(warehouse: Warehouse, start_from: Path | None) -> Path:
     """Make the private folder of a new build, with a copy of a published database when one is given."""
     import shutil
@@ -145,6 +159,8 @@ def begin(warehouse: Warehouse, start_from: Path | None) -> Path:
 
 def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any]) -> Path:
     """Write what made the build, get everything to disk, make it read-only and give the folder its name."""
+    database = folder / DATABASE
+    facts = {**facts, "checksum": hash_of(database) if database.is_file() else None}
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str)
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
     for entry in sorted(folder.rglob("*")):
