@@ -59,6 +59,7 @@ ORDER = (
     "candidate",
     "refresh",
     "figures",
+    "public",
     "diff",
     "doctor",
     "demo_files",

@@ -1,4 +1,4 @@
-"""Commands on the warehouse as a whole: diff, rollback, doctor."""
+"""Commands on the warehouse as a whole: diff, rollback, doctor, publish."""
 
 from __future__ import annotations
 
@@ -63,3 +63,26 @@ def doctor(project_dir: Path | None) -> None:
         wrong += finding.level == "error"
     if wrong:
         raise KpiError(f"{wrong} thing{'s' * (wrong > 1)} need a remedy.")
+
+
+@click.command()
+@click.option("--public", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--build", metavar="ID", help="Of this build, not the published one.")
+@project_option
+def publish(folder: Path, build: str | None, project_dir: Path | None) -> None:
+    """Write what may leave the house into DIR: the tables tagged `public`, as one DuckDB file and as CSV.
+
+    No delivery, no row of a person and no small count is in it.
+    """
+    from kpi.graph import compile_project
+    from kpi.project import load_project
+    from kpi.public import write_public
+    from kpi.validation import is_labelled_synthetic
+    from kpi.warehouse import Warehouse
+
+    root = project_folder(project_dir).resolve()
+    warehouse = Warehouse(root / "warehouse")
+    for table in write_public(warehouse, compile_project(load_project(root)), folder, build):
+        click.echo(f"{table.table}: {table.rows} rows")
+    if is_labelled_synthetic(warehouse.raw):
+        click.echo("These figures are SYNTHETIC: made from made-up deliveries.")
