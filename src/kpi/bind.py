@@ -7,6 +7,8 @@ engine that will run the SQL judges it, so names, types and functions are all co
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 import duckdb
 
@@ -20,7 +22,7 @@ from kpi.model import Node
 from kpi.names import identifier
 from kpi.problems import problem_of
 from kpi.project import Project, together
-from kpi.properties import TestSpec
+from kpi.properties import Column, TestSpec
 from kpi.seeds import seed_table
 
 Columns = tuple[tuple[str, str], ...]
@@ -29,10 +31,11 @@ Columns = tuple[tuple[str, str], ...]
 def check_project(project: Project) -> Graph:
     """Compile the project and bind every node. Raises one error with all that is wrong, each with file and line."""
     graph, mistakes = compile_nodes(project, columns_in)
-    mistakes += check_columns(graph)[1]
+    known, wrong = check_columns(graph)
+    mistakes += wrong
     if mistakes:
         raise together(mistakes)
-    return graph
+    return replace(graph, notes=(*project.notes, *_only_documented(graph, known)))
 
 
 def columns_in(graph: Graph) -> dict[str, Columns]:
@@ -145,14 +148,30 @@ def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError
 
 
 def _undocumented(node: Node, columns: Columns) -> list[CompileError]:
+    """Columns of the YAML that are not there: a name much like another is a slip, and one that tests judge must be."""
     names = [name for name, _ in columns]
+    mistakes = []
+    for column in _missing(node, columns):
+        hint = nearest(column.name, names)
+        if "Did you mean" in hint or column.is_tested or node.config.get("contract"):
+            told = f"'{node.name}' has no column '{column.name}'.{hint}"
+            mistakes.append(CompileError(column.meta.file, column.line, told))
+    return mistakes
+
+
+def _only_documented(graph: Graph, known: Mapping[str, Columns]) -> list[str]:
+    """What is to be told of columns that are described, are not there, and that nothing asks for."""
     return [
-        CompileError(
-            column.meta.file, column.line, f"'{node.name}' has no column '{column.name}'.{nearest(column.name, names)}"
-        )
-        for column in node.columns
-        if column.name not in names
+        f"{column.meta.file}:{column.line}: '{node.name}' has no column '{column.name}'; its description is not used."
+        for node in graph.nodes.values()
+        if node.id in known
+        for column in _missing(node, known[node.id])
     ]
+
+
+def _missing(node: Node, columns: Columns) -> list[Column]:
+    names = {name.lower() for name, _ in columns}
+    return [column for column in node.columns if column.name.lower() not in names]
 
 
 def _check_test(con: duckdb.DuckDBPyConnection, graph: Graph, test: Node, known: dict[str, Columns]) -> None:

@@ -35,10 +35,9 @@ def compile_command(model: str | None, project_dir: Path | None) -> None:
     from kpi.errors import nearest
     from kpi.project import load_project
 
-    project = load_project(project_folder(project_dir))
-    graph = check_project(project)
+    graph = check_project(load_project(project_folder(project_dir)))
     if model is None:
-        say(project.notes)
+        say(f"note: {note}" for note in graph.notes)
         click.echo(f"{len(graph.built())} seeds and models and {len(graph.tests())} tests compile.")
         return
     found = [node for node in graph.nodes.values() if node.name == model and node.sql]

@@ -177,6 +177,7 @@ def _properties(entry: Section, what: str, others: tuple[str, ...], settings: Ma
             constraints=_constraints(item),
             tags=item.strings("tags") + tags_of(item.section("config").get("tags")),
             quote=bool(item.get("quote")),
+            is_tested=bool(item.get("data_tests") or item.get("tests")),
         )
         tests.extend(tests_of(item, column))
     return Properties(

@@ -23,13 +23,15 @@ RESERVED_TABLES = ("marts.expectation_results",)
 class Graph:
     """All nodes by id, parents before children, and the feeds the sources describe.
 
-    `environment_read` are the environment variables that templates and YAML read, with the values they had.
+    `environment_read` are the environment variables that templates and YAML read, with the values they had,
+    `notes` what has no effect or is not built here.
     """
 
     project: Project
     nodes: Mapping[str, Node]
     feeds: tuple[Feed, ...]
     environment_read: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def built(self) -> tuple[Node, ...]:
         """Seeds, models, snapshots and sources that are files outside, in building order."""

@@ -103,6 +103,7 @@ class Column:
     constraints: tuple[Section, ...] = ()
     tags: tuple[str, ...] = ()
     quote: bool = False
+    is_tested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
