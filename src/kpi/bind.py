@@ -7,20 +7,22 @@ engine that will run the SQL judges it, so names, types and functions are all co
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 import duckdb
 
 from kpi.engine import columns_of, scratch
 from kpi.errors import CompileError, KpiError, nearest
 from kpi.feed import is_feed
-from kpi.generic_tests import accepted
+from kpi.generic_tests import GENERIC, accepted
 from kpi.graph import Graph, compile_nodes
 from kpi.load import LEDGER, REJECTS
 from kpi.model import Node
 from kpi.names import identifier
 from kpi.problems import problem_of
 from kpi.project import Project, together
-from kpi.properties import TestSpec
+from kpi.properties import Column, TestSpec
 from kpi.seeds import seed_table
 
 Columns = tuple[tuple[str, str], ...]
@@ -28,11 +30,17 @@ Columns = tuple[tuple[str, str], ...]
 
 def check_project(project: Project) -> Graph:
     """Compile the project and bind every node. Raises one error with all that is wrong, each with file and line."""
-    graph, mistakes = compile_nodes(project)
-    mistakes += check_columns(graph)[1]
+    graph, mistakes = compile_nodes(project, columns_in)
+    known, wrong = check_columns(graph)
+    mistakes += wrong
     if mistakes:
         raise together(mistakes)
-    return graph
+    return replace(graph, notes=(*project.notes, *_only_documented(graph, known)))
+
+
+def columns_in(graph: Graph) -> dict[str, Columns]:
+    """Return name and type of the columns of every node that binds, by node id."""
+    return check_columns(graph)[0]
 
 
 def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
@@ -46,11 +54,11 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
     # A feed whose contract is wrong has no columns to bind against; what is wrong is told already.
     sources = {f"source.{graph.project.name}.{s.source_name}.{s.name}": s for s in graph.project.sources}
-    with scratch({"errors_as_json": "true"}) as con:
+    with scratch({"errors_as_json": "true", "file_search_path": str(graph.project.root)}) as con:
         for schema in sorted({node.relation.schema for node in graph.nodes.values() if node.relation.schema}):
             con.execute(f"create schema if not exists {identifier(schema)}")
         for node in graph.nodes.values():
-            if not all(parent in known for parent in node.depends_on):
+            if node.kind in ("analysis", "exposure") or not all(parent in known for parent in node.depends_on):
                 continue
             if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
                 continue
@@ -76,12 +84,19 @@ def _bind(
         except duckdb.Error as error:
             raise _seed_error(node, error, statement) from None
         return columns_of(con, f"from {node.relation}")
-    if node.kind == "model":
+    if node.kind == "source" and node.depends_on:
+        return known[node.depends_on[0]]
+    if node.kind in ("model", "snapshot"):
         columns = _columns(con, node, known)
+    elif node.sql:
+        columns = _columns_outside(con, node)
     elif str(node.relation) in raw:
         columns = raw[str(node.relation)]
     else:
-        told = f"nothing loads the source '{node.name}': it has no config.meta.feed, and is no table of kpi's own."
+        told = (
+            f"nothing loads the source '{node.name}': it has no config.meta.feed and no config.meta.external_location,"
+            " and no seed or model makes it."
+        )
         raise CompileError(node.file, node.line, told)
     typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns)
     try:
@@ -109,6 +124,15 @@ def _columns(con: duckdb.DuckDBPyConnection, node: Node, known: dict[str, Column
     return columns
 
 
+def _columns_outside(con: duckdb.DuckDBPyConnection, node: Node) -> Columns:
+    """The columns of a source that is files outside. Raises CompileError when they cannot be read."""
+    try:
+        return columns_of(con, node.sql)
+    except duckdb.Error as error:
+        problem = problem_of(error, f"describe {node.sql}")
+        raise CompileError(node.file, node.line, f"the source '{node.name}': {problem.message}") from None
+
+
 _ALIAS = re.compile(r"\bas\s+(\w+)", re.IGNORECASE)
 
 
@@ -124,20 +148,36 @@ def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError
 
 
 def _undocumented(node: Node, columns: Columns) -> list[CompileError]:
+    """Columns of the YAML that are not there: a name much like another is a slip, and one that tests judge must be."""
     names = [name for name, _ in columns]
+    mistakes = []
+    for column in _missing(node, columns):
+        hint = nearest(column.name, names)
+        if "Did you mean" in hint or column.is_tested or node.config.get("contract"):
+            told = f"'{node.name}' has no column '{column.name}'.{hint}"
+            mistakes.append(CompileError(column.meta.file, column.line, told))
+    return mistakes
+
+
+def _only_documented(graph: Graph, known: Mapping[str, Columns]) -> list[str]:
+    """What is to be told of columns that are described, are not there, and that nothing asks for."""
     return [
-        CompileError(
-            column.meta.file, column.line, f"'{node.name}' has no column '{column.name}'.{nearest(column.name, names)}"
-        )
-        for column in node.columns
-        if column.name not in names
+        f"{column.meta.file}:{column.line}: '{node.name}' has no column '{column.name}'; its description is not used."
+        for node in graph.nodes.values()
+        if node.id in known
+        for column in _missing(node, known[node.id])
     ]
+
+
+def _missing(node: Node, columns: Columns) -> list[Column]:
+    names = {name.lower() for name, _ in columns}
+    return [column for column in node.columns if column.name.lower() not in names]
 
 
 def _check_test(con: duckdb.DuckDBPyConnection, graph: Graph, test: Node, known: dict[str, Columns]) -> None:
     """Raise CompileError when a test names a column that is not there, or compares what cannot be compared."""
     spec = test.test
-    if spec is None or spec.kind == "singular":
+    if spec is None or spec.kind not in GENERIC:
         _columns(con, test, known)
         return
     judged = test.depends_on[0]

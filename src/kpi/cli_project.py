@@ -16,11 +16,12 @@ from kpi.errors import ConfigError
 @project_option
 def list_nodes(select: tuple[str, ...], exclude: tuple[str, ...], project_dir: Path | None) -> None:
     """List the project's nodes in building order."""
+    from kpi.bind import columns_in
     from kpi.graph import compile_project
     from kpi.project import load_project
     from kpi.selection import select as choose
 
-    graph = compile_project(load_project(project_folder(project_dir)))
+    graph = compile_project(load_project(project_folder(project_dir)), columns_in)
     chosen = choose(graph, select, exclude)
     say(f"{node.kind:<7} {node.name:<44} {node.file}" for node in graph.nodes.values() if node.id in chosen)
 
@@ -36,6 +37,7 @@ def compile_command(model: str | None, project_dir: Path | None) -> None:
 
     graph = check_project(load_project(project_folder(project_dir)))
     if model is None:
+        say(f"note: {note}" for note in graph.notes)
         click.echo(f"{len(graph.built())} seeds and models and {len(graph.tests())} tests compile.")
         return
     found = [node for node in graph.nodes.values() if node.name == model and node.sql]

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kpi.errors import CompileError, nearest
+from kpi.lines import Lines
 from kpi.properties import Column, TestSpec
-from kpi.template import Lines, Relation, Rendered
+from kpi.relation import Relation, Rendered
 
-NodeKind = Literal["model", "seed", "source", "test"]
+NodeKind = Literal["model", "seed", "snapshot", "source", "test", "analysis", "exposure"]
 _TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
 
 
@@ -163,12 +164,14 @@ def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relation
     if isinstance(table, exp.Lateral):
         return
     parts = tuple(part.name for part in table.parts)
-    if parts in {(relation.schema, relation.name) for relation in rendered.depends_on.values()}:
+    if parts in {relation.parts for relation in rendered.depends_on.values()}:
         return
     if len(parts) == 1 and parts[0].lower() in _in_sight(table):
         return
     name, line = ".".join(parts), _line(table, rendered)
-    if rendered.this and parts == (rendered.this.schema, rendered.this.name):
+    if rendered.this and parts == rendered.this.parts:
+        if rendered.is_incremental:
+            return
         raise CompileError(file, line, "a model cannot read itself.")
     if len(parts) == 1 and not parts[0].isidentifier():
         raise CompileError(file, line, f"a {what} reads ref() and source() only, not the file '{name}'.")
