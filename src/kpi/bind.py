@@ -12,11 +12,15 @@ from dataclasses import replace
 
 import duckdb
 
+from kpi import contracts, snapshots
+from kpi.contracts import is_enforced
 from kpi.engine import columns_of, scratch
+from kpi.ephemeral import is_ephemeral
 from kpi.errors import CompileError, KpiError, nearest
 from kpi.feed import is_feed
 from kpi.generic_tests import GENERIC, accepted
 from kpi.graph import Graph, compile_nodes
+from kpi.incremental import problems as setting_problems
 from kpi.load import LEDGER, REJECTS
 from kpi.model import Node
 from kpi.names import identifier
@@ -68,6 +72,7 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
                 else:
                     known[node.id] = _bind(con, graph, node, raw, known)
                     mistakes += _undocumented(node, known[node.id])
+                    mistakes += setting_problems(node, known[node.id], _increment(con, node, known))
             except CompileError as error:
                 mistakes.append(error)
     return known, mistakes
@@ -88,6 +93,12 @@ def _bind(
         return known[node.depends_on[0]]
     if node.kind in ("model", "snapshot"):
         columns = _columns(con, node, known)
+        if is_enforced(node):
+            columns = contracts.check(con, node, columns)
+        if is_ephemeral(node):
+            return columns
+        if node.kind == "snapshot":
+            columns = _snapshot(con, node, columns)
     elif node.sql:
         columns = _columns_outside(con, node)
     elif str(node.relation) in raw:
@@ -105,6 +116,24 @@ def _bind(
         told = f"{node.relation} cannot be the name of a table: a part of it is a word of SQL."
         raise CompileError(node.file, node.line, told) from None
     return columns
+
+
+def _snapshot(con: duckdb.DuckDBPyConnection, node: Node, columns: Columns) -> Columns:
+    """The columns of a snapshot's table: those of its SELECT, and those that tell its versions apart."""
+    for mistake in snapshots.column_problems(node, columns):
+        raise mistake
+    try:
+        return columns_of(con, snapshots.first_select(node))
+    except duckdb.Error as error:
+        told = f"the snapshot's settings are no SQL that DuckDB takes: {problem_of(error, '').message}"
+        raise CompileError(node.file, node.line, told) from None
+
+
+def _increment(con: duckdb.DuckDBPyConnection, node: Node, known: dict[str, Columns]) -> Columns:
+    """The columns of what is added to an incremental model; none for any other node."""
+    if node.increment is None:
+        return ()
+    return _columns(con, replace(node, sql=node.increment.sql, lines=node.increment.lines), known)
 
 
 def _columns(con: duckdb.DuckDBPyConnection, node: Node, known: dict[str, Columns]) -> Columns:

@@ -70,7 +70,8 @@ def counted(test: Node) -> str:
     It is zero exactly when the test's own SQL selects no row, and may be another number else.
     """
     spec = test.test
-    if spec is None or spec.where or not spec.column:
+    # What an ephemeral model yields is no table that others could be counted on with.
+    if spec is None or spec.where or not spec.column or not test.relation.schema:
         return ""
     column = identifier(spec.column)
     match spec.kind:

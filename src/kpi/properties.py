@@ -47,6 +47,7 @@ MODEL_CONFIGS = (
     "unique_key",
     "partition_by",
     "on_schema_change",
+    *("incremental_predicates", "merge_update_columns", "merge_exclude_columns"),
 )
 SEED_CONFIGS = (*_ALL_CONFIGS, "column_types", "delimiter", "quote_columns")
 SNAPSHOT_CONFIGS = (
