@@ -104,10 +104,16 @@ def test_a_table_that_becomes_ephemeral_or_moves_leaves_nothing_behind(tiny: Tin
     tiny.write({"m": "{{ config(materialized='table') }} select id from {{ ref('src') }}"})
     tiny.write({"reader": "select id from {{ ref('m') }}"})
     tiny.build()
+    tiny.write(
+        {"m": "{{ config(materialized='table', schema='aside', alias='other') }} select id from {{ ref('src') }}"}
+    )
+    tiny.build()
+    assert sorted(engine.relations(tiny.con)) == ["main.reader", "main.src", "main_aside.other"]
     tiny.write({"m": "{{ config(materialized='ephemeral') }} select id from {{ ref('src') }}"})
     tiny.build()
     assert sorted(engine.relations(tiny.con)) == ["main.reader", "main.src"]
     assert tiny.rows("reader") == [(1,)]
+    assert tiny.rows("select schema_name from duckdb_schemas() where schema_name = 'main_aside'") == []
 
 
 # --- incremental ---
@@ -521,3 +527,31 @@ def test_everything_here_is_bound(tiny: Tiny) -> None:
     columns, mistakes = check_columns(tiny.compiled())
     assert mistakes == []
     assert columns["model.tiny.m"] == (("id", "INTEGER"), ("y", "INTEGER"), ("v", "INTEGER"))
+
+
+def test_rows_are_added_from_build_to_build_until_the_definition_changes(tmp_path: Path) -> None:
+    tiny = Tiny(tmp_path, engine.scratch())
+    tiny.write({"m": incremental("incremental_strategy='append'", where="v > (select max(v) from {{ this }})")})
+    tiny.seed(*FIRST)
+    tiny.refresh()
+    tiny.seed("id,y,v", "9,2025,9")
+    tiny.refresh()
+    assert tiny.published("select v from main.m order by v") == [(1,), (2,), (3,), (9,)]
+    tiny.refresh()
+    tiny.write({"m": incremental("incremental_strategy='append'", where="v >= (select max(v) from {{ this }})")})
+    told = tiny.refresh()
+    assert "Built from nothing, for what defines them changed: m." in told
+    assert tiny.published("select v from main.m") == [(9,)]
+
+
+def test_a_contract_is_read_from_yaml_with_its_constraints(tiny: Tiny) -> None:
+    tiny.seed("id,v", "1,10", "1,20")
+    settings = "{{ config(materialized='table', contract={'enforced': true}) }}"
+    tiny.write({"m": settings + " select v, id from {{ ref('src') }}"})
+    columns = "[{name: id, data_type: int, constraints: [{type: unique}]}, {name: v, data_type: int}]"
+    tiny.write({"models/m.yml": f"models: [{{name: m, columns: {columns}}}]"})
+    with pytest.raises(BuildError, match=r"m \(models/m.sql\): Constraint Error: .*duplicate key \"1\""):
+        tiny.build()
+    tiny.seed("id,v", "1,10", "2,20")
+    tiny.build()
+    assert list(tiny.columns("m")) == ["id", "v"]

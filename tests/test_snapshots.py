@@ -14,7 +14,7 @@ from kpi.build import build_node
 from kpi.graph import Graph
 from kpi.model import Node
 from kpi.template import Relation
-from tiny import Tiny
+from tiny import SETTINGS, Tiny
 
 TYPES = "seeds: [{name: src, config: {column_types: {id: integer, v: varchar, changed_at: timestamp}}}]"
 HEADER = "id,v,changed_at"
@@ -233,3 +233,34 @@ def test_a_build_from_nothing_takes_over_what_cannot_be_derived_again(tiny: Tiny
         ]
     assert told == ["Carried over from the published build: logs.audit, main.kept."]
     assert history.kept(tiny.compiled(), facts) == {"main.kept", "logs.audit", "logs.gone"}
+
+
+BLOCK = """\
+{% snapshot kept %}
+{{ config(unique_key='id', strategy='timestamp', updated_at='changed_at', hard_deletes='invalidate') }}
+select * from {{ ref('src') }}
+{% endsnapshot %}
+"""
+
+
+def test_what_was_kept_outlives_a_full_refresh_a_hooks_table_too(tmp_path: Path) -> None:
+    tiny = Tiny(tmp_path, engine.scratch())
+    tiny.write({"dbt_project.yml": SETTINGS + "on-run-start: create table if not exists main.log as select 1 as x\n"})
+    tiny.write({"snapshots/kept.sql": BLOCK, "seeds/src.yml": TYPES})
+    settings = "{{ config(materialized='incremental', full_refresh=false) }}"
+    tiny.write({"protected": settings + " select id from {{ ref('src') }}"})
+    tiny.seed(HEADER, ONE)
+    tiny.refresh()
+    tiny.seed(HEADER, TWO)
+    tiny.refresh(full_refresh=True)
+    assert tiny.published("select id, dbt_valid_to is null from main.kept order by id") == [(1, False), (2, True)]
+    assert tiny.published("select id from main.protected order by id") == [(1,), (2,)]
+    assert tiny.published("select x from main.log") == [(1,)]
+    # Gone from the project, the history stays; all else goes.
+    (tmp_path / "snapshots/kept.sql").unlink()
+    (tmp_path / "models/protected.sql").unlink()
+    tiny.write({"reader": "select id from {{ ref('src') }}"})
+    tiny.refresh()
+    tiny.refresh(full_refresh=True)
+    tables = tiny.published("select table_name from information_schema.tables order by 1")
+    assert tables == [("kept",), ("log",), ("reader",), ("src",)]

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import duckdb
 
-from kpi.engine import columns_of, drop, fetch_one, relations
+from kpi.engine import columns_of, drop, empty_schemas, fetch_one, relations
 from kpi.ephemeral import is_ephemeral
 from kpi.errors import BuildError
 from kpi.graph import RESERVED_SCHEMA, RESERVED_TABLES, Graph
 from kpi.materialize import Present, keeps_table, statements
 from kpi.model import Node
+from kpi.names import identifier
 from kpi.seeds import schema_statement
 
 
@@ -43,6 +44,10 @@ def prepare(con: duckdb.DuckDBPyConnection, graph: Graph, nodes: Iterable[Node],
     for place in strangers(con, graph):
         if place not in kept:
             drop(con, place, kinds[place])
+    # A schema that nothing is in any more goes too; a hook's macro or sequence keeps its own.
+    for schema in empty_schemas(con) - {node.relation.schema for node in graph.built()}:
+        with suppress(duckdb.Error):
+            con.execute(f"drop schema {identifier(schema)}")
     for schema in sorted({schema_statement(node) for node in nodes if not is_ephemeral(node)}):
         con.execute(schema)
 

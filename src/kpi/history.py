@@ -11,7 +11,7 @@ import duckdb
 from kpi.engine import relations
 from kpi.graph import Graph
 from kpi.incremental import keeps_rows
-from kpi.names import identifier, literal
+from kpi.names import identifier, literal, relation_name
 from kpi.options import Tell
 
 
@@ -59,7 +59,7 @@ def carry_over(
         tables = con.execute(
             "select schema_name, table_name, sql from duckdb_tables() where database_name = 'published' order by all"
         ).fetchall()
-        found = [table for table in tables if f"{table[0]}.{table[1]}" in wanted]
+        found = [table for table in tables if relation_name(table[0], table[1]) in wanted]
         for schema, name, made in found:
             place = f"{identifier(schema)}.{identifier(name)}"
             con.execute(f"create schema if not exists {identifier(schema)}")
@@ -68,7 +68,8 @@ def carry_over(
     finally:
         con.execute("detach published")
     if found:
-        tell(f"Carried over from the published build: {', '.join(f'{schema}.{name}' for schema, name, _ in found)}.")
+        names = ", ".join(relation_name(schema, name) for schema, name, _ in found)
+        tell(f"Carried over from the published build: {names}.")
 
 
 def _snapshots(published: Mapping[str, Any]) -> set[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kpi.contracts import column_names, is_enforced, table_columns
+from kpi.ephemeral import is_ephemeral
 from kpi.incremental import Columns, adds_to, increment_statements
-from kpi.model import Hooks, Node
+from kpi.model import Node
 from kpi.project import Project
 from kpi.seeds import seed_table
 from kpi.snapshots import snapshot_statements
@@ -26,28 +27,29 @@ class Present:
     anew: bool = False
 
 
+NOTHING = Present()
+
+
 def keeps_table(node: Node, kind: str, anew: bool) -> bool:
     """Whether the node's table stays and its rows are added to, given what is there and whether that is asked away."""
     return kind == "table" and (node.kind == "snapshot" or adds_to(node, True, anew))
 
 
-def statements(project: Project, node: Node, present: Present) -> tuple[str, ...]:
+def statements(project: Project, node: Node, present: Present = NOTHING) -> tuple[str, ...]:
     """Return the statements that build a node, hooks included, to be run in order and all or none.
 
     Raises BuildError when what is there does not fit what is to come and the project says that this is an error.
     """
     adds = keeps_table(node, present.kind, present.anew)
+    if is_ephemeral(node):
+        return ()
     hooks = node.increment.hooks if adds and node.increment else node.hooks
     dropped = () if adds or present.kind in ("", _kind(node)) else (f"drop {present.kind} {node.relation} cascade",)
-    return (*dropped, *_around(hooks, _own(project, node, present, adds)))
+    return (*hooks.before, *dropped, *_own(project, node, present, adds), *hooks.after)
 
 
 def _kind(node: Node) -> str:
     return "view" if node.materialized == "view" else "table"
-
-
-def _around(hooks: Hooks, inner: tuple[str, ...]) -> tuple[str, ...]:
-    return (*hooks.before, *inner, *hooks.after)
 
 
 def _own(project: Project, node: Node, present: Present, adds: bool) -> tuple[str, ...]:
