@@ -156,7 +156,9 @@ class Run:
             node.id: {
                 # A node that was left stale keeps its old fingerprint, so that the next run still rebuilds it.
                 "fingerprint": previous.get(node.id, "") if node.id in left_stale else now[node.id],
-                "definition": self.definitions[node.id],
+                "definition": known.get(node.id, {}).get("definition")
+                if node.id in left_stale
+                else self.definitions[node.id],
                 "relation": str(node.relation),
                 "sql": node.sql,
                 "seconds": done[node.id].seconds if node.id in done else known.get(node.id, {}).get("seconds"),
