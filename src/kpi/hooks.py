@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from kpi.errors import CompileError, KpiError
 from kpi.model import Hooks, Node, digest
 from kpi.project import Project
 from kpi.template import Relation, Templates
+
+if TYPE_CHECKING:
+    import duckdb
 
 # Of DuckDB's statement types; all that is not here is refused.
 _ALLOWED = ("ALTER", "CREATE", "DELETE", "DROP", "EXPLAIN", "INSERT", "MERGE_INTO", "SELECT", "UPDATE")
@@ -121,6 +122,8 @@ def _hooks(node: Node, templates: Templates, incremental: bool) -> tuple[Hooks, 
 
 def check_hook(sql: str, file: Path, line: int, what: str) -> None:
     """Raise CompileError when the text is not SQL, or does what a hook may not do."""
+    import duckdb
+
     con, outside = _grammar()
     try:
         kinds = [(str(one.type).rpartition(".")[2], one.query) for one in con.extract_statements(sql)]

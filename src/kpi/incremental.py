@@ -12,7 +12,7 @@ from kpi.names import identifier
 Columns = tuple[tuple[str, str], ...]
 STRATEGIES = ("append", "delete+insert", "insert_overwrite", "merge")
 SCHEMA_CHANGES = ("ignore", "fail", "append_new_columns", "sync_all_columns")
-# The names dbt gives to both sides, for conditions of the project's own (incremental_predicates).
+# The names dbt gives to both sides of a merge, for conditions of the project's own (incremental_predicates).
 _OLD, _NEW = "DBT_INTERNAL_DEST", "DBT_INTERNAL_SOURCE"
 
 
@@ -65,7 +65,9 @@ def strategy_of(node: Node) -> str:
 
 
 def listed(value: Any) -> tuple[str, ...]:
-    """A setting that is one text or a list of texts, as a tuple."""
+    """A setting that is one text or a list of texts, as a tuple; of a mapping, as some databases take, its `field`."""
+    if isinstance(value, Mapping):
+        value = value.get("field")
     return (value,) if isinstance(value, str) else tuple(value or ())
 
 
@@ -103,9 +105,10 @@ def _delete(node: Node, target: str, staged: str) -> tuple[str, ...]:
         return ()
     if isinstance(key, str):
         where = f"({key}) in (select ({key}) from {staged}){''.join(conditions)}"
-        return (f"delete from {target} as {_OLD} where {where}",)
-    same = " and ".join(f"{_NEW}.{name} = {_OLD}.{name}" for name in key)
-    return (f"delete from {target} as {_OLD} using {staged} as {_NEW} where {same}{''.join(conditions)}",)
+        return (f"delete from {target} where {where}",)
+    old = "DBT_INCREMENTAL_TARGET"
+    same = " and ".join(f"{_NEW}.{name} = {old}.{name}" for name in key)
+    return (f"delete from {target} as {old} using {staged} as {_NEW} where {same}{''.join(conditions)}",)
 
 
 def _delete_parts(node: Node, target: str, staged: str) -> tuple[str, ...]:
