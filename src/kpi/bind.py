@@ -28,6 +28,7 @@ from kpi.problems import problem_of
 from kpi.project import Project, together
 from kpi.properties import Column, TestSpec
 from kpi.seeds import seed_table
+from kpi.unit_runs import check_unit_tests
 
 Columns = tuple[tuple[str, str], ...]
 
@@ -36,10 +37,12 @@ def check_project(project: Project) -> Graph:
     """Compile the project and bind every node. Raises one error with all that is wrong, each with file and line."""
     graph, mistakes = compile_nodes(project, columns_in)
     known, wrong = check_columns(graph)
-    mistakes += wrong
+    unit_tests, wrong_units = check_unit_tests(graph, known)
+    mistakes += wrong + wrong_units
     if mistakes:
         raise together(mistakes)
-    return replace(graph, notes=(*project.notes, *_only_documented(graph, known)))
+    notes = (*project.notes, *_only_documented(graph, known))
+    return replace(graph, notes=notes, columns=known, unit_tests=unit_tests)
 
 
 def columns_in(graph: Graph) -> dict[str, Columns]:

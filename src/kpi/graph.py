@@ -15,10 +15,13 @@ from kpi.model import Hooks, Node, line_of
 from kpi.nodes import analysis_node, exposure_nodes, place, resource_node, source_nodes
 from kpi.project import Project, Resource, together
 from kpi.template import NeedsColumns, Relation, Templates
+from kpi.unit_tests import UnitTest
 
 # Tables that no model or seed may be: deliveries, and what kpi writes beside the models.
 RESERVED_SCHEMA = "raw"
 RESERVED_TABLES = ("marts.expectation_results",)
+# Where failing rows of data tests are kept, a table a test.
+AUDIT_SCHEMA = "dbt_test__audit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Graph:
     feeds: tuple[Feed, ...]
     environment_read: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unit_tests: tuple[UnitTest, ...] = ()
+    columns: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     on_run: Hooks = Hooks()  # noqa: RUF009  a frozen value
 
     def built(self) -> tuple[Node, ...]:
@@ -189,7 +194,8 @@ def _misplaced(nodes: Iterable[Node], has_feeds: bool) -> list[CompileError]:
         if (node.kind == "source" and node.depends_on) or node.kind == "analysis":
             continue
         first = seen.setdefault(place, node)
-        is_reserved = place in RESERVED_TABLES or (has_feeds and node.relation.schema == RESERVED_SCHEMA)
+        is_reserved = place in RESERVED_TABLES or node.relation.schema == AUDIT_SCHEMA
+        is_reserved |= has_feeds and node.relation.schema == RESERVED_SCHEMA
         if first is not node:
             told = f"{node.relation} is where {first.name} ({first.file}) is too."
             mistakes.append(CompileError(node.file, node.line, told))

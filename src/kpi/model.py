@@ -16,7 +16,7 @@ from kpi.lines import Lines
 from kpi.properties import Column, TestSpec
 from kpi.relation import Relation, Rendered
 
-NodeKind = Literal["model", "seed", "snapshot", "source", "test", "analysis", "exposure"]
+NodeKind = Literal["model", "seed", "snapshot", "source", "test", "analysis", "exposure", "unit_test"]
 _TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
 
 
