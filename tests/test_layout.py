@@ -53,6 +53,7 @@ ORDER = (
     "contracts",
     "snapshots",
     "nodes",
+    "unit_rows",
     "unit_tests",
     "graph",
     "selection",

@@ -19,7 +19,8 @@ from kpi.properties import MODEL_CONFIGS
 from kpi.seeds import schema_statement, seed_table
 from kpi.template import Templates
 from kpi.unit_diff import Difference, shown
-from kpi.unit_tests import Columns, Fixture, Row, UnitTest, cell, missing_input, problems_of, read_unit_tests
+from kpi.unit_rows import Fixture, Row, cell
+from kpi.unit_tests import Columns, UnitTest, missing_input, problems_of, read_unit_tests
 
 
 @dataclass(frozen=True, slots=True)
