@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 SHOWN = 20
@@ -28,8 +28,8 @@ def shown(columns: Sequence[str], differences: Sequence[Difference]) -> str:
     for ours, theirs in _alike(missing, extra):
         missing.remove(ours)
         extra.remove(theirs)
-        pairs = zip(ours, theirs, strict=True)
-        lines.append(("~", *(_text(a) if a == b else f"{_text(a)} -> {_text(b)}" for a, b in pairs)))
+        cells = zip(ours, theirs, strict=True)
+        lines.append(("~", *(_text(a) if a == b else f"{_text(a)} -> {_text(b)}" for a, b in cells)))
     lines += [("-", *map(_text, row)) for row in missing] + [("+", *map(_text, row)) for row in extra]
     more = len(lines) - 1 - SHOWN
     lines = lines[: SHOWN + 1]
@@ -42,7 +42,7 @@ def shown(columns: Sequence[str], differences: Sequence[Difference]) -> str:
 
 def _alike(
     missing: Sequence[tuple[str | None, ...]], extra: Sequence[tuple[str | None, ...]]
-) -> Iterator[tuple[tuple[str | None, ...], tuple[str | None, ...]]]:
+) -> list[tuple[tuple[str | None, ...], tuple[str | None, ...]]]:
     """Pairs of a missing and an extra row of which more cells agree than differ, the most alike first."""
     scored = sorted(
         (
@@ -52,10 +52,12 @@ def _alike(
         ),
     )
     used: set[tuple[str, int]] = set()
+    pairs = []
     for score, i, j in scored:
         if -score * 2 >= len(missing[i]) and score and not used & {("-", i), ("+", j)}:
             used |= {("-", i), ("+", j)}
-            yield missing[i], extra[j]
+            pairs.append((missing[i], extra[j]))
+    return pairs
 
 
 def _text(value: str | None) -> str:
