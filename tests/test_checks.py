@@ -151,11 +151,17 @@ def test_a_shared_scan_that_fails_is_no_verdict(tests: list[Node]) -> None:
     assert found["guarded"] == 0
 
 
+def changed(node: Node, **settings: Any) -> Node:
+    """The same test with other settings."""
+    assert node.test
+    return replace(node, test=replace(node.test, **settings))
+
+
 def judged(tests: list[Node], kind: str = "not_null", **settings: Any) -> CheckResult:
     """The result of one test with other settings, on a table with three missing lines of five."""
     node = next(test for test in tests if test.test and test.test.kind == kind)
     with filled([(None, 1), (None, 2), (None, 2), ("health", 3), ("health", 4)]) as con:
-        return checks.run_tests(con, [replace(node, test=replace(node.test, **settings))])[0]
+        return checks.run_tests(con, [changed(node, **settings)])[0]
 
 
 @pytest.mark.parametrize(
@@ -187,9 +193,9 @@ def test_a_fail_calc_may_count_otherwise_and_a_test_fail_without_rows(tests: lis
 
 def test_failing_rows_are_kept_where_they_are_wanted(tests: list[Node]) -> None:
     node = next(test for test in tests if test.name == "not_null_stg_calls_line")
-    limited = replace(node, test=replace(node.test, limit=1))
-    refusing = replace(node, id="test.no", name="no", test=replace(node.test, config={"store_failures": False}))
-    as_view = replace(node, id="test.v", name="v", test=replace(node.test, config={"store_failures_as": "view"}))
+    limited = changed(node, limit=1)
+    refusing = replace(changed(node, config={"store_failures": False}), id="test.no", name="no")
+    as_view = replace(changed(node, config={"store_failures_as": "view"}), id="test.v", name="v")
     with filled([(None, 1), (None, 2), ("health", 1)]) as con:
         results = checks.run_tests(con, [limited, refusing, as_view], Store("memory", everything=True))
         stored = {result.name: (result.failures, result.stored) for result in results}
@@ -206,7 +212,7 @@ def test_failing_rows_are_kept_where_they_are_wanted(tests: list[Node]) -> None:
 
 def test_what_a_test_says_itself_keeps_its_rows_without_being_asked(tests: list[Node]) -> None:
     node = next(test for test in tests if test.name == "not_null_stg_calls_line")
-    own = replace(node, test=replace(node.test, store_failures=True))
+    own = changed(node, store_failures=True)
     with filled([(None, 1)]) as con:
         assert checks.run_tests(con, [own], Store("memory"))[0].stored
         assert not checks.run_tests(con, [node], Store("memory"))[0].stored

@@ -120,10 +120,17 @@ class _Runner:
     def _model_sql(self, test: UnitTest) -> str:
         """The model's SQL, reading the test's rows where it reads tables."""
         node = self.graph.nodes[test.model]
-        if not test.overrides:
-            if node.id not in self._read:
-                self._read[node.id] = self._reading_given(node.sql, (*node.depends_on, node.id))
-            return self._read[node.id]
+        if node.id not in self._read and not test.overrides:
+            # An ephemeral parent was put into the SQL; rows stand for it only where it still is read by its name.
+            is_filled = any(not self.graph.nodes[parent].relation.schema for parent in node.depends_on)
+            sql = (
+                self._rendered(test, node) if is_filled else self._reading_given(node.sql, (*node.depends_on, node.id))
+            )
+            self._read[node.id] = sql
+        return self._rendered(test, node) if test.overrides else self._read[node.id]
+
+    def _rendered(self, test: UnitTest, node: Node) -> str:
+        """The model's SQL rendered anew, with what the test puts in the place of macros and variables."""
         templates = self._all_templates()
         changed = test.overrides
         with templates.overridden(changed.variables, changed.env_vars, changed.macros):
@@ -183,6 +190,8 @@ def _with(tables: Sequence[tuple[str, str]]) -> str:
 
 
 def _table_of(node: Node) -> str:
+    if not node.relation.schema:
+        return identifier(node.relation.name)  # an ephemeral model is read as a CTE of that name
     return identifier(f"given {node.relation.schema}.{node.relation.name}")
 
 

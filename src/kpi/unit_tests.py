@@ -46,7 +46,7 @@ class UnitTest:
     expect: Fixture
     overrides: Overrides
     description: str
-    tags: tuple[str, ...]
+    config: Mapping[str, Any]
     file: Path
     line: int
 
@@ -101,9 +101,10 @@ def unit_test_nodes(tests: Iterable[UnitTest]) -> dict[str, Node]:
             line=test.line,
             relation=Relation(test.id, "", test.name),
             materialized="unit",
-            tags=test.tags,
+            tags=tags_of(test.config.get("tags")),
             depends_on=(test.model,),
             description=test.description,
+            config=test.config,
         )
         for test in tests
     }
@@ -142,7 +143,7 @@ def _unit_test(project: Project, nodes: Mapping[str, Node], entry: Section) -> U
         expect=same_columns(read_fixture(project, expect, "", "expect", entry.lines["expect"])),
         overrides=overrides,
         description=entry.text("description"),
-        tags=tags_of(config.get("tags")),
+        config=config,
         file=entry.file,
         line=entry.line,
     )
