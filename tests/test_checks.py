@@ -195,15 +195,15 @@ def test_failing_rows_are_kept_where_they_are_wanted(tests: list[Node]) -> None:
     node = next(test for test in tests if test.name == "not_null_stg_calls_line")
     limited = changed(node, limit=1)
     refusing = replace(changed(node, config={"store_failures": False}), id="test.no", name="no")
-    as_view = replace(changed(node, config={"store_failures_as": "view"}), id="test.v", name="v")
+    as_view = replace(changed(node, config={"store_failures_as": "view"}), id="test.v", name="9 of v")
     with filled([(None, 1), (None, 2), ("health", 1)]) as con:
         results = checks.run_tests(con, [limited, refusing, as_view], Store("memory", everything=True))
         stored = {result.name: (result.failures, result.stored) for result in results}
         place = '"memory".dbt_test__audit.'
-        assert stored == {node.name: (1, place + node.name), "no": (2, ""), "v": (2, place + "v")}
+        assert stored == {node.name: (1, place + node.name), "no": (2, ""), "9 of v": (2, place + "_9_of_v")}
         assert con.execute(f"select count(*) from {place}{node.name}").fetchall() == [(1,)]
         kinds = "select table_name, table_type from information_schema.tables where table_schema = 'dbt_test__audit'"
-        assert dict(con.execute(kinds).fetchall()) == {node.name: "BASE TABLE", "v": "VIEW"}
+        assert dict(con.execute(kinds).fetchall()) == {node.name: "BASE TABLE", "_9_of_v": "VIEW"}
         # What was kept of a test that now passes would tell of failures that are gone.
         con.execute("delete from staging.stg_calls where line is null")
         checks.run_tests(con, [limited, as_view], Store("memory", everything=True))

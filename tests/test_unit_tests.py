@@ -319,3 +319,27 @@ def test_failing_rows_of_a_published_build_are_kept_beside_it(tmp_path: Path) ->
     kept = runner.invoke(cli, ["build", "--store-failures", "--full-refresh", *project])
     assert kept.exit_code == 0, kept.output
     assert "health" in runner.invoke(cli, ["query", asked, *project]).output
+
+
+GROWING: Changes = {
+    "models/growing.sql": "{{ config(materialized='incremental', unique_key='id') }}\n"
+    "select id, name from {{ ref('typed') }}\n"
+    "{% if is_incremental() %}where id > (select max(id) from {{ this }}){% endif %}\n"
+}
+
+
+def growing(choice: str, this: str, expected: str) -> str:
+    given = f"given: [{{input: ref('typed'), rows: [{{id: 1}}, {{id: 2}}]}}{this}]"
+    return unit(given, f"{{rows: [{expected}]}}", "growing", f"overrides: {{macros: {{is_incremental: {choice}}}}}")
+
+
+def test_an_incremental_model_is_tested_as_new_or_as_growing(tmp_path: Path) -> None:
+    this = ", {input: this, rows: [{id: 1, name: old}]}"
+    grows = growing("true", this, "{id: 2, name: null}")
+    new = growing("false", "", "{id: 1}, {id: 2}").replace("tested", "new")
+    found = results(tmp_path, grows + new, GROWING)
+    assert {name: result.passed for name, result in found.items()} == {"tested": True, "new": True}
+    with pytest.raises(CompileError, match=r"unit.yml:2: growing asks is_incremental\(\): say true or false under"):
+        results(tmp_path, growing("maybe", "", ""), GROWING)
+    with pytest.raises(CompileError, match=r"unit.yml:2: with is_incremental true, rows for 'input: this' are needed"):
+        results(tmp_path, growing("true", "", ""), GROWING)

@@ -15,7 +15,7 @@ from kpi.errors import BuildError
 from kpi.graph import AUDIT_SCHEMA, RESERVED_SCHEMA, RESERVED_TABLES, Graph
 from kpi.materialize import Present, keeps_table, statements
 from kpi.model import Node
-from kpi.names import identifier
+from kpi.names import identifier, word
 from kpi.seeds import schema_statement
 
 
@@ -55,7 +55,7 @@ def prepare(con: duckdb.DuckDBPyConnection, graph: Graph, nodes: Iterable[Node],
 def strangers(con: duckdb.DuckDBPyConnection, graph: Graph) -> list[str]:
     """Return what is there and no node stands for, views first; kpi's own tables apart."""
     wanted = {str(node.relation) for node in graph.built()} | set(RESERVED_TABLES)
-    wanted |= {f"{AUDIT_SCHEMA}.{test.name}" for test in graph.tests()}
+    wanted |= {f"{AUDIT_SCHEMA}.{word(test.name)}" for test in graph.tests()}
     there = sorted(relations(con).items(), key=lambda item: item[1], reverse=True)
     return [place for place, _ in there if place not in wanted and not place.startswith(f"{RESERVED_SCHEMA}.")]
 

@@ -12,7 +12,7 @@ from kpi.engine import fetch_one
 from kpi.errors import BuildError
 from kpi.graph import AUDIT_SCHEMA
 from kpi.model import Node
-from kpi.names import identifier, relation_name
+from kpi.names import identifier, relation_name, word
 from kpi.properties import TestSpec
 from kpi.scans import by_table, count_of, scan
 
@@ -54,7 +54,7 @@ class Store:
 
     def place(self, test: Node) -> str:
         """The table or view of a test."""
-        return f"{identifier(self.database)}.{relation_name(AUDIT_SCHEMA, test.name)}"
+        return f"{identifier(self.database)}.{relation_name(AUDIT_SCHEMA, word(test.name))}"
 
     def wants(self, spec: TestSpec) -> bool:
         """Whether the failing rows of a test are kept. As in dbt, what a test says itself wins."""
