@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from kpi.bind import check_project
 from kpi.cli import cli
-from kpi.errors import BuildError, CheckFailed, CompileError
+from kpi.errors import BuildError, CheckFailed, CompileError, ConfigError
 from kpi.project import load_project
-from kpi.testing import chosen_tests, run_project_tests
+from kpi.testing import chosen_tests
 from kpi.unit_diff import Difference, shown
 from kpi.unit_runs import UnitResult, refuse_failing_units, run_unit_tests
 from small_project import write
@@ -288,6 +288,8 @@ def test_the_command_runs_unit_tests_without_a_warehouse_and_fails_with_seven(tm
     assert "~  a     2 -> 1" in done.output
     assert "Ran 2 unit tests: 1 failed." in done.output
     assert not (tmp_path / "warehouse").exists()
+    with pytest.raises(ConfigError, match="nothing is published here yet"):
+        CliRunner().invoke(cli, ["test", "--project-dir", str(tmp_path)], catch_exceptions=False)
 
 
 def test_a_build_stops_before_a_model_whose_unit_test_fails(tmp_path: Path) -> None:
@@ -311,8 +313,9 @@ def test_failing_rows_of_a_published_build_are_kept_beside_it(tmp_path: Path) ->
     assert built.exit_code == 0, built.output
     published = (tmp_path / "warehouse/current/kpi.duckdb").resolve()
     before = published.read_bytes()
-    report = run_project_tests(tmp_path, store_failures=True)
-    assert [check.status for check in report.data if check.stored] == ["warn"]
+    told = runner.invoke(cli, ["test", "--store-failures", *project]).output
+    assert "WARN assert_in_time_is_part (tests/assert_in_time_is_part.sql:1): 1 failing row\n" in told
+    assert "Ran 4 data tests: 0 failed, 1 warned." in told
     assert published.read_bytes() == before
     asked = "select * from dbt_test__audit.assert_in_time_is_part"
     assert "health" in runner.invoke(cli, ["query", "--failures", asked, *project]).output

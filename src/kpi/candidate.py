@@ -95,7 +95,8 @@ class Run:
             nodes = [node for node in old if node.id in chosen]
             if self.options.unit_tests:
                 count = refuse_failing_units(self.graph, [node.id for node in nodes])
-                self.tell(f"Ran {count} unit tests of what is rebuilt: none failed.")
+                if count:
+                    self.tell(f"Ran {count} unit tests of what is rebuilt: none failed.")
             prepare(con, self.graph, nodes, history.kept(self.graph, facts))
             run_hooks(con, "on-run-start", self.graph.on_run.before)
             anew = history.anew(self.graph, facts, self.definitions, self.options.full_refresh, self.tell)

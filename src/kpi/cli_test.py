@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from kpi.errors import CheckFailed
 
 if TYPE_CHECKING:
     from kpi.testing import Report
+    from kpi.unit_runs import UnitResult
 
 
 @click.command("test")
@@ -31,34 +32,45 @@ def run_tests(
     project_dir: Path | None,
 ) -> None:
     """Run unit tests and data tests. Nothing is built and the build is only read; exit code 7 when a test fails."""
-    from kpi.testing import run_project_tests
+    from kpi.bind import check_project
+    from kpi.project import load_project
+    from kpi.testing import chosen_tests, run_data_tests
+    from kpi.unit_runs import run_unit_tests
+    from kpi.warehouse import Warehouse
 
-    root = project_folder(project_dir)
-    report = run_project_tests(root, select, exclude, build_id, store_failures, variables_of(variables))
-    say(_lines(report, f" --build {build_id}" if build_id else ""))
-    if report.failed:
-        raise CheckFailed(f"{report.failed} of {len(report.units) + len(report.data)} tests failed.")
+    root = project_folder(project_dir).resolve()
+    graph = check_project(load_project(root, variables_of(variables)))
+    units, data = chosen_tests(graph, select, exclude)
+    folder = Warehouse(root / "warehouse").folder(build_id).resolve() if data else root
+    results = run_unit_tests(graph, units) if units else ()
+    say(_unit_lines(results))
+    failed = sum(not result.passed for result in results)
+    if data:
+        report = run_data_tests(folder, data, store_failures)
+        say(_data_lines(report, f" --build {build_id}" if build_id else ""))
+        failed += sum(check.is_error for check in report.checks)
+    if not units and not data:
+        click.echo("There is no test of what is selected.")
+    if failed:
+        raise CheckFailed(f"{failed} of {len(units) + len(data)} tests failed.")
 
 
-def _lines(report: Report, build: str) -> Iterator[str]:
-    for unit in report.units:
-        if not unit.passed:
-            yield f"FAIL {unit.told}"
-    stored = False
-    for check in report.data:
+def _unit_lines(results: Sequence[UnitResult]) -> Iterator[str]:
+    for result in results:
+        if not result.passed:
+            yield f"FAIL {result.told}"
+    if results:
+        yield f"Ran {len(results)} unit tests: {sum(not result.passed for result in results)} failed."
+
+
+def _data_lines(report: Report, build: str) -> Iterator[str]:
+    for check in report.checks:
         if check.status != "pass":
             rows = f"{check.failures} failing row{'' if check.failures == 1 else 's'}"
             yield f"{check.status.upper()} {check.name} ({check.where}): {rows}"
         if check.stored:
-            stored = True
-            table = check.stored.partition(".")[2]
-            yield f"     kpi query --failures{build} 'select * from {table}'"
-    if report.units:
-        yield f"Ran {len(report.units)} unit tests: {sum(not unit.passed for unit in report.units)} failed."
-    if report.data:
-        counts = {status: sum(check.status == status for check in report.data) for status in ("fail", "warn")}
-        yield f"Ran {len(report.data)} data tests: {counts['fail']} failed, {counts['warn']} warned."
-    if stored:
+            yield f"     kpi query --failures{build} 'select * from {check.stored.partition('.')[2]}'"
+    counts = {status: sum(check.status == status for check in report.checks) for status in ("fail", "warn")}
+    yield f"Ran {len(report.checks)} data tests: {counts['fail']} failed, {counts['warn']} warned."
+    if any(check.stored for check in report.checks):
         yield f"Failing rows are in {report.kept}, personal data and all, and go when their build goes."
-    if not report.units and not report.data:
-        yield "There is no test of what is selected."

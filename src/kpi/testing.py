@@ -1,20 +1,19 @@
-"""`kpi test`: the unit tests, and the data tests of a build that is there, which is only read."""
+"""`kpi test`: which tests a selection means, and the data tests of a build that is there, which is only read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kpi.checks import CheckResult, Store, run_tests
 from kpi.graph import Graph
 from kpi.model import Node
 from kpi.selection import select
-from kpi.unit_runs import UnitResult, run_unit_tests
 from kpi.unit_tests import UnitTest, unit_test_nodes
-from kpi.warehouse import DATABASE, FAILURES, Warehouse
+from kpi.warehouse import DATABASE, FAILURES
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,16 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the tests found. `kept` is the file that holds failing rows, when they were to be kept."""
+    """What the data tests found. `kept` is the file that holds failing rows, when they were to be kept."""
 
-    units: tuple[UnitResult, ...]
-    data: tuple[CheckResult, ...]
+    checks: tuple[CheckResult, ...] = ()
     kept: Path | None = None
-
-    @property
-    def failed(self) -> int:
-        """How many tests failed; those that only warn do not count."""
-        return sum(not unit.passed for unit in self.units) + sum(check.is_error for check in self.data)
 
 
 def chosen_tests(
@@ -56,36 +49,19 @@ def chosen_tests(
     return units, tuple(test for test in graph.tests() if test.id in ids)
 
 
-def run_project_tests(
-    root: Path,
-    wanted: Iterable[str] = (),
-    excluded: Iterable[str] = (),
-    build: str | None = None,
-    store_failures: bool = False,
-    variables: Mapping[str, Any] | None = None,
-) -> Report:
-    """Run the selected tests; the data tests on the published build, or the one named.
+def run_data_tests(folder: Path, tests: Sequence[Node], store_failures: bool = False) -> Report:
+    """Run data tests on the build in `folder`, which is only ever read.
 
-    With `store_failures` the failing rows go to a file beside the build's, which itself is only ever read. Raises
-    CompileErrors, BuildError, or ConfigError when there is no such build.
+    Failing rows that are to be kept, of all tests with `store_failures`, go to a file beside it. Raises BuildError
+    naming a test that does not run: the build may be of an older project.
     """
-    from kpi.bind import check_project
-    from kpi.project import load_project
-
-    graph = check_project(load_project(root, variables))
-    units, data = chosen_tests(graph, wanted, excluded)
-    results = run_unit_tests(graph, units)
-    if not data:
-        return Report(results, ())
-    folder = Warehouse(root.resolve() / "warehouse").folder(build).resolve()
-    if not (store_failures or any(test.test and test.test.store_failures for test in data)):
+    if not (store_failures or any(test.test and test.test.store_failures for test in tests)):
         from kpi.engine import reading
 
         with reading(folder / DATABASE) as con:
-            return Report(results, run_tests(con, data))
+            return Report(run_tests(con, tests))
     with _beside(folder) as con:
-        checks = run_tests(con, data, Store("failures", store_failures, only_tables=True))
-    return Report(results, checks, folder / FAILURES)
+        return Report(run_tests(con, tests, Store("failures", store_failures, only_tables=True)), folder / FAILURES)
 
 
 @contextmanager

@@ -68,7 +68,8 @@ def run_unit_tests(graph: Graph, tests: Iterable[UnitTest]) -> tuple[UnitResult,
 def refuse_failing_units(graph: Graph, models: Iterable[str]) -> int:
     """Run the unit tests of models with the given ids. Returns how many; raises CheckFailed telling all that fail."""
     due = set(models)
-    results = run_unit_tests(graph, [test for test in graph.unit_tests if test.model in due])
+    tests = [test for test in graph.unit_tests if test.model in due]
+    results = run_unit_tests(graph, tests) if tests else ()
     failed = [result.told for result in results if not result.passed]
     if failed:
         told = "\n".join(failed)
