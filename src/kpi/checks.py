@@ -69,6 +69,8 @@ def run_tests(
     nodes = {test.id: test for test in tests}
     counts = {test_id: count for test_id, test in nodes.items() if (count := count_of(test))}
     found: dict[str, CheckResult] = {}
+    if store:
+        _forget(con, store, nodes.values())
     for table, members in by_table(counts).items():
         try:
             row = fetch_one(con, scan(table, [counts[test_id] for test_id in members]))
@@ -83,8 +85,6 @@ def run_tests(
         try:
             if test_id not in found:
                 found[test_id] = _alone(con, test, store)
-            elif store and store.wants(_spec(test)):
-                _forget(con, store.place(test))
         except duckdb.Error as error:
             raise BuildError(f"{test.name} ({test.file}:{test.line})", str(error).strip(), test.sql) from None
     return tuple(sorted(found.values(), key=lambda result: result.name))
@@ -110,7 +110,6 @@ def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None) -> C
         rows = f"(select * from {rows} limit {spec.limit}) as failing"
     place = store.place(test) if store and store.wants(spec) else ""
     if place and store:
-        _forget(con, place)
         as_view = spec.config.get("store_failures_as") == "view" and not store.only_tables
         con.execute(f"create schema if not exists {identifier(store.database)}.{AUDIT_SCHEMA}")
         con.execute(f"create {'view' if as_view else 'table'} {place} as select * from {rows}")
@@ -122,19 +121,20 @@ def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None) -> C
         told = f"fail_calc {calculated} gives null; write coalesce({calculated}, 0)."
         raise BuildError(f"{test.name} ({test.file}:{test.line})", told, asked)
     result = _result(test, int(str(failures)), bool(should_warn), bool(should_fail))
-    if place and result.status == "pass":
-        _forget(con, place)
+    if place and store and result.status == "pass":
+        _forget(con, store, [test])
         place = ""
     return replace(result, stored=place)
 
 
-def _forget(con: duckdb.DuckDBPyConnection, place: str) -> None:
-    """Drop what an earlier run kept, whatever kind it is."""
-    for kind in ("table", "view"):
-        try:
-            con.execute(f"drop {kind} if exists {place}")
-        except duckdb.CatalogException:
-            continue  # it is of the other kind, or its schema is not there
+def _forget(con: duckdb.DuckDBPyConnection, store: Store, tests: Iterable[Node]) -> None:
+    """Drop what an earlier run kept of these tests."""
+    kept = "select table_name, table_type from information_schema.tables where table_catalog = ? and table_schema = ?"
+    kinds = dict(con.execute(kept, [store.database, AUDIT_SCHEMA]).fetchall())
+    for test in tests if kinds else ():
+        kind = kinds.get(word(test.name))
+        if kind:
+            con.execute(f"drop {'view' if kind == 'VIEW' else 'table'} {store.place(test)}")
 
 
 def _judged(con: duckdb.DuckDBPyConnection, test: Node, failures: int) -> CheckResult:
