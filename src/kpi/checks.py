@@ -58,8 +58,8 @@ class Store:
 
     def wants(self, spec: TestSpec) -> bool:
         """Whether the failing rows of a test are kept. As in dbt, what a test says itself wins."""
-        said = spec.config.get("store_failures")
-        return bool(spec.store_failures or (self.everything and said is not False))
+        said, kind = spec.config.get("store_failures"), spec.config.get("store_failures_as")
+        return kind != "ephemeral" and bool(spec.store_failures or (self.everything and said is not False))
 
 
 def run_tests(
@@ -114,7 +114,7 @@ def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None) -> C
         con.execute(f"create schema if not exists {identifier(store.database)}.{AUDIT_SCHEMA}")
         con.execute(f"create {'view' if as_view else 'table'} {place} as select * from {rows}")
         rows = place
-    calculated = spec.config.get("fail_calc", "count(*)")
+    calculated = spec.config.get("fail_calc") or "count(*)"
     asked = f"select {calculated}, {calculated} {spec.warn_if}, {calculated} {spec.error_if} from {rows}"
     failures, should_warn, should_fail = fetch_one(con, asked)
     if failures is None:
