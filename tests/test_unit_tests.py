@@ -299,6 +299,21 @@ def test_a_build_stops_before_a_model_whose_unit_test_fails(tmp_path: Path) -> N
         refuse_failing_units(graph, ["model.small.calls_by_line"])
 
 
+EPHEMERAL: Changes = {
+    "models/base.sql": "{{ config(materialized='ephemeral') }}\nselect 1 as id, 'a' as name\n",
+    "models/top.sql": "with base as (select * from {{ ref('base') }})\nselect id + 1 as n, name from base\n",
+}
+
+
+def test_an_ephemeral_model_is_given_as_any_other_and_tested_with_those_it_is_built_into(tmp_path: Path) -> None:
+    top = unit("given: [{input: ref('base'), rows: [{id: 5}]}]", "{rows: [{n: 6, name: null}]}", "top")
+    base = unit("given: []", "{rows: [{id: 1, name: b}]}", "base").replace("tested", "wrong")
+    found = results(tmp_path, top + base, EPHEMERAL)
+    assert {name: result.passed for name, result in found.items()} == {"tested": True, "wrong": False}
+    with pytest.raises(CheckFailed, match="1 of 2 unit tests failed"):
+        refuse_failing_units(check_project(load_project(tmp_path)), ["model.small.top"])
+
+
 def test_failing_rows_of_a_published_build_are_kept_beside_it(tmp_path: Path) -> None:
     tests = "select line from {{ ref('calls_by_line') }} where call_count > 1\n"
     write(tmp_path, {"tests/assert_in_time_is_part.sql": "{{ config(severity='warn') }}\n" + tests})

@@ -66,8 +66,14 @@ def run_unit_tests(graph: Graph, tests: Iterable[UnitTest]) -> tuple[UnitResult,
 
 
 def refuse_failing_units(graph: Graph, models: Iterable[str]) -> int:
-    """Run the unit tests of models with the given ids. Returns how many; raises CheckFailed telling all that fail."""
+    """Run the unit tests of models with the given ids. Returns how many; raises CheckFailed telling all that fail.
+
+    Those of the ephemeral models that they read come along: these are built into them.
+    """
     due = set(models)
+    for node in reversed(tuple(graph.nodes.values())):
+        if node.id in due:
+            due.update(parent for parent in node.depends_on if not graph.nodes[parent].relation.schema)
     tests = [test for test in graph.unit_tests if test.model in due]
     results = run_unit_tests(graph, tests) if tests else ()
     failed = [result.told for result in results if not result.passed]
