@@ -1,0 +1,213 @@
+"""`manifest.json` as dbt has it (schema v12): every node, source, macro and unit test of a project, and their order.
+
+What dbt's tools do not ask of us, such as dbt's own macros and the folders it writes compiled files to, is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kpi.dbtforms import DOCS, TESTS_SCHEMA, Made, column_entry, config_of, entry_of, overview, relation_of, sha256
+from kpi.graph import Graph
+from kpi.manifestparts import macro_entries, source_entry, unit_test_entry
+from kpi.model import Node
+from kpi.project import Resource, read_text
+from kpi.properties import TestSpec
+from kpi.testnames import TestName, test_names
+
+_JINJA = re.compile(r"{{.*?}}|{%.*?%}", re.DOTALL)
+_CALL = re.compile(r"\b(\w+)\s*\(")
+# The settings of a data test that dbt knows under the same name, in dbt's order, with what they are when nobody says.
+_TEST_SETTINGS = (
+    ("severity", "error"),
+    ("where", ""),
+    ("limit", None),
+    ("warn_if", "!= 0"),
+    ("error_if", "!= 0"),
+    ("store_failures", False),
+)
+_UNUSED = ("exposures", "metrics", "groups", "selectors", "disabled", "group_map", "saved_queries", "semantic_models")
+
+
+def write_manifest(graph: Graph, made: Made) -> dict[str, Any]:
+    """Return the manifest of a compiled project, as `json` writes it."""
+    project = graph.project
+    macros = _by_id(entry for file in project.macro_files for entry in macro_entries(project, file))
+    for macro in macros.values():
+        called = _calls(project.name, macro["macro_sql"], macros)
+        macro["depends_on"] = {"macros": [name for name in called if name != macro["unique_id"]]}
+    nodes = _by_id(_nodes(graph, macros))
+    sources = _by_id(source_entry(project.name, source) for source in project.sources)
+    unit_tests = _by_id(unit_test_entry(graph, written) for written in project.unit_tests)
+    for entries in (nodes, sources, macros, unit_tests):
+        for entry in entries.values():
+            entry["created_at"] = made.at.timestamp()
+    parents: dict[str, list[str]] = {name: [] for name in sources}
+    parents |= {name: sorted(entry["depends_on"].get("nodes", ())) for name, entry in (nodes | unit_tests).items()}
+    children: dict[str, list[str]] = {name: [] for name in parents}
+    for name in sorted(parents):
+        for parent in parents[name]:
+            children[parent].append(name)
+    return {
+        "metadata": made.metadata("manifest/v12")
+        | {
+            "project_name": project.name,
+            "project_id": hashlib.md5(project.name.encode(), usedforsecurity=False).hexdigest(),
+            "user_id": None,
+            "send_anonymous_usage_stats": False,
+            "adapter_type": "duckdb",
+            "quoting": {"database": True, "schema": True, "identifier": True, "column": None},
+        },
+        "nodes": nodes,
+        "sources": sources,
+        "macros": macros,
+        "docs": {f"doc.{project.name}.__overview__": overview(project.name)},
+        "parent_map": parents,
+        "child_map": children,
+        "unit_tests": unit_tests,
+        "functions": {},
+        **{part: {} for part in _UNUSED},
+    }
+
+
+def _nodes(graph: Graph, macros: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    project = graph.project
+    names = test_names(graph)
+    resources = {f"{one.kind}.{project.name}.{one.name}": one for one in project.seeds + project.models}
+    keys: dict[str, set[str]] = {}
+    for test in graph.tests():
+        if test.test and test.test.kind == "unique" and test.test.column:
+            keys.setdefault(test.relation.node, set()).add(test.test.column)
+    for node in graph.nodes.values():
+        if node.kind == "test" and node.test:
+            yield _test(graph, node, node.test, names[node.id], macros)
+        elif node.kind == "seed":
+            yield _seed(graph, node, resources[node.id])
+        elif node.kind != "source":
+            yield _model(graph, node, resources[node.id], sorted(keys.get(node.id, ())), macros)
+
+
+def _seed(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
+    entry = _resource(graph, node, resource, read_text(graph.project.root, node.file).strip())
+    return entry | {"raw_code": "", "root_path": None, "depends_on": {"macros": []}}
+
+
+def _model(graph: Graph, node: Node, resource: Resource, key: list[str], macros: Mapping[str, Any]) -> dict[str, Any]:
+    raw = read_text(graph.project.root, node.file).strip()
+    entry = _resource(graph, node, resource, raw)
+    return (
+        entry
+        | _compiled(node, raw, _calls(graph.project.name, raw, macros))
+        | {
+            "contract": {**entry["config"]["contract"], "checksum": None},
+            "access": entry["config"].get("access", "protected"),
+            "constraints": [],
+            "version": None,
+            "latest_version": None,
+            "deprecation_date": None,
+            # What dbt guesses: the columns that are tested to be unique.
+            "primary_key": key,
+            "time_spine": None,
+        }
+    )
+
+
+def _resource(graph: Graph, node: Node, resource: Resource, raw: str) -> dict[str, Any]:
+    """What the entries of seeds and models share."""
+    about, place = resource.properties, node.relation
+    given = {name: value for name, value in node.config.items() if name != "tags" or value}
+    config = config_of(node.kind, given)
+    return entry_of(graph.project.name, node.kind, node.id, node.name, node.file) | {
+        "schema": place.schema,
+        "alias": place.name,
+        "path": "/".join(node.file.parts[1:]),
+        "fqn": list(node.fqn),
+        "checksum": {"name": "sha256", "checksum": sha256(raw)},
+        "config": config,
+        "tags": list(node.tags),
+        "description": node.description,
+        "columns": {column.name: column_entry(column) for column in node.columns},
+        "meta": config["meta"],
+        "docs": config["docs"],
+        "patch_path": f"{graph.project.name}://{about.file.as_posix()}" if about else None,
+        "unrendered_config": given,
+        "relation_name": relation_of(place.schema, place.name),
+    }
+
+
+def _test(graph: Graph, node: Node, spec: TestSpec, name: TestName, macros: Mapping[str, Any]) -> dict[str, Any]:
+    project = graph.project.name
+    given = {key: getattr(spec, key) for key, usual in _TEST_SETTINGS if getattr(spec, key) != usual}
+    given |= {"tags": list(node.tags)} if node.tags else {}
+    given |= {"alias": name.alias} if name.alias != name.name else {}
+    if name.arguments:
+        settings = ",".join(f"{key}={_quoted(value)}" for key, value in given.items())
+        raw = f"{{{{ test_{spec.kind}(**_dbt_generic_test_kwargs) }}}}" + (settings and f"{{{{ config({settings}) }}}}")
+        called = [f"macro.{of}.test_{spec.kind}" for of in (project, "dbt")]
+        called = [called[0]] if called[0] in macros else [called[1]]
+        checksum = {"name": "none", "checksum": ""}
+    else:
+        raw = read_text(graph.project.root, node.file).strip()
+        called = _calls(project, raw, macros)
+        checksum = {"name": "sha256", "checksum": sha256(raw)}
+    entry = entry_of(project, "test", name.id, name.name, node.file) | {
+        "schema": TESTS_SCHEMA,
+        "alias": name.alias,
+        "path": f"{name.alias}.sql" if name.arguments else node.file.name,
+        "fqn": [project, *(node.file.parts[1:-1] if name.arguments else ()), name.name],
+        "checksum": checksum,
+        "config": config_of("test", given),
+        "tags": list(node.tags),
+        "docs": DOCS,
+        "patch_path": None,
+        "unrendered_config": given,
+        "relation_name": None,
+        **_compiled(node, raw, called),
+    }
+    if not name.arguments:
+        return entry
+    kind, _, *parts = node.relation.node.split(".")
+    return entry | {
+        "column_name": spec.column if name.arguments.get("column_name") == spec.column else None,
+        "file_key_name": f"{kind}s.{parts[0]}",
+        "attached_node": None if kind == "source" else node.relation.node,
+        "test_metadata": {"name": spec.kind, "kwargs": name.arguments, "namespace": None},
+    }
+
+
+def _quoted(value: Any) -> str:
+    return '"' + value.replace('"', '\\"') + '"' if isinstance(value, str) else str(value)
+
+
+def _compiled(node: Node, raw: str, macros: list[str]) -> dict[str, Any]:
+    """What entries of all that is compiled have."""
+    parents = [parent.split(".") for parent in node.depends_on]
+    return {
+        "language": "sql",
+        "raw_code": raw,
+        "refs": [{"name": parent[2], "package": None, "version": None} for parent in parents if parent[0] != "source"],
+        "sources": [parent[2:] for parent in parents if parent[0] == "source"],
+        "metrics": [],
+        "functions": [],
+        "depends_on": {"macros": macros, "nodes": list(node.depends_on)},
+        "compiled_path": None,
+        "compiled": True,
+        "compiled_code": node.sql,
+        "extra_ctes_injected": True,
+        "extra_ctes": [],
+        "contract": {"enforced": False, "alias_types": True, "checksum": None},
+    }
+
+
+def _calls(project: str, text: str, macros: Mapping[str, Any]) -> list[str]:
+    """The project's macros that the Jinja in a text calls, in the order of their first call."""
+    names = (name for jinja in _JINJA.findall(text) for name in _CALL.findall(jinja))
+    ids = dict.fromkeys(f"macro.{project}.{name}" for name in names)
+    return [name for name in ids if name in macros]
+
+
+def _by_id(entries: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {entry["unique_id"]: entry for entry in entries}

@@ -1,0 +1,120 @@
+"""The entries of a manifest that need no compiled SQL: source tables, macros and unit tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kpi.dbtforms import DOCS, NO_FRESHNESS, column_entry, entry_of, relation_of
+from kpi.graph import Graph
+from kpi.project import Project, read_text
+from kpi.properties import Source
+from kpi.yamlfile import Section
+
+_MACRO = re.compile(
+    r"{%-?\s*(?P<block>macro|test|data_test)\s+(?P<name>\w+)\s*\(.*?{%-?\s*end(?P=block)\s*-?%}", re.DOTALL
+)
+
+
+def source_entry(project: str, source: Source) -> dict[str, Any]:
+    """The entry of a source table."""
+    about, meta, tags = source.properties, dict(source.meta), list(source.tags)
+    name = f"source.{project}.{source.source_name}.{source.name}"
+    config = {
+        "enabled": True,
+        "event_time": None,
+        "freshness": NO_FRESHNESS,
+        "loaded_at_field": None,
+        "loaded_at_query": None,
+        "meta": meta,
+        "tags": tags,
+        "static_analysis": None,
+    }
+    unquoted = dict.fromkeys(("database", "schema", "identifier", "column"))
+    entry = entry_of(project, "source", name, source.name, about.file) | {
+        "schema": source.schema,
+        "path": about.file.as_posix(),
+        "fqn": [project, *about.file.parts[1:-1], source.source_name, source.name],
+        "source_name": source.source_name,
+        "source_description": "",
+        "loader": "",
+        "identifier": source.identifier,
+        "quoting": unquoted,
+        "loaded_at_field": None,
+        "loaded_at_query": None,
+        "freshness": NO_FRESHNESS,
+        "external": None,
+        "description": about.description,
+        "columns": {column.name: column_entry(column) for column in about.columns},
+        "meta": meta,
+        "source_meta": {},
+        "tags": tags,
+        "config": config,
+        "patch_path": None,
+        "unrendered_config": {"meta": meta, "loaded_at_field": None, "loaded_at_query": None, "tags": tags},
+        "relation_name": relation_of(source.schema, source.identifier),
+        "unrendered_database": None,
+        "unrendered_schema": source.schema,
+    }
+    return {name: value for name, value in entry.items() if name not in ("group", "build_path")}
+
+
+def unit_test_entry(graph: Graph, written: Section) -> dict[str, Any]:
+    """The entry of a unit test."""
+    project, model, name, file = graph.project.name, written["model"], written["name"], written.file
+    tested = graph.nodes[f"model.{project}.{model}"]
+    config = {"enabled": True, "tags": [], "meta": {}, "static_analysis": None} | written.section("config")
+    config["tags"] = [config["tags"]] if isinstance(config["tags"], str) else list(config["tags"])
+    overrides = {"macros": {}, "vars": {}, "env_vars": {}} | written.section("overrides")
+    return {
+        "model": model,
+        "given": [{"input": given["input"], **_rows(given)} for given in written.sections("given")],
+        "expect": _rows(written.section("expect")),
+        "name": name,
+        "resource_type": "unit_test",
+        "package_name": project,
+        "path": "/".join(file.parts[1:]),
+        "original_file_path": file.as_posix(),
+        "unique_id": f"unit_test.{project}.{model}.{name}",
+        "fqn": [project, *file.parts[1:-1], model, name],
+        "description": written.text("description"),
+        "overrides": overrides if "overrides" in written else None,
+        "depends_on": {"macros": [], "nodes": [tested.id]},
+        "config": config,
+        "checksum": hashlib.md5(
+            json.dumps(written, sort_keys=True, default=str).encode(), usedforsecurity=False
+        ).hexdigest(),
+        "schema": tested.relation.schema,
+        "versions": None,
+        "version": None,
+    }
+
+
+def _rows(given: Section) -> dict[str, Any]:
+    return {"rows": given.get("rows"), "format": given.get("format", "dict"), "fixture": given.get("fixture")}
+
+
+def macro_entries(project: Project, file: Path) -> Iterable[dict[str, Any]]:
+    """The entries of a file's macros and generic tests; which macros each calls is left to fill in."""
+    for found in _MACRO.finditer(read_text(project.root, file)):
+        name = found["name"] if found["block"] == "macro" else f"test_{found['name']}"
+        yield {
+            "name": name,
+            "resource_type": "macro",
+            "package_name": project.name,
+            "path": file.as_posix(),
+            "original_file_path": file.as_posix(),
+            "unique_id": f"macro.{project.name}.{name}",
+            "macro_sql": found[0],
+            "description": "",
+            "meta": {},
+            "docs": DOCS,
+            "config": {"meta": {}, "docs": DOCS},
+            "patch_path": None,
+            "arguments": [],
+            "supported_languages": None,
+        }
