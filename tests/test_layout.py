@@ -64,6 +64,7 @@ ORDER = (
     "manifestparts",
     "testnames",
     "manifest",
+    "artifacts",
     "yearly_checks",
     "yearly_sql",
     "yearly_sums",

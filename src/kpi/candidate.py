@@ -71,6 +71,7 @@ class Run:
 
     def _build(self) -> None:
         from kpi import engine, history
+        from kpi.artifacts import write_artifacts
         from kpi.build import build_nodes, prepare, run_hooks, stale, strangers
         from kpi.checks import run_tests
         from kpi.fingerprint import definitions, fingerprints
@@ -110,6 +111,7 @@ class Run:
             self.facts["kept"] = strangers(con, self.graph)
             con.execute("checkpoint")
             self.facts["rows"] = engine.row_counts(con)
+            write_artifacts(self.candidate, self.graph, self.facts, con)
         self._verify()
 
     def _load(self, con: duckdb.DuckDBPyConnection, load: Any, refuse_bad_files: Any) -> None:

@@ -60,6 +60,7 @@ def write_manifest(graph: Graph, made: Made) -> dict[str, Any]:
             "send_anonymous_usage_stats": False,
             "adapter_type": "duckdb",
             "quoting": {"database": True, "schema": True, "identifier": True, "column": None},
+            "run_started_at": made.metadata("")["invocation_started_at"],
         },
         "nodes": nodes,
         "sources": sources,
@@ -171,7 +172,7 @@ def _test(graph: Graph, node: Node, spec: TestSpec, name: TestName, macros: Mapp
         return entry
     kind, _, *parts = node.relation.node.split(".")
     return entry | {
-        "column_name": spec.column if name.arguments.get("column_name") == spec.column else None,
+        "column_name": name.column or None,
         "file_key_name": f"{kind}s.{parts[0]}",
         "attached_node": None if kind == "source" else node.relation.node,
         "test_metadata": {"name": spec.kind, "kwargs": name.arguments, "namespace": None},

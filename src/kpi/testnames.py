@@ -18,12 +18,16 @@ LONGEST_ALIAS, KEPT_OF_ALIAS, KEPT_OF_HASH = 63, 30, 10
 
 @dataclass(frozen=True, slots=True)
 class TestName:
-    """What dbt calls a data test. `arguments` are those of its macro, with the model; empty for a singular test."""
+    """What dbt calls a data test. `arguments` are those of its macro, with the model; empty for a singular test.
+
+    `column` is the column it stands below, empty when it stands below the model itself.
+    """
 
     id: str
     name: str
     alias: str
     arguments: Mapping[str, Any]
+    column: str
 
     __test__ = False
 
@@ -34,7 +38,7 @@ def test_names(graph: Graph) -> dict[str, TestName]:
     names = {}
     for test in graph.tests():
         if test.test is None or test.test.kind == "singular":
-            names[test.id] = TestName(f"test.{graph.project.name}.{test.name}", test.name, test.name, {})
+            names[test.id] = TestName(f"test.{graph.project.name}.{test.name}", test.name, test.name, {}, "")
             continue
         # As written: a compiled test names the tables it reads otherwise.
         spec = written.get((test.test.file, test.test.line, test.test.kind), test.test)
@@ -60,7 +64,9 @@ def generic_name(project: str, judged: Node, spec: TestSpec) -> TestName:
         alias = f"{f'{prefix}_{of}'[:KEPT_OF_ALIAS]}_{_md5(name)}"
     arguments["model"] = f"{{{{ get_where_subquery({model}) }}}}"
     about = {"kwargs": _texts(arguments), "name": kind, "namespace": str(spec.kind.rpartition(".")[0] or None)}
-    return TestName(f"test.{project}.{name}.{_md5(name + repr(about))[-KEPT_OF_HASH:]}", name, alias, arguments)
+    return TestName(
+        f"test.{project}.{name}.{_md5(name + repr(about))[-KEPT_OF_HASH:]}", name, alias, arguments, spec.column
+    )
 
 
 def _specs(graph: Graph) -> Iterator[TestSpec]:

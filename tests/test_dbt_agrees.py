@@ -1,0 +1,212 @@
+"""Real dbt builds this project on the same raw tables: equal tables, nodes, tests and results. A difference is a bug.
+
+dbt is in an environment of its own: make dbt. KPI_DBT names another one's dbt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from conftest import ROOT, TODAY, copy_project
+from kpi.demo import write_demo
+from kpi.refresh import Options, refresh
+
+DBT = Path(os.environ.get("KPI_DBT") or ROOT / ".venv-dbt/bin/dbt")
+# Beside the project's own: whatever of dbt's ways with names and settings of tests and models it does not use itself.
+ODD = {
+    "models/odd/odd_years.sql": """\
+{{ config(materialized='table', tags=['second']) }}
+select distinct report_year
+from {{ ref('indicators') }}
+""",
+    "models/odd/odd_rejects.sql": """\
+select file, count(*) as reject_count
+from {{ source('odd', 'refused') }}
+group by file
+""",
+    "models/odd/odd.yml": """\
+sources:
+  - name: odd
+    schema: raw
+    tables:
+      - name: refused
+        identifier: rejects
+        description: Rows that were not loaded.
+        columns:
+          - name: file
+            data_tests: [not_null]
+          - name: feed
+            data_tests:
+              - accepted_values:
+                  arguments: {values: [calls, callbacks, nps_responses]}
+                  config: {severity: warn}
+models:
+  - name: odd_years
+    description: Years.
+    config: {schema: odd, tags: [first], meta: {owner: nobody}}
+    columns:
+      - name: report_year
+        data_type: bigint
+        data_tests:
+          - unique: {name: years_are_there_once}
+          - not_null: {config: {where: report_year > 2020}}
+          - accepted_values: {arguments: {values: [1990, 1991], quote: false}, config: {severity: warn}}
+    data_tests:
+      - unique: {arguments: {column_name: report_year}}
+      - relationships:
+          arguments: {to: "ref('odd_years')", field: report_year, column_name: report_year}
+""",
+}
+# Where kpi keeps to itself: what dbt does with compiled files, its own macros, and when and in which database.
+OF_DBT_ALONE = ("created_at", "build_path", "compiled_path", "root_path", "compiled_code", "refs")
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """What kpi and dbt made of the same project: their databases and artifacts, and what dbt answered."""
+
+    ours: Path
+    theirs: Path
+    answers: Mapping[str, Any]
+
+    def read(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        ours, theirs = (json.loads((folder / name).read_text(encoding="utf-8")) for folder in (self.ours, self.theirs))
+        return ours, theirs
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    if not DBT.is_file():
+        told = f"{DBT} is not there. Set it up: make dbt"
+        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
+    root = copy_project(tmp_path_factory.mktemp("both"))
+    (root / "profiles.yml").write_bytes((ROOT / "profiles.yml").read_bytes())
+    for name, text in ODD.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    write_demo(root / "warehouse/raw", scale=0.02)
+    outcome = refresh(root, Options(as_of=TODAY, validate=False), lambda line: None)
+    ours, theirs = root / "warehouse/builds" / outcome.build, root / "target"
+    theirs.mkdir()
+    with duckdb.connect(str(theirs / "kpi.duckdb")) as con:
+        con.execute(f"attach '{ours / 'kpi.duckdb'}' as ours (read_only)")
+        con.execute("create schema raw")
+        for (table,) in con.execute("select table_name from duckdb_tables() where schema_name = 'raw'").fetchall():
+            con.execute(f"create table raw.{table} as from ours.raw.{table}")
+    python = DBT.with_name("python")
+    subprocess.run(
+        [python, ROOT / "tests/dbt_side.py", root, theirs, ours],
+        env={**os.environ, "KPI_DBT_DATABASE": str(theirs / "kpi.duckdb"), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+        check=True,
+        capture_output=True,
+        cwd=root,
+    )
+    return Both(ours, theirs, json.loads((theirs / "answers.json").read_text(encoding="utf-8")))
+
+
+def contents(database: Path) -> dict[str, tuple[Any, ...]]:
+    """Kind, names and types of columns, number of rows and a hash of them all, for every table and view."""
+    found = {}
+    with duckdb.connect(str(database), read_only=True) as con:
+        places = con.execute(
+            "select table_schema || '.' || table_name, table_type from information_schema.tables order by 1"
+        ).fetchall()
+        for place, kind in places:
+            columns = con.execute(f"describe {place}").fetchall()
+            rows = con.execute(f"select count(*), sum(hash(judged)::hugeint) from {place} as judged").fetchone()
+            found[place] = (kind, [column[:2] for column in columns], rows)
+    return found
+
+
+def test_dbt_builds_the_project_and_warns_of_nothing_it_deprecates(both: Both) -> None:
+    assert both.answers["exception"] == ""
+    assert both.answers["failed"] == []
+
+
+def test_every_table_and_view_holds_the_same(both: Both) -> None:
+    ours, theirs = contents(both.ours / "kpi.duckdb"), contents(both.theirs / "kpi.duckdb")
+    assert {place for place in ours if ours[place] != theirs.get(place)} == set()
+    assert set(ours) == set(theirs)
+    assert len(ours) > 100
+    assert ours["marts.indicators"][2][0] > 100
+
+
+def test_nodes_have_the_ids_settings_columns_and_parents_that_dbt_gives_them(both: Both) -> None:
+    ours, theirs = both.read("manifest.json")
+    for part in ("nodes", "sources", "macros", "unit_tests", "exposures"):
+        own = {name: entry for name, entry in theirs[part].items() if entry["package_name"] == "kpi"}
+        assert set(ours[part]) == set(own)
+        different = {
+            (name, field): (entry.get(field), own[name].get(field))
+            for name, entry in ours[part].items()
+            for field in entry.keys() | own[name].keys()
+            if field not in OF_DBT_ALONE
+            and comparable(field, entry.get(field)) != comparable(field, own[name].get(field))
+        }
+        assert different == {}
+    for order in ("parent_map", "child_map"):
+        assert {name: sorted(near) for name, near in theirs[order].items()} == ours[order]
+
+
+def comparable(field: str, value: Any) -> Any:
+    """Without the macros that are dbt's own, with dependencies and tags in no order."""
+    match field:
+        case "depends_on":
+            return {kind: sorted(x for x in names if not x.startswith("macro.dbt")) for kind, names in value.items()}
+        case "tags":
+            return sorted(value)
+        case "unrendered_config":
+            # dbt has the tags of the last place that gives any, we have all of them.
+            return {name: setting for name, setting in value.items() if name != "tags"}
+        case _:
+            return value
+
+
+def test_tests_find_the_same(both: Both) -> None:
+    ours, theirs = (
+        {result["unique_id"]: (result["status"], result["failures"]) for result in artifact["results"]}
+        for artifact in both.read("run_results.json")
+    )
+    assert {name for name in ours if ours[name] != theirs[name]} == set()
+    assert set(ours) == set(theirs)
+    assert {status for status, _ in ours.values()} == {"success", "pass", "warn"}
+
+
+def test_the_catalogs_have_the_same_tables_and_columns(both: Both) -> None:
+    ours, theirs = both.read("catalog.json")
+    for part in ("nodes", "sources"):
+        assert set(ours[part]) == set(theirs[part])
+        for name, entry in ours[part].items():
+            assert entry["metadata"] == theirs[part][name]["metadata"]
+            assert entry["columns"] == theirs[part][name]["columns"]
+
+
+def test_dbt_and_the_artifacts_parser_read_our_artifacts(both: Both) -> None:
+    assert both.answers["unreadable"] == []
+
+
+def test_dbt_takes_our_manifest_for_the_state_of_its_project(both: Both) -> None:
+    assert both.answers["modified"] == []
+
+
+def test_what_the_docs_page_of_dbt_reads_is_there(both: Both) -> None:
+    assert both.answers["documented"]
+    ours, theirs = both.read("manifest.json")
+    assert set(theirs) <= set(ours)
+    assert set(theirs["metadata"]) <= set(ours["metadata"])
+    assert any(doc["name"] == "__overview__" for doc in ours["docs"].values())
+    for name, entry in theirs["nodes"].items():
+        assert entry.keys() <= ours["nodes"][name].keys(), name
+    ours, theirs = both.read("catalog.json")
+    for name, entry in theirs["nodes"].items():
+        assert entry.keys() == ours["nodes"][name].keys()
+        assert "has_stats" in ours["nodes"][name]["stats"]
