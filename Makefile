@@ -25,10 +25,11 @@ demo: $(VENV)/kpi ## Write synthetic deliveries into warehouse/raw, which must b
 test: $(VENV)/dev ## Set up with what development needs and run all tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
-lint: $(VENV)/dev ## Formatting, style and types
+lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --processes 0 --disable-progress-bar models tests/sql
 
 dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/dbt.md
 

@@ -57,14 +57,11 @@ def unreadable(folder: Path) -> list[str]:
         ("run_results.json", RunResultsArtifact, parse_run_results),
         ("catalog.json", CatalogArtifact, parse_catalog),
     ):
-        for read in (
-            lambda path, artifact=artifact: artifact.read_and_check_versions(str(path)),
-            lambda path, parse=parse: parse(json.loads(path.read_text(encoding="utf-8"))),
-        ):
-            try:
-                read(folder / name)
-            except Exception as error:  # whatever they raise is what is asked
-                wrong.append(f"{name}: {error}")
+        try:
+            artifact.read_and_check_versions(str(folder / name))
+            parse(json.loads((folder / name).read_text(encoding="utf-8")))
+        except Exception as error:  # whatever they raise is what is asked
+            wrong.append(f"{name}: {error}")
     return wrong
 
 
