@@ -160,6 +160,8 @@ def test_nodes_have_the_ids_settings_columns_and_parents_that_dbt_gives_them(bot
 def comparable(field: str, value: Any) -> Any:
     """Without the macros that are dbt's own, with dependencies, tags and the rows of unit tests in no order."""
     match field:
+        case "checksum" if isinstance(value, str):
+            return None  # a unit test's, over what Python prints for dbt's own classes
         case "given":
             return [{**one, "rows": in_order(one["rows"])} for one in value]
         case "expect":
