@@ -61,6 +61,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "model": {**_OF_NODES, "access": "protected", "freshness": None},
     "seed": {**_OF_NODES, "materialized": "seed", "delimiter": ",", "quote_columns": None},
     "snapshot": {**_OF_NODES, "materialized": "snapshot", "unique_key": None, "snapshot_meta_column_names": {}},
+    "analysis": _OF_NODES,
     "test": {
         **_OF_ALL,
         "schema": TESTS_SCHEMA,
@@ -150,16 +151,20 @@ def column_entry(column: Column) -> dict[str, Any]:
     }
 
 
-def overview(project: str) -> dict[str, Any]:
-    """The text the docs page begins with."""
+def docs(project: str, blocks: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The project's doc blocks, and the text the docs page begins with when none of them is."""
+    texts = {"__overview__": _OVERVIEW.format(name=project), **blocks}
     return {
-        "name": "__overview__",
-        "resource_type": "doc",
-        "package_name": project,
-        "path": "overview.md",
-        "original_file_path": "docs/overview.md",
-        "unique_id": f"doc.{project}.__overview__",
-        "block_contents": _OVERVIEW.format(name=project),
+        f"doc.{project}.{name}": {
+            "name": name,
+            "resource_type": "doc",
+            "package_name": project,
+            "path": "",
+            "original_file_path": "",
+            "unique_id": f"doc.{project}.{name}",
+            "block_contents": text,
+        }
+        for name, text in texts.items()
     }
 
 

@@ -10,43 +10,49 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kpi.dbtforms import DOCS, TESTS_SCHEMA, Made, column_entry, config_of, entry_of, overview, relation_of, sha256
+from kpi.dbtforms import DOCS, TESTS_SCHEMA, Made, column_entry, config_of, docs, entry_of, relation_of, sha256
 from kpi.graph import Graph
-from kpi.manifestparts import macro_entries, source_entry, unit_test_entry
+from kpi.manifestparts import exposure_entry, macro_entries, source_entry, unit_test_entry
 from kpi.model import Node
-from kpi.project import Resource, read_text
+from kpi.project import Project, read_text
 from kpi.properties import TestSpec
+from kpi.resources import Resource
 from kpi.testnames import TestName, test_names
 
 _JINJA = re.compile(r"{{.*?}}|{%.*?%}", re.DOTALL)
-_CALL = re.compile(r"\b(\w+)\s*\(")
-# The settings of a data test that dbt knows under the same name, in dbt's order, with what they are when nobody says.
+_CALL = re.compile(r"(?:\b(\w+)\.)?\b(\w+)\s*\(")
+# The settings of a data test in dbt's order.
 _TEST_SETTINGS = (
-    ("severity", "error"),
-    ("where", ""),
-    ("limit", None),
-    ("warn_if", "!= 0"),
-    ("error_if", "!= 0"),
-    ("store_failures", False),
+    *("severity", "tags", "enabled", "where", "limit", "warn_if", "error_if", "store_failures", "store_failures_as"),
+    *("meta", "database", "schema", "alias"),
 )
-_UNUSED = ("exposures", "metrics", "groups", "selectors", "disabled", "group_map", "saved_queries", "semantic_models")
+_UNUSED = ("metrics", "groups", "selectors", "disabled", "group_map", "saved_queries", "semantic_models")
 
 
 def write_manifest(graph: Graph, made: Made) -> dict[str, Any]:
     """Return the manifest of a compiled project, as `json` writes it."""
     project = graph.project
-    macros = _by_id(entry for file in project.macro_files for entry in macro_entries(project, file))
+    packages = {project.name: project.macro_files, **project.packages}
+    macros = _by_id(
+        entry
+        for package, files in packages.items()
+        for file in files
+        for entry in macro_entries(project, package, file)
+    )
     for macro in macros.values():
-        called = _calls(project.name, macro["macro_sql"], macros)
+        called = _calls(macro["package_name"], macro["macro_sql"], macros)
         macro["depends_on"] = {"macros": [name for name in called if name != macro["unique_id"]]}
     nodes = _by_id(_nodes(graph, macros))
     sources = _by_id(source_entry(project.name, source) for source in project.sources)
     unit_tests = _by_id(unit_test_entry(graph, written) for written in project.unit_tests)
-    for entries in (nodes, sources, macros, unit_tests):
+    exposures = _by_id(exposure_entry(project.name, node) for node in graph.nodes.values() if node.kind == "exposure")
+    for entries in (nodes, sources, macros, unit_tests, exposures):
         for entry in entries.values():
             entry["created_at"] = made.at.timestamp()
     parents: dict[str, list[str]] = {name: [] for name in sources}
-    parents |= {name: sorted(entry["depends_on"].get("nodes", ())) for name, entry in (nodes | unit_tests).items()}
+    parents |= {
+        name: sorted(entry["depends_on"].get("nodes", ())) for name, entry in (nodes | unit_tests | exposures).items()
+    }
     children: dict[str, list[str]] = {name: [] for name in parents}
     for name in sorted(parents):
         for parent in parents[name]:
@@ -65,7 +71,8 @@ def write_manifest(graph: Graph, made: Made) -> dict[str, Any]:
         "nodes": nodes,
         "sources": sources,
         "macros": macros,
-        "docs": {f"doc.{project.name}.__overview__": overview(project.name)},
+        "docs": docs(project.name, project.docs),
+        "exposures": exposures,
         "parent_map": parents,
         "child_map": children,
         "unit_tests": unit_tests,
@@ -77,7 +84,7 @@ def write_manifest(graph: Graph, made: Made) -> dict[str, Any]:
 def _nodes(graph: Graph, macros: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     project = graph.project
     names = test_names(graph)
-    resources = {f"{one.kind}.{project.name}.{one.name}": one for one in project.seeds + project.models}
+    resources = {f"{one.kind}.{project.name}.{one.name}": one for one in _resources(project)}
     keys: dict[str, set[str]] = {}
     for test in graph.tests():
         if test.test and test.test.kind == "unique" and test.test.column:
@@ -87,7 +94,7 @@ def _nodes(graph: Graph, macros: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             yield _test(graph, node, node.test, names[node.id], macros)
         elif node.kind == "seed":
             yield _seed(graph, node, resources[node.id])
-        elif node.kind != "source":
+        elif node.kind in ("model", "snapshot", "analysis"):
             yield _model(graph, node, resources[node.id], sorted(keys.get(node.id, ())), macros)
 
 
@@ -97,7 +104,7 @@ def _seed(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
 
 
 def _model(graph: Graph, node: Node, resource: Resource, key: list[str], macros: Mapping[str, Any]) -> dict[str, Any]:
-    raw = read_text(graph.project.root, node.file).strip()
+    raw = (read_text(graph.project.root, node.file) if resource.text is None else resource.text).strip()
     entry = _resource(graph, node, resource, raw)
     return (
         entry
@@ -141,14 +148,16 @@ def _resource(graph: Graph, node: Node, resource: Resource, raw: str) -> dict[st
 
 def _test(graph: Graph, node: Node, spec: TestSpec, name: TestName, macros: Mapping[str, Any]) -> dict[str, Any]:
     project = graph.project.name
-    given = {key: getattr(spec, key) for key, usual in _TEST_SETTINGS if getattr(spec, key) != usual}
-    given |= {"tags": list(node.tags)} if node.tags else {}
-    given |= {"alias": name.alias} if name.alias != name.name else {}
+    given = {key: spec.config[key] for key in _TEST_SETTINGS if spec.config.get(key) not in (None, (), [])}
+    given |= {"alias": name.alias} if name.alias != name.name and "alias" not in given else {}
     if name.arguments:
+        package, _, kind = name.kind.rpartition(".")
         settings = ",".join(f"{key}={_quoted(value)}" for key, value in given.items())
-        raw = f"{{{{ test_{spec.kind}(**_dbt_generic_test_kwargs) }}}}" + (settings and f"{{{{ config({settings}) }}}}")
-        called = [f"macro.{of}.test_{spec.kind}" for of in (project, "dbt")]
-        called = [called[0]] if called[0] in macros else [called[1]]
+        raw = f"{{{{ {package and f'{package}.'}test_{kind}(**_dbt_generic_test_kwargs) }}}}" + (
+            settings and f"{{{{ config({settings}) }}}}"
+        )
+        known = [f"macro.{of}.test_{kind}" for of in (package or project, "dbt")]
+        called = [known[0] if known[0] in macros else known[1]]
         checksum = {"name": "none", "checksum": ""}
     else:
         raw = read_text(graph.project.root, node.file).strip()
@@ -162,6 +171,8 @@ def _test(graph: Graph, node: Node, spec: TestSpec, name: TestName, macros: Mapp
         "checksum": checksum,
         "config": config_of("test", given),
         "tags": list(node.tags),
+        "description": spec.description,
+        "meta": spec.config.get("meta") or {},
         "docs": DOCS,
         "patch_path": None,
         "unrendered_config": given,
@@ -170,12 +181,12 @@ def _test(graph: Graph, node: Node, spec: TestSpec, name: TestName, macros: Mapp
     }
     if not name.arguments:
         return entry
-    kind, _, *parts = node.relation.node.split(".")
+    judged, _, *parts = node.relation.node.split(".")
     return entry | {
         "column_name": name.column or None,
-        "file_key_name": f"{kind}s.{parts[0]}",
-        "attached_node": None if kind == "source" else node.relation.node,
-        "test_metadata": {"name": spec.kind, "kwargs": name.arguments, "namespace": None},
+        "file_key_name": f"{judged}s.{parts[0]}",
+        "attached_node": None if judged == "source" else node.relation.node,
+        "test_metadata": {"name": kind, "kwargs": name.arguments, "namespace": package or None},
     }
 
 
@@ -204,10 +215,14 @@ def _compiled(node: Node, raw: str, macros: list[str]) -> dict[str, Any]:
 
 
 def _calls(project: str, text: str, macros: Mapping[str, Any]) -> list[str]:
-    """The project's macros that the Jinja in a text calls, in the order of their first call."""
-    names = (name for jinja in _JINJA.findall(text) for name in _CALL.findall(jinja))
-    ids = dict.fromkeys(f"macro.{project}.{name}" for name in names)
+    """The macros of the project and its packages that the Jinja in a text calls, in the order of their first call."""
+    found = (call for jinja in _JINJA.findall(text) for call in _CALL.findall(jinja))
+    ids = dict.fromkeys(f"macro.{package or project}.{name}" for package, name in found)
     return [name for name in ids if name in macros]
+
+
+def _resources(project: Project) -> Iterable[Resource]:
+    return (*project.seeds, *project.models, *project.snapshots, *project.analyses)
 
 
 def _by_id(entries: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:

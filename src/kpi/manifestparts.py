@@ -11,6 +11,7 @@ from typing import Any
 
 from kpi.dbtforms import DOCS, NO_FRESHNESS, column_entry, entry_of, relation_of
 from kpi.graph import Graph
+from kpi.model import Node
 from kpi.project import Project, read_text
 from kpi.properties import Source
 from kpi.yamlfile import Section
@@ -98,17 +99,41 @@ def _rows(given: Section) -> dict[str, Any]:
     return {"rows": given.get("rows"), "format": given.get("format", "dict"), "fixture": given.get("fixture")}
 
 
-def macro_entries(project: Project, file: Path) -> Iterable[dict[str, Any]]:
-    """The entries of a file's macros and generic tests; which macros each calls is left to fill in."""
+def exposure_entry(project: str, node: Node) -> dict[str, Any]:
+    """The entry of something outside that reads the project's tables."""
+    parents = [parent.split(".") for parent in node.depends_on]
+    entry = entry_of(project, "exposure", node.id, node.name, node.file) | {
+        "type": node.config["type"],
+        "owner": {"name": None, "email": None, **node.config["owner"]},
+        "path": "/".join(node.file.parts[1:]),
+        "fqn": list(node.fqn),
+        "description": node.description,
+        "label": None,
+        "maturity": None,
+        "tags": list(node.tags),
+        "config": {"enabled": True, "tags": list(node.tags), "meta": {}},
+        "unrendered_config": {},
+        "url": None,
+        "depends_on": {"macros": [], "nodes": list(node.depends_on)},
+        "refs": [{"name": one[2], "package": None, "version": None} for one in parents if one[0] != "source"],
+        "sources": [one[2:] for one in parents if one[0] == "source"],
+        "metrics": [],
+    }
+    unused = ("database", "columns", "group", "build_path", "doc_blocks")
+    return {name: value for name, value in entry.items() if name not in unused}
+
+
+def macro_entries(project: Project, package: str, file: Path) -> Iterable[dict[str, Any]]:
+    """The entries of the macros and generic tests in a file; which macros each calls is left to fill in."""
     for found in _MACRO.finditer(read_text(project.root, file)):
         name = found["name"] if found["block"] == "macro" else f"test_{found['name']}"
         yield {
             "name": name,
             "resource_type": "macro",
-            "package_name": project.name,
+            "package_name": package,
             "path": file.as_posix(),
             "original_file_path": file.as_posix(),
-            "unique_id": f"macro.{project.name}.{name}",
+            "unique_id": f"macro.{package}.{name}",
             "macro_sql": found[0],
             "description": "",
             "meta": {},

@@ -20,7 +20,8 @@ LONGEST_ALIAS, KEPT_OF_ALIAS, KEPT_OF_HASH = 63, 30, 10
 class TestName:
     """What dbt calls a data test. `arguments` are those of its macro, with the model; empty for a singular test.
 
-    `column` is the column it stands below, empty when it stands below the model itself.
+    `column` is the column it stands below, empty when it stands below the model itself; `kind` its macro, with its
+    package before it when that is written out.
     """
 
     id: str
@@ -28,20 +29,21 @@ class TestName:
     alias: str
     arguments: Mapping[str, Any]
     column: str
+    kind: str
 
     __test__ = False
 
 
 def test_names(graph: Graph) -> dict[str, TestName]:
     """Return dbt's names of every data test, by our id."""
-    written = {(spec.file, spec.line, spec.kind): spec for spec in _specs(graph)}
+    written = {_place(spec): spec for spec in _specs(graph)}
     names = {}
     for test in graph.tests():
         if test.test is None or test.test.kind == "singular":
-            names[test.id] = TestName(f"test.{graph.project.name}.{test.name}", test.name, test.name, {}, "")
+            names[test.id] = TestName(f"test.{graph.project.name}.{test.name}", test.name, test.name, {}, "", "")
             continue
         # As written: a compiled test names the tables it reads otherwise.
-        spec = written.get((test.test.file, test.test.line, test.test.kind), test.test)
+        spec = written.get(_place(test.test), test.test)
         names[test.id] = generic_name(graph.project.name, graph.nodes[test.relation.node], spec)
     return names
 
@@ -49,7 +51,8 @@ def test_names(graph: Graph) -> dict[str, TestName]:
 def generic_name(project: str, judged: Node, spec: TestSpec) -> TestName:
     """Return dbt's names of a generic test of a node."""
     arguments = {**({"column_name": spec.column} if spec.column else {}), **spec.arguments}
-    kind, of = spec.kind.rpartition(".")[2], judged.name
+    package, _, kind = spec.kind.rpartition(".")
+    of = judged.name
     if judged.kind == "source":
         source, _, of = judged.name.partition(".")
         model = f"source('{source}', '{of}')"
@@ -57,24 +60,28 @@ def generic_name(project: str, judged: Node, spec: TestSpec) -> TestName:
         prefix = f"source_{kind}"
     else:
         prefix, model = kind, f"ref('{judged.name}')"
+    prefix = f"{package}_{prefix}" if package else prefix
     alias = name = f"{prefix}_{of}_{'__'.join(_plain_values(arguments))}"
     if spec.name:
         alias = name = spec.name
     elif len(name) > LONGEST_ALIAS:
         alias = f"{f'{prefix}_{of}'[:KEPT_OF_ALIAS]}_{_md5(name)}"
     arguments["model"] = f"{{{{ get_where_subquery({model}) }}}}"
-    about = {"kwargs": _texts(arguments), "name": kind, "namespace": str(spec.kind.rpartition(".")[0] or None)}
-    return TestName(
-        f"test.{project}.{name}.{_md5(name + repr(about))[-KEPT_OF_HASH:]}", name, alias, arguments, spec.column
-    )
+    about = {"kwargs": _texts(arguments), "name": kind, "namespace": str(package or None)}
+    hashed = _md5(name + repr(about))[-KEPT_OF_HASH:]
+    return TestName(f"test.{project}.{name}.{hashed}", name, alias, arguments, spec.column, spec.kind)
 
 
 def _specs(graph: Graph) -> Iterator[TestSpec]:
     project = graph.project
-    for resource in project.seeds + project.models:
+    for resource in project.seeds + project.models + project.snapshots:
         yield from resource.properties.tests if resource.properties else ()
     for source in project.sources:
         yield from source.properties.tests
+
+
+def _place(spec: TestSpec) -> tuple[object, ...]:
+    return spec.file, spec.line, spec.kind.rpartition(".")[2]
 
 
 def _plain_values(arguments: Mapping[str, Any]) -> Iterator[str]:
