@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT, TODAY
-from small_project import write
 
+from conftest import ROOT, TODAY
 from kpi.artifacts import write_project_manifest
 from kpi.cli import cli
 from kpi.errors import CheckFailed
 from kpi.graph import compile_project
 from kpi.project import load_project
 from kpi.refresh import Options, refresh
+from small_project import write
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_failing_test_is_told_with_its_rows(small: Path) -> None:
     results = {result["unique_id"]: result for result in read(folder, "run_results.json")["results"]}
     told = results["test.small.assert_in_time_is_part"]
     assert (told["status"], told["failures"]) == ("fail", 1)
-    assert told["message"] == "Got 1 result, configured to error if != 0"
+    assert told["message"] == "Got 1 result, configured to fail if != 0"
 
 
 def test_the_same_project_has_the_same_manifest_but_for_times(small: Path) -> None:
