@@ -17,7 +17,7 @@ from kpi.engine import CATALOG
 from kpi.graph import Graph
 from kpi.manifest import write_manifest
 from kpi.model import Node
-from kpi.testnames import test_names
+from kpi.testnames import TestName, test_names
 
 MANIFEST, RESULTS, CATALOGUE = "manifest.json", "run_results.json", "catalog.json"
 
@@ -29,27 +29,26 @@ def write_artifacts(
 
     Without a connection, as after a failure, there is no catalog.
     """
-    made = _made(str(facts["id"]))
-    _write(folder / MANIFEST, write_manifest(graph, made))
-    _write(folder / RESULTS, run_results(graph, facts, made))
+    made, names = _made(str(facts["id"])), test_names(graph)
+    _write(folder / MANIFEST, write_manifest(graph, names, made))
+    _write(folder / RESULTS, run_results(graph, facts, names, made))
     if con is not None:
         _write(folder / CATALOGUE, catalog(graph, con, facts.get("rows", {}), made))
 
 
 def write_project_manifest(path: Path, graph: Graph) -> None:
     """Write the manifest of a project as it is, built or not."""
-    _write(path, write_manifest(graph, _made(graph.project.name)))
+    _write(path, write_manifest(graph, test_names(graph), _made(graph.project.name)))
 
 
-def run_results(graph: Graph, facts: Mapping[str, Any], made: Made) -> dict[str, Any]:
+def run_results(graph: Graph, facts: Mapping[str, Any], names: Mapping[str, TestName], made: Made) -> dict[str, Any]:
     """Return what the nodes and tests that ran in a build came to, in the order of the graph (schema v6).
 
     What was up to date did not run and is not there, as with dbt.
     """
     run = facts["id"]
     checks = {check["name"]: check for check in facts.get("checks", ()) if check.get("run_in", run) == run}
-    names = test_names(graph)
-    results = []
+    results: list[dict[str, Any]] = []
     for node in graph.nodes.values():
         if node.kind == "test" and node.name in checks:
             results.append(_test_result(node, names[node.id].id, checks[node.name]))

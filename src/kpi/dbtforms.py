@@ -23,7 +23,7 @@ The models, tables and tests of this project, as they were when it was built las
 came about, `kpi builds` which builds there are.
 """
 DOCS = {"show": True, "node_color": None}
-_OF_ALL = {
+_OF_ALL: Mapping[str, Any] = {
     "enabled": True,
     "alias": None,
     "schema": None,
@@ -33,7 +33,7 @@ _OF_ALL = {
     "group": None,
     "static_analysis": None,
 }
-_OF_NODES = {
+_OF_NODES: Mapping[str, Any] = {
     **_OF_ALL,
     "materialized": "view",
     "incremental_strategy": None,

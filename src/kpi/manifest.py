@@ -17,7 +17,7 @@ from kpi.model import Node
 from kpi.project import Project, read_text
 from kpi.properties import TestSpec
 from kpi.resources import Resource
-from kpi.testnames import TestName, test_names
+from kpi.testnames import TestName
 
 _JINJA = re.compile(r"{{.*?}}|{%.*?%}", re.DOTALL)
 _CALL = re.compile(r"(?:\b(\w+)\.)?\b(\w+)\s*\(")
@@ -29,8 +29,8 @@ _TEST_SETTINGS = (
 _UNUSED = ("metrics", "groups", "selectors", "disabled", "group_map", "saved_queries", "semantic_models")
 
 
-def write_manifest(graph: Graph, made: Made) -> dict[str, Any]:
-    """Return the manifest of a compiled project, as `json` writes it."""
+def write_manifest(graph: Graph, names: Mapping[str, TestName], made: Made) -> dict[str, Any]:
+    """Return the manifest of a compiled project, as `json` writes it; `names` are dbt's of its data tests."""
     project = graph.project
     packages = {project.name: project.macro_files, **project.packages}
     macros = _by_id(
@@ -42,7 +42,7 @@ def write_manifest(graph: Graph, made: Made) -> dict[str, Any]:
     for macro in macros.values():
         called = _calls(macro["package_name"], macro["macro_sql"], macros)
         macro["depends_on"] = {"macros": [name for name in called if name != macro["unique_id"]]}
-    nodes = _by_id(_nodes(graph, macros))
+    nodes = _by_id(_nodes(graph, names, macros))
     sources = _by_id(source_entry(project.name, source) for source in project.sources)
     unit_tests = _by_id(unit_test_entry(graph, written) for written in project.unit_tests)
     exposures = _by_id(exposure_entry(project.name, node) for node in graph.nodes.values() if node.kind == "exposure")
@@ -81,9 +81,8 @@ def write_manifest(graph: Graph, made: Made) -> dict[str, Any]:
     }
 
 
-def _nodes(graph: Graph, macros: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+def _nodes(graph: Graph, names: Mapping[str, TestName], macros: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     project = graph.project
-    names = test_names(graph)
     resources = {f"{one.kind}.{project.name}.{one.name}": one for one in _resources(project)}
     keys: dict[str, set[str]] = {}
     for test in graph.tests():

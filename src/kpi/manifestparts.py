@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from kpi.dbtforms import DOCS, NO_FRESHNESS, column_entry, entry_of, relation_of
+from kpi.dbtforms import DOCS, NO_FRESHNESS, column_entry, entry_of, relation_of, sha256
 from kpi.graph import Graph
 from kpi.model import Node
 from kpi.project import Project, read_text
-from kpi.properties import Source
+from kpi.properties import Source, tags_of
 from kpi.yamlfile import Section
 
 _MACRO = re.compile(
@@ -68,9 +66,9 @@ def unit_test_entry(graph: Graph, written: Section) -> dict[str, Any]:
     """The entry of a unit test."""
     project, model, name, file = graph.project.name, written["model"], written["name"], written.file
     tested = graph.nodes[f"model.{project}.{model}"]
-    config = {"enabled": True, "tags": [], "meta": {}, "static_analysis": None} | written.section("config")
-    config["tags"] = [config["tags"]] if isinstance(config["tags"], str) else list(config["tags"])
-    overrides = {"macros": {}, "vars": {}, "env_vars": {}} | written.section("overrides")
+    config: dict[str, Any] = {"enabled": True, "tags": [], "meta": {}, "static_analysis": None} | written.section("config")
+    config["tags"] = list(tags_of(config["tags"]))
+    overrides: dict[str, Any] = {"macros": {}, "vars": {}, "env_vars": {}} | written.section("overrides")
     return {
         "model": model,
         "given": [{"input": given["input"], **_rows(given)} for given in written.sections("given")],
@@ -86,9 +84,7 @@ def unit_test_entry(graph: Graph, written: Section) -> dict[str, Any]:
         "overrides": overrides if "overrides" in written else None,
         "depends_on": {"macros": [], "nodes": [tested.id]},
         "config": config,
-        "checksum": hashlib.md5(
-            json.dumps(written, sort_keys=True, default=str).encode(), usedforsecurity=False
-        ).hexdigest(),
+        "checksum": sha256(repr(written)),
         "schema": tested.relation.schema,
         "versions": None,
         "version": None,
