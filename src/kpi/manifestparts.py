@@ -66,8 +66,8 @@ def unit_test_entry(graph: Graph, written: Section) -> dict[str, Any]:
     """The entry of a unit test."""
     project, model, name, file = graph.project.name, written["model"], written["name"], written.file
     tested = graph.nodes[f"model.{project}.{model}"]
-    config: dict[str, Any] = {"enabled": True, "tags": [], "meta": {}, "static_analysis": None} | written.section("config")
-    config["tags"] = list(tags_of(config["tags"]))
+    config = {"enabled": True, "meta": {}, "static_analysis": None, **written.section("config")}
+    config["tags"] = list(tags_of(config.get("tags")))
     overrides: dict[str, Any] = {"macros": {}, "vars": {}, "env_vars": {}} | written.section("overrides")
     return {
         "model": model,
