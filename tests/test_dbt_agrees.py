@@ -20,6 +20,8 @@ from conftest import ROOT, TODAY, copy_project
 from kpi.demo import write_demo
 from kpi.refresh import Options, refresh
 
+pytestmark = pytest.mark.xdist_group("dbt")  # dbt builds once, so one worker has them all
+
 DBT = Path(os.environ.get("KPI_DBT") or ROOT / ".venv-dbt/bin/dbt")
 # Beside the project's own: whatever of dbt's ways with names and settings of tests and models it does not use itself.
 ODD = {
