@@ -74,6 +74,16 @@ def test_a_failing_test_is_told_with_its_rows(small: Path) -> None:
     assert told["message"] == "Got 1 result, configured to fail if != 0"
 
 
+def test_a_project_with_parts_switched_off_has_a_manifest_too(small: Path) -> None:
+    (small / "models/marts/idle.sql").write_text("{{ config(enabled=false) }} select 1 as one")
+    (small / "models/marts/idle.yml").write_text(
+        "unit_tests: [{name: of_idle, model: idle, given: [], expect: {rows: [{one: 1}]}}]\n"
+        "models: [{name: idle, columns: [{name: one, data_tests: [not_null]}]}]\n"
+    )
+    manifest = read(build(small), "manifest.json")
+    assert not [name for part in ("nodes", "unit_tests") for name in manifest[part] if name.split(".")[2] == "idle"]
+
+
 def test_the_same_project_has_the_same_manifest_but_for_times(small: Path) -> None:
     graph = compile_project(load_project(small))
     texts = []

@@ -244,6 +244,10 @@ class Run:
 
     def _keep_failed(self, reason: str) -> Path:
         self.facts |= {"status": "failed", "reason": reason, "finished_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        if "nodes" in self.facts and not (self.candidate / "run_results.json").is_file():
+            from kpi.artifacts import write_artifacts
+
+            write_artifacts(self.candidate, self.graph, self.facts, None)
         kept = seal(self.warehouse, self.candidate, self.facts)
         record(self.warehouse, kept.name, "failed", reason.split("\n", maxsplit=1)[0])
         self._prune()

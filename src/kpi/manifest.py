@@ -18,6 +18,7 @@ from kpi.project import Project, read_text
 from kpi.properties import TestSpec
 from kpi.resources import Resource
 from kpi.testnames import TestName
+from kpi.yamlfile import Section
 
 _JINJA = re.compile(r"{{.*?}}|{%.*?%}", re.DOTALL)
 _CALL = re.compile(r"(?:\b(\w+)\.)?\b(\w+)\s*\(")
@@ -44,7 +45,7 @@ def write_manifest(graph: Graph, names: Mapping[str, TestName], made: Made) -> d
         macro["depends_on"] = {"macros": [name for name in called if name != macro["unique_id"]]}
     nodes = _by_id(_nodes(graph, names, macros))
     sources = _by_id(source_entry(project.name, source) for source in project.sources)
-    unit_tests = _by_id(unit_test_entry(graph, written) for written in project.unit_tests)
+    unit_tests = _by_id(unit_test_entry(project.name, written, nodes[tested]) for written, tested in _unit_tests(graph))
     exposures = _by_id(exposure_entry(project.name, node) for node in graph.nodes.values() if node.kind == "exposure")
     for entries in (nodes, sources, macros, unit_tests, exposures):
         for entry in entries.values():
@@ -56,7 +57,7 @@ def write_manifest(graph: Graph, names: Mapping[str, TestName], made: Made) -> d
     children: dict[str, list[str]] = {name: [] for name in parents}
     for name in sorted(parents):
         for parent in parents[name]:
-            children[parent].append(name)
+            children.setdefault(parent, []).append(name)
     return {
         "metadata": made.metadata("manifest/v12")
         | {
@@ -218,6 +219,14 @@ def _calls(project: str, text: str, macros: Mapping[str, Any]) -> list[str]:
     found = (call for jinja in _JINJA.findall(text) for call in _CALL.findall(jinja))
     ids = dict.fromkeys(f"macro.{package or project}.{name}" for package, name in found)
     return [name for name in ids if name in macros]
+
+
+def _unit_tests(graph: Graph) -> Iterable[tuple[Section, str]]:
+    """The unit tests with the id of the model that each tests; those of models that are disabled are left out."""
+    for written in graph.project.unit_tests:
+        tested = f"model.{graph.project.name}.{written.get('model')}"
+        if tested in graph.nodes:
+            yield written, tested
 
 
 def _resources(project: Project) -> Iterable[Resource]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from kpi.dbtforms import DOCS, NO_FRESHNESS, column_entry, entry_of, relation_of, sha256
-from kpi.graph import Graph
 from kpi.model import Node
 from kpi.project import Project, read_text
 from kpi.properties import Source, tags_of
@@ -62,16 +61,15 @@ def source_entry(project: str, source: Source) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name not in ("group", "build_path")}
 
 
-def unit_test_entry(graph: Graph, written: Section) -> dict[str, Any]:
-    """The entry of a unit test."""
-    project, model, name, file = graph.project.name, written["model"], written["name"], written.file
-    tested = graph.nodes[f"model.{project}.{model}"]
+def unit_test_entry(project: str, written: Section, tested: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a unit test; `tested` is that of its model."""
+    model, name, file = tested["name"], written.required("name"), written.file
     config = {"enabled": True, "meta": {}, "static_analysis": None, **written.section("config")}
     config["tags"] = list(tags_of(config.get("tags")))
     overrides: dict[str, Any] = {"macros": {}, "vars": {}, "env_vars": {}} | written.section("overrides")
     return {
         "model": model,
-        "given": [{"input": given["input"], **_rows(given)} for given in written.sections("given")],
+        "given": [{"input": given.text("input"), **_rows(given)} for given in written.sections("given")],
         "expect": _rows(written.section("expect")),
         "name": name,
         "resource_type": "unit_test",
@@ -82,10 +80,10 @@ def unit_test_entry(graph: Graph, written: Section) -> dict[str, Any]:
         "fqn": [project, *file.parts[1:-1], model, name],
         "description": written.text("description"),
         "overrides": overrides if "overrides" in written else None,
-        "depends_on": {"macros": [], "nodes": [tested.id]},
+        "depends_on": {"macros": [], "nodes": [tested["unique_id"]]},
         "config": config,
         "checksum": sha256(repr(written)),
-        "schema": tested.relation.schema,
+        "schema": tested["schema"],
         "versions": None,
         "version": None,
     }
