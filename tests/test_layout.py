@@ -104,6 +104,7 @@ ORDER = (
     "cli_project",
     "cli_read",
     "cli_operate",
+    "cli_artifacts",
     "cli",
 )
 HEAVY = {"duckdb", "sqlglot", "pandas", "numpy", "pyarrow", "jinja2", "yaml", "great_expectations"}
