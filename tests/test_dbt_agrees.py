@@ -89,9 +89,11 @@ models:
           arguments: {to: "ref('odd_years')", field: report_year, column_name: report_year}
 """,
 }
-# What is dbt's own: when and where it writes files, that its compiled SQL names the database, and that it tells of a
-# reference as often as it occurs, and of the doc blocks that a description is made from.
-OF_DBT_ALONE = ("created_at", "build_path", "compiled_path", "root_path", "compiled_code", "refs", "doc_blocks")
+# What is dbt's own: when and where it writes files; that its compiled SQL names the database, and the ephemeral models
+# apart; that it tells of a reference as often as it occurs, and of the doc blocks that a description is made from.
+OF_DBT_ALONE = (
+    *("created_at", "build_path", "compiled_path", "root_path", "compiled_code", "extra_ctes", "refs", "doc_blocks"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,19 @@ _OF_NODES: Mapping[str, Any] = {
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "model": {**_OF_NODES, "access": "protected", "freshness": None},
     "seed": {**_OF_NODES, "materialized": "seed", "delimiter": ",", "quote_columns": None},
-    "snapshot": {**_OF_NODES, "materialized": "snapshot", "unique_key": None, "snapshot_meta_column_names": {}},
+    "snapshot": {
+        **_OF_NODES,
+        "materialized": "snapshot",
+        "strategy": None,
+        "target_schema": None,
+        "target_database": None,
+        "updated_at": None,
+        "check_cols": None,
+        "snapshot_meta_column_names": dict.fromkeys(
+            ("dbt_valid_to", "dbt_valid_from", "dbt_scd_id", "dbt_updated_at", "dbt_is_deleted")
+        ),
+        "dbt_valid_to_current": None,
+    },
     "analysis": _OF_NODES,
     "test": {
         **_OF_ALL,
@@ -103,13 +115,23 @@ class Made:
         }
 
 
+def written_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A node's settings as they are written, by dbt's names."""
+    written = {name: value for name, value in config.items() if name != "tags" or value}
+    for name in ("pre_hook", "post_hook"):
+        if hooks := written.pop(name, None):
+            alone = not isinstance(hooks, str) and len(hooks) == 1
+            written[name.replace("_", "-")] = hooks[0] if alone else hooks
+    return written
+
+
 def config_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a node as dbt tells them: its defaults, with what was set."""
     config = dict(_DEFAULTS[kind])
     for name, value in given.items():
-        if name in ("pre_hook", "post_hook"):
-            hooks = value if isinstance(value, list | tuple) else [value]
-            config[name.replace("_", "-")] = [{"sql": sql, "transaction": True, "index": None} for sql in hooks]
+        if name in ("pre-hook", "post-hook"):
+            hooks = [value] if isinstance(value, str) else value
+            config[name] = [{"sql": sql, "transaction": True, "index": None} for sql in hooks]
         elif isinstance(config.get(name), dict) and isinstance(value, dict) and name in ("docs", "contract"):
             config[name] = {**config[name], **value}
         else:

@@ -10,7 +10,18 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kpi.dbtforms import DOCS, TESTS_SCHEMA, Made, column_entry, config_of, docs, entry_of, relation_of, sha256
+from kpi.dbtforms import (
+    DOCS,
+    TESTS_SCHEMA,
+    Made,
+    column_entry,
+    config_of,
+    docs,
+    entry_of,
+    relation_of,
+    sha256,
+    written_config,
+)
 from kpi.graph import Graph
 from kpi.manifestparts import exposure_entry, macro_entries, source_entry, unit_test_entry
 from kpi.model import Node
@@ -99,41 +110,42 @@ def _nodes(graph: Graph, names: Mapping[str, TestName], macros: Mapping[str, Any
 
 
 def _seed(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
-    entry = _resource(graph, node, resource, read_text(graph.project.root, node.file).strip())
-    return entry | {"raw_code": "", "root_path": None, "depends_on": {"macros": []}}
+    return _resource(graph, node, resource) | {"raw_code": "", "root_path": None, "depends_on": {"macros": []}}
 
 
 def _model(graph: Graph, node: Node, resource: Resource, key: list[str], macros: Mapping[str, Any]) -> dict[str, Any]:
-    raw = (read_text(graph.project.root, node.file) if resource.text is None else resource.text).strip()
-    entry = _resource(graph, node, resource, raw)
-    return (
-        entry
-        | _compiled(node, raw, _calls(graph.project.name, raw, macros))
-        | {
-            "contract": {**entry["config"]["contract"], "checksum": None},
-            "access": entry["config"].get("access", "protected"),
-            "constraints": [],
-            "version": None,
-            "latest_version": None,
-            "deprecation_date": None,
-            # What dbt guesses: the columns that are tested to be unique.
-            "primary_key": key,
-            "time_spine": None,
-        }
-    )
+    # A snapshot's template is a part of its file.
+    raw = read_text(graph.project.root, node.file).strip() if resource.text is None else resource.text
+    entry = _resource(graph, node, resource) | _compiled(node, raw, _calls(graph.project.name, raw, macros))
+    entry["contract"] = {**entry["config"]["contract"], "checksum": None}
+    if node.kind == "snapshot":
+        entry["fqn"] = [*node.fqn[:-1], node.file.stem, node.name]
+    if node.kind != "model":
+        return entry
+    return entry | {
+        "access": entry["config"].get("access", "protected"),
+        "constraints": [],
+        "version": None,
+        "latest_version": None,
+        "deprecation_date": None,
+        # What dbt guesses: the columns that are tested to be unique.
+        "primary_key": key,
+        "time_spine": None,
+    }
 
 
-def _resource(graph: Graph, node: Node, resource: Resource, raw: str) -> dict[str, Any]:
+def _resource(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
     """What the entries of seeds and models share."""
     about, place = resource.properties, node.relation
-    given = {name: value for name, value in node.config.items() if name != "tags" or value}
+    given = written_config(node.config)
+    is_placed = place.schema != "" and node.kind != "analysis"
     config = config_of(node.kind, given)
     return entry_of(graph.project.name, node.kind, node.id, node.name, node.file) | {
-        "schema": place.schema,
-        "alias": place.name,
+        "schema": place.schema or node.config.get("schema") or "main",
+        "alias": place.name if is_placed else node.config.get("alias") or node.name,
         "path": "/".join(node.file.parts[1:]),
         "fqn": list(node.fqn),
-        "checksum": {"name": "sha256", "checksum": sha256(raw)},
+        "checksum": {"name": "sha256", "checksum": sha256(read_text(graph.project.root, node.file).strip())},
         "config": config,
         "tags": list(node.tags),
         "description": node.description,
@@ -142,7 +154,7 @@ def _resource(graph: Graph, node: Node, resource: Resource, raw: str) -> dict[st
         "docs": config["docs"],
         "patch_path": f"{graph.project.name}://{about.file.as_posix()}" if about else None,
         "unrendered_config": given,
-        "relation_name": relation_of(place.schema, place.name),
+        "relation_name": relation_of(place.schema, place.name) if is_placed else None,
     }
 
 
