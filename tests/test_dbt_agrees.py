@@ -35,6 +35,34 @@ select file, count(*) as reject_count
 from {{ source('odd', 'refused') }}
 group by file
 """,
+    "models/odd/odd_passing.sql": """\
+{{ config(materialized='ephemeral') }}
+select report_year, figure_id, count(*) as value_count
+from {{ ref('indicators') }}
+group by report_year, figure_id
+""",
+    "models/odd/odd_growing.sql": """\
+{{ config(
+    materialized='incremental',
+    unique_key=['report_year', 'figure_id'],
+    incremental_strategy='delete+insert',
+    post_hook="comment on table {{ this }} is 'grows'",
+) }}
+select * from {{ ref('odd_passing') }}
+{% if is_incremental() %}
+where report_year >= (select max(report_year) from {{ this }})
+{% endif %}
+""",
+    "snapshots/odd.sql": """\
+{% snapshot odd_history %}
+{{ config(
+    target_schema='odd', unique_key='figure_id', strategy='timestamp', updated_at="updated_at"
+) }}
+select figure_id, cast('2025-01-01' as timestamp) as updated_at
+from {{ ref('odd_passing') }}
+where report_year = 2025
+{% endsnapshot %}
+""",
     "models/odd/odd.md": "{% docs odd_years %}\nYears of *indicators*.\n{% enddocs %}\n",
     "macros/odd.sql": """\
 {% test is_at_least(model, column_name, least) %}
@@ -232,7 +260,8 @@ def test_dbt_and_the_artifacts_parser_read_our_artifacts(both: Both) -> None:
 
 
 def test_dbt_takes_our_manifest_for_the_state_of_its_project(both: Both) -> None:
-    assert both.answers["modified"] == []
+    # is_incremental() is dbt's own macro, which our manifest does not have: what calls it counts as changed.
+    assert both.answers["modified"] == ["kpi.odd.odd_growing"]
 
 
 def test_what_the_docs_page_of_dbt_reads_is_there(both: Both) -> None:
