@@ -63,6 +63,12 @@ from {{ ref('odd_passing') }}
 where report_year = 2025
 {% endsnapshot %}
 """,
+    "seeds/odd_values.csv": """\
+odd_id,amount,starts_on,is_odd,note,mixed
+1,1.5,2025-01-01,true,plain,1
+2,2,2025-12-31,false,"late, quoted",x
+3,,,,,
+""",
     "models/odd/odd.md": "{% docs odd_years %}\nYears of *indicators*.\n{% enddocs %}\n",
     "macros/odd.sql": """\
 {% test is_at_least(model, column_name, least) %}
