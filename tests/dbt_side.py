@@ -21,7 +21,7 @@ def main(project: Path, target: Path, artifacts: Path) -> None:
     from dbt.cli.main import dbtRunner
 
     where = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(target)]
-    where += ["--log-path", str(target), "--quiet"]
+    where += ["--log-path", str(target), "--log-level-file", "none", "--quiet"]
     # What dbt deprecates is an error, so that the project keeps up with it.
     strict = ["--warn-error-options", '{"error": ["Deprecations"]}']
     answers: dict[str, Any] = {}
