@@ -65,6 +65,11 @@ ORDER = (
     "build",
     "scans",
     "checks",
+    "dbtforms",
+    "manifestparts",
+    "testnames",
+    "manifest",
+    "artifacts",
     "yearly_checks",
     "yearly_sql",
     "yearly_sums",
@@ -106,6 +111,7 @@ ORDER = (
     "cli_read",
     "cli_operate",
     "cli_test",
+    "cli_artifacts",
     "cli",
 )
 HEAVY = {"duckdb", "sqlglot", "pandas", "numpy", "pyarrow", "jinja2", "yaml", "great_expectations"}
