@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -173,8 +173,8 @@ def shared(
     def raised(message: str) -> None:
         raise Wrong(str(message))
 
-    def dispatch(macro_name: str, macro_namespace: str | None = None, **_: Any) -> Any:
-        return macros.dispatch(macro_name, macro_namespace)
+    def dispatch(macro_name: str, macro_namespace: str | None = None, packages: Sequence[str] = ()) -> Any:
+        return macros.dispatch(macro_name, macro_namespace, packages)
 
     def columns_in(relation: Relation) -> list[Column]:
         if not isinstance(relation, Relation):

@@ -42,10 +42,10 @@ class _Tests(Extension):
         return node
 
 
-def environment(strict: bool = True) -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     """Return Jinja as dbt sets it up."""
     return jinja2.Environment(
-        undefined=jinja2.StrictUndefined if strict else jinja2.Undefined,
+        undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Tests],
         keep_trailing_newline=True,
         autoescape=False,

@@ -79,7 +79,9 @@ class Scope(Mapping[str, Any]):
     """What names mean in the files of one package: its macros, the project's, packages, dbt's, then what is shared."""
 
     def __init__(self, macros: Macros, package: str) -> None:
-        self.package, self.environment = package, macros.environment
+        # Packages lean on names without a value being nothing, as dbt has it; in the project that is a mistake.
+        is_own = package in (macros.project, "dbt")
+        self.package, self.environment = package, macros.environment if is_own else macros.lenient
         self._macros = macros
         self._found: dict[str, Any] = {}
 
@@ -142,6 +144,9 @@ class Macros:
 
     def __init__(self, environment: jinja2.Environment, project: str) -> None:
         self.environment, self.project = environment, project
+        self.lenient = jinja2.Environment(
+            extensions=list(environment.extensions), keep_trailing_newline=True, autoescape=False
+        )
         self.packages: dict[str, dict[str, Macro]] = {project: {}}
         self.shared: dict[str, Any] = {}
         self.overrides: Mapping[str, Any] = {}
@@ -192,9 +197,9 @@ class Macros:
                 return found
         return None
 
-    def dispatch(self, name: str, namespace: str | None) -> Any:
+    def dispatch(self, name: str, namespace: str | None, packages: Sequence[str] = ()) -> Any:
         """Return the macro that adapter.dispatch means: the first of duckdb__name, default__name by search order."""
-        order: Iterable[str | None] = (namespace,)
+        order: Iterable[str | None] = packages or (namespace,)
         if namespace:
             order = self.search.get(namespace) or dict.fromkeys((self.project, namespace))
         for package in order:

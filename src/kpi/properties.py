@@ -84,6 +84,7 @@ class TestSpec:
     warn_if: str = "!= 0"
     error_if: str = "!= 0"
     store_failures: bool = False
+    fail_calc: str = "count(*)"
     tags: tuple[str, ...] = ()
     enabled: bool = True
     description: str = ""
@@ -203,7 +204,7 @@ def settings_in(level: Section, allowed: Sequence[str]) -> dict[str, Any]:
             if problem:
                 raise ConfigError(f"{level.where(key)}: {problem}")
             found[name] = value
-        elif key != name or not isinstance(value, Section):
+        elif key.startswith("+") or not isinstance(value, Section):
             raise ConfigError(f"{level.where(key)}: the setting '{name}' is not supported.{nearest(name, allowed)}")
     return found
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kpi.lines import Lines
-from kpi.names import relation_name
+from kpi.names import identifier, relation_name
 
 DATABASE = "kpi"
 
@@ -44,6 +45,29 @@ class Relation:
         """Not known before anything is built."""
         return None
 
+    is_table = is_view = is_materialized_view = type
+
+    @property
+    def is_cte(self) -> bool:
+        """Whether it is an ephemeral model, which is a part of the queries that read it."""
+        return not self.schema
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What tells macros that this is a relation."""
+        return {"type": "KpiRelation"}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a part by its name."""
+        return getattr(self, name, default)
+
+    __getitem__ = get
+
+    @property
+    def in_full(self) -> str:
+        """The relation as dbt writes it: with its database, all parts quoted."""
+        return ".".join(identifier(part) for part in (DATABASE, *self.parts))
+
     def render(self) -> str:
         """Return the relation as SQL."""
         return str(self)
@@ -59,6 +83,10 @@ class Relation:
     def quote(self, **parts: bool) -> Relation:
         """Return the relation: what needs quotes has them."""
         return self
+
+
+# Macros ask whether what they are given is a mapping that calls itself a relation.
+Mapping.register(Relation)
 
 
 @dataclass(slots=True)

@@ -85,6 +85,7 @@ def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
         "warn_if": str(config.get("warn_if") or "!= 0"),
         "error_if": str(config.get("error_if") or "!= 0"),
         "store_failures": bool(config.get("store_failures") or config.get("store_failures_as") in ("table", "view")),
+        "fail_calc": str(config.get("fail_calc") or "count(*)").strip(),
         "tags": tags_of(config.get("tags")),
         "enabled": config.get("enabled", True),
     }

@@ -66,7 +66,7 @@ select from_field from judged left join parents on from_field = to_field where t
 {% macro default__except() -%} except {%- endmacro %}
 {% macro default__intersect() -%} intersect {%- endmacro %}
 {% macro default__escape_single_quotes(expression) -%} {{ expression | replace("'", "''") }} {%- endmacro %}
-{% macro default__string_literal(value) -%} '{{ value }}' {%- endmacro %}
+{% macro default__string_literal(value) -%} '{{ value.in_full if value is mapping else value }}' {%- endmacro %}
 {% macro default__hash(field) -%} md5(cast({{ field }} as TEXT)) {%- endmacro %}
 {% macro default__length(expression) -%} length({{ expression }}) {%- endmacro %}
 {% macro default__position(substring_text, string_text) -%}
