@@ -16,6 +16,7 @@ from small_project import write
 
 M = "models/marts/m.sql"
 FROM = "from {{ ref('stg_calls') }}"
+A_FILE = " Describe the file as a source (config.meta.external_location) and read that."
 
 
 def told(root: Path, changes: Mapping[str, str | bytes | None]) -> str:
@@ -75,12 +76,12 @@ def test_the_small_project_is_right(tmp_path: Path) -> None:
             "select 1 as x\nfrom {{ source('raw', 'cals') }}",
             "2: source('raw', 'cals'): there is no such source table. Did you mean 'raw.calls'?",
         ),
-        ("select *\nfrom read_csv('x.csv')", "2: a model reads ref() and source() only, not read_csv()."),
+        ("select *\nfrom read_csv('x.csv')", "2: a model reads ref() and source() only, not read_csv()." + A_FILE),
         (
             f"select a.line\n{FROM} as a,\nlateral read_csv('x.csv') as b",
-            "3: a model reads ref() and source() only, not read_csv().",
+            "3: a model reads ref() and source() only, not read_csv()." + A_FILE,
         ),
-        ("select *\nfrom 'x.csv'", "2: a model reads ref() and source() only, not the file 'x.csv'."),
+        ("select *\nfrom 'x.csv'", "2: a model reads ref() and source() only, not the file 'x.csv'." + A_FILE),
         ("select *\nfrom query('select 1')", "2: a model reads ref() and source() only, not query()."),
         (
             "with stg_calls as (\n    select * from stg_calls\n)\nselect line from stg_calls",

@@ -31,7 +31,10 @@ def told(root: Path, changes: dict[str, str | bytes | None]) -> str:
     ("text", "message"),
     [
         ("modells:\n  - name: x\n", "1: 'modells' is not supported in a properties file. Did you mean 'models'?"),
-        ("snapshots:\n  - name: nope\n", "2: no snapshot is named 'nope'."),
+        (
+            "snapshots:\n  - name: nope\n    config: {strategie: x}\n",
+            "3: 'strategie' is not supported in the config of a snapshot. Did you mean 'strategy'?",
+        ),
         ("models:\n  name: calls_by_line\n", "1: 'models' must be a list."),
         ("models:\n  - {name: calls_by_line}\n  - x\n", "3: every item of 'models' must be a mapping."),
         ("models:\n  - description: x\n", "2: 'name' is missing."),

@@ -87,6 +87,10 @@ class Column:
         """Tell whether it holds texts."""
         return self.dtype.upper() in ("VARCHAR", "TEXT")
 
+    def string_size(self) -> int:
+        """The longest text it holds as dbt has it: DuckDB's texts have no limit of their own."""
+        return 256
+
     def is_number(self) -> bool:
         """Tell whether it holds numbers."""
         return self.is_integer() or self.is_float() or self.is_numeric()
@@ -235,6 +239,7 @@ def shared(
         "run_query": run_query,
         "statement": statement,
         "load_result": results.get,
+        "load_relation": lambda relation: relation,
         "should_full_refresh": lambda: False,
         "zip": _zip,
         "zip_strict": lambda *given: list(zip(*given, strict=False)),

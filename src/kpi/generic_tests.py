@@ -145,10 +145,9 @@ def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec
     depends_on = {node.relation.node: node.relation}
     spec = _rendered(templates, spec, depends_on)
     if macro is None and kind not in GENERIC:
-        known = {
-            *GENERIC,
-            *(one.removeprefix("test_") for one in templates.macros.known("") if one.startswith("test_")),
-        }
+        found = {package: templates.macros.names_of(package or project.name) for package in {"", package}}
+        known = {f"{one}.{name}".lstrip(".") for one, names in found.items() for name in names if name[:5] == "test_"}
+        known = {name.replace("test_", "", 1) for name in known} | set(GENERIC)
         told = f"the test '{spec.kind}' is not supported.{nearest(spec.kind, known)}"
         raise CompileError(spec.file, spec.line, told)
     given = {**spec.arguments, **({"column_name": column} if column else {})}

@@ -128,7 +128,7 @@ class Package:
     def __getattr__(self, name: str) -> Any:
         found = self._macros.of(self._name, name)
         if found is None:
-            hint = nearest(name, self._macros.packages[self._name])
+            hint = nearest(name, self._macros.names_of(self._name))
             raise Wrong(f"there is no macro '{self._name}.{name}'.{hint}")
         return found
 
@@ -212,9 +212,13 @@ class Macros:
                     return found
         raise Wrong(f"adapter.dispatch('{name}'): there is no macro duckdb__{name} or default__{name}.")
 
+    def names_of(self, package: str) -> set[str]:
+        """The names of all macros of a package, whether they are read yet or not."""
+        return set(self.packages.get(package, ())).union(*(names for names, *_ in self._pending.get(package, ())))
+
     def known(self, package: str) -> set[str]:
         """The names of macros that can be called plainly in a package."""
-        return {name for one in (package, self.project) for name in self.packages.get(one, ())}
+        return {name for one in (package, self.project) for name in self.names_of(one)}
 
     def _dispatcher(self, name: str, package: str) -> Callable[..., Any]:
         # Looked up at each call: a macro that is read later may take its place.

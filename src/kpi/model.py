@@ -17,6 +17,7 @@ from kpi.properties import Column, TestSpec
 from kpi.relation import Relation, Rendered
 
 NodeKind = Literal["model", "seed", "snapshot", "source", "test", "analysis", "exposure", "unit_test"]
+_A_FILE = " Describe the file as a source (config.meta.external_location) and read that."
 _TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
 
 
@@ -183,7 +184,7 @@ def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relation
     if isinstance(table.this, exp.Func):
         name = (table.this.name if isinstance(table.this, exp.Anonymous) else table.this.sql_name()).lower()
         if name not in _TABLE_FUNCTIONS:
-            told = f"a {what} reads ref() and source() only, not {name}()."
+            told = f"a {what} reads ref() and source() only, not {name}().{_A_FILE if name.startswith('read_') else ''}"
             raise CompileError(file, _line(table, rendered), told)
         return
     if isinstance(table, exp.Lateral):
@@ -199,7 +200,7 @@ def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relation
             return
         raise CompileError(file, line, "a model cannot read itself.")
     if len(parts) == 1 and not parts[0].isidentifier():
-        raise CompileError(file, line, f"a {what} reads ref() and source() only, not the file '{name}'.")
+        raise CompileError(file, line, f"a {what} reads ref() and source() only, not the file '{name}'.{_A_FILE}")
     calls = {relation.name: _call(node) for node, relation in relations.items()}
     close = nearest(parts[-1], calls)
     meant = calls.get(close.removeprefix(" Did you mean '").removesuffix("'?"), "")

@@ -15,7 +15,7 @@ from kpi.described import read_properties
 from kpi.errors import CompileError, CompileErrors, ConfigError, KpiError, nearest
 from kpi.jinjafile import blocks
 from kpi.properties import TEST_CONFIGS, Exposure, Source, settings_in
-from kpi.resources import Found, Resource, files_in, levels_of, merged, not_described, resources_of, snapshots_in_yaml
+from kpi.resources import Found, Resource, files_in, levels_of, merged, resources_of, snapshots_in_yaml, tell_strangers
 from kpi.resources import text_of as read_text
 from kpi.yamlfile import Section, read_yaml
 from kpi.yamljinja import LATER, YamlJinja
@@ -120,7 +120,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         of_kind = resources_of(found, settings.section(tree), kind, paths[kind], about)
         if kind == "snapshot":
             of_kind += snapshots_in_yaml(found, settings.section(tree), described.relations, about)
-        found.mistakes += not_described(kind, about, {resource.name for resource in of_kind})
+        tell_strangers(found, kind, about, {resource.name for resource in of_kind})
         resources += of_kind
     for file, _ in files_in(root, paths["model"], ".py"):
         told = (

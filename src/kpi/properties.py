@@ -204,7 +204,7 @@ def settings_in(level: Section, allowed: Sequence[str]) -> dict[str, Any]:
             if problem:
                 raise ConfigError(f"{level.where(key)}: {problem}")
             found[name] = value
-        elif key.startswith("+") or not isinstance(value, Section):
+        elif key.startswith("+") or not (value is None or isinstance(value, Section)):
             raise ConfigError(f"{level.where(key)}: the setting '{name}' is not supported.{nearest(name, allowed)}")
     return found
 

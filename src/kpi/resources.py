@@ -107,12 +107,14 @@ def snapshots_in_yaml(
     return resources
 
 
-def not_described(kind: str, properties: Mapping[str, Properties], names: set[str]) -> Iterator[CompileError]:
-    """What YAML describes and is not there."""
+def tell_strangers(found: Found, kind: str, properties: Mapping[str, Properties], names: set[str]) -> None:
+    """Tell what YAML describes and is not there: a mistake when something of nearly that name is, else a note."""
     for name, entry in properties.items():
-        if name not in names:
-            told = f"no {kind} is named '{name}'.{nearest(name, names)}"
-            yield CompileError(entry.file, entry.line, told)
+        hint = nearest(name, names)
+        if name not in names and "Did you mean" in hint:
+            found.mistakes.append(CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}"))
+        elif name not in names:
+            found.notes.append(f"{entry.file}:{entry.line}: no {kind} is named '{name}': nothing of this is used.")
 
 
 def levels_of(tree: Section, place: Sequence[str]) -> Iterator[Section]:
@@ -180,10 +182,13 @@ def _refuse_strangers(
         if key.removeprefix("+").replace("-", "_") in allowed:
             continue
         if (*place, key) not in places:
-            known = [*(other[-1] for other in places if other[:-1] == place), *allowed]
+            settings = ("meta", "docs", "contract", "column_types", "vars")
+            known = [*(other[-1] for other in places if other[:-1] == place), *settings]
             hint = nearest(key, known)
             if "Did you mean" in hint:
                 raise ConfigError(f"{level.where(key)}: there is nothing named '{key}' in {kind}.{hint}")
             found.notes.append(f"{level.where(key)}: there is nothing named '{key}' in {kind}: no effect.")
+            continue
+        if value is None:
             continue
         _refuse_strangers(found, value, (*place, key), places, kind, allowed)
