@@ -80,7 +80,7 @@ def rendered(root: Path, text: str, files: Mapping[str, str] | None = None) -> s
         ),
         ("{{ target.name }} {{ target['schema'] }} {{ target.get('type') }}", "kpi main duckdb"),
         (
-            "{{ config.get('materialized', 'x') }}{{ config({'materialized': 'view'}) }} {{ config.get('materialized') }}",
+            "{{ config.get('tags', 'x') }}{{ config({'materialized': 'view'}) }} {{ config.get('materialized') }}",
             "x view",
         ),
         (
@@ -156,10 +156,11 @@ def test_generic_tests_of_the_project_and_of_packages(tmp_path: Path) -> None:
         **UTILS,
         "macros/t.sql": "{% test like_other(model, column_name, other, values=[]) %}"
         "select {{ column_name }} from {{ model }} where {{ column_name }} not in"
-        " (select {{ column_name }} from {{ other }} where {{ column_name }} not in ({{ values | join(', ') }})){% endtest %}"
+        " (select {{ column_name }} from {{ other }}"
+        " where {{ column_name }} not in ({{ values | join(', ') }})){% endtest %}"
         "{% test not_null(model, column_name) %}"
         "select 1 as own from {{ model }} where {{ column_name }} is null{% endtest %}",
-        "tests/generic/g.sql": "{% data_test whole(model) %}select 1 as x from {{ model }} where false{% enddata_test %}",
+        "tests/generic/g.sql": "{% data_test whole(model) %}select 1 from {{ model }} where false{% enddata_test %}",
         "models/two.sql": "select 1 as id",
         "models/m.yml": """\
 models:
@@ -410,5 +411,6 @@ def test_dbts_own_macros_give_sql_that_duckdb_takes(tmp_path: Path) -> None:
         row = duckdb.execute(sql).fetchone()
         assert row is not None
         assert str(row[0]) == str(value), call
+    # As dbt has it: as many days as lie between the two, so not the last one.
     spine = "{{ dbt.date_spine('day', \"date '2020-01-01'\", \"date '2020-01-03'\") }}"
-    assert len(duckdb.execute(templates.render(spine, Path("m.sql"), ()).sql).fetchall()) == 3
+    assert len(duckdb.execute(templates.render(spine, Path("m.sql"), ()).sql).fetchall()) == 2

@@ -25,6 +25,7 @@ ORDER = (
     "relation",
     "jinjafile",
     "macros",
+    "dbtobjects",
     "context",
     "yamljinja",
     "properties",
