@@ -92,6 +92,10 @@ def test_the_small_project_is_right(tmp_path: Path) -> None:
             "3: the CTE 'a' hides another of that name. Rename one of them.",
         ),
         ("with a as (select 1 as x), a as (select 2 as x)\nselect x from a", '1: Duplicate CTE name "a".'),
+        (
+            f"with a as (select line, 1 as n {FROM})\nselect * from (\n    pivot a on line using sum(n)\n)",
+            "3: PIVOT takes its columns from the data, so what they are is not known. Name them: ON x IN ('a', 'b').",
+        ),
         # Columns, functions and types.
         (
             "select\n    line,\n    waited_second\n" + FROM,
@@ -321,6 +325,8 @@ def test_a_mistake_between_files(tmp_path: Path, changes: dict[str, str | bytes]
         f"select a.line, b.n {FROM} as a, lateral unnest([1, 2]) as b(n)",
         f"with stg_calls as (select * {FROM}) select line from stg_calls",
         f"(select line {FROM}) union all (select line {FROM})",
+        f"with a as (select line, 1 as n {FROM}) select * from (pivot a on line in ('x') using sum(n))",
+        f"with a as (select line, 1 as n {FROM}) select * from (unpivot a on n into name m value v)",
     ],
 )
 def test_what_must_not_be_taken_for_a_mistake(tmp_path: Path, sql: str) -> None:

@@ -349,6 +349,8 @@ def test_settings_are_merged_as_dbt_does(tmp_path: Path) -> None:
         "dbt_project.yml": "name: own\nmodels:\n  +meta: {a: 1}\n  +pre-hook: one\n  own:\n    +meta: {b: 2}\n"
         "    +grants: {select: [x]}\n    gone_folder: {+tags: x}\n    nothing:\n  other_package: {+enabled: false}\n",
         "models/y.yml": "models: [{name: long_gone}]",
+        "macros/o.sql": "{% materialization odd, default %}{{ nowhere }}{% endmaterialization %}\n"
+        "{% macro default__get_merge_sql(a) %}{% endmacro %}",
         "models/m.sql": "{{ config(meta={'c': 3}, pre_hook=['two']) }}select 1 as x",
     }
     graph = compiled(tmp_path, files)
@@ -360,6 +362,8 @@ def test_settings_are_merged_as_dbt_does(tmp_path: Path) -> None:
         "there is nothing named 'nothing' in models: no effect.",
         "there is nothing named 'other_package' in models: no effect.",
         "no model is named 'long_gone': nothing of this is used.",
+        "the macro 'materialization_odd' is one of dbt's own; nothing here calls it.",
+        "the macro 'default__get_merge_sql' is one of dbt's own; nothing here calls it.",
     ]
 
 

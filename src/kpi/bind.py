@@ -41,7 +41,7 @@ def check_project(project: Project) -> Graph:
     mistakes += wrong + wrong_units
     if mistakes:
         raise together(mistakes)
-    notes = (*project.notes, *_only_documented(graph, known))
+    notes = (*graph.notes, *_only_documented(graph, known))
     return replace(graph, notes=notes, columns=known, unit_tests=unit_tests)
 
 

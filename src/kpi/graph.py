@@ -119,8 +119,9 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
         mistakes.append(error)
         nodes = {}
     on_run, wrong_hooks = run_hooks_of(project, templates)
-    nodes = with_ctes(nodes)
-    return Graph(project, nodes, tuple(feeds), templates.environment_read, on_run=on_run), mistakes + wrong_hooks
+    nodes, mistakes = with_ctes(nodes), mistakes + wrong_hooks
+    notes = (*project.notes, *templates.macros.without_effect())
+    return Graph(project, nodes, tuple(feeds), templates.environment_read, notes=notes, on_run=on_run), mistakes
 
 
 def _compile(

@@ -16,6 +16,12 @@ from kpi.jinjafile import parsed
 
 ADAPTER = ("duckdb", "default")
 OWN = Path(__file__).parent / "jinja" / "dbt.sql"
+# What dbt's own materializations call: a project's macro of such a name changes what dbt does. Here nothing calls it.
+_INSIDE_DBT = re.compile(
+    r"(duckdb__|default__)?(get_\w*(merge|incremental|insert|delete|create|rename|replace)\w*_sql|create_\w+_as|drop_\w+|"
+    r"snapshot_\w+|alter_\w+|truncate_relation|rename_relation|list_\w+|run_hooks|persist_docs|apply_grants|get_catalog)"
+    r"|materialization_\w+"
+)
 _HEAD = re.compile(r"\{%-?\s*(macro|test|data_test)\s+(\w+)")
 
 
@@ -215,6 +221,15 @@ class Macros:
     def names_of(self, package: str) -> set[str]:
         """The names of all macros of a package, whether they are read yet or not."""
         return set(self.packages.get(package, ())).union(*(names for names, *_ in self._pending.get(package, ())))
+
+    def without_effect(self) -> list[str]:
+        """A line for each macro of the project that dbt itself would call and nothing here does."""
+        own = self.packages[self.project].values()
+        return [
+            f"{macro.file}:{macro.line}: the macro '{macro.name}' is one of dbt's own; nothing here calls it."
+            for macro in own
+            if _INSIDE_DBT.fullmatch(macro.name)
+        ]
 
     def known(self, package: str) -> set[str]:
         """The names of macros that can be called plainly in a package."""

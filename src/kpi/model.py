@@ -171,11 +171,24 @@ def _check_tree(tree: Any, rendered: Rendered, file: Path, what: str, relations:
             raise CompileError(
                 file, _line(node, rendered), f"a {what} only selects, {node.key.upper()} is not allowed."
             )
+        if isinstance(node, exp.Pivot) and not node.args.get("unpivot") and _is_open(node):
+            told = (
+                "PIVOT takes its columns from the data, so what they are is not known. Name them: ON x IN ('a', 'b')."
+            )
+            raise CompileError(file, _line(node, rendered), told)
         if isinstance(node, exp.Table | exp.Lateral):
             _check_table(node, rendered, file, what, relations)
         elif isinstance(node, exp.CTE) and node.alias.lower() in _in_sight(node.parent):
             told = f"the CTE '{node.alias}' hides another of that name. Rename one of them."
             raise CompileError(file, _line(node.args["alias"], rendered), told)
+
+
+def _is_open(pivot: Any) -> bool:
+    """Whether a pivot does not say which values become columns."""
+    from sqlglot import exp
+
+    on = pivot.args.get("fields") or pivot.expressions
+    return not all(isinstance(part, exp.In) for part in on)
 
 
 def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> None:

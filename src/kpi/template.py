@@ -101,7 +101,6 @@ class Templates:
                 self._files[file] = file
         for file in project.macro_files:
             self.macros.load(project.name, read_text(project.root, file), file)
-        self._places: dict[str, str] = {}
 
     def schema_of(self, custom: str | None, node: Mapping[str, Any] | None = None) -> str:
         """Return the schema of a node with the given `schema` setting, as the project's macro or else dbt has it."""
@@ -112,8 +111,12 @@ class Templates:
         return self._named("generate_alias_name", custom, node)
 
     def _named(self, macro: str, custom: str | None, node: Mapping[str, Any] | None) -> str:
-        names = {"kpi_custom": custom, "kpi_node": dict(node) if node is not None else None}
-        return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0].strip()
+        given = dict(node) if node is not None else None
+        try:
+            return str(self.macros.scope()[macro](custom, given)).strip()
+        except Exception:  # rendered once more as a template, so that what fails is told with file and line
+            names = {"kpi_custom": custom, "kpi_node": given}
+            return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0]
 
     def render(
         self,
