@@ -124,11 +124,21 @@ def test_what_templates_may_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "1: adapter.dispatch('nope'): there is no macro duckdb__nope or default__nope.",
         ),
         ("{{ utils.stor() }}", "1: there is no macro 'utils.stor'. Did you mean 'star'?"),
+        (
+            "{{ gone_utils.star(ref('one')) }}",
+            "1: the package 'gone_utils' is asked for, but is not in dbt_packages."
+            " Run `dbt deps`, or copy the package there.",
+        ),
+        (
+            "select * from {{ ref('utils', 'x') }}",
+            "1: ref('utils', 'x'): models of packages are not built. Copy it into the project.",
+        ),
         ("\n{{ config.require('unique_key') }}", "2: config.require('unique_key'): this has no setting 'unique_key'."),
     ],
 )
 def test_what_templates_may_not(tmp_path: Path, text: str, message: str) -> None:
-    assert told(tmp_path, {**UTILS, "models/m.sql": text}) == f"models/m.sql:{message}"
+    packages = "packages:\n  - package: some/gone_utils\n    version: 1.0.0\n"
+    assert told(tmp_path, {**UTILS, "packages.yml": packages, "models/m.sql": text}) == f"models/m.sql:{message}"
 
 
 def test_environment_variables_that_were_read_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

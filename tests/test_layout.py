@@ -20,6 +20,7 @@ ORDER = (
     "names",
     "personal",
     "lines",
+    "outside",
     "yamlfile",
     "engine",
     "relation",

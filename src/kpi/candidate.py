@@ -48,6 +48,7 @@ class Run:
             "inputs": {name: getattr(inputs, name) for name in Inputs.__slots__},
             "settings": settings_of(graph.project),
             "based_on": before.get("id"),
+            "outside": graph.outside,
         }
         self.warnings: tuple[str, ...] = ()
 

@@ -52,6 +52,12 @@ class Graph:
             if node.kind in ("seed", "model", "snapshot") or (node.kind == "source" and node.sql)
         )
 
+    @property
+    def outside(self) -> dict[str, str]:
+        """The locations of sources that are files outside, each with a hash of their content."""
+        shapes = {node.name: node.shape for node in self.nodes.values() if node.kind == "source" and node.sql}
+        return {one.location: shapes[f"{one.source_name}.{one.name}"] for one in self.project.sources if one.location}
+
     def tests(self) -> tuple[Node, ...]:
         """Data tests in name order."""
         return tuple(sorted((node for node in self.nodes.values() if node.kind == "test"), key=lambda test: test.name))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from kpi import snapshots
@@ -13,6 +12,7 @@ from kpi.ephemeral import cte_of
 from kpi.errors import CompileError, ConfigError, nearest
 from kpi.hooks import with_hooks
 from kpi.model import Hooks, Increment, Node, digest, read_select
+from kpi.outside import content_of
 from kpi.project import Project, Resource, merged, read_text
 from kpi.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, Properties, tags_of
 from kpi.seeds import seed_columns
@@ -39,34 +39,12 @@ def source_nodes(project: Project) -> dict[str, Node]:
             materialized="table" if source.location else "source",
             tags=source.tags,
             sql=f"select * from {source.location}" if source.location else "",
-            shape=_content(project.root, source.location) if source.location else "",
+            shape=content_of(project.root, source.location) if source.location else "",
             description=about.description,
             columns=about.columns,
             config={"meta": source.meta, "loaded_at_field": source.loaded_at_field, "freshness": source.freshness},
         )
     return nodes
-
-
-def outside_files(root: Path, location: str) -> list[Path]:
-    """The files that a source's location names, wildcards followed; those that are not absolute are the project's."""
-    found = []
-    for name in re.findall(r"'((?:[^']|'')*)'", location):
-        path = Path(name.replace("''", "'").removeprefix("file://"))
-        if path.suffix or "*" in name:
-            base = Path(path.anchor) if path.is_absolute() else root
-            pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
-            found += sorted(one for one in base.glob(pattern) if one.is_file())
-    return found
-
-
-def _content(root: Path, location: str) -> str:
-    """A hash of a location and of the content of its files."""
-    digest = hashlib.blake2b(location.encode(), digest_size=16)
-    for path in outside_files(root, location):
-        digest.update(str(path).encode("utf-8", "surrogateescape"))
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
 
 
 def place(project: Project, resource: Resource, templates: Templates) -> Relation:

@@ -97,7 +97,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
     name = settings.required("name")
     if not name.isidentifier():
         raise ConfigError(f"{settings.where('name')}: the project's name must be letters, digits and _, not '{name}'.")
-    packages, package_variables = _packages(root, settings)
+    packages, package_variables, unbuilt = _packages(root, settings)
     variables = _variables(settings.section("vars"), name, (*packages, *package_variables))
     values = Values({**package_variables, **variables, **(overrides or {})})
     docs: dict[str, str] = {}
@@ -156,7 +156,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         on_run_start=settings.strings("on-run-start"),
         on_run_end=settings.strings("on-run-end"),
         docs=docs,
-        notes=(*found.notes, *described.notes),
+        notes=(*unbuilt, *found.notes, *described.notes),
         undeclared=tuple(variable for variable in overrides or () if variable not in variables),
         asked=frozenset(seen),
         environment_read=values.environment_read,
@@ -185,10 +185,11 @@ def _variables(given: Section, name: str, packages: Sequence[str]) -> dict[str, 
     return {**variables, **(own if isinstance(own, Section) else {})}
 
 
-def _packages(root: Path, settings: Section) -> tuple[dict[str, tuple[Path, ...]], dict[str, Any]]:
-    """The macro files of every package beside the project, and the variables the packages have themselves."""
+def _packages(root: Path, settings: Section) -> tuple[dict[str, tuple[Path, ...]], dict[str, Any], list[str]]:
+    """The macro files of every package beside the project, the packages' own variables, and what is not built."""
     packages: dict[str, tuple[Path, ...]] = {}
     variables: dict[str, Any] = {}
+    notes = []
     folder = Path(settings.text("packages-install-path") or "dbt_packages")
     for found in sorted((root / folder).glob("*/dbt_project.yml")):
         here = found.parent.relative_to(root)
@@ -198,7 +199,9 @@ def _packages(root: Path, settings: Section) -> tuple[dict[str, tuple[Path, ...]
         tests = [here / path / "generic" for path in own.strings("test-paths") or ("tests",)]
         packages[name] = tuple(file for file, _ in files_in(root, [*paths, *tests], ".sql"))
         variables.update(_variables(own.section("vars"), name, ()))
-    return packages, variables
+        if files_in(root, [here / path for path in own.strings("model-paths") or ("models",)], ".sql"):
+            notes.append(f"{here}/dbt_project.yml:1: models of the package '{name}' are not built.")
+    return packages, variables, notes
 
 
 def _folders(root: Path, settings: Section, kind: str) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kpi import rawfiles
 from kpi.candidate import Run, settings_of
 from kpi.options import Inputs, Options, Outcome, Tell
+from kpi.outside import contents
 from kpi.warehouse import DATABASE, Warehouse, begin, writing
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
         current
         and (current / DATABASE).is_file()
         and _is_same(inputs, before)
+        and contents(root.resolve(), before.get("outside", ())) == before.get("outside", {})
         and not (options.full_refresh or options.select or options.exclude)
     ):
         tell(f"Nothing changed since build {before['id']}: nothing to do.")

@@ -196,6 +196,8 @@ class Templates:
 
     def ref(self, names: Sequence[str]) -> Relation:
         """Return the model, seed or snapshot that ref(...) means."""
+        if len(names) == 2 and names[0] in self.project.packages:
+            raise Wrong(f"ref('{names[0]}', '{names[1]}'): models of packages are not built. Copy it into the project.")
         if len(names) == 2 and names[0] != self.project.name:
             raise Wrong(f"ref('{names[0]}', '{names[1]}'): there is no package '{names[0]}' here.")
         if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
@@ -272,7 +274,16 @@ class Templates:
         unknown = re.fullmatch(r"'(\w+)' is undefined", text)
         if not unknown:
             return f"Jinja: {text}."
+        if any(_asks_for(self.project.root / name, unknown[1]) for name in ("packages.yml", "dependencies.yml")):
+            told = "is asked for, but is not in dbt_packages. Run `dbt deps`, or copy the package there."
+            return f"the package '{unknown[1]}' {told}"
         return f"there is no macro or variable '{unknown[1]}'.{nearest(unknown[1], self.macros.scope())}"
+
+
+def _asks_for(file: Path, package: str) -> bool:
+    return (
+        file.is_file() and re.search(rf"[/\s\"']{package}(\.git)?[\"']?\s*$", file.read_text("utf-8"), re.M) is not None
+    )
 
 
 def _always(value: Any) -> Callable[..., Any]:

@@ -1,0 +1,35 @@
+"""Sources that are files outside the warehouse: which files a location names, and what they hold now."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def outside_files(root: Path, location: str) -> list[Path]:
+    """The files that a source's location names, wildcards followed; those that are not absolute are the project's."""
+    found = []
+    for name in re.findall(r"'((?:[^']|'')*)'", location):
+        path = Path(name.replace("''", "'").removeprefix("file://"))
+        if path.suffix or "*" in name:
+            base = Path(path.anchor) if path.is_absolute() else root
+            pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
+            found += sorted(one for one in base.glob(pattern) if one.is_file())
+    return found
+
+
+def content_of(root: Path, location: str) -> str:
+    """A hash of a location and of the content of its files."""
+    digest = hashlib.blake2b(location.encode(), digest_size=16)
+    for path in outside_files(root, location):
+        digest.update(str(path).encode("utf-8", "surrogateescape"))
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def contents(root: Path, locations: Iterable[str]) -> dict[str, str]:
+    """Hash each of these locations, to tell without reading any YAML whether a build's sources are as they were."""
+    return {location: content_of(root, location) for location in sorted(locations)}
