@@ -356,16 +356,16 @@ metrics:
 
 def test_settings_are_merged_as_dbt_does(tmp_path: Path) -> None:
     files = {
-        "dbt_project.yml": "name: own\nmodels:\n  +meta: {a: 1}\n  +pre-hook: one\n  own:\n    +meta: {b: 2}\n"
+        "dbt_project.yml": "name: own\nmodels:\n  +meta: {a: 1}\n  +pre-hook: select 1\n  own:\n    +meta: {b: 2}\n"
         "    +grants: {select: [x]}\n    gone_folder: {+tags: x}\n    nothing:\n  other_package: {+enabled: false}\n",
         "models/y.yml": "models: [{name: long_gone}]",
         "macros/o.sql": "{% materialization odd, default %}{{ nowhere }}{% endmaterialization %}\n"
         "{% macro default__get_merge_sql(a) %}{% endmacro %}",
-        "models/m.sql": "{{ config(meta={'c': 3}, pre_hook=['two']) }}select 1 as x",
+        "models/m.sql": "{{ config(meta={'c': 3}, pre_hook=['select 2']) }}select 1 as x",
     }
     graph = compiled(tmp_path, files)
     config = graph.nodes["model.own.m"].config
-    assert (config["meta"], config["pre_hook"]) == ({"a": 1, "b": 2, "c": 3}, ("one", "two"))
+    assert (config["meta"], config["pre_hook"]) == ({"a": 1, "b": 2, "c": 3}, ("select 1", "select 2"))
     assert [note.partition(": ")[2] for note in graph.notes] == [
         "the setting 'grants' has no effect here.",
         "there is nothing named 'gone_folder' in models: no effect.",
