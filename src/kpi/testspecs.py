@@ -22,6 +22,7 @@ _BESIDE = (
     "store_failures_as",
     "tags",
     "enabled",
+    "fail_calc",
 )
 
 
