@@ -222,8 +222,8 @@ def comparable(field: str, value: Any) -> Any:
     match field:
         case "depends_on":
             value = {kind: sorted(x for x in names if not x.startswith("macro.dbt")) for kind, names in value.items()}
-        case "tags":
-            value = sorted(value)
+        case "tags" | "primary_key":
+            value = sorted(value or ())
         case "unrendered_config":
             # dbt has the tags of the last place that gives any, we have all of them.
             value = {name: setting for name, setting in value.items() if name != "tags"}

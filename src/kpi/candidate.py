@@ -178,15 +178,8 @@ class Run:
     def _note_checks(self, checks: Sequence[Any], names: set[str]) -> None:
         kept = {check["name"]: check for check in self.before.get("checks", []) if check["name"] in names}
         for check in checks:
-            kept[check.name] = {
-                "name": check.name,
-                "severity": check.severity,
-                "status": check.status,
-                "stored": check.stored,
-                "failures": check.failures,
-                "where": check.where,
-                "sql": check.sql,
-            }
+            noted = ("name", "severity", "status", "stored", "failures", "where", "sql")
+            kept[check.name] = {field: getattr(check, field) for field in noted}
         self.facts["checks"] = [kept[name] for name in sorted(kept)]
 
     def _validate(self, con: duckdb.DuckDBPyConnection, now: Mapping[str, str], previous: Mapping[str, str]) -> None:

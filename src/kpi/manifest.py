@@ -35,7 +35,8 @@ _JINJA = re.compile(r"{{.*?}}|{%.*?%}", re.DOTALL)
 _CALL = re.compile(r"(?:\b(\w+)\.)?\b(\w+)\s*\(")
 # The settings of a data test in dbt's order.
 _TEST_SETTINGS = (
-    *("severity", "tags", "enabled", "where", "limit", "warn_if", "error_if", "store_failures", "store_failures_as"),
+    *("severity", "tags", "enabled", "where", "limit", "fail_calc", "warn_if", "error_if"),
+    *("store_failures", "store_failures_as"),
     *("meta", "database", "schema", "alias"),
 )
 _UNUSED = ("metrics", "groups", "selectors", "disabled", "group_map", "saved_queries", "semantic_models")
@@ -96,17 +97,30 @@ def write_manifest(graph: Graph, names: Mapping[str, TestName], made: Made) -> d
 def _nodes(graph: Graph, names: Mapping[str, TestName], macros: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     project = graph.project
     resources = {f"{one.kind}.{project.name}.{one.name}": one for one in _resources(project)}
-    keys: dict[str, set[str]] = {}
-    for test in graph.tests():
-        if test.test and test.test.kind == "unique" and test.test.column:
-            keys.setdefault(test.relation.node, set()).add(test.test.column)
+    keys = _primary_keys(graph, names)
     for node in graph.nodes.values():
         if node.kind == "test" and node.test:
             yield _test(graph, node, node.test, names[node.id], macros)
         elif node.kind == "seed":
             yield _seed(graph, node, resources[node.id])
         elif node.kind in ("model", "snapshot", "analysis"):
-            yield _model(graph, node, resources[node.id], sorted(keys.get(node.id, ())), macros)
+            yield _model(graph, node, resources[node.id], keys.get(node.id, []), macros)
+
+
+def _primary_keys(graph: Graph, names: Mapping[str, TestName]) -> dict[str, list[str]]:
+    """What dbt guesses: the columns tested to be unique, alone or together; of them those never missing, if any are."""
+    unique: dict[str, set[str]] = {}
+    there: dict[str, set[str]] = {}
+    for test in graph.tests():
+        name = names[test.id]
+        alone, together = (name.arguments.get(key) for key in ("column_name", "combination_of_columns"))
+        columns: list[str] = [alone] if alone else list(together or ())
+        match name.kind.rpartition(".")[2]:
+            case "unique" | "unique_combination_of_columns":
+                unique.setdefault(test.relation.node, set()).update(columns)
+            case "not_null":
+                there.setdefault(test.relation.node, set()).update(columns)
+    return {node: sorted(found & there.get(node, set()) or found) for node, found in unique.items()}
 
 
 def _seed(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
@@ -128,7 +142,6 @@ def _model(graph: Graph, node: Node, resource: Resource, key: list[str], macros:
         "version": None,
         "latest_version": None,
         "deprecation_date": None,
-        # What dbt guesses: the columns that are tested to be unique.
         "primary_key": key,
         "time_spine": None,
     }
