@@ -32,6 +32,7 @@ ORDER = (
     "loadfile",
     "load",
     "problems",
+    "lines",
     "template",
     "model",
     "generic_tests",

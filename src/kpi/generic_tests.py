@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from kpi.errors import CompileError, ConfigError, nearest
+from kpi.lines import Lines
 from kpi.model import Node, read_select
 from kpi.names import identifier, literal
 from kpi.project import Project, read_text
 from kpi.properties import SEVERITIES, Properties, TestSpec, tags_of
-from kpi.template import Lines, Relation, Rendered, Templates
+from kpi.template import Relation, Rendered, Templates
 
 _TO = re.compile(r"""\s*(ref|source)\(\s*(['"])(\w+)\2\s*(?:,\s*(['"])(\w+)\4\s*)?\)\s*""")
 

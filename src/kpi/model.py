@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kpi.errors import CompileError, nearest
+from kpi.lines import Lines
 from kpi.properties import Column, TestSpec
-from kpi.template import Lines, Relation, Rendered
+from kpi.template import Relation, Rendered
 
 NodeKind = Literal["model", "seed", "source", "test"]
 _TABLE_FUNCTIONS = ("generate_series", "range", "unnest")

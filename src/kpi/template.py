@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import traceback
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ import jinja2
 from jinja2 import nodes
 
 from kpi.errors import CompileError, ConfigError, nearest
+from kpi.lines import Lines, mark_places, traced
 from kpi.names import relation_name
 from kpi.project import Project, read_text
 from kpi.properties import config_problem
@@ -26,8 +26,6 @@ from kpi.properties import config_problem
 _UNDEFINED = object()
 _TAGS = ("if", "for", "set", "macro", "call", "filter", "do", "raw", "with")
 _OF_A_FILE = ("ref", "source", "config", "this")
-# In the rendered text: the line of the file that what follows comes from, and whether its line breaks are the file's.
-_MARK = re.compile("\x01([0-9]+)(=?)\x01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +38,6 @@ class Relation:
 
     def __str__(self) -> str:
         return relation_name(self.schema, self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Which 1-based line of the file each character of the compiled SQL comes from.
-
-    What a macro or an expression yields comes from the line that calls it.
-    """
-
-    starts: tuple[int, ...] = (0,)
-    lines: tuple[int, ...] = (1,)
-
-    def at(self, offset: int) -> int:
-        """Return the line of the character at `offset`."""
-        return self.lines[max(0, bisect_right(self.starts, offset) - 1)]
 
 
 @dataclass(slots=True)
@@ -97,7 +80,7 @@ class Templates:
             return f"main_{custom}" if custom else "main"
         if custom not in self._schemas:
             call = "{{ generate_schema_name(" + ("none" if custom is None else repr(custom)) + ", none) }}"
-            self._schemas[custom] = _traced(self._text(call, Path("generate_schema_name")))[0]
+            self._schemas[custom] = traced(self._text(call, Path("generate_schema_name")))[0]
         return self._schemas[custom]
 
     def render(self, text: str, file: Path, settings: Sequence[str], this: Relation | None = None) -> Rendered:
@@ -127,7 +110,7 @@ class Templates:
         # Macros see the namespace itself, so they find the ref of the file being rendered.
         self._namespace.update(local)
         try:
-            rendered.sql, rendered.lines = _traced(self._text(text, file))
+            rendered.sql, rendered.lines = traced(self._text(text, file))
         finally:
             for name in local:
                 del self._namespace[name]
@@ -190,7 +173,7 @@ class Templates:
     def _text(self, text: str, file: Path) -> str:
         try:
             tree = self._parsed(text, file)
-            _mark_lines(tree.body, self._environment)
+            mark_places(tree, text, self._environment)
             return self._compiled(tree, file).render()
         except jinja2.UndefinedError as error:
             raise self._told(error, file, self._undefined(error)) from None
@@ -233,58 +216,6 @@ class Templates:
 
 class _Wrong(ConfigError):
     """A mistake in a template, on its way to becoming a CompileError with file and line."""
-
-
-def _mark_lines(body: list[nodes.Node], environment: jinja2.Environment) -> None:
-    """Put a mark before each piece of text that a template yields itself, and none into texts it keeps in variables."""
-
-    def called_at(line: int) -> nodes.TemplateData:
-        mark = nodes.TemplateData(f"\x01{line}=\x01", lineno=line)
-        mark.set_environment(environment)
-        return mark
-
-    for node in list(body):
-        match node:
-            case nodes.Output():
-                marked: list[nodes.Expr] = []
-                for piece in node.nodes:
-                    if isinstance(piece, nodes.TemplateData):
-                        piece.data = f"\x01{piece.lineno}\x01{piece.data}"
-                    else:
-                        marked.append(called_at(piece.lineno))
-                    marked.append(piece)
-                node.nodes = marked
-            case nodes.CallBlock() | nodes.FilterBlock():
-                body.insert(body.index(node), nodes.Output([called_at(node.lineno)], lineno=node.lineno))
-            case nodes.If():
-                for branch in (node, *node.elif_):
-                    _mark_lines(branch.body, environment)
-                _mark_lines(node.else_, environment)
-            case nodes.For():
-                _mark_lines(node.body, environment)
-                _mark_lines(node.else_, environment)
-            case nodes.With():
-                _mark_lines(node.body, environment)
-            case _:
-                pass
-
-
-def _traced(marked: str) -> tuple[str, Lines]:
-    """Take the marks out of a rendered text, and the blanks at its ends."""
-    first, *pieces = _MARK.split(marked)
-    sql = first + "".join(pieces[2::3])
-    lead = len(sql) - len(sql.lstrip())
-    starts, lines = [-lead], [1]
-    position = len(first) - lead
-    for line, fixed, text in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
-        starts.append(position)
-        lines.append(int(line))
-        if not fixed:
-            breaks = [found.end() for found in re.finditer("\n", text)]
-            starts += [position + end for end in breaks]
-            lines += range(int(line) + 1, int(line) + 1 + len(breaks))
-        position += len(text)
-    return sql.strip(), Lines(tuple(starts), tuple(lines))
 
 
 def _line_in(error: BaseException, file: Path) -> int:
