@@ -7,23 +7,25 @@ engine that will run the SQL judges it, so names, types and functions are all co
 from __future__ import annotations
 
 import re
+from contextlib import closing
 
 import duckdb
 
-from kpi.engine import columns_of, scratch
+from kpi.binding import Binder, Columns, at
+from kpi.compile_cache import remembered
+from kpi.engine import columns_of
 from kpi.errors import CompileError, KpiError, nearest
 from kpi.feed import is_feed
 from kpi.generic_tests import accepted
 from kpi.graph import Graph, compile_nodes
+from kpi.house_rules import judged
+from kpi.lint import Finding
 from kpi.load import LEDGER, REJECTS
 from kpi.model import Node
-from kpi.names import identifier
 from kpi.problems import problem_of
 from kpi.project import Project, together
 from kpi.properties import TestSpec
 from kpi.seeds import seed_table
-
-Columns = tuple[tuple[str, str], ...]
 
 
 def check_project(project: Project) -> Graph:
@@ -31,7 +33,7 @@ def check_project(project: Project) -> Graph:
     graph, mistakes = compile_nodes(project)
     mistakes += check_columns(graph)[1]
     if mistakes:
-        raise together(mistakes)
+        raise together(mistakes, project.root)
     return graph
 
 
@@ -40,76 +42,60 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
 
     A node whose parents are wrong is passed over: what is wrong with it may come from them.
     """
-    known: dict[str, Columns] = {}
     mistakes: list[KpiError] = []
     raw = {"raw.deliveries": LEDGER, "raw.rejects": REJECTS}
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
     # A feed whose contract is wrong has no columns to bind against; what is wrong is told already.
     sources = {f"source.{graph.project.name}.{s.source_name}.{s.name}": s for s in graph.project.sources}
-    with scratch({"errors_as_json": "true"}) as con:
-        for schema in sorted({node.relation.schema for node in graph.nodes.values() if node.relation.schema}):
-            con.execute(f"create schema if not exists {identifier(schema)}")
+    with closing(Binder(graph.nodes)) as binder:
         for node in graph.nodes.values():
-            if not all(parent in known for parent in node.depends_on):
+            if not all(parent in binder.known for parent in node.depends_on):
                 continue
             if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
                 continue
             try:
                 if node.kind == "test":
-                    _check_test(con, graph, node, known)
+                    _check_test(binder, graph, node)
                 else:
-                    known[node.id] = _bind(con, graph, node, raw, known)
-                    mistakes += _undocumented(node, known[node.id])
+                    columns, casts = _bind(binder, graph, node, raw)
+                    binder.note(node, columns)
+                    mistakes += _undocumented(node, columns)
+                    if node.kind == "model":
+                        mistakes += judged(node, (*node.findings, *casts))
             except CompileError as error:
                 mistakes.append(error)
-    return known, mistakes
+    return binder.known, mistakes
 
 
-def _bind(
-    con: duckdb.DuckDBPyConnection, graph: Graph, node: Node, raw: dict[str, Columns], known: dict[str, Columns]
-) -> Columns:
-    """Make the node's table in the scratch database: a seed's with its rows, all others empty."""
+def _bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> tuple[Columns, tuple[Finding, ...]]:
+    """The columns of a node's table, and the casts a model should write out. A seed is read with all its rows."""
     if node.kind == "seed":
-        statement = seed_table(graph.project, node)
-        try:
-            con.execute(statement)
-        except duckdb.Error as error:
-            raise _seed_error(node, error, statement) from None
-        return columns_of(con, f"from {node.relation}")
+        return remembered(lambda: _seed_columns(binder, graph, node), "seed", node.shape), ()
     if node.kind == "model":
-        columns = _columns(con, node, known)
-    elif str(node.relation) in raw:
-        columns = raw[str(node.relation)]
-    else:
-        told = f"nothing loads the source '{node.name}': it has no config.meta.feed, and is no table of kpi's own."
-        raise CompileError(node.file, node.line, told)
-    typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns)
-    try:
-        con.execute(f"create or replace table {node.relation} ({typed})")
-    except duckdb.Error:
-        told = f"{node.relation} cannot be the name of a table: a part of it is a word of SQL."
-        raise CompileError(node.file, node.line, told) from None
-    return columns
+        return _model_columns(binder, node)
+    if str(node.relation) in raw:
+        return raw[str(node.relation)], ()
+    told = f"nothing loads the source '{node.name}': it has no config.meta.feed, and is no table of kpi's own."
+    raise CompileError(node.file, node.line, told)
 
 
-def _columns(con: duckdb.DuckDBPyConnection, node: Node, known: dict[str, Columns]) -> Columns:
-    """The columns a model or test yields. Raises CompileError for whatever DuckDB finds wrong with its SQL."""
+def _seed_columns(binder: Binder, graph: Graph, node: Node) -> Columns:
+    statement = seed_table(graph.project, node)
     try:
-        columns = columns_of(con, node.sql)
+        binder.con.execute(statement)
     except duckdb.Error as error:
-        before = "describe "
-        names = {name for parent in node.depends_on for name, _ in known[parent]} | set(_ALIAS.findall(node.sql))
-        problem = problem_of(error, before + node.sql, names)
-        is_ours = node.test is not None and node.test.kind != "singular"
-        line = node.line if is_ours else node.lines.at((problem.offset or 0) - len(before))
-        raise CompileError(node.file, line, problem.message) from None
-    names_twice = {name for name, _ in columns if [other.lower() for other, _ in columns].count(name.lower()) > 1}
-    if node.kind == "model" and names_twice:
-        raise CompileError(node.file, node.line, f"the model has two columns named '{min(names_twice)}'.")
-    return columns
+        raise _seed_error(node, error, statement) from None
+    return columns_of(binder.con, f"from {node.relation}")
 
 
-_ALIAS = re.compile(r"\bas\s+(\w+)", re.IGNORECASE)
+def _model_columns(binder: Binder, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
+    columns, casts = binder.bind(node)
+    names = [name.lower() for name, _ in columns]
+    names_twice = sorted(name for name in set(names) if names.count(name) > 1)
+    if names_twice:
+        place = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(names_twice[0])}(?!\w)", node.sql.lower())]
+        raise at(node, place[-1] if place else None, f"the model has two columns named '{names_twice[0]}'.")
+    return columns, casts
 
 
 def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError:
@@ -134,11 +120,11 @@ def _undocumented(node: Node, columns: Columns) -> list[CompileError]:
     ]
 
 
-def _check_test(con: duckdb.DuckDBPyConnection, graph: Graph, test: Node, known: dict[str, Columns]) -> None:
+def _check_test(binder: Binder, graph: Graph, test: Node) -> None:
     """Raise CompileError when a test names a column that is not there, or compares what cannot be compared."""
-    spec = test.test
+    spec, known = test.test, binder.known
     if spec is None or spec.kind == "singular":
-        _columns(con, test, known)
+        binder.bind(test)
         return
     judged = test.depends_on[0]
     documented = {column.name for column in graph.nodes[judged].columns}
@@ -152,24 +138,30 @@ def _check_test(con: duckdb.DuckDBPyConnection, graph: Graph, test: Node, known:
             told = f"'{spec.column}' ({kind}) cannot be compared with '{key}' ({key_kind})."
             raise CompileError(test.file, test.line, told)
     if spec.kind == "accepted_values" and (kind != "VARCHAR" or not spec.arguments.get("quote", True)):
-        _check_values(con, spec, kind)
+        _check_values(binder, spec, kind)
     if spec.where:
-        _columns(con, test, known)
+        binder.bind(test)
 
 
-def _check_values(con: duckdb.DuckDBPyConnection, spec: TestSpec, kind: str) -> None:
+def _check_values(binder: Binder, spec: TestSpec, kind: str) -> None:
     """Raise CompileError for an accepted value that a column of the type cannot have."""
     for value in accepted(spec):
-        try:
-            if spec.arguments.get("quote", True):
-                con.execute(f"select cast({value} as {kind})")
-                continue
-            value_kind = columns_of(con, f"select {value}")[0][1]
-        except duckdb.Error:
-            value_kind = ""
-        if _family(value_kind) != _family(kind):
+        if not _is_value(binder, value, kind, bool(spec.arguments.get("quote", True))):
             told = f"'{spec.column}' ({kind}) cannot be compared with {value}."
             raise CompileError(spec.file, spec.line, told)
+
+
+def _is_value(binder: Binder, value: str, kind: str, is_quoted: bool) -> bool:
+    def ask() -> bool:
+        try:
+            if is_quoted:
+                binder.con.execute(f"select cast({value} as {kind})")
+                return True
+            return _family(columns_of(binder.con, f"select {value}")[0][1]) == _family(kind)
+        except duckdb.Error:
+            return False
+
+    return remembered(ask, "value", value, kind, is_quoted)
 
 
 def _type_of(test: Node, column: str, table: str, known: dict[str, Columns]) -> str:

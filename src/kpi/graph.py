@@ -41,7 +41,7 @@ def compile_project(project: Project) -> Graph:
     """Render and parse every model and test. Raises one error with all that is wrong, each with file and line."""
     graph, mistakes = compile_nodes(project)
     if mistakes:
-        raise together(mistakes)
+        raise together(mistakes, project.root)
     return graph
 
 

@@ -33,6 +33,10 @@ class Lines:
         """Return the line of the character at `offset`."""
         return self.place(offset)[0]
 
+    def is_own(self, offset: int) -> bool:
+        """Tell whether the character at `offset` stands in the file as it is, and does not come from a macro."""
+        return self.columns[max(0, bisect_right(self.starts, offset) - 1)] > 0
+
     def place(self, offset: int) -> tuple[int, int]:
         """Return line and column of the character at `offset`; the column is 0 when it is unknown."""
         piece = max(0, bisect_right(self.starts, offset) - 1)

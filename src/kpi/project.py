@@ -103,7 +103,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         resources += _resources(root, name, settings.section(f"{kind}s"), kind, paths[kind], properties, mistakes)
     mistakes += _named_twice(resources)
     if mistakes:
-        raise together(mistakes)
+        raise together(mistakes, root)
     variables = dict(settings.section("vars"))
     own = variables.pop(name, None)
     variables.update(own if isinstance(own, Section) else {})
@@ -121,14 +121,16 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
     )
 
 
-def together(mistakes: Sequence[KpiError]) -> KpiError:
-    """Return one error that tells all mistakes, in the order of file and line."""
-    if len(mistakes) == 1:
-        return mistakes[0]
+def together(mistakes: Sequence[KpiError], root: Path | None = None) -> KpiError:
+    """Return one error that tells all mistakes of the project in `root`, in the order of file and place."""
+    error = mistakes[0]
     found = [mistake for mistake in mistakes if isinstance(mistake, CompileError)]
-    if len(found) == len(mistakes):
-        return CompileErrors(sorted(found, key=lambda mistake: (mistake.file, mistake.line)))
-    return ConfigError("\n".join(str(mistake) for mistake in mistakes))
+    if len(mistakes) > 1 and len(found) == len(mistakes):
+        error = CompileErrors(sorted(found, key=lambda mistake: (mistake.file, mistake.line, mistake.column)))
+    elif len(mistakes) > 1:
+        error = ConfigError("\n".join(str(mistake) for mistake in mistakes))
+    error.root = root
+    return error
 
 
 def read_text(root: Path, file: Path) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 
+from kpi.compile_cache import key_of, remembered
 from kpi.errors import CompileError, ConfigError, nearest
 from kpi.lines import Lines, mark_places, traced
 from kpi.names import relation_name
@@ -44,7 +45,7 @@ class Relation:
 class Rendered:
     """What came of one template: its SQL and lines, the nodes it refers to in order, and its own settings.
 
-    `this` is where the model itself stands; None for a test.
+    `this` is where the model itself stands; None for a test. `asked` are the variables it asked for.
     """
 
     this: Relation | None = None
@@ -52,6 +53,17 @@ class Rendered:
     lines: Lines = field(default_factory=Lines)
     depends_on: dict[str, Relation] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+
+
+_FLEETING = re.compile(
+    r"\b(env_var|run_started_at|invocation_id|run_query|log|print|warn) *\(|\bmodules *\.|\{% *call statement"
+)
+
+
+def is_fleeting(text: str) -> bool:
+    """Tell whether what a template yields may be another thing in the next run though no file has changed."""
+    return _FLEETING.search(text) is not None
 
 
 class Templates:
@@ -65,6 +77,8 @@ class Templates:
         self.relations: dict[str, Relation] = {}
         self.asked: set[str] = set()
         self._macros: dict[str, Path] = {}
+        self._macro_texts: list[str] = []
+        self._known_world = (-1, "")
         self._schemas: dict[str | None, str] = {}
         self._environment = jinja2.Environment(
             undefined=jinja2.StrictUndefined, extensions=["jinja2.ext.do"], keep_trailing_newline=True, autoescape=False
@@ -88,6 +102,21 @@ class Templates:
 
         Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
         """
+        if is_fleeting(text) or any(is_fleeting(macros) for macros in self._macro_texts):
+            return self._render(text, file, settings, this)
+        given = (self._world(), text, str(file), settings, str(this))
+        rendered = remembered(lambda: self._render(text, file, settings, this), "render", *given)
+        self.asked |= rendered.asked
+        return rendered
+
+    def _world(self) -> str:
+        """The key of all that any file's rendering follows from, apart from the file."""
+        if self._known_world[0] != len(self.relations):
+            places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
+            self._known_world = (len(places), key_of(self._macro_texts, self.project.variables, places))
+        return self._known_world[1]
+
+    def _render(self, text: str, file: Path, settings: Sequence[str], this: Relation | None) -> Rendered:
         rendered = Rendered(this)
 
         def ref(*names: str) -> Relation:
@@ -109,9 +138,11 @@ class Templates:
         local = {"ref": ref, "source": source, "config": config} | ({"this": this} if this else {})
         # Macros see the namespace itself, so they find the ref of the file being rendered.
         self._namespace.update(local)
+        asked, self.asked = self.asked, rendered.asked
         try:
             rendered.sql, rendered.lines = traced(self._text(text, file))
         finally:
+            self.asked = asked | rendered.asked
             for name in local:
                 del self._namespace[name]
         return rendered
@@ -153,6 +184,7 @@ class Templates:
 
     def _load_macros(self, file: Path) -> None:
         text = read_text(self.project.root, file)
+        self._macro_texts.append(f"{file}\n{text}")
         template = self._compiled(self._parsed(text, file), file)
         try:
             # Shared: macros see the namespace itself, so they find each other whatever the order of files.
