@@ -18,6 +18,7 @@ MODULES = {path.stem: path for path in SOURCE.glob("*.py") if path.stem not in (
 ORDER = (
     "errors",
     "names",
+    "excerpts",
     "personal",
     "yamlfile",
     "properties",

@@ -19,7 +19,7 @@ from kpi.feed import is_feed
 from kpi.generic_tests import accepted
 from kpi.graph import Graph, compile_nodes
 from kpi.house_rules import judged
-from kpi.lint import Finding
+from kpi.lint import Finding, second_column
 from kpi.load import LEDGER, REJECTS
 from kpi.model import Node
 from kpi.problems import problem_of
@@ -93,8 +93,8 @@ def _model_columns(binder: Binder, node: Node) -> tuple[Columns, tuple[Finding, 
     names = [name.lower() for name, _ in columns]
     names_twice = sorted(name for name in set(names) if names.count(name) > 1)
     if names_twice:
-        place = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(names_twice[0])}(?!\w)", node.sql.lower())]
-        raise at(node, place[-1] if place else None, f"the model has two columns named '{names_twice[0]}'.")
+        told = f"the model has two columns named '{names_twice[0]}'."
+        raise at(node, second_column(node.sql, names_twice[0]), told)
     return columns, casts
 
 

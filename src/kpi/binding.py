@@ -12,7 +12,7 @@ import duckdb
 from kpi.compile_cache import remembered
 from kpi.engine import columns_of, scratch
 from kpi.errors import CompileError
-from kpi.lint import Finding
+from kpi.lint import Finding, uneven_union
 from kpi.model import Node
 from kpi.names import identifier, literal
 from kpi.problems import problem_of
@@ -64,7 +64,10 @@ class Binder:
         except duckdb.Error as error:
             names = {name for parent in node.depends_on for name, _ in self.known[parent]}
             problem = problem_of(error, "describe " + node.sql, names | set(_ALIAS.findall(node.sql)))
-            raise at(node, problem.offset and problem.offset - len("describe "), problem.message) from None
+            offset = problem.offset and problem.offset - len("describe ")
+            if problem.message.startswith("Set operations"):
+                raise at(node, *uneven_union(node.sql)) from None
+            raise at(node, offset, problem.message) from None
         return columns, tuple(self._casts(node))
 
     def _make(self, node: Node) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from kpi.cli_options import project_folder, project_option, say
-from kpi.errors import ConfigError
+from kpi.errors import ConfigError, KpiError
 
 
 @click.command("ls")
@@ -16,25 +17,38 @@ from kpi.errors import ConfigError
 @project_option
 def list_nodes(select: tuple[str, ...], exclude: tuple[str, ...], project_dir: Path | None) -> None:
     """List the project's nodes in building order."""
+    from kpi.compile_cache import caching
+    from kpi.compiling import CACHE
     from kpi.graph import compile_project
     from kpi.project import load_project
     from kpi.selection import select as choose
 
-    graph = compile_project(load_project(project_folder(project_dir)))
+    root = project_folder(project_dir).resolve()
+    with caching(root / CACHE):
+        graph = compile_project(load_project(root))
     chosen = choose(graph, select, exclude)
     say(f"{node.kind:<7} {node.name:<44} {node.file}" for node in graph.nodes.values() if node.id in chosen)
 
 
 @click.command("compile")
 @click.argument("model", required=False)
+@click.option("--json", "as_json", is_flag=True, help="List all mistakes as JSON, for an editor.")
 @project_option
-def compile_command(model: str | None, project_dir: Path | None) -> None:
+def compile_command(model: str | None, as_json: bool, project_dir: Path | None) -> None:
     """Check every model and test, and print the compiled SQL of MODEL if one is named."""
-    from kpi.bind import check_project
+    from kpi.compiling import compiled
     from kpi.errors import nearest
-    from kpi.project import load_project
 
-    graph = check_project(load_project(project_folder(project_dir)))
+    try:
+        graph = compiled(project_folder(project_dir)).graph
+    except KpiError as error:
+        if not as_json:
+            raise
+        _print_mistakes(error)
+        sys.exit(error.exit_code)
+    if as_json:
+        click.echo("[]")
+        return
     if model is None:
         click.echo(f"{len(graph.built())} seeds and models and {len(graph.tests())} tests compile.")
         return
@@ -44,3 +58,12 @@ def compile_command(model: str | None, project_dir: Path | None) -> None:
             f"there is no model or test '{model}'.{nearest(model, (n.name for n in graph.nodes.values()))}"
         )
     click.echo(found[0].sql)
+
+
+def _print_mistakes(error: KpiError) -> None:
+    import json
+
+    from kpi.excerpts import mistakes
+
+    facts = [{name: getattr(mistake, name) for name in mistake.__slots__} for mistake in mistakes(error)]
+    click.echo(json.dumps(facts, indent=2, ensure_ascii=False))

@@ -13,7 +13,7 @@ import pickle
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -50,9 +50,10 @@ class Cache:
         return value
 
     def put(self, key: str, value: object) -> None:
-        """Keep a value."""
-        self._used[key] = pickle.dumps(value, protocol=5)
-        self._is_new = True
+        """Keep a value; one that cannot be kept is worked out again each time."""
+        with suppress(Exception):
+            self._used[key] = pickle.dumps(value, protocol=5)
+            self._is_new = True
 
     def save(self) -> None:
         """Write the file anew when there is something new to keep. A folder that cannot be written is no error."""
@@ -147,12 +148,16 @@ def _read(file: Path) -> dict[str, tuple[int, bytes]]:
     return found if isinstance(found, dict) else {}
 
 
+_PATHS = ("pathlib", "pathlib._local")
+_VALUES = {("datetime", name) for name in ("date", "datetime", "timedelta", "timezone")} | {("decimal", "Decimal")}
+
+
 class _Plain(pickle.Unpickler):
     """Reads kpi's own values and nothing else: a file from elsewhere cannot have anything called."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a class of kpi's, or a path."""
-        allowed = (module.startswith("kpi.") and "." not in name) or module in ("pathlib", "pathlib._local")
+        """Return a class of kpi's, or of a value that YAML yields."""
+        allowed = (module.startswith("kpi.") and "." not in name) or (module, name) in _VALUES or module in _PATHS
         found = super().find_class(module, name) if allowed else None
         if not isinstance(found, type):
             raise pickle.UnpicklingError(f"{module}.{name}")

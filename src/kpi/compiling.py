@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kpi.bind import check_columns
-from kpi.binding import Columns
 from kpi.compile_cache import WHOLE, caching, key_of
 from kpi.errors import KpiError
-from kpi.graph import Graph, compile_nodes
-from kpi.project import load_project, together
 from kpi.projectfiles import project_digest
-from kpi.template import is_fleeting
+
+if TYPE_CHECKING:
+    from kpi.binding import Columns
+    from kpi.graph import Graph
 
 CACHE = Path("warehouse/.cache/compiled")
 
@@ -34,24 +33,35 @@ def compiled(root: Path, variables: Mapping[str, Any] | None = None) -> Compiled
     is wrong, each with file and place, whose `root` is the project's.
     """
     root = root.resolve()
+
     with caching(root / CACHE) as cache:
         key = WHOLE + key_of(str(root), project_digest(root), sorted((variables or {}).items()))
         found = cache.get(key)
         if isinstance(found, Compiled):
             return found
-        try:
-            project = load_project(root, variables)
-        except KpiError as error:
-            error.root = root
-            raise
-        graph, mistakes = compile_nodes(project)
-        columns, wrong = check_columns(graph)
-        if mistakes + wrong:
-            raise together(mistakes + wrong, root)
-        made = Compiled(graph, columns)
-        if not any(is_fleeting((root / file).read_text("utf-8", "replace")) for file in _templates(graph)):
+        made = _compiled(root, variables)
+        from kpi.template import is_fleeting
+
+        if not any(is_fleeting((root / file).read_text("utf-8", "replace")) for file in _templates(made.graph)):
             cache.put(key, made)
         return made
+
+
+def _compiled(root: Path, variables: Mapping[str, Any] | None) -> Compiled:
+    from kpi.bind import check_columns
+    from kpi.graph import compile_nodes
+    from kpi.project import load_project, together
+
+    try:
+        project = load_project(root, variables)
+    except KpiError as error:
+        error.root = root
+        raise
+    graph, mistakes = compile_nodes(project)
+    columns, wrong = check_columns(graph)
+    if mistakes + wrong:
+        raise together(mistakes + wrong, root)
+    return Compiled(graph, columns)
 
 
 def _templates(graph: Graph) -> set[Path]:

@@ -9,9 +9,11 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import jinja2
-from jinja2 import nodes
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2 import nodes
 
 # In the rendered text: line and column of the file that what follows comes from, and = when it is not the file's own.
 _MARK = re.compile("\x01([0-9]+)[.]([0-9]+)(=?)\x01")
@@ -54,6 +56,8 @@ def _columns(text: str, tree: nodes.Template, environment: jinja2.Environment) -
 
     Jinja's tree knows lines only; its tokens follow each other in the text, with nothing but blanks left out.
     """
+    from jinja2 import nodes
+
     text = "\n".join(re.split("\r\n|\r|\n", text))
     columns, end = [], 0
     for _, kind, value in environment.lex(text):
@@ -69,6 +73,8 @@ def _columns(text: str, tree: nodes.Template, environment: jinja2.Environment) -
 
 def _mark(body: list[nodes.Node], environment: jinja2.Environment, columns: Mapping[int, int]) -> None:
     """Put a mark before each piece of text that a template yields itself, and none into texts it keeps in variables."""
+
+    from jinja2 import nodes
 
     def called_at(line: int, column: int) -> nodes.TemplateData:
         mark = nodes.TemplateData(f"\x01{line}.{column}=\x01", lineno=line)

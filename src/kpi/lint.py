@@ -15,6 +15,7 @@ RULES = (
     "division",
     "unused_cte",
     "union_order",
+    "bare_alias",
     "implicit_cast",
     "integer_cast",
     "length",
@@ -78,8 +79,36 @@ def _of_one(node: Any, sql: str) -> Iterator[Finding]:
             yield from _unused(node)
         case exp.Union():
             yield from _permuted(node)
+        case exp.Alias():
+            yield from _bare_alias(node, sql)
         case _:
             pass
+
+
+def uneven_union(sql: str) -> tuple[int | None, str]:
+    """Return the place of a union whose sides have different numbers of columns, and what is wrong with it.
+
+    DuckDB does not tell the place; where a side has `select *`, it stays unknown.
+    """
+    import sqlglot
+    from sqlglot import exp
+
+    for node in every(sqlglot.parse_one(sql, dialect="duckdb")):
+        if isinstance(node, exp.SetOperation):
+            first, second = _names(node.left), _names(node.right)
+            if len(first) != len(second) and "*" not in (*first, *second):
+                told = f"this side has {len(second)} columns and the one before it {len(first)}"
+                return place_of(node.right), f"{told}. Both sides of a union have the same columns."
+    return None, "both sides of a union have the same number of columns."
+
+
+def second_column(sql: str, name: str) -> int | None:
+    """Return the place of the second column of a name in a SELECT, or None when it comes from `select *`."""
+    import sqlglot
+
+    tree: Any = sqlglot.parse_one(sql, dialect="duckdb")
+    places = [place_of(column) for column in tree.selects if column.output_name.lower() == name]
+    return places[1] if len(places) > 1 else None
 
 
 def every(tree: Any) -> Iterator[Any]:
@@ -135,6 +164,14 @@ def _stars(select: Any, sql: str) -> Iterator[Finding]:
         place = sql.rfind("*", 0, place_of(source)) if source is not None else place_of(select)
         told = "`select *` is for import CTEs (`select * from {{ ref(…) }}`) alone. Name the columns."
         yield Finding("select_star", max(place, 0), told)
+
+
+def _bare_alias(alias: Any, sql: str) -> Iterator[Finding]:
+    """A name after a blank alone: mostly the next column, and a comma is missing."""
+    place = alias.args["alias"].meta.get("start") if alias.args.get("alias") is not None else None
+    if place is not None and sql[:place].split()[-1:] not in (["as"], ["AS"], ["As"]):
+        told = f"'{alias.alias}' gives another name without `as`. Is a comma missing before it?"
+        yield Finding("bare_alias", place, told)
 
 
 def _unused(ctes: Any) -> Iterator[Finding]:

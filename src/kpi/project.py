@@ -219,10 +219,11 @@ def _levels(tree: Section, place: tuple[str, ...]) -> Iterator[Section]:
 
 
 def merged(levels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Settings of several levels: the last one wins, but tags add up."""
+    """Settings of several levels: the last one wins, but tags add up, and so does meta, name by name."""
     merged: dict[str, Any] = {}
     for level in levels:
-        merged.update(level)
+        meta = {**(merged.get("meta") or {}), **(level.get("meta") or {})}
+        merged.update(level, **({"meta": meta} if meta else {}))
     tags = [tag for level in levels for tag in tags_of(level.get("tags"))]
     return {**merged, "tags": tuple(dict.fromkeys(tags))}
 
