@@ -49,6 +49,8 @@ ORDER = (
     "binding",
     "bind",
     "compiling",
+    "origins",
+    "lineage",
     "fingerprint",
     "materialize",
     "build",

@@ -1,4 +1,4 @@
-"""Commands that look at the project and run nothing: ls, compile."""
+"""Commands that look at the project and run nothing: ls, compile, lineage."""
 
 from __future__ import annotations
 
@@ -67,3 +67,32 @@ def _print_mistakes(error: KpiError) -> None:
 
     facts = [{name: getattr(mistake, name) for name in mistake.__slots__} for mistake in mistakes(error)]
     click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+
+
+@click.command("lineage")
+@click.argument("what", metavar="TABLE[.COLUMN]")
+@click.option("--downstream", is_flag=True, help="What is made from it, not what it is made from.")
+@click.option("--all", "also_used", is_flag=True, help="Also columns that only filter, join, group or order.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "mermaid"]), default="text", show_default=True, help="How."
+)
+@project_option
+def lineage_command(what: str, downstream: bool, also_used: bool, form: str, project_dir: Path | None) -> None:
+    """Print what a column is made from, down to the raw columns; of a table, for each of its columns."""
+    from kpi import lineage
+    from kpi.compile_cache import caching
+    from kpi.compiling import CACHE, compiled
+
+    root = project_folder(project_dir).resolve()
+    with caching(root / CACHE):
+        project = compiled(root)
+        starts, found = lineage.lineage(
+            project.graph, project.columns, what, downstream=downstream, also_used=also_used
+        )
+    match form:
+        case "json":
+            click.echo(lineage.as_json(starts, found))
+        case "mermaid":
+            say(lineage.as_mermaid(starts, found))
+        case _:
+            say(lineage.as_text(starts, found, downstream))

@@ -59,10 +59,11 @@ class Cache:
         """Write the file anew when there is something new to keep. A folder that cannot be written is no error."""
         if not self._is_new:
             return
+        has_whole = any(key.startswith(WHOLE) for key in self._used)
         entries = {
             key: (age + 1, held)
             for key, (age, held) in self._entries.items()
-            if age < _KEPT_UNUSED and not key.startswith(WHOLE)
+            if age < _KEPT_UNUSED and not (has_whole and key.startswith(WHOLE))
         }
         entries.update({key: (0, held) for key, held in self._used.items()})
         content = pickle.dumps(entries, protocol=5)
@@ -85,6 +86,10 @@ _active: ContextVar[Cache | None] = ContextVar("compile_cache", default=None)
 @contextmanager
 def caching(file: Path) -> Iterator[Cache]:
     """Let all that is compiled in here use the cache in `file`."""
+    active = _active.get()
+    if active is not None and active.file == file:
+        yield active
+        return
     cache = Cache(file)
     token = _active.set(cache)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:
         else:
             for name, told in not_portable(node, sql):
                 refused.add(id(node))
-                yield Finding(name, place_of(node), told)
+                yield Finding(name, _place_of_words(name, node, sql), told)
         name = only_in_macros(node, sql)
         if name and lines.is_own(place_of(node)):
             told = "means different things on different engines. Call it through a macro that says which is meant."
@@ -135,6 +136,14 @@ def place_of(part: Any) -> int:
             return int(min(starts))
         part = part.parent
     return 0
+
+
+def _place_of_words(name: str, node: Any, sql: str) -> int:
+    """The place of a piece of syntax by its own words, such as `group by all`, when the tree has no place of them."""
+    if "start" in node.meta:
+        return place_of(node)
+    words = re.search(r"\s+".join(re.escape(word) for word in name.split("_")), sql[place_of(node) :], re.IGNORECASE)
+    return place_of(node) + (words.start() if words else 0)
 
 
 def _is_never_zero(value: Any) -> bool:
