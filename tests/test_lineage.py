@@ -16,7 +16,6 @@ from kpi.binding import Columns
 from kpi.cli import cli
 from kpi.graph import Graph, compile_project
 from kpi.lineage import as_text, lineage, node_origins
-from kpi.model import Node
 from kpi.names import identifier
 from kpi.origins import Origins, origins
 from kpi.project import load_project
@@ -84,6 +83,11 @@ def made() -> tuple[Graph, dict[str, Columns]]:
     return graph, check_columns(graph)[0]
 
 
+@pytest.fixture(name="known", scope="module")
+def origins_of_all(project: tuple[Graph, dict[str, Columns]]) -> dict[str, Origins]:
+    return {node.name: node_origins(*project, node) for node in project[0].nodes.values() if node.kind == "model"}
+
+
 def with_tables(graph: Graph, columns: dict[str, Columns]) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
     for schema in {node.relation.schema for node in graph.nodes.values() if node.relation.schema}:
@@ -99,7 +103,7 @@ def make(con: duckdb.DuckDBPyConnection, relation: str, columns: Sequence[tuple[
 
 
 def test_a_model_fails_to_bind_without_exactly_the_columns_lineage_says_it_names(
-    project: tuple[Graph, dict[str, Columns]],
+    project: tuple[Graph, dict[str, Columns]], known: dict[str, Origins]
 ) -> None:
     graph, columns = project
     con = with_tables(graph, columns)
@@ -110,17 +114,16 @@ def test_a_model_fails_to_bind_without_exactly_the_columns_lineage_says_it_names
             make(con, relation, [column for column in typed if column[0] != name])
             failing = {node.name for node in children if not binds(con, node.sql)}
             # Where the column is gone, its name may mean another column of the same select.
-            plain = [n for n in children if name not in own_names(graph, columns, n, (relation, name))]
+            plain = [n for n in children if name not in own_names(columns[n.id], known[n.name], (relation, name))]
             failing &= {n.name for n in plain}
-            named = {n.name for n in plain if (relation, name) in node_origins(graph, columns, n).mentioned}
+            named = {n.name for n in plain if (relation, name) in known[n.name].mentioned}
             assert (relation, name, failing) == (relation, name, named)
         make(con, relation, typed)
 
 
-def own_names(graph: Graph, columns: dict[str, Columns], node: Node, but: tuple[str, str]) -> set[str]:
+def own_names(columns: Columns, origin: Origins, but: tuple[str, str]) -> set[str]:
     """The names that a model gives to something else than a copy of a column."""
-    sources = node_origins(graph, columns, node).columns
-    return {name for (name, _), given in zip(columns[node.id], sources, strict=True) if given.get(but) != "copied"}
+    return {name for (name, _), given in zip(columns, origin.columns, strict=True) if given.get(but) != "copied"}
 
 
 def binds(con: duckdb.DuckDBPyConnection, sql: str) -> bool:
@@ -132,14 +135,14 @@ def binds(con: duckdb.DuckDBPyConnection, sql: str) -> bool:
 
 
 def test_a_plan_reads_nothing_for_a_column_that_lineage_does_not_know(
-    project: tuple[Graph, dict[str, Columns]],
+    project: tuple[Graph, dict[str, Columns]], known: dict[str, Origins]
 ) -> None:
     graph, columns = project
     con = with_tables(graph, columns)
     for node in graph.nodes.values():
         if node.kind != "model":
             continue
-        origin = node_origins(graph, columns, node)
+        origin = known[node.name]
         for (name, _), sources in list(zip(columns[node.id], origin.columns, strict=True))[::3]:
             sql = f"select {identifier(name)} from ({node.sql}\n) as q"
             row = con.execute("select json_serialize_plan(?, optimize := true)", [sql]).fetchone()
