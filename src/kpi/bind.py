@@ -63,7 +63,7 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
                     if node.kind == "model":
                         mistakes += judged(node, (*node.findings, *casts))
             except CompileError as error:
-                mistakes.append(error)
+                mistakes += [error, *judged(node, node.findings, is_whole=False)]
     return binder.known, mistakes
 
 

@@ -15,10 +15,11 @@ from kpi.model import Node
 from kpi.portable import FUNCTIONS, IN_MACROS
 
 
-def judged(node: Node, findings: Iterable[Finding]) -> list[CompileError]:
+def judged(node: Node, findings: Iterable[Finding], *, is_whole: bool = True) -> list[CompileError]:
     """Return what is refused in a model: rules it breaks without a reasoned exception, and exceptions without use.
 
-    Nothing when its project does not ask for house rules.
+    Nothing when its project does not ask for house rules. When `findings` are not all there may be (`is_whole` is
+    false), no exception counts as without use.
     """
     meta = node.config.get("meta") or {}
     if not isinstance(meta, Mapping) or meta.get("house_rules") is not True:
@@ -32,7 +33,7 @@ def judged(node: Node, findings: Iterable[Finding]) -> list[CompileError]:
             continue
         line, column = node.lines.place(finding.offset)
         mistakes.append(CompileError(node.file, line, f"{finding.message} [{finding.rule}]", column))
-    for name in allow if isinstance(allow, Mapping) else ():
+    for name in allow if is_whole and isinstance(allow, Mapping) else ():
         if name not in used:
             told = f"the exception '{name}' is not needed: nothing here breaks it.{_meant(name)}"
             mistakes.append(_at(node, allow, name, told))
