@@ -31,9 +31,10 @@ lint: $(VENV)/dev ## Formatting, style and types
 
 bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run
 	$(BIN)/python -m benchmarks.bench
+	$(BIN)/python -m benchmarks.compiling
 
 golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
-	$(BIN)/python -m pytest --golden tests/test_figures.py
+	$(BIN)/python -m pytest --golden tests/test_figures.py tests/test_golden_errors.py
 
 clean: ## Remove builds, the environment and caches; never warehouse/raw
 	rm -rf $(VENV) warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

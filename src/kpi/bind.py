@@ -63,8 +63,21 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
                     if node.kind == "model":
                         mistakes += judged(node, (*node.findings, *casts))
             except CompileError as error:
-                mistakes += [error, *judged(node, node.findings, is_whole=False)]
+                mistakes += [_with_comma(graph, node, error), *judged(node, node.findings, is_whole=False)]
     return binder.known, mistakes
+
+
+def _with_comma(graph: Graph, node: Node, error: CompileError) -> CompileError:
+    """A column that is not there may be one that its model swallowed for want of a comma: say so."""
+    for parent in (graph.nodes[parent] for parent in node.depends_on):
+        for finding in parent.findings:
+            name = re.match(r"\w+", parent.sql[finding.offset :])
+            before = re.search(r"(\w+)\s*$", parent.sql[: finding.offset])
+            if finding.rule == "bare_alias" and name and before and f"'{before[1]}'" in error.message:
+                line, column = parent.lines.place(finding.offset)
+                told = f"{error.message} Or is a comma missing before '{name[0]}' in {parent.file}:{line}:{column}?"
+                return CompileError(error.file, error.line, told, error.column)
+    return error
 
 
 def _bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> tuple[Columns, tuple[Finding, ...]]:

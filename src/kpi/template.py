@@ -57,7 +57,7 @@ class Rendered:
 
 
 _FLEETING = re.compile(
-    r"\b(env_var|run_started_at|invocation_id|run_query|log|print|warn) *\(|\bmodules *\.|\{% *call statement"
+    r"\b(env_var|run_query|log|print|warn) *\(|\b(run_started_at|invocation_id)\b|\bmodules *\.|\{%-? *call statement"
 )
 
 
@@ -78,6 +78,7 @@ class Templates:
         self.asked: set[str] = set()
         self._macros: dict[str, Path] = {}
         self._macro_texts: list[str] = []
+        self._has_fleeting_macros = False
         self._known_world = (-1, "")
         self._schemas: dict[str | None, str] = {}
         self._environment = jinja2.Environment(
@@ -102,7 +103,7 @@ class Templates:
 
         Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
         """
-        if is_fleeting(text) or any(is_fleeting(macros) for macros in self._macro_texts):
+        if self._has_fleeting_macros or is_fleeting(text):
             return self._render(text, file, settings, this)
         given = (self._world(), text, str(file), settings, str(this))
         rendered = remembered(lambda: self._render(text, file, settings, this), "render", *given)
@@ -185,6 +186,7 @@ class Templates:
     def _load_macros(self, file: Path) -> None:
         text = read_text(self.project.root, file)
         self._macro_texts.append(f"{file}\n{text}")
+        self._has_fleeting_macros |= is_fleeting(text)
         template = self._compiled(self._parsed(text, file), file)
         try:
             # Shared: macros see the namespace itself, so they find each other whatever the order of files.
