@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test lint bench golden clean
+.PHONY: help models refresh demo test lint bench peers golden clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,9 +29,20 @@ lint: $(VENV)/dev ## Formatting, style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run
+bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run, and against the peers that are installed
 	$(BIN)/python -m benchmarks.bench
 	$(BIN)/python -m benchmarks.compiling
+	$(BIN)/python -m benchmarks.peers
+
+peers: .venv-sqlmesh/bin/sqlmesh .venv-lea/bin/lea ## Install SQLMesh and lea, which make bench compares with
+
+.venv-sqlmesh/bin/sqlmesh .venv-lea/bin/lea:
+	$(PYTHON) -m venv .venv-$(@F)
+	.venv-$(@F)/bin/python -m pip install --quiet --disable-pip-version-check --constraint benchmarks/peers.txt $(PEER_$(@F))
+
+# SQLMesh fails on DuckDB 2 and lea asks for an older one.
+PEER_sqlmesh := sqlmesh
+PEER_lea := lea-cli
 
 golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
 	$(BIN)/python -m pytest --golden tests/test_figures.py tests/test_golden_errors.py

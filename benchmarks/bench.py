@@ -40,11 +40,11 @@ class Cost:
     memory: float
 
 
-def run(command: list[str]) -> Cost:
-    """Run one process and measure it whole. Raises RuntimeError when it fails."""
+def run(command: list[str], folder: Path | None = None) -> Cost:
+    """Run one process in a folder and measure it whole. Raises RuntimeError when it fails."""
     with tempfile.TemporaryFile() as told:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=told, stderr=told)
+        process = subprocess.Popen(command, stdout=told, stderr=told, cwd=folder)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         if status:

@@ -44,6 +44,17 @@ def test_a_row_has_the_contract_its_instants_and_where_it_came_from(calls: Loade
     ]
 
 
+def test_columns_may_have_the_names_the_loader_itself_uses(tmp_path: Path) -> None:
+    names = ("line", "cell", "cells", "records", "reasons", "file", "record", "text", "value")
+    feed = contracts()["nps_responses"]
+    text = next(column for column in feed.columns if column.name == "response_id")
+    other = tuple(replace(text, name=name, aliases=(), required=False) for name in names)
+    loader = Loader(tmp_path, [replace(feed, columns=(text, *other), key=("response_id",), time_order=())])
+    loader.deliver("a.csv", ",".join(("response_id", *names)) + "\nr1," + ",".join(names) + "\n")
+    loader.load()
+    assert loader.rows(", ".join(names)) == [names]
+
+
 FILES = {
     "as the contract has it": CALLS + "c1,oral_health,2025-03-05 14:07:09,2025-03-05 14:08:00,\n",
     "Finnish headers, semicolons, klo": "puhelun_tunniste;palvelulinja;saapumisaika;vastausaika;päättymisaika\n"

@@ -37,7 +37,7 @@ MUTATIONS: tuple[tuple[str, str, str, str] | tuple[str, str, str, str, str, str]
     (STG + "stg_calls.sql", "    year(arrived_at)", "    ¦yeer(arrived_at)", "Did you mean 'year'?"),
     # SQL.
     (STG + "stg_calls.sql", "service_line,", "service_line", "not SQL", STG + "stg_calls.sql", "    arrived_at_utc"),
-    (MARTS + "ind_rescue.sql", "    service,", "    service", "comma", MARTS + "ind_rescue.sql", "report_year,"),
+    (MARTS + "ind_rescue.sql", "    service,", "    service", "[bare_alias]", MARTS + "ind_rescue.sql", "report_year,"),
     (MARTS + "ind_rescue.sql", "\n)\n", "\n\n", "not SQL", MARTS + "ind_rescue.sql", "select\n    figure_id"),
     (MARTS + "ind_rescue.sql", "from figures\n", "from figures;\n¦delete from figures\n", "one SELECT"),
     # Tables.

@@ -25,7 +25,7 @@ comparable as (
         indicators.report_year,
         indicators.basis,
         case indicators.basis
-            when 'partial_year' then described_figures.basis
+            when 'partial_year' then coalesce(described_figures.basis, 'calendar_year')
             when 'census' then 'census_december'
             else indicators.basis
         end as compared_basis,
@@ -66,7 +66,8 @@ pairs as (
 
 )
 
--- A break in the year before makes that year a mixture, unless it began the year or the figure tells of its end.
+-- A break in the year before makes that year a mixture, unless it began the year or the figure tells of its end,
+-- which a census of another month does not.
 -- Distinct, because there may be several breaks.
 select distinct
     pairs.figure_id,
@@ -95,4 +96,5 @@ left join breaks
     and (
         year(breaks.starts_on) = pairs.report_year
         or pairs.compared_basis not in ('census_december', 'end_of_year', 'december')
+        or pairs.previous_basis = 'census'
     )

@@ -7,7 +7,9 @@ engine that will run the SQL judges it, so names, types and functions are all co
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 
 import duckdb
 
@@ -16,7 +18,7 @@ from kpi.compile_cache import remembered
 from kpi.engine import columns_of
 from kpi.errors import CompileError, KpiError, nearest
 from kpi.feed import is_feed
-from kpi.generic_tests import accepted
+from kpi.generic_tests import GENERIC, accepted
 from kpi.graph import Graph, compile_nodes
 from kpi.house_rules import judged
 from kpi.lint import Finding, second_column
@@ -24,17 +26,28 @@ from kpi.load import LEDGER, REJECTS
 from kpi.model import Node
 from kpi.problems import problem_of
 from kpi.project import Project, together
-from kpi.properties import TestSpec
+from kpi.properties import Column, TestSpec
 from kpi.seeds import seed_table
 
 
 def check_project(project: Project) -> Graph:
     """Compile the project and bind every node. Raises one error with all that is wrong, each with file and line."""
-    graph, mistakes = compile_nodes(project)
-    mistakes += check_columns(graph)[1]
+    return check_all(project)[0]
+
+
+def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
+    """Compile the project and bind every node. Returns it with the columns of every node by id; raises as above."""
+    graph, mistakes = compile_nodes(project, columns_in)
+    known, wrong = check_columns(graph)
+    mistakes += wrong
     if mistakes:
         raise together(mistakes, project.root)
-    return graph
+    return replace(graph, notes=(*project.notes, *_only_documented(graph, known))), known
+
+
+def columns_in(graph: Graph) -> dict[str, Columns]:
+    """Return name and type of the columns of every node that binds, by node id."""
+    return check_columns(graph)[0]
 
 
 def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
@@ -47,9 +60,9 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
     # A feed whose contract is wrong has no columns to bind against; what is wrong is told already.
     sources = {f"source.{graph.project.name}.{s.source_name}.{s.name}": s for s in graph.project.sources}
-    with closing(Binder(graph.nodes)) as binder:
+    with closing(Binder(graph.nodes, graph.project.root)) as binder:
         for node in graph.nodes.values():
-            if not all(parent in binder.known for parent in node.depends_on):
+            if node.kind in ("analysis", "exposure") or not all(p in binder.known for p in node.depends_on):
                 continue
             if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
                 continue
@@ -83,12 +96,19 @@ def _with_comma(graph: Graph, node: Node, error: CompileError) -> CompileError:
 def _bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> tuple[Columns, tuple[Finding, ...]]:
     """The columns of a node's table, and the casts a model should write out. A seed is read with all its rows."""
     if node.kind == "seed":
-        return remembered(lambda: _seed_columns(binder, graph, node), "seed", node.shape), ()
-    if node.kind == "model":
+        return remembered(lambda: _seed_columns(binder, graph, node), "seed", node.shape, node.config), ()
+    if node.kind == "source" and node.depends_on:
+        return binder.known[node.depends_on[0]], ()
+    if node.kind in ("model", "snapshot"):
         return _model_columns(binder, node)
+    if node.sql:
+        return remembered(lambda: _columns_outside(binder, node), "outside", node.sql, node.shape), ()
     if str(node.relation) in raw:
         return raw[str(node.relation)], ()
-    told = f"nothing loads the source '{node.name}': it has no config.meta.feed, and is no table of kpi's own."
+    told = (
+        f"nothing loads the source '{node.name}': it has no config.meta.feed and no config.meta.external_location,"
+        " and no seed or model makes it."
+    )
     raise CompileError(node.file, node.line, told)
 
 
@@ -111,6 +131,15 @@ def _model_columns(binder: Binder, node: Node) -> tuple[Columns, tuple[Finding, 
     return columns, casts
 
 
+def _columns_outside(binder: Binder, node: Node) -> Columns:
+    """The columns of a source that is files outside. Raises CompileError when they cannot be read."""
+    try:
+        return columns_of(binder.con, node.sql)
+    except duckdb.Error as error:
+        problem = problem_of(error, f"describe {node.sql}")
+        raise CompileError(node.file, node.line, f"the source '{node.name}': {problem.message}") from None
+
+
 def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError:
     problem = problem_of(error, statement)
     line = re.search(r"CSV Error on Line: (\d+)", problem.message)
@@ -123,20 +152,36 @@ def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError
 
 
 def _undocumented(node: Node, columns: Columns) -> list[CompileError]:
+    """Columns of the YAML that are not there: a name much like another is a slip, and one that tests judge must be."""
     names = [name for name, _ in columns]
+    mistakes = []
+    for column in _missing(node, columns):
+        hint = nearest(column.name, names)
+        if "Did you mean" in hint or column.is_tested or node.config.get("contract"):
+            told = f"'{node.name}' has no column '{column.name}'.{hint}"
+            mistakes.append(CompileError(column.meta.file, column.line, told))
+    return mistakes
+
+
+def _only_documented(graph: Graph, known: Mapping[str, Columns]) -> list[str]:
+    """What is to be told of columns that are described, are not there, and that nothing asks for."""
     return [
-        CompileError(
-            column.meta.file, column.line, f"'{node.name}' has no column '{column.name}'.{nearest(column.name, names)}"
-        )
-        for column in node.columns
-        if column.name not in names
+        f"{column.meta.file}:{column.line}: '{node.name}' has no column '{column.name}'; its description is not used."
+        for node in graph.nodes.values()
+        if node.id in known
+        for column in _missing(node, known[node.id])
     ]
+
+
+def _missing(node: Node, columns: Columns) -> list[Column]:
+    names = {name.lower() for name, _ in columns}
+    return [column for column in node.columns if column.name.lower() not in names]
 
 
 def _check_test(binder: Binder, graph: Graph, test: Node) -> None:
     """Raise CompileError when a test names a column that is not there, or compares what cannot be compared."""
     spec, known = test.test, binder.known
-    if spec is None or spec.kind == "singular":
+    if spec is None or spec.kind not in GENERIC:
         binder.bind(test)
         return
     judged = test.depends_on[0]

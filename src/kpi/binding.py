@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -26,8 +27,9 @@ class Binder:
     The database and its tables are made when they are first asked for: not at all when every answer is remembered.
     """
 
-    def __init__(self, nodes: Mapping[str, Node]) -> None:
+    def __init__(self, nodes: Mapping[str, Node], root: Path) -> None:
         self.known: dict[str, Columns] = {}
+        self._settings = {"errors_as_json": "true", "threads": "1", "file_search_path": str(root)}
         self._nodes = nodes
         self._made: set[str] = set()
         self._con: duckdb.DuckDBPyConnection | None = None
@@ -36,7 +38,7 @@ class Binder:
     def con(self) -> duckdb.DuckDBPyConnection:
         """The scratch database."""
         if self._con is None:
-            self._con = scratch({"errors_as_json": "true", "threads": "1"})
+            self._con = scratch(self._settings)
             for schema in sorted({node.relation.schema for node in self._nodes.values() if node.relation.schema}):
                 self._con.execute(f"create schema if not exists {identifier(schema)}")
         return self._con
@@ -54,11 +56,12 @@ class Binder:
     def note(self, node: Node, columns: Columns) -> None:
         """Keep a node's columns for those that read it. Raises CompileError when no table can have its name."""
         self.known[node.id] = columns
-        remembered(lambda: self._make(node), "table", str(node.relation))
+        if self._maker(node) is node:
+            remembered(lambda: self._make(node), "table", str(node.relation))
 
     def _bind(self, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
         for parent in node.depends_on:
-            self._make(self._nodes[parent])
+            self._make(self._maker(self._nodes[parent]))
         try:
             columns = columns_of(self.con, node.sql)
         except duckdb.Error as error:
@@ -69,6 +72,10 @@ class Binder:
                 raise at(node, *uneven_union(node.sql)) from None
             raise at(node, offset, problem.message) from None
         return columns, tuple(self._casts(node))
+
+    def _maker(self, node: Node) -> Node:
+        """The node that makes a source's table, when another one of the project does; else the node itself."""
+        return self._nodes[node.depends_on[0]] if node.kind == "source" and node.depends_on else node
 
     def _make(self, node: Node) -> bool:
         if node.id in self._made:

@@ -82,7 +82,8 @@ class Run:
         chosen = select(self.graph, self.options.select, self.options.exclude)
         database = self.candidate / DATABASE
         spill = self.warehouse.builds / ".tmp-spill"
-        with engine.building(database, spill, dict(self.options.settings or {})) as con:
+        settings = {"file_search_path": str(self.graph.project.root), **(self.options.settings or {})}
+        with engine.building(database, spill, settings) as con:
             self._load(con, load, refuse_bad_files)
             old = stale(self.graph, now, previous, engine.relations(con))
             nodes = [node for node in old if node.id in chosen]

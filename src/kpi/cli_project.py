@@ -17,6 +17,7 @@ from kpi.errors import ConfigError, KpiError
 @project_option
 def list_nodes(select: tuple[str, ...], exclude: tuple[str, ...], project_dir: Path | None) -> None:
     """List the project's nodes in building order."""
+    from kpi.bind import columns_in
     from kpi.compile_cache import caching
     from kpi.compiling import CACHE
     from kpi.graph import compile_project
@@ -25,7 +26,7 @@ def list_nodes(select: tuple[str, ...], exclude: tuple[str, ...], project_dir: P
 
     root = project_folder(project_dir).resolve()
     with caching(root / CACHE):
-        graph = compile_project(load_project(root))
+        graph = compile_project(load_project(root), columns_in)
     chosen = choose(graph, select, exclude)
     say(f"{node.kind:<7} {node.name:<44} {node.file}" for node in graph.nodes.values() if node.id in chosen)
 
@@ -50,6 +51,7 @@ def compile_command(model: str | None, as_json: bool, project_dir: Path | None) 
         click.echo("[]")
         return
     if model is None:
+        say(f"note: {note}" for note in graph.notes)
         click.echo(f"{len(graph.built())} seeds and models and {len(graph.tests())} tests compile.")
         return
     found = [node for node in graph.nodes.values() if node.name == model and node.sql]

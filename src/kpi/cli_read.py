@@ -40,7 +40,7 @@ def show(what: str | None, build_id: str | None, limit: int, project_dir: Path |
 @click.command()
 @click.argument("sql")
 @click.option("--build", "build_id", metavar="ID", help="Of this build, not the published one.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @project_option
 def query(sql: str, build_id: str | None, as_csv: bool, project_dir: Path | None) -> None:
     """Run one SQL query on the published build, read-only, and print its rows."""
@@ -59,7 +59,7 @@ def query(sql: str, build_id: str | None, as_csv: bool, project_dir: Path | None
     if as_csv:
         import csv
 
-        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *rows])
+        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
     elif names:
         say(figures.table_lines(names, rows))
 
@@ -96,3 +96,8 @@ def builds(project_dir: Path | None) -> None:
         reason = " ".join(str(facts.get("reason") or "").split())
         mark = "*" if facts["is_current"] else " "
         click.echo(f"{mark} {facts['id']:<24} {facts.get('status', 'unknown'):<10} {reason}"[:160].rstrip())
+
+
+def _no_formula(value: object) -> object:
+    """A text that a spreadsheet would take for a formula, made plain text by an apostrophe; all else as it is."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

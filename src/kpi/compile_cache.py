@@ -99,17 +99,18 @@ def caching(file: Path) -> Iterator[Cache]:
         cache.save()
 
 
-def remembered(make: Callable[[], _T], *parts: object) -> _T:
+def remembered(make: Callable[[], _T], *parts: object, is_right: Callable[[_T], bool] = lambda found: True) -> _T:
     """Return what `make` makes, or made before from the same `parts`, which must tell all that it follows from.
 
-    An error is never remembered, so that it is told anew with all it knows.
+    What else it follows from, `is_right` must look at. An error is never remembered, so that it is told anew with all
+    it knows.
     """
     cache = _active.get()
     if cache is None:
         return make()
     key = key_of(*parts)
     found = cache.get(key)
-    if found is None:
+    if found is None or not is_right(found):
         found = make()
         cache.put(key, found)
     return cast(_T, found)

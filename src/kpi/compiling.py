@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,32 +38,42 @@ def compiled(root: Path, variables: Mapping[str, Any] | None = None) -> Compiled
     with caching(root / CACHE) as cache:
         key = WHOLE + key_of(str(root), project_digest(root), sorted((variables or {}).items()))
         found = cache.get(key)
-        if isinstance(found, Compiled):
+        if isinstance(found, Compiled) and _is_same_environment(found.graph.environment_read):
             return found
         made = _compiled(root, variables)
-        from kpi.template import is_fleeting
+        from kpi.jinjafile import is_fleeting
 
-        if not any(is_fleeting((root / file).read_text("utf-8", "replace")) for file in _templates(made.graph)):
+        project = made.graph.project
+        # Files that the digest does not cover: of sources outside, and of doc blocks.
+        is_covered = not project.docs and not any(
+            node.sql for node in made.graph.nodes.values() if node.kind == "source"
+        )
+        if is_covered and not any(
+            is_fleeting((root / f).read_text("utf-8", "replace")) for f in _templates(made.graph)
+        ):
             cache.put(key, made)
         return made
 
 
 def _compiled(root: Path, variables: Mapping[str, Any] | None) -> Compiled:
-    from kpi.bind import check_columns
-    from kpi.graph import compile_nodes
-    from kpi.project import load_project, together
+    from kpi.bind import check_all
+    from kpi.project import load_project
 
     try:
-        project = load_project(root, variables)
+        return Compiled(*check_all(load_project(root, variables)))
     except KpiError as error:
         error.root = root
         raise
-    graph, mistakes = compile_nodes(project)
-    columns, wrong = check_columns(graph)
-    if mistakes + wrong:
-        raise together(mistakes + wrong, root)
-    return Compiled(graph, columns)
 
 
 def _templates(graph: Graph) -> set[Path]:
-    return {node.file for node in graph.nodes.values() if node.sql} | set(graph.project.macro_files)
+    """Every file that Jinja may stand in."""
+    own = {node.file for node in graph.nodes.values() if node.sql} | {
+        resource.file for resource in graph.project.models
+    }
+    packages = (file for files in graph.project.packages.values() for file in files)
+    return {*own, *graph.project.macro_files, *packages, Path("dbt_project.yml")}
+
+
+def _is_same_environment(read: Mapping[str, str]) -> bool:
+    return all(os.environ.get(name, value) == value for name, value in read.items())

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from kpi.errors import BuildError
-from kpi.names import literal
+from kpi.names import literal, relation_name
 
 CATALOG = "kpi"
 
@@ -76,10 +76,9 @@ def fetch_one(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[object]
 def relations(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """Map `schema.name` of everything in the file to 'table' or 'view'."""
     rows = con.execute(
-        "select table_schema || '.' || table_name, table_type from information_schema.tables where table_catalog = ?",
-        [CATALOG],
+        "select table_schema, table_name, table_type from information_schema.tables where table_catalog = ?", [CATALOG]
     ).fetchall()
-    return {name: "view" if kind == "VIEW" else "table" for name, kind in rows}
+    return {relation_name(schema, name): "view" if kind == "VIEW" else "table" for schema, name, kind in rows}
 
 
 def drop(con: duckdb.DuckDBPyConnection, relation: str, kind: str) -> None:

@@ -237,7 +237,11 @@ def _whole(meta: Section, key: str) -> int | None:
 
 def _refuse_ambiguous_names(columns: tuple[FeedColumn, ...], source: Source) -> None:
     owners: dict[str, str] = {}
+    ours = {name for name, _ in PROVENANCE} | {f"{column.name}_utc" for column in columns if column.kind == "timestamp"}
     for column in columns:
+        if column.name in ours:
+            where = f"{source.properties.file}:{source.properties.line}"
+            raise ContractError(f"{where}: the column '{column.name}' is one that kpi adds. Name it otherwise.")
         for name in (column.name, *column.aliases):
             if name in owners:
                 where = f"{source.properties.file}:{source.properties.line}"

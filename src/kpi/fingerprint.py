@@ -20,7 +20,7 @@ def fingerprints(graph: Graph, folder: RawFolder) -> dict[str, str]:
     feeds = _feeds(graph, folder)
     for node in graph.nodes.values():
         parents = sorted(found[parent] for parent in node.depends_on)
-        shape = feeds.get(str(node.relation), "") if node.kind == "source" else node.shape
+        shape = feeds.get(str(node.relation), node.shape) if node.kind == "source" else node.shape
         found[node.id] = _hash(node.kind, str(node.relation), node.materialized, shape, *parents)
     return found
 

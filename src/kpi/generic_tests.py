@@ -1,97 +1,28 @@
-"""Data tests as SQL that selects the rows that fail: dbt's four generic ones, and singular tests from their files."""
+"""Data tests as nodes, with SQL that selects the rows that fail: built in, of macros, and singular ones."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from kpi.errors import CompileError, ConfigError, nearest
+from kpi.builtin_tests import GENERIC, accepted, counted
+from kpi.errors import CompileError, nearest
 from kpi.lines import Lines
 from kpi.model import Node, read_select
-from kpi.names import identifier, literal
+from kpi.names import identifier
 from kpi.project import Project, read_text
-from kpi.properties import SEVERITIES, Properties, TestSpec, tags_of
+from kpi.properties import TEST_CONFIGS, Properties, TestSpec
 from kpi.template import Relation, Rendered, Templates
+from kpi.testspecs import configured
 
-_TO = re.compile(r"""\s*(ref|source)\(\s*(['"])(\w+)\2\s*(?:,\s*(['"])(\w+)\4\s*)?\)\s*""")
+__all__ = ["GENERIC", "accepted", "counted", "test_nodes"]
 
-
-def _not_null(table: str, column: str, test: TestSpec, parent: str) -> str:
-    return f"select * from {table} as judged where {column} is null"
-
-
-def _unique(table: str, column: str, test: TestSpec, parent: str) -> str:
-    return (
-        f"select {column}, count(*) as n_records from {table} as judged where {column} is not null"
-        f" group by {column} having count(*) > 1"
-    )
-
-
-def _accepted_values(table: str, column: str, test: TestSpec, parent: str) -> str:
-    values = ", ".join(accepted(test))
-    return (
-        f"select {column}, count(*) as n_records from {table} as judged where {column} not in ({values})"
-        f" group by {column}"
-    )
-
-
-def _relationships(table: str, column: str, test: TestSpec, parent: str) -> str:
-    key = identifier(test.arguments["field"])
-    return (
-        f"select judged.{column} from {table} as judged left join (select distinct {key} as parent_key from {parent})"
-        f" as parents on parents.parent_key = judged.{column}"
-        f" where judged.{column} is not null and parents.parent_key is null"
-    )
-
-
-_Make = Callable[[str, str, TestSpec, str], str]
-GENERIC: Mapping[str, tuple[_Make, tuple[str, ...], tuple[str, ...]]] = {
-    "not_null": (_not_null, (), ()),
-    "unique": (_unique, (), ()),
-    "accepted_values": (_accepted_values, ("values",), ("quote",)),
-    "relationships": (_relationships, ("to", "field"), ()),
-}
-
-
-def accepted(test: TestSpec) -> list[str]:
-    """The values of accepted_values as SQL. Raises CompileError when they are no list of values."""
-    values, quote = test.arguments["values"], test.arguments.get("quote", True)
-    if not isinstance(values, list) or not values:
-        raise CompileError(test.file, test.line, "accepted_values needs 'values', a list.")
-    if not isinstance(quote, bool):
-        raise CompileError(test.file, test.line, f"quote is true or false, not '{quote}'.")
-    found = []
-    for value in values:
-        if value is None or isinstance(value, list | dict):
-            told = "a null always passes, leave it out" if value is None else "a value is a text or a number"
-            raise CompileError(test.file, test.line, f"accepted_values: {told}.")
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        found.append(literal(text) if quote else text)
-    return found
-
-
-def counted(test: Node) -> str:
-    """SQL that counts a test's failing rows in one scan with others of its table; empty when it needs a query alone.
-
-    It is zero exactly when the test's own SQL selects no row, and may be another number else.
-    """
-    spec = test.test
-    if spec is None or spec.where or not spec.column:
-        return ""
-    column = identifier(spec.column)
-    match spec.kind:
-        case "not_null":
-            return f"count(*) - count({column})"
-        case "unique":
-            return f"count({column}) - count(distinct {column})"
-        case "accepted_values":
-            return f"count(*) filter (where {column} not in ({', '.join(accepted(spec))}))"
-        case _:
-            return ""
+_WORD = re.compile(r"\w+")
 
 
 def test_nodes(
@@ -113,6 +44,8 @@ def test_nodes(
         except CompileError as error:
             errors.append(error)
             continue
+        if test is None:
+            continue
         first = tests.setdefault(test.id, test)
         if first is not test:
             told = f"the test {test.name} is also at {first.file}:{first.line}."
@@ -123,7 +56,7 @@ def test_nodes(
 def _described(project: Project) -> list[tuple[str, Properties]]:
     found = [
         (f"{resource.kind}.{project.name}.{resource.name}", resource.properties)
-        for resource in project.seeds + project.models
+        for resource in project.seeds + project.models + project.snapshots
         if resource.properties
     ]
     for source in project.sources:
@@ -131,18 +64,31 @@ def _described(project: Project) -> list[tuple[str, Properties]]:
     return found
 
 
-def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec) -> Node:
-    spec = _with_checked_arguments(spec)
-    # The arguments are in the name, so that a column may have two tests of one kind.
-    settings = repr(sorted(spec.arguments.items())) + spec.where if spec.arguments or spec.where else ""
-    suffix = "_" + hashlib.blake2b(settings.encode(), digest_size=4).hexdigest() if settings else ""
-    prefix = "source_" if node.kind == "source" else ""
-    name = spec.name or f"{prefix}{spec.kind}_{node.name.replace('.', '_')}_{spec.column}{suffix}"
+def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec) -> Node | None:
+    """One data test of YAML; None when it is switched off."""
+    name = _name(node, spec)
+    spec = configured(spec, project.test_settings(spec.file, name))
+    if not spec.enabled:
+        return None
+    column = spec.column or str(spec.arguments.get("column_name", ""))
+    documented = {one.name: one for one in node.columns}
+    texts = (column, spec.arguments.get("field", column))
+    is_plain = all(text in documented or _WORD.fullmatch(str(text)) for text in texts)
+    own = templates.generic_test(spec.kind)
+    if own or spec.kind not in GENERIC or not is_plain:
+        quoted = column in documented and documented[column].quote
+        return _of_macro(project, templates, node, spec, name, identifier(column) if quoted else column)
+    arguments: dict[str, Relation] = {}
+    spec = _with_checked_arguments(_rendered(templates, spec, arguments), column)
     rendered = _where(templates, spec)
     relations = [node.relation]
     if spec.kind == "relationships":
-        relations.append(_parent(templates, spec))
-        spec = replace(spec, arguments={**spec.arguments, "to": relations[1].node})
+        to = spec.arguments["to"]
+        if not isinstance(to, Relation):
+            told = f"'to' is a ref('…') or source('…', '…'), not '{to}'."
+            raise CompileError(spec.file, spec.line, told)
+        relations.append(to)
+        spec = replace(spec, arguments={**spec.arguments, "to": to.node})
     rendered.depends_on = {one.node: one for one in (*relations, *rendered.depends_on.values())}
     table = f"(select * from {node.relation} where {rendered.sql}\n)" if rendered.sql else str(node.relation)
     rendered.sql = GENERIC[spec.kind][0](table, identifier(spec.column), spec, str(relations[-1]))
@@ -151,10 +97,87 @@ def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec)
     return _test(project, name, spec, node.relation, rendered, "")
 
 
-def _with_checked_arguments(spec: TestSpec) -> TestSpec:
-    if spec.kind not in GENERIC:
-        told = f"the test '{spec.kind}' is not supported.{nearest(spec.kind, GENERIC)}"
+def _name(node: Node, spec: TestSpec) -> str:
+    """The name dbt gives a test: kind, what it judges, and arguments, so that a column may have two of a kind."""
+    if spec.name:
+        return spec.name
+    flat: list[Any] = []
+    # The column comes among the arguments, which are in the order of their names.
+    arguments = {**spec.arguments, **({"column_name": spec.column} if spec.column else {})}
+    for _, value in sorted(arguments.items()):
+        flat += value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    told = "__".join(re.sub("[^0-9a-zA-Z_]+", "_", str(value)) for value in flat)
+    prefix = "source_" if node.kind == "source" else ""
+    package, _, kind = spec.kind.rpartition(".")
+    name = f"{package + '_' if package else ''}{prefix}{kind}_{node.name.replace('.', '_')}_{told}"
+    if not spec.where:
+        return name
+    return f"{name}_{hashlib.blake2b(spec.where.encode(), digest_size=4).hexdigest()}"
+
+
+def _rendered(templates: Templates, spec: TestSpec, depends_on: dict[str, Relation]) -> TestSpec:
+    """The test with the Jinja in its arguments rendered; `depends_on` gets what they refer to."""
+
+    def value_of(value: Any) -> Any:
+        if isinstance(value, str):
+            return templates.value(value, spec.file, depends_on)
+        if isinstance(value, list):
+            return [value_of(item) for item in value]
+        if isinstance(value, dict):
+            return {key: value_of(item) for key, item in value.items()}
+        return value
+
+    try:
+        arguments = {key: item if key == "column_name" else value_of(item) for key, item in spec.arguments.items()}
+    except CompileError as error:
+        raise CompileError(spec.file, spec.line, error.message) from None
+    return replace(spec, arguments=arguments)
+
+
+def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec, name: str, column: str) -> Node:
+    """A test that a `{% test %}` block makes, of the project, of a package or of dbt."""
+    package, _, kind = spec.kind.rpartition(".")
+    macro = templates.generic_test(spec.kind)
+    depends_on = {node.relation.node: node.relation}
+    spec = _rendered(templates, spec, depends_on)
+    if macro is None and kind not in GENERIC:
+        known = {
+            *GENERIC,
+            *(one.removeprefix("test_") for one in templates.macros.known("") if one.startswith("test_")),
+        }
+        told = f"the test '{spec.kind}' is not supported.{nearest(spec.kind, known)}"
         raise CompileError(spec.file, spec.line, told)
+    given = {**spec.arguments, **({"column_name": column} if column else {})}
+    if macro and not macro.takes_more:
+        for wrong in [argument for argument in given if argument not in macro.arguments]:
+            told = f"{spec.kind} takes no '{wrong}'.{nearest(wrong, {*macro.arguments} - {'model'})}"
+            raise CompileError(spec.file, spec.line, told)
+        for missing in [argument for argument in macro.required if argument not in {"model", *given}]:
+            raise CompileError(spec.file, spec.line, f"{spec.kind} needs '{missing}'.")
+    where = _where(templates, spec)
+    call = f"{package + '.' if package else ''}test_{kind}"
+    try:
+        rendered = templates.render(
+            f"{{{{ {call}(model=get_where_subquery(kpi_model), **kpi_arguments) }}}}",
+            spec.file,
+            TEST_CONFIGS,
+            base={**spec.config, "where": where.sql},
+            model={"name": name, "resource_type": "test", "config": dict(spec.config)},
+            names={"kpi_model": node.relation, "kpi_arguments": given},
+        )
+    except CompileError as error:
+        raise CompileError(spec.file, spec.line, error.message) from None
+    rendered.depends_on = {**depends_on, **where.depends_on, **rendered.depends_on}
+    rendered.lines = Lines((0,), (spec.line,))
+    select = read_select(rendered, spec.file, "test", templates.relations)
+    rendered.sql = select.sql
+    spec = configured(spec, rendered.config)
+    # A kind that has a name of dbt's four but is not made as theirs is told apart by where it comes from.
+    kind = f"{package or (project.name if macro else 'dbt')}.{kind}" if kind in GENERIC else spec.kind
+    return _test(project, name, replace(spec, kind=kind, column=column), node.relation, rendered, select.shape)
+
+
+def _with_checked_arguments(spec: TestSpec, column: str) -> TestSpec:
     _, needed, optional = GENERIC[spec.kind]
     arguments = {name: value for name, value in spec.arguments.items() if name != "column_name"}
     for name in arguments:
@@ -164,10 +187,8 @@ def _with_checked_arguments(spec: TestSpec) -> TestSpec:
     for name in needed:
         if name not in arguments:
             raise CompileError(spec.file, spec.line, f"{spec.kind} needs '{name}'.")
-    for name in ("to", "field"):
-        if not isinstance(arguments.get(name, ""), str):
-            raise CompileError(spec.file, spec.line, f"'{name}' must be a text, not {arguments[name]!r}.")
-    column = spec.column or str(spec.arguments.get("column_name", ""))
+    if not isinstance(arguments.get("field", ""), str):
+        raise CompileError(spec.file, spec.line, f"'field' must be a text, not {arguments['field']!r}.")
     if not column:
         raise CompileError(spec.file, spec.line, f"{spec.kind} needs a column: put it below one, or give column_name.")
     return replace(spec, column=column, arguments=arguments)
@@ -185,29 +206,21 @@ def _where(templates: Templates, spec: TestSpec) -> Rendered:
     return rendered
 
 
-def _parent(templates: Templates, spec: TestSpec) -> Relation:
-    """The table that a relationships test looks in."""
-    to, found = spec.arguments["to"], _TO.fullmatch(spec.arguments["to"])
-    if not found or (found[1] == "source" and not found[5]):
-        raise CompileError(spec.file, spec.line, f"'to' is a ref('…') or source('…', '…'), not '{to}'.")
-    names = [name for name in (found[3], found[5]) if name]
-    try:
-        return templates.ref(names) if found[1] == "ref" else templates.source(*names)
-    except ConfigError as error:
-        raise CompileError(spec.file, spec.line, str(error)) from None
-
-
-def _singular(project: Project, templates: Templates, file: Path) -> Node:
-    rendered = templates.render(read_text(project.root, file), file, ("severity", "tags"))
-    severity = str(rendered.config.get("severity", SEVERITIES[0])).lower()
+def _singular(project: Project, templates: Templates, file: Path) -> Node | None:
+    text = read_text(project.root, file)
+    base = {**project.test_settings(file, file.stem), **project.singular_tests.get(file.stem, {})}
+    rendered = templates.render(text, file, TEST_CONFIGS, base=base, model={"name": file.stem, "resource_type": "test"})
+    spec = configured(TestSpec("singular", "", {}, "error", "", file, 1, config=rendered.config), base)
+    if not spec.enabled:
+        return None
     select = read_select(rendered, file, "test", templates.relations)
     rendered.sql = select.sql
-    spec = TestSpec("singular", "", {}, severity, "", file, 1)
     relation = Relation(f"test.{project.name}.{file.stem}", "", file.stem)
     return _test(project, file.stem, spec, relation, rendered, select.shape)
 
 
 def _test(project: Project, name: str, spec: TestSpec, relation: Relation, rendered: Rendered, shape: str) -> Node:
+    settings = repr(sorted((key, value) for key, value in spec.config.items() if key != "tags" and value is not None))
     return Node(
         id=f"test.{project.name}.{name}",
         kind="test",
@@ -216,10 +229,12 @@ def _test(project: Project, name: str, spec: TestSpec, relation: Relation, rende
         line=spec.line,
         relation=relation,
         materialized="test",
-        tags=tags_of(rendered.config.get("tags")),
+        tags=spec.tags,
         depends_on=tuple(rendered.depends_on),
         sql=rendered.sql,
         lines=rendered.lines,
-        shape=hashlib.blake2b(f"{shape or rendered.sql}\n{spec.severity}".encode(), digest_size=16).hexdigest(),
+        shape=hashlib.blake2b(f"{shape or rendered.sql}\n{settings}".encode(), digest_size=16).hexdigest(),
+        description=spec.description,
         test=spec,
+        config=spec.config,
     )

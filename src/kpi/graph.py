@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
 from kpi.errors import CompileError, ConfigError, KpiError, nearest
 from kpi.feed import Feed, is_feed, read_feed
 from kpi.generic_tests import test_nodes
 from kpi.model import Node, line_of
-from kpi.nodes import resource_node, source_nodes
-from kpi.project import Project, together
-from kpi.properties import is_plain
-from kpi.template import Relation, Templates
+from kpi.nodes import analysis_node, exposure_nodes, place, resource_node, source_nodes
+from kpi.project import Project, Resource, together
+from kpi.template import NeedsColumns, Relation, Templates
 
 # Tables that no model or seed may be: deliveries, and what kpi writes beside the models.
 RESERVED_SCHEMA = "raw"
@@ -22,61 +21,76 @@ RESERVED_TABLES = ("marts.expectation_results",)
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """All nodes by id, parents before children, and the feeds the sources describe."""
+    """All nodes by id, parents before children, and the feeds the sources describe.
+
+    `environment_read` are the environment variables that templates and YAML read, with the values they had,
+    `notes` what has no effect or is not built here.
+    """
 
     project: Project
     nodes: Mapping[str, Node]
     feeds: tuple[Feed, ...]
+    environment_read: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def built(self) -> tuple[Node, ...]:
-        """Seeds and models in building order."""
-        return tuple(node for node in self.nodes.values() if node.kind in ("seed", "model"))
+        """Seeds, models, snapshots and sources that are files outside, in building order."""
+        return tuple(
+            node
+            for node in self.nodes.values()
+            if node.kind in ("seed", "model", "snapshot") or (node.kind == "source" and node.sql)
+        )
 
     def tests(self) -> tuple[Node, ...]:
         """Data tests in name order."""
         return tuple(sorted((node for node in self.nodes.values() if node.kind == "test"), key=lambda test: test.name))
 
 
-def compile_project(project: Project) -> Graph:
+Columns = tuple[tuple[str, str], ...]
+# Tells name and type of the columns of the nodes of a graph, by node id.
+ColumnsOf = Callable[[Graph], Mapping[str, Columns]]
+
+
+def compile_project(project: Project, columns_of: ColumnsOf | None = None) -> Graph:
     """Render and parse every model and test. Raises one error with all that is wrong, each with file and line."""
-    graph, mistakes = compile_nodes(project)
+    graph, mistakes = compile_nodes(project, columns_of)
     if mistakes:
         raise together(mistakes, project.root)
     return graph
 
 
-def compile_nodes(project: Project) -> tuple[Graph, list[KpiError]]:
+def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tuple[Graph, list[KpiError]]:
     """Render and parse every model and test. Returns the nodes that are right, and everything that is wrong.
 
-    Nodes that depend on each other in a circle have no order; then there are none.
+    `columns_of` is asked when a template wants the columns of another node; without it that is a mistake. Nodes that
+    depend on each other in a circle have no order; then there are none.
     """
     mistakes: list[KpiError] = []
     templates = Templates(project)
     nodes = source_nodes(project)
     templates.relations.update({node.id: node.relation for node in nodes.values()})
-    for resource in project.seeds + project.models:
-        schema = templates.schema_of(resource.config.get("schema"))
-        relation = Relation(f"{resource.kind}.{project.name}.{resource.name}", schema, resource.name)
-        if not is_plain(relation.schema):
-            told = f"the schema '{relation.schema}' must be lower-case letters, digits and _."
-            mistakes.append(CompileError(resource.file, 1, told))
-        templates.relations[relation.node] = relation
-    disabled: dict[str, Relation] = {}
-    for resource in project.seeds + project.models:
+    resources = project.seeds + project.models + project.snapshots
+    for resource in resources:
         try:
-            node = resource_node(project, resource, templates)
+            relation = place(project, resource, templates)
         except CompileError as error:
             mistakes.append(error)
-            continue
-        if node:
-            nodes[node.id] = node
-        else:
-            node_id = f"{resource.kind}.{project.name}.{resource.name}"
-            disabled[node_id] = templates.relations[node_id]
-    mistakes += _misplaced(nodes.values())
+            relation = Relation(f"{resource.kind}.{project.name}.{resource.name}", "main", resource.name)
+        templates.relations[relation.node] = relation
+    if mistakes:
+        return Graph(project, {}, ()), mistakes
+    nodes |= _filled(nodes, templates.relations)
+    disabled = _compile(project, resources, templates, nodes, mistakes, columns_of)
+    mistakes += _misplaced(nodes.values(), any(is_feed(source) for source in project.sources))
     tests, wrong = test_nodes(project, templates, nodes)
+    if columns_of and any(isinstance(error, NeedsColumns) for error in wrong):
+        _tell_columns(project, templates, nodes, columns_of)
+        tests, wrong = test_nodes(project, templates, nodes)
     mistakes += wrong
     nodes.update({test.id: test for test in tests})
+    exposures, wrong = exposure_nodes(project, templates)
+    mistakes += wrong
+    nodes.update({exposure.id: exposure for exposure in exposures})
     mistakes += _disabled(disabled, nodes)
     feeds: list[Feed] = []
     for source in project.sources:
@@ -93,19 +107,85 @@ def compile_nodes(project: Project) -> tuple[Graph, list[KpiError]]:
     except CompileError as error:
         mistakes.append(error)
         nodes = {}
-    return Graph(project, nodes, tuple(feeds)), mistakes
+    return Graph(project, nodes, tuple(feeds), templates.environment_read), mistakes
 
 
-def _misplaced(nodes: Iterable[Node]) -> list[CompileError]:
+def _compile(
+    project: Project,
+    resources: Iterable[Resource],
+    templates: Templates,
+    nodes: dict[str, Node],
+    mistakes: list[KpiError],
+    columns_of: ColumnsOf | None,
+) -> dict[str, Relation]:
+    """Add the nodes of resources; those that ask for columns of others come after them. Returns what is disabled."""
+    disabled: dict[str, Relation] = {}
+    todo = [*resources, *project.analyses]
+    waiting: dict[str, tuple[Resource, NeedsColumns]] = {}
+    while todo:
+        waiting = {}
+        for resource in todo:
+            make = analysis_node if resource.kind == "analysis" else resource_node
+            try:
+                node = make(project, resource, templates)
+            except NeedsColumns as error:
+                waiting[resource.name] = (resource, error)
+                continue
+            except CompileError as error:
+                mistakes.append(error)
+                continue
+            if node:
+                nodes[node.id] = node
+            elif resource.kind != "analysis":
+                node_id = f"{resource.kind}.{project.name}.{resource.name}"
+                disabled[node_id] = templates.relations[node_id]
+        if len(waiting) == len(todo) or columns_of is None:
+            break
+        todo = [resource for resource, _ in waiting.values()]
+        if todo:
+            _tell_columns(project, templates, nodes, columns_of)
+    mistakes += [error for _, error in waiting.values()]
+    return disabled
+
+
+def _tell_columns(project: Project, templates: Templates, nodes: dict[str, Node], columns_of: ColumnsOf) -> None:
+    """Let templates know the columns of the nodes that are compiled by now."""
+    ready = dict(nodes)
+    while True:
+        kept = {key: node for key, node in ready.items() if all(parent in ready for parent in node.depends_on)}
+        if len(kept) == len(ready):
+            break
+        ready = kept
+    try:
+        templates.known_columns = columns_of(Graph(project, _ordered(ready), ()))
+    except CompileError:
+        templates.known_columns = {}
+
+
+def _filled(nodes: Mapping[str, Node], relations: Mapping[str, Relation]) -> dict[str, Node]:
+    """Sources that are tables which a seed, model or snapshot fills: they come after it."""
+    places = {str(one).lower(): node_id for node_id, one in relations.items() if not node_id.startswith("source.")}
+    return {
+        node.id: replace(node, depends_on=(places[str(node.relation).lower()],))
+        for node in nodes.values()
+        if str(node.relation).lower() in places and not node.sql
+    }
+
+
+def _misplaced(nodes: Iterable[Node], has_feeds: bool) -> list[CompileError]:
     """Two nodes in one place, or one where kpi keeps its own tables."""
     seen: dict[str, Node] = {}
     mistakes = []
     for node in nodes:
-        place = str(node.relation)
+        place = str(node.relation).lower()
+        if (node.kind == "source" and node.depends_on) or node.kind == "analysis":
+            continue
         first = seen.setdefault(place, node)
+        is_reserved = place in RESERVED_TABLES or (has_feeds and node.relation.schema == RESERVED_SCHEMA)
         if first is not node:
-            mistakes.append(CompileError(node.file, node.line, f"{place} is where {first.name} ({first.file}) is too."))
-        elif node.kind != "source" and (node.relation.schema == RESERVED_SCHEMA or place in RESERVED_TABLES):
+            told = f"{node.relation} is where {first.name} ({first.file}) is too."
+            mistakes.append(CompileError(node.file, node.line, told))
+        elif node.kind != "source" and is_reserved:
             mistakes.append(CompileError(node.file, node.line, f"{place} is kept for kpi's own tables."))
     return mistakes
 

@@ -61,8 +61,9 @@ def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:
     if len(joins) > MOST_JOINS:
         told = f"a model has at most {MOST_JOINS} joins, this one {len(joins)}. Give some of them a model of their own."
         yield Finding("joins", sorted(joins)[MOST_JOINS], told)
-    if max(lines.lines) > LONGEST:
-        told = f"a model has at most {LONGEST} lines, this one {max(lines.lines)}. Cut it in two."
+    last = lines.at(len(sql) - 1)
+    if last > LONGEST:
+        told = f"a model has at most {LONGEST} lines, this one {last}. Cut it in two."
         yield Finding("length", len(sql), told)
 
 

@@ -129,7 +129,7 @@ def _refusal(feed: Feed, mapping: DeliveryMapping | None, layout: Layout) -> str
 
 
 def _records(layout: Layout, cut: Cut, file: str) -> Any:
-    """Make an Arrow table of `_file`, `_record` (null for a blank line) and `line` without copying any text."""
+    """Make an Arrow table of `_file`, `_record` (null for a blank line) and `_line` without copying any text."""
     import numpy as np
     import pyarrow as pa
 
@@ -138,7 +138,7 @@ def _records(layout: Layout, cut: Cut, file: str) -> Any:
         {
             "_file": pa.DictionaryArray.from_arrays(np.zeros(count, np.int8), [file]),
             "_record": pa.array(np.cumsum(~cut.blank), mask=cut.blank if cut.blank.any() else None),
-            "line": pa.LargeStringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(layout.body)),
+            "_line": pa.LargeStringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(layout.body)),
         }
     )
     return pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema)

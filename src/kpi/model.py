@@ -16,9 +16,9 @@ from kpi.errors import CompileError, nearest
 from kpi.lines import Lines
 from kpi.lint import Finding, broken_rules, every, place_of
 from kpi.properties import Column, TestSpec
-from kpi.template import Relation, Rendered
+from kpi.relation import Relation, Rendered
 
-NodeKind = Literal["model", "seed", "source", "test"]
+NodeKind = Literal["model", "seed", "snapshot", "source", "test", "analysis", "exposure"]
 _TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
 
 
@@ -86,7 +86,7 @@ def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[st
     parents = [str(relation) for relation in rendered.depends_on.values()]
     return remembered(
         lambda: _read_select(rendered, file, what, relations),
-        "select", what, rendered.sql, rendered.lines, sorted(parents), str(rendered.this),
+        "select", what, rendered.sql, rendered.lines, sorted(parents), str(rendered.this), rendered.is_incremental,
     )  # fmt: skip
 
 
@@ -177,12 +177,14 @@ def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relation
     if isinstance(table, exp.Lateral):
         return
     parts = tuple(part.name for part in table.parts)
-    if parts in {(relation.schema, relation.name) for relation in rendered.depends_on.values()}:
+    if parts in {relation.parts for relation in rendered.depends_on.values()}:
         return
     if len(parts) == 1 and parts[0].lower() in _in_sight(table):
         return
     name, place = ".".join(parts), place_of(table)
-    if rendered.this and parts == (rendered.this.schema, rendered.this.name):
+    if rendered.this and parts == rendered.this.parts:
+        if rendered.is_incremental:
+            return
         raise _at(rendered, file, place, "a model cannot read itself.")
     if len(parts) == 1 and not parts[0].isidentifier():
         raise _at(rendered, file, place, f"a {what} reads ref() and source() only, not the file '{name}'.")

@@ -5,6 +5,15 @@ from __future__ import annotations
 import re
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+# Words that DuckDB does not take for a name unless they are quoted.
+_RESERVED = re.compile(
+    r"all|analyse|analyze|and|any|array|as|asc|asymmetric|both|case|cast|check|collate|column|constraint|"
+    r"create|default|deferrable|desc|describe|distinct|do|else|end|except|false|fetch|for|foreign|from|"
+    r"group|having|in|initially|intersect|into|lambda|lateral|leading|limit|not|null|offset|on|only|or|"
+    r"order|pivot|pivot_longer|pivot_wider|placing|primary|qualify|references|returning|select|show|some|"
+    r"summarize|symmetric|table|then|to|trailing|true|union|unique|unpivot|using|variadic|when|where|"
+    r"window|with"
+)
 
 
 def literal(text: str) -> str:
@@ -18,5 +27,10 @@ def identifier(text: str) -> str:
 
 
 def relation_name(schema: str, name: str) -> str:
-    """Return `schema.name`, each part quoted only when it must be."""
-    return ".".join(part if _PLAIN.fullmatch(part) else identifier(part) for part in (schema, name))
+    """Return `schema.name`, or the one of them that is not empty, each part quoted only when it must be."""
+    return ".".join(plain(part) for part in (schema, name) if part)
+
+
+def plain(name: str) -> str:
+    """Return a name as SQL, quoted only when it must be."""
+    return name if _PLAIN.fullmatch(name) and not _RESERVED.fullmatch(name) else identifier(name)

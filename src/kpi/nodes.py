@@ -1,20 +1,28 @@
-"""The nodes of a project that are built: sources as described, seeds as read, models as rendered and parsed."""
+"""The nodes of a project: sources as described, seeds as read, models and snapshots as rendered and parsed."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from kpi.errors import CompileError, nearest
+from kpi.errors import CompileError, ConfigError, nearest
 from kpi.model import Node, read_select
 from kpi.project import Project, Resource, merged, read_text
-from kpi.properties import MODEL_CONFIGS, tags_of
+from kpi.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, tags_of
 from kpi.seeds import seed_header
 from kpi.template import Relation, Templates
 from kpi.yamlfile import Section
 
+_SETTINGS = {"model": MODEL_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
+# What decides where a model stands, and so must be known before anything refers to it.
+_PLACING = re.compile(r"""\b(schema|alias|target_schema)['"]?\s*[=:]""")
+
 
 def source_nodes(project: Project) -> dict[str, Node]:
-    """Return a node for every source table, by id."""
+    """Return a node for every source table, by id. One that is files outside has the SELECT that reads them."""
     nodes = {}
     for source in project.sources:
         about, node_id = source.properties, f"source.{project.name}.{source.source_name}.{source.name}"
@@ -25,20 +33,149 @@ def source_nodes(project: Project) -> dict[str, Node]:
             file=about.file,
             line=about.line,
             relation=Relation(node_id, source.schema, source.identifier),
-            materialized="source",
+            materialized="table" if source.location else "source",
             tags=source.tags,
+            sql=f"select * from {source.location}" if source.location else "",
+            shape=_content(project.root, source.location) if source.location else "",
             description=about.description,
             columns=about.columns,
+            config={"meta": source.meta, "loaded_at_field": source.loaded_at_field, "freshness": source.freshness},
         )
     return nodes
 
 
+def outside_files(root: Path, location: str) -> list[Path]:
+    """The files that a source's location names, wildcards followed; those that are not absolute are the project's."""
+    found = []
+    for name in re.findall(r"'((?:[^']|'')*)'", location):
+        path = Path(name.replace("''", "'").removeprefix("file://"))
+        if path.suffix or "*" in name:
+            base = Path(path.anchor) if path.is_absolute() else root
+            pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
+            found += sorted(one for one in base.glob(pattern) if one.is_file())
+    return found
+
+
+def _content(root: Path, location: str) -> str:
+    """A hash of a location and of the content of its files."""
+    digest = hashlib.blake2b(location.encode(), digest_size=16)
+    for path in outside_files(root, location):
+        digest.update(str(path).encode("utf-8", "surrogateescape"))
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def place(project: Project, resource: Resource, templates: Templates) -> Relation:
+    """Where a resource stands, by its `schema` and `alias` here, in its file or in YAML, as the macros have it."""
+    config = dict(resource.config)
+    text = _text(project, resource) if resource.kind != "seed" else ""
+    if "config" in text and _PLACING.search(text):
+        settings = _SETTINGS[resource.kind]
+        facts = _facts(project, resource, config)
+        config |= templates.render(text, resource.file, settings, base=config, model=facts, parsing=True).config
+    facts = _facts(project, resource, config)
+    name = templates.alias_of(config.get("alias"), facts)
+    schema = config.get("target_schema") or templates.schema_of(config.get("schema"), {**facts, "alias": name})
+    return Relation(_id(project, resource), schema, name)
+
+
 def resource_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
-    """Read a seed, or render and parse a model. Returns None when it is disabled. Raises CompileError."""
+    """Read a seed, or render and parse a model or snapshot. Returns None when it is disabled. Raises CompileError."""
     if not resource.config.get("enabled", True):
         return None
     make = _seed if resource.kind == "seed" else _model
     return make(project, resource, templates)
+
+
+def analysis_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
+    """Render an analysis, which is compiled for people to copy and never run."""
+    if not resource.config.get("enabled", True):
+        return None
+    rendered = templates.render(_text(project, resource), resource.file, MODEL_CONFIGS, base=resource.config)
+    node_id = _id(project, resource)
+    return Node(
+        id=node_id,
+        kind="analysis",
+        name=resource.name,
+        file=resource.file,
+        line=1,
+        relation=Relation(node_id, "", resource.name),
+        materialized="analysis",
+        tags=tags_of(resource.config["tags"]),
+        depends_on=tuple(rendered.depends_on),
+        sql=rendered.sql,
+        lines=rendered.lines,
+        config=resource.config,
+    )
+
+
+def exposure_nodes(project: Project, templates: Templates) -> tuple[list[Node], list[CompileError]]:
+    """Return a node for every exposure, and what is wrong with any."""
+    nodes, errors = [], []
+    for exposure in project.exposures:
+        depends_on: dict[str, Relation] = {}
+        try:
+            for call in exposure.depends_on:
+                if not isinstance(templates.value(call, exposure.file, depends_on), Relation):
+                    raise ConfigError(f"depends_on takes ref('…') and source('…', '…'), not '{call}'.")
+        except ConfigError as error:
+            errors.append(CompileError(exposure.file, exposure.line, str(error)))
+            continue
+        except CompileError as error:
+            errors.append(CompileError(exposure.file, exposure.line, error.message))
+            continue
+        node_id = f"exposure.{project.name}.{exposure.name}"
+        nodes.append(
+            Node(
+                id=node_id,
+                kind="exposure",
+                name=exposure.name,
+                file=exposure.file,
+                line=exposure.line,
+                relation=Relation(node_id, "", exposure.name),
+                materialized="exposure",
+                tags=exposure.tags,
+                depends_on=tuple(depends_on),
+                description=exposure.description,
+                config={"type": exposure.kind, "owner": exposure.owner},
+            )
+        )
+    return nodes, errors
+
+
+def _id(project: Project, resource: Resource) -> str:
+    return f"{resource.kind}.{project.name}.{resource.name}"
+
+
+def _text(project: Project, resource: Resource) -> str:
+    return read_text(project.root, resource.file) if resource.text is None else resource.text
+
+
+def _facts(project: Project, resource: Resource, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What macros such as generate_schema_name may ask of a node."""
+    about = resource.properties
+    folders = resource.file.parts[1:-1]
+    return {
+        "name": resource.name,
+        "alias": config.get("alias") or resource.name,
+        "resource_type": resource.kind,
+        "unique_id": _id(project, resource),
+        "package_name": project.name,
+        "path": "/".join(resource.file.parts[1:]),
+        "original_file_path": resource.file.as_posix(),
+        "fqn": [project.name, *folders, resource.name],
+        "config": dict(config),
+        "tags": list(tags_of(config.get("tags"))),
+        "meta": dict(config.get("meta") or {}),
+        "description": about.description if about else "",
+        "columns": {column.name: {"name": column.name, "data_type": column.data_type} for column in about.columns}
+        if about
+        else {},
+        "version": None,
+        "database": "kpi",
+        "schema": config.get("schema"),
+    }
 
 
 def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
@@ -51,7 +188,7 @@ def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
             told = f"column_types: '{resource.name}' has no column '{name}'.{nearest(name, header)}"
             raise CompileError(types.file, types.lines[name], told)
     content = f"{text}\0{sorted(types.items())}\0{delimiter}"
-    about, node_id = resource.properties, f"{resource.kind}.{project.name}.{resource.name}"
+    about, node_id = resource.properties, _id(project, resource)
     return Node(
         id=node_id,
         kind="seed",
@@ -71,23 +208,25 @@ def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
 
 
 def _model(project: Project, resource: Resource, templates: Templates) -> Node | None:
-    node_id = f"{resource.kind}.{project.name}.{resource.name}"
+    node_id = _id(project, resource)
     relation = templates.relations[node_id]
-    settings = tuple(name for name in MODEL_CONFIGS if name != "schema")
-    rendered = templates.render(read_text(project.root, resource.file), resource.file, settings, relation)
+    settings = _SETTINGS[resource.kind]
+    facts = _facts(project, resource, resource.config) | {"alias": relation.name, "schema": relation.schema}
+    text = _text(project, resource)
+    rendered = templates.render(text, resource.file, settings, relation, base=resource.config, model=facts)
     if not rendered.config.get("enabled", True):
         return None
-    select = read_select(rendered, resource.file, "model", templates.relations)
+    select = read_select(rendered, resource.file, resource.kind, templates.relations)
     about = resource.properties
     config = merged([resource.config, rendered.config])
     return Node(
         id=node_id,
-        kind="model",
+        kind="snapshot" if resource.kind == "snapshot" else "model",
         name=resource.name,
         file=resource.file,
         line=select.line,
         relation=relation,
-        materialized=config.get("materialized", "view"),
+        materialized="snapshot" if resource.kind == "snapshot" else config.get("materialized", "view"),
         tags=config["tags"],
         depends_on=tuple(rendered.depends_on),
         sql=select.sql,

@@ -1,63 +1,49 @@
 """A dbt project as written: `dbt_project.yml`, the YAML properties and the files they speak of, as frozen values.
 
-Nothing here renders Jinja or reads SQL. What is not supported is an error that names file, line and construct.
+No model is rendered here and no SQL read. What is not supported is an error that names file, line and construct.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kpi.context import Values
+from kpi.described import read_properties
 from kpi.errors import CompileError, CompileErrors, ConfigError, KpiError, nearest
-from kpi.properties import (
-    MODEL_CONFIGS,
-    SEED_CONFIGS,
-    Properties,
-    Source,
-    is_plain,
-    read_properties,
-    settings_in,
-    tags_of,
-)
+from kpi.jinjafile import blocks
+from kpi.properties import TEST_CONFIGS, Exposure, Source, settings_in
+from kpi.resources import Found, Resource, files_in, levels_of, merged, not_described, resources_of, snapshots_in_yaml
+from kpi.resources import text_of as read_text
 from kpi.yamlfile import Section, read_yaml
+from kpi.yamljinja import LATER, YamlJinja
 
+__all__ = ["Project", "Resource", "load_project", "merged", "read_text", "together"]
+
+_TREES = ("models", "seeds", "snapshots", "data_tests", "tests", "analyses", "sources", "unit_tests", "exposures")
+PATHS = {
+    **{"model": "models", "seed": "seeds", "macro": "macros", "test": "tests"},
+    **{"snapshot": "snapshots", "analysis": "analyses"},
+}
 PROJECT_KEYS = (
-    "name",
-    "version",
-    "config-version",
-    "profile",
-    "require-dbt-version",
-    "model-paths",
-    "seed-paths",
-    "macro-paths",
-    "test-paths",
-    "target-path",
-    "clean-targets",
-    "vars",
-    "models",
-    "seeds",
+    *("name", "version", "config-version", "profile", "require-dbt-version", "target-path", "clean-targets", "vars"),
+    *("log-path", "packages-install-path", "asset-paths", "docs-paths", "function-paths", "quoting", "query-comment"),
+    *("flags", "restrict-access", "dbt-cloud", "dispatch", "on-run-start", "on-run-end", "metrics", "semantic-models"),
+    *("saved-queries", "functions", "packages", *(f"{kind}-paths" for kind in PATHS)),
+    *(key for tree in _TREES for key in dict.fromkeys((tree, tree.replace("_", "-")))),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A model or seed: its file, as it is and relative to the project, and its merged settings."""
-
-    kind: str
-    name: str
-    path: Path
-    file: Path
-    config: Mapping[str, Any]
-    properties: Properties | None
+_SOURCE_TREE = ("enabled", "meta", "tags", "freshness", "event_time", "loaded_at_field", "quoting")
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
     """The whole project as written; every tuple is in name order.
 
-    `undeclared` are the variables given for this run that dbt_project.yml does not have.
+    `packages` are the macro files of the packages beside it, `dispatch` the order in which namespaces look for macros,
+    `docs` the doc blocks, `notes` what has no effect or is not built here. `undeclared` are the variables given for
+    this run that dbt_project.yml does not have, `asked` and `environment_read` what the YAML files asked for.
     """
 
     root: Path
@@ -65,16 +51,35 @@ class Project:
     variables: Mapping[str, Any]
     models: tuple[Resource, ...]
     seeds: tuple[Resource, ...]
+    snapshots: tuple[Resource, ...]
+    analyses: tuple[Resource, ...]
     sources: tuple[Source, ...]
+    exposures: tuple[Exposure, ...]
     macro_files: tuple[Path, ...]
     test_files: tuple[Path, ...]
+    fixture_files: tuple[Path, ...]
+    packages: Mapping[str, tuple[Path, ...]]
+    dispatch: Mapping[str, tuple[str, ...]]
     unit_tests: tuple[Section, ...]
+    singular_tests: Mapping[str, Mapping[str, Any]]
+    test_tree: Section
+    on_run_start: tuple[str, ...]
+    on_run_end: tuple[str, ...]
+    docs: Mapping[str, str]
+    notes: tuple[str, ...]
     undeclared: tuple[str, ...]
+    asked: frozenset[str]
+    environment_read: Mapping[str, str]
 
     @property
     def warehouse(self) -> Path:
         """The folder that holds raw deliveries and builds."""
         return self.root / "warehouse"
+
+    def test_settings(self, file: Path, name: str) -> dict[str, Any]:
+        """Return the settings that dbt_project.yml gives a test of that name, asked for in that file."""
+        place = (self.name, *file.parts[1:-1], name)
+        return merged([settings_in(level, TEST_CONFIGS) for level in levels_of(self.test_tree, place)])
 
 
 def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Project:
@@ -92,32 +97,69 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
     name = settings.required("name")
     if not name.isidentifier():
         raise ConfigError(f"{settings.where('name')}: the project's name must be letters, digits and _, not '{name}'.")
-    paths = {kind: _folders(root, settings, kind) for kind in ("model", "seed", "macro", "test")}
-    mistakes: list[KpiError] = []
-    documents = _documents(root, paths["model"] + paths["seed"], mistakes)
-    for document in _documents(root, paths["macro"] + paths["test"], mistakes):
-        mistakes.append(ConfigError(f"{document.file}:1: properties of macros and singular tests are not supported."))
-    described = read_properties(documents, mistakes)
+    packages, package_variables = _packages(root, settings)
+    variables = _variables(settings.section("vars"), name, (*packages, *package_variables))
+    values = Values({**package_variables, **variables, **(overrides or {})})
+    docs: dict[str, str] = {}
+    jinja = YamlJinja(values, name, _doc_in(docs))
+    jinja.fill(settings, (*LATER[3:], "vars"))
+    paths = {kind: _folders(root, settings, kind) for kind in PATHS}
+    found = Found(root, name)
+    everywhere = tuple(dict.fromkeys(folder for folders in paths.values() for folder in folders))
+    docs.update(_docs(root, tuple(Path(p) for p in settings.strings("docs-paths")) or everywhere, found.mistakes))
+    documents = []
+    for document in _documents(root, everywhere, found.mistakes):
+        try:
+            documents.append(jinja.fill(document))
+        except ConfigError as error:
+            found.mistakes.append(error)
+    described = read_properties(documents, found.mistakes)
     resources: list[Resource] = []
-    for kind, properties in (("model", described.models), ("seed", described.seeds)):
-        resources += _resources(root, name, settings.section(f"{kind}s"), kind, paths[kind], properties, mistakes)
-    mistakes += _named_twice(resources)
-    if mistakes:
-        raise together(mistakes, root)
-    variables = dict(settings.section("vars"))
-    own = variables.pop(name, None)
-    variables.update(own if isinstance(own, Section) else {})
+    for kind, tree in (("model", "models"), ("seed", "seeds"), ("snapshot", "snapshots"), ("analysis", "analyses")):
+        about = described.found.get(tree, {})
+        of_kind = resources_of(found, settings.section(tree), kind, paths[kind], about)
+        if kind == "snapshot":
+            of_kind += snapshots_in_yaml(found, settings.section(tree), described.relations, about)
+        found.mistakes += not_described(kind, about, {resource.name for resource in of_kind})
+        resources += of_kind
+    for file, _ in files_in(root, paths["model"], ".py"):
+        told = (
+            "models in Python are not supported. Write a SELECT, or prepare the data outside and read it as a source."
+        )
+        found.mistakes.append(CompileError(file, 1, told))
+    found.mistakes += _named_twice([resource for resource in resources if resource.kind != "analysis"])
+    if found.mistakes:
+        raise together(found.mistakes, root)
+    tests, fixtures = ([file for file, _ in files_in(root, paths["test"], end)] for end in (".sql", ".csv"))
+    generic = tuple(file for file in tests if "generic" in file.parts)
+    seen = set(values.asked)
     return Project(
         root=root,
         name=name,
-        variables={**variables, **(overrides or {})},
+        variables=values.variables,
         models=tuple(resource for resource in resources if resource.kind == "model"),
         seeds=tuple(resource for resource in resources if resource.kind == "seed"),
-        sources=described.sources,
-        macro_files=tuple(file for file, _ in _files(root, paths["macro"], ".sql")),
-        test_files=tuple(file for file, _ in _files(root, paths["test"], ".sql")),
-        unit_tests=described.unit_tests,
+        snapshots=tuple(resource for resource in resources if resource.kind == "snapshot"),
+        analyses=tuple(resource for resource in resources if resource.kind == "analysis"),
+        sources=_enabled(described.sources, settings.section("sources"), name),
+        exposures=tuple(described.exposures[key] for key in sorted(described.exposures)),
+        macro_files=(*(file for file, _ in files_in(root, paths["macro"], ".sql")), *generic),
+        test_files=tuple(file for file in tests if not {"fixtures", "generic"} & set(file.parts)),
+        fixture_files=tuple(file for file in (*tests, *fixtures) if "fixtures" in file.parts),
+        packages=packages,
+        dispatch={
+            item.required("macro_namespace"): item.strings("search_order") for item in settings.sections("dispatch")
+        },
+        unit_tests=tuple(described.unit_tests),
+        singular_tests=described.singular,
+        test_tree=_first(settings, "data_tests", "data-tests", "tests"),
+        on_run_start=settings.strings("on-run-start"),
+        on_run_end=settings.strings("on-run-end"),
+        docs=docs,
+        notes=(*found.notes, *described.notes),
         undeclared=tuple(variable for variable in overrides or () if variable not in variables),
+        asked=frozenset(seen),
+        environment_read=values.environment_read,
     )
 
 
@@ -133,39 +175,48 @@ def together(mistakes: Sequence[KpiError], root: Path | None = None) -> KpiError
     return error
 
 
-def read_text(root: Path, file: Path) -> str:
-    """Read a text file of the project. Raises CompileError when it is not UTF-8."""
-    try:
-        return (root / file).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise CompileError(file, line, f"not UTF-8 ({error.reason} at byte {error.start}).") from None
+def _variables(given: Section, name: str, packages: Sequence[str]) -> dict[str, Any]:
+    """The variables of the project: those below its own name win, and those below a package's name count too."""
+    variables = {key: value for key, value in given.items() if key not in (name, *packages)}
+    for package in packages:
+        if package != name and isinstance(given.get(package), Section):
+            variables = {**given[package], **variables}
+        elif package in given:
+            variables[package] = given[package]
+    own = given.get(name)
+    return {**variables, **(own if isinstance(own, Section) else {})}
+
+
+def _packages(root: Path, settings: Section) -> tuple[dict[str, tuple[Path, ...]], dict[str, Any]]:
+    """The macro files of every package beside the project, and the variables the packages have themselves."""
+    packages: dict[str, tuple[Path, ...]] = {}
+    variables: dict[str, Any] = {}
+    folder = Path(settings.text("packages-install-path") or "dbt_packages")
+    for found in sorted((root / folder).glob("*/dbt_project.yml")):
+        here = found.parent.relative_to(root)
+        own = read_yaml(found, here / "dbt_project.yml")
+        name = own.required("name")
+        paths = [here / path for path in own.strings("macro-paths") or ("macros",)]
+        tests = [here / path / "generic" for path in own.strings("test-paths") or ("tests",)]
+        packages[name] = tuple(file for file, _ in files_in(root, [*paths, *tests], ".sql"))
+        variables.update(_variables(own.section("vars"), name, ()))
+    return packages, variables
 
 
 def _folders(root: Path, settings: Section, kind: str) -> tuple[Path, ...]:
     key = f"{kind}-paths"
-    folders = tuple(Path(folder) for folder in settings.strings(key) or (f"{kind}s",))
+    folders = tuple(Path(folder) for folder in settings.strings(key) or (PATHS[kind],))
     for folder in folders:
-        if key in settings and not (root / folder).is_dir():
+        # dbt's own starter names folders that a project need not have; those that hold models it does.
+        if kind == "model" and key in settings and not (root / folder).is_dir():
             raise ConfigError(f"{settings.where(key)}: '{key}' names {folder}, which is no folder.")
     return folders
-
-
-def _files(root: Path, folders: Sequence[Path], suffix: str) -> list[tuple[Path, Path]]:
-    """Every file with the suffix, relative to the project, with the folder it was looked for in; in path order."""
-    found = {
-        path.relative_to(root): folder
-        for folder in folders
-        for path in (root / folder).rglob(f"*{suffix}")
-        if path.is_file()
-    }
-    return sorted(found.items())
 
 
 def _documents(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> list[Section]:
     documents = []
     for suffix in (".yml", ".yaml"):
-        for file, _ in _files(root, folders, suffix):
+        for file, _ in files_in(root, folders, suffix):
             try:
                 documents.append(read_yaml(root / file, file))
             except ConfigError as error:
@@ -173,73 +224,40 @@ def _documents(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) ->
     return documents
 
 
-def _resources(
-    root: Path,
-    project: str,
-    tree: Section,
-    kind: str,
-    folders: Sequence[Path],
-    properties: Mapping[str, Properties],
-    mistakes: list[KpiError],
-) -> list[Resource]:
-    allowed = MODEL_CONFIGS if kind == "model" else SEED_CONFIGS
-    files = _files(root, folders, ".sql" if kind == "model" else ".csv")
-    below = [path.relative_to(root / folder) for folder in folders for path in (root / folder).rglob("*")]
-    places = {(project,), *((project, *path.with_suffix("").parts) for path in below)}
-    try:
-        _refuse_strangers(tree, (), places, f"{kind}s", allowed)
-    except ConfigError as error:
-        mistakes.append(error)
-        return []
-    resources = []
-    for file, folder in files:
-        own = properties.get(file.stem)
-        place = (project, *file.relative_to(folder).with_suffix("").parts)
-        levels = [settings_in(level, allowed) for level in _levels(tree, place)] + ([own.config] if own else [])
-        resources.append(Resource(kind, file.stem, root / file, file, merged(levels), own))
-        if not is_plain(file.stem):
-            told = f"the name of a {kind} must be lower-case letters, digits and _, not '{file.stem}'."
-            mistakes.append(CompileError(file, 0, told))
-    names = {file.stem for file, _ in files}
-    for name, entry in properties.items():
-        if name not in names:
-            told = f"no {kind} is named '{name}'.{nearest(name, names)}"
-            mistakes.append(CompileError(entry.file, entry.line, told))
-    return sorted(resources, key=lambda resource: resource.name)
+def _docs(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file, _ in files_in(root, folders, ".md"):
+        try:
+            for block in blocks(read_text(root, file), "docs"):
+                found[block.name] = block.text.strip()
+        except CompileError as error:
+            mistakes.append(error)
+    return found
 
 
-def _levels(tree: Section, place: tuple[str, ...]) -> Iterator[Section]:
-    yield tree
-    for part in place:
-        deeper = tree.get(part)
-        if not isinstance(deeper, Section):
-            return
-        yield deeper
-        tree = deeper
+def _doc_in(docs: Mapping[str, str]) -> Callable[..., str]:
+    def doc(*names: str) -> str:
+        if not names or names[-1] not in docs:
+            told = f"doc('{names[-1] if names else ''}'): there is no such doc block"
+            raise ConfigError(f"{told}.{nearest(names[-1] if names else '', docs)}")
+        return docs[names[-1]]
+
+    return doc
 
 
-def merged(levels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Settings of several levels: the last one wins, but tags add up, and so does meta, name by name."""
-    merged: dict[str, Any] = {}
-    for level in levels:
-        meta = {**(merged.get("meta") or {}), **(level.get("meta") or {})}
-        merged.update(level, **({"meta": meta} if meta else {}))
-    tags = [tag for level in levels for tag in tags_of(level.get("tags"))]
-    return {**merged, "tags": tuple(dict.fromkeys(tags))}
+def _enabled(sources: Sequence[Source], tree: Section, project: str) -> tuple[Source, ...]:
+    """The sources that dbt_project.yml does not switch off."""
+    kept = []
+    for source in sources:
+        place = (project, *source.properties.file.parts[1:-1], source.source_name, source.name)
+        levels = [settings_in(level, _SOURCE_TREE) for level in levels_of(tree, place)]
+        if merged(levels).get("enabled", True):
+            kept.append(source)
+    return tuple(kept)
 
 
-def _refuse_strangers(
-    level: Section, place: tuple[str, ...], places: set[tuple[str, ...]], kind: str, allowed: Sequence[str]
-) -> None:
-    """Raise ConfigError for a wrong setting, or for settings of a folder or file that is not there."""
-    settings_in(level, allowed)
-    for key, value in level.items():
-        if key.removeprefix("+") in allowed:
-            continue
-        if (*place, key) not in places:
-            known = [*(other[-1] for other in places if other[:-1] == place), *allowed]
-            raise ConfigError(f"{level.where(key)}: there is nothing named '{key}' in {kind}.{nearest(key, known)}")
-        _refuse_strangers(value, (*place, key), places, kind, allowed)
+def _first(settings: Section, *keys: str) -> Section:
+    return next((settings.section(key) for key in keys if settings.get(key)), settings.section(keys[0]))
 
 
 def _named_twice(resources: Sequence[Resource]) -> Iterator[CompileError]:

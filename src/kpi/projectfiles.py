@@ -27,7 +27,9 @@ def code_digest() -> str:
     """Hash kpi's own source: modules, and the queries and page templates beside them."""
     digest = hashlib.blake2b(digest_size=16)
     own = Path(__file__).parent
-    for path in sorted(path for pattern in ("*.py", "sql/*.sql", "pages/*.html") for path in own.glob(pattern)):
+    for path in sorted(
+        path for pattern in ("*.py", "sql/*.sql", "pages/*.html", "jinja/*.sql") for path in own.glob(pattern)
+    ):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

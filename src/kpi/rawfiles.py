@@ -45,25 +45,41 @@ def content_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def scan(raw: Path) -> RawFolder:
-    """Hash every delivery directly below `raw/<feed>/`. What is hidden or not named in UTF-8 is passed over and told.
+def hash_of(file: Path) -> str:
+    """Hash a file's bytes, as `sha256sum` does."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    Raises DeliveryError for a file that cannot be read.
+
+def scan(raw: Path) -> RawFolder:
+    """Hash every delivery directly below `raw/<feed>/`.
+
+    What is hidden, not named in UTF-8, or a link that leads out of the raw folder is passed over and told. Raises
+    DeliveryError for a file that cannot be read.
     """
     files: list[RawFile] = []
     ignored: list[str] = []
+    home = raw.resolve()
     for feed in _entries(raw):
         if not feed.is_dir():
+            continue
+        if _leads_out(feed, home):
+            ignored.append(feed.name)
             continue
         for entry in _entries(Path(feed.path)):
             shown = os.fsencode(f"{feed.name}/{entry.name}").decode("utf-8", "backslashreplace")
             is_delivery = entry.name.endswith(ENDINGS)
             is_hidden = entry.name[0] == "."
-            if is_delivery and not is_hidden and entry.is_file() and shown == f"{feed.name}/{entry.name}":
+            is_file = entry.is_file() and not _leads_out(entry, home) and shown == f"{feed.name}/{entry.name}"
+            if is_delivery and not is_hidden and is_file:
                 files.append(_read(feed.name, entry))
             elif is_delivery or not is_hidden:
                 ignored.append(shown)
     return RawFolder(tuple(files), tuple(ignored))
+
+
+def _leads_out(entry: os.DirEntry[str], home: Path) -> bool:
+    return entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(home)
 
 
 def _read(feed: str, entry: os.DirEntry[str]) -> RawFile:

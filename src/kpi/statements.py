@@ -1,6 +1,6 @@
 """The SQL that turns records of deliveries into rows of their raw table: cell, text, value, instant, judgement.
 
-Records come from registered tables (_file, _record, line), one for each form of file: a row a record, line end
+Records come from registered tables (_file, _record, _line), one for each form of file: a row a record, line end
 included, and a null `_record` for a blank line. Statements with a clock take its `cells.clock_parameters`.
 """
 
@@ -22,7 +22,7 @@ _TAB, _CR, _LF, _QUOTE = "chr(9)", "chr(13)", "chr(10)", "'\"'"
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """SQL yielding `_file`, `_record`, `line`, the contract's values, the instants, and `_clock_flags`.
+    """SQL yielding `_file`, `_record`, `_line`, the contract's values, the instants, and `_clock_flags`.
 
     `misfit` is the condition that a record has another number of fields than the header. `faults` are pairs of an SQL
     struct (column_name, value, reason) and the condition, never null, that it is so.
@@ -39,9 +39,9 @@ def texts(feed: Feed, form: Form, mapping: DeliveryMapping | None, records: str)
     `records` is any SQL that can stand in a FROM clause. What is missing is null.
     """
     read = {column: _named("cell", column) for column, _ in form.positions}
-    cell = {read[column]: f"cell[{place + 1}]" for column, place in form.positions}
-    keep = f"_file, _record, line, {_FIELDS}"
-    source = _select(_split(form, records), cell, f"_file, _record, line, len(cell) as {_FIELDS}")
+    cell = {read[column]: f"_cells[{place + 1}]" for column, place in form.positions}
+    keep = f"_file, _record, _line, {_FIELDS}"
+    source = _select(_split(form, records), cell, f"_file, _record, _line, len(_cells) as {_FIELDS}")
     trim, unquote = [_trimmed] * form.has_padding, [_unquoted] * (form.quotes == "odd")
     for step in trim + (unquote + trim if unquote else []):
         source = _select(source, {name: step(name) for name in read.values()}, keep)
@@ -58,7 +58,7 @@ def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -
     """Read and judge the texts of all `sources`, each of them SQL that `texts` gave."""
     source = " union all ".join(sources)
     if any(column.free_text == "mask" for column in feed.columns):
-        kept = f"_file, _record, line, {_FIELDS}, {_HEADERS}"
+        kept = f"_file, _record, _line, {_FIELDS}, {_HEADERS}"
         text = {c: _named("text", c.name) for c in feed.columns}
         masked = {sql: personal.masked(sql) if c.free_text == "mask" else sql for c, sql in text.items()}
         source = _select(source, masked, kept)
@@ -110,7 +110,7 @@ def reject(feed: Feed, judged: Judged) -> str:
         f"case when {judged.misfit} then [{misfit}]"
         f" else list_filter([{faults or 'null'}], lambda fault: fault is not null) end"
     )
-    return _reject(feed, f"select _file, _record, line, {reasons} as reasons from ({judged.select})")
+    return _reject(feed, f"select _file, _record, _line, {reasons} as reasons from ({judged.select})")
 
 
 def reject_all(feed: Feed, reason: str) -> str:
@@ -159,7 +159,7 @@ def reject_beyond_first(feed: Feed) -> str:
     fault = _fault(" and ".join(feed.key), "key_text", "the key stands in an earlier record of the file already")
     return _reject(
         feed,
-        f"select _file, _record, line, [{fault}] as reasons from records join beyond_first using (_file, _record)",
+        f"select _file, _record, _line, [{fault}] as reasons from records join beyond_first using (_file, _record)",
     )
 
 
@@ -190,22 +190,22 @@ def supersede(feed: Feed, among_claimed: bool) -> tuple[str, ...]:
 
 
 def _split(form: Form, records: str) -> str:
-    """SQL of the cells of each record as a list `cell`, quotes and blanks still around them when there are any."""
+    """SQL of the cells of each record as a list `_cells`, quotes and blanks still around them when there are any."""
     separator = literal(form.separator)
-    bare = f"replace(line, {_LF}, '')"
+    bare = f"replace(_line, {_LF}, '')"
     for letter in [_CR] * form.has_returns + [_QUOTE] * (form.quotes == "plain"):
         bare = f"replace({bare}, {letter}, '')"
     cell = f"string_split({bare}, {separator})"
     if form.quotes == "odd":
         # A separator may stand between quotes. Few lines have one there, and the match costs much less than the split.
-        bare = f"rtrim(line, {_CR} || {_LF})"
+        bare = f"rtrim(_line, {_CR} || {_LF})"
         plain = f'(?:"[^"{form.separator}]*"|[^"{form.separator}]*)'
         is_plain = f"regexp_full_match({bare}, {literal(f'{plain}(?:{form.separator}{plain})*')})"
         by_grammar = f"regexp_extract_all({bare} || {separator}, {literal(cell_pattern(form.separator))})"
         by_grammar = f"list_transform({by_grammar}, lambda one: left(one, length(one) - 1))"
         split = f"case when {is_plain} then string_split({bare}, {separator}) else {by_grammar} end"
-        cell = by_grammar if form.by_grammar else f"case when contains(line, {_QUOTE}) then {split} else {cell} end"
-    return f"select _file, _record, line, {cell} as cell from {records} where _record is not null"
+        cell = by_grammar if form.by_grammar else f"case when contains(_line, {_QUOTE}) then {split} else {cell} end"
+    return f"select _file, _record, _line, {cell} as _cells from {records} where _record is not null"
 
 
 def _list(columns: Iterable[str]) -> str:
@@ -266,7 +266,7 @@ def _fault(column: str, value: str, reason: str) -> str:
 
 
 def _reject(feed: Feed, select: str) -> str:
-    line = f"rtrim(line, {_CR} || {_LF})"
+    line = f"rtrim(_line, {_CR} || {_LF})"
     if any(column.free_text or column.pseudonym for column in feed.columns):
         line = personal.masked(line)
     line = f"left({line}, 500)"

@@ -1,165 +1,222 @@
 """Jinja as dbt has it: `ref`, `source`, `config`, `var`, `this`, `target` and the project's macros, rendered to SQL.
 
-A template is rendered once. What it refers to, and which of its lines each piece of the SQL comes from, is collected
-while it renders.
+What a template refers to, and which of its lines each piece of the SQL comes from, is collected while it renders.
 """
 
 from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import environ
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jinja2
-from jinja2 import nodes
 
+from kpi import context
 from kpi.compile_cache import key_of, remembered
 from kpi.errors import CompileError, ConfigError, nearest
+from kpi.fileconfig import Config
+from kpi.jinjafile import environment, is_fleeting, line_in, parsed
 from kpi.lines import Lines, mark_places, traced
-from kpi.names import relation_name
+from kpi.macros import Macro, Macros, Wrong, compiled, run
 from kpi.project import Project, read_text
-from kpi.properties import config_problem
+from kpi.relation import Relation, Rendered
 
-_UNDEFINED = object()
-_TAGS = ("if", "for", "set", "macro", "call", "filter", "do", "raw", "with")
-_OF_A_FILE = ("ref", "source", "config", "this")
+__all__ = ["Lines", "NeedsColumns", "Relation", "Rendered", "Templates"]
 
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """Where a model, seed or source table stands in the database."""
-
-    node: str
-    schema: str
-    name: str
-
-    def __str__(self) -> str:
-        return relation_name(self.schema, self.name)
+_ONE_EXPRESSION = re.compile(r"\s*\{\{(?!.*\{\{)(.*)\}\}\s*", re.DOTALL)
+_CALL = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*", re.DOTALL)
+_KINDS = ("model", "seed", "snapshot")
 
 
-@dataclass(slots=True)
-class Rendered:
-    """What came of one template: its SQL and lines, the nodes it refers to in order, and its own settings.
-
-    `this` is where the model itself stands; None for a test. `asked` are the variables it asked for.
-    """
-
-    this: Relation | None = None
-    sql: str = ""
-    lines: Lines = field(default_factory=Lines)
-    depends_on: dict[str, Relation] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
-
-
-_FLEETING = re.compile(
-    r"\b(env_var|run_query|log|print|warn) *\(|\b(run_started_at|invocation_id)\b|\bmodules *\.|\{%-? *call statement"
-)
-
-
-def is_fleeting(text: str) -> bool:
-    """Tell whether what a template yields may be another thing in the next run though no file has changed."""
-    return _FLEETING.search(text) is not None
+class NeedsColumns(CompileError):
+    """A template asked for the columns of a relation that are not known yet."""
 
 
 class Templates:
     """The project's macros, and the rendering of files that use them. `relations` maps node ids to places.
 
-    `asked` are the variables that templates asked for.
+    `asked` are the variables that templates asked for, `environment_read` the environment variables with their values.
+    `known_columns` are name and type of the columns of nodes by id, for macros that ask.
     """
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self.relations: dict[str, Relation] = {}
-        self.asked: set[str] = set()
-        self._macros: dict[str, Path] = {}
+        self.known_columns: Mapping[str, tuple[tuple[str, str], ...]] = {}
+        self._values = context.Values(project.variables)
+        self.asked = self._values.asked
+        self.environment_read = self._values.environment_read
+        self.asked |= project.asked
+        self.environment_read.update(project.environment_read)
+        self._environment = environment()
+        self.macros = Macros(self._environment, project.name)
+        self.macros.search = dict(project.dispatch)
+        self.macros.shared = context.shared(self._values, self.macros, self._columns_of)
+        self._files = {file: file for file in project.macro_files}
         self._macro_texts: list[str] = []
         self._has_fleeting_macros = False
-        self._known_world = (-1, "")
-        self._schemas: dict[str | None, str] = {}
-        self._environment = jinja2.Environment(
-            undefined=jinja2.StrictUndefined, extensions=["jinja2.ext.do"], keep_trailing_newline=True, autoescape=False
-        )
-        self._namespace: dict[str, Any] = {**self._environment.globals, "var": self._var}
-        self._namespace["target"] = SimpleNamespace(name="kpi", schema="main", database="kpi", type="duckdb")
+        self._known_world: tuple[tuple[int, int], str] = ((-1, 0), "")
+        for package, files in project.packages.items():
+            for file in files:
+                self.macros.later(package, self._macro_text(file), file)
+                self._files[file] = file
         for file in project.macro_files:
-            self._load_macros(file)
+            self.macros.load(project.name, self._macro_text(file), file)
+        self._places: dict[str, str] = {}
 
-    def schema_of(self, custom: str | None) -> str:
+    def _macro_text(self, file: Path) -> str:
+        text = read_text(self.project.root, file)
+        self._macro_texts.append(f"{file}\n{text}")
+        self._has_fleeting_macros |= is_fleeting(text)
+        return text
+
+    def schema_of(self, custom: str | None, node: Mapping[str, Any] | None = None) -> str:
         """Return the schema of a node with the given `schema` setting, as the project's macro or else dbt has it."""
-        if "generate_schema_name" not in self._namespace:
-            return f"main_{custom}" if custom else "main"
-        if custom not in self._schemas:
-            call = "{{ generate_schema_name(" + ("none" if custom is None else repr(custom)) + ", none) }}"
-            self._schemas[custom] = traced(self._text(call, Path("generate_schema_name")))[0]
-        return self._schemas[custom]
+        return self._named("generate_schema_name", custom, node)
 
-    def render(self, text: str, file: Path, settings: Sequence[str], this: Relation | None = None) -> Rendered:
-        """Render one file whose config() may set `settings`.
+    def alias_of(self, custom: str | None, node: Mapping[str, Any]) -> str:
+        """Return the name in its schema of a node with the given `alias` setting."""
+        return self._named("generate_alias_name", custom, node)
 
+    def _named(self, macro: str, custom: str | None, node: Mapping[str, Any] | None) -> str:
+        names = {"kpi_custom": custom, "kpi_node": dict(node) if node is not None else None}
+        return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0].strip()
+
+    def render(
+        self,
+        text: str,
+        file: Path,
+        settings: Sequence[str],
+        this: Relation | None = None,
+        is_incremental: bool = False,
+        *,
+        base: Mapping[str, Any] | None = None,
+        model: Mapping[str, Any] | None = None,
+        parsing: bool = False,
+        names: Mapping[str, Any] | None = None,
+    ) -> Rendered:
+        """Render one file whose config() may set `settings`; `base` are those it has from elsewhere.
+
+        is_incremental() in it is as told; `names` are known to this rendering alone. With `parsing` only the
+        config is of use: references stand for nothing, `execute` is false, and what fails ends the rendering quietly.
         Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
         """
-        if self._has_fleeting_macros or is_fleeting(text):
-            return self._render(text, file, settings, this)
-        given = (self._world(), text, str(file), settings, str(this))
-        rendered = remembered(lambda: self._render(text, file, settings, this), "render", *given)
+        known = self._world() if not (names or parsing or self.known_columns or is_fleeting(text)) else ""
+        if not known:
+            return self._render(text, file, settings, this, is_incremental, base, model, parsing, names)
+        rendered = remembered(
+            lambda: self._render(text, file, settings, this, is_incremental, base, model, parsing, names),
+            *("render", known, text, str(file), settings, str(this), is_incremental, base, model),
+            is_right=lambda found: all(
+                environ.get(name, value) == value for name, value in found.environment_read.items()
+            ),
+        )
         self.asked |= rendered.asked
+        self.environment_read.update(rendered.environment_read)
         return rendered
 
     def _world(self) -> str:
-        """The key of all that any file's rendering follows from, apart from the file."""
-        if self._known_world[0] != len(self.relations):
+        """The key of all that any file's rendering follows from, apart from the file; empty when that is not known."""
+        if self._has_fleeting_macros or self.macros.overrides or self._values.given:
+            return ""
+        if self._known_world[0] != (len(self.relations), id(self._values.variables)):
             places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
-            self._known_world = (len(places), key_of(self._macro_texts, self.project.variables, places))
+            given = (self._macro_texts, self._values.variables, self.project.dispatch, places)
+            self._known_world = ((len(self.relations), id(self._values.variables)), key_of(*given))
         return self._known_world[1]
 
-    def _render(self, text: str, file: Path, settings: Sequence[str], this: Relation | None) -> Rendered:
-        rendered = Rendered(this)
+    def _render(
+        self,
+        text: str,
+        file: Path,
+        settings: Sequence[str],
+        this: Relation | None,
+        is_incremental: bool,
+        base: Mapping[str, Any] | None,
+        model: Mapping[str, Any] | None,
+        parsing: bool,
+        names: Mapping[str, Any] | None,
+    ) -> Rendered:
+        rendered = Rendered(this, is_incremental)
 
-        def ref(*names: str) -> Relation:
-            return self._refer(rendered, self.ref(names))
+        def ref(*given: str, **more: Any) -> Relation:
+            if parsing:
+                return Relation("", "main", str(given[-1]))
+            if more:
+                told = "versions of models are not supported. Give each version's file a name of its own and ref that."
+                raise Wrong(f"ref(..., {next(iter(more))}=...): {told}")
+            return self._refer(rendered, self.ref(given))
 
         def source(source_name: str, table_name: str) -> Relation:
+            if parsing:
+                return Relation("", source_name, table_name)
             return self._refer(rendered, self.source(source_name, table_name))
 
-        def config(**given: Any) -> str:
-            for name, value in given.items():
-                if name not in settings:
-                    raise _Wrong(f"config({name}=...) is not supported here.{nearest(name, settings)}")
-                problem = config_problem(name, value)
-                if problem:
-                    raise _Wrong(problem)
-            rendered.config.update(given)
-            return ""
-
-        local = {"ref": ref, "source": source, "config": config} | ({"this": this} if this else {})
-        # Macros see the namespace itself, so they find the ref of the file being rendered.
-        self._namespace.update(local)
-        asked, self.asked = self.asked, rendered.asked
+        own = {
+            **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {})},
+            **{"is_incremental": lambda: is_incremental, "execute": not parsing, "model": dict(model or {})},
+        }
+        if this:
+            own["this"] = this
+        own["builtins"] = dict(own)
+        asked, environment_read = set(self.asked), dict(self.environment_read)
+        self.asked.clear()
+        self.environment_read.clear()
         try:
-            rendered.sql, rendered.lines = traced(self._text(text, file))
+            rendered.sql, rendered.lines = self._rendered_with({**own, **(names or {})}, text, file)
+        except CompileError:
+            if not parsing:
+                raise
         finally:
-            self.asked = asked | rendered.asked
-            for name in local:
-                del self._namespace[name]
+            rendered.asked, rendered.environment_read = frozenset(self.asked), dict(self.environment_read)
+            self.asked |= asked
+            self.environment_read.update(environment_read)
         return rendered
 
+    @contextmanager
+    def overridden(
+        self, variables: Mapping[str, Any], env_vars: Mapping[str, Any], macros: Mapping[str, Any]
+    ) -> Iterator[None]:
+        """Render with other values of variables and of the environment's, and with macros that yield a given value."""
+        kept = self._values.variables, self._values.given
+        self._values.variables, self._values.given = {**kept[0], **variables}, dict(env_vars)
+        self.macros.overrides = {name.rpartition(".")[2]: _always(value) for name, value in macros.items()}
+        try:
+            yield
+        finally:
+            self._values.variables, self._values.given = kept
+            self.macros.overrides = {}
+
+    def value(self, text: str, file: Path, depends_on: dict[str, Relation]) -> Any:
+        """Return what a text of a data test's arguments means: of one expression its value, else the text rendered."""
+        found = _ONE_EXPRESSION.fullmatch(text)
+        expression = found[1] if found else text if _CALL.fullmatch(text) else ""
+        kept: list[Any] = []
+        if expression:
+            expression = expression.removeprefix("-").removesuffix("-")
+            text = f"{{% do kpi_keep({expression}) %}}"
+        elif "{" not in text:
+            return text
+        rendered = self.render(text, file, (), names={"kpi_keep": kept.append})
+        depends_on.update(rendered.depends_on)
+        return kept[0] if kept else rendered.sql
+
     def ref(self, names: Sequence[str]) -> Relation:
-        """Return the model or seed that ref(...) means."""
+        """Return the model, seed or snapshot that ref(...) means."""
         if len(names) == 2 and names[0] != self.project.name:
-            raise _Wrong(f"ref('{names[0]}', '{names[1]}'): there is no package '{names[0]}' here.")
+            raise Wrong(f"ref('{names[0]}', '{names[1]}'): there is no package '{names[0]}' here.")
         if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
-            raise _Wrong("ref takes the name of a model or seed, and the project's name before it if you like.")
-        for kind in ("model", "seed"):
+            raise Wrong("ref takes the name of a model or seed, and the project's name before it if you like.")
+        for kind in _KINDS:
             relation = self.relations.get(f"{kind}.{self.project.name}.{names[-1]}")
             if relation:
                 return relation
         known = [node.split(".")[-1] for node in self.relations if not node.startswith("source.")]
-        raise _Wrong(f"ref('{names[-1]}'): there is no such model or seed.{nearest(names[-1], known)}")
+        raise Wrong(f"ref('{names[-1]}'): there is no such model or seed.{nearest(names[-1], known)}")
 
     def source(self, source_name: str, table_name: str) -> Relation:
         """Return the table that source(...) means."""
@@ -167,92 +224,73 @@ class Templates:
         if relation is None:
             known = [node.split(".", 2)[2] for node in self.relations if node.startswith("source.")]
             hint = nearest(f"{source_name}.{table_name}", known)
-            raise _Wrong(f"source('{source_name}', '{table_name}'): there is no such source table.{hint}")
+            raise Wrong(f"source('{source_name}', '{table_name}'): there is no such source table.{hint}")
         return relation
+
+    def generic_test(self, kind: str) -> Macro | None:
+        """Return the macro of a data test named as in YAML, `name` or `package.name`; None when there is none."""
+        package, _, name = kind.rpartition(".")
+        found = self.macros.of(package or self.project.name, f"test_{name}")
+        return found if isinstance(found, Macro) else None
 
     def _refer(self, rendered: Rendered, relation: Relation) -> Relation:
         rendered.depends_on[relation.node] = relation
         return relation
 
-    def _var(self, name: str, default: object = _UNDEFINED) -> object:
-        self.asked.add(name)
-        if name in self.project.variables:
-            return self.project.variables[name]
-        if default is _UNDEFINED:
-            hint = nearest(name, self.project.variables)
-            raise _Wrong(f"var('{name}') has no value in dbt_project.yml and no default.{hint}")
-        return default
+    def _columns_of(self, relation: Relation) -> tuple[tuple[str, str], ...]:
+        if relation.node not in self.known_columns:
+            raise _Later(relation)
+        return self.known_columns[relation.node]
 
-    def _load_macros(self, file: Path) -> None:
-        text = read_text(self.project.root, file)
-        self._macro_texts.append(f"{file}\n{text}")
-        self._has_fleeting_macros |= is_fleeting(text)
-        template = self._compiled(self._parsed(text, file), file)
+    def _rendered_with(self, names: Mapping[str, Any], text: str, file: Path) -> tuple[str, Lines]:
+        # Macros see what is shared, so they find the ref of the file being rendered.
+        shared = self.macros.shared
+        before = {name: shared[name] for name in names if name in shared}
+        shared.update(names)
         try:
-            # Shared: macros see the namespace itself, so they find each other whatever the order of files.
-            module = template.make_module(self._namespace, shared=True)
-        except Exception as error:  # a template runs as Python, and may fail as Python does
-            line = template.get_corresponding_lineno(_line_in(error, file))
-            raise CompileError(file, line, f"outside of a macro: {error}.") from None
-        for name, macro in vars(module).items():
-            if isinstance(macro, jinja2.runtime.Macro):
-                if name in self._namespace or name in _OF_A_FILE:
-                    found = re.search(rf"\bmacro\s+{name}\b", text)
-                    line = text.count("\n", 0, found.start()) + 1 if found else 1
-                    other = self._macros.get(name, "Jinja or kpi itself")
-                    raise CompileError(file, line, f"the macro '{name}' is in {other} too. Rename one of them.")
-                self._namespace[name] = macro
-                self._macros[name] = file
+            return traced(self._text(text, file))
+        finally:
+            for name in names:
+                del shared[name]
+            shared.update(before)
 
     def _text(self, text: str, file: Path) -> str:
         try:
-            tree = self._parsed(text, file)
+            tree = parsed(self._environment, text, file)
             mark_places(tree, text, self._environment)
-            return self._compiled(tree, file).render()
+            return run(compiled(self._environment, tree, file), self.macros.scope())
         except jinja2.UndefinedError as error:
             raise self._told(error, file, self._undefined(error)) from None
-        except _Wrong as error:
+        except _Later as error:
+            told = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
+            raise NeedsColumns(file, line_in(error, file), told) from None
+        except ConfigError as error:
             raise self._told(error, file, str(error)) from None
         except CompileError:
             raise
         except Exception as error:  # a template runs as Python, and may fail as Python does
-            reason = re.sub(r"[\w.]*<locals>\.", "", str(error)) or type(error).__name__
+            reason = re.sub(r"[\w.]*<locals>\.|\bmacro_(?=\w+' takes)", "", str(error)) or type(error).__name__
             raise self._told(error, file, f"the template fails: {reason}.") from None
-
-    def _parsed(self, text: str, file: Path) -> nodes.Template:
-        try:
-            return self._environment.parse(text, str(file), str(file))
-        except jinja2.TemplateSyntaxError as error:
-            told = f"Jinja: {error.message}"
-            unknown = re.match(r"Encountered unknown tag '(\w+)'", error.message or "")
-            if unknown:
-                told = f"{{% {unknown[1]} %}} is not supported.{nearest(unknown[1], _TAGS)}"
-            raise CompileError(file, error.lineno, told) from None
-
-    def _compiled(self, tree: nodes.Template, file: Path) -> jinja2.Template:
-        code = self._environment.compile(tree, str(file), str(file))
-        return jinja2.Template.from_code(self._environment, code, self._namespace)
 
     def _told(self, error: Exception, file: Path, message: str) -> CompileError:
         """The error at the line of the file, naming the macro that failed when it was one."""
         frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-        macros = [f" (in {place}:{line})" for place, line in frames if place in self.project.macro_files]
-        return CompileError(file, _line_in(error, file), message + (macros[-1] if macros else ""))
+        macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]
+        return CompileError(file, line_in(error, file), message + (macros[-1] if macros else ""))
 
     def _undefined(self, error: jinja2.UndefinedError) -> str:
         text = error.message or "something is undefined"
         unknown = re.fullmatch(r"'(\w+)' is undefined", text)
         if not unknown:
             return f"Jinja: {text}."
-        known = [name for name in self._namespace if name not in self._environment.globals]
-        return f"there is no macro or variable '{unknown[1]}'.{nearest(unknown[1], known)}"
+        return f"there is no macro or variable '{unknown[1]}'.{nearest(unknown[1], self.macros.scope())}"
 
 
-class _Wrong(ConfigError):
-    """A mistake in a template, on its way to becoming a CompileError with file and line."""
+def _always(value: Any) -> Callable[..., Any]:
+    return lambda *given, **named: value
 
 
-def _line_in(error: BaseException, file: Path) -> int:
-    """Return the line of the template in which an error was raised; Jinja rewrites its tracebacks to say so."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return next((frame.lineno or 0 for frame in reversed(frames) if frame.filename == str(file)), 0)
+class _Later(Exception):
+    def __init__(self, relation: Relation) -> None:
+        self.relation = relation
+        super().__init__(str(relation))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.errors import ConfigError, LockHeld, nearest
+from kpi.rawfiles import hash_of
 
 DATABASE = "kpi.duckdb"
 FACTS = "build.json"
@@ -54,6 +55,20 @@ class Warehouse:
         if build not in names:
             raise ConfigError(f"there is no build '{build}'.{nearest(build, names)} See: kpi builds")
         return self.builds / build
+
+    def published(self) -> str:
+        """Return the id of the build that readers see. Raises ConfigError when there is none."""
+        self.folder()
+        current = self.current()
+        return current.name if current else ""
+
+    def published_before(self, build: str) -> str:
+        """Return the id of the newest kept build, older than the given one, that was published. Raises ConfigError."""
+        older = [facts["id"] for facts in self.list_builds() if facts.get("status") == "published"]
+        older = [name for name in older if name < build]
+        if not older:
+            raise ConfigError(f"no build published before {build} is kept. See: kpi builds")
+        return str(older[-1])
 
     def facts(self, folder: Path | None) -> dict[str, Any]:
         """Return what made a build; empty when there is no build, or its facts cannot be read."""
@@ -114,6 +129,19 @@ def writing(warehouse: Warehouse) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_being_written(warehouse: Warehouse) -> bool:
+    """Tell whether a process holds the writer's lock at this moment."""
+    path = warehouse.builds / ".lock"
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def begin(warehouse: Warehouse, start_from: Path | None) -> Path:
     """Make the private folder of a new build, with a copy of a published database when one is given."""
     import shutil
@@ -131,6 +159,8 @@ def begin(warehouse: Warehouse, start_from: Path | None) -> Path:
 
 def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any]) -> Path:
     """Write what made the build, get everything to disk, make it read-only and give the folder its name."""
+    database = folder / DATABASE
+    facts = {**facts, "checksum": hash_of(database) if database.is_file() else None}
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str)
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
     for entry in sorted(folder.rglob("*")):
@@ -151,6 +181,27 @@ def publish(warehouse: Warehouse, folder: Path) -> None:
     link.symlink_to(Path("builds") / folder.name, target_is_directory=True)
     os.replace(link, warehouse.root / "current")
     _to_disk(warehouse.root)
+
+
+def roll_back(warehouse: Warehouse, build: str, reason: str) -> None:
+    """Point `current` at an earlier published build, and note it in the ledger.
+
+    Raises ConfigError when it was never published, or LockHeld.
+    """
+    folder = warehouse.builds / warehouse.folder(build).name
+    if warehouse.facts(folder).get("status") != "published":
+        raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
+    with writing(warehouse):
+        left = warehouse.published()
+        publish(warehouse, folder)
+        record(warehouse, build, "rolled back to", f"from {left}{f': {reason}' if reason else ''}")
+
+
+def rolled_back_from(warehouse: Warehouse) -> Path | None:
+    """Return the newest published build when readers were taken back to an older one, else None."""
+    current = warehouse.current()
+    newest = [facts["id"] for facts in warehouse.list_builds() if facts.get("status") == "published"][-1:]
+    return warehouse.builds / newest[0] if current and newest and newest[0] != current.name else None
 
 
 def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> None:

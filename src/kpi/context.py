@@ -1,0 +1,296 @@
+"""What every template of a project may call, as dbt has it, beside ref, source, config, this and macros."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from kpi.errors import nearest
+from kpi.macros import Macros, Returned, Wrong
+from kpi.names import identifier
+from kpi.relation import DATABASE, Relation
+
+_MISSING = object()
+TARGET = {
+    **{"name": "kpi", "target_name": "kpi", "profile_name": "kpi", "schema": "main", "database": DATABASE},
+    **{"dbname": DATABASE, "type": "duckdb", "threads": 1, "user": "", "path": ""},
+}
+_NOTHING_RUNS = "kpi compiles every model before anything runs, so a template cannot read tables"
+
+
+class Values:
+    """Variables and environment of one project, and which of them were asked for."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self.variables = variables
+        self.asked: set[str] = set()
+        self.environment_read: dict[str, str] = {}
+        self.given: Mapping[str, Any] = {}  # by a unit test, instead of the environment's
+
+    def __call__(self, name: str, default: object = _MISSING) -> Any:
+        """The var() of templates."""
+        self.asked.add(name)
+        if name in self.variables:
+            return self.variables[name]
+        if default is _MISSING:
+            hint = nearest(name, self.variables)
+            raise Wrong(f"var('{name}') has no value in dbt_project.yml and no default.{hint}")
+        return default
+
+    def has_var(self, name: str) -> bool:
+        """Tell whether a variable has a value."""
+        self.asked.add(name)
+        return name in self.variables
+
+    def env_var(self, name: str, default: object = _MISSING) -> Any:
+        """The env_var() of templates. Raises Wrong when the variable is not set and there is no default."""
+        if name in self.given:
+            return self.given[name]
+        value = os.environ.get(name, default)
+        if value is _MISSING:
+            raise Wrong(f"env_var('{name}'): this environment variable is not set. Set it, or give a default.")
+        self.environment_read[name] = str(value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as dbt's macros see it."""
+
+    name: str
+    dtype: str
+
+    @property
+    def column(self) -> str:
+        """The name."""
+        return self.name
+
+    @property
+    def data_type(self) -> str:
+        """The SQL type."""
+        return self.dtype
+
+    @property
+    def quoted(self) -> str:
+        """The name in quotes."""
+        return identifier(self.name)
+
+    def is_string(self) -> bool:
+        """Tell whether it holds texts."""
+        return self.dtype.upper() in ("VARCHAR", "TEXT")
+
+    def is_number(self) -> bool:
+        """Tell whether it holds numbers."""
+        return self.is_integer() or self.is_float() or self.is_numeric()
+
+    def is_numeric(self) -> bool:
+        """Tell whether it holds decimals."""
+        return self.dtype.upper().startswith(("DECIMAL", "NUMERIC"))
+
+    def is_integer(self) -> bool:
+        """Tell whether it holds whole numbers."""
+        return re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", self.dtype.upper()) is not None
+
+    def is_float(self) -> bool:
+        """Tell whether it holds binary fractions."""
+        return self.dtype.upper() in ("FLOAT", "DOUBLE", "REAL")
+
+
+class Unsupported:
+    """An object of dbt of which some parts work; any other is an error that says what to write instead."""
+
+    def __init__(self, name: str, instead: str, **parts: Any) -> None:
+        self._name, self._instead, self._parts = name, instead, parts
+
+    def __getattr__(self, part: str) -> Any:
+        if part.startswith("__"):
+            raise AttributeError(part)
+        if part not in self._parts:
+            raise Wrong(f"{self._name}.{part} is not supported: {self._instead}.{nearest(part, self._parts)}")
+        return self._parts[part]
+
+
+class Table:
+    """Rows of a query, as dbt's macros read them."""
+
+    def __init__(self, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+        self.column_names, self.rows = names, rows
+        self.columns = [_Values(row[place] for row in rows) for place in range(len(names))]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.rows if key == "data" else self
+
+
+class _Values(tuple[Any, ...]):
+    __slots__ = ()
+
+    def values(self) -> tuple[Any, ...]:
+        return tuple(self)
+
+
+def run_query(sql: str) -> Table:
+    """Run a query that reads no table, such as the number of days between two dates. Raises Wrong for any other."""
+    import duckdb
+
+    from kpi.engine import scratch
+
+    with scratch({"enable_external_access": "false"}) as con:
+        try:
+            result = con.execute(sql)
+            return Table(tuple(column[0] for column in result.description or ()), result.fetchall())
+        except duckdb.CatalogException:
+            told = f"run_query(): {_NOTHING_RUNS}. Name the values in a variable (vars), a seed or the SQL itself."
+            raise Wrong(told) from None
+        except duckdb.Error as error:
+            raise Wrong(f"run_query(): {str(error).partition(chr(10))[0]}") from None
+
+
+def shared(
+    values: Values, macros: Macros, columns: Callable[[Relation], tuple[tuple[str, str], ...]]
+) -> dict[str, Any]:
+    """Return the names of all templates. `columns` tells the columns of a relation, or that there is no telling."""
+    results: dict[str, Table] = {}
+    now = datetime.datetime.now(datetime.UTC)
+
+    def give_back(value: object = None) -> None:
+        raise Returned(value)
+
+    def statement(name: str | None = None, caller: Any = None, **_: Any) -> str:
+        results[name or ""] = run_query(caller())
+        return ""
+
+    def raised(message: str) -> None:
+        raise Wrong(str(message))
+
+    def dispatch(macro_name: str, macro_namespace: str | None = None, **_: Any) -> Any:
+        return macros.dispatch(macro_name, macro_namespace)
+
+    def columns_in(relation: Relation) -> list[Column]:
+        if not isinstance(relation, Relation):
+            raise Wrong("adapter.get_columns_in_relation takes a ref() or source().")
+        return [Column(name, kind) for name, kind in columns(relation)]
+
+    def type_of(name: str) -> str:
+        return "TEXT" if name.lower() == "string" else name
+
+    exceptions = Unsupported(
+        "exceptions",
+        "raise_compiler_error and warn are",
+        raise_compiler_error=raised,
+        warn=lambda message: "",
+        raise_not_implemented=raised,
+        missing_var=raised,
+    )
+    adapter = Unsupported(
+        "adapter",
+        f"{_NOTHING_RUNS} or change them",
+        dispatch=dispatch,
+        quote=identifier,
+        quote_as_configured=lambda name, *_: name,
+        type=lambda: "duckdb",
+        get_columns_in_relation=columns_in,
+        behavior=Unsupported("adapter.behavior", "kpi has no such switches"),
+    )
+    column_api = SimpleNamespace(
+        translate_type=type_of,
+        numeric_type=lambda kind, precision, scale: f"{kind}({precision},{scale})",
+        string_type=lambda size=None: "TEXT",
+        create=lambda name, kind: Column(name, type_of(kind)),
+    )
+    import yaml
+
+    return {
+        "var": values,
+        "env_var": values.env_var,
+        "target": dict(TARGET),
+        "schema": TARGET["schema"],
+        "database": DATABASE,
+        "project_name": macros.project,
+        "execute": True,
+        "flags": {"FULL_REFRESH": False, "STORE_FAILURES": False, "WHICH": "build", "INVOCATION_COMMAND": "kpi build"},
+        "log": lambda *_, **__: "",
+        "print": lambda *_, **__: "",
+        "return": give_back,
+        "exceptions": exceptions,
+        "adapter": adapter,
+        "api": Unsupported("api", "take the relation from ref() or source()", Column=column_api),
+        "modules": _modules(),
+        "run_started_at": now,
+        "invocation_id": "00000000-0000-0000-0000-000000000000",
+        "dbt_version": "1.11.0",
+        "dbt_metadata_envs": {},
+        "selected_resources": [],
+        "graph": {"nodes": {}, "sources": {}, "exposures": {}, "metrics": {}, "groups": {}},
+        "run_query": run_query,
+        "statement": statement,
+        "load_result": results.get,
+        "should_full_refresh": lambda: False,
+        "zip": _zip,
+        "zip_strict": lambda *given: list(zip(*given, strict=False)),
+        "set": _set,
+        "set_strict": set,
+        "fromjson": lambda text, default=None: _or(default, json.loads, text),
+        "tojson": lambda value, default=None, sort_keys=False: _or(default, _json(sort_keys), value),
+        "fromyaml": lambda text, default=None: _or(default, yaml.safe_load, text),
+        "toyaml": lambda value, default=None, sort_keys=False: _or(default, _yaml(sort_keys), value),
+        "local_md5": lambda text: hashlib.md5(str(text).encode()).hexdigest(),
+    }
+
+
+def _modules() -> dict[str, Any]:
+    class _Late:
+        """pytz is not everywhere; whoever asks for it gets it, or is told."""
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                import pytz  # type: ignore[import-untyped]
+            except ImportError:
+                raise Wrong("modules.pytz: the package pytz is not installed here. Use the SQL's time zones.") from None
+            return getattr(pytz, name)
+
+    return {"datetime": datetime, "re": re, "itertools": itertools, "pytz": _Late()}
+
+
+def _or(default: Any, make: Callable[[Any], Any], value: Any) -> Any:
+    """What dbt gives when a value cannot be read or written: the default."""
+    import yaml
+
+    try:
+        return make(value)
+    except (TypeError, ValueError, yaml.YAMLError):
+        return default
+
+
+def _json(sort_keys: bool) -> Callable[[Any], str]:
+    return lambda value: json.dumps(value, sort_keys=sort_keys)
+
+
+def _yaml(sort_keys: bool) -> Callable[[Any], str]:
+    import yaml
+
+    return lambda value: str(yaml.safe_dump(data=value, sort_keys=sort_keys))
+
+
+def _zip(*given: Any, default: Any = None) -> Any:
+    try:
+        return list(zip(*given, strict=False))
+    except TypeError:
+        return default
+
+
+def _set(value: Any, default: Any = None) -> Any:
+    try:
+        return set(value)
+    except TypeError:
+        return default

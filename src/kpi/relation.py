@@ -1,0 +1,79 @@
+"""Where a node stands in the database, and what rendering its file gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kpi.lines import Lines
+from kpi.names import relation_name
+
+DATABASE = "kpi"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Where a model, seed or source table stands in the database. The properties are those of dbt's relations."""
+
+    node: str
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return relation_name(self.schema, self.name)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Schema and name; the name alone of a CTE, which has no schema."""
+        return (self.schema, self.name) if self.schema else (self.name,)
+
+    @property
+    def identifier(self) -> str:
+        """The name in its schema."""
+        return self.name
+
+    table = identifier
+
+    @property
+    def database(self) -> str:
+        """The one database there is."""
+        return DATABASE
+
+    @property
+    def type(self) -> None:
+        """Not known before anything is built."""
+        return None
+
+    def render(self) -> str:
+        """Return the relation as SQL."""
+        return str(self)
+
+    def include(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
+        """Return the relation with fewer parts; the database is never written out."""
+        return Relation(self.node, self.schema if schema else "", self.name if identifier else "")
+
+    def without_identifier(self) -> Relation:
+        """Return the schema alone."""
+        return self.include(identifier=False)
+
+    def quote(self, **parts: bool) -> Relation:
+        """Return the relation: what needs quotes has them."""
+        return self
+
+
+@dataclass(slots=True)
+class Rendered:
+    """What came of one template: its SQL and lines, the nodes it refers to in order, and its own settings.
+
+    `this` is where the model itself stands; None for a test. It may be read only where rows are added to it. `asked`
+    are the variables it asked for, `environment_read` the environment variables with the values they had.
+    """
+
+    this: Relation | None = None
+    is_incremental: bool = False
+    sql: str = ""
+    lines: Lines = field(default_factory=Lines)
+    depends_on: dict[str, Relation] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
+    environment_read: dict[str, str] = field(default_factory=dict)

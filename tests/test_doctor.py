@@ -1,0 +1,98 @@
+"""kpi doctor finds what was broken on purpose, and finds a healthy warehouse healthy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from kpi.doctor import Finding, examine
+from kpi.options import Options
+from kpi.refresh import refresh
+from kpi.warehouse import Warehouse, writing
+from small_project import write
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    write(tmp_path)
+    raw = tmp_path / "warehouse/raw/calls"
+    raw.mkdir(parents=True)
+    (raw / "a.csv").write_text("call_id,line,waited_seconds,arrived_on\n1,health,3,2024-01-01\n")
+    for variables in ({}, {"limit_seconds": 5}):
+        refresh(tmp_path, Options(date(2026, 3, 5), validate=False, variables=variables), lambda _: None)
+    return Warehouse(tmp_path / "warehouse")
+
+
+def findings(warehouse: Warehouse) -> list[Finding]:
+    return [finding for finding in examine(warehouse) if finding.level != "ok"]
+
+
+def database(warehouse: Warehouse) -> Path:
+    return warehouse.kept()[0] / "kpi.duckdb"
+
+
+def flip_a_bit(warehouse: Warehouse) -> None:
+    path = database(warehouse)
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    path.chmod(0o444)
+
+
+def cut_short(warehouse: Warehouse) -> None:
+    database(warehouse).chmod(0o644)
+    os.truncate(database(warehouse), 8192)
+    database(warehouse).chmod(0o444)
+
+
+def spoil_facts(warehouse: Warehouse) -> None:
+    (database(warehouse).parent / "build.json").write_text("{")
+
+
+def break_link(warehouse: Warehouse) -> None:
+    shutil.rmtree(warehouse.kept()[-1])
+
+
+FAULTS: dict[str, tuple[Callable[[Warehouse], object], str, str]] = {
+    "a bit": (flip_a_bit, "error", "is not what was written"),
+    "a truncated file": (cut_short, "error", "is not what was written"),
+    "no facts": (spoil_facts, "error", "its build.json cannot be read"),
+    "current dangles": (break_link, "error", "which is gone"),
+    "a lost build": (lambda w: shutil.rmtree(w.kept()[0]), "warning", "whose folder is gone"),
+    "a strange build": (
+        lambda w: shutil.copytree(w.kept()[0], w.builds / "00000-copy"),
+        "warning",
+        "not in the ledger",
+    ),
+    "writable": (lambda w: database(w).chmod(0o644), "error", "is not read-only"),
+    "open to all": (lambda w: w.builds.chmod(0o777), "error", "can be written by everybody"),
+    "a dead run": (lambda w: (w.builds / ".tmp-00009-x").mkdir(), "warning", "was left by a run that died"),
+    "a log": (lambda w: database(w).with_name("kpi.duckdb.wal").touch(), "error", "blocks opening the build"),
+    "another file": (lambda w: (w.raw / "calls/a.xlsx").touch(), "warning", "raw/calls/a.xlsx is passed over"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_with_its_remedy(warehouse: Warehouse, fault: str) -> None:
+    assert findings(warehouse) == []
+    make, level, told = FAULTS[fault]
+    make(warehouse)
+    found = [finding for finding in findings(warehouse) if told in finding.what]
+    assert [finding.level for finding in found] == [level]
+    assert found[0].remedy
+
+
+def test_a_running_refresh_is_no_fault(warehouse: Warehouse) -> None:
+    with writing(warehouse):
+        (warehouse.builds / ".tmp-00009-x").mkdir()
+        assert findings(warehouse) == []
+
+
+def test_a_warehouse_without_builds(tmp_path: Path) -> None:
+    assert [finding.what for finding in findings(Warehouse(tmp_path / "warehouse"))] == ["nothing is published yet"]
