@@ -143,8 +143,9 @@ def _place_of_words(name: str, node: Any, sql: str) -> int:
     """The place of a piece of syntax by its own words, such as `group by all`, when the tree has no place of them."""
     if "start" in node.meta:
         return place_of(node)
-    words = re.search(r"\s+".join(re.escape(word) for word in name.split("_")), sql[place_of(node) :], re.IGNORECASE)
-    return place_of(node) + (words.start() if words else 0)
+    words, place = r"[\s_]+".join(re.escape(word) for word in name.split("_")), place_of(node)
+    found = [match.start() for match in re.finditer(words, sql, re.IGNORECASE)]
+    return min(found, key=lambda start: abs(start - place), default=place)
 
 
 def _is_never_zero(value: Any) -> bool:

@@ -55,6 +55,7 @@ _SYNTAX = {
     "Limit": "expression",
     "Distinct": "expressions",
     "Filter": "this expression",
+    "IgnoreNulls": "this",
     "Window": "this partition_by order spec alias over",
     "WindowSpec": "kind start start_side end end_side",
     "Alias": "this alias",

@@ -9,6 +9,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from os import environ
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class Templates:
         self.macros.search = dict(project.dispatch)
         self.macros.shared = context.shared(self._values, self.macros, self._columns_of)
         self._files = {file: file for file in project.macro_files}
+        self._short: dict[str, jinja2.Template] = {}
         self._macro_texts: list[str] = []
         self._has_fleeting_macros = False
         self._known_world: tuple[tuple[int, int], str] = ((-1, 0), "")
@@ -105,15 +107,14 @@ class Templates:
         config is of use: references stand for nothing, `execute` is false, and what fails ends the rendering quietly.
         Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
         """
-        known = self._world() if not (names or parsing or self.known_columns or is_fleeting(text)) else ""
+        known = "" if names or parsing or self.known_columns or is_fleeting(text) else self._world()
+        make = partial(self._render, text, file, settings, this, is_incremental, base, model, parsing, names)
         if not known:
-            return self._render(text, file, settings, this, is_incremental, base, model, parsing, names)
+            return make()
         rendered = remembered(
-            lambda: self._render(text, file, settings, this, is_incremental, base, model, parsing, names),
+            make,
             *("render", known, text, str(file), settings, str(this), is_incremental, base, model),
-            is_right=lambda found: all(
-                environ.get(name, value) == value for name, value in found.environment_read.items()
-            ),
+            is_right=lambda found: all(environ.get(name, v) == v for name, v in found.environment_read.items()),
         )
         self.asked |= rendered.asked
         self.environment_read.update(rendered.environment_read)
@@ -256,9 +257,14 @@ class Templates:
 
     def _text(self, text: str, file: Path) -> str:
         try:
-            tree = parsed(self._environment, text, file)
-            mark_places(tree, text, self._environment)
-            return run(compiled(self._environment, tree, file), self.macros.scope())
+            template = self._short.get(text)
+            if template is None:
+                tree = parsed(self._environment, text, file)
+                mark_places(tree, text, self._environment)
+                template = compiled(self._environment, tree, file)
+            if file.name == str(file):  # not of a file: what is asked for every node, such as its schema
+                self._short[text] = template
+            return run(template, self.macros.scope())
         except jinja2.UndefinedError as error:
             raise self._told(error, file, self._undefined(error)) from None
         except _Later as error:
