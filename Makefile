@@ -22,7 +22,7 @@ demo: $(VENV)/kpi ## Write synthetic deliveries into warehouse/raw, which must b
 	@$(BIN)/kpi demo
 
 test: $(VENV)/dev ## Set up with what development needs and run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 lint: $(VENV)/dev ## Formatting, style and types
 	$(BIN)/ruff format --check .

@@ -68,7 +68,6 @@ candidates as (
         members.figure_id,
         members.service,
         members.report_year,
-        case when members.is_whole then 2 when {{ is_cover('members.counted') }} then 1 else 3 end as choice,
         row_number() over (
             partition by members.sum_id, members.report_year
             order by
