@@ -60,20 +60,17 @@ class Templates:
         self._files = {file: file for file in project.macro_files}
         self._short: dict[str, jinja2.Template] = {}
         self._macro_texts: list[str] = []
-        self._has_fleeting_macros = False
-        self._known_world: tuple[tuple[int, int], str] = ((-1, 0), "")
+        self._known_world = ((-1, ""), "")
         for package, files in project.packages.items():
             for file in files:
                 self.macros.later(package, self._macro_text(file), file)
                 self._files[file] = file
         for file in project.macro_files:
             self.macros.load(project.name, self._macro_text(file), file)
-        self._places: dict[str, str] = {}
 
     def _macro_text(self, file: Path) -> str:
         text = read_text(self.project.root, file)
         self._macro_texts.append(f"{file}\n{text}")
-        self._has_fleeting_macros |= is_fleeting(text)
         return text
 
     def schema_of(self, custom: str | None, node: Mapping[str, Any] | None = None) -> str:
@@ -109,25 +106,21 @@ class Templates:
         """
         known = "" if names or parsing or self.known_columns or is_fleeting(text) else self._world()
         make = partial(self._render, text, file, settings, this, is_incremental, base, model, parsing, names)
-        if not known:
-            return make()
-        rendered = remembered(
-            make,
-            *("render", known, text, str(file), settings, str(this), is_incremental, base, model),
-            is_right=lambda found: all(environ.get(name, v) == v for name, v in found.environment_read.items()),
-        )
+        given = ("render", known, text, str(file), settings, str(this), is_incremental, base, model)
+        rendered = remembered(make, *given, is_right=_still_reads) if known else make()
         self.asked |= rendered.asked
         self.environment_read.update(rendered.environment_read)
         return rendered
 
     def _world(self) -> str:
         """The key of all that any file's rendering follows from, apart from the file; empty when that is not known."""
-        if self._has_fleeting_macros or self.macros.overrides or self._values.given:
+        if self.macros.overrides or self._values.given:
             return ""
-        if self._known_world[0] != (len(self.relations), id(self._values.variables)):
+        state = (len(self.relations), repr(self._values.variables))
+        if self._known_world[0] != state:
             places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
-            given = (self._macro_texts, self._values.variables, self.project.dispatch, places)
-            self._known_world = ((len(self.relations), id(self._values.variables)), key_of(*given))
+            key = key_of(self.project.name, self._macro_texts, state, self.project.dispatch, places)
+            self._known_world = (state, "" if any(map(is_fleeting, self._macro_texts)) else key)
         return self._known_world[1]
 
     def _render(
@@ -290,6 +283,10 @@ class Templates:
         if not unknown:
             return f"Jinja: {text}."
         return f"there is no macro or variable '{unknown[1]}'.{nearest(unknown[1], self.macros.scope())}"
+
+
+def _still_reads(rendered: Rendered) -> bool:
+    return all(environ.get(name, value) == value for name, value in rendered.environment_read.items())
 
 
 def _always(value: Any) -> Callable[..., Any]:
