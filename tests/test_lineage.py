@@ -110,7 +110,7 @@ def test_a_model_fails_to_bind_without_exactly_the_columns_lineage_says_it_names
     for parent, typed in columns.items():
         children = [node for node in graph.nodes.values() if node.kind == "model" and parent in node.depends_on]
         relation = str(graph.nodes[parent].relation)
-        for name, _ in typed[::2] if len(typed) > 1 and children else ():
+        for name, _ in typed[::4] if len(typed) > 1 and children else ():
             make(con, relation, [column for column in typed if column[0] != name])
             failing = {node.name for node in children if not binds(con, node.sql)}
             # Where the column is gone, its name may mean another column of the same select.
@@ -143,7 +143,7 @@ def test_a_plan_reads_nothing_for_a_column_that_lineage_does_not_know(
         if node.kind != "model":
             continue
         origin = known[node.name]
-        for (name, _), sources in list(zip(columns[node.id], origin.columns, strict=True))[::3]:
+        for (name, _), sources in list(zip(columns[node.id], origin.columns, strict=True))[::6]:
             sql = f"select {identifier(name)} from ({node.sql}\n) as q"
             row = con.execute("select json_serialize_plan(?, optimize := true)", [sql]).fetchone()
             assert row is not None
