@@ -14,7 +14,7 @@ from kpi.checks import test_statements
 from kpi.delivery import decompress, read_layout, split_record
 from kpi.feed import SQL_TYPES, Feed
 from kpi.graph import Graph
-from kpi.materialize import statement
+from kpi.materialize import statements
 from kpi.names import identifier, literal
 from kpi.rawfiles import RawFile, RawFolder
 
@@ -77,7 +77,7 @@ def models(graph: Graph, among: frozenset[str] | None = None) -> list[str]:
     tests = [test for test in graph.tests() if among is None or set(test.depends_on) & among]
     return (
         [f"create schema if not exists {identifier(schema)}" for schema in schemas]
-        + [statement(graph, node) for node in nodes]
+        + [sql for node in nodes for sql in statements(graph.project, node)]
         + test_statements(tests)
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from kpi.graph import Graph
-from kpi.materialize import statement
+from kpi.materialize import statements
 
 
 class Bench:
@@ -28,7 +28,8 @@ class Bench:
         """Build these nodes in building order, or all of them."""
         for node in self.graph.built():
             if not names or node.name in names:
-                self.con.execute(statement(self.graph, node))
+                for sql in statements(self.graph.project, node):
+                    self.con.execute(sql)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""

@@ -13,14 +13,17 @@ from dataclasses import replace
 
 import duckdb
 
+from kpi import contracts, snapshots
 from kpi.binding import Binder, Columns, at
 from kpi.compile_cache import remembered
+from kpi.contracts import is_enforced
 from kpi.engine import columns_of
 from kpi.errors import CompileError, KpiError, nearest
 from kpi.feed import is_feed
 from kpi.generic_tests import GENERIC, accepted
 from kpi.graph import Graph, compile_nodes
 from kpi.house_rules import judged
+from kpi.incremental import problems as setting_problems
 from kpi.lint import Finding, second_column
 from kpi.load import LEDGER, REJECTS
 from kpi.model import Node
@@ -28,6 +31,7 @@ from kpi.problems import problem_of
 from kpi.project import Project, together
 from kpi.properties import Column, TestSpec
 from kpi.seeds import seed_table
+from kpi.unit_runs import check_unit_tests
 
 
 def check_project(project: Project) -> Graph:
@@ -39,10 +43,12 @@ def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
     """Compile the project and bind every node. Returns it with the columns of every node by id; raises as above."""
     graph, mistakes = compile_nodes(project, columns_in)
     known, wrong = check_columns(graph)
-    mistakes += wrong
+    unit_tests, wrong_units = check_unit_tests(graph, known)
+    mistakes += wrong + wrong_units
     if mistakes:
         raise together(mistakes, project.root)
-    return replace(graph, notes=(*project.notes, *_only_documented(graph, known))), known
+    notes = (*project.notes, *_only_documented(graph, known))
+    return replace(graph, notes=notes, columns=known, unit_tests=unit_tests), known
 
 
 def columns_in(graph: Graph) -> dict[str, Columns]:
@@ -75,6 +81,9 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
                     mistakes += _undocumented(node, columns)
                     if node.kind == "model":
                         mistakes += judged(node, (*node.findings, *casts))
+                    if node.increment:
+                        grown = replace(node, sql=node.increment.sql, lines=node.increment.lines)
+                        mistakes += setting_problems(node, columns, _model_columns(binder, grown)[0])
             except CompileError as error:
                 mistakes += [_with_comma(graph, node, error), *judged(node, node.findings, is_whole=False)]
     return binder.known, mistakes
@@ -100,7 +109,12 @@ def _bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> 
     if node.kind == "source" and node.depends_on:
         return binder.known[node.depends_on[0]], ()
     if node.kind in ("model", "snapshot"):
-        return _model_columns(binder, node)
+        columns, casts = _model_columns(binder, node)
+        if is_enforced(node):
+            columns = contracts.check(binder.con, node, columns)
+        if node.kind == "snapshot":
+            columns = _snapshot(binder, node, columns)
+        return columns, casts
     if node.sql:
         return remembered(lambda: _columns_outside(binder, node), "outside", node.sql, node.shape), ()
     if str(node.relation) in raw:
@@ -129,6 +143,18 @@ def _model_columns(binder: Binder, node: Node) -> tuple[Columns, tuple[Finding, 
         told = f"the model has two columns named '{names_twice[0]}'."
         raise at(node, second_column(node.sql, names_twice[0]), told)
     return columns, casts
+
+
+def _snapshot(binder: Binder, node: Node, columns: Columns) -> Columns:
+    """The columns of a snapshot's table: those of its SELECT, and those that tell its versions apart."""
+    for mistake in snapshots.column_problems(node, columns):
+        raise mistake
+    try:
+        binder.make_parents(node)
+        return columns_of(binder.con, snapshots.first_select(node))
+    except duckdb.Error as error:
+        told = f"the snapshot's settings are no SQL that DuckDB takes: {problem_of(error, '').message}"
+        raise CompileError(node.file, node.line, told) from None
 
 
 def _columns_outside(binder: Binder, node: Node) -> Columns:

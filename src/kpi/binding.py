@@ -12,6 +12,7 @@ import duckdb
 
 from kpi.compile_cache import remembered
 from kpi.engine import columns_of, scratch
+from kpi.ephemeral import is_ephemeral
 from kpi.errors import CompileError
 from kpi.lint import Finding, uneven_union
 from kpi.model import Node
@@ -50,18 +51,22 @@ class Binder:
 
     def bind(self, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
         """Return what a model or test yields, and the casts it should write out. Raises CompileError."""
-        given = [(str(self._nodes[parent].relation), self.known[parent]) for parent in node.depends_on]
+        given = [(str(self._nodes[parent].relation), self.known[parent]) for parent in tables_of(self._nodes, node)]
         return remembered(lambda: self._bind(node), "bind", node.sql, given)
+
+    def make_parents(self, node: Node) -> None:
+        """Make sure of the tables that the node reads."""
+        for parent in tables_of(self._nodes, node):
+            self._make(self._maker(self._nodes[parent]))
 
     def note(self, node: Node, columns: Columns) -> None:
         """Keep a node's columns for those that read it. Raises CompileError when no table can have its name."""
         self.known[node.id] = columns
-        if self._maker(node) is node:
+        if self._maker(node) is node and not is_ephemeral(node):
             remembered(lambda: self._make(node), "table", str(node.relation))
 
     def _bind(self, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
-        for parent in node.depends_on:
-            self._make(self._maker(self._nodes[parent]))
+        self.make_parents(node)
         try:
             columns = columns_of(self.con, node.sql)
         except duckdb.Error as error:
@@ -156,6 +161,15 @@ def _casts_in(plan: str) -> Iterator[dict[str, Any]]:
     while start >= 0:
         yield decoder.raw_decode(plan, start)[0]
         start = plan.find(_CAST, start + 1)
+
+
+def tables_of(nodes: Mapping[str, Node], node: Node) -> list[str]:
+    """The ids of the tables that a node's SQL reads: its parents, or those of an ephemeral parent."""
+    found: dict[str, None] = {}
+    for parent in node.depends_on:
+        is_part = is_ephemeral(nodes[parent])
+        found.update(dict.fromkeys(tables_of(nodes, nodes[parent]) if is_part else [parent]))
+    return list(found)
 
 
 def at(node: Node, offset: int | None, told: str) -> CompileError:

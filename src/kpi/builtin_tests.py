@@ -1,40 +1,39 @@
-"""dbt's four generic data tests as SQL that selects the rows that fail, and as counts for one scan of their table."""
+"""dbt's four generic data tests as SQL that selects the rows that fail."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from kpi.errors import CompileError
-from kpi.model import Node
 from kpi.names import identifier, literal
 from kpi.properties import TestSpec
 
 
 def _not_null(table: str, column: str, test: TestSpec, parent: str) -> str:
-    return f"select * from {table} as judged where {column} is null"
+    return f"select {column} from {table} where {column} is null"
 
 
 def _unique(table: str, column: str, test: TestSpec, parent: str) -> str:
     return (
-        f"select {column}, count(*) as n_records from {table} as judged where {column} is not null"
-        f" group by {column} having count(*) > 1"
+        f"select {column} as unique_field, count(*) as n_records from {table} where {column} is not null"
+        f" group by 1 having count(*) > 1"
     )
 
 
 def _accepted_values(table: str, column: str, test: TestSpec, parent: str) -> str:
     values = ", ".join(accepted(test))
     return (
-        f"select {column}, count(*) as n_records from {table} as judged where {column} not in ({values})"
-        f" group by {column}"
+        f"select {column} as value_field, count(*) as n_records from {table} where {column} not in ({values})"
+        f" group by 1"
     )
 
 
 def _relationships(table: str, column: str, test: TestSpec, parent: str) -> str:
     key = identifier(test.arguments["field"])
     return (
-        f"select judged.{column} from {table} as judged left join (select distinct {key} as parent_key from {parent})"
-        f" as parents on parents.parent_key = judged.{column}"
-        f" where judged.{column} is not null and parents.parent_key is null"
+        f"with judged as (select {column} as from_field from {table} where {column} is not null),"
+        f" parents as (select distinct {key} as to_field from {parent})"
+        f" select from_field from judged left join parents on from_field = to_field where to_field is null"
     )
 
 
@@ -62,23 +61,3 @@ def accepted(test: TestSpec) -> list[str]:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         found.append(literal(text) if quote else text)
     return found
-
-
-def counted(test: Node) -> str:
-    """SQL that counts a test's failing rows in one scan with others of its table; empty when it needs a query alone.
-
-    It is zero exactly when the test's own SQL selects no row, and may be another number else.
-    """
-    spec = test.test
-    if spec is None or spec.where or not spec.column:
-        return ""
-    column = identifier(spec.column)
-    match spec.kind:
-        case "not_null":
-            return f"count(*) - count({column})"
-        case "unique":
-            return f"count({column}) - count(distinct {column})"
-        case "accepted_values":
-            return f"count(*) filter (where {column} not in ({', '.join(accepted(spec))}))"
-        case _:
-            return ""

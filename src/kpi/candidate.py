@@ -70,34 +70,49 @@ class Run:
         return self._publish(failures)
 
     def _build(self) -> None:
-        from kpi import engine
-        from kpi.build import build_nodes, stale
-        from kpi.checks import run_tests
-        from kpi.fingerprint import fingerprints
+        from kpi import engine, history
+        from kpi.build import build_nodes, prepare, run_hooks, stale, strangers
+        from kpi.checks import Store, run_tests
+        from kpi.fingerprint import definitions, fingerprints
         from kpi.load import load, refuse_bad_files
         from kpi.selection import select
+        from kpi.unit_runs import refuse_failing_units
 
         now = fingerprints(self.graph, self.folder)
+        self.definitions = definitions(self.graph)
         previous = {node_id: facts["fingerprint"] for node_id, facts in self.before.get("nodes", {}).items()}
         chosen = select(self.graph, self.options.select, self.options.exclude)
         database = self.candidate / DATABASE
         spill = self.warehouse.builds / ".tmp-spill"
         settings = {"file_search_path": str(self.graph.project.root), **(self.options.settings or {})}
         with engine.building(database, spill, settings) as con:
+            published = self.warehouse.current()
+            facts = self.before or self.warehouse.facts(published)
+            if published and not self.before:
+                history.carry_over(con, self.graph, facts, published / DATABASE, self.tell)
             self._load(con, load, refuse_bad_files)
             old = stale(self.graph, now, previous, engine.relations(con))
             nodes = [node for node in old if node.id in chosen]
-            results = build_nodes(con, self.graph, nodes)
+            if self.options.unit_tests:
+                count = refuse_failing_units(self.graph, [node.id for node in nodes])
+                if count:
+                    self.tell(f"Ran {count} unit tests of what is rebuilt: none failed.")
+            prepare(con, self.graph, nodes, history.kept(self.graph, facts))
+            run_hooks(con, "on-run-start", self.graph.on_run.before)
+            anew = history.anew(self.graph, facts, self.definitions, self.options.full_refresh, self.tell)
+            results = build_nodes(con, self.graph, nodes, anew, strangers(con, self.graph))
             self.facts["partial"] = [node.name for node in old if node.id not in chosen]
             rebuilt = {result.id for result in results} | {n for n in now if previous.get(n) != now[n]}
             self.tell(f"Built {len(results)} of {len(self.graph.built())} seeds and models.")
             tests = [test for test in self.graph.tests() if test.id in chosen]
             due = [test for test in tests if previous.get(test.id) != now[test.id] or rebuilt & set(test.depends_on)]
-            checks = run_tests(con, due)
+            checks = run_tests(con, due, Store(engine.CATALOG, self.options.store_failures))
             self._note_nodes(now, previous, results, {node.id for node in old} - {node.id for node in nodes})
             self._note_checks(checks, {test.name for test in self.graph.tests()})
             self.tell(f"Ran {len(checks)} data tests: {sum(c.is_error for c in checks)} failed.")
             self._validate(con, now, previous)
+            run_hooks(con, "on-run-end", self.graph.on_run.after)
+            self.facts["kept"] = strangers(con, self.graph)
             con.execute("checkpoint")
             self.facts["rows"] = engine.row_counts(con)
         self._verify()
@@ -146,6 +161,9 @@ class Run:
             node.id: {
                 # A node that was left stale keeps its old fingerprint, so that the next run still rebuilds it.
                 "fingerprint": previous.get(node.id, "") if node.id in left_stale else now[node.id],
+                "definition": known.get(node.id, {}).get("definition")
+                if node.id in left_stale
+                else self.definitions[node.id],
                 "relation": str(node.relation),
                 "sql": node.sql,
                 "seconds": done[node.id].seconds if node.id in done else known.get(node.id, {}).get("seconds"),
@@ -160,6 +178,8 @@ class Run:
             kept[check.name] = {
                 "name": check.name,
                 "severity": check.severity,
+                "status": check.status,
+                "stored": check.stored,
                 "failures": check.failures,
                 "where": check.where,
                 "sql": check.sql,
@@ -211,9 +231,13 @@ class Run:
     def _verdict(self) -> list[str]:
         failures = []
         for check in self.facts["checks"]:
-            if check["failures"]:
+            # A build of an earlier version did not say what became of a test.
+            old = "pass" if not check["failures"] else "fail" if check["severity"] == "error" else "warn"
+            status = check.get("status", old)
+            if status != "pass":
                 told = f"{check['name']} ({check['where']}): {check['failures']} failing rows"
-                if check["severity"] == "error":
+                told += f", kept in {check['stored']}" if check.get("stored") else ""
+                if status == "fail":
                     failures.append(told)
                 else:
                     self.warnings = (*self.warnings, told)

@@ -14,7 +14,7 @@ from kpi.cli_options import day, project_folder, project_option, run_options, va
 @run_options
 def refresh(**options: Any) -> None:
     """Load what changed, rebuild what that touches, check, publish. The nightly job."""
-    _refresh((), (), **options)
+    _refresh((), (), unit_tests=False, **options)
 
 
 @click.command()
@@ -22,14 +22,14 @@ def refresh(**options: Any) -> None:
 @click.option("--exclude", multiple=True, metavar="NODES", help="But not these.")
 @run_options
 def build(select: tuple[str, ...], exclude: tuple[str, ...], **options: Any) -> None:
-    """Like refresh, but of selected nodes if you like.
+    """Like refresh, but of selected nodes if you like, and only of models whose unit tests pass.
 
     When nodes that changed are left out, the build is kept for you to open but not published.
     """
-    _refresh(select, exclude, **options)
+    _refresh(select, exclude, unit_tests=True, **options)
 
 
-def _refresh(select: tuple[str, ...], exclude: tuple[str, ...], **given: Any) -> None:
+def _refresh(select: tuple[str, ...], exclude: tuple[str, ...], unit_tests: bool, **given: Any) -> None:
     from kpi.refresh import Options, refresh
 
     settings = {"threads": given["threads"], "memory_limit": given["memory_limit"]}
@@ -43,6 +43,8 @@ def _refresh(select: tuple[str, ...], exclude: tuple[str, ...], **given: Any) ->
         variables=variables_of(given["variables"]),
         settings={name: str(value) for name, value in settings.items() if value},
         validate=not given["no_expectations"],
+        unit_tests=unit_tests,
+        store_failures=given["store_failures"],
     )
     refresh(project_folder(given["project_dir"]), options, click.echo)
 

@@ -43,6 +43,7 @@ def run_options(command: Any) -> Any:
             ),
             click.option("--publish-despite-checks", metavar="REASON", default="", help="Publish even if checks fail."),
             click.option("--no-expectations", is_flag=True, help="Do not judge the report years; then not published."),
+            click.option("--store-failures", is_flag=True, help="Keep the failing rows of data tests in the build."),
             click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run."),
             click.option("--threads", type=click.IntRange(1), help="Threads DuckDB may use."),
             click.option("--memory-limit", metavar="SIZE", help="Memory DuckDB may use, as 2GB."),

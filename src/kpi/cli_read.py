@@ -40,15 +40,16 @@ def show(what: str | None, build_id: str | None, limit: int, project_dir: Path |
 @click.command()
 @click.argument("sql")
 @click.option("--build", "build_id", metavar="ID", help="Of this build, not the published one.")
+@click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures kept of it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @project_option
-def query(sql: str, build_id: str | None, as_csv: bool, project_dir: Path | None) -> None:
+def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, project_dir: Path | None) -> None:
     """Run one SQL query on the published build, read-only, and print its rows."""
     import duckdb
 
     from kpi import figures
 
-    with figures.open_build(build_id, project_folder(project_dir)) as con:
+    with figures.open_build(build_id, project_folder(project_dir), failures) as con:
         try:
             if len(duckdb.extract_statements(sql)) != 1:
                 raise ConfigError("kpi query takes one SQL statement.")

@@ -81,6 +81,16 @@ def relations(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return {relation_name(schema, name): "view" if kind == "VIEW" else "table" for schema, name, kind in rows}
 
 
+def empty_schemas(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the schemas of the file that hold no table and no view, but for `main` and `raw`."""
+    rows = con.execute(
+        "select schema_name from duckdb_schemas() where database_name = ? and not internal"
+        " except select table_schema from information_schema.tables where table_catalog = ?",
+        [CATALOG, CATALOG],
+    ).fetchall()
+    return {str(row[0]) for row in rows} - {"main", "raw"}
+
+
 def drop(con: duckdb.DuckDBPyConnection, relation: str, kind: str) -> None:
     """Drop a relation of the given kind."""
     con.execute(f"drop {kind} if exists {relation} cascade")

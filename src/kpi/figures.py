@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, nearest
-from kpi.warehouse import DATABASE, Warehouse
+from kpi.warehouse import DATABASE, FAILURES, Warehouse
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,16 +28,21 @@ def find_project(start: Path | str | None = None) -> Path:
     raise ConfigError(f"{here}: no dbt_project.yml here or above. {told}")
 
 
-def open_build(build: str | None = None, project_dir: Path | str | None = None) -> duckdb.DuckDBPyConnection:
+def open_build(
+    build: str | None = None, project_dir: Path | str | None = None, failures: bool = False
+) -> duckdb.DuckDBPyConnection:
     """Open the published build, or the one with the given id, read-only and hardened.
 
-    Its SQL reaches no file and changes no setting. The connection keeps its build whatever is published later.
-    Raises ConfigError when there is no such build.
+    Its SQL reaches no file and changes no setting. The connection keeps its build whatever is published later. With
+    `failures` it is the failing rows that `kpi test --store-failures` kept. Raises ConfigError when there is none.
     """
     from kpi import engine
 
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
-    return engine.reading(warehouse.folder(build) / DATABASE)
+    folder = warehouse.folder(build)
+    if failures and not (folder / FAILURES).is_file():
+        raise ConfigError(f"{folder}: no failing rows are kept here. Run: kpi test --store-failures")
+    return engine.reading(folder / (FAILURES if failures else DATABASE))
 
 
 def indicators(

@@ -25,6 +25,21 @@ def fingerprints(graph: Graph, folder: RawFolder) -> dict[str, str]:
     return found
 
 
+def definitions(graph: Graph) -> dict[str, str]:
+    """Return a hash of what defines each node by id: as its fingerprint, but for the rows that are delivered or seeded.
+
+    While it stays, new rows may be added to an incremental model's table; when it changes the table is built anew
+    (decision 0006).
+    """
+    found: dict[str, str] = {}
+    for node in graph.nodes.values():
+        parents = sorted(found[parent] for parent in node.depends_on if parent in found)
+        # Of files outside it is where they are and not what is in them.
+        shape = {"seed": _hash(*map(str, node.column_types)), "source": node.sql}.get(node.kind, node.shape)
+        found[node.id] = _hash(node.kind, str(node.relation), node.materialized, shape, *parents)
+    return found
+
+
 def _feeds(graph: Graph, folder: RawFolder) -> Mapping[str, str]:
     shapes = {}
     for feed in graph.feeds:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kpi.builtin_tests import GENERIC, accepted, counted
+from kpi.builtin_tests import GENERIC, accepted
 from kpi.errors import CompileError, nearest
 from kpi.lines import Lines
 from kpi.model import Node, read_select
@@ -20,7 +20,7 @@ from kpi.properties import TEST_CONFIGS, Properties, TestSpec
 from kpi.template import Relation, Rendered, Templates
 from kpi.testspecs import configured
 
-__all__ = ["GENERIC", "accepted", "counted", "test_nodes"]
+__all__ = ["GENERIC", "accepted", "test_nodes"]
 
 _WORD = re.compile(r"\w+")
 
@@ -90,7 +90,11 @@ def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec)
         relations.append(to)
         spec = replace(spec, arguments={**spec.arguments, "to": to.node})
     rendered.depends_on = {one.node: one for one in (*relations, *rendered.depends_on.values())}
-    table = f"(select * from {node.relation} where {rendered.sql}\n)" if rendered.sql else str(node.relation)
+    table = (
+        f"(select * from {node.relation} where {rendered.sql}\n) as dbt_subquery"
+        if rendered.sql
+        else str(node.relation)
+    )
     rendered.sql = GENERIC[spec.kind][0](table, identifier(spec.column), spec, str(relations[-1]))
     if spec.where:
         read_select(rendered, spec.file, "test", templates.relations)

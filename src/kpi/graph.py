@@ -6,25 +6,30 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
+from kpi.ephemeral import with_ctes
 from kpi.errors import CompileError, ConfigError, KpiError, nearest
 from kpi.feed import Feed, is_feed, read_feed
 from kpi.generic_tests import test_nodes
-from kpi.model import Node, line_of
+from kpi.hooks import run_hooks_of
+from kpi.model import Hooks, Node, line_of
 from kpi.nodes import analysis_node, exposure_nodes, place, resource_node, source_nodes
 from kpi.project import Project, Resource, together
 from kpi.template import NeedsColumns, Relation, Templates
+from kpi.unit_tests import UnitTest
 
 # Tables that no model or seed may be: deliveries, and what kpi writes beside the models.
 RESERVED_SCHEMA = "raw"
 RESERVED_TABLES = ("marts.expectation_results",)
+# Where failing rows of data tests are kept, a table a test.
+AUDIT_SCHEMA = "dbt_test__audit"
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
     """All nodes by id, parents before children, and the feeds the sources describe.
 
-    `environment_read` are the environment variables that templates and YAML read, with the values they had,
-    `notes` what has no effect or is not built here.
+    `on_run` are the hooks of a whole run, `environment_read` the environment variables that templates and YAML read,
+    with the values they had, `notes` what has no effect or is not built here.
     """
 
     project: Project
@@ -32,9 +37,15 @@ class Graph:
     feeds: tuple[Feed, ...]
     environment_read: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unit_tests: tuple[UnitTest, ...] = ()
+    columns: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    on_run: Hooks = Hooks()  # noqa: RUF009  a frozen value
 
     def built(self) -> tuple[Node, ...]:
-        """Seeds, models, snapshots and sources that are files outside, in building order."""
+        """Seeds, models, snapshots and sources that are files outside, in building order.
+
+        Of these, ephemeral models have no table of their own.
+        """
         return tuple(
             node
             for node in self.nodes.values()
@@ -107,7 +118,9 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     except CompileError as error:
         mistakes.append(error)
         nodes = {}
-    return Graph(project, nodes, tuple(feeds), templates.environment_read), mistakes
+    on_run, wrong_hooks = run_hooks_of(project, templates)
+    nodes = with_ctes(nodes)
+    return Graph(project, nodes, tuple(feeds), templates.environment_read, on_run=on_run), mistakes + wrong_hooks
 
 
 def _compile(
@@ -157,7 +170,7 @@ def _tell_columns(project: Project, templates: Templates, nodes: dict[str, Node]
             break
         ready = kept
     try:
-        templates.known_columns = columns_of(Graph(project, _ordered(ready), ()))
+        templates.known_columns = columns_of(Graph(project, with_ctes(_ordered(ready)), ()))
     except CompileError:
         templates.known_columns = {}
 
@@ -181,7 +194,8 @@ def _misplaced(nodes: Iterable[Node], has_feeds: bool) -> list[CompileError]:
         if (node.kind == "source" and node.depends_on) or node.kind == "analysis":
             continue
         first = seen.setdefault(place, node)
-        is_reserved = place in RESERVED_TABLES or (has_feeds and node.relation.schema == RESERVED_SCHEMA)
+        is_reserved = place in RESERVED_TABLES or node.relation.schema == AUDIT_SCHEMA
+        is_reserved |= has_feeds and node.relation.schema == RESERVED_SCHEMA
         if first is not node:
             told = f"{node.relation} is where {first.name} ({first.file}) is too."
             mistakes.append(CompileError(node.file, node.line, told))

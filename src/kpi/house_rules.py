@@ -31,7 +31,7 @@ def judged(node: Node, findings: Iterable[Finding], *, is_whole: bool = True) ->
         if isinstance(allow, Mapping) and finding.rule in allow:
             used.add(finding.rule)
             continue
-        line, column = node.lines.place(finding.offset)
+        line, column = finding.place if finding.place[0] else node.lines.place(finding.offset)
         mistakes.append(CompileError(node.file, line, f"{finding.message} [{finding.rule}]", column))
     for name in allow if is_whole and isinstance(allow, Mapping) else ():
         if name not in used:

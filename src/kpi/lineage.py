@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kpi.binding import Columns
+from kpi.binding import Columns, tables_of
 from kpi.compile_cache import remembered
 from kpi.errors import ConfigError, nearest
 from kpi.graph import Graph
@@ -27,7 +27,7 @@ class Edge:
 
 def node_origins(graph: Graph, columns: Mapping[str, Columns], node: Node) -> Origins:
     """Return where the columns of one model come from."""
-    parents = {str(graph.nodes[p].relation): [name for name, _ in columns[p]] for p in node.depends_on}
+    parents = {str(graph.nodes[p].relation): [name for name, _ in columns[p]] for p in tables_of(graph.nodes, node)}
     return remembered(lambda: origins(node.sql, parents), "origins", node.sql, sorted(parents.items()))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kpi.lines import Lines
@@ -26,16 +26,21 @@ RULES = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something at a place of the compiled SQL, an offset in characters, that a rule of the house refuses."""
+    """Something that a rule of the house refuses, at an offset in characters of the compiled SQL.
+
+    `place` is its line and column in the file, when that is known already.
+    """
 
     rule: str
     offset: int
     message: str
+    place: tuple[int, int] = (0, 0)
 
 
 def broken_rules(tree: Any, sql: str, lines: Lines) -> tuple[Finding, ...]:
     """Return every place where the SELECT breaks a house rule, in order of place."""
-    return tuple(sorted(_found(tree, sql, lines), key=lambda finding: finding.offset))
+    found = sorted(_found(tree, sql, lines), key=lambda finding: finding.offset)
+    return tuple(replace(finding, place=lines.place(finding.offset)) for finding in found)
 
 
 def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:

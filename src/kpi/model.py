@@ -18,8 +18,25 @@ from kpi.lint import Finding, broken_rules, every, place_of
 from kpi.properties import Column, TestSpec
 from kpi.relation import Relation, Rendered
 
-NodeKind = Literal["model", "seed", "snapshot", "source", "test", "analysis", "exposure"]
+NodeKind = Literal["model", "seed", "snapshot", "source", "test", "analysis", "exposure", "unit_test"]
 _TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The rendered texts that run before and after a node, or a whole run, in order."""
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """What an incremental model is when its rows are added to the table that is there: is_incremental() is true."""
+
+    sql: str
+    lines: Lines
+    hooks: Hooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +66,19 @@ class Node:
     test: TestSpec | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    increment: Increment | None = None
+    hooks: Hooks = Hooks()
+    constraints: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def fqn(self) -> tuple[str, ...]:
         """The names dbt selects it by: its project, the folders below the model folder, and its own name."""
         return (self.id.split(".")[1], *self.file.parts[1:-1], self.name)
+
+
+def digest(*parts: str) -> str:
+    """Return a hash of texts."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def line_of(node: Node, parent: Relation) -> int:

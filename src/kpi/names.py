@@ -34,3 +34,8 @@ def relation_name(schema: str, name: str) -> str:
 def plain(name: str) -> str:
     """Return a name as SQL, quoted only when it must be."""
     return name if _PLAIN.fullmatch(name) and not _RESERVED.fullmatch(name) else identifier(name)
+
+
+def word(text: str) -> str:
+    """Return the text as one word that needs no quotes: what is neither letter, digit nor _ becomes _."""
+    return re.sub(r"\W|^(?=\d)", "_", text, flags=re.ASCII).lower()

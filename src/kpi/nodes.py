@@ -8,17 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kpi import snapshots
+from kpi.ephemeral import cte_of
 from kpi.errors import CompileError, ConfigError, nearest
-from kpi.model import Node, read_select
+from kpi.hooks import with_hooks
+from kpi.model import Hooks, Increment, Node, digest, read_select
 from kpi.project import Project, Resource, merged, read_text
-from kpi.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, tags_of
-from kpi.seeds import seed_header
+from kpi.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, Properties, tags_of
+from kpi.seeds import seed_columns
 from kpi.template import Relation, Templates
 from kpi.yamlfile import Section
 
 _SETTINGS = {"model": MODEL_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
 # What decides where a model stands, and so must be known before anything refers to it.
-_PLACING = re.compile(r"""\b(schema|alias|target_schema)['"]?\s*[=:]""")
+_PLACING = re.compile(r"""\b(schema|alias|target_schema)['"]?\s*[=:]|\bephemeral\b""")
 
 
 def source_nodes(project: Project) -> dict[str, Node]:
@@ -77,7 +80,9 @@ def place(project: Project, resource: Resource, templates: Templates) -> Relatio
     facts = _facts(project, resource, config)
     name = templates.alias_of(config.get("alias"), facts)
     schema = config.get("target_schema") or templates.schema_of(config.get("schema"), {**facts, "alias": name})
-    return Relation(_id(project, resource), schema, name)
+    relation = Relation(_id(project, resource), schema, name)
+    is_read_as_cte = resource.kind == "model" and config.get("materialized") == "ephemeral"
+    return cte_of(relation) if is_read_as_cte else relation
 
 
 def resource_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
@@ -85,7 +90,8 @@ def resource_node(project: Project, resource: Resource, templates: Templates) ->
     if not resource.config.get("enabled", True):
         return None
     make = _seed if resource.kind == "seed" else _model
-    return make(project, resource, templates)
+    node = make(project, resource, templates)
+    return with_hooks(node, templates) if node else None
 
 
 def analysis_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
@@ -181,7 +187,7 @@ def _facts(project: Project, resource: Resource, config: Mapping[str, Any]) -> d
 def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
     delimiter = resource.config.get("delimiter", ",")
     text = read_text(project.root, resource.file)
-    header = seed_header(text, resource.file, delimiter)
+    header = seed_columns(text, resource.file, delimiter)
     types: Section = resource.config.get("column_types") or Section(resource.file, 1)
     for name in types:
         if name not in header:
@@ -201,7 +207,7 @@ def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
         shape=hashlib.blake2b(content.encode(), digest_size=16).hexdigest(),
         description=about.description if about else "",
         columns=about.columns if about else (),
-        column_types=tuple(types.items()),
+        column_types=tuple({**header, **types}.items()),
         delimiter=delimiter,
         config=resource.config,
     )
@@ -219,6 +225,16 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
     select = read_select(rendered, resource.file, resource.kind, templates.relations)
     about = resource.properties
     config = merged([resource.config, rendered.config])
+    _check_settings(resource, relation, config)
+    increment, depends_on, shape = None, dict(rendered.depends_on), select.shape
+    if config.get("materialized") == "incremental":
+        again = templates.render(
+            text, resource.file, settings, relation, base=resource.config, model=facts, is_incremental=True
+        )
+        added = read_select(again, resource.file, resource.kind, templates.relations)
+        increment = Increment(added.sql, again.lines, Hooks())
+        depends_on |= again.depends_on
+        shape = digest(shape, added.shape)
     return Node(
         id=node_id,
         kind="snapshot" if resource.kind == "snapshot" else "model",
@@ -228,12 +244,41 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         relation=relation,
         materialized="snapshot" if resource.kind == "snapshot" else config.get("materialized", "view"),
         tags=config["tags"],
-        depends_on=tuple(rendered.depends_on),
+        depends_on=tuple(depends_on),
         sql=select.sql,
         lines=rendered.lines,
-        shape=select.shape,
+        shape=digest(shape, settings_text(config, about)),
         description=about.description if about else "",
         columns=about.columns if about else (),
         config=config,
         findings=select.findings,
+        increment=increment,
+        constraints=about.constraints if about else (),
     )
+
+
+def _check_settings(resource: Resource, relation: Relation, config: Mapping[str, Any]) -> None:
+    """Raise CompileError for settings that contradict each other, or came too late to be known."""
+    if resource.kind == "snapshot":
+        for told in snapshots.problems(config):
+            raise CompileError(resource.file, resource.line, told)
+    elif (config.get("materialized") == "ephemeral") != (not relation.schema):
+        told = "materialized='ephemeral' must be known before anything else: set it in the first config(), or in YAML."
+        raise CompileError(resource.file, resource.line, told)
+
+
+# What of a model's settings changes the table it becomes, apart from its SQL and its place.
+_SHAPING = (
+    *("contract", "incremental_strategy", "unique_key", "partition_by", "on_schema_change", "incremental_predicates"),
+    *("merge_update_columns", "merge_exclude_columns", "strategy", "updated_at", "check_cols", "hard_deletes"),
+    *("invalidate_hard_deletes", "dbt_valid_to_current", "snapshot_meta_column_names"),
+)
+
+
+def settings_text(config: Mapping[str, Any], about: Properties | None) -> str:
+    """The settings that count in a fingerprint, in an order of their own; empty when there are none."""
+    found = [f"{name}={config[name]!r}" for name in _SHAPING if config.get(name) is not None]
+    if about and config.get("contract"):
+        found += [f"{column.name} {column.data_type} {column.constraints!r}" for column in about.columns]
+        found += [repr(constraint) for constraint in about.constraints]
+    return "\n".join(found)

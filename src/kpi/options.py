@@ -12,7 +12,10 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What one run was asked to do. `as_of` is the day of the refresh; `select` limits what is rebuilt."""
+    """What one run was asked to do. `as_of` is the day of the refresh; `select` limits what is rebuilt.
+
+    `unit_tests` asks for those of the models to be rebuilt, before they are; `store_failures` keeps failing rows.
+    """
 
     as_of: date
     select: tuple[str, ...] = ()
@@ -23,6 +26,8 @@ class Options:
     variables: Mapping[str, Any] | None = None
     settings: Mapping[str, str] | None = None
     validate: bool = True
+    unit_tests: bool = False
+    store_failures: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ MODEL_CONFIGS = (
     "unique_key",
     "partition_by",
     "on_schema_change",
+    *("incremental_predicates", "merge_update_columns", "merge_exclude_columns"),
 )
 SEED_CONFIGS = (*_ALL_CONFIGS, "column_types", "delimiter", "quote_columns")
 SNAPSHOT_CONFIGS = (
@@ -55,8 +56,8 @@ SNAPSHOT_CONFIGS = (
     *("target_schema", "target_database", "dbt_valid_to_current", "snapshot_meta_column_names"),
 )
 TEST_CONFIGS = (
-    *("severity", "where", "limit", "error_if", "warn_if", "store_failures", "tags", "enabled", "meta"),
-    *("store_failures_as", "schema", "alias", "database", "group"),
+    *("severity", "where", "limit", "error_if", "warn_if", "fail_calc", "tags", "enabled", "meta"),
+    *("store_failures", "store_failures_as", "schema", "alias", "database", "group"),
 )
 SOURCE_CONFIGS = ("enabled", "meta", "tags", "event_time", "freshness", "loaded_at_field", "loaded_at_query")
 MATERIALIZATIONS = ("view", "table", "ephemeral", "incremental")

@@ -20,6 +20,8 @@ from kpi.errors import ConfigError, LockHeld, nearest
 from kpi.rawfiles import hash_of
 
 DATABASE = "kpi.duckdb"
+# Failing rows that `kpi test --store-failures` kept of a build, beside it.
+FAILURES = "failures.duckdb"
 FACTS = "build.json"
 
 
