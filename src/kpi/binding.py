@@ -51,13 +51,17 @@ class Binder:
 
     def bind(self, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
         """Return what a model or test yields, and the casts it should write out. Raises CompileError."""
-        given = [(str(self._nodes[parent].relation), self.known[parent]) for parent in tables_of(self._nodes, node)]
+        given = [(str(self._nodes[one].relation), self.known[one]) for one in self._read_by(node)]
         return remembered(lambda: self._bind(node), "bind", node.sql, given)
 
     def make_parents(self, node: Node) -> None:
         """Make sure of the tables that the node reads."""
-        for parent in tables_of(self._nodes, node):
-            self._make(self._maker(self._nodes[parent]))
+        for one in self._read_by(node):
+            self._make(self._maker(self._nodes[one]))
+
+    def _read_by(self, node: Node) -> list[str]:
+        """The tables a node reads: what is added to an incremental model may read the model, bound by then."""
+        return [*tables_of(self._nodes, node), *([node.id] if node.increment and node.id in self.known else [])]
 
     def note(self, node: Node, columns: Columns) -> None:
         """Keep a node's columns for those that read it. Raises CompileError when no table can have its name."""
