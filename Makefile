@@ -1,11 +1,12 @@
 # make models: set up and run the main job.  make test: set up and run the tests.  make help: all of them.
 VENV ?= .venv
+DBT ?= .venv-dbt
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test lint bench peers golden clean
+.PHONY: help models refresh demo test lint dbt bench peers golden clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,10 +25,14 @@ demo: $(VENV)/kpi ## Write synthetic deliveries into warehouse/raw, which must b
 test: $(VENV)/dev ## Set up with what development needs and run all tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
-lint: $(VENV)/dev ## Formatting, style and types
+lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@# sqlfluff only warns of a file it cannot read: whatever it says but that it is finished is a failure.
+	! $(BIN)/sqlfluff lint --processes 0 --disable-progress-bar models tests/sql | grep -v -e '^All Finished' -e '^ *$$'
+
+dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/dbt.md
 
 bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run, and against the peers that are installed
 	$(BIN)/python -m benchmarks.bench
@@ -48,14 +53,14 @@ golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
 	$(BIN)/python -m pytest --golden tests/test_figures.py tests/test_golden_errors.py
 
 clean: ## Remove builds, the environment and caches; never warehouse/raw
-	rm -rf $(VENV) warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) $(DBT) target logs warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -not -path './warehouse/*' -prune -exec rm -rf {} +
 
-$(VENV)/bin/python:
+$(VENV)/bin/python $(DBT)/bin/python: %/bin/python:
 ifdef UV
-	uv venv --quiet --python $(PYTHON) $(VENV)
+	uv venv --quiet --python $(PYTHON) $*
 else
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $*
 endif
 
 # A stamp for each kind of environment: made again when the project's requirements change.
@@ -66,6 +71,16 @@ $(VENV)/kpi: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(call install,.[dev])
 	@touch $@ $(VENV)/kpi
+
+# dbt wants other versions of some packages than kpi, so it has an environment of its own. Every package it needs is
+# listed with its version: there is nothing to resolve.
+$(DBT)/ready: constraints-dbt.txt | $(DBT)/bin/python
+ifdef UV
+	uv pip install --quiet --python $(DBT)/bin/python --requirement constraints-dbt.txt
+else
+	$(DBT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints-dbt.txt
+endif
+	@touch $@
 
 ifdef UV
 install = uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '$(1)'

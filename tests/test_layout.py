@@ -76,6 +76,11 @@ ORDER = (
     "build",
     "scans",
     "checks",
+    "dbtforms",
+    "manifestparts",
+    "testnames",
+    "manifest",
+    "artifacts",
     "yearly_checks",
     "yearly_sql",
     "yearly_sums",
@@ -116,6 +121,7 @@ ORDER = (
     "cli_read",
     "cli_operate",
     "cli_test",
+    "cli_artifacts",
     "cli",
 )
 HEAVY = {"duckdb", "sqlglot", "pandas", "numpy", "pyarrow", "jinja2", "yaml", "great_expectations"}

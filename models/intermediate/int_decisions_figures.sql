@@ -26,10 +26,10 @@ periods as (
         report_year,
         report_month,
         count(*) as case_count,
-        {% for process, figure_id, service in processes -%}
+        {% for process, figure_id, service in processes %}
         count(case when process = '{{ process }}' then 1 end) as {{ process }}_count,
-        count(case when process = '{{ process }}' and is_on_time then 1 end)
-            as {{ process }}_on_time_count{{ ',' if not loop.last }}
+        count(case when process = '{{ process }}' and is_on_time then 1 end) as {{ process }}_on_time_count
+        {%- if not loop.last %},{% endif %}
         {% endfor %}
     from decisions
     {{ by_year_and_month() }}
@@ -43,13 +43,12 @@ shares as (
         report_year,
         report_month,
         case_count,
-        {% for process, figure_id, service in processes -%}
-        case when {{ process }}_count > 0 then 1 else 0 end
-            {{- ' + ' if not loop.last else ' as process_count,' }}
+        {% for process, figure_id, service in processes %}
+        case when {{ process }}_count > 0 then 1 else 0 end {% if loop.last %}as process_count,{% else %}+{% endif %}
         {% endfor %}
-        {%- for process, figure_id, service in processes -%}
+        {% for process, figure_id, service in processes %}
         coalesce(cast(100 * {{ process }}_on_time_count as double) / nullif({{ process }}_count, 0), 0)
-            {{- ' + ' if not loop.last else ' as total_percent' }}
+        {%- if loop.last %} as total_percent{% else %} +{% endif %}
         {% endfor %}
     from periods
 

@@ -28,8 +28,8 @@ periods as (
         report_year,
         report_month,
         count(*) as item_count,
-        {% for area in areas -%}
-        count(case when service_area = '{{ area }}' then 1 end) as {{ area }}_count{{ ',' if not loop.last }}
+        {% for area in areas %}
+        count(case when service_area = '{{ area }}' then 1 end) as {{ area }}_count{% if not loop.last %},{% endif %}
         {% endfor %}
     from feedback
     {{ by_year_and_month() }}
@@ -41,8 +41,8 @@ label_periods as (
     select
         report_year,
         report_month,
-        {% for content in contents -%}
-        count(case when content = '{{ content }}' then 1 end) as {{ content }}_count{{ ',' if not loop.last }}
+        {% for content in contents %}
+        count(case when content = '{{ content }}' then 1 end) as {{ content }}_count{% if not loop.last %},{% endif %}
         {% endfor %}
     from labels
     {{ by_year_and_month() }}

@@ -73,8 +73,11 @@ select
     described_figures.unit,
     case
         when all_hidden.figure_id is null
-            then cast({{ rounded_as_published('indicators.value', "coalesce(described_figures.decimals, '2')") }}
-                as double)
+            then
+                cast(
+                    {{ rounded_as_published('indicators.value', "coalesce(described_figures.decimals, '2')") }}
+                    as double
+                )
     end as value,
     all_hidden.figure_id is not null as is_suppressed
 from indicators

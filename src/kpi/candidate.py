@@ -71,6 +71,7 @@ class Run:
 
     def _build(self) -> None:
         from kpi import engine, history
+        from kpi.artifacts import write_artifacts
         from kpi.build import build_nodes, prepare, run_hooks, stale, strangers
         from kpi.checks import Store, run_tests
         from kpi.fingerprint import definitions, fingerprints
@@ -115,6 +116,7 @@ class Run:
             self.facts["kept"] = strangers(con, self.graph)
             con.execute("checkpoint")
             self.facts["rows"] = engine.row_counts(con)
+            write_artifacts(self.candidate, self.graph, self.facts, con)
         self._verify()
 
     def _load(self, con: duckdb.DuckDBPyConnection, load: Any, refuse_bad_files: Any) -> None:
@@ -253,6 +255,10 @@ class Run:
 
     def _keep_failed(self, reason: str) -> Path:
         self.facts |= {"status": "failed", "reason": reason, "finished_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        if "nodes" in self.facts and not (self.candidate / "run_results.json").is_file():
+            from kpi.artifacts import write_artifacts
+
+            write_artifacts(self.candidate, self.graph, self.facts, None)
         kept = seal(self.warehouse, self.candidate, self.facts)
         record(self.warehouse, kept.name, "failed", reason.split("\n", maxsplit=1)[0])
         self._prune()

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from kpi import cli_build, cli_operate, cli_project, cli_read, cli_test
+from kpi import cli_artifacts, cli_build, cli_operate, cli_project, cli_read, cli_test
 from kpi.errors import KpiError
 
 
@@ -16,7 +16,7 @@ def cli() -> None:
     """The KPI data warehouse: raw deliveries to published, checked, reconciled indicators."""
 
 
-for _module in (cli_build, cli_project, cli_read, cli_test, cli_operate):
+for _module in (cli_build, cli_project, cli_read, cli_test, cli_operate, cli_artifacts):
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):
             cli.add_command(_command)

@@ -28,4 +28,7 @@ inner join {{ ref('indicators') }} as indicators
 where
     monthly.numerator is distinct from indicators.numerator
     or monthly.event_count <> indicators.event_count
-    or (monthly.figure_id <> 'rescue_unit_alarms_per_day' and monthly.denominator is distinct from indicators.denominator)
+    or (
+        monthly.figure_id <> 'rescue_unit_alarms_per_day'
+        and monthly.denominator is distinct from indicators.denominator
+    )

@@ -1,0 +1,124 @@
+"""What a build leaves for dbt's tools. That it is what dbt itself writes is in test_dbt_agrees.py."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from conftest import ROOT, TODAY
+from kpi.artifacts import write_project_manifest
+from kpi.cli import cli
+from kpi.errors import CheckFailed
+from kpi.graph import compile_project
+from kpi.project import load_project
+from kpi.refresh import Options, refresh
+from small_project import write
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    root = write(tmp_path)
+    calls = root / "warehouse/raw/calls/calls.csv"
+    calls.parent.mkdir(parents=True)
+    rows = "".join(f"c{number},health,{number},2025-03-0{number}\n" for number in range(1, 4))
+    calls.write_text("call_id,line,waited_seconds,arrived_on\n" + rows)
+    return root
+
+
+def build(root: Path) -> Path:
+    return root / "warehouse/builds" / refresh(root, Options(as_of=TODAY, validate=False), lambda line: None).build
+
+
+def read(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def test_a_build_leaves_what_ran_what_it_holds_and_what_it_is_made_of(small: Path) -> None:
+    folder = build(small)
+    results = {result["unique_id"]: result for result in read(folder, "run_results.json")["results"]}
+    assert results["model.small.calls_by_line"]["status"] == "success"
+    assert results["model.small.calls_by_line"]["adapter_response"]["rows_affected"] == 1
+    assert results["test.small.assert_in_time_is_part"]["status"] == "pass"
+    catalog = read(folder, "catalog.json")
+    assert list(catalog["nodes"]["model.small.calls_by_line"]["columns"]) == ["line", "call_count", "in_time_count"]
+    assert catalog["nodes"]["model.small.calls_by_line"]["stats"]["num_rows"]["value"] == 1
+    assert catalog["sources"]["source.small.raw.calls"]["columns"]["waited_seconds"]["type"] == "BIGINT"
+    manifest = read(folder, "manifest.json")
+    assert manifest["parent_map"]["model.small.stg_calls"] == ["source.small.raw.calls"]
+    assert "model.small.calls_by_line" in manifest["child_map"]["model.small.stg_calls"]
+    assert "where waited_seconds <= 300" in manifest["nodes"]["model.small.calls_by_line"]["compiled_code"]
+
+
+def test_what_did_not_run_is_not_among_the_results(small: Path) -> None:
+    build(small)
+    mart = small / "models/marts/calls_by_line.sql"
+    mart.write_text(mart.read_text().replace("count(*) as call_count", "count(*) + 0 as call_count"))
+    ran = {result["unique_id"] for result in read(build(small), "run_results.json")["results"]}
+    assert "model.small.calls_by_line" in ran
+    assert not ran & {"seed.small.lines", "model.small.stg_calls"}
+
+
+def test_a_failing_test_is_told_with_its_rows(small: Path) -> None:
+    (small / "tests/assert_in_time_is_part.sql").write_text("select line from {{ ref('calls_by_line') }}")
+    with pytest.raises(CheckFailed):
+        build(small)
+    (folder,) = (entry for entry in (small / "warehouse/builds").iterdir() if entry.name[0].isdigit())
+    results = {result["unique_id"]: result for result in read(folder, "run_results.json")["results"]}
+    told = results["test.small.assert_in_time_is_part"]
+    assert (told["status"], told["failures"]) == ("fail", 1)
+    assert told["message"] == "Got 1 result, configured to fail if != 0"
+
+
+def test_a_project_with_parts_switched_off_has_a_manifest_too(small: Path) -> None:
+    (small / "models/marts/idle.sql").write_text("{{ config(enabled=false) }} select 1 as one")
+    (small / "models/marts/idle.yml").write_text(
+        "unit_tests: [{name: of_idle, model: idle, given: [], expect: {rows: [{one: 1}]}}]\n"
+        "models: [{name: idle, columns: [{name: one, data_tests: [not_null]}]}]\n"
+    )
+    manifest = read(build(small), "manifest.json")
+    assert not [name for part in ("nodes", "unit_tests") for name in manifest[part] if name.split(".")[2] == "idle"]
+
+
+def test_the_same_project_has_the_same_manifest_but_for_times(small: Path) -> None:
+    graph = compile_project(load_project(small))
+    texts = []
+    for name in ("first.json", "second.json"):
+        write_project_manifest(small / name, graph)
+        manifest = read(small, name)
+        for part in ("nodes", "sources", "macros"):
+            for entry in manifest[part].values():
+                del entry["created_at"]
+        for field in ("generated_at", "invocation_started_at", "run_started_at"):
+            del manifest["metadata"][field]
+        texts.append(json.dumps(manifest))
+    assert texts[0] == texts[1]
+    assert str(small) not in texts[0]
+
+
+def test_the_command_writes_them_into_target(small: Path) -> None:
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(cli, ["artifacts", "--project-dir", str(small), *arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "Nothing is published yet" in run()
+    assert (small / "target/manifest.json").is_file()
+    build(small)
+    run("--target-path", str(small / "elsewhere"))
+    assert sorted(path.name for path in (small / "elsewhere").iterdir()) == [
+        "catalog.json",
+        "manifest.json",
+        "run_results.json",
+    ]
+
+
+def test_it_costs_little(tmp_path: Path) -> None:
+    graph = compile_project(load_project(ROOT))
+    started = time.process_time()
+    write_project_manifest(tmp_path / "manifest.json", graph)
+    assert time.process_time() - started < 0.5  # 0.08 s on a quiet machine
