@@ -36,6 +36,7 @@ dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with 
 
 bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run, and against the peers that are installed
 	$(BIN)/python -m benchmarks.bench
+	$(BIN)/python -m benchmarks.compiling
 	$(BIN)/python -m benchmarks.peers
 
 peers: .venv-sqlmesh/bin/sqlmesh .venv-lea/bin/lea ## Install SQLMesh and lea, which make bench compares with
@@ -49,7 +50,7 @@ PEER_sqlmesh := sqlmesh
 PEER_lea := lea-cli
 
 golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
-	$(BIN)/python -m pytest --golden tests/test_figures.py
+	$(BIN)/python -m pytest --golden tests/test_figures.py tests/test_golden_errors.py
 
 clean: ## Remove builds, the environment and caches; never warehouse/raw
 	rm -rf $(VENV) $(DBT) target logs warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

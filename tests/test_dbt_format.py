@@ -337,7 +337,7 @@ metrics:
   - name: many
 """,
     }
-    message = "snapshots/s.sql:8: there is no column 'nope'. The nearest is 'Name'."
+    message = "snapshots/s.sql:8:8: there is no column 'nope'. The nearest is 'Name'."
     assert told(tmp_path, files) == message
     files["snapshots/s.sql"] = files["snapshots/s.sql"].replace("select nope", "select id")
     graph = compiled(tmp_path, files)

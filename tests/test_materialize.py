@@ -59,11 +59,11 @@ def test_nested_ephemeral_models_are_ctes_each_once_and_tables_nowhere(tiny: Tin
 @pytest.mark.parametrize(
     ("model", "text", "told"),
     [
-        ("top", "select id,\n    w\nfrom {{ ref('middle') }}", "models/top.sql:2: there is no column 'w'"),
+        ("top", "select id,\n    w\nfrom {{ ref('middle') }}", "models/top.sql:2:5: there is no column 'w'"),
         (
             "top",
             "with a as (\nselect id, w from {{ ref('middle') }})\nselect * from a",
-            "models/top.sql:2: there is no",
+            "models/top.sql:2:12: there is no",
         ),
         (
             "deep",
@@ -73,12 +73,12 @@ def test_nested_ephemeral_models_are_ctes_each_once_and_tables_nowhere(tiny: Tin
         (
             "top",
             "select id\nfrom __dbt__cte__middle",
-            "models/top.sql:2: the table '__dbt__cte__middle' is named outright",
+            "models/top.sql:2:6: the table '__dbt__cte__middle' is named outright",
         ),
         (
             "top",
             "select id from {{ ref('middle') }}\njoin main.src using (id)",
-            "models/top.sql:2: the table 'main.src'",
+            "models/top.sql:2:6: the table 'main.src'",
         ),
     ],
 )
@@ -185,10 +185,10 @@ def test_the_table_itself_is_read_only_where_rows_are_added(tiny: Tiny) -> None:
     tiny.build()
     assert tiny.rows("select v from main.m") == [(1,), (2,), (3,), (4,)]
     tiny.write({"m": incremental("", where="v > (select max(w)\nfrom {{ this }})")})
-    with pytest.raises(CompileError, match=r"models/m.sql:3: there is no column 'w'"):
+    with pytest.raises(CompileError, match=r"models/m.sql:3:49: there is no column 'w'"):
         tiny.compiled()
     tiny.write({"m": "{{ config(materialized='incremental') }}\nselect max(v) as v\nfrom {{ this }}"})
-    with pytest.raises(CompileError, match=r"models/m.sql:3: a model cannot read itself"):
+    with pytest.raises(CompileError, match=r"models/m.sql:3:6: a model cannot read itself"):
         tiny.compiled()
 
 

@@ -170,7 +170,7 @@ def test_a_removed_file_and_a_folder_nobody_reads_are_told(project: Path) -> Non
 def test_a_misspelt_column_stops_before_anything_runs(project: Path) -> None:
     run(project)
     (project / "models/visits_by_year.sql").write_text(MODEL.replace("year(came_at)", "year(came_on)"))
-    with pytest.raises(CompileError, match=r"models/visits_by_year.sql:2: .*came_on.*came_at"):
+    with pytest.raises(CompileError, match=r"models/visits_by_year.sql:2:13: .*came_on.*came_at"):
         run(project)
     assert len(Warehouse(project / "warehouse").list_builds()) == 1
 
@@ -340,7 +340,7 @@ def test_exit_codes_of_the_command_line(project: Path) -> None:
     (project / "models/visits_by_year.sql").write_text("select x from {{ ref('nothing') }}")
     status, told = code("refresh")
     assert status == CompileError.exit_code
-    assert told.startswith("kpi: models/visits_by_year.sql:1: ref('nothing'): there is no such model or seed.")
+    assert told.startswith("kpi: models/visits_by_year.sql:1:23: ref('nothing'): there is no such model or seed.")
 
 
 def test_what_made_a_build_is_written_beside_it(project: Path) -> None:

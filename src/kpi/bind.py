@@ -8,41 +8,47 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 
 import duckdb
 
 from kpi import contracts, snapshots
+from kpi.binding import Binder, Columns, at
+from kpi.compile_cache import remembered
 from kpi.contracts import is_enforced
-from kpi.engine import columns_of, scratch
-from kpi.ephemeral import is_ephemeral
+from kpi.engine import columns_of
 from kpi.errors import CompileError, KpiError, nearest
 from kpi.feed import is_feed
 from kpi.generic_tests import GENERIC, accepted
 from kpi.graph import Graph, compile_nodes
+from kpi.house_rules import judged
 from kpi.incremental import problems as setting_problems
+from kpi.lint import Finding, second_column
 from kpi.load import LEDGER, REJECTS
 from kpi.model import Node
-from kpi.names import identifier
 from kpi.problems import problem_of
 from kpi.project import Project, together
 from kpi.properties import Column, TestSpec
 from kpi.seeds import seed_table
 from kpi.unit_runs import check_unit_tests
 
-Columns = tuple[tuple[str, str], ...]
-
 
 def check_project(project: Project) -> Graph:
     """Compile the project and bind every node. Raises one error with all that is wrong, each with file and line."""
+    return check_all(project)[0]
+
+
+def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
+    """Compile the project and bind every node. Returns it with the columns of every node by id; raises as above."""
     graph, mistakes = compile_nodes(project, columns_in)
     known, wrong = check_columns(graph)
     unit_tests, wrong_units = check_unit_tests(graph, known)
     mistakes += wrong + wrong_units
     if mistakes:
-        raise together(mistakes)
+        raise together(mistakes, project.root)
     notes = (*graph.notes, *_only_documented(graph, known))
-    return replace(graph, notes=notes, columns=known, unit_tests=unit_tests)
+    return replace(graph, notes=notes, columns=known, unit_tests=unit_tests), known
 
 
 def columns_in(graph: Graph) -> dict[str, Columns]:
@@ -55,117 +61,109 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
 
     A node whose parents are wrong is passed over: what is wrong with it may come from them.
     """
-    known: dict[str, Columns] = {}
     mistakes: list[KpiError] = []
     raw = {"raw.deliveries": LEDGER, "raw.rejects": REJECTS}
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
     # A feed whose contract is wrong has no columns to bind against; what is wrong is told already.
     sources = {f"source.{graph.project.name}.{s.source_name}.{s.name}": s for s in graph.project.sources}
-    with scratch({"errors_as_json": "true", "file_search_path": str(graph.project.root)}) as con:
-        for schema in sorted({node.relation.schema for node in graph.nodes.values() if node.relation.schema}):
-            con.execute(f"create schema if not exists {identifier(schema)}")
+    with closing(Binder(graph.nodes, graph.project.root)) as binder:
         for node in graph.nodes.values():
-            if node.kind in ("analysis", "exposure") or not all(parent in known for parent in node.depends_on):
+            if node.kind in ("analysis", "exposure") or not all(p in binder.known for p in node.depends_on):
                 continue
             if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
                 continue
             try:
                 if node.kind == "test":
-                    _check_test(con, graph, node, known)
+                    _check_test(binder, graph, node)
                 else:
-                    known[node.id] = _bind(con, graph, node, raw, known)
-                    mistakes += _undocumented(node, known[node.id])
-                    mistakes += setting_problems(node, known[node.id], _increment(con, node, known))
+                    columns, casts = _bind(binder, graph, node, raw)
+                    binder.note(node, columns)
+                    mistakes += _undocumented(node, columns)
+                    if node.kind == "model":
+                        mistakes += judged(node, (*node.findings, *casts))
+                    if node.increment:
+                        grown = replace(node, sql=node.increment.sql, lines=node.increment.lines)
+                        mistakes += setting_problems(node, columns, _model_columns(binder, grown)[0])
             except CompileError as error:
-                mistakes.append(error)
-    return known, mistakes
+                mistakes += [_with_comma(graph, node, error), *judged(node, node.findings, is_whole=False)]
+    return binder.known, mistakes
 
 
-def _bind(
-    con: duckdb.DuckDBPyConnection, graph: Graph, node: Node, raw: dict[str, Columns], known: dict[str, Columns]
-) -> Columns:
-    """Make the node's table in the scratch database: a seed's with its rows, all others empty."""
+def _with_comma(graph: Graph, node: Node, error: CompileError) -> CompileError:
+    """A column that is not there may be one that its model swallowed for want of a comma: say so."""
+    for parent in (graph.nodes[parent] for parent in node.depends_on):
+        for finding in parent.findings:
+            name = re.match(r"\w+", parent.sql[finding.offset :])
+            before = re.search(r"(\w+)\s*$", parent.sql[: finding.offset])
+            if finding.rule == "bare_alias" and name and before and f"'{before[1]}'" in error.message:
+                line, column = parent.lines.place(finding.offset)
+                told = f"{error.message} Or is a comma missing before '{name[0]}' in {parent.file}:{line}:{column}?"
+                return CompileError(error.file, error.line, told, error.column)
+    return error
+
+
+def _bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> tuple[Columns, tuple[Finding, ...]]:
+    """The columns of a node's table, and the casts a model should write out. A seed is read with all its rows."""
     if node.kind == "seed":
-        statement = seed_table(graph.project, node)
-        try:
-            con.execute(statement)
-        except duckdb.Error as error:
-            raise _seed_error(node, error, statement) from None
-        return columns_of(con, f"from {node.relation}")
+        return remembered(lambda: _seed_columns(binder, graph, node), "seed", node.shape, node.config), ()
     if node.kind == "source" and node.depends_on:
-        return known[node.depends_on[0]]
+        return binder.known[node.depends_on[0]], ()
     if node.kind in ("model", "snapshot"):
-        columns = _columns(con, node, known)
+        columns, casts = _model_columns(binder, node)
         if is_enforced(node):
-            columns = contracts.check(con, node, columns)
-        if is_ephemeral(node):
-            return columns
+            columns = contracts.check(binder.con, node, columns)
         if node.kind == "snapshot":
-            columns = _snapshot(con, node, columns)
-    elif node.sql:
-        columns = _columns_outside(con, node)
-    elif str(node.relation) in raw:
-        columns = raw[str(node.relation)]
-    else:
-        told = (
-            f"nothing loads the source '{node.name}': it has no config.meta.feed and no config.meta.external_location,"
-            " and no seed or model makes it."
-        )
-        raise CompileError(node.file, node.line, told)
-    typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns)
+            columns = _snapshot(binder, node, columns)
+        return columns, casts
+    if node.sql:
+        return remembered(lambda: _columns_outside(binder, node), "outside", node.sql, node.shape), ()
+    if str(node.relation) in raw:
+        return raw[str(node.relation)], ()
+    told = (
+        f"nothing loads the source '{node.name}': it has no config.meta.feed and no config.meta.external_location,"
+        " and no seed or model makes it."
+    )
+    raise CompileError(node.file, node.line, told)
+
+
+def _seed_columns(binder: Binder, graph: Graph, node: Node) -> Columns:
+    statement = seed_table(graph.project, node)
     try:
-        con.execute(f"create or replace table {node.relation} ({typed})")
-    except duckdb.Error:
-        told = f"{node.relation} cannot be the name of a table: a part of it is a word of SQL."
-        raise CompileError(node.file, node.line, told) from None
-    return columns
+        binder.con.execute(statement)
+    except duckdb.Error as error:
+        raise _seed_error(node, error, statement) from None
+    return columns_of(binder.con, f"from {node.relation}")
 
 
-def _snapshot(con: duckdb.DuckDBPyConnection, node: Node, columns: Columns) -> Columns:
+def _model_columns(binder: Binder, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
+    columns, casts = binder.bind(node)
+    names = [name.lower() for name, _ in columns]
+    names_twice = sorted(name for name in set(names) if names.count(name) > 1)
+    if names_twice:
+        told = f"the model has two columns named '{names_twice[0]}'."
+        raise at(node, second_column(node.sql, names_twice[0]), told)
+    return columns, casts
+
+
+def _snapshot(binder: Binder, node: Node, columns: Columns) -> Columns:
     """The columns of a snapshot's table: those of its SELECT, and those that tell its versions apart."""
     for mistake in snapshots.column_problems(node, columns):
         raise mistake
     try:
-        return columns_of(con, snapshots.first_select(node))
+        binder.make_parents(node)
+        return columns_of(binder.con, snapshots.first_select(node))
     except duckdb.Error as error:
         told = f"the snapshot's settings are no SQL that DuckDB takes: {problem_of(error, '').message}"
         raise CompileError(node.file, node.line, told) from None
 
 
-def _increment(con: duckdb.DuckDBPyConnection, node: Node, known: dict[str, Columns]) -> Columns:
-    """The columns of what is added to an incremental model; none for any other node."""
-    if node.increment is None:
-        return ()
-    return _columns(con, replace(node, sql=node.increment.sql, lines=node.increment.lines), known)
-
-
-def _columns(con: duckdb.DuckDBPyConnection, node: Node, known: dict[str, Columns]) -> Columns:
-    """The columns a model or test yields. Raises CompileError for whatever DuckDB finds wrong with its SQL."""
-    try:
-        columns = columns_of(con, node.sql)
-    except duckdb.Error as error:
-        before = "describe "
-        names = {name for parent in node.depends_on for name, _ in known[parent]} | set(_ALIAS.findall(node.sql))
-        problem = problem_of(error, before + node.sql, names)
-        is_ours = node.test is not None and node.test.kind != "singular"
-        line = node.line if is_ours else node.lines.at((problem.offset or 0) - len(before))
-        raise CompileError(node.file, line, problem.message) from None
-    names_twice = {name for name, _ in columns if [other.lower() for other, _ in columns].count(name.lower()) > 1}
-    if node.kind == "model" and names_twice:
-        raise CompileError(node.file, node.line, f"the model has two columns named '{min(names_twice)}'.")
-    return columns
-
-
-def _columns_outside(con: duckdb.DuckDBPyConnection, node: Node) -> Columns:
+def _columns_outside(binder: Binder, node: Node) -> Columns:
     """The columns of a source that is files outside. Raises CompileError when they cannot be read."""
     try:
-        return columns_of(con, node.sql)
+        return columns_of(binder.con, node.sql)
     except duckdb.Error as error:
         problem = problem_of(error, f"describe {node.sql}")
         raise CompileError(node.file, node.line, f"the source '{node.name}': {problem.message}") from None
-
-
-_ALIAS = re.compile(r"\bas\s+(\w+)", re.IGNORECASE)
 
 
 def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError:
@@ -206,11 +204,11 @@ def _missing(node: Node, columns: Columns) -> list[Column]:
     return [column for column in node.columns if column.name.lower() not in names]
 
 
-def _check_test(con: duckdb.DuckDBPyConnection, graph: Graph, test: Node, known: dict[str, Columns]) -> None:
+def _check_test(binder: Binder, graph: Graph, test: Node) -> None:
     """Raise CompileError when a test names a column that is not there, or compares what cannot be compared."""
-    spec = test.test
+    spec, known = test.test, binder.known
     if spec is None or spec.kind not in GENERIC:
-        _columns(con, test, known)
+        binder.bind(test)
         return
     judged = test.depends_on[0]
     documented = {column.name for column in graph.nodes[judged].columns}
@@ -224,24 +222,30 @@ def _check_test(con: duckdb.DuckDBPyConnection, graph: Graph, test: Node, known:
             told = f"'{spec.column}' ({kind}) cannot be compared with '{key}' ({key_kind})."
             raise CompileError(test.file, test.line, told)
     if spec.kind == "accepted_values" and (kind != "VARCHAR" or not spec.arguments.get("quote", True)):
-        _check_values(con, spec, kind)
+        _check_values(binder, spec, kind)
     if spec.where:
-        _columns(con, test, known)
+        binder.bind(test)
 
 
-def _check_values(con: duckdb.DuckDBPyConnection, spec: TestSpec, kind: str) -> None:
+def _check_values(binder: Binder, spec: TestSpec, kind: str) -> None:
     """Raise CompileError for an accepted value that a column of the type cannot have."""
     for value in accepted(spec):
-        try:
-            if spec.arguments.get("quote", True):
-                con.execute(f"select cast({value} as {kind})")
-                continue
-            value_kind = columns_of(con, f"select {value}")[0][1]
-        except duckdb.Error:
-            value_kind = ""
-        if _family(value_kind) != _family(kind):
+        if not _is_value(binder, value, kind, bool(spec.arguments.get("quote", True))):
             told = f"'{spec.column}' ({kind}) cannot be compared with {value}."
             raise CompileError(spec.file, spec.line, told)
+
+
+def _is_value(binder: Binder, value: str, kind: str, is_quoted: bool) -> bool:
+    def ask() -> bool:
+        try:
+            if is_quoted:
+                binder.con.execute(f"select cast({value} as {kind})")
+                return True
+            return _family(columns_of(binder.con, f"select {value}")[0][1]) == _family(kind)
+        except duckdb.Error:
+            return False
+
+    return remembered(ask, "value", value, kind, is_quoted)
 
 
 def _type_of(test: Node, column: str, table: str, known: dict[str, Columns]) -> str:

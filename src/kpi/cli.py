@@ -27,7 +27,9 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except KpiError as error:
-        click.echo(f"kpi: {error}", err=True)
+        from kpi.excerpts import told
+
+        click.echo(f"kpi: {told(error)}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)

@@ -1,13 +1,14 @@
-"""Commands that look at the project and run nothing: ls, compile."""
+"""Commands that look at the project and run nothing: ls, compile, lineage."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from kpi.cli_options import project_folder, project_option, say
-from kpi.errors import ConfigError
+from kpi.errors import ConfigError, KpiError
 
 
 @click.command("ls")
@@ -17,25 +18,38 @@ from kpi.errors import ConfigError
 def list_nodes(select: tuple[str, ...], exclude: tuple[str, ...], project_dir: Path | None) -> None:
     """List the project's nodes in building order."""
     from kpi.bind import columns_in
+    from kpi.compile_cache import caching
+    from kpi.compiling import CACHE
     from kpi.graph import compile_project
     from kpi.project import load_project
     from kpi.selection import select as choose
 
-    graph = compile_project(load_project(project_folder(project_dir)), columns_in)
+    root = project_folder(project_dir).resolve()
+    with caching(root / CACHE):
+        graph = compile_project(load_project(root), columns_in)
     chosen = choose(graph, select, exclude)
     say(f"{node.kind:<7} {node.name:<44} {node.file}" for node in graph.nodes.values() if node.id in chosen)
 
 
 @click.command("compile")
 @click.argument("model", required=False)
+@click.option("--json", "as_json", is_flag=True, help="List all mistakes as JSON, for an editor.")
 @project_option
-def compile_command(model: str | None, project_dir: Path | None) -> None:
+def compile_command(model: str | None, as_json: bool, project_dir: Path | None) -> None:
     """Check every model and test, and print the compiled SQL of MODEL if one is named."""
-    from kpi.bind import check_project
+    from kpi.compiling import compiled
     from kpi.errors import nearest
-    from kpi.project import load_project
 
-    graph = check_project(load_project(project_folder(project_dir)))
+    try:
+        graph = compiled(project_folder(project_dir)).graph
+    except KpiError as error:
+        if not as_json:
+            raise
+        _print_mistakes(error)
+        sys.exit(error.exit_code)
+    if as_json:
+        click.echo("[]")
+        return
     if model is None:
         say(f"note: {note}" for note in graph.notes)
         click.echo(f"{len(graph.built())} seeds and models and {len(graph.tests())} tests compile.")
@@ -46,3 +60,41 @@ def compile_command(model: str | None, project_dir: Path | None) -> None:
             f"there is no model or test '{model}'.{nearest(model, (n.name for n in graph.nodes.values()))}"
         )
     click.echo(found[0].sql)
+
+
+def _print_mistakes(error: KpiError) -> None:
+    import json
+
+    from kpi.excerpts import mistakes
+
+    facts = [{name: getattr(mistake, name) for name in mistake.__slots__} for mistake in mistakes(error)]
+    click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+
+
+@click.command("lineage")
+@click.argument("what", metavar="TABLE[.COLUMN]")
+@click.option("--downstream", is_flag=True, help="What is made from it, not what it is made from.")
+@click.option("--all", "also_used", is_flag=True, help="Also columns that only filter, join, group or order.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "mermaid"]), default="text", show_default=True, help="How."
+)
+@project_option
+def lineage_command(what: str, downstream: bool, also_used: bool, form: str, project_dir: Path | None) -> None:
+    """Print what a column is made from, down to the raw columns; of a table, for each of its columns."""
+    from kpi import lineage
+    from kpi.compile_cache import caching
+    from kpi.compiling import CACHE, compiled
+
+    root = project_folder(project_dir).resolve()
+    with caching(root / CACHE):
+        project = compiled(root)
+        starts, found = lineage.lineage(
+            project.graph, project.columns, what, downstream=downstream, also_used=also_used
+        )
+    match form:
+        case "json":
+            click.echo(lineage.as_json(starts, found))
+        case "mermaid":
+            say(lineage.as_mermaid(starts, found))
+        case _:
+            say(lineage.as_text(starts, found, downstream))

@@ -7,9 +7,13 @@ from pathlib import Path
 
 
 class KpiError(Exception):
-    """Anything kpi refuses or fails to do. `exit_code` is what the command line returns for it."""
+    """Anything kpi refuses or fails to do. `exit_code` is what the command line returns for it.
+
+    `root` is the folder of the project whose files it names, when it names any.
+    """
 
     exit_code = 1
+    root: Path | None = None
 
 
 class ConfigError(KpiError):
@@ -29,13 +33,17 @@ class ContractError(ConfigError):
 
 
 class CompileError(KpiError):
-    """A model, test, seed or macro is wrong, found before anything ran. `line` is 1-based; 0 when unknown."""
+    """A model, test, seed or macro is wrong, found before anything ran.
+
+    `line` and `column` are 1-based; 0 when unknown.
+    """
 
     exit_code = 5
 
-    def __init__(self, file: Path | str, line: int, message: str) -> None:
-        self.file, self.line, self.message = str(file), line, message
-        super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
+    def __init__(self, file: Path | str, line: int, message: str, column: int = 0) -> None:
+        self.file, self.line, self.column, self.message = str(file), line, column, message
+        place = f"{file}:{line}:{column}" if line and column else f"{file}:{line}" if line else f"{file}"
+        super().__init__(f"{place}: {message}")
 
 
 class CompileErrors(CompileError):
@@ -43,7 +51,7 @@ class CompileErrors(CompileError):
 
     def __init__(self, errors: Sequence[CompileError]) -> None:
         self.errors = tuple(errors)
-        super().__init__(errors[0].file, errors[0].line, errors[0].message)
+        super().__init__(errors[0].file, errors[0].line, errors[0].message, errors[0].column)
         self.args = ("\n".join(str(error) for error in errors),)
 
 

@@ -72,7 +72,7 @@ def compile_project(project: Project, columns_of: ColumnsOf | None = None) -> Gr
     """Render and parse every model and test. Raises one error with all that is wrong, each with file and line."""
     graph, mistakes = compile_nodes(project, columns_of)
     if mistakes:
-        raise together(mistakes)
+        raise together(mistakes, project.root)
     return graph
 
 

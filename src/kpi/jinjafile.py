@@ -20,6 +20,9 @@ _TAGS = (
     *("test", "data_test"),
 )
 
+# What may be another thing in the next run though no file and no variable has changed.
+_FLEETING = re.compile(r"\b(run_started_at|invocation_id|run_query)\b|\bmodules *\.|\{%-? *call statement")
+
 
 class _Tests(Extension):
     """`{% test name(...) %}` is the macro `test_name`; a custom materialization is kept to be told of when used."""
@@ -50,6 +53,11 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
+
+
+def is_fleeting(text: str) -> bool:
+    """Tell whether what a template yields may be another thing in the next run, all else being equal."""
+    return _FLEETING.search(text) is not None
 
 
 def parsed(environment: jinja2.Environment, text: str, file: Path) -> nodes.Template:

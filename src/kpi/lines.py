@@ -9,9 +9,11 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import jinja2
-from jinja2 import nodes
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2 import nodes
 
 # In the rendered text: line and column of the file that what follows comes from, and = when it is not the file's own.
 _MARK = re.compile("\x01([0-9]+)[.]([0-9]+)(=?)\x01")
@@ -33,6 +35,10 @@ class Lines:
         """Return the line of the character at `offset`."""
         return self.place(offset)[0]
 
+    def is_own(self, offset: int) -> bool:
+        """Tell whether the character at `offset` stands in the file as it is, and does not come from a macro."""
+        return self.columns[max(0, bisect_right(self.starts, offset) - 1)] > 0
+
     def place(self, offset: int) -> tuple[int, int]:
         """Return line and column of the character at `offset`; the column is 0 when it is unknown."""
         piece = max(0, bisect_right(self.starts, offset) - 1)
@@ -50,6 +56,8 @@ def _columns(text: str, tree: nodes.Template, environment: jinja2.Environment) -
 
     Jinja's tree knows lines only; its tokens follow each other in the text, with nothing but blanks left out.
     """
+    from jinja2 import nodes
+
     text = "\n".join(re.split("\r\n|\r|\n", text))
     columns, end = [], 0
     for _, kind, value in environment.lex(text):
@@ -65,6 +73,8 @@ def _columns(text: str, tree: nodes.Template, environment: jinja2.Environment) -
 
 def _mark(body: list[nodes.Node], environment: jinja2.Environment, columns: Mapping[int, int]) -> None:
     """Put a mark before each piece of text that a template yields itself, and none into texts it keeps in variables."""
+
+    from jinja2 import nodes
 
     def called_at(line: int, column: int) -> nodes.TemplateData:
         mark = nodes.TemplateData(f"\x01{line}.{column}=\x01", lineno=line)

@@ -264,3 +264,20 @@ def run(template: jinja2.Template, scope: Scope) -> str:
         return "".join(template.root_render_func(context))
     except Exception:
         template.environment.handle_exception()
+
+
+def undefined(error: jinja2.UndefinedError, macros: Macros, root: Path) -> str:
+    """Say what a template named that is not there; a package that the project asks for may only lack its folder."""
+    text = error.message or "something is undefined"
+    unknown = re.fullmatch(r"'(\w+)' is undefined", text)
+    if not unknown:
+        return f"Jinja: {text}."
+    if any(_asks_for(root / name, unknown[1]) for name in ("packages.yml", "dependencies.yml")):
+        told = "is asked for, but is not in dbt_packages. Run `dbt deps`, or copy the package there."
+        return f"the package '{unknown[1]}' {told}"
+    return f"there is no macro or variable '{unknown[1]}'.{nearest(unknown[1], macros.scope())}"
+
+
+def _asks_for(file: Path, package: str) -> bool:
+    last = rf"[/\s\"']{package}(\.git)?[\"']?\s*$"
+    return file.is_file() and re.search(last, file.read_text("utf-8"), re.M) is not None

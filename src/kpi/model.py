@@ -11,8 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from kpi.compile_cache import remembered
 from kpi.errors import CompileError, nearest
 from kpi.lines import Lines
+from kpi.lint import Finding, broken_rules, every, place_of
 from kpi.properties import Column, TestSpec
 from kpi.relation import Relation, Rendered
 
@@ -64,6 +66,7 @@ class Node:
     delimiter: str = ","
     test: TestSpec | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
     increment: Increment | None = None
     hooks: Hooks = Hooks()
     constraints: tuple[Mapping[str, Any], ...] = ()
@@ -91,12 +94,13 @@ def line_of(node: Node, parent: Relation) -> int:
 class Select:
     """One SELECT, without the semicolon it may end in, and the line of the file it begins in.
 
-    `shape` is a hash of its words, layout and comments apart.
+    `shape` is a hash of its words, layout and comments apart; `findings` are the house rules it breaks.
     """
 
     sql: str
     shape: str
     line: int
+    findings: tuple[Finding, ...] = ()
 
 
 def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> Select:
@@ -105,6 +109,14 @@ def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[st
     Raises CompileError when it is not exactly one SELECT, or names a table that it did not get from ref or source and
     that is no CTE of its own. `relations` are all there are, for telling what was meant.
     """
+    parents = [str(relation) for relation in rendered.depends_on.values()]
+    return remembered(
+        lambda: _read_select(rendered, file, what, relations),
+        "select", what, rendered.sql, rendered.lines, sorted(parents), str(rendered.this), rendered.is_incremental,
+    )  # fmt: skip
+
+
+def _read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> Select:
     import sqlglot
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -117,7 +129,8 @@ def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[st
             sql = sql[: tokens.pop().start].rstrip()
         for token, after in pairwise(tokens):
             if token.token_type == semicolon:
-                raise CompileError(file, lines.at(after.start), f"a {what} is one SELECT, here a second one begins.")
+                told = f"a {what} is one SELECT, here a second one begins."
+                raise _at(rendered, file, after.start, told)
         if not tokens:
             raise CompileError(file, 1, f"a {what} is one SELECT, here is none.")
         tree = dialect.parser().parse(tokens, sql)[0]
@@ -126,9 +139,10 @@ def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[st
     line = lines.at(tokens[0].start)
     if not isinstance(tree, sqlglot.exp.Query):
         word = tokens[0].text if tree is None or isinstance(tree, sqlglot.exp.Command) else tree.key
-        raise CompileError(file, line, f"a {what} is one SELECT, here is {word.upper()}.")
+        raise _at(rendered, file, tokens[0].start, f"a {what} is one SELECT, here is {word.upper()}.")
     _check_tree(tree, rendered, file, what, relations)
-    return Select(sql, _shape(tokens, sql), line)
+    findings = broken_rules(tree, sql, lines) if what == "model" else ()
+    return Select(sql, _shape(tokens, sql), line, findings)
 
 
 def _shape(tokens: Any, sql: str) -> str:
@@ -154,33 +168,32 @@ def _not_sql(rendered: Rendered, file: Path, error: Any) -> CompileError:
             con.extract_statements(rendered.sql)
         except duckdb.Error as raised:
             problem = problem_of(raised, rendered.sql)
-            return CompileError(file, rendered.lines.at(problem.offset or 0), f"not SQL: {problem.message}")
+            return _at(rendered, file, problem.offset or 0, f"not SQL: {problem.message}")
     facts = error.errors[0] if getattr(error, "errors", None) else {}
     before = rendered.sql.split("\n")[: int(facts.get("line") or 1)]
     offset = sum(len(line) + 1 for line in before[:-1]) + int(facts.get("col") or 1) - 1
     near = f" near {facts['highlight']}" if facts.get("highlight") else ""
     told = f"DuckDB reads this SQL but sqlglot, which kpi needs to, does not{near}. Write it in another way."
-    return CompileError(file, rendered.lines.at(offset), told)
+    return _at(rendered, file, offset, told)
 
 
 def _check_tree(tree: Any, rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> None:
     from sqlglot import exp
 
-    for node in tree.walk():
+    for node in every(tree):
         if isinstance(node, exp.DML | exp.DDL) and not isinstance(node, exp.Query):
-            raise CompileError(
-                file, _line(node, rendered), f"a {what} only selects, {node.key.upper()} is not allowed."
-            )
+            told = f"a {what} only selects, {node.key.upper()} is not allowed."
+            raise _at(rendered, file, place_of(node), told)
         if isinstance(node, exp.Pivot) and not node.args.get("unpivot") and _is_open(node):
             told = (
                 "PIVOT takes its columns from the data, so what they are is not known. Name them: ON x IN ('a', 'b')."
             )
-            raise CompileError(file, _line(node, rendered), told)
+            raise _at(rendered, file, place_of(node), told)
         if isinstance(node, exp.Table | exp.Lateral):
             _check_table(node, rendered, file, what, relations)
         elif isinstance(node, exp.CTE) and node.alias.lower() in _in_sight(node.parent):
             told = f"the CTE '{node.alias}' hides another of that name. Rename one of them."
-            raise CompileError(file, _line(node.args["alias"], rendered), told)
+            raise _at(rendered, file, place_of(node.args["alias"]), told)
 
 
 def _is_open(pivot: Any) -> bool:
@@ -198,7 +211,7 @@ def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relation
         name = (table.this.name if isinstance(table.this, exp.Anonymous) else table.this.sql_name()).lower()
         if name not in _TABLE_FUNCTIONS:
             told = f"a {what} reads ref() and source() only, not {name}().{_A_FILE if name.startswith('read_') else ''}"
-            raise CompileError(file, _line(table, rendered), told)
+            raise _at(rendered, file, place_of(table), told)
         return
     if isinstance(table, exp.Lateral):
         return
@@ -207,18 +220,19 @@ def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relation
         return
     if len(parts) == 1 and parts[0].lower() in _in_sight(table):
         return
-    name, line = ".".join(parts), _line(table, rendered)
+    name, place = ".".join(parts), place_of(table)
     if rendered.this and parts == rendered.this.parts:
         if rendered.is_incremental:
             return
-        raise CompileError(file, line, "a model cannot read itself.")
+        raise _at(rendered, file, place, "a model cannot read itself.")
     if len(parts) == 1 and not parts[0].isidentifier():
-        raise CompileError(file, line, f"a {what} reads ref() and source() only, not the file '{name}'.{_A_FILE}")
+        told = f"a {what} reads ref() and source() only, not the file '{name}'.{_A_FILE}"
+        raise _at(rendered, file, place, told)
     calls = {relation.name: _call(node) for node, relation in relations.items()}
     close = nearest(parts[-1], calls)
     meant = calls.get(close.removeprefix(" Did you mean '").removesuffix("'?"), "")
     told = f"the table '{name}' is named outright; write {meant or 'ref() or source()'}."
-    raise CompileError(file, line, told)
+    raise _at(rendered, file, place, told)
 
 
 def _call(node: str) -> str:
@@ -244,7 +258,7 @@ def _in_sight(place: Any) -> Iterator[str]:
         came, node = node, node.parent
 
 
-def _line(part: Any, rendered: Rendered) -> int:
-    """The line of the first name in a part of the tree."""
-    starts = [node.meta["start"] for node in part.walk() if "start" in node.meta]
-    return rendered.lines.at(min(starts, default=0))
+def _at(rendered: Rendered, file: Path, offset: int, told: str) -> CompileError:
+    """The error at the place of the file that an offset of the compiled SQL comes from."""
+    line, column = rendered.lines.place(offset)
+    return CompileError(file, line, told, column)

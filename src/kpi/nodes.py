@@ -229,6 +229,7 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         description=about.description if about else "",
         columns=about.columns if about else (),
         config=config,
+        findings=select.findings,
         increment=increment,
         constraints=about.constraints if about else (),
     )

@@ -26,6 +26,26 @@ _PLAIN_WORDS = (
     (r'Referenced table "(?P<name>.+?)" not found', "there is no table or alias '{name}' here."),
     (r"(Scalar|Aggregate|Table|Window) Function with name (?P<name>.+?) does not", "there is no function '{name}'."),
     (r"Type with name (?P<name>.+?) does not exist", "there is no type '{name}'."),
+    (
+        r"Ambiguous reference to column name \"?(?P<column>.+?)\"? \(use: (?P<ones>.+)\)",
+        "the column '{column}' is in more than one table here. Write {ones}.",
+    ),
+    (
+        r'column "?(?P<column>.+?)"? must appear in the GROUP BY clause',
+        "the column '{column}' is neither grouped nor in an aggregate. Add it to group by, or aggregate it.",
+    ),
+    (
+        r"Cannot (mix|compare) values of type (?P<one>.+?) and (?P<other>.+?) in (?P<where>.+?) - an explicit cast",
+        "{one} and {other} meet in {where}. Write the cast that is meant.",
+    ),
+    (
+        r"Cannot compare values of type (?P<one>.+?) and type (?P<other>.+?) - an explicit cast",
+        "{one} cannot be compared with {other}. Write the cast that is meant.",
+    ),
+    (
+        r"Cannot combine types of (?P<one>.+?) and (?P<other>.+?) - an explicit cast",
+        "{one} and {other} meet here. Write the cast that is meant.",
+    ),
 )
 
 
@@ -64,7 +84,12 @@ def _in_plain_words(told: str) -> tuple[str, str]:
     for pattern, words in _PLAIN_WORDS:
         found = re.match(pattern, told)
         if found:
-            return words.format(**found.groupdict()), found["name"]
+            return words.format(**found.groupdict()).replace("_LITERAL", ""), found.groupdict().get("name", "")
+    called = re.match(r"No function matches the given name and argument types '(.+?)'", told)
+    if called:
+        takes = [line.strip() for line in told.split("\n")[2:] if "(" in line]
+        shown = "; ".join(takes[:3]) + ("; …" if len(takes) > 3 else "")
+        return f"no function takes {called[1].replace('_LITERAL', '')}. There is: {shown}.", ""
     return told.partition("\n")[0].rstrip("!. ") + ".", ""
 
 

@@ -129,7 +129,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         found.mistakes.append(CompileError(file, 1, told))
     found.mistakes += _named_twice([resource for resource in resources if resource.kind != "analysis"])
     if found.mistakes:
-        raise together(found.mistakes)
+        raise together(found.mistakes, root)
     tests, fixtures = ([file for file, _ in files_in(root, paths["test"], end)] for end in (".sql", ".csv"))
     generic = tuple(file for file in tests if "generic" in file.parts)
     seen = set(values.asked)
@@ -163,14 +163,16 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
     )
 
 
-def together(mistakes: Sequence[KpiError]) -> KpiError:
-    """Return one error that tells all mistakes, in the order of file and line."""
-    if len(mistakes) == 1:
-        return mistakes[0]
+def together(mistakes: Sequence[KpiError], root: Path | None = None) -> KpiError:
+    """Return one error that tells all mistakes of the project in `root`, in the order of file and place."""
+    error = mistakes[0]
     found = [mistake for mistake in mistakes if isinstance(mistake, CompileError)]
-    if len(found) == len(mistakes):
-        return CompileErrors(sorted(found, key=lambda mistake: (mistake.file, mistake.line)))
-    return ConfigError("\n".join(str(mistake) for mistake in mistakes))
+    if len(mistakes) > 1 and len(found) == len(mistakes):
+        error = CompileErrors(sorted(found, key=lambda mistake: (mistake.file, mistake.line, mistake.column)))
+    elif len(mistakes) > 1:
+        error = ConfigError("\n".join(str(mistake) for mistake in mistakes))
+    error.root = root
+    return error
 
 
 def _variables(given: Section, name: str, packages: Sequence[str]) -> dict[str, Any]:

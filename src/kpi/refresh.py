@@ -40,17 +40,15 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
         tell(f"Nothing changed since build {before['id']}: nothing to do.")
         return Outcome(before["id"], published=True, nothing_to_do=True)
 
-    from kpi.bind import check_project
-    from kpi.project import load_project
+    from kpi.compiling import compiled
 
-    project = load_project(root, options.variables)
     importing = _import_expectations() if options.validate else None
-    graph = check_project(project)
+    graph = compiled(root, options.variables).graph
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     with writing(warehouse):
         current = warehouse.current()
         before = {} if options.full_refresh else warehouse.facts(current)
-        if before.get("settings") not in (None, settings_of(project)):
+        if before.get("settings") not in (None, settings_of(graph.project)):
             before = {}
         candidate = begin(warehouse, current if before else None)
         run = Run(warehouse, graph, options, tell, candidate, before, folder, inputs, importing)

@@ -9,18 +9,21 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from os import environ
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from kpi import context
+from kpi.compile_cache import key_of, remembered
 from kpi.errors import CompileError, ConfigError, nearest
-from kpi.jinjafile import environment, line_in, parsed
+from kpi.fileconfig import Config
+from kpi.jinjafile import environment, is_fleeting, line_in, parsed
 from kpi.lines import Lines, mark_places, traced
-from kpi.macros import Macro, Macros, Wrong, compiled, run
+from kpi.macros import Macro, Macros, Wrong, compiled, run, undefined
 from kpi.project import Project, read_text
-from kpi.properties import config_problem
 from kpi.relation import Relation, Rendered
 
 __all__ = ["Lines", "NeedsColumns", "Relation", "Rendered", "Templates"]
@@ -32,46 +35,6 @@ _KINDS = ("model", "seed", "snapshot")
 
 class NeedsColumns(CompileError):
     """A template asked for the columns of a relation that are not known yet."""
-
-
-class Config:
-    """The config of a template: called it sets, and `get` reads what is set, here or in YAML."""
-
-    def __init__(self, rendered: Rendered, settings: Sequence[str], base: Mapping[str, Any]) -> None:
-        self._rendered, self._settings, self._base = rendered, settings, base
-
-    def __call__(self, *given: Mapping[str, Any], **named: Any) -> str:
-        for key, value in {**(given[0] if given else {}), **named}.items():
-            name = key.replace("-", "_")
-            if name not in self._settings:
-                raise Wrong(f"config({key}=...) is not supported here.{nearest(name, self._settings)}")
-            problem = config_problem(name, value)
-            if problem:
-                raise Wrong(problem)
-            self._rendered.config[name] = value
-        return ""
-
-    def get(self, name: str, default: Any = None, validator: Any = None) -> Any:
-        """Return a setting, or `default` when it has no value."""
-        value = {**self._base, **self._rendered.config}.get(name.replace("-", "_"))
-        return default if value is None else value
-
-    def require(self, name: str, validator: Any = None) -> Any:
-        """Return a setting. Raises Wrong when it has no value."""
-        value = self.get(name)
-        if value is None:
-            raise Wrong(f"config.require('{name}'): this has no setting '{name}'.")
-        return value
-
-    def meta_get(self, name: str, default: Any = None) -> Any:
-        """Return a value of the setting `meta`."""
-        return (self.get("meta") or {}).get(name, default)
-
-    def persist_relation_docs(self) -> bool:
-        """Descriptions are not written into the database."""
-        return False
-
-    persist_column_docs = persist_relation_docs
 
 
 class Templates:
@@ -95,12 +58,20 @@ class Templates:
         self.macros.search = dict(project.dispatch)
         self.macros.shared = context.shared(self._values, self.macros, self._columns_of)
         self._files = {file: file for file in project.macro_files}
+        self._short: dict[str, jinja2.Template] = {}
+        self._macro_texts: list[str] = []
+        self._known_world = ((-1, ""), "")
         for package, files in project.packages.items():
             for file in files:
-                self.macros.later(package, read_text(project.root, file), file)
+                self.macros.later(package, self._macro_text(file), file)
                 self._files[file] = file
         for file in project.macro_files:
-            self.macros.load(project.name, read_text(project.root, file), file)
+            self.macros.load(project.name, self._macro_text(file), file)
+
+    def _macro_text(self, file: Path) -> str:
+        text = read_text(self.project.root, file)
+        self._macro_texts.append(f"{file}\n{text}")
+        return text
 
     def schema_of(self, custom: str | None, node: Mapping[str, Any] | None = None) -> str:
         """Return the schema of a node with the given `schema` setting, as the project's macro or else dbt has it."""
@@ -137,6 +108,37 @@ class Templates:
         config is of use: references stand for nothing, `execute` is false, and what fails ends the rendering quietly.
         Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
         """
+        known = "" if names or parsing or self.known_columns or is_fleeting(text) else self._world()
+        make = partial(self._render, text, file, settings, this, is_incremental, base, model, parsing, names)
+        given = ("render", known, text, str(file), settings, str(this), is_incremental, base, model)
+        rendered = remembered(make, *given, is_right=_still_reads) if known else make()
+        self.asked |= rendered.asked
+        self.environment_read.update(rendered.environment_read)
+        return rendered
+
+    def _world(self) -> str:
+        """The key of all that any file's rendering follows from, apart from the file; empty when that is not known."""
+        if self.macros.overrides or self._values.given:
+            return ""
+        state = (len(self.relations), repr(self._values.variables))
+        if self._known_world[0] != state:
+            places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
+            key = key_of(self.project.name, self._macro_texts, state, self.project.dispatch, places)
+            self._known_world = (state, "" if any(map(is_fleeting, self._macro_texts)) else key)
+        return self._known_world[1]
+
+    def _render(
+        self,
+        text: str,
+        file: Path,
+        settings: Sequence[str],
+        this: Relation | None,
+        is_incremental: bool,
+        base: Mapping[str, Any] | None,
+        model: Mapping[str, Any] | None,
+        parsing: bool,
+        names: Mapping[str, Any] | None,
+    ) -> Rendered:
         rendered = Rendered(this, is_incremental)
 
         def ref(*given: str, **more: Any) -> Relation:
@@ -159,11 +161,18 @@ class Templates:
         if this:
             own["this"] = this
         own["builtins"] = dict(own)
+        asked, environment_read = set(self.asked), dict(self.environment_read)
+        self.asked.clear()
+        self.environment_read.clear()
         try:
             rendered.sql, rendered.lines = self._rendered_with({**own, **(names or {})}, text, file)
         except CompileError:
             if not parsing:
                 raise
+        finally:
+            rendered.asked, rendered.environment_read = frozenset(self.asked), dict(self.environment_read)
+            self.asked |= asked
+            self.environment_read.update(environment_read)
         return rendered
 
     @contextmanager
@@ -247,11 +256,16 @@ class Templates:
 
     def _text(self, text: str, file: Path) -> str:
         try:
-            tree = parsed(self._environment, text, file)
-            mark_places(tree, text, self._environment)
-            return run(compiled(self._environment, tree, file), self.macros.scope())
+            template = self._short.get(text)
+            if template is None:
+                tree = parsed(self._environment, text, file)
+                mark_places(tree, text, self._environment)
+                template = compiled(self._environment, tree, file)
+            if file.name == str(file):  # not of a file: what is asked for every node, such as its schema
+                self._short[text] = template
+            return run(template, self.macros.scope())
         except jinja2.UndefinedError as error:
-            raise self._told(error, file, self._undefined(error)) from None
+            raise self._told(error, file, undefined(error, self.macros, self.project.root)) from None
         except _Later as error:
             told = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
             raise NeedsColumns(file, line_in(error, file), told) from None
@@ -269,21 +283,9 @@ class Templates:
         macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]
         return CompileError(file, line_in(error, file), message + (macros[-1] if macros else ""))
 
-    def _undefined(self, error: jinja2.UndefinedError) -> str:
-        text = error.message or "something is undefined"
-        unknown = re.fullmatch(r"'(\w+)' is undefined", text)
-        if not unknown:
-            return f"Jinja: {text}."
-        if any(_asks_for(self.project.root / name, unknown[1]) for name in ("packages.yml", "dependencies.yml")):
-            told = "is asked for, but is not in dbt_packages. Run `dbt deps`, or copy the package there."
-            return f"the package '{unknown[1]}' {told}"
-        return f"there is no macro or variable '{unknown[1]}'.{nearest(unknown[1], self.macros.scope())}"
 
-
-def _asks_for(file: Path, package: str) -> bool:
-    return (
-        file.is_file() and re.search(rf"[/\s\"']{package}(\.git)?[\"']?\s*$", file.read_text("utf-8"), re.M) is not None
-    )
+def _still_reads(rendered: Rendered) -> bool:
+    return all(environ.get(name, value) == value for name, value in rendered.environment_read.items())
 
 
 def _always(value: Any) -> Callable[..., Any]:

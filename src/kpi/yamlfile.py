@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from kpi.compile_cache import remembered
 from kpi.errors import ConfigError, nearest
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -93,8 +94,8 @@ class Section(dict[str, Any]):
 def read_yaml(file: Path, shown: Path) -> Section:
     """Read one YAML file whose top is a mapping; `shown` is the path errors name. An empty file is empty."""
     try:
-        node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=_Loader)
-        value = Section(shown, 1) if node is None else _value(node, shown)
+        text = file.read_text(encoding="utf-8-sig")
+        value = remembered(lambda: _read(text, shown), "yaml", str(shown), text)
     except FileNotFoundError:
         raise ConfigError(f"{shown}: no such file.") from None
     except UnicodeDecodeError as error:
@@ -107,6 +108,11 @@ def read_yaml(file: Path, shown: Path) -> Section:
     if not isinstance(value, Section):
         raise ConfigError(f"{shown}:1: the top of the file must be a mapping.")
     return value
+
+
+def _read(text: str, shown: Path) -> Any:
+    node = yaml.compose(text, Loader=_Loader)
+    return Section(shown, 1) if node is None else _value(node, shown)
 
 
 def _value(node: yaml.Node, file: Path) -> Any:

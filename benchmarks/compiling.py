@@ -1,0 +1,65 @@
+"""What compiling costs: this project, and generated projects of 250, 500 and 1 000 models of 50 lines.
+
+Each figure is the CPU time of a process of its own, imports and all: from nothing (no cache), with nothing changed, and
+with one model changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.bench import run
+from benchmarks.generated import write_project
+
+HERE = Path(__file__).parent
+CODE = "import sys; from pathlib import Path; from kpi.compiling import compiled; compiled(Path(sys.argv[1]))"
+
+
+def compiling(root: Path) -> float:
+    """CPU seconds of one process that compiles the project."""
+    return run([sys.executable, "-c", CODE, str(root)]).cpu
+
+
+def measure(root: Path, changed: Path, runs: int) -> tuple[float, float, float]:
+    """Median CPU seconds from nothing, with nothing changed, and with one model changed."""
+    from_nothing, unchanged, one = [], [], []
+    text = changed.read_text()
+    for turn in range(runs):
+        shutil.rmtree(root / "warehouse/.cache", ignore_errors=True)
+        from_nothing.append(compiling(root))
+        unchanged.append(compiling(root))
+        changed.write_text(f"{text.rstrip()}\n-- changed {turn}\n")
+        one.append(compiling(root))
+        changed.write_text(text)
+    return statistics.median(from_nothing), statistics.median(unchanged), statistics.median(one)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--models", type=int, nargs="*", default=[250, 500, 1000])
+    options = parser.parse_args()
+    print(f"{'CPU s, median of ' + str(options.runs):<32}{'from nothing':>14}{'no change':>12}{'one changed':>13}")
+    with tempfile.TemporaryDirectory(prefix="kpi-compiling-") as folder:
+        own = Path(folder) / "own"
+        for name in ("models", "seeds", "macros", "tests"):
+            shutil.copytree(HERE.parent / name, own / name, ignore=shutil.ignore_patterns("data", "*.py"))
+        shutil.copy(HERE.parent / "dbt_project.yml", own)
+        cases = [("this project", own, own / "models/marts/ind_rescue.sql")]
+        for models in options.models:
+            root = write_project(Path(folder) / str(models), models)
+            cases.append((f"{models} generated models", root, root / f"models/m_{models - 1:05}.sql"))
+        for name, root, changed in cases:
+            print(
+                f"{name:<32}{{:>14.2f}}{{:>12.2f}}{{:>13.2f}}".format(*measure(root, changed, options.runs)), flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()

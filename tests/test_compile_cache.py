@@ -1,0 +1,155 @@
+"""The cache saves time and never changes a result, whatever happens to its file."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kpi import compiling
+from kpi.compile_cache import Cache, caching, key_of, remembered
+from kpi.compiling import CACHE, Compiled, compiled
+from kpi.errors import CompileError
+from kpi.jinjafile import is_fleeting
+from small_project import write
+
+
+class NotRememberedError(Exception):
+    """Raised where what is remembered should have been enough."""
+
+
+def facts(project: Compiled) -> tuple[object, ...]:
+    """All that a compiled project says."""
+    nodes = tuple((name, repr(node)) for name, node in project.graph.nodes.items())
+    return nodes, repr(project.graph.feeds), sorted(project.columns.items())
+
+
+def test_what_is_remembered_is_the_same(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    first = compiled(root)
+    assert facts(compiled(root)) == facts(first)
+    (root / "models/marts/other.sql").write_text("select line from {{ ref('stg_calls') }}")
+    second = compiled(root)
+    (root / CACHE).unlink()
+    assert facts(second) == facts(compiled(root))
+
+
+def test_nothing_is_read_again_when_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write(tmp_path)
+    first = compiled(root)
+    monkeypatch.setattr(compiling, "_compiled", None)
+    assert facts(compiled(root)) == facts(first)
+
+
+def test_only_what_changed_is_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlglot
+
+    root = write(tmp_path)
+    compiled(root)
+    parsed = []
+    parser = sqlglot.Dialect.get_or_raise("duckdb").parser
+
+    def counted(self: object, **given: Any) -> Any:
+        parsed.append(1)
+        return parser(**given)
+
+    monkeypatch.setattr(sqlglot.dialects.DuckDB, "parser", counted)
+    path = root / "models/marts/calls_by_line.sql"
+    path.write_text(path.read_text() + "-- more\n")
+    compiled(root)
+    assert len(parsed) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("dbt_project.yml", "limit_seconds: 300", "limit_seconds: 301"),
+        ("macros/macros.sql", "{{ custom_schema_name", "x_{{ custom_schema_name"),
+        ("seeds/lines.csv", "health,Health line", "7,8"),
+        ("models/staging/calls.yml", "data_type: bigint", "data_type: decimal(24,6)"),
+        ("models/staging/stg_calls.sql", "    line,", "    upper(line) as line,"),
+    ],
+)
+def test_a_change_anywhere_is_seen(tmp_path: Path, file: str, old: str, new: str) -> None:
+    root = write(tmp_path)
+    before = compiled(root)
+    text = (root / file).read_text()
+    assert old in text
+    (root / file).write_text(text.replace(old, new, 1))
+    after = compiled(root)
+    (root / CACHE).unlink()
+    assert facts(after) == facts(compiled(root)) != facts(before)
+
+
+def test_a_mistake_is_told_anew_each_time(tmp_path: Path) -> None:
+    root = write(tmp_path, {"models/marts/m.sql": "select linee from {{ ref('stg_calls') }}"})
+    told = []
+    for _ in range(2):
+        with pytest.raises(CompileError) as caught:
+            compiled(root)
+        told.append(str(caught.value))
+    assert told[0] == told[1] == "models/marts/m.sql:1:8: there is no column 'linee'. Did you mean 'line'?"
+
+
+def test_a_variable_of_the_run_is_another_project(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    compiled(root)
+    assert "<= 7)" in compiled(root, {"limit_seconds": 7}).graph.nodes["model.small.calls_by_line"].sql
+    assert "<= 300)" in compiled(root).graph.nodes["model.small.calls_by_line"].sql
+
+
+def test_any_damage_to_the_file_is_as_good_as_deleting_it(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    right = facts(compiled(root))
+    file = root / CACHE
+    whole = file.read_bytes()
+    chance = random.Random(4)
+    damaged = [whole[: chance.randrange(len(whole))] for _ in range(6)] + [b"", whole + b"x", b"kpi compile cache 1\n"]
+    for _ in range(12):
+        flipped = bytearray(whole)
+        flipped[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        damaged.append(bytes(flipped))
+    for content in damaged:
+        file.write_bytes(content)
+        assert Cache(file).get(key_of("anything")) is None
+    for content in damaged[:3]:
+        file.write_bytes(content)
+        assert facts(compiled(root)) == right
+    file.unlink()
+    file.mkdir()
+    assert facts(compiled(root)) == right
+
+
+def test_the_file_of_another_kpi_counts_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write(tmp_path)
+    compiled(root)
+    monkeypatch.setattr("kpi.compile_cache._stamps", [b"another"])
+    monkeypatch.setattr(compiling, "_compiled", lambda *given: (_ for _ in ()).throw(NotRememberedError))
+    with pytest.raises(NotRememberedError):
+        compiled(root)
+
+
+def test_a_cache_from_elsewhere_cannot_call_anything(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (__import__("os").system, (f"touch {tmp_path}/called",))
+
+    file = tmp_path / "cache"
+    with caching(file) as cache:
+        cache.put("whole-evil", Evil())
+    assert Cache(file).get("whole-evil") is None
+    assert not (tmp_path / "called").exists()
+
+
+def test_what_may_change_without_a_file_changing_is_not_remembered() -> None:
+    for text in ("{{ run_started_at }}", "{{ modules.datetime.date.today() }}", "{% call statement('x') %}"):
+        assert is_fleeting(text)
+    for text in ("{{ ref('env_vars') }}", "select log_count from x", "-- statement", "select modules_count"):
+        assert not is_fleeting(text)
+
+
+def test_without_a_cache_everything_is_made() -> None:
+    made = iter(range(9))
+    assert [remembered(lambda: next(made), "same") for _ in range(2)] == [0, 1]

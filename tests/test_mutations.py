@@ -1,0 +1,117 @@
+"""Mistakes put into this very project, one at a time: each is refused at its own file, line and column."""
+
+# ruff: noqa: E501  a table is read along its lines
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import copy_project
+from kpi.compiling import compiled
+from kpi.errors import KpiError
+from kpi.excerpts import mistakes
+
+STG, INT, MARTS = "models/staging/", "models/intermediate/", "models/marts/"
+
+# File, what stands there, what is written instead, and words of the message. ¦ marks the place that must be told: its
+# line, and its column when one is told. A mistake that shows elsewhere names that file and the text at that place.
+MUTATIONS: tuple[tuple[str, str, str, str] | tuple[str, str, str, str, str, str], ...] = (
+    # Columns.
+    (STG + "stg_calls.sql", "    service_line,", "    ¦servce_line,", "Did you mean 'service_line'?"),
+    (MARTS + "ind_rescue.sql", "where report_month", "where ¦report_mnth", "Did you mean 'report_month'?"),
+    (INT + "int_calls_monthly.sql", "sum(timed_calls.wait_s", "sum(¦timed_calls.wat_s", "no column 'wat_seconds'"),
+    (INT + "int_calls_monthly.sql", "    timed_calls.service_line,", "    ¦service_line,", "more than one table"),
+    (INT + "int_calls_monthly.sql", "and timed_calls.arrived_on", "and ¦timed_call.arrived_on", "no table or alias"),
+    (MARTS + "ind_rescue.sql", "    basis,", "    basis,\n    ¦basis,", "two columns named 'basis'"),
+    (MARTS + "monthly_series.sql", "month(starts_on) as report_month,", "¦month(reason_fi) as report_month,", "takes month"),
+    ("tests/sql/assert_every_call_is_counted_once.sql", "sum(row_count)", "sum(¦row_cont)", "Did you mean 'row_count'?"),
+    # Types.
+    (INT + "int_calls_monthly.sql", "timed_calls.wait_seconds <=", "¦timed_calls.arrived_on <=", "DATE cannot be compared with BIGINT"),
+    (INT + "int_rescue_figures.sql", "mission_type = 'rescue' and", "report_year = ¦'rescue' and", "is no BIGINT"),
+    (INT + "int_care_visits.sql", "visits.age_years < 23", "¦visits.service < 23", "Write the cast"),
+    (MARTS + "monthly_series.sql", "        year(starts_on) as report_year,", "        ¦reason_fi as report_year,", "grouped"),
+    (STG + "stg_calls.sql", "cast(arrived_at as date)", "cast(arrived_at as ¦dat)", "there is no type 'dat'"),
+    (STG + "stg_calls.sql", "    year(arrived_at)", "    ¦yeer(arrived_at)", "Did you mean 'year'?"),
+    # SQL.
+    (STG + "stg_calls.sql", "service_line,", "service_line", "not SQL", STG + "stg_calls.sql", "    arrived_at_utc"),
+    (MARTS + "ind_rescue.sql", "    service,", "    service", "[bare_alias]", MARTS + "ind_rescue.sql", "report_year,"),
+    (MARTS + "ind_rescue.sql", "\n)\n", "\n\n", "not SQL", MARTS + "ind_rescue.sql", "select\n    figure_id"),
+    (MARTS + "ind_rescue.sql", "from figures\n", "from figures;\n¦delete from figures\n", "one SELECT"),
+    # Tables.
+    (STG + "stg_calls.sql", "{{ source('raw', 'calls') }}", "¦raw.calls", "write {{ source('raw', 'calls') }}"),
+    (STG + "stg_calls.sql", "source('raw', 'calls')", "¦source('raw', 'cals')", "Did you mean 'raw.calls'?"),
+    (MARTS + "ind_rescue.sql", "ref('int_rescue", "ref('int_rescu", "Did you mean 'int_rescue_figures'?",
+     MARTS + "ind_rescue.sql", "int_rescu_"),
+    (MARTS + "ind_rescue.sql", "from figures\n", "from ¦figure\n", "named outright"),
+    (INT + "int_rescue_figures.sql", "ref('stg_rescue_missions')", "ref('ind_rescue')", "in a circle",
+     MARTS + "ind_rescue.sql", "{{ ref('int_rescue_figures')"),
+    # House rules.
+    (MARTS + "ind_rescue.sql", "select\n    figure_id", "select\n    ¦*, figure_id", "Name the columns"),
+    (INT + "int_decisions.sql", "with decisions as", "with ¦unread as (select 1 as x),\n\ndecisions as", "'unread'"),
+    (MARTS + "ind_rescue.sql", "    value,", "    numerator / ¦denominator as value,", "nullif"),
+    (MARTS + "ind_rescue.sql", "    event_count\n", "    ¦mode(event_count) as event_count\n", "row_number()"),
+    (MARTS + "ind_rescue.sql", "    report_year,", "    ¦isodow(date '2025-01-01') as report_year,", "a macro"),
+    (MARTS + "comparability_breaks.sql", "        service,\n        starts_on,\n        'definition' as kind,\n        reason_fi,",
+     "        service,\n        starts_on,\n        ¦reason_fi,\n        'definition' as kind,", "a union goes by place"),
+    (MARTS + "ind_rescue.sql", "with figures", "{{ config(meta={'allow': {'mode': 'no use'}}) }}\n¦with figures", "not needed"),
+    # Jinja.
+    (MARTS + "ind_rescue.sql", "{{ ref", "{{ ¦reff", "there is no macro or variable 'reff'"),
+    (INT + "int_rescue_figures.sql", "{{ figures_with_basis() }}", "{{ ¦figure_with_basis() }}", "figures_with_basis"),
+    (INT + "int_rescue_figures.sql", "materialized='table'", "materialised='table'", "Did you mean 'materialized'?",
+     INT + "int_rescue_figures.sql", "materialised"),
+    ("macros/rounding.sql", "var('about_tolerance_percent')", "var('about_tolerance')", "has no value",
+     MARTS + "reconciliation.sql", "{{ is_about("),
+    ("macros/figures.sql", "{%- endmacro %}", "{%- endmacr %}", "is not supported", "macros/figures.sql", "{%- endmacr "),
+    # YAML.
+    (STG + "calls.yml", "        data_tests: [not_null, unique]", "        ¦data_test: [not_null, unique]", "'data_test'"),
+    (STG + "calls.yml", "data_tests: [not_null, unique]", "data_tests: [¦not_nul, unique]", "Did you mean 'not_null'?"),
+    (MARTS + "marts.yml", "  - name: ind_rescue\n", "  - name: ¦ind_rescu\n", "Did you mean 'ind_rescue'?"),
+    (MARTS + "marts.yml", "      - name: numerator\n", "      - name: ¦numerater\n", "Did you mean 'numerator'?"),
+    (STG + "calls.yml", "    schema: raw\n", "     schema: raw\n", "YAML", STG + "calls.yml", "schema: raw"),
+    (STG + "calls.yml", "{required: true, aliases: [puhelun", "{¦requird: true, aliases: [puhelun", "requird"),
+    ("seeds/properties.yml", "        report_year: bigint\n", "        ¦report_yer: bigint\n", "Did you mean 'report_year'?"),
+    ("dbt_project.yml", "+materialized: view", "+¦materialised: view", "materialised"),
+    # Seeds.
+    ("seeds/service_starts.csv", ",social_advice,2023-02-01", "¦,social_advice,2023-02-31", "started_on"),
+    ("seeds/service_starts.csv", ",social_advice,2023-02-01", "¦,social_advice,x,2023-02-01", "columns"),
+)  # fmt: skip
+
+
+@pytest.fixture(name="root", scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project, compiled once: what a mistake does not touch is remembered."""
+    root = copy_project(tmp_path_factory.mktemp("mutations"))
+    compiled(root)
+    return root
+
+
+def test_there_are_forty() -> None:
+    assert len(MUTATIONS) >= 40
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: f"{Path(mutation[0]).stem}: {mutation[3]}"[:60])
+def test_a_mistake_is_refused_at_its_place(root: Path, mutation: tuple[str, ...]) -> None:
+    file, old, new, words = mutation[:4]
+    path = root / file
+    right = path.read_text(encoding="utf-8")
+    assert old in right
+    wrong = right.replace(old, new, 1)
+    path.write_text(wrong.replace("¦", ""), encoding="utf-8")
+    try:
+        with pytest.raises(KpiError) as caught:
+            compiled(root)
+        if len(mutation) > 4:
+            file, old = mutation[4:]
+            wrong = (root / file).read_text(encoding="utf-8").replace(old, "¦" + old, 1)
+    finally:
+        path.write_text(right, encoding="utf-8")
+    before = wrong[: wrong.index("¦")]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    found = [mistake for mistake in mistakes(caught.value) if words in str(mistake)]
+    assert [(mistake.file, mistake.line) for mistake in found][:1] == [(file, line)], str(caught.value)
+    exact = re.search(rf"(?m)^{re.escape(file)}:{line}:(\d+): .*{re.escape(words)}", str(caught.value))
+    if exact and len(mutation) == 4:
+        assert int(exact[1]) == column, str(caught.value)
