@@ -222,10 +222,10 @@ def retry_or_refresh(project: Path) -> Any:
 def test_an_interrupted_run_is_continued(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(project, {SHARE: str(MORE[SHARE]).replace("value", "v"), BY_LINE: FILES[BY_LINE].replace("<=", "<")})
 
-    def interrupted(con: Any, graph: Any, node: Node, present: str | None) -> Any:
+    def interrupted(con: Any, graph: Any, node: Node, *more: Any) -> Any:
         if node.name == "share":
             raise KeyboardInterrupt
-        return build_node(con, graph, node, present)
+        return build_node(con, graph, node, *more)
 
     monkeypatch.setattr(running, "build_node", interrupted)
     with pytest.raises(KeyboardInterrupt):
