@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
-from kpi import build, engine, fingerprint, rawfiles
+from kpi import engine, fingerprint, rawfiles, running
 from kpi.bind import check_project
 from kpi.errors import BuildError
 from kpi.graph import Graph
@@ -31,17 +32,26 @@ def compiled(root: Path, changes: Changes | None = None) -> Graph:
     return check_project(load_project(write(root, changes)))
 
 
-def build_all(con: duckdb.DuckDBPyConnection, graph: Graph, before: dict[str, str] | None = None) -> list[str]:
-    """Build what is stale, with three calls delivered, and return the names of what was built."""
+Known = dict[str, dict[str, Any]]
+
+
+def build_all(con: duckdb.DuckDBPyConnection, graph: Graph, known: Known | None = None) -> list[str]:
+    """Build what is stale, with three calls delivered, and return the names of what was built; `known` is kept up."""
     create_tables(con, graph.feeds)
     con.execute("delete from raw.calls")
     con.execute(
         "insert into raw.calls (call_id, line, waited_seconds, _is_superseded) values"
         " ('1', 'health', 300, false), ('2', 'health', 301, false), ('3', 'social', 10, false), ('4', 'x', 1, true)"
     )
-    now = fingerprint.fingerprints(graph, NO_FILES)
-    nodes = build.stale(graph, now, before or {}, engine.relations(con))
-    return [graph.nodes[result.id].name for result in build.build_nodes(con, graph, nodes)]
+    everything = frozenset(graph.nodes)
+    task = running.Task(graph, fingerprint.own_parts(graph, NO_FILES), known or {}, everything, frozenset(), "build")
+    facts = running.facts_of_sources(con, None, task)
+    ran = running.run_nodes(con, task, facts)
+    for error in ran.failed.values():
+        raise error
+    if known is not None:
+        known.update(facts)
+    return [graph.nodes[result.id].name for result in ran.results]
 
 
 def rows(con: duckdb.DuckDBPyConnection, table: str) -> list[tuple[object, ...]]:
@@ -61,11 +71,11 @@ def test_everything_is_built_once_and_in_its_place(con: duckdb.DuckDBPyConnectio
 
 def test_only_what_a_change_reaches_is_built_again(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     graph = compiled(tmp_path)
-    build_all(con, graph)
-    before = fingerprint.fingerprints(graph, NO_FILES)
+    before: Known = {}
+    build_all(con, graph, before)
     assert build_all(con, graph, before) == []
     other = compiled(tmp_path, {"seeds/lines.csv": "line,name_en\nhealth,Health\n"})
-    assert build_all(con, other, before) == ["lines"]
+    assert build_all(con, other, dict(before)) == ["lines"]
     con.execute("drop table marts.calls_by_line")
     assert build_all(con, graph, before) == ["calls_by_line"]
 

@@ -74,16 +74,37 @@ def test_excluding(tmp_path: Path) -> None:
     assert names(graph, without="stg_calls+ lines+") == ["raw.calls"]
 
 
-def test_tests_come_along_with_all_that_they_judge(tmp_path: Path) -> None:
+def test_tests_come_along_with_what_they_judge(tmp_path: Path) -> None:
     graph = compiled(tmp_path)
     assert names(graph, "share_by_line", tests=True) == ["not_null_share_by_line_line"]
-    of_calls = names(graph, "stg_calls", tests=True)
-    assert of_calls == ["not_null_stg_calls_call_id", "unique_stg_calls_call_id"]
-    # The relationship is judged only when both its ends are there.
-    assert len(names(graph, "stg_calls lines", tests=True)) == 3
+    of_calls = ["not_null_stg_calls_call_id", "unique_stg_calls_call_id"]
+    # The relationship judges both its ends: any of them by default, as in dbt.
+    relationship = next(test.name for test in graph.tests() if test.name.startswith("relationships"))
+    assert sorted(names(graph, "stg_calls", tests=True)) == sorted([*of_calls, relationship])
+    assert names(graph, "lines", tests=True) == [relationship]
     assert names(graph, "stg_calls lines", without="lines", tests=True) == of_calls
-    assert names(graph, "resource_type:model", tests=True) == []
+    assert len(names(graph, "resource_type:model", tests=True)) == 5
     assert len(names(graph, "resource_type:test", tests=True)) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "indirect", "found"),
+    [
+        ("stg_calls", "cautious", ["not_null_stg_calls_call_id", "unique_stg_calls_call_id"]),
+        ("stg_calls", "empty", []),
+        ("names", "eager", []),
+        ("lines stg_calls", "cautious", ["not_null_stg_calls_call_id", "relationships", "unique_stg_calls_call_id"]),
+        ("calls_by_line", "buildable", ["assert_in_time_is_part"]),
+        ("names stg_calls", "cautious", ["not_null_stg_calls_call_id", "unique_stg_calls_call_id"]),
+        # The seed is not chosen, but is a parent of what is.
+        ("names stg_calls", "buildable", ["not_null_stg_calls_call_id", "relationships", "unique_stg_calls_call_id"]),
+    ],
+)
+def test_indirect_selection(tmp_path: Path, words: str, indirect: str, found: list[str]) -> None:
+    graph = compiled(tmp_path)
+    chosen = select(graph, [words], indirect=indirect)
+    tests = [test.name for test in graph.tests() if test.id in chosen]
+    assert ["relationships" if name.startswith("relationships") else name for name in tests] == found
 
 
 @pytest.mark.parametrize(
@@ -95,7 +116,7 @@ def test_tests_come_along_with_all_that_they_judge(tmp_path: Path) -> None:
         ("path:models/mart", "'path:models/mart' selects nothing. Did you mean 'models/marts'?"),
         ("source:row", "'source:row' selects nothing. There is: raw.calls."),
         ("resource_type:models", "'resource_type:models' selects nothing. Did you mean 'model'?"),
-        ("state:modified", "'state:' is not a supported way to select. There is: path, resource_type, source, tag."),
+        ("stat:modified", "'stat:' is not a supported way to select. Did you mean 'state'?"),
         ("names,stg_calls", "'names,stg_calls' selects nothing: no node is in all its parts."),
     ],
 )
@@ -113,13 +134,24 @@ BY_LINE, SHARE = "models/marts/calls_by_line.sql", "models/marts/share_by_line.s
 AFTER_CALLS = {"stg_calls", "calls_by_line", "share_by_line"}
 
 
+def fingerprints(graph: Graph, files: rawfiles.RawFolder) -> dict[str, str]:
+    """The fingerprints of all nodes when no wave stops: each one's content is another when its fingerprint is."""
+    own = fingerprint.own_parts(graph, files)
+    found: dict[str, str] = {}
+    for node in graph.nodes.values():
+        found[node.id] = fingerprint.fingerprint(
+            node, own[node.id], {parent: found[parent] for parent in node.depends_on}
+        )
+    return found
+
+
 def changed(
     tmp_path: Path, changes: dict[str, str | bytes | None], files: rawfiles.RawFolder = NO_FILES, tests: bool = False
 ) -> set[str]:
     """The names of the nodes whose fingerprint is another with these changes."""
-    before = fingerprint.fingerprints(compiled(tmp_path / "before"), NO_FILES)
+    before = fingerprints(compiled(tmp_path / "before"), NO_FILES)
     graph = compiled(tmp_path / "after", changes)
-    after = fingerprint.fingerprints(graph, files)
+    after = fingerprints(graph, files)
     return {
         graph.nodes[node_id].name
         for node_id, now in after.items()
@@ -210,10 +242,10 @@ def _shape(sql: str) -> str:
 
 
 def test_the_order_of_files_is_nothing(tmp_path: Path) -> None:
-    first = fingerprint.fingerprints(compiled(tmp_path / "a"), NO_FILES)
+    first = fingerprints(compiled(tmp_path / "a"), NO_FILES)
     (tmp_path / "b" / "models" / "marts").mkdir(parents=True)
     for name, text in reversed({**FILES, **MORE}.items()):
         path = tmp_path / "b" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(str(text))
-    assert fingerprint.fingerprints(compile_project(load_project(tmp_path / "b")), NO_FILES) == first
+    assert fingerprints(compile_project(load_project(tmp_path / "b")), NO_FILES) == first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,15 +27,6 @@ class NodeResult:
     relation: str
     seconds: float
     rows: int | None
-
-
-def stale(graph: Graph, now: Mapping[str, str], before: Mapping[str, str], present: Mapping[str, str]) -> list[Node]:
-    """Return the seeds and models to rebuild, in building order: fingerprint changed, or not in the database."""
-    return [
-        node
-        for node in graph.built()
-        if not is_ephemeral(node) and (before.get(node.id) != now[node.id] or str(node.relation) not in present)
-    ]
 
 
 def prepare(con: duckdb.DuckDBPyConnection, graph: Graph, nodes: Iterable[Node], kept: Collection[str] = ()) -> None:

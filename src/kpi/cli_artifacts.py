@@ -21,12 +21,11 @@ def artifacts(project_dir: Path | None, build: str | None, target_path: Path | N
     import shutil
 
     from kpi.artifacts import CATALOGUE, MANIFEST, RESULTS, write_project_manifest
-    from kpi.graph import compile_project
-    from kpi.project import load_project
+    from kpi.compiling import compiled
     from kpi.warehouse import Warehouse
 
     root = project_folder(project_dir)
-    graph = compile_project(load_project(root))
+    graph = compiled(root).graph
     target = target_path or root / "target"
     target.mkdir(parents=True, exist_ok=True)
     write_project_manifest(target / MANIFEST, graph)

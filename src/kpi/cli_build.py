@@ -1,4 +1,4 @@
-"""Commands that build: refresh, build, demo."""
+"""Commands that build, or say what would be built: refresh, build, retry, plan, demo."""
 
 from __future__ import annotations
 
@@ -7,46 +7,100 @@ from typing import Any
 
 import click
 
-from kpi.cli_options import day, project_folder, project_option, run_options, variables_of
+from kpi.cli_options import day, project_folder, project_option, run_options, select_options, variables_of
+from kpi.options import Options
 
 
 @click.command()
 @run_options
 def refresh(**options: Any) -> None:
     """Load what changed, rebuild what that touches, check, publish. The nightly job."""
-    _refresh((), (), unit_tests=False, **options)
+    from kpi.refresh import refresh
+
+    refresh(project_folder(options["project_dir"]), _options(options), click.echo)
 
 
 @click.command()
-@click.option("--select", "-s", multiple=True, metavar="NODES", help="Rebuild these only, in dbt's selection syntax.")
-@click.option("--exclude", multiple=True, metavar="NODES", help="But not these.")
+@select_options
+@click.option("--watch", is_flag=True, help="Go on: build and test what each saved file touches. Never published.")
 @run_options
-def build(select: tuple[str, ...], exclude: tuple[str, ...], **options: Any) -> None:
+def build(watch: bool, **options: Any) -> None:
     """Like refresh, but of selected nodes if you like, and only of models whose unit tests pass.
 
     When nodes that changed are left out, the build is kept for you to open but not published.
     """
-    _refresh(select, exclude, unit_tests=True, **options)
+    root = project_folder(options["project_dir"])
+    options["unit_tests"] = True
+    if watch:
+        from kpi.watch import watch as go_on
+
+        go_on(root, _options(options), click.echo)
+        return
+    from kpi.refresh import refresh
+
+    refresh(root, _options(options), click.echo)
 
 
-def _refresh(select: tuple[str, ...], exclude: tuple[str, ...], unit_tests: bool, **given: Any) -> None:
-    from kpi.refresh import Options, refresh
+@click.command()
+@run_options
+def retry(**options: Any) -> None:
+    """Continue the last run if it failed: keep what it built, do the rest. It selects what that run selected."""
+    from kpi.refresh import retry
 
-    settings = {"threads": given["threads"], "memory_limit": given["memory_limit"]}
-    options = Options(
-        as_of=day(given["as_of"]),
-        select=select,
-        exclude=exclude,
+    retry(project_folder(options["project_dir"]), _options(options), click.echo)
+
+
+@click.command()
+@select_options
+@click.option("--full-refresh", is_flag=True, help="As if everything were built anew.")
+@click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today.")
+@click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@project_option
+def plan(as_json: bool, **options: Any) -> None:
+    """Say what a refresh would rebuild and why, one line a node. Runs nothing, writes nothing."""
+    from kpi.plan import plan
+
+    steps = plan(project_folder(options["project_dir"]), _options(options))
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        click.echo(json.dumps([asdict(step) for step in steps], indent=1, ensure_ascii=False))
+        return
+    # Tests that run again only because of what they judge are counted, not told one by one.
+    told = [step for step in steps if step.action != "test" or "because of" not in step.why]
+    width = max((len(step.name) for step in told), default=0)
+    for step in told:
+        click.echo(f"{step.action + '?' * (not step.certain):<7} {step.name:<{width}}  {step.why}")
+    built = [step for step in steps if step.action == "build"]
+    sure = sum(step.certain for step in built)
+    tests = sum(step.action == "test" for step in steps)
+    if not steps:
+        click.echo("nothing to do")
+    else:
+        click.echo(f"To build: {sure}, perhaps {len(built) - sure} more; data tests to run: up to {tests}.")
+
+
+def _options(given: dict[str, Any]) -> Options:
+    settings = {"threads": given.get("threads"), "memory_limit": given.get("memory_limit")}
+    return Options(
+        as_of=day(given.get("as_of")),
+        select=given.get("select", ()),
+        exclude=given.get("exclude", ()),
+        indirect=given.get("indirect", "eager"),
+        kinds=given.get("kinds", ()),
+        state=given.get("state", ""),
         full_refresh=given["full_refresh"],
-        max_reject_share=given["max_reject_share"],
-        publish_despite_checks=given["publish_despite_checks"].strip(),
+        max_reject_share=given.get("max_reject_share"),
+        publish_despite_checks=given.get("publish_despite_checks", "").strip(),
         variables=variables_of(given["variables"]),
         settings={name: str(value) for name, value in settings.items() if value},
-        validate=not given["no_expectations"],
-        unit_tests=unit_tests,
-        store_failures=given["store_failures"],
+        validate=not given.get("no_expectations"),
+        keep_going=given.get("keep_going", False),
+        unit_tests=given.get("unit_tests", False),
+        store_failures=given.get("store_failures", False),
     )
-    refresh(project_folder(given["project_dir"]), options, click.echo)
 
 
 @click.command()

@@ -74,15 +74,14 @@ def publish(folder: Path, build: str | None, project_dir: Path | None) -> None:
 
     No delivery, no row of a person and no small count is in it.
     """
-    from kpi.graph import compile_project
-    from kpi.project import load_project
+    from kpi.compiling import compiled
     from kpi.public import write_public
     from kpi.validation import is_labelled_synthetic
     from kpi.warehouse import Warehouse
 
     root = project_folder(project_dir).resolve()
     warehouse = Warehouse(root / "warehouse")
-    for table in write_public(warehouse, compile_project(load_project(root)), folder, build):
+    for table in write_public(warehouse, compiled(root).graph, folder, build):
         click.echo(f"{table.table}: {table.rows} rows")
     if is_labelled_synthetic(warehouse.raw):
         click.echo("These figures are SYNTHETIC: made from made-up deliveries.")

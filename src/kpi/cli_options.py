@@ -28,6 +28,28 @@ def say(lines: Iterable[str]) -> None:
         click.echo(line)
 
 
+def select_options(command: Any) -> Any:
+    """Add the options that say which nodes are meant."""
+    for option in reversed(
+        (
+            click.option("--select", "-s", multiple=True, metavar="NODES", help="These only, in dbt's syntax."),
+            click.option("--exclude", multiple=True, metavar="NODES", help="But not these."),
+            click.option("--resource-type", "kinds", multiple=True, metavar="KIND", help="Nodes of this kind only."),
+            click.option(
+                "--indirect-selection",
+                "indirect",
+                type=click.Choice(("eager", "cautious", "buildable", "empty")),
+                default="eager",
+                show_default=True,
+                help="Tests come along with any, with all of what they judge, with all of it or its parents, or never.",
+            ),
+            click.option("--state", metavar="BUILD", default="", help="The build state: compares with."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def run_options(command: Any) -> Any:
     """Add the options of a run."""
     for option in reversed(
@@ -35,6 +57,7 @@ def run_options(command: Any) -> Any:
             project_option,
             click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today."),
             click.option("--full-refresh", is_flag=True, help="Build everything anew, whatever changed."),
+            click.option("--keep-going", is_flag=True, help="After a failure, finish what does not depend on it."),
             click.option(
                 "--max-reject-share",
                 type=click.FloatRange(0, 1),

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from kpi.cli_options import project_folder, project_option, say
+from kpi.cli_options import project_folder, project_option, say, select_options
 from kpi.errors import ConfigError, KpiError
 
 
 @click.command("ls")
-@click.option("--select", "-s", multiple=True, metavar="NODES", help="List these only, in dbt's selection syntax.")
-@click.option("--exclude", multiple=True, metavar="NODES", help="But not these.")
+@select_options
+@click.option("--output", type=click.Choice(("table", "name", "path", "json", "selector")), default="table")
 @project_option
-def list_nodes(select: tuple[str, ...], exclude: tuple[str, ...], project_dir: Path | None) -> None:
+def list_nodes(project_dir: Path | None, output: str, **options: Any) -> None:
     """List the project's nodes in building order."""
     from kpi.bind import columns_in
     from kpi.compile_cache import caching
     from kpi.compiling import CACHE
+    from kpi.fingerprint import own_parts
     from kpi.graph import compile_project
+    from kpi.listing import lines
     from kpi.project import load_project
-    from kpi.selection import select as choose
+    from kpi.rawfiles import scan
+    from kpi.running import known_nodes
+    from kpi.selection import State, select
+    from kpi.warehouse import Warehouse
 
     root = project_folder(project_dir).resolve()
+    warehouse = Warehouse(root / "warehouse")
     with caching(root / CACHE):
         graph = compile_project(load_project(root), columns_in)
-    chosen = choose(graph, select, exclude)
-    say(f"{node.kind:<7} {node.name:<44} {node.file}" for node in graph.nodes.values() if node.id in chosen)
+    own = own_parts(graph, scan(warehouse.raw)) if "state" in "".join(options["select"] + options["exclude"]) else {}
+    state = State(known_nodes(warehouse.facts_of(options["state"])), own, warehouse.last_results())
+    chosen = select(graph, options["select"], options["exclude"], options["indirect"], options["kinds"], state)
+    say(lines([node for node in graph.nodes.values() if node.id in chosen], output))
 
 
 @click.command("compile")

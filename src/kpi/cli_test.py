@@ -32,14 +32,13 @@ def run_tests(
     project_dir: Path | None,
 ) -> None:
     """Run unit tests and data tests. Nothing is built and the build is only read; exit code 7 when a test fails."""
-    from kpi.bind import check_project
-    from kpi.project import load_project
+    from kpi.compiling import compiled
     from kpi.testing import chosen_tests, run_data_tests
     from kpi.unit_runs import run_unit_tests
     from kpi.warehouse import Warehouse
 
     root = project_folder(project_dir).resolve()
-    graph = check_project(load_project(root, variables_of(variables)))
+    graph = compiled(root, variables_of(variables)).graph
     units, data = chosen_tests(graph, select, exclude)
     folder = Warehouse(root / "warehouse").folder(build_id).resolve() if data else root
     results = run_unit_tests(graph, units) if units else ()

@@ -65,6 +65,15 @@ class BuildError(KpiError):
         super().__init__(f"{node}: {message}")
 
 
+class BuildErrors(BuildError):
+    """Everything that failed while it ran, and what was skipped because of that, told together."""
+
+    def __init__(self, errors: Sequence[BuildError], lines: Sequence[str]) -> None:
+        super().__init__(errors[0].node, str(errors[0]).removeprefix(f"{errors[0].node}: "), errors[0].sql)
+        self.errors = tuple(errors)
+        self.args = ("\n".join(lines),)
+
+
 class CheckFailed(KpiError):
     """At least one error-severity check failed; the candidate was kept and readers keep the old build."""
 

@@ -16,7 +16,7 @@ from kpi.lines import Lines
 from kpi.model import Node, read_select
 from kpi.names import identifier
 from kpi.project import Project, read_text
-from kpi.properties import TEST_CONFIGS, Properties, TestSpec
+from kpi.properties import TEST_CONFIGS, Properties, TestSpec, tags_of
 from kpi.template import Relation, Rendered, Templates
 from kpi.testspecs import configured
 
@@ -213,7 +213,8 @@ def _singular(project: Project, templates: Templates, file: Path) -> Node | None
     text = read_text(project.root, file)
     base = {**project.test_settings(file, file.stem), **project.singular_tests.get(file.stem, {})}
     rendered = templates.render(text, file, TEST_CONFIGS, base=base, model={"name": file.stem, "resource_type": "test"})
-    spec = configured(TestSpec("singular", "", {}, "error", "", file, 1, config=rendered.config), base)
+    own_tags = tags_of(rendered.config.get("tags"))
+    spec = configured(TestSpec("singular", "", {}, "error", "", file, 1, tags=own_tags, config=rendered.config), base)
     if not spec.enabled:
         return None
     select = read_select(rendered, file, "test", templates.relations)
@@ -223,7 +224,9 @@ def _singular(project: Project, templates: Templates, file: Path) -> Node | None
 
 
 def _test(project: Project, name: str, spec: TestSpec, relation: Relation, rendered: Rendered, shape: str) -> Node:
-    settings = repr(sorted((key, value) for key, value in spec.config.items() if key != "tags" and value is not None))
+    settings = repr(
+        sorted((key, value) for key, value in spec.config.items() if key not in ("tags", "meta") and value is not None)
+    )
     return Node(
         id=f"test.{project.name}.{name}",
         kind="test",

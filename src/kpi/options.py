@@ -15,6 +15,8 @@ class Options:
     """What one run was asked to do. `as_of` is the day of the refresh; `select` limits what is rebuilt.
 
     `unit_tests` asks for those of the models to be rebuilt, before they are; `store_failures` keeps failing rows.
+    `indirect` says which tests come along, `kinds` which kinds of nodes are meant (all when empty), `state` the build
+    that `state:` compares with (the published one when empty), `continued` the failed candidates this run goes on with.
     """
 
     as_of: date
@@ -28,6 +30,16 @@ class Options:
     validate: bool = True
     unit_tests: bool = False
     store_failures: bool = False
+    keep_going: bool = False
+    indirect: str = "eager"
+    kinds: tuple[str, ...] = ()
+    state: str = ""
+    continued: tuple[str, ...] = ()
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether only a part of the project is asked for."""
+        return bool(self.select or self.exclude or self.kinds)
 
 
 @dataclass(frozen=True, slots=True)

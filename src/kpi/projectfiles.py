@@ -17,7 +17,7 @@ def project_digest(root: Path) -> str:
     Wider than the project's own paths on purpose: it answers "may anything have changed?" without reading any YAML.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for path in _files(root):
+    for path in project_files(root):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode("utf-8", "surrogateescape"))
         digest.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
     return digest.hexdigest()
@@ -34,7 +34,8 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def _files(root: Path) -> Iterator[Path]:
+def project_files(root: Path) -> Iterator[Path]:
+    """Every SQL, YAML and CSV file of the project, outside deliveries and hidden folders, in a fixed order."""
     for folder, folders, names in os.walk(root):
         is_top = Path(folder) == root
         folders[:] = sorted(name for name in folders if name[0] not in "._" and not (is_top and name in _PASSED_OVER))

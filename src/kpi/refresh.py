@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi import rawfiles
-from kpi.candidate import Run, settings_of
+from kpi.candidate import Run, is_judged, settings_of
+from kpi.errors import ConfigError
+from kpi.inputs import environment_of
 from kpi.options import Inputs, Options, Outcome, Tell
 from kpi.outside import contents
 from kpi.warehouse import DATABASE, Warehouse, begin, writing
@@ -16,46 +19,111 @@ from kpi.warehouse import DATABASE, Warehouse, begin, writing
 if TYPE_CHECKING:
     import threading
 
-__all__ = ["Options", "Outcome", "refresh"]
+__all__ = ["Options", "Outcome", "inputs_of", "is_up_to_date", "refresh", "retry"]
 
 
 def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
     """Bring the published build up to date with the project and the deliveries.
 
-    `tell` gets a line for each step. Raises DeliveryError, CompileErrors, BuildError or CheckFailed, after which
+    `tell` gets a line for each step. Raises DeliveryError, CompileErrors, BuildErrors or CheckFailed, after which
     readers still see what they saw before and the failed candidate is kept, or LockHeld.
     """
     warehouse = Warehouse(root.resolve() / "warehouse")
     folder = rawfiles.scan(warehouse.raw)
-    inputs = _inputs(root.resolve(), folder, options)
-    current = warehouse.current()
-    before = warehouse.facts(current)
-    if (
-        current
-        and (current / DATABASE).is_file()
-        and _is_same(inputs, before)
-        and contents(root.resolve(), before.get("outside", ())) == before.get("outside", {})
-        and not (options.full_refresh or options.select or options.exclude)
-    ):
-        tell(f"Nothing changed since build {before['id']}: nothing to do.")
-        return Outcome(before["id"], published=True, nothing_to_do=True)
+    inputs = inputs_of(root.resolve(), folder, options)
+    if not options.full_refresh and not options.is_partial and is_up_to_date(root, warehouse, inputs):
+        build = warehouse.facts(warehouse.current())["id"]
+        tell(f"Nothing changed since build {build}: nothing to do.")
+        return Outcome(build, published=True, nothing_to_do=True)
 
+    def start(settings: str) -> tuple[Path | None, dict[str, Any]]:
+        current = warehouse.current()
+        before = warehouse.facts(current)
+        from_nothing = options.full_refresh and not options.is_partial
+        return (None, {}) if from_nothing or before.get("settings") != settings else (current, before)
+
+    return _run(root, warehouse, options, tell, folder, inputs, start)
+
+
+def retry(root: Path, options: Options, tell: Tell) -> Outcome:
+    """Continue the last failed candidate: what it built and is still right is kept, the rest of the run done.
+
+    It selects what the failed run selected. Raises what `refresh` raises, and ConfigError when there is nothing to
+    continue: the last run did not fail, or failed in loading, or readers have another build by now.
+    """
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    folder = rawfiles.scan(warehouse.raw)
+    failed = _last_failed(warehouse)
+    asked = failed["asked"]
+    options = replace(
+        options,
+        select=tuple(asked["select"]),
+        exclude=tuple(asked["exclude"]),
+        indirect=asked["indirect"],
+        kinds=tuple(asked["kinds"]),
+        state=asked["state"],
+        full_refresh=asked["full_refresh"],
+        continued=(*failed["continued"], failed["id"]),
+    )
+
+    def start(settings: str) -> tuple[Path | None, dict[str, Any]]:
+        if _last_failed(warehouse)["id"] != failed["id"] or failed["settings"] != settings:
+            raise ConfigError(f"build {failed['id']} cannot be continued any more. Run: kpi refresh")
+        built = sum(node.get("built_in") == failed["id"] for node in failed["nodes"].values())
+        tell(f"Continuing build {failed['id']} ({failed['reason'].splitlines()[0]}), which built {built} nodes.")
+        return warehouse.builds / failed["id"], failed
+
+    return _run(root, warehouse, options, tell, folder, inputs_of(root.resolve(), folder, options), start)
+
+
+def _last_failed(warehouse: Warehouse) -> dict[str, Any]:
+    """The facts of the last run, which failed and can be continued. Raises ConfigError."""
+    last = warehouse.last_run()
+    if last.get("status") != "failed":
+        told = f"the last run made build {last['id']}, which is {last.get('status')}" if last else "nothing was run yet"
+        raise ConfigError(f"there is nothing to retry: {told}. Run: kpi refresh")
+    if "nodes" not in last or "asked" not in last:
+        raise ConfigError(f"build {last['id']} failed before anything was built: nothing to retry. Run: kpi refresh")
+    current = warehouse.current()
+    if last["current"] != (current.name if current else None):
+        told = f"build {last['id']} was made when readers had {last['current'] or 'none'}"
+        raise ConfigError(f"{told}, now they have {current and current.name}: nothing to retry. Run: kpi refresh")
+    return last
+
+
+def _run(
+    root: Path,
+    warehouse: Warehouse,
+    options: Options,
+    tell: Tell,
+    folder: rawfiles.RawFolder,
+    inputs: Inputs,
+    start: Callable[[str], tuple[Path | None, dict[str, Any]]],
+) -> Outcome:
     from kpi.compiling import compiled
 
-    importing = _import_expectations() if options.validate else None
     graph = compiled(root, options.variables).graph
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
+    importing = _Expectations() if options.validate and is_judged(graph) else None
     with writing(warehouse):
-        current = warehouse.current()
-        before = {} if options.full_refresh else warehouse.facts(current)
-        if before.get("settings") not in (None, settings_of(graph.project)):
-            before = {}
-        candidate = begin(warehouse, current if before else None)
-        run = Run(warehouse, graph, options, tell, candidate, before, folder, inputs, importing)
-        return run.carry_out()
+        folder_before, before = start(settings_of(graph.project))
+        candidate = begin(warehouse, folder_before)
+        return Run(warehouse, graph, options, tell, candidate, before, folder, inputs, importing).carry_out()
 
 
-def _inputs(root: Path, folder: rawfiles.RawFolder, options: Options) -> Inputs:
+def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
+    """Tell whether the published build was made from the same inputs; does not open it."""
+    current = warehouse.current()
+    if current is None or not (current / DATABASE).is_file():
+        return False
+    before = warehouse.facts(current)
+    read = before.get("ingredients", {}).get("environment", {})
+    outside = before.get("outside", {})
+    return _is_same(inputs, before) and environment_of(read) == read and contents(root.resolve(), outside) == outside
+
+
+def inputs_of(root: Path, folder: rawfiles.RawFolder, options: Options) -> Inputs:
+    """Return what a run with these options would be made from."""
     from kpi.projectfiles import code_digest, project_digest
 
     return Inputs(
@@ -72,12 +140,24 @@ def _is_same(inputs: Inputs, before: Mapping[str, Any]) -> bool:
     return bool(before) and before.get("inputs") == {name: getattr(inputs, name) for name in Inputs.__slots__}
 
 
-def _import_expectations() -> threading.Thread:
-    """Start importing Great Expectations, which takes seconds; DuckDB leaves the interpreter free meanwhile."""
-    import threading
+class _Expectations:
+    """Imports Great Expectations, which takes seconds, while DuckDB builds and leaves the interpreter free."""
 
-    from kpi.expectations import import_great_expectations
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
 
-    thread = threading.Thread(target=import_great_expectations, daemon=True)
-    thread.start()
-    return thread
+    def start(self) -> None:
+        """Begin, if that has not been done."""
+        import threading
+
+        from kpi.expectations import import_great_expectations
+
+        if self._thread is None:
+            self._thread = threading.Thread(target=import_great_expectations, daemon=True)
+            self._thread.start()
+
+    def join(self) -> None:
+        """Wait until it is there."""
+        self.start()
+        if self._thread:
+            self._thread.join()

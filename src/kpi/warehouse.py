@@ -90,6 +90,25 @@ class Warehouse:
             for folder in self.kept()
         ]
 
+    def last_run(self) -> dict[str, Any]:
+        """Return the facts of the newest build, whatever became of it; empty when there is none."""
+        numbered = [folder for folder in self.kept() if folder.name[0].isdigit()]
+        return {**self.facts(numbered[-1]), "id": numbered[-1].name} if numbered else {}
+
+    def facts_of(self, build: str = "") -> dict[str, Any]:
+        """Return what made a build, or the published one; empty when nothing is published."""
+        return self.facts(self.folder(build) if build else self.current())
+
+    def last_results(self) -> dict[str, str]:
+        """Return how each node of the last run ended: success, error, skipped; of tests pass, fail, warn."""
+        last = self.last_run()
+        ended = {node: facts["status"] for node, facts in last.get("nodes", {}).items() if facts.get("status")}
+        tests = {node.rpartition(".")[2]: node for node in last.get("nodes", {}) if node.startswith("test.")}
+        for check in last.get("checks", []):
+            if check.get("run_in") == last["id"] and check["name"] in tests:
+                ended[tests[check["name"]]] = check["status"]
+        return ended
+
     def ledger(self) -> list[dict[str, Any]]:
         """Return every event of the ledger, oldest first. A line that a crash cut short is passed over."""
         events = []
