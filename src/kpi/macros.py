@@ -159,7 +159,8 @@ class Macros:
         self.search: dict[str, Sequence[str]] = {}
         self._pending: dict[str, list[tuple[set[str], str, Path]]] = {}
         self._scopes: dict[str, Scope] = {}
-        self.later("dbt", OWN.read_text(encoding="utf-8"), OWN)
+        for text in _one_by_one(OWN.read_text(encoding="utf-8")):
+            self.later("dbt", text, OWN)
 
     def scope(self, package: str = "") -> Scope:
         """Return what names mean in a package; in the project when none is named."""
@@ -250,6 +251,13 @@ class Macros:
         for item in [item for item in waiting if name in item[0]]:
             waiting.remove(item)
             self.load(package, *item[1:])
+
+
+def _one_by_one(text: str) -> Iterator[str]:
+    """The macros of a file each by itself, at the line it has there: few of them are ever asked for."""
+    starts = [found.start() for found in _HEAD.finditer(text)]
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        yield "\n" * text.count("\n", 0, start) + text[start:end]
 
 
 def compiled(environment: jinja2.Environment, tree: nodes.Template, file: Path) -> jinja2.Template:

@@ -110,10 +110,12 @@ def snapshots_in_yaml(
 def tell_strangers(found: Found, kind: str, properties: Mapping[str, Properties], names: set[str]) -> None:
     """Tell what YAML describes and is not there: a mistake when something of nearly that name is, else a note."""
     for name, entry in properties.items():
+        if name in names:
+            continue
         hint = nearest(name, names)
-        if name not in names and "Did you mean" in hint:
+        if "Did you mean" in hint:
             found.mistakes.append(CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}"))
-        elif name not in names:
+        else:
             found.notes.append(f"{entry.file}:{entry.line}: no {kind} is named '{name}': nothing of this is used.")
 
 
