@@ -17,6 +17,8 @@ MODULES = {path.stem: path for path in SOURCE.glob("*.py") if path.stem not in (
 # From the ground up.
 ORDER = (
     "errors",
+    "events",
+    "lock",
     "names",
     "excerpts",
     "personal",
@@ -38,6 +40,7 @@ ORDER = (
     "described",
     "resources",
     "project",
+    "cadence",
     "feed",
     "cells",
     "delivery",
@@ -46,6 +49,7 @@ ORDER = (
     "statements",
     "loadfile",
     "load",
+    "freshness",
     "problems",
     "fileconfig",
     "template",
@@ -95,6 +99,7 @@ ORDER = (
     "expectations",
     "page_words",
     "report_pages",
+    "runs",
     "warehouse",
     "testing",
     "validation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -84,6 +85,44 @@ class LockHeld(KpiError):
     """Another process is writing the warehouse."""
 
     exit_code = 8
+
+
+class DiskFull(KpiError):
+    """No room is left for what a run writes; what it had written was removed, and readers keep the old build."""
+
+    exit_code = 9
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error is, or came from, a disk or a quota that is full, in Python's words or DuckDB's."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        told = str(seen).lower()
+        is_of_writing = isinstance(seen, BuildError) or not isinstance(seen, KpiError)
+        if is_of_writing and any(words in told for words in _FULL):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code that the command line gives for an error."""
+    if isinstance(error, Exception) and is_disk_full(error):
+        return DiskFull.exit_code
+    if isinstance(error, KpiError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return 143 if isinstance(error, Stopped) else 130
+    return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM, as systemd does."""
+
+
+_FULL = ("no space left on", "disk quota exceeded", "file too large", "not enough space", "max_temp_directory_size")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
+from kpi.cadence import SETTINGS, Cadence, read_cadence
 from kpi.errors import ContractError, nearest
 from kpi.properties import Column, Source
 from kpi.yamlfile import Section
@@ -36,7 +37,7 @@ SQL_TYPES: Mapping[Kind, str] = {
     "decimal": "DECIMAL(24,6)",
     "boolean": "BOOLEAN",
 }
-EXPECTED = ("expected_every", "expected_from")
+EXPECTED = ("expected_every", "expected_from", *SETTINGS)
 PROVENANCE = (("_file", "VARCHAR"), ("_record", "BIGINT"), ("_clock_flags", "VARCHAR"), ("_is_superseded", "BOOLEAN"))
 
 
@@ -92,6 +93,7 @@ class Feed:
     census: str
     expected_every: Every
     expected_from: date | None
+    cadence: Cadence
     reject_share: float
     reject_rows: int
     mappings: tuple[DeliveryMapping, ...]
@@ -150,6 +152,7 @@ def read_feed(source: Source) -> Feed:
         census=meta.text("census"),
         expected_every=_every(meta),
         expected_from=_expected_from(meta),
+        cadence=read_cadence(source, _every(meta)),
         reject_share=float(threshold.get("share", 0.01)),
         reject_rows=int(threshold.get("rows", 10)),
         mappings=mappings,

@@ -1,0 +1,68 @@
+"""What a run tells while it goes on: lines of text for people, events for the log, the screen and other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, runtime_checkable
+
+Tell = Callable[[str], None]
+STAGES = ("compile", "wait", "load", "build", "test", "judge", "publish")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened in a run.
+
+    `event` is its kind, a word; `message` the line of text it has for people, if any; `stage` one of STAGES; `name` the
+    node, feed or file; `done` of `total` say how far the stage is; `rows` and `seconds` what it made and took.
+    """
+
+    event: str
+    message: str = ""
+    stage: str = ""
+    name: str = ""
+    rows: int | None = None
+    seconds: float | None = None
+    done: int | None = None
+    total: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is said, without what is not."""
+        said = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in said.items() if value not in (None, "")}
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Something that is told lines, as any Tell, and events too."""
+
+    def __call__(self, line: str) -> None:
+        """Hear a line of text."""
+
+    def hear(self, event: Event) -> None:
+        """Hear an event."""
+
+
+def note(tell: Tell, event: Event) -> None:
+    """Tell an event: whole to who listens to events, else the line of text it has."""
+    if isinstance(tell, Listener):
+        tell.hear(event)
+    elif event.message:
+        tell(event.message)
+
+
+class Several:
+    """Tells everything to several listeners, in order."""
+
+    def __init__(self, *listeners: Tell) -> None:
+        self._listeners = listeners
+
+    def __call__(self, line: str) -> None:
+        """Pass on a line."""
+        self.hear(Event("told", line))
+
+    def hear(self, event: Event) -> None:
+        """Pass on an event."""
+        for listener in self._listeners:
+            note(listener, event)
