@@ -15,7 +15,8 @@ class Event:
     """One thing that happened in a run.
 
     `event` is its kind, a word; `message` the line of text it has for people, if any; `stage` one of STAGES; `name` the
-    node, feed or file; `done` of `total` say how far the stage is; `rows` and `seconds` what it made and took.
+    node, feed or file; `done` of `total` say how far the stage is; `rows` and `seconds` what it made and took;
+    `outcome` and `exit_code` how the run ended.
     """
 
     event: str
@@ -26,6 +27,8 @@ class Event:
     seconds: float | None = None
     done: int | None = None
     total: int | None = None
+    outcome: str = ""
+    exit_code: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is said, without what is not."""

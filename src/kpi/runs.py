@@ -71,6 +71,7 @@ class RunLog:
         self._is_cut = False
         self._started = time.monotonic()
         self._at = _now()
+        self._stage, self._stage_began = "", self._started
         self._counts: dict[str, int] = {}
 
     def __call__(self, line: str) -> None:
@@ -79,11 +80,14 @@ class RunLog:
 
     def hear(self, event: Event) -> None:
         """Write down an event. A run that finds nothing to do has none but that, and no file of its own."""
-        if event.event == "nothing to do":
+        if event.event in ("nothing to do", "end"):
             return
         if event.event in ("loaded", "removed", "built"):
-            self._counts[event.event] = self._counts.get(event.event, 0) + (event.done or 1)
+            self._counts[event.event] = self._counts.get(event.event, 0) + 1
         self._open()
+        if event.stage and event.stage != self._stage:
+            self._end_stage()
+            self._stage = event.stage
         self._write(event.as_dict())
 
     def rest(self, build: str) -> None:
@@ -100,6 +104,7 @@ class RunLog:
     def end(self, outcome: str, exit_code: int, build: str, warnings: Sequence[str], message: str = "") -> None:
         """Write the last line of the run, and forget the oldest runs beyond those that are kept."""
         self._open()
+        self._end_stage()
         self._write(
             {
                 "event": "end",
@@ -125,6 +130,13 @@ class RunLog:
         """Say in a few words what was loaded and built."""
         parts = (("loaded", "files loaded"), ("removed", "files gone"), ("built", "nodes built"))
         return ", ".join(f"{self._counts[kind]} {words}" for kind, words in parts if self._counts.get(kind))
+
+    def _end_stage(self) -> None:
+        now = time.monotonic()
+        if self._stage:
+            seconds = round(now - self._stage_began, 3)
+            self._write({"event": "stage ended", "stage": self._stage, "seconds": seconds})
+        self._stage_began = now
 
     def _open(self) -> None:
         if self._file is not None or self._broken:
