@@ -1,0 +1,101 @@
+"""A feed is late when its next month or year does not come, by its contract or by dbt's own words."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from kpi.cadence import Cadence, read_cadence
+from kpi.errors import ContractError
+from kpi.feed import is_feed, read_feed
+from kpi.freshness import Due, as_facts, from_facts, late_lines, measure
+from kpi.project import load_project
+from small_project import FILES, write
+
+CALLS = FILES["models/staging/calls.yml"]
+FEED = "config: {meta: {feed: {key: [call_id]}}}"
+
+
+def dues(root: Path, newest: str | None, as_of: str, contract: str = FEED, **changes: str) -> list[Due]:
+    write(root, {"models/staging/calls.yml": CALLS.replace(FEED, contract), **changes})
+    feeds = [read_feed(source) for source in load_project(root).sources if is_feed(source)]
+    with duckdb.connect() as con:
+        con.execute("create schema raw")
+        con.execute("create table raw.deliveries (feed varchar, file varchar, latest_date date)")
+        con.execute("create table raw.calls (arrived_on date)")
+        if newest:
+            con.execute("insert into raw.deliveries values ('calls', 'a.csv', ?)", [newest])
+            con.execute("insert into raw.calls values (?), ('2025-01-05')", [newest])
+        return measure(con, feeds, date.fromisoformat(as_of))
+
+
+def days(root: Path, newest: str, contract: str = FEED) -> tuple[str, str]:
+    (due,) = dues(root, newest, "2026-01-01", contract)
+    return str(due.expected_by), str(due.very_late_by)
+
+
+@pytest.mark.parametrize(
+    ("newest", "settings", "expected"),
+    [
+        ("2025-10-31", "", ("2025-12-15", "2026-01-14")),  # the end of a month is followed by the end of the next
+        ("2025-02-28", "", ("2025-04-15", "2025-05-15")),
+        ("2025-10-05", "", ("2025-11-20", "2025-12-20")),
+        ("2025-12-31", "expected_every: year", ("2027-03-01", "2027-04-30")),
+        ("2025-10-31", "late_after_days: 0, very_late_after_days: 1", ("2025-11-30", "2025-12-01")),
+        ("2025-10-31", "late_after_days: 100", ("2026-03-10", "2026-04-09")),
+        ("2025-10-31", "expected_every: once", ("None", "None")),
+    ],
+)
+def test_days_by_which_more_is_expected(
+    tmp_path: Path, newest: str, settings: str, expected: tuple[str, str]
+) -> None:
+    contract = f"config: {{meta: {{feed: {{key: [call_id], {settings}}}}}}}"
+    assert days(tmp_path, newest, contract) == expected
+
+
+def test_dbts_own_freshness_goes_before_the_contract(tmp_path: Path) -> None:
+    freshness = "freshness: {warn_after: {count: 36, period: hour}, error_after: {count: 5, period: day}}"
+    contract = f"config: {{meta: {{feed: {{key: [call_id]}}}}, {freshness}}}"
+    assert days(tmp_path, "2025-10-31", contract) == ("2025-11-02", "2025-11-05")
+
+
+def test_states_change_the_day_after() -> None:
+    due = Due("calls", "month", date(2025, 10, 31), "a.csv", date(2025, 12, 15), date(2026, 1, 14))
+    assert [due.state(date(2025, 12, 15)), due.state(date(2025, 12, 16))] == ["fresh", "late"]
+    assert [due.state(date(2026, 1, 14)), due.state(date(2026, 1, 15))] == ["late", "very late"]
+    assert from_facts(as_facts([due])) == [due]
+    assert list(late_lines([due], date(2026, 1, 15))) == [
+        ("calls", "very late: calls: its newest day is 2025-10-31, more was expected by 2025-12-15.")
+    ]
+
+
+def test_a_feed_that_never_came_is_not_late_and_a_day_ahead_makes_none_fresh(tmp_path: Path) -> None:
+    (due,) = dues(tmp_path, None, "2026-01-01")
+    assert due.state(date(2030, 1, 1)) == "not delivered"
+    (due,) = dues(tmp_path, "2099-01-01", "2026-01-01")
+    assert due.newest == date(2025, 1, 5)
+    assert due.state(date(2026, 1, 1)) == "very late"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("late_after_days: -1", "'late_after_days' is a whole number of days"),
+        ("late_after_days: soon", "'late_after_days' is a whole number of days"),
+        ("late_after_days: 20, very_late_after_days: 10", "less than the 20 after which it is late"),
+        ("expected_every: once, late_after_days: 3", "expected once is never late"),
+    ],
+)
+def test_a_cadence_that_makes_no_sense_names_its_line(tmp_path: Path, settings: str, told: str) -> None:
+    with pytest.raises(ContractError, match=rf"models/staging/calls.yml:5: .*{told}"):
+        dues(tmp_path, None, "2026-01-01", f"config: {{meta: {{feed: {{key: [call_id], {settings}}}}}}}")
+
+
+def test_every_contract_of_the_project_has_a_cadence() -> None:
+    sources = load_project(Path(__file__).parents[1]).sources
+    cadences = [read_cadence(source, read_feed(source).expected_every) for source in sources if is_feed(source)]
+    assert all(isinstance(cadence, Cadence) for cadence in cadences)
+    assert {cadence.late_after_days for cadence in cadences if cadence.every == "month"} == {15}

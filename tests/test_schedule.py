@@ -1,0 +1,118 @@
+"""A schedule that systemd itself finds right, and a crontab in which nothing but our own line changes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kpi.errors import ConfigError
+from kpi.schedule import Job, add_cron_line, cron_line, install_units, make_job, systemd_units
+
+JOB = Job(Path("/srv/kpi"), "kpi-refresh", (3, 15), ("/opt/kpi/bin/kpi",), 4 << 30, False, False, "kpi")
+HOSTILE = Path('/srv/100 % "new" $HOME \'n\\ %t')
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("for_user", [False, True])
+@pytest.mark.parametrize("root", [JOB.root, HOSTILE])
+def test_systemd_finds_the_units_right(tmp_path: Path, root: Path, for_user: bool) -> None:
+    job = replace(JOB, root=root, for_user=for_user, command=(sys.executable, "-m", "kpi.cli"), user="root")
+    for name, text in systemd_units(job).items():
+        (tmp_path / name).write_text(text)
+    files = [str(tmp_path / name) for name in systemd_units(job)]
+    manager = ["--user"] if for_user else []
+    verify = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *manager, *files]
+    done = subprocess.run(verify, capture_output=True, text=True, check=False, env={"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert str(tmp_path) not in done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_path_stands_in_a_unit_as_systemd_reads_it() -> None:
+    service = systemd_units(replace(JOB, root=HOSTILE))["kpi-refresh.service"]
+    assert '"--project-dir" "/srv/100 %% \\"new\\" $HOME \'n\\\\ %%t"' in service
+    assert 'ExecStart=:"/opt/kpi/bin/kpi" "refresh"' in service
+
+
+def test_the_service_may_write_its_warehouse_alone_and_has_a_network_only_to_send() -> None:
+    service = systemd_units(JOB)["kpi-refresh.service"]
+    for line in (
+        "ProtectSystem=strict",
+        'ReadWritePaths="/srv/kpi/warehouse"',
+        "PrivateNetwork=true",
+        "NoNewPrivileges=true",
+        "User=kpi",
+        "OnFailure=kpi-refresh-failed.service",
+        "MemoryMax=4294967296",
+    ):
+        assert line in service.splitlines()
+    assert '"--memory-limit" "2577MB"' in service
+    assert "PrivateNetwork" not in systemd_units(replace(JOB, has_network=True))["kpi-refresh.service"]
+
+
+def test_builds_on_another_disk_can_be_written_too(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "county/warehouse").mkdir(parents=True)
+    (tmp_path / "county/warehouse/builds").symlink_to(tmp_path / "disk")
+    service = systemd_units(replace(JOB, root=tmp_path / "county"))["kpi-refresh.service"]
+    assert f'ReadWritePaths="{tmp_path}/county/warehouse" "{tmp_path}/disk"' in service
+
+
+def test_the_timer_makes_up_for_a_missed_night() -> None:
+    timer = systemd_units(JOB)["kpi-refresh.timer"].splitlines()
+    assert {"OnCalendar=*-*-* 03:15:00", "Persistent=true", "RandomizedDelaySec=10min"} <= set(timer)
+
+
+def test_a_crontab_line_is_run_by_the_shell_as_it_was_meant(tmp_path: Path) -> None:
+    root = tmp_path / "100 % 'new' $HOME"
+    root.mkdir()
+    echo = (sys.executable, "-c", "import sys; print(sys.argv[3], file=sys.stderr)")
+    line = cron_line(replace(JOB, root=root, command=echo, memory_max=0))
+    command = line.split(" ", 5)[5].replace("\\%", "%")  # as cron does
+    assert "%" not in line.replace("\\%", "")
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stderr == f"{root}\n"
+
+
+def test_the_crontab_of_others_stays_and_our_line_is_there_once() -> None:
+    others = "# mine\n0 1 * * * backup\n\nMAILTO=me\n"
+    once = add_cron_line(others, JOB)
+    assert once == others + cron_line(JOB) + "\n"
+    later = replace(JOB, at=(4, 0))
+    assert add_cron_line(once, later) == others + cron_line(later) + "\n"
+    assert add_cron_line(add_cron_line(once, replace(JOB, root=Path("/other"))), JOB).count("\n") == 6
+
+
+def test_installing_writes_the_units_and_never_over_those_of_another_warehouse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    job = replace(JOB, for_user=True)
+    assert {path.name for path in install_units(job)} == set(systemd_units(job))
+    install_units(job)
+    with pytest.raises(ConfigError, match="for something else. Choose another --name"):
+        install_units(replace(job, root=Path("/other")))
+
+
+@pytest.mark.parametrize(
+    ("at", "name", "memory", "told"),
+    [
+        ("25:00", "kpi", "", "--at takes a time of day"),
+        ("3", "kpi", "", "--at takes a time of day"),
+        ("03:15", "../kpi", "", "--name takes letters"),
+        ("03:15", "kpi", "much", "--memory-max takes a size"),
+        ("03:15", "kpi", "1M", "at least 512M"),
+    ],
+)
+def test_what_cannot_be_scheduled_is_said(tmp_path: Path, at: str, name: str, memory: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        make_job(tmp_path, name, at, memory, False, False)
+
+
+def test_a_path_with_a_line_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no schedule can hold"):
+        make_job(tmp_path / "a\nb", "kpi", "03:15", "", False, False)
