@@ -112,6 +112,12 @@ ORDER = (
     "refresh",
     "plan",
     "watch",
+    "notify",
+    "concerned",
+    "tidings",
+    "nightly",
+    "progress",
+    "schedule",
     "figures",
     "public",
     "diff",
@@ -138,6 +144,7 @@ ORDER = (
     "cli_operate",
     "cli_test",
     "cli_artifacts",
+    "cli_nightly",
     "cli",
 )
 HEAVY = {"duckdb", "sqlglot", "pandas", "numpy", "pyarrow", "jinja2", "yaml", "great_expectations"}

@@ -49,7 +49,6 @@ class Inbox:
 
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
-    pytest.importorskip("apprise")
     box = Inbox()
     yield box
     box.server.shutdown()
@@ -93,7 +92,7 @@ def test_a_plugin_that_raises_or_hangs_does_no_harm(monkeypatch: pytest.MonkeyPa
 def test_without_apprise_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
     assert send(["json://x"], MESSAGE) == [
-        "apprise is not installed, so no notification was sent. Run: pip install 'kpi[notify]'"
+        "apprise is not installed, so no notification was sent. Run: pip install apprise"
     ]
 
 
@@ -148,5 +147,5 @@ def test_a_warning_is_new_when_it_is_another_not_when_its_count_is() -> None:
 
 def test_a_feed_that_is_very_late_is_told_as_a_failure(tmp_path: Path) -> None:
     message = good_news(Warehouse(tmp_path / "warehouse"), None, (), ["very late: calls: its newest day is 2025-10-31."])
-    assert (message.kind, "1 feeds are very late" in message.title) == ("failure", True)
+    assert (message.kind, "deliveries are very late (1)" in message.title) == ("failure", True)
     assert "Deliveries that are late:\n  very late: calls" in message.body

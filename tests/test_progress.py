@@ -47,7 +47,6 @@ def test_other_programs_get_each_event_as_a_line_of_json() -> None:
 
 
 def test_a_terminal_shows_stage_rows_and_time_left_and_keeps_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("rich")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     stream = Terminal()

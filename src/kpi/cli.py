@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from kpi import cli_artifacts, cli_build, cli_operate, cli_project, cli_read, cli_test
-from kpi.errors import KpiError
+from kpi import cli_artifacts, cli_build, cli_nightly, cli_operate, cli_project, cli_read, cli_test
+from kpi.errors import KpiError, exit_code_of
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -16,7 +16,7 @@ def cli() -> None:
     """The KPI data warehouse: raw deliveries to published, checked, reconciled indicators."""
 
 
-for _module in (cli_build, cli_project, cli_read, cli_test, cli_operate, cli_artifacts):
+for _module in (cli_build, cli_project, cli_read, cli_test, cli_operate, cli_artifacts, cli_nightly):
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):
             cli.add_command(_command)
@@ -30,7 +30,7 @@ def main() -> None:
         from kpi.excerpts import told
 
         click.echo(f"kpi: {told(error)}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(exit_code_of(error))
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:
@@ -38,8 +38,7 @@ def main() -> None:
         if not isinstance(error, OSError) and not type(error).__module__.startswith(("duckdb", "_duckdb")):
             raise
         click.echo(f"kpi: {error}", err=True)
-        full = "No space left" in str(error) or "not enough space" in str(error).lower()
-        sys.exit(9 if full else 1)
+        sys.exit(exit_code_of(error))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import duckdb
 
 INDICATORS = "marts.indicators"
+RUNS = "marts.runs"  # the history of runs, which no build shares with another
 GRAIN = ("figure_id", "service", "report_year", "basis")
 
 
@@ -57,7 +58,7 @@ def compare_builds(warehouse: Warehouse, before: str, after: str, keys: Mapping[
         for name, folder in zip(("before", "after"), folders, strict=True):
             con.execute(f"attach {literal(str(folder / DATABASE))} as {name} (read_only)")
         tables = {name: _tables(con, name) for name in ("before", "after")}
-        names = sorted({*tables["before"], *tables["after"]})
+        names = sorted({*tables["before"], *tables["after"]} - {RUNS})
         found = [_table(con, name, tables, keys.get(name, ())) for name in names]
         has_indicators = all(INDICATORS in tables[side] for side in tables)
         indicators = con.execute(_INDICATORS).fetchall() if has_indicators else []

@@ -7,11 +7,14 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from kpi.freshness import from_facts, late_lines
+from kpi.notify import FILE, addresses, is_exposed
 from kpi.rawfiles import hash_of, scan
+from kpi.runs import history
 from kpi.warehouse import DATABASE, Warehouse, is_being_written
 
 LEAST_FREE = 1 << 30  # bytes, where nothing was published yet to go by
@@ -38,6 +41,8 @@ def examine(warehouse: Warehouse) -> Iterator[Finding]:
         _current,
         _builds,
         _ledger,
+        _nightly,
+        _feeds,
     )
     for part in parts:
         yield from part(warehouse)
@@ -192,3 +197,30 @@ def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
         yield Finding("warning", f"{build} is not in the ledger", "Was it copied here? If not needed, remove it.")
     if not lost and not strange:
         yield Finding("ok", f"the ledger's {len(last)} builds agree with the folders")
+
+
+def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
+    """The last run, and whether people can be told of the next."""
+    runs = history(warehouse.root)
+    if runs and runs[-1].outcome == "running":
+        runs = runs[:-1]
+    if runs and runs[-1].exit_code == 0:
+        yield Finding("ok", f"the last run {runs[-1].outcome} build {runs[-1].build}")
+    elif runs:
+        told = f"the last run, {runs[-1].run}, ended as: {runs[-1].outcome}"
+        yield Finding("warning", told, f"kpi runs show {runs[-1].run}")
+    if is_exposed(warehouse.root):
+        path = warehouse.root / FILE
+        yield Finding("error", f"others can read {path}, which holds passwords", f"chmod 600 {path}")
+    elif not addresses(warehouse.root):
+        yield Finding("ok", f"nobody is told when a run fails: no address stands in {warehouse.root / FILE}")
+
+
+def _feeds(warehouse: Warehouse) -> Iterator[Finding]:
+    """Whether the deliveries of each feed go on coming, by what the published build noted."""
+    due = from_facts(warehouse.facts(warehouse.current()).get("freshness", []))
+    late = list(late_lines(due, date.today()))
+    for _, line in late:
+        yield Finding("error" if line.startswith("very") else "warning", line, "Ask who delivers it. See: kpi freshness")
+    if due and not late:
+        yield Finding("ok", f"no delivery of {len(due)} feeds is late")

@@ -19,7 +19,7 @@ from kpi.unit_tests import UnitTest
 
 # Tables that no model or seed may be: deliveries, and what kpi writes beside the models.
 RESERVED_SCHEMA = "raw"
-RESERVED_TABLES = ("marts.expectation_results",)
+RESERVED_TABLES = ("marts.expectation_results", "marts.runs")
 # Where failing rows of data tests are kept, a table a test.
 AUDIT_SCHEMA = "dbt_test__audit"
 

@@ -73,7 +73,7 @@ def _send(urls: Sequence[str], message: Message) -> list[str]:
     try:
         import apprise
     except ImportError:
-        return ["apprise is not installed, so no notification was sent. Run: pip install 'kpi[notify]'"]
+        return ["apprise is not installed, so no notification was sent. Run: pip install apprise"]
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     troubles = []
     for number, url in enumerate(urls, start=1):

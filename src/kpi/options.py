@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-Tell = Callable[[str], None]
+from kpi.events import Tell
+
+__all__ = ["Inputs", "Options", "Outcome", "Tell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Options:
     kinds: tuple[str, ...] = ()
     state: str = ""
     continued: tuple[str, ...] = ()
+    wait_seconds: float = 0
 
     @property
     def is_partial(self) -> bool:

@@ -67,8 +67,8 @@ def good_news(
     """Tell that a run succeeded after one that failed, or has warnings that the last published build did not have."""
     name = _name(warehouse)
     very_late = [line for line in late if line.startswith("very late")]
-    title = f"kpi {name}: {len(warnings) + len(late)} new warnings"
-    title = f"kpi {name}: {len(very_late)} feeds are very late" if very_late else title
+    title = f"kpi {name}: new warnings ({len(warnings) + len(late)})"
+    title = f"kpi {name}: deliveries are very late ({len(very_late)})" if very_late else title
     title = f"kpi {name}: the refresh works again" if failing else title
     again = (
         [f"The run {failing.get('run', '')} of {str(failing.get('at'))[:16]} failed: {failing.get('outcome')}."]
@@ -119,7 +119,7 @@ def is_new(warning: str, before: Iterable[str]) -> bool:
 
 def _essence(warning: str) -> str:
     what, _, rest = warning.partition(": ")
-    return re.sub(r":\d+\)", ")", what) + re.sub(r"\d+", "#", rest)
+    return re.sub(r":\d+\)", ")", what) + re.sub(r"\d+(?:[.,]\d+)*", "#", rest)
 
 
 def _without_values(line: str) -> str:

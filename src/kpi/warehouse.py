@@ -6,7 +6,6 @@ is swapped by a rename; whoever has a build open keeps it.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from kpi.errors import ConfigError, LockHeld, nearest
+from kpi.errors import ConfigError, DiskFull, is_disk_full, nearest
+from kpi.events import Tell
+from kpi.lock import SILENT, held, is_held
 from kpi.rawfiles import hash_of
 
 DATABASE = "kpi.duckdb"
@@ -128,39 +129,28 @@ class Warehouse:
 
 
 @contextmanager
-def writing(warehouse: Warehouse) -> Iterator[None]:
-    """Hold the one writer's lock. The kernel gives it back when the process ends, however it ends. Raises LockHeld."""
-    warehouse.builds.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(warehouse.builds / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip() or "another process"
-            raise LockHeld(f"the warehouse is being written by {holder}. Try again when it is done.") from None
-        import socket  # not at the top: a refresh with nothing to do never gets here
+def writing(warehouse: Warehouse, wait_seconds: float = 0, tell: Tell = SILENT) -> Iterator[None]:
+    """Hold the one writer's lock, waiting for it at most so long. Raises LockHeld.
 
-        holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, holder.encode(), 0)
+    When the disk is full in the meantime, what was being written is removed, and DiskFull raised.
+    """
+    with held(warehouse.builds / ".lock", wait_seconds, tell):
         _clean(warehouse)
         _catch_up(warehouse)
-        yield
-    finally:
-        os.close(descriptor)
+        try:
+            yield
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            _clean(warehouse)
+            first = str(error).split("\n", maxsplit=1)[0]
+            told = "What this run had written was removed, and readers keep the build they had."
+            raise DiskFull(f"the disk is full ({first}). {told} kpi doctor tells how much room is needed.") from error
 
 
 def is_being_written(warehouse: Warehouse) -> bool:
     """Tell whether a process holds the writer's lock at this moment."""
-    path = warehouse.builds / ".lock"
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return is_held(warehouse.builds / ".lock")
 
 
 def begin(warehouse: Warehouse, start_from: Path | None) -> Path:
