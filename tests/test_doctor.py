@@ -11,15 +11,21 @@ from pathlib import Path
 import pytest
 
 from kpi.doctor import Finding, examine
-from kpi.options import Options
+from kpi.events import silent
+from kpi.nightly import attend
+from kpi.options import Options, Outcome
 from kpi.refresh import refresh
 from kpi.warehouse import Warehouse, writing
-from small_project import write
+from small_project import FILES, write
+
+DAY = date(2026, 3, 5)
+ASKED = Options(DAY, validate=False)
 
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
-    write(tmp_path)
+    contract = FILES["models/staging/calls.yml"].replace("{key: [call_id]}", "{key: [call_id], expected_every: once}")
+    write(tmp_path, {"models/staging/calls.yml": contract})
     raw = tmp_path / "warehouse/raw/calls"
     raw.mkdir(parents=True)
     (raw / "a.csv").write_text("call_id,line,waited_seconds,arrived_on\n1,health,3,2024-01-01\n")
@@ -96,3 +102,21 @@ def test_a_running_refresh_is_no_fault(warehouse: Warehouse) -> None:
 
 def test_a_warehouse_without_builds(tmp_path: Path) -> None:
     assert [finding.what for finding in findings(Warehouse(tmp_path / "warehouse"))] == ["nothing is published yet"]
+
+
+def test_a_late_feed_a_failed_run_and_passwords_in_the_open_are_found(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KPI_NOTIFY", raising=False)
+    contract = warehouse.root.parent / "models/staging/calls.yml"
+    contract.write_text(contract.read_text().replace(", expected_every: once", ""))
+    attend(warehouse.root.parent, "refresh", DAY, silent, lambda tell: refresh(warehouse.root.parent, ASKED, tell))
+    with pytest.raises(ZeroDivisionError):
+        attend(warehouse.root.parent, "refresh", DAY, silent, lambda tell: Outcome(str(1 // 0), published=True))
+    (warehouse.root / "notify.txt").write_text("json://user:secret@host")
+    (warehouse.root / "notify.txt").chmod(0o644)
+    told = {finding.what: finding for finding in findings(warehouse)}
+    assert [finding.level for finding in told.values()] == ["warning", "error", "error"]
+    assert "ended as: failed" in " ".join(told)
+    assert "very late: calls: its newest day is 2024-01-01" in " ".join(told)
+    assert "secret" not in " ".join(told)

@@ -49,9 +49,7 @@ def days(root: Path, newest: str, contract: str = FEED) -> tuple[str, str]:
         ("2025-10-31", "expected_every: once", ("None", "None")),
     ],
 )
-def test_days_by_which_more_is_expected(
-    tmp_path: Path, newest: str, settings: str, expected: tuple[str, str]
-) -> None:
+def test_days_by_which_more_is_expected(tmp_path: Path, newest: str, settings: str, expected: tuple[str, str]) -> None:
     contract = f"config: {{meta: {{feed: {{key: [call_id], {settings}}}}}}}"
     assert days(tmp_path, newest, contract) == expected
 

@@ -121,10 +121,15 @@ def test_a_file_of_passwords_that_others_can_read_is_noticed(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("error", "lines"),
     [
-        (BuildError("one (models/one.sql)", "Conversion Error: Could not convert '010190-123A'"), ["one (models/one.sql): Conversion Error"]),
+        (
+            BuildError("one (models/one.sql)", "Conversion Error: Could not convert '010190-123A'"),
+            ["one (models/one.sql): Conversion Error"],
+        ),
         (BuildError("one", "row 010190-123A"), ["one: failed while it ran"]),
         (
-            CheckFailed("Checks failed.\n  unique_a (m.yml:3): 2 failing rows\n  2025 every_month:calls: 3 of 12\nMore."),
+            CheckFailed(
+                "Checks failed.\n  unique_a (m.yml:3): 2 failing rows\n  2025 every_month:calls: 3 of 12\nMore."
+            ),
             ["unique_a (m.yml:3): 2 failing rows", "2025 every_month:calls"],
         ),
         (DeliveryError("calls/a.csv: 11 of 11 records rejected"), ["calls/a.csv: 11 of 11 records rejected"]),
@@ -146,6 +151,8 @@ def test_a_warning_is_new_when_it_is_another_not_when_its_count_is() -> None:
 
 
 def test_a_feed_that_is_very_late_is_told_as_a_failure(tmp_path: Path) -> None:
-    message = good_news(Warehouse(tmp_path / "warehouse"), None, (), ["very late: calls: its newest day is 2025-10-31."])
+    message = good_news(
+        Warehouse(tmp_path / "warehouse"), None, (), ["very late: calls: its newest day is 2025-10-31."]
+    )
     assert (message.kind, "deliveries are very late (1)" in message.title) == ("failure", True)
     assert "Deliveries that are late:\n  very late: calls" in message.body

@@ -13,9 +13,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from kpi.errors import ConfigError, DiskFull, LockHeld, exit_code_of
 from kpi.events import Event, Several, note
 from kpi.lock import held, is_held
-from kpi.errors import ConfigError, DiskFull, LockHeld, exit_code_of
 from kpi.runs import KEPT, RunLog, close_killed, events_of, history, last_invocation, seconds_of_stages, write_table
 
 DYING = """
@@ -59,9 +59,9 @@ def test_a_killed_process_leaves_what_it_did_and_no_lock(tmp_path: Path) -> None
         assert [run.outcome for run in history(tmp_path)] == ["running"]
         assert close_killed(tmp_path) == []
         assert is_held(tmp_path / "builds/.lock")
-        with pytest.raises(LockHeld, match=rf"process {child.pid} on .* since 20.* UTC\. Waited 0 s"):
-            with held(tmp_path / "builds/.lock", 0.2):
-                pass
+        told = rf"process {child.pid} on .* since 20.* UTC\. Waited 0 s"
+        with pytest.raises(LockHeld, match=told), held(tmp_path / "builds/.lock", 0.2):
+            pass
         child.send_signal(signal.SIGKILL)
     (run,) = history(tmp_path)
     assert (run.outcome, run.message) == ("killed", "in the stage build")
@@ -111,7 +111,12 @@ def test_lines_that_were_cut_short_are_passed_over(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b'{"event": "en')
     assert [run.outcome for run in history(tmp_path)] == ["published"]
     path.write_bytes(b"\xff\x00 no json")
-    assert [run.run for run in history(tmp_path)] == [log.run]
+    (run,) = history(tmp_path)
+    assert (run.run, run.outcome, run.started_at[:4]) == (log.run, "killed", log.run[7:11])
+    (tmp_path / "runs/000009-no-time.jsonl").touch()
+    with duckdb.connect() as con:
+        write_table(con, tmp_path)
+        assert con.execute("select count(*), count(started_at) from marts.runs").fetchone() == (2, 1)
 
 
 def test_a_disk_that_takes_nothing_does_not_stop_a_run(tmp_path: Path) -> None:

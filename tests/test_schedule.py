@@ -94,7 +94,7 @@ def test_installing_writes_the_units_and_never_over_those_of_another_warehouse(
     job = replace(JOB, for_user=True)
     assert {path.name for path in install_units(job)} == set(systemd_units(job))
     install_units(job)
-    with pytest.raises(ConfigError, match="for something else. Choose another --name"):
+    with pytest.raises(ConfigError, match=r"for something else\. Choose another --name"):
         install_units(replace(job, root=Path("/other")))
 
 

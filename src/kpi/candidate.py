@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kpi import rawfiles
-from kpi.errors import CheckFailed, KpiError
+from kpi.errors import CheckFailed, KpiError, is_disk_full
+from kpi.events import Event, note
 from kpi.inputs import ingredients_of
 from kpi.options import Inputs, Options, Outcome, Tell
+from kpi.runs import write_table
 from kpi.warehouse import DATABASE, Warehouse, prune, publish, record, seal
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ class Run:
             self._build()
             failures = self._verdict()
         except KpiError as error:
+            if is_disk_full(error):  # there is no room to keep it
+                raise
             kept = self._keep_failed(str(error))
             if "nodes" in self.facts:
                 error.args = (f"{error}\nWhat was built is kept as build {kept.name}. Mend it, then: kpi retry",)
@@ -116,6 +120,8 @@ class Run:
                 )
                 self.warnings = self.facts.pop("warnings", ())
                 self._validate(con)
+                self._note_freshness(con)
+                write_table(con, self.warehouse.root)
             except (KpiError, KeyboardInterrupt):
                 with suppress(duckdb.Error):  # what failed first is what is told
                     con.execute("checkpoint")
@@ -144,6 +150,7 @@ class Run:
             self.facts["years"] = self.before["years"]
             validation.carry_over(self.warehouse.builds / str(self.before["id"]), self.candidate)
             return
+        note(self.tell, Event("judging", stage="judge"))
         self.importing.join()
         about = validation.About(self.facts["id"], self.options.as_of, self.facts["synthetic"])
         results = validation.judge_candidate(con, self.candidate, feeds, about)
@@ -156,8 +163,22 @@ class Run:
         index = self.warehouse.builds / self.facts["id"] / validation.PAGES / "index.html"
         self.tell(f"Judged {len(results)} expectations of {years} report years: {index}")
 
+    def _note_freshness(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Note how far each feed has come. Synthetic deliveries are not expected to go on."""
+        from kpi.freshness import as_facts, late_lines, measure
+        from kpi.validation import is_labelled_synthetic
+
+        self.facts["freshness"] = []
+        if self.graph.feeds and not is_labelled_synthetic(self.warehouse.raw):
+            due = measure(con, self.graph.feeds, self.options.as_of)
+            self.facts["freshness"] = as_facts(due)
+            for _, line in late_lines(due, self.options.as_of):
+                self.warnings = (*self.warnings, line)
+                self.tell(f"  warning: {line}")
+
     def _verify(self) -> None:
         """Open the finished file as a reader would, and count: an aborted write can leave a file with no tables."""
+        note(self.tell, Event("publishing", stage="publish"))
         from kpi import engine
         from kpi.errors import BuildError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kpi.cli_options import day, project_folder, project_option, run_options, select_options, variables_of
+from kpi.cli_options import attended, day, project_folder, project_option, run_options, select_options, variables_of
 from kpi.options import Options
 
 
@@ -17,7 +17,8 @@ def refresh(**options: Any) -> None:
     """Load what changed, rebuild what that touches, check, publish. The nightly job."""
     from kpi.refresh import refresh
 
-    refresh(project_folder(options["project_dir"]), _options(options), click.echo)
+    root = project_folder(options["project_dir"])
+    attended("refresh", options, lambda tell: refresh(root, _options(options), tell))
 
 
 @click.command()
@@ -38,7 +39,7 @@ def build(watch: bool, **options: Any) -> None:
         return
     from kpi.refresh import refresh
 
-    refresh(root, _options(options), click.echo)
+    attended("build", options, lambda tell: refresh(root, _options(options), tell), notifies=False)
 
 
 @click.command()
@@ -47,7 +48,8 @@ def retry(**options: Any) -> None:
     """Continue the last run if it failed: keep what it built, do the rest. It selects what that run selected."""
     from kpi.refresh import retry
 
-    retry(project_folder(options["project_dir"]), _options(options), click.echo)
+    root = project_folder(options["project_dir"])
+    attended("retry", options, lambda tell: retry(root, _options(options), tell))
 
 
 @click.command()
@@ -100,6 +102,7 @@ def _options(given: dict[str, Any]) -> Options:
         keep_going=given.get("keep_going", False),
         unit_tests=given.get("unit_tests", False),
         store_failures=given.get("store_failures", False),
+        wait_seconds=given.get("wait_seconds", 0),
     )
 
 

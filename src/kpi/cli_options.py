@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kpi.errors import ConfigError
+from kpi.options import Outcome, Tell
 
 project_option = click.option(
     "--project-dir", type=click.Path(path_type=Path), help="Folder of dbt_project.yml; else the nearest one above."
@@ -70,10 +72,52 @@ def run_options(command: Any) -> Any:
             click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run."),
             click.option("--threads", type=click.IntRange(1), help="Threads DuckDB may use."),
             click.option("--memory-limit", metavar="SIZE", help="Memory DuckDB may use, as 2GB."),
+            click.option(
+                "--wait",
+                "wait_seconds",
+                type=click.FloatRange(0),
+                is_flag=False,
+                flag_value=float("inf"),
+                default=0,
+                metavar="[SECONDS]",
+                help="Wait for another run that writes, at most so long; without a number until it is done.",
+            ),
+            click.option(
+                "--log-format",
+                type=click.Choice(("auto", "plain", "json")),
+                default="auto",
+                show_default=True,
+                help="auto is a bar on a terminal and lines elsewhere; json one line of JSON for each event.",
+            ),
+            click.option(
+                "--detailed-exit-codes",
+                is_flag=True,
+                help="Exit with 10 when there was nothing to do, 11 when published with warnings, 12 when held back.",
+            ),
         )
     ):
         command = option(command)
     return command
+
+
+def attended(command: str, given: Mapping[str, Any], work: Callable[[Tell], Outcome], notifies: bool = True) -> None:
+    """Do a run: its progress shown, its log kept, people told. Exits with its code when that is not 0."""
+    from kpi.errors import exit_code_of
+    from kpi.nightly import attend, exit_code
+    from kpi.progress import make_screen
+
+    root = project_folder(given["project_dir"]).resolve()
+    screen = make_screen(given["log_format"], click.echo, sys.stdout, root / "warehouse")
+    try:
+        outcome = attend(root, command, day(given["as_of"]), screen, work, notifies)
+    except KeyboardInterrupt as error:
+        screen.close()
+        click.echo("kpi: interrupted. Readers keep the build they had.", err=True)
+        sys.exit(exit_code_of(error))
+    finally:
+        screen.close()
+    if code := exit_code(outcome, given["detailed_exit_codes"]):
+        sys.exit(code)
 
 
 def day(text: str | None) -> Any:

@@ -221,6 +221,6 @@ def _feeds(warehouse: Warehouse) -> Iterator[Finding]:
     due = from_facts(warehouse.facts(warehouse.current()).get("freshness", []))
     late = list(late_lines(due, date.today()))
     for _, line in late:
-        yield Finding("error" if line.startswith("very") else "warning", line, "Ask who delivers it. See: kpi freshness")
+        yield Finding("error" if line.startswith("very") else "warning", line, "Ask who delivers it.")
     if due and not late:
         yield Finding("ok", f"no delivery of {len(due)} feeds is late")

@@ -114,12 +114,8 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, KpiError):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return 143 if isinstance(error, Stopped) else 130
+        return 130
     return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
-
-
-class Stopped(KeyboardInterrupt):
-    """The process was asked to end by SIGTERM, as systemd does."""
 
 
 _FULL = ("no space left on", "disk quota exceeded", "file too large", "not enough space", "max_temp_directory_size")

@@ -26,7 +26,7 @@ def take_in(
 
     Raises DeliveryError when files are worse than their contract allows, or when all of them are gone.
     """
-    report = load(con, graph.feeds, warehouse.raw, folder, options.as_of)
+    report = load(con, graph.feeds, warehouse.raw, folder, options.as_of, tell)
     _tell(report, folder, tell)
     had_files = warehouse.facts(warehouse.current()).get("files")
     if had_files and not folder.files and not options.publish_despite_checks:

@@ -7,8 +7,7 @@ was touched, so the order in which files arrived never matters.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,10 +15,11 @@ from pathlib import Path
 import duckdb
 
 from kpi import personal, statements
-from kpi.engine import fetch_one
+from kpi.engine import fetch_one, one_thread
 from kpi.errors import BuildError, DeliveryError, nearest
+from kpi.events import Event, Tell, note, silent
 from kpi.feed import Feed
-from kpi.loadfile import load_files, settle_keys
+from kpi.loadfile import load_files, note_files, settle_keys
 from kpi.names import identifier, literal
 from kpi.rawfiles import RawFolder, content_hash
 
@@ -92,7 +92,12 @@ def _stored(feed: Feed) -> tuple[tuple[str, str], ...]:
 
 
 def load(
-    con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], raw: Path, folder: RawFolder, as_of: date
+    con: duckdb.DuckDBPyConnection,
+    feeds: Sequence[Feed],
+    raw: Path,
+    folder: RawFolder,
+    as_of: date,
+    tell: Tell = silent,
 ) -> LoadReport:
     """Bring the raw tables up to what lies in the raw folder, touching only what changed.
 
@@ -103,9 +108,11 @@ def load(
     create_tables(con, feeds)
     loaded: list[str] = []
     removed: list[str] = []
-    with _one_thread(con):
-        for feed in feeds:
+    with one_thread(con):
+        for place, feed in enumerate(feeds):
+            note(tell, Event("loading", stage="load", name=feed.name, done=place, total=len(feeds)))
             changed, gone = _bring_up(con, feed, raw, folder, as_of)
+            note_files(con, feed, changed, gone, tell)
             loaded += [f"{feed.name}/{name}" for name in changed]
             removed += [f"{feed.name}/{name}" for name in gone]
     return LoadReport(
@@ -114,17 +121,6 @@ def load(
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
         warnings=(*_unknown_folders(folder, {feed.name: feed for feed in feeds}), *_warnings(con)),
     )
-
-
-@contextmanager
-def _one_thread(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Insert on one thread: two cost a sixth more CPU and gain little time, which another core has a use for."""
-    threads = int(str(fetch_one(con, "select current_setting('threads')")[0]))
-    con.execute("set threads = 1")
-    try:
-        yield
-    finally:
-        con.execute(f"set threads = {threads}")
 
 
 def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_reject_share: float | None) -> None:

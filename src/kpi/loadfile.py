@@ -18,6 +18,7 @@ from kpi import cells, delivery, personal, statements
 from kpi.delivery import Layout
 from kpi.engine import fetch_one
 from kpi.errors import BuildError
+from kpi.events import Event, Tell, note
 from kpi.feed import DeliveryMapping, Feed
 from kpi.rawfiles import content_hash
 from kpi.records import Cut, Form, cut_records, form_of
@@ -57,6 +58,18 @@ def load_files(
             _insert(con, feed, waiting)
             waiting.clear()
     _insert(con, feed, waiting)
+
+
+def note_files(
+    con: duckdb.DuckDBPyConnection, feed: Feed, changed: Sequence[str], gone: Sequence[str], tell: Tell
+) -> None:
+    """Tell of each file that was loaded how many rows it has, and which files are gone."""
+    for name in gone:
+        note(tell, Event("removed", stage="load", name=f"{feed.name}/{name}"))
+    if changed:
+        wanted = "select file, rows_loaded from raw.deliveries where feed = ? and list_contains(?, file) order by file"
+        for name, rows in con.execute(wanted, [feed.name, list(changed)]).fetchall():
+            note(tell, Event("loaded", stage="load", name=f"{feed.name}/{name}", rows=rows))
 
 
 def settle_keys(con: duckdb.DuckDBPyConnection, feed: Feed, folder: Path, among_claimed: bool) -> None:

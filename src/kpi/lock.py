@@ -11,14 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kpi.errors import ConfigError, LockHeld
-from kpi.events import Event, Tell, note
+from kpi.events import Event, Tell, note, silent
 
 LOOK_EVERY = 0.25  # seconds
-SILENT: Tell = lambda line: None  # noqa: E731
 
 
 @contextmanager
-def held(path: Path, wait_seconds: float = 0, tell: Tell = SILENT) -> Iterator[None]:
+def held(path: Path, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[None]:
     """Hold the lock, waiting for it at most so long.
 
     Raises LockHeld, saying who holds it and since when, or ConfigError when the file cannot be written.

@@ -18,7 +18,8 @@ class Options:
 
     `unit_tests` asks for those of the models to be rebuilt, before they are; `store_failures` keeps failing rows.
     `indirect` says which tests come along, `kinds` which kinds of nodes are meant (all when empty), `state` the build
-    that `state:` compares with (the published one when empty), `continued` the failed candidates this run goes on with.
+    that `state:` compares with (the published one when empty), `continued` the failed candidates this run goes on with,
+    `wait_seconds` how long to wait for another writer.
     """
 
     as_of: date

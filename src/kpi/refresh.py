@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kpi import rawfiles
 from kpi.candidate import Run, is_judged, settings_of
 from kpi.errors import ConfigError
+from kpi.events import Event, note
 from kpi.inputs import environment_of
 from kpi.options import Inputs, Options, Outcome, Tell
 from kpi.outside import contents
@@ -33,7 +34,7 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
     inputs = inputs_of(root.resolve(), folder, options)
     if not options.full_refresh and not options.is_partial and is_up_to_date(root, warehouse, inputs):
         build = warehouse.facts(warehouse.current())["id"]
-        tell(f"Nothing changed since build {build}: nothing to do.")
+        note(tell, Event("nothing to do", f"Nothing changed since build {build}: nothing to do."))
         return Outcome(build, published=True, nothing_to_do=True)
 
     def start(settings: str) -> tuple[Path | None, dict[str, Any]]:
@@ -102,10 +103,12 @@ def _run(
 ) -> Outcome:
     from kpi.compiling import compiled
 
+    note(tell, Event("compiling", stage="compile"))
+
     graph = compiled(root, options.variables).graph
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     importing = _Expectations() if options.validate and is_judged(graph) else None
-    with writing(warehouse):
+    with writing(warehouse, options.wait_seconds, tell):
         folder_before, before = start(settings_of(graph.project))
         candidate = begin(warehouse, folder_before)
         return Run(warehouse, graph, options, tell, candidate, before, folder, inputs, importing).carry_out()

@@ -12,6 +12,7 @@ from kpi import content
 from kpi.build import NodeResult, build_node, prepare, run_hooks
 from kpi.engine import relations
 from kpi.errors import BuildError
+from kpi.events import Event, Tell, note, silent
 from kpi.fingerprint import VIRTUAL, Own, fingerprint
 from kpi.graph import Graph
 from kpi.model import Node
@@ -29,7 +30,7 @@ class Task:
     `own` is what each node is, `known` the facts of each in the database as it is, both by id; `chosen` may be built,
     `forced` must be; `build` names the content that comes out new. `begin` is called before the first node is built.
     `definitions` are hashes of what defines each node, `anew` the incremental models whose tables must not be added to,
-    `kept` the places of no node that stay.
+    `kept` the places of no node that stay. `tell` hears of each node.
     """
 
     graph: Graph
@@ -43,6 +44,7 @@ class Task:
     definitions: Mapping[str, str] = field(default_factory=dict)
     anew: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
+    tell: Tell = silent
 
 
 @dataclass(slots=True)
@@ -119,6 +121,8 @@ def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts
         elif task.keep_going or not ran.failed:
             if not ran.results:
                 task.begin()
+            done = nodes.index(node)
+            note(task.tell, Event("building", stage="build", name=node.name, done=done, total=len(nodes)))
             try:
                 result, is_same = _build(con, task, node, before, present, saving)
             except BuildError as error:
@@ -131,6 +135,8 @@ def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts
             if node.materialized != "ephemeral":
                 present[result.relation] = "view" if node.materialized == "view" else "table"
             ran.results.append(result)
+            built = Event("built", stage="build", name=node.name, rows=result.rows, seconds=result.seconds)
+            note(task.tell, built)
     return ran
 
 

@@ -36,7 +36,6 @@ OUTCOMES: Mapping[int, str] = {
     9: "disk full",
     130: "interrupted",
     137: "killed",
-    143: "stopped",
 }
 
 
@@ -228,8 +227,8 @@ def write_table(con: duckdb.DuckDBPyConnection, warehouse: Path) -> None:
     con.execute("create schema if not exists marts")
     con.register("runs_so_far", pa.Table.from_pylist([asdict(run) for run in history(warehouse)], schema))
     con.execute(
-        f"create or replace table {TABLE} as select * replace (started_at::timestamp as started_at,"
-        " finished_at::timestamp as finished_at) from runs_so_far order by run"
+        f"create or replace table {TABLE} as select * replace (try_cast(started_at as timestamp) as"
+        " started_at, try_cast(finished_at as timestamp) as finished_at) from runs_so_far order by run"
     )
     con.unregister("runs_so_far")
 
@@ -250,7 +249,7 @@ def _read(path: Path) -> Ended:
         lines = list(_lines(stream.read()))
         alive = not _is_free(stream.fileno())
     last = lines[-1] if lines else {}
-    begun = Ended(path.stem, str(first.get("command", "")), str(first.get("begun_at") or first.get("at") or ""))
+    begun = Ended(path.stem, str(first.get("command", "")), str(first.get("begun_at") or _time_in(path.stem)))
     if last.get("event") != "end":
         stage = next((str(line["stage"]) for line in reversed(lines) if line.get("stage")), "")
         outcome = "running" if alive else "killed"
@@ -269,6 +268,14 @@ def _read(path: Path) -> Ended:
         warnings=len(last.get("warnings", ())),
         message=str(last.get("message", "")),
     )
+
+
+def _time_in(run: str) -> str:
+    """The time in a run's name, for one whose first line found no room on the disk."""
+    try:
+        return f"{datetime.strptime(run[7:], '%Y%m%dT%H%M%SZ'):%Y-%m-%dT%H:%M:%SZ}"
+    except ValueError:
+        return ""
 
 
 def _is_free(descriptor: int) -> bool:

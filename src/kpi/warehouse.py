@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from kpi.errors import ConfigError, DiskFull, is_disk_full, nearest
-from kpi.events import Tell
-from kpi.lock import SILENT, held, is_held
+from kpi.events import Tell, silent
+from kpi.lock import held, is_held
 from kpi.rawfiles import hash_of
 
 DATABASE = "kpi.duckdb"
@@ -129,7 +129,7 @@ class Warehouse:
 
 
 @contextmanager
-def writing(warehouse: Warehouse, wait_seconds: float = 0, tell: Tell = SILENT) -> Iterator[None]:
+def writing(warehouse: Warehouse, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[None]:
     """Hold the one writer's lock, waiting for it at most so long. Raises LockHeld.
 
     When the disk is full in the meantime, what was being written is removed, and DiskFull raised.

@@ -12,6 +12,7 @@ from kpi import content, engine, history
 from kpi.build import run_hooks, strangers
 from kpi.checks import CheckResult, Store, run_tests
 from kpi.errors import BuildErrors
+from kpi.events import Event, note
 from kpi.fingerprint import Own, definitions, own_parts
 from kpi.graph import Graph
 from kpi.intake import take_in
@@ -70,6 +71,7 @@ def bring_up(
         made,
         history.anew(graph, derived_from, made, options.full_refresh, tell),
         history.kept(graph, derived_from),
+        tell,
     )
     facts["kept"] = list(before.get("kept", ()))
     facts["loading"] = True
@@ -136,6 +138,7 @@ def _test(
             facts["partial"] += [] if same else [test.name]
         elif not same or _failed(checks.get(test.name)):
             due[test.id] = now | {"built_in": task.build}
+    note(tell, Event("testing", stage="test", done=0, total=len(due)))
     store = Store(engine.CATALOG, options.store_failures)
     results = run_tests(con, [task.graph.nodes[test_id] for test_id in due], store)
     nodes.update(due)
