@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from kpi import notify
 from kpi.cli import cli
 from kpi.errors import CheckFailed, KpiError
-from kpi.events import silent
+from kpi.events import Event, silent
 from kpi.nightly import attend, tell_crashed
 from kpi.options import Options
 from kpi.refresh import refresh
@@ -38,7 +38,12 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[notify.Message]:
     """The messages that would have been sent."""
     found: list[notify.Message] = []
     monkeypatch.setenv("KPI_NOTIFY", "json://nobody")
-    monkeypatch.setattr(notify, "send", lambda urls, message: found.append(message) or [])
+
+    def send(_: Sequence[str], message: notify.Message) -> list[str]:
+        found.append(message)
+        return []
+
+    monkeypatch.setattr(notify, "send", send)
     return found
 
 
@@ -170,7 +175,7 @@ def test_a_killed_run_is_told_by_who_finds_it(project: Path, sent: list[notify.M
     assert sent == []
     night(project)
     log = RunLog(warehouse.root, "refresh")
-    log.hear(notify_event())
+    log.hear(Event("building", stage="build", name="one"))
     os.close(log._file or 0)
     found = tell_crashed(warehouse, {"MONITOR_SERVICE_RESULT": "oom-kill"}, silent)
     assert found is not None
@@ -184,12 +189,6 @@ def test_a_killed_run_is_told_by_who_finds_it(project: Path, sent: list[notify.M
     assert sent[1].title == "kpi county: no refresh began"
     night(project)
     assert sent[2].title == "kpi county: the refresh works again"
-
-
-def notify_event() -> object:
-    from kpi.events import Event
-
-    return Event("building", stage="build", name="one")
 
 
 def test_exit_codes_in_detail(project: Path, sent: list[notify.Message]) -> None:

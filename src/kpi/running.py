@@ -135,8 +135,8 @@ def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts
             if node.materialized != "ephemeral":
                 present[result.relation] = "view" if node.materialized == "view" else "table"
             ran.results.append(result)
-            built = Event("built", stage="build", name=node.name, rows=result.rows, seconds=result.seconds)
-            note(task.tell, built)
+            event = Event("built", stage="build", name=node.name, rows=result.rows, seconds=result.seconds)
+            note(task.tell, event)
     return ran
 
 
