@@ -147,7 +147,7 @@ ORDER = (
     "cli_nightly",
     "cli",
 )
-HEAVY = {"duckdb", "sqlglot", "pandas", "numpy", "pyarrow", "jinja2", "yaml", "great_expectations"}
+HEAVY = {"duckdb", "sqlglot", "pandas", "numpy", "pyarrow", "jinja2", "yaml", "great_expectations", "rich", "apprise"}
 LONGEST = 300
 # Still longer than that; to be cut. None may be added.
 TOO_LONG: dict[str, int] = {}
@@ -218,7 +218,7 @@ def test_no_print_outside_the_command_line_and_no_assert(module: str) -> None:
         "import kpi",
         "from kpi.cli import cli; cli(['--help'], standalone_mode=False)",
         # All that a refresh looks at before it knows that nothing changed.
-        "import kpi.refresh, kpi.rawfiles, kpi.warehouse, kpi.projectfiles, kpi.figures",
+        "import kpi.refresh, kpi.rawfiles, kpi.warehouse, kpi.projectfiles, kpi.figures, kpi.nightly, kpi.progress",
     ],
 )
 def test_heavy_imports_wait_until_they_are_needed(code: str) -> None:
