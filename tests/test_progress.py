@@ -63,6 +63,15 @@ def test_a_terminal_shows_stage_rows_and_time_left_and_keeps_the_lines(monkeypat
     assert "1/4 calls 1 600 000 rows" in text
 
 
+def test_a_file_among_others_does_not_set_the_stage_back() -> None:
+    stream = Terminal()
+    screen = TerminalScreen(stream, lambda: USUAL)
+    screen.hear(EVENTS[1])
+    screen.hear(Event("loaded", stage="load", name="calls/a.csv", rows=7))
+    screen.close()
+    assert "1/4 calls/a.csv 7 rows" in stream.getvalue()
+
+
 def test_a_terminal_that_has_nothing_to_show_imports_nothing() -> None:
     stream = Terminal()
     screen = TerminalScreen(stream, dict)

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -70,6 +71,7 @@ class TerminalScreen(PlainScreen):
         self._seconds: Mapping[str, float] = {}
         self._bar: Progress | None = None
         self._stage, self._began = "", time.monotonic()
+        self._count: tuple[int | None, int | None] = None, None
 
     def __call__(self, line: str) -> None:
         """Print a line above the bar."""
@@ -99,10 +101,13 @@ class TerminalScreen(PlainScreen):
             self._bar.add_task("", total=SLOTS, about="", left="")
             self._bar.start()
         if event.stage != self._stage:
-            self._stage, self._began = event.stage, time.monotonic()
+            self._stage, self._began, self._count = event.stage, time.monotonic(), (None, None)
+        if event.done is None:  # a file or a node among others: the stage is as far as it was
+            event = replace(event, done=self._count[0], total=self._count[1])
+        self._count = event.done, event.total
         share, left = how_far(self._seconds, event, time.monotonic() - self._began)
         rows = f" {event.rows:,} rows".replace(",", " ") if event.rows else ""
-        count = f" {event.done}/{event.total}" if event.total else ""
+        count = f"{event.done}/{event.total}" if event.total else ""
         self._bar.update(
             self._bar.task_ids[0],
             description=WORDS[event.stage],
