@@ -98,14 +98,21 @@ class TerminalScreen(PlainScreen):
     def _show(self, event: Event) -> None:
         if self._bar is None:
             self._bar, self._seconds = _bar(self._stream), self._usual()
-            self._bar.add_task("", total=SLOTS, about="", left="")
+            self._bar.add_task("", total=SLOTS, about="", left=str)
             self._bar.start()
         if event.stage != self._stage:
             self._stage, self._began, self._count = event.stage, time.monotonic(), (None, None)
         if event.done is None:  # a file or a node among others: the stage is as far as it was
             event = replace(event, done=self._count[0], total=self._count[1])
         self._count = event.done, event.total
-        share, left = how_far(self._seconds, event, time.monotonic() - self._began)
+        heard = event
+
+        def left() -> str:
+            """What is left at this moment, as long as nothing else is heard."""
+            seconds = how_far(self._seconds, heard, time.monotonic() - self._began)[1]
+            return "" if seconds is None else f"about {_span(seconds)} left"
+
+        share, _ = how_far(self._seconds, event, time.monotonic() - self._began)
         rows = f" {event.rows:,} rows".replace(",", " ") if event.rows else ""
         count = f"{event.done}/{event.total}" if event.total else ""
         self._bar.update(
@@ -113,7 +120,7 @@ class TerminalScreen(PlainScreen):
             description=WORDS[event.stage],
             completed=round(share * SLOTS),
             about=f"{count} {event.name}{rows}".strip(),
-            left="" if left is None else f"about {_span(left)} left",
+            left=left,
         )
 
 
@@ -147,14 +154,19 @@ def make_screen(format: Format, echo: Echo, stream: TextIO, warehouse: Path) -> 
 
 def _bar(stream: TextIO) -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Left(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(task.fields["left"]())
 
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(30),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}", markup=False),
+        Left(),
         TextColumn("{task.fields[about]}", markup=False),
         console=Console(file=stream),
         transient=True,
