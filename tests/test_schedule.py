@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from kpi.cli import cli
 from kpi.errors import ConfigError
 from kpi.schedule import Job, add_cron_line, cron_line, install_units, make_job, systemd_units
+from small_project import write
 
 JOB = Job(Path("/srv/kpi"), "kpi-refresh", (3, 15), ("/opt/kpi/bin/kpi",), 4 << 30, False, False, "kpi")
 HOSTILE = Path('/srv/100 % "new" $HOME \'n\\ %t')
@@ -116,3 +119,29 @@ def test_what_cannot_be_scheduled_is_said(tmp_path: Path, at: str, name: str, me
 def test_a_path_with_a_line_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no schedule can hold"):
         make_job(tmp_path / "a\nb", "kpi", "03:15", "", False, False)
+
+
+def test_installing_into_a_crontab_that_is_there_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "table"
+    fake = tmp_path / "bin/crontab"
+    fake.parent.mkdir()
+    fake.write_text(
+        f'#!/bin/sh\nif [ "$1" = -l ]; then\n  [ -f {table} ] || {{ echo "no crontab for me" >&2; exit 1; }}\n'
+        f"  cat {table}\nelse\n  cat >{table}\nfi\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    root = write(tmp_path / "county")
+    arguments = ["schedule", "--cron", "--install", "--project-dir", str(root)]
+    for at in ("03:15", "04:00"):
+        done = CliRunner().invoke(cli, [*arguments, "--at", at])
+        assert done.exit_code == 0, done.output
+    (line,) = table.read_text().splitlines()
+    assert line.startswith("0 4 * * * nice -n 10 ")
+    assert f"Your crontab has the line: {line}" in done.output
+
+
+def test_printed_units_name_their_files(tmp_path: Path) -> None:
+    printed = CliRunner().invoke(cli, ["schedule", "--project-dir", str(write(tmp_path / "county"))]).output
+    for name in ("kpi-refresh.service", "kpi-refresh.timer", "kpi-refresh-failed.service"):
+        assert f"# /etc/systemd/system/{name}" in printed
