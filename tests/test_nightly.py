@@ -227,6 +227,23 @@ def test_a_run_waits_for_the_lock_and_says_whose_it_is(project: Path) -> None:
     assert (type(out.exception).__name__, history(project / "warehouse")[-1].exit_code) == ("LockHeld", 8)
 
 
+def test_who_waited_finds_that_the_other_run_did_it_all(project: Path, sent: list[notify.Message]) -> None:
+    lines: list[str] = []
+    lock = writing(Warehouse(project / "warehouse"))
+    lock.__enter__()
+
+    def other_run(line: str) -> None:
+        lines.append(line)
+        if line.startswith("Waiting"):
+            lock.__exit__(None, None, None)
+            night(project)
+
+    night(project, tell=other_run, wait_seconds=30)
+    assert lines[-1].startswith("Nothing changed since build 00001-")
+    assert {run.outcome for run in history(project / "warehouse")} == {"nothing to do", "published"}
+    assert len(Warehouse(project / "warehouse").list_builds()) == 1
+
+
 def in_a_process(root: Path, *arguments: str, limit: int = 0) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "kpi.cli", "refresh", "--no-expectations", "--project-dir", str(root), *arguments]
     if limit:

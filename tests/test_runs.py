@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -90,18 +92,20 @@ def test_who_waits_for_the_lock_says_for_whom_and_gets_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-def test_a_lock_that_may_not_be_written_says_whose_it_is(tmp_path: Path) -> None:
-    with held(tmp_path / ".lock"):
+def test_a_lock_that_may_not_be_written_says_whose_it_is() -> None:
+    # Not below tmp_path, where nobody else may look.
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    with held(folder / ".lock"):
         pass
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
     code = (
         "import os, sys; from pathlib import Path; import kpi.lock, kpi.errors\n"
         "os.setuid(65534)\n"
         "try:\n    kpi.lock.held(Path(sys.argv[1])).__enter__()\n"
         "except kpi.errors.ConfigError as error:\n    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / ".lock"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, folder / ".lock"], capture_output=True, text=True, check=True)
+    shutil.rmtree(folder)
     assert "cannot be written by user 65534; .lock belongs to user 0. Run as the owner" in done.stdout
 
 

@@ -17,20 +17,20 @@ LOOK_EVERY = 0.25  # seconds
 
 
 @contextmanager
-def held(path: Path, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[None]:
-    """Hold the lock, waiting for it at most so long.
+def held(path: Path, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[bool]:
+    """Hold the lock, waiting for it at most so long; yields whether there was anything to wait for.
 
     Raises LockHeld, saying who holds it and since when, or ConfigError when the file cannot be written.
     """
     descriptor = _open(path)
     try:
-        _take(descriptor, wait_seconds, tell)
+        waited = _take(descriptor, wait_seconds, tell)
         import socket  # not at the top: a refresh with nothing to do never gets here
 
         holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, holder.encode(), 0)
-        yield
+        yield waited
     finally:
         os.close(descriptor)
 
@@ -60,13 +60,13 @@ def _open(path: Path) -> int:
         ) from None
 
 
-def _take(descriptor: int, wait_seconds: float, tell: Tell) -> None:
+def _take(descriptor: int, wait_seconds: float, tell: Tell) -> bool:
     started = time.monotonic()
     told = ""
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            return bool(told)
         except BlockingIOError:
             holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip() or "another process"
         waited = time.monotonic() - started

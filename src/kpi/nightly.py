@@ -49,7 +49,11 @@ def attend(
         note(tell, Event("end", outcome=OUTCOMES.get(code, "failed"), exit_code=code))
         raise
     if outcome.nothing_to_do:
-        log.rest(outcome.build)
+        if log.run:  # it waited for another run that did it all
+            log.end("nothing to do", 0, outcome.build, ())
+        else:
+            log.rest(outcome.build)
+        note(tell, Event("end", name=outcome.build, outcome="nothing to do", exit_code=0))
         _quietly(everyone, lambda: _tell_quiet_night(warehouse, as_of, everyone, notifies))
         return outcome
     if notifies and outcome.published:

@@ -32,10 +32,8 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
     warehouse = Warehouse(root.resolve() / "warehouse")
     folder = rawfiles.scan(warehouse.raw)
     inputs = inputs_of(root.resolve(), folder, options)
-    if not options.full_refresh and not options.is_partial and is_up_to_date(root, warehouse, inputs):
-        build = warehouse.facts(warehouse.current())["id"]
-        note(tell, Event("nothing to do", f"Nothing changed since build {build}: nothing to do."))
-        return Outcome(build, published=True, nothing_to_do=True)
+    if _is_needless(root, warehouse, options, inputs):
+        return _nothing_to_do(warehouse, tell)
 
     def start(settings: str) -> tuple[Path | None, dict[str, Any]]:
         current = warehouse.current()
@@ -104,14 +102,31 @@ def _run(
     from kpi.compiling import compiled
 
     note(tell, Event("compiling", stage="compile"))
-
     graph = compiled(root, options.variables).graph
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     importing = _Expectations() if options.validate and is_judged(graph) else None
-    with writing(warehouse, options.wait_seconds, tell):
+    with writing(warehouse, options.wait_seconds, tell) as waited:
+        if waited:
+            # The run that was waited for may have done it all, or something changed meanwhile.
+            folder = rawfiles.scan(warehouse.raw)
+            inputs = inputs_of(root.resolve(), folder, options)
+            if _is_needless(root, warehouse, options, inputs):
+                return _nothing_to_do(warehouse, tell)
+            graph = compiled(root, options.variables).graph
         folder_before, before = start(settings_of(graph.project))
         candidate = begin(warehouse, folder_before)
         return Run(warehouse, graph, options, tell, candidate, before, folder, inputs, importing).carry_out()
+
+
+def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inputs) -> bool:
+    asks_for_more = options.full_refresh or options.is_partial or options.continued
+    return not asks_for_more and is_up_to_date(root, warehouse, inputs)
+
+
+def _nothing_to_do(warehouse: Warehouse, tell: Tell) -> Outcome:
+    build = warehouse.facts(warehouse.current())["id"]
+    note(tell, Event("nothing to do", f"Nothing changed since build {build}: nothing to do."))
+    return Outcome(build, published=True, nothing_to_do=True)
 
 
 def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:

@@ -129,16 +129,16 @@ class Warehouse:
 
 
 @contextmanager
-def writing(warehouse: Warehouse, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[None]:
-    """Hold the one writer's lock, waiting for it at most so long. Raises LockHeld.
+def writing(warehouse: Warehouse, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[bool]:
+    """Hold the one writer's lock, waiting for it at most so long; yields whether it had to. Raises LockHeld.
 
     When the disk is full in the meantime, what was being written is removed, and DiskFull raised.
     """
-    with held(warehouse.builds / ".lock", wait_seconds, tell):
+    with held(warehouse.builds / ".lock", wait_seconds, tell) as waited:
         _clean(warehouse)
         _catch_up(warehouse)
         try:
-            yield
+            yield waited
         except Exception as error:
             if not is_disk_full(error):
                 raise
