@@ -99,6 +99,7 @@ ORDER = (
     "expectations",
     "page_words",
     "report_pages",
+    "runlog",
     "runs",
     "warehouse",
     "testing",

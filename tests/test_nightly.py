@@ -22,7 +22,8 @@ from kpi.events import Event, silent
 from kpi.nightly import attend, tell_crashed
 from kpi.options import Options
 from kpi.refresh import refresh
-from kpi.runs import RunLog, events_of, history
+from kpi.runlog import RunLog
+from kpi.runs import events_of, history
 from kpi.warehouse import Warehouse, writing
 from small_project import write
 

@@ -18,14 +18,15 @@ import pytest
 from kpi.errors import ConfigError, DiskFull, LockHeld, exit_code_of
 from kpi.events import Event, Several, note
 from kpi.lock import held, is_held
-from kpi.runs import KEPT, RunLog, close_killed, events_of, history, last_invocation, seconds_of_stages, write_table
+from kpi.runlog import KEPT, RunLog
+from kpi.runs import close_killed, events_of, history, last_invocation, seconds_of_stages, write_table
 
 DYING = """
 import sys, time
 from pathlib import Path
 from kpi.events import Event
 from kpi.lock import held
-from kpi.runs import RunLog
+from kpi.runlog import RunLog
 root = Path(sys.argv[1])
 with held(root / "builds/.lock"):
     log = RunLog(root, "refresh")

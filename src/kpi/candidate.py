@@ -14,7 +14,6 @@ from kpi.errors import CheckFailed, KpiError, is_disk_full
 from kpi.events import Event, note
 from kpi.inputs import ingredients_of
 from kpi.options import Inputs, Options, Outcome, Tell
-from kpi.runs import write_table
 from kpi.warehouse import DATABASE, Warehouse, prune, publish, record, seal
 
 if TYPE_CHECKING:
@@ -100,6 +99,7 @@ class Run:
 
         from kpi import engine
         from kpi.artifacts import write_artifacts
+        from kpi.runs import write_table
         from kpi.working import bring_up
 
         spill = self.warehouse.builds / ".tmp-spill"

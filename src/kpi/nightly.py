@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from kpi.errors import exit_code_of
 from kpi.events import Event, Several, Tell, note
 from kpi.options import Outcome
-from kpi.runs import OUTCOMES, Ended, RunLog, close_killed, last_invocation
+from kpi.runlog import OUTCOMES, RunLog
 from kpi.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from kpi.notify import Message
+    from kpi.runs import Ended
 
 TOLD = "told.json"
 NOBODY_ASLEEP = (130,)  # who pressed Ctrl-C knows
@@ -79,6 +80,7 @@ def tell_crashed(warehouse: Warehouse, about: Mapping[str, str], tell: Tell) -> 
     Returns the run when it was killed and this is the first to tell. A run that ended by itself has told.
     """
     from kpi import tidings
+    from kpi.runs import close_killed, last_invocation
 
     dead = close_killed(warehouse.root)
     invocation = about.get("MONITOR_INVOCATION_ID", "")
@@ -96,6 +98,8 @@ def tell_crashed(warehouse: Warehouse, about: Mapping[str, str], tell: Tell) -> 
 
 
 def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build: str, tell: Tell) -> None:
+    from kpi.runs import close_killed
+
     _remember(warehouse, failing={"run": log.run, "outcome": OUTCOMES.get(exit_code_of(error), "failed"), "at": _now()})
     close_killed(warehouse.root)
     if not _addresses(warehouse):
@@ -109,6 +113,7 @@ def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build
 
 def _tell_success(warehouse: Warehouse, outcome: Outcome, before: Path | None, as_of: date, tell: Tell) -> None:
     from kpi import tidings
+    from kpi.runs import close_killed
 
     told = _told(warehouse)
     failing = told.get("failing")

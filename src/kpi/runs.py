@@ -1,42 +1,23 @@
-"""The history of runs: one file of JSON lines a run in `warehouse/runs`, written as it goes. Imports nothing heavy.
-
-A run holds a lock on its file while it lives, so one that was killed is known by a file without an end and a lock. A
-disk that is full or not writable never makes a run fail for its log.
-"""
+"""The history of runs, read from their logs: as objects, as a table, and which of them were killed."""
 
 from __future__ import annotations
 
 import fcntl
 import json
-import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.events import Event
+from kpi.runlog import now, run_files
 
 if TYPE_CHECKING:
     import duckdb
 
 TABLE = "marts.runs"
-KEPT = 400  # runs
-IDLE_BYTES = 1 << 16  # of the file of runs that found nothing to do
-TAIL = 1 << 16
-OUTCOMES: Mapping[int, str] = {
-    3: "configuration",
-    4: "deliveries",
-    5: "project",
-    6: "build failed",
-    7: "checks failed",
-    8: "lock held",
-    9: "disk full",
-    130: "interrupted",
-    137: "killed",
-}
+TAIL = 1 << 16  # bytes in which a run's last line is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,136 +40,25 @@ class Ended:
     message: str = ""
 
 
-class RunLog:
-    """Hears the events of a run and writes them down, each as one line, at once."""
-
-    def __init__(self, warehouse: Path, command: str) -> None:
-        self.folder, self.command = warehouse / "runs", command
-        self.run = ""
-        self._file: int | None = None
-        self._broken = False
-        self._is_cut = False
-        self._started = time.monotonic()
-        self._at = _now()
-        self._stage, self._stage_began = "", self._started
-        self._counts: dict[str, int] = {}
-
-    def __call__(self, line: str) -> None:
-        """Write down a line of text."""
-        self.hear(Event("told", line))
-
-    def hear(self, event: Event) -> None:
-        """Write down an event. A run that finds nothing to do has none but that, and no file of its own."""
-        if event.event in ("nothing to do", "end"):
-            return
-        if event.event in ("loaded", "removed", "built"):
-            self._counts[event.event] = self._counts.get(event.event, 0) + 1
-        self._open()
-        if event.stage and event.stage != self._stage:
-            self._end_stage()
-            self._stage = event.stage
-        self._write(event.as_dict())
-
-    def rest(self, build: str) -> None:
-        """Note that there was nothing to do: one short line in a file that all such runs share."""
-        path = self.folder / "idle.jsonl"
-        with suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if path.is_file() and path.stat().st_size > IDLE_BYTES:
-                half = path.read_bytes()[IDLE_BYTES // 2 :]
-                path.write_bytes(half[half.find(b"\n") + 1 :])
-            with path.open("ab") as stream:
-                stream.write(f'{{"at": "{_now()}", "command": "{self.command}", "build": "{build}"}}\n'.encode())
-
-    def end(self, outcome: str, exit_code: int, build: str, warnings: Sequence[str], message: str = "") -> None:
-        """Write the last line of the run, and forget the oldest runs beyond those that are kept."""
-        self._open()
-        self._end_stage()
-        self._write(
-            {
-                "event": "end",
-                "outcome": outcome,
-                "exit_code": exit_code,
-                "build": build,
-                "changed": self.changed(),
-                "run_seconds": round(time.monotonic() - self._started, 3),
-                "warnings": list(warnings),
-                "message": message,
-            }
-        )
-        if self._file is not None:
-            with suppress(OSError):
-                os.fsync(self._file)
-            os.close(self._file)
-            self._file = None
-        with suppress(OSError):
-            for old in _files(self.folder)[:-KEPT]:
-                old.unlink()
-
-    def changed(self) -> str:
-        """Say in a few words what was loaded and built."""
-        parts = (("loaded", "files loaded"), ("removed", "files gone"), ("built", "nodes built"))
-        return ", ".join(f"{self._counts[kind]} {words}" for kind, words in parts if self._counts.get(kind))
-
-    def _end_stage(self) -> None:
-        now = time.monotonic()
-        if self._stage:
-            seconds = round(now - self._stage_began, 3)
-            self._write({"event": "stage ended", "stage": self._stage, "seconds": seconds})
-        self._stage_began = now
-
-    def _open(self) -> None:
-        if self._file is not None or self._broken:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            number = max((int(path.name[:6]) for path in _files(self.folder)), default=0)
-            while self._file is None:
-                number += 1
-                # Numbered first: runs sort by name in the order they began, whatever the clock does.
-                self.run = f"{number:06}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-                if not any(self.folder.glob(f"{number:06}-*")):
-                    with suppress(FileExistsError):
-                        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-                        self._file = os.open(self.folder / f"{self.run}.jsonl", flags, 0o644)
-            fcntl.flock(self._file, fcntl.LOCK_EX)  # a reader may be looking at it for a moment
-        except OSError:
-            self._broken = True
-            return
-        # systemd's name for this start of the service, by which the unit for failures finds the run.
-        started = {"event": "begun", "run": self.run, "command": self.command, "process": os.getpid()}
-        self._write(started | {"invocation": os.environ.get("INVOCATION_ID", ""), "begun_at": self._at})
-
-    def _write(self, said: Mapping[str, Any]) -> None:
-        if self._file is None:
-            return
-        line = json.dumps({"at": _now(), **said}, ensure_ascii=False, default=str) + "\n"
-        data = line.encode("utf-8", "backslashreplace")
-        with suppress(OSError):
-            # What a full disk cut short gets a line end first, so that the next line is whole.
-            data = b"\n" + data if self._is_cut else data
-            self._is_cut = os.write(self._file, data) < len(data)
-
-
 def history(warehouse: Path) -> list[Ended]:
     """Return the runs that are kept, oldest first; those that found nothing to do are not among them."""
-    return [_read(path) for path in _files(warehouse / "runs")]
+    return [_read(path) for path in run_files(warehouse / "runs")]
 
 
 def events_of(warehouse: Path, run: str) -> list[dict[str, Any]]:
     """Return all that a run wrote down, in order; empty when there is no such run."""
     path = warehouse / "runs" / f"{run}.jsonl"
-    return list(_lines(path.read_bytes())) if path in _files(warehouse / "runs") else []
+    return list(_lines(path.read_bytes())) if path in run_files(warehouse / "runs") else []
 
 
 def close_killed(warehouse: Path) -> list[Ended]:
     """Write an end to every run that has none and is not running: it was killed. Returns them."""
     found = []
-    for path in _files(warehouse / "runs")[-20:]:
+    for path in run_files(warehouse / "runs")[-20:]:
         ended = _read(path)
         if ended.outcome != "killed" or ended.exit_code is not None:
             continue
-        line = {"at": _now(), "event": "end", "outcome": "killed", "exit_code": 137, "message": ended.message}
+        line = {"at": now(), "event": "end", "outcome": "killed", "exit_code": 137, "message": ended.message}
         with suppress(OSError), path.open("ab") as stream:
             stream.write(b"\n" + json.dumps(line).encode() + b"\n")
         found.append(ended)
@@ -197,7 +67,7 @@ def close_killed(warehouse: Path) -> list[Ended]:
 
 def last_invocation(warehouse: Path, invocation: str) -> Ended | None:
     """Return the newest run that a start of the systemd service made, if it left one."""
-    for path in reversed(_files(warehouse / "runs")[-20:]):
+    for path in reversed(run_files(warehouse / "runs")[-20:]):
         with path.open("rb") as stream:
             first = next(_lines(stream.readline()), {})
         if first.get("invocation") == invocation:
@@ -207,7 +77,7 @@ def last_invocation(warehouse: Path, invocation: str) -> Ended | None:
 
 def seconds_of_stages(warehouse: Path) -> dict[str, float]:
     """Return how long each stage of the newest run that published took."""
-    for path in reversed(_files(warehouse / "runs")[-20:]):
+    for path in reversed(run_files(warehouse / "runs")[-20:]):
         if _read(path).outcome != "published":
             continue
         stages: dict[str, float] = {}
@@ -231,14 +101,6 @@ def write_table(con: duckdb.DuckDBPyConnection, warehouse: Path) -> None:
         " started_at, try_cast(finished_at as timestamp) as finished_at) from runs_so_far order by run"
     )
     con.unregister("runs_so_far")
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".jsonl") and name[:6].isdigit())
-    except OSError:
-        return []
-    return [folder / name for name in names]
 
 
 def _read(path: Path) -> Ended:
@@ -293,7 +155,3 @@ def _lines(data: bytes) -> Iterator[dict[str, Any]]:
             said = json.loads(line)
             if isinstance(said, dict):
                 yield said
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

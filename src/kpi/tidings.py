@@ -12,7 +12,8 @@ from typing import Any
 
 from kpi.errors import BuildError, CheckFailed, DeliveryError, KpiError, exit_code_of
 from kpi.notify import Message
-from kpi.runs import OUTCOMES, Ended
+from kpi.runlog import OUTCOMES
+from kpi.runs import Ended
 from kpi.warehouse import Warehouse
 
 SHOWN = 12  # lines of a list
