@@ -215,6 +215,27 @@ def test_runs_are_listed_and_shown(project: Path) -> None:
     assert run(project, "runs", "show", "77").exception is not None
 
 
+def test_freshness_is_listed_and_very_late_is_an_error(project: Path) -> None:
+    night(project)
+    listed = run(project, "freshness", "--as-of", "2026-04-17")
+    assert (listed.exit_code, listed.output.split()[-1]) == (0, "late")
+    assert "2026.csv" in listed.output
+    very_late = run(project, "freshness", "--as-of", "2026-05-18")
+    assert str(very_late.exception) == "very late: calls."
+    assert isinstance(very_late.exception, CheckFailed)
+
+
+def test_notify_says_what_it_lacks_and_tries_what_it_has(
+    project: Path, sent: list[notify.Message], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Sent to 1 address." in run(project, "notify", "--test").output
+    assert sent[0].title == "kpi county: a test"
+    monkeypatch.delenv("KPI_NOTIFY")
+    assert "no address is set" in str(run(project, "notify", "--test").exception)
+    assert "takes --test or --crashed" in str(run(project, "notify").exception)
+    assert run(project, "notify", "--crashed").exit_code == 0
+
+
 def test_json_lines_on_standard_output(project: Path) -> None:
     out = run(project, "refresh", "--no-expectations", "--log-format", "json").output.splitlines()
     events = [json.loads(line) for line in out]
