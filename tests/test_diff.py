@@ -101,6 +101,22 @@ def test_a_rollback_shows_readers_an_earlier_build_and_is_in_the_ledger(root: Pa
     assert (last["build"], last["event"], last["reason"]) == (first, "rolled back to", f"from {second}: wrong delivery")
 
 
+def test_what_was_taken_back_is_not_published_again_until_something_changes(root: Path) -> None:
+    warehouse = Warehouse(root / "warehouse")
+    first = warehouse.published()
+    deliver(root, "1,health,3,2024-01-01\n")
+    second = build(root)
+    roll_back(warehouse, first, "wrong delivery")
+    assert build(root) == first
+    assert warehouse.published() == first
+    deliver(root, "1,health,4,2024-01-01\n")
+    third = build(root)
+    assert third not in (first, second)
+    assert warehouse.published() == third
+    roll_back(warehouse, second, "")
+    assert build(root) == second
+
+
 def test_there_is_no_way_back_to_what_was_never_published(root: Path) -> None:
     warehouse = Warehouse(root / "warehouse")
     write(root, {"tests/fails.sql": "select 1 as x"})

@@ -15,7 +15,7 @@ from kpi.events import Event, note
 from kpi.inputs import environment_of
 from kpi.options import Inputs, Options, Outcome, Tell
 from kpi.outside import contents
-from kpi.warehouse import DATABASE, Warehouse, begin, writing
+from kpi.warehouse import DATABASE, Warehouse, begin, rolled_back_from, writing
 
 if TYPE_CHECKING:
     import threading
@@ -124,17 +124,27 @@ def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inp
 
 
 def _nothing_to_do(warehouse: Warehouse, tell: Tell) -> Outcome:
-    build = warehouse.facts(warehouse.current())["id"]
-    note(tell, Event("nothing to do", f"Nothing changed since build {build}: nothing to do."))
+    build, left = warehouse.facts(warehouse.current())["id"], rolled_back_from(warehouse)
+    told = f"Nothing changed since build {build}: nothing to do."
+    if left is not None:
+        told = f"Nothing changed since build {left.name}, which was rolled back: readers keep {build}."
+    note(tell, Event("nothing to do", told))
     return Outcome(build, published=True, nothing_to_do=True)
 
 
 def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
-    """Tell whether the published build was made from the same inputs; does not open it."""
+    """Tell whether the published build was made from the same inputs, or the one it was rolled back from.
+
+    Opens neither. What somebody took back is not published again from the same inputs.
+    """
     current = warehouse.current()
     if current is None or not (current / DATABASE).is_file():
         return False
-    before = warehouse.facts(current)
+    made = [warehouse.facts(folder) for folder in (current, rolled_back_from(warehouse)) if folder]
+    return any(_was_made_from(root, inputs, before) for before in made)
+
+
+def _was_made_from(root: Path, inputs: Inputs, before: Mapping[str, Any]) -> bool:
     read = before.get("ingredients", {}).get("environment", {})
     outside = before.get("outside", {})
     return _is_same(inputs, before) and environment_of(read) == read and contents(root.resolve(), outside) == outside

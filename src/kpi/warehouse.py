@@ -211,8 +211,12 @@ def roll_back(warehouse: Warehouse, build: str, reason: str) -> None:
 def rolled_back_from(warehouse: Warehouse) -> Path | None:
     """Return the newest published build when readers were taken back to an older one, else None."""
     current = warehouse.current()
-    newest = [facts["id"] for facts in warehouse.list_builds() if facts.get("status") == "published"][-1:]
-    return warehouse.builds / newest[0] if current and newest and newest[0] != current.name else None
+    for folder in reversed(warehouse.kept()) if current else ():
+        if folder == current:
+            return None
+        if warehouse.facts(folder).get("status") == "published":
+            return folder
+    return None
 
 
 def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> None:
