@@ -18,6 +18,7 @@ import pytest
 
 from conftest import ROOT, TODAY, copy_project
 from kpi.demo import write_demo
+from kpi.graph import RESERVED_TABLES
 from kpi.refresh import Options, refresh
 
 pytestmark = pytest.mark.xdist_group("dbt")  # dbt builds once, so one worker has them all
@@ -48,7 +49,7 @@ group by report_year, figure_id
     incremental_strategy='delete+insert',
     post_hook="comment on table {{ this }} is 'grows'",
 ) }}
-select * from {{ ref('odd_passing') }}
+select report_year, figure_id, value_count from {{ ref('odd_passing') }}
 {% if is_incremental() %}
 where report_year >= (select max(report_year) from {{ this }})
 {% endif %}
@@ -194,6 +195,7 @@ def test_dbt_builds_the_project_and_warns_of_nothing_it_deprecates(both: Both) -
 
 def test_every_table_and_view_holds_the_same(both: Both) -> None:
     ours, theirs = contents(both.ours / "kpi.duckdb"), contents(both.theirs / "kpi.duckdb")
+    ours = {place: found for place, found in ours.items() if place not in RESERVED_TABLES}
     assert {place for place in ours if ours[place] != theirs.get(place)} == set()
     assert set(ours) == set(theirs)
     assert len(ours) > 100
@@ -224,9 +226,6 @@ def comparable(field: str, value: Any) -> Any:
             value = {kind: sorted(x for x in names if not x.startswith("macro.dbt")) for kind, names in value.items()}
         case "tags" | "primary_key":
             value = sorted(value or ())
-        case "unrendered_config":
-            # dbt has the tags of the last place that gives any, we have all of them.
-            value = {name: setting for name, setting in value.items() if name != "tags"}
         case "checksum" if isinstance(value, str):
             value = None  # a unit test's, over what Python prints for dbt's own classes
         case "given":

@@ -287,7 +287,7 @@ def test_the_command_runs_unit_tests_without_a_warehouse_and_fails_with_seven(tm
     assert "FAIL wrong (models/unit.yml:7): calls_by_line yields other rows" in done.output
     assert "~  a     2 -> 1" in done.output
     assert "Ran 2 unit tests: 1 failed." in done.output
-    assert not (tmp_path / "warehouse").exists()
+    assert not (tmp_path / "warehouse/builds").exists()
     with pytest.raises(ConfigError, match="nothing is published here yet"):
         CliRunner().invoke(cli, ["test", "--project-dir", str(tmp_path)], catch_exceptions=False)
 

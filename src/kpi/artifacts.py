@@ -52,7 +52,7 @@ def run_results(graph: Graph, facts: Mapping[str, Any], names: Mapping[str, Test
     for node in graph.nodes.values():
         if node.kind == "test" and node.name in checks:
             results.append(_test_result(node, names[node.id].id, checks[node.name]))
-        elif node.kind not in ("source", "test"):
+        elif node.kind not in ("source", "test") and node.materialized != "ephemeral":
             known = facts.get("nodes", {}).get(node.id, {})
             if known.get("status") in ("error", "skipped"):
                 results.append(_result(node, node.id, known["status"], known.get("message")))

@@ -166,7 +166,7 @@ def _resource(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
         "meta": config["meta"],
         "docs": config["docs"],
         "patch_path": f"{graph.project.name}://{about.file.as_posix()}" if about else None,
-        "unrendered_config": given,
+        "unrendered_config": given | {name: node.written[name] for name in ("meta", "tags") if name in node.written},
         "relation_name": relation_of(place.schema, place.name) if is_placed else None,
     }
 

@@ -45,7 +45,8 @@ class Node:
     """One thing of the project that is built or checked. `shape` is a hash of what it is, layout and comments apart.
 
     `sql` is the compiled SELECT (empty for seeds and sources), `lines` where in the file it comes from. A test has no
-    relation of its own; `relation` then is the one it judges, when it judges one. `config` are its merged settings.
+    relation of its own; `relation` then is the one it judges, when it judges one. `config` are its merged settings,
+    `written` those of the last place that gives each.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Node:
     delimiter: str = ","
     test: TestSpec | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    written: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     increment: Increment | None = None
     hooks: Hooks = Hooks()

@@ -91,6 +91,7 @@ def analysis_node(project: Project, resource: Resource, templates: Templates) ->
         sql=rendered.sql,
         lines=rendered.lines,
         config=resource.config,
+        written=resource.written,
     )
 
 
@@ -188,6 +189,7 @@ def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
         column_types=tuple({**header, **types}.items()),
         delimiter=delimiter,
         config=resource.config,
+        written=resource.written,
     )
 
 
@@ -229,6 +231,7 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         description=about.description if about else "",
         columns=about.columns if about else (),
         config=config,
+        written={**resource.written, **rendered.config},
         findings=select.findings,
         increment=increment,
         constraints=about.constraints if about else (),

@@ -20,7 +20,8 @@ ENDINGS = {"model": ".sql", "seed": ".csv", "snapshot": ".sql", "analysis": ".sq
 class Resource:
     """A model, seed, snapshot or analysis: its file, as it is and relative to the project, and its merged settings.
 
-    `text` is a snapshot's template, which is a part of its file or stands in YAML; None for the whole file.
+    `text` is a snapshot's template, which is a part of its file or stands in YAML; None for the whole file. `written`
+    are the settings of the last place that gives each, not merged.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Resource:
     properties: Properties | None
     text: str | None = None
     line: int = 1
+    written: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -85,8 +87,9 @@ def resources_of(
                 own = properties.get(name)
                 place = parts if kind != "snapshot" else (*parts, name)
                 levels = [settings_in(level, allowed) for level in levels_of(tree, place)]
-                config = merged(levels + ([own.config] if own else []))
-                resources.append(Resource(kind, name, root / file, file, config, own, text, line))
+                levels += [dict(own.config)] if own else []
+                config, written = merged(levels), {key: value for level in levels for key, value in level.items()}
+                resources.append(Resource(kind, name, root / file, file, config, own, text, line, written))
         except KpiError as error:
             found.mistakes.append(error)
     return sorted(resources, key=lambda resource: resource.name)
