@@ -32,6 +32,7 @@ from kpi.project import Project, together
 from kpi.properties import Column, TestSpec
 from kpi.seeds import seed_table
 from kpi.unit_runs import check_unit_tests
+from kpi.yamlfile import Section
 
 
 def check_project(project: Project) -> Graph:
@@ -174,6 +175,10 @@ def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError
     )
     if line and reason:
         return CompileError(node.file, int(line[1]), f"{reason[1]}: {reason[2]}.")
+    types = node.config.get("column_types")
+    for name, kind in types.items() if isinstance(types, Section) else ():
+        if f"'{kind}'" in problem.message:
+            return CompileError(types.file, types.lines[name], f"'{name}': {problem.message}")
     return CompileError(node.file, 1, problem.message)
 
 

@@ -18,26 +18,34 @@ from kpi.errors import ConfigError, KpiError
 @project_option
 def list_nodes(project_dir: Path | None, output: str, **options: Any) -> None:
     """List the project's nodes in building order."""
+    from dataclasses import replace
+
     from kpi.bind import columns_in
     from kpi.compile_cache import caching
     from kpi.compiling import CACHE
     from kpi.fingerprint import own_parts
-    from kpi.graph import compile_project
+    from kpi.graph import compile_project, with_unit_tests
     from kpi.listing import lines
-    from kpi.project import load_project
+    from kpi.project import load_project, together
     from kpi.rawfiles import scan
     from kpi.running import known_nodes
     from kpi.selection import State, select
+    from kpi.unit_tests import read_unit_tests
     from kpi.warehouse import Warehouse
 
     root = project_folder(project_dir).resolve()
     warehouse = Warehouse(root / "warehouse")
     with caching(root / CACHE):
         graph = compile_project(load_project(root), columns_in)
+    tests, wrong = read_unit_tests(graph.project, graph.nodes)
+    if wrong:
+        raise together(wrong, root)
+    graph = replace(graph, unit_tests=tests)
     own = own_parts(graph, scan(warehouse.raw)) if "state" in "".join(options["select"] + options["exclude"]) else {}
     state = State(known_nodes(warehouse.facts_of(options["state"])), own, warehouse.last_results())
-    chosen = select(graph, options["select"], options["exclude"], options["indirect"], options["kinds"], state)
-    say(lines([node for node in graph.nodes.values() if node.id in chosen], output))
+    wide = with_unit_tests(graph)
+    chosen = select(wide, options["select"], options["exclude"], options["indirect"], options["kinds"], state)
+    say(lines([node for node in wide.nodes.values() if node.id in chosen], output))
 
 
 @click.command("compile")

@@ -9,6 +9,7 @@ import duckdb
 
 from kpi.engine import columns_of
 from kpi.errors import CompileError
+from kpi.lint import last_column
 from kpi.model import Node
 from kpi.names import identifier
 from kpi.properties import Column
@@ -57,19 +58,27 @@ def check(con: duckdb.DuckDBPyConnection, node: Node, columns: Columns) -> Colum
     contract = promised(con, node)
     seen = {name.lower(): (name, kind) for name, kind in columns}
     rows = []
+    places = {column.name: f"{column.meta.file}:{column.line}" for column in node.columns}
     for name, kind in contract:
         given = seen.pop(name.lower(), None)
         if given is None:
-            rows.append((name, "", kind, "missing in the model"))
+            rows.append((name, "", kind, "missing in the model", places[name]))
         elif given[1] != kind:
-            rows.append((name, given[1], kind, "another type"))
-    rows += [(name, kind, "", "missing in the contract") for name, kind in seen.values()]
+            rows.append((name, given[1], kind, "another type", places[name]))
+    rows += [(name, kind, "", "missing in the contract", "") for name, kind in seen.values()]
     if rows:
-        head = ("column", "the model has", "the contract says", "what differs")
+        head = ("column", "the model has", "the contract says", "what differs", "in the contract")
         told = "the model does not keep its contract.\n" + _table([head, *sorted(rows)])
-        raise CompileError(node.file, node.line, told)
+        line, column = _place(node, [row[0] for row in sorted(rows)])
+        raise CompileError(node.file, line, told, column)
     # A view yields its columns as its SELECT names them; a table has them in the contract's order.
     return columns if node.materialized == "view" else contract
+
+
+def _place(node: Node, names: Sequence[str]) -> tuple[int, int]:
+    """Line and column of the first of these columns in the model's last SELECT; without one, the model's line."""
+    places = [place for place in (last_column(node.sql, name.lower()) for name in names) if place is not None]
+    return node.lines.place(places[0]) if places else (node.line, 0)
 
 
 def table_columns(node: Node) -> str:

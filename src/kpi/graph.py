@@ -15,7 +15,7 @@ from kpi.model import Hooks, Node, line_of
 from kpi.nodes import analysis_node, exposure_nodes, place, resource_node, source_nodes
 from kpi.project import Project, Resource, together
 from kpi.template import NeedsColumns, Relation, Templates
-from kpi.unit_tests import UnitTest
+from kpi.unit_tests import UnitTest, unit_test_nodes
 
 # Tables that no model or seed may be: deliveries, and what kpi writes beside the models.
 RESERVED_SCHEMA = "raw"
@@ -66,6 +66,11 @@ class Graph:
 Columns = tuple[tuple[str, str], ...]
 # Tells name and type of the columns of the nodes of a graph, by node id.
 ColumnsOf = Callable[[Graph], Mapping[str, Columns]]
+
+
+def with_unit_tests(graph: Graph) -> Graph:
+    """Return the graph with its unit tests among its nodes, as a selection sees them."""
+    return replace(graph, nodes={**graph.nodes, **unit_test_nodes(graph.unit_tests)})
 
 
 def compile_project(project: Project, columns_of: ColumnsOf | None = None) -> Graph:

@@ -111,11 +111,21 @@ def uneven_union(sql: str) -> tuple[int | None, str]:
 
 def second_column(sql: str, name: str) -> int | None:
     """Return the place of the second column of a name in a SELECT, or None when it comes from `select *`."""
+    places = _columns_named(sql, name)
+    return places[1] if len(places) > 1 else None
+
+
+def last_column(sql: str, name: str) -> int | None:
+    """Return the place of the column of a name in the last SELECT, or None when it comes from `select *`."""
+    places = _columns_named(sql, name)
+    return places[-1] if places else None
+
+
+def _columns_named(sql: str, name: str) -> list[int | None]:
     import sqlglot
 
     tree: Any = sqlglot.parse_one(sql, dialect="duckdb")
-    places = [place_of(column) for column in tree.selects if column.output_name.lower() == name]
-    return places[1] if len(places) > 1 else None
+    return [place_of(column) for column in tree.selects if column.output_name.lower() == name]
 
 
 def every(tree: Any) -> Iterator[Any]:

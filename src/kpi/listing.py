@@ -17,12 +17,21 @@ def lines(nodes: Iterable[Node], output: str) -> Iterator[str]:
             case "path":
                 yield node.file.as_posix()
             case "selector":
-                named = node.kind in ("source", "exposure")
-                yield f"{node.kind}:{node.id.split('.', 1)[1]}" if named else ".".join(node.fqn)
+                yield _selector(node)
             case "json":
                 yield json.dumps(_as_json(node), ensure_ascii=False, default=str)
             case _:
-                yield f"{node.kind:<7} {node.name:<44} {node.file}"
+                yield f"{node.kind:<9} {node.name:<44} {node.file}"
+
+
+def _selector(node: Node) -> str:
+    match node.kind:
+        case "source" | "exposure":
+            return f"{node.kind}:{node.id.split('.', 1)[1]}"
+        case "unit_test":
+            return f"{node.kind}:{node.fqn[0]}.{node.name}"
+        case _:
+            return ".".join(node.fqn)
 
 
 def _as_json(node: Node) -> dict[str, object]:

@@ -32,11 +32,13 @@ class State:
     results: Mapping[str, str] = field(default_factory=dict)
 
     def is_new(self, node: Node) -> bool:
-        """Whether the build does not know the node."""
-        return not self.before.get(node.id, {}).get("fingerprint")
+        """Whether the build does not know the node. Builds keep nothing of unit tests: they go with their models."""
+        return node.kind != "unit_test" and not self.before.get(node.id, {}).get("fingerprint")
 
     def is_modified(self, node: Node) -> bool:
         """Whether the node itself is another than in the build; new deliveries do not make a source another."""
+        if node.kind == "unit_test":
+            return False
         parts = ("configs",) if node.kind == "source" else ("body", "configs", "relation")
         return self.is_new(node) or any(self.differs(node, part) for part in parts)
 
@@ -216,8 +218,8 @@ def _begins_with(fqn: tuple[str, ...], value: str) -> bool:
 
 
 def _has_name(node: Node, value: str) -> bool:
-    """Whether a source or exposure has this name; the source's table and the package may be left out."""
-    names = node.id.split(".")[1:]
+    """Whether a source, exposure or unit test has this name; the source's table and the package may be left out."""
+    names = [_package(node), node.name] if node.kind == "unit_test" else node.id.split(".")[1:]
     wanted = value.split(".")
     if node.kind == "source" and len(wanted) == 1:
         wanted = [*wanted, "*"]

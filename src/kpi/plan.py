@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.fingerprint import VIRTUAL, Own, own_parts
-from kpi.graph import Graph
+from kpi.graph import Graph, with_unit_tests
 from kpi.inputs import Ingredients, ingredients_of
 from kpi.model import Node
 from kpi.options import Options
@@ -59,7 +59,7 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
             present = engine.relations(con)
     own = own_parts(graph, folder)
     state = State(known_nodes(warehouse.facts_of(options.state)), own, warehouse.last_results())
-    chosen = select(graph, options.select, options.exclude, options.indirect, options.kinds, state)
+    chosen = select(with_unit_tests(graph), options.select, options.exclude, options.indirect, options.kinds, state)
     forced = chosen if options.full_refresh else frozenset[str]()
     files = [] if not graph.feeds else list(_files({} if from_nothing else before, graph, folder))
     return (*files, *_Planner(graph, own, before, present, chosen, forced).steps())

@@ -25,6 +25,7 @@ _PLAIN_WORDS = (
     ),
     (r'Referenced table "(?P<name>.+?)" not found', "there is no table or alias '{name}' here."),
     (r"(Scalar|Aggregate|Table|Window) Function with name (?P<name>.+?) does not", "there is no function '{name}'."),
+    (r'No files found that match the pattern "(?P<name>.+?)"', "no file matches '{name}'."),
     (r"Type with name (?P<name>.+?) does not exist", "there is no type '{name}'."),
     (
         r"Ambiguous reference to column name \"?(?P<column>.+?)\"? \(use: (?P<ones>.+)\)",

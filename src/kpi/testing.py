@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.checks import CheckResult, Store, run_tests
-from kpi.graph import Graph
+from kpi.graph import Graph, with_unit_tests
 from kpi.model import Node
 from kpi.selection import select
-from kpi.unit_tests import UnitTest, unit_test_nodes
+from kpi.unit_tests import UnitTest
 from kpi.warehouse import DATABASE, FAILURES
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def chosen_tests(
 
     No words select all. Raises ConfigError when a word selects nothing.
     """
-    wide = replace(graph, nodes={**graph.nodes, **unit_test_nodes(graph.unit_tests)})
+    wide = with_unit_tests(graph)
     tests = [node for node in wide.nodes.values() if node.kind in ("test", "unit_test")]
 
     def meant(words: list[str]) -> set[str]:

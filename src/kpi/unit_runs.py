@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ def run_unit_tests(graph: Graph, tests: Iterable[UnitTest]) -> tuple[UnitResult,
         return tuple(runner.run(test) for test in tests)
 
 
-def refuse_failing_units(graph: Graph, models: Iterable[str]) -> int:
+def refuse_failing_units(graph: Graph, models: Iterable[str], chosen: Container[str]) -> int:
     """Run the unit tests of models with the given ids. Returns how many; raises CheckFailed telling all that fail.
 
     Those of the ephemeral models that they read come along: these are built into them.
@@ -74,7 +74,8 @@ def refuse_failing_units(graph: Graph, models: Iterable[str]) -> int:
     for node in reversed(tuple(graph.nodes.values())):
         if node.id in due:
             due.update(parent for parent in node.depends_on if not graph.nodes[parent].relation.schema)
-    tests = [test for test in graph.unit_tests if test.model in due]
+    # Of a model that is selected the tests that are, too; of others all.
+    tests = [one for one in graph.unit_tests if one.model in due and (one.id in chosen or one.model not in chosen)]
     results = run_unit_tests(graph, tests) if tests else ()
     failed = [result.told for result in results if not result.passed]
     if failed:

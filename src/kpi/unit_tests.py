@@ -53,6 +53,10 @@ class UnitTest:
     __test__ = False
 
 
+class _ToldElsewhereError(Exception):
+    """An input is there but is no node: it is disabled, or what is wrong with it is told at its own place."""
+
+
 def read_unit_tests(project: Project, nodes: Mapping[str, Node]) -> tuple[tuple[UnitTest, ...], list[KpiError]]:
     """Read the unit tests of all models that are enabled. Returns them in name order, and what is wrong with any.
 
@@ -63,6 +67,8 @@ def read_unit_tests(project: Project, nodes: Mapping[str, Node]) -> tuple[tuple[
     for entry in project.unit_tests:
         try:
             test = _unit_test(project, nodes, entry)
+        except _ToldElsewhereError:
+            continue
         except KpiError as error:
             mistakes.append(error)
             continue
@@ -200,6 +206,8 @@ def _given(project: Project, nodes: Mapping[str, Node], model_id: str, entry: Se
         }
         name = found[5] or found[3]
     if name not in known:
+        if found[1] == "ref" and name in {one.name for one in (*project.models, *project.seeds, *project.snapshots)}:
+            raise _ToldElsewhereError
         raise CompileError(entry.file, line, f"{text}: there is no such {found[1]}.{nearest(name, known)}")
     return read_fixture(project, entry, known[name], "input", line)
 

@@ -14,7 +14,7 @@ from kpi.checks import CheckResult, Store, run_tests
 from kpi.errors import BuildErrors
 from kpi.events import Event, note
 from kpi.fingerprint import Own, definitions, own_parts
-from kpi.graph import Graph
+from kpi.graph import Graph, with_unit_tests
 from kpi.intake import take_in
 from kpi.options import Options, Tell
 from kpi.rawfiles import RawFolder
@@ -46,12 +46,12 @@ def bring_up(
     known = known_nodes(before)
     own = own_parts(graph, folder)
     state = State(known_nodes(warehouse.facts_of(options.state)), own, warehouse.last_results())
-    chosen = select(graph, options.select, options.exclude, options.indirect, options.kinds, state)
+    chosen = select(with_unit_tests(graph), options.select, options.exclude, options.indirect, options.kinds, state)
     # A full refresh that is continued does not do again what it did.
     done = {node_id for node_id, node in known.items() if node.get("built_in") in options.continued}
     forced = chosen - done if options.full_refresh else frozenset[str]()
     if options.unit_tests:
-        count = refuse_failing_units(graph, _changed_models(graph, own, known, chosen))
+        count = refuse_failing_units(graph, _changed_models(graph, own, known, chosen), chosen)
         if count:
             tell(f"Ran {count} unit tests of what is rebuilt: none failed.")
     published = warehouse.current()
