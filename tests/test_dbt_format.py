@@ -12,6 +12,7 @@ from kpi import build, engine
 from kpi.bind import check_project
 from kpi.errors import KpiError
 from kpi.graph import Graph
+from kpi.outside import content_of
 from kpi.project import load_project
 from kpi.template import Templates
 
@@ -424,3 +425,13 @@ def test_dbts_own_macros_give_sql_that_duckdb_takes(tmp_path: Path) -> None:
     # As dbt has it: as many days as lie between the two, so not the last one.
     spine = "{{ dbt.date_spine('day', \"date '2020-01-01'\", \"date '2020-01-03'\") }}"
     assert len(duckdb.execute(templates.render(spine, Path("m.sql"), ()).sql).fetchall()) == 2
+
+
+def test_a_project_that_is_copied_has_the_same_files_outside(tmp_path: Path) -> None:
+    for root in ("one", "other"):
+        (tmp_path / root / "data").mkdir(parents=True)
+        (tmp_path / root / "data/a.csv").write_text("id\n1\n")
+    one, other = (content_of(tmp_path / root, "'data/*.csv'") for root in ("one", "other"))
+    assert one == other
+    (tmp_path / "other/data/a.csv").rename(tmp_path / "other/data/b.csv")
+    assert content_of(tmp_path / "other", "'data/*.csv'") != one

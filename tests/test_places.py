@@ -64,7 +64,7 @@ models:
         ("snapshots/s.yml", SNAPSHOT, "unique_key: line", "unique_key: ¦lin"),
         ("snapshots/s.yml", SNAPSHOT, "check_cols: [line]", "check_cols: [¦name_fo]"),
         (YAML, CONTRACT, "data_type: varchar", "data_type: ¦varchr"),
-        (MART, "{{ config(\n    materialized='incremental',\n    unique_key='line'\n) }}\n", "key='line'", "key='¦lin'"),
+        (MART, "{{ config(materialized='incremental',\n    unique_key='line') }}\n", "key='line'", "key='¦lin'"),
         (MART, "{{ config(materialized='incremental',\n    incremental_strategy='append') }}\n", "='app", "='¦ap"),
         (MART, "{{ config(tags=['x'],\n    pre_hook='select 1') }}\n", "pre_hook='select", "¦pre_hook='selec"),
         ("dbt_project.yml", FILES["dbt_project.yml"] + "    lines:\n      +column_types:\n        line: text\n",
@@ -83,12 +83,18 @@ def test_a_mistake_is_told_where_it_stands(tmp_path: Path, file: str, text: str,
     with pytest.raises(KpiError) as caught:
         compiled(tmp_path)
     (told,) = mistakes(caught.value)
-    assert (told.file, told.line, told.column) == (file, marked[:place].count("\n") + 1, place - marked.rfind("\n", 0, place))
+    assert (told.file, told.line, told.column) == (
+        file,
+        marked[:place].count("\n") + 1,
+        place - marked.rfind("\n", 0, place),
+    )
 
 
 def test_a_broken_contract_names_both_places(tmp_path: Path) -> None:
     write(tmp_path)
-    (tmp_path / YAML).write_text(CONTRACT.replace("call_count\n        data_type: bigint", "call_count\n        data_type: date"))
+    (tmp_path / YAML).write_text(
+        CONTRACT.replace("call_count\n        data_type: bigint", "call_count\n        data_type: date")
+    )
     with pytest.raises(KpiError) as caught:
         compiled(tmp_path)
     first = mistakes(caught.value)[0]
@@ -101,9 +107,23 @@ def test_what_a_wrong_model_makes_unknown_is_not_told_too(tmp_path: Path) -> Non
     write(tmp_path)
     (tmp_path / "models/staging/stg_calls.sql").write_text("select 1 as line; select 2")
     (tmp_path / YAML).write_text(
-        "unit_tests:\n  - name: u\n    model: calls_by_line\n    given:\n      - input: ref('stg_calls')\n        rows: []\n"
-        "    expect: {rows: []}\n"
+        "unit_tests:\n  - name: u\n    model: calls_by_line\n    given:\n"
+        "      - {input: ref('stg_calls'), rows: []}\n    expect: {rows: []}\n"
     )
     with pytest.raises(KpiError) as caught:
         compiled(tmp_path)
     assert [told.file for told in mistakes(caught.value)] == ["models/staging/stg_calls.sql"]
+
+
+def test_a_test_may_ask_for_the_columns_of_what_it_judges(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "macros/own.sql": "{% test no_text(model) %}\n{% for column in adapter.get_columns_in_relation(model) %}\n"
+            "select '{{ column.name }}' as name where '{{ column.dtype }}' = 'VARCHAR' union all\n{% endfor %}\n"
+            "select '' where false\n{% endtest %}\n",
+            YAML: "models: [{name: calls_by_line, data_tests: [no_text]}]\n",
+        },
+    )
+    (test,) = (node for node in compiled(tmp_path).graph.tests() if node.test and node.test.kind == "no_text")
+    assert test.sql.count("'in_time_count' as name") == 1

@@ -6,15 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from kpi.cli import cli
+from kpi.compiling import compiled as compiled_whole
 from kpi.errors import ConfigError
-from kpi.graph import Graph, compile_project
+from kpi.graph import Graph, compile_project, with_unit_tests
 from kpi.listing import lines
 from kpi.methods import State
 from kpi.model import Node
 from kpi.project import load_project
 from kpi.selection import select
 from selections import FILES, SELECTIONS, key, label
+from small_project import write as write_small
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/selections.json").read_text())
 
@@ -99,3 +103,23 @@ def test_listing(graph: Graph, output: str, told: list[str]) -> None:
     ids = ("source.shop.raw.calls", "model.shop.stg_calls")
     assert list(lines([graph.nodes[node] for node in ids], output)) == told
     assert json.loads(next(lines([graph.nodes[ids[1]]], "json")))["depends_on"] == {"nodes": [ids[0]]}
+
+
+def test_unit_tests_are_listed_and_selected(tmp_path: Path) -> None:
+    root = write_small(tmp_path)
+    (root / "models/marts/u.yml").write_text(
+        "unit_tests:\n  - name: u\n    model: calls_by_line\n    given: [{input: ref('stg_calls'), rows: []}]\n"
+        "    expect: {rows: []}\n"
+    )
+    unit = "unit_test.small.calls_by_line.u"
+    graph = with_unit_tests(compiled_whole(root).graph)
+    assert unit not in compiled_whole(root).graph.nodes
+    for words in (["test_type:unit"], ["u"], ["unit_test:u"], ["unit_test:small.u"], ["resource_type:unit_test"]):
+        assert select(graph, words) == {unit}
+    assert unit in select(graph, ["calls_by_line"])
+    assert unit not in select(graph, ["calls_by_line"], indirect="empty")
+    assert unit not in select(graph, [], ["test_type:unit"])
+    # A build keeps nothing of unit tests, so they are not modified by themselves: they come with their models.
+    assert not State().is_modified(graph.nodes[unit])
+    shown = CliRunner().invoke(cli, ["ls", "--project-dir", str(root), "-s", "test_type:unit", "--output", "selector"])
+    assert shown.output == "unit_test:small.u\n"

@@ -176,8 +176,8 @@ def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError
     if line and reason:
         return CompileError(node.file, int(line[1]), f"{reason[1]}: {reason[2]}.")
     types = node.config.get("column_types")
-    for name, kind in types.items() if isinstance(types, Section) else ():
-        if f"'{kind}'" in problem.message:
+    if isinstance(types, Section):
+        for name in [name for name, kind in types.items() if f"'{kind}'" in problem.message]:
             return CompileError(types.file, types.lines[name], f"'{name}': {problem.message}")
     return CompileError(node.file, 1, problem.message)
 

@@ -169,7 +169,8 @@ def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec
             names={"kpi_model": node.relation, "kpi_arguments": given},
         )
     except CompileError as error:
-        raise CompileError(spec.file, spec.line, error.message) from None
+        # Of its own kind still: a test that asks for columns is compiled again when they are known.
+        raise type(error)(spec.file, spec.line, error.message) from None
     rendered.depends_on = {**depends_on, **where.depends_on, **rendered.depends_on}
     rendered.lines = Lines((0,), (spec.line,))
     select = read_select(rendered, spec.file, "test", templates.relations)

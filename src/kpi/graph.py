@@ -114,12 +114,8 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     mistakes += wrong
     nodes.update({exposure.id: exposure for exposure in exposures})
     mistakes += _disabled(disabled, nodes)
-    feeds: list[Feed] = []
-    for source in project.sources:
-        try:
-            feeds += [read_feed(source)] if is_feed(source) else []
-        except ConfigError as error:
-            mistakes.append(error)
+    feeds, wrong_feeds = _feeds(project)
+    mistakes += wrong_feeds
     for name in project.undeclared:
         if name not in templates.asked:
             hint = nearest(name, {*project.variables, *templates.asked} - {name})
@@ -132,7 +128,19 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     on_run, wrong_hooks = run_hooks_of(project, templates)
     nodes, mistakes = with_ctes(nodes), mistakes + wrong_hooks
     notes = (*project.notes, *templates.macros.without_effect())
-    return Graph(project, nodes, tuple(feeds), templates.environment_read, notes=notes, on_run=on_run), mistakes
+    return Graph(project, nodes, feeds, templates.environment_read, notes=notes, on_run=on_run), mistakes
+
+
+def _feeds(project: Project) -> tuple[tuple[Feed, ...], list[ConfigError]]:
+    """The feeds of the project's sources, and what is wrong with any."""
+    feeds: list[Feed] = []
+    mistakes = []
+    for source in project.sources:
+        try:
+            feeds += [read_feed(source)] if is_feed(source) else []
+        except ConfigError as error:
+            mistakes.append(error)
+    return tuple(feeds), mistakes
 
 
 def _compile(
@@ -182,7 +190,7 @@ def _tell_columns(project: Project, templates: Templates, nodes: dict[str, Node]
             break
         ready = kept
     try:
-        templates.known_columns = columns_of(Graph(project, with_ctes(_ordered(ready)), ()))
+        templates.known_columns = columns_of(Graph(project, with_ctes(_ordered(ready)), _feeds(project)[0]))
     except CompileError:
         templates.known_columns = {}
 

@@ -24,7 +24,9 @@ def content_of(root: Path, location: str) -> str:
     """A hash of a location and of the content of its files."""
     digest = hashlib.blake2b(location.encode(), digest_size=16)
     for path in outside_files(root, location):
-        digest.update(str(path).encode("utf-8", "surrogateescape"))
+        # A file of the project is named from there: a project that is moved or copied has not changed.
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        digest.update(str(name).encode("utf-8", "surrogateescape"))
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
     return digest.hexdigest()
