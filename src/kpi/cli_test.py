@@ -40,11 +40,11 @@ def run_tests(
     root = project_folder(project_dir).resolve()
     graph = compiled(root, variables_of(variables)).graph
     units, data = chosen_tests(graph, select, exclude)
-    folder = Warehouse(root / "warehouse").folder(build_id).resolve() if data else root
     results = run_unit_tests(graph, units) if units else ()
     say(_unit_lines(results))
     failed = sum(not result.passed for result in results)
     if data:
+        folder = Warehouse(root / "warehouse").folder(build_id).resolve()
         report = run_data_tests(folder, data, store_failures)
         say(_data_lines(report, f" --build {build_id}" if build_id else ""))
         failed += sum(check.is_error for check in report.checks)

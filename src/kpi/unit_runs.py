@@ -65,7 +65,7 @@ def run_unit_tests(graph: Graph, tests: Iterable[UnitTest]) -> tuple[UnitResult,
         return tuple(runner.run(test) for test in tests)
 
 
-def refuse_failing_units(graph: Graph, models: Iterable[str], chosen: Container[str]) -> int:
+def refuse_failing_units(graph: Graph, models: Iterable[str], chosen: Container[str] = ()) -> int:
     """Run the unit tests of models with the given ids. Returns how many; raises CheckFailed telling all that fail.
 
     Those of the ephemeral models that they read come along: these are built into them.
