@@ -60,7 +60,7 @@ def check_unit_tests(graph: Graph, known: Mapping[str, Columns]) -> tuple[tuple[
 
 def run_unit_tests(graph: Graph, tests: Iterable[UnitTest]) -> tuple[UnitResult, ...]:
     """Run unit tests of a checked graph; no warehouse is touched. Raises BuildError naming one that cannot run."""
-    with scratch({"errors_as_json": "true", "threads": "1"}) as con:
+    with scratch({"errors_as_json": "true", "threads": "1", "enable_external_access": "false"}) as con:
         runner = _Runner(con, graph)
         return tuple(runner.run(test) for test in tests)
 
