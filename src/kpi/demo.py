@@ -56,9 +56,9 @@ def write_demo(raw: Path, seed: int = 2025, scale: float = 1.0, feeds: Sequence[
     """Write synthetic deliveries of 2023 to 2025 into `raw/<feed>/`, and a label into `raw/README.txt`.
 
     The same seed gives the same bytes. `scale` multiplies the volumes; the published figures come out at 1.0, with
-    any seed. `feeds` are those to write. A feed's folder appears whole or not at all. Raises ConfigError when a feed's folder already holds
-    deliveries or `raw` a README.txt of another kind, when another run is writing there, or when `scale` is not
-    usable; then nothing is written.
+    any seed. `feeds` are those to write. A feed's folder appears whole or not at all. Raises ConfigError when a feed's
+    folder already holds deliveries or `raw` a README.txt of another kind, when another run is writing there, or when
+    `scale` is not usable; then nothing is written.
     """
     if not (math.isfinite(scale) and 0 < scale <= 10):
         raise ConfigError(f"scale {scale} is not usable: give a number over 0 and at most 10")
