@@ -16,7 +16,6 @@ from kpi.inputs import ingredients_of
 from kpi.keeping import prune
 from kpi.options import Inputs, Options, Outcome, Tell
 from kpi.outside import reached
-from kpi.seeds import seed_folders
 from kpi.upkeep import spill_folder
 from kpi.warehouse import DATABASE, Warehouse, publish, record, seal
 
@@ -142,6 +141,8 @@ class Run:
 
     def _reached(self) -> list[Path]:
         """The files that what is run may read: deliveries, seeds, sources that are files, and builds."""
+        from kpi.seeds import seed_folders
+
         project = self.graph.project
         outside = [path for location in self.graph.outside for path in reached(project.root, location)]
         return [self.warehouse.raw, self.warehouse.builds, *seed_folders(project), *outside]
