@@ -19,8 +19,10 @@ import pytest
 
 import kpi
 from kpi.errors import BuildError, CheckFailed, CompileError, ConfigError, DeliveryError, LockHeld
+from kpi.keeping import prune
 from kpi.refresh import Options, Outcome, refresh
-from kpi.warehouse import Warehouse, prune, writing
+from kpi.upkeep import Upkeep
+from kpi.warehouse import Warehouse, writing
 
 TODAY = date(2026, 1, 15)
 CONTRACT = """
@@ -258,15 +260,13 @@ def contents(root: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 def test_old_builds_are_pruned_but_never_the_current_one(project: Path) -> None:
-    from datetime import timedelta
-
     warehouse = Warehouse(project / "warehouse")
     for year in range(2015, 2020):
         deliver(project, f"{year}.csv", f"y{year},{year}-01-01 00:00,")
         run(project)
     first = warehouse.list_builds()[0]["id"]
-    assert prune(warehouse, keep_published=2, keep_failed=1, grace=timedelta(hours=1)) == ()
-    gone = prune(warehouse, keep_published=2, keep_failed=1, grace=timedelta(seconds=-1))
+    assert prune(warehouse, Upkeep(keep_published=2, keep_failed=1, grace_hours=1)) == ()
+    gone = prune(warehouse, Upkeep(keep_published=2, keep_failed=1, grace_hours=-1))
     assert first in gone
     assert len(warehouse.list_builds()) == 2
     assert len(visits(project)) == 6

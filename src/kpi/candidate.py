@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,8 +13,11 @@ from kpi import rawfiles
 from kpi.errors import CheckFailed, KpiError, is_disk_full
 from kpi.events import Event, note
 from kpi.inputs import ingredients_of
+from kpi.keeping import prune
 from kpi.options import Inputs, Options, Outcome, Tell
-from kpi.warehouse import DATABASE, Warehouse, prune, publish, record, seal
+from kpi.outside import reached
+from kpi.upkeep import spill_folder
+from kpi.warehouse import DATABASE, Warehouse, publish, record, seal
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 
 JUDGED = ("marts.indicators", "marts.coverage", "marts.reconciliation")
 ASKED = ("select", "exclude", "indirect", "kinds", "state", "full_refresh")
-KEEP_PUBLISHED, KEEP_FAILED, GRACE = 7, 3, timedelta(hours=24)
 
 
 class Importing(Protocol):
@@ -102,9 +104,7 @@ class Run:
         from kpi.runs import write_table
         from kpi.working import bring_up
 
-        spill = self.warehouse.builds / ".tmp-spill"
-        settings = {"file_search_path": str(self.graph.project.root), **(self.options.settings or {})}
-        with engine.building(self.candidate / DATABASE, spill, settings) as con:
+        with engine.building(self.candidate / DATABASE, *self._resources(), self._reached()) as con:
             try:
                 begin = self.importing.start if self.importing else lambda: None
                 bring_up(
@@ -128,8 +128,24 @@ class Run:
                 raise
             con.execute("checkpoint")
             self.facts["rows"] = engine.row_counts(con)
+            self.facts["storage"] = engine.storage(con)
             write_artifacts(self.candidate, self.graph, self.facts, con)
         self._verify()
+
+    def _resources(self) -> tuple[Path, dict[str, str]]:
+        """Where this build may spill, and DuckDB's other settings."""
+        project = self.graph.project
+        settings = project.upkeep.engine_settings(self.options.settings or {})
+        spill = spill_folder(self.warehouse.root, project.root, settings.pop("temp_directory", ""))
+        return spill, {"file_search_path": str(project.root), **settings}
+
+    def _reached(self) -> list[Path]:
+        """The files that what is run may read: deliveries, seeds, sources that are files, and builds."""
+        from kpi.seeds import seed_folders
+
+        project = self.graph.project
+        outside = [path for location in self.graph.outside for path in reached(project.root, location)]
+        return [self.warehouse.raw, self.warehouse.builds, *seed_folders(project), *outside]
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
         """Judge each report year and write its pages; carried over when nothing that is judged has changed."""
@@ -250,7 +266,7 @@ class Run:
         return "its report years were not judged" if is_judged(self.graph) and not self.options.validate else ""
 
     def _prune(self) -> None:
-        gone = prune(self.warehouse, KEEP_PUBLISHED, KEEP_FAILED, GRACE)
+        gone = prune(self.warehouse, self.graph.project.upkeep)
         for build in gone:
             record(self.warehouse, build, "pruned")
 

@@ -11,7 +11,7 @@ from kpi.cli_options import project_folder, project_option
 
 @click.command()
 @project_option
-@click.option("--build", metavar="ID", help="Results and catalog of this build; else of the published one.")
+@click.option("--build", metavar="BUILD", help="Results and catalog of this build; else of the published one.")
 @click.option("--target-path", type=click.Path(path_type=Path), help="Where to; else target/ in the project.")
 def artifacts(project_dir: Path | None, build: str | None, target_path: Path | None) -> None:
     """Write manifest.json, run_results.json and catalog.json for dbt's tools.

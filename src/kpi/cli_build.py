@@ -9,6 +9,7 @@ import click
 
 from kpi.cli_options import attended, day, project_folder, project_option, run_options, select_options, variables_of
 from kpi.options import Options
+from kpi.upkeep import check_size
 
 
 @click.command()
@@ -85,7 +86,11 @@ def plan(as_json: bool, **options: Any) -> None:
 
 
 def _options(given: dict[str, Any]) -> Options:
-    settings = {"threads": given.get("threads"), "memory_limit": given.get("memory_limit")}
+    settings = {name: given.get(name) for name in ("threads", "memory_limit", "temp_directory")}
+    if settings["memory_limit"]:
+        check_size(settings["memory_limit"], "--memory-limit")
+    if settings["temp_directory"]:
+        settings["temp_directory"] = Path(settings["temp_directory"]).absolute()
     return Options(
         as_of=day(given.get("as_of")),
         select=given.get("select", ()),

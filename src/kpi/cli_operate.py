@@ -67,7 +67,7 @@ def doctor(project_dir: Path | None) -> None:
 
 @click.command()
 @click.option("--public", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
-@click.option("--build", metavar="ID", help="Of this build, not the published one.")
+@click.option("--build", metavar="BUILD", help="Of this build, not the published one.")
 @project_option
 def publish(folder: Path, build: str | None, project_dir: Path | None) -> None:
     """Write what may leave the house into DIR: the tables tagged `public`, as one DuckDB file and as CSV.

@@ -72,6 +72,7 @@ def run_options(command: Any) -> Any:
             click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run."),
             click.option("--threads", type=click.IntRange(1), help="Threads DuckDB may use."),
             click.option("--memory-limit", metavar="SIZE", help="Memory DuckDB may use, as 2GB."),
+            click.option("--temp-directory", metavar="DIR", help="Where DuckDB puts what does not fit into memory."),
             click.option(
                 "--wait",
                 "wait_seconds",

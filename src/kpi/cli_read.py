@@ -13,7 +13,7 @@ from kpi.errors import ConfigError
 
 @click.command()
 @click.argument("what", required=False, metavar="[FIGURE|TABLE]")
-@click.option("--build", "build_id", metavar="ID", help="Of this build, not the published one.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
 @click.option("--limit", default=40, show_default=True, help="Rows of a table to print.")
 @project_option
 def show(what: str | None, build_id: str | None, limit: int, project_dir: Path | None) -> None:
@@ -39,7 +39,7 @@ def show(what: str | None, build_id: str | None, limit: int, project_dir: Path |
 
 @click.command()
 @click.argument("sql")
-@click.option("--build", "build_id", metavar="ID", help="Of this build, not the published one.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
 @click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures kept of it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @project_option
@@ -67,7 +67,7 @@ def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, project_
 
 @click.command()
 @click.option("--year", type=click.IntRange(1990, 2099), help="Judge this report year alone.")
-@click.option("--build", "build_id", metavar="ID", help="Judge this build, not the published one.")
+@click.option("--build", "build_id", metavar="BUILD", help="Judge this build, not the published one.")
 @click.option("--as-of", metavar="DATE", help="The day to judge on, YYYY-MM-DD; else the day of the build.")
 @click.option("--html", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write the pages here.")
 @project_option
@@ -90,13 +90,20 @@ def validate(
 @click.command()
 @project_option
 def builds(project_dir: Path | None) -> None:
-    """List the builds that are kept; the published one is marked."""
-    from kpi.warehouse import Warehouse
+    """List the builds that are kept, the size of each file and how much of it is free; the published one is marked."""
+    from kpi.keeping import free_share
+    from kpi.warehouse import DATABASE, Warehouse
 
-    for facts in Warehouse(project_folder(project_dir).resolve() / "warehouse").list_builds():
+    warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+    for facts in warehouse.list_builds():
         reason = " ".join(str(facts.get("reason") or "").split())
         mark = "*" if facts["is_current"] else " "
-        click.echo(f"{mark} {facts['id']:<24} {facts.get('status', 'unknown'):<10} {reason}"[:160].rstrip())
+        database = warehouse.builds / facts["id"] / DATABASE
+        size = f"{database.stat().st_size / 1e6:.1f} MB" if database.is_file() else ""
+        share = free_share(facts)
+        free = "" if share is None else f"{100 * share:.0f} % free"
+        line = f"{mark} {facts['id']:<24} {facts.get('status', 'unknown'):<10} {size:>11} {free:>9}  {reason}"
+        click.echo(line[:160].rstrip())
 
 
 def _no_formula(value: object) -> object:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("test")
 @click.option("--select", "-s", multiple=True, metavar="NODES", help="Tests of these only, in dbt's selection syntax.")
 @click.option("--exclude", multiple=True, metavar="NODES", help="But not of these.")
-@click.option("--build", "build_id", metavar="ID", help="Data tests on this build, not the published one.")
+@click.option("--build", "build_id", metavar="BUILD", help="Data tests on this build, not the published one.")
 @click.option("--store-failures", is_flag=True, help="Keep the failing rows in a file beside the build's.")
 @click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run.")
 @project_option

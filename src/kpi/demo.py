@@ -10,7 +10,7 @@ import gzip
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import duckdb
 
 from kpi import engine
 from kpi.demo_feeds import FEEDS
-from kpi.demo_files import render
+from kpi.demo_files import Feed, render
 from kpi.demo_time import PRELUDE
 from kpi.errors import ConfigError
 from kpi.rawfiles import ENDINGS
@@ -52,13 +52,13 @@ class DemoReport:
     seed: int
 
 
-def write_demo(raw: Path, seed: int = 2025, scale: float = 1.0) -> DemoReport:
+def write_demo(raw: Path, seed: int = 2025, scale: float = 1.0, feeds: Sequence[Feed] = FEEDS) -> DemoReport:
     """Write synthetic deliveries of 2023 to 2025 into `raw/<feed>/`, and a label into `raw/README.txt`.
 
     The same seed gives the same bytes. `scale` multiplies the volumes; the published figures come out at 1.0, with
-    any seed. A feed's folder appears whole or not at all. Raises ConfigError when a feed's folder already holds
-    deliveries or `raw` a README.txt of another kind, when another run is writing there, or when `scale` is not
-    usable; then nothing is written.
+    any seed. `feeds` are those to write. A feed's folder appears whole or not at all. Raises ConfigError when a feed's
+    folder already holds deliveries or `raw` a README.txt of another kind, when another run is writing there, or when
+    `scale` is not usable; then nothing is written.
     """
     if not (math.isfinite(scale) and 0 < scale <= 10):
         raise ConfigError(f"scale {scale} is not usable: give a number over 0 and at most 10")
@@ -67,21 +67,21 @@ def write_demo(raw: Path, seed: int = 2025, scale: float = 1.0) -> DemoReport:
     raw.mkdir(parents=True, exist_ok=True)
     label = LABEL.format(feeds="\n".join(feed.name for feed in FEEDS), seed=seed)
     with _staging(raw) as staging:
-        _refuse_overwriting(raw, label)
-        report = _generate(staging, seed, scale)
+        _refuse_overwriting(raw, label, feeds)
+        report = _generate(staging, seed, scale, feeds)
         # The label comes first, so that no synthetic delivery ever lies there without it.
         (staging / ".label").write_text(label, encoding="utf-8")
         os.replace(staging / ".label", raw / LABEL_NAME)
-        for feed in FEEDS:
+        for feed in feeds:
             _publish(staging / f".{feed.name}", raw / feed.name)
     return report
 
 
-def _generate(staging: Path, seed: int, scale: float) -> DemoReport:
+def _generate(staging: Path, seed: int, scale: float, feeds: Sequence[Feed]) -> DemoReport:
     rows: list[tuple[str, int]] = []
     files = written = 0
     with _scratch(staging, seed, scale) as con:
-        for feed in FEEDS:
+        for feed in feeds:
             folder = staging / f".{feed.name}"
             folder.mkdir()
             con.execute(feed.sql)
@@ -139,8 +139,8 @@ def _staging(raw: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def _refuse_overwriting(raw: Path, label: str) -> None:
-    for feed in FEEDS:
+def _refuse_overwriting(raw: Path, label: str, feeds: Sequence[Feed]) -> None:
+    for feed in feeds:
         folder = raw / feed.name
         found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
         held = [name for name in found if name.lower().endswith(ENDINGS)]

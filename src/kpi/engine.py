@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,19 +17,37 @@ CATALOG = "kpi"
 
 @contextmanager
 def building(
-    database: Path, temporary: Path, settings: dict[str, str] | None = None
+    database: Path, temporary: Path, settings: dict[str, str] | None = None, within: Sequence[Path] = ()
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the private file of a build for writing.
 
-    No write-ahead log: a build that does not reach its checkpoint is thrown away whole, so logging it is waste.
+    With `within`, what runs here reaches these folders and files and nothing else: no other file, no network, no
+    variable of Python. No write-ahead log: a build that does not reach its checkpoint is thrown away whole, so logging
+    it is waste.
     """
     con = scratch({"temp_directory": str(temporary), **(settings or {})})
     try:
         con.execute(f"attach {literal(str(database))} as {CATALOG} (recovery_mode no_wal_writes)")
         con.execute(f"use {CATALOG}")
+        if within:
+            confine(con, within)
         yield con
     finally:
         con.close()
+
+
+def confine(con: duckdb.DuckDBPyConnection, within: Sequence[Path] = ()) -> None:
+    """Take from a connection all files but these and what is in these folders, the network and Python's variables.
+
+    DuckDB compares real paths, so a link that leads out of a folder reaches nothing. What is attached stays.
+    """
+    real = sorted({str(path.resolve()) for path in within})
+    folders = [literal(path) for path in real if Path(path).is_dir()]
+    files = [literal(path) for path in real if not Path(path).is_dir()]
+    con.execute(f"set allowed_directories = [{', '.join(folders)}]")
+    con.execute(f"set allowed_paths = [{', '.join(files)}]")
+    con.execute("set enable_external_access = false")
+    con.execute("set python_enable_replacements = false")
 
 
 def scratch(settings: dict[str, str] | None = None) -> duckdb.DuckDBPyConnection:
@@ -100,6 +118,32 @@ def one_thread(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
         yield
     finally:
         con.execute(f"set threads = {threads}")
+
+
+def storage(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Return how many blocks the file has, how many of them are free, and how many bytes one holds."""
+    sql = "select total_blocks, free_blocks, block_size from pragma_database_size() where database_name = ?"
+    row = fetch_one(con, sql, [CATALOG])
+    return dict(zip(("blocks", "free_blocks", "block_bytes"), (int(str(value)) for value in row), strict=True))
+
+
+def copy_tables(source: Path, target: Path, settings: dict[str, str] | None = None) -> None:
+    """Copy all that a database file holds into a new file, which then has no free blocks.
+
+    Raises BuildError when what is there is not what was copied, and duckdb.Error when it cannot be copied.
+    """
+    with scratch({"temp_directory": str(target.with_name("spill")), **(settings or {})}) as con:
+        con.execute(f"attach {literal(str(source))} as {CATALOG} (read_only)")
+        con.execute(f"attach {literal(str(target))} as fresh (recovery_mode no_wal_writes)")
+        con.execute(f"copy from database {CATALOG} to fresh")
+        con.execute("checkpoint fresh")
+        con.execute("detach fresh")
+        con.execute(f"use {CATALOG}")
+        rows = row_counts(con), relations(con)
+    with reading(target) as con:
+        copied = row_counts(con), relations(con)
+    if copied != rows:
+        raise BuildError(target.name, "the copy does not hold what the build holds")
 
 
 def drop(con: duckdb.DuckDBPyConnection, relation: str, kind: str) -> None:

@@ -31,7 +31,10 @@ def find_project(start: Path | str | None = None) -> Path:
 def open_build(
     build: str | None = None, project_dir: Path | str | None = None, failures: bool = False
 ) -> duckdb.DuckDBPyConnection:
-    """Open the published build, or the one with the given id, read-only and hardened.
+    """Open the published build, or the one named, read-only and hardened.
+
+    `build` is an id, its number (`00012`), a beginning of it, `candidate` (the newest that failed or was held back) or
+    `latest` (the newest, whatever became of it).
 
     Its SQL reaches no file and changes no setting. The connection keeps its build whatever is published later. With
     `failures` it is the failing rows that `kpi test --store-failures` kept. Raises ConfigError when there is none.

@@ -8,6 +8,7 @@ from kpi.contracts import column_names, is_enforced, table_columns
 from kpi.ephemeral import is_ephemeral
 from kpi.incremental import Columns, adds_to, increment_statements
 from kpi.model import Node
+from kpi.outside import absolute
 from kpi.project import Project
 from kpi.seeds import seed_table
 from kpi.snapshots import snapshot_statements
@@ -65,4 +66,5 @@ def _own(project: Project, node: Node, present: Present, adds: bool) -> tuple[st
             f"create or replace table {node.relation} (\n{table_columns(node)}\n)",
             f"insert into {node.relation} ({columns})\nselect {columns} from (\n{node.sql}\n) as yielded",
         )
-    return (f"create or replace {_kind(node)} {node.relation} as\n{node.sql}",)
+    sql = absolute(project.root, node.sql) if node.kind == "source" else node.sql
+    return (f"create or replace {_kind(node)} {node.relation} as\n{sql}",)

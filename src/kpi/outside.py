@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from kpi.names import literal
+
 
 def outside_files(root: Path, location: str) -> list[Path]:
     """The files that a source's location names, wildcards followed; those that are not absolute are the project's."""
@@ -18,6 +20,24 @@ def outside_files(root: Path, location: str) -> list[Path]:
             pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
             found += sorted(one for one in base.glob(pattern) if one.is_file())
     return found
+
+
+def reached(root: Path, location: str) -> list[Path]:
+    """What a location's files need read: the files, and of those that wildcards found the folder too."""
+    files = outside_files(root, location)
+    return [*files, *({file.parent for file in files} if "*" in location else ())]
+
+
+def absolute(root: Path, sql: str) -> str:
+    """SQL that reads the files of a location by whole paths, which is what a confined connection is asked for."""
+
+    def whole(match: re.Match[str]) -> str:
+        if not outside_files(root, match[0]):
+            return match[0]  # a separator or a format, not a file
+        name = match[1].replace("''", "'").removeprefix("file://")
+        return literal(str(root / name))
+
+    return re.sub(r"'((?:[^']|'')*)'", whole, sql)
 
 
 def content_of(root: Path, location: str) -> str:

@@ -17,6 +17,7 @@ from kpi.jinjafile import blocks
 from kpi.properties import TEST_CONFIGS, Exposure, Source, settings_in
 from kpi.resources import Found, Resource, files_in, levels_of, merged, resources_of, snapshots_in_yaml, tell_strangers
 from kpi.resources import text_of as read_text
+from kpi.upkeep import KEY, Upkeep, read_upkeep
 from kpi.yamlfile import Section, read_yaml
 from kpi.yamljinja import LATER, YamlJinja
 
@@ -70,6 +71,7 @@ class Project:
     undeclared: tuple[str, ...]
     asked: frozenset[str]
     environment_read: Mapping[str, str]
+    upkeep: Upkeep
 
     @property
     def warehouse(self) -> Path:
@@ -99,6 +101,11 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         raise ConfigError(f"{settings.where('name')}: the project's name must be letters, digits and _, not '{name}'.")
     packages, package_variables, unbuilt = _packages(root, settings)
     variables = _variables(settings.section("vars"), name, (*packages, *package_variables))
+    upkeep = read_upkeep(settings.section("vars"), name)
+    if KEY in (overrides or {}):
+        raise ConfigError(
+            f"--vars: {KEY} is read from dbt_project.yml only. Set it there, or use the command's options."
+        )
     values = Values({**package_variables, **variables, **(overrides or {})})
     docs: dict[str, str] = {}
     jinja = YamlJinja(values, name, _doc_in(docs))
@@ -160,6 +167,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         undeclared=tuple(variable for variable in overrides or () if variable not in variables),
         asked=frozenset(seen),
         environment_read=values.environment_read,
+        upkeep=upkeep,
     )
 
 

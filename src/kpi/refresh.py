@@ -13,6 +13,7 @@ from kpi.candidate import Run, is_judged, settings_of
 from kpi.errors import ConfigError
 from kpi.events import Event, note
 from kpi.inputs import environment_of
+from kpi.keeping import copy_compactly, is_grown
 from kpi.options import Inputs, Options, Outcome, Tell
 from kpi.outside import contents
 from kpi.warehouse import DATABASE, Warehouse, begin, rolled_back_from, writing
@@ -114,7 +115,11 @@ def _run(
                 return _nothing_to_do(warehouse, tell)
             graph = compiled(root, options.variables).graph
         folder_before, before = start(settings_of(graph.project))
-        candidate = begin(warehouse, folder_before)
+        upkeep = graph.project.upkeep
+        grown = folder_before is not None and is_grown(before, upkeep)
+        candidate = begin(warehouse, None if grown else folder_before)
+        if folder_before and grown:
+            copy_compactly(folder_before, candidate, before, upkeep.engine_settings(options.settings or {}), tell)
         return Run(warehouse, graph, options, tell, candidate, before, folder, inputs, importing).carry_out()
 
 

@@ -98,6 +98,11 @@ def seed_table(project: Project, node: Node) -> str:
     return f"create or replace table {node.relation} as {seed_select(project, node)}"
 
 
+def seed_folders(project: Project) -> list[Path]:
+    """Return the folders that hold the seeds' files: what runs may read them."""
+    return sorted({(project.root / seed.file).parent for seed in project.seeds})
+
+
 def schema_statement(node: Node) -> str:
     """The statement that makes sure of the node's schema."""
     return f"create schema if not exists {identifier(node.relation.schema)}"

@@ -67,7 +67,7 @@ def run_data_tests(folder: Path, tests: Sequence[Node], store_failures: bool = F
 @contextmanager
 def _beside(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a build read-only, and a new file beside it for failing rows."""
-    from kpi.engine import CATALOG, scratch
+    from kpi.engine import CATALOG, confine, scratch
     from kpi.names import literal
 
     (folder / FAILURES).unlink(missing_ok=True)
@@ -75,4 +75,5 @@ def _beside(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         con.execute(f"attach {literal(str(folder / DATABASE))} as {CATALOG} (read_only)")
         con.execute(f"attach {literal(str(folder / FAILURES))} as failures")
         con.execute(f"use {CATALOG}")
+        confine(con)
         yield con

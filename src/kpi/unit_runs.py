@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from kpi.engine import columns_of, scratch
+from kpi.engine import columns_of, confine, scratch
 from kpi.errors import BuildError, CheckFailed, CompileError, KpiError
 from kpi.graph import Graph
 from kpi.model import Node
@@ -16,7 +16,7 @@ from kpi.names import identifier
 from kpi.problems import problem_of
 from kpi.project import read_text
 from kpi.properties import MODEL_CONFIGS
-from kpi.seeds import schema_statement, seed_table
+from kpi.seeds import schema_statement, seed_folders, seed_table
 from kpi.template import Templates
 from kpi.unit_diff import Difference, shown
 from kpi.unit_rows import Fixture, Row, cell
@@ -61,6 +61,7 @@ def check_unit_tests(graph: Graph, known: Mapping[str, Columns]) -> tuple[tuple[
 def run_unit_tests(graph: Graph, tests: Iterable[UnitTest]) -> tuple[UnitResult, ...]:
     """Run unit tests of a checked graph; no warehouse is touched. Raises BuildError naming one that cannot run."""
     with scratch({"errors_as_json": "true", "threads": "1"}) as con:
+        confine(con, seed_folders(graph.project))  # a seed without rows is as it is
         runner = _Runner(con, graph)
         return tuple(runner.run(test) for test in tests)
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ DATABASE = "kpi.duckdb"
 # Failing rows that `kpi test --store-failures` kept of a build, beside it.
 FAILURES = "failures.duckdb"
 FACTS = "build.json"
+_NEWEST = {"candidate": "build that failed or was held back", "latest": "build"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,41 @@ class Warehouse:
         return self.builds / os.readlink(link).rpartition("/")[2] if link.is_symlink() else None
 
     def folder(self, build: str | None = None) -> Path:
-        """Return the folder of a build, or of the published one. Raises ConfigError when there is none."""
+        """Return the folder of a build, or of the published one.
+
+        A build is named by its id, its number, a beginning of its id that no other has, `candidate` (the newest that
+        failed or was held back) or `latest` (the newest, whatever became of it). Raises ConfigError when there is none.
+        """
         if build is None:
             folder = self.current()
             if folder is None or not (folder / DATABASE).is_file():
                 raise ConfigError(f"{self.root}: nothing is published here yet. Run: kpi refresh")
             return self.root / "current"
+        return self.builds / self._named(build)
+
+    def _named(self, wanted: str) -> str:
+        """The id of the build that is meant: an id, its number, a beginning that only one has, or a word for one."""
         names = [entry.name for entry in self.kept()]
-        if build not in names:
-            raise ConfigError(f"there is no build '{build}'.{nearest(build, names)} See: kpi builds")
-        return self.builds / build
+        if wanted in names:
+            return wanted
+        if wanted in _NEWEST:
+            return self._newest(wanted)
+        if wanted.isdecimal():
+            found = [name for name in names if name.partition("-")[0] == wanted.zfill(5)]
+        else:
+            found = [name for name in names if wanted and name.startswith(wanted)]
+        if len(found) > 1:
+            raise ConfigError(f"'{wanted}' may be build {' or '.join(found)}. Write more of its id.")
+        if not found:
+            raise ConfigError(f"there is no build '{wanted}'.{nearest(wanted, [*names, *_NEWEST])} See: kpi builds")
+        return found[0]
+
+    def _newest(self, word: str) -> str:
+        for folder in reversed(self.kept()):
+            is_meant = word == "latest" or self.facts(folder).get("status") in ("failed", "held back")
+            if folder.name[0].isdigit() and is_meant and (folder / DATABASE).is_file():
+                return folder.name
+        raise ConfigError(f"no {_NEWEST[word]} is kept. See: kpi builds")
 
     def published(self) -> str:
         """Return the id of the build that readers see. Raises ConfigError when there is none."""
@@ -199,7 +225,8 @@ def roll_back(warehouse: Warehouse, build: str, reason: str) -> None:
 
     Raises ConfigError when it was never published, or LockHeld.
     """
-    folder = warehouse.builds / warehouse.folder(build).name
+    folder = warehouse.folder(build)
+    build = folder.name
     if warehouse.facts(folder).get("status") != "published":
         raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
     with writing(warehouse):
@@ -231,22 +258,6 @@ def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> No
         os.fsync(stream.fileno())
 
 
-def prune(warehouse: Warehouse, keep_published: int, keep_failed: int, grace: timedelta) -> tuple[str, ...]:
-    """Remove builds beyond the newest of each kind, never the current one nor one younger than `grace`."""
-    removed = []
-    seen = {"published": 0, "failed": 0}
-    for facts in reversed(warehouse.list_builds()):
-        kind = "published" if facts.get("status") == "published" else "failed"
-        seen[kind] += 1
-        folder = warehouse.builds / facts["id"]
-        age = datetime.now(UTC).timestamp() - folder.stat().st_mtime
-        spare = seen[kind] > (keep_published if kind == "published" else keep_failed)
-        if spare and not facts["is_current"] and age > grace.total_seconds():
-            _remove(folder)
-            removed.append(facts["id"])
-    return tuple(removed)
-
-
 def _clean(warehouse: Warehouse) -> None:
     """Remove what a killed run left. Only the holder of the lock may."""
     import shutil
@@ -264,7 +275,8 @@ def _catch_up(warehouse: Warehouse) -> None:
         record(warehouse, current.name, "published", "recorded late: the run that published it was cut short")
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
+    """Remove the folder of a build, so that no part of it ever stands under its name."""
     import shutil
 
     doomed = folder.with_name(f".tmp-{folder.name}")

@@ -54,13 +54,16 @@ def _watch(
 
     current = warehouse.current()
     facts = warehouse.facts(current)
-    if current and facts.get("settings") == settings_of(load_project(root, options.variables)):
+    project = load_project(root, options.variables)
+    if current and facts.get("settings") == settings_of(project):
         shutil.copyfile(current / DATABASE, folder / DATABASE)
         os.chmod(folder / DATABASE, 0o644)
     else:
         facts = {}
     tell(f"Watching {root}; the working build starts from {facts.get('id', 'nothing')}. Ctrl-C ends it.")
-    settings = {"file_search_path": str(root), **(options.settings or {})}
+    settings = project.upkeep.engine_settings(options.settings or {})
+    settings.pop("temp_directory", "")  # of a watch it stays in its own folder
+    settings["file_search_path"] = str(root)
     with engine.building(folder / DATABASE, folder / "spill", settings) as con:
         seen: Seen = {}
         number = 0

@@ -1,0 +1,243 @@
+"""How the warehouse is kept: its settings, which builds stay, how they are named, and files that have grown."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+from click.testing import CliRunner
+
+import kpi
+from kpi import engine
+from kpi.cli import cli
+from kpi.errors import CheckFailed, ConfigError
+from kpi.keeping import free_share, prune
+from kpi.options import Options, Outcome
+from kpi.project import load_project
+from kpi.refresh import refresh
+from kpi.upkeep import Upkeep, spill_folder
+from kpi.warehouse import Warehouse, roll_back
+from small_project import FILES, write
+
+SETTINGS = FILES["dbt_project.yml"]
+
+
+def with_settings(*lines: str) -> dict[str, str]:
+    given = "".join(f"    {line}\n" for line in lines)
+    return {"dbt_project.yml": SETTINGS.replace("vars:\n", f"vars:\n  kpi_warehouse:\n{given}")}
+
+
+def deliver(root: Path, *ids: str, line: str = "health") -> None:
+    raw = root / "warehouse/raw/calls"
+    raw.mkdir(parents=True, exist_ok=True)
+    rows = "".join(f"{one},{line},3,2024-01-01\n" for one in ids)
+    (raw / "a.csv").write_text(f"call_id,line,waited_seconds,arrived_on\n{rows}")
+
+
+def run(root: Path, told: list[str] | None = None, **options: object) -> Outcome:
+    tell = told.append if told is not None else lambda _: None
+    return refresh(root, Options(date(2026, 3, 5), validate=False, **options), tell)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("keep_publishd: 3", "5: 'keep_publishd' is not supported in kpi_warehouse. Did you mean 'keep_published'?"),
+        ("keep_published: 0", "5: 'keep_published' must be from 1 to 1000000, not 0."),
+        ("keep_published: yes", "5: 'keep_published' must be a whole number."),
+        ("keep_failed: 2.5", "5: 'keep_failed' must be a whole number."),
+        ("grace_hours: -1", "5: 'grace_hours' must be from 0 to 1000000, not -1."),
+        ("grace_hours: .nan", "5: 'grace_hours' must be from 0 to 1000000, not nan."),
+        ("compact_above_percent: 101", "5: 'compact_above_percent' must be from 0 to 100, not 101."),
+        ("memory_limit: lots", "5: a size is a number and KB, MB, GB, TB or %, as 2GB, not 'lots'."),
+        ("memory_limit: 2", "5: 'memory_limit' must be a text."),
+        ("temp_directory: ''", "5: 'temp_directory' must be a text."),
+    ],
+)
+def test_a_wrong_setting_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> None:
+    # One line above it, so that the line told is the setting's own.
+    root = write(tmp_path, with_settings(line))
+    lines = (root / "dbt_project.yml").read_text().splitlines()
+    where = lines.index(f"    {line}") + 1
+    with pytest.raises(ConfigError) as raised:
+        load_project(root)
+    assert str(raised.value) == f"dbt_project.yml:{where}:{told.partition(':')[2]}"
+
+
+def test_settings_are_read_also_below_the_projects_name_and_not_from_vars(tmp_path: Path) -> None:
+    text = SETTINGS.replace("vars:\n", "vars:\n  small: {kpi_warehouse: {keep_failed: 9}}\n")
+    root = write(tmp_path, {"dbt_project.yml": text})
+    assert load_project(root).upkeep == Upkeep(keep_failed=9)
+    with pytest.raises(ConfigError, match=r"--vars: kpi_warehouse is read from dbt_project\.yml only"):
+        load_project(root, {"kpi_warehouse": {"keep_failed": 1}})
+
+
+def test_duckdb_gets_the_settings_and_the_command_line_wins(tmp_path: Path) -> None:
+    (tmp_path / "spill").mkdir()
+    model = "select current_setting('memory_limit') as memory, current_setting('temp_directory') as place"
+    files = {**with_settings("memory_limit: 300MiB", "temp_directory: spill"), "models/marts/used.sql": model}
+    root = write(tmp_path, files)
+    deliver(root, "1")
+    run(root)
+    with kpi.open(project_dir=root) as con:
+        memory, place = con.execute("from marts.used").fetchall()[0]
+    assert memory == "300.0 MiB"
+    assert Path(place).parent == tmp_path / "spill"
+    run(root, settings={"memory_limit": "400MiB"}, full_refresh=True)
+    with kpi.open(project_dir=root) as con:
+        assert con.execute("select memory from marts.used").fetchall() == [("400.0 MiB",)]
+
+
+def test_the_spill_folder_is_the_owners_alone_and_empty(tmp_path: Path) -> None:
+    place = spill_folder(tmp_path / "warehouse", tmp_path, ".")
+    (place / "left.tmp").write_text("rows")
+    assert spill_folder(tmp_path / "warehouse", tmp_path, ".") == place
+    assert list(place.iterdir()) == []
+    assert place.stat().st_mode & 0o777 == 0o700
+    assert spill_folder(tmp_path / "other", tmp_path, ".") != place
+    with pytest.raises(ConfigError, match="no folder"):
+        spill_folder(tmp_path / "warehouse", tmp_path, "gone")
+
+
+def test_builds_go_by_age_too_but_never_the_one_readers_see(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    warehouse = Warehouse(root / "warehouse")
+    for number in "123":
+        deliver(root, number)
+        run(root)
+    ids = [facts["id"] for facts in warehouse.list_builds()]
+    for days, name in zip((40, 20, 50), ids, strict=True):
+        then = time.time() - days * 86_400
+        os.utime(warehouse.builds / name, (then, then))
+    assert prune(warehouse, Upkeep()) == ()
+    assert prune(warehouse, Upkeep(keep_published_days=30, grace_hours=24 * 60)) == ()
+    assert prune(warehouse, Upkeep(keep_published_days=30)) == (ids[0],)
+    assert prune(warehouse, Upkeep(keep_published_days=1)) == (ids[1],)
+
+
+def test_a_build_is_named_by_number_beginning_candidate_and_latest(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    deliver(root, "1")
+    first = run(root).build
+    warehouse = Warehouse(root / "warehouse")
+    with pytest.raises(ConfigError, match="no build that failed or was held back is kept"):
+        warehouse.folder("candidate")
+    deliver(root, "1", line="nowhere")
+    with pytest.raises(CheckFailed):
+        run(root)
+    failed = warehouse.list_builds()[-1]["id"]
+    deliver(root, "1", "2")
+    last = run(root).build
+
+    def meant(text: str) -> str:
+        return warehouse.folder(text).name
+
+    assert [meant(text) for text in (first, "00001", "1", first[:9])] == [first] * 4
+    assert (meant("candidate"), meant("latest"), meant("00003")) == (failed, last, last)
+    with kpi.open(build="candidate", project_dir=root) as con:
+        assert con.execute("select distinct line from staging.stg_calls").fetchall() == [("nowhere",)]
+    for text, told in (
+        ("0000", "there is no build '0000'"),
+        ("0000x", "no build"),
+        ("", "no build"),
+        ("9", "no build"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            meant(text)
+    (warehouse.builds / f"{first}x").mkdir()
+    with pytest.raises(ConfigError, match="may be build"):
+        meant(first[:9])
+    assert meant(first) == first
+    (warehouse.builds / f"{first}x").rmdir()
+    roll_back(warehouse, "1", "as it was")
+    assert warehouse.published() == first
+    assert warehouse.ledger()[-1]["build"] == first
+    shown = CliRunner().invoke(
+        cli, ["query", "--build", "candidate", "select 1 as one", "--project-dir", str(root)], catch_exceptions=False
+    )
+    assert shown.exit_code == 0
+
+
+GROWN = {
+    **with_settings("compact_above_percent: 0"),
+    # A view that sorts before what it reads, a constraint, an index, a comment, a sequence, and a name in quotes.
+    "models/marts/a_view.sql": "{{ config(materialized='view') }}\n"
+    "select line, call_count from {{ ref('calls_by_line') }}",
+    "models/marts/keyed.sql": '{{ config(post_hook=["create index by_line on {{ this }} (line)", '
+    '"comment on table {{ this }} is \'told\'", "create sequence if not exists main.numbers start 7"]) }}\n'
+    "select line, call_count from {{ ref('calls_by_line') }}",
+    "models/marts/keyed.yml": "models:\n  - name: keyed\n    config: {contract: {enforced: true}}\n    columns:\n"
+    "      - {name: line, data_type: varchar, constraints: [{type: not_null}, {type: unique}]}\n"
+    "      - {name: call_count, data_type: bigint}\n",
+    "models/marts/added.sql": "{{ config(materialized='incremental', unique_key='call_id') }}\n"
+    "select call_id, line from {{ ref('stg_calls') }}",
+}
+LISTED = """
+    select schema_name, table_name, sql, comment from duckdb_tables() where not internal
+    union all select schema_name, view_name, sql, comment from duckdb_views() where not internal
+    union all select schema_name, index_name, sql, comment from duckdb_indexes()
+    union all select schema_name, sequence_name, sql, comment from duckdb_sequences()
+    union all select table_name, column_name, data_type, comment from duckdb_columns() where not internal
+    order by all
+"""
+
+
+def listed(root: Path, build: str) -> list[tuple[object, ...]]:
+    with kpi.open(build=build, project_dir=root) as con:
+        return con.execute(LISTED).fetchall()
+
+
+def test_a_file_that_has_grown_is_written_anew_with_all_it_holds(tmp_path: Path) -> None:
+    root = write(tmp_path, GROWN)
+    deliver(root, *map(str, range(3000)))
+    run(root)
+    deliver(root, *map(str, range(3000)), "x")
+    second = run(root).build
+    facts = Warehouse(root / "warehouse").facts_of()
+    assert facts["storage"]["free_blocks"] > 0
+    assert 0 < (free_share(facts) or 0) < 1
+    line = CliRunner().invoke(cli, ["builds", "--project-dir", str(root)]).output.splitlines()[-1]
+    assert f"{100 * (free_share(facts) or 0):.0f} % free" in line
+    assert " MB" in line
+
+    deliver(root, *map(str, range(3000)), "x", "y")
+    told: list[str] = []
+    third = run(root, told).build
+    assert any(f"of build {second}'s file is free: this build starts from a fresh copy" in line for line in told)
+    # What did not change was not built again, and nothing was lost on the way.
+    now = Warehouse(root / "warehouse").facts_of()["nodes"]
+    assert now["seed.small.lines"]["built_in"] == facts["nodes"]["seed.small.lines"]["built_in"]
+    assert listed(root, third) == listed(root, second)
+    with kpi.open(project_dir=root) as con:
+        assert con.execute("select sum(call_count) from marts.a_view").fetchall() == [(3002,)]
+        assert con.execute("select count(*) from marts.added").fetchall() == [(3002,)]
+    undisturbed = write(tmp_path / "other", {**GROWN, **with_settings("compact_above_percent: 100")})
+    deliver(undisturbed, *map(str, range(3000)), "x", "y")
+    run(undisturbed)
+    query = "select * from marts.keyed order by all"
+    with kpi.open(project_dir=root) as ours, kpi.open(project_dir=undisturbed) as theirs:
+        assert ours.execute(query).fetchall() == theirs.execute(query).fetchall()
+
+
+def test_a_copy_that_fails_costs_nothing_but_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write(tmp_path, GROWN)
+    deliver(root, *map(str, range(3000)))
+    run(root)
+    deliver(root, *map(str, range(3000)), "x")
+    run(root)
+
+    def fails(source: Path, target: Path, settings: object) -> None:
+        target.write_bytes(b"half")
+        raise duckdb.Error("cannot be copied")
+
+    monkeypatch.setattr(engine, "copy_tables", fails)
+    deliver(root, "1")
+    told: list[str] = []
+    run(root, told)
+    assert any("it cannot be copied compactly: cannot be copied" in line for line in told)
+    with kpi.open(project_dir=root) as con:
+        assert con.execute("select call_count from marts.calls_by_line").fetchall() == [(1,)]
