@@ -1,0 +1,40 @@
+"""Do everything to a refresh and print the table of docs/faults.md: `make faults`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+
+from .scenarios import Result, scenarios
+
+
+def main() -> int:
+    """Run the scenarios; the exit code says whether anything was wrong."""
+    asked = argparse.ArgumentParser(prog="faults", description=__doc__)
+    asked.add_argument("names", nargs="*", help="of scenarios; without, all of them")
+    asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--short", action="store_true")
+    given = asked.parse_args()
+    results: list[Result] = []
+    for name, scenario in scenarios(given.short, given.seed):
+        if given.names and name not in given.names:
+            continue
+        began = time.monotonic()
+        results.append(scenario())
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+        for wrong in results[-1].wrong:
+            print(f"  wrong: {wrong}", file=sys.stderr)
+    user = "root" if os.getuid() == 0 else "an unprivileged user"
+    print(f"Seed {given.seed}, as {user}.\n")
+    print("| what is done | times | how the runs ended | wrong |")
+    print("|---|---:|---|---:|")
+    for result in results:
+        if result.tries:
+            print(f"| {result.what} | {result.tries} | {result.ended} | {len(result.wrong)} |")
+    return int(any(result.wrong for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
