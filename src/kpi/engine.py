@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from kpi.errors import BuildError
 from kpi.names import literal, relation_name
 
 CATALOG = "kpi"
+_SETTING = threading.Lock()
 
 
 @contextmanager
@@ -53,10 +55,12 @@ def reading(database: Path) -> duckdb.DuckDBPyConnection:
             "temp_directory": str(Path(tempfile.gettempdir()) / "kpi-spill"),
         },
     )
-    # Connections of one process to one file share its settings: the first locks them for all that follow.
-    if not fetch_one(con, "select current_setting('lock_configuration')")[0]:
-        con.execute("set enable_external_access = false")
-        con.execute("set lock_configuration = true")
+    # Connections of one process to one file share its settings: the first locks them for all that follow. Two threads
+    # at once must not both be the first.
+    with _SETTING:
+        if not fetch_one(con, "select current_setting('lock_configuration')")[0]:
+            con.execute("set enable_external_access = false")
+            con.execute("set lock_configuration = true")
     return con
 
 

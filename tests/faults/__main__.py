@@ -10,6 +10,19 @@ import time
 from .scenarios import Result, scenarios
 
 
+def cpu_seconds() -> float:
+    """What this and all that was forked took so far."""
+    from multiprocessing import forkserver
+
+    own = sum(os.times()[:4])
+    server = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if server is None:
+        return own
+    with open(f"/proc/{server}/stat", encoding="ascii") as stat:
+        ticks = stat.read().rpartition(")")[2].split()[11:15]
+    return own + sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> int:
     """Run the scenarios; the exit code says whether anything was wrong."""
     asked = argparse.ArgumentParser(prog="faults", description=__doc__)
@@ -26,6 +39,7 @@ def main() -> int:
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
         for wrong in results[-1].wrong:
             print(f"  wrong: {wrong}", file=sys.stderr)
+    print(f"{cpu_seconds():.0f} CPU s", file=sys.stderr)
     user = "root" if os.getuid() == 0 else "an unprivileged user"
     print(f"Seed {given.seed}, as {user}.\n")
     print("| what is done | times | how the runs ended | wrong |")

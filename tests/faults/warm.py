@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import encodings.cp1252
+import encodings.idna
+import encodings.iso8859_15
+import encodings.utf_8_sig
 import importlib
+import json
 import pkgutil
+import shutil
+import socket
 
 import duckdb
 import jinja2
@@ -13,7 +21,8 @@ import yaml
 
 import kpi
 
-__all__ = ["duckdb", "jinja2", "pyarrow", "sqlglot", "yaml"]
+# Who runs as another user may not be able to read the interpreter's own modules.
+__all__ = ["difflib", "duckdb", "encodings", "jinja2", "json", "pyarrow", "shutil", "socket", "sqlglot", "yaml"]
 
 for module in pkgutil.iter_modules(kpi.__path__):
     if module.name != "expectations" and not module.name.startswith("demo"):
