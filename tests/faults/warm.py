@@ -15,14 +15,16 @@ import socket
 
 import duckdb
 import jinja2
+import pandas
 import pyarrow
+import pyarrow.compute
 import sqlglot.optimizer
 import yaml
 
 import kpi
 
 # Who runs as another user may not be able to read the interpreter's own modules.
-__all__ = ["difflib", "duckdb", "encodings", "jinja2", "json", "pyarrow", "shutil", "socket", "sqlglot", "yaml"]
+__all__ = ["difflib", "duckdb", "encodings", "jinja2", "json", "pandas", "pyarrow", "shutil", "socket", "sqlglot", "yaml"]
 
 for module in pkgutil.iter_modules(kpi.__path__):
     if module.name != "expectations" and not module.name.startswith("demo"):
