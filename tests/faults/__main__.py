@@ -28,15 +28,19 @@ def main() -> int:
     asked = argparse.ArgumentParser(prog="faults", description=__doc__)
     asked.add_argument("names", nargs="*", help="of scenarios; without, all of them")
     asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--times", type=int, default=200, help="random moments; bits and publishes are half as many")
     asked.add_argument("--short", action="store_true")
     given = asked.parse_args()
     results: list[Result] = []
-    for name, scenario in scenarios(given.short, given.seed):
+    for name, scenario in scenarios(given.short, given.seed, given.times):
         if given.names and name not in given.names:
             continue
         began = time.monotonic()
         results.append(scenario())
-        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+        told = results[-1]
+        print(
+            f"{name}: {time.monotonic() - began:.0f} s, {told.tries} times: {told.ended}", file=sys.stderr, flush=True
+        )
         for wrong in results[-1].wrong:
             print(f"  wrong: {wrong}", file=sys.stderr)
     print(f"{cpu_seconds():.0f} CPU s", file=sys.stderr)

@@ -11,7 +11,6 @@ from pathlib import Path
 from .victim import fork
 
 
-
 class Readers:
     """Processes with so many threads each; `pause` are seconds between two questions of a thread."""
 

@@ -67,7 +67,7 @@ def killed_at_steps(every: int = 1, first: int = 1) -> Result:
     with stage_of() as stage:
         steps = steps_of(stage)
         ended = []
-        with Readers(stage.root, 1, 2, 0.2) as readers:
+        with Readers(stage.root, 1, 2, 1.0) as readers:
             for number in range(first, len(steps) + 1, every):
                 codes: list[int] = []
                 how = stage.suffer(
@@ -98,7 +98,7 @@ def killed_at_random(tries: int, seed: int) -> Result:
             process.kill()
             return finish(process)
 
-        with Readers(stage.root, 1, 2, 0.2) as readers:
+        with Readers(stage.root, 1, 2, 1.0) as readers:
             for number in range(tries):
                 codes: list[int] = []
                 ended.append(
@@ -144,7 +144,9 @@ def disk_full(sizes: Iterable[int], by_mount: bool) -> Result:
         with stage_of() as stage:
             for size in sizes:
                 plan = Plan(file_bytes=size)
-                ended.append(stage.suffer(f"no file over {size} bytes", lambda plan=plan: stage.run(plan), codes=(0, 9)))
+                ended.append(
+                    stage.suffer(f"no file over {size} bytes", lambda plan=plan: stage.run(plan), codes=(0, 9))
+                )
             return _result("no file may pass a size", stage, ended)
     place = Path("/tmp") / f"kpi-faults-disk-{os.getpid()}"
     place.mkdir()
@@ -264,7 +266,14 @@ def deliveries_changing() -> Result:
                     return stage.run(plan)
 
                 mend = lambda: stage.deliver(stage.generation)  # noqa: E731
-                ended.append(stage.suffer(f"delivery {how} {when}", fault, mend, (0,) if how == "swap" and when == "while loaded" else (4, 6)))
+                ended.append(
+                    stage.suffer(
+                        f"delivery {how} {when}",
+                        fault,
+                        mend,
+                        (0,) if how == "swap" and when == "while loaded" else (4, 6),
+                    )
+                )
         return _result("a delivery truncated or exchanged while it is read", stage, ended)
 
 
@@ -402,23 +411,23 @@ def many_readers(publishes: int, processes: int, threads: int) -> Result:
         return Result(what, publishes, f"{reads} reads, {len(wrong)} wrong", tuple(stage.wrong))
 
 
-def scenarios(short: bool, seed: int) -> list[tuple[str, Callable[[], Result]]]:
-    """Everything that is tried, under the name it can be asked for."""
+def scenarios(short: bool, seed: int, times: int = 200) -> list[tuple[str, Callable[[], Result]]]:
+    """Everything that is tried, under the name it can be asked for; what is random so many times."""
     tmpfs = can_mount()
     sizes = (200_000, 900_000, 2_000_000) if short else (4_096, 65_536, *range(200_000, 4_200_001, 400_000))
     return [
-        ("steps", lambda: killed_at_steps(9 if short else 1, seed % 9 + 1 if short else 1)),
-        ("random", lambda: killed_at_random(3 if short else 200, seed)),
+        ("steps", lambda: killed_at_steps(16 if short else 1, seed % 16 + 1 if short else 1)),
+        ("random", lambda: killed_at_random(3 if short else times, seed)),
         ("rollback", lambda: rollback_killed(6 if short else 1)),
         ("disk", lambda: disk_full(sizes, tmpfs and not short)),
         ("size", lambda: disk_full(() if short else sizes, False)),
         ("permissions", permissions),
-        ("flips", lambda: bits_flipped(4 if short else 100, seed)),
+        ("flips", lambda: bits_flipped(4 if short else times // 2, seed)),
         ("doctor", lambda: pages_of_the_published(1 if short else 10, seed)),
         ("delivery", deliveries_changing),
         ("clock", clock),
         ("together", lambda: together(1 if short else 10)),
         ("meanwhile", lambda: rollback_meanwhile(1 if short else 5)),
         ("wal", stale_wal),
-        ("readers", lambda: many_readers(4 if short else 100, 2 if short else 5, 5 if short else 10)),
+        ("readers", lambda: many_readers(4 if short else times // 2, 2 if short else 5, 5 if short else 10)),
     ]

@@ -148,7 +148,11 @@ class Stage:
             self.wrong.append(f"{when}: not generation {generation}: {', '.join(different)}")
 
     def suffer(
-        self, when: str, fault: Callable[[], object], mend: Callable[[], object] = lambda: None, codes: tuple[int, ...] = ()
+        self,
+        when: str,
+        fault: Callable[[], object],
+        mend: Callable[[], object] = lambda: None,
+        codes: tuple[int, ...] = (),
     ) -> str:
         """Do something bad to a run of a new generation, then look whether all is as it must be.
 

@@ -28,9 +28,9 @@ from unittest.mock import patch
 
 TODAY = "2026-03-05"
 WATCHED = (
-    "warehouse.begin warehouse.seal warehouse.publish warehouse.record warehouse.prune warehouse._clean"
-    " warehouse._catch_up runs.write_table artifacts.write_artifacts engine.row_counts engine.read_all"
-).split()
+    *(f"warehouse.{name}" for name in ("begin", "seal", "publish", "record", "prune", "_clean", "_catch_up")),
+    *("runs.write_table", "artifacts.write_artifacts", "engine.row_counts", "engine.read_all"),
+)
 AUDITED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.symlink", "os.truncate", "shutil.copyfile"}
 
 

@@ -1,4 +1,4 @@
-"""What the server that forks runs and readers imports once: all of kpi. It opens no database: threads do not survive."""
+"""What the server that forks runs and readers imports once, all of kpi. It opens no database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,19 @@ import yaml
 import kpi
 
 # Who runs as another user may not be able to read the interpreter's own modules.
-__all__ = ["difflib", "duckdb", "encodings", "jinja2", "json", "pandas", "pyarrow", "shutil", "socket", "sqlglot", "yaml"]
+__all__ = [
+    "difflib",
+    "duckdb",
+    "encodings",
+    "jinja2",
+    "json",
+    "pandas",
+    "pyarrow",
+    "shutil",
+    "socket",
+    "sqlglot",
+    "yaml",
+]
 
 for module in pkgutil.iter_modules(kpi.__path__):
     if module.name != "expectations" and not module.name.startswith("demo"):
