@@ -13,7 +13,7 @@ import pytest
 
 import kpi
 from faults.scenarios import scenarios
-from kpi import candidate, loadfile
+from kpi import candidate
 from kpi.errors import BuildError, DeliveryError
 from kpi.options import Options
 from kpi.rawfiles import scan
@@ -135,7 +135,7 @@ def test_a_delivery_that_changes_after_it_was_hashed_is_refused(root: Path, monk
 
     # As it is again afterwards, the next run would see nothing new if this one were published.
     with monkeypatch.context() as writing:
-        writing.setattr(loadfile.Path, "read_bytes", truncated)
+        writing.setattr(Path, "read_bytes", truncated)
         with pytest.raises(DeliveryError, match=r"calls/a\.csv changed after the run had begun"):
             run(root)
     assert calls(root) == 1

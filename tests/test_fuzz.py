@@ -42,7 +42,21 @@ CLEAN = (
     b"k2,health,email,5.3.2025 klo 14.07,10,\xc3\xa4\n"
     b"k3,health,sms,2025-03-05T14:07,,\n"
 )
-BITS_OF_CSV = (b'"', b'""', b",", b";", b"\t", b"\n", b"\r", b"\r\n", b"\0", b"\xff", b"\xe4", b"\xef\xbb\xbf", b"\xc3")
+BITS_OF_CSV: tuple[bytes, ...] = (
+    b'"',
+    b'""',
+    b",",
+    b";",
+    b"\t",
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"\0",
+    b"\xff",
+    b"\xe4",
+    b"\xef\xbb\xbf",
+    b"\xc3",
+)
 BITS_OF_CSV += (b"NaN", b"1_0", b"0x1F", b"=cmd()", b"-1", b"20255", b"k1", b" ", b"\x1a", b"\x80", b"\xc2\xa0")
 
 

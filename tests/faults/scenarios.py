@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from kpi.runs import history
@@ -69,10 +70,9 @@ def killed_at_steps(every: int = 1, first: int = 1) -> Result:
         ended = []
         with Readers(stage.root, 1, 2, 1.0) as readers:
             for number in range(first, len(steps) + 1, every):
-                codes: list[int] = []
                 how = stage.suffer(
                     f"SIGKILL at step {number} ({steps[number - 1]})",
-                    lambda number=number, codes=codes: codes.append(stage.run(Plan(die_at=number))) or codes[-1],
+                    partial(stage.run, Plan(die_at=number)),
                     codes=(KILLED,),
                 )
                 ended.append(how)
@@ -90,28 +90,22 @@ def killed_at_random(tries: int, seed: int) -> Result:
         stage.refresh("before")
         usual = time.monotonic() - began
         ended: list[str] = []
-        dead = 0
+        codes: Counter[int] = Counter()
 
         def kill() -> int:
             process = start(stage.root, Plan())
             process.join(chosen.uniform(0, usual * 1.1))
             process.kill()
-            return finish(process)
+            code = finish(process)
+            codes[code] += 1
+            return code
 
         with Readers(stage.root, 1, 2, 1.0) as readers:
             for number in range(tries):
-                codes: list[int] = []
-                ended.append(
-                    stage.suffer(
-                        f"SIGKILL at random moment {number}",
-                        lambda codes=codes: codes.append(kill()) or codes[-1],
-                        codes=(KILLED, 0),
-                    )
-                )
-                dead += codes[0] == KILLED
+                ended.append(stage.suffer(f"SIGKILL at random moment {number}", kill, codes=(KILLED, 0)))
             reads, _, wrong = readers.end()
         stage.wrong += wrong
-        told = f"; {dead} died before their end; {reads} reads meanwhile"
+        told = f"; {codes[KILLED]} died before their end; {reads} reads meanwhile"
         return _result("SIGKILL at random moments", stage, ended, told)
 
 
@@ -144,9 +138,7 @@ def disk_full(sizes: Iterable[int], by_mount: bool) -> Result:
         with stage_of() as stage:
             for size in sizes:
                 plan = Plan(file_bytes=size)
-                ended.append(
-                    stage.suffer(f"no file over {size} bytes", lambda plan=plan: stage.run(plan), codes=(0, 9))
-                )
+                ended.append(stage.suffer(f"no file over {size} bytes", partial(stage.run, plan), codes=(0, 9)))
             return _result("no file may pass a size", stage, ended)
     place = Path("/tmp") / f"kpi-faults-disk-{os.getpid()}"
     place.mkdir()
@@ -159,7 +151,7 @@ def disk_full(sizes: Iterable[int], by_mount: bool) -> Result:
                 ended.append(
                     stage.suffer(
                         f"{size} bytes of disk left",
-                        lambda size=size: _starved(stage, place, size),
+                        partial(_starved, stage, place, size),
                         (place / "ballast").unlink,
                         (0, 9),
                     )
@@ -237,7 +229,7 @@ def bits_flipped(tries: int, seed: int) -> Result:
         ended = [
             stage.suffer(
                 f"bit flipped {number}",
-                lambda number=number: stage.run(Plan(flip=seed * 1_000_003 + number)),
+                partial(stage.run, Plan(flip=seed * 1_000_003 + number)),
                 codes=(0, 6),
             )
             for number in range(tries)
@@ -294,7 +286,7 @@ def clock() -> Result:
         ended = []
         for shift in (timedelta(days=-3650), timedelta(days=-1), timedelta(minutes=-1), timedelta(days=3650)):
             plan = Plan(clock=shift)
-            ended.append(stage.suffer(f"the clock {shift}", lambda plan=plan: stage.run(plan), codes=(0,)))
+            ended.append(stage.suffer(f"the clock {shift}", partial(stage.run, plan), codes=(0,)))
         names = [run.run for run in history(stage.root / "warehouse")]
         if names != sorted(names) or len({name[:6] for name in names}) != len(names):
             stage.wrong.append("runs are not in the order they began")

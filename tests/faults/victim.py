@@ -8,6 +8,7 @@ functions that write a build. Steps are counted; the plan says at which of them 
 from __future__ import annotations
 
 import functools
+import hashlib
 import multiprocessing
 import os
 import random
@@ -159,8 +160,8 @@ def _prepare(root: Path, plan: Plan) -> None:
             steps(f"fsync {plain_name(path.removeprefix(str(root)).lstrip('/'))}")
             fsync(descriptor)
 
-        runlog.RunLog.hear = heard  # type: ignore[method-assign]
-        os.fsync = synced  # type: ignore[assignment]
+        _set(runlog.RunLog, "hear", heard)
+        _set(os, "fsync", synced)
         sys.addaudithook(steps.audit)
     if plan.flip is not None:
         _flip_before_verifying(plan.flip)
@@ -174,6 +175,11 @@ def _prepare(root: Path, plan: Plan) -> None:
         os.setgroups([])
         os.setgid(plan.user)
         os.setuid(plan.user)
+
+
+def _set(holder: Any, name: str, value: Any) -> None:
+    """Put something in the place of what kpi calls; nothing undoes it, for the process ends with the run."""
+    setattr(holder, name, value)
 
 
 def _modules() -> list[Any]:
@@ -211,7 +217,7 @@ def _flip_before_verifying(seed: int) -> None:
         flip(run.candidate / "kpi.duckdb", random.Random(seed))
         verify(run)
 
-    Run._verify = flipped  # type: ignore[method-assign]
+    _set(Run, "_verify", flipped)
 
 
 def flip(path: Path, chosen: random.Random) -> int:
@@ -225,7 +231,6 @@ def flip(path: Path, chosen: random.Random) -> int:
 
 def _meddle(delivery: Path, when: str, content: bytes, how: str) -> None:
     """Change a delivery while it is looked at: when it is hashed or loaded, whole, or half of it under the reader."""
-    from kpi import loadfile, rawfiles
 
     def change() -> None:
         if how == "truncate":
@@ -235,7 +240,7 @@ def _meddle(delivery: Path, when: str, content: bytes, how: str) -> None:
             new.write_bytes(content)
             os.replace(new, delivery)
 
-    digest, read = rawfiles.hashlib.file_digest, Path.read_bytes
+    digest, read = hashlib.file_digest, Path.read_bytes
 
     def file_digest(stream: Any, kind: str) -> Any:
         if when == "while hashed" and stream.name == str(delivery):
@@ -261,8 +266,8 @@ def _meddle(delivery: Path, when: str, content: bytes, how: str) -> None:
             change()
             return head + stream.read()
 
-    rawfiles.hashlib.file_digest = file_digest  # type: ignore[assignment]
-    loadfile.Path.read_bytes = read_bytes  # type: ignore[method-assign]
+    _set(hashlib, "file_digest", file_digest)
+    _set(Path, "read_bytes", read_bytes)
 
 
 def _shift_clock(shift: timedelta) -> None:
@@ -275,7 +280,7 @@ def _shift_clock(shift: timedelta) -> None:
 
     _replace(datetime, Shifted)
     clock = time.time
-    time.time = lambda: clock() + shift.total_seconds()  # type: ignore[assignment]
+    _set(time, "time", lambda: clock() + shift.total_seconds())
 
 
 @functools.cache
