@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test lint dbt bench peers golden clean
+.PHONY: help models refresh demo test lint faults dbt bench peers golden clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 	$(BIN)/mypy
 	@# sqlfluff only warns of a file it cannot read: whatever it says but that it is finished is a failure.
 	! $(BIN)/sqlfluff lint --processes 0 --disable-progress-bar models tests/sql | grep -v -e '^All Finished' -e '^ *$$'
+
+faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times while readers read; prints the table of docs/faults.md
+	PYTHONPATH=tests $(BIN)/python -m faults
 
 dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/dbt.md
 

@@ -193,13 +193,26 @@ class Run:
                 self.tell(f"  warning: {line}")
 
     def _verify(self) -> None:
-        """Open the finished file as a reader would, and count: an aborted write can leave a file with no tables."""
+        """Open the finished file as a reader would, and read it all.
+
+        An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read.
+        """
         note(self.tell, Event("publishing", stage="publish"))
+        import duckdb
+
         from kpi import engine
         from kpi.errors import BuildError
 
-        with engine.reading(self.candidate / DATABASE) as con:
-            seen = engine.row_counts(con)
+        try:
+            with engine.reading(self.candidate / DATABASE) as con:
+                seen = engine.row_counts(con)
+                engine.read_all(con, seen)
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            first = str(error).partition("\n")[0]
+            self.facts.pop("nodes")  # it is no start for a retry
+            told = f"the finished file cannot be read back ({first})."
+            told += " Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
+            raise BuildError(DATABASE, told) from None
         if seen != self.facts["rows"]:
             raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kpi.errors import BuildError
 from kpi.names import literal, relation_name
 
 CATALOG = "kpi"
+_SETTING = threading.Lock()
 
 
 @contextmanager
@@ -71,10 +73,12 @@ def reading(database: Path) -> duckdb.DuckDBPyConnection:
             "temp_directory": str(Path(tempfile.gettempdir()) / "kpi-spill"),
         },
     )
-    # Connections of one process to one file share its settings: the first locks them for all that follow.
-    if not fetch_one(con, "select current_setting('lock_configuration')")[0]:
-        con.execute("set enable_external_access = false")
-        con.execute("set lock_configuration = true")
+    # Connections of one process to one file share its settings: the first locks them for all that follow. Two threads
+    # at once must not both be the first.
+    with _SETTING:
+        if not fetch_one(con, "select current_setting('lock_configuration')")[0]:
+            con.execute("set enable_external_access = false")
+            con.execute("set lock_configuration = true")
     return con
 
 
@@ -158,3 +162,12 @@ def row_counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
         return {}
     counts = " union all ".join(f"select {literal(name)}, count(*) from {name}" for name in tables)
     return {str(name): int(count) for name, count in con.execute(counts).fetchall()}
+
+
+def read_all(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
+    """Read every value of the tables, so that DuckDB looks at the checksum of every page that holds one.
+
+    Counting rows reads no page, and neither do the least and the greatest value of a column. Raises duckdb.Error.
+    """
+    for table in tables:
+        con.execute(f"select sum(hash(held)::hugeint) from {table} as held").fetchall()

@@ -19,7 +19,7 @@ from kpi.engine import fetch_one, one_thread
 from kpi.errors import BuildError, DeliveryError, nearest
 from kpi.events import Event, Tell, note, silent
 from kpi.feed import Feed
-from kpi.loadfile import load_files, note_files, settle_keys
+from kpi.loadfile import load_files, note_files, refuse_changed, settle_keys
 from kpi.names import identifier, literal
 from kpi.rawfiles import RawFolder, content_hash
 
@@ -205,7 +205,9 @@ def _bring_up(
                 con.execute(sql, {"files": outdated})
         contract, folder_of_feed = contract_fingerprint(feed), raw / feed.name
         paths = [folder_of_feed / name for name in changed]
-        _write_down(con, [line | {"contract": contract} for line in load_files(con, feed, paths)])
+        lines = list(load_files(con, feed, paths))
+        refuse_changed(lines, new)
+        _write_down(con, [line | {"contract": contract} for line in lines])
         if old:
             con.execute(statements.note_claimed(feed), {"files": changed})
         settle_keys(con, feed, folder_of_feed, among_claimed=bool(old))

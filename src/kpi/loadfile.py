@@ -6,7 +6,7 @@ that it doubts are taken out again and told with their reasons.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,7 +17,7 @@ import duckdb
 from kpi import cells, delivery, personal, statements
 from kpi.delivery import Layout
 from kpi.engine import fetch_one
-from kpi.errors import BuildError
+from kpi.errors import BuildError, DeliveryError
 from kpi.events import Event, Tell, note
 from kpi.feed import DeliveryMapping, Feed
 from kpi.rawfiles import content_hash
@@ -58,6 +58,18 @@ def load_files(
             _insert(con, feed, waiting)
             waiting.clear()
     _insert(con, feed, waiting)
+
+
+def refuse_changed(lines: Iterable[Mapping[str, object]], hashed: Mapping[str, str]) -> None:
+    """Raise DeliveryError when a file is not what it was when the run began: it is still being written, most likely.
+
+    A build says what it was made from. If it said so of a file that became another, and then itself again, the next run
+    would find nothing to do.
+    """
+    for line in lines:
+        if line["content_hash"] != hashed[str(line["file"])]:
+            told = "changed after the run had begun. Is it still being written? Run again when it is whole"
+            raise DeliveryError(f"{line['path']} {told}.")
 
 
 def note_files(

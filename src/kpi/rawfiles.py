@@ -55,7 +55,7 @@ def scan(raw: Path) -> RawFolder:
     """Hash every delivery directly below `raw/<feed>/`.
 
     What is hidden, not named in UTF-8, or a link that leads out of the raw folder is passed over and told. Raises
-    DeliveryError for a file that cannot be read.
+    DeliveryError for a file or a folder that cannot be read.
     """
     files: list[RawFile] = []
     ignored: list[str] = []
@@ -97,3 +97,5 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: os.fsencode(entry.name))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise DeliveryError(f"{folder} cannot be read: {error.strerror}.") from None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi import rawfiles
 from kpi.candidate import Run, is_judged, settings_of
-from kpi.errors import ConfigError
+from kpi.errors import ConfigError, LockHeld
 from kpi.events import Event, note
 from kpi.inputs import environment_of
 from kpi.keeping import copy_compactly, is_grown
@@ -34,6 +35,7 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
     folder = rawfiles.scan(warehouse.raw)
     inputs = inputs_of(root.resolve(), folder, options)
     if _is_needless(root, warehouse, options, inputs):
+        _clean_up(warehouse)
         return _nothing_to_do(warehouse, tell)
 
     def start(settings: str) -> tuple[Path | None, dict[str, Any]]:
@@ -126,6 +128,13 @@ def _run(
 def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inputs) -> bool:
     asks_for_more = options.full_refresh or options.is_partial or options.continued
     return not asks_for_more and is_up_to_date(root, warehouse, inputs)
+
+
+def _clean_up(warehouse: Warehouse) -> None:
+    """Remove what a killed run left, if there is anything and nobody is writing."""
+    if any(warehouse.builds.glob(".tmp-*")):
+        with suppress(LockHeld), writing(warehouse):
+            pass
 
 
 def _nothing_to_do(warehouse: Warehouse, tell: Tell) -> Outcome:

@@ -184,8 +184,8 @@ def begin(warehouse: Warehouse, start_from: Path | None) -> Path:
     import shutil
 
     # Numbered first: builds sort by name in the order they were made, whatever the clock does.
-    numbers = [int(folder.name.partition("-")[0]) for folder in warehouse.kept() if folder.name[0].isdigit()]
-    numbers += [int(str(event["build"]).partition("-")[0]) for event in warehouse.ledger() if event.get("build")]
+    numbers = [_number(folder.name) for folder in warehouse.kept()]
+    numbers += [_number(str(event.get("build"))) for event in warehouse.ledger()]
     folder = warehouse.builds / f".tmp-{max(numbers, default=0) + 1:05}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     folder.mkdir()
     if start_from is not None:
@@ -238,10 +238,12 @@ def roll_back(warehouse: Warehouse, build: str, reason: str) -> None:
 def rolled_back_from(warehouse: Warehouse) -> Path | None:
     """Return the newest published build when readers were taken back to an older one, else None."""
     current = warehouse.current()
+    told = _told_published(warehouse) if current else set()
     for folder in reversed(warehouse.kept()) if current else ():
         if folder == current:
             return None
-        if warehouse.facts(folder).get("status") == "published":
+        # One that is not in the ledger was never seen: its run was killed just before it published it.
+        if folder.name in told and warehouse.facts(folder).get("status") == "published":
             return folder
     return None
 
@@ -268,11 +270,28 @@ def _clean(warehouse: Warehouse) -> None:
 
 
 def _catch_up(warehouse: Warehouse) -> None:
-    """Record a build that was published by a run that died before it could say so."""
-    current = warehouse.current()
-    told = {event.get("build") for event in warehouse.ledger() if event.get("event") == "published"}
-    if current is not None and current.name not in told:
-        record(warehouse, current.name, "published", "recorded late: the run that published it was cut short")
+    """Record what a run made that died before it could say so; remove what it was about to publish and did not."""
+    current, events = warehouse.current(), warehouse.ledger()
+    late = "recorded late: the run that made it was cut short"
+    if current is not None and current.name not in _told_published(warehouse):
+        record(warehouse, current.name, "published", late)
+    newest = max((_number(str(event.get("build"))) for event in events), default=0)
+    for folder in warehouse.kept() if newest else ():
+        if _number(folder.name) > newest and folder != current:
+            status = str(warehouse.facts(folder).get("status", "failed"))
+            if status == "published":
+                _remove(folder)
+            else:
+                record(warehouse, folder.name, status, late)
+
+
+def _told_published(warehouse: Warehouse) -> set[str]:
+    return {str(event.get("build")) for event in warehouse.ledger() if event.get("event") == "published"}
+
+
+def _number(build: str) -> int:
+    first = build.partition("-")[0]
+    return int(first) if first.isdigit() else 0
 
 
 def remove(folder: Path) -> None:

@@ -1,0 +1,300 @@
+"""The process that things are done to: kpi's own command line, with a fault planned for one of its steps.
+
+It is forked from a server that has imported everything, so that hundreds of runs cost little more than their work.
+A step is an event of the run, a file operation below the project (by Python's audit events), or a call of one of the
+functions that write a build. Steps are counted; the plan says at which of them to die.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import multiprocessing
+import os
+import random
+import re
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+TODAY = "2026-03-05"
+WATCHED = (
+    *(f"warehouse.{name}" for name in ("begin", "seal", "publish", "record", "prune", "_clean", "_catch_up")),
+    *("runs.write_table", "artifacts.write_artifacts", "engine.row_counts", "engine.read_all"),
+)
+AUDITED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.symlink", "os.truncate", "shutil.copyfile"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to happen to a run, besides its command.
+
+    `die_at` is the number of a step, 1-based; `flip` seeds the place of a bit; `meddle` is what happens to the delivery
+    b.csv and when; `file_bytes` the size no file may pass; `clock` shifts the time; `user` is who runs it; `pause` are
+    seconds before the first step whose name begins so.
+    """
+
+    command: tuple[str, ...] = ("refresh", "--as-of", TODAY, "--log-format", "plain")
+    die_at: int = 0
+    list_steps: str = ""
+    flip: int | None = None
+    meddle: tuple[str, bytes, str] | None = None
+    file_bytes: int = 0
+    clock: timedelta = timedelta(0)
+    user: int = 0
+    pause: tuple[str, float] = ("", 0.0)
+    keep: int = 4
+
+
+class Steps:
+    """Counts the steps of a run and does at one of them what the plan says."""
+
+    def __init__(self, root: Path, plan: Plan) -> None:
+        self.root, self.plan, self.count, self.paused = str(root), plan, 0, False
+        self.busy = False
+
+    def __call__(self, name: str) -> None:
+        """Come to a step."""
+        if self.busy:
+            return
+        self.count += 1
+        self.busy = True
+        try:
+            if self.plan.list_steps:
+                with open(self.plan.list_steps, "a", encoding="utf-8") as stream:
+                    stream.write(f"{name}\n")
+            if self.plan.pause[0] and name.startswith(self.plan.pause[0]) and not self.paused:
+                self.paused = True
+                time.sleep(self.plan.pause[1])
+        finally:
+            self.busy = False
+        if self.count == self.plan.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(self, event: str, args: tuple[Any, ...]) -> None:
+        """Hear of a file operation, just before it is done."""
+        if self.busy or (event != "open" and event not in AUDITED):
+            return
+        if event == "open" and not (isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+            return
+        at = args[1] if event == "os.symlink" else args[0]
+        path = os.fsdecode(at) if isinstance(at, str | bytes | os.PathLike) else ""
+        is_below = event in ("os.remove", "os.rmdir") and not path.startswith("/")
+        if path.startswith(self.root) or is_below:
+            name = path.removeprefix(self.root).lstrip("/")
+            self(f"{'write' if event == 'open' else event.partition('.')[2]} {plain_name(name)}")
+
+
+def plain_name(name: str) -> str:
+    """A file's name without what is different in each run."""
+    name = re.sub(r"\d{5,6}-\d{8}T\d{6}Z", "ID", name)
+    return re.sub(r"[0-9a-f]{16,}|\d{3,}", "N", name)
+
+
+def start(root: Path, plan: Plan) -> BaseProcess:
+    """Start a run. Its output goes to `victim.log` beside the project."""
+    return fork(run, root, plan)
+
+
+def finish(process: BaseProcess, seconds: float = 120) -> int:
+    """Wait for a run to end and return its exit code, negative for a signal. A run that hangs is a failure."""
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        raise AssertionError(f"a refresh did not end within {seconds:.0f} s")
+    return process.exitcode or 0
+
+
+def run(root: Path, plan: Plan) -> None:
+    """Run kpi's command line with what the plan says going wrong."""
+    log = os.open(log_of(root), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    _prepare(root, plan)
+    from kpi.cli import main
+
+    sys.argv = ["kpi", *plan.command, "--project-dir", str(root)]
+    try:
+        main()
+    except SystemExit as error:
+        sys.stdout.flush()
+        os._exit(error.code if isinstance(error.code, int) else 1)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(70)
+    os._exit(0)
+
+
+def log_of(root: Path) -> Path:
+    """Where the output of the runs in a project is."""
+    return root.with_name(f"{root.name}.log")
+
+
+def _prepare(root: Path, plan: Plan) -> None:
+    from kpi import candidate, runlog
+
+    candidate.KEEP_PUBLISHED, candidate.KEEP_FAILED, candidate.GRACE = plan.keep, 2, timedelta(0)
+    steps = Steps(root, plan)
+    if plan.die_at or plan.list_steps or plan.pause[0]:
+        for name in WATCHED:
+            _watch(name, steps)
+        hear, fsync = runlog.RunLog.hear, os.fsync
+
+        def heard(log: runlog.RunLog, event: Any) -> None:
+            steps(f"event {event.event} {event.name}".strip())
+            hear(log, event)
+
+        def synced(descriptor: int) -> None:
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
+            steps(f"fsync {plain_name(path.removeprefix(str(root)).lstrip('/'))}")
+            fsync(descriptor)
+
+        _set(runlog.RunLog, "hear", heard)
+        _set(os, "fsync", synced)
+        sys.addaudithook(steps.audit)
+    if plan.flip is not None:
+        _flip_before_verifying(plan.flip)
+    if plan.meddle:
+        _meddle(root / "warehouse/raw/calls/b.csv", *plan.meddle)
+    if plan.clock:
+        _shift_clock(plan.clock)
+    if plan.file_bytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (plan.file_bytes, plan.file_bytes))
+    if plan.user:
+        os.setgroups([])
+        os.setgid(plan.user)
+        os.setuid(plan.user)
+
+
+def _set(holder: Any, name: str, value: Any) -> None:
+    """Put something in the place of what kpi calls; nothing undoes it, for the process ends with the run."""
+    setattr(holder, name, value)
+
+
+def _modules() -> list[Any]:
+    return [module for name, module in sys.modules.items() if name.startswith("kpi.") and module is not None]
+
+
+def _watch(name: str, steps: Steps) -> None:
+    """Make a step of the beginning and of the end of a function, under whatever name a module knows it."""
+    module, _, function = name.partition(".")
+    original = getattr(sys.modules[f"kpi.{module}"], function)
+
+    @functools.wraps(original)
+    def stepped(*args: Any, **options: Any) -> Any:
+        steps(f"before {name}")
+        result = original(*args, **options)
+        steps(f"after {name}")
+        return result
+
+    _replace(original, stepped)
+
+
+def _replace(original: Any, new: Any) -> None:
+    for module in _modules():
+        for name in [name for name, value in vars(module).items() if value is original]:
+            setattr(module, name, new)
+
+
+def _flip_before_verifying(seed: int) -> None:
+    """Flip one bit of the finished candidate, before it is looked at."""
+    from kpi.candidate import Run
+
+    verify = Run._verify
+
+    def flipped(run: Run) -> None:
+        flip(run.candidate / "kpi.duckdb", random.Random(seed))
+        verify(run)
+
+    _set(Run, "_verify", flipped)
+
+
+def flip(path: Path, chosen: random.Random) -> int:
+    """Flip one bit of a file and return where."""
+    data = bytearray(path.read_bytes())
+    place = chosen.randrange(len(data))
+    data[place] ^= 1 << chosen.randrange(8)
+    path.write_bytes(data)
+    return place
+
+
+def _meddle(delivery: Path, when: str, content: bytes, how: str) -> None:
+    """Change a delivery while it is looked at: when it is hashed or loaded, whole, or half of it under the reader."""
+
+    def change() -> None:
+        if how == "truncate":
+            os.truncate(delivery, len(content))
+        else:
+            new = delivery.with_name(".b.new")
+            new.write_bytes(content)
+            os.replace(new, delivery)
+
+    digest, read = hashlib.file_digest, Path.read_bytes
+
+    def file_digest(stream: Any, kind: str) -> Any:
+        if when == "while hashed" and stream.name == str(delivery):
+            os.read(stream.fileno(), 1024)  # the reader is in the file already
+            os.lseek(stream.fileno(), 0, os.SEEK_SET)
+            change()
+        found = digest(stream, kind)
+        if when == "after hashing" and stream.name == str(delivery):
+            change()
+        return found
+
+    def read_bytes(path: Path) -> bytes:
+        if path != delivery or when not in ("while loaded", "swap and back"):
+            return read(path)
+        if when == "swap and back":
+            was = read(path)
+            change()
+            seen = read(path)
+            path.write_bytes(was)
+            return seen
+        with path.open("rb") as stream:
+            head = stream.read(1024)
+            change()
+            return head + stream.read()
+
+    _set(hashlib, "file_digest", file_digest)
+    _set(Path, "read_bytes", read_bytes)
+
+
+def _shift_clock(shift: timedelta) -> None:
+    """Make every module of kpi, and what asks `time.time`, believe in another time."""
+
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return datetime.now(tz) + shift
+
+    _replace(datetime, Shifted)
+    clock = time.time
+    _set(time, "time", lambda: clock() + shift.total_seconds())
+
+
+@functools.cache
+def _server() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([f"{__package__}.warm"])
+    tests = str(Path(__file__).parents[1])
+    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH", ""))))):
+        forkserver.ensure_running()
+    return context
+
+
+def fork(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Start a process that has everything imported."""
+    process: BaseProcess = _server().Process(target=target, args=arguments)
+    process.start()
+    return process
