@@ -10,9 +10,10 @@ import pytest
 from kpi.diff import compare_builds, difference_lines, keys_of
 from kpi.engine import reading
 from kpi.errors import ConfigError
+from kpi.keeping import roll_back
 from kpi.options import Options
 from kpi.refresh import refresh
-from kpi.warehouse import Warehouse, roll_back
+from kpi.warehouse import Warehouse
 from small_project import FILES, write
 
 HEADER = "call_id,line,waited_seconds,arrived_on\n"

@@ -15,12 +15,12 @@ import kpi
 from kpi import engine
 from kpi.cli import cli
 from kpi.errors import CheckFailed, ConfigError
-from kpi.keeping import free_share, prune
+from kpi.keeping import free_share, prune, roll_back
 from kpi.options import Options, Outcome
 from kpi.project import load_project
 from kpi.refresh import refresh
 from kpi.upkeep import Upkeep, spill_folder
-from kpi.warehouse import Warehouse, roll_back
+from kpi.warehouse import Warehouse
 from small_project import FILES, write
 
 SETTINGS = FILES["dbt_project.yml"]

@@ -38,7 +38,8 @@ def rollback(build: str | None, reason: str, project_dir: Path | None) -> None:
 
     The next refresh leaves it so until a delivery, the project or kpi itself changes.
     """
-    from kpi.warehouse import Warehouse, roll_back
+    from kpi.keeping import roll_back
+    from kpi.warehouse import Warehouse
 
     warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
     was = warehouse.published()

@@ -1,4 +1,4 @@
-"""Which builds stay and which go, and files that have grown: their tables are copied into a fresh one.
+"""Which builds stay, which go, and which readers are taken back to; and fresh files for those that have grown.
 
 A DuckDB file never shrinks: what is rebuilt leaves free blocks behind, which the next builds inherit with the file.
 """
@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.errors import ConfigError
 from kpi.events import Tell
-from kpi.warehouse import DATABASE, Warehouse, remove
+from kpi.warehouse import DATABASE, Warehouse, publish, record, remove, told_published, writing
 
 if TYPE_CHECKING:
     from kpi.upkeep import Upkeep
@@ -34,6 +35,34 @@ def prune(warehouse: Warehouse, upkeep: Upkeep) -> tuple[str, ...]:
             remove(folder)
             removed.append(facts["id"])
     return tuple(removed)
+
+
+def roll_back(warehouse: Warehouse, build: str, reason: str) -> None:
+    """Point `current` at an earlier published build, and note it in the ledger.
+
+    Raises ConfigError when it was never published, or LockHeld.
+    """
+    folder = warehouse.folder(build)
+    build = folder.name
+    if warehouse.facts(folder).get("status") != "published":
+        raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
+    with writing(warehouse):
+        left = warehouse.published()
+        publish(warehouse, folder)
+        record(warehouse, build, "rolled back to", f"from {left}{f': {reason}' if reason else ''}")
+
+
+def rolled_back_from(warehouse: Warehouse) -> Path | None:
+    """Return the newest published build when readers were taken back to an older one, else None."""
+    current = warehouse.current()
+    told = told_published(warehouse) if current else set()
+    for folder in reversed(warehouse.kept()) if current else ():
+        if folder == current:
+            return None
+        # One that is not in the ledger was never seen: its run was killed just before it published it.
+        if folder.name in told and warehouse.facts(folder).get("status") == "published":
+            return folder
+    return None
 
 
 def free_share(facts: Mapping[str, Any]) -> float | None:

@@ -14,10 +14,10 @@ from kpi.candidate import Run, is_judged, settings_of
 from kpi.errors import ConfigError, LockHeld
 from kpi.events import Event, note
 from kpi.inputs import environment_of
-from kpi.keeping import copy_compactly, is_grown
+from kpi.keeping import copy_compactly, is_grown, rolled_back_from
 from kpi.options import Inputs, Options, Outcome, Tell
 from kpi.outside import contents
-from kpi.warehouse import DATABASE, Warehouse, begin, rolled_back_from, writing
+from kpi.warehouse import DATABASE, Warehouse, begin, writing
 
 if TYPE_CHECKING:
     import threading

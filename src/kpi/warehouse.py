@@ -220,34 +220,6 @@ def publish(warehouse: Warehouse, folder: Path) -> None:
     _to_disk(warehouse.root)
 
 
-def roll_back(warehouse: Warehouse, build: str, reason: str) -> None:
-    """Point `current` at an earlier published build, and note it in the ledger.
-
-    Raises ConfigError when it was never published, or LockHeld.
-    """
-    folder = warehouse.folder(build)
-    build = folder.name
-    if warehouse.facts(folder).get("status") != "published":
-        raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
-    with writing(warehouse):
-        left = warehouse.published()
-        publish(warehouse, folder)
-        record(warehouse, build, "rolled back to", f"from {left}{f': {reason}' if reason else ''}")
-
-
-def rolled_back_from(warehouse: Warehouse) -> Path | None:
-    """Return the newest published build when readers were taken back to an older one, else None."""
-    current = warehouse.current()
-    told = _told_published(warehouse) if current else set()
-    for folder in reversed(warehouse.kept()) if current else ():
-        if folder == current:
-            return None
-        # One that is not in the ledger was never seen: its run was killed just before it published it.
-        if folder.name in told and warehouse.facts(folder).get("status") == "published":
-            return folder
-    return None
-
-
 def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> None:
     """Append one event of a build to the ledger."""
     line = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "build": build, "event": event, "reason": reason}
@@ -273,19 +245,20 @@ def _catch_up(warehouse: Warehouse) -> None:
     """Record what a run made that died before it could say so; remove what it was about to publish and did not."""
     current, events = warehouse.current(), warehouse.ledger()
     late = "recorded late: the run that made it was cut short"
-    if current is not None and current.name not in _told_published(warehouse):
+    if current is not None and current.name not in told_published(warehouse):
         record(warehouse, current.name, "published", late)
     newest = max((_number(str(event.get("build"))) for event in events), default=0)
     for folder in warehouse.kept() if newest else ():
         if _number(folder.name) > newest and folder != current:
             status = str(warehouse.facts(folder).get("status", "failed"))
             if status == "published":
-                _remove(folder)
+                remove(folder)
             else:
                 record(warehouse, folder.name, status, late)
 
 
-def _told_published(warehouse: Warehouse) -> set[str]:
+def told_published(warehouse: Warehouse) -> set[str]:
+    """Return the ids of all builds that readers were ever shown."""
     return {str(event.get("build")) for event in warehouse.ledger() if event.get("event") == "published"}
 
 

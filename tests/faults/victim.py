@@ -29,8 +29,8 @@ from unittest.mock import patch
 
 TODAY = "2026-03-05"
 WATCHED = (
-    *(f"warehouse.{name}" for name in ("begin", "seal", "publish", "record", "prune", "_clean", "_catch_up")),
-    *("runs.write_table", "artifacts.write_artifacts", "engine.row_counts", "engine.read_all"),
+    *(f"warehouse.{name}" for name in ("begin", "seal", "publish", "record", "_clean", "_catch_up")),
+    *("keeping.prune", "runs.write_table", "artifacts.write_artifacts", "engine.row_counts", "engine.read_all"),
 )
 AUDITED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.symlink", "os.truncate", "shutil.copyfile"}
 
@@ -142,9 +142,11 @@ def log_of(root: Path) -> Path:
 
 
 def _prepare(root: Path, plan: Plan) -> None:
-    from kpi import candidate, runlog
+    from kpi import candidate, keeping, runlog
+    from kpi.upkeep import Upkeep
 
-    candidate.KEEP_PUBLISHED, candidate.KEEP_FAILED, candidate.GRACE = plan.keep, 2, timedelta(0)
+    few = Upkeep(keep_published=plan.keep, keep_failed=2, grace_hours=0)
+    setattr(candidate, "prune", lambda warehouse, _: keeping.prune(warehouse, few))  # noqa: B010  mypy has it as imported
     steps = Steps(root, plan)
     if plan.die_at or plan.list_steps or plan.pause[0]:
         for name in WATCHED:
