@@ -304,7 +304,7 @@ def test_a_seeds_columns_have_the_types_of_the_yaml(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("varchr", "seeds/lines.csv:1: there is no type 'varchr'. Did you mean 'varchar'?"),
+        ("varchr", "seeds/lines.yml:3: 'line': there is no type 'varchr'. Did you mean 'varchar'?"),
         ("bigint", "seeds/lines.csv:2: line: Could not convert string \"health\" to 'BIGINT'."),
     ],
 )

@@ -77,7 +77,8 @@ def check(con: duckdb.DuckDBPyConnection, node: Node, columns: Columns) -> Colum
 
 def _place(node: Node, names: Sequence[str]) -> tuple[int, int]:
     """Line and column of the first of these columns in the model's last SELECT; without one, the model's line."""
-    places = [place for place in (last_column(node.sql, name.lower()) for name in names) if place is not None]
+    found = (last_column(node.sql, name.lower()) for name in names if node.sql)
+    places = [place for place in found if place is not None]
     return node.lines.place(places[0]) if places else (node.line, 0)
 
 
