@@ -16,10 +16,15 @@ def cli() -> None:
     """The KPI data warehouse: raw deliveries to published, checked, reconciled indicators."""
 
 
-for _module in (cli_build, cli_project, cli_read, cli_test, cli_operate, cli_artifacts, cli_nightly):
-    for _command in vars(_module).values():
-        if isinstance(_command, click.Command):
-            cli.add_command(_command)
+for _command in (
+    *(cli_build.refresh, cli_build.build, cli_build.retry, cli_build.plan, cli_build.demo),
+    *(cli_project.list_nodes, cli_project.compile_command, cli_project.lineage_command),
+    *(cli_read.show, cli_read.query, cli_read.validate, cli_read.builds),
+    *(cli_test.run_tests, cli_artifacts.artifacts),
+    *(cli_operate.diff, cli_operate.rollback, cli_operate.doctor, cli_operate.publish),
+    *(cli_nightly.runs, cli_nightly.freshness, cli_nightly.notify, cli_nightly.schedule),
+):
+    cli.add_command(_command)
 
 
 def main() -> None:

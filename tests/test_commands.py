@@ -1,0 +1,64 @@
+"""The commands that README and docs show are those that there are, and the first one prints the indicators."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from conftest import ROOT
+from kpi.cli import cli
+
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "Makefile")
+SHOWN = re.compile(r"(?:^|[`/ ])kpi ((?:[a-z]|--)[^`\n]*)", re.MULTILINE)
+
+
+def shown() -> set[tuple[str, ...]]:
+    """Each command that a page shows in code, as its words: of its own line or between backquotes."""
+    found = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        code = re.findall(r"^(?: {4}|\t@?).*$", text, re.MULTILINE) + re.findall(r"`[^`\n]+`", text)
+        for line in code:
+            for words in SHOWN.findall(line):
+                # Two blanks begin what is said of it.
+                told = (
+                    words.split("  ")[0].split(";")[0].split(" && ")[0].split(" || ")[0].split(" # ")[0].rstrip(",.)|")
+                )
+                try:
+                    found.add(tuple(shlex.split(told)))
+                except ValueError:
+                    continue
+    return found
+
+
+@pytest.mark.parametrize("words", sorted(shown()), ids=" ".join)
+def test_a_command_that_is_shown_exists_with_its_options(words: tuple[str, ...]) -> None:
+    command: click.Command = cli
+    rest = list(words)
+    while isinstance(command, click.Group) and rest and rest[0] in command.commands:
+        command = command.commands[rest.pop(0)]
+    assert command is not cli or rest[:1] == ["--help"], f"there is no command {words[0]}"
+    known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help", "-h"}
+    options = {word.partition("=")[0] for word in rest if re.fullmatch(r"--[a-z][a-z-]*(=.*)?", word)}
+    assert options <= known
+
+
+def test_there_are_many_of_them() -> None:
+    assert len(shown()) > 30
+
+
+def test_no_command_hides_another() -> None:
+    assert cli.commands["show"].help is not None
+    assert "every indicator" in cli.commands["show"].help
+    assert all(command.name == name for name, command in cli.commands.items())
+
+
+def test_show_prints_every_indicator_beside_its_printed_value(demo_project: Path) -> None:
+    result = CliRunner().invoke(cli, ["show", "--project-dir", str(demo_project)])
+    assert result.exit_code == 0
+    assert "47 printed figures: 47 reproduced" in result.output
