@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import plain
-from kpi.graph import Graph, compile_project
-from kpi.project import load_project
-from kpi.rawfiles import scan
-from kpi.selection import select
+from kpi.compile.graph import Graph, compile_project
+from kpi.compile.selection import select
+from kpi.deliveries.rawfiles import scan
+from kpi.parse.project import load_project
 
 HERE = Path(__file__).resolve().parent
 TODAY = "2026-11-21"

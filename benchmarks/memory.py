@@ -15,14 +15,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from kpi.demo_feeds import FEEDS
+from kpi.demo.feeds import FEEDS
 
 HERE = Path(__file__).resolve().parent
 TODAY = "2026-11-21"
 WRITE = """\
 import sys
 from pathlib import Path
-from kpi.demo import FEEDS, write_demo
+from kpi.demo.deliver import FEEDS, write_demo
 calls = [feed for feed in FEEDS if feed.name == "calls"]
 write_demo(Path(sys.argv[1]), scale=float(sys.argv[2]), feeds=calls)
 write_demo(Path(sys.argv[1]), feeds=[feed for feed in FEEDS if feed.name != "calls"])

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kpi.cells import header_names
-from kpi.checks import test_statements
-from kpi.delivery import decompress, read_layout, split_record
-from kpi.feed import SQL_TYPES, Feed
-from kpi.graph import Graph
-from kpi.materialize import statements
-from kpi.names import identifier, literal
-from kpi.rawfiles import RawFile, RawFolder
+from kpi.base.names import identifier, literal
+from kpi.compile.graph import Graph
+from kpi.deliveries.cells import header_names
+from kpi.deliveries.delivery import decompress, read_layout, split_record
+from kpi.deliveries.feed import SQL_TYPES, Feed
+from kpi.deliveries.rawfiles import RawFile, RawFolder
+from kpi.run.checks import test_statements
+from kpi.run.materialize import statements
 
 _FORMS = ("%d.%m.%Y klo %H.%M.%S", "%d.%m.%Y klo %H.%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M")
 

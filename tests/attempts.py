@@ -15,8 +15,8 @@ from pathlib import Path
 
 import duckdb
 
-from kpi import engine
-from kpi.warehouse import DATABASE, Warehouse
+from kpi.base import engine
+from kpi.warehouse.builds import DATABASE, Warehouse
 
 NOBODY = 65534
 

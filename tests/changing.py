@@ -10,13 +10,13 @@ from typing import Any
 
 import duckdb
 
-from kpi import engine
-from kpi.bind import check_project
-from kpi.options import Options
-from kpi.project import load_project
-from kpi.rawfiles import scan
-from kpi.warehouse import Warehouse
-from kpi.working import bring_up
+from kpi.base import engine
+from kpi.compile.bind import check_project
+from kpi.deliveries.rawfiles import scan
+from kpi.parse.project import load_project
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.options import Options
+from kpi.warehouse.working import bring_up
 from small_project import FILES as SMALL
 from small_project import write
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi.demo import write_demo
-from kpi.refresh import Options, refresh
+from kpi.demo.deliver import write_demo
+from kpi.nightly.refresh import Options, refresh
 
 ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from kpi import engine, load, loadfile
-from kpi.errors import DeliveryError
-from kpi.feed import Feed, is_feed, read_feed
-from kpi.load import LoadReport
-from kpi.project import load_project
-from kpi.rawfiles import scan
+from kpi.base import engine
+from kpi.base.errors import DeliveryError
+from kpi.deliveries import load, loadfile
+from kpi.deliveries.feed import Feed, is_feed, read_feed
+from kpi.deliveries.load import LoadReport
+from kpi.deliveries.rawfiles import scan
+from kpi.parse.project import load_project
 from oracle import CONTRACTS, Contract, FeedResult
 from oracle import read_feed as oracle_reads
 

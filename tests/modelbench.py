@@ -7,8 +7,8 @@ from typing import Any
 
 import duckdb
 
-from kpi.graph import Graph
-from kpi.materialize import statements
+from kpi.compile.graph import Graph
+from kpi.run.materialize import statements
 
 
 class Bench:

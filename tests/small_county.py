@@ -20,9 +20,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from kpi.expectations import FeedExpectation, YearResult, validate
-from kpi.yearly_rules import FLOWS
-from kpi.yearly_sums import HEALTH_LINES
+from kpi.yearly.expectations import FeedExpectation, YearResult, validate
+from kpi.yearly.rules import FLOWS
+from kpi.yearly.sums import HEALTH_LINES
 
 SEEDS = Path(__file__).parents[1] / "seeds"
 YEARS = (2023, 2024, 2025)

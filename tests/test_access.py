@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi.options import Options
-from kpi.refresh import refresh
+from kpi.nightly.refresh import refresh
+from kpi.warehouse.options import Options
 from small_project import write
 
 

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import ROOT, TODAY
-from kpi.artifacts import write_project_manifest
-from kpi.cli import cli
-from kpi.errors import CheckFailed
-from kpi.graph import compile_project
-from kpi.project import load_project
-from kpi.refresh import Options, refresh
+from kpi.artifacts.artifacts import write_project_manifest
+from kpi.base.errors import CheckFailed
+from kpi.cli.main import cli
+from kpi.compile.graph import compile_project
+from kpi.nightly.refresh import Options, refresh
+from kpi.parse.project import load_project
 from small_project import write
 
 

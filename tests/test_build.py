@@ -9,12 +9,14 @@ from typing import Any
 import duckdb
 import pytest
 
-from kpi import engine, fingerprint, rawfiles, running
-from kpi.bind import check_project
-from kpi.errors import BuildError
-from kpi.graph import Graph
-from kpi.load import create_tables
-from kpi.project import load_project
+from kpi.base import engine
+from kpi.base.errors import BuildError
+from kpi.compile.bind import check_project
+from kpi.compile.graph import Graph
+from kpi.deliveries import rawfiles
+from kpi.deliveries.load import create_tables
+from kpi.parse.project import load_project
+from kpi.run import fingerprint, running
 from small_project import FILES, write
 
 BY_LINE = "models/marts/calls_by_line.sql"

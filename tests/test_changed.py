@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from changing import BY_LINE, CALLS, FILES, HEADER, MORE, SHARE, STAGING, Bench, Changes, contents
-from kpi import content, engine
-from kpi.errors import BuildError, CompileError
+from kpi.base import engine
+from kpi.base.errors import BuildError, CompileError
+from kpi.run import content
 
 AS_BLOB = "seeds:\n  - {name: desks, config: {column_types: {name_en: blob}}}\n"
 AS_VIEW = "models:\n  - {name: calls_by_desk, config: {materialized: view}}\n"

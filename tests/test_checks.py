@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpi import checks, engine
-from kpi.bind import check_project
-from kpi.checks import CheckResult, Store
-from kpi.errors import BuildError
-from kpi.model import Node
-from kpi.project import load_project
-from kpi.scans import count_of, scan
+from kpi.base import engine
+from kpi.base.errors import BuildError
+from kpi.compile.bind import check_project
+from kpi.models.model import Node
+from kpi.parse.project import load_project
+from kpi.run import checks
+from kpi.run.checks import CheckResult, Store
+from kpi.run.scans import count_of, scan
 from small_project import FILES, write
 
 # Every kind of test, on a column of texts and one of numbers.

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import ROOT
-from kpi.cli import cli
+from kpi.cli.main import cli
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "Makefile")
 SHOWN = re.compile(r"(?:^|[`/ ])kpi ((?:[a-z]|--)[^`\n]*)", re.MULTILINE)

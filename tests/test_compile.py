@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kpi.bind import check_project
-from kpi.cli import cli
-from kpi.errors import CompileErrors, KpiError
-from kpi.project import load_project
+from kpi.base.errors import CompileErrors, KpiError
+from kpi.cli.main import cli
+from kpi.compile.bind import check_project
+from kpi.parse.project import load_project
 from small_project import write
 
 M = "models/marts/m.sql"

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from kpi import compiling
-from kpi.compile_cache import Cache, caching, key_of, remembered
-from kpi.compiling import CACHE, Compiled, compiled
-from kpi.errors import CompileError
-from kpi.jinjafile import is_fleeting
+from kpi.base.compile_cache import Cache, caching, key_of, remembered
+from kpi.base.errors import CompileError
+from kpi.compile import compiling
+from kpi.compile.compiling import CACHE, Compiled, compiled
+from kpi.parse.jinjafile import is_fleeting
 from small_project import write
 
 
@@ -125,7 +125,7 @@ def test_any_damage_to_the_file_is_as_good_as_deleting_it(tmp_path: Path) -> Non
 def test_the_file_of_another_kpi_counts_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write(tmp_path)
     compiled(root)
-    monkeypatch.setattr("kpi.compile_cache._stamps", [b"another"])
+    monkeypatch.setattr("kpi.base.compile_cache._stamps", [b"another"])
     monkeypatch.setattr(compiling, "_compiled", lambda *given: (_ for _ in ()).throw(NotRememberedError))
     with pytest.raises(NotRememberedError):
         compiled(root)

@@ -17,9 +17,9 @@ import duckdb
 import pytest
 
 from conftest import ROOT, TODAY, copy_project
-from kpi.demo import write_demo
-from kpi.graph import RESERVED_TABLES
-from kpi.refresh import Options, refresh
+from kpi.compile.graph import RESERVED_TABLES
+from kpi.demo.deliver import write_demo
+from kpi.nightly.refresh import Options, refresh
 
 pytestmark = pytest.mark.xdist_group("dbt")  # dbt builds once, so one worker has them all
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kpi import build, engine
-from kpi.bind import check_project
-from kpi.errors import KpiError
-from kpi.graph import Graph
-from kpi.outside import content_of
-from kpi.project import load_project
-from kpi.template import Templates
+from kpi.base import engine
+from kpi.base.errors import KpiError
+from kpi.compile.bind import check_project
+from kpi.compile.graph import Graph
+from kpi.models.template import Templates
+from kpi.parse.outside import content_of
+from kpi.parse.project import load_project
+from kpi.run import build
 
 PLAIN = {"dbt_project.yml": "name: own\n", "models/one.sql": "select 1 as id, 'a' as Name"}
 UTILS = {

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from kpi import delivery, records
-from kpi.delivery import Layout, Refusal, decompress, read_layout, split_record
-from kpi.records import Form, cut_records, form_of
+from kpi.deliveries import delivery, records
+from kpi.deliveries.delivery import Layout, Refusal, decompress, read_layout, split_record
+from kpi.deliveries.records import Form, cut_records, form_of
 
 NAMES: Mapping[str, str] = {"id": "id", "tunniste": "id", "at": "at", "note": "note"}
 

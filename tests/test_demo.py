@@ -26,12 +26,16 @@ import pytest
 
 import oracle
 import oracle_figures
-from kpi import demo, demo_calls, demo_nps, demo_safety, engine
-from kpi.demo import DemoReport, write_demo
-from kpi.demo_feeds import FEEDS as FEED_PIECES
-from kpi.errors import ConfigError
-from kpi.feed import is_feed, read_feed
-from kpi.project import load_project
+from kpi.base import engine
+from kpi.base.errors import ConfigError
+from kpi.deliveries.feed import is_feed, read_feed
+from kpi.demo import calls as demo_calls
+from kpi.demo import deliver as demo
+from kpi.demo import nps as demo_nps
+from kpi.demo import safety as demo_safety
+from kpi.demo.deliver import DemoReport, write_demo
+from kpi.demo.feeds import FEEDS as FEED_PIECES
+from kpi.parse.project import load_project
 
 PROJECT = Path(__file__).parent.parent
 SCALE = 0.02
@@ -438,7 +442,7 @@ def test_a_second_run_at_once_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_leaves_no_half_feed_and_is_cleaned_up(tmp_path: Path) -> None:
-    code = "import sys, pathlib, kpi.demo; kpi.demo.write_demo(pathlib.Path(sys.argv[1]), scale=0.2)"
+    code = "import sys, pathlib, kpi.demo.deliver; kpi.demo.deliver.write_demo(pathlib.Path(sys.argv[1]), scale=0.2)"
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     calls = tmp_path / ".demo-partial" / ".calls"
     deadline = time.monotonic() + 60

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from kpi.diff import compare_builds, difference_lines, keys_of
-from kpi.engine import reading
-from kpi.errors import ConfigError
-from kpi.keeping import roll_back
-from kpi.options import Options
-from kpi.refresh import refresh
-from kpi.warehouse import Warehouse
+from kpi.base.engine import reading
+from kpi.base.errors import ConfigError
+from kpi.nightly.refresh import refresh
+from kpi.read.diff import compare_builds, difference_lines, keys_of
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.keeping import roll_back
+from kpi.warehouse.options import Options
 from small_project import FILES, write
 
 HEADER = "call_id,line,waited_seconds,arrived_on\n"

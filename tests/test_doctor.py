@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from kpi.doctor import Finding, examine
-from kpi.events import silent
-from kpi.nightly import attend
-from kpi.options import Options, Outcome
-from kpi.refresh import refresh
-from kpi.warehouse import Warehouse, writing
+from kpi.base.events import silent
+from kpi.nightly.nightly import attend
+from kpi.nightly.refresh import refresh
+from kpi.read.doctor import Finding, examine
+from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.options import Options, Outcome
 from small_project import FILES, write
 
 DAY = date(2026, 3, 5)

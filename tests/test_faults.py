@@ -13,12 +13,12 @@ import pytest
 
 import kpi
 from faults.scenarios import scenarios
-from kpi import candidate
-from kpi.errors import BuildError, DeliveryError
-from kpi.options import Options
-from kpi.rawfiles import scan
-from kpi.refresh import refresh
-from kpi.warehouse import DATABASE, Warehouse
+from kpi.base.errors import BuildError, DeliveryError
+from kpi.deliveries.rawfiles import scan
+from kpi.nightly.refresh import refresh
+from kpi.warehouse import candidate
+from kpi.warehouse.builds import DATABASE, Warehouse
+from kpi.warehouse.options import Options
 from small_project import write
 
 SHORT = {name: scenario for name, scenario in scenarios(short=True, seed=1) if name != "size"}

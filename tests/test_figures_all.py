@@ -16,10 +16,10 @@ import pytest
 
 import kpi
 from hostile import write_hostile
-from kpi.feed import Feed
-from kpi.graph import Graph, compile_project
-from kpi.project import load_project
-from kpi.refresh import Options, refresh
+from kpi.compile.graph import Graph, compile_project
+from kpi.deliveries.feed import Feed
+from kpi.nightly.refresh import Options, refresh
+from kpi.parse.project import load_project
 from modelbench import Bench
 from oracle import CONTRACTS, Key, Row, figures, read_feed
 from oracle_figures import add_months, add_working_days, care_limit, is_working_day

@@ -8,11 +8,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kpi.cadence import Cadence, read_cadence
-from kpi.errors import ContractError
-from kpi.feed import is_feed, read_feed
-from kpi.freshness import Due, as_facts, from_facts, late_lines, measure
-from kpi.project import load_project
+from kpi.base.errors import ContractError
+from kpi.deliveries.cadence import Cadence, read_cadence
+from kpi.deliveries.feed import is_feed, read_feed
+from kpi.deliveries.freshness import Due, as_facts, from_facts, late_lines, measure
+from kpi.parse.project import load_project
 from small_project import FILES, write
 
 CALLS = FILES["models/staging/calls.yml"]

@@ -16,9 +16,9 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kpi.compiling import compiled
-from kpi.errors import KpiError
-from kpi.excerpts import told
+from kpi.base.errors import KpiError
+from kpi.base.excerpts import told
+from kpi.compile.compiling import compiled
 from loading import Loader, contracts
 from small_project import FILES, write
 

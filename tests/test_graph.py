@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from kpi import fingerprint, rawfiles
-from kpi.errors import ConfigError
-from kpi.graph import Graph, compile_project
-from kpi.model import read_select
-from kpi.project import load_project
-from kpi.selection import select
-from kpi.template import Rendered
+from kpi.base.errors import ConfigError
+from kpi.compile.graph import Graph, compile_project
+from kpi.compile.selection import select
+from kpi.deliveries import rawfiles
+from kpi.models.model import read_select
+from kpi.models.template import Rendered
+from kpi.parse.project import load_project
+from kpi.run import fingerprint
 from small_project import FILES, write
 
 MORE: dict[str, str | bytes | None] = {

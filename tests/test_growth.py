@@ -12,15 +12,15 @@ import pytest
 from click.testing import CliRunner
 
 import kpi
-from kpi import engine
-from kpi.cli import cli
-from kpi.errors import CheckFailed, ConfigError
-from kpi.keeping import free_share, prune, roll_back
-from kpi.options import Options, Outcome
-from kpi.project import load_project
-from kpi.refresh import refresh
-from kpi.upkeep import Upkeep, spill_folder
-from kpi.warehouse import Warehouse
+from kpi.base import engine
+from kpi.base.errors import CheckFailed, ConfigError
+from kpi.base.upkeep import Upkeep, spill_folder
+from kpi.cli.main import cli
+from kpi.nightly.refresh import refresh
+from kpi.parse.project import load_project
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.keeping import free_share, prune, roll_back
+from kpi.warehouse.options import Options, Outcome
 from small_project import FILES, write
 
 SETTINGS = FILES["dbt_project.yml"]

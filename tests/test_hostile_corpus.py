@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi import delivery
-from kpi.rawfiles import scan
+from kpi.deliveries import delivery
+from kpi.deliveries.rawfiles import scan
 from loading import Loader, compare_with_oracle, contracts
 
 HEADER = "response_id,survey,channel,responded_at,score,comment\n"

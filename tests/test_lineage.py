@@ -11,14 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import ROOT
-from kpi.bind import check_columns
-from kpi.binding import Columns
-from kpi.cli import cli
-from kpi.graph import Graph, compile_project
-from kpi.lineage import as_text, lineage, node_origins
-from kpi.names import identifier
-from kpi.origins import Origins, origins
-from kpi.project import load_project
+from kpi.base.names import identifier
+from kpi.cli.main import cli
+from kpi.compile.bind import check_columns
+from kpi.compile.binding import Columns
+from kpi.compile.graph import Graph, compile_project
+from kpi.compile.lineage import as_text, lineage, node_origins
+from kpi.compile.origins import Origins, origins
+from kpi.parse.project import load_project
 from small_project import write
 
 TABLES = {"s.t": ["a", "b", "c"], "s.u": ["a", "d"]}

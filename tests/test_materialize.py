@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
-from kpi import build, contracts, engine, fingerprint, history
-from kpi.bind import check_columns
-from kpi.checks import run_tests
-from kpi.errors import BuildError, CompileError
-from kpi.hooks import check_hook
-from kpi.model import Node
-from kpi.properties import Column
-from kpi.seeds import type_of
-from kpi.yamlfile import Section
+from kpi.base import engine
+from kpi.base.errors import BuildError, CompileError
+from kpi.base.yamlfile import Section
+from kpi.compile.bind import check_columns
+from kpi.models import contracts
+from kpi.models.hooks import check_hook
+from kpi.models.model import Node
+from kpi.models.seeds import type_of
+from kpi.parse.properties import Column
+from kpi.run import build, fingerprint
+from kpi.run.checks import run_tests
+from kpi.warehouse import history
 from tiny import SETTINGS, Tiny
 
 
@@ -320,7 +323,7 @@ def test_a_changed_definition_builds_anew_but_where_the_project_says_to_keep_the
 
 def contracted(select: str, *columns: Column, materialized: str = "table", **more: Any) -> Node:
     """Return a model under contract, as it is compiled."""
-    from kpi.template import Relation
+    from kpi.models.template import Relation
 
     config = {"contract": {"enforced": True}, "materialized": materialized}
     place = Relation("model.tiny.m", "main", "m")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from conftest import copy_project
-from kpi.compiling import compiled
-from kpi.errors import KpiError
-from kpi.excerpts import mistakes
+from kpi.base.errors import KpiError
+from kpi.base.excerpts import mistakes
+from kpi.compile.compiling import compiled
 
 STG, INT, MARTS = "models/staging/", "models/intermediate/", "models/marts/"
 

@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kpi import notify
-from kpi.cli import cli
-from kpi.errors import CheckFailed, KpiError
-from kpi.events import Event, silent
-from kpi.nightly import attend, tell_crashed
-from kpi.options import Options
-from kpi.refresh import refresh
-from kpi.runlog import RunLog
-from kpi.runs import events_of, history
-from kpi.warehouse import Warehouse, writing
+from kpi.base.errors import CheckFailed, KpiError
+from kpi.base.events import Event, silent
+from kpi.cli.main import cli
+from kpi.nightly import notify
+from kpi.nightly.nightly import attend, tell_crashed
+from kpi.nightly.refresh import refresh
+from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.options import Options
+from kpi.warehouse.runlog import RunLog
+from kpi.warehouse.runs import events_of, history
 from small_project import write
 
 DAY = date(2026, 3, 5)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from kpi import notify
-from kpi.errors import BuildError, CheckFailed, CompileError, DeliveryError, DiskFull
-from kpi.notify import Message, addresses, is_exposed, send
-from kpi.tidings import good_news, is_new, what_failed
-from kpi.warehouse import Warehouse
+from kpi.base.errors import BuildError, CheckFailed, CompileError, DeliveryError, DiskFull
+from kpi.nightly import notify
+from kpi.nightly.notify import Message, addresses, is_exposed, send
+from kpi.nightly.tidings import good_news, is_new, what_failed
+from kpi.warehouse.builds import Warehouse
 
 MESSAGE = Message("failure", "a title", "a body\n")
 

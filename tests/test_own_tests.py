@@ -9,11 +9,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from kpi import checks, engine
-from kpi.bind import check_project
-from kpi.errors import CompileError
-from kpi.model import Node
-from kpi.project import load_project
+from kpi.base import engine
+from kpi.base.errors import CompileError
+from kpi.compile.bind import check_project
+from kpi.models.model import Node
+from kpi.parse.project import load_project
+from kpi.run import checks
 from small_project import write
 
 MACROS = Path(__file__).parent.parent / "macros" / "tests"

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpi import engine, load, personal
-from kpi.feed import Feed, is_feed, read_feed
-from kpi.project import load_project
-from kpi.rawfiles import scan
+from kpi.base import engine
+from kpi.deliveries import load, personal
+from kpi.deliveries.feed import Feed, is_feed, read_feed
+from kpi.deliveries.rawfiles import scan
+from kpi.parse.project import load_project
 
 ROOT = Path(__file__).parents[1]
 CHECKS = "0123456789ABCDEFHJKLMNPRSTUVWXY"

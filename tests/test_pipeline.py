@@ -14,9 +14,9 @@ from random import Random
 import pytest
 
 from hostile import clean_file, write_hostile
-from kpi.build import build_nodes
-from kpi.graph import Graph, compile_project
-from kpi.project import load_project
+from kpi.compile.graph import Graph, compile_project
+from kpi.parse.project import load_project
+from kpi.run.build import build_nodes
 from loading import ROOT, Loader, aliases, contracts
 from oracle import CONTRACTS, SIX_FEEDS, Key, Row, figures, read_feed
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from changing import BY_LINE, CALLS, FILES, HEADER, MORE, SHARE, STAGING, TODAY, Changes, change, lay_out
-from kpi.errors import BuildError, CompileError
-from kpi.options import Options
-from kpi.plan import Step, plan
-from kpi.refresh import refresh
-from kpi.warehouse import Warehouse, writing
+from kpi.base.errors import BuildError, CompileError
+from kpi.nightly.plan import Step, plan
+from kpi.nightly.refresh import refresh
+from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.options import Options
 
 
 def run(root: Path, **options: Any) -> list[str]:

@@ -8,12 +8,12 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-from kpi.cli import cli
-from kpi.errors import ConfigError
-from kpi.graph import compile_project
-from kpi.project import load_project
-from kpi.public import PUBLIC_DATABASE, public_nodes, write_public
-from kpi.warehouse import Warehouse
+from kpi.base.errors import ConfigError
+from kpi.cli.main import cli
+from kpi.compile.graph import compile_project
+from kpi.parse.project import load_project
+from kpi.read.public import PUBLIC_DATABASE, public_nodes, write_public
+from kpi.warehouse.builds import Warehouse
 from small_project import write
 from test_diff import build, deliver
 

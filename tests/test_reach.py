@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 import kpi
-from kpi import engine
-from kpi.compiling import compiled
-from kpi.errors import KpiError
-from kpi.options import Options
-from kpi.refresh import refresh
+from kpi.base import engine
+from kpi.base.errors import KpiError
+from kpi.compile.compiling import compiled
+from kpi.nightly.refresh import refresh
+from kpi.warehouse.options import Options
 from small_project import write
 
 # {file} is a CSV beside the project, {raw} one in its raw folder.

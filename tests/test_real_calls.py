@@ -15,10 +15,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kpi import engine, load
-from kpi.feed import Feed, is_feed, read_feed
-from kpi.project import load_project
-from kpi.rawfiles import scan
+from kpi.base import engine
+from kpi.deliveries import load
+from kpi.deliveries.feed import Feed, is_feed, read_feed
+from kpi.deliveries.rawfiles import scan
+from kpi.parse.project import load_project
 
 ROOT = Path(__file__).parents[1]
 FILE = Path(__file__).parent / "data/real_emergency_calls/rainier_valley_fire_2010_2020.csv.gz"

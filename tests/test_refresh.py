@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 import kpi
-from kpi.errors import BuildError, CheckFailed, CompileError, ConfigError, DeliveryError, LockHeld
-from kpi.keeping import prune
-from kpi.refresh import Options, Outcome, refresh
-from kpi.upkeep import Upkeep
-from kpi.warehouse import Warehouse, writing
+from kpi.base.errors import BuildError, CheckFailed, CompileError, ConfigError, DeliveryError, LockHeld
+from kpi.base.upkeep import Upkeep
+from kpi.nightly.refresh import Options, Outcome, refresh
+from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.keeping import prune
 
 TODAY = date(2026, 1, 15)
 CONTRACT = """

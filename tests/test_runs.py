@@ -15,18 +15,18 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kpi.errors import ConfigError, DiskFull, LockHeld, exit_code_of
-from kpi.events import Event, Several, note
-from kpi.lock import held, is_held
-from kpi.runlog import KEPT, RunLog
-from kpi.runs import close_killed, events_of, history, last_invocation, seconds_of_stages, write_table
+from kpi.base.errors import ConfigError, DiskFull, LockHeld, exit_code_of
+from kpi.base.events import Event, Several, note
+from kpi.base.lock import held, is_held
+from kpi.warehouse.runlog import KEPT, RunLog
+from kpi.warehouse.runs import close_killed, events_of, history, last_invocation, seconds_of_stages, write_table
 
 DYING = """
 import sys, time
 from pathlib import Path
-from kpi.events import Event
-from kpi.lock import held
-from kpi.runlog import RunLog
+from kpi.base.events import Event
+from kpi.base.lock import held
+from kpi.warehouse.runlog import RunLog
 root = Path(sys.argv[1])
 with held(root / "builds/.lock"):
     log = RunLog(root, "refresh")
@@ -100,10 +100,10 @@ def test_a_lock_that_may_not_be_written_says_whose_it_is() -> None:
     with held(folder / ".lock"):
         pass
     code = (
-        "import os, sys; from pathlib import Path; import kpi.lock, kpi.errors\n"
+        "import os, sys; from pathlib import Path; import kpi.base.lock, kpi.base.errors\n"
         "os.setuid(65534)\n"
-        "try:\n    kpi.lock.held(Path(sys.argv[1])).__enter__()\n"
-        "except kpi.errors.ConfigError as error:\n    print(error)\n"
+        "try:\n    kpi.base.lock.held(Path(sys.argv[1])).__enter__()\n"
+        "except kpi.base.errors.ConfigError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, folder / ".lock"], capture_output=True, text=True, check=True)
     shutil.rmtree(folder)

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kpi.cli import cli
-from kpi.compiling import compiled as compiled_whole
-from kpi.errors import ConfigError
-from kpi.graph import Graph, compile_project, with_unit_tests
-from kpi.listing import lines
-from kpi.methods import State
-from kpi.model import Node
-from kpi.project import load_project
-from kpi.selection import select
+from kpi.base.errors import ConfigError
+from kpi.cli.main import cli
+from kpi.compile.compiling import compiled as compiled_whole
+from kpi.compile.graph import Graph, compile_project, with_unit_tests
+from kpi.compile.listing import lines
+from kpi.compile.methods import State
+from kpi.compile.selection import select
+from kpi.models.model import Node
+from kpi.parse.project import load_project
 from selections import FILES, SELECTIONS, key, label
 from small_project import write as write_small
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from kpi import engine, history, snapshots
-from kpi.build import build_node
-from kpi.graph import Graph
-from kpi.model import Node
-from kpi.template import Relation
+from kpi.base import engine
+from kpi.compile.graph import Graph
+from kpi.models import snapshots
+from kpi.models.model import Node
+from kpi.models.template import Relation
+from kpi.run.build import build_node
+from kpi.warehouse import history
 from tiny import SETTINGS, Tiny
 
 TYPES = "seeds: [{name: src, config: {column_types: {id: integer, v: varchar, changed_at: timestamp}}}]"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi.project import load_project
-from kpi.template import Relation, Rendered, Templates
+from kpi.models.template import Relation, Rendered, Templates
+from kpi.parse.project import load_project
 from small_project import write
 
 MACROS = """\

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi.project import Project, load_project
-from kpi.yamlfile import Section
+from kpi.base.yamlfile import Section
+from kpi.parse.project import Project, load_project
 
 
 @pytest.fixture(scope="module")

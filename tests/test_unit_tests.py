@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kpi.bind import check_project
-from kpi.cli import cli
-from kpi.errors import BuildError, CheckFailed, CompileError, ConfigError
-from kpi.project import load_project
-from kpi.testing import chosen_tests
-from kpi.unit_diff import Difference, shown
-from kpi.unit_runs import UnitResult, refuse_failing_units, run_unit_tests
+from kpi.base.errors import BuildError, CheckFailed, CompileError, ConfigError
+from kpi.cli.main import cli
+from kpi.compile.bind import check_project
+from kpi.compile.unit_diff import Difference, shown
+from kpi.compile.unit_runs import UnitResult, refuse_failing_units, run_unit_tests
+from kpi.parse.project import load_project
+from kpi.warehouse.testing import chosen_tests
 from small_project import write
 
 Changes = dict[str, str | bytes | None]

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kpi.cli import cli
-from kpi.demo import LABEL, LABEL_NAME, write_demo
-from kpi.errors import CheckFailed, ConfigError, ContractError
-from kpi.expectations import YearResult
-from kpi.feed import read_feed
-from kpi.project import load_project
-from kpi.refresh import Options, Outcome, refresh
-from kpi.validation import judge, result_lines
-from kpi.warehouse import Warehouse
+from kpi.base.errors import CheckFailed, ConfigError, ContractError
+from kpi.cli.main import cli
+from kpi.deliveries.feed import read_feed
+from kpi.demo.deliver import LABEL, LABEL_NAME, write_demo
+from kpi.nightly.refresh import Options, Outcome, refresh
+from kpi.parse.project import load_project
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.validation import judge, result_lines
+from kpi.yearly.expectations import YearResult
 from test_report_pages import Page
 
 ROOT = Path(__file__).parents[1]
@@ -118,7 +118,7 @@ def test_what_was_judged_is_carried_over_while_nothing_that_is_judged_changes(
     first = built(project)
     (project / "models/other.sql").write_text("select 1 as one\n")
     with monkeypatch.context() as patch:
-        patch.delattr("kpi.expectations.validate")
+        patch.delattr("kpi.yearly.expectations.validate")
         run(project)
     second = built(project)
     assert second != first

@@ -10,11 +10,11 @@ import pytest
 
 import kpi
 from changing import BY_LINE, CALLS, FILES, MORE, SHARE, TODAY, Changes, change, lay_out
-from kpi.errors import LockHeld
-from kpi.options import Options
-from kpi.refresh import refresh
-from kpi.warehouse import Warehouse, writing
-from kpi.watch import watch
+from kpi.base.errors import LockHeld
+from kpi.nightly.refresh import refresh
+from kpi.nightly.watch import watch
+from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.options import Options
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from typing import Any
 
 import duckdb
 
-from kpi import build, engine
-from kpi.bind import check_project
-from kpi.graph import Graph
-from kpi.project import load_project
-from kpi.refresh import Options, refresh
+from kpi.base import engine
+from kpi.compile.bind import check_project
+from kpi.compile.graph import Graph
+from kpi.nightly.refresh import Options, refresh
+from kpi.parse.project import load_project
+from kpi.run import build
 
 SETTINGS = "name: tiny\n"
 

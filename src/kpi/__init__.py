@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kpi.figures import indicators
-    from kpi.figures import open_build as open
+    from kpi.read.figures import indicators
+    from kpi.read.figures import open_build as open
 
 __all__ = ["indicators", "open"]
 __version__ = "0.1.0"
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     # Importing kpi must stay cheap: the command line does it before it knows what it is asked for.
     if name in __all__:
-        from kpi import figures
+        from kpi.read import figures
 
         return {"indicators": figures.indicators, "open": figures.open_build}[name]
     raise AttributeError(f"module 'kpi' has no attribute {name!r}")

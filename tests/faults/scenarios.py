@@ -15,8 +15,8 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from kpi.runs import history
-from kpi.warehouse import DATABASE
+from kpi.warehouse.builds import DATABASE
+from kpi.warehouse.runs import history
 
 from .readers import Readers
 from .stage import Stage, delivery

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import duckdb
 
-from kpi import engine
-from kpi.doctor import examine
-from kpi.warehouse import DATABASE, Warehouse
+from kpi.base import engine
+from kpi.read.doctor import examine
+from kpi.warehouse.builds import DATABASE, Warehouse
 from small_project import write
 
 from .victim import Plan, finish, log_of, start

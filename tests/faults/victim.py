@@ -121,7 +121,7 @@ def run(root: Path, plan: Plan) -> None:
     for stream in (1, 2):
         os.dup2(log, stream)
     _prepare(root, plan)
-    from kpi.cli import main
+    from kpi.cli.main import main
 
     sys.argv = ["kpi", *plan.command, "--project-dir", str(root)]
     try:
@@ -142,8 +142,8 @@ def log_of(root: Path) -> Path:
 
 
 def _prepare(root: Path, plan: Plan) -> None:
-    from kpi import candidate, keeping, runlog
-    from kpi.upkeep import Upkeep
+    from kpi.base.upkeep import Upkeep
+    from kpi.warehouse import candidate, keeping, runlog
 
     few = Upkeep(keep_published=plan.keep, keep_failed=2, grace_hours=0)
     setattr(candidate, "prune", lambda warehouse, _: keeping.prune(warehouse, few))  # noqa: B010  mypy has it as imported
@@ -211,7 +211,7 @@ def _replace(original: Any, new: Any) -> None:
 
 def _flip_before_verifying(seed: int) -> None:
     """Flip one bit of the finished candidate, before it is looked at."""
-    from kpi.candidate import Run
+    from kpi.warehouse.candidate import Run
 
     verify = Run._verify
 

@@ -38,6 +38,6 @@ __all__ = [
     "yaml",
 ]
 
-for module in pkgutil.iter_modules(kpi.__path__):
-    if module.name != "expectations" and not module.name.startswith("demo"):
-        importlib.import_module(f"kpi.{module.name}")
+for module in pkgutil.walk_packages(kpi.__path__, "kpi."):
+    if not module.name.startswith(("kpi.yearly.expectations", "kpi.demo", "kpi.cli.__main__")):
+        importlib.import_module(module.name)

@@ -1,0 +1,1 @@
+"""What a build leaves for dbt's tools, in dbt's forms."""

@@ -1,0 +1,173 @@
+"""The few things asked of DuckDB: a connection that builds, one that reads, and what both need to know of a file."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from kpi.base.errors import BuildError
+from kpi.base.names import literal, relation_name
+
+CATALOG = "kpi"
+_SETTING = threading.Lock()
+
+
+@contextmanager
+def building(
+    database: Path, temporary: Path, settings: dict[str, str] | None = None, within: Sequence[Path] = ()
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the private file of a build for writing.
+
+    With `within`, what runs here reaches these folders and files and nothing else: no other file, no network, no
+    variable of Python. No write-ahead log: a build that does not reach its checkpoint is thrown away whole, so logging
+    it is waste.
+    """
+    con = scratch({"temp_directory": str(temporary), **(settings or {})})
+    try:
+        con.execute(f"attach {literal(str(database))} as {CATALOG} (recovery_mode no_wal_writes)")
+        con.execute(f"use {CATALOG}")
+        if within:
+            confine(con, within)
+        yield con
+    finally:
+        con.close()
+
+
+def confine(con: duckdb.DuckDBPyConnection, within: Sequence[Path] = ()) -> None:
+    """Take from a connection all files but these and what is in these folders, the network and Python's variables.
+
+    DuckDB compares real paths, so a link that leads out of a folder reaches nothing. What is attached stays.
+    """
+    real = sorted({str(path.resolve()) for path in within})
+    folders = [literal(path) for path in real if Path(path).is_dir()]
+    files = [literal(path) for path in real if not Path(path).is_dir()]
+    con.execute(f"set allowed_directories = [{', '.join(folders)}]")
+    con.execute(f"set allowed_paths = [{', '.join(files)}]")
+    con.execute("set enable_external_access = false")
+    con.execute("set python_enable_replacements = false")
+
+
+def scratch(settings: dict[str, str] | None = None) -> duckdb.DuckDBPyConnection:
+    """Open an empty in-memory database that never reaches for the network."""
+    return duckdb.connect(
+        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", **(settings or {})}
+    )
+
+
+def reading(database: Path) -> duckdb.DuckDBPyConnection:
+    """Open a database read-only and hardened: its SQL reaches no file, installs nothing and changes no setting.
+
+    What a query spills goes to the system's temporary folder, never beside the build.
+    """
+    con = duckdb.connect(
+        str(database),
+        read_only=True,
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "temp_directory": str(Path(tempfile.gettempdir()) / "kpi-spill"),
+        },
+    )
+    # Connections of one process to one file share its settings: the first locks them for all that follow. Two threads
+    # at once must not both be the first.
+    with _SETTING:
+        if not fetch_one(con, "select current_setting('lock_configuration')")[0]:
+            con.execute("set enable_external_access = false")
+            con.execute("set lock_configuration = true")
+    return con
+
+
+def columns_of(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[str, str], ...]:
+    """Return name and type of every column that a query yields, without running it."""
+    return tuple((row[0], row[1]) for row in con.execute(f"describe {sql}").fetchall())
+
+
+def fetch_one(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[object] | None = None) -> tuple[object, ...]:
+    """Return the only row of a query that always has one."""
+    row = con.execute(sql, parameters or []).fetchone()
+    if row is None:
+        raise BuildError("query", "no row came back", sql)
+    return tuple(row)
+
+
+def relations(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Map `schema.name` of everything in the file to 'table' or 'view'."""
+    rows = con.execute(
+        "select table_schema, table_name, table_type from information_schema.tables where table_catalog = ?", [CATALOG]
+    ).fetchall()
+    return {relation_name(schema, name): "view" if kind == "VIEW" else "table" for schema, name, kind in rows}
+
+
+def empty_schemas(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the schemas of the file that hold no table and no view, but for `main` and `raw`."""
+    rows = con.execute(
+        "select schema_name from duckdb_schemas() where database_name = ? and not internal"
+        " except select table_schema from information_schema.tables where table_catalog = ?",
+        [CATALOG, CATALOG],
+    ).fetchall()
+    return {str(row[0]) for row in rows} - {"main", "raw"}
+
+
+@contextmanager
+def one_thread(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Insert on one thread: two cost a sixth more CPU and gain little time, which another core has a use for."""
+    threads = int(str(fetch_one(con, "select current_setting('threads')")[0]))
+    con.execute("set threads = 1")
+    try:
+        yield
+    finally:
+        con.execute(f"set threads = {threads}")
+
+
+def storage(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Return how many blocks the file has, how many of them are free, and how many bytes one holds."""
+    sql = "select total_blocks, free_blocks, block_size from pragma_database_size() where database_name = ?"
+    row = fetch_one(con, sql, [CATALOG])
+    return dict(zip(("blocks", "free_blocks", "block_bytes"), (int(str(value)) for value in row), strict=True))
+
+
+def copy_tables(source: Path, target: Path, settings: dict[str, str] | None = None) -> None:
+    """Copy all that a database file holds into a new file, which then has no free blocks.
+
+    Raises BuildError when what is there is not what was copied, and duckdb.Error when it cannot be copied.
+    """
+    with scratch({"temp_directory": str(target.with_name("spill")), **(settings or {})}) as con:
+        con.execute(f"attach {literal(str(source))} as {CATALOG} (read_only)")
+        con.execute(f"attach {literal(str(target))} as fresh (recovery_mode no_wal_writes)")
+        con.execute(f"copy from database {CATALOG} to fresh")
+        con.execute("checkpoint fresh")
+        con.execute("detach fresh")
+        con.execute(f"use {CATALOG}")
+        rows = row_counts(con), relations(con)
+    with reading(target) as con:
+        copied = row_counts(con), relations(con)
+    if copied != rows:
+        raise BuildError(target.name, "the copy does not hold what the build holds")
+
+
+def drop(con: duckdb.DuckDBPyConnection, relation: str, kind: str) -> None:
+    """Drop a relation of the given kind."""
+    con.execute(f"drop {kind} if exists {relation} cascade")
+
+
+def row_counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Map every table of the file to its number of rows. Reads the tables' own counts, so it costs nothing."""
+    tables = [name for name, kind in sorted(relations(con).items()) if kind == "table"]
+    if not tables:
+        return {}
+    counts = " union all ".join(f"select {literal(name)}, count(*) from {name}" for name in tables)
+    return {str(name): int(count) for name, count in con.execute(counts).fetchall()}
+
+
+def read_all(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
+    """Read every value of the tables, so that DuckDB looks at the checksum of every page that holds one.
+
+    Counting rows reads no page, and neither do the least and the greatest value of a column. Raises duckdb.Error.
+    """
+    for table in tables:
+        con.execute(f"select sum(hash(held)::hugeint) from {table} as held").fetchall()

@@ -1,0 +1,81 @@
+"""The one writer's lock. The kernel gives it back when its process ends, however it ends, so none is ever stale."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kpi.base.errors import ConfigError, LockHeld
+from kpi.base.events import Event, Tell, note, silent
+
+LOOK_EVERY = 0.25  # seconds
+
+
+@contextmanager
+def held(path: Path, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[bool]:
+    """Hold the lock, waiting for it at most so long; yields whether there was anything to wait for.
+
+    Raises LockHeld, saying who holds it and since when, or ConfigError when the file cannot be written.
+    """
+    descriptor = _open(path)
+    try:
+        waited = _take(descriptor, wait_seconds, tell)
+        import socket  # not at the top: a refresh with nothing to do never gets here
+
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.encode(), 0)
+        yield waited
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds the lock at this moment."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError:
+        owner = path if path.exists() else path.parent if path.parent.exists() else path.parent.parent
+        told = f"{path} cannot be written by user {os.getuid()}"
+        told += f"; {owner.name} belongs to user {owner.stat().st_uid}" if owner.exists() else ""
+        raise ConfigError(
+            f"{told}. Run as the owner of the warehouse, or give it to the user that refreshes."
+        ) from None
+
+
+def _take(descriptor: int, wait_seconds: float, tell: Tell) -> bool:
+    started = time.monotonic()
+    told = ""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return bool(told)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip() or "another process"
+        waited = time.monotonic() - started
+        if waited >= wait_seconds:
+            gave_up = f" Waited {waited:.0f} s for it." if wait_seconds else ""
+            raise LockHeld(
+                f"the warehouse is being written by {holder}.{gave_up} Try again when it is done, or with --wait."
+            )
+        if holder != told:
+            note(tell, Event("waiting", f"Waiting: the warehouse is being written by {holder}.", stage="wait"))
+            told = holder
+        time.sleep(min(LOOK_EVERY, max(0.0, wait_seconds - waited)))

@@ -1,0 +1,107 @@
+"""Where a node stands in the database, and what rendering its file gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kpi.base.lines import Lines
+from kpi.base.names import identifier, relation_name
+
+DATABASE = "kpi"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Where a model, seed or source table stands in the database. The properties are those of dbt's relations."""
+
+    node: str
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return relation_name(self.schema, self.name)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Schema and name; the name alone of a CTE, which has no schema."""
+        return (self.schema, self.name) if self.schema else (self.name,)
+
+    @property
+    def identifier(self) -> str:
+        """The name in its schema."""
+        return self.name
+
+    table = identifier
+
+    @property
+    def database(self) -> str:
+        """The one database there is."""
+        return DATABASE
+
+    @property
+    def type(self) -> None:
+        """Not known before anything is built."""
+        return None
+
+    is_table = is_view = is_materialized_view = type
+
+    @property
+    def is_cte(self) -> bool:
+        """Whether it is an ephemeral model, which is a part of the queries that read it."""
+        return not self.schema
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What tells macros that this is a relation."""
+        return {"type": "KpiRelation"}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a part by its name."""
+        return getattr(self, name, default)
+
+    __getitem__ = get
+
+    @property
+    def in_full(self) -> str:
+        """The relation as dbt writes it: with its database, all parts quoted."""
+        return ".".join(identifier(part) for part in (DATABASE, *self.parts))
+
+    def render(self) -> str:
+        """Return the relation as SQL."""
+        return str(self)
+
+    def include(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
+        """Return the relation with fewer parts; the database is never written out."""
+        return Relation(self.node, self.schema if schema else "", self.name if identifier else "")
+
+    def without_identifier(self) -> Relation:
+        """Return the schema alone."""
+        return self.include(identifier=False)
+
+    def quote(self, **parts: bool) -> Relation:
+        """Return the relation: what needs quotes has them."""
+        return self
+
+
+# Macros ask whether what they are given is a mapping that calls itself a relation.
+Mapping.register(Relation)
+
+
+@dataclass(slots=True)
+class Rendered:
+    """What came of one template: its SQL and lines, the nodes it refers to in order, and its own settings.
+
+    `this` is where the model itself stands; None for a test. It may be read only where rows are added to it. `asked`
+    are the variables it asked for, `environment_read` the environment variables with the values they had.
+    """
+
+    this: Relation | None = None
+    is_incremental: bool = False
+    sql: str = ""
+    lines: Lines = field(default_factory=Lines)
+    depends_on: dict[str, Relation] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
+    environment_read: dict[str, str] = field(default_factory=dict)

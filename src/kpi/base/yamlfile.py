@@ -1,0 +1,141 @@
+"""YAML with line numbers, so that a mistake in a property is reported where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kpi.base.compile_cache import remembered
+from kpi.base.errors import ConfigError, nearest
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Items(list[Any]):
+    """A YAML list that knows the 1-based line of every item."""
+
+    def __init__(self, items: Iterable[Any] = (), lines: Iterable[int] = ()) -> None:
+        super().__init__(items)
+        self.lines = tuple(lines)
+
+
+class Section(dict[str, Any]):
+    """A YAML mapping that knows its file and the 1-based line of every key."""
+
+    def __init__(self, file: Path, line: int) -> None:
+        super().__init__()
+        self.file, self.line = file, line
+        self.lines: dict[str, int] = {}
+
+    def where(self, key: str | None = None) -> str:
+        """Return `file:line` of a key, or of the section itself."""
+        return f"{self.file}:{self.lines.get(key, self.line) if key else self.line}"
+
+    def allow(self, keys: Iterable[str], what: str) -> None:
+        """Raise ConfigError for the first key outside `keys`: a typo must never be silently ignored."""
+        known = set(keys)
+        for key in self:
+            if key not in known:
+                raise ConfigError(f"{self.where(key)}: '{key}' is not supported in {what}.{nearest(key, known)}")
+
+    def section(self, key: str) -> Section:
+        """Return the mapping under `key`; empty when there is none."""
+        value = self.get(key)
+        if value is None:
+            return Section(self.file, self.lines.get(key, self.line))
+        if not isinstance(value, Section):
+            raise ConfigError(f"{self.where(key)}: '{key}' must be a mapping.")
+        return value
+
+    def sections(self, key: str) -> list[Section]:
+        """Return the list of mappings under `key`; empty when there is none."""
+        items = self.items_of(key)
+        for item, line in zip(items, items.lines, strict=True):
+            if not isinstance(item, Section):
+                raise ConfigError(f"{self.file}:{line}: every item of '{key}' must be a mapping.")
+        return items
+
+    def items_of(self, key: str) -> Items:
+        """Return the list under `key`; empty when there is none."""
+        value = self.get(key)
+        if value is None:
+            return Items()
+        if not isinstance(value, Items):
+            raise ConfigError(f"{self.where(key)}: '{key}' must be a list.")
+        return value
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        """Return the list of texts under `key`; one text alone counts as a list of one."""
+        value = self.get(key)
+        if isinstance(value, str):
+            return (value,)
+        items = self.items_of(key)
+        if not all(isinstance(item, str) for item in items):
+            raise ConfigError(f"{self.where(key)}: '{key}' must be a list of texts.")
+        return tuple(items)
+
+    def text(self, key: str, default: str = "") -> str:
+        """Return the text under `key`."""
+        value = self.get(key, default)
+        if not isinstance(value, str):
+            raise ConfigError(f"{self.where(key)}: '{key}' must be a text.")
+        return value
+
+    def required(self, key: str) -> str:
+        """Return the text under `key`, which must be there."""
+        if not self.text(key):
+            raise ConfigError(f"{self.where()}: '{key}' is missing.")
+        return self.text(key)
+
+
+def read_yaml(file: Path, shown: Path) -> Section:
+    """Read one YAML file whose top is a mapping; `shown` is the path errors name. An empty file is empty."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        value = remembered(lambda: _read(text, shown), "yaml", str(shown), text)
+    except FileNotFoundError:
+        raise ConfigError(f"{shown}: no such file.") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{shown}:{line}: not UTF-8 ({error.reason} at byte {error.start}).") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise ConfigError(f"{shown}:{line}: not valid YAML: {getattr(error, 'problem', None) or error}.") from None
+    if not isinstance(value, Section):
+        raise ConfigError(f"{shown}:1: the top of the file must be a mapping.")
+    return value
+
+
+def _read(text: str, shown: Path) -> Any:
+    node = yaml.compose(text, Loader=_Loader)
+    return Section(shown, 1) if node is None else _value(node, shown)
+
+
+def _value(node: yaml.Node, file: Path) -> Any:
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        section = Section(file, line)
+        for key_node, value_node in node.value:
+            key_line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"{file}:{key_line}: a key must be a plain text.")
+            # The text as it stands: YAML would read a key such as `on` as a truth value.
+            key = key_node.value
+            if key in section:
+                raise ConfigError(f"{file}:{key_line}: '{key}' stands here twice.")
+            section[key] = _value(value_node, file)
+            section.lines[key] = key_line
+        return section
+    if isinstance(node, yaml.SequenceNode):
+        return Items([_value(item, file) for item in node.value], [item.start_mark.line + 1 for item in node.value])
+    try:
+        return _scalar.construct_object(node)
+    except ValueError as error:
+        raise ConfigError(f"{file}:{line}: '{node.value}' is not a value: {error}.") from None
+
+
+_scalar = yaml.constructor.SafeConstructor()

@@ -1,0 +1,52 @@
+"""The command line: each command reads options, calls one function, prints, and imports the heavy modules it needs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from kpi.base.errors import KpiError, exit_code_of
+from kpi.cli import artifacts as cli_artifacts
+from kpi.cli import build as cli_build
+from kpi.cli import nightly as cli_nightly
+from kpi.cli import operate as cli_operate
+from kpi.cli import project as cli_project
+from kpi.cli import read as cli_read
+from kpi.cli import test as cli_test
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="kpi")
+def cli() -> None:
+    """The KPI data warehouse: raw deliveries to published, checked, reconciled indicators."""
+
+
+for _command in (
+    *(cli_build.refresh, cli_build.build, cli_build.retry, cli_build.plan, cli_build.demo),
+    *(cli_project.list_nodes, cli_project.compile_command, cli_project.lineage_command),
+    *(cli_read.show, cli_read.query, cli_read.validate, cli_read.builds),
+    *(cli_test.run_tests, cli_artifacts.artifacts),
+    *(cli_operate.diff, cli_operate.rollback, cli_operate.doctor, cli_operate.publish),
+    *(cli_nightly.runs, cli_nightly.freshness, cli_nightly.notify, cli_nightly.schedule),
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line. A KpiError is told in plain words and becomes its exit code."""
+    try:
+        cli(standalone_mode=True)
+    except KpiError as error:
+        from kpi.base.excerpts import told
+
+        click.echo(f"kpi: {told(error)}", err=True)
+        sys.exit(exit_code_of(error))
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        # DuckDB's errors are recognised by name: importing it only to catch them would cost every command its import.
+        if not isinstance(error, OSError) and not type(error).__module__.startswith(("duckdb", "_duckdb")):
+            raise
+        click.echo(f"kpi: {error}", err=True)
+        sys.exit(exit_code_of(error))

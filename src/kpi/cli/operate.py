@@ -1,0 +1,88 @@
+"""Commands on the warehouse as a whole: diff, rollback, doctor, publish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kpi.base.errors import ConfigError
+from kpi.cli.options import project_folder, project_option, say
+
+
+@click.command()
+@click.argument("before", required=False)
+@click.argument("after", required=False)
+@project_option
+def diff(before: str | None, after: str | None, project_dir: Path | None) -> None:
+    """Tell what differs between two builds: nodes, tables by content, indicators, rows by key.
+
+    Without BEFORE it is the build published before the current one; without AFTER it is the current one.
+    """
+    from kpi.read.diff import compare_builds, difference_lines, keys_of
+    from kpi.warehouse.builds import Warehouse
+
+    root = project_folder(project_dir).resolve()
+    warehouse = Warehouse(root / "warehouse")
+    after = after or warehouse.published()
+    before = before or warehouse.published_before(after)
+    say(difference_lines(compare_builds(warehouse, before, after, keys_of(root))))
+
+
+@click.command()
+@click.argument("build", required=False)
+@click.option("--reason", default="", help="Why; it is kept in the ledger.")
+@project_option
+def rollback(build: str | None, reason: str, project_dir: Path | None) -> None:
+    """Let readers see an earlier published build again: BUILD, or the one published before the current one.
+
+    The next refresh leaves it so until a delivery, the project or kpi itself changes.
+    """
+    from kpi.warehouse.builds import Warehouse
+    from kpi.warehouse.keeping import roll_back
+
+    warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+    was = warehouse.published()
+    build = build or warehouse.published_before(was)
+    if build == was:
+        raise ConfigError(f"{build} is what readers see already.")
+    roll_back(warehouse, build, reason)
+    click.echo(f"Readers see build {build} again; before it was {was}.")
+
+
+@click.command()
+@project_option
+def doctor(project_dir: Path | None) -> None:
+    """Look whether the warehouse is well, and say the remedy where it is not. Exits with 1 when something is wrong."""
+    from kpi.base.errors import KpiError
+    from kpi.read.doctor import examine
+    from kpi.warehouse.builds import Warehouse
+
+    wrong = 0
+    for finding in examine(Warehouse(project_folder(project_dir).resolve() / "warehouse")):
+        click.echo(f"{finding.level:<8}{finding.what}{f'  -> {finding.remedy}' if finding.remedy else ''}")
+        wrong += finding.level == "error"
+    if wrong:
+        raise KpiError(f"{wrong} thing{'s' * (wrong > 1)} need a remedy.")
+
+
+@click.command()
+@click.option("--public", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--build", metavar="BUILD", help="Of this build, not the published one.")
+@project_option
+def publish(folder: Path, build: str | None, project_dir: Path | None) -> None:
+    """Write what may leave the house into DIR: the tables tagged `public`, as one DuckDB file and as CSV.
+
+    No delivery, no row of a person and no small count is in it.
+    """
+    from kpi.compile.compiling import compiled
+    from kpi.read.public import write_public
+    from kpi.warehouse.builds import Warehouse
+    from kpi.warehouse.validation import is_labelled_synthetic
+
+    root = project_folder(project_dir).resolve()
+    warehouse = Warehouse(root / "warehouse")
+    for table in write_public(warehouse, compiled(root).graph, folder, build):
+        click.echo(f"{table.table}: {table.rows} rows")
+    if is_labelled_synthetic(warehouse.raw):
+        click.echo("These figures are SYNTHETIC: made from made-up deliveries.")

@@ -1,0 +1,148 @@
+"""What the commands share: options that several take, and how their texts become values."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kpi.base.errors import ConfigError
+from kpi.warehouse.options import Outcome, Tell
+
+project_option = click.option(
+    "--project-dir", type=click.Path(path_type=Path), help="Folder of dbt_project.yml; else the nearest one above."
+)
+
+
+def project_folder(folder: Path | None) -> Path:
+    """Return the folder of the project that a command means."""
+    from kpi.read.figures import find_project
+
+    return find_project(folder)
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines."""
+    for line in lines:
+        click.echo(line)
+
+
+def select_options(command: Any) -> Any:
+    """Add the options that say which nodes are meant."""
+    for option in reversed(
+        (
+            click.option("--select", "-s", multiple=True, metavar="NODES", help="These only, in dbt's syntax."),
+            click.option("--exclude", multiple=True, metavar="NODES", help="But not these."),
+            click.option("--resource-type", "kinds", multiple=True, metavar="KIND", help="Nodes of this kind only."),
+            click.option(
+                "--indirect-selection",
+                "indirect",
+                type=click.Choice(("eager", "cautious", "buildable", "empty")),
+                default="eager",
+                show_default=True,
+                help="Tests come along with any, with all of what they judge, with all of it or its parents, or never.",
+            ),
+            click.option("--state", metavar="BUILD", default="", help="The build state: compares with."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def run_options(command: Any) -> Any:
+    """Add the options of a run."""
+    for option in reversed(
+        (
+            project_option,
+            click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today."),
+            click.option("--full-refresh", is_flag=True, help="Build everything anew, whatever changed."),
+            click.option("--keep-going", is_flag=True, help="After a failure, finish what does not depend on it."),
+            click.option(
+                "--max-reject-share",
+                type=click.FloatRange(0, 1),
+                metavar="SHARE",
+                help="For this run: the share of a file's records that may be rejected, 0 to 1.",
+            ),
+            click.option("--publish-despite-checks", metavar="REASON", default="", help="Publish even if checks fail."),
+            click.option("--no-expectations", is_flag=True, help="Do not judge the report years; then not published."),
+            click.option("--store-failures", is_flag=True, help="Keep the failing rows of data tests in the build."),
+            click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run."),
+            click.option("--threads", type=click.IntRange(1), help="Threads DuckDB may use."),
+            click.option("--memory-limit", metavar="SIZE", help="Memory DuckDB may use, as 2GB."),
+            click.option("--temp-directory", metavar="DIR", help="Where DuckDB puts what does not fit into memory."),
+            click.option(
+                "--wait",
+                "wait_seconds",
+                type=click.FloatRange(0),
+                is_flag=False,
+                flag_value=float("inf"),
+                default=0,
+                metavar="[SECONDS]",
+                help="Wait for another run that writes, at most so long; without a number until it is done.",
+            ),
+            click.option(
+                "--log-format",
+                type=click.Choice(("auto", "plain", "json")),
+                default="auto",
+                show_default=True,
+                help="auto is a bar on a terminal and lines elsewhere; json one line of JSON for each event.",
+            ),
+            click.option(
+                "--detailed-exit-codes",
+                is_flag=True,
+                help="Exit with 10 when there was nothing to do, 11 when published with warnings, 12 when held back.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def attended(command: str, given: Mapping[str, Any], work: Callable[[Tell], Outcome], notifies: bool = True) -> None:
+    """Do a run: its progress shown, its log kept, people told. Exits with its code when that is not 0."""
+    from kpi.base.errors import exit_code_of
+    from kpi.nightly.nightly import attend, exit_code
+    from kpi.nightly.progress import make_screen
+
+    root = project_folder(given["project_dir"]).resolve()
+    screen = make_screen(given["log_format"], click.echo, sys.stdout, root / "warehouse")
+    try:
+        outcome = attend(root, command, day(given["as_of"]), screen, work, notifies)
+    except KeyboardInterrupt as error:
+        screen.close()
+        click.echo("kpi: interrupted. Readers keep the build they had.", err=True)
+        sys.exit(exit_code_of(error))
+    finally:
+        screen.close()
+    if code := exit_code(outcome, given["detailed_exit_codes"]):
+        sys.exit(code)
+
+
+def day(text: str | None) -> Any:
+    """Return the date that --as-of means; today when it is not given."""
+    from datetime import date
+
+    if text is None:
+        return date.today()
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--as-of takes a date such as 2026-03-05, not '{text}'.") from None
+
+
+def variables_of(text: str) -> dict[str, Any]:
+    """Return the variables that --vars gives."""
+    if not text:
+        return {}
+    import yaml
+
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        values = None
+    if not isinstance(values, dict):
+        raise ConfigError("--vars takes a YAML mapping, as '{about_tolerance_percent: 5}'.")
+    return values

@@ -1,0 +1,111 @@
+"""Commands that read builds: show, query, validate, builds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from kpi.base.errors import ConfigError
+from kpi.cli.options import day, project_folder, project_option, say
+
+
+@click.command()
+@click.argument("what", required=False, metavar="[FIGURE|TABLE]")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--limit", default=40, show_default=True, help="Rows of a table to print.")
+@project_option
+def show(what: str | None, build_id: str | None, limit: int, project_dir: Path | None) -> None:
+    """Print every indicator beside its printed value, or one figure, or a table."""
+    from kpi.read import figures
+
+    with figures.open_build(build_id, project_folder(project_dir)) as con:
+        if what is None:
+            say(figures.figure_lines(con))
+            say(["", *figures.summary_lines(con)])
+            return
+        kind, name = figures.resolve(con, what)
+        if kind == "figure":
+            say(figures.definition_lines(con, name))
+            say(figures.figure_lines(con, name))
+            return
+        result = con.execute(f"select * from {name} limit {int(limit) + 1}")
+        rows = result.fetchall()
+        say(figures.table_lines([column[0] for column in result.description or []], rows[:limit]))
+        if len(rows) > limit:
+            click.echo(f"… more rows; see --limit, or: kpi query 'select * from {name}'")
+
+
+@click.command()
+@click.argument("sql")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures kept of it.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
+@project_option
+def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, project_dir: Path | None) -> None:
+    """Run one SQL query on the published build, read-only, and print its rows."""
+    import duckdb
+
+    from kpi.read import figures
+
+    with figures.open_build(build_id, project_folder(project_dir), failures) as con:
+        try:
+            if len(duckdb.extract_statements(sql)) != 1:
+                raise ConfigError("kpi query takes one SQL statement.")
+            result = con.execute(sql)
+            names, rows = [column[0] for column in result.description or []], result.fetchall()
+        except duckdb.Error as error:
+            raise ConfigError(str(error)) from None
+    if as_csv:
+        import csv
+
+        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
+    elif names:
+        say(figures.table_lines(names, rows))
+
+
+@click.command()
+@click.option("--year", type=click.IntRange(1990, 2099), help="Judge this report year alone.")
+@click.option("--build", "build_id", metavar="BUILD", help="Judge this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="The day to judge on, YYYY-MM-DD; else the day of the build.")
+@click.option("--html", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write the pages here.")
+@project_option
+def validate(
+    year: int | None, build_id: str | None, as_of: str | None, html: Path | None, project_dir: Path | None
+) -> None:
+    """Judge the report years of a build again, by the rules of today. Nothing is rebuilt or published.
+
+    Exits with 7 when an expectation whose failure is an error does not hold.
+    """
+    from kpi.base.errors import CheckFailed
+    from kpi.warehouse.validation import errors, judge, result_lines
+
+    results = judge(project_folder(project_dir), build_id, year, day(as_of) if as_of else None, html)
+    say(result_lines(results))
+    if failed := errors(results):
+        raise CheckFailed(f"{len(failed)} expectation{'s' * (len(failed) > 1)} failed.")
+
+
+@click.command()
+@project_option
+def builds(project_dir: Path | None) -> None:
+    """List the builds that are kept, the size of each file and how much of it is free; the published one is marked."""
+    from kpi.warehouse.builds import DATABASE, Warehouse
+    from kpi.warehouse.keeping import free_share
+
+    warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+    for facts in warehouse.list_builds():
+        reason = " ".join(str(facts.get("reason") or "").split())
+        mark = "*" if facts["is_current"] else " "
+        database = warehouse.builds / facts["id"] / DATABASE
+        size = f"{database.stat().st_size / 1e6:.1f} MB" if database.is_file() else ""
+        share = free_share(facts)
+        free = "" if share is None else f"{100 * share:.0f} % free"
+        line = f"{mark} {facts['id']:<24} {facts.get('status', 'unknown'):<10} {size:>11} {free:>9}  {reason}"
+        click.echo(line[:160].rstrip())
+
+
+def _no_formula(value: object) -> object:
+    """A text that a spreadsheet would take for a formula, made plain text by an apostrophe; all else as it is."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -1,0 +1,79 @@
+"""A project compiled and checked, at once when nothing has changed since it was last."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.base.compile_cache import WHOLE, caching, key_of
+from kpi.base.errors import KpiError
+from kpi.base.projectfiles import project_digest
+
+if TYPE_CHECKING:
+    from kpi.compile.binding import Columns
+    from kpi.compile.graph import Graph
+
+CACHE = Path("warehouse/.cache/compiled")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A graph without mistakes, with name and type of every column of each node by its id."""
+
+    graph: Graph
+    columns: Mapping[str, Columns]
+
+
+def compiled(root: Path, variables: Mapping[str, Any] | None = None) -> Compiled:
+    """Compile and bind the project in `root`; `variables` are given for this run.
+
+    What was found out before is taken from the cache, and what is new is kept there. Raises one KpiError with all that
+    is wrong, each with file and place, whose `root` is the project's.
+    """
+    root = root.resolve()
+
+    with caching(root / CACHE) as cache:
+        key = WHOLE + key_of(str(root), project_digest(root), sorted((variables or {}).items()))
+        found = cache.get(key)
+        if isinstance(found, Compiled) and _is_same_environment(found.graph.environment_read):
+            return found
+        made = _compiled(root, variables)
+        from kpi.parse.jinjafile import is_fleeting
+
+        project = made.graph.project
+        # Files that the digest does not cover: of sources outside, and of doc blocks.
+        is_covered = not project.docs and not any(
+            node.sql for node in made.graph.nodes.values() if node.kind == "source"
+        )
+        if is_covered and not any(
+            is_fleeting((root / f).read_text("utf-8", "replace")) for f in _templates(made.graph)
+        ):
+            cache.put(key, made)
+        return made
+
+
+def _compiled(root: Path, variables: Mapping[str, Any] | None) -> Compiled:
+    from kpi.compile.bind import check_all
+    from kpi.parse.project import load_project
+
+    try:
+        return Compiled(*check_all(load_project(root, variables)))
+    except KpiError as error:
+        error.root = root
+        raise
+
+
+def _templates(graph: Graph) -> set[Path]:
+    """Every file that Jinja may stand in."""
+    own = {node.file for node in graph.nodes.values() if node.sql} | {
+        resource.file for resource in graph.project.models
+    }
+    packages = (file for files in graph.project.packages.values() for file in files)
+    return {*own, *graph.project.macro_files, *packages, Path("dbt_project.yml")}
+
+
+def _is_same_environment(read: Mapping[str, str]) -> bool:
+    return all(os.environ.get(name, value) == value for name, value in read.items())

@@ -1,0 +1,252 @@
+"""The whole project compiled: every node, in an order in which each comes after what it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
+
+from kpi.base.errors import CompileError, ConfigError, KpiError, nearest
+from kpi.deliveries.feed import Feed, is_feed, read_feed
+from kpi.models.ephemeral import with_ctes
+from kpi.models.generic_tests import test_nodes
+from kpi.models.hooks import run_hooks_of
+from kpi.models.model import Hooks, Node, line_of
+from kpi.models.nodes import analysis_node, exposure_nodes, place, resource_node, source_nodes
+from kpi.models.template import NeedsColumns, Relation, Templates
+from kpi.models.unit_tests import UnitTest, unit_test_nodes
+from kpi.parse.project import Project, Resource, together
+
+# Tables that no model or seed may be: deliveries, and what kpi writes beside the models.
+RESERVED_SCHEMA = "raw"
+RESERVED_TABLES = ("marts.expectation_results", "marts.runs")
+# Where failing rows of data tests are kept, a table a test.
+AUDIT_SCHEMA = "dbt_test__audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """All nodes by id, parents before children, and the feeds the sources describe.
+
+    `on_run` are the hooks of a whole run, `environment_read` the environment variables that templates and YAML read,
+    with the values they had, `notes` what has no effect or is not built here.
+    """
+
+    project: Project
+    nodes: Mapping[str, Node]
+    feeds: tuple[Feed, ...]
+    environment_read: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    unit_tests: tuple[UnitTest, ...] = ()
+    columns: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    on_run: Hooks = Hooks()  # noqa: RUF009  a frozen value
+
+    def built(self) -> tuple[Node, ...]:
+        """Seeds, models, snapshots and sources that are files outside, in building order.
+
+        Of these, ephemeral models have no table of their own.
+        """
+        return tuple(
+            node
+            for node in self.nodes.values()
+            if node.kind in ("seed", "model", "snapshot") or (node.kind == "source" and node.sql)
+        )
+
+    @property
+    def outside(self) -> dict[str, str]:
+        """The locations of sources that are files outside, each with a hash of their content."""
+        shapes = {node.name: node.shape for node in self.nodes.values() if node.kind == "source" and node.sql}
+        return {one.location: shapes[f"{one.source_name}.{one.name}"] for one in self.project.sources if one.location}
+
+    def tests(self) -> tuple[Node, ...]:
+        """Data tests in name order."""
+        return tuple(sorted((node for node in self.nodes.values() if node.kind == "test"), key=lambda test: test.name))
+
+
+Columns = tuple[tuple[str, str], ...]
+# Tells name and type of the columns of the nodes of a graph, by node id.
+ColumnsOf = Callable[[Graph], Mapping[str, Columns]]
+
+
+def with_unit_tests(graph: Graph) -> Graph:
+    """Return the graph with its unit tests among its nodes, as a selection sees them."""
+    return replace(graph, nodes={**graph.nodes, **unit_test_nodes(graph.unit_tests)})
+
+
+def compile_project(project: Project, columns_of: ColumnsOf | None = None) -> Graph:
+    """Render and parse every model and test. Raises one error with all that is wrong, each with file and line."""
+    graph, mistakes = compile_nodes(project, columns_of)
+    if mistakes:
+        raise together(mistakes, project.root)
+    return graph
+
+
+def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tuple[Graph, list[KpiError]]:
+    """Render and parse every model and test. Returns the nodes that are right, and everything that is wrong.
+
+    `columns_of` is asked when a template wants the columns of another node; without it that is a mistake. Nodes that
+    depend on each other in a circle have no order; then there are none.
+    """
+    mistakes: list[KpiError] = []
+    templates = Templates(project)
+    nodes = source_nodes(project)
+    templates.relations.update({node.id: node.relation for node in nodes.values()})
+    resources = project.seeds + project.models + project.snapshots
+    for resource in resources:
+        try:
+            relation = place(project, resource, templates)
+        except CompileError as error:
+            mistakes.append(error)
+            relation = Relation(f"{resource.kind}.{project.name}.{resource.name}", "main", resource.name)
+        templates.relations[relation.node] = relation
+    if mistakes:
+        return Graph(project, {}, ()), mistakes
+    nodes |= _filled(nodes, templates.relations)
+    disabled = _compile(project, resources, templates, nodes, mistakes, columns_of)
+    mistakes += _misplaced(nodes.values(), any(is_feed(source) for source in project.sources))
+    tests, wrong = test_nodes(project, templates, nodes)
+    if columns_of and any(isinstance(error, NeedsColumns) for error in wrong):
+        _tell_columns(project, templates, nodes, columns_of)
+        tests, wrong = test_nodes(project, templates, nodes)
+    mistakes += wrong
+    nodes.update({test.id: test for test in tests})
+    exposures, wrong = exposure_nodes(project, templates)
+    mistakes += wrong
+    nodes.update({exposure.id: exposure for exposure in exposures})
+    mistakes += _disabled(disabled, nodes)
+    feeds, wrong_feeds = _feeds(project)
+    mistakes += wrong_feeds
+    for name in project.undeclared:
+        if name not in templates.asked:
+            hint = nearest(name, {*project.variables, *templates.asked} - {name})
+            mistakes.append(ConfigError(f"--vars: nothing here asks for the variable '{name}'.{hint}"))
+    try:
+        nodes = _ordered(nodes)
+    except CompileError as error:
+        mistakes.append(error)
+        nodes = {}
+    on_run, wrong_hooks = run_hooks_of(project, templates)
+    nodes, mistakes = with_ctes(nodes), mistakes + wrong_hooks
+    notes = (*project.notes, *templates.macros.without_effect())
+    return Graph(project, nodes, feeds, templates.environment_read, notes=notes, on_run=on_run), mistakes
+
+
+def _feeds(project: Project) -> tuple[tuple[Feed, ...], list[ConfigError]]:
+    """The feeds of the project's sources, and what is wrong with any."""
+    feeds: list[Feed] = []
+    mistakes = []
+    for source in project.sources:
+        try:
+            feeds += [read_feed(source)] if is_feed(source) else []
+        except ConfigError as error:
+            mistakes.append(error)
+    return tuple(feeds), mistakes
+
+
+def _compile(
+    project: Project,
+    resources: Iterable[Resource],
+    templates: Templates,
+    nodes: dict[str, Node],
+    mistakes: list[KpiError],
+    columns_of: ColumnsOf | None,
+) -> dict[str, Relation]:
+    """Add the nodes of resources; those that ask for columns of others come after them. Returns what is disabled."""
+    disabled: dict[str, Relation] = {}
+    todo = [*resources, *project.analyses]
+    waiting: dict[str, tuple[Resource, NeedsColumns]] = {}
+    while todo:
+        waiting = {}
+        for resource in todo:
+            make = analysis_node if resource.kind == "analysis" else resource_node
+            try:
+                node = make(project, resource, templates)
+            except NeedsColumns as error:
+                waiting[resource.name] = (resource, error)
+                continue
+            except CompileError as error:
+                mistakes.append(error)
+                continue
+            if node:
+                nodes[node.id] = node
+            elif resource.kind != "analysis":
+                node_id = f"{resource.kind}.{project.name}.{resource.name}"
+                disabled[node_id] = templates.relations[node_id]
+        if len(waiting) == len(todo) or columns_of is None:
+            break
+        todo = [resource for resource, _ in waiting.values()]
+        if todo:
+            _tell_columns(project, templates, nodes, columns_of)
+    mistakes += [error for _, error in waiting.values()]
+    return disabled
+
+
+def _tell_columns(project: Project, templates: Templates, nodes: dict[str, Node], columns_of: ColumnsOf) -> None:
+    """Let templates know the columns of the nodes that are compiled by now."""
+    ready = dict(nodes)
+    while True:
+        kept = {key: node for key, node in ready.items() if all(parent in ready for parent in node.depends_on)}
+        if len(kept) == len(ready):
+            break
+        ready = kept
+    try:
+        templates.known_columns = columns_of(Graph(project, with_ctes(_ordered(ready)), _feeds(project)[0]))
+    except CompileError:
+        templates.known_columns = {}
+
+
+def _filled(nodes: Mapping[str, Node], relations: Mapping[str, Relation]) -> dict[str, Node]:
+    """Sources that are tables which a seed, model or snapshot fills: they come after it."""
+    places = {str(one).lower(): node_id for node_id, one in relations.items() if not node_id.startswith("source.")}
+    return {
+        node.id: replace(node, depends_on=(places[str(node.relation).lower()],))
+        for node in nodes.values()
+        if str(node.relation).lower() in places and not node.sql
+    }
+
+
+def _misplaced(nodes: Iterable[Node], has_feeds: bool) -> list[CompileError]:
+    """Two nodes in one place, or one where kpi keeps its own tables."""
+    seen: dict[str, Node] = {}
+    mistakes = []
+    for node in nodes:
+        place = str(node.relation).lower()
+        if (node.kind == "source" and node.depends_on) or node.kind == "analysis":
+            continue
+        first = seen.setdefault(place, node)
+        is_reserved = place in RESERVED_TABLES or node.relation.schema == AUDIT_SCHEMA
+        is_reserved |= has_feeds and node.relation.schema == RESERVED_SCHEMA
+        if first is not node:
+            told = f"{node.relation} is where {first.name} ({first.file}) is too."
+            mistakes.append(CompileError(node.file, node.line, told))
+        elif node.kind != "source" and is_reserved:
+            mistakes.append(CompileError(node.file, node.line, f"{place} is kept for kpi's own tables."))
+    return mistakes
+
+
+def _disabled(disabled: Mapping[str, Relation], nodes: Mapping[str, Node]) -> list[CompileError]:
+    """References to models and seeds that are switched off."""
+    mistakes = []
+    for node in nodes.values():
+        for parent in node.depends_on:
+            if parent in disabled:
+                told = f"ref('{disabled[parent].name}'): it is disabled (enabled: false)."
+                mistakes.append(CompileError(node.file, line_of(node, disabled[parent]), told))
+    return mistakes
+
+
+def _ordered(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    sorter = TopologicalSorter(
+        {name: [parent for parent in sorted(nodes[name].depends_on) if parent in nodes] for name in sorted(nodes)}
+    )
+    try:
+        return {node_id: nodes[node_id] for node_id in sorter.static_order()}
+    except CycleError as error:
+        # Each of these is read by the next one, and the last is the first.
+        circle = error.args[1][:0:-1]
+        start = circle.index(min(circle))
+        circle = [*circle[start:], *circle[:start], circle[start]]
+        chain = " -> ".join(nodes[node_id].name for node_id in circle)
+        told = f"these models depend on each other in a circle: {chain}."
+        first, second = nodes[circle[0]], nodes[circle[1]]
+        raise CompileError(first.file, line_of(first, second.relation), told) from None

@@ -1,0 +1,1 @@
+"""From delivered files to raw tables: contracts, encodings, records, values, rejects with reasons."""

@@ -1,0 +1,255 @@
+"""From the text of a cell to a typed value, as SQL expressions; and from local wall-clock times to instants.
+
+Both ways of loading a file use the same expressions, so they cannot disagree on a value. Patterns come first because
+TRY_CAST alone is too kind: it reads '1.5' as the integer 2, and '1_000', '0x1F' and two-digit years as numbers.
+"""
+
+from __future__ import annotations
+
+import datetime
+import zoneinfo
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from kpi.base.errors import ContractError
+from kpi.base.names import identifier, literal
+from kpi.deliveries.feed import Feed, FeedColumn
+
+MISSING = ("", "NULL", "-")
+FIRST_YEAR, LAST_YEAR = 1990, 2099
+
+_YEAR, _DAY, _MONTH = "(?:199[0-9]|20[0-9][0-9])", "(?:0?[1-9]|[12][0-9]|3[01])", "(?:0?[1-9]|1[0-2])"
+_ISO_DATE, _FINNISH_DATE = rf"{_YEAR}-[0-9]{{2}}-[0-9]{{2}}", rf"{_DAY}\.{_MONTH}\.{_YEAR}"
+_HH, _H, _MM = "(?:[01][0-9]|2[0-3])", "(?:[01]?[0-9]|2[0-3])", "[0-5][0-9]"
+_ISO_TIME = rf"{_ISO_DATE}(?: {_HH}:{_MM}(?::{_MM})?|T{_HH}:{_MM}:{_MM})"
+_FIRST, _LAST = f"timestamp '{FIRST_YEAR}-01-01 00:00:00'", f"timestamp '{LAST_YEAR}-12-31 23:59:59'"
+# One pattern a format: a format that does not fit costs ten times one that does.
+_COLON_TIMES = (
+    (f"{_FINNISH_DATE} {_H}:{_MM}:{_MM}", "%d.%m.%Y %H:%M:%S"),
+    (f"{_FINNISH_DATE} {_H}:{_MM}", "%d.%m.%Y %H:%M"),
+)
+_KLO_TIMES = (
+    (rf"{_FINNISH_DATE} klo {_H}\.{_MM}\.{_MM}", "%d.%m.%Y klo %H.%M.%S"),
+    (rf"{_FINNISH_DATE} klo {_H}\.{_MM}", "%d.%m.%Y klo %H.%M"),
+)
+_GROUP = "[\u00a0\u202f]"
+# Not lower(): it makes an ASCII k of the Kelvin sign.
+_TRUE, _FALSE = "[tT][rR][uU][eE]|1|[kK](?:[yY][lL][lL][äÄ])?", "[fF][aA][lL][sS][eE]|0|[eE][iI]?"
+
+KIND_NAMES = {
+    "timestamp": "not a date and time",
+    "date": "not a date",
+    "integer": "not a whole number",
+    "decimal": "not a decimal number",
+    "boolean": "not true or false",
+}
+
+
+def _list(values: Iterable[str]) -> str:
+    return ", ".join(literal(value) for value in values)
+
+
+def cast(text: str) -> str:
+    """SQL of what TRY_CAST makes of a cell that looks like an ISO timestamp: a guess that `typed` makes sure of."""
+    return f"case when {text} like '____-%' then try_cast({text} as timestamp) end"
+
+
+def typed(column: FeedColumn, text: str, cast: str) -> str:
+    """SQL of the value of a cell. `text` is SQL of its trimmed text, null when missing; null also when unreadable.
+
+    `cast` names the column that holds `cast` of a timestamp. It is the value when it writes back as the same text, the
+    quick proof that an ISO timestamp is one; patterns are the slow one.
+    """
+    match column.kind:
+        case "text":
+            return text
+        case "timestamp":
+            with_klo, without = (
+                " ".join(
+                    f"when regexp_full_match({text}, {literal(pattern)}) then try_strptime({text}, {literal(form)})"
+                    for pattern, form in forms
+                )
+                for forms in (_KLO_TIMES, _COLON_TIMES)
+            )
+            return (
+                f"case when strlen({text}) = 19 and {cast}::varchar = {text} and {cast} between {_FIRST} and {_LAST}"
+                f" then {cast} when {cast} is not null"
+                f" then case when regexp_full_match({text}, {literal(_ISO_TIME)}) then {cast} end"
+                f" when contains({text}, 'klo') then case {with_klo} end {without} end"
+            )
+        case "date":
+            return (
+                f"case when regexp_full_match({text}, {literal(_ISO_DATE)}) then try_cast({text} as date)"
+                f" when regexp_full_match({text}, {literal(_FINNISH_DATE)})"
+                f" then try_cast(try_strptime({text}, '%d.%m.%Y') as date) end"
+            )
+        case "boolean":
+            return (
+                f"case when regexp_full_match({text}, {literal(_TRUE)}) then true"
+                f" when regexp_full_match({text}, {literal(_FALSE)}) then false end"
+            )
+        case "integer" | "decimal":
+            whole = f"(?:[0-9]+|[0-9]{{1,3}}(?:{_GROUP}[0-9]{{3}})+)" if column.grouped_digits else "[0-9]+"
+            digits = f"regexp_replace({text}, {literal(_GROUP)}, '', 'g')" if column.grouped_digits else text
+            if column.kind == "integer":
+                is_whole = f"regexp_full_match({text}, {literal('-?' + whole)})"
+                return f"case when {is_whole} then try_cast({digits} as bigint) end"
+            return (
+                f"case when regexp_full_match({text}, {literal(f'-?{whole}(?:[.,][0-9]+)?')})"
+                f" then try_cast(replace({digits}, ',', '.') as decimal(24, 6)) end"
+            )
+
+
+def reasons(column: FeedColumn, text: str, value: str) -> list[tuple[str, str]]:
+    """Pairs of reason and SQL condition under which a cell is a reject; no condition is ever null."""
+    found = []
+    if column.required:
+        found.append(("missing", f"{text} is null"))
+    if column.kind != "text":
+        found.append((KIND_NAMES[column.kind], f"({text} is not null and {value} is null)"))
+    if column.codes:
+        found.append(("not one of its codes", f"coalesce({value} not in ({_list(column.codes)}), false)"))
+    if column.minimum is not None:
+        found.append((f"less than {column.minimum}", f"coalesce({value} < {column.minimum}, false)"))
+    if column.maximum is not None:
+        found.append((f"more than {column.maximum}", f"coalesce({value} > {column.maximum}, false)"))
+    if column.first_of_month:
+        found.append(("not the first day of a month", f"coalesce(day({value}) <> 1, false)"))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The clock of a time zone: its offset from UTC without summer time, and when summer time begins and ends.
+
+    `changes` are wall-clock times, in order and in turn: summer time begins, ends, begins. In the hour before it begins
+    no time exists, in the hour before it ends each occurs twice. A zone without summer time has no changes.
+    """
+
+    winter_hours: int
+    changes: tuple[datetime.datetime, ...]
+
+
+@cache
+def clock_of(zone: str) -> Clock:
+    """Work out the clock changes of a zone for every year a delivery may speak of. Raises ContractError."""
+    try:
+        rules = zoneinfo.ZoneInfo(zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        raise ContractError(f"there is no time zone '{zone}'.") from None
+    hour, steps = datetime.timedelta(hours=1), []
+    changes = []
+    moment = datetime.datetime(FIRST_YEAR, 1, 1, tzinfo=datetime.UTC)
+    winter = offset = _offset(moment, rules)
+    while moment.year <= LAST_YEAR:
+        later = moment + 24 * hour
+        if _offset(later, rules) != offset:
+            later = next(at for at in (moment + n * hour for n in range(1, 25)) if _offset(at, rules) != offset)
+            steps.append(_offset(later, rules) - offset)
+            changes.append((later + max(offset, _offset(later, rules))).replace(tzinfo=None))
+            offset = _offset(later, rules)
+        moment = later
+    years = [year for year in range(FIRST_YEAR, LAST_YEAR + 1) for _ in ("begins", "ends")]
+    is_regular = steps == [hour, -hour] * (len(years) // 2) and [change.year for change in changes] == years
+    if winter % hour or not (is_regular or not changes):
+        raise ContractError(f"the clock of '{zone}' is not supported: summer time must begin and end in every year.")
+    return Clock(winter // hour, tuple(changes))
+
+
+def _offset(moment: datetime.datetime, rules: zoneinfo.ZoneInfo) -> datetime.timedelta:
+    return moment.astimezone(rules).utcoffset() or datetime.timedelta()
+
+
+def clock_changes(feed: Feed, clock: Clock) -> dict[str, str]:
+    """For each timestamp column two columns that `instants` needs, by name: microseconds of wall-clock time to the next
+    clock change or from the last (0 or less), and whether it is summer time before that change."""
+    if not clock.changes:
+        return {}
+    found = {}
+    for column in feed.instants:
+        since_epoch = f"epoch_us({identifier(column)})"
+        place = f"[({since_epoch} >> {_SPAN}) - {_FIRST_SPAN - 1}]"
+        found[_to_change(column)] = f"($clock_changes){place} - {since_epoch}"
+        found[_is_summer(column)] = f"($summer_before){place}"
+    return found
+
+
+def instants(feed: Feed, clock: Clock) -> dict[str, str]:
+    """Name and SQL of the instant of each timestamp column, in an order that works, and of `_clock_flags`.
+
+    Needs the columns of `clock_changes`. The instant of a time refers to those of the times before it.
+    """
+    ordered = [column for column in feed.time_order if column in feed.instants]
+    found, flags, odd = {}, [], []
+    for column in ordered + [column for column in feed.instants if column not in ordered]:
+        time, to_change, is_summer = identifier(column), _to_change(column), _is_summer(column)
+        winter, summer = (f"{time} - interval '{clock.winter_hours + shift}' hour" for shift in (0, 1))
+        if not clock.changes:
+            found[identifier(column + "_utc")] = winter
+            continue
+        before = ordered[: ordered.index(column)] if column in ordered else []
+        earlier = ", ".join(identifier(name + "_utc") for name in reversed(before))
+        is_odd = f"{to_change} between 1 and {_HOUR}"
+        fits = f"{summer} < coalesce({earlier}) and {winter} >= coalesce({earlier})"
+        is_second = f" when {is_odd} and {is_summer} and {fits} then {winter}" if earlier else ""
+        found[identifier(column + "_utc")] = (
+            f"case{is_second} when ({to_change} > 0) = {is_summer} then {summer} else {winter} end"
+        )
+        odd.append(is_odd)
+        flags.append(
+            f"case when {is_odd} then"
+            f" if({is_summer}, {literal(column + ' occurs twice')}, {literal(column + ' does not exist')}) end"
+        )
+    flagged = f"case when {' or '.join(odd)} then concat_ws(', ', {', '.join(flags)}) end" if odd else "null::varchar"
+    return found | {"_clock_flags": flagged}
+
+
+def _to_change(column: str) -> str:
+    return identifier(f"microseconds from {column} to the clock change")
+
+
+def _is_summer(column: str) -> str:
+    return identifier(f"whether it is summer before the clock change at {column}")
+
+
+_HOUR = 3_600_000_000  # in microseconds, as is:
+_SPAN = 43  # the binary logarithm of 102 days: short enough to hold no two clock changes, quick to divide by
+_FIRST_SPAN = 631_152_000_000_000 >> _SPAN  # that of 1 January 1990
+
+
+def clock_parameters(feed: Feed, zone: str) -> Mapping[str, Sequence[int]]:
+    """The parameters of statements with `clock_changes`; parsing them as SQL would cost more than reading a file.
+
+    Each has an item for every span of time: its clock change, or the next one, and whether it is summer before that.
+    """
+    clock = clock_of(zone)
+    return _changes_by_span(clock) if feed.instants and clock.changes else {}
+
+
+@cache
+def _changes_by_span(clock: Clock) -> Mapping[str, Sequence[int]]:
+    epoch, microsecond = datetime.datetime(1970, 1, 1), datetime.timedelta(microseconds=1)
+    changes = [((change - epoch) // microsecond, place % 2 == 1) for place, change in enumerate(clock.changes)]
+    changes.append((changes[-1][0] + (1 << _SPAN + 1), False))  # the next century's
+    spans = range(_FIRST_SPAN << _SPAN, changes[-1][0], 1 << _SPAN)
+    found = [next(change for change in changes if change[0] >= start) for start in spans]
+    return {"clock_changes": [moment for moment, _ in found], "summer_before": [is_summer for _, is_summer in found]}
+
+
+def disorder(feed: Feed) -> list[tuple[str, str, str]]:
+    """Triples of column, reason and SQL condition for a time before the nearest earlier one of its row."""
+    found = []
+    timestamps = set(feed.instants)
+    read = {column: identifier(column + "_utc" if column in timestamps else column) for column in feed.time_order}
+    for place, column in enumerate(feed.time_order):
+        for other in range(place):
+            between = "".join(f" and {read[name]} is null" for name in feed.time_order[other + 1 : place])
+            before = feed.time_order[other]
+            found.append((column, f"before {before}", f"coalesce({read[column]} < {read[before]}{between}, false)"))
+    return found
+
+
+def header_names(feed: Feed) -> Mapping[str, str]:
+    """Map every header the contract accepts to its column."""
+    return {header: column.name for column in feed.columns for header in (column.name, *column.aliases)}

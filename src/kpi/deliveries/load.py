@@ -1,0 +1,294 @@
+"""Deliveries into raw tables: good rows into `raw.<feed>`, bad ones into `raw.rejects`, every file in `raw.deliveries`.
+
+Only files whose content or contract changed are read. Keys are looked at after that, over all files of each feed that
+was touched, so the order in which files arrived never matters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+
+from kpi.base.engine import fetch_one, one_thread
+from kpi.base.errors import BuildError, DeliveryError, nearest
+from kpi.base.events import Event, Tell, note, silent
+from kpi.base.names import identifier, literal
+from kpi.deliveries import personal, statements
+from kpi.deliveries.feed import Feed
+from kpi.deliveries.loadfile import load_files, note_files, refuse_changed, settle_keys
+from kpi.deliveries.rawfiles import RawFolder, content_hash
+
+LEDGER = (
+    ("feed", "VARCHAR"),
+    ("file", "VARCHAR"),
+    ("path", "VARCHAR"),
+    ("content_hash", "VARCHAR"),
+    ("contract", "VARCHAR"),
+    ("bytes", "BIGINT"),
+    ("encoding", "VARCHAR"),
+    ("separator", "VARCHAR"),
+    ("mapping", "VARCHAR"),
+    ("refused", "VARCHAR"),
+    ("unknown_columns", "VARCHAR[]"),
+    ("missing_columns", "VARCHAR[]"),
+    ("records", "BIGINT"),
+    ("rows_loaded", "BIGINT"),
+    ("rows_rejected", "BIGINT"),
+    ("rows_superseded", "BIGINT"),
+    ("rows_clock_flagged", "BIGINT"),
+    ("rows_masked", "BIGINT"),
+    ("rows_dated_ahead", "BIGINT"),
+    ("latest_date", "DATE"),
+)
+REJECTS = (
+    ("feed", "VARCHAR"),
+    ("file", "VARCHAR"),
+    ("record_number", "BIGINT"),
+    ("line_text", "VARCHAR"),
+    ("reasons", "STRUCT(column_name VARCHAR, value VARCHAR, reason VARCHAR)[]"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load did, in paths below the raw folder, and what is worth a warning."""
+
+    loaded: tuple[str, ...]
+    removed: tuple[str, ...]
+    records: int
+    warnings: tuple[str, ...]
+
+
+def contract_fingerprint(feed: Feed) -> str:
+    """A hash of the contract and of the code that applies it: when either changes, files are loaded anew."""
+    code = hashlib.blake2b(digest_size=16)
+    for module in ("load", "loadfile", "statements", "cells", "personal", "records", "delivery", "feed"):
+        code.update((Path(__file__).parent / f"{module}.py").read_bytes())
+    return content_hash((feed.fingerprint + code.hexdigest()).encode())
+
+
+def create_tables(con: duckdb.DuckDBPyConnection, feeds: Iterable[Feed]) -> None:
+    """Create the raw tables that are not there yet."""
+    con.execute("create schema if not exists raw")
+    tables: list[tuple[str, Sequence[tuple[str, str]]]] = [("deliveries", LEDGER), ("rejects", REJECTS)]
+    tables += [(feed.name, _stored(feed)) for feed in feeds]
+    for table, columns in tables:
+        typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns)
+        con.execute(f"create table if not exists raw.{identifier(table)} ({typed})")
+
+
+def _stored(feed: Feed) -> tuple[tuple[str, str], ...]:
+    # Looking for a way to compress texts that are all different costs more than a third of inserting a row.
+    different = {column.name for column in feed.columns if column.kind == "text" and not column.codes} & set(feed.key)
+    return tuple(
+        (name, f"{kind} using compression uncompressed" if name in different else kind)
+        for name, kind in feed.table_columns
+    )
+
+
+def load(
+    con: duckdb.DuckDBPyConnection,
+    feeds: Sequence[Feed],
+    raw: Path,
+    folder: RawFolder,
+    as_of: date,
+    tell: Tell = silent,
+) -> LoadReport:
+    """Bring the raw tables up to what lies in the raw folder, touching only what changed.
+
+    `as_of` is the day of the refresh: later dates load and are warned about. Raises BuildError when rows were lost or
+    made, which no delivery can cause.
+    """
+    _forget_outdated(con, feeds)
+    create_tables(con, feeds)
+    loaded: list[str] = []
+    removed: list[str] = []
+    with one_thread(con):
+        for place, feed in enumerate(feeds):
+            note(tell, Event("loading", stage="load", name=feed.name, done=place, total=len(feeds)))
+            changed, gone = _bring_up(con, feed, raw, folder, as_of)
+            note_files(con, feed, changed, gone, tell)
+            loaded += [f"{feed.name}/{name}" for name in changed]
+            removed += [f"{feed.name}/{name}" for name in gone]
+    return LoadReport(
+        loaded=tuple(loaded),
+        removed=tuple(removed),
+        records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
+        warnings=(*_unknown_folders(folder, {feed.name: feed for feed in feeds}), *_warnings(con)),
+    )
+
+
+def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_reject_share: float | None) -> None:
+    """Raise DeliveryError when a file has more rejects than its feed's contract allows.
+
+    `max_reject_share` (0 to 1) replaces the contract's threshold for this run. A refused file counts as a share of 1,
+    however few its records.
+    """
+    lines: list[str] = []
+    for feed in feeds:
+        limit = (
+            f"greatest({feed.reject_share} * records, {feed.reject_rows})"
+            if max_reject_share is None
+            else f"{max_reject_share} * records"
+        )
+        refused_too = (feed.reject_share if max_reject_share is None else max_reject_share) < 1
+        rows = con.execute(
+            f"select file, records, rows_rejected, refused, floor({limit})::bigint from raw.deliveries"
+            f" where feed = ? and (rows_rejected > {limit} or (refused is not null and {refused_too})) order by file",
+            [feed.name],
+        ).fetchall()
+        for file, records, rejected, refused, allowed in rows:
+            if refused:
+                lines.append(f"{feed.name}/{file}: refused with its {records} records: {refused}.")
+                continue
+            lines.append(f"{feed.name}/{file}: {rejected} of {records} records rejected; allowed are {allowed}.")
+            lines += [f"    {count:>8} x {reason}" for reason, count in _commonest(con, feed.name, file)]
+    if lines:
+        raise DeliveryError(
+            "Deliveries worse than their contract allows:\n  "
+            + "\n  ".join(lines)
+            + "\nThe rejected rows are in raw.rejects of the failed build. Mend the files, or let them through once"
+            " with --max-reject-share; refused files only with a share of 1."
+        )
+
+
+def _commonest(con: duckdb.DuckDBPyConnection, feed: str, file: str) -> list[tuple[str, int]]:
+    return con.execute(
+        "select if(r.column_name = '', '', r.column_name || ': ') || r.reason as told, count(*) as n"
+        " from (select unnest(reasons) as r from raw.rejects where feed = ? and file = ?)"
+        " group by told order by n desc, told limit 10",
+        [feed, file],
+    ).fetchall()
+
+
+def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> None:
+    """Drop the raw tables of another contract or another kpi, so that every file of theirs is loaded anew."""
+    tables: dict[str, list[tuple[str, str]]] = {}
+    for table, column, kind in con.execute(
+        "select table_name, column_name, data_type from duckdb_columns()"
+        " where schema_name = 'raw' and database_name = current_database() order by table_name, column_index"
+    ).fetchall():
+        tables.setdefault(table, []).append((column, kind))
+    for table, columns in (("deliveries", LEDGER), ("rejects", REJECTS)):
+        if [name for name, _ in tables.get(table, [])] != [name for name, _ in columns]:
+            con.execute("drop schema if exists raw cascade")
+            return
+    used = dict(con.execute("select feed, max(contract) from raw.deliveries group by feed").fetchall())
+    current = {feed.name for feed in feeds if used.get(feed.name) in (None, contract_fingerprint(feed))}
+    shapes = {feed.name: feed.table_columns for feed in feeds}
+    for table in {*tables, *used} - {"deliveries", "rejects"}:
+        if table not in current or tuple(tables.get(table, ())) != shapes[table]:
+            con.execute(f"drop table if exists raw.{identifier(table)}")
+            con.execute("delete from raw.deliveries where feed = ?", [table])
+            con.execute("delete from raw.rejects where feed = ?", [table])
+
+
+def _bring_up(
+    con: duckdb.DuckDBPyConnection, feed: Feed, raw: Path, folder: RawFolder, as_of: date
+) -> tuple[list[str], list[str]]:
+    """Bring the table of one feed up to its folder. Returns the names of files that were loaded, and that are gone."""
+    old = dict(con.execute("select file, content_hash from raw.deliveries where feed = ?", [feed.name]).fetchall())
+    new = {file.name: file.content_hash for file in folder.files if file.feed == feed.name}
+    gone = [name for name in old if name not in new]
+    changed = [name for name in new if old.get(name) != new[name]]
+    outdated = [name for name in old if old[name] != new.get(name)]
+    if gone or changed:
+        con.execute(statements.start_claimed(feed))
+        if outdated:
+            con.execute(statements.note_claimed(feed), {"files": outdated})
+            for sql in statements.forget(feed):
+                con.execute(sql, {"files": outdated})
+        contract, folder_of_feed = contract_fingerprint(feed), raw / feed.name
+        paths = [folder_of_feed / name for name in changed]
+        lines = list(load_files(con, feed, paths))
+        refuse_changed(lines, new)
+        _write_down(con, [line | {"contract": contract} for line in lines])
+        if old:
+            con.execute(statements.note_claimed(feed), {"files": changed})
+        settle_keys(con, feed, folder_of_feed, among_claimed=bool(old))
+    # What is dated ahead changes with the day of the refresh, though its file does not.
+    ahead = "select 1 from raw.deliveries where feed = ? and (latest_date > ? or rows_dated_ahead > 0)"
+    if gone or changed or con.execute(ahead, [feed.name, as_of]).fetchone():
+        _count_rows(con, feed, as_of)
+    return changed, gone
+
+
+def _write_down(con: duckdb.DuckDBPyConnection, lines: Sequence[dict[str, object]]) -> None:
+    """Put files into the ledger; their rows are counted when all of their feed are settled."""
+    import pyarrow as pa
+
+    counts = [name for name, _ in LEDGER if name.startswith("rows_")]
+    empty: dict[str, object] = dict.fromkeys(name for name, _ in LEDGER)
+    empty |= dict.fromkeys(counts, 0)
+    if lines:
+        con.register("lines", pa.Table.from_pylist([empty | line for line in lines]))
+        con.execute("insert into raw.deliveries from lines")
+        con.unregister("lines")
+
+
+def _count_rows(con: duckdb.DuckDBPyConnection, feed: Feed, as_of: date) -> None:
+    """Count what became of each file's records, in the tables themselves. Raises BuildError when any are missing."""
+    dated = [identifier(column.name) for column in feed.columns if column.kind in ("timestamp", "date")]
+    ahead = " or ".join(f"{column} >= {literal(str(as_of + timedelta(days=1)))}" for column in dated) or "false"
+    texts = [identifier(column.name) for column in feed.columns if column.free_text == "mask"]
+    masked = " or ".join(map(personal.is_masked, texts)) or "false"
+    latest = f"greatest({', '.join(f'max({column})' for column in dated)})::date" if dated else "null::date"
+    con.execute(
+        "update raw.deliveries set rows_loaded = loaded, rows_superseded = superseded, rows_clock_flagged = flagged,"
+        " rows_masked = masked, rows_dated_ahead = ahead, latest_date = latest"
+        " from (select _file, count(*) as loaded, count(*) filter (where _is_superseded) as superseded,"
+        f" count(_clock_flags) as flagged, count(*) filter (where {masked}) as masked,"
+        f" count(*) filter (where {ahead}) as ahead, {latest} as latest"
+        f" from raw.{identifier(feed.name)} group by _file) as counted"
+        " where feed = ? and file = counted._file",
+        [feed.name],
+    )
+    con.execute(
+        "update raw.deliveries set rows_rejected = rejected"
+        " from (select file, count(*) as rejected from raw.rejects where feed = $feed group by file) as counted"
+        " where feed = $feed and deliveries.file = counted.file",
+        {"feed": feed.name},
+    )
+    for file, records, loaded, rejected in con.execute(
+        "select file, records, rows_loaded, rows_rejected from raw.deliveries"
+        " where feed = ? and records <> rows_loaded + rows_rejected order by file",
+        [feed.name],
+    ).fetchall():
+        told = f"{file} has {records} records, but {loaded} were loaded and {rejected} rejected."
+        raise BuildError(f"raw.{feed.name}", told)
+
+
+def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> list[str]:
+    strangers = sorted({file.feed for file in folder.files} - set(feeds))
+    return [f"{name}/: no feed has this name, its files are not read.{nearest(name, feeds)}" for name in strangers] + [
+        f"{path}: hidden, or not a .csv or .csv.gz file; not read." for path in folder.ignored if "/" in path
+    ]
+
+
+def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
+    told = []
+    for path, refused, unknown, missing, rejected, records, ahead, masked in con.execute(
+        "select path, refused, unknown_columns, missing_columns, rows_rejected, records, rows_dated_ahead, rows_masked"
+        " from raw.deliveries order by path"
+    ).fetchall():
+        if refused:
+            told.append(f"{path}: refused, {refused}.")
+            continue
+        if not records:
+            told.append(f"{path}: holds no records.")
+        if unknown:
+            told.append(f"{path}: columns nobody asked for, ignored: {', '.join(unknown)}.")
+        if missing:
+            told.append(f"{path}: optional columns that are not there, taken as missing: {', '.join(missing)}.")
+        if rejected:
+            told.append(f"{path}: {rejected} of {records} records rejected, see raw.rejects.")
+        if masked:
+            told.append(f"{path}: personal data was masked in {masked} rows.")
+        if ahead:
+            told.append(f"{path}: {ahead} rows dated after the day of the refresh.")
+    return told

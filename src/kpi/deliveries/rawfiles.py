@@ -1,0 +1,101 @@
+"""What lies in `warehouse/raw`: every delivered file with the hash of its content. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpi.base.errors import DeliveryError
+
+ENDINGS = (".csv", ".csv.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """One delivered file. `path` is relative to the raw folder, with forward slashes; `size` is in bytes."""
+
+    feed: str
+    name: str
+    content_hash: str
+    size: int
+
+    @property
+    def path(self) -> str:
+        """The file's path below the raw folder."""
+        return f"{self.feed}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RawFolder:
+    """All deliveries in byte order of feed and name, and what was passed over."""
+
+    files: tuple[RawFile, ...]
+    ignored: tuple[str, ...]
+
+    def digest(self) -> str:
+        """A hash of every file's path and content."""
+        text = "\n".join(f"{file.path}\0{file.content_hash}" for file in self.files)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def content_hash(data: bytes) -> str:
+    """Hash a file's bytes, as `sha256sum` does."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def hash_of(file: Path) -> str:
+    """Hash a file's bytes, as `sha256sum` does."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def scan(raw: Path) -> RawFolder:
+    """Hash every delivery directly below `raw/<feed>/`.
+
+    What is hidden, not named in UTF-8, or a link that leads out of the raw folder is passed over and told. Raises
+    DeliveryError for a file or a folder that cannot be read.
+    """
+    files: list[RawFile] = []
+    ignored: list[str] = []
+    home = raw.resolve()
+    for feed in _entries(raw):
+        if not feed.is_dir():
+            continue
+        if _leads_out(feed, home):
+            ignored.append(feed.name)
+            continue
+        for entry in _entries(Path(feed.path)):
+            shown = os.fsencode(f"{feed.name}/{entry.name}").decode("utf-8", "backslashreplace")
+            is_delivery = entry.name.endswith(ENDINGS)
+            is_hidden = entry.name[0] == "."
+            is_file = entry.is_file() and not _leads_out(entry, home) and shown == f"{feed.name}/{entry.name}"
+            if is_delivery and not is_hidden and is_file:
+                files.append(_read(feed.name, entry))
+            elif is_delivery or not is_hidden:
+                ignored.append(shown)
+    return RawFolder(tuple(files), tuple(ignored))
+
+
+def _leads_out(entry: os.DirEntry[str], home: Path) -> bool:
+    return entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(home)
+
+
+def _read(feed: str, entry: os.DirEntry[str]) -> RawFile:
+    try:
+        with open(entry.path, "rb") as stream:
+            hashed = hashlib.file_digest(stream, "sha256")
+            return RawFile(feed, entry.name, hashed.hexdigest(), stream.tell())
+    except OSError as error:
+        raise DeliveryError(f"{feed}/{entry.name} cannot be read: {error.strerror}.") from None
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DeliveryError(f"{folder} cannot be read: {error.strerror}.") from None

@@ -1,0 +1,1 @@
+"""Synthetic deliveries at the county's true volumes, plainly labelled so."""

@@ -1,0 +1,165 @@
+"""`kpi demo`: synthetic deliveries at the county's true volumes, deterministic from a seed, plainly labelled.
+
+The published figures come out of them; nothing in the models knows of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from kpi.base import engine
+from kpi.base.errors import ConfigError
+from kpi.deliveries.rawfiles import ENDINGS
+from kpi.demo.feeds import FEEDS
+from kpi.demo.files import Feed, render
+from kpi.demo.times import PRELUDE
+
+LABEL_NAME = "README.txt"
+LABEL = """\
+SYNTEETTISTÄ AINEISTOA - SYNTHETIC DATA
+
+Tämän kansion toimitukset on tuottanut komento `kpi demo` (siemenluku {seed}). Ne ovat keksittyjä:
+ne eivät sisällä tietoja yhdestäkään oikeasta ihmisestä tai tapahtumasta. Niillä kokeillaan
+järjestelmää; niistä ei voi päätellä mitään todellisuudesta.
+
+The deliveries in this folder were made by the command `kpi demo` (seed {seed}). They are invented:
+they hold no data of any real person or event. They are for trying the system out; nothing about
+the real world can be concluded from them.
+
+{feeds}
+"""
+_PARTIAL = ".demo-partial"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoReport:
+    """What was written: files, records (rejects included), bytes on disk, records by feed, and the seed."""
+
+    files: int
+    records: int
+    bytes: int
+    rows: tuple[tuple[str, int], ...]
+    seed: int
+
+
+def write_demo(raw: Path, seed: int = 2025, scale: float = 1.0, feeds: Sequence[Feed] = FEEDS) -> DemoReport:
+    """Write synthetic deliveries of 2023 to 2025 into `raw/<feed>/`, and a label into `raw/README.txt`.
+
+    The same seed gives the same bytes. `scale` multiplies the volumes; the published figures come out at 1.0, with
+    any seed. `feeds` are those to write. A feed's folder appears whole or not at all. Raises ConfigError when a feed's
+    folder already holds deliveries or `raw` a README.txt of another kind, when another run is writing there, or when
+    `scale` is not usable; then nothing is written.
+    """
+    if not (math.isfinite(scale) and 0 < scale <= 10):
+        raise ConfigError(f"scale {scale} is not usable: give a number over 0 and at most 10")
+    if raw.exists() and not raw.is_dir():
+        raise ConfigError(f"{raw} is no folder: name the folder that holds, or shall hold, the deliveries")
+    raw.mkdir(parents=True, exist_ok=True)
+    label = LABEL.format(feeds="\n".join(feed.name for feed in FEEDS), seed=seed)
+    with _staging(raw) as staging:
+        _refuse_overwriting(raw, label, feeds)
+        report = _generate(staging, seed, scale, feeds)
+        # The label comes first, so that no synthetic delivery ever lies there without it.
+        (staging / ".label").write_text(label, encoding="utf-8")
+        os.replace(staging / ".label", raw / LABEL_NAME)
+        for feed in feeds:
+            _publish(staging / f".{feed.name}", raw / feed.name)
+    return report
+
+
+def _generate(staging: Path, seed: int, scale: float, feeds: Sequence[Feed]) -> DemoReport:
+    rows: list[tuple[str, int]] = []
+    files = written = 0
+    with _scratch(staging, seed, scale) as con:
+        for feed in feeds:
+            folder = staging / f".{feed.name}"
+            folder.mkdir()
+            con.execute(feed.sql)
+            total = 0
+            for file in feed.files:
+                data, records = render(con, feed, file)
+                if file.style.compressed:
+                    data = gzip.compress(data, compresslevel=6, mtime=0)
+                (folder / file.file_name).write_bytes(data)
+                total += records
+                files += 1
+                written += len(data)
+            con.execute(f"drop table {feed.name}")
+            rows.append((feed.name, total))
+    return DemoReport(files, sum(count for _, count in rows), written, tuple(rows), seed)
+
+
+@contextmanager
+def _scratch(staging: Path, seed: int, scale: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    con = engine.scratch({"memory_limit": "600MB", "temp_directory": str(staging / ".spill")})
+    try:
+        # Not random(): what a row is depends on its own number and the seed, whichever thread makes it. The hashes
+        # are mixed once more, since hash(a, b) of two salts differ by the same bits in every row.
+        con.execute(
+            f"""
+            set enable_progress_bar = false;
+            create macro mixed(x, salt) as hash(xor(hash(x), hash(salt || '/{int(seed)}')));
+            create macro noise(x, salt) as (mixed(x, salt) >> 12) / 4503599627370496.0;
+            create macro scaled(n) as greatest(1, cast(round(n * {float(scale)!r}) as bigint));
+            {PRELUDE}
+            """
+        )
+        yield con
+    finally:
+        con.close()
+
+
+@contextmanager
+def _staging(raw: Path) -> Iterator[Path]:
+    """A folder beside the feeds' folders that is gone afterwards; what a killed run left is cleaned first."""
+    handle = os.open(raw, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{raw}: another `kpi demo` is writing here; wait for it to end") from None
+        staging = raw / _PARTIAL
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    finally:
+        os.close(handle)
+
+
+def _refuse_overwriting(raw: Path, label: str, feeds: Sequence[Feed]) -> None:
+    for feed in feeds:
+        folder = raw / feed.name
+        found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        held = [name for name in found if name.lower().endswith(ENDINGS)]
+        if held:
+            raise ConfigError(
+                f"{folder} already holds deliveries ({len(held)}, such as {held[0]}): synthetic ones are written "
+                "only beside none. Choose another raw folder, or move these away first"
+            )
+        if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+            raise ConfigError(f"{folder} is no folder: move it away first")
+    readme = raw / LABEL_NAME
+    if readme.exists() and LABEL.split("\n", 1)[0] not in readme.read_text(encoding="utf-8", errors="replace"):
+        raise ConfigError(f"{readme} is not a label of synthetic data: move it away first, it is not overwritten")
+
+
+def _publish(ready: Path, folder: Path) -> None:
+    if folder.is_symlink() or (folder.is_dir() and any(folder.iterdir())):
+        # Something other than deliveries lies there and stays: each file appears whole.
+        for file in sorted(ready.iterdir()):
+            os.replace(file, folder / file.name)
+    else:
+        os.replace(ready, folder)

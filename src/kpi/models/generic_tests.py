@@ -1,0 +1,247 @@
+"""Data tests as nodes, with SQL that selects the rows that fail: built in, of macros, and singular ones."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kpi.base.errors import CompileError, nearest
+from kpi.base.lines import Lines
+from kpi.base.names import identifier
+from kpi.models.builtin_tests import GENERIC, accepted
+from kpi.models.model import Node, read_select
+from kpi.models.template import Relation, Rendered, Templates
+from kpi.parse.project import Project, read_text
+from kpi.parse.properties import TEST_CONFIGS, Properties, TestSpec, tags_of
+from kpi.parse.testspecs import configured
+
+__all__ = ["GENERIC", "accepted", "test_nodes"]
+
+_WORD = re.compile(r"\w+")
+
+
+def test_nodes(
+    project: Project, templates: Templates, nodes: Mapping[str, Node]
+) -> tuple[list[Node], list[CompileError]]:
+    """Compile every data test. Returns the tests in name order, and what is wrong with any of them."""
+    tests: dict[str, Node] = {}
+    errors: list[CompileError] = []
+    wanted = [
+        partial(_generic, project, templates, nodes[node_id], spec)
+        for node_id, properties in _described(project)
+        if node_id in nodes
+        for spec in properties.tests
+    ]
+    wanted += [partial(_singular, project, templates, file) for file in project.test_files]
+    for make in wanted:
+        try:
+            test = make()
+        except CompileError as error:
+            errors.append(error)
+            continue
+        if test is None:
+            continue
+        first = tests.setdefault(test.id, test)
+        if first is not test:
+            told = f"the test {test.name} is also at {first.file}:{first.line}."
+            errors.append(CompileError(test.file, test.line, told))
+    return [tests[name] for name in sorted(tests)], errors
+
+
+def _described(project: Project) -> list[tuple[str, Properties]]:
+    found = [
+        (f"{resource.kind}.{project.name}.{resource.name}", resource.properties)
+        for resource in project.seeds + project.models + project.snapshots
+        if resource.properties
+    ]
+    for source in project.sources:
+        found.append((f"source.{project.name}.{source.source_name}.{source.name}", source.properties))
+    return found
+
+
+def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec) -> Node | None:
+    """One data test of YAML; None when it is switched off."""
+    name = _name(node, spec)
+    spec = configured(spec, project.test_settings(spec.file, name))
+    if not spec.enabled:
+        return None
+    column = spec.column or str(spec.arguments.get("column_name", ""))
+    documented = {one.name: one for one in node.columns}
+    texts = (column, spec.arguments.get("field", column))
+    is_plain = all(text in documented or _WORD.fullmatch(str(text)) for text in texts)
+    own = templates.generic_test(spec.kind)
+    if own or spec.kind not in GENERIC or not is_plain:
+        quoted = column in documented and documented[column].quote
+        return _of_macro(project, templates, node, spec, name, identifier(column) if quoted else column)
+    arguments: dict[str, Relation] = {}
+    spec = _with_checked_arguments(_rendered(templates, spec, arguments), column)
+    rendered = _where(templates, spec)
+    relations = [node.relation]
+    if spec.kind == "relationships":
+        to = spec.arguments["to"]
+        if not isinstance(to, Relation):
+            told = f"'to' is a ref('…') or source('…', '…'), not '{to}'."
+            raise CompileError(spec.file, spec.line, told)
+        relations.append(to)
+        spec = replace(spec, arguments={**spec.arguments, "to": to.node})
+    rendered.depends_on = {one.node: one for one in (*relations, *rendered.depends_on.values())}
+    table = (
+        f"(select * from {node.relation} where {rendered.sql}\n) as dbt_subquery"
+        if rendered.sql
+        else str(node.relation)
+    )
+    rendered.sql = GENERIC[spec.kind][0](table, identifier(spec.column), spec, str(relations[-1]))
+    if spec.where:
+        read_select(rendered, spec.file, "test", templates.relations)
+    return _test(project, name, spec, node.relation, rendered, "")
+
+
+def _name(node: Node, spec: TestSpec) -> str:
+    """The name dbt gives a test: kind, what it judges, and arguments, so that a column may have two of a kind."""
+    if spec.name:
+        return spec.name
+    flat: list[Any] = []
+    # The column comes among the arguments, which are in the order of their names.
+    arguments = {**spec.arguments, **({"column_name": spec.column} if spec.column else {})}
+    for _, value in sorted(arguments.items()):
+        flat += value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    told = "__".join(re.sub("[^0-9a-zA-Z_]+", "_", str(value)) for value in flat)
+    prefix = "source_" if node.kind == "source" else ""
+    package, _, kind = spec.kind.rpartition(".")
+    name = f"{package + '_' if package else ''}{prefix}{kind}_{node.name.replace('.', '_')}_{told}"
+    if not spec.where:
+        return name
+    return f"{name}_{hashlib.blake2b(spec.where.encode(), digest_size=4).hexdigest()}"
+
+
+def _rendered(templates: Templates, spec: TestSpec, depends_on: dict[str, Relation]) -> TestSpec:
+    """The test with the Jinja in its arguments rendered; `depends_on` gets what they refer to."""
+
+    def value_of(value: Any) -> Any:
+        if isinstance(value, str):
+            return templates.value(value, spec.file, depends_on)
+        if isinstance(value, list):
+            return [value_of(item) for item in value]
+        if isinstance(value, dict):
+            return {key: value_of(item) for key, item in value.items()}
+        return value
+
+    try:
+        arguments = {key: item if key == "column_name" else value_of(item) for key, item in spec.arguments.items()}
+    except CompileError as error:
+        raise CompileError(spec.file, spec.line, error.message) from None
+    return replace(spec, arguments=arguments)
+
+
+def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec, name: str, column: str) -> Node:
+    """A test that a `{% test %}` block makes, of the project, of a package or of dbt."""
+    package, _, kind = spec.kind.rpartition(".")
+    macro = templates.generic_test(spec.kind)
+    depends_on = {node.relation.node: node.relation}
+    spec = _rendered(templates, spec, depends_on)
+    if macro is None and kind not in GENERIC:
+        found = {package: templates.macros.names_of(package or project.name) for package in {"", package}}
+        known = {f"{one}.{name}".lstrip(".") for one, names in found.items() for name in names if name[:5] == "test_"}
+        known = {name.replace("test_", "", 1) for name in known} | set(GENERIC)
+        told = f"the test '{spec.kind}' is not supported.{nearest(spec.kind, known)}"
+        raise CompileError(spec.file, spec.line, told)
+    given = {**spec.arguments, **({"column_name": column} if column else {})}
+    if macro and not macro.takes_more:
+        for wrong in [argument for argument in given if argument not in macro.arguments]:
+            told = f"{spec.kind} takes no '{wrong}'.{nearest(wrong, {*macro.arguments} - {'model'})}"
+            raise CompileError(spec.file, spec.line, told)
+        for missing in [argument for argument in macro.required if argument not in {"model", *given}]:
+            raise CompileError(spec.file, spec.line, f"{spec.kind} needs '{missing}'.")
+    where = _where(templates, spec)
+    call = f"{package + '.' if package else ''}test_{kind}"
+    try:
+        rendered = templates.render(
+            f"{{{{ {call}(model=get_where_subquery(kpi_model), **kpi_arguments) }}}}",
+            spec.file,
+            TEST_CONFIGS,
+            base={**spec.config, "where": where.sql},
+            model={"name": name, "resource_type": "test", "config": dict(spec.config)},
+            names={"kpi_model": node.relation, "kpi_arguments": given},
+        )
+    except CompileError as error:
+        # Of its own kind still: a test that asks for columns is compiled again when they are known.
+        raise type(error)(spec.file, spec.line, error.message) from None
+    rendered.depends_on = {**depends_on, **where.depends_on, **rendered.depends_on}
+    rendered.lines = Lines((0,), (spec.line,))
+    select = read_select(rendered, spec.file, "test", templates.relations)
+    rendered.sql = select.sql
+    spec = configured(spec, rendered.config)
+    # A kind that has a name of dbt's four but is not made as theirs is told apart by where it comes from.
+    kind = f"{package or (project.name if macro else 'dbt')}.{kind}" if kind in GENERIC else spec.kind
+    return _test(project, name, replace(spec, kind=kind, column=column), node.relation, rendered, select.shape)
+
+
+def _with_checked_arguments(spec: TestSpec, column: str) -> TestSpec:
+    _, needed, optional = GENERIC[spec.kind]
+    arguments = {name: value for name, value in spec.arguments.items() if name != "column_name"}
+    for name in arguments:
+        if name not in needed + optional:
+            told = f"{spec.kind} takes no '{name}'.{nearest(name, needed + optional)}"
+            raise CompileError(spec.file, spec.line, told)
+    for name in needed:
+        if name not in arguments:
+            raise CompileError(spec.file, spec.line, f"{spec.kind} needs '{name}'.")
+    if not isinstance(arguments.get("field", ""), str):
+        raise CompileError(spec.file, spec.line, f"'field' must be a text, not {arguments['field']!r}.")
+    if not column:
+        raise CompileError(spec.file, spec.line, f"{spec.kind} needs a column: put it below one, or give column_name.")
+    return replace(spec, column=column, arguments=arguments)
+
+
+def _where(templates: Templates, spec: TestSpec) -> Rendered:
+    """The condition of a test, in which Jinja may stand; whatever is wrong in it is told of the test's line."""
+    rendered = Rendered(sql=spec.where)
+    if "{" in spec.where:
+        try:
+            rendered = templates.render(spec.where, spec.file, ())
+        except CompileError as error:
+            raise CompileError(spec.file, spec.line, error.message) from None
+    rendered.lines = Lines((0,), (spec.line,))
+    return rendered
+
+
+def _singular(project: Project, templates: Templates, file: Path) -> Node | None:
+    text = read_text(project.root, file)
+    base = {**project.test_settings(file, file.stem), **project.singular_tests.get(file.stem, {})}
+    rendered = templates.render(text, file, TEST_CONFIGS, base=base, model={"name": file.stem, "resource_type": "test"})
+    own_tags = tags_of(rendered.config.get("tags"))
+    spec = configured(TestSpec("singular", "", {}, "error", "", file, 1, tags=own_tags, config=rendered.config), base)
+    if not spec.enabled:
+        return None
+    select = read_select(rendered, file, "test", templates.relations)
+    rendered.sql = select.sql
+    relation = Relation(f"test.{project.name}.{file.stem}", "", file.stem)
+    return _test(project, file.stem, spec, relation, rendered, select.shape)
+
+
+def _test(project: Project, name: str, spec: TestSpec, relation: Relation, rendered: Rendered, shape: str) -> Node:
+    settings = repr(
+        sorted((key, value) for key, value in spec.config.items() if key not in ("tags", "meta") and value is not None)
+    )
+    return Node(
+        id=f"test.{project.name}.{name}",
+        kind="test",
+        name=name,
+        file=spec.file,
+        line=spec.line,
+        relation=relation,
+        materialized="test",
+        tags=spec.tags,
+        depends_on=tuple(rendered.depends_on),
+        sql=rendered.sql,
+        lines=rendered.lines,
+        shape=hashlib.blake2b(f"{shape or rendered.sql}\n{settings}".encode(), digest_size=16).hexdigest(),
+        description=spec.description,
+        test=spec,
+        config=spec.config,
+    )

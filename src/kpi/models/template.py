@@ -1,0 +1,298 @@
+"""Jinja as dbt has it: `ref`, `source`, `config`, `var`, `this`, `target` and the project's macros, rendered to SQL.
+
+What a template refers to, and which of its lines each piece of the SQL comes from, is collected while it renders.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from os import environ
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from kpi.base.compile_cache import key_of, remembered
+from kpi.base.errors import CompileError, ConfigError, nearest
+from kpi.base.lines import Lines, mark_places, traced
+from kpi.base.relation import Relation, Rendered
+from kpi.parse import context
+from kpi.parse.fileconfig import Config
+from kpi.parse.jinjafile import environment, is_fleeting, line_in, parsed
+from kpi.parse.macros import Macro, Macros, Wrong, compiled, run, undefined
+from kpi.parse.project import Project, read_text
+
+__all__ = ["Lines", "NeedsColumns", "Relation", "Rendered", "Templates"]
+
+_ONE_EXPRESSION = re.compile(r"\s*\{\{(?!.*\{\{)(.*)\}\}\s*", re.DOTALL)
+_CALL = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*", re.DOTALL)
+_KINDS = ("model", "seed", "snapshot")
+
+
+class NeedsColumns(CompileError):
+    """A template asked for the columns of a relation that are not known yet."""
+
+
+class Templates:
+    """The project's macros, and the rendering of files that use them. `relations` maps node ids to places.
+
+    `asked` are the variables that templates asked for, `environment_read` the environment variables with their values.
+    `known_columns` are name and type of the columns of nodes by id, for macros that ask.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.relations: dict[str, Relation] = {}
+        self.known_columns: Mapping[str, tuple[tuple[str, str], ...]] = {}
+        self._values = context.Values(project.variables)
+        self.asked = self._values.asked
+        self.environment_read = self._values.environment_read
+        self.asked |= project.asked
+        self.environment_read.update(project.environment_read)
+        self._environment = environment()
+        self.macros = Macros(self._environment, project.name)
+        self.macros.search = dict(project.dispatch)
+        self.macros.shared = context.shared(self._values, self.macros, self._columns_of)
+        self._files = {file: file for file in project.macro_files}
+        self._short: dict[str, jinja2.Template] = {}
+        self._macro_texts: list[str] = []
+        self._known_world = ((-1, ""), "")
+        for package, files in project.packages.items():
+            for file in files:
+                self.macros.later(package, self._macro_text(file), file)
+                self._files[file] = file
+        for file in project.macro_files:
+            self.macros.load(project.name, self._macro_text(file), file)
+
+    def _macro_text(self, file: Path) -> str:
+        text = read_text(self.project.root, file)
+        self._macro_texts.append(f"{file}\n{text}")
+        return text
+
+    def schema_of(self, custom: str | None, node: Mapping[str, Any] | None = None) -> str:
+        """Return the schema of a node with the given `schema` setting, as the project's macro or else dbt has it."""
+        return self._named("generate_schema_name", custom, node)
+
+    def alias_of(self, custom: str | None, node: Mapping[str, Any]) -> str:
+        """Return the name in its schema of a node with the given `alias` setting."""
+        return self._named("generate_alias_name", custom, node)
+
+    def _named(self, macro: str, custom: str | None, node: Mapping[str, Any] | None) -> str:
+        given = dict(node) if node is not None else None
+        try:
+            return str(self.macros.scope()[macro](custom, given)).strip()
+        except Exception:  # rendered once more as a template, so that what fails is told with file and line
+            names = {"kpi_custom": custom, "kpi_node": given}
+            return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0]
+
+    def render(
+        self,
+        text: str,
+        file: Path,
+        settings: Sequence[str],
+        this: Relation | None = None,
+        is_incremental: bool = False,
+        *,
+        base: Mapping[str, Any] | None = None,
+        model: Mapping[str, Any] | None = None,
+        parsing: bool = False,
+        names: Mapping[str, Any] | None = None,
+    ) -> Rendered:
+        """Render one file whose config() may set `settings`; `base` are those it has from elsewhere.
+
+        is_incremental() in it is as told; `names` are known to this rendering alone. With `parsing` only the
+        config is of use: references stand for nothing, `execute` is false, and what fails ends the rendering quietly.
+        Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
+        """
+        known = "" if names or parsing or self.known_columns or is_fleeting(text) else self._world()
+        make = partial(self._render, text, file, settings, this, is_incremental, base, model, parsing, names)
+        given = ("render", known, text, str(file), settings, str(this), is_incremental, base, model)
+        rendered = remembered(make, *given, is_right=_still_reads) if known else make()
+        self.asked |= rendered.asked
+        self.environment_read.update(rendered.environment_read)
+        return rendered
+
+    def _world(self) -> str:
+        """The key of all that any file's rendering follows from, apart from the file; empty when that is not known."""
+        if self.macros.overrides or self._values.given:
+            return ""
+        state = (len(self.relations), repr(self._values.variables))
+        if self._known_world[0] != state:
+            places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
+            key = key_of(self.project.name, self._macro_texts, state, self.project.dispatch, places)
+            self._known_world = (state, "" if any(map(is_fleeting, self._macro_texts)) else key)
+        return self._known_world[1]
+
+    def _render(
+        self,
+        text: str,
+        file: Path,
+        settings: Sequence[str],
+        this: Relation | None,
+        is_incremental: bool,
+        base: Mapping[str, Any] | None,
+        model: Mapping[str, Any] | None,
+        parsing: bool,
+        names: Mapping[str, Any] | None,
+    ) -> Rendered:
+        rendered = Rendered(this, is_incremental)
+
+        def ref(*given: str, **more: Any) -> Relation:
+            if parsing:
+                return Relation("", "main", str(given[-1]))
+            if more:
+                told = "versions of models are not supported. Give each version's file a name of its own and ref that."
+                raise Wrong(f"ref(..., {next(iter(more))}=...): {told}")
+            return self._refer(rendered, self.ref(given))
+
+        def source(source_name: str, table_name: str) -> Relation:
+            if parsing:
+                return Relation("", source_name, table_name)
+            return self._refer(rendered, self.source(source_name, table_name))
+
+        own = {
+            **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {})},
+            **{"is_incremental": lambda: is_incremental, "execute": not parsing, "model": dict(model or {})},
+        }
+        if this:
+            own["this"] = this
+        own["builtins"] = dict(own)
+        asked, environment_read = set(self.asked), dict(self.environment_read)
+        self.asked.clear()
+        self.environment_read.clear()
+        try:
+            rendered.sql, rendered.lines = self._rendered_with({**own, **(names or {})}, text, file)
+        except CompileError:
+            if not parsing:
+                raise
+        finally:
+            rendered.asked, rendered.environment_read = frozenset(self.asked), dict(self.environment_read)
+            self.asked |= asked
+            self.environment_read.update(environment_read)
+        return rendered
+
+    @contextmanager
+    def overridden(
+        self, variables: Mapping[str, Any], env_vars: Mapping[str, Any], macros: Mapping[str, Any]
+    ) -> Iterator[None]:
+        """Render with other values of variables and of the environment's, and with macros that yield a given value."""
+        kept = self._values.variables, self._values.given
+        self._values.variables, self._values.given = {**kept[0], **variables}, dict(env_vars)
+        self.macros.overrides = {name.rpartition(".")[2]: _always(value) for name, value in macros.items()}
+        try:
+            yield
+        finally:
+            self._values.variables, self._values.given = kept
+            self.macros.overrides = {}
+
+    def value(self, text: str, file: Path, depends_on: dict[str, Relation]) -> Any:
+        """Return what a text of a data test's arguments means: of one expression its value, else the text rendered."""
+        found = _ONE_EXPRESSION.fullmatch(text)
+        expression = found[1] if found else text if _CALL.fullmatch(text) else ""
+        kept: list[Any] = []
+        if expression:
+            expression = expression.removeprefix("-").removesuffix("-")
+            text = f"{{% do kpi_keep({expression}) %}}"
+        elif "{" not in text:
+            return text
+        rendered = self.render(text, file, (), names={"kpi_keep": kept.append})
+        depends_on.update(rendered.depends_on)
+        return kept[0] if kept else rendered.sql
+
+    def ref(self, names: Sequence[str]) -> Relation:
+        """Return the model, seed or snapshot that ref(...) means."""
+        if len(names) == 2 and names[0] in self.project.packages:
+            raise Wrong(f"ref('{names[0]}', '{names[1]}'): models of packages are not built. Copy it into the project.")
+        if len(names) == 2 and names[0] != self.project.name:
+            raise Wrong(f"ref('{names[0]}', '{names[1]}'): there is no package '{names[0]}' here.")
+        if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
+            raise Wrong("ref takes the name of a model or seed, and the project's name before it if you like.")
+        for kind in _KINDS:
+            relation = self.relations.get(f"{kind}.{self.project.name}.{names[-1]}")
+            if relation:
+                return relation
+        known = [node.split(".")[-1] for node in self.relations if not node.startswith("source.")]
+        raise Wrong(f"ref('{names[-1]}'): there is no such model or seed.{nearest(names[-1], known)}")
+
+    def source(self, source_name: str, table_name: str) -> Relation:
+        """Return the table that source(...) means."""
+        relation = self.relations.get(f"source.{self.project.name}.{source_name}.{table_name}")
+        if relation is None:
+            known = [node.split(".", 2)[2] for node in self.relations if node.startswith("source.")]
+            hint = nearest(f"{source_name}.{table_name}", known)
+            raise Wrong(f"source('{source_name}', '{table_name}'): there is no such source table.{hint}")
+        return relation
+
+    def generic_test(self, kind: str) -> Macro | None:
+        """Return the macro of a data test named as in YAML, `name` or `package.name`; None when there is none."""
+        package, _, name = kind.rpartition(".")
+        found = self.macros.of(package or self.project.name, f"test_{name}")
+        return found if isinstance(found, Macro) else None
+
+    def _refer(self, rendered: Rendered, relation: Relation) -> Relation:
+        rendered.depends_on[relation.node] = relation
+        return relation
+
+    def _columns_of(self, relation: Relation) -> tuple[tuple[str, str], ...]:
+        if relation.node not in self.known_columns:
+            raise _Later(relation)
+        return self.known_columns[relation.node]
+
+    def _rendered_with(self, names: Mapping[str, Any], text: str, file: Path) -> tuple[str, Lines]:
+        # Macros see what is shared, so they find the ref of the file being rendered.
+        shared = self.macros.shared
+        before = {name: shared[name] for name in names if name in shared}
+        shared.update(names)
+        try:
+            return traced(self._text(text, file))
+        finally:
+            for name in names:
+                del shared[name]
+            shared.update(before)
+
+    def _text(self, text: str, file: Path) -> str:
+        try:
+            template = self._short.get(text)
+            if template is None:
+                tree = parsed(self._environment, text, file)
+                mark_places(tree, text, self._environment)
+                template = compiled(self._environment, tree, file)
+            if file.name == str(file):  # not of a file: what is asked for every node, such as its schema
+                self._short[text] = template
+            return run(template, self.macros.scope())
+        except jinja2.UndefinedError as error:
+            raise self._told(error, file, undefined(error, self.macros, self.project.root)) from None
+        except _Later as error:
+            told = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
+            raise NeedsColumns(file, line_in(error, file), told) from None
+        except ConfigError as error:
+            raise self._told(error, file, str(error)) from None
+        except CompileError:
+            raise
+        except Exception as error:  # a template runs as Python, and may fail as Python does
+            reason = re.sub(r"[\w.]*<locals>\.|\bmacro_(?=\w+' takes)", "", str(error)) or type(error).__name__
+            raise self._told(error, file, f"the template fails: {reason}.") from None
+
+    def _told(self, error: Exception, file: Path, message: str) -> CompileError:
+        """The error at the line of the file, naming the macro that failed when it was one."""
+        frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]
+        return CompileError(file, line_in(error, file), message + (macros[-1] if macros else ""))
+
+
+def _still_reads(rendered: Rendered) -> bool:
+    return all(environ.get(name, value) == value for name, value in rendered.environment_read.items())
+
+
+def _always(value: Any) -> Callable[..., Any]:
+    return lambda *given, **named: value
+
+
+class _Later(Exception):
+    def __init__(self, relation: Relation) -> None:
+        self.relation = relation
+        super().__init__(str(relation))

@@ -1,0 +1,1 @@
+"""The nightly job: the refresh and all that keeps people informed of it."""

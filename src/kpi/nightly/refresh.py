@@ -1,0 +1,205 @@
+"""The nightly job: load what changed, rebuild what that touches, check, publish. Nothing changed means nothing done."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.base.errors import ConfigError, LockHeld
+from kpi.base.events import Event, note
+from kpi.deliveries import rawfiles
+from kpi.parse.outside import contents
+from kpi.warehouse.builds import DATABASE, Warehouse, begin, writing
+from kpi.warehouse.candidate import Run, is_judged, settings_of
+from kpi.warehouse.inputs import environment_of
+from kpi.warehouse.keeping import copy_compactly, is_grown, rolled_back_from
+from kpi.warehouse.options import Inputs, Options, Outcome, Tell
+
+if TYPE_CHECKING:
+    import threading
+
+__all__ = ["Options", "Outcome", "inputs_of", "is_up_to_date", "refresh", "retry"]
+
+
+def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
+    """Bring the published build up to date with the project and the deliveries.
+
+    `tell` gets a line for each step. Raises DeliveryError, CompileErrors, BuildErrors or CheckFailed, after which
+    readers still see what they saw before and the failed candidate is kept, or LockHeld.
+    """
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    folder = rawfiles.scan(warehouse.raw)
+    inputs = inputs_of(root.resolve(), folder, options)
+    if _is_needless(root, warehouse, options, inputs):
+        _clean_up(warehouse)
+        return _nothing_to_do(warehouse, tell)
+
+    def start(settings: str) -> tuple[Path | None, dict[str, Any]]:
+        current = warehouse.current()
+        before = warehouse.facts(current)
+        from_nothing = options.full_refresh and not options.is_partial
+        return (None, {}) if from_nothing or before.get("settings") != settings else (current, before)
+
+    return _run(root, warehouse, options, tell, folder, inputs, start)
+
+
+def retry(root: Path, options: Options, tell: Tell) -> Outcome:
+    """Continue the last failed candidate: what it built and is still right is kept, the rest of the run done.
+
+    It selects what the failed run selected. Raises what `refresh` raises, and ConfigError when there is nothing to
+    continue: the last run did not fail, or failed in loading, or readers have another build by now.
+    """
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    folder = rawfiles.scan(warehouse.raw)
+    failed = _last_failed(warehouse)
+    asked = failed["asked"]
+    options = replace(
+        options,
+        select=tuple(asked["select"]),
+        exclude=tuple(asked["exclude"]),
+        indirect=asked["indirect"],
+        kinds=tuple(asked["kinds"]),
+        state=asked["state"],
+        full_refresh=asked["full_refresh"],
+        continued=(*failed["continued"], failed["id"]),
+    )
+
+    def start(settings: str) -> tuple[Path | None, dict[str, Any]]:
+        if _last_failed(warehouse)["id"] != failed["id"] or failed["settings"] != settings:
+            raise ConfigError(f"build {failed['id']} cannot be continued any more. Run: kpi refresh")
+        built = sum(node.get("built_in") == failed["id"] for node in failed["nodes"].values())
+        tell(f"Continuing build {failed['id']} ({failed['reason'].splitlines()[0]}), which built {built} nodes.")
+        return warehouse.builds / failed["id"], failed
+
+    return _run(root, warehouse, options, tell, folder, inputs_of(root.resolve(), folder, options), start)
+
+
+def _last_failed(warehouse: Warehouse) -> dict[str, Any]:
+    """The facts of the last run, which failed and can be continued. Raises ConfigError."""
+    last = warehouse.last_run()
+    if last.get("status") != "failed":
+        told = f"the last run made build {last['id']}, which is {last.get('status')}" if last else "nothing was run yet"
+        raise ConfigError(f"there is nothing to retry: {told}. Run: kpi refresh")
+    if "nodes" not in last or "asked" not in last:
+        raise ConfigError(f"build {last['id']} failed before anything was built: nothing to retry. Run: kpi refresh")
+    current = warehouse.current()
+    if last["current"] != (current.name if current else None):
+        told = f"build {last['id']} was made when readers had {last['current'] or 'none'}"
+        raise ConfigError(f"{told}, now they have {current and current.name}: nothing to retry. Run: kpi refresh")
+    return last
+
+
+def _run(
+    root: Path,
+    warehouse: Warehouse,
+    options: Options,
+    tell: Tell,
+    folder: rawfiles.RawFolder,
+    inputs: Inputs,
+    start: Callable[[str], tuple[Path | None, dict[str, Any]]],
+) -> Outcome:
+    from kpi.compile.compiling import compiled
+
+    note(tell, Event("compiling", stage="compile"))
+    graph = compiled(root, options.variables).graph
+    tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
+    importing = _Expectations() if options.validate and is_judged(graph) else None
+    with writing(warehouse, options.wait_seconds, tell) as waited:
+        if waited:
+            # The run that was waited for may have done it all, or something changed meanwhile.
+            folder = rawfiles.scan(warehouse.raw)
+            inputs = inputs_of(root.resolve(), folder, options)
+            if _is_needless(root, warehouse, options, inputs):
+                return _nothing_to_do(warehouse, tell)
+            graph = compiled(root, options.variables).graph
+        folder_before, before = start(settings_of(graph.project))
+        upkeep = graph.project.upkeep
+        grown = folder_before is not None and is_grown(before, upkeep)
+        candidate = begin(warehouse, None if grown else folder_before)
+        if folder_before and grown:
+            copy_compactly(folder_before, candidate, before, upkeep.engine_settings(options.settings or {}), tell)
+        return Run(warehouse, graph, options, tell, candidate, before, folder, inputs, importing).carry_out()
+
+
+def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inputs) -> bool:
+    asks_for_more = options.full_refresh or options.is_partial or options.continued
+    return not asks_for_more and is_up_to_date(root, warehouse, inputs)
+
+
+def _clean_up(warehouse: Warehouse) -> None:
+    """Remove what a killed run left, if there is anything and nobody is writing."""
+    if any(warehouse.builds.glob(".tmp-*")):
+        with suppress(LockHeld), writing(warehouse):
+            pass
+
+
+def _nothing_to_do(warehouse: Warehouse, tell: Tell) -> Outcome:
+    build, left = warehouse.facts(warehouse.current())["id"], rolled_back_from(warehouse)
+    told = f"Nothing changed since build {build}: nothing to do."
+    if left is not None:
+        told = f"Nothing changed since build {left.name}, which was rolled back: readers keep {build}."
+    note(tell, Event("nothing to do", told))
+    return Outcome(build, published=True, nothing_to_do=True)
+
+
+def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
+    """Tell whether the published build was made from the same inputs, or the one it was rolled back from.
+
+    Opens neither. What somebody took back is not published again from the same inputs.
+    """
+    current = warehouse.current()
+    if current is None or not (current / DATABASE).is_file():
+        return False
+    made = [warehouse.facts(folder) for folder in (current, rolled_back_from(warehouse)) if folder]
+    return any(_was_made_from(root, inputs, before) for before in made)
+
+
+def _was_made_from(root: Path, inputs: Inputs, before: Mapping[str, Any]) -> bool:
+    read = before.get("ingredients", {}).get("environment", {})
+    outside = before.get("outside", {})
+    return _is_same(inputs, before) and environment_of(read) == read and contents(root.resolve(), outside) == outside
+
+
+def inputs_of(root: Path, folder: rawfiles.RawFolder, options: Options) -> Inputs:
+    """Return what a run with these options would be made from."""
+    from kpi.base.projectfiles import code_digest, project_digest
+
+    return Inputs(
+        project=project_digest(root),
+        code=code_digest(),
+        raw=folder.digest(),
+        # The running year is judged up to its last full month, so a new month is a new question.
+        month=f"{options.as_of:%Y-%m}",
+        variables=hashlib.blake2b(repr(sorted((options.variables or {}).items())).encode(), digest_size=16).hexdigest(),
+    )
+
+
+def _is_same(inputs: Inputs, before: Mapping[str, Any]) -> bool:
+    return bool(before) and before.get("inputs") == {name: getattr(inputs, name) for name in Inputs.__slots__}
+
+
+class _Expectations:
+    """Imports Great Expectations, which takes seconds, while DuckDB builds and leaves the interpreter free."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, if that has not been done."""
+        import threading
+
+        from kpi.yearly.expectations import import_great_expectations
+
+        if self._thread is None:
+            self._thread = threading.Thread(target=import_great_expectations, daemon=True)
+            self._thread.start()
+
+    def join(self) -> None:
+        """Wait until it is there."""
+        self.start()
+        if self._thread:
+            self._thread.join()

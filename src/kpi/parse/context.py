@@ -1,0 +1,201 @@
+"""What every template of a project may call, as dbt has it, beside ref, source, config, this and macros."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from kpi.base.errors import nearest
+from kpi.base.names import identifier
+from kpi.base.relation import DATABASE, Relation
+from kpi.parse.dbtobjects import NOTHING_RUNS, Column, Table, Unsupported, run_query
+from kpi.parse.macros import Macros, Returned, Wrong
+
+_MISSING = object()
+TARGET = {
+    **{"name": "kpi", "target_name": "kpi", "profile_name": "kpi", "schema": "main", "database": DATABASE},
+    **{"dbname": DATABASE, "type": "duckdb", "threads": 1, "user": "", "path": ""},
+}
+
+
+class Values:
+    """Variables and environment of one project, and which of them were asked for."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self.variables = variables
+        self.asked: set[str] = set()
+        self.environment_read: dict[str, str] = {}
+        self.given: Mapping[str, Any] = {}  # by a unit test, instead of the environment's
+
+    def __call__(self, name: str, default: object = _MISSING) -> Any:
+        """The var() of templates."""
+        self.asked.add(name)
+        if name in self.variables:
+            return self.variables[name]
+        if default is _MISSING:
+            hint = nearest(name, self.variables)
+            raise Wrong(f"var('{name}') has no value in dbt_project.yml and no default.{hint}")
+        return default
+
+    def has_var(self, name: str) -> bool:
+        """Tell whether a variable has a value."""
+        self.asked.add(name)
+        return name in self.variables
+
+    def env_var(self, name: str, default: object = _MISSING) -> Any:
+        """The env_var() of templates. Raises Wrong when the variable is not set and there is no default."""
+        if name in self.given:
+            return self.given[name]
+        value = os.environ.get(name, default)
+        if value is _MISSING:
+            raise Wrong(f"env_var('{name}'): this environment variable is not set. Set it, or give a default.")
+        self.environment_read[name] = str(value)
+        return value
+
+
+def shared(
+    values: Values, macros: Macros, columns: Callable[[Relation], tuple[tuple[str, str], ...]]
+) -> dict[str, Any]:
+    """Return the names of all templates. `columns` tells the columns of a relation, or that there is no telling."""
+    results: dict[str, Table] = {}
+    now = datetime.datetime.now(datetime.UTC)
+
+    def give_back(value: object = None) -> None:
+        raise Returned(value)
+
+    def statement(name: str | None = None, caller: Any = None, **_: Any) -> str:
+        results[name or ""] = run_query(caller())
+        return ""
+
+    def raised(message: str) -> None:
+        raise Wrong(str(message))
+
+    def dispatch(macro_name: str, macro_namespace: str | None = None, packages: Sequence[str] = ()) -> Any:
+        return macros.dispatch(macro_name, macro_namespace, packages)
+
+    def columns_in(relation: Relation) -> list[Column]:
+        if not isinstance(relation, Relation):
+            raise Wrong("adapter.get_columns_in_relation takes a ref() or source().")
+        return [Column(name, kind) for name, kind in columns(relation)]
+
+    def type_of(name: str) -> str:
+        return "TEXT" if name.lower() == "string" else name
+
+    exceptions = Unsupported(
+        "exceptions",
+        "raise_compiler_error and warn are",
+        raise_compiler_error=raised,
+        warn=lambda message: "",
+        raise_not_implemented=raised,
+        missing_var=raised,
+    )
+    adapter = Unsupported(
+        "adapter",
+        f"{NOTHING_RUNS} or change them",
+        dispatch=dispatch,
+        quote=identifier,
+        quote_as_configured=lambda name, *_: name,
+        type=lambda: "duckdb",
+        get_columns_in_relation=columns_in,
+        behavior=Unsupported("adapter.behavior", "kpi has no such switches"),
+    )
+    column_api = SimpleNamespace(
+        translate_type=type_of,
+        numeric_type=lambda kind, precision, scale: f"{kind}({precision},{scale})",
+        string_type=lambda size=None: "TEXT",
+        create=lambda name, kind: Column(name, type_of(kind)),
+    )
+    import yaml
+
+    return {
+        "var": values,
+        "env_var": values.env_var,
+        "target": dict(TARGET),
+        "schema": TARGET["schema"],
+        "database": DATABASE,
+        "project_name": macros.project,
+        "execute": True,
+        "flags": {"FULL_REFRESH": False, "STORE_FAILURES": False, "WHICH": "build", "INVOCATION_COMMAND": "kpi build"},
+        "log": lambda *_, **__: "",
+        "print": lambda *_, **__: "",
+        "return": give_back,
+        "exceptions": exceptions,
+        "adapter": adapter,
+        "api": Unsupported("api", "take the relation from ref() or source()", Column=column_api),
+        "modules": _modules(),
+        "run_started_at": now,
+        "invocation_id": "00000000-0000-0000-0000-000000000000",
+        "dbt_version": "1.11.0",
+        "dbt_metadata_envs": {},
+        "selected_resources": [],
+        "graph": {"nodes": {}, "sources": {}, "exposures": {}, "metrics": {}, "groups": {}},
+        "run_query": run_query,
+        "statement": statement,
+        "load_result": results.get,
+        "load_relation": lambda relation: relation,
+        "should_full_refresh": lambda: False,
+        "zip": _zip,
+        "zip_strict": lambda *given: list(zip(*given, strict=False)),
+        "set": _set,
+        "set_strict": set,
+        "fromjson": lambda text, default=None: _or(default, json.loads, text),
+        "tojson": lambda value, default=None, sort_keys=False: _or(default, _json(sort_keys), value),
+        "fromyaml": lambda text, default=None: _or(default, yaml.safe_load, text),
+        "toyaml": lambda value, default=None, sort_keys=False: _or(default, _yaml(sort_keys), value),
+        "local_md5": lambda text: hashlib.md5(str(text).encode()).hexdigest(),
+    }
+
+
+def _modules() -> dict[str, Any]:
+    class _Late:
+        """pytz is not everywhere; whoever asks for it gets it, or is told."""
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                import pytz  # type: ignore[import-untyped]
+            except ImportError:
+                raise Wrong("modules.pytz: the package pytz is not installed here. Use the SQL's time zones.") from None
+            return getattr(pytz, name)
+
+    return {"datetime": datetime, "re": re, "itertools": itertools, "pytz": _Late()}
+
+
+def _or(default: Any, make: Callable[[Any], Any], value: Any) -> Any:
+    """What dbt gives when a value cannot be read or written: the default."""
+    import yaml
+
+    try:
+        return make(value)
+    except (TypeError, ValueError, yaml.YAMLError):
+        return default
+
+
+def _json(sort_keys: bool) -> Callable[[Any], str]:
+    return lambda value: json.dumps(value, sort_keys=sort_keys)
+
+
+def _yaml(sort_keys: bool) -> Callable[[Any], str]:
+    import yaml
+
+    return lambda value: str(yaml.safe_dump(data=value, sort_keys=sort_keys))
+
+
+def _zip(*given: Any, default: Any = None) -> Any:
+    try:
+        return list(zip(*given, strict=False))
+    except TypeError:
+        return default
+
+
+def _set(value: Any, default: Any = None) -> Any:
+    try:
+        return set(value)
+    except TypeError:
+        return default

@@ -1,0 +1,205 @@
+"""The YAML files beside models and seeds, read: what they say of these, of sources, snapshots and exposures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kpi.base.errors import CompileError, ConfigError, KpiError
+from kpi.base.yamlfile import Section
+from kpi.parse.properties import (
+    MODEL_CONFIGS,
+    SEED_CONFIGS,
+    SNAPSHOT_CONFIGS,
+    TEST_CONFIGS,
+    Column,
+    Exposure,
+    Properties,
+    Source,
+    settings_in,
+    tags_of,
+)
+from kpi.parse.sourcetables import OF_A_TABLE, meta_of, source_tables
+from kpi.parse.testspecs import tests_of
+
+_SETTINGS = {"models": MODEL_CONFIGS, "seeds": SEED_CONFIGS, "snapshots": SNAPSHOT_CONFIGS}
+_NOT_BUILT = ("groups", "metrics", "semantic_models", "saved_queries", "functions")
+_KEYS = (*_SETTINGS, "sources", "exposures", "unit_tests", "data_tests", "macros", "analyses", *_NOT_BUILT)
+_OF_A_MODEL = (
+    *("meta", "docs", "tags", "access", "group", "latest_version", "constraints", "versions", "deprecation_date"),
+    *("time_spine", "primary_key", "relation", "semantic_model", "metrics", "agg_time_dimension", "derived_semantics"),
+)
+_OF_A_COLUMN = (
+    *("name", "description", "data_type", "data_tests", "tests", "config", "meta", "tags", "quote", "constraints"),
+    *("policy_tags", "dimension", "entity", "granularity"),
+)
+_OF_AN_EXPOSURE = (
+    *("name", "label", "type", "owner", "depends_on", "url", "maturity", "description", "tags", "meta", "config"),
+    "enabled",
+)
+
+
+@dataclass(slots=True)
+class Described:
+    """Everything the properties files describe, by kind and name; unit tests as read.
+
+    `singular` are settings of singular tests by name, `relations` what a snapshot that stands in YAML is taken of, and
+    `notes` what is not built.
+    """
+
+    found: dict[str, dict[str, Properties]] = field(default_factory=lambda: {kind: {} for kind in _SETTINGS})
+    by_place: dict[tuple[str, str], Source] = field(default_factory=dict)
+    unit_tests: list[Section] = field(default_factory=list)
+    exposures: dict[str, Exposure] = field(default_factory=dict)
+    singular: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    relations: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Source tables in name order."""
+        return tuple(self.by_place[key] for key in sorted(self.by_place))
+
+
+def read_properties(documents: Sequence[Section], mistakes: list[KpiError]) -> Described:
+    """Read all properties files. What is wrong with an entry goes to `mistakes`, and the entry is left out."""
+    described = Described()
+    for document in documents:
+        try:
+            document.allow(("version", "anchors", *_KEYS), "a properties file")
+            described.unit_tests += document.sections("unit_tests")
+            entries = [(kind, entry) for kind in _KEYS if kind != "unit_tests" for entry in document.sections(kind)]
+            for kind in _NOT_BUILT:
+                if document.get(kind):
+                    described.notes.append(f"{document.where(kind)}: {kind} are not built.")
+        except ConfigError as error:
+            mistakes.append(error)
+            continue
+        for kind, entry in entries:
+            try:
+                _read(described, kind, entry)
+            except KpiError as error:
+                mistakes.append(error)
+    return described
+
+
+def _read(described: Described, kind: str, entry: Section) -> None:
+    match kind:
+        case "sources":
+            if "overrides" in entry:
+                described.notes.append(f"{entry.where('overrides')}: sources of packages are not read.")
+            for source in source_tables(entry, lambda table: _properties(table, "source table", OF_A_TABLE, {})):
+                _add_source(source, described.by_place)
+        case "models" | "seeds" | "snapshots":
+            _add(_described(entry, kind), described.found[kind])
+            if kind == "snapshots" and entry.text("relation"):
+                described.relations[entry.required("name")] = entry.text("relation")
+        case "exposures":
+            exposure = _exposure(entry)
+            if exposure:
+                described.exposures[exposure.name] = exposure
+        case "data_tests":
+            entry.allow(("name", "description", "config", "meta", "docs"), "the properties of a singular test")
+            entry.section("config").allow(TEST_CONFIGS, "the config of a data test")
+            described.singular[entry.required("name")] = settings_in(entry.section("config"), TEST_CONFIGS)
+        case "macros" | "analyses":
+            entry.required("name")
+        case _:
+            pass
+
+
+def _described(entry: Section, kind: str) -> Properties:
+    allowed = _SETTINGS[kind]
+    entry.section("config").allow(allowed, f"the config of a {kind[:-1]}")
+    if "versions" in entry:
+        told = "versions of models are not supported. Give each version's file a name of its own."
+        raise ConfigError(f"{entry.where('versions')}: {told}")
+    settings = settings_in(entry.section("config"), allowed)
+    for name in ("tags", "meta", "docs", "access", "group"):
+        if name in entry and name not in settings:
+            beside = Section(entry.file, entry.line)
+            beside[name], beside.lines[name] = entry[name], entry.lines[name]
+            settings |= settings_in(beside, allowed)
+    return _properties(entry, kind[:-1], _OF_A_MODEL, settings)
+
+
+def _add(properties: Properties, known: dict[str, Properties]) -> None:
+    other = known.get(properties.name)
+    if other:
+        told = f"'{properties.name}' is described at {other.file}:{other.line} too."
+        raise CompileError(properties.file, properties.line, told)
+    known[properties.name] = properties
+
+
+def _add_source(source: Source, known: dict[tuple[str, str], Source]) -> None:
+    about, other = source.properties, known.get((source.source_name, source.name))
+    if other:
+        told = f"the source '{source.source_name}.{source.name}' is described at"
+        raise CompileError(about.file, about.line, f"{told} {other.properties.file}:{other.properties.line} too.")
+    known[source.source_name, source.name] = source
+
+
+def _exposure(entry: Section) -> Exposure | None:
+    entry.allow(_OF_AN_EXPOSURE, "an exposure")
+    config = entry.section("config")
+    if not {"enabled": True, **entry, **config}["enabled"]:
+        return None
+    return Exposure(
+        name=entry.required("name"),
+        kind=entry.text("type"),
+        owner=entry.section("owner"),
+        depends_on=entry.strings("depends_on"),
+        tags=entry.strings("tags") + tags_of(config.get("tags")),
+        description=entry.text("description"),
+        file=entry.file,
+        line=entry.line,
+    )
+
+
+def _properties(entry: Section, what: str, others: tuple[str, ...], settings: Mapping[str, Any]) -> Properties:
+    entry.allow(("name", "description", "columns", "data_tests", "tests", "config", *others), f"a {what}")
+    name = entry.required("name")
+    columns: dict[str, Column] = {}
+    tests = list(tests_of(entry, ""))
+    for item in entry.sections("columns"):
+        item.allow(_OF_A_COLUMN, "a column")
+        column = item.required("name")
+        if column in columns:
+            raise ConfigError(f"{item.where()}: the column '{column}' stands here twice.")
+        item.section("config").allow(("meta", "tags"), "the config of a column")
+        columns[column] = Column(
+            name=column,
+            data_type=item.text("data_type"),
+            description=item.text("description"),
+            meta=meta_of(item),
+            line=item.line,
+            constraints=_constraints(item),
+            tags=item.strings("tags") + tags_of(item.section("config").get("tags")),
+            quote=bool(item.get("quote")),
+            is_tested=bool(item.get("data_tests") or item.get("tests")),
+        )
+        tests.extend(tests_of(item, column))
+    return Properties(
+        name=name,
+        description=entry.text("description"),
+        columns=tuple(columns.values()),
+        tests=tuple(tests),
+        config=settings,
+        file=entry.file,
+        line=entry.line,
+        constraints=_constraints(entry),
+    )
+
+
+def _constraints(entry: Section) -> tuple[Section, ...]:
+    return tuple(_each_constraint(entry))
+
+
+def _each_constraint(entry: Section) -> Iterator[Section]:
+    for item in entry.sections("constraints"):
+        item.allow(
+            ("type", "name", "expression", "columns", "to", "to_columns", "warn_unenforced", "warn_unsupported"),
+            "a constraint",
+        )
+        yield item

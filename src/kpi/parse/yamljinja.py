@@ -1,0 +1,93 @@
+"""Jinja in the values of YAML files: variables, the environment, the target, and doc() in descriptions."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+from kpi.base.errors import CompileError, ConfigError
+from kpi.base.yamlfile import Items, Section
+from kpi.parse.context import Values, shared
+from kpi.parse.jinjafile import environment, parsed
+from kpi.parse.macros import Macros, Wrong, compiled, run
+
+# Rendered later, when what they speak of is known: by data tests, by hooks, by the semantic layer.
+LATER = (
+    *("tests", "data_tests", "unit_tests", "loaded_at_query", "filter"),
+    *("on-run-start", "on-run-end", "query-comment", "pre-hook", "post-hook", "pre_hook", "post_hook"),
+)
+_ONE = re.compile(r"\s*\{\{(?!.*\{\{)-?(.*?)-?\}\}\s*", re.DOTALL)
+_BOOLS = {"true": True, "false": False}
+
+
+class YamlJinja:
+    """Fills in the Jinja of YAML values. `doc` finds the text of a doc block."""
+
+    def __init__(self, values: Values, project: str, doc: Callable[..., str]) -> None:
+        self.values = values
+        self._environment = environment()
+        self._environment.filters.update(as_bool=_as_bool, as_number=_as_number, as_native=_as_native, as_text=str)
+        self._macros = Macros(self._environment, project)
+        self._macros.shared = shared(values, self._macros, _no_columns)
+        self._macros.shared["doc"] = doc
+
+    def fill(self, section: Section, later: Collection[str] = LATER) -> Section:
+        """Render all values of a section in place, and return it. Raises ConfigError with file and line."""
+        for key, value in section.items():
+            if key.removeprefix("+") not in later:
+                section[key] = self._filled(value, section, section.lines.get(key, section.line), later)
+        return section
+
+    def _filled(self, value: Any, section: Section, line: int, later: Collection[str]) -> Any:
+        match value:
+            case str() if "{{" in value or "{%" in value:
+                return self._value(value, section, line)
+            case Section():
+                return self.fill(value, later)
+            case Items():
+                pairs = zip(value, value.lines, strict=True)
+                return Items([self._filled(item, section, at, later) for item, at in pairs], value.lines)
+            case _:
+                return value
+
+    def _value(self, text: str, section: Section, line: int) -> Any:
+        found = _ONE.fullmatch(text)
+        kept: list[Any] = []
+        if found:
+            text = f"{{% do kpi_keep({found[1]}) %}}"
+        self._macros.shared["kpi_keep"] = kept.append
+        try:
+            tree = parsed(self._environment, text, section.file)
+            rendered = run(compiled(self._environment, tree, section.file), self._macros.scope())
+        except CompileError as error:
+            raise ConfigError(f"{section.file}:{line}: {error.message}") from None
+        except Exception as error:  # a template runs as Python, and may fail as Python does
+            raise ConfigError(f"{section.file}:{line}: {str(error).rstrip('.')}.") from None
+        return kept[0] if kept else rendered
+
+
+def _no_columns(relation: object) -> tuple[tuple[str, str], ...]:
+    raise Wrong("YAML cannot ask for columns.")
+
+
+def _as_bool(value: Any) -> Any:
+    found = _BOOLS.get(str(value).lower())
+    if found is None:
+        raise Wrong(f"as_bool: '{value}' is neither true nor false")
+    return found
+
+
+def _as_number(value: Any) -> Any:
+    found = _as_native(value)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise Wrong(f"as_number: '{value}' is no number")
+    return found
+
+
+def _as_native(value: Any) -> Any:
+    try:
+        return ast.literal_eval(str(value))
+    except (ValueError, SyntaxError):
+        return value

@@ -1,0 +1,198 @@
+"""What differs between two builds: nodes, tables by content, indicators by how much, rows by key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.base.names import identifier, literal
+from kpi.warehouse.builds import DATABASE, Warehouse
+
+if TYPE_CHECKING:
+    import duckdb
+
+INDICATORS = "marts.indicators"
+RUNS = "marts.runs"  # the history of runs, which no build shares with another
+GRAIN = ("figure_id", "service", "report_year", "basis")
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """How a table differs, in rows; with a key, rows of a key on both sides whose content differs are `changed`.
+
+    `rows_before` is None for a table that only the later build has, `rows_after` for one that only the earlier has.
+    """
+
+    table: str
+    rows_before: int | None
+    rows_after: int | None
+    added: int
+    removed: int
+    changed: int
+    columns: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Everything that differs between two builds, in name order. `indicators` are rows of GRAIN, before and after."""
+
+    before: str
+    after: str
+    nodes: tuple[tuple[str, str], ...]
+    tables: tuple[TableChange, ...]
+    same_tables: int
+    indicators: tuple[tuple[Any, ...], ...]
+
+
+def compare_builds(warehouse: Warehouse, before: str, after: str, keys: Mapping[str, Sequence[str]]) -> Difference:
+    """Compare two kept builds by content. `keys` maps tables to the columns that identify their rows.
+
+    Raises ConfigError when there is no such build.
+    """
+    from kpi.base.engine import scratch
+
+    folders = [warehouse.folder(before), warehouse.folder(after)]
+    with scratch() as con:
+        for name, folder in zip(("before", "after"), folders, strict=True):
+            con.execute(f"attach {literal(str(folder / DATABASE))} as {name} (read_only)")
+        tables = {name: _tables(con, name) for name in ("before", "after")}
+        names = sorted({*tables["before"], *tables["after"]} - {RUNS})
+        found = [_table(con, name, tables, keys.get(name, ())) for name in names]
+        has_indicators = all(INDICATORS in tables[side] for side in tables)
+        indicators = con.execute(_INDICATORS).fetchall() if has_indicators else []
+    changes = tuple(change for change in found if change)
+    return Difference(
+        before=before,
+        after=after,
+        nodes=tuple(_nodes(warehouse.facts(folders[0]), warehouse.facts(folders[1]))),
+        tables=changes,
+        same_tables=len(names) - len(changes),
+        indicators=tuple(indicators),
+    )
+
+
+def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
+    """Return the keys of all tables whose rows have one: the feeds', by their contracts, and the indicators'."""
+    from kpi.deliveries.feed import is_feed, read_feed
+    from kpi.parse.project import load_project
+
+    feeds = [read_feed(source) for source in load_project(project_dir).sources if is_feed(source)]
+    return {INDICATORS: GRAIN, **{f"raw.{feed.name}": feed.key for feed in feeds}}
+
+
+def difference_lines(found: Difference) -> Iterator[str]:
+    """Tell a difference in lines, at most about 100 wide."""
+    yield f"{found.before} -> {found.after}"
+    for what, name in found.nodes:
+        yield f"  node {name}: {what}"
+    yield f"Tables: {found.same_tables} the same, {len(found.tables)} differ."
+    for change in found.tables:
+        if change.rows_before is None or change.rows_after is None:
+            side = (
+                f"new, {change.rows_after} rows" if change.rows_before is None else f"gone, {change.rows_before} rows"
+            )
+            yield f"  {change.table}: {side}"
+            continue
+        told = f"{change.rows_before} -> {change.rows_after} rows"
+        parts = [(change.added, "added"), (change.removed, "removed"), (change.changed, "changed")]
+        told += "".join(f", {count} {word}" for count, word in parts if count)
+        yield f"  {change.table}: {told}{f'; columns: {change.columns}' if change.columns else ''}"
+    yield f"Indicators: {len(found.indicators)} differ."
+    for figure, service, year, basis, before, after in found.indicators:
+        by = "" if before is None or after is None else f" ({after - before:+.6g})"
+        partial = f", {basis}" if basis != "full_year" else ""
+        yield f"  {year} {figure} {service}{partial}: {_number(before)} -> {_number(after)}{by}"
+
+
+_INDICATORS = f"""
+    select {", ".join(f"coalesce(a.{c}, b.{c}) as {c}" for c in GRAIN)}, b.value as before, a.value as after
+    from before.{INDICATORS} as b
+    full join after.{INDICATORS} as a on {" and ".join(f"a.{c} is not distinct from b.{c}" for c in GRAIN)}
+    where a.value is distinct from b.value
+        or a.numerator is distinct from b.numerator
+        or a.denominator is distinct from b.denominator
+        or a.event_count is distinct from b.event_count
+        or a.figure_id is null
+        or b.figure_id is null
+    order by report_year desc, figure_id, service, basis
+"""
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"
+
+
+def _tables(con: duckdb.DuckDBPyConnection, side: str) -> dict[str, dict[str, str]]:
+    """Name and type of the columns of every table, by `schema.name`. Views are made of tables, so they are left out."""
+    rows = con.execute(
+        "select t.schema_name || '.' || t.table_name, c.column_name, c.data_type from duckdb_tables() as t"
+        " inner join duckdb_columns() as c on c.database_name = t.database_name and c.table_oid = t.table_oid"
+        " where t.database_name = ? order by 1, c.column_index",
+        [side],
+    ).fetchall()
+    found: dict[str, dict[str, str]] = {}
+    for table, column, kind in rows:
+        found.setdefault(table, {})[column] = kind
+    return found
+
+
+def _table(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    tables: Mapping[str, Mapping[str, Mapping[str, str]]],
+    key: Sequence[str],
+) -> TableChange | None:
+    before, after = tables["before"].get(table), tables["after"].get(table)
+    if before is None or after is None:
+        count = _counted(con, f"{'after' if before is None else 'before'}.{table}")
+        if before is None:
+            return TableChange(table, None, count, count, 0, 0, "")
+        return TableChange(table, count, None, 0, count, 0, "")
+    # Where in which file a row stands is no part of what it says.
+    shared = [name for name in before if name in after and name not in ("_file", "_record")]
+    columns = ", ".join(identifier(name) for name in shared)
+    contents = [
+        con.execute(f"select count(*), sum(hash({columns})::hugeint) from {side}.{table}").fetchone()
+        for side in ("before", "after")
+    ]
+    moved = [f"+{name}" for name in after if name not in before] + [f"-{name}" for name in before if name not in after]
+    moved += [f"{name} {before[name]} -> {after[name]}" for name in shared if before[name] != after[name]]
+    if contents[0] == contents[1] and not moved:
+        return None
+    counts = [_counted(con, f"{side}.{table}") for side in ("before", "after")]
+    added, removed = (
+        _counted(con, f"(select {columns} from {one}.{table} except all select {columns} from {other}.{table})")
+        for one, other in (("after", "before"), ("before", "after"))
+    )
+    changed = 0
+    if key and set(key) <= set(shared):
+        same_key = " and ".join(f"a.{identifier(name)} is not distinct from b.{identifier(name)}" for name in key)
+        rows_of = "select {columns} from {one}.{table} except all select {columns} from {other}.{table}"
+        new = rows_of.format(columns=columns, one="after", other="before", table=table)
+        old = rows_of.format(columns=columns, one="before", other="after", table=table)
+        changed = _counted(con, f"({new}) as a semi join ({old}) as b on {same_key}")
+    return TableChange(table, counts[0], counts[1], added - changed, removed - changed, changed, ", ".join(moved))
+
+
+def _counted(con: duckdb.DuckDBPyConnection, relation: str) -> int:
+    from kpi.base.engine import fetch_one
+
+    return int(str(fetch_one(con, f"select count(*) from {relation}")[0]))
+
+
+def _nodes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Seeds, sources and models that were added, removed or have another definition or other parents."""
+    old, new = before.get("nodes", {}), after.get("nodes", {})
+    for node in sorted({*old, *new}):
+        if node.startswith("test."):
+            continue
+        if node not in old:
+            yield "new", node
+        elif node not in new:
+            yield "gone", node
+        elif old[node].get("sql") != new[node].get("sql"):
+            yield "its SQL changed", node
+        elif old[node].get("fingerprint") != new[node].get("fingerprint"):
+            yield "what it is made from changed", node

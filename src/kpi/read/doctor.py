@@ -1,0 +1,226 @@
+"""Whether the warehouse is well: permissions, disk, leftovers, checksums, ledger, time zones; with remedies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from kpi.deliveries.freshness import from_facts, late_lines
+from kpi.deliveries.rawfiles import hash_of, scan
+from kpi.nightly.notify import FILE, addresses, is_exposed
+from kpi.warehouse.builds import DATABASE, Warehouse, is_being_written
+from kpi.warehouse.runs import history
+
+LEAST_FREE = 1 << 30  # bytes, where nothing was published yet to go by
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `remedy` says what to do when it is not well."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    remedy: str = ""
+
+
+def examine(warehouse: Warehouse) -> Iterator[Finding]:
+    """Look at everything, in a fixed order. Changes nothing; reads every byte of every build that is kept."""
+    parts: tuple[Callable[[Warehouse], Iterator[Finding]], ...] = (
+        _versions,
+        _time_zones,
+        _permissions,
+        _disk,
+        _raw,
+        _leftovers,
+        _current,
+        _builds,
+        _ledger,
+        _nightly,
+        _feeds,
+    )
+    for part in parts:
+        yield from part(warehouse)
+
+
+def _versions(warehouse: Warehouse) -> Iterator[Finding]:
+    import platform
+
+    import duckdb
+
+    now = f"duckdb {duckdb.__version__}"
+    yield Finding("ok", f"Python {platform.python_version()}, {now}")
+    made = str(warehouse.facts(warehouse.current()).get("settings", now))
+    if not made.endswith(now):
+        yield Finding("warning", f"the published build was made with {made}", "The next refresh builds all anew.")
+
+
+def _time_zones(_: Warehouse) -> Iterator[Finding]:
+    from zoneinfo import ZoneInfo
+
+    from kpi.base.engine import fetch_one, scratch
+
+    # Three instants around a change of the clocks: UTC hour and the hour in Helsinki.
+    known = ((datetime(2025, 3, 30, 0, 59), 2), (datetime(2025, 3, 30, 1, 0), 4), (datetime(2025, 10, 26, 1, 0), 3))
+    with scratch() as con:
+        for instant, hour in known:
+            python = instant.replace(tzinfo=UTC).astimezone(ZoneInfo("Europe/Helsinki")).hour
+            sql = f"select hour(timestamp '{instant}' at time zone 'UTC' at time zone 'Europe/Helsinki')"
+            if (python, fetch_one(con, sql)[0]) != (hour, hour):
+                yield Finding("error", f"time zone data is wrong at {instant} UTC", "Install tzdata anew, and duckdb.")
+                return
+    yield Finding("ok", "time zone data of Europe/Helsinki")
+
+
+def _permissions(warehouse: Warehouse) -> Iterator[Finding]:
+    for folder in (warehouse.root, warehouse.builds):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            told = f"{folder} cannot be written by user {os.getuid()}"
+            yield Finding("error", told, "Run as the owner of the folder, or give it to the user that refreshes.")
+        elif folder.is_dir() and folder.stat().st_mode & stat.S_IWOTH:
+            yield Finding("error", f"{folder} can be written by everybody", f"chmod o-w {folder}")
+    loose = [
+        folder.name
+        for folder in warehouse.kept()
+        if (folder / DATABASE).is_file() and (folder / DATABASE).stat().st_mode & 0o222
+    ]
+    for build in loose:
+        yield Finding(
+            "error", f"{build}/{DATABASE} is not read-only", f"chmod 0444 {warehouse.builds / build / DATABASE}"
+        )
+    if not loose:
+        yield Finding("ok", "permissions of folders and builds")
+
+
+def _disk(warehouse: Warehouse) -> Iterator[Finding]:
+    current = warehouse.current()
+    database = current / DATABASE if current else None
+    size = database.stat().st_size if database and database.is_file() else 0
+    place = next(folder for folder in (warehouse.root, *warehouse.root.parents) if folder.is_dir())
+    free, needed = shutil.disk_usage(place).free, max(3 * size, LEAST_FREE)
+    told = f"{free / 1e9:.1f} GB free, a refresh may need {needed / 1e9:.1f} GB"
+    if free < needed:
+        yield Finding("warning", told, "Free disk, or keep fewer builds.")
+    else:
+        yield Finding("ok", told)
+
+
+def _raw(warehouse: Warehouse) -> Iterator[Finding]:
+    from kpi.base.errors import DeliveryError
+
+    try:
+        folder = scan(warehouse.raw)
+    except DeliveryError as error:
+        yield Finding("error", str(error), "Give the user that refreshes the right to read it.")
+        return
+    for name in folder.ignored:
+        yield Finding("warning", f"raw/{name} is passed over", "Name it .csv or .csv.gz, or take it away.")
+    yield Finding("ok", f"{len(folder.files)} deliveries can be read")
+
+
+def _leftovers(warehouse: Warehouse) -> Iterator[Finding]:
+    if is_being_written(warehouse):
+        yield Finding("ok", "a refresh is running")
+        return
+    for left in sorted(warehouse.builds.glob(".tmp-*")) if warehouse.builds.is_dir() else []:
+        yield Finding("warning", f"{left.name} was left by a run that died", "The next refresh removes it.")
+    for wal in sorted(warehouse.builds.glob(f"*/{DATABASE}.wal")) if warehouse.builds.is_dir() else []:
+        yield Finding("error", f"{wal} blocks opening the build", f"Remove it: rm {wal}")
+
+
+def _current(warehouse: Warehouse) -> Iterator[Finding]:
+    link, current = warehouse.root / "current", warehouse.current()
+    if link.exists() and not link.is_symlink():
+        yield Finding("error", f"{link} is no link", "Move it away and run: kpi refresh")
+    elif current is None:
+        yield Finding("warning", "nothing is published yet", "Run: kpi refresh")
+    elif not (current / DATABASE).is_file():
+        yield Finding(
+            "error", f"readers are pointed at {current.name}, which is gone", "kpi rollback ID, or kpi refresh"
+        )
+    else:
+        yield Finding("ok", f"readers see {current.name}")
+
+
+def _builds(warehouse: Warehouse) -> Iterator[Finding]:
+    current = warehouse.current()
+    remedies = {True: "kpi rollback, then kpi refresh --full-refresh", False: "Remove its folder."}
+    for folder in warehouse.kept():
+        wrong = _wrong_with(folder, warehouse.facts(folder))
+        if wrong:
+            yield Finding("error", f"build {folder.name}: {wrong}", remedies[current is not None and folder == current])
+        else:
+            yield Finding("ok", f"build {folder.name}: every byte is as it was written")
+
+
+def _wrong_with(folder: Path, facts: dict[str, Any]) -> str:
+    """Say what is wrong with a build's files; empty when nothing is."""
+    import duckdb
+
+    from kpi.base import engine
+
+    if not facts:
+        return "its build.json cannot be read"
+    database = folder / DATABASE
+    if not database.is_file():
+        return "" if facts.get("status") == "failed" else f"its {DATABASE} is gone"
+    written = facts.get("checksum")
+    if written and written != hash_of(database):
+        return f"its {DATABASE} is not what was written"
+    if facts.get("status") == "failed":
+        return ""  # may have been stopped before it was whole
+    try:
+        with engine.reading(database) as con:
+            rows = engine.row_counts(con)
+    except duckdb.Error as error:
+        return str(error).partition("\n")[0]
+    return "" if rows == facts.get("rows", rows) else "its tables do not have the rows that were written"
+
+
+def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
+    events = warehouse.ledger()
+    last: dict[str, str] = {}
+    for event in events:
+        if event.get("event") != "rolled back to":
+            last[str(event.get("build"))] = str(event.get("event"))
+    kept = {folder.name for folder in warehouse.kept()}
+    lost = sorted(build for build, event in last.items() if event != "pruned" and build not in kept)
+    strange = sorted(kept - last.keys())
+    for build in lost:
+        yield Finding("warning", f"the ledger has {build}, whose folder is gone", "Nobody's rollback can reach it.")
+    for build in strange:
+        yield Finding("warning", f"{build} is not in the ledger", "Was it copied here? If not needed, remove it.")
+    if not lost and not strange:
+        yield Finding("ok", f"the ledger's {len(last)} builds agree with the folders")
+
+
+def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
+    """The last run, and whether people can be told of the next."""
+    runs = history(warehouse.root)
+    if runs and runs[-1].outcome == "running":
+        runs = runs[:-1]
+    if runs and runs[-1].exit_code == 0:
+        yield Finding("ok", f"the last run {runs[-1].outcome} build {runs[-1].build}")
+    elif runs:
+        told = f"the last run, {runs[-1].run}, ended as: {runs[-1].outcome}"
+        yield Finding("warning", told, f"kpi runs show {runs[-1].run}")
+    if is_exposed(warehouse.root):
+        path = warehouse.root / FILE
+        yield Finding("error", f"others can read {path}, which holds passwords", f"chmod 600 {path}")
+    elif not addresses(warehouse.root):
+        yield Finding("ok", f"nobody is told when a run fails: no address stands in {warehouse.root / FILE}")
+
+
+def _feeds(warehouse: Warehouse) -> Iterator[Finding]:
+    """Whether the deliveries of each feed go on coming, by what the published build noted."""
+    due = from_facts(warehouse.facts(warehouse.current()).get("freshness", []))
+    late = list(late_lines(due, date.today()))
+    for _, line in late:
+        yield Finding("error" if line.startswith("very") else "warning", line, "Ask who delivers it.")
+    if due and not late:
+        yield Finding("ok", f"no delivery of {len(due)} feeds is late")

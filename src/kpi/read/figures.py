@@ -1,0 +1,201 @@
+"""The reading side: the published build as a connection, its indicators as a frame, and tables as text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.base.errors import ConfigError, nearest
+from kpi.warehouse.builds import DATABASE, FAILURES, Warehouse
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+
+def find_project(start: Path | str | None = None) -> Path:
+    """Return the project's folder: `start`, else KPI_PROJECT_DIR, else the nearest one at or above where we are."""
+    given = start or os.environ.get("KPI_PROJECT_DIR")
+    if given:
+        return Path(given)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dbt_project.yml").is_file():
+            return folder
+    told = "Name the project with --project-dir, project_dir= or KPI_PROJECT_DIR."
+    raise ConfigError(f"{here}: no dbt_project.yml here or above. {told}")
+
+
+def open_build(
+    build: str | None = None, project_dir: Path | str | None = None, failures: bool = False
+) -> duckdb.DuckDBPyConnection:
+    """Open the published build, or the one named, read-only and hardened.
+
+    `build` is an id, its number (`00012`), a beginning of it, `candidate` (the newest that failed or was held back) or
+    `latest` (the newest, whatever became of it).
+
+    Its SQL reaches no file and changes no setting. The connection keeps its build whatever is published later. With
+    `failures` it is the failing rows that `kpi test --store-failures` kept. Raises ConfigError when there is none.
+    """
+    from kpi.base import engine
+
+    warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
+    folder = warehouse.folder(build)
+    if failures and not (folder / FAILURES).is_file():
+        raise ConfigError(f"{folder}: no failing rows are kept here. Run: kpi test --store-failures")
+    return engine.reading(folder / (FAILURES if failures else DATABASE))
+
+
+def indicators(
+    report_year: int | None = None, build: str | None = None, project_dir: Path | str | None = None
+) -> pd.DataFrame:
+    """Return marts.indicators as a frame, of one report year or all.
+
+    Grain: one row per figure_id, service, report_year and basis, in that order. `value` is unrounded, in the unit of
+    seeds.figures; shares are in percent.
+    """
+    with open_build(build, project_dir) as con:
+        return con.execute(
+            "select * from marts.indicators where $year is null or report_year = $year"
+            " order by figure_id, service, report_year, basis",
+            {"year": report_year},
+        ).df()
+
+
+def figure_lines(con: duckdb.DuckDBPyConnection, figure_id: str | None = None) -> list[str]:
+    """Return the indicators by report year, latest first, beside the printed value and its status; at most 80 wide."""
+    rows = con.execute(_FIGURES, {"figure": figure_id}).fetchall()
+    lines: list[str] = []
+    seen: tuple[object, object] = (None, None)
+    for year, figure, name, unit, service, value, basis, qualifier, printed, decimals, status in rows:
+        if year != seen[0]:
+            lines += ["", _line(f"Report year {year}", "value", "printed", "status"), "-" * 80]
+        if (year, figure) != seen:
+            lines.append(f"{figure}{f': {name}' if name else ''}"[:80])
+        seen = year, figure
+        partial = " (partial year)" if basis == "partial_year" else ""
+        shown = "-" if value is None else f"{value}{_UNITS.get(unit, '')}"
+        lines.append(_line(f"  {service}{partial}", shown, _printed(qualifier, printed, decimals), status or ""))
+    return lines
+
+
+def summary_lines(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return how the printed figures of each report stand, one line per report."""
+    rows = con.execute(
+        "select source_report, count(*), count(*) filter (where status = 'reproduced'),"
+        " count(*) filter (where status = 'documented_inconsistency'), count(*) filter (where status = 'differs'),"
+        " count(*) filter (where status = 'not_delivered')"
+        " from marts.reconciliation group by source_report order by source_report"
+    ).fetchall()
+    return [
+        f"Report of {report}: {total} printed figures: {good} reproduced, {documented} documented,"
+        f" {differs} differ, {absent} not delivered."
+        for report, total, good, documented, differs, absent in rows
+    ]
+
+
+def definition_lines(con: duckdb.DuckDBPyConnection, figure_id: str) -> list[str]:
+    """Return a figure's names, definition, unit and source as text."""
+    row = con.execute(
+        "select name_en, name_fi, name_sv, definition_en, unit, source from seeds.figures where figure_id = ?",
+        [figure_id],
+    ).fetchone()
+    if row is None:
+        return []
+    english, finnish, swedish, definition, unit, source = row
+    return [
+        f"{figure_id}: {english} ({unit})",
+        f"  fi: {finnish}",
+        f"  sv: {swedish}",
+        f"  {definition}",
+        f"  {source}",
+    ]
+
+
+def resolve(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
+    """Return ('figure', id) or ('table', schema.name) for what was typed. Raises ConfigError naming the nearest."""
+    tables = [
+        f"{schema}.{name}"
+        for schema, name in con.execute(
+            "select table_schema, table_name from information_schema.tables order by all"
+        ).fetchall()
+    ]
+    figures: list[str] = []
+    if "seeds.figures" in tables:
+        figures = [row[0] for row in con.execute("select figure_id from seeds.figures order by 1").fetchall()]
+    if wanted in figures:
+        return "figure", wanted
+    found = [table for table in tables if wanted in (table, table.partition(".")[2])]
+    if len(found) == 1:
+        return "table", found[0]
+    if found:
+        raise ConfigError(f"'{wanted}' may be {' or '.join(found)}. Name its schema too.")
+    known = [*figures, *tables, *(table.partition(".")[2] for table in tables)]
+    raise ConfigError(f"there is no figure or table '{wanted}'.{nearest(wanted, known)}")
+
+
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Return rows as aligned text; a cell longer than 60 characters is cut, and says so by an ellipsis."""
+    cells = [list(columns), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
+    numeric = [all(isinstance(row[p], int | float) or row[p] is None for row in rows) for p in range(len(columns))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+
+
+_UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
+_QUALIFIERS = {"about": "about ", "more_than": "over ", "less_than": "under "}
+_FIGURES = """
+    select
+        i.report_year,
+        i.figure_id,
+        f.name_en,
+        f.unit,
+        i.service,
+        case f.decimals
+            when '1' then cast(cast(round(cast(i.value as decimal(38, 9)), 1) as decimal(38, 1)) as varchar)
+            when '2' then cast(cast(round(cast(i.value as decimal(38, 9)), 2) as decimal(38, 2)) as varchar)
+            else cast(cast(round(cast(i.value as decimal(38, 9)), 0) as decimal(38, 0)) as varchar)
+        end as shown,
+        i.basis,
+        r.qualifier,
+        r.published_value,
+        r.decimals,
+        r.status
+    from marts.indicators as i
+    left join seeds.figures as f on i.figure_id = f.figure_id
+    left join marts.reconciliation as r
+        on i.figure_id = r.figure_id
+        and i.service = r.service
+        and i.report_year = r.report_year
+        and i.basis = r.basis
+    where $figure is null or i.figure_id = $figure
+    order by i.report_year desc, f.family, i.figure_id, i.service, i.basis
+"""
+
+
+def _line(label: str, value: str, printed: str, status: str) -> str:
+    return f"{label:<42} {value:>10} {printed:>13}  {status}".rstrip()
+
+
+def _printed(qualifier: str | None, value: Any, decimals: str | None) -> str:
+    if value is None:
+        return ""
+    places = int(decimals) if decimals and decimals.isdigit() else 0
+    to_the_minute = " (min)" if decimals == "minute" else ""
+    return f"{_QUALIFIERS.get(str(qualifier), '')}{value:.{places}f}{to_the_minute}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.10g}" if isinstance(value, float) else str(value).replace("\n", "\\n")
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,0 +1,108 @@
+"""What must be rebuilt: what a node is, and which content of its parents it was made from.
+
+Every node has a *version* that names the content it holds. A table's is the build that last changed that content, so a
+table that is rebuilt to equal rows keeps it; a view's is its own fingerprint, for what it yields follows from its SQL
+and its parents' versions. A fingerprint covers what the node itself is and its parents' versions, not their
+fingerprints: that is where a wave of rebuilding stops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kpi.compile.graph import Graph
+from kpi.deliveries.load import contract_fingerprint
+from kpi.deliveries.rawfiles import RawFolder
+from kpi.models.model import Node
+from kpi.parse.project import read_text
+
+# Said of a node for people and for selecting it, or covered by where it stands or by its shape: rebuilds nothing.
+NOT_COUNTED = frozenset(
+    (
+        *("tags", "meta", "docs", "description", "group", "access", "persist_docs", "enabled", "full_refresh"),
+        *("materialized", "schema", "alias", "column_types", "delimiter", "loaded_at_field", "freshness"),
+    )
+)
+_WRITTEN = ("model", "snapshot", "test")
+_OF_A_TEST = ("kind", "column", "arguments", "severity", "where", "limit", "warn_if", "error_if", "store_failures")
+VIRTUAL = ("view", "ephemeral")
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What a node is in itself: a hash of its SQL or seed, and its settings that count, as text.
+
+    `text` is a hash of its file as written, which rebuilds nothing but tells a changed file from a changed macro.
+    """
+
+    shape: str
+    settings: Mapping[str, str]
+    text: str = ""
+
+
+def own_parts(graph: Graph, folder: RawFolder) -> dict[str, Own]:
+    """Return what each node is in itself, by id. A feed's shape is its files' content, its contract a setting."""
+    texts = {
+        file: _text_of(graph, file) for file in {node.file for node in graph.nodes.values() if node.kind in _WRITTEN}
+    }
+    found = {node.id: Own(node.shape, settings_of(node), texts.get(node.file, "")) for node in graph.nodes.values()}
+    feeds = {f"raw.{feed.name}": feed for feed in graph.feeds}
+    for node in graph.nodes.values():
+        feed = feeds.get(str(node.relation))
+        if node.kind == "source" and feed:
+            files = [f"{file.name}\0{file.content_hash}" for file in folder.files if file.feed == feed.name]
+            settings = {**found[node.id].settings, "contract": contract_fingerprint(feed)}
+            found[node.id] = Own(_hash(*files), settings)
+    return found
+
+
+def settings_of(node: Node) -> dict[str, str]:
+    """Return the settings that decide what a node becomes, each as text in which the order of keys does not count."""
+    found: dict[str, Any] = {"relation": str(node.relation), "materialized": node.materialized}
+    found |= {name: value for name, value in node.config.items() if name not in NOT_COUNTED}
+    contract = node.config.get("contract")
+    if isinstance(contract, Mapping) and contract.get("enforced"):
+        found["contract"] = [contract, [[column.name, column.data_type] for column in node.columns]]
+    if node.hooks.before or node.hooks.after:
+        found["hooks"] = [node.hooks.before, node.hooks.after]  # as rendered, with the macros they use
+    if node.test:
+        found |= {name: getattr(node.test, name) for name in _OF_A_TEST}
+    return {name: _text(value) for name, value in sorted(found.items())}
+
+
+def fingerprint(node: Node, own: Own, parents: Mapping[str, str]) -> str:
+    """Return the fingerprint of a node made from the given versions of its parents."""
+    made_from = sorted(f"{parent}={version}" for parent, version in parents.items())
+    return _hash(node.kind, own.shape, _text(own.settings), *made_from)
+
+
+def definitions(graph: Graph) -> dict[str, str]:
+    """Return a hash of what defines each node by id: as its fingerprint, but for the rows that are delivered or seeded.
+
+    While it stays, new rows may be added to an incremental model's table; when it changes the table is built anew
+    (decision 0006).
+    """
+    found: dict[str, str] = {}
+    for node in graph.nodes.values():
+        parents = sorted(found[parent] for parent in node.depends_on if parent in found)
+        # Of files outside it is where they are and not what is in them.
+        shape = {"seed": _hash(*map(str, node.column_types)), "source": node.sql}.get(node.kind, node.shape)
+        found[node.id] = _hash(node.kind, str(node.relation), node.materialized, shape, *parents)
+    return found
+
+
+def _text_of(graph: Graph, file: Path) -> str:
+    return _hash(read_text(graph.project.root, file))
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()

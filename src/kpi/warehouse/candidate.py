@@ -1,0 +1,296 @@
+"""One build on its way from a private folder to a published build: load, build, check, seal, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kpi.base.errors import CheckFailed, KpiError, is_disk_full
+from kpi.base.events import Event, note
+from kpi.base.upkeep import spill_folder
+from kpi.deliveries import rawfiles
+from kpi.parse.outside import reached
+from kpi.warehouse.builds import DATABASE, Warehouse, publish, record, seal
+from kpi.warehouse.inputs import ingredients_of
+from kpi.warehouse.keeping import prune
+from kpi.warehouse.options import Inputs, Options, Outcome, Tell
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from kpi.compile.graph import Graph
+    from kpi.parse.project import Project
+
+JUDGED = ("marts.indicators", "marts.coverage", "marts.reconciliation")
+ASKED = ("select", "exclude", "indirect", "kinds", "state", "full_refresh")
+
+
+class Importing(Protocol):
+    """Something heavy that is imported beside the build: once that is under way, and awaited when it is needed."""
+
+    def start(self) -> None:
+        """Begin, if that has not been done."""
+
+    def join(self) -> None:
+        """Wait until it is there."""
+
+
+class Run:
+    """One build on its way from a private folder to a published build."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        graph: Graph,
+        options: Options,
+        tell: Tell,
+        candidate: Path,
+        before: Mapping[str, Any],
+        folder: rawfiles.RawFolder,
+        inputs: Inputs,
+        importing: Importing | None,
+    ) -> None:
+        self.warehouse, self.graph, self.options, self.tell = warehouse, graph, options, tell
+        self.candidate, self.before, self.folder, self.importing = candidate, before, folder, importing
+        self.facts: dict[str, Any] = {
+            "id": candidate.name.removeprefix(".tmp-"),
+            "started_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "as_of": str(options.as_of),
+            "inputs": {name: getattr(inputs, name) for name in Inputs.__slots__},
+            "settings": settings_of(graph.project),
+            "based_on": before.get("id"),
+            "outside": graph.outside,
+            "current": current.name if (current := warehouse.current()) else None,
+            "asked": {name: getattr(options, name) for name in ASKED},
+            "continued": options.continued,
+            "ingredients": asdict(ingredients_of(graph.project, graph.environment_read)),
+        }
+        self.warnings: tuple[str, ...] = ()
+
+    def carry_out(self) -> Outcome:
+        """Build, check, seal, publish; on failure keep the candidate and tell readers nothing."""
+        try:
+            self._build()
+            failures = self._verdict()
+        except KpiError as error:
+            if is_disk_full(error):  # there is no room to keep it
+                raise
+            kept = self._keep_failed(str(error))
+            if "nodes" in self.facts:
+                error.args = (f"{error}\nWhat was built is kept as build {kept.name}. Mend it, then: kpi retry",)
+            raise
+        except KeyboardInterrupt:
+            self._keep_failed("interrupted")
+            raise
+        if failures and not self.options.publish_despite_checks:
+            kept = self._keep_failed("checks failed")
+            raise CheckFailed(
+                "Checks failed; readers keep the build they had.\n  "
+                + "\n  ".join(failures)
+                + f"\nThe candidate is kept: kpi.open(build={kept.name!r}). Mend it, then: kpi retry."
+                " To publish it all the same: --publish-despite-checks REASON"
+            )
+        return self._publish(failures)
+
+    def _build(self) -> None:
+        import duckdb
+
+        from kpi.artifacts.artifacts import write_artifacts
+        from kpi.base import engine
+        from kpi.warehouse.runs import write_table
+        from kpi.warehouse.working import bring_up
+
+        with engine.building(self.candidate / DATABASE, *self._resources(), self._reached()) as con:
+            try:
+                begin = self.importing.start if self.importing else lambda: None
+                bring_up(
+                    con,
+                    self.warehouse,
+                    self.graph,
+                    self.options,
+                    self.before,
+                    self.folder,
+                    self.facts,
+                    self.tell,
+                    begin,
+                )
+                self.warnings = self.facts.pop("warnings", ())
+                self._validate(con)
+                self._note_freshness(con)
+                write_table(con, self.warehouse.root)
+            except (KpiError, KeyboardInterrupt):
+                with suppress(duckdb.Error):  # what failed first is what is told
+                    con.execute("checkpoint")
+                raise
+            con.execute("checkpoint")
+            self.facts["rows"] = engine.row_counts(con)
+            self.facts["storage"] = engine.storage(con)
+            write_artifacts(self.candidate, self.graph, self.facts, con)
+        self._verify()
+
+    def _resources(self) -> tuple[Path, dict[str, str]]:
+        """Where this build may spill, and DuckDB's other settings."""
+        project = self.graph.project
+        settings = project.upkeep.engine_settings(self.options.settings or {})
+        spill = spill_folder(self.warehouse.root, project.root, settings.pop("temp_directory", ""))
+        return spill, {"file_search_path": str(project.root), **settings}
+
+    def _reached(self) -> list[Path]:
+        """The files that what is run may read: deliveries, seeds, sources that are files, and builds."""
+        from kpi.models.seeds import seed_folders
+
+        project = self.graph.project
+        outside = [path for location in self.graph.outside for path in reached(project.root, location)]
+        return [self.warehouse.raw, self.warehouse.builds, *seed_folders(project), *outside]
+
+    def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Judge each report year and write its pages; carried over when nothing that is judged has changed."""
+        if self.importing is None:
+            return
+        from kpi.warehouse import validation
+
+        judged = {node.id for node in self.graph.built() if str(node.relation) in validation.LOOKED_AT}
+        feeds = validation.feed_expectations(self.graph.feeds)
+        self.facts["expected"] = [str(feed) for feed in feeds]
+        self.facts["synthetic"] = validation.is_labelled_synthetic(self.warehouse.raw)
+        inputs, old = self.facts["inputs"], self.before.get("inputs", {})
+        same = all(inputs[part] == old.get(part) for part in ("month", "code"))
+        same = same and all(self.facts[part] == self.before.get(part) for part in ("expected", "synthetic"))
+        was, now = self.before.get("nodes", {}), self.facts["nodes"]
+        same = same and all(was.get(node, {}).get("version") == now[node]["version"] for node in judged)
+        if same and "years" in self.before:
+            self.facts["years"] = self.before["years"]
+            validation.carry_over(self.warehouse.builds / str(self.before["id"]), self.candidate)
+            return
+        note(self.tell, Event("judging", stage="judge"))
+        self.importing.join()
+        about = validation.About(self.facts["id"], self.options.as_of, self.facts["synthetic"])
+        results = validation.judge_candidate(con, self.candidate, feeds, about)
+        self.facts["years"] = [
+            {"year": r.report_year, "expectation": r.expectation, "severity": r.severity, "observed": r.observed}
+            for r in results
+            if not r.success
+        ]
+        years = len({result.report_year for result in results})
+        index = self.warehouse.builds / self.facts["id"] / validation.PAGES / "index.html"
+        self.tell(f"Judged {len(results)} expectations of {years} report years: {index}")
+
+    def _note_freshness(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Note how far each feed has come. Synthetic deliveries are not expected to go on."""
+        from kpi.deliveries.freshness import as_facts, late_lines, measure
+        from kpi.warehouse.validation import is_labelled_synthetic
+
+        self.facts["freshness"] = []
+        if self.graph.feeds and not is_labelled_synthetic(self.warehouse.raw):
+            due = measure(con, self.graph.feeds, self.options.as_of)
+            self.facts["freshness"] = as_facts(due)
+            for _, line in late_lines(due, self.options.as_of):
+                self.warnings = (*self.warnings, line)
+                self.tell(f"  warning: {line}")
+
+    def _verify(self) -> None:
+        """Open the finished file as a reader would, and read it all.
+
+        An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read.
+        """
+        note(self.tell, Event("publishing", stage="publish"))
+        import duckdb
+
+        from kpi.base import engine
+        from kpi.base.errors import BuildError
+
+        try:
+            with engine.reading(self.candidate / DATABASE) as con:
+                seen = engine.row_counts(con)
+                engine.read_all(con, seen)
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            first = str(error).partition("\n")[0]
+            self.facts.pop("nodes")  # it is no start for a retry
+            told = f"the finished file cannot be read back ({first})."
+            told += " Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
+            raise BuildError(DATABASE, told) from None
+        if seen != self.facts["rows"]:
+            raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
+
+    def _verdict(self) -> list[str]:
+        failures = []
+        for check in self.facts["checks"]:
+            # A build of an earlier version did not say what became of a test.
+            old = "pass" if not check["failures"] else "fail" if check["severity"] == "error" else "warn"
+            status = check.get("status", old)
+            if status != "pass":
+                told = f"{check['name']} ({check['where']}): {check['failures']} failing rows"
+                told += f", kept in {check['stored']}" if check.get("stored") else ""
+                if status == "fail":
+                    failures.append(told)
+                else:
+                    self.warnings = (*self.warnings, told)
+                    self.tell(f"  warning: {told}")
+        for year in self.facts.get("years", []):
+            told = f"{year['year']} {year['expectation']}: {year['observed']}"
+            if year["severity"] == "error":
+                failures.append(told)
+            else:
+                self.warnings = (*self.warnings, told)
+                self.tell(f"  warning: {told}")
+        return failures
+
+    def _keep_failed(self, reason: str) -> Path:
+        self.facts |= {"status": "failed", "reason": reason, "finished_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        if "nodes" in self.facts and not (self.candidate / "run_results.json").is_file():
+            from kpi.artifacts.artifacts import write_artifacts
+
+            write_artifacts(self.candidate, self.graph, self.facts, None)
+        kept = seal(self.warehouse, self.candidate, self.facts)
+        record(self.warehouse, kept.name, "failed", reason.split("\n", maxsplit=1)[0])
+        self._prune()
+        return kept
+
+    def _publish(self, failures: Sequence[str]) -> Outcome:
+        reason = self.options.publish_despite_checks if failures else ""
+        held_back = self._held_back()
+        self.facts |= {
+            "status": "held back" if held_back else "published",
+            "reason": held_back or reason,
+            "despite": list(failures),
+            "warnings": list(self.warnings),
+            "finished_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        }
+        kept = seal(self.warehouse, self.candidate, self.facts)
+        if held_back:
+            record(self.warehouse, kept.name, "held back", held_back)
+            self.tell(f"Not published: {held_back}. Open it with kpi.open(build={kept.name!r}).")
+        else:
+            publish(self.warehouse, kept)
+            record(self.warehouse, kept.name, "published", reason)
+            self.tell(f"Published build {kept.name}." + (f" Despite failed checks: {reason}" if reason else ""))
+        self._prune()
+        return Outcome(kept.name, published=not held_back, warnings=self.warnings)
+
+    def _held_back(self) -> str:
+        """Why readers do not get this build although nothing failed; empty when they do."""
+        if left := self.facts["partial"]:
+            more = f" and {len(left) - 10} more" if len(left) > 10 else ""
+            return f"left as they were: {', '.join(left[:10])}{more}"
+        return "its report years were not judged" if is_judged(self.graph) and not self.options.validate else ""
+
+    def _prune(self) -> None:
+        gone = prune(self.warehouse, self.graph.project.upkeep)
+        for build in gone:
+            record(self.warehouse, build, "pruned")
+
+
+def is_judged(graph: Graph) -> bool:
+    """Tell whether a build of the project has report years to judge."""
+    return any(str(node.relation) in JUDGED for node in graph.built())
+
+
+def settings_of(project: Project) -> str:
+    """What makes a build file useless as a start for the next: another storage version, for one."""
+    import duckdb
+
+    return f"{project.name} duckdb {duckdb.__version__}"

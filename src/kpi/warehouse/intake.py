@@ -1,0 +1,60 @@
+"""Load the deliveries of a run, and tell what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from kpi.base.errors import DeliveryError
+from kpi.compile.graph import Graph
+from kpi.deliveries.load import LoadReport, load, refuse_bad_files
+from kpi.deliveries.rawfiles import RawFolder
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.options import Options, Tell
+
+
+def take_in(
+    con: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
+    graph: Graph,
+    folder: RawFolder,
+    options: Options,
+    tell: Tell,
+) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """Load what changed. Returns all warnings, and what became of each file.
+
+    Raises DeliveryError when files are worse than their contract allows, or when all of them are gone.
+    """
+    report = load(con, graph.feeds, warehouse.raw, folder, options.as_of, tell)
+    _tell(report, folder, tell)
+    had_files = warehouse.facts(warehouse.current()).get("files")
+    if had_files and not folder.files and not options.publish_despite_checks:
+        raise DeliveryError(
+            f"All deliveries are gone from {warehouse.raw}: is a disk not mounted? Readers keep the build they"
+            " had. If it is meant, publish it with --publish-despite-checks REASON."
+        )
+    refuse_bad_files(con, graph.feeds, options.max_reject_share)
+    columns = "feed, file, content_hash, records, rows_loaded, rows_rejected, rows_superseded"
+    rows = con.execute(f"select {columns} from raw.deliveries order by feed, file").fetchall()
+    return report.warnings, [dict(zip(columns.split(", "), row, strict=True)) for row in rows]
+
+
+def _tell(report: LoadReport, folder: RawFolder, tell: Tell) -> None:
+    records = f"{report.records:,}".replace(",", " ")
+    tell(
+        f"Loaded {len(report.loaded)} new or changed files, dropped {len(report.removed)};"
+        f" the deliveries hold {records} records."
+    )
+    for path in report.removed[:10]:
+        tell(f"  warning: {path}: no longer there, its rows are gone.")
+    if len(report.removed) > 10:
+        tell(f"  warning: and {len(report.removed) - 10} more files are no longer there.")
+    # What an earlier run told of a delivery that is still the same is not told every night.
+    known = {file.path for file in folder.files} - set(report.loaded)
+    old = [warning for warning in report.warnings if warning.partition(": ")[0] in known]
+    for warning in report.warnings:
+        if warning not in old:
+            tell(f"  warning: {warning}")
+    if old:
+        tell(f"  {len(old)} older warnings of deliveries that are the same: see rows_rejected in raw.deliveries.")

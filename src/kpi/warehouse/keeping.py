@@ -1,0 +1,112 @@
+"""Which builds stay, which go, and which readers are taken back to; and fresh files for those that have grown.
+
+A DuckDB file never shrinks: what is rebuilt leaves free blocks behind, which the next builds inherit with the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.base.errors import ConfigError
+from kpi.base.events import Tell
+from kpi.warehouse.builds import DATABASE, Warehouse, publish, record, remove, told_published, writing
+
+if TYPE_CHECKING:
+    from kpi.base.upkeep import Upkeep
+
+
+def prune(warehouse: Warehouse, upkeep: Upkeep) -> tuple[str, ...]:
+    """Remove builds beyond those to be kept, never the current one nor one within its grace. Returns their ids."""
+    published = (upkeep.keep_published, upkeep.keep_published_days)
+    kept = {True: published, False: (upkeep.keep_failed, upkeep.keep_failed_days)}
+    newer = {True: 0, False: 0}
+    removed = []
+    for facts in reversed(warehouse.list_builds()):
+        is_published = facts.get("status") == "published"
+        count, days = kept[is_published]
+        folder = warehouse.builds / facts["id"]
+        age = datetime.now(UTC).timestamp() - folder.stat().st_mtime
+        is_spare = newer[is_published] >= count or bool(days and age > days * 86_400)
+        newer[is_published] += 1
+        if is_spare and not facts["is_current"] and age > upkeep.grace.total_seconds():
+            remove(folder)
+            removed.append(facts["id"])
+    return tuple(removed)
+
+
+def roll_back(warehouse: Warehouse, build: str, reason: str) -> None:
+    """Point `current` at an earlier published build, and note it in the ledger.
+
+    Raises ConfigError when it was never published, or LockHeld.
+    """
+    folder = warehouse.folder(build)
+    build = folder.name
+    if warehouse.facts(folder).get("status") != "published":
+        raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
+    with writing(warehouse):
+        left = warehouse.published()
+        publish(warehouse, folder)
+        record(warehouse, build, "rolled back to", f"from {left}{f': {reason}' if reason else ''}")
+
+
+def rolled_back_from(warehouse: Warehouse) -> Path | None:
+    """Return the newest published build when readers were taken back to an older one, else None."""
+    current = warehouse.current()
+    told = told_published(warehouse) if current else set()
+    for folder in reversed(warehouse.kept()) if current else ():
+        if folder == current:
+            return None
+        # One that is not in the ledger was never seen: its run was killed just before it published it.
+        if folder.name in told and warehouse.facts(folder).get("status") == "published":
+            return folder
+    return None
+
+
+def free_share(facts: Mapping[str, Any]) -> float | None:
+    """Return which share of a build's blocks hold nothing, 0 to 1, by its facts; None when it was not noted."""
+    storage = facts.get("storage") or {}
+    blocks = storage.get("blocks")
+    return float(storage["free_blocks"]) / blocks if blocks else None
+
+
+def is_grown(facts: Mapping[str, Any], upkeep: Upkeep) -> bool:
+    """Tell whether more of a build's file is free than the settings allow."""
+    share = free_share(facts)
+    return share is not None and 100 * share > upkeep.compact_above_percent
+
+
+def copy_compactly(
+    source: Path, candidate: Path, facts: Mapping[str, Any], settings: Mapping[str, str], tell: Tell
+) -> None:
+    """Copy the database of the build in `source` into a candidate's empty folder: its content, not its free blocks.
+
+    Rows, constraints, views, indexes and comments are the same, so nothing needs to be rebuilt. Where that
+    cannot be had, the file is copied as it is, and that is told.
+    """
+    import os
+    import shutil
+
+    import duckdb
+
+    from kpi.base import engine
+
+    old, new = source / DATABASE, candidate / DATABASE
+    share = f"{100 * (free_share(facts) or 0):.0f} %"
+    try:
+        engine.copy_tables(old, new, {name: settings[name] for name in settings if name != "temp_directory"})
+    except (duckdb.Error, OSError) as error:
+        from kpi.base.errors import is_disk_full
+
+        if is_disk_full(error):
+            raise
+        new.unlink(missing_ok=True)
+        shutil.copyfile(old, new)
+        os.chmod(new, 0o644)
+        told = str(error).partition("\n")[0]
+        tell(f"  warning: {share} of build {facts['id']}'s file is free, but it cannot be copied compactly: {told}")
+        return
+    sizes = f"{old.stat().st_size / 1e6:.1f} MB to {new.stat().st_size / 1e6:.1f} MB"
+    tell(f"{share} of build {facts['id']}'s file is free: this build starts from a fresh copy of its tables, {sizes}.")

@@ -1,0 +1,67 @@
+"""What a run is asked, what it is made from, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from kpi.base.events import Tell
+
+__all__ = ["Inputs", "Options", "Outcome", "Tell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one run was asked to do. `as_of` is the day of the refresh; `select` limits what is rebuilt.
+
+    `unit_tests` asks for those of the models to be rebuilt, before they are; `store_failures` keeps failing rows.
+    `indirect` says which tests come along, `kinds` which kinds of nodes are meant (all when empty), `state` the build
+    that `state:` compares with (the published one when empty), `continued` the failed candidates this run goes on with,
+    `wait_seconds` how long to wait for another writer.
+    """
+
+    as_of: date
+    select: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    full_refresh: bool = False
+    max_reject_share: float | None = None
+    publish_despite_checks: str = ""
+    variables: Mapping[str, Any] | None = None
+    settings: Mapping[str, str] | None = None
+    validate: bool = True
+    unit_tests: bool = False
+    store_failures: bool = False
+    keep_going: bool = False
+    indirect: str = "eager"
+    kinds: tuple[str, ...] = ()
+    state: str = ""
+    continued: tuple[str, ...] = ()
+    wait_seconds: float = 0
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether only a part of the project is asked for."""
+        return bool(self.select or self.exclude or self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did. `build` is the build's id; `published` whether readers now see it."""
+
+    build: str
+    published: bool
+    nothing_to_do: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a build is made from, as hashes: the same inputs need no build."""
+
+    project: str
+    code: str
+    raw: str
+    month: str
+    variables: str

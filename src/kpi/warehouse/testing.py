@@ -1,0 +1,79 @@
+"""`kpi test`: which tests a selection means, and the data tests of a build that is there, which is only read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kpi.compile.graph import Graph, with_unit_tests
+from kpi.compile.selection import select
+from kpi.models.model import Node
+from kpi.models.unit_tests import UnitTest
+from kpi.run.checks import CheckResult, Store, run_tests
+from kpi.warehouse.builds import DATABASE, FAILURES
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the data tests found. `kept` is the file that holds failing rows, when they were to be kept."""
+
+    checks: tuple[CheckResult, ...] = ()
+    kept: Path | None = None
+
+
+def chosen_tests(
+    graph: Graph, wanted: Iterable[str], excluded: Iterable[str]
+) -> tuple[tuple[UnitTest, ...], tuple[Node, ...]]:
+    """Return the unit tests and data tests that a selection means: as in dbt, those of any node it selects.
+
+    No words select all. Raises ConfigError when a word selects nothing.
+    """
+    wide = with_unit_tests(graph)
+    tests = [node for node in wide.nodes.values() if node.kind in ("test", "unit_test")]
+
+    def meant(words: list[str]) -> set[str]:
+        nodes = select(wide, words)
+        if any("resource_type:" in word or "test_type:" in word for word in words):
+            return set(nodes)
+        return set(nodes) | {test.id for test in tests if nodes.intersection(test.depends_on)}
+
+    gone = meant(list(excluded)) if excluded else set()
+    ids = meant(list(wanted)) - gone
+    units = tuple(test for test in graph.unit_tests if test.id in ids)
+    return units, tuple(test for test in graph.tests() if test.id in ids)
+
+
+def run_data_tests(folder: Path, tests: Sequence[Node], store_failures: bool = False) -> Report:
+    """Run data tests on the build in `folder`, which is only ever read.
+
+    Failing rows that are to be kept, of all tests with `store_failures`, go to a file beside it. Raises BuildError
+    naming a test that does not run: the build may be of an older project.
+    """
+    if not (store_failures or any(test.test and test.test.store_failures for test in tests)):
+        from kpi.base.engine import reading
+
+        with reading(folder / DATABASE) as con:
+            return Report(run_tests(con, tests))
+    with _beside(folder) as con:
+        return Report(run_tests(con, tests, Store("failures", store_failures, only_tables=True)), folder / FAILURES)
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a build read-only, and a new file beside it for failing rows."""
+    from kpi.base.engine import CATALOG, confine, scratch
+    from kpi.base.names import literal
+
+    (folder / FAILURES).unlink(missing_ok=True)
+    with scratch() as con:
+        con.execute(f"attach {literal(str(folder / DATABASE))} as {CATALOG} (read_only)")
+        con.execute(f"attach {literal(str(folder / FAILURES))} as failures")
+        con.execute(f"use {CATALOG}")
+        confine(con)
+        yield con

@@ -1,0 +1,179 @@
+"""The small tables that the yearly rules look at, one SQL query each (`sql/*.sql`) over the marts of a warehouse.
+
+Every frame has `report_year` and `label`, which names the row where a rule breaks, and a column for each rule. A
+column is null where its rule does not apply. What a reader wants to see of a row stands in further columns: figure_id,
+service, basis, month, value, compared (the value it is judged against) and note_fi.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from kpi.yearly.parts import FeedExpectation, Frame
+from kpi.yearly.queries import import_ctes, run
+from kpi.yearly.rules import (
+    ACCEPTED_CHANGES,
+    COUNTED_ELSEWHERE,
+    FAMILIES_BY_SERVICE,
+    FEED_OF_FAMILY,
+    FEED_OF_FIGURE,
+    FLOWS,
+    MAIN_VOLUMES,
+    MEANS_OF_SHARES,
+    MEDIANS,
+)
+from kpi.yearly.sums import SUMS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The tables read, with the columns used. A table or column that was not built counts as empty.
+INPUTS: Mapping[str, Mapping[str, str]] = {
+    "marts.indicators": {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar",
+                         "numerator": "double", "denominator": "double", "value": "double", "event_count": "bigint"},
+    "marts.coverage": {"feed": "varchar", "report_year": "integer", "month": "integer", "row_count": "bigint"},
+    "marts.reconciliation": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
+                             "basis": "varchar", "unit": "varchar", "published_value": "double", "value": "double",
+                             "status": "varchar"},
+    "marts.comparability_breaks": {"figure_id": "varchar", "service": "varchar", "starts_on": "date",
+                                   "reason_en": "varchar", "reason_fi": "varchar"},
+    "marts.monthly_series": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
+                             "month": "integer", "value": "double"},
+    "seeds.figures": {"figure_id": "varchar", "family": "varchar", "unit": "varchar", "basis": "varchar"},
+    "seeds.figure_services": {"figure_id": "varchar", "service": "varchar", "since": "date"},
+    "seeds.targets": {"report_year": "integer", "figure_id": "varchar", "service": "varchar"},
+}  # fmt: skip
+FRAMES: tuple[Frame, ...] = ("figures", "expected", "changes", "parts", "reconciliation", "series", "years")
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The frames of all years up to `last_year`, and for each feed the rows of each year and month delivered.
+
+    `began_on` is the first day any figure tells of: a mistyped date before it makes no year or month expected.
+    """
+
+    last_year: int
+    began_on: date
+    by_name: Mapping[Frame, pd.DataFrame]
+    rows: Mapping[str, Mapping[int, Mapping[int | None, int]]]
+
+    def of_year(self, name: Frame, year: int) -> pd.DataFrame:
+        """Return the rows of one year, numbered from 0."""
+        frame = self.by_name[name]
+        return frame[frame["report_year"] == year].reset_index(drop=True)
+
+    def years(self) -> tuple[int, ...]:
+        """Return every year that has a figure or a record, and since all began the empty ones between too."""
+        found = {int(year) for year in self.by_name["years"]["report_year"] if year <= self.last_year}
+        first = max(min(found, default=0), self.began_on.year)
+        return tuple(sorted(found.union(range(first, max(found) + 1)))) if found else ()
+
+    def months(self, feeds: Sequence[FeedExpectation], year: int, last_month: int) -> pd.DataFrame:
+        """Return a row for each month up to `last_month`, with the rows of each feed; null before its service began."""
+        import pandas as pd
+
+        months = range(1, last_month + 1)
+        columns: dict[str, object] = {"report_year": year, "label": [str(month) for month in months], "month": months}
+        for feed in feeds:
+            rows = self.rows[feed.feed].get(year, {})
+            start = max(feed.starts_on or self.began_on, self.began_on).replace(day=1)
+            columns[feed.feed] = [rows.get(month, 0) if date(year, month, 1) >= start else None for month in months]
+        return pd.DataFrame(columns)
+
+    def deliveries(self, feeds: Sequence[FeedExpectation], year: int) -> pd.DataFrame:
+        """Return one row with the number of rows of each feed in a year."""
+        import pandas as pd
+
+        counts = {feed.feed: [sum(self.rows[feed.feed].get(year, {}).values())] for feed in feeds}
+        return pd.DataFrame({"report_year": [year], "label": [str(year)], **counts})
+
+    def expected(self, feeds: Sequence[FeedExpectation], year: int) -> tuple[FeedExpectation, ...]:
+        """Return the feeds expected in a year: each from its own first year to the latest year of any feed."""
+        latest = max((max(years) for years in self.rows.values()), default=0)
+        delivered = (feed for feed in feeds if feed.feed in self.rows)
+        return tuple(feed for feed in delivered if max(min(self.rows[feed.feed]), self.began_on.year) <= year <= latest)
+
+
+def read_frames(con: duckdb.DuckDBPyConnection, last_year: int, last_month: int) -> Frames:
+    """Read what the rules look at: years up to `last_year`, of which the months up to `last_month` are full."""
+    accepted = dict(sorted(ACCEPTED_CHANGES.items()))
+    values: dict[str, object] = {
+        "last_year": last_year,
+        "last_month": 12 * last_year + last_month,
+        "accepted_names": list(accepted),
+        "accepted_reasons": list(accepted.values()),
+        "family_feeds": [{"family": family, "feed": feed} for family, feed in FEED_OF_FAMILY.items()],
+        "figure_feeds": [{"figure_id": figure_id, "feed": feed} for figure_id, feed in FEED_OF_FIGURE.items()],
+        "families_by_service": list(FAMILIES_BY_SERVICE),
+        "main_volumes": list(MAIN_VOLUMES),
+        "flows": list(FLOWS),
+        "medians": list(MEDIANS),
+        "means_of_shares": list(MEANS_OF_SHARES),
+        "counted_elsewhere": list(COUNTED_ELSEWHERE),
+        "formulas": _formulas(),
+        "terms": _terms(),
+    }
+    imports = import_ctes(con, INPUTS)
+    frames: dict[Frame, pd.DataFrame] = {name: run(con, imports, ("common", name), values).df() for name in FRAMES}
+    for sum_ in SUMS:
+        frames["parts"][sum_.name] = frames["parts"]["gap"].where(frames["parts"]["rule"] == sum_.name)
+    rows: dict[str, dict[int, dict[int | None, int]]] = {}
+    for feed, year, month, count in run(con, imports, ("coverage",), values).fetchall():
+        rows.setdefault(feed, {}).setdefault(year, {})[month] = int(count)
+    (began_on,) = con.execute(f"with {imports} select min(since) from seeds_figure_services").fetchall()[0]
+    return Frames(last_year, began_on or date.min, frames, rows)
+
+
+def _formulas() -> list[dict[str, object]]:
+    """Return a row per formula; a plain number in it stands in left_number or right_number."""
+    rows: list[dict[str, object]] = []
+    for sum_ in SUMS:
+        for formula in sum_.formulas:
+            numbers = {"left": 0, "right": 0}
+            for term in formula.terms:
+                if not term.name:
+                    numbers[term.side] += term.sign * int(term.amount)
+            terms = [term for term in formula.terms if term.name]
+            rows.append(
+                {
+                    "formula": len(rows),
+                    "rule": sum_.name,
+                    "text": formula.text,
+                    "figure_id": terms[0].name,
+                    "is_by_service": sum_.by == "service",
+                    "is_equal": formula.is_equal,
+                    "left_number": numbers["left"],
+                    "right_number": numbers["right"],
+                    "needed_count": sum(not term.is_optional for term in terms),
+                    "side_count": len({term.side for term in terms}),
+                }
+            )
+    return rows
+
+
+def _terms() -> list[dict[str, object]]:
+    """Return a row per term of the formulas, plain numbers left out."""
+    formulas = [formula for sum_ in SUMS for formula in sum_.formulas]
+    return [
+        {
+            "formula": number,
+            "place": place,
+            "side": term.side,
+            "sign": term.sign,
+            "name": term.name,
+            "amount": term.amount,
+            "services": list(term.services),
+            "basis": term.basis,
+            "years_back": term.years_back,
+            "is_needed": not term.is_optional,
+        }
+        for number, formula in enumerate(formulas)
+        for place, term in enumerate(formula.terms)
+        if term.name
+    ]

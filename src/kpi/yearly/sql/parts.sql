@@ -1,0 +1,108 @@
+-- The formulas of `yearly.sums`, computed. Grain, one row per formula, year and, when it is told by service, service.
+-- `gap` is 0 where the formula holds.
+with formulas as (
+    select unnest($formulas, recursive := true)
+),
+
+terms as (
+    select unnest($terms, recursive := true)
+),
+
+amounts as (
+    select report_year, figure_id as name, service, basis, 'value' as amount, value as number
+    from figures
+
+    union all
+
+    select report_year, figure_id as name, service, basis, 'numerator' as amount, numerator as number
+    from figures
+
+    union all
+
+    select report_year, figure_id as name, service, basis, 'denominator' as amount, denominator as number
+    from figures
+
+    union all
+
+    select report_year, figure_id as name, service, basis, 'event_count' as amount, event_count as number
+    from figures
+
+    union all
+
+    select report_year, feed as name, '' as service, '' as basis, 'rows' as amount, sum(row_count) as number
+    from marts_coverage
+    group by report_year, feed
+
+    union all
+
+    select y.report_year, c.feed as name, '' as service, '' as basis, 'rows_until' as amount, sum(c.row_count) as number
+    from (select distinct report_year from marts_coverage) as y
+    inner join marts_coverage as c on c.report_year <= y.report_year
+    group by y.report_year, c.feed
+),
+
+matched as (
+    select
+        t.formula,
+        t.place,
+        t.side,
+        t.is_needed,
+        a.report_year + t.years_back as report_year,
+        case when f.is_by_service then a.service end as service,
+        t.sign * a.number as number
+    from terms as t
+    inner join formulas as f on t.formula = f.formula
+    inner join amounts as a
+        on t.name = a.name
+        and t.amount = a.amount
+        and (len(t.services) = 0 or list_contains(t.services, a.service))
+        and t.basis in ('', a.basis)
+),
+
+sums as (
+    select
+        formula,
+        report_year,
+        service,
+        coalesce(sum(case when side = 'left' then number end), 0) as left_sum,
+        coalesce(sum(case when side = 'right' then number end), 0) as right_sum,
+        count(distinct case when is_needed then place end) as needed_count,
+        count(distinct side) as side_count
+    from matched
+    group by formula, report_year, service
+    having count(*) = count(number)
+),
+
+-- Only where every term that is needed was found, on both sides.
+judged as (
+    select
+        s.report_year,
+        s.service,
+        f.formula,
+        f.rule,
+        f.text,
+        f.figure_id,
+        f.is_equal,
+        s.left_sum + f.left_number as value,
+        s.right_sum + f.right_number as compared
+    from sums as s
+    inner join formulas as f
+        on s.formula = f.formula
+        and s.needed_count = f.needed_count
+        and s.side_count = f.side_count
+    where s.report_year <= $last_year
+)
+
+select
+    report_year,
+    text || ', ' || concat_ws(' ', service, report_year) || ': ' || printf('%.10g', value) || ' and '
+        || printf('%.10g', compared) as label,
+    figure_id,
+    service,
+    value,
+    compared,
+    text as note_fi,
+    rule,
+    case when is_equal then value - compared else greatest(value - compared, 0) end as gap
+from judged
+order by report_year, formula, service
