@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -82,19 +83,16 @@ def killed_at_steps(every: int = 1, first: int = 1) -> Result:
 
 
 def killed_at_random(tries: int, seed: int) -> Result:
-    """SIGKILL at random moments, as long as an undisturbed run takes and a little longer."""
+    """SIGKILL at random moments of the time a run takes; every other one in its last third, when it publishes."""
     chosen = random.Random(seed)
     with stage_of() as stage:
-        began = time.monotonic()
-        stage.next_generation()
-        stage.refresh("before")
-        usual = time.monotonic() - began
+        moments = itertools.cycle(((0.0, 1.1), (0.67, 1.1)))
         ended: list[str] = []
         codes: Counter[int] = Counter()
 
         def kill() -> int:
             process = start(stage.root, Plan())
-            process.join(chosen.uniform(0, usual * 1.1))
+            process.join(chosen.uniform(*next(moments)) * stage.seconds)
             process.kill()
             code = finish(process)
             codes[code] += 1

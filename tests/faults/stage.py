@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,7 @@ class Stage:
 
     root: Path
     generation: int = 0
+    seconds: float = 0  # that the last undisturbed run took
     wrong: list[str] = field(default_factory=list)
     expected: dict[int, Tables] = field(default_factory=dict)
 
@@ -111,7 +113,9 @@ class Stage:
 
     def refresh(self, when: str) -> None:
         """Do an undisturbed run, which must succeed and not leave a traceback."""
+        began = time.monotonic()
         code = self.run()
+        self.seconds = time.monotonic() - began
         if code:
             self.wrong.append(f"{when}: the refresh ended with {code}: {self.said()[-400:]}")
 

@@ -29,8 +29,9 @@ from unittest.mock import patch
 
 TODAY = "2026-03-05"
 WATCHED = (
-    *(f"warehouse.{name}" for name in ("begin", "seal", "publish", "record", "_clean", "_catch_up")),
-    *("keeping.prune", "runs.write_table", "artifacts.write_artifacts", "engine.row_counts", "engine.read_all"),
+    *(f"warehouse.builds.{name}" for name in ("begin", "seal", "publish", "record", "_clean", "_catch_up")),
+    *("warehouse.keeping.prune", "warehouse.runs.write_table", "artifacts.artifacts.write_artifacts"),
+    *("base.engine.row_counts", "base.engine.read_all"),
 )
 AUDITED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.symlink", "os.truncate", "shutil.copyfile"}
 
@@ -190,7 +191,7 @@ def _modules() -> list[Any]:
 
 def _watch(name: str, steps: Steps) -> None:
     """Make a step of the beginning and of the end of a function, under whatever name a module knows it."""
-    module, _, function = name.partition(".")
+    module, _, function = name.rpartition(".")
     original = getattr(sys.modules[f"kpi.{module}"], function)
 
     @functools.wraps(original)
