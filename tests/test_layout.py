@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -262,3 +263,13 @@ def test_heavy_imports_wait_until_they_are_needed(code: str) -> None:
     loaded = set(done.stdout.rpartition("loaded:")[2].split())
     assert loaded & HEAVY == set()
     assert "kpi" in loaded
+
+
+def test_queries_pages_and_macros_are_in_the_distribution() -> None:
+    settings = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    packed = {
+        path for pattern in settings["tool"]["setuptools"]["package-data"]["kpi"] for path in SOURCE.glob(pattern)
+    }
+    beside = {path for path in SOURCE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert beside
+    assert beside == packed

@@ -419,10 +419,3 @@ def test_long_lists_of_rows_are_cut_and_say_so(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("kpi.yearly.pages.ROWS_SHOWN", 10)
     text = Page(write(County(), tmp_path)["2025.html"]).text()
     assert "Ja 2 muuta riviä." in text
-
-
-def test_pages_are_in_the_distribution() -> None:
-    settings = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
-    for pattern in ("sql/*.sql", "pages/*.html"):
-        assert f'"{pattern}"' in settings
-        assert list(TEMPLATES.parent.glob(pattern))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from click.testing import CliRunner
 
 from kpi.base.errors import ConfigError
 from kpi.cli.main import cli
-from kpi.nightly.schedule import Job, add_cron_line, cron_line, install_units, make_job, systemd_units
+from kpi.nightly.schedule import Job, add_cron_line, cron_line, install_units, make_job, obstacles, systemd_units
 from small_project import write
 
 JOB = Job(Path("/srv/kpi"), "kpi-refresh", (3, 15), ("/opt/kpi/bin/kpi",), 4 << 30, False, False, "kpi")
@@ -63,6 +66,32 @@ def test_builds_on_another_disk_can_be_written_too(tmp_path: Path) -> None:
     (tmp_path / "county/warehouse/builds").symlink_to(tmp_path / "disk")
     service = systemd_units(replace(JOB, root=tmp_path / "county"))["kpi-refresh.service"]
     assert f'ReadWritePaths="{tmp_path}/county/warehouse" "{tmp_path}/disk"' in service
+
+
+def test_the_service_may_write_where_the_project_spills_to(tmp_path: Path) -> None:
+    spilling = "vars:\n  kpi_warehouse:\n    temp_directory: ../scratch\n"
+    root = write(tmp_path / "county", {"dbt_project.yml": f"name: small\nversion: '1'\n{spilling}"})
+    done = CliRunner().invoke(cli, ["schedule", "--project-dir", str(root)])
+    assert done.exit_code == 0, done.output
+    assert f'ReadWritePaths="{root}/warehouse" "{tmp_path}/scratch"' in done.output
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to somebody else")
+def test_it_is_said_when_the_owner_of_the_warehouse_could_not_run_it() -> None:
+    with tempfile.TemporaryDirectory(prefix="kpi-shut-", dir="/var/tmp") as above:
+        root = write(Path(above, "county"))
+        (root / "warehouse").mkdir()
+        os.chown(root / "warehouse", pwd.getpwnam("nobody").pw_uid, -1)
+        job = make_job(root, "kpi", "03:15", "", False, False)
+        told = f"nobody cannot reach {root}/warehouse: {above} is closed to others. Move it, or open that folder."
+        assert told in obstacles(job)
+        Path(above).chmod(0o755)
+        assert told not in obstacles(job)
+
+
+def test_a_warehouse_in_the_temporary_folder_is_hidden_from_the_service() -> None:
+    (told, *_) = obstacles(replace(JOB, root=Path("/tmp/county"), user=""))
+    assert told == "/tmp/county is in /tmp, of which the service has one of its own. Move it."
 
 
 def test_the_timer_makes_up_for_a_missed_night() -> None:

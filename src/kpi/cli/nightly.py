@@ -91,16 +91,20 @@ def schedule(
 
     from kpi.nightly import schedule as schedules
     from kpi.nightly.notify import FILE, VARIABLE, addresses
+    from kpi.parse.project import load_project
 
     root = project_folder(project_dir).resolve()
     warehouse = _warehouse(root)
-    job = schedules.make_job(root, name, at, memory_max, bool(addresses(warehouse.root)), for_user)
+    temp_directory = load_project(root).upkeep.temp_directory
+    job = schedules.make_job(root, name, at, memory_max, bool(addresses(warehouse.root)), for_user, temp_directory)
     if os.environ.get(VARIABLE) and not (warehouse.root / FILE).is_file():
         told = f"{VARIABLE} is set here, but not where the schedule runs: write the addresses into warehouse/{FILE}."
         click.echo(f"  warning: {told}", err=True)
     if not job.user and not for_user and not cron:
         told = "the warehouse belongs to root, so the service runs as root. Better give it a user of its own."
         click.echo(f"  warning: {told}", err=True)
+    for obstacle in [] if cron else schedules.obstacles(job):
+        click.echo(f"  warning: {obstacle}", err=True)
     if cron:
         _cron(job, install)
     elif install:

@@ -21,7 +21,8 @@ UNITS = Path("/etc/systemd/system")
 class Job:
     """What is to run, and how. `at` is the local time, hour and minute; `memory_max` bytes, 0 for no limit.
 
-    `has_network` is needed by a run that sends notifications. `user` owns the warehouse.
+    `has_network` is needed by a run that sends notifications. `user` owns the warehouse. `spill` is the temp_directory
+    of the project's settings.
     """
 
     root: Path
@@ -32,6 +33,7 @@ class Job:
     has_network: bool
     for_user: bool
     user: str = ""
+    spill: Path | None = None
 
     @property
     def refresh(self) -> tuple[str, ...]:
@@ -46,7 +48,9 @@ class Job:
         return (*self.command, "notify", "--project-dir", str(self.root), "--crashed")
 
 
-def make_job(root: Path, name: str, at: str, memory_max: str, has_network: bool, for_user: bool) -> Job:
+def make_job(
+    root: Path, name: str, at: str, memory_max: str, has_network: bool, for_user: bool, temp_directory: str = ""
+) -> Job:
     """Return what to run every night. Raises ConfigError when a setting cannot be used."""
     hour = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
     if not hour:
@@ -68,7 +72,40 @@ def make_job(root: Path, name: str, at: str, memory_max: str, has_network: bool,
         has_network=has_network,
         for_user=for_user,
         user="" if for_user else _owner(root),
+        spill=(root / Path(temp_directory).expanduser()).resolve() if temp_directory else None,
     )
+
+
+def obstacles(job: Job) -> list[str]:
+    """Return why the service could not run although its units are right: each a sentence."""
+    if job.for_user:
+        return []
+    found = []
+    for path in (job.root, Path(job.command[0])):
+        private = [folder for folder in (Path("/tmp"), Path("/var/tmp")) if path.is_relative_to(folder)]
+        found += [f"{path} is in {folder}, of which the service has one of its own. Move it." for folder in private]
+    # The interpreter behind the virtual environment's links: often it is in the home of who made it.
+    for path in (Path(sys.executable).resolve(), Path(job.command[0]), job.root / "warehouse"):
+        shut = _shut_to(path, job.user)
+        if shut:
+            found.append(f"{job.user} cannot reach {path}: {shut} is closed to others. Move it, or open that folder.")
+    return found
+
+
+def _shut_to(path: Path, user: str) -> Path | None:
+    """Return the first folder above a path that its mode closes to a user, if any. Access lists are not asked."""
+    import pwd
+
+    if not user or user.isdigit():
+        return None
+    entry = pwd.getpwnam(user)
+    groups = set(os.getgrouplist(user, entry.pw_gid))
+    for folder in reversed(path.parents):
+        found = folder.stat()
+        bit = 0o100 if found.st_uid == entry.pw_uid else 0o010 if found.st_gid in groups else 0o001
+        if not found.st_mode & bit:
+            return folder
+    return None
 
 
 def systemd_units(job: Job) -> Mapping[str, str]:
@@ -171,7 +208,7 @@ def _hardening(job: Job) -> str:
     lines.append(f"RestrictAddressFamilies={families}")
     if job.for_user:
         return "\n".join(lines) + "\n"
-    writable = " ".join(_quoted(str(path)) for path in _writable(job.root))
+    writable = " ".join(_quoted(str(path)) for path in _writable(job))
     lines += ["ProtectSystem=strict", "ProtectHome=read-only", f"ReadWritePaths={writable}", "PrivateTmp=true"]
     lines += [
         "PrivateDevices=true",
@@ -190,10 +227,10 @@ def _hardening(job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _writable(root: Path) -> list[Path]:
-    """The warehouse, and where its folders are when they are links to another disk."""
-    warehouse = root / "warehouse"
-    folders = [warehouse, *(warehouse / part for part in ("builds", "runs"))]
+def _writable(job: Job) -> list[Path]:
+    """The warehouse, where its folders are when they are links to another disk, and the folder to spill to."""
+    warehouse = job.root / "warehouse"
+    folders = [warehouse, *(warehouse / part for part in ("builds", "runs")), *([job.spill] if job.spill else [])]
     real = dict.fromkeys(folder.resolve() for folder in folders)
     return [path for path in real if not any(path != other and path.is_relative_to(other) for other in real)]
 
