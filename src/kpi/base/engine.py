@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import duckdb
 
 from kpi.base.errors import BuildError
-from kpi.base.names import literal, relation_name
+from kpi.base.names import identifier, literal, relation_name
 
 CATALOG = "kpi"
 _SETTING = threading.Lock()
@@ -62,7 +65,7 @@ def scratch(settings: dict[str, str] | None = None) -> duckdb.DuckDBPyConnection
 def reading(database: Path) -> duckdb.DuckDBPyConnection:
     """Open a database read-only and hardened: its SQL reaches no file, installs nothing and changes no setting.
 
-    What a query spills goes to the system's temporary folder, never beside the build.
+    What a query spills goes to a folder of the user's own in the system's temporary one, never beside the build.
     """
     con = duckdb.connect(
         str(database),
@@ -70,7 +73,7 @@ def reading(database: Path) -> duckdb.DuckDBPyConnection:
         config={
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            "temp_directory": str(Path(tempfile.gettempdir()) / "kpi-spill"),
+            "temp_directory": _own_spill(os.getuid()),
         },
     )
     # Connections of one process to one file share its settings: the first locks them for all that follow. Two threads
@@ -80,6 +83,17 @@ def reading(database: Path) -> duckdb.DuckDBPyConnection:
             con.execute("set enable_external_access = false")
             con.execute("set lock_configuration = true")
     return con
+
+
+@cache
+def _own_spill(user: int) -> str:
+    """A folder for what does not fit into memory, which are rows: nobody else can look into it, nor make it first."""
+    folder = Path(tempfile.gettempdir()) / f"kpi-spill-{user}"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700)
+    about = folder.lstat() if os.path.lexists(folder) else None
+    is_own = about and stat.S_ISDIR(about.st_mode) and about.st_uid == user and not about.st_mode & 0o077
+    return str(folder) if is_own else tempfile.mkdtemp(prefix="kpi-spill-")
 
 
 def columns_of(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[str, str], ...]:
@@ -95,10 +109,12 @@ def fetch_one(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[object]
     return tuple(row)
 
 
-def relations(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Map `schema.name` of everything in the file to 'table' or 'view'."""
+def relations(con: duckdb.DuckDBPyConnection, without: Collection[str] = ()) -> dict[str, str]:
+    """Map `schema.name` of everything in the file, but for what is in some schemas, to 'table' or 'view'."""
     rows = con.execute(
-        "select table_schema, table_name, table_type from information_schema.tables where table_catalog = ?", [CATALOG]
+        "select table_schema, table_name, table_type from information_schema.tables"
+        " where table_catalog = ? and not list_contains(?::varchar[], lower(table_schema))",
+        [CATALOG, sorted(without)],
     ).fetchall()
     return {relation_name(schema, name): "view" if kind == "VIEW" else "table" for schema, name, kind in rows}
 
@@ -150,18 +166,75 @@ def copy_tables(source: Path, target: Path, settings: dict[str, str] | None = No
         raise BuildError(target.name, "the copy does not hold what the build holds")
 
 
+def copy_without(
+    source: Path, target: Path, schemas: Collection[str], settings: dict[str, str] | None = None
+) -> tuple[str, ...]:
+    """Copy a database file but for these schemas into a new file, which holds no byte of their rows.
+
+    A view that cannot be read without them becomes a table. Returns the names of those views. Raises BuildError when
+    what is there then is not what was to be copied, and duckdb.Error when it cannot be copied.
+    """
+    attach_source = f"attach {literal(str(source))} as {CATALOG} (read_only)"
+    attach_target = f"attach {literal(str(target))} as {{}} (recovery_mode no_wal_writes)"
+    own = {"temp_directory": str(source.with_name("spill")), "python_enable_replacements": "false"}
+    with scratch({**own, **(settings or {})}) as con:
+        con.execute(attach_source)
+        con.execute(attach_target.format("fresh"))
+        # All definitions, less those that stay out, before any row is written.
+        con.execute(f"copy from database {CATALOG} to fresh (schema)")
+        present = con.execute("select schema_name from duckdb_schemas() where database_name = 'fresh'").fetchall()
+        for schema in sorted({str(row[0]) for row in present if str(row[0]).lower() in schemas}):
+            con.execute(f"drop schema fresh.{identifier(schema)} cascade")
+        con.execute(f"detach {CATALOG}")
+        con.execute("detach fresh")
+        con.execute(attach_target.format(CATALOG))
+        con.execute(f"use {CATALOG}")
+        stay = relations(con)
+        broken = tuple(name for name, kind in sorted(stay.items()) if kind == "view" and not _can_be_read(con, name))
+        con.execute("use memory")
+        con.execute(f"detach {CATALOG}")
+        con.execute(attach_source)
+        con.execute(attach_target.format("fresh"))
+        con.execute(f"use {CATALOG}")
+        for name in broken:
+            con.execute(f"drop view fresh.{name}")
+            con.execute(f"create table fresh.{name} as from {CATALOG}.{name}")
+        for name in (name for name, kind in stay.items() if kind == "table"):
+            con.execute(f"insert into fresh.{name} from {CATALOG}.{name}")
+        con.execute("checkpoint fresh")
+        con.execute("detach fresh")
+        held = {**relations(con, schemas), **dict.fromkeys(broken, "table")}
+        rows = row_counts(con, held)
+    with reading(target) as con:
+        copied = row_counts(con), relations(con)
+    if copied != (rows, held):
+        raise BuildError(target.name, "the readers' file does not hold what the build holds")
+    return broken
+
+
 def drop(con: duckdb.DuckDBPyConnection, relation: str, kind: str) -> None:
     """Drop a relation of the given kind."""
     con.execute(f"drop {kind} if exists {relation} cascade")
 
 
-def row_counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Map every table of the file to its number of rows. Reads the tables' own counts, so it costs nothing."""
-    tables = [name for name, kind in sorted(relations(con).items()) if kind == "table"]
+def row_counts(con: duckdb.DuckDBPyConnection, of: Mapping[str, str] | None = None) -> dict[str, int]:
+    """Map every table of the file to its number of rows. Reads the tables' own counts, so it costs nothing.
+
+    With `of`, as `relations` gives it, what it calls a table is counted, whatever that is here.
+    """
+    tables = [name for name, kind in sorted((relations(con) if of is None else of).items()) if kind == "table"]
     if not tables:
         return {}
     counts = " union all ".join(f"select {literal(name)}, count(*) from {name}" for name in tables)
     return {str(name): int(count) for name, count in con.execute(counts).fetchall()}
+
+
+def _can_be_read(con: duckdb.DuckDBPyConnection, view: str) -> bool:
+    try:
+        columns_of(con, f"from {view}")
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return False
+    return True
 
 
 def read_all(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:

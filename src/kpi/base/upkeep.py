@@ -27,7 +27,8 @@ class Upkeep:
 
     A build goes when as many newer ones of its kind as are kept are there, or when it is older than the days given;
     never the one readers see, and none within `grace_hours` of being written. `compact_above_percent` is the share of
-    free blocks above which the next build starts from a fresh file.
+    free blocks above which the next build starts from a fresh file. `stewards_schemas` are left out of the file that
+    all readers open, and `stewards_group` is the group that may read the one with everything, besides its owner.
     """
 
     keep_published: int = 7
@@ -39,6 +40,8 @@ class Upkeep:
     memory_limit: str = ""
     threads: int = 0
     temp_directory: str = ""
+    stewards_schemas: tuple[str, ...] = ()
+    stewards_group: str = ""
 
     @property
     def grace(self) -> timedelta:
@@ -96,7 +99,13 @@ def _read(section: Section) -> Upkeep:
     values: dict[str, Any] = {}
     for key, value in section.items():
         where, usual = section.where(key), known[key]
-        if isinstance(usual, str):
+        if isinstance(usual, tuple):
+            # In DuckDB the names of schemas are the same in capitals.
+            values[key] = tuple(sorted({name.strip().lower() for name in section.strings(key)}))
+            if needed := [name for name in READERS_SCHEMAS if name in values[key]]:
+                told = "its tables are what readers are shown. Give those with rows of persons another schema."
+                raise ConfigError(f"{where}: {needed[0]} cannot be left out: {told}")
+        elif isinstance(usual, str):
             if not isinstance(value, str) or not value.strip():
                 raise ConfigError(f"{where}: '{key}' must be a text.")
             values[key] = check_size(value, where) if key == "memory_limit" else value
@@ -110,6 +119,8 @@ def _read(section: Section) -> Upkeep:
     return Upkeep(**values)
 
 
+# What readers are shown, and by what it is named: without these their file would be none.
+READERS_SCHEMAS = ("main", "marts", "seeds")
 _NUMBERS = ("keep_published_days", "keep_failed_days", "grace_hours", "compact_above_percent")
 _LEAST = {"keep_published": 1, "threads": 1}
 _MOST = {"compact_above_percent": 100, "threads": 1024}

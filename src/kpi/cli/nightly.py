@@ -17,6 +17,17 @@ def _warehouse(folder: Path | None) -> Any:
     return Warehouse(project_folder(folder).resolve() / "warehouse")
 
 
+def _open_to_us(warehouse: Path) -> Path:
+    """The folder of a warehouse, when we may look into its log of runs. Raises ConfigError."""
+    import os
+
+    folder = warehouse / "runs"
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        told = "what runs told may quote rows of persons, so it is for stewards. In short it is in marts.runs."
+        raise ConfigError(f"{folder} is closed to you: {told}")
+    return warehouse
+
+
 @click.group(invoke_without_command=True)
 @click.option("--limit", default=20, show_default=True, help="The newest so many.")
 @project_option
@@ -28,7 +39,7 @@ def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:
     from kpi.read.figures import table_lines
     from kpi.warehouse.runs import history
 
-    found = history(_warehouse(project_dir).root)
+    found = history(_open_to_us(_warehouse(project_dir).root))
     rows = [
         (
             run.run[:6],
@@ -57,7 +68,7 @@ def show_run(run: str | None, as_json: bool, project_dir: Path | None) -> None:
 
     from kpi.warehouse.runs import events_of, history
 
-    root = _warehouse(project_dir).root
+    root = _open_to_us(_warehouse(project_dir).root)
     names = [ended.run for ended in history(root)]
     wanted = [name for name in names if run is None or name == run or name[:6] == run.zfill(6)]
     if not wanted:
@@ -183,12 +194,12 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     from kpi.deliveries.feed import is_feed, read_feed
     from kpi.parse.project import load_project
     from kpi.read.figures import table_lines
-    from kpi.warehouse.builds import DATABASE
+    from kpi.warehouse.rights import database
 
     root = project_folder(project_dir).resolve()
     today = day(as_of)
     feeds = [read_feed(source) for source in load_project(root).sources if is_feed(source)]
-    with engine.reading(_warehouse(root).folder() / DATABASE) as con:
+    with engine.reading(database(_warehouse(root).folder(), stewards=True)) as con:
         dues = freshness.measure(con, feeds, today)
     say(table_lines(*freshness.table(dues, today)))
     very_late = [due.feed for due in dues if due.state(today) == "very late"]

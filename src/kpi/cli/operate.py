@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from kpi.base.errors import ConfigError
-from kpi.cli.options import project_folder, project_option, say
+from kpi.cli.options import project_folder, project_option, say, stewards_option
 
 
 @click.command()
 @click.argument("before", required=False)
 @click.argument("after", required=False)
+@stewards_option
 @project_option
-def diff(before: str | None, after: str | None, project_dir: Path | None) -> None:
+def diff(before: str | None, after: str | None, stewards: bool, project_dir: Path | None) -> None:
     """Tell what differs between two builds: nodes, tables by content, indicators, rows by key.
 
     Without BEFORE it is the build published before the current one; without AFTER it is the current one.
@@ -26,14 +27,15 @@ def diff(before: str | None, after: str | None, project_dir: Path | None) -> Non
     warehouse = Warehouse(root / "warehouse")
     after = after or warehouse.published()
     before = before or warehouse.published_before(after)
-    say(difference_lines(compare_builds(warehouse, before, after, keys_of(root))))
+    say(difference_lines(compare_builds(warehouse, before, after, keys_of(root), stewards)))
 
 
 @click.command()
 @click.argument("build", required=False)
 @click.option("--reason", default="", help="Why; it is kept in the ledger.")
+@click.option("--show-rows", is_flag=True, help="Although that build shows readers what is left out for them now.")
 @project_option
-def rollback(build: str | None, reason: str, project_dir: Path | None) -> None:
+def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path | None) -> None:
     """Let readers see an earlier published build again: BUILD, or the one published before the current one.
 
     The next refresh leaves it so until a delivery, the project or kpi itself changes.
@@ -46,7 +48,7 @@ def rollback(build: str | None, reason: str, project_dir: Path | None) -> None:
     build = build or warehouse.published_before(was)
     if build == was:
         raise ConfigError(f"{build} is what readers see already.")
-    roll_back(warehouse, build, reason)
+    roll_back(warehouse, build, reason, show_rows)
     click.echo(f"Readers see build {build} again; before it was {was}.")
 
 

@@ -16,6 +16,8 @@ project_option = click.option(
     "--project-dir", type=click.Path(path_type=Path), help="Folder of dbt_project.yml; else the nearest one above."
 )
 
+stewards_option = click.option("--stewards", is_flag=True, help="Open the stewards' file, which has all schemas.")
+
 
 def project_folder(folder: Path | None) -> Path:
     """Return the folder of the project that a command means."""

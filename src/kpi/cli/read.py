@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import click
 
 from kpi.base.errors import ConfigError
-from kpi.cli.options import day, project_folder, project_option, say
+from kpi.cli.options import day, project_folder, project_option, say, stewards_option
 
 
 @click.command()
 @click.argument("what", required=False, metavar="[FIGURE|TABLE]")
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
 @click.option("--limit", default=40, show_default=True, help="Rows of a table to print.")
+@stewards_option
 @project_option
-def show(what: str | None, build_id: str | None, limit: int, project_dir: Path | None) -> None:
+def show(what: str | None, build_id: str | None, limit: int, stewards: bool, project_dir: Path | None) -> None:
     """Print every indicator beside its printed value, or one figure, or a table."""
     from kpi.read import figures
 
-    with figures.open_build(build_id, project_folder(project_dir)) as con:
+    with figures.open_build(build_id, project_folder(project_dir), stewards=stewards) as con:
         if what is None:
             say(figures.figure_lines(con))
             say(["", *figures.summary_lines(con)])
@@ -42,14 +44,17 @@ def show(what: str | None, build_id: str | None, limit: int, project_dir: Path |
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
 @click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures kept of it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
+@stewards_option
 @project_option
-def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, project_dir: Path | None) -> None:
+def query(
+    sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards: bool, project_dir: Path | None
+) -> None:
     """Run one SQL query on the published build, read-only, and print its rows."""
     import duckdb
 
     from kpi.read import figures
 
-    with figures.open_build(build_id, project_folder(project_dir), failures) as con:
+    with figures.open_build(build_id, project_folder(project_dir), failures, stewards) as con:
         try:
             if len(duckdb.extract_statements(sql)) != 1:
                 raise ConfigError("kpi query takes one SQL statement.")
@@ -90,16 +95,25 @@ def validate(
 @click.command()
 @project_option
 def builds(project_dir: Path | None) -> None:
-    """List the builds that are kept, the size of each file and how much of it is free; the published one is marked."""
+    """List the builds that are kept, the size of each file and how much of it is free; the published one is marked.
+
+    Where there is a file for stewards, its size comes second.
+    """
     from kpi.warehouse.builds import DATABASE, Warehouse
     from kpi.warehouse.keeping import free_share
+    from kpi.warehouse.rights import whole
 
     warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
     for facts in warehouse.list_builds():
         reason = " ".join(str(facts.get("reason") or "").split())
         mark = "*" if facts["is_current"] else " "
-        database = warehouse.builds / facts["id"] / DATABASE
-        size = f"{database.stat().st_size / 1e6:.1f} MB" if database.is_file() else ""
+        folder = warehouse.builds / facts["id"]
+        if not os.access(folder, os.X_OK):
+            click.echo(f"{mark} {facts['id']:<24} closed      to you: it holds what only stewards may open")
+            continue
+        files = [place / DATABASE for place in {folder: 0, whole(folder): 0}]
+        size = " + ".join(f"{os.stat(file).st_size / 1e6:.1f}" for file in files if os.access(file, os.F_OK))
+        size += " MB" if size else ""
         share = free_share(facts)
         free = "" if share is None else f"{100 * share:.0f} % free"
         line = f"{mark} {facts['id']:<24} {facts.get('status', 'unknown'):<10} {size:>11} {free:>9}  {reason}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import BuildError, DeliveryError, KpiError
 from kpi.warehouse.builds import DATABASE, Warehouse
+from kpi.warehouse.rights import whole
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,7 +53,7 @@ def figures_concerned(warehouse: Warehouse, error: BaseException, build: str) ->
 def _open(folder: Path) -> duckdb.DuckDBPyConnection:
     from kpi.base import engine
 
-    return engine.reading(folder / DATABASE)
+    return engine.reading(whole(folder) / DATABASE)
 
 
 def _of_years(candidate: Path, facts: Mapping[str, Any]) -> tuple[set[str], set[str]]:

@@ -19,13 +19,14 @@ from kpi.run.running import NEW, known_nodes
 from kpi.warehouse.builds import DATABASE, Warehouse
 from kpi.warehouse.inputs import Ingredients, ingredients_of
 from kpi.warehouse.options import Options
+from kpi.warehouse.rights import database, left_out
 
 FILES_TOLD = 10  # of each feed and kind of change
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing a refresh would do. `action` is load, build, test, drop or leave; not `certain` means perhaps."""
+    """One thing a refresh would do. `action` is load, build, test, drop, write or leave; not `certain` means perhaps."""
 
     action: str
     name: str
@@ -50,19 +51,27 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
         return ()
     graph = compiled(root, options.variables).graph
     before, present = warehouse.facts(warehouse.current()), dict[str, str]()
+    parts = list(_parts(before, graph))
     from_nothing = options.full_refresh and not options.is_partial
     if before.get("settings") != settings_of(graph.project):
         before = {}
     current = warehouse.current()
     if before and current and (current / DATABASE).is_file():
-        with engine.reading(current / DATABASE) as con:
+        with engine.reading(database(current, stewards=True)) as con:
             present = engine.relations(con)
     own = own_parts(graph, folder)
     state = State(known_nodes(warehouse.facts_of(options.state)), own, warehouse.last_results())
     chosen = select(with_unit_tests(graph), options.select, options.exclude, options.indirect, options.kinds, state)
     forced = chosen if options.full_refresh else frozenset[str]()
     files = [] if not graph.feeds else list(_files({} if from_nothing else before, graph, folder))
-    return (*files, *_Planner(graph, own, before, present, chosen, forced).steps())
+    return (*files, *_Planner(graph, own, before, present, chosen, forced).steps(), *parts)
+
+
+def _parts(before: Mapping[str, Any], graph: Graph) -> Iterator[Step]:
+    """A step for the readers' file, when other schemas are left out of it than were."""
+    then, now = left_out(before), frozenset(graph.project.upkeep.stewards_schemas)
+    if then != now:
+        yield Step("write", DATABASE, f"left out for readers: {', '.join(sorted(now)) or 'nothing any more'}")
 
 
 def _files(before: Mapping[str, Any], graph: Graph, folder: RawFolder) -> Iterator[Step]:

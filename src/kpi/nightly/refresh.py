@@ -18,6 +18,7 @@ from kpi.warehouse.candidate import Run, is_judged, settings_of
 from kpi.warehouse.inputs import environment_of
 from kpi.warehouse.keeping import copy_compactly, is_grown, rolled_back_from
 from kpi.warehouse.options import Inputs, Options, Outcome, Tell
+from kpi.warehouse.rights import close, refuse_unusable, whole
 
 if TYPE_CHECKING:
     import threading
@@ -42,7 +43,10 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
         current = warehouse.current()
         before = warehouse.facts(current)
         from_nothing = options.full_refresh and not options.is_partial
-        return (None, {}) if from_nothing or before.get("settings") != settings else (current, before)
+        is_there = current is not None and (whole(current) / DATABASE).is_file()
+        if before.get("stewards") and current and whole(current) == current:
+            is_there = False  # somebody took the stewards' file away: the readers' is not what was built
+        return (current, before) if is_there and not from_nothing and before.get("settings") == settings else (None, {})
 
     return _run(root, warehouse, options, tell, folder, inputs, start)
 
@@ -118,8 +122,11 @@ def _run(
             graph = compiled(root, options.variables).graph
         folder_before, before = start(settings_of(graph.project))
         upkeep = graph.project.upkeep
+        refuse_unusable(upkeep, (node.relation.schema for node in graph.nodes.values()))
+        if upkeep.stewards_schemas and (warehouse.root / "runs").is_dir():
+            close(warehouse.root / "runs", upkeep.stewards_group)  # what a run tells may quote a row
         grown = folder_before is not None and is_grown(before, upkeep)
-        candidate = begin(warehouse, None if grown else folder_before)
+        candidate = begin(warehouse, upkeep, None if grown else folder_before)
         if folder_before and grown:
             copy_compactly(folder_before, candidate, before, upkeep.engine_settings(options.settings or {}), tell)
         return Run(warehouse, graph, options, tell, candidate, before, folder, inputs, importing).carry_out()

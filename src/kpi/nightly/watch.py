@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import KpiError, LockHeld
 from kpi.base.projectfiles import project_files
+from kpi.base.upkeep import Upkeep
 from kpi.deliveries.rawfiles import scan
 from kpi.warehouse.builds import DATABASE, FACTS, Warehouse
 from kpi.warehouse.candidate import settings_of
 from kpi.warehouse.options import Options, Tell
+from kpi.warehouse.rights import as_facts, close, make_place, refuse_unusable, whole
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,7 +58,7 @@ def _watch(
     facts = warehouse.facts(current)
     project = load_project(root, options.variables)
     if current and facts.get("settings") == settings_of(project):
-        shutil.copyfile(current / DATABASE, folder / DATABASE)
+        shutil.copyfile(whole(current) / DATABASE, folder / DATABASE)
         os.chmod(folder / DATABASE, 0o644)
     else:
         facts = {}
@@ -114,10 +116,12 @@ def _round(
     lines: list[str] = []
     try:
         graph = compiled(root, options.variables).graph
+        upkeep = graph.project.upkeep
+        refuse_unusable(upkeep, (node.relation.schema for node in graph.nodes.values()))
     except (KpiError, OSError) as error:  # a file may be gone for the moment in which it is saved
         tell(f"{error}")
         return dict(before)
-    facts["settings"] = settings_of(graph.project)
+    facts |= {"settings": settings_of(graph.project), **as_facts(upkeep)}
     try:
         bring_up(con, warehouse, graph, options, before, scan(warehouse.raw), facts, lines.append)
     except KpiError as error:
@@ -127,7 +131,7 @@ def _round(
         if "nodes" not in facts:
             # Loading failed halfway: what the raw tables hold now has no name.
             nodes = {node: about for node, about in before.get("nodes", {}).items() if not node.startswith("source.")}
-            return {**before, "nodes": nodes}
+            return {**before, "nodes": nodes, **as_facts(upkeep)}
     con.execute("checkpoint")
     for line in lines:
         if not line.startswith("Loaded"):
@@ -148,16 +152,21 @@ def _show(warehouse: Warehouse, folder: Path, facts: dict[str, Any], tell: Tell)
     status = {"status": "held back", "reason": "a watch's working build", "at": f"{datetime.now(UTC):%FT%TZ}"}
     _put_in_place(warehouse, folder / DATABASE, BUILD, {**facts, **status, "id": BUILD})
     if told:
-        tell(f"Open it with kpi.open(build={BUILD!r}), or: kpi query --build {BUILD} '…'")
+        stewards = "stewards" in facts
+        called = f"kpi query {'--stewards ' * stewards}--build {BUILD} '…'"
+        tell(f"Open it with kpi.open(build={BUILD!r}{', stewards=True' * stewards}), or: {called}")
 
 
 def _put_in_place(warehouse: Warehouse, database: Path, name: str, facts: Mapping[str, Any]) -> None:
     """Make a copy of a database the build of that name, in place of an earlier one; who has that open keeps it."""
     folder = warehouse.builds / f".next-{name}"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    shutil.copyfile(database, folder / DATABASE)
-    os.chmod(folder / DATABASE, 0o444)
+    given = facts.get("stewards", {})
+    place = make_place(folder, Upkeep(stewards_schemas=tuple(given.get("schemas", ()))))
+    shutil.copyfile(database, place / DATABASE)
+    os.chmod(place / DATABASE, 0o444)
+    for path in (place / DATABASE, place, folder) if given else ():
+        close(path, given["group"])
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str)
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
     final, old = warehouse.builds / name, warehouse.builds / f".old-{name}"
@@ -180,7 +189,7 @@ def _alone(warehouse: Warehouse) -> Iterator[Path]:
         except BlockingIOError:
             raise LockHeld("another kpi build --watch is running here. End it first.") from None
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.names import identifier, literal
-from kpi.warehouse.builds import DATABASE, Warehouse
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.rights import database
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,17 +47,20 @@ class Difference:
     indicators: tuple[tuple[Any, ...], ...]
 
 
-def compare_builds(warehouse: Warehouse, before: str, after: str, keys: Mapping[str, Sequence[str]]) -> Difference:
+def compare_builds(
+    warehouse: Warehouse, before: str, after: str, keys: Mapping[str, Sequence[str]], stewards: bool = False
+) -> Difference:
     """Compare two kept builds by content. `keys` maps tables to the columns that identify their rows.
 
-    Raises ConfigError when there is no such build.
+    With `stewards` also what is left out for other readers. Raises ConfigError when there is no such build, or you may
+    not open it.
     """
     from kpi.base.engine import scratch
 
     folders = [warehouse.folder(before), warehouse.folder(after)]
     with scratch() as con:
         for name, folder in zip(("before", "after"), folders, strict=True):
-            con.execute(f"attach {literal(str(folder / DATABASE))} as {name} (read_only)")
+            con.execute(f"attach {literal(str(database(folder, stewards)))} as {name} (read_only)")
         tables = {name: _tables(con, name) for name in ("before", "after")}
         names = sorted({*tables["before"], *tables["after"]} - {RUNS})
         found = [_table(con, name, tables, keys.get(name, ())) for name in names]

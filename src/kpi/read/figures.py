@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError, nearest
-from kpi.warehouse.builds import DATABASE, FAILURES, Warehouse
+from kpi.warehouse.builds import FAILURES, Warehouse
+from kpi.warehouse.rights import DATABASE, database
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,7 +30,10 @@ def find_project(start: Path | str | None = None) -> Path:
 
 
 def open_build(
-    build: str | None = None, project_dir: Path | str | None = None, failures: bool = False
+    build: str | None = None,
+    project_dir: Path | str | None = None,
+    failures: bool = False,
+    stewards: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Open the published build, or the one named, read-only and hardened.
 
@@ -37,15 +41,17 @@ def open_build(
     `latest` (the newest, whatever became of it).
 
     Its SQL reaches no file and changes no setting. The connection keeps its build whatever is published later. With
-    `failures` it is the failing rows that `kpi test --store-failures` kept. Raises ConfigError when there is none.
+    `stewards` it has also the schemas that the project leaves out for other readers; with `failures` it is the failing
+    rows that `kpi test --store-failures` kept. Raises ConfigError when there is none, or you may not open it.
     """
     from kpi.base import engine
 
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
     folder = warehouse.folder(build)
-    if failures and not (folder / FAILURES).is_file():
+    file = database(folder, stewards or failures, FAILURES if failures else DATABASE)
+    if failures and not file.is_file():
         raise ConfigError(f"{folder}: no failing rows are kept here. Run: kpi test --store-failures")
-    return engine.reading(folder / (FAILURES if failures else DATABASE))
+    return engine.reading(file)
 
 
 def indicators(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from kpi.base.errors import ConfigError
 from kpi.base.names import identifier, literal
-from kpi.warehouse.builds import DATABASE, Warehouse
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.rights import database
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,7 +39,8 @@ def public_nodes(graph: Graph) -> tuple[Node, ...]:
     if not nodes:
         raise ConfigError(f"no model has the tag '{TAG}': give it to those that may leave the house.")
     for node in nodes:
-        if node.relation.schema in PRIVATE_LAYERS or {"staging", "intermediate"}.intersection(node.file.parts):
+        private = {*PRIVATE_LAYERS, *graph.project.upkeep.stewards_schemas}
+        if node.relation.schema.lower() in private or {"staging", "intermediate"}.intersection(node.file.parts):
             told = f"'{node.name}' has the tag '{TAG}', but {node.relation.schema} is not for the public."
             raise ConfigError(f"{node.file}:{node.line}: {told}")
     return nodes
@@ -53,7 +55,7 @@ def write_public(warehouse: Warehouse, graph: Graph, folder: Path, build: str | 
     from kpi.base.engine import fetch_one, scratch
 
     nodes = public_nodes(graph)
-    source = warehouse.folder(build) / DATABASE
+    source = database(warehouse.folder(build))
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f".{PUBLIC_DATABASE}"
     unfinished.unlink(missing_ok=True)

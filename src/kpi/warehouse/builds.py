@@ -13,17 +13,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError, DiskFull, is_disk_full, nearest
 from kpi.base.events import Tell, silent
 from kpi.base.lock import held, is_held
 from kpi.deliveries.rawfiles import hash_of
-
-DATABASE = "kpi.duckdb"
+from kpi.warehouse.rights import DATABASE as DATABASE
+from kpi.warehouse.rights import close, make_place, open_up, whole
 # Failing rows that `kpi test --store-failures` kept of a build, beside it.
 FAILURES = "failures.duckdb"
 FACTS = "build.json"
+
+if TYPE_CHECKING:
+    from kpi.base.upkeep import Upkeep
+
 _NEWEST = {"candidate": "build that failed or was held back", "latest": "build"}
 
 
@@ -56,7 +60,7 @@ class Warehouse:
         """
         if build is None:
             folder = self.current()
-            if folder is None or not (folder / DATABASE).is_file():
+            if folder is None or not os.path.isfile(folder / DATABASE):
                 raise ConfigError(f"{self.root}: nothing is published here yet. Run: kpi refresh")
             return self.root / "current"
         return self.builds / self._named(build)
@@ -81,7 +85,7 @@ class Warehouse:
     def _newest(self, word: str) -> str:
         for folder in reversed(self.kept()):
             is_meant = word == "latest" or self.facts(folder).get("status") in ("failed", "held back")
-            if folder.name[0].isdigit() and is_meant and (folder / DATABASE).is_file():
+            if folder.name[0].isdigit() and is_meant and os.path.lexists(whole(folder) / DATABASE):
                 return folder.name
         raise ConfigError(f"no {_NEWEST[word]} is kept. See: kpi builds")
 
@@ -179,31 +183,43 @@ def is_being_written(warehouse: Warehouse) -> bool:
     return is_held(warehouse.builds / ".lock")
 
 
-def begin(warehouse: Warehouse, start_from: Path | None) -> Path:
-    """Make the private folder of a new build, with a copy of a published database when one is given."""
+def begin(warehouse: Warehouse, upkeep: Upkeep, start_from: Path | None) -> Path:
+    """Make the private folder of a new build, with a copy of the database of another build when one is given."""
     import shutil
 
     # Numbered first: builds sort by name in the order they were made, whatever the clock does.
     numbers = [_number(folder.name) for folder in warehouse.kept()]
     numbers += [_number(str(event.get("build"))) for event in warehouse.ledger()]
     folder = warehouse.builds / f".tmp-{max(numbers, default=0) + 1:05}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    folder.mkdir()
+    place = make_place(folder, upkeep)
     if start_from is not None:
-        shutil.copyfile(start_from / DATABASE, folder / DATABASE)
-        os.chmod(folder / DATABASE, 0o644)
+        shutil.copyfile(whole(start_from) / DATABASE, place / DATABASE)
+        os.chmod(place / DATABASE, 0o644)
     return folder
 
 
-def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any]) -> Path:
-    """Write what made the build, get everything to disk, make it read-only and give the folder its name."""
-    database = folder / DATABASE
+def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any], upkeep: Upkeep) -> Path:
+    """Write what made the build, get everything to disk, make it read-only and give the folder its name.
+
+    Where schemas are left out for readers, the stewards' part of it is closed to all others; so is all of a build
+    that has no file for readers.
+    """
+    database, place = folder / DATABASE, whole(folder)
     facts = {**facts, "checksum": hash_of(database) if database.is_file() else None}
+    if place != folder:
+        kept = place / DATABASE
+        facts["stewards"] = {**facts["stewards"], "checksum": hash_of(kept) if kept.is_file() else None}
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str)
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+    if place != folder:
+        for entry in (*place.iterdir(), place, *([] if database.is_file() else [folder])):
+            close(entry, upkeep.stewards_group)
     for entry in sorted(folder.rglob("*")):
-        if entry.name == DATABASE:
+        if entry == database:
             os.chmod(entry, 0o444)
         _to_disk(entry)
+    if place != folder and database.is_file():
+        open_up(folder)
     _to_disk(folder)
     final = warehouse.builds / folder.name.removeprefix(".tmp-")
     folder.rename(final)

@@ -16,8 +16,9 @@ from kpi.deliveries import rawfiles
 from kpi.parse.outside import reached
 from kpi.warehouse.builds import DATABASE, Warehouse, publish, record, seal
 from kpi.warehouse.inputs import ingredients_of
-from kpi.warehouse.keeping import prune
+from kpi.warehouse.keeping import close_earlier, prune
 from kpi.warehouse.options import Inputs, Options, Outcome, Tell
+from kpi.warehouse.rights import as_facts, whole
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,6 +57,7 @@ class Run:
     ) -> None:
         self.warehouse, self.graph, self.options, self.tell = warehouse, graph, options, tell
         self.candidate, self.before, self.folder, self.importing = candidate, before, folder, importing
+        self.upkeep = graph.project.upkeep
         self.facts: dict[str, Any] = {
             "id": candidate.name.removeprefix(".tmp-"),
             "started_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
@@ -68,6 +70,7 @@ class Run:
             "asked": {name: getattr(options, name) for name in ASKED},
             "continued": options.continued,
             "ingredients": asdict(ingredients_of(graph.project, graph.environment_read)),
+            **as_facts(self.upkeep),
         }
         self.warnings: tuple[str, ...] = ()
 
@@ -76,6 +79,8 @@ class Run:
         try:
             self._build()
             failures = self._verdict()
+            if self.upkeep.stewards_schemas and (not failures or self.options.publish_despite_checks):
+                self._part()
         except KpiError as error:
             if is_disk_full(error):  # there is no room to keep it
                 raise
@@ -91,7 +96,7 @@ class Run:
             raise CheckFailed(
                 "Checks failed; readers keep the build they had.\n  "
                 + "\n  ".join(failures)
-                + f"\nThe candidate is kept: kpi.open(build={kept.name!r}). Mend it, then: kpi retry."
+                + f"\nThe candidate is kept: kpi.open(build={kept.name!r}{self._as_steward()}). Mend it, then: kpi retry."
                 " To publish it all the same: --publish-despite-checks REASON"
             )
         return self._publish(failures)
@@ -104,7 +109,7 @@ class Run:
         from kpi.warehouse.runs import write_table
         from kpi.warehouse.working import bring_up
 
-        with engine.building(self.candidate / DATABASE, *self._resources(), self._reached()) as con:
+        with engine.building(whole(self.candidate) / DATABASE, *self._resources(), self._reached()) as con:
             try:
                 begin = self.importing.start if self.importing else lambda: None
                 bring_up(
@@ -118,10 +123,10 @@ class Run:
                     self.tell,
                     begin,
                 )
-                self.warnings = self.facts.pop("warnings", ())
+                self.warnings = tuple(map(self._for_readers, self.facts.pop("warnings", ())))
                 self._validate(con)
                 self._note_freshness(con)
-                write_table(con, self.warehouse.root)
+                write_table(con, self.warehouse.root, with_messages=not self.upkeep.stewards_schemas)
             except (KpiError, KeyboardInterrupt):
                 with suppress(duckdb.Error):  # what failed first is what is told
                     con.execute("checkpoint")
@@ -135,8 +140,12 @@ class Run:
     def _resources(self) -> tuple[Path, dict[str, str]]:
         """Where this build may spill, and DuckDB's other settings."""
         project = self.graph.project
-        settings = project.upkeep.engine_settings(self.options.settings or {})
-        spill = spill_folder(self.warehouse.root, project.root, settings.pop("temp_directory", ""))
+        settings = self.upkeep.engine_settings(self.options.settings or {})
+        given = settings.pop("temp_directory", "")
+        if self.upkeep.stewards_schemas and not given:
+            spill = whole(self.candidate) / "spill"
+        else:
+            spill = spill_folder(self.warehouse.root, project.root, given)
         return spill, {"file_search_path": str(project.root), **settings}
 
     def _reached(self) -> list[Path]:
@@ -193,28 +202,33 @@ class Run:
                 self.tell(f"  warning: {line}")
 
     def _verify(self) -> None:
-        """Open the finished file as a reader would, and read it all.
-
-        An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read.
-        """
-        note(self.tell, Event("publishing", stage="publish"))
-        import duckdb
-
-        from kpi.base import engine
+        """Read the finished file back, all of it."""
         from kpi.base.errors import BuildError
+        from kpi.warehouse.finished import read_back
 
+        note(self.tell, Event("publishing", stage="publish"))
         try:
-            with engine.reading(self.candidate / DATABASE) as con:
-                seen = engine.row_counts(con)
-                engine.read_all(con, seen)
-        except (duckdb.Error, UnicodeDecodeError) as error:
-            first = str(error).partition("\n")[0]
+            seen = read_back(whole(self.candidate) / DATABASE)
+        except BuildError:
             self.facts.pop("nodes")  # it is no start for a retry
-            told = f"the finished file cannot be read back ({first})."
-            told += " Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
-            raise BuildError(DATABASE, told) from None
+            raise
         if seen != self.facts["rows"]:
             raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
+
+    def _part(self) -> None:
+        """Write the file for all readers, without what is for stewards."""
+        from kpi.warehouse.finished import write_readers_file
+
+        settings = self.upkeep.engine_settings(self.options.settings or {})
+        schemas = self.upkeep.stewards_schemas
+        self.facts["readers"] = write_readers_file(self.candidate, schemas, settings, self.tell)
+
+    def _as_steward(self) -> str:
+        return ", stewards=True" if self.upkeep.stewards_schemas else ""
+
+    def _for_readers(self, told: str) -> str:
+        """What may be told to all readers: the header that was found in a refused file may be a record."""
+        return told.partition("; found were:")[0] if self.upkeep.stewards_schemas else told
 
     def _verdict(self) -> list[str]:
         failures = []
@@ -245,8 +259,12 @@ class Run:
             from kpi.artifacts.artifacts import write_artifacts
 
             write_artifacts(self.candidate, self.graph, self.facts, None)
-        kept = seal(self.warehouse, self.candidate, self.facts)
-        record(self.warehouse, kept.name, "failed", reason.split("\n", maxsplit=1)[0])
+        if whole(self.candidate) != self.candidate:
+            (self.candidate / DATABASE).unlink(missing_ok=True)  # what is not for readers has no file for them
+        kept = seal(self.warehouse, self.candidate, self.facts, self.upkeep)
+        # An error may quote a row. All readers see the ledger; this build only stewards do.
+        told = "told in its build.json" if self.upkeep.stewards_schemas else reason.split("\n", maxsplit=1)[0]
+        record(self.warehouse, kept.name, "failed", told)
         self._prune()
         return kept
 
@@ -260,7 +278,7 @@ class Run:
             "warnings": list(self.warnings),
             "finished_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         }
-        kept = seal(self.warehouse, self.candidate, self.facts)
+        kept = seal(self.warehouse, self.candidate, self.facts, self.upkeep)
         if held_back:
             record(self.warehouse, kept.name, "held back", held_back)
             self.tell(f"Not published: {held_back}. Open it with kpi.open(build={kept.name!r}).")
@@ -268,6 +286,7 @@ class Run:
             publish(self.warehouse, kept)
             record(self.warehouse, kept.name, "published", reason)
             self.tell(f"Published build {kept.name}." + (f" Despite failed checks: {reason}" if reason else ""))
+            close_earlier(self.warehouse, self.upkeep, self.tell)
         self._prune()
         return Outcome(kept.name, published=not held_back, warnings=self.warnings)
 
@@ -279,7 +298,7 @@ class Run:
         return "its report years were not judged" if is_judged(self.graph) and not self.options.validate else ""
 
     def _prune(self) -> None:
-        gone = prune(self.warehouse, self.graph.project.upkeep)
+        gone = prune(self.warehouse, self.upkeep)
         for build in gone:
             record(self.warehouse, build, "pruned")
 

@@ -5,7 +5,8 @@ A DuckDB file never shrinks: what is rebuilt leaves free blocks behind, which th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kpi.base.errors import ConfigError
 from kpi.base.events import Tell
 from kpi.warehouse.builds import DATABASE, Warehouse, publish, record, remove, told_published, writing
+from kpi.warehouse.rights import close, is_closed, left_out, open_up, whole
 
 if TYPE_CHECKING:
     from kpi.base.upkeep import Upkeep
@@ -37,10 +39,32 @@ def prune(warehouse: Warehouse, upkeep: Upkeep) -> tuple[str, ...]:
     return tuple(removed)
 
 
-def roll_back(warehouse: Warehouse, build: str, reason: str) -> None:
+def close_earlier(warehouse: Warehouse, upkeep: Upkeep, tell: Tell) -> None:
+    """Close the other builds whose file for readers holds a schema that is left out now; who has one open keeps it."""
+    current = warehouse.current()
+    closed = []
+    for folder in warehouse.kept() if upkeep.stewards_schemas else ():
+        if folder != current and not is_closed(folder) and shows(warehouse, folder, upkeep.stewards_schemas):
+            try:
+                close(folder, upkeep.stewards_group)
+            except OSError as error:
+                tell(f"  warning: build {folder.name} holds what is left out now and cannot be closed: {error}")
+            else:
+                closed.append(folder.name)
+    if closed:
+        tell(f"Closed to readers, for they hold what is left out now: {', '.join(closed)}.")
+
+
+def shows(warehouse: Warehouse, folder: Path, schemas: Collection[str]) -> list[str]:
+    """Return which of these schemas a build's file for readers was not made without."""
+    return sorted(set(schemas) - left_out(warehouse.facts(folder))) if os.path.lexists(folder / DATABASE) else []
+
+
+def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = False) -> None:
     """Point `current` at an earlier published build, and note it in the ledger.
 
-    Raises ConfigError when it was never published, or LockHeld.
+    Raises ConfigError when it was never published, or shows readers schemas that are left out of what they have and
+    that is not asked for by `show_rows`; or LockHeld.
     """
     folder = warehouse.folder(build)
     build = folder.name
@@ -48,6 +72,12 @@ def roll_back(warehouse: Warehouse, build: str, reason: str) -> None:
         raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
     with writing(warehouse):
         left = warehouse.published()
+        shown = shows(warehouse, folder, left_out(warehouse.facts_of()))
+        if shown and not show_rows:
+            told = f"build {build} would show all readers {', '.join(shown)}, which are left out of what they have now."
+            raise ConfigError(f"{told} If that is meant: kpi rollback {build} --show-rows")
+        if is_closed(folder):
+            open_up(folder)
         publish(warehouse, folder)
         record(warehouse, build, "rolled back to", f"from {left}{f': {reason}' if reason else ''}")
 
@@ -86,14 +116,13 @@ def copy_compactly(
     Rows, constraints, views, indexes and comments are the same, so nothing needs to be rebuilt. Where that
     cannot be had, the file is copied as it is, and that is told.
     """
-    import os
     import shutil
 
     import duckdb
 
     from kpi.base import engine
 
-    old, new = source / DATABASE, candidate / DATABASE
+    old, new = whole(source) / DATABASE, whole(candidate) / DATABASE
     share = f"{100 * (free_share(facts) or 0):.0f} %"
     try:
         engine.copy_tables(old, new, {name: settings[name] for name in settings if name != "temp_directory"})

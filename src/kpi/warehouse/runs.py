@@ -88,14 +88,18 @@ def seconds_of_stages(warehouse: Path) -> dict[str, float]:
     return {}
 
 
-def write_table(con: duckdb.DuckDBPyConnection, warehouse: Path) -> None:
-    """Replace marts.runs by the runs so far. Grain: one row per run; the one that writes this is still running."""
+def write_table(con: duckdb.DuckDBPyConnection, warehouse: Path, with_messages: bool = True) -> None:
+    """Replace marts.runs by the runs so far. Grain: one row per run; the one that writes this is still running.
+
+    What made a run fail may quote a row, so it can be left out.
+    """
     import pyarrow as pa
 
     kinds = {"seconds": pa.float64(), "exit_code": pa.int64(), "warnings": pa.int64()}
     schema = pa.schema([(field.name, kinds.get(field.name, pa.string())) for field in fields(Ended)])
     con.execute("create schema if not exists marts")
-    con.register("runs_so_far", pa.Table.from_pylist([asdict(run) for run in history(warehouse)], schema))
+    left_out = {} if with_messages else {"message": ""}
+    con.register("runs_so_far", pa.Table.from_pylist([asdict(run) | left_out for run in history(warehouse)], schema))
     con.execute(
         f"create or replace table {TABLE} as select * replace (try_cast(started_at as timestamp) as"
         " started_at, try_cast(finished_at as timestamp) as finished_at) from runs_so_far order by run"

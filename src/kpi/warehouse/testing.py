@@ -13,7 +13,8 @@ from kpi.compile.selection import select
 from kpi.models.model import Node
 from kpi.models.unit_tests import UnitTest
 from kpi.run.checks import CheckResult, Store, run_tests
-from kpi.warehouse.builds import DATABASE, FAILURES
+from kpi.warehouse.builds import FAILURES
+from kpi.warehouse.rights import database
 
 if TYPE_CHECKING:
     import duckdb
@@ -50,30 +51,33 @@ def chosen_tests(
 
 
 def run_data_tests(folder: Path, tests: Sequence[Node], store_failures: bool = False) -> Report:
-    """Run data tests on the build in `folder`, which is only ever read.
+    """Run data tests on the build in `folder`, which is only ever read: on all of it.
 
     Failing rows that are to be kept, of all tests with `store_failures`, go to a file beside it. Raises BuildError
-    naming a test that does not run: the build may be of an older project.
+    naming a test that does not run: the build may be of an older project; ConfigError when only stewards may open it.
     """
+    held = database(folder, stewards=True)
     if not (store_failures or any(test.test and test.test.store_failures for test in tests)):
         from kpi.base.engine import reading
 
-        with reading(folder / DATABASE) as con:
+        with reading(held) as con:
             return Report(run_tests(con, tests))
-    with _beside(folder) as con:
-        return Report(run_tests(con, tests, Store("failures", store_failures, only_tables=True)), folder / FAILURES)
+    with _beside(held) as con:
+        store = Store("failures", store_failures, only_tables=True)
+        return Report(run_tests(con, tests, store), held.with_name(FAILURES))
 
 
 @contextmanager
-def _beside(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _beside(held: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a build read-only, and a new file beside it for failing rows."""
     from kpi.base.engine import CATALOG, confine, scratch
     from kpi.base.names import literal
 
-    (folder / FAILURES).unlink(missing_ok=True)
+    failures = held.with_name(FAILURES)
+    failures.unlink(missing_ok=True)
     with scratch() as con:
-        con.execute(f"attach {literal(str(folder / DATABASE))} as {CATALOG} (read_only)")
-        con.execute(f"attach {literal(str(folder / FAILURES))} as failures")
+        con.execute(f"attach {literal(str(held))} as {CATALOG} (read_only)")
+        con.execute(f"attach {literal(str(failures))} as failures")
         con.execute(f"use {CATALOG}")
         confine(con)
         yield con

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from kpi.base import engine
 from kpi.deliveries.feed import Feed, is_feed, read_feed
 from kpi.parse.project import load_project
 from kpi.warehouse.builds import DATABASE, Warehouse
+from kpi.warehouse.rights import database
 from kpi.yearly import frames as yearly_frames
 from kpi.yearly import pages as report_pages
 from kpi.yearly.pages import About, is_labelled_synthetic, write_pages
@@ -72,7 +74,8 @@ def judge(
     facts = warehouse.facts(folder)
     day = as_of or date.fromisoformat(facts["as_of"])
     feeds = feed_expectations(read_feed(source) for source in load_project(root).sources if is_feed(source))
-    with engine.reading(folder / DATABASE) as con:
+    # A year is judged by marts and seeds, which readers have too, where there is a file for them.
+    with engine.reading(database(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
         results = validate(con, feeds, day, year)
         if html is not None:
             write_pages(html, con, results, About(facts["id"], day, bool(facts.get("synthetic"))))

@@ -24,6 +24,7 @@ from kpi.warehouse import history
 from kpi.warehouse.builds import DATABASE, Warehouse
 from kpi.warehouse.intake import take_in
 from kpi.warehouse.options import Options, Tell
+from kpi.warehouse.rights import whole
 
 Facts = dict[str, Any]
 
@@ -59,7 +60,7 @@ def bring_up(
     published = warehouse.current()
     derived_from = before or warehouse.facts(published)
     if published and not before:
-        history.carry_over(con, graph, derived_from, published / DATABASE, tell)
+        history.carry_over(con, graph, derived_from, whole(published) / DATABASE, tell)
     made = definitions(graph)
     task = Task(
         graph,

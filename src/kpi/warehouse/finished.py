@@ -1,0 +1,56 @@
+"""The finished files of a build: whether what was written can be read back, and the readers' without the stewards'."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from kpi.base import engine
+from kpi.base.errors import BuildError, is_disk_full
+from kpi.base.events import Tell
+from kpi.compile.graph import AUDIT_SCHEMA
+from kpi.warehouse.rights import DATABASE, whole
+
+
+def read_back(database: Path) -> dict[str, int]:
+    """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
+
+    An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Raises BuildError.
+    """
+    try:
+        with engine.reading(database) as con:
+            seen = engine.row_counts(con)
+            engine.read_all(con, seen)
+            return seen
+    except (duckdb.Error, UnicodeDecodeError) as error:
+        first = str(error).partition("\n")[0]
+        told = f"the finished file cannot be read back ({first})."
+        told += " Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
+        raise BuildError(DATABASE, told) from None
+
+
+def write_readers_file(
+    candidate: Path, schemas: Collection[str], settings: Mapping[str, str], tell: Tell
+) -> dict[str, Any]:
+    """Write the file that all readers open beside the whole one: without these schemas and kept failing rows.
+
+    Returns what is noted of it: the rows of its tables, and the views that are tables in it. Raises BuildError.
+    """
+    source, target = whole(candidate) / DATABASE, candidate / DATABASE
+    given = {name: value for name, value in settings.items() if name != "temp_directory"}
+    try:
+        views = engine.copy_without(source, target, {*schemas, AUDIT_SCHEMA}, given)
+    except duckdb.Error as error:
+        if is_disk_full(error):
+            raise
+        first = str(error).partition("\n")[0]
+        told = f"the readers' file cannot be made without {', '.join(schemas)}: {first}"
+        raise BuildError(DATABASE, told) from None
+    rows = read_back(target)
+    told = f"; tables there, not views: {', '.join(views)}" if views else ""
+    size = f"{target.stat().st_size / 1e6:.1f} MB of {source.stat().st_size / 1e6:.1f} MB"
+    tell(f"Left out of the readers' file: {', '.join(schemas)}. It has {len(rows)} tables, {size}{told}.")
+    return {"rows": rows, "tables": list(views)}
