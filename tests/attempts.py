@@ -16,7 +16,8 @@ from pathlib import Path
 import duckdb
 
 from kpi.base import engine
-from kpi.warehouse.builds import DATABASE, Warehouse
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.rights import DATABASE
 
 NOBODY = 65534
 

@@ -17,8 +17,9 @@ from kpi.base.errors import BuildError, DeliveryError
 from kpi.deliveries.rawfiles import scan
 from kpi.nightly.refresh import refresh
 from kpi.warehouse import candidate
-from kpi.warehouse.builds import DATABASE, Warehouse
+from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.options import Options
+from kpi.warehouse.rights import DATABASE
 from small_project import write
 
 SHORT = {name: scenario for name, scenario in scenarios(short=True, seed=1) if name != "size"}

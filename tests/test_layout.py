@@ -124,6 +124,7 @@ PACKAGES = {
     "warehouse": (
         "runlog",
         "runs",
+        "rights",
         "builds",
         "keeping",
         "testing",
@@ -133,6 +134,7 @@ PACKAGES = {
         "history",
         "intake",
         "working",
+        "finished",
         "candidate",
     ),
     "nightly": (
@@ -150,6 +152,7 @@ PACKAGES = {
         "figures",
         "public",
         "diff",
+        "guards",
         "doctor",
     ),
     "demo": (

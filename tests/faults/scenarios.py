@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from kpi.warehouse.builds import DATABASE
+from kpi.warehouse.rights import DATABASE
 from kpi.warehouse.runs import history
 
 from .readers import Readers

@@ -18,7 +18,8 @@ import duckdb
 
 from kpi.base import engine
 from kpi.read.doctor import examine
-from kpi.warehouse.builds import DATABASE, Warehouse
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.rights import DATABASE
 from small_project import write
 
 from .victim import Plan, finish, log_of, start

@@ -99,9 +99,9 @@ def builds(project_dir: Path | None) -> None:
 
     Where there is a file for stewards, its size comes second.
     """
-    from kpi.warehouse.builds import DATABASE, Warehouse
+    from kpi.warehouse.builds import Warehouse
     from kpi.warehouse.keeping import free_share
-    from kpi.warehouse.rights import whole
+    from kpi.warehouse.rights import DATABASE, whole
 
     warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
     for facts in warehouse.list_builds():

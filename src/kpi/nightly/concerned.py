@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import BuildError, DeliveryError, KpiError
-from kpi.warehouse.builds import DATABASE, Warehouse
-from kpi.warehouse.rights import whole
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.rights import DATABASE, whole
 
 if TYPE_CHECKING:
     import duckdb

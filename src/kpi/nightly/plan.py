@@ -16,17 +16,17 @@ from kpi.deliveries.rawfiles import RawFolder, scan
 from kpi.models.model import Node
 from kpi.run.fingerprint import VIRTUAL, Own, own_parts
 from kpi.run.running import NEW, known_nodes
-from kpi.warehouse.builds import DATABASE, Warehouse
+from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.inputs import Ingredients, ingredients_of
 from kpi.warehouse.options import Options
-from kpi.warehouse.rights import database, left_out
+from kpi.warehouse.rights import DATABASE, database, left_out
 
 FILES_TOLD = 10  # of each feed and kind of change
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing a refresh would do. `action` is load, build, test, drop, write or leave; not `certain` means perhaps."""
+    """One thing a refresh would do. `action` is load, build, test, drop, write, leave; not `certain` means perhaps."""
 
     action: str
     name: str

@@ -13,12 +13,12 @@ from kpi.base.errors import ConfigError, LockHeld
 from kpi.base.events import Event, note
 from kpi.deliveries import rawfiles
 from kpi.parse.outside import contents
-from kpi.warehouse.builds import DATABASE, Warehouse, begin, writing
+from kpi.warehouse.builds import Warehouse, begin, writing
 from kpi.warehouse.candidate import Run, is_judged, settings_of
 from kpi.warehouse.inputs import environment_of
 from kpi.warehouse.keeping import copy_compactly, is_grown, rolled_back_from
 from kpi.warehouse.options import Inputs, Options, Outcome, Tell
-from kpi.warehouse.rights import close, refuse_unusable, whole
+from kpi.warehouse.rights import DATABASE, close, refuse_unusable, whole
 
 if TYPE_CHECKING:
     import threading

@@ -22,10 +22,10 @@ from kpi.base.errors import KpiError, LockHeld
 from kpi.base.projectfiles import project_files
 from kpi.base.upkeep import Upkeep
 from kpi.deliveries.rawfiles import scan
-from kpi.warehouse.builds import DATABASE, FACTS, Warehouse
+from kpi.warehouse.builds import FACTS, Warehouse
 from kpi.warehouse.candidate import settings_of
 from kpi.warehouse.options import Options, Tell
-from kpi.warehouse.rights import as_facts, close, make_place, refuse_unusable, whole
+from kpi.warehouse.rights import DATABASE, as_facts, close, make_place, refuse_unusable, whole
 
 if TYPE_CHECKING:
     import duckdb

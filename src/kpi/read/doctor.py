@@ -6,27 +6,19 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kpi.deliveries.freshness import from_facts, late_lines
 from kpi.deliveries.rawfiles import hash_of, scan
 from kpi.nightly.notify import FILE, addresses, is_exposed
-from kpi.warehouse.builds import DATABASE, Warehouse, is_being_written
+from kpi.read.guards import Finding, guarded
+from kpi.warehouse.builds import Warehouse, is_being_written
+from kpi.warehouse.rights import DATABASE, STEWARDS, whole
 from kpi.warehouse.runs import history
 
 LEAST_FREE = 1 << 30  # bytes, where nothing was published yet to go by
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. `remedy` says what to do when it is not well."""
-
-    level: Literal["ok", "warning", "error"]
-    what: str
-    remedy: str = ""
 
 
 def examine(warehouse: Warehouse) -> Iterator[Finding]:
@@ -35,6 +27,7 @@ def examine(warehouse: Warehouse) -> Iterator[Finding]:
         _versions,
         _time_zones,
         _permissions,
+        guarded,
         _disk,
         _raw,
         _leftovers,
@@ -87,7 +80,7 @@ def _permissions(warehouse: Warehouse) -> Iterator[Finding]:
     loose = [
         folder.name
         for folder in warehouse.kept()
-        if (folder / DATABASE).is_file() and (folder / DATABASE).stat().st_mode & 0o222
+        if os.path.isfile(folder / DATABASE) and (folder / DATABASE).stat().st_mode & 0o222
     ]
     for build in loose:
         yield Finding(
@@ -99,8 +92,8 @@ def _permissions(warehouse: Warehouse) -> Iterator[Finding]:
 
 def _disk(warehouse: Warehouse) -> Iterator[Finding]:
     current = warehouse.current()
-    database = current / DATABASE if current else None
-    size = database.stat().st_size if database and database.is_file() else 0
+    files = {current / DATABASE, whole(current) / DATABASE} if current else set[Path]()
+    size = sum(os.stat(file).st_size for file in files if os.access(file, os.F_OK))
     place = next(folder for folder in (warehouse.root, *warehouse.root.parents) if folder.is_dir())
     free, needed = shutil.disk_usage(place).free, max(3 * size, LEAST_FREE)
     told = f"{free / 1e9:.1f} GB free, a refresh may need {needed / 1e9:.1f} GB"
@@ -129,7 +122,7 @@ def _leftovers(warehouse: Warehouse) -> Iterator[Finding]:
         return
     for left in sorted(warehouse.builds.glob(".tmp-*")) if warehouse.builds.is_dir() else []:
         yield Finding("warning", f"{left.name} was left by a run that died", "The next refresh removes it.")
-    for wal in sorted(warehouse.builds.glob(f"*/{DATABASE}.wal")) if warehouse.builds.is_dir() else []:
+    for wal in sorted(warehouse.builds.rglob(f"{DATABASE}.wal")) if warehouse.builds.is_dir() else []:
         yield Finding("error", f"{wal} blocks opening the build", f"Remove it: rm {wal}")
 
 
@@ -151,6 +144,9 @@ def _builds(warehouse: Warehouse) -> Iterator[Finding]:
     current = warehouse.current()
     remedies = {True: "kpi rollback, then kpi refresh --full-refresh", False: "Remove its folder."}
     for folder in warehouse.kept():
+        if not os.access(folder, os.R_OK | os.X_OK) or not os.access(whole(folder), os.R_OK | os.X_OK):
+            yield Finding("warning", f"build {folder.name}: only stewards can look at all of it", "Run as its owner.")
+            continue
         wrong = _wrong_with(folder, warehouse.facts(folder))
         if wrong:
             yield Finding("error", f"build {folder.name}: {wrong}", remedies[current is not None and folder == current])
@@ -166,20 +162,28 @@ def _wrong_with(folder: Path, facts: dict[str, Any]) -> str:
 
     if not facts:
         return "its build.json cannot be read"
-    database = folder / DATABASE
-    if not database.is_file():
-        return "" if facts.get("status") == "failed" else f"its {DATABASE} is gone"
-    written = facts.get("checksum")
-    if written and written != hash_of(database):
-        return f"its {DATABASE} is not what was written"
-    if facts.get("status") == "failed":
-        return ""  # may have been stopped before it was whole
-    try:
-        with engine.reading(database) as con:
-            rows = engine.row_counts(con)
-    except duckdb.Error as error:
-        return str(error).partition("\n")[0]
-    return "" if rows == facts.get("rows", rows) else "its tables do not have the rows that were written"
+    failed = facts.get("status") == "failed"  # may have been stopped before it was whole
+    expected = {folder / DATABASE: (facts.get("checksum"), facts.get("rows"))}
+    if "stewards" in facts:
+        expected = {folder / STEWARDS / DATABASE: (facts["stewards"].get("checksum"), facts.get("rows"))}
+        if "readers" in facts and not failed:
+            expected[folder / DATABASE] = (facts.get("checksum"), facts["readers"]["rows"])
+    for database, (written, rows) in expected.items():
+        name = database.relative_to(folder)
+        if not database.is_file():
+            if not failed:
+                return f"its {name} is gone"
+        elif written and written != hash_of(database):
+            return f"its {name} is not what was written"
+        elif not failed:
+            try:
+                with engine.reading(database) as con:
+                    seen = engine.row_counts(con)
+            except duckdb.Error as error:
+                return str(error).partition("\n")[0]
+            if seen != (seen if rows is None else rows):
+                return "its tables do not have the rows that were written"
+    return ""
 
 
 def _ledger(warehouse: Warehouse) -> Iterator[Finding]:

@@ -19,14 +19,14 @@ from kpi.base.errors import ConfigError, DiskFull, is_disk_full, nearest
 from kpi.base.events import Tell, silent
 from kpi.base.lock import held, is_held
 from kpi.deliveries.rawfiles import hash_of
-from kpi.warehouse.rights import DATABASE as DATABASE
-from kpi.warehouse.rights import close, make_place, open_up, whole
-# Failing rows that `kpi test --store-failures` kept of a build, beside it.
-FAILURES = "failures.duckdb"
-FACTS = "build.json"
+from kpi.warehouse.rights import DATABASE, close, make_place, open_up, whole
 
 if TYPE_CHECKING:
     from kpi.base.upkeep import Upkeep
+
+# Failing rows that `kpi test --store-failures` kept of a build, beside it.
+FAILURES = "failures.duckdb"
+FACTS = "build.json"
 
 _NEWEST = {"candidate": "build that failed or was held back", "latest": "build"}
 

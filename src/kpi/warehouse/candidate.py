@@ -14,11 +14,11 @@ from kpi.base.events import Event, note
 from kpi.base.upkeep import spill_folder
 from kpi.deliveries import rawfiles
 from kpi.parse.outside import reached
-from kpi.warehouse.builds import DATABASE, Warehouse, publish, record, seal
+from kpi.warehouse.builds import Warehouse, publish, record, seal
 from kpi.warehouse.inputs import ingredients_of
 from kpi.warehouse.keeping import close_earlier, prune
 from kpi.warehouse.options import Inputs, Options, Outcome, Tell
-from kpi.warehouse.rights import as_facts, whole
+from kpi.warehouse.rights import DATABASE, as_facts, whole
 
 if TYPE_CHECKING:
     import duckdb
@@ -93,11 +93,12 @@ class Run:
             raise
         if failures and not self.options.publish_despite_checks:
             kept = self._keep_failed("checks failed")
+            as_steward = ", stewards=True" if self.upkeep.stewards_schemas else ""
             raise CheckFailed(
                 "Checks failed; readers keep the build they had.\n  "
                 + "\n  ".join(failures)
-                + f"\nThe candidate is kept: kpi.open(build={kept.name!r}{self._as_steward()}). Mend it, then: kpi retry."
-                " To publish it all the same: --publish-despite-checks REASON"
+                + f"\nThe candidate is kept: kpi.open(build={kept.name!r}{as_steward})."
+                " Mend it, then: kpi retry. To publish it all the same: --publish-despite-checks REASON"
             )
         return self._publish(failures)
 
@@ -223,34 +224,17 @@ class Run:
         schemas = self.upkeep.stewards_schemas
         self.facts["readers"] = write_readers_file(self.candidate, schemas, settings, self.tell)
 
-    def _as_steward(self) -> str:
-        return ", stewards=True" if self.upkeep.stewards_schemas else ""
-
     def _for_readers(self, told: str) -> str:
         """What may be told to all readers: the header that was found in a refused file may be a record."""
         return told.partition("; found were:")[0] if self.upkeep.stewards_schemas else told
 
     def _verdict(self) -> list[str]:
-        failures = []
-        for check in self.facts["checks"]:
-            # A build of an earlier version did not say what became of a test.
-            old = "pass" if not check["failures"] else "fail" if check["severity"] == "error" else "warn"
-            status = check.get("status", old)
-            if status != "pass":
-                told = f"{check['name']} ({check['where']}): {check['failures']} failing rows"
-                told += f", kept in {check['stored']}" if check.get("stored") else ""
-                if status == "fail":
-                    failures.append(told)
-                else:
-                    self.warnings = (*self.warnings, told)
-                    self.tell(f"  warning: {told}")
-        for year in self.facts.get("years", []):
-            told = f"{year['year']} {year['expectation']}: {year['observed']}"
-            if year["severity"] == "error":
-                failures.append(told)
-            else:
-                self.warnings = (*self.warnings, told)
-                self.tell(f"  warning: {told}")
+        from kpi.warehouse.finished import verdict
+
+        failures, warnings = verdict(self.facts)
+        for told in warnings:
+            self.tell(f"  warning: {told}")
+        self.warnings = (*self.warnings, *warnings)
         return failures
 
     def _keep_failed(self, reason: str) -> Path:

@@ -1,4 +1,4 @@
-"""The finished files of a build: whether what was written can be read back, and the readers' without the stewards'."""
+"""A build that is finished: whether it may be published, can be read back, and the file of it that all readers open."""
 
 from __future__ import annotations
 
@@ -15,10 +15,29 @@ from kpi.compile.graph import AUDIT_SCHEMA
 from kpi.warehouse.rights import DATABASE, whole
 
 
+def verdict(facts: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return what the checks of a build found, a line each: what keeps it from readers, and what is worth a warning."""
+    failures: list[str] = []
+    warnings: list[str] = []
+    for check in facts["checks"]:
+        # A build of an earlier version did not say what became of a test.
+        old = "pass" if not check["failures"] else "fail" if check["severity"] == "error" else "warn"
+        status = check.get("status", old)
+        if status != "pass":
+            told = f"{check['name']} ({check['where']}): {check['failures']} failing rows"
+            told += f", kept in {check['stored']}" if check.get("stored") else ""
+            (failures if status == "fail" else warnings).append(told)
+    for year in facts.get("years", []):
+        told = f"{year['year']} {year['expectation']}: {year['observed']}"
+        (failures if year["severity"] == "error" else warnings).append(told)
+    return failures, warnings
+
+
 def read_back(database: Path) -> dict[str, int]:
     """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
 
-    An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Raises BuildError.
+    An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Raises
+    BuildError.
     """
     try:
         with engine.reading(database) as con:

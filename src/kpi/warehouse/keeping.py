@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError
 from kpi.base.events import Tell
-from kpi.warehouse.builds import DATABASE, Warehouse, publish, record, remove, told_published, writing
-from kpi.warehouse.rights import close, is_closed, left_out, open_up, whole
+from kpi.warehouse.builds import Warehouse, publish, record, remove, told_published, writing
+from kpi.warehouse.rights import DATABASE, close, is_closed, left_out, open_up, whole
 
 if TYPE_CHECKING:
     from kpi.base.upkeep import Upkeep

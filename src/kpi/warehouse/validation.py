@@ -15,8 +15,8 @@ import duckdb
 from kpi.base import engine
 from kpi.deliveries.feed import Feed, is_feed, read_feed
 from kpi.parse.project import load_project
-from kpi.warehouse.builds import DATABASE, Warehouse
-from kpi.warehouse.rights import database
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.rights import DATABASE, database
 from kpi.yearly import frames as yearly_frames
 from kpi.yearly import pages as report_pages
 from kpi.yearly.pages import About, is_labelled_synthetic, write_pages

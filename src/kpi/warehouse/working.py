@@ -21,10 +21,10 @@ from kpi.run.checks import CheckResult, Store, run_tests
 from kpi.run.fingerprint import Own, definitions, own_parts
 from kpi.run.running import NEW, Ran, Task, facts_now, facts_of_sources, known_nodes, run_nodes
 from kpi.warehouse import history
-from kpi.warehouse.builds import DATABASE, Warehouse
+from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.intake import take_in
 from kpi.warehouse.options import Options, Tell
-from kpi.warehouse.rights import whole
+from kpi.warehouse.rights import DATABASE, whole
 
 Facts = dict[str, Any]
 
