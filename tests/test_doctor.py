@@ -13,7 +13,8 @@ import pytest
 from kpi.base.events import silent
 from kpi.nightly.nightly import attend
 from kpi.nightly.refresh import refresh
-from kpi.read.doctor import Finding, examine
+from kpi.read.doctor import examine
+from kpi.read.guards import Finding
 from kpi.warehouse.builds import Warehouse, writing
 from kpi.warehouse.options import Options, Outcome
 from small_project import FILES, write

@@ -22,12 +22,16 @@ def show(what: str | None, build_id: str | None, limit: int, stewards: bool, pro
     """Print every indicator beside its printed value, or one figure, or a table."""
     from kpi.read import figures
 
-    with figures.open_build(build_id, project_folder(project_dir), stewards=stewards) as con:
+    root = project_folder(project_dir)
+    with figures.open_build(build_id, root, stewards=stewards) as con:
         if what is None:
             say(figures.figure_lines(con))
             say(["", *figures.summary_lines(con)])
             return
-        kind, name = figures.resolve(con, what)
+        try:
+            kind, name = figures.resolve(con, what)
+        except ConfigError as error:
+            raise ConfigError(f"{error}{'' if stewards else figures.hint_left_out(what, build_id, root)}") from None
         if kind == "figure":
             say(figures.definition_lines(con, name))
             say(figures.figure_lines(con, name))
@@ -54,14 +58,16 @@ def query(
 
     from kpi.read import figures
 
-    with figures.open_build(build_id, project_folder(project_dir), failures, stewards) as con:
+    root = project_folder(project_dir)
+    with figures.open_build(build_id, root, failures, stewards) as con:
         try:
             if len(duckdb.extract_statements(sql)) != 1:
                 raise ConfigError("kpi query takes one SQL statement.")
             result = con.execute(sql)
             names, rows = [column[0] for column in result.description or []], result.fetchall()
         except duckdb.Error as error:
-            raise ConfigError(str(error)) from None
+            hint = "" if stewards else figures.hint_left_out(sql, build_id, root)
+            raise ConfigError(f"{error}{hint}") from None
     if as_csv:
         import csv
 

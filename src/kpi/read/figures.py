@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError, nearest
 from kpi.warehouse.builds import FAILURES, Warehouse
-from kpi.warehouse.rights import DATABASE, database
+from kpi.warehouse.rights import DATABASE, database, left_out
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,6 +53,13 @@ def open_build(
     if failures and not file.is_file():
         raise ConfigError(f"{folder}: no failing rows are kept here. Run: kpi test --store-failures")
     return engine.reading(file)
+
+
+def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
+    """Say which schema that SQL, or a table's name, asks for is left out of the file for all readers; else nothing."""
+    found = left_out(Warehouse(project_dir.resolve() / "warehouse").facts_of(build or ""))
+    named = sorted(found & set(re.findall(r"\w+", asked.lower())))
+    return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
 
 
 def indicators(

@@ -12,7 +12,7 @@ from typing import Literal
 from kpi.base.errors import KpiError
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.keeping import shows
-from kpi.warehouse.rights import DATABASE, is_closed, left_out, whole
+from kpi.warehouse.rights import DATABASE, group_of, is_closed, left_out, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,16 @@ def _modes(warehouse: Warehouse, folder: Path) -> Iterator[Finding]:
         if mode & ~allowed or (path.name == DATABASE and mode & 0o222):
             remedy = f"chmod {allowed if path.is_dir() else allowed & 0o440:04o} {path}"
             yield Finding("error", f"{told} is for stewards, and has the mode {mode:04o}", remedy)
-        if group and _group(about.st_gid) != group:
-            yield Finding("error", f"{told} belongs to group {_group(about.st_gid)}", f"chgrp {group} {path}")
+        if group and group_of(about.st_gid) != group:
+            yield Finding("error", f"{told} belongs to group {group_of(about.st_gid)}", f"chgrp {group} {path}")
 
 
 def _shown(warehouse: Warehouse, schemas: frozenset[str]) -> Iterator[Finding]:
     """Builds that show readers what the project leaves out: made before it did."""
     current = warehouse.current()
+    group = _group(warehouse)
     for folder in warehouse.kept():
-        if not os.access(folder, os.X_OK) or is_closed(folder):
+        if not os.access(folder, os.X_OK) or is_closed(folder, group):
             continue
         if shown := shows(warehouse, folder, schemas):
             told = f"build {folder.name} shows all readers {', '.join(shown)}"
@@ -83,24 +84,14 @@ def _shown(warehouse: Warehouse, schemas: frozenset[str]) -> Iterator[Finding]:
 
 def _beside(warehouse: Warehouse) -> Iterator[Finding]:
     """The same rows where no build guards them: as they were delivered, and in what runs told."""
-    runs = warehouse.root / "runs"
-    if runs.is_dir() and not is_closed(runs):
-        yield Finding(
-            "warning", f"all can read {runs}, and errors quote rows", f"Run: kpi refresh; or chmod 0700 {runs}"
-        )
-    if not warehouse.raw.is_dir() or is_closed(warehouse.raw) or is_closed(warehouse.root):
-        return
-    for feed in sorted(warehouse.raw.iterdir()):
-        if feed.is_dir() and not is_closed(feed):
-            told = f"all can read {warehouse.raw}, where the rows are that are left out for readers"
-            yield Finding("warning", told, f"chmod o-rwx {warehouse.raw}")
-            return
+    runs, raw = warehouse.root / "runs", warehouse.raw
+    if runs.is_dir() and not is_closed(runs, _group(warehouse)):
+        yield Finding("warning", f"readers may open {runs}, where errors quote rows", f"chmod 0700 {runs}")
+    way = [folder.stat().st_mode & 0o001 for folder in (warehouse.root.parent, warehouse.root)]
+    if raw.is_dir() and all(way) and raw.stat().st_mode & 0o001:
+        told = f"others may look into {raw}, where the rows are that readers' builds leave out"
+        yield Finding("warning", told, f"chmod o-rwx {raw}")
 
 
-def _group(number: int) -> str:
-    import grp
-
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
+def _group(warehouse: Warehouse) -> str:
+    return str(warehouse.facts_of().get("stewards", {}).get("group", ""))

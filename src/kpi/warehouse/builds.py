@@ -219,7 +219,7 @@ def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any], upkeep: U
             os.chmod(entry, 0o444)
         _to_disk(entry)
     if place != folder and database.is_file():
-        open_up(folder)
+        open_up(folder, warehouse.builds)
     _to_disk(folder)
     final = warehouse.builds / folder.name.removeprefix(".tmp-")
     folder.rename(final)

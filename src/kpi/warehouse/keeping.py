@@ -44,7 +44,11 @@ def close_earlier(warehouse: Warehouse, upkeep: Upkeep, tell: Tell) -> None:
     current = warehouse.current()
     closed = []
     for folder in warehouse.kept() if upkeep.stewards_schemas else ():
-        if folder != current and not is_closed(folder) and shows(warehouse, folder, upkeep.stewards_schemas):
+        if (
+            folder != current
+            and not is_closed(folder, upkeep.stewards_group)
+            and shows(warehouse, folder, upkeep.stewards_schemas)
+        ):
             try:
                 close(folder, upkeep.stewards_group)
             except OSError as error:
@@ -76,8 +80,7 @@ def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = F
         if shown and not show_rows:
             told = f"build {build} would show all readers {', '.join(shown)}, which are left out of what they have now."
             raise ConfigError(f"{told} If that is meant: kpi rollback {build} --show-rows")
-        if is_closed(folder):
-            open_up(folder)
+        open_up(folder, warehouse.builds / left)  # it may have been closed in the meantime
         publish(warehouse, folder)
         record(warehouse, build, "rolled back to", f"from {left}{f': {reason}' if reason else ''}")
 

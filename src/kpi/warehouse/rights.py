@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,14 +84,20 @@ def close(path: Path, group: str) -> None:
     path.chmod(mode)
 
 
-def is_closed(path: Path) -> bool:
-    """Tell whether a folder or file is closed to all but its owner and group."""
-    return not stat.S_IMODE(path.stat().st_mode) & 0o007
+def is_closed(path: Path, group: str) -> bool:
+    """Tell whether a folder or file is closed to all but its owner and the group, if one is named."""
+    about = path.stat()
+    return not about.st_mode & (0o007 if group and group_of(about.st_gid) == group else 0o077)
 
 
-def open_up(folder: Path) -> None:
-    """Let those into the folder of a build who may look into the folder of builds."""
-    folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode) & 0o755)
+def open_up(folder: Path, like: Path) -> None:
+    """Let those into the folder of a build who may look into another one."""
+    about, now = like.stat(), folder.stat()
+    if about.st_gid != now.st_gid:
+        with suppress(PermissionError):
+            os.chown(folder, -1, about.st_gid)
+    if (about.st_mode ^ now.st_mode) & 0o077:
+        folder.chmod(stat.S_IMODE(about.st_mode) & 0o755)
 
 
 def refuse_unusable(upkeep: Upkeep, schemas: Iterable[str]) -> None:
@@ -123,7 +130,7 @@ def _refusal(folder: Path, place: Path) -> ConfigError:
         except OSError:
             continue
         who = f"its owner {_user(about.st_uid)}"
-        who += f" and the group {_group(about.st_gid)}" if stat.S_IMODE(about.st_mode) & 0o040 else ""
+        who += f" and the group {group_of(about.st_gid)}" if stat.S_IMODE(about.st_mode) & 0o040 else ""
         return ConfigError(f"you are not among those who may open {what}: that is for {who}.")
     return ConfigError(f"you may not open {what}.")
 
@@ -137,7 +144,7 @@ def _user(number: int) -> str:
         return str(number)
 
 
-def _group(number: int) -> str:
+def group_of(number: int) -> str:
     import grp
 
     try:
