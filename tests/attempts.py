@@ -17,7 +17,7 @@ import duckdb
 
 from kpi.base import engine
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.rights import DATABASE
+from kpi.warehouse.rights import DATABASE, STEWARDS
 
 NOBODY = 65534
 
@@ -37,6 +37,9 @@ SQL = (
     "import database '{target}'",
     "attach '{target}' as other",
     "attach '{database}' as writable (read_write)",
+    "attach '{stewards}' as stewards (read_only)",
+    "select * from read_blob('{stewards}')",
+    "select * from glob('{stewards}')",
     "select getenv('HOME')",
     # Extensions and the network
     "install httpfs",
@@ -81,6 +84,7 @@ def main() -> None:
     if len(sys.argv) > 2:
         copy = Path(sys.argv[2])
         names = {"outside": copy.with_name("secret.csv"), "target": copy.with_name("target"), "database": copy}
+        names["stewards"] = copy.with_name("warehouse") / "current" / STEWARDS / DATABASE
         for sql in (sql for sql in SQL if not any(word in sql for word in ("install", "httpfs", "https"))):
             with duckdb.connect(copy) as con:
                 attempt("sql", sql, lambda sql=sql: con.execute(sql.format(**names)).fetchall())  # type: ignore[misc]
@@ -98,7 +102,7 @@ def main() -> None:
     with engine.reading(folder / DATABASE) as con:
         con.execute("select count(*) from marts.calls_by_line").fetchall()
         for sql in SQL:
-            told = sql.format(outside=outside, target=target, database=database)
+            told = sql.format(outside=outside, target=target, database=database, stewards=build / STEWARDS / DATABASE)
             attempt("sql", sql, lambda told=told: con.execute(told).fetchall())  # type: ignore[misc]
         attempt("sql", "a second connection that is not", lambda: duckdb.connect(str(database)).execute("select 1"))
     attempt("sql", "a plain connection for writing", lambda: duckdb.connect(str(database)))
@@ -113,7 +117,17 @@ def main() -> None:
 def file_attempts(warehouse: Warehouse, build: Path, target: Path) -> dict[str, Callable[[], object]]:
     """What one may try on the files themselves."""
     database, current = build / DATABASE, warehouse.root / "current"
-    return {
+    stewards = build / STEWARDS
+    of_stewards: dict[str, Callable[[], object]] = {
+        "read the stewards'": (stewards / DATABASE).read_bytes,
+        "look among the stewards'": lambda: os.listdir(stewards),
+        "open the stewards' read-only": lambda: duckdb.connect(str(stewards / DATABASE), read_only=True),
+        "open the stewards' through the link": (current / STEWARDS / DATABASE).read_bytes,
+        "chmod the stewards'": lambda: stewards.chmod(0o777),
+        "move the stewards' away": lambda: stewards.rename(target),
+        "a link to the stewards'": partial(os.link, stewards / DATABASE, target),
+    }
+    return of_stewards | {
         "open for writing": lambda: database.open("r+b"),
         "append": lambda: database.open("ab"),
         "chmod": lambda: database.chmod(0o666),

@@ -15,15 +15,22 @@ import pytest
 
 from kpi.nightly.refresh import refresh
 from kpi.warehouse.options import Options
-from small_project import write
+from small_project import FILES, write
+
+SETTINGS = {
+    "one file": FILES["dbt_project.yml"],
+    "a file for stewards": FILES["dbt_project.yml"].replace(
+        "vars:\n", "vars:\n  kpi_warehouse: {stewards_schemas: [raw, staging]}\n"
+    ),
+}
 
 
-@pytest.fixture
-def root() -> Iterator[Path]:
+@pytest.fixture(params=SETTINGS)
+def root(request: pytest.FixtureRequest) -> Iterator[Path]:
     # Not pytest's own folder: another user could not even look into that, and every attempt would fail.
     folder = Path(tempfile.mkdtemp(prefix="kpi-access-"))
     folder.chmod(0o755)
-    write(folder)
+    write(folder, {"dbt_project.yml": SETTINGS[request.param]})
     raw = folder / "warehouse/raw/calls"
     raw.mkdir(parents=True)
     (raw / "a.csv").write_text("call_id,line,waited_seconds,arrived_on\n1,health,3,2024-01-01\n")

@@ -127,7 +127,7 @@ def as_another(root: Path, group: int = 0) -> dict[str, str]:
     ended = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert ended.endswith("ended\n")
     held = "\n".join(re.findall(r"^holds (.*)$", ended, re.MULTILINE))
-    return dict(re.findall(r"^([a-z]+(?: [^ :]+)?): (.*)$", ended, re.MULTILINE)) | {"holds": held}
+    return dict(re.findall(r"^([a-z]+(?: [^\s:]+)?): (.*)$", ended, re.MULTILINE)) | {"holds": held}
 
 
 def mode(path: Path) -> int:
@@ -531,6 +531,7 @@ def test_the_group_of_stewards_may_read_and_not_write(root: Path) -> None:
     stranger, steward = as_another(root), as_another(root, group.gr_gid)
     assert stranger["holds"] == ""
     assert stranger["stewards"].endswith(f"that is for its owner root and the group {group.gr_name}.")
+    assert steward["holds"] == f"warehouse/builds/{build.resolve().name}/stewards/{DATABASE}"
     assert steward["stewards"] == "(3, True)"
     assert steward["readers"] == "(3, False)"
     assert steward["tests"].startswith("Report(")
