@@ -38,9 +38,9 @@ class Result:
 
 
 @contextmanager
-def stage_of(inside: Path | None = None) -> Iterator[Stage]:
+def stage_of(inside: Path | None = None, stewards: bool = False) -> Iterator[Stage]:
     """A stage, removed afterwards."""
-    stage = Stage.make(inside)
+    stage = Stage.make(inside, stewards)
     try:
         yield stage
     finally:
@@ -64,9 +64,9 @@ def steps_of(stage: Stage) -> list[str]:
     return listed.read_text(encoding="utf-8").splitlines()
 
 
-def killed_at_steps(every: int = 1, first: int = 1) -> Result:
-    """SIGKILL at every n-th named step, with a reader who goes on asking."""
-    with stage_of() as stage:
+def killed_at_steps(every: int = 1, first: int = 1, stewards: bool = False) -> Result:
+    """SIGKILL at every n-th named step, with a reader who goes on asking; or with a file for stewards."""
+    with stage_of(stewards=stewards) as stage:
         steps = steps_of(stage)
         ended = []
         with Readers(stage.root, 1, 2, 1.0) as readers:
@@ -79,7 +79,8 @@ def killed_at_steps(every: int = 1, first: int = 1) -> Result:
                 ended.append(how)
             reads, _, wrong = readers.end()
         stage.wrong += wrong
-        return _result(f"SIGKILL at {len(set(steps))} named steps", stage, ended, f"; {reads} reads meanwhile")
+        what = f"SIGKILL at {len(set(steps))} named steps{', with a file for stewards' * stewards}"
+        return _result(what, stage, ended, f"; {reads} reads meanwhile")
 
 
 def killed_at_random(tries: int, seed: int) -> Result:
@@ -407,6 +408,7 @@ def scenarios(short: bool, seed: int, times: int = 200) -> list[tuple[str, Calla
     sizes = (200_000, 900_000, 2_000_000) if short else (4_096, 65_536, *range(200_000, 4_200_001, 400_000))
     return [
         ("steps", lambda: killed_at_steps(16 if short else 1, seed % 16 + 1 if short else 1)),
+        ("stewards", lambda: killed_at_steps(16 if short else 1, seed % 16 + 9 if short else 1, stewards=True)),
         ("random", lambda: killed_at_random(3 if short else times, seed)),
         ("rollback", lambda: rollback_killed(6 if short else 1)),
         ("disk", lambda: disk_full(sizes, tmpfs and not short)),

@@ -19,8 +19,8 @@ import duckdb
 from kpi.base import engine
 from kpi.read.doctor import examine
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.rights import DATABASE
-from small_project import write
+from kpi.warehouse.rights import DATABASE, STEWARDS
+from small_project import FILES, write
 
 from .victim import Plan, finish, log_of, start
 
@@ -35,6 +35,7 @@ MODELS = {
         " from {{ ref('stg_calls') }}\n"
     ),
 }
+LEFT_OUT = FILES["dbt_project.yml"].replace("vars:\n", "vars:\n  kpi_warehouse: {stewards_schemas: [raw, staging]}\n")
 # Other rows of the log of runs are in each: what is left are the tables a build is asked for.
 NOT_COMPARED = "marts.runs"
 Tables = dict[str, tuple[object, ...]]
@@ -64,16 +65,17 @@ class Stage:
     root: Path
     generation: int = 0
     seconds: float = 0  # that the last undisturbed run took
+    stewards: bool = False
     wrong: list[str] = field(default_factory=list)
     expected: dict[int, Tables] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, inside: Path | None = None) -> Stage:
-        """Write the project, with one build published."""
+    def make(cls, inside: Path | None = None, stewards: bool = False) -> Stage:
+        """Write the project, with one build published; with `stewards` what holds single calls is left out of it."""
         # Not in a folder of pytest's: another user could not look into that.
         root = Path(tempfile.mkdtemp(prefix="kpi-faults-", dir=inside)) / "project"
         root.parent.chmod(0o755)
-        stage = cls(write(root, MODELS))
+        stage = cls(write(root, MODELS | ({"dbt_project.yml": LEFT_OUT} if stewards else {})), stewards=stewards)
         raw = root / "warehouse/raw/calls"
         raw.mkdir(parents=True)
         old = "".join(f"a{n},health,{n % 90},2024-03-{n % 28 + 1:02}\n" for n in range(3000))
@@ -133,18 +135,37 @@ class Stage:
     def undisturbed(self, generation: int) -> Tables:
         """The tables that an undisturbed run makes of a generation, in a warehouse of its own."""
         if generation not in self.expected:
-            other = Stage.make(self.root.parent)
+            other = Stage.make(self.root.parent, self.stewards)
             other.deliver(generation)
             other.refresh("undisturbed")
             self.wrong += other.wrong
-            self.expected[generation] = tables_of(other.root / "warehouse/current" / DATABASE)
+            self.expected[generation] = other.tables()
             other.remove()
         return self.expected[generation]
+
+    def tables(self) -> Tables:
+        """The tables of the current build, and those of its stewards' file."""
+        current = self.root / "warehouse/current"
+        if not self.stewards:
+            return tables_of(current / DATABASE)
+        in_whole = tables_of(current / STEWARDS / DATABASE)
+        return tables_of(current / DATABASE) | {f"{STEWARDS} {name}": rows for name, rows in in_whole.items()}
+
+    def ask_who_can_read(self, when: str) -> None:
+        """Note when a file that holds single calls could be opened by others, whatever state it is in."""
+        for database in self.warehouse.builds.rglob(DATABASE) if self.stewards else ():
+            try:
+                way = [place.stat().st_mode & 0o005 for place in (database, database.parent, database.parent.parent)]
+                held = tables_of(database) if all(way) else {}
+            except (duckdb.Error, OSError):
+                continue  # half written
+            if any(name.startswith("raw.") for name in held):
+                self.wrong.append(f"{when}: others can read {database.relative_to(self.warehouse.builds)}")
 
     def sees(self, generation: int, when: str) -> None:
         """Note when the current build does not open, or holds anything but this generation."""
         try:
-            seen = tables_of(self.root / "warehouse/current" / DATABASE)
+            seen = self.tables()
         except (duckdb.Error, OSError) as error:
             self.wrong.append(f"{when}: the current build does not open: {str(error)[:200]}")
             return
@@ -177,6 +198,7 @@ class Stage:
         if codes and code not in codes:
             self.wrong.append(f"{when}: exit code {code}, not {codes}: {self.said()[said:][-400:]}")
         self.sees(self.generation if published else before, when)
+        self.ask_who_can_read(when)
         mend()
         self.refresh(f"after {when}")
         self.sees(self.generation, f"the run after {when}")

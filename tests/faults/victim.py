@@ -31,7 +31,9 @@ TODAY = "2026-03-05"
 WATCHED = (
     *(f"warehouse.builds.{name}" for name in ("begin", "seal", "publish", "record", "_clean", "_catch_up")),
     *("warehouse.keeping.prune", "warehouse.runs.write_table", "artifacts.artifacts.write_artifacts"),
-    *("base.engine.row_counts", "base.engine.read_all"),
+    *("base.engine.row_counts", "base.engine.read_all", "base.engine.copy_without"),
+    *("warehouse.finished.write_readers_file", "warehouse.keeping.close_earlier"),
+    *("warehouse.rights.make_place", "warehouse.rights.close", "warehouse.rights.open_up"),
 )
 AUDITED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.symlink", "os.truncate", "shutil.copyfile"}
 
@@ -213,11 +215,12 @@ def _replace(original: Any, new: Any) -> None:
 def _flip_before_verifying(seed: int) -> None:
     """Flip one bit of the finished candidate, before it is looked at."""
     from kpi.warehouse.candidate import Run
+    from kpi.warehouse.rights import DATABASE, whole
 
     verify = Run._verify
 
     def flipped(run: Run) -> None:
-        flip(run.candidate / "kpi.duckdb", random.Random(seed))
+        flip(whole(run.candidate) / DATABASE, random.Random(seed))
         verify(run)
 
     _set(Run, "_verify", flipped)
