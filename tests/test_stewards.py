@@ -181,6 +181,8 @@ def test_a_view_of_what_is_left_out_is_a_table_there_and_others_stay_views(root:
         assert len(con.execute("from marts.line_names").fetchall()) == 2
     with kpi.open(project_dir=root, stewards=True) as con:
         assert con.execute(kinds).fetchall()[0] == ("by_line_now", "VIEW")
+    told = CliRunner().invoke(cli, ["compile", "--project-dir", str(root)]).output
+    assert re.findall(r"note: readers get (\S+) as a table", told) == ["marts.by_line_now"]
 
 
 def test_without_the_setting_nothing_is_other_than_it_was(root: Path) -> None:
@@ -456,6 +458,9 @@ def test_a_setting_that_would_not_do_what_it_says_is_refused(root: Path) -> None
         project.write_text(settings(f"vars:\n  kpi_warehouse: {text}\n"))
         with pytest.raises(ConfigError, match=re.escape(told)):
             run(root)
+        # Another machine need not have the group.
+        ended = CliRunner().invoke(cli, ["compile", "--project-dir", str(root)])
+        assert (ended.exit_code == 0) == ("group" in told), given
     assert warehouse_of(root).kept() == []
     project.write_text(settings("vars:\n  kpi_warehouse: {stewards_schemas: raw}\n"))
     assert load_project(root).upkeep.stewards_schemas == ("raw",)

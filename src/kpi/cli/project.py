@@ -56,6 +56,8 @@ def compile_command(model: str | None, as_json: bool, project_dir: Path | None) 
     """Check every model and test, and print the compiled SQL of MODEL if one is named."""
     from kpi.base.errors import nearest
     from kpi.compile.compiling import compiled
+    from kpi.warehouse.finished import tables_for_readers
+    from kpi.warehouse.rights import refuse_unknown
 
     try:
         graph = compiled(project_folder(project_dir)).graph
@@ -64,11 +66,15 @@ def compile_command(model: str | None, as_json: bool, project_dir: Path | None) 
             raise
         _print_mistakes(error)
         sys.exit(error.exit_code)
+    upkeep = graph.project.upkeep
+    refuse_unknown(upkeep, (node.relation.schema for node in graph.nodes.values()))
     if as_json:
         click.echo("[]")
         return
     if model is None:
         say(f"note: {note}" for note in graph.notes)
+        for view in tables_for_readers(graph):
+            click.echo(f"note: readers get {view} as a table, for it reads what stewards_schemas leaves out.")
         click.echo(f"{len(graph.built())} seeds and models and {len(graph.tests())} tests compile.")
         return
     found = [node for node in graph.nodes.values() if node.name == model and node.sql]

@@ -18,7 +18,7 @@ from kpi.warehouse.candidate import Run, is_judged, settings_of
 from kpi.warehouse.inputs import environment_of
 from kpi.warehouse.keeping import copy_compactly, is_grown, rolled_back_from
 from kpi.warehouse.options import Inputs, Options, Outcome, Tell
-from kpi.warehouse.rights import DATABASE, close, refuse_unusable, whole
+from kpi.warehouse.rights import DATABASE, close, refuse_group, refuse_unknown, whole
 
 if TYPE_CHECKING:
     import threading
@@ -122,7 +122,8 @@ def _run(
             graph = compiled(root, options.variables).graph
         folder_before, before = start(settings_of(graph.project))
         upkeep = graph.project.upkeep
-        refuse_unusable(upkeep, (node.relation.schema for node in graph.nodes.values()))
+        refuse_group(upkeep)
+        refuse_unknown(upkeep, (node.relation.schema for node in graph.nodes.values()))
         if upkeep.stewards_schemas and (warehouse.root / "runs").is_dir():
             close(warehouse.root / "runs", upkeep.stewards_group)  # what a run tells may quote a row
         grown = folder_before is not None and is_grown(before, upkeep)

@@ -87,7 +87,7 @@ class Warehouse:
             is_meant = word == "latest" or self.facts(folder).get("status") in ("failed", "held back")
             if folder.name[0].isdigit() and is_meant and os.path.lexists(whole(folder) / DATABASE):
                 return folder.name
-        raise ConfigError(f"no {_NEWEST[word]} is kept. See: kpi builds")
+        raise ConfigError(f"no {_NEWEST[word]} is kept, or none that you may open. See: kpi builds")
 
     def published(self) -> str:
         """Return the id of the build that readers see. Raises ConfigError when there is none."""
@@ -100,7 +100,7 @@ class Warehouse:
         older = [facts["id"] for facts in self.list_builds() if facts.get("status") == "published"]
         older = [name for name in older if name < build]
         if not older:
-            raise ConfigError(f"no build published before {build} is kept. See: kpi builds")
+            raise ConfigError(f"no build published before {build} is kept, or none that you may open. See: kpi builds")
         return str(older[-1])
 
     def facts(self, folder: Path | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import duckdb
 from kpi.base import engine
 from kpi.base.errors import BuildError, is_disk_full
 from kpi.base.events import Tell
-from kpi.compile.graph import AUDIT_SCHEMA
+from kpi.compile.graph import AUDIT_SCHEMA, Graph
 from kpi.warehouse.rights import DATABASE, whole
 
 
@@ -31,6 +31,18 @@ def verdict(facts: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         told = f"{year['year']} {year['expectation']}: {year['observed']}"
         (failures if year["severity"] == "error" else warnings).append(told)
     return failures, warnings
+
+
+def tables_for_readers(graph: Graph) -> list[str]:
+    """Return the places of views that are tables in the readers' file: they read a schema that is left out of it."""
+    schemas = set(graph.project.upkeep.stewards_schemas)
+    cut: dict[str, str] = {}
+    for node in graph.nodes.values() if schemas else ():
+        virtual = node.materialized in ("view", "ephemeral") and node.relation.schema.lower() not in schemas
+        parents = [graph.nodes[parent] for parent in node.depends_on]
+        if virtual and any(parent.id in cut or parent.relation.schema.lower() in schemas for parent in parents):
+            cut[node.id] = str(node.relation)
+    return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
 def read_back(database: Path) -> dict[str, int]:

@@ -100,13 +100,17 @@ def open_up(folder: Path, like: Path) -> None:
         folder.chmod(stat.S_IMODE(about.st_mode) & 0o755)
 
 
-def refuse_unusable(upkeep: Upkeep, schemas: Iterable[str]) -> None:
-    """Raise ConfigError when a schema to be left out is none of the project's, or the group cannot be given a file."""
+def refuse_unknown(upkeep: Upkeep, schemas: Iterable[str]) -> None:
+    """Raise ConfigError when a schema to be left out is none of the project's."""
     known = {"raw", *(schema.lower() for schema in schemas if schema)}
     for name in upkeep.stewards_schemas:
         if name not in known:
             # A slip of the pen must not show readers what was meant to be left out.
             raise ConfigError(f"stewards_schemas: the project has no schema '{name}'.{nearest(name, known)}")
+
+
+def refuse_group(upkeep: Upkeep) -> None:
+    """Raise ConfigError when whoever runs cannot give a file to the group of stewards."""
     if not upkeep.stewards_schemas or not upkeep.stewards_group:
         return
     import grp
