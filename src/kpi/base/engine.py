@@ -166,9 +166,7 @@ def copy_tables(source: Path, target: Path, settings: dict[str, str] | None = No
         raise BuildError(target.name, "the copy does not hold what the build holds")
 
 
-def copy_without(
-    source: Path, target: Path, schemas: Collection[str], settings: dict[str, str] | None = None
-) -> tuple[str, ...]:
+def copy_without(source: Path, target: Path, schemas: Collection[str], settings: dict[str, str]) -> tuple[str, ...]:
     """Copy a database file but for these schemas into a new file, which holds no byte of their rows.
 
     A view that cannot be read without them becomes a table. Returns the names of those views. Raises BuildError when
@@ -176,8 +174,7 @@ def copy_without(
     """
     attach_source = f"attach {literal(str(source))} as {CATALOG} (read_only)"
     attach_target = f"attach {literal(str(target))} as {{}} (recovery_mode no_wal_writes)"
-    own = {"temp_directory": str(source.with_name("spill")), "python_enable_replacements": "false"}
-    with scratch({**own, **(settings or {})}) as con:
+    with scratch({"python_enable_replacements": "false", **settings}) as con:
         con.execute(attach_source)
         con.execute(attach_target.format("fresh"))
         # All definitions, less those that stay out, before any row is written.

@@ -220,7 +220,8 @@ class Run:
         """Write the file for all readers, without what is for stewards."""
         from kpi.warehouse.finished import write_readers_file
 
-        settings = self.upkeep.engine_settings(self.options.settings or {})
+        spill, settings = self._resources()
+        settings = {"temp_directory": str(spill), **settings}
         schemas = self.upkeep.stewards_schemas
         self.facts["readers"] = write_readers_file(self.candidate, schemas, settings, self.tell)
 

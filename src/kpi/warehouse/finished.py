@@ -64,16 +64,15 @@ def read_back(database: Path) -> dict[str, int]:
 
 
 def write_readers_file(
-    candidate: Path, schemas: Collection[str], settings: Mapping[str, str], tell: Tell
+    candidate: Path, schemas: Collection[str], settings: dict[str, str], tell: Tell
 ) -> dict[str, Any]:
     """Write the file that all readers open beside the whole one: without these schemas and kept failing rows.
 
     Returns what is noted of it: the rows of its tables, and the views that are tables in it. Raises BuildError.
     """
     source, target = whole(candidate) / DATABASE, candidate / DATABASE
-    given = {name: value for name, value in settings.items() if name != "temp_directory"}
     try:
-        views = engine.copy_without(source, target, {*schemas, AUDIT_SCHEMA}, given)
+        views = engine.copy_without(source, target, {*schemas, AUDIT_SCHEMA}, settings)
     except duckdb.Error as error:
         if is_disk_full(error):
             raise
