@@ -24,6 +24,7 @@ from kpi.base import engine
 from kpi.base.errors import BuildError, CheckFailed, ConfigError, DeliveryError, KpiError
 from kpi.base.events import Tell
 from kpi.cli.main import cli
+from kpi.compile.compiling import compiled
 from kpi.nightly.nightly import attend
 from kpi.nightly.plan import plan
 from kpi.nightly.refresh import refresh, retry
@@ -31,6 +32,7 @@ from kpi.nightly.watch import watch
 from kpi.parse.project import load_project
 from kpi.read.diff import compare_builds
 from kpi.read.doctor import examine
+from kpi.read.public import write_public
 from kpi.warehouse import candidate, finished
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.keeping import roll_back
@@ -220,6 +222,33 @@ def test_the_setting_is_turned_on_widened_and_off_and_nothing_is_rebuilt(root: P
     assert built(told).startswith("Built 0 of ")
     assert schemas(root) == {"raw", "staging", "marts", "seeds"}
     assert mode(first) == 0o700
+
+
+def test_a_run_that_failed_before_the_setting_is_continued_with_it(root: Path) -> None:
+    put(root, {"dbt_project.yml": settings("vars:\n"), "tests/assert_never.sql": CALL_IDS})
+    with pytest.raises(CheckFailed):
+        run(root)
+    assert holding(root) != []
+    (root / "tests/assert_never.sql").unlink()
+    put(root, {"dbt_project.yml": settings()})
+    told: list[str] = []
+    assert retry(root, OPTIONS, told.append).published
+    assert built(told).startswith("Built 0 of ")
+    assert schemas(root) == {"marts", "seeds"}
+    (root / "warehouse/runs").chmod(0o700)  # a retry as the command line does it closes it
+    assert holding(root) == []
+
+
+def test_what_is_public_is_written_from_the_readers_file_and_is_none_of_what_is_left_out(root: Path) -> None:
+    public = "{{ config(tags='public') }}\nselect line, name_en from {{ ref('lines') }}\n"
+    put(root, {"models/marts/line_names.sql": public})
+    run(root)
+    tables = write_public(warehouse_of(root), compiled(root).graph, root / "out")
+    assert [table.rows for table in tables] == [2]
+    put(root, {"models/marts/line_names.sql": public.replace("tags", "schema='persons', tags")})
+    put(root, {"dbt_project.yml": settings(LEFT_OUT.replace("raw,", "raw, persons,"))})
+    with pytest.raises(ConfigError, match="persons is not for the public"):
+        write_public(warehouse_of(root), compiled(root).graph, root / "out")
 
 
 def test_the_next_build_starts_from_the_stewards_file(root: Path) -> None:
