@@ -235,7 +235,6 @@ def test_a_run_that_failed_before_the_setting_is_continued_with_it(root: Path) -
     assert retry(root, OPTIONS, told.append).published
     assert built(told).startswith("Built 0 of ")
     assert schemas(root) == {"marts", "seeds"}
-    (root / "warehouse/runs").chmod(0o700)  # a retry as the command line does it closes it
     assert holding(root) == []
 
 
@@ -382,12 +381,12 @@ def test_while_a_build_is_written_nobody_else_can_look_into_it(root: Path, monke
     verify = candidate.Run._verify
 
     def look(self: candidate.Run) -> None:
-        seen.append(holding(root))
+        seen.append([*holding(root), oct(mode(self.candidate)), oct(mode(self.candidate / "stewards"))])
         verify(self)
 
     monkeypatch.setattr(candidate.Run, "_verify", look)
     run(root)
-    assert seen == [[]]
+    assert seen == [["0o700", "0o700"]]
 
 
 class Killed(BaseException):
@@ -569,6 +568,14 @@ def test_the_group_of_stewards_may_read_and_not_write(root: Path) -> None:
     assert steward["stewards"] == "(3, True)"
     assert steward["readers"] == "(3, False)"
     assert steward["tests"].startswith("Report(")
+    put(root, {"tests/assert_never.sql": CALL_IDS})
+    with pytest.raises(CheckFailed):
+        run(root)
+    failed = warehouse_of(root).kept()[-1]
+    assert [mode(path) for path in (failed, failed / "stewards", failed / "stewards" / DATABASE)] == [
+        *(0o750, 0o750, 0o440)
+    ]
+    assert as_another(root, group.gr_gid)[f"stewards {failed.name}"] == "(3, True)"
     os.chown(build / "stewards", 0, 0)
     assert "error" in findings(root).values()
 
