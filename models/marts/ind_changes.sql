@@ -12,16 +12,46 @@ with service_starts as (
 
 ),
 
+kept_indicators as (
+
+    select * from {{ ref('stg_kept_indicators') }}
+
+),
+
+derived as (
+
+    {% for change_id, mart, figure_id, value in changes %}
+    select figure_id, service, report_year, basis, value, event_count
+    from {{ ref(mart) }}
+    where figure_id = '{{ figure_id }}'
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+
+),
+
+-- What is kept of deleted deliveries goes before what is derived, here as in indicators.
+told as (
+
+    select derived.figure_id, derived.service, derived.report_year, derived.value, derived.event_count
+    from derived
+    left join kept_indicators
+        on derived.figure_id = kept_indicators.figure_id
+        and derived.service = kept_indicators.service
+        and derived.report_year = kept_indicators.report_year
+        and derived.basis = kept_indicators.basis
+    where kept_indicators.figure_id is null
+
+    union all
+
+    select figure_id, service, report_year, value, event_count from kept_indicators
+
+),
+
 bases as (
 
     {% for change_id, mart, figure_id, value in changes %}
-    select
-        '{{ change_id }}' as figure_id,
-        service,
-        report_year,
-        {{ value }} as value,
-        event_count
-    from {{ ref(mart) }}
+    select '{{ change_id }}' as figure_id, service, report_year, {{ value }} as value, event_count
+    from told
     where figure_id = '{{ figure_id }}'
     {% if not loop.last %}union all{% endif %}
     {% endfor %}

@@ -18,7 +18,33 @@ with figures as (
     from {{ ref('ind_' ~ family) }}
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
+),
+
+kept_indicators as (
+
+    select * from {{ ref('stg_kept_indicators') }}
+
 )
+
+-- A figure whose deliveries were deleted stands as it was published, whatever part of them is delivered again.
+select
+    figures.figure_id,
+    figures.service,
+    figures.report_year,
+    figures.basis,
+    figures.numerator,
+    figures.denominator,
+    figures.value,
+    figures.event_count
+from figures
+left join kept_indicators
+    on figures.figure_id = kept_indicators.figure_id
+    and figures.service = kept_indicators.service
+    and figures.report_year = kept_indicators.report_year
+    and figures.basis = kept_indicators.basis
+where kept_indicators.figure_id is null
+
+union all
 
 select
     figure_id,
@@ -29,4 +55,4 @@ select
     denominator,
     value,
     event_count
-from figures
+from kept_indicators

@@ -3,7 +3,7 @@ select
     indicators.figure_id,
     indicators.service,
     indicators.report_year
-from {{ ref('indicators') }} as indicators
+from {{ ref('indicator_origins') }} as indicators
 left join {{ ref('ind_manual') }} as ind_manual
     on indicators.figure_id = ind_manual.figure_id
     and indicators.service = ind_manual.service
@@ -11,4 +11,4 @@ left join {{ ref('ind_manual') }} as ind_manual
 left join {{ ref('figure_services') }} as figure_services
     on indicators.figure_id = figure_services.figure_id
     and indicators.service = figure_services.service
-where ind_manual.figure_id is null and figure_services.figure_id is null
+where indicators.origin = 'derived' and ind_manual.figure_id is null and figure_services.figure_id is null

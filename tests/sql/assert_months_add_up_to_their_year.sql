@@ -1,5 +1,5 @@
 -- Numerators, denominators and events of the months of a figure are those of its year, unless it is told of one day,
--- is a median, a mean of shares, or has another number of days.
+-- is a median, a mean of shares, or has another number of days. A kept year has no months, or those of a part of it.
 with monthly as (
 
     select
@@ -25,6 +25,12 @@ inner join {{ ref('indicators') }} as indicators
     and monthly.service = indicators.service
     and monthly.report_year = indicators.report_year
     and indicators.basis in ('calendar_year', 'partial_year')
+inner join {{ ref('indicator_origins') }} as indicator_origins
+    on indicators.figure_id = indicator_origins.figure_id
+    and indicators.service = indicator_origins.service
+    and indicators.report_year = indicator_origins.report_year
+    and indicators.basis = indicator_origins.basis
+    and indicator_origins.origin = 'derived'
 where
     monthly.numerator is distinct from indicators.numerator
     or monthly.event_count <> indicators.event_count

@@ -27,7 +27,7 @@ for _command in (
     *(cli_project.list_nodes, cli_project.compile_command, cli_project.lineage_command),
     *(cli_read.show, cli_read.query, cli_read.validate, cli_read.builds),
     *(cli_test.run_tests, cli_artifacts.artifacts),
-    *(cli_operate.diff, cli_operate.rollback, cli_operate.doctor, cli_operate.publish),
+    *(cli_operate.diff, cli_operate.rollback, cli_operate.prune_raw, cli_operate.doctor, cli_operate.publish),
     *(cli_nightly.runs, cli_nightly.freshness, cli_nightly.notify, cli_nightly.schedule),
 ):
     cli.add_command(_command)

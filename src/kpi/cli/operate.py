@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kpi.base.errors import ConfigError
-from kpi.cli.options import project_folder, project_option, say, stewards_option
+from kpi.cli.options import attended, day, project_folder, project_option, say, stewards_option, variables_of
 
 
 @click.command()
@@ -50,6 +51,37 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
         raise ConfigError(f"{build} is what readers see already.")
     roll_back(warehouse, build, reason, show_rows)
     click.echo(f"Readers see build {build} again; before it was {was}.")
+
+
+@click.command("prune-raw")
+@click.option("--delete", is_flag=True, help="Do it. Without this it only says what it would do.")
+@click.option("--dry-run", is_flag=True, help="Only say what it would do, as without --delete.")
+@click.option("--as-of", metavar="DATE", help="The day that years are counted back from, YYYY-MM-DD; else today.")
+@click.option(
+    "--max-reject-share", type=click.FloatRange(0, 1), metavar="SHARE", help="As of a refresh, for what stays."
+)
+@click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run.")
+@project_option
+def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) -> None:
+    """Delete deliveries that are past the retention of their feed; the figures made of them stay as published.
+
+    Never part of a refresh. Deletes nothing unless --delete says so.
+    """
+    from datetime import date
+
+    from kpi.nightly.prune import prune_raw
+    from kpi.warehouse.options import Options
+
+    if delete and dry_run:
+        raise ConfigError("--dry-run and --delete: one or the other.")
+    root, day_ = project_folder(options["project_dir"]), day(as_of)
+    run = Options(day_, max_reject_share=options["max_reject_share"], variables=variables_of(options["variables"]))
+    today = None if as_of else date.today()
+    if not delete:
+        prune_raw(root, run, click.echo, today=today)
+        return
+    given = {**options, "as_of": as_of, "log_format": "auto", "detailed_exit_codes": False}
+    attended("prune-raw", given, lambda tell: prune_raw(root, run, tell, delete, today))
 
 
 @click.command()

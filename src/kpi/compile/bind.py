@@ -22,7 +22,7 @@ from kpi.compile.graph import Graph, compile_nodes
 from kpi.compile.house_rules import judged
 from kpi.compile.unit_runs import check_unit_tests
 from kpi.deliveries.feed import is_feed
-from kpi.deliveries.load import LEDGER, REJECTS
+from kpi.deliveries.load import OWN
 from kpi.models import contracts, snapshots
 from kpi.models.contracts import is_enforced
 from kpi.models.generic_tests import GENERIC, accepted
@@ -63,7 +63,7 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
     A node whose parents are wrong is passed over: what is wrong with it may come from them.
     """
     mistakes: list[KpiError] = []
-    raw = {"raw.deliveries": LEDGER, "raw.rejects": REJECTS}
+    raw: dict[str, Columns] = {f"raw.{table}": tuple(columns) for table, columns in OWN.items()}
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
     # A feed whose contract is wrong has no columns to bind against; what is wrong is told already.
     sources = {f"source.{graph.project.name}.{s.source_name}.{s.name}": s for s in graph.project.sources}

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from kpi.base.errors import ContractError, nearest
 from kpi.base.yamlfile import Section
 from kpi.deliveries.cadence import SETTINGS, Cadence, read_cadence
+from kpi.deliveries.retention import SETTINGS as RETENTION
+from kpi.deliveries.retention import Limits, Retention, read_retention
 from kpi.parse.properties import Column, Source
 
 Kind = Literal["text", "timestamp", "date", "integer", "decimal", "boolean"]
@@ -98,11 +100,17 @@ class Feed:
     reject_rows: int
     mappings: tuple[DeliveryMapping, ...]
     fingerprint: str
+    retention: Retention
 
     @property
     def instants(self) -> tuple[str, ...]:
         """The timestamp columns, each of which also gets a `<name>_utc` column."""
         return tuple(column.name for column in self.columns if column.kind == "timestamp")
+
+    @property
+    def limits(self) -> Limits:
+        """What tells the age of its deliveries."""
+        return Limits(self.name, self.retention, self.key, {column.name: column.kind for column in self.columns})
 
     @property
     def table_columns(self) -> tuple[tuple[str, str], ...]:
@@ -120,7 +128,8 @@ def read_feed(source: Source) -> Feed:
     """Read the contract of one source table. Raises ContractError naming file and line of what is wrong."""
     meta = source.meta.section("feed")
     meta.allow(
-        ("key", "time_zone", "time_order", "census", *EXPECTED, "reject_threshold", "mappings"), "a feed's contract"
+        ("key", "time_zone", "time_order", "census", *EXPECTED, *RETENTION, "reject_threshold", "mappings"),
+        "a feed's contract",
     )
     columns = tuple(_column(column, source) for column in source.properties.columns)
     names = {column.name: column for column in columns}
@@ -157,6 +166,7 @@ def read_feed(source: Source) -> Feed:
         reject_rows=int(threshold.get("rows", 10)),
         mappings=mappings,
         fingerprint=hashlib.blake2b(repr(settings).encode(), digest_size=16).hexdigest(),
+        retention=read_retention(source, {c.name: c.kind for c in columns}, meta.text("census"), _every(meta)),
     )
 
 

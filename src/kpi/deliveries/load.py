@@ -15,13 +15,14 @@ from pathlib import Path
 import duckdb
 
 from kpi.base.engine import fetch_one, one_thread
-from kpi.base.errors import BuildError, DeliveryError, nearest
+from kpi.base.errors import BuildError, DeliveryError
 from kpi.base.events import Event, Tell, note, silent
 from kpi.base.names import identifier, literal
-from kpi.deliveries import personal, statements
+from kpi.deliveries import kept, personal, statements
 from kpi.deliveries.feed import Feed
 from kpi.deliveries.loadfile import load_files, note_files, refuse_changed, settle_keys
-from kpi.deliveries.rawfiles import RawFolder, content_hash
+from kpi.deliveries.rawfiles import RawFolder, content_hash, kept_beside
+from kpi.deliveries.worth_telling import worth_telling
 
 LEDGER = (
     ("feed", "VARCHAR"),
@@ -52,6 +53,8 @@ REJECTS = (
     ("line_text", "VARCHAR"),
     ("reasons", "STRUCT(column_name VARCHAR, value VARCHAR, reason VARCHAR)[]"),
 )
+# The raw tables that are no feed's.
+OWN: Mapping[str, Sequence[tuple[str, str]]] = {"deliveries": LEDGER, "rejects": REJECTS, **kept.TABLES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def contract_fingerprint(feed: Feed) -> str:
 def create_tables(con: duckdb.DuckDBPyConnection, feeds: Iterable[Feed]) -> None:
     """Create the raw tables that are not there yet."""
     con.execute("create schema if not exists raw")
-    tables: list[tuple[str, Sequence[tuple[str, str]]]] = [("deliveries", LEDGER), ("rejects", REJECTS)]
+    tables: list[tuple[str, Sequence[tuple[str, str]]]] = [*OWN.items()]
     tables += [(feed.name, _stored(feed)) for feed in feeds]
     for table, columns in tables:
         typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns)
@@ -102,10 +105,11 @@ def load(
     """Bring the raw tables up to what lies in the raw folder, touching only what changed.
 
     `as_of` is the day of the refresh: later dates load and are warned about. Raises BuildError when rows were lost or
-    made, which no delivery can cause.
+    made, which no delivery can cause, and DeliveryError when what is kept of deleted deliveries cannot be used.
     """
     _forget_outdated(con, feeds)
     create_tables(con, feeds)
+    kept.load_kept(con, kept_beside(raw), folder.kept)
     loaded: list[str] = []
     removed: list[str] = []
     with one_thread(con):
@@ -119,7 +123,7 @@ def load(
         loaded=tuple(loaded),
         removed=tuple(removed),
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
-        warnings=(*_unknown_folders(folder, {feed.name: feed for feed in feeds}), *_warnings(con)),
+        warnings=worth_telling(con, feeds, folder, as_of),
     )
 
 
@@ -181,7 +185,7 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> N
     used = dict(con.execute("select feed, max(contract) from raw.deliveries group by feed").fetchall())
     current = {feed.name for feed in feeds if used.get(feed.name) in (None, contract_fingerprint(feed))}
     shapes = {feed.name: feed.table_columns for feed in feeds}
-    for table in {*tables, *used} - {"deliveries", "rejects"}:
+    for table in {*tables, *used} - {*OWN}:
         if table not in current or tuple(tables.get(table, ())) != shapes[table]:
             con.execute(f"drop table if exists raw.{identifier(table)}")
             con.execute("delete from raw.deliveries where feed = ?", [table])
@@ -261,34 +265,3 @@ def _count_rows(con: duckdb.DuckDBPyConnection, feed: Feed, as_of: date) -> None
     ).fetchall():
         told = f"{file} has {records} records, but {loaded} were loaded and {rejected} rejected."
         raise BuildError(f"raw.{feed.name}", told)
-
-
-def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> list[str]:
-    strangers = sorted({file.feed for file in folder.files} - set(feeds))
-    return [f"{name}/: no feed has this name, its files are not read.{nearest(name, feeds)}" for name in strangers] + [
-        f"{path}: hidden, or not a .csv or .csv.gz file; not read." for path in folder.ignored if "/" in path
-    ]
-
-
-def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
-    told = []
-    for path, refused, unknown, missing, rejected, records, ahead, masked in con.execute(
-        "select path, refused, unknown_columns, missing_columns, rows_rejected, records, rows_dated_ahead, rows_masked"
-        " from raw.deliveries order by path"
-    ).fetchall():
-        if refused:
-            told.append(f"{path}: refused, {refused}.")
-            continue
-        if not records:
-            told.append(f"{path}: holds no records.")
-        if unknown:
-            told.append(f"{path}: columns nobody asked for, ignored: {', '.join(unknown)}.")
-        if missing:
-            told.append(f"{path}: optional columns that are not there, taken as missing: {', '.join(missing)}.")
-        if rejected:
-            told.append(f"{path}: {rejected} of {records} records rejected, see raw.rejects.")
-        if masked:
-            told.append(f"{path}: personal data was masked in {masked} rows.")
-        if ahead:
-            told.append(f"{path}: {ahead} rows dated after the day of the refresh.")
-    return told

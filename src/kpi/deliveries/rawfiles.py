@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpi.base.errors import DeliveryError
+from kpi.deliveries.kept import KeptFolder, deleted, read_folders
 
 ENDINGS = (".csv", ".csv.gz")
 
@@ -29,14 +30,21 @@ class RawFile:
 
 @dataclass(frozen=True, slots=True)
 class RawFolder:
-    """All deliveries in byte order of feed and name, and what was passed over."""
+    """All deliveries in byte order of feed and name, and what was passed over.
+
+    `kept` is what is left of deliveries that were deleted by their retention, `deleted` are those of them that lie
+    there all the same.
+    """
 
     files: tuple[RawFile, ...]
     ignored: tuple[str, ...]
+    kept: tuple[KeptFolder, ...] = ()
+    deleted: tuple[RawFile, ...] = ()
 
     def digest(self) -> str:
-        """A hash of every file's path and content."""
-        text = "\n".join(f"{file.path}\0{file.content_hash}" for file in self.files)
+        """A hash of the path and content of every file that is read."""
+        lines = [f"{file.path}\0{file.content_hash}" for file in self.files]
+        text = "\n".join([*lines, *(f"kept/{folder.name}\0{folder.content_hash}" for folder in self.kept)])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -55,7 +63,7 @@ def scan(raw: Path) -> RawFolder:
     """Hash every delivery directly below `raw/<feed>/`.
 
     What is hidden, not named in UTF-8, or a link that leads out of the raw folder is passed over and told. Raises
-    DeliveryError for a file or a folder that cannot be read.
+    DeliveryError for a file or a folder that cannot be read, and for what is kept when it is not as it was written.
     """
     files: list[RawFile] = []
     ignored: list[str] = []
@@ -75,7 +83,20 @@ def scan(raw: Path) -> RawFolder:
                 files.append(_read(feed.name, entry))
             elif is_delivery or not is_hidden:
                 ignored.append(shown)
-    return RawFolder(tuple(files), tuple(ignored))
+    kept = read_folders(kept_beside(raw))
+    gone = deleted(kept_beside(raw), kept)
+    are_gone = [(file.path, file.content_hash) in gone for file in files]
+    return RawFolder(
+        files=tuple(file for file, is_gone in zip(files, are_gone, strict=True) if not is_gone),
+        ignored=tuple(ignored),
+        kept=kept,
+        deleted=tuple(file for file, is_gone in zip(files, are_gone, strict=True) if is_gone),
+    )
+
+
+def kept_beside(raw: Path) -> Path:
+    """Return the folder of what is kept of deleted deliveries."""
+    return raw.parent / "kept"
 
 
 def _leads_out(entry: os.DirEntry[str], home: Path) -> bool:

@@ -42,7 +42,9 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
     def start(settings: str) -> tuple[Path | None, dict[str, Any]]:
         current = warehouse.current()
         before = warehouse.facts(current)
-        from_nothing = options.full_refresh and not options.is_partial
+        # Deleted rows stand in the free blocks of a copied file: where deliveries were deleted it is made anew.
+        is_retained = before.get("retained", []) == [kept.name for kept in folder.kept]
+        from_nothing = (options.full_refresh or not is_retained) and not options.is_partial
         is_there = current is not None and (whole(current) / DATABASE).is_file()
         if before.get("stewards") and current and whole(current) == current:
             is_there = False  # somebody took the stewards' file away: the readers' is not what was built
@@ -163,10 +165,11 @@ def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
     if current is None or not (current / DATABASE).is_file():
         return False
     made = [warehouse.facts(folder) for folder in (current, rolled_back_from(warehouse)) if folder]
-    return any(_was_made_from(root, inputs, before) for before in made)
+    return any(was_made_from(root, inputs, before) for before in made)
 
 
-def _was_made_from(root: Path, inputs: Inputs, before: Mapping[str, Any]) -> bool:
+def was_made_from(root: Path, inputs: Inputs, before: Mapping[str, Any]) -> bool:
+    """Tell whether a build, by its facts, was made from these inputs and from what lies outside them as it is now."""
     read = before.get("ingredients", {}).get("environment", {})
     outside = before.get("outside", {})
     return _is_same(inputs, before) and environment_of(read) == read and contents(root.resolve(), outside) == outside

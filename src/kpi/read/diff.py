@@ -83,7 +83,8 @@ def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
     from kpi.parse.project import load_project
 
     feeds = [read_feed(source) for source in load_project(project_dir).sources if is_feed(source)]
-    return {INDICATORS: GRAIN, **{f"raw.{feed.name}": feed.key for feed in feeds}}
+    own = {INDICATORS: GRAIN, "marts.indicator_origins": GRAIN}
+    return {**own, **{f"raw.{feed.name}": feed.key for feed in feeds}}
 
 
 def difference_lines(found: Difference) -> Iterator[str]:

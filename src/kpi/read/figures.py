@@ -83,9 +83,14 @@ def figure_lines(con: duckdb.DuckDBPyConnection, figure_id: str | None = None) -
     rows = con.execute(_FIGURES, {"figure": figure_id}).fetchall()
     lines: list[str] = []
     seen: tuple[object, object] = (None, None)
+    origins = _origins(con)
     for year, figure, name, unit, service, value, basis, qualifier, printed, decimals, status in rows:
         if year != seen[0]:
             lines += ["", _line(f"Report year {year}", "value", "printed", "status"), "-" * 80]
+            lines += [
+                f"kept from build {build}, deliveries deleted: {'all' if count == of else f'{count} of {of}'} figures"
+                for build, count, of in origins.get(year, [])
+            ]
         if (year, figure) != seen:
             lines.append(f"{figure}{f': {name}' if name else ''}"[:80])
         seen = year, figure
@@ -93,6 +98,15 @@ def figure_lines(con: duckdb.DuckDBPyConnection, figure_id: str | None = None) -
         shown = "-" if value is None else f"{value}{_UNITS.get(unit, '')}"
         lines.append(_line(f"  {service}{partial}", shown, _printed(qualifier, printed, decimals), status or ""))
     return lines
+
+
+def _origins(con: duckdb.DuckDBPyConnection) -> dict[int, list[tuple[str, int, int]]]:
+    """Of each year in which figures are kept: the build they are from, how many, and how many the year has."""
+    found: dict[int, list[tuple[str, int, int]]] = {}
+    if con.execute("select 1 from information_schema.tables where table_name = 'indicator_origins'").fetchone():
+        for year, *told in con.execute(_ORIGINS).fetchall():
+            found.setdefault(year, []).append(tuple(told))
+    return found
 
 
 def summary_lines(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -165,6 +179,13 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[s
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
+_ORIGINS = """
+    select report_year, kept_from, count(*), any_value(year_count)
+    from (select *, count(*) over (partition by report_year) as year_count from marts.indicator_origins)
+    where origin = 'kept'
+    group by report_year, kept_from
+    order by report_year, kept_from
+"""
 _UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
 _QUALIFIERS = {"about": "about ", "more_than": "over ", "less_than": "under "}
 _FIGURES = """

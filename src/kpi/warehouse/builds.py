@@ -217,13 +217,13 @@ def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any], upkeep: U
     for entry in sorted(folder.rglob("*")):
         if entry == database:
             os.chmod(entry, 0o444)
-        _to_disk(entry)
+        to_disk(entry)
     if place != folder and database.is_file():
         open_up(folder, warehouse.builds)
-    _to_disk(folder)
+    to_disk(folder)
     final = warehouse.builds / folder.name.removeprefix(".tmp-")
     folder.rename(final)
-    _to_disk(warehouse.builds)
+    to_disk(warehouse.builds)
     return final
 
 
@@ -233,7 +233,7 @@ def publish(warehouse: Warehouse, folder: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(Path("builds") / folder.name, target_is_directory=True)
     os.replace(link, warehouse.root / "current")
-    _to_disk(warehouse.root)
+    to_disk(warehouse.root)
 
 
 def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> None:
@@ -292,7 +292,8 @@ def remove(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Wait until what a file holds, or which entries a folder has, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

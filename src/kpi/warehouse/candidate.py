@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kpi.base.errors import CheckFailed, KpiError, is_disk_full
 from kpi.base.events import Event, note
-from kpi.base.upkeep import spill_folder
 from kpi.deliveries import rawfiles
-from kpi.parse.outside import reached
 from kpi.warehouse.builds import Warehouse, publish, record, seal
 from kpi.warehouse.inputs import ingredients_of
 from kpi.warehouse.keeping import close_earlier, prune
 from kpi.warehouse.options import Inputs, Options, Outcome, Tell
 from kpi.warehouse.rights import DATABASE, as_facts, whole
+from kpi.warehouse.workplace import resources, working_on
 
 if TYPE_CHECKING:
     import duckdb
@@ -66,6 +65,7 @@ class Run:
             "settings": settings_of(graph.project),
             "based_on": before.get("id"),
             "outside": graph.outside,
+            "retained": [kept.name for kept in folder.kept],
             "current": current.name if (current := warehouse.current()) else None,
             "asked": {name: getattr(options, name) for name in ASKED},
             "continued": options.continued,
@@ -110,7 +110,7 @@ class Run:
         from kpi.warehouse.runs import write_table
         from kpi.warehouse.working import bring_up
 
-        with engine.building(whole(self.candidate) / DATABASE, *self._resources(), self._reached()) as con:
+        with working_on(self.warehouse, self.graph, self.options, self.candidate) as con:
             try:
                 begin = self.importing.start if self.importing else lambda: None
                 bring_up(
@@ -137,25 +137,6 @@ class Run:
             self.facts["storage"] = engine.storage(con)
             write_artifacts(self.candidate, self.graph, self.facts, con)
         self._verify()
-
-    def _resources(self) -> tuple[Path, dict[str, str]]:
-        """Where this build may spill, and DuckDB's other settings."""
-        project = self.graph.project
-        settings = self.upkeep.engine_settings(self.options.settings or {})
-        given = settings.pop("temp_directory", "")
-        if self.upkeep.stewards_schemas and not given:
-            spill = whole(self.candidate) / "spill"
-        else:
-            spill = spill_folder(self.warehouse.root, project.root, given)
-        return spill, {"file_search_path": str(project.root), **settings}
-
-    def _reached(self) -> list[Path]:
-        """The files that what is run may read: deliveries, seeds, sources that are files, and builds."""
-        from kpi.models.seeds import seed_folders
-
-        project = self.graph.project
-        outside = [path for location in self.graph.outside for path in reached(project.root, location)]
-        return [self.warehouse.raw, self.warehouse.builds, *seed_folders(project), *outside]
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
         """Judge each report year and write its pages; carried over when nothing that is judged has changed."""
@@ -220,7 +201,7 @@ class Run:
         """Write the file for all readers, without what is for stewards."""
         from kpi.warehouse.finished import write_readers_file
 
-        spill, settings = self._resources()
+        spill, settings = resources(self.warehouse, self.graph, self.options, self.candidate)
         settings = {"temp_directory": str(spill), **settings}
         schemas = self.upkeep.stewards_schemas
         self.facts["readers"] = write_readers_file(self.candidate, schemas, settings, self.tell)

@@ -9,7 +9,7 @@ import duckdb
 from kpi.base.errors import DeliveryError
 from kpi.compile.graph import Graph
 from kpi.deliveries.load import LoadReport, load, refuse_bad_files
-from kpi.deliveries.rawfiles import RawFolder
+from kpi.deliveries.rawfiles import RawFolder, kept_beside
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.options import Options, Tell
 
@@ -24,8 +24,10 @@ def take_in(
 ) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
     """Load what changed. Returns all warnings, and what became of each file.
 
-    Raises DeliveryError when files are worse than their contract allows, or when all of them are gone.
+    Raises DeliveryError when files are worse than their contract allows, when all of them are gone, or when what was
+    kept of deleted ones is.
     """
+    _refuse_lost(warehouse, folder, options)
     report = load(con, graph.feeds, warehouse.raw, folder, options.as_of, tell)
     _tell(report, folder, tell)
     had_files = warehouse.facts(warehouse.current()).get("files")
@@ -38,6 +40,18 @@ def take_in(
     columns = "feed, file, content_hash, records, rows_loaded, rows_rejected, rows_superseded"
     rows = con.execute(f"select {columns} from raw.deliveries order by feed, file").fetchall()
     return report.warnings, [dict(zip(columns.split(", "), row, strict=True)) for row in rows]
+
+
+def _refuse_lost(warehouse: Warehouse, folder: RawFolder, options: Options) -> None:
+    """Raise DeliveryError when figures that are only kept any more are gone: nothing could derive them again."""
+    known = warehouse.facts(warehouse.current()).get("retained", [])
+    lost = sorted(set(known) - {one.name for one in folder.kept})
+    if lost and not options.publish_despite_checks:
+        raise DeliveryError(
+            f"Gone from {kept_beside(warehouse.raw)}: {', '.join(lost)}. It held figures whose deliveries were deleted;"
+            " get it back from a backup. Readers keep the build they had. If it is meant, publish it with"
+            " --publish-despite-checks REASON."
+        )
 
 
 def _tell(report: LoadReport, folder: RawFolder, tell: Tell) -> None:

@@ -230,6 +230,7 @@ def _result(year: int, rule: Rule, frame: pd.DataFrame, is_running: bool, failur
     is_number = bool(rule.column) and values.dtype.kind in "iuf" and len(values) > 0
     found = failure.result.get("unexpected_index_list") if failure and failure.result else None
     places = values.index if found is None else found
+    seen = ", ".join(frame["label"]) if rule.frame == "kept" else _seen(rule, values)
     if rule.check == NOT_MISSING and found is None:
         places = frame.index
     return YearResult(
@@ -240,7 +241,7 @@ def _result(year: int, rule: Rule, frame: pd.DataFrame, is_running: bool, failur
         description_fi=rule.description_fi,
         severity=rule.running_year if is_running and rule.running_year != "skip" else rule.severity,
         success=failure is None,
-        observed=_seen(rule, values) if failure is None else _broken(rule, frame, values, failure),
+        observed=seen if failure is None else _broken(rule, frame, values, failure),
         is_provisional=is_running,
         judged=len(values),
         lowest=float(values.min()) if is_number else None,

@@ -44,11 +44,15 @@ INPUTS: Mapping[str, Mapping[str, str]] = {
                                    "reason_en": "varchar", "reason_fi": "varchar"},
     "marts.monthly_series": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
                              "month": "integer", "value": "double"},
+    "marts.indicator_origins": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
+                                "basis": "varchar", "origin": "varchar", "kept_from": "varchar"},
+    "marts.deleted_deliveries": {"feed": "varchar", "file": "varchar", "rows_loaded": "bigint",
+                                 "first_year": "integer", "last_year": "integer", "kept_from": "varchar"},
     "seeds.figures": {"figure_id": "varchar", "family": "varchar", "unit": "varchar", "basis": "varchar"},
     "seeds.figure_services": {"figure_id": "varchar", "service": "varchar", "since": "date"},
     "seeds.targets": {"report_year": "integer", "figure_id": "varchar", "service": "varchar"},
 }  # fmt: skip
-FRAMES: tuple[Frame, ...] = ("figures", "expected", "changes", "parts", "reconciliation", "series", "years")
+FRAMES: tuple[Frame, ...] = ("figures", "expected", "changes", "parts", "reconciliation", "series", "kept", "years")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,14 @@ class Frames:
     """The frames of all years up to `last_year`, and for each feed the rows of each year and month delivered.
 
     `began_on` is the first day any figure tells of: a mistyped date before it makes no year or month expected.
+    `deleted` are the feeds and years of which deliveries were deleted by their retention: their rows are not expected.
     """
 
     last_year: int
     began_on: date
     by_name: Mapping[Frame, pd.DataFrame]
     rows: Mapping[str, Mapping[int, Mapping[int | None, int]]]
+    deleted: frozenset[tuple[str, int]] = frozenset()
 
     def of_year(self, name: Frame, year: int) -> pd.DataFrame:
         """Return the rows of one year, numbered from 0."""
@@ -96,7 +102,7 @@ class Frames:
     def expected(self, feeds: Sequence[FeedExpectation], year: int) -> tuple[FeedExpectation, ...]:
         """Return the feeds expected in a year: each from its own first year to the latest year of any feed."""
         latest = max((max(years) for years in self.rows.values()), default=0)
-        delivered = (feed for feed in feeds if feed.feed in self.rows)
+        delivered = (feed for feed in feeds if feed.feed in self.rows and (feed.feed, year) not in self.deleted)
         return tuple(feed for feed in delivered if max(min(self.rows[feed.feed]), self.began_on.year) <= year <= latest)
 
 
@@ -126,8 +132,15 @@ def read_frames(con: duckdb.DuckDBPyConnection, last_year: int, last_month: int)
     rows: dict[str, dict[int, dict[int | None, int]]] = {}
     for feed, year, month, count in run(con, imports, ("coverage",), values).fetchall():
         rows.setdefault(feed, {}).setdefault(year, {})[month] = int(count)
+    deleted = {
+        (feed, year)
+        for feed, first, last in con.execute(
+            f"with {imports} select feed, first_year, last_year from marts_deleted_deliveries"
+        ).fetchall()
+        for year in range(first, last + 1)
+    }
     (began_on,) = con.execute(f"with {imports} select min(since) from seeds_figure_services").fetchall()[0]
-    return Frames(last_year, began_on or date.min, frames, rows)
+    return Frames(last_year, began_on or date.min, frames, rows, frozenset(deleted))
 
 
 def _formulas() -> list[dict[str, object]]:

@@ -38,6 +38,8 @@ SYNTHETIC_LABEL = "SYNTEETTISTÄ AINEISTOA"
 INPUTS: Mapping[str, Mapping[str, str]] = {
     "marts.indicators": {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar",
                          "value": "double"},
+    "marts.indicator_origins": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
+                                "basis": "varchar", "kept_from": "varchar"},
     "marts.indicator_changes": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
                                 "basis": "varchar", "previous_value": "double", "has_break": "boolean"},
     "marts.reconciliation": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
@@ -210,6 +212,8 @@ def _figure(figure: Mapping[str, Any], names: _Names) -> dict[str, Any]:
     notes = [BASES.get(basis, basis)] if basis and basis != "calendar_year" else []
     if figure["has_break"]:
         notes.append("katkos")
+    if figure["kept_from"]:
+        notes.append(f"aineisto poistettu, luku koonnista {figure['kept_from']}")
     if figure["target"] is not None:
         bound = "vähintään" if figure["comparison"] == "at_least" else "enintään"
         notes.append(f"tavoite {bound} {amount(figure['target'], unit, None)}")

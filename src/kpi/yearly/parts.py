@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warn"]
-Frame = Literal["figures", "expected", "changes", "parts", "reconciliation", "series", "months", "deliveries", "years"]
+Frame = Literal[
+    "figures", "expected", "changes", "parts", "reconciliation", "series", "months", "deliveries", "years", "kept"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ TOPICS: Mapping[Frame, str] = {  # in the order they are told
     "months": "Aineistojen kuukaudet",
     "deliveries": "Aineistojen vuodet",
     "years": "Raportointivuodet",
+    "kept": "Poistetut aineistot",
 }
 COMPARED: Mapping[Frame, str] = {  # what the second value of a row is
     "changes": "Edellisvuosi",

@@ -27,6 +27,12 @@ delivered as (
     where row_count > 0
 ),
 
+-- The years of which deliveries were deleted: what is still there of a feed is not all that was delivered.
+deleted as (
+    select distinct feed, unnest(generate_series(first_year, last_year)) as report_year
+    from marts_deleted_deliveries
+),
+
 accepted as (
     select
         unnest(cast($accepted_names as varchar[])) as name,

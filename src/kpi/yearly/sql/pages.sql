@@ -24,6 +24,7 @@ joined as (
         indicators.value,
         changes.previous_value,
         changes.has_break,
+        origins.kept_from,
         printed.published_value,
         printed.qualifier,
         printed.decimals as printed_decimals,
@@ -47,6 +48,11 @@ joined as (
         and keys.service = changes.service
         and keys.report_year = changes.report_year
         and keys.basis = changes.basis
+    left join marts_indicator_origins as origins
+        on keys.figure_id = origins.figure_id
+        and keys.service = origins.service
+        and keys.report_year = origins.report_year
+        and keys.basis = origins.basis
     left join marts_reconciliation as printed
         on keys.figure_id = printed.figure_id
         and keys.service = printed.service
@@ -87,6 +93,7 @@ select
         else cast(round(try_cast(previous_value as decimal(38, 9)), 0) as decimal(38, 2))
     end as previous_shown,
     has_break,
+    kept_from,
     printed_decimals,
     cast(published_value as decimal(38, 2)) as printed_shown,
     qualifier,

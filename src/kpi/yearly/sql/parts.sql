@@ -30,7 +30,8 @@ amounts as (
     union all
 
     select report_year, feed as name, '' as service, '' as basis, 'rows' as amount, sum(row_count) as number
-    from marts_coverage
+    from marts_coverage as c
+    where not exists (select 1 from deleted as d where d.feed = c.feed and d.report_year = c.report_year)
     group by report_year, feed
 
     union all
@@ -38,6 +39,7 @@ amounts as (
     select y.report_year, c.feed as name, '' as service, '' as basis, 'rows_until' as amount, sum(c.row_count) as number
     from (select distinct report_year from marts_coverage) as y
     inner join marts_coverage as c on c.report_year <= y.report_year
+    where not exists (select 1 from deleted as d where d.feed = c.feed and d.report_year <= y.report_year)
     group by y.report_year, c.feed
 ),
 

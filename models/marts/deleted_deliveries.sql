@@ -1,0 +1,19 @@
+with deleted_deliveries as (
+
+    select * from {{ ref('stg_deleted_deliveries') }}
+
+)
+
+select
+    feed,
+    file,
+    content_hash,
+    records,
+    rows_loaded,
+    rows_rejected,
+    rows_superseded,
+    first_year,
+    last_year,
+    kept_from,
+    deleted_on
+from deleted_deliveries

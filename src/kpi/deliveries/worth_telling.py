@@ -1,0 +1,72 @@
+"""What is worth a warning in deliveries that were loaded all the same, and in those that were not read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+from kpi.base.errors import nearest
+from kpi.deliveries import retention
+from kpi.deliveries.feed import Feed
+from kpi.deliveries.rawfiles import RawFolder
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def worth_telling(
+    con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folder: RawFolder, as_of: date
+) -> tuple[str, ...]:
+    """Return every warning as a line, each beginning with the path it is about. `as_of` is the day of the refresh."""
+    return (
+        *_unknown_folders(folder, {feed.name: feed for feed in feeds}),
+        *_past_retention(con, feeds, folder, as_of),
+        *_warnings(con),
+    )
+
+
+def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> list[str]:
+    strangers = sorted({file.feed for file in folder.files} - set(feeds))
+    return [f"{name}/: no feed has this name, its files are not read.{nearest(name, feeds)}" for name in strangers] + [
+        f"{path}: hidden, or not a .csv or .csv.gz file; not read." for path in folder.ignored if "/" in path
+    ]
+
+
+def _past_retention(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folder: RawFolder, as_of: date) -> list[str]:
+    """What may not be kept any longer. A run only tells of it: deleting is a decision."""
+    limits = [feed.limits for feed in feeds]
+    files: dict[str, list[int]] = {}
+    for last_year, one in retention.past(retention.survey(con, limits), limits, as_of.year):
+        files.setdefault(one.feed, []).append(last_year)
+    again = [
+        f"{file.path}: was deleted by its retention, and is not read. See: kpi prune-raw" for file in folder.deleted
+    ]
+    return again + [
+        f"{feed}: {len(last)} of its deliveries hold nothing after {last[0]}, past retention. See: kpi prune-raw"
+        for feed, last in files.items()
+    ]
+
+
+def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
+    told = []
+    for path, refused, unknown, missing, rejected, records, ahead, masked in con.execute(
+        "select path, refused, unknown_columns, missing_columns, rows_rejected, records, rows_dated_ahead, rows_masked"
+        " from raw.deliveries order by path"
+    ).fetchall():
+        if refused:
+            told.append(f"{path}: refused, {refused}.")
+            continue
+        if not records:
+            told.append(f"{path}: holds no records.")
+        if unknown:
+            told.append(f"{path}: columns nobody asked for, ignored: {', '.join(unknown)}.")
+        if missing:
+            told.append(f"{path}: optional columns that are not there, taken as missing: {', '.join(missing)}.")
+        if rejected:
+            told.append(f"{path}: {rejected} of {records} records rejected, see raw.rejects.")
+        if masked:
+            told.append(f"{path}: personal data was masked in {masked} rows.")
+        if ahead:
+            told.append(f"{path}: {ahead} rows dated after the day of the refresh.")
+    return told

@@ -1,0 +1,177 @@
+"""Deleting deliveries that may not be kept any longer, with the figures made of them kept as they were published.
+
+Never part of a refresh. What is left of the deliveries (`warehouse/kept/<build>`) is tried first, in a private copy of
+the published build, and then put in place by one rename: from then on they are not read, whatever happens. A refresh
+makes and publishes a build without them, in a file of its own; only then are they deleted. Each step can be done again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kpi.base.errors import ConfigError, KpiError
+from kpi.deliveries import kept, retention
+from kpi.deliveries.rawfiles import RawFile, RawFolder, hash_of, kept_beside, scan
+from kpi.nightly.refresh import inputs_of, refresh, was_made_from
+from kpi.nightly.trial import UNTOLD, Plan, tried
+from kpi.warehouse.builds import DATABASE, Warehouse, record, to_disk, writing
+from kpi.warehouse.keeping import rolled_back_from
+from kpi.warehouse.options import Options, Outcome, Tell
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from kpi.deliveries.retention import Aged
+
+
+def prune_raw(root: Path, options: Options, tell: Tell, delete: bool = False, today: date | None = None) -> Outcome:
+    """Say which deliveries are past their retention and what would be kept of them; with `delete` do it.
+
+    `today` is the day by the clock when nobody named another. Raises ConfigError when it cannot be told what is past,
+    CheckFailed when a figure would change that may not, and what `refresh` raises.
+    """
+    root = root.resolve()
+    warehouse = Warehouse(root / "warehouse")
+    outcome = _finish(root, warehouse, options, tell, delete)
+    with writing(warehouse, options.wait_seconds, tell):
+        plan = _plan(root, warehouse, options, tell, today)
+        if plan.past:
+            with tried(warehouse, plan, options, tell) as folder:
+                if delete:
+                    folder.rename(folder.with_name(plan.build))
+                    to_disk(folder.parent)
+                    tell(f"What is kept of them is in {folder.with_name(plan.build)}: back it up as you do deliveries.")
+        _tell_builds(warehouse, plan, tell)
+    if not plan.past:
+        return outcome or Outcome(plan.build, published=True, nothing_to_do=True)
+    if not delete:
+        tell("Nothing was deleted. To delete what is listed: kpi prune-raw --delete")
+        return Outcome(plan.build, published=True, nothing_to_do=True)
+    return _finish(root, warehouse, options, tell, delete) or Outcome(plan.build, published=True)
+
+
+def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell, today: date | None) -> Plan:
+    """Find what is past retention. Raises ConfigError when the published build does not say what is published now."""
+    from kpi.base import engine
+    from kpi.compile.compiling import compiled
+
+    build = warehouse.published()
+    graph, facts, folder = compiled(root, options.variables).graph, warehouse.facts_of(), scan(warehouse.raw)
+    places = {str(node.relation) for node in graph.nodes.values()}
+    if missing := {"marts.indicators", "raw.kept_indicators", "raw.deleted_deliveries"} - places:
+        raise ConfigError(
+            f"the project has no {', '.join(sorted(missing))}: its figures could not be kept. docs/deliveries.md says"
+            " which sources and models it takes."
+        )
+    inputs = replace(inputs_of(root, folder, options), month=facts["inputs"]["month"])
+    if rolled_back_from(warehouse) or not was_made_from(root, inputs, facts):
+        raise ConfigError("readers do not see what the deliveries and the project make now. Run first: kpi refresh")
+    limits = [feed.limits for feed in graph.feeds]
+    with engine.reading(warehouse.folder() / DATABASE) as con:
+        _refuse_odd_day(con, options.as_of, today)
+        aged = retention.survey(con, limits)
+    past = tuple(retention.past(aged, limits, options.as_of.year))
+    years = {one.feed: one.retention for one in limits if one.retention.years}
+    if not years:
+        tell("No feed has a retention: raw_retention_years in its contract sets one (docs/deliveries.md).")
+    gone = {one.path for _, one in past}
+    for name, of_feed in sorted(years.items()):
+        last = of_feed.last_year(options.as_of.year)
+        tell(f"{name}: raw_retention_years {of_feed.years}, so {last} and before are past retention")
+        for one in (one for one in aged if one.feed == name):
+            if line := _line(one, one.path in gone, last):
+                tell(line)
+    return Plan(graph, build, facts, folder, tuple(sorted(past, key=lambda pair: (pair[0], pair[1].path))))
+
+
+def _line(one: Aged, is_past: bool, last: int) -> str:
+    span = f"{one.first_year}" if one.first_year == one.last_year else f"{one.first_year} to {one.last_year}"
+    if is_past:
+        return f"  delete  {one.path}: {span}, {one.rows_loaded} rows loaded, {one.rows_rejected} rejected"
+    if one.first_year is None or one.undated:
+        return f"  stays   {one.path}: not all of it has a date that tells its age; look yourself"
+    return f"  stays   {one.path}: {span}, not all of it is past" if one.first_year <= last else ""
+
+
+def _refuse_odd_day(con: duckdb.DuckDBPyConnection, as_of: date, today: date | None) -> None:
+    """Raise ConfigError when the day is none to count years by. Deliveries tell the time too."""
+    from kpi.base.engine import fetch_one
+
+    newest = fetch_one(con, "select max(latest_date) from raw.deliveries where latest_date <= ?", [as_of])[0]
+    if as_of > date.today():
+        raise ConfigError(f"{as_of} has not come yet: nothing is past retention by a day to come.")
+    if as_of == today and isinstance(newest, date) and as_of.year > newest.year + 1:
+        told = f"the clock says {as_of}, but the newest record of all deliveries is of {newest}: is the clock right?"
+        raise ConfigError(f"{told} If it is: --as-of {as_of}")
+
+
+def _finish(root: Path, warehouse: Warehouse, options: Options, tell: Tell, delete: bool) -> Outcome | None:
+    """Delete what is on record as deleted and lies there all the same, once the published build is made without it."""
+    folder = scan(warehouse.raw)
+    if not folder.deleted:
+        return None
+    if not delete:
+        for file in folder.deleted:
+            tell(f"  delete  {file.path}: on record as deleted already, and not read")
+        return None
+    outcome = refresh(root, replace(options, wait_seconds=max(options.wait_seconds, 60)), tell)
+    with writing(warehouse, options.wait_seconds, tell):
+        build = _refuse_unsafe(warehouse, folder)
+        for file in folder.deleted:
+            _delete(warehouse, file, build)
+    tell(f"Deleted {len(folder.deleted)} deliveries. What backups hold of them is yours to delete.")
+    return outcome
+
+
+def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
+    """Return the published build. Raises KpiError unless it holds every kept figure and none of the deliveries."""
+    from kpi.base import engine
+
+    build = warehouse.published()
+    facts = warehouse.facts_of()
+    gone = {(file.feed, file.name, file.content_hash) for file in folder.deleted}
+    has_rows = gone & {(file["feed"], file["file"], file["content_hash"]) for file in facts["files"]}
+    is_made = facts.get("retained") == [one.name for one in folder.kept] and not rolled_back_from(warehouse)
+    with engine.reading(warehouse.folder() / DATABASE) as con:
+        is_told = is_made and not con.execute(UNTOLD).fetchall()
+    if has_rows or not is_told:
+        raise KpiError(
+            f"build {build}, which readers see, was not made without the deliveries, so none was deleted."
+            " Run: kpi refresh, and then again: kpi prune-raw --delete"
+        )
+    return build
+
+
+def _delete(warehouse: Warehouse, file: RawFile, build: str) -> None:
+    path = warehouse.raw / file.feed / file.name
+    if path.is_file() and hash_of(path) == file.content_hash:
+        try:
+            path.unlink()
+            to_disk(path.parent)
+        except OSError as error:
+            raise KpiError(f"{path} cannot be deleted: {error.strerror}. Mend that, and run this again.") from None
+        told = f"{file.path}, sha256 {file.content_hash}; see marts.deleted_deliveries"
+        record(warehouse, build, "delivery deleted", told)
+
+
+def _tell_builds(warehouse: Warehouse, plan: Plan, tell: Tell) -> None:
+    """Tell which builds hold rows of deliveries that are deleted, or are to be."""
+    gone = {(one.path, one.content_hash) for _, one in plan.past}
+    gone |= kept.deleted(kept_beside(warehouse.raw), plan.folder.kept)
+    if not gone:
+        return
+    holding = [
+        facts["id"]
+        for facts in warehouse.list_builds()
+        # What a build that failed in loading holds nobody noted.
+        if "files" not in facts
+        or gone & {(f"{one['feed']}/{one['file']}", one["content_hash"]) for one in facts["files"]}
+    ]
+    if holding:
+        days = plan.graph.project.upkeep.keep_published_days
+        told = f"after {days} days (keep_published_days)" if days else "when there are enough newer ones"
+        tell(f"Builds that hold rows of them: {', '.join(holding)}. They go {told}; set keep_published_days and")
+        tell("  keep_failed_days to have them go by age. What backups hold of deliveries and builds is beyond kpi.")

@@ -1,0 +1,162 @@
+"""A deletion tried out: the published build without deliveries, in a private copy, and what is kept of them then.
+
+Figures of years that are past retention are kept as published when their rows are gone, and also when a rest of them
+would tell something else. A figure of a later year must not change at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.base.errors import CheckFailed
+from kpi.base.names import literal
+from kpi.deliveries import kept
+from kpi.deliveries.rawfiles import RawFolder, kept_beside
+from kpi.warehouse.builds import DATABASE, Warehouse, begin, to_disk
+from kpi.warehouse.candidate import resources, within
+from kpi.warehouse.options import Options, Tell
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from kpi.compile.graph import Graph
+    from kpi.deliveries.retention import Aged
+
+GRAIN = ("figure_id", "service", "report_year", "basis")
+UNFINISHED = ".next"
+TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be deleted, each with the latest report year of its feed that is past retention."""
+
+    graph: Graph
+    build: str
+    facts: dict[str, Any]
+    folder: RawFolder
+    past: tuple[tuple[int, Aged], ...]
+
+
+@contextmanager
+def tried(warehouse: Warehouse, plan: Plan, options: Options, tell: Tell) -> Iterator[Path]:
+    """Make what is to be kept in a folder that is not in effect yet, after trying it on a copy of the published build.
+
+    Raises CheckFailed when figures would change, with what to do; then, and in the end, nothing is left of the trial.
+    """
+    from kpi.base import engine
+
+    kept_home = kept_beside(warehouse.raw)
+    folder = kept_home / UNFINISHED
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    candidate = begin(warehouse, warehouse.current())
+    spill, settings = resources(warehouse, plan.graph, options)
+    try:
+        with engine.building(candidate / DATABASE, spill, settings, within(warehouse, plan.graph)) as con:
+            _try(con, warehouse, plan, options, folder, tell)
+        for path in (*folder.iterdir(), folder):
+            to_disk(path)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(candidate, ignore_errors=True)
+
+
+def _try(
+    con: duckdb.DuckDBPyConnection, warehouse: Warehouse, plan: Plan, options: Options, folder: Path, tell: Tell
+) -> None:
+    from kpi.warehouse.working import bring_up
+
+    day = options.as_of
+    con.execute("create temp table as_published as from marts.indicators")
+    lines = [[one.feed, one.file, one.content_hash, one.records, one.rows_loaded, one.rows_rejected,
+              one.rows_superseded, one.first_year, one.last_year, plan.build, day] for _, one in plan.past]  # fmt: skip
+    typed = ", ".join(f"{name} {kind}" for name, kind in kept.DELETED_DELIVERIES)
+    con.execute(f"create temp table to_delete ({typed})")
+    con.executemany(f"insert into to_delete values ({', '.join('?' * len(kept.DELETED_DELIVERIES))})", lines)
+    facts, left = dict(plan.facts), plan.folder
+    # Feed by feed of the same last year, the earliest first: what the deletion of one changes is of its own years.
+    for number, (last, group) in enumerate(groupby(plan.past, key=lambda pair: pair[0])):
+        gone = {one.path for _, one in group}
+        left = replace(left, files=tuple(file for file in left.files if file.path not in gone))
+        before, facts = facts, {"id": f"trial-{number}"}
+        bring_up(con, warehouse, plan.graph, options, before, left, facts, lambda line: None)
+        _refuse_changes(con, last, sorted(gone))
+    con.execute(f"create temp table to_keep as select *, ? as kept_from, ?::date as kept_on {_LOST}", [plan.build, day])
+    for table, source in (("kept_indicators", "to_keep"), ("deleted_deliveries", "to_delete")):
+        con.execute(f"copy (from {source} order by all) to {literal(str(folder / kept.file_of(table)))} (header)")
+    kept.write_sums(folder)
+    left = replace(left, kept=(*left.kept, kept.read_folder(folder.parent, folder.name)))
+    before, facts = facts, {"id": "trial"}
+    bring_up(con, warehouse, plan.graph, options, before, left, facts, lambda line: None)
+    changed = con.execute(_DIFFERENCES).fetchall()
+    if changed:
+        told = "the figures do not come out as published although they would be kept: does marts.indicators take in"
+        raise CheckFailed(f"{told} raw.kept_indicators? Nothing was deleted.\n  " + "\n  ".join(_told(changed)))
+    _refuse_failing(con, plan.graph, facts, day)
+    _tell_kept(con, plan.build, tell)
+
+
+def _refuse_changes(con: duckdb.DuckDBPyConnection, last_year: int, paths: Sequence[str]) -> None:
+    """Raise CheckFailed for figures of later years that need these deliveries, and for any that would be new."""
+    found = con.execute(f"from ({_DIFFERENCES}) where report_year > ? or is_new", [last_year]).fetchall()
+    if found:
+        raise CheckFailed(
+            f"Without the deliveries of {last_year} and before, figures would change that must be derived:\n  "
+            + "\n  ".join(_told(found))
+            + f"\nNothing was deleted. They are made of {', '.join(paths[:5])}{' and others' * (len(paths) > 5)} too."
+            " Give the feeds a longer raw_retention_years, or those that a figure is made of the same one."
+        )
+
+
+def _refuse_failing(con: duckdb.DuckDBPyConnection, graph: Graph, facts: dict[str, Any], day: date) -> None:
+    """Raise CheckFailed when the build without the deliveries would not be published."""
+    from kpi.warehouse.validation import errors, feed_expectations
+    from kpi.yearly.expectations import validate
+
+    failing = [f"{check['name']} ({check['where']})" for check in facts["checks"] if check["status"] == "fail"]
+    results = errors(validate(con, feed_expectations(graph.feeds), day))
+    failing += [f"{result.report_year} {result.expectation}: {result.observed}" for result in results]
+    if failing:
+        told = "Checks would fail without the deliveries, so nothing was deleted:\n  "
+        raise CheckFailed(
+            told + "\n  ".join(failing[:TOLD]) + "\nSee what they say of the published build: kpi validate"
+        )
+
+
+def _tell_kept(con: duckdb.DuckDBPyConnection, build: str, tell: Tell) -> None:
+    counts = con.execute("select report_year, count(*) from to_keep group by all order by all").fetchall()
+    told = ", ".join(f"{count} of {year}" for year, count in counts)
+    tell(f"Figures that would be kept as build {build} published them: {told or 'none, all can still be derived'}.")
+
+
+def _told(rows: Sequence[tuple[Any, ...]]) -> list[str]:
+    lines = [
+        f"{year} {figure} {service} ({basis}): {before} -> {after}"
+        for figure, service, year, basis, before, after, _ in rows
+    ]
+    return lines[:TOLD] + [f"and {len(lines) - TOLD} more"] * (len(lines) > TOLD)
+
+
+_ON = " and ".join(f"a.{column} is not distinct from b.{column}" for column in GRAIN)
+_SAME = " and ".join(
+    f"a.{column} is not distinct from b.{column}" for column in ("numerator", "denominator", "value", "event_count")
+)
+_DIFFERENCES = f"""
+    select {", ".join(f"coalesce(b.{column}, a.{column}) as {column}" for column in GRAIN)},
+        b.value as before, a.value as after, b.figure_id is null as is_new
+    from as_published as b
+    full join marts.indicators as a on {_ON}
+    where not (a.figure_id is not null and b.figure_id is not null and {_SAME})
+    order by report_year, figure_id, service, basis
+"""
+_LOST = f"from as_published as b where not exists (select 1 from marts.indicators as a where {_ON} and {_SAME})"
+UNTOLD = f"select 1 {_LOST.replace('as_published', 'raw.kept_indicators')} limit 1"

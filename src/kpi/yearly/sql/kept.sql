@@ -1,0 +1,51 @@
+-- What is told of deliveries that were deleted by their retention. Grain, one row per year and build whose figures are
+-- kept, and per year and feed of which deliveries were deleted.
+with kept as (
+    select
+        o.report_year,
+        o.kept_from,
+        count(*) as figure_count,
+        count(i.figure_id) as told_count
+    from marts_indicator_origins as o
+    left join marts_indicators as i
+        on o.figure_id = i.figure_id
+        and o.service = i.service
+        and o.report_year = i.report_year
+        and o.basis = i.basis
+    where o.origin = 'kept' and o.report_year <= $last_year
+    group by o.report_year, o.kept_from
+),
+
+gone as (
+    select
+        d.report_year,
+        d.feed,
+        string_agg(distinct f.kept_from, ', ' order by f.kept_from) as kept_from,
+        count(*) as file_count
+    from deleted as d
+    inner join marts_deleted_deliveries as f
+        on d.feed = f.feed and d.report_year between f.first_year and f.last_year
+    where d.report_year <= $last_year
+    group by d.report_year, d.feed
+)
+
+select
+    report_year,
+    'kept from build ' || kept_from || ': ' || figure_count || ' figures' as label,
+    cast(null as varchar) as feed,
+    cast(figure_count as double) as value,
+    'lukuja koonnista ' || kept_from as note_fi,
+    case when told_count = figure_count then 'ok' else 'missing' end as kept_is
+from kept
+
+union all
+
+select
+    report_year,
+    feed || ': ' || file_count || ' deliveries deleted' as label,
+    feed,
+    cast(file_count as double) as value,
+    feed || ': poistettuja toimituksia, koonnista ' || kept_from as note_fi,
+    'ok' as kept_is
+from gone
+order by report_year, feed nulls first, label
