@@ -67,8 +67,6 @@ def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) ->
 
     Never part of a refresh. Deletes nothing unless --delete says so.
     """
-    from datetime import date
-
     from kpi.nightly.prune import prune_raw
     from kpi.warehouse.options import Options
 
@@ -76,12 +74,11 @@ def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) ->
         raise ConfigError("--dry-run and --delete: one or the other.")
     root, day_ = project_folder(options["project_dir"]), day(as_of)
     run = Options(day_, max_reject_share=options["max_reject_share"], variables=variables_of(options["variables"]))
-    today = None if as_of else date.today()
     if not delete:
-        prune_raw(root, run, click.echo, today=today)
+        prune_raw(root, run, click.echo, is_named=as_of is not None)
         return
     given = {**options, "as_of": as_of, "log_format": "auto", "detailed_exit_codes": False}
-    attended("prune-raw", given, lambda tell: prune_raw(root, run, tell, delete, today))
+    attended("prune-raw", given, lambda tell: prune_raw(root, run, tell, delete, is_named=as_of is not None))
 
 
 @click.command()

@@ -51,6 +51,7 @@ TABLES: dict[str, tuple[tuple[str, str], ...]] = {
     "kept_indicators": KEPT_INDICATORS,
     "deleted_deliveries": DELETED_DELIVERIES,
 }
+RELATIONS = frozenset(f"raw.{table}" for table in TABLES)
 _KEYS = {
     "kept_indicators": "figure_id, service, report_year, basis",
     "deleted_deliveries": "feed, file, content_hash",

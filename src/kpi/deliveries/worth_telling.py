@@ -39,13 +39,15 @@ def _past_retention(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folde
     files: dict[str, list[int]] = {}
     for last_year, one in retention.past(retention.survey(con, limits), limits, as_of.year):
         files.setdefault(one.feed, []).append(last_year)
-    again = [
-        f"{file.path}: was deleted by its retention, and is not read. See: kpi prune-raw" for file in folder.deleted
-    ]
-    return again + [
+    told = [
         f"{feed}: {len(last)} of its deliveries hold nothing after {last[0]}, past retention. See: kpi prune-raw"
         for feed, last in files.items()
     ]
+    if again := [file.path for file in folder.deleted]:
+        more = f" and {len(again) - 3} more" if len(again) > 3 else ""
+        lie = "lies" if len(again) == 1 else "lie"
+        told.append(f"{', '.join(again[:3])}{more}: deleted by retention, {lie} there and not read. See: kpi prune-raw")
+    return told
 
 
 def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:

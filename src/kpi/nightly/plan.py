@@ -12,6 +12,7 @@ from typing import Any
 
 from kpi.compile.graph import Graph, with_unit_tests
 from kpi.compile.selection import State, select
+from kpi.deliveries.kept import RELATIONS
 from kpi.deliveries.rawfiles import RawFolder, scan
 from kpi.models.model import Node
 from kpi.run.fingerprint import VIRTUAL, Own, own_parts
@@ -133,7 +134,7 @@ class _Planner:
             self.sure |= {node.id} if self.sure.intersection(node.depends_on) else set()
             self.perhaps |= {node.id} if self.perhaps.intersection(node.depends_on) else set()
             return
-        fed = str(node.relation) in {f"raw.{feed.name}" for feed in self.graph.feeds}
+        fed = str(node.relation) in {*RELATIONS, *(f"raw.{feed.name}" for feed in self.graph.feeds)}
         if not before or not before.get("version"):
             self.sure.add(node.id)
         elif before["shape"] != own.shape or before["settings"] != own.settings:

@@ -27,17 +27,20 @@ if TYPE_CHECKING:
     from kpi.deliveries.retention import Aged
 
 
-def prune_raw(root: Path, options: Options, tell: Tell, delete: bool = False, today: date | None = None) -> Outcome:
+def prune_raw(
+    root: Path, options: Options, tell: Tell, delete: bool = False, today: date | None = None, is_named: bool = True
+) -> Outcome:
     """Say which deliveries are past their retention and what would be kept of them; with `delete` do it.
 
-    `today` is the day by the clock when nobody named another. Raises ConfigError when it cannot be told what is past,
+    `today` is the day by the clock, `is_named` whether somebody named the day that years are counted from. Raises ConfigError when it cannot be told what is past,
     CheckFailed when a figure would change that may not, and what `refresh` raises.
     """
     root = root.resolve()
     warehouse = Warehouse(root / "warehouse")
+    _refuse_odd_day(warehouse, options.as_of, today or date.today(), is_named)
     outcome = _finish(root, warehouse, options, tell, delete)
     with writing(warehouse, options.wait_seconds, tell):
-        plan = _plan(root, warehouse, options, tell, today)
+        plan = _plan(root, warehouse, options, tell)
         if plan.past:
             with tried(warehouse, plan, options, tell) as folder:
                 if delete:
@@ -53,8 +56,8 @@ def prune_raw(root: Path, options: Options, tell: Tell, delete: bool = False, to
     return _finish(root, warehouse, options, tell, delete) or Outcome(plan.build, published=True)
 
 
-def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell, today: date | None) -> Plan:
-    """Find what is past retention. Raises ConfigError when the published build does not say what is published now."""
+def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell) -> Plan:
+    """Find what is past retention. Raises ConfigError when readers do not see what the deliveries make now."""
     from kpi.base import engine
     from kpi.compile.compiling import compiled
 
@@ -71,9 +74,9 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell, today:
         raise ConfigError("readers do not see what the deliveries and the project make now. Run first: kpi refresh")
     limits = [feed.limits for feed in graph.feeds]
     with engine.reading(warehouse.folder() / DATABASE) as con:
-        _refuse_odd_day(con, options.as_of, today)
         aged = retention.survey(con, limits)
-    past = tuple(retention.past(aged, limits, options.as_of.year))
+    links = {one.path for one in aged if (warehouse.raw / one.path).is_symlink()}
+    past = tuple(pair for pair in retention.past(aged, limits, options.as_of.year) if pair[1].path not in links)
     years = {one.feed: one.retention for one in limits if one.retention.years}
     if not years:
         tell("No feed has a retention: raw_retention_years in its contract sets one (docs/deliveries.md).")
@@ -82,30 +85,33 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell, today:
         last = of_feed.last_year(options.as_of.year)
         tell(f"{name}: raw_retention_years {of_feed.years}, so {last} and before are past retention")
         for one in (one for one in aged if one.feed == name):
-            if line := _line(one, one.path in gone, last):
+            if line := _line(one, one.path in gone, one.path in links, last):
                 tell(line)
     return Plan(graph, build, facts, folder, tuple(sorted(past, key=lambda pair: (pair[0], pair[1].path))))
 
 
-def _line(one: Aged, is_past: bool, last: int) -> str:
+def _line(one: Aged, is_past: bool, is_link: bool, last: int) -> str:
     span = f"{one.first_year}" if one.first_year == one.last_year else f"{one.first_year} to {one.last_year}"
     if is_past:
         return f"  delete  {one.path}: {span}, {one.rows_loaded} rows loaded, {one.rows_rejected} rejected"
     if one.first_year is None or one.undated:
-        return f"  stays   {one.path}: not all of it has a date that tells its age; look yourself"
-    return f"  stays   {one.path}: {span}, not all of it is past" if one.first_year <= last else ""
+        told = f"  stays   {one.path}: not all of it has a date that tells its age; look yourself"
+        return told if one.records else ""
+    why = "a link, look yourself at what it leads to" if is_link else "not all of it is past"
+    return f"  stays   {one.path}: {span}, {why}" if one.first_year <= last else ""
 
 
-def _refuse_odd_day(con: duckdb.DuckDBPyConnection, as_of: date, today: date | None) -> None:
-    """Raise ConfigError when the day is none to count years by. Deliveries tell the time too."""
-    from kpi.base.engine import fetch_one
+def _refuse_odd_day(warehouse: Warehouse, as_of: date, today: date, is_named: bool) -> None:
+    """Raise ConfigError when the day is none to count years from. Deliveries tell the time too."""
+    from kpi.base import engine
 
-    newest = fetch_one(con, "select max(latest_date) from raw.deliveries where latest_date <= ?", [as_of])[0]
-    if as_of > date.today():
-        raise ConfigError(f"{as_of} has not come yet: nothing is past retention by a day to come.")
-    if as_of == today and isinstance(newest, date) and as_of.year > newest.year + 1:
+    if as_of > today:
+        raise ConfigError(f"{as_of} has not come yet: years of retention are counted from today, or from a day before.")
+    with engine.reading(warehouse.folder() / DATABASE) as con:
+        newest = engine.fetch_one(con, "select max(latest_date) from raw.deliveries where latest_date <= ?", [as_of])[0]
+    if not is_named and isinstance(newest, date) and as_of.year > newest.year + 1:
         told = f"the clock says {as_of}, but the newest record of all deliveries is of {newest}: is the clock right?"
-        raise ConfigError(f"{told} If it is: --as-of {as_of}")
+        raise ConfigError(f"{told} If it is, say so: --as-of {as_of}")
 
 
 def _finish(root: Path, warehouse: Warehouse, options: Options, tell: Tell, delete: bool) -> Outcome | None:
@@ -167,8 +173,7 @@ def _tell_builds(warehouse: Warehouse, plan: Plan, tell: Tell) -> None:
         facts["id"]
         for facts in warehouse.list_builds()
         # What a build that failed in loading holds nobody noted.
-        if "files" not in facts
-        or gone & {(f"{one['feed']}/{one['file']}", one["content_hash"]) for one in facts["files"]}
+        if "files" not in facts or gone & {(f"{f['feed']}/{f['file']}", f["content_hash"]) for f in facts["files"]}
     ]
     if holding:
         days = plan.graph.project.upkeep.keep_published_days

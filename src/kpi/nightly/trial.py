@@ -82,39 +82,53 @@ def _try(
     typed = ", ".join(f"{name} {kind}" for name, kind in kept.DELETED_DELIVERIES)
     con.execute(f"create temp table to_delete ({typed})")
     con.executemany(f"insert into to_delete values ({', '.join('?' * len(kept.DELETED_DELIVERIES))})", lines)
+    con.execute("create temp table to_keep as select *, ''::varchar as kept_from, ?::date as kept_on from as_published"
+                " limit 0", [day])  # fmt: skip
     facts, left = dict(plan.facts), plan.folder
-    # Feed by feed of the same last year, the earliest first: what the deletion of one changes is of its own years.
-    for number, (last, group) in enumerate(groupby(plan.past, key=lambda pair: pair[0])):
-        gone = {one.path for _, one in group}
+
+    def bring_up_without(folder_now: RawFolder) -> None:
+        nonlocal facts
+        before, facts = facts, {"id": "trial"}
+        bring_up(con, warehouse, plan.graph, options, before, folder_now, facts, lambda line: None)
+
+    # Feeds with the same last year together, the earliest first: what goes with them is of those years alone.
+    for last_year, group in groupby(plan.past, key=lambda pair: pair[0]):
+        gone = {one.path: one.feed for _, one in group}
         left = replace(left, files=tuple(file for file in left.files if file.path not in gone))
-        before, facts = facts, {"id": f"trial-{number}"}
-        bring_up(con, warehouse, plan.graph, options, before, left, facts, lambda line: None)
-        _refuse_changes(con, last, sorted(gone))
-    con.execute(f"create temp table to_keep as select *, ? as kept_from, ?::date as kept_on {_LOST}", [plan.build, day])
-    for table, source in (("kept_indicators", "to_keep"), ("deleted_deliveries", "to_delete")):
-        con.execute(f"copy (from {source} order by all) to {literal(str(folder / kept.file_of(table)))} (header)")
-    kept.write_sums(folder)
-    left = replace(left, kept=(*left.kept, kept.read_folder(folder.parent, folder.name)))
-    before, facts = facts, {"id": "trial"}
-    bring_up(con, warehouse, plan.graph, options, before, left, facts, lambda line: None)
-    changed = con.execute(_DIFFERENCES).fetchall()
-    if changed:
-        told = "the figures do not come out as published although they would be kept: does marts.indicators take in"
-        raise CheckFailed(f"{told} raw.kept_indicators? Nothing was deleted.\n  " + "\n  ".join(_told(changed)))
+        bring_up_without(left)
+        con.execute(f"insert into to_keep select *, ?, ? {_LOST} and report_year <= ?", [plan.build, day, last_year])
+        # What is kept stands in for what is gone in figures of later years too, as in a change from the year before.
+        left = replace(left, kept=(*plan.folder.kept, _write(con, folder)))
+        bring_up_without(left)
+        _refuse_changes(con, last_year, sorted(set(gone.values())))
     _refuse_failing(con, plan.graph, facts, day)
     _tell_kept(con, plan.build, tell)
 
 
-def _refuse_changes(con: duckdb.DuckDBPyConnection, last_year: int, paths: Sequence[str]) -> None:
-    """Raise CheckFailed for figures of later years that need these deliveries, and for any that would be new."""
-    found = con.execute(f"from ({_DIFFERENCES}) where report_year > ? or is_new", [last_year]).fetchall()
-    if found:
+def _write(con: duckdb.DuckDBPyConnection, folder: Path) -> kept.KeptFolder:
+    """Write what is to be kept, and the list of what is to be deleted, as a folder that is not in effect yet."""
+    for table, source in (("kept_indicators", "to_keep"), ("deleted_deliveries", "to_delete")):
+        con.execute(f"copy (from {source} order by all) to {literal(str(folder / kept.file_of(table)))} (header)")
+    kept.write_sums(folder)
+    return kept.read_folder(folder.parent, folder.name)
+
+
+def _refuse_changes(con: duckdb.DuckDBPyConnection, last_year: int, feeds: Sequence[str]) -> None:
+    """Raise CheckFailed when a figure does not come out as published: one of a later year that needs the deliveries."""
+    found = con.execute(_DIFFERENCES).fetchall()
+    if not found:
+        return
+    told = "\n  ".join(_told(found))
+    if all(row[2] <= last_year for row in found):
         raise CheckFailed(
-            f"Without the deliveries of {last_year} and before, figures would change that must be derived:\n  "
-            + "\n  ".join(_told(found))
-            + f"\nNothing was deleted. They are made of {', '.join(paths[:5])}{' and others' * (len(paths) > 5)} too."
-            " Give the feeds a longer raw_retention_years, or those that a figure is made of the same one."
+            f"These figures would not stand as published, although they are kept:\n  {told}\nNothing was deleted. Does"
+            " marts.indicators take in raw.kept_indicators, and put it before what is derived?"
         )
+    raise CheckFailed(
+        f"Without the deliveries of {last_year} and before, figures would change that must be derived:\n  {told}\n"
+        f"Nothing was deleted. Give a longer raw_retention_years to the feed that they need, of {', '.join(feeds)}; or"
+        " look whether its raw_retention_by is the column that gives the report year."
+    )
 
 
 def _refuse_failing(con: duckdb.DuckDBPyConnection, graph: Graph, facts: dict[str, Any], day: date) -> None:

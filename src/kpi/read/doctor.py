@@ -109,8 +109,13 @@ def _raw(warehouse: Warehouse) -> Iterator[Finding]:
     try:
         folder = scan(warehouse.raw)
     except DeliveryError as error:
-        yield Finding("error", str(error), "Give the user that refreshes the right to read it.")
+        is_unreadable = "cannot be read" in str(error)  # of anything else it says itself what to do
+        yield Finding("error", str(error), "Give the user that refreshes the right to read it." * is_unreadable)
         return
+    for file in folder.deleted:
+        yield Finding(
+            "warning", f"raw/{file.path} was deleted by its retention and lies there", "kpi prune-raw --delete"
+        )
     for name in folder.ignored:
         yield Finding("warning", f"raw/{name} is passed over", "Name it .csv or .csv.gz, or take it away.")
     yield Finding("ok", f"{len(folder.files)} deliveries can be read")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.compile.graph import Graph
+from kpi.deliveries.kept import RELATIONS
 from kpi.deliveries.load import contract_fingerprint
 from kpi.deliveries.rawfiles import RawFolder
 from kpi.models.model import Node
@@ -58,6 +59,10 @@ def own_parts(graph: Graph, folder: RawFolder) -> dict[str, Own]:
             files = [f"{file.name}\0{file.content_hash}" for file in folder.files if file.feed == feed.name]
             settings = {**found[node.id].settings, "contract": contract_fingerprint(feed)}
             found[node.id] = Own(_hash(*files), settings)
+        elif node.kind == "source" and str(node.relation) in RELATIONS:
+            found[node.id] = Own(
+                _hash(*(f"{kept.name}\0{kept.content_hash}" for kept in folder.kept)), settings_of(node)
+            )
     return found
 
 

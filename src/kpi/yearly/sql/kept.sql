@@ -2,18 +2,19 @@
 -- kept, and per year and feed of which deliveries were deleted.
 with kept as (
     select
-        o.report_year,
-        o.kept_from,
+        k.report_year,
+        k.kept_from,
         count(*) as figure_count,
         count(i.figure_id) as told_count
-    from marts_indicator_origins as o
+    from raw_kept_indicators as k
     left join marts_indicators as i
-        on o.figure_id = i.figure_id
-        and o.service = i.service
-        and o.report_year = i.report_year
-        and o.basis = i.basis
-    where o.origin = 'kept' and o.report_year <= $last_year
-    group by o.report_year, o.kept_from
+        on k.figure_id = i.figure_id
+        and k.service = i.service
+        and k.report_year = i.report_year
+        and k.basis = i.basis
+        and k.value is not distinct from i.value
+    where k.report_year <= $last_year
+    group by k.report_year, k.kept_from
 ),
 
 gone as (
@@ -35,14 +36,14 @@ select
     cast(null as varchar) as feed,
     cast(figure_count as double) as value,
     'lukuja koonnista ' || kept_from as note_fi,
-    case when told_count = figure_count then 'ok' else 'missing' end as kept_is
+    case when told_count = figure_count then 'ok' else 'other' end as kept_is
 from kept
 
 union all
 
 select
     report_year,
-    feed || ': ' || file_count || ' deliveries deleted' as label,
+    'deliveries of ' || feed || ' deleted: ' || file_count as label,
     feed,
     cast(file_count as double) as value,
     feed || ': poistettuja toimituksia, koonnista ' || kept_from as note_fi,
