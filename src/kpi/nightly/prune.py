@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.base.errors import ConfigError, KpiError
+from kpi.base.names import literal
 from kpi.deliveries import kept, retention
 from kpi.deliveries.rawfiles import RawFile, RawFolder, hash_of, kept_beside, scan
 from kpi.nightly.refresh import inputs_of, refresh, was_made_from
-from kpi.nightly.trial import UNTOLD, Plan, tried
+from kpi.nightly.trial import LOST_SINCE, UNTOLD, Plan, tried
 from kpi.warehouse.builds import DATABASE, Warehouse, record, to_disk, writing
 from kpi.warehouse.keeping import rolled_back_from
 from kpi.warehouse.options import Options, Outcome, Tell
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.deliveries.retention import Aged
 
 
@@ -32,8 +31,9 @@ def prune_raw(
 ) -> Outcome:
     """Say which deliveries are past their retention and what would be kept of them; with `delete` do it.
 
-    `today` is the day by the clock, `is_named` whether somebody named the day that years are counted from. Raises ConfigError when it cannot be told what is past,
-    CheckFailed when a figure would change that may not, and what `refresh` raises.
+    Years are counted from `options.as_of`; `is_named` says that somebody chose that day, `today` is the clock's. Raises
+    ConfigError when it cannot be told what is past, CheckFailed when a figure would change that may not, and what
+    `refresh` raises.
     """
     root = root.resolve()
     warehouse = Warehouse(root / "warehouse")
@@ -107,6 +107,8 @@ def _refuse_odd_day(warehouse: Warehouse, as_of: date, today: date, is_named: bo
 
     if as_of > today:
         raise ConfigError(f"{as_of} has not come yet: years of retention are counted from today, or from a day before.")
+    if not warehouse.facts_of().get("files"):
+        return
     with engine.reading(warehouse.folder() / DATABASE) as con:
         newest = engine.fetch_one(con, "select max(latest_date) from raw.deliveries where latest_date <= ?", [as_of])[0]
     if not is_named and isinstance(newest, date) and as_of.year > newest.year + 1:
@@ -148,7 +150,28 @@ def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
             f"build {build}, which readers see, was not made without the deliveries, so none was deleted."
             " Run: kpi refresh, and then again: kpi prune-raw --delete"
         )
+    _refuse_lost(warehouse, folder, build)
     return build
+
+
+def _refuse_lost(warehouse: Warehouse, folder: RawFolder, build: str) -> None:
+    """Raise KpiError when a figure of the years to be deleted has gone since the build that figures were kept from."""
+    from kpi.base import engine
+
+    to_delete = {(file.path, file.content_hash) for file in folder.deleted}
+    for one in folder.kept:
+        then = warehouse.builds / one.name / DATABASE
+        if not then.is_file() or not to_delete & kept.deleted(kept_beside(warehouse.raw), [one]):
+            continue
+        with engine.scratch() as con:
+            for name, database in (("before", then), ("now", warehouse.folder() / DATABASE)):
+                con.execute(f"attach {literal(str(database.resolve()))} as {name} (read_only)")
+            lost = [f"{year} {figure} {service}" for figure, service, year in con.execute(LOST_SINCE).fetchall()]
+        if lost:
+            raise KpiError(
+                f"build {one.name} told what build {build}, which readers see, does not: {', '.join(lost)}. So no"
+                f" delivery was deleted. See: kpi diff {one.name} {build}. If it is meant, take them away by hand."
+            )
 
 
 def _delete(warehouse: Warehouse, file: RawFile, build: str) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,8 @@ def tried(warehouse: Warehouse, plan: Plan, options: Options, tell: Tell) -> Ite
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(candidate, ignore_errors=True)
+        with suppress(OSError):
+            kept_home.rmdir()  # when nothing was ever kept
 
 
 def _try(
@@ -82,13 +84,14 @@ def _try(
     typed = ", ".join(f"{name} {kind}" for name, kind in kept.DELETED_DELIVERIES)
     con.execute(f"create temp table to_delete ({typed})")
     con.executemany(f"insert into to_delete values ({', '.join('?' * len(kept.DELETED_DELIVERIES))})", lines)
-    con.execute("create temp table to_keep as select *, ''::varchar as kept_from, ?::date as kept_on from as_published"
-                " limit 0", [day])  # fmt: skip
-    facts, left = dict(plan.facts), plan.folder
+    typed = ", ".join(f"{name} {kind}" for name, kind in kept.KEPT_INDICATORS)
+    con.execute(f"create temp table to_keep ({typed})")
+    facts, left, rounds = dict(plan.facts), plan.folder, count(1)
 
     def bring_up_without(folder_now: RawFolder) -> None:
         nonlocal facts
-        before, facts = facts, {"id": "trial"}
+        # Content is named by the build that changed it: a second round under the same name would leave stale tables.
+        before, facts = facts, {"id": f"trial-{next(rounds)}"}
         bring_up(con, warehouse, plan.graph, options, before, folder_now, facts, lambda line: None)
 
     # Feeds with the same last year together, the earliest first: what goes with them is of those years alone.
@@ -174,3 +177,11 @@ _DIFFERENCES = f"""
 """
 _LOST = f"from as_published as b where not exists (select 1 from marts.indicators as a where {_ON} and {_SAME})"
 UNTOLD = f"select 1 {_LOST.replace('as_published', 'raw.kept_indicators')} limit 1"
+LOST_SINCE = f"""
+    select b.figure_id, b.service, b.report_year
+    from before.marts.indicators as b
+    where b.report_year <= (select max(last_year) from now.raw.deleted_deliveries)
+        and not exists (select 1 from now.marts.indicators as a where {_ON})
+    order by b.report_year, b.figure_id, b.service
+    limit {TOLD}
+"""
