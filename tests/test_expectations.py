@@ -837,3 +837,52 @@ def test_the_documentation_names_every_expectation_with_its_severities() -> None
     assert expected.items() <= told.items()
     others = {"plausible:<figure>", "every_month_present:<feed>", "delivered_in_year:<feed>", "no_later_years"}
     assert set(told) == set(expected) | others
+
+
+# --- years whose deliveries were deleted by their retention -------------------------------------------------------------
+
+
+def deleted(county: County, year: int, *feeds: str) -> None:
+    """Take the rows of feeds in a year away, as their retention does; the figures of it are kept."""
+    of_year = {(feed, year) for feed in feeds}
+    county.keep(COVERAGE, lambda row: (row["feed"], row["report_year"]) not in of_year)
+    county.tables["marts.deleted_deliveries"] = [
+        {"feed": feed, "file": f"{year}.csv", "first_year": year, "last_year": year, "kept_from": "00012"}
+        for feed in feeds
+    ]
+    county.tables["raw.kept_indicators"] = [
+        {**row, "kept_from": "00012"} for row in county.tables[FIGURES] if row["report_year"] == year
+    ]
+
+
+def test_a_kept_year_neither_fails_nor_passes_in_silence(county: County) -> None:
+    """In the middle, where every month of it would be missing: it is said to be kept, from where and of what."""
+    deleted(county, 2024, *MONTHLY, *YEARLY)
+    county.keep(SERIES, lambda row: row["report_year"] != 2024)
+    results = county.judge()
+    assert [(result.report_year, result.expectation) for result in results if not result.success] == []
+    (told,) = (result for result in results if result.expectation == "kept_as_published")
+    assert (told.report_year, told.is_provisional) == (2024, False)
+    count_ = sum(row["report_year"] == 2024 for row in county.tables[FIGURES])
+    assert told.observed.startswith(f"kept from build 00012: {count_} figures, deliveries of callbacks deleted: 1, ")
+    assert len(told.rows) == 1 + len(MONTHLY) + len(YEARLY)
+    asked = {result.expectation for result in results if result.report_year == 2024}
+    assert not {name for name in asked if name.startswith(("every_month_present", "delivered_in_year"))}
+
+
+def test_the_rest_of_a_deleted_year_is_not_taken_for_all_of_it(county: County) -> None:
+    """A correction that stays holds 3 of its calls: 80 000 were received, which no sum of rows can say any more."""
+    deleted(county, 2024, "calls")
+    add(COVERAGE, feed="calls", report_year=2024, month=1, row_count=3)(county)
+    assert set(county.failures(2024)) == set()
+    assert county.failures(2023) == county.failures(2025) == {}
+
+
+def test_a_kept_figure_that_is_told_otherwise_fails(county: County) -> None:
+    deleted(county, 2024, "calls")
+    county.figure("safety_inspections", "rescue", 2024).update(numerator=6_001, value=6_001, event_count=6_001)
+    assert "kept_as_published" in county.failures(2024)
+
+
+def test_what_was_never_deleted_is_not_told_as_kept(county: County) -> None:
+    assert not any(result.expectation == "kept_as_published" for result in county.judge(2024))

@@ -28,3 +28,41 @@ def test_a_mistake_in_a_contract(tmp_path: Path, old: str, new: str, message: st
     with pytest.raises(ConfigError) as raised:
         read_feed(load_project(tmp_path).sources[0])
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ("raw_retention_years: 0", "'raw_retention_years' is a whole number of years, 1 or more, not '0'"),
+    ("raw_retention_years: -3", "not '-3'"),
+    ("raw_retention_years: yes", "not 'True'"),
+    ("raw_retention_years: 2.5", "not '2.5'"),
+    ("raw_retention_years: five", "not 'five'"),
+    ("raw_retention_years: 5, expected_every: once", "a register has no retention"),
+    ("raw_retention_years: 5, raw_retention_by: arrived", "not 'arrived'. Did you mean 'arrived_on'?"),
+    ("raw_retention_years: 5, raw_retention_by: line", "names a date, a time or a year of the feed, not 'line'"),
+])  # fmt: skip
+def test_a_mistake_in_a_retention(tmp_path: Path, settings: str, message: str) -> None:
+    write(tmp_path, {YAML: FILES[YAML].replace("key: [call_id]", f"key: [call_id], {settings}")})
+    with pytest.raises(ConfigError) as raised:
+        read_feed(load_project(tmp_path).sources[0])
+    assert message in str(raised.value)
+
+
+def test_a_retention_asks_for_its_column_where_there_are_several(tmp_path: Path) -> None:
+    """With one date it is that one; a feed without any takes the years of another one's rows."""
+    text = FILES[YAML].replace("key: [call_id]", "key: [call_id], raw_retention_years: 5")
+    assert read_feed(load_project(write(tmp_path, {YAML: text})).sources[0]).retention.by == "arrived_on"
+    for changed, message in (
+        (text.replace("data_type: bigint", "data_type: timestamp"), "the report year: waited_seconds, arrived_on."),
+        (text.replace("data_type: date", "data_type: varchar"), "as feed.column when it is that of another feed's row"),
+    ):
+        with pytest.raises(ConfigError, match="raw_retention_by") as raised:
+            read_feed(load_project(write(tmp_path, {YAML: changed})).sources[0])
+        assert message in str(raised.value)
+
+
+def test_a_retention_loads_nothing_anew(tmp_path: Path) -> None:
+    """It says nothing of what a delivery must look like."""
+    plain = read_feed(load_project(write(tmp_path)).sources[0])
+    text = FILES[YAML].replace("key: [call_id]", "key: [call_id], raw_retention_years: 5")
+    kept = read_feed(load_project(write(tmp_path, {YAML: text})).sources[0])
+    assert (kept.retention.years, kept.fingerprint) == (5, plain.fingerprint)

@@ -376,7 +376,7 @@ def test_text_has_enough_contrast() -> None:
 
 
 def test_every_kind_of_thing_has_a_finnish_name() -> None:
-    assert set(TOPICS) == {rule.frame for rule in RULES} | {"months", "deliveries", "years"}
+    assert set(TOPICS) == {rule.frame for rule in RULES} | {"months", "deliveries", "years", "kept"}
     assert set(FAMILIES) == {*FEED_OF_FAMILY, "changes"}
     bases = {basis for row in County().tables["seeds.figures"] for basis in [row["basis"]]}
     assert bases <= set(BASES)

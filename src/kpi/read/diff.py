@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.names import identifier, literal
+from kpi.deliveries.kept import RELATIONS
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.rights import database
 
@@ -62,7 +63,7 @@ def compare_builds(
         for name, folder in zip(("before", "after"), folders, strict=True):
             con.execute(f"attach {literal(str(database(folder, stewards)))} as {name} (read_only)")
         tables = {name: _tables(con, name) for name in ("before", "after")}
-        names = sorted({*tables["before"], *tables["after"]} - {RUNS})
+        names = sorted({*tables["before"], *tables["after"]} - {RUNS} - _unused(con, tables))
         found = [_table(con, name, tables, keys.get(name, ())) for name in names]
         has_indicators = all(INDICATORS in tables[side] for side in tables)
         indicators = con.execute(_INDICATORS).fetchall() if has_indicators else []
@@ -141,6 +142,13 @@ def _tables(con: duckdb.DuckDBPyConnection, side: str) -> dict[str, dict[str, st
     for table, column, kind in rows:
         found.setdefault(table, {})[column] = kind
     return found
+
+
+def _unused(con: duckdb.DuckDBPyConnection, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> set[str]:
+    """The tables of what is kept of deleted deliveries, where nothing ever was."""
+    places = [(name, f"{side}.{name}") for side in tables for name in RELATIONS if name in tables[side]]
+    used = {name for name, place in places if _counted(con, place)}
+    return {name for name, _ in places} - used
 
 
 def _table(

@@ -20,7 +20,7 @@ import duckdb
 
 from kpi.yearly.frames import FRAMES, Frames, read_frames
 from kpi.yearly.parts import NOT_MISSING, FeedExpectation, Frame, Rule, Severity
-from kpi.yearly.rules import RULES, feed_rule, years_rule
+from kpi.yearly.rules import KEPT_RULE, RULES, feed_rule, years_rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,10 +155,11 @@ def _suites(
     monthly = tuple(feed for feed in expected if feed.every == "month")
     yearly = tuple(feed for feed in expected if feed.every == "year")
     has_figures = len(frames.of_year("figures", year)) > 0
-    for name in FRAMES[:-1]:
+    for name in FRAMES[:-2]:
         # In a year without figures everything would seem to be missing: that it is empty says it all.
         if has_figures or name not in ("expected", "series"):
             yield name, frames.of_year(name, year), tuple(rule for rule in RULES if rule.frame == name)
+    yield "kept", frames.of_year("kept", year), (KEPT_RULE,)
     yield "months", frames.months(monthly, year, last_month), tuple(feed_rule(feed) for feed in monthly)
     yield "deliveries", frames.deliveries(yearly, year), tuple(feed_rule(feed) for feed in yearly)
 
