@@ -18,6 +18,7 @@ import pytest
 
 from conftest import ROOT, TODAY, copy_project
 from kpi.compile.graph import RESERVED_TABLES
+from kpi.deliveries import kept
 from kpi.demo.deliver import write_demo
 from kpi.nightly.refresh import Options, refresh
 
@@ -144,6 +145,19 @@ class Both:
         return ours, theirs
 
 
+def keep(folder: Path) -> None:
+    """Write what is kept of deliveries of 2020 that were deleted: a figure, to its last digit, and a file."""
+    folder.mkdir(parents=True)
+    lines = {
+        "kept_indicators": "call_mean_wait_seconds,oral_health,2020,calendar_year,1.0,3.0,0.3333333333333333,4",
+        "deleted_deliveries": f"calls,2020.csv,{'0' * 64},4,3,1,0,2020,2020",
+    }
+    for table, line in lines.items():
+        header = ",".join(name for name, _ in kept.TABLES[table])
+        (folder / f"{table}.csv").write_text(f"{header}\n{line},00000-made-up,2026-01-02\n", encoding="utf-8")
+    kept.write_sums(folder)
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     if not DBT.is_file():
@@ -155,6 +169,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
     write_demo(root / "warehouse/raw", scale=0.02)
+    keep(root / "warehouse/kept/00000-made-up")
     outcome = refresh(root, Options(as_of=TODAY, validate=False), lambda line: None)
     ours, theirs = root / "warehouse/builds" / outcome.build, root / "target"
     theirs.mkdir()
@@ -200,6 +215,16 @@ def test_every_table_and_view_holds_the_same(both: Both) -> None:
     assert set(ours) == set(theirs)
     assert len(ours) > 100
     assert ours["marts.indicators"][2][0] > 100
+
+
+def test_a_kept_figure_is_told_by_both(both: Both) -> None:
+    for folder in (both.ours, both.theirs):
+        with duckdb.connect(str(folder / "kpi.duckdb"), read_only=True) as con:
+            sql = "select value, origin from marts.indicators natural join marts.indicator_origins where report_year = 2020"
+            assert con.execute(sql).fetchall() == [(1 / 3, "kept")]
+            assert con.execute("select file, kept_from from marts.deleted_deliveries").fetchall() == [
+                ("2020.csv", "00000-made-up")
+            ]
 
 
 def test_nodes_have_the_ids_settings_columns_and_parents_that_dbt_gives_them(both: Both) -> None:

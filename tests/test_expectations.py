@@ -839,7 +839,7 @@ def test_the_documentation_names_every_expectation_with_its_severities() -> None
     assert set(told) == set(expected) | others
 
 
-# --- years whose deliveries were deleted by their retention -------------------------------------------------------------
+# --- years whose deliveries were deleted by their retention ----------------------------------------------------------
 
 
 def deleted(county: County, year: int, *feeds: str) -> None:
