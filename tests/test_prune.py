@@ -13,10 +13,12 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from click.testing import CliRunner, Result
 
 import small_project
 from kpi.base import engine
 from kpi.base.errors import CheckFailed, ConfigError, DeliveryError, KpiError
+from kpi.cli.main import cli
 from kpi.deliveries import kept
 from kpi.nightly import prune as pruning
 from kpi.nightly.prune import prune_raw
@@ -590,6 +592,43 @@ def test_notes_of_a_call_that_stays_stay_with_it(root: Path) -> None:
     told = "\n".join(prune(root))
     assert "stays   notes/2020.csv: 2020 to 2021, not all of it is past" in told
     assert "notes/2020.csv" in lying(root)
+
+
+@pytest.mark.parametrize(
+    ("notes", "told"),
+    [
+        (
+            "raw_retention_years: 4, raw_retention_by: calls.arrived_on",
+            "'raw_retention_years' of both must be the same",
+        ),
+        ("raw_retention_by: calls.arrived_on", "'raw_retention_years' of both must be the same"),
+        ("raw_retention_years: 5, raw_retention_by: calls.line", "'calls.line' is no date of a feed"),
+        ("raw_retention_years: 5, raw_retention_by: call.arrived_on", "Did you mean 'calls'?"),
+    ],
+)
+def test_a_feed_that_cannot_follow_another_does_not_compile(tmp_path: Path, notes: str, told: str) -> None:
+    root = project(tmp_path, notes=notes)
+    with pytest.raises(KpiError) as raised:
+        refreshed(root)
+    assert told in str(raised.value)
+    assert "models/staging/calls.yml:" in str(raised.value)
+
+
+def test_on_the_command_line(root: Path) -> None:
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(cli, ["prune-raw", "--project-dir", str(root), *words])
+
+    found = run("--as-of", str(TODAY), "--max-reject-share", "1")
+    assert (found.exit_code, found.output.splitlines()[-1]) == (
+        0,
+        "Nothing was deleted. To delete what is listed: kpi prune-raw --delete",
+    )
+    assert isinstance(run("--delete", "--dry-run").exception, ConfigError)
+    assert lying(root) == set(DELIVERED)
+    found = run("--as-of", str(TODAY), "--max-reject-share", "1", "--delete")
+    assert found.exit_code == 0
+    assert "Deleted 3 deliveries." in found.output
+    assert lying(root) == set(DELIVERED) - GONE
 
 
 def test_feeds_go_by_their_own_years(tmp_path: Path) -> None:

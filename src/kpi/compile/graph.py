@@ -8,6 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from kpi.base.errors import CompileError, ConfigError, KpiError, nearest
 from kpi.deliveries.feed import Feed, is_feed, read_feed
+from kpi.deliveries.retention import followed
 from kpi.models.ephemeral import with_ctes
 from kpi.models.generic_tests import test_nodes
 from kpi.models.hooks import run_hooks_of
@@ -138,6 +139,12 @@ def _feeds(project: Project) -> tuple[tuple[Feed, ...], list[ConfigError]]:
     for source in project.sources:
         try:
             feeds += [read_feed(source)] if is_feed(source) else []
+        except ConfigError as error:
+            mistakes.append(error)
+    limits = {feed.name: feed.limits for feed in feeds}
+    for one in (one for one in limits.values() if one.retention.of):
+        try:
+            followed(one, limits)
         except ConfigError as error:
             mistakes.append(error)
     return tuple(feeds), mistakes

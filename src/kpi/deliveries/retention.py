@@ -28,12 +28,14 @@ class Retention:
 
     `by` is the column whose year is the report year, a date, a time or the year itself. With `of` it is that of
     another feed's row with the same key. `others` are further dates, which tell the age of a row without that one.
+    `where` is the place in the contract.
     """
 
     years: int | None
     by: str
     of: str = ""
     others: tuple[str, ...] = ()
+    where: str = ""
 
     def last_year(self, year: int) -> int:
         """Return the latest report year that is past retention in the given year; for ever is before all years."""
@@ -74,7 +76,7 @@ def read_retention(source: Source, kinds: Mapping[str, str], census: str, every:
     dates = tuple(name for name, kind in kinds.items() if kind in _DATED)
     of, _, column = by.rpartition(".")
     if of:
-        return Retention(years, column, of)
+        return Retention(years, column, of, where=meta.where("raw_retention_by"))
     if by and kinds.get(by) not in _AGED:
         aged = [name for name, kind in kinds.items() if kind in _AGED]
         told = f"'raw_retention_by' names a date, a time or a year of the feed, not '{by}'.{nearest(by, aged)}"
@@ -97,11 +99,21 @@ class Limits:
     kinds: Mapping[str, str]
 
 
-def survey(con: duckdb.DuckDBPyConnection, limits: Sequence[Limits]) -> list[Aged]:
-    """Return every delivery of the feeds that have a retention, with the years of its rows, in order of the names.
+def followed(one: Limits, by_name: Mapping[str, Limits]) -> Limits:
+    """Return the feed that a feed takes its years from. Raises ContractError when it cannot."""
+    retention = one.retention
+    other = by_name.get(retention.of)
+    if other is None or other.kinds.get(retention.by) not in _AGED or not set(other.key) <= set(one.key):
+        told = f"'{retention.of}.{retention.by}' is no date of a feed whose whole key is in that of '{one.feed}'."
+        raise ContractError(f"{retention.where}: {told}{nearest(retention.of, by_name)}")
+    if other.retention.years != retention.years:
+        told = f"'{one.feed}' takes its years from '{other.feed}', so 'raw_retention_years' of both must be the same."
+        raise ContractError(f"{retention.where}: {told}")
+    return other
 
-    Raises ContractError when a feed takes its years from one that it cannot.
-    """
+
+def survey(con: duckdb.DuckDBPyConnection, limits: Sequence[Limits]) -> list[Aged]:
+    """Return every delivery of the feeds that have a retention, with the years of its rows, in order of the names."""
     by_name = {one.feed: one for one in limits}
     found: list[Aged] = []
     for one in sorted(limits, key=lambda one: one.feed):
@@ -133,13 +145,7 @@ def _years(one: Limits, by_name: Mapping[str, Limits]) -> str:
     table, retention = f"raw.{identifier(one.feed)}", one.retention
     if not retention.of:
         return f"select _file, {_year(one)} as year from {table}"
-    other = by_name.get(retention.of)
-    if other is None or other.kinds.get(retention.by) not in _AGED or not set(other.key) <= set(one.key):
-        told = f"'raw_retention_by: {retention.of}.{retention.by}' names no date of a feed whose key {one.feed} holds."
-        raise ContractError(f"{one.feed}: {told}{nearest(retention.of, by_name)}")
-    if other.retention.years != retention.years:
-        told = f"takes its years from {other.feed}, so 'raw_retention_years' of both must be the same."
-        raise ContractError(f"{one.feed}: {told}")
+    other = followed(one, by_name)
     # A row without the other counts nowhere, so it is as old as the rest of its file.
     keys = ", ".join(map(identifier, other.key))
     return (
