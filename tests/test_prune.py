@@ -355,6 +355,7 @@ def test_what_a_later_file_still_holds_of_the_year_does_not_change_it(root: Path
     before = figures(root)
     told = "\n".join(prune(root))
     assert "stays   calls/2025_x.csv: 2020 to 2025, not all of it is past" in told
+    assert "calls/2025_x.csv: holds rows of 2020, a year whose deliveries were deleted: they change no kept" in told
     assert figures(root) == before
     assert ask(root, "select count(*) from raw.calls where year(arrived_on) = 2020") == [(1,)]
 

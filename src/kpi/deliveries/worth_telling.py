@@ -37,11 +37,19 @@ def _past_retention(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folde
     """What may not be kept any longer. A run only tells of it: deleting is a decision."""
     limits = [feed.limits for feed in feeds]
     files: dict[str, list[int]] = {}
-    for last_year, one in retention.past(retention.survey(con, limits), limits, as_of.year):
+    aged = retention.survey(con, limits)
+    past = list(retention.past(aged, limits, as_of.year))
+    for last_year, one in past:
         files.setdefault(one.feed, []).append(last_year)
     told = [
         f"{feed}: {len(last)} of its deliveries hold nothing after {last[0]}, past retention. See: kpi prune-raw"
         for feed, last in files.items()
+    ]
+    kept_until = dict(con.execute("select feed, max(last_year) from raw.deleted_deliveries group by feed").fetchall())
+    told += [
+        f"{one.path}: holds rows of {one.first_year}, a year whose deliveries were deleted: they change no kept figure."
+        for one in sorted(set(aged).difference(one for _, one in past), key=lambda one: one.path)
+        if one.first_year is not None and one.first_year <= kept_until.get(one.feed, 0)
     ]
     if again := [file.path for file in folder.deleted]:
         more = f" and {len(again) - 3} more" if len(again) > 3 else ""

@@ -103,24 +103,32 @@ def figure_lines(con: duckdb.DuckDBPyConnection, figure_id: str | None = None) -
 def _origins(con: duckdb.DuckDBPyConnection) -> dict[int, list[tuple[str, int, int]]]:
     """Of each year in which figures are kept: the build they are from, how many, and how many the year has."""
     found: dict[int, list[tuple[str, int, int]]] = {}
-    if con.execute("select 1 from information_schema.tables where table_name = 'indicator_origins'").fetchone():
+    if _has_origins(con):
         for year, *told in con.execute(_ORIGINS).fetchall():
             found.setdefault(year, []).append(tuple(told))
     return found
 
 
+def _has_origins(con: duckdb.DuckDBPyConnection) -> bool:
+    sql = "select 1 from information_schema.tables where table_schema = 'marts' and table_name = 'indicator_origins'"
+    return con.execute(sql).fetchone() is not None
+
+
 def summary_lines(con: duckdb.DuckDBPyConnection) -> list[str]:
     """Return how the printed figures of each report stand, one line per report."""
+    origin, join = "null", ""
+    if _has_origins(con):
+        origin, join = "origin", "left join marts.indicator_origins using (figure_id, service, report_year, basis)"
     rows = con.execute(
         "select source_report, count(*), count(*) filter (where status = 'reproduced'),"
         " count(*) filter (where status = 'documented_inconsistency'), count(*) filter (where status = 'differs'),"
-        " count(*) filter (where status = 'not_delivered')"
-        " from marts.reconciliation group by source_report order by source_report"
+        f" count(*) filter (where status = 'not_delivered'), count(*) filter (where {origin} = 'kept')"
+        f" from marts.reconciliation {join} group by source_report order by source_report"
     ).fetchall()
     return [
         f"Report of {report}: {total} printed figures: {good} reproduced, {documented} documented,"
-        f" {differs} differ, {absent} not delivered."
-        for report, total, good, documented, differs, absent in rows
+        f" {differs} differ, {absent} not delivered{f'; {kept} are kept' if kept else ''}."
+        for report, total, good, documented, differs, absent, kept in rows
     ]
 
 
