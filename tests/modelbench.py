@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from kpi.compile.graph import Graph
+from kpi.deliveries import kept
 from kpi.run.materialize import statements
 
 
@@ -19,9 +20,9 @@ class Bench:
         self.con = duckdb.connect()
         for schema in ("raw", "seeds", "staging", "intermediate", "marts"):
             self.con.execute(f"create schema {schema}")
-        for feed in graph.feeds:
-            columns = ", ".join(f'"{name}" {kind}' for name, kind in feed.table_columns)
-            self.con.execute(f"create table raw.{feed.name} ({columns})")
+        for table, columns in {**kept.TABLES, **{feed.name: feed.table_columns for feed in graph.feeds}}.items():
+            typed = ", ".join(f'"{name}" {kind}' for name, kind in columns)
+            self.con.execute(f"create table raw.{table} ({typed})")
         self.build()
 
     def build(self, *names: str) -> None:

@@ -38,8 +38,8 @@ COLUMNS = {
     "marts.monthly_series": "figure_id varchar, service varchar, report_year bigint, month bigint, value double",
     "marts.comparability_breaks": "figure_id varchar, service varchar, starts_on date, kind varchar, "
     "reason_fi varchar, reason_en varchar",
-    "raw.kept_indicators": "figure_id varchar, service varchar, report_year bigint, basis varchar, numerator double, "
-    "denominator double, value double, event_count bigint, kept_from varchar, kept_on date",
+    "marts.indicator_origins": "figure_id varchar, service varchar, report_year bigint, basis varchar, origin varchar, "
+    "kept_from varchar",
     "marts.deleted_deliveries": "feed varchar, file varchar, rows_loaded bigint, first_year bigint, last_year bigint, "
     "kept_from varchar",
     "seeds.figures": "figure_id varchar, family varchar, name_fi varchar, definition_fi varchar, unit varchar, "
@@ -127,7 +127,7 @@ class County:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return an in-memory database with the tables."""
         con = duckdb.connect()
-        con.execute("create schema marts; create schema seeds; create schema raw")
+        con.execute("create schema marts; create schema seeds")
         for table, columns in COLUMNS.items():
             if table in self.tables:
                 con.execute(f"create table {table} ({columns})")

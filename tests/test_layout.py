@@ -138,6 +138,7 @@ PACKAGES = {
         "intake",
         "working",
         "finished",
+        "workplace",
         "candidate",
     ),
     "nightly": (

@@ -25,6 +25,8 @@ from kpi.nightly.prune import prune_raw
 from kpi.nightly.refresh import Options, refresh
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.keeping import roll_back
+from kpi.warehouse.validation import judge
+from kpi.yearly.expectations import YearResult
 
 TODAY = date(2026, 3, 5)
 RUN = Options(as_of=TODAY)
@@ -113,6 +115,12 @@ union all
 select figure_id, service, report_year, basis, numerator, denominator, value, event_count
 from {{ source('raw', 'kept_indicators') }}
 """
+ORIGINS = """\
+select i.*, case when k.kept_from is null then 'derived' else 'kept' end as origin, k.kept_from
+from {{ ref('indicators') }} as i
+left join (select figure_id, service, report_year, basis, kept_from from {{ source('raw', 'kept_indicators') }}) as k
+    using (figure_id, service, report_year, basis)
+"""
 DELETED = "select * from {{ source('raw', 'deleted_deliveries') }}\n"
 COVERAGE = """\
 select 'calls' as feed, report_year, month(arrived_on) as month, count(*) as row_count, 1 as service_count
@@ -124,6 +132,7 @@ FILES: Mapping[str, str | None] = {
     "models/staging/stg_calls.sql": STG_CALLS,
     "models/derived.sql": DERIVED,
     "models/marts/indicators.sql": INDICATORS,
+    "models/marts/indicator_origins.sql": ORIGINS,
     "models/marts/deleted_deliveries.sql": DELETED,
     "models/marts/coverage.sql": COVERAGE,
     "models/marts/calls_by_line.sql": None,
@@ -239,6 +248,28 @@ def test_no_byte_of_a_deleted_row_is_left_in_what_is_published(root: Path) -> No
     prune(root)
     assert MARKER.encode() not in database.read_bytes()
     assert not any(MARKER.encode() in path.read_bytes() for path in (root / "warehouse/kept").rglob("*.*"))
+
+
+def test_where_rows_are_for_stewards_the_same_holds(root: Path) -> None:
+    """Neither the file for all readers nor the stewards' has a byte of it left."""
+    settings = root / "dbt_project.yml"
+    text = settings.read_text()
+    settings.write_text(text.replace("vars:\n", "vars:\n  kpi_warehouse: {stewards_schemas: [raw, staging]}\n"))
+    refreshed(root)
+    before = figures(root)
+    whole = Warehouse(root / "warehouse").builds / Warehouse(root / "warehouse").published() / "stewards/kpi.duckdb"
+    assert MARKER.encode() in whole.read_bytes()
+    prune(root)
+    assert figures(root) == before
+    current = root / "warehouse/current"
+    for file in (current / "kpi.duckdb", current / "stewards/kpi.duckdb"):
+        assert MARKER.encode() not in file.read_bytes()
+    assert lying(root) == set(DELIVERED) - GONE
+    assert "kept_as_published" not in {result.expectation for result in judge_failures(root)}
+
+
+def judge_failures(root: Path) -> list[YearResult]:
+    return [result for result in judge(root, None, None, None, None) if not result.success]
 
 
 def test_without_the_flag_nothing_is_touched(root: Path) -> None:

@@ -18,9 +18,10 @@ from kpi.deliveries import kept, retention
 from kpi.deliveries.rawfiles import RawFile, RawFolder, hash_of, kept_beside, scan
 from kpi.nightly.refresh import inputs_of, refresh, was_made_from
 from kpi.nightly.trial import LOST_SINCE, UNTOLD, Plan, tried
-from kpi.warehouse.builds import DATABASE, Warehouse, record, to_disk, writing
+from kpi.warehouse.builds import Warehouse, record, to_disk, writing
 from kpi.warehouse.keeping import rolled_back_from
 from kpi.warehouse.options import Options, Outcome, Tell
+from kpi.warehouse.rights import DATABASE, database, whole
 
 if TYPE_CHECKING:
     from kpi.deliveries.retention import Aged
@@ -73,7 +74,7 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell) -> Pla
     if rolled_back_from(warehouse) or not was_made_from(root, inputs, facts):
         raise ConfigError("readers do not see what the deliveries and the project make now. Run first: kpi refresh")
     limits = [feed.limits for feed in graph.feeds]
-    with engine.reading(warehouse.folder() / DATABASE) as con:
+    with engine.reading(database(warehouse.folder(), stewards=True)) as con:
         aged = retention.survey(con, limits)
     links = {one.path for one in aged if (warehouse.raw / one.path).is_symlink()}
     past = tuple(pair for pair in retention.past(aged, limits, options.as_of.year) if pair[1].path not in links)
@@ -109,7 +110,7 @@ def _refuse_odd_day(warehouse: Warehouse, as_of: date, today: date, is_named: bo
         raise ConfigError(f"{as_of} has not come yet: years of retention are counted from today, or from a day before.")
     if not warehouse.facts_of().get("files"):
         return
-    with engine.reading(warehouse.folder() / DATABASE) as con:
+    with engine.reading(database(warehouse.folder(), stewards=True)) as con:
         newest = engine.fetch_one(con, "select max(latest_date) from raw.deliveries where latest_date <= ?", [as_of])[0]
     if not is_named and isinstance(newest, date) and as_of.year > newest.year + 1:
         told = f"the clock says {as_of}, but the newest record of all deliveries is of {newest}: is the clock right?"
@@ -128,6 +129,8 @@ def _finish(root: Path, warehouse: Warehouse, options: Options, tell: Tell, dele
     outcome = refresh(root, replace(options, wait_seconds=max(options.wait_seconds, 60)), tell)
     with writing(warehouse, options.wait_seconds, tell):
         build = _refuse_unsafe(warehouse, folder)
+        for path in (warehouse.root, kept_beside(warehouse.raw)):
+            to_disk(path)
         for file in folder.deleted:
             _delete(warehouse, file, build)
     tell(f"Deleted {len(folder.deleted)} deliveries. What backups hold of them is yours to delete.")
@@ -143,7 +146,7 @@ def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
     gone = {(file.feed, file.name, file.content_hash) for file in folder.deleted}
     has_rows = gone & {(file["feed"], file["file"], file["content_hash"]) for file in facts["files"]}
     is_made = facts.get("retained") == [one.name for one in folder.kept] and not rolled_back_from(warehouse)
-    with engine.reading(warehouse.folder() / DATABASE) as con:
+    with engine.reading(database(warehouse.folder(), stewards=True)) as con:
         is_told = is_made and not con.execute(UNTOLD).fetchall()
     if has_rows or not is_told:
         raise KpiError(
@@ -160,12 +163,12 @@ def _refuse_lost(warehouse: Warehouse, folder: RawFolder, build: str) -> None:
 
     to_delete = {(file.path, file.content_hash) for file in folder.deleted}
     for one in folder.kept:
-        then = warehouse.builds / one.name / DATABASE
+        then = whole(warehouse.builds / one.name) / DATABASE
         if not then.is_file() or not to_delete & kept.deleted(kept_beside(warehouse.raw), [one]):
             continue
         with engine.scratch() as con:
-            for name, database in (("before", then), ("now", warehouse.folder() / DATABASE)):
-                con.execute(f"attach {literal(str(database.resolve()))} as {name} (read_only)")
+            for name, file in (("before", then), ("now", database(warehouse.folder(), stewards=True))):
+                con.execute(f"attach {literal(str(file.resolve()))} as {name} (read_only)")
             lost = [f"{year} {figure} {service}" for figure, service, year in con.execute(LOST_SINCE).fetchall()]
         if lost:
             raise KpiError(

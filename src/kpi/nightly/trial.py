@@ -19,9 +19,9 @@ from kpi.base.errors import CheckFailed
 from kpi.base.names import literal
 from kpi.deliveries import kept
 from kpi.deliveries.rawfiles import RawFolder, kept_beside
-from kpi.warehouse.builds import DATABASE, Warehouse, begin, to_disk
-from kpi.warehouse.candidate import resources, within
+from kpi.warehouse.builds import Warehouse, begin, to_disk
 from kpi.warehouse.options import Options, Tell
+from kpi.warehouse.workplace import working_on
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,16 +51,13 @@ def tried(warehouse: Warehouse, plan: Plan, options: Options, tell: Tell) -> Ite
 
     Raises CheckFailed when figures would change, with what to do; then, and in the end, nothing is left of the trial.
     """
-    from kpi.base import engine
-
     kept_home = kept_beside(warehouse.raw)
     folder = kept_home / UNFINISHED
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    candidate = begin(warehouse, warehouse.current())
-    spill, settings = resources(warehouse, plan.graph, options)
+    candidate = begin(warehouse, plan.graph.project.upkeep, warehouse.current())
     try:
-        with engine.building(candidate / DATABASE, spill, settings, within(warehouse, plan.graph)) as con:
+        with working_on(warehouse, plan.graph, options, candidate) as con:
             _try(con, warehouse, plan, options, folder, tell)
         for path in (*folder.iterdir(), folder):
             to_disk(path)

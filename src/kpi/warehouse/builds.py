@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 # Failing rows that `kpi test --store-failures` kept of a build, beside it.
 FAILURES = "failures.duckdb"
 FACTS = "build.json"
-
 _NEWEST = {"candidate": "build that failed or was held back", "latest": "build"}
 
 

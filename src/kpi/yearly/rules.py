@@ -237,8 +237,8 @@ SERIES_RULES = (
 # A year whose deliveries were deleted can be derived no more: what is told of it is said to be kept.
 KEPT_RULE = Rule(
     "kept_as_published", "kept", "kept_is", OK, "error", "error",
-    "Figures whose deliveries were deleted by their retention stand as a build published them",
-    "Luvut, joiden aineisto on poistettu säilytysajan päätyttyä, ovat sellaisina kuin ne julkaistiin",
+    "Figures that stand as a build published them are of deliveries whose deletion is recorded",
+    "Julkaistuina säilytetyt luvut ovat aineistosta, jonka poisto säilytysajan päätyttyä on kirjattu",
 )  # fmt: skip
 
 RULES = (
