@@ -126,6 +126,7 @@ PACKAGES = {
         "runs",
         "rights",
         "builds",
+        "ledger",
         "keeping",
         "testing",
         "validation",
