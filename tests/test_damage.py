@@ -26,9 +26,9 @@ from kpi.warehouse.builds import FACTS, Warehouse
 from kpi.warehouse.keeping import roll_back
 from kpi.warehouse.ledger import is_being_written, writing
 from kpi.warehouse.options import Options, Outcome
-from kpi.warehouse.rights import DATABASE
+from kpi.warehouse.rights import DATABASE, STEWARDS
 from kpi.yearly.pages import SYNTHETIC_LABEL
-from small_project import write
+from small_project import FILES, write
 
 Table = list[tuple[Any, ...]]
 
@@ -278,3 +278,25 @@ def test_what_may_not_be_written_is_told_as_a_matter_of_configuration(
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ConfigError, match=r"\.lock (cannot be written by user|is on a file system that is read-only)"):
         roll_back(warehouse, warehouse.kept()[0].name, "")
+
+
+@pytest.mark.parametrize("place", ["", STEWARDS])
+@pytest.mark.parametrize("damage", ["gone", "cut short", "flipped"])
+def test_both_files_of_a_build_are_looked_at_where_there_are_two(place: str, damage: str, tmp_path: Path) -> None:
+    settings = FILES["dbt_project.yml"].replace("vars:\n", "vars:\n  kpi_warehouse: {stewards_schemas: [raw]}\n")
+    root = write(tmp_path, {"dbt_project.yml": settings})
+    for number in (1, 2):
+        deliver(root, *range(number))
+        night(root)
+    warehouse = Warehouse(root / "warehouse")
+    file = current(warehouse) / place / DATABASE
+    expected = seen(root)
+    if damage == "gone":
+        file.unlink()
+    else:
+        rewrite(file, flip if damage == "flipped" else lambda data: data[:20_000])
+    if damage == "flipped":
+        deliver(root, *range(2), 3)
+        expected.append(("3", 3))
+    assert "starts from build 00001-" in night(root).warnings[0]
+    assert seen(root) == expected
