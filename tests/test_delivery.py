@@ -202,3 +202,13 @@ def test_a_gz_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(delivery, "LARGEST_FILE", 1000)
     with pytest.raises(Refusal, match="more than 1000 bytes"):
         decompress(gzip.compress(bytes(1001), mtime=0), "a.csv.gz")
+
+
+def test_a_gz_that_unpacks_to_many_times_its_size_is_refused_while_it_fits_into_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "LARGE", 100_000)
+    monkeypatch.setattr(delivery, "_CHUNK", 1000)
+    assert len(decompress(gzip.compress(bytes(100_000), mtime=0), "a.csv.gz")) == 100_000
+    with pytest.raises(Refusal, match="more than 50 times its own size"):
+        decompress(gzip.compress(bytes(1_000_000), mtime=0), "a.csv.gz")

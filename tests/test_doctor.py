@@ -15,7 +15,8 @@ from kpi.nightly.nightly import attend
 from kpi.nightly.refresh import refresh
 from kpi.read.doctor import examine
 from kpi.read.guards import Finding
-from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.ledger import writing
 from kpi.warehouse.options import Options, Outcome
 from small_project import FILES, write
 

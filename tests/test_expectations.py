@@ -767,6 +767,15 @@ def test_results_do_not_depend_on_the_order_of_the_rows(county: County) -> None:
     assert results_as_json(county.judge(2025)) == first
 
 
+def test_what_the_order_of_adding_leaves_behind_is_not_told(county: County) -> None:
+    areas = ("health", "social", "rescue", "other")
+    for items in ((666, 1, 51, 1282), (1, 666, 1282, 51), (1282, 51, 666, 1), (51, 666, 1, 1282)):
+        for area, number in zip(areas, items, strict=True):
+            ratio("feedback_share", area, 2025, number, 2_000, 100)(county)
+        (found,) = (result for result in county.judge(2025) if result.expectation == "feedback_shares_make_100")
+        assert found.observed == "2 values: 0"
+
+
 def test_results_are_written_as_a_table_and_as_json(county: County) -> None:
     count("ems_missions", "rescue", 2025, 8_999)(county)
     with county.connect() as con:

@@ -16,7 +16,7 @@ from faults.scenarios import scenarios
 from kpi.base.errors import BuildError, DeliveryError
 from kpi.deliveries.rawfiles import scan
 from kpi.nightly.refresh import refresh
-from kpi.warehouse import candidate
+from kpi.warehouse import candidate, keeping
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.options import Options
 from kpi.warehouse.rights import DATABASE
@@ -88,7 +88,7 @@ def test_a_failed_candidate_whose_run_was_killed_is_recorded_by_the_next(
 ) -> None:
     (root / "tests/assert_never.sql").write_text("select 1 as one\n")
     with monkeypatch.context() as dying:
-        dying.setattr(candidate, "record", die)
+        dying.setattr(keeping, "record", die)
         with pytest.raises(Killed):
             run(root)
     (root / "tests/assert_never.sql").unlink()

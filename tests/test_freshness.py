@@ -78,6 +78,16 @@ def test_a_feed_that_never_came_is_not_late_and_a_day_ahead_makes_none_fresh(tmp
     assert due.state(date(2026, 1, 1)) == "very late"
 
 
+def test_a_feed_without_a_day_in_its_rows_was_delivered_all_the_same(tmp_path: Path) -> None:
+    dues(tmp_path, None, "2026-01-01")
+    feeds = [read_feed(source) for source in load_project(tmp_path).sources if is_feed(source)]
+    with duckdb.connect() as con:
+        con.execute("create schema raw")
+        con.execute("create table raw.deliveries as select 'calls' as feed, 'a.csv' as file, null::date as latest_date")
+        (due,) = measure(con, feeds, date(2026, 1, 1))
+    assert (due.newest_file, due.state(date(2026, 1, 1))) == ("a.csv", "no dates")
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

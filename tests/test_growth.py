@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from datetime import date
 from pathlib import Path
@@ -20,6 +21,7 @@ from kpi.nightly.refresh import refresh
 from kpi.parse.project import load_project
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.keeping import free_share, prune, roll_back
+from kpi.warehouse.ledger import writing
 from kpi.warehouse.options import Options, Outcome
 from small_project import FILES, write
 
@@ -36,6 +38,11 @@ def deliver(root: Path, *ids: str, line: str = "health") -> None:
     raw.mkdir(parents=True, exist_ok=True)
     rows = "".join(f"{one},{line},3,2024-01-01\n" for one in ids)
     (raw / "a.csv").write_text(f"call_id,line,waited_seconds,arrived_on\n{rows}")
+
+
+def published_long_ago(warehouse: Warehouse) -> None:
+    ledger = warehouse.builds / "ledger.jsonl"
+    ledger.write_text(re.sub(r'"at": "\d{4}', '"at": "2020', ledger.read_text()))
 
 
 def run(root: Path, told: list[str] | None = None, **options: object) -> Outcome:
@@ -113,10 +120,37 @@ def test_builds_go_by_age_too_but_never_the_one_readers_see(tmp_path: Path) -> N
     for days, name in zip((40, 20, 50), ids, strict=True):
         then = time.time() - days * 86_400
         os.utime(warehouse.builds / name, (then, then))
+    # Whoever opened a build just before another was published is not cut off, however old the build is.
+    assert prune(warehouse, Upkeep(keep_published_days=30)) == ()
+    published_long_ago(warehouse)
     assert prune(warehouse, Upkeep()) == ()
     assert prune(warehouse, Upkeep(keep_published_days=30, grace_hours=24 * 60)) == ()
     assert prune(warehouse, Upkeep(keep_published_days=30)) == (ids[0],)
     assert prune(warehouse, Upkeep(keep_published_days=1)) == (ids[1],)
+
+
+def test_a_night_with_nothing_to_do_removes_what_is_too_old(tmp_path: Path) -> None:
+    root = write(tmp_path, with_settings("keep_published_days: 30", "keep_failed_days: 10"))
+    warehouse = Warehouse(root / "warehouse")
+    deliver(root, "1")
+    run(root)
+    deliver(root, "1", line="nowhere")
+    with pytest.raises(CheckFailed):
+        run(root)
+    for number in "23":
+        deliver(root, number)
+        run(root)
+    ids = [folder.name for folder in warehouse.kept()]
+    for days, name in zip((29, 11, 31, 400), ids, strict=True):
+        then = time.time() - days * 86_400
+        os.utime(warehouse.builds / name, (then, then))
+    published_long_ago(warehouse)
+    with writing(warehouse):
+        assert run(root).nothing_to_do
+    assert len(warehouse.kept()) == 4, "another process was writing"
+    assert run(root).nothing_to_do
+    assert [folder.name for folder in warehouse.kept()] == [ids[0], ids[3]]
+    assert [event["build"] for event in warehouse.ledger() if event["event"] == "pruned"] == [ids[2], ids[1]]
 
 
 def test_a_build_is_named_by_number_beginning_candidate_and_latest(tmp_path: Path) -> None:

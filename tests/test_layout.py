@@ -129,6 +129,7 @@ PACKAGES = {
         "runs",
         "rights",
         "builds",
+        "ledger",
         "keeping",
         "testing",
         "validation",

@@ -21,7 +21,8 @@ from kpi.cli.main import cli
 from kpi.nightly import notify
 from kpi.nightly.nightly import attend, tell_crashed
 from kpi.nightly.refresh import refresh
-from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.ledger import writing
 from kpi.warehouse.options import Options
 from kpi.warehouse.runlog import RunLog
 from kpi.warehouse.runs import events_of, history
@@ -75,7 +76,7 @@ def test_a_quiet_night_is_quiet_and_leaves_one_line(project: Path, sent: list[no
     night(project)
     assert sent == []
     (ended,) = history(project / "warehouse")
-    assert (ended.outcome, ended.exit_code, ended.changed) == ("published", 0, "1 files loaded, 4 nodes built")
+    assert (ended.outcome, ended.exit_code, ended.changed) == ("published", 0, "1 file loaded, 4 nodes built")
     kinds = {event["event"] for event in events_of(project / "warehouse", ended.run)}
     assert {"begun", "loaded", "built", "told", "stage ended", "end"} <= kinds
     idle = (project / "warehouse/runs/idle.jsonl").read_text().splitlines()
@@ -208,7 +209,7 @@ def test_runs_are_listed_and_shown(project: Path) -> None:
     night(project)
     listed = run(project, "runs").output
     assert "published" in listed
-    assert "1 files loaded, 4 nodes built" in listed
+    assert "1 file loaded, 4 nodes built" in listed
     shown = run(project, "runs", "show", "1")
     assert "Compiled " in shown.output
     assert "outcome=published" in shown.output
@@ -223,6 +224,17 @@ def test_freshness_is_listed_and_very_late_is_an_error(project: Path) -> None:
     very_late = run(project, "freshness", "--as-of", "2026-05-18")
     assert str(very_late.exception) == "very late: calls."
     assert isinstance(very_late.exception, CheckFailed)
+
+
+def test_synthetic_deliveries_are_not_late_unless_a_day_is_asked_for(project: Path) -> None:
+    (project / "warehouse/raw/README.txt").write_text("SYNTEETTISTÄ AINEISTOA - SYNTHETIC DATA\n", encoding="utf-8")
+    night(project)
+    listed = run(project, "freshness")
+    assert listed.exit_code == 0
+    assert "not expected\nThese deliveries are SYNTHETIC" in listed.output
+    assert listed.output.endswith("Try: --as-of 2026-03-01\n")
+    assert isinstance(run(project, "freshness", "--as-of", "2026-05-18").exception, CheckFailed)
+    assert "labelled SYNTHETIC" in run(project, "doctor").output
 
 
 def test_notify_says_what_it_lacks_and_tries_what_it_has(

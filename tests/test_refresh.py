@@ -21,8 +21,9 @@ import kpi
 from kpi.base.errors import BuildError, CheckFailed, CompileError, ConfigError, DeliveryError, LockHeld
 from kpi.base.upkeep import Upkeep
 from kpi.nightly.refresh import Options, Outcome, refresh
-from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.keeping import prune
+from kpi.warehouse.ledger import writing
 
 TODAY = date(2026, 1, 15)
 CONTRACT = """

@@ -86,7 +86,7 @@ def test_what_the_failed_run_built_is_kept_and_the_rest_is_done(project: Path, t
     told: list[str] = []
     assert retry(project, Options(as_of=TODAY), told.append).published
     assert told[1].startswith("Continuing build 00002-")
-    assert told[1].endswith("Could not convert string 'health' to INT64), which built 1 nodes.") or "desk" in told[1]
+    assert told[1].endswith("Could not convert string 'health' to INT64), which built 1 node.") or "desk" in told[1]
     assert built(project) == {"calls_by_desk", "named", "names", "share"}
     assert contents(project) == fresh(tmp_path, project)
 
@@ -118,6 +118,15 @@ def test_a_first_run_that_failed_is_continued(tmp_path: Path) -> None:
     change(root, {BY_LINE: FILES[BY_LINE]})
     assert go(root, retry).published
     assert built(root) == {"calls_by_desk", "named", "names", "share"}
+
+
+def test_failing_rows_are_kept_when_the_failed_run_kept_them(project: Path) -> None:
+    change(project, {BY_LINE: WRONG})
+    with pytest.raises(CheckFailed):
+        go(project, store_failures=True, unit_tests=True)
+    with pytest.raises(CheckFailed, match="kept in "):
+        go(project, retry)
+    assert (last(project)["asked"]["store_failures"], last(project)["asked"]["unit_tests"]) == (True, True)
 
 
 def test_a_full_refresh_that_failed_does_the_rest_only(project: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,13 +12,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import duckdb
 import pytest
+from click.testing import CliRunner
 
 from kpi.base.errors import ConfigError, DiskFull, LockHeld, exit_code_of
 from kpi.base.events import Event, Several, note
 from kpi.base.lock import held, is_held
+from kpi.cli.main import cli
+from kpi.warehouse import runs
 from kpi.warehouse.runlog import KEPT, RunLog
 from kpi.warehouse.runs import close_killed, events_of, history, last_invocation, seconds_of_stages, write_table
 
@@ -49,7 +54,7 @@ def test_a_run_is_told_by_its_first_line_and_its_last(tmp_path: Path) -> None:
     log = ended(tmp_path, "checks failed", 7)
     (run,) = history(tmp_path)
     assert (run.run, run.command, run.outcome, run.exit_code) == (log.run, "refresh", "checks failed", 7)
-    assert (run.changed, run.warnings, run.message) == ("1 files loaded, 2 nodes built", 1, "what was wrong")
+    assert (run.changed, run.warnings, run.message) == ("1 file loaded, 2 nodes built", 1, "what was wrong")
     kinds = [event["event"] for event in events_of(tmp_path, log.run)]
     assert kinds == ["begun", "loaded", "stage ended", "built", "built", "stage ended", "end"]
     assert events_of(tmp_path, "../told") == []
@@ -218,7 +223,8 @@ def test_a_plain_listener_gets_lines_and_another_events() -> None:
     [
         (OSError(28, "No space left on device"), 9),
         (OSError(122, "Disk quota exceeded"), 9),
-        (OSError(13, "Permission denied"), 1),
+        (OSError(13, "Permission denied"), 3),
+        (OSError(30, "Read-only file system"), 3),
         (RuntimeError("IO Error: Could not write all bytes: No space left on device"), 9),
         (DiskFull("full"), 9),
         (ConfigError("No space left on device is a strange name for a model"), 3),
@@ -228,3 +234,41 @@ def test_a_plain_listener_gets_lines_and_another_events() -> None:
 )
 def test_each_error_has_its_exit_code(error: BaseException, code: int) -> None:
     assert exit_code_of(error) == code
+
+
+def test_an_end_longer_than_what_is_read_of_a_log_is_found(tmp_path: Path) -> None:
+    for warnings in (["x" * 90] * 2_000, ["y" * 3_000_000], ['{"event": "begun"}\n' * 9_000]):
+        log = RunLog(tmp_path, "refresh")
+        log.hear(Event("built", stage="build", name="one"))
+        log.end("published", 0, "00001-x", warnings)
+        run = history(tmp_path)[-1]
+        assert (run.outcome, run.exit_code, run.warnings) == ("published", 0, len(warnings))
+    assert close_killed(tmp_path) == []
+
+
+def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = RunLog(tmp_path, "refresh")
+    log.hear(Event("built", stage="build", name="one"))
+    read = runs._last_lines
+
+    def late(stream: BinaryIO) -> list[dict[str, Any]]:
+        lines = read(stream)
+        log.end("published", 0, "00001-x", ())
+        return lines
+
+    monkeypatch.setattr(runs, "_last_lines", late)
+    assert [run.outcome for run in history(tmp_path)] == ["running"]
+
+
+def test_a_run_is_shown_a_warning_a_line(tmp_path: Path) -> None:
+    (tmp_path / "dbt_project.yml").write_text("name: small\n")
+    log = RunLog(tmp_path / "warehouse", "refresh")
+    log.hear(Event("built", stage="build", name="one", rows=3))
+    log.end("published", 0, "00001-x", ["one that is\nlong", "another"])
+    shown = CliRunner().invoke(cli, ["runs", "show", "--project-dir", str(tmp_path)], catch_exceptions=False).output
+    assert re.sub(r"(?m)^[\d:]{8}|[\d.]+$", "", shown).splitlines()[-4:] == [
+        "  stage ended  stage=build  seconds=",
+        "  end          outcome=published  exit_code=0  build=00001-x  changed=1 node built  run_seconds=",
+        "              warning: one that is long",
+        "              warning: another",
+    ]

@@ -13,7 +13,8 @@ from changing import BY_LINE, CALLS, FILES, MORE, SHARE, TODAY, Changes, change,
 from kpi.base.errors import LockHeld
 from kpi.nightly.refresh import refresh
 from kpi.nightly.watch import watch
-from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.ledger import writing
 from kpi.warehouse.options import Options
 
 

@@ -29,7 +29,8 @@ from unittest.mock import patch
 
 TODAY = "2026-03-05"
 WATCHED = (
-    *(f"warehouse.builds.{name}" for name in ("begin", "seal", "publish", "record", "_clean", "_catch_up")),
+    *(f"warehouse.builds.{name}" for name in ("begin", "seal", "publish")),
+    *(f"warehouse.ledger.{name}" for name in ("record", "_clean", "_catch_up")),
     *("warehouse.keeping.prune", "warehouse.runs.write_table", "artifacts.artifacts.write_artifacts"),
     *("base.engine.row_counts", "base.engine.read_all", "base.engine.copy_without"),
     *("warehouse.finished.write_readers_file", "warehouse.keeping.close_earlier"),
@@ -146,10 +147,11 @@ def log_of(root: Path) -> Path:
 
 def _prepare(root: Path, plan: Plan) -> None:
     from kpi.base.upkeep import Upkeep
-    from kpi.warehouse import candidate, keeping, runlog
+    from kpi.warehouse import keeping, runlog
 
     few = Upkeep(keep_published=plan.keep, keep_failed=2, grace_hours=0)
-    setattr(candidate, "prune", lambda warehouse, _: keeping.prune(warehouse, few))  # noqa: B010  mypy has it as imported
+    prune = keeping.prune
+    keeping.prune = lambda warehouse, upkeep: prune(warehouse, few)
     steps = Steps(root, plan)
     if plan.die_at or plan.list_steps or plan.pause[0]:
         for name in WATCHED:

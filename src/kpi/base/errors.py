@@ -107,10 +107,17 @@ def is_disk_full(error: BaseException) -> bool:
     return False
 
 
+def is_not_allowed(error: BaseException) -> bool:
+    """Tell whether an error is that a file may not be read or written, by this user or on this file system."""
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 def exit_code_of(error: BaseException) -> int:
     """Return the exit code that the command line gives for an error."""
     if isinstance(error, Exception) and is_disk_full(error):
         return DiskFull.exit_code
+    if is_not_allowed(error):
+        return ConfigError.exit_code
     if isinstance(error, KpiError):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):

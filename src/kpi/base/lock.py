@@ -1,7 +1,12 @@
-"""The one writer's lock. The kernel gives it back when its process ends, however it ends, so none is ever stale."""
+"""The one writer's lock. The kernel gives it back when its process ends, however it ends, so none is ever stale.
+
+It is on a file, which says who holds it, and on the folder of that file too, so that nobody loses it when the file is
+removed.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -10,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kpi.base.errors import ConfigError, LockHeld
+from kpi.base.errors import ConfigError, LockHeld, is_not_allowed
 from kpi.base.events import Event, Tell, note, silent
 
 LOOK_EVERY = 0.25  # seconds
@@ -23,8 +28,9 @@ def held(path: Path, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[b
     Raises LockHeld, saying who holds it and since when, or ConfigError when the file cannot be written.
     """
     descriptor = _open(path)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        waited = _take(descriptor, wait_seconds, tell)
+        waited = _take(descriptor, folder, wait_seconds, tell)
         import socket  # not at the top: a refresh with nothing to do never gets here
 
         holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -33,17 +39,23 @@ def held(path: Path, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[b
         yield waited
     finally:
         os.close(descriptor)
+        os.close(folder)
 
 
 def is_held(path: Path) -> bool:
     """Tell whether a process holds the lock at this moment."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
+    for place in (path, path.parent):
+        if not place.exists():
+            continue
+        descriptor = os.open(place, os.O_RDONLY)
         try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        except OSError:
+            continue  # a file system where folders have no locks
+        finally:
+            os.close(descriptor)
     return False
 
 
@@ -51,7 +63,11 @@ def _open(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except PermissionError:
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            raise ConfigError(f"{path} is on a file system that is read-only. See: kpi doctor") from None
+        if not is_not_allowed(error):
+            raise
         owner = path if path.exists() else path.parent if path.parent.exists() else path.parent.parent
         told = f"{path} cannot be written by user {os.getuid()}"
         told += f"; {owner.name} belongs to user {owner.stat().st_uid}" if owner.exists() else ""
@@ -60,12 +76,23 @@ def _open(path: Path) -> int:
         ) from None
 
 
-def _take(descriptor: int, wait_seconds: float, tell: Tell) -> bool:
+def _lock(descriptor: int, folder: int) -> None:
+    """Take both locks. Raises BlockingIOError when another process has either."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return  # a file system where folders have no locks
+
+
+def _take(descriptor: int, folder: int, wait_seconds: float, tell: Tell) -> bool:
     started = time.monotonic()
     told = ""
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor, folder)
             return bool(told)
         except BlockingIOError:
             holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip() or "another process"

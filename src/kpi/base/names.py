@@ -39,3 +39,8 @@ def plain(name: str) -> str:
 def word(text: str) -> str:
     """Return the text as one word that needs no quotes: what is neither letter, digit nor _ becomes _."""
     return re.sub(r"\W|^(?=\d)", "_", text, flags=re.ASCII).lower()
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number and what is counted, in the singular or the plural: 1 file, 2 files."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

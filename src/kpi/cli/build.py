@@ -46,7 +46,7 @@ def build(watch: bool, **options: Any) -> None:
 @click.command()
 @run_options
 def retry(**options: Any) -> None:
-    """Continue the last run if it failed: keep what it built, do the rest. It selects what that run selected."""
+    """Continue the last run if it failed: keep what it built, do the rest. What that run was asked is asked again."""
     from kpi.nightly.refresh import retry
 
     root = project_folder(options["project_dir"])

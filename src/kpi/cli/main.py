@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from kpi.base.errors import KpiError, exit_code_of
+from kpi.base.errors import KpiError, exit_code_of, is_not_allowed
 from kpi.cli import artifacts as cli_artifacts
 from kpi.cli import build as cli_build
 from kpi.cli import nightly as cli_nightly
@@ -48,5 +48,5 @@ def main() -> None:
         # DuckDB's errors are recognised by name: importing it only to catch them would cost every command its import.
         if not isinstance(error, OSError) and not type(error).__module__.startswith(("duckdb", "_duckdb")):
             raise
-        click.echo(f"kpi: {error}", err=True)
+        click.echo(f"kpi: {error}{'. See: kpi doctor' if is_not_allowed(error) else ''}", err=True)
         sys.exit(exit_code_of(error))

@@ -80,8 +80,10 @@ def show_run(run: str | None, as_json: bool, project_dir: Path | None) -> None:
         at = str(event.pop("at", ""))[11:19]
         kind = str(event.pop("event", ""))
         message = event.pop("message", "")
+        warnings = event.pop("warnings", ())
         rest = "  ".join(f"{name}={value}" for name, value in event.items() if value not in ("", [], None))
         click.echo(f"{at}  {kind:<12} {message or ''}{'  ' if message and rest else ''}{rest}".rstrip())
+        say(f"{'':14}warning: {' '.join(str(line).split())}" for line in warnings)
 
 
 @click.command()
@@ -186,7 +188,8 @@ def notify(is_test: bool, crashed: bool, project_dir: Path | None) -> None:
 def freshness(as_of: str | None, project_dir: Path | None) -> None:
     """Tell how far each feed has come, when more of it is expected, and which are late.
 
-    Exits with 7 when a feed is very late.
+    Exits with 7 when a feed is very late. Of deliveries that are labelled synthetic no more is expected, but with
+    --as-of they are judged as others are.
     """
     from kpi.base import engine
     from kpi.base.errors import CheckFailed
@@ -195,13 +198,19 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     from kpi.parse.project import load_project
     from kpi.read.figures import table_lines
     from kpi.warehouse.rights import database
+    from kpi.warehouse.validation import is_labelled_synthetic
 
     root = project_folder(project_dir).resolve()
     today = day(as_of)
+    is_more_expected = as_of is not None or not is_labelled_synthetic(_warehouse(root).raw)
     feeds = [read_feed(source) for source in load_project(root).sources if is_feed(source)]
     with engine.reading(database(_warehouse(root).folder(), stewards=True)) as con:
         dues = freshness.measure(con, feeds, today)
-    say(table_lines(*freshness.table(dues, today)))
+    say(table_lines(*freshness.table(dues, today, is_more_expected)))
+    if not is_more_expected:
+        last = max((due.newest for due in dues if due.newest), default=today)
+        click.echo(f"These deliveries are SYNTHETIC: no more is expected, so none is late. Try: --as-of {last}")
+        return
     very_late = [due.feed for due in dues if due.state(today) == "very late"]
     if very_late:
         raise CheckFailed(f"very late: {', '.join(very_late)}.")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kpi.base.errors import ConfigError
+from kpi.base.names import counted
 from kpi.cli.options import attended, day, project_folder, project_option, say, stewards_option, variables_of
 
 
@@ -45,12 +46,13 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
     from kpi.warehouse.keeping import roll_back
 
     warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
-    was = warehouse.published()
-    build = build or warehouse.published_before(was)
+    current = warehouse.current()
+    was = current.name if current else ""
+    build = build or warehouse.published_before(was or "~")
     if build == was:
         raise ConfigError(f"{build} is what readers see already.")
     roll_back(warehouse, build, reason, show_rows)
-    click.echo(f"Readers see build {build} again; before it was {was}.")
+    click.echo(f"Readers see build {warehouse.published()} again; before it was {was or 'none'}.")
 
 
 @click.command("prune-raw")
@@ -94,7 +96,7 @@ def doctor(project_dir: Path | None) -> None:
         click.echo(f"{finding.level:<8}{finding.what}{f'  -> {finding.remedy}' if finding.remedy else ''}")
         wrong += finding.level == "error"
     if wrong:
-        raise KpiError(f"{wrong} thing{'s' * (wrong > 1)} need a remedy.")
+        raise KpiError(f"{counted(wrong, 'thing')} need{'s' * (wrong == 1)} a remedy.")
 
 
 @click.command()

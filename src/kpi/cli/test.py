@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kpi.base.errors import CheckFailed
+from kpi.base.names import counted
 from kpi.cli.options import project_folder, project_option, say, variables_of
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _unit_lines(results: Sequence[UnitResult]) -> Iterator[str]:
         if not result.passed:
             yield f"FAIL {result.told}"
     if results:
-        yield f"Ran {len(results)} unit tests: {sum(not result.passed for result in results)} failed."
+        yield f"Ran {counted(len(results), 'unit test')}: {sum(not result.passed for result in results)} failed."
 
 
 def _data_lines(report: Report, build: str) -> Iterator[str]:
@@ -70,6 +71,6 @@ def _data_lines(report: Report, build: str) -> Iterator[str]:
         if check.stored:
             yield f"     kpi query --failures{build} 'select * from {check.stored.partition('.')[2]}'"
     counts = {status: sum(check.status == status for check in report.checks) for status in ("fail", "warn")}
-    yield f"Ran {len(report.checks)} data tests: {counts['fail']} failed, {counts['warn']} warned."
+    yield f"Ran {counted(len(report.checks), 'data test')}: {counts['fail']} failed, {counts['warn']} warned."
     if any(check.stored for check in report.checks):
         yield f"Failing rows are in {report.kept}, personal data and all, and go when their build goes."

@@ -17,6 +17,8 @@ from functools import cache
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 LARGEST_FILE = 4 << 30  # bytes after decompression; more than any year of any feed, less than a gz bomb
+# A bomb is refused long before that, while it still fits into memory: no CSV shrinks to a fiftieth that is this large.
+LARGE, LARGEST_TIMES = 256 << 20, 50
 _CHUNK = 16 << 20  # bytes of a text that are decoded at a time: a whole file as str can be four times its size
 
 
@@ -64,6 +66,8 @@ def decompress(data: bytes, name: str) -> bytes:
                 size += len(piece)
                 if size > LARGEST_FILE:
                     raise Refusal(f"the gz file holds more than {LARGEST_FILE} bytes")
+                if size > max(LARGE, LARGEST_TIMES * len(data)):
+                    raise Refusal(f"the gz file holds more than {LARGEST_TIMES} times its own size")
     except (OSError, EOFError, zlib.error) as error:
         raise Refusal(f"the gz file cannot be read: {error}") from None
     return b"".join(pieces)

@@ -14,13 +14,14 @@ from kpi.deliveries.feed import Feed
 if TYPE_CHECKING:
     import duckdb
 
-State = Literal["fresh", "late", "very late", "not expected", "not delivered"]
+State = Literal["fresh", "late", "very late", "not expected", "not delivered", "no dates"]
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
     """How far a feed has come. `newest` is the newest day in its rows, None when it has none; days are inclusive.
 
+    `newest_file` is the file with that day, or the last by name when no row has a day.
     It is late from the day after `expected_by`, and very late from the day after `very_late_by`.
     """
 
@@ -34,7 +35,7 @@ class Due:
     def state(self, day: date) -> State:
         """Return how the feed stands on a day."""
         if self.newest is None:
-            return "not delivered"
+            return "no dates" if self.newest_file else "not delivered"
         if self.very_late_by and day > self.very_late_by:
             return "very late"
         if self.expected_by and day > self.expected_by:
@@ -47,7 +48,8 @@ def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], as_of: date) 
     newest: dict[str, tuple[date | None, str]] = {
         feed: (day, file)
         for feed, day, file in con.execute(
-            "select feed, max(latest_date), arg_max(file, latest_date) from raw.deliveries group by feed"
+            "select feed, max(latest_date), coalesce(arg_max(file, latest_date), max(file))"
+            " from raw.deliveries group by feed"
         ).fetchall()
     }
     found = []
@@ -108,11 +110,13 @@ def late_lines(dues: Iterable[Due], day: date) -> Iterator[tuple[str, str]]:
             yield due.feed, f"{state}: {due.feed}: its newest day is {due.newest}, more was expected by {by}."
 
 
-def table(dues: Iterable[Due], day: date) -> tuple[list[str], list[tuple[object, ...]]]:
+def table(dues: Iterable[Due], day: date, is_more_expected: bool = True) -> tuple[list[str], list[tuple[object, ...]]]:
     """Return the columns and rows that `kpi freshness` prints."""
     columns = ["feed", "every", "newest_day", "newest_file", "expected_by", "very_late_after", "state"]
     rows = [
         (due.feed, due.every, due.newest, due.newest_file, due.expected_by, due.very_late_by, due.state(day))
+        if is_more_expected
+        else (due.feed, due.every, due.newest, due.newest_file, "", "", "not expected")
         for due in dues
     ]
     return columns, [tuple("-" if cell in (None, "") else str(cell) for cell in row) for row in rows]

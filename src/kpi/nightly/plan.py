@@ -19,8 +19,9 @@ from kpi.run.fingerprint import VIRTUAL, Own, own_parts
 from kpi.run.running import NEW, known_nodes
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.inputs import Ingredients, ingredients_of
+from kpi.warehouse.keeping import start_for
 from kpi.warehouse.options import Options
-from kpi.warehouse.rights import DATABASE, database, left_out
+from kpi.warehouse.rights import DATABASE, database, has_its_size, left_out
 
 FILES_TOLD = 10  # of each feed and kind of change
 
@@ -51,13 +52,15 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
     if not options.full_refresh and is_up_to_date(root, warehouse, inputs_of(root.resolve(), folder, options)):
         return ()
     graph = compiled(root, options.variables).graph
-    before, present = warehouse.facts(warehouse.current()), dict[str, str]()
+    current, present = warehouse.current(), dict[str, str]()
+    if current is None or not has_its_size(current, warehouse.facts(current)):
+        current, _ = start_for(warehouse)
+    before = warehouse.facts(current)
     parts = list(_parts(before, graph))
     from_nothing = options.full_refresh and not options.is_partial
     if before.get("settings") != settings_of(graph.project):
         before = {}
-    current = warehouse.current()
-    if before and current and (current / DATABASE).is_file():
+    if before and current:
         with engine.reading(database(current, stewards=True)) as con:
             present = engine.relations(con)
     own = own_parts(graph, folder)

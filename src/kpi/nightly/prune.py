@@ -18,8 +18,9 @@ from kpi.deliveries import kept, retention
 from kpi.deliveries.rawfiles import RawFile, RawFolder, hash_of, kept_beside, scan
 from kpi.nightly.refresh import inputs_of, refresh, was_made_from
 from kpi.nightly.trial import LOST_SINCE, UNTOLD, Plan, tried
-from kpi.warehouse.builds import Warehouse, record, to_disk, writing
+from kpi.warehouse.builds import Warehouse, to_disk
 from kpi.warehouse.keeping import rolled_back_from
+from kpi.warehouse.ledger import record, writing
 from kpi.warehouse.options import Options, Outcome, Tell
 from kpi.warehouse.rights import DATABASE, database, whole
 

@@ -11,18 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError, LockHeld
 from kpi.base.events import Event, note
+from kpi.base.names import counted
+from kpi.base.upkeep import Upkeep
 from kpi.deliveries import rawfiles
 from kpi.parse.outside import contents
-from kpi.warehouse.builds import Warehouse, begin, writing
+from kpi.warehouse.builds import Warehouse, begin
 from kpi.warehouse.candidate import Run, is_judged, settings_of
 from kpi.warehouse.inputs import environment_of
-from kpi.warehouse.keeping import copy_compactly, is_grown, rolled_back_from
+from kpi.warehouse.keeping import (
+    copy_compactly,
+    is_grown,
+    is_prune_due,
+    prune,
+    rolled_back_from,
+    start_for,
+)
+from kpi.warehouse.ledger import writing
 from kpi.warehouse.options import Inputs, Options, Outcome, Tell
-from kpi.warehouse.rights import DATABASE, close, refuse_group, refuse_unknown, whole
+from kpi.warehouse.rights import close, has_its_size, refuse_group, refuse_unknown
 
 if TYPE_CHECKING:
     import threading
 
+# The folder of the build that a run starts from, that build's facts, and what is to be told of it.
+Start = tuple[Path | None, dict[str, Any], tuple[str, ...]]
 __all__ = ["Options", "Outcome", "inputs_of", "is_up_to_date", "refresh", "retry"]
 
 
@@ -39,16 +51,13 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
         _clean_up(warehouse)
         return _nothing_to_do(warehouse, tell)
 
-    def start(settings: str) -> tuple[Path | None, dict[str, Any]]:
-        current = warehouse.current()
-        before = warehouse.facts(current)
+    def start(settings: str) -> Start:
+        newest, told = start_for(warehouse)
+        before = warehouse.facts(newest)
         # Deleted rows stand in the free blocks of a copied file: where deliveries were deleted it is made anew.
         is_retained = before.get("retained", []) == [kept.name for kept in folder.kept]
         from_nothing = (options.full_refresh or not is_retained) and not options.is_partial
-        is_there = current is not None and (whole(current) / DATABASE).is_file()
-        if before.get("stewards") and current and whole(current) == current:
-            is_there = False  # somebody took the stewards' file away: the readers' is not what was built
-        return (current, before) if is_there and not from_nothing and before.get("settings") == settings else (None, {})
+        return (None, {}, told) if from_nothing or before.get("settings") != settings else (newest, before, told)
 
     return _run(root, warehouse, options, tell, folder, inputs, start)
 
@@ -56,8 +65,9 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
 def retry(root: Path, options: Options, tell: Tell) -> Outcome:
     """Continue the last failed candidate: what it built and is still right is kept, the rest of the run done.
 
-    It selects what the failed run selected. Raises what `refresh` raises, and ConfigError when there is nothing to
-    continue: the last run did not fail, or failed in loading, or readers have another build by now.
+    It selects what the failed run selected, and runs unit tests and keeps failing rows when that did. Raises what
+    `refresh` raises, and ConfigError when there is nothing to continue: the last run did not fail, or failed in
+    loading, or readers have another build by now.
     """
     warehouse = Warehouse(root.resolve() / "warehouse")
     folder = rawfiles.scan(warehouse.raw)
@@ -71,15 +81,18 @@ def retry(root: Path, options: Options, tell: Tell) -> Outcome:
         kinds=tuple(asked["kinds"]),
         state=asked["state"],
         full_refresh=asked["full_refresh"],
+        unit_tests=options.unit_tests or asked.get("unit_tests", False),
+        store_failures=options.store_failures or asked.get("store_failures", False),
         continued=(*failed["continued"], failed["id"]),
     )
 
-    def start(settings: str) -> tuple[Path | None, dict[str, Any]]:
+    def start(settings: str) -> Start:
         if _last_failed(warehouse)["id"] != failed["id"] or failed["settings"] != settings:
             raise ConfigError(f"build {failed['id']} cannot be continued any more. Run: kpi refresh")
         built = sum(node.get("built_in") == failed["id"] for node in failed["nodes"].values())
-        tell(f"Continuing build {failed['id']} ({failed['reason'].splitlines()[0]}), which built {built} nodes.")
-        return warehouse.builds / failed["id"], failed
+        why = failed["reason"].splitlines()[0]
+        tell(f"Continuing build {failed['id']} ({why}), which built {counted(built, 'node')}.")
+        return warehouse.builds / failed["id"], failed, ()
 
     return _run(root, warehouse, options, tell, folder, inputs_of(root.resolve(), folder, options), start)
 
@@ -106,7 +119,7 @@ def _run(
     tell: Tell,
     folder: rawfiles.RawFolder,
     inputs: Inputs,
-    start: Callable[[str], tuple[Path | None, dict[str, Any]]],
+    start: Callable[[str], Start],
 ) -> Outcome:
     from kpi.compile.compiling import compiled
 
@@ -122,7 +135,9 @@ def _run(
             if _is_needless(root, warehouse, options, inputs):
                 return _nothing_to_do(warehouse, tell)
             graph = compiled(root, options.variables).graph
-        folder_before, before = start(settings_of(graph.project))
+        folder_before, before, warnings = start(settings_of(graph.project))
+        for line in warnings:
+            tell(f"  warning: {line}")
         upkeep = graph.project.upkeep
         refuse_group(upkeep)
         refuse_unknown(upkeep, (node.relation.schema for node in graph.nodes.values()))
@@ -132,7 +147,9 @@ def _run(
         candidate = begin(warehouse, upkeep, None if grown else folder_before)
         if folder_before and grown:
             copy_compactly(folder_before, candidate, before, upkeep.engine_settings(options.settings or {}), tell)
-        return Run(warehouse, graph, options, tell, candidate, before, folder, inputs, importing).carry_out()
+        run = Run(warehouse, graph, options, tell, candidate, before, folder, inputs, importing)
+        outcome = run.carry_out()
+        return replace(outcome, warnings=(*warnings, *outcome.warnings))
 
 
 def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inputs) -> bool:
@@ -141,10 +158,14 @@ def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inp
 
 
 def _clean_up(warehouse: Warehouse) -> None:
-    """Remove what a killed run left, if there is anything and nobody is writing."""
-    if any(warehouse.builds.glob(".tmp-*")):
+    """Remove what a killed run left and builds that are too old, if there are any and nobody is writing."""
+    made = warehouse.facts(rolled_back_from(warehouse) or warehouse.current())
+    upkeep = Upkeep(**made.get("upkeep", {}))  # as the project says: it is the same
+    is_due = is_prune_due(warehouse, upkeep)
+    if is_due or any(warehouse.builds.glob(".tmp-*")):
         with suppress(LockHeld), writing(warehouse):
-            pass
+            if is_due:
+                prune(warehouse, upkeep)
 
 
 def _nothing_to_do(warehouse: Warehouse, tell: Tell) -> Outcome:
@@ -162,7 +183,7 @@ def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
     Opens neither. What somebody took back is not published again from the same inputs.
     """
     current = warehouse.current()
-    if current is None or not (current / DATABASE).is_file():
+    if current is None or not has_its_size(current, warehouse.facts(current)):
         return False
     made = [warehouse.facts(folder) for folder in (current, rolled_back_from(warehouse)) if folder]
     return any(was_made_from(root, inputs, before) for before in made)

@@ -14,7 +14,8 @@ from kpi.deliveries.freshness import from_facts, late_lines
 from kpi.deliveries.rawfiles import hash_of, scan
 from kpi.nightly.notify import FILE, addresses, is_exposed
 from kpi.read.guards import Finding, guarded
-from kpi.warehouse.builds import Warehouse, is_being_written
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.ledger import is_being_written, missing
 from kpi.warehouse.rights import DATABASE, STEWARDS, whole
 from kpi.warehouse.runs import history
 
@@ -72,7 +73,10 @@ def _time_zones(_: Warehouse) -> Iterator[Finding]:
 
 def _permissions(warehouse: Warehouse) -> Iterator[Finding]:
     for folder in (warehouse.root, warehouse.builds):
-        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        if folder.is_dir() and os.statvfs(folder).f_flag & os.ST_RDONLY:
+            told = "Mount it writable. One that became read-only by itself has a disk that fails: see dmesg."
+            yield Finding("error", f"{folder} is on a file system that is read-only", told)
+        elif folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             told = f"{folder} cannot be written by user {os.getuid()}"
             yield Finding("error", told, "Run as the owner of the folder, or give it to the user that refreshes.")
         elif folder.is_dir() and folder.stat().st_mode & stat.S_IWOTH:
@@ -126,7 +130,10 @@ def _leftovers(warehouse: Warehouse) -> Iterator[Finding]:
         yield Finding("ok", "a refresh is running")
         return
     for left in sorted(warehouse.builds.glob(".tmp-*")) if warehouse.builds.is_dir() else []:
-        yield Finding("warning", f"{left.name} was left by a run that died", "The next refresh removes it.")
+        owner = left.lstat().st_uid
+        told = f"Belongs to user {owner}, who must remove it, or root: rm -r {left}"
+        remedy = "The next refresh removes it." if owner == warehouse.builds.stat().st_uid else told
+        yield Finding("warning", f"{left.name} was left by a run that died", remedy)
     for wal in sorted(warehouse.builds.rglob(f"{DATABASE}.wal")) if warehouse.builds.is_dir() else []:
         yield Finding("error", f"{wal} blocks opening the build", f"Remove it: rm {wal}")
 
@@ -193,19 +200,17 @@ def _wrong_with(folder: Path, facts: dict[str, Any]) -> str:
 
 def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
     events = warehouse.ledger()
-    last: dict[str, str] = {}
-    for event in events:
-        if event.get("event") != "rolled back to":
-            last[str(event.get("build"))] = str(event.get("event"))
-    kept = {folder.name for folder in warehouse.kept()}
-    lost = sorted(build for build, event in last.items() if event != "pruned" and build not in kept)
-    strange = sorted(kept - last.keys())
+    known = {str(event.get("build")) for event in events}
+    kept = warehouse.kept()
+    lost = sorted(missing(events, kept))
+    strange = sorted({folder.name for folder in kept} - known)
     for build in lost:
-        yield Finding("warning", f"the ledger has {build}, whose folder is gone", "Nobody's rollback can reach it.")
+        told = "Bring it back from a backup if it is needed; the next run that builds notes that it is gone."
+        yield Finding("warning", f"the ledger has {build}, whose folder is gone", told)
     for build in strange:
         yield Finding("warning", f"{build} is not in the ledger", "Was it copied here? If not needed, remove it.")
     if not lost and not strange:
-        yield Finding("ok", f"the ledger's {len(last)} builds agree with the folders")
+        yield Finding("ok", f"the ledger's {len(known)} builds agree with the folders")
 
 
 def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
@@ -227,6 +232,11 @@ def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
 
 def _feeds(warehouse: Warehouse) -> Iterator[Finding]:
     """Whether the deliveries of each feed go on coming, by what the published build noted."""
+    from kpi.warehouse.validation import is_labelled_synthetic
+
+    if is_labelled_synthetic(warehouse.raw):
+        yield Finding("ok", "the deliveries are labelled SYNTHETIC (raw/README.txt): no more of them is expected")
+        return
     due = from_facts(warehouse.facts(warehouse.current()).get("freshness", []))
     late = list(late_lines(due, date.today()))
     for _, line in late:

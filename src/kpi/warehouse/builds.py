@@ -1,4 +1,4 @@
-"""The builds on disk: the lock, private folders, the published build and the ledger. Imports nothing heavy.
+"""The builds on disk: private folders, sealed builds and the published one. Imports nothing heavy.
 
 A build is a folder `builds/<id>` that never changes once it has that name. Readers follow the symlink `current`, which
 is swapped by a rename; whoever has a build open keeps it.
@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.base.errors import ConfigError, DiskFull, is_disk_full, nearest
-from kpi.base.events import Tell, silent
-from kpi.base.lock import held, is_held
-from kpi.deliveries.rawfiles import hash_of
-from kpi.warehouse.rights import DATABASE, close, make_place, open_up, whole
+from kpi.base.errors import ConfigError, nearest
+from kpi.warehouse.rights import DATABASE, close, make_place, open_up, whole, written
 
 if TYPE_CHECKING:
     from kpi.base.upkeep import Upkeep
@@ -91,8 +88,7 @@ class Warehouse:
     def published(self) -> str:
         """Return the id of the build that readers see. Raises ConfigError when there is none."""
         self.folder()
-        current = self.current()
-        return current.name if current else ""
+        return (self.current() or self.builds).name
 
     def published_before(self, build: str) -> str:
         """Return the id of the newest kept build, older than the given one, that was published. Raises ConfigError."""
@@ -140,14 +136,14 @@ class Warehouse:
         return ended
 
     def ledger(self) -> list[dict[str, Any]]:
-        """Return every event of the ledger, oldest first. A line that a crash cut short is passed over."""
+        """Return every event of the ledger, oldest first. A line that is cut short or damaged is passed over."""
         events = []
         path = self.builds / "ledger.jsonl"
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            try:
-                events.append(json.loads(line))
-            except ValueError:
-                continue
+        for line in path.read_bytes().split(b"\n") if path.is_file() else []:
+            with suppress(ValueError):  # bytes that are no UTF-8 are a ValueError too
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    events.append(event)
         return events
 
     def kept(self) -> list[Path]:
@@ -157,39 +153,14 @@ class Warehouse:
         return sorted(folder for folder in self.builds.iterdir() if folder.is_dir() and folder.name[0] != ".")
 
 
-@contextmanager
-def writing(warehouse: Warehouse, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[bool]:
-    """Hold the one writer's lock, waiting for it at most so long; yields whether it had to. Raises LockHeld.
-
-    When the disk is full in the meantime, what was being written is removed, and DiskFull raised.
-    """
-    with held(warehouse.builds / ".lock", wait_seconds, tell) as waited:
-        _clean(warehouse)
-        _catch_up(warehouse)
-        try:
-            yield waited
-        except Exception as error:
-            if not is_disk_full(error):
-                raise
-            _clean(warehouse)
-            first = str(error).split("\n", maxsplit=1)[0]
-            told = "What this run had written was removed, and readers keep the build they had."
-            raise DiskFull(f"the disk is full ({first}). {told} kpi doctor tells how much room is needed.") from error
-
-
-def is_being_written(warehouse: Warehouse) -> bool:
-    """Tell whether a process holds the writer's lock at this moment."""
-    return is_held(warehouse.builds / ".lock")
-
-
 def begin(warehouse: Warehouse, upkeep: Upkeep, start_from: Path | None) -> Path:
     """Make the private folder of a new build, with a copy of the database of another build when one is given."""
     import shutil
 
     # Numbered first: builds sort by name in the order they were made, whatever the clock does.
-    numbers = [_number(folder.name) for folder in warehouse.kept()]
-    numbers += [_number(str(event.get("build"))) for event in warehouse.ledger()]
-    folder = warehouse.builds / f".tmp-{max(numbers, default=0) + 1:05}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    names = [folder.name for folder in warehouse.kept()] + [str(event.get("build")) for event in warehouse.ledger()]
+    number = max(map(number_of, names), default=0) + 1
+    folder = warehouse.builds / f".tmp-{number:05}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     place = make_place(folder, upkeep)
     if start_from is not None:
         shutil.copyfile(whole(start_from) / DATABASE, place / DATABASE)
@@ -204,10 +175,9 @@ def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any], upkeep: U
     that has no file for readers.
     """
     database, place = folder / DATABASE, whole(folder)
-    facts = {**facts, "checksum": hash_of(database) if database.is_file() else None}
+    facts = {**facts, **written(database)}
     if place != folder:
-        kept = place / DATABASE
-        facts["stewards"] = {**facts["stewards"], "checksum": hash_of(kept) if kept.is_file() else None}
+        facts["stewards"] = {**facts["stewards"], **written(place / DATABASE)}
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str)
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
     if place != folder:
@@ -235,60 +205,10 @@ def publish(warehouse: Warehouse, folder: Path) -> None:
     to_disk(warehouse.root)
 
 
-def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> None:
-    """Append one event of a build to the ledger."""
-    line = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "build": build, "event": event, "reason": reason}
-    path = warehouse.builds / "ledger.jsonl"
-    # A crash may have cut the last line short; a line end of our own keeps the next one whole.
-    broken = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-    with path.open("ab") as stream:
-        stream.write(("\n" if broken else "").encode() + json.dumps(line, ensure_ascii=False).encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _clean(warehouse: Warehouse) -> None:
-    """Remove what a killed run left. Only the holder of the lock may."""
-    import shutil
-
-    for leftover in warehouse.builds.glob(".tmp-*"):
-        shutil.rmtree(leftover)
-    (warehouse.root / ".current-next").unlink(missing_ok=True)
-
-
-def _catch_up(warehouse: Warehouse) -> None:
-    """Record what a run made that died before it could say so; remove what it was about to publish and did not."""
-    current, events = warehouse.current(), warehouse.ledger()
-    late = "recorded late: the run that made it was cut short"
-    if current is not None and current.name not in told_published(warehouse):
-        record(warehouse, current.name, "published", late)
-    newest = max((_number(str(event.get("build"))) for event in events), default=0)
-    for folder in warehouse.kept() if newest else ():
-        if _number(folder.name) > newest and folder != current:
-            status = str(warehouse.facts(folder).get("status", "failed"))
-            if status == "published":
-                remove(folder)
-            else:
-                record(warehouse, folder.name, status, late)
-
-
-def told_published(warehouse: Warehouse) -> set[str]:
-    """Return the ids of all builds that readers were ever shown."""
-    return {str(event.get("build")) for event in warehouse.ledger() if event.get("event") == "published"}
-
-
-def _number(build: str) -> int:
+def number_of(build: str) -> int:
+    """Return the number that a build's id begins with; 0 when it has none."""
     first = build.partition("-")[0]
     return int(first) if first.isdigit() else 0
-
-
-def remove(folder: Path) -> None:
-    """Remove the folder of a build, so that no part of it ever stands under its name."""
-    import shutil
-
-    doomed = folder.with_name(f".tmp-{folder.name}")
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
 
 
 def to_disk(path: Path) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kpi.base.errors import CheckFailed, KpiError, is_disk_full
 from kpi.base.events import Event, note
 from kpi.deliveries import rawfiles
-from kpi.warehouse.builds import Warehouse, publish, record, seal
+from kpi.warehouse.builds import Warehouse, publish, seal
 from kpi.warehouse.inputs import ingredients_of
-from kpi.warehouse.keeping import close_earlier, prune
+from kpi.warehouse.keeping import close_earlier, settle
 from kpi.warehouse.options import Inputs, Options, Outcome, Tell
 from kpi.warehouse.rights import DATABASE, as_facts, whole
 from kpi.warehouse.workplace import resources, working_on
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kpi.parse.project import Project
 
 JUDGED = ("marts.indicators", "marts.coverage", "marts.reconciliation")
-ASKED = ("select", "exclude", "indirect", "kinds", "state", "full_refresh")
+ASKED = ("select", "exclude", "indirect", "kinds", "state", "full_refresh", "unit_tests", "store_failures")
 
 
 class Importing(Protocol):
@@ -63,6 +63,7 @@ class Run:
             "as_of": str(options.as_of),
             "inputs": {name: getattr(inputs, name) for name in Inputs.__slots__},
             "settings": settings_of(graph.project),
+            "upkeep": asdict(graph.project.upkeep),
             "based_on": before.get("id"),
             "outside": graph.outside,
             "retained": [kept.name for kept in folder.kept],
@@ -230,8 +231,7 @@ class Run:
         kept = seal(self.warehouse, self.candidate, self.facts, self.upkeep)
         # An error may quote a row. All readers see the ledger; this build only stewards do.
         told = "told in its build.json" if self.upkeep.stewards_schemas else reason.split("\n", maxsplit=1)[0]
-        record(self.warehouse, kept.name, "failed", told)
-        self._prune()
+        self._settle(kept.name, "failed", told)
         return kept
 
     def _publish(self, failures: Sequence[str]) -> Outcome:
@@ -246,14 +246,12 @@ class Run:
         }
         kept = seal(self.warehouse, self.candidate, self.facts, self.upkeep)
         if held_back:
-            record(self.warehouse, kept.name, "held back", held_back)
             self.tell(f"Not published: {held_back}. Open it with kpi.open(build={kept.name!r}).")
         else:
             publish(self.warehouse, kept)
-            record(self.warehouse, kept.name, "published", reason)
             self.tell(f"Published build {kept.name}." + (f" Despite failed checks: {reason}" if reason else ""))
             close_earlier(self.warehouse, self.upkeep, self.tell)
-        self._prune()
+        self._settle(kept.name, "held back" if held_back else "published", held_back or reason)
         return Outcome(kept.name, published=not held_back, warnings=self.warnings)
 
     def _held_back(self) -> str:
@@ -263,10 +261,10 @@ class Run:
             return f"left as they were: {', '.join(left[:10])}{more}"
         return "its report years were not judged" if is_judged(self.graph) and not self.options.validate else ""
 
-    def _prune(self) -> None:
-        gone = prune(self.warehouse, self.upkeep)
-        for build in gone:
-            record(self.warehouse, build, "pruned")
+    def _settle(self, build: str, event: str, reason: str) -> None:
+        for told in settle(self.warehouse, self.upkeep, build, event, reason):
+            self.warnings = (*self.warnings, told)
+            self.tell(f"  warning: {told}")
 
 
 def is_judged(graph: Graph) -> bool:

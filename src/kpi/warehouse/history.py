@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from kpi.base.engine import relations
+from kpi.base.errors import BuildError
 from kpi.base.names import identifier, literal, relation_name
 from kpi.compile.graph import Graph
 from kpi.models.incremental import keeps_rows
@@ -54,7 +55,13 @@ def carry_over(
     wanted = (protected | _snapshots(published) | kept(graph, published)) - relations(con).keys()
     if not wanted or not database.is_file():
         return
-    con.execute(f"attach {literal(str(database))} as published (read_only)")
+    try:
+        con.execute(f"attach {literal(str(database))} as published (read_only)")
+    except duckdb.Error as error:
+        first = str(error).partition("\n")[0]
+        told = f"it holds what cannot be derived again ({', '.join(sorted(wanted))}), and cannot be opened ({first})."
+        remedy = "kpi rollback, so that an earlier build is what is started from; or bring it back from a backup."
+        raise BuildError(f"build {database.parent.name}", f"{told} {remedy}") from None
     try:
         tables = con.execute(
             "select schema_name, table_name, sql from duckdb_tables() where database_name = 'published' order by all"

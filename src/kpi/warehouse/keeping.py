@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError
 from kpi.base.events import Tell
-from kpi.warehouse.builds import Warehouse, publish, record, remove, told_published, writing
-from kpi.warehouse.rights import DATABASE, close, is_closed, left_out, open_up, whole
+from kpi.warehouse.builds import Warehouse, publish
+from kpi.warehouse.ledger import left_at, record, remove, told_published, writing
+from kpi.warehouse.rights import DATABASE, close, is_closed, is_whole, left_out, open_up, whole
 
 if TYPE_CHECKING:
     from kpi.base.upkeep import Upkeep
 
 
 def prune(warehouse: Warehouse, upkeep: Upkeep) -> tuple[str, ...]:
-    """Remove builds beyond those to be kept, never the current one nor one within its grace. Returns their ids."""
+    """Remove builds beyond those to be kept, and note it in the ledger. Returns their ids.
+
+    Never the current one, nor one that was written, or that readers were pointed at, within the grace. Only the holder
+    of the writer's lock may.
+    """
+    left, grace_began = left_at(warehouse.ledger()), f"{datetime.now(UTC) - upkeep.grace:%Y-%m-%dT%H:%M:%SZ}"
     published = (upkeep.keep_published, upkeep.keep_published_days)
     kept = {True: published, False: (upkeep.keep_failed, upkeep.keep_failed_days)}
     newer = {True: 0, False: 0}
@@ -33,10 +40,25 @@ def prune(warehouse: Warehouse, upkeep: Upkeep) -> tuple[str, ...]:
         age = datetime.now(UTC).timestamp() - folder.stat().st_mtime
         is_spare = newer[is_published] >= count or bool(days and age > days * 86_400)
         newer[is_published] += 1
-        if is_spare and not facts["is_current"] and age > upkeep.grace.total_seconds():
+        is_in_grace = age <= upkeep.grace.total_seconds() or left.get(facts["id"], "") > grace_began
+        if is_spare and not facts["is_current"] and not is_in_grace:
+            with suppress(OSError):  # a disk that is full is a reason to go on
+                record(warehouse, facts["id"], "pruned")
             remove(folder)
             removed.append(facts["id"])
     return tuple(removed)
+
+
+def settle(warehouse: Warehouse, upkeep: Upkeep, build: str, event: str, reason: str) -> tuple[str, ...]:
+    """Note what became of a build and remove old ones. Returns what went wrong: the build stands anyway."""
+    troubles = []
+    for step in (lambda: record(warehouse, build, event, reason), lambda: prune(warehouse, upkeep)):
+        try:
+            step()
+        except OSError as error:
+            told = f"build {build} is {event}, but what comes after that was not all done: {error}. See: kpi doctor"
+            troubles.append(told)
+    return tuple(troubles)
 
 
 def close_earlier(warehouse: Warehouse, upkeep: Upkeep, tell: Tell) -> None:
@@ -64,25 +86,56 @@ def shows(warehouse: Warehouse, folder: Path, schemas: Collection[str]) -> list[
     return sorted(set(schemas) - left_out(warehouse.facts(folder))) if os.path.lexists(folder / DATABASE) else []
 
 
+def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[str, ...]]:
+    """Return the build that the next one starts from, and what is to be told when it is not the one readers see.
+
+    It is the newest published one, from that of the readers on, whose every byte is as it was written.
+    """
+    current, shown = warehouse.current(), told_published(warehouse)
+    if current and is_whole(current, warehouse.facts(current)):
+        return current, ()
+    if not current and not shown:
+        return None, ()
+    told = f"the published build {current.name} is gone or" if current else "the link to the published build is gone or"
+    for facts in reversed(warehouse.list_builds()):
+        folder = warehouse.builds / facts["id"]
+        if folder.name in shown and (not current or folder.name < current.name) and is_whole(folder, facts):
+            return folder, (f"{told} not what was written, see kpi doctor: this one starts from build {folder.name}.",)
+    return None, (f"{told} not what was written, see kpi doctor: this one starts from nothing.",)
+
+
+def is_prune_due(warehouse: Warehouse, upkeep: Upkeep) -> bool:
+    """Tell whether a build may be old enough to be removed, without opening any of them: for a night like others."""
+    limits = [days for days in (upkeep.keep_published_days, upkeep.keep_failed_days) if days]
+    if not limits:
+        return False
+    oldest = datetime.now(UTC).timestamp() - max(min(limits) * 86_400, upkeep.grace.total_seconds())
+    current = warehouse.current()
+    return any(folder != current and folder.stat().st_mtime < oldest for folder in warehouse.kept())
+
+
 def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = False) -> None:
     """Point `current` at an earlier published build, and note it in the ledger.
 
-    Raises ConfigError when it was never published, or shows readers schemas that are left out of what they have and
-    that is not asked for by `show_rows`; or LockHeld.
+    Raises ConfigError when it was never published or is damaged, or shows readers schemas that are left out of what
+    they have and that is not asked for by `show_rows`; or LockHeld.
     """
-    folder = warehouse.folder(build)
-    build = folder.name
-    if warehouse.facts(folder).get("status") != "published":
-        raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
-    with writing(warehouse):
-        left = warehouse.published()
+    with writing(warehouse):  # held first, so that what is looked at here is not pruned meanwhile
+        folder = warehouse.folder(build)
+        build, facts = folder.name, warehouse.facts(folder)
+        if facts.get("status") != "published":
+            raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
+        if not is_whole(folder, facts):
+            raise ConfigError(f"{build} is not what was written: readers would get errors. See: kpi doctor")
+        current = warehouse.current()
         shown = shows(warehouse, folder, left_out(warehouse.facts_of()))
         if shown and not show_rows:
             told = f"build {build} would show all readers {', '.join(shown)}, which are left out of what they have now."
             raise ConfigError(f"{told} If that is meant: kpi rollback {build} --show-rows")
-        open_up(folder, warehouse.builds / left)  # it may have been closed in the meantime
+        open_up(folder, current if current in warehouse.kept() else warehouse.builds)  # it may have been closed
         publish(warehouse, folder)
-        record(warehouse, build, "rolled back to", f"from {left}{f': {reason}' if reason else ''}")
+        left = f"from {current.name if current else 'none'}"
+        record(warehouse, build, "rolled back to", f"{left}{f': {reason}' if reason else ''}")
 
 
 def rolled_back_from(warehouse: Warehouse) -> Path | None:

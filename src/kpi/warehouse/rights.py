@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError, nearest
+from kpi.deliveries.rawfiles import hash_of
 
 if TYPE_CHECKING:
     from kpi.base.upkeep import Upkeep
@@ -59,6 +60,37 @@ def make_place(folder: Path, upkeep: Upkeep) -> Path:
     place = folder / STEWARDS
     place.mkdir(mode=0o700)
     return place
+
+
+def written(database: Path) -> dict[str, Any]:
+    """Return what is noted of a database file that is finished, by which damage is seen; nothing known of none."""
+    is_there = database.is_file()
+    return {
+        "checksum": hash_of(database) if is_there else None,
+        "bytes": database.stat().st_size if is_there else None,
+    }
+
+
+def has_its_size(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Tell whether a published build has its files, as large as they were written. Does not read them."""
+    stewards = facts.get("stewards")
+    if stewards and whole(folder) == folder:
+        return False  # somebody took the stewards' file away
+    sizes = {folder: facts.get("bytes"), **({whole(folder): stewards.get("bytes")} if stewards else {})}
+    try:
+        return all(os.stat(place / DATABASE).st_size == size or size is None for place, size in sizes.items())
+    except PermissionError:
+        return True  # who may not look cannot tell
+    except OSError:
+        return False
+
+
+def is_whole(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Tell whether every byte of a published build is as it was written. Reads it all: 0.1 CPU s for 150 MB."""
+    if not has_its_size(folder, facts):
+        return False
+    sums = {folder: facts.get("checksum"), whole(folder): facts.get("stewards", facts).get("checksum")}
+    return all(known in (None, hash_of(place / DATABASE)) for place, known in sums.items())
 
 
 def as_facts(upkeep: Upkeep) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.base.events import Event
+from kpi.base.names import counted
 
 KEPT = 400  # runs
 IDLE_BYTES = 1 << 16  # of the file of runs that found nothing to do
@@ -101,8 +102,9 @@ class RunLog:
 
     def changed(self) -> str:
         """Say in a few words what was loaded and built."""
-        parts = (("loaded", "files loaded"), ("removed", "files gone"), ("built", "nodes built"))
-        return ", ".join(f"{self._counts[kind]} {words}" for kind, words in parts if self._counts.get(kind))
+        parts = (("loaded", "file", "loaded"), ("removed", "file", "gone"), ("built", "node", "built"))
+        made = ((self._counts.get(kind, 0), what, done) for kind, what, done in parts)
+        return ", ".join(f"{counted(number, what)} {done}" for number, what, done in made if number)
 
     def _end_stage(self) -> None:
         now = time.monotonic()

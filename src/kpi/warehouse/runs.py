@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kpi.warehouse.runlog import now, run_files
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import duckdb
 
 TABLE = "marts.runs"
-TAIL = 1 << 16  # bytes in which a run's last line is looked for
+TAIL = 1 << 16  # bytes in which a run's last line is looked for first; it may be longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +111,10 @@ def write_table(con: duckdb.DuckDBPyConnection, warehouse: Path, with_messages: 
 def _read(path: Path) -> Ended:
     """Read the first line and the last of a run."""
     with path.open("rb") as stream:
-        first = next(_lines(stream.readline()), {})
-        stream.seek(max(0, path.stat().st_size - TAIL))
-        lines = list(_lines(stream.read()))
+        # Before its lines are read: a run that ends in between has its end among them, and was not killed.
         alive = not _is_free(stream.fileno())
+        first = next(_lines(stream.readline()), {})
+        lines = _last_lines(stream)
     last = lines[-1] if lines else {}
     begun = Ended(path.stem, str(first.get("command", "")), str(first.get("begun_at") or _time_in(path.stem)))
     if last.get("event") != "end":
@@ -134,6 +135,17 @@ def _read(path: Path) -> Ended:
         warnings=len(last.get("warnings", ())),
         message=str(last.get("message", "")),
     )
+
+
+def _last_lines(stream: BinaryIO) -> list[dict[str, Any]]:
+    """Read the last lines of a file: those in its last bytes, or in more of them when its last line is longer."""
+    size, tail = stream.seek(0, os.SEEK_END), TAIL
+    while True:
+        stream.seek(max(0, size - tail))
+        lines = list(_lines(stream.read()))
+        if lines or tail >= size:
+            return lines
+        tail *= 8
 
 
 def _time_in(run: str) -> str:

@@ -11,6 +11,7 @@ import duckdb
 from kpi.base import engine
 from kpi.base.errors import BuildErrors
 from kpi.base.events import Event, note
+from kpi.base.names import counted
 from kpi.compile.graph import Graph, with_unit_tests
 from kpi.compile.selection import State, select
 from kpi.compile.unit_runs import refuse_failing_units
@@ -56,7 +57,7 @@ def bring_up(
     if options.unit_tests:
         count = refuse_failing_units(graph, _changed_models(graph, own, known, chosen), chosen)
         if count:
-            tell(f"Ran {count} unit tests of what is rebuilt: none failed.")
+            tell(f"Ran {counted(count, 'unit test')} of what is rebuilt: none failed.")
     published = warehouse.current()
     derived_from = before or warehouse.facts(published)
     if published and not before:
@@ -147,7 +148,7 @@ def _test(
     nodes.update(due)
     checks |= {check.name: _noted(check) | {"run_in": task.build} for check in results}
     facts["checks"] = [checks[test.name] for test in task.graph.tests() if test.name in checks]
-    tell(f"Ran {len(results)} data tests: {sum(check.is_error for check in results)} failed.")
+    tell(f"Ran {counted(len(results), 'data test')}: {sum(check.is_error for check in results)} failed.")
 
 
 def _failed(check: Facts | None) -> bool:

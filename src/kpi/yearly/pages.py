@@ -67,8 +67,11 @@ class About:
 
 def is_labelled_synthetic(raw: Path) -> bool:
     """Tell whether the deliveries carry the label that `kpi demo` puts beside them."""
-    label = raw / "README.txt"
-    return label.is_file() and label.read_text(encoding="utf-8", errors="replace").startswith(SYNTHETIC_LABEL)
+    try:
+        label = (raw / "README.txt").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # there is none, or not for whoever asks
+        return False
+    return label.startswith(SYNTHETIC_LABEL)
 
 
 def write_pages(

@@ -66,8 +66,9 @@ sums as (
         formula,
         report_year,
         service,
-        coalesce(sum(case when side = 'left' then number end), 0) as left_sum,
-        coalesce(sum(case when side = 'right' then number end), 0) as right_sum,
+        -- Quotients do not add up alike in every order, and rows come in any: what is left of that is rounded away.
+        round(coalesce(sum(case when side = 'left' then number end), 0), 9) as left_sum,
+        round(coalesce(sum(case when side = 'right' then number end), 0), 9) as right_sum,
         count(distinct case when is_needed then place end) as needed_count,
         count(distinct side) as side_count
     from matched
