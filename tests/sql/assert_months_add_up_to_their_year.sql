@@ -25,16 +25,18 @@ inner join {{ ref('indicators') }} as indicators
     and monthly.service = indicators.service
     and monthly.report_year = indicators.report_year
     and indicators.basis in ('calendar_year', 'partial_year')
-inner join {{ ref('indicator_origins') }} as indicator_origins
-    on indicators.figure_id = indicator_origins.figure_id
-    and indicators.service = indicator_origins.service
-    and indicators.report_year = indicator_origins.report_year
-    and indicators.basis = indicator_origins.basis
-    and indicator_origins.origin = 'derived'
+left join {{ ref('stg_kept_indicators') }} as kept_indicators
+    on indicators.figure_id = kept_indicators.figure_id
+    and indicators.service = kept_indicators.service
+    and indicators.report_year = kept_indicators.report_year
+    and indicators.basis = kept_indicators.basis
 where
-    monthly.numerator is distinct from indicators.numerator
-    or monthly.event_count <> indicators.event_count
-    or (
-        monthly.figure_id <> 'rescue_unit_alarms_per_day'
-        and monthly.denominator is distinct from indicators.denominator
+    kept_indicators.figure_id is null
+    and (
+        monthly.numerator is distinct from indicators.numerator
+        or monthly.event_count <> indicators.event_count
+        or (
+            monthly.figure_id <> 'rescue_unit_alarms_per_day'
+            and monthly.denominator is distinct from indicators.denominator
+        )
     )
