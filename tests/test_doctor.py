@@ -96,6 +96,14 @@ def test_a_fault_is_found_with_its_remedy(warehouse: Warehouse, fault: str) -> N
     assert found[0].remedy
 
 
+def test_a_build_published_despite_a_failed_check_is_told_with_the_reason(warehouse: Warehouse) -> None:
+    (warehouse.raw / "calls/b.csv").write_text("call_id,line,waited_seconds,arrived_on\n2,nowhere,3,2024-01-01\n")
+    despite = Options(DAY, validate=False, publish_despite_checks="the new line, see ticket 12")
+    build = refresh(warehouse.root.parent, despite, silent).build
+    told = f"{build} was published despite 1 failed check: the new line, see ticket 12"
+    assert [finding.what for finding in findings(warehouse)] == [told]
+
+
 def test_a_running_refresh_is_no_fault(warehouse: Warehouse) -> None:
     with writing(warehouse):
         (warehouse.builds / ".tmp-00009-x").mkdir()

@@ -711,6 +711,29 @@ def test_feeds_without_a_retention_keep_everything(tmp_path: Path) -> None:
     assert lying(root) == set(DELIVERED)
 
 
+def test_every_delivery_may_be_past(tmp_path: Path) -> None:
+    """An empty raw folder is then as it should be; when the rest of it goes too it is not."""
+    root = project(tmp_path)
+    deliver(root, {name: DELIVERED[name] for name in ("calls/2020.csv",)})
+    refreshed(root)
+    before = figures(root)
+    prune(root)
+    assert lying(root) == set()
+    assert figures(root) == before
+    assert len(before) > 0
+
+
+def test_a_damaged_build_is_not_what_figures_are_kept_from(root: Path) -> None:
+    file = (root / "warehouse/current/kpi.duckdb").resolve()
+    file.chmod(0o644)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ConfigError, match="is not what was written"):
+        prune(root)
+    assert lying(root) == set(DELIVERED)
+
+
 def test_each_year_after_the_other(root: Path) -> None:
     """A second deletion keeps what the first kept and adds its own; the builds they are from stay told."""
     before = figures(root)

@@ -22,7 +22,7 @@ from kpi.warehouse.builds import Warehouse, to_disk
 from kpi.warehouse.keeping import rolled_back_from
 from kpi.warehouse.ledger import record, writing
 from kpi.warehouse.options import Options, Outcome, Tell
-from kpi.warehouse.rights import DATABASE, database, whole
+from kpi.warehouse.rights import DATABASE, database, is_whole, whole
 
 if TYPE_CHECKING:
     from kpi.deliveries.retention import Aged
@@ -72,6 +72,9 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell) -> Pla
             " which sources and models it takes."
         )
     inputs = replace(inputs_of(root, folder, options), month=facts["inputs"]["month"])
+    current = warehouse.current()
+    if current is None or not is_whole(current, facts):
+        raise ConfigError(f"build {build}, which readers see, is not what was written. Run first: kpi refresh")
     if rolled_back_from(warehouse) or not was_made_from(root, inputs, facts):
         raise ConfigError("readers do not see what the deliveries and the project make now. Run first: kpi refresh")
     limits = [feed.limits for feed in graph.feeds]

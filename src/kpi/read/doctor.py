@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from kpi.base.names import counted
 from kpi.deliveries.freshness import from_facts, late_lines
 from kpi.deliveries.rawfiles import hash_of, scan
 from kpi.nightly.notify import FILE, addresses, is_exposed
@@ -150,6 +151,10 @@ def _current(warehouse: Warehouse) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", f"readers see {current.name}")
+        facts = warehouse.facts(current)
+        if failed := facts.get("despite"):
+            told = f"{current.name} was published despite {counted(len(failed), 'failed check')}: {facts.get('reason')}"
+            yield Finding("warning", told, "Mend what failed; the next run without the flag judges it again.")
 
 
 def _builds(warehouse: Warehouse) -> Iterator[Finding]:

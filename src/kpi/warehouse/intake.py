@@ -8,6 +8,7 @@ import duckdb
 
 from kpi.base.errors import DeliveryError
 from kpi.compile.graph import Graph
+from kpi.deliveries.kept import deleted
 from kpi.deliveries.load import LoadReport, load, refuse_bad_files
 from kpi.deliveries.rawfiles import RawFolder, kept_beside
 from kpi.warehouse.builds import Warehouse
@@ -30,8 +31,10 @@ def take_in(
     _refuse_lost(warehouse, folder, options)
     report = load(con, graph.feeds, warehouse.raw, folder, options.as_of, tell)
     _tell(report, folder, tell)
-    had_files = warehouse.facts(warehouse.current()).get("files")
-    if had_files and not folder.files and not options.publish_despite_checks:
+    had = warehouse.facts(warehouse.current()).get("files", [])
+    known = deleted(kept_beside(warehouse.raw), folder.kept)
+    is_lost = any((f"{file['feed']}/{file['file']}", file["content_hash"]) not in known for file in had)
+    if is_lost and not folder.files and not options.publish_despite_checks:
         raise DeliveryError(
             f"All deliveries are gone from {warehouse.raw}: is a disk not mounted? Readers keep the build they"
             " had. If it is meant, publish it with --publish-despite-checks REASON."
