@@ -39,6 +39,7 @@ LEFT_OUT = FILES["dbt_project.yml"].replace("vars:\n", "vars:\n  kpi_warehouse: 
 # Other rows of the log of runs are in each: what is left are the tables a build is asked for.
 NOT_COMPARED = "marts.runs"
 Tables = dict[str, tuple[object, ...]]
+_UNDISTURBED: dict[tuple[bool, int], Tables] = {}  # the same for every warehouse
 
 
 def delivery(generation: int) -> bytes:
@@ -67,7 +68,6 @@ class Stage:
     seconds: float = 0  # that the last undisturbed run took
     stewards: bool = False
     wrong: list[str] = field(default_factory=list)
-    expected: dict[int, Tables] = field(default_factory=dict)
 
     @classmethod
     def make(cls, inside: Path | None = None, stewards: bool = False) -> Stage:
@@ -134,14 +134,15 @@ class Stage:
 
     def undisturbed(self, generation: int) -> Tables:
         """The tables that an undisturbed run makes of a generation, in a warehouse of its own."""
-        if generation not in self.expected:
+        key = (self.stewards, generation)
+        if key not in _UNDISTURBED:
             other = Stage.make(self.root.parent, self.stewards)
             other.deliver(generation)
             other.refresh("undisturbed")
             self.wrong += other.wrong
-            self.expected[generation] = other.tables()
+            _UNDISTURBED[key] = other.tables()
             other.remove()
-        return self.expected[generation]
+        return _UNDISTURBED[key]
 
     def tables(self) -> Tables:
         """The tables of the current build, and those of its stewards' file."""
