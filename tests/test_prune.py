@@ -23,6 +23,7 @@ from kpi.deliveries import kept
 from kpi.nightly import prune as pruning
 from kpi.nightly.prune import prune_raw
 from kpi.nightly.refresh import Options, refresh
+from kpi.read.doctor import examine
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.keeping import roll_back
 from kpi.warehouse.validation import judge
@@ -226,7 +227,7 @@ def test_the_deliveries_go_and_every_figure_stays(root: Path) -> None:
     assert figures(root) == before
     assert lying(root) == set(DELIVERED) - GONE
     assert "delete  calls/2020.csv: 2020, 3 rows loaded, 1 rejected" in told
-    assert f"Builds that hold rows of them: {was}." in told
+    assert f"Builds that hold rows of deleted deliveries, or of those to be deleted: {was}." in told
     assert ask(root, "select distinct report_year, kept_from, kept_on from raw.kept_indicators") == [(2020, was, TODAY)]
     gone = ask(root, "select file, records, rows_loaded, rows_rejected, rows_superseded, first_year, last_year,"
                      " kept_from from marts.deleted_deliveries where feed = 'calls' order by file")  # fmt: skip
@@ -372,7 +373,7 @@ def test_a_period_delivered_again_changes_nothing_that_is_kept(root: Path) -> No
     assert "calls: 1 of its deliveries hold nothing after 2020, past retention" in told
     assert figures(root) == before
     told = "\n".join(prune(root))
-    assert "none, all can still be derived" in told
+    assert "none that is not kept already or can still be derived" in told
     assert figures(root) == before
     assert lying(root) == set(DELIVERED) - GONE
     assert len(ask(root, "from raw.deleted_deliveries where file = '2020_again.csv'")) == 1
@@ -401,7 +402,7 @@ def test_a_figure_that_nothing_of_the_deletion_touches_is_not_kept(root: Path) -
     refreshed(root)
     before = figures(root)
     told = "\n".join(prune(root))
-    assert "none, all can still be derived" in told or "1 of 2020" in told
+    assert "none that is not kept already or can still be derived" in told or "1 of 2020" in told
     assert figures(root) == before
     kept_ids = {row[0] for row in ask(root, "select figure_id from raw.kept_indicators")}
     assert not kept_ids & {"calls_received", "call_mean_wait_seconds"}
@@ -709,6 +710,15 @@ def test_feeds_without_a_retention_keep_everything(tmp_path: Path) -> None:
         "No feed has a retention: raw_retention_years in its contract sets one (docs/deliveries.md)."
     ]
     assert lying(root) == set(DELIVERED)
+
+
+def test_readers_taken_back_to_deleted_rows_are_told_of(root: Path) -> None:
+    first = Warehouse(root / "warehouse").published()
+    prune(root)
+    done = CliRunner().invoke(cli, ["rollback", first, "--project-dir", str(root)])
+    assert done.exit_code == 0
+    assert "made before deliveries were deleted, so readers see their rows again" in done.output
+    assert any("may show their rows" in finding.what for finding in examine(Warehouse(root / "warehouse")))
 
 
 def test_every_delivery_may_be_past(tmp_path: Path) -> None:

@@ -317,6 +317,24 @@ def test_of_a_run_that_fails_no_row_is_told_to_readers(root: Path, name: str) ->
     assert str(raised.value)
 
 
+def test_what_runs_failed_of_before_is_taken_out_of_the_ledger(root: Path) -> None:
+    project = root / "dbt_project.yml"
+    with_stewards = project.read_text()
+    project.write_text(FILES["dbt_project.yml"])
+    files, error = next(iter(WRONG.values()))
+    put(root, files)
+    with pytest.raises(error):
+        run(root)
+    for path in files:
+        (root / path).unlink()
+    failed = [event for event in warehouse_of(root).ledger() if event["event"] == "failed"]
+    assert failed[0]["reason"]
+    project.write_text(with_stewards)
+    run(root)
+    failed = [event for event in warehouse_of(root).ledger() if event["event"] == "failed"]
+    assert [event["reason"] for event in failed] == [""]
+
+
 def test_warnings_of_a_published_build_hold_no_header_that_may_be_a_record(root: Path) -> None:
     (root / "warehouse/raw/calls").mkdir(exist_ok=True)
     (root / "warehouse/raw/calls/b.csv").write_text(f"{MARKER},health,3,2024-01-01\n")

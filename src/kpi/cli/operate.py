@@ -43,7 +43,7 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
     The next refresh leaves it so until a delivery, the project or kpi itself changes.
     """
     from kpi.warehouse.builds import Warehouse
-    from kpi.warehouse.keeping import roll_back
+    from kpi.warehouse.keeping import deleted_since, roll_back
 
     warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
     current = warehouse.current()
@@ -53,6 +53,9 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
         raise ConfigError(f"{build} is what readers see already.")
     roll_back(warehouse, build, reason, show_rows)
     click.echo(f"Readers see build {warehouse.published()} again; before it was {was or 'none'}.")
+    if deleted_since(warehouse, warehouse.facts_of()):
+        told = "it was made before deliveries were deleted, so readers see their rows again."
+        click.echo(f"  warning: {told} As it was: kpi rollback {was or 'ID'}", err=True)
 
 
 @click.command("prune-raw")

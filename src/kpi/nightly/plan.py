@@ -21,7 +21,7 @@ from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.inputs import Ingredients, ingredients_of
 from kpi.warehouse.keeping import start_for
 from kpi.warehouse.options import Options
-from kpi.warehouse.rights import DATABASE, database, has_its_size, left_out
+from kpi.warehouse.rights import DATABASE, database, has_its_size, left_out, refuse_group, refuse_unknown
 
 FILES_TOLD = 10  # of each feed and kind of change
 
@@ -52,6 +52,8 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
     if not options.full_refresh and is_up_to_date(root, warehouse, inputs_of(root.resolve(), folder, options)):
         return ()
     graph = compiled(root, options.variables).graph
+    refuse_group(graph.project.upkeep)
+    refuse_unknown(graph.project.upkeep, (node.relation.schema for node in graph.nodes.values()))
     current, present = warehouse.current(), dict[str, str]()
     if current is None or not has_its_size(current, warehouse.facts(current)):
         current, _ = start_for(warehouse)

@@ -208,5 +208,6 @@ def _tell_builds(warehouse: Warehouse, plan: Plan, tell: Tell) -> None:
     if holding:
         days = plan.graph.project.upkeep.keep_published_days
         told = f"after {days} days (keep_published_days)" if days else "when there are enough newer ones"
-        tell(f"Builds that hold rows of them: {', '.join(holding)}. They go {told}; set keep_published_days and")
-        tell("  keep_failed_days to have them go by age. What backups hold of deliveries and builds is beyond kpi.")
+        tell(f"Builds that hold rows of deleted deliveries, or of those to be deleted: {', '.join(holding)}.")
+        tell(f"  They go {told}; set keep_published_days and keep_failed_days to have them go by age.")
+        tell("  What backups hold of deliveries and builds is beyond kpi.")

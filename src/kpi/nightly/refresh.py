@@ -173,6 +173,7 @@ def _nothing_to_do(warehouse: Warehouse, tell: Tell) -> Outcome:
     told = f"Nothing changed since build {build}: nothing to do."
     if left is not None:
         told = f"Nothing changed since build {left.name}, which was rolled back: readers keep {build}."
+        told += f" To let them see it again: kpi rollback {left.name}"
     note(tell, Event("nothing to do", told))
     return Outcome(build, published=True, nothing_to_do=True)
 

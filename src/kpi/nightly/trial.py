@@ -151,7 +151,8 @@ def _refuse_failing(con: duckdb.DuckDBPyConnection, graph: Graph, facts: dict[st
 def _tell_kept(con: duckdb.DuckDBPyConnection, build: str, tell: Tell) -> None:
     counts = con.execute("select report_year, count(*) from to_keep group by all order by all").fetchall()
     told = ", ".join(f"{count} of {year}" for year, count in counts)
-    tell(f"Figures that would be kept as build {build} published them: {told or 'none, all can still be derived'}.")
+    told = told or "none that is not kept already or can still be derived"
+    tell(f"Figures that would be kept as build {build} published them: {told}.")
 
 
 def _told(rows: Sequence[tuple[Any, ...]]) -> list[str]:

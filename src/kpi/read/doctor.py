@@ -16,6 +16,7 @@ from kpi.deliveries.rawfiles import hash_of, scan
 from kpi.nightly.notify import FILE, addresses, is_exposed
 from kpi.read.guards import Finding, guarded
 from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.keeping import deleted_since
 from kpi.warehouse.ledger import is_being_written, missing
 from kpi.warehouse.rights import DATABASE, STEWARDS, whole
 from kpi.warehouse.runs import history
@@ -152,6 +153,9 @@ def _current(warehouse: Warehouse) -> Iterator[Finding]:
     else:
         yield Finding("ok", f"readers see {current.name}")
         facts = warehouse.facts(current)
+        if deleted_since(warehouse, facts):
+            told = f"{current.name} was made before deliveries were deleted, and may show their rows"
+            yield Finding("warning", told, "Run: kpi prune-raw --delete; after a rollback: kpi rollback ID")
         if failed := facts.get("despite"):
             told = f"{current.name} was published despite {counted(len(failed), 'failed check')}: {facts.get('reason')}"
             yield Finding("warning", told, "Mend what failed; the next run without the flag judges it again.")
@@ -221,8 +225,8 @@ def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
 def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
     """The last run, and whether people can be told of the next."""
     runs = history(warehouse.root)
-    if runs and runs[-1].outcome == "running":
-        runs = runs[:-1]
+    # A retry with nothing to retry says nothing of the warehouse.
+    runs = [run for run in runs if run.outcome != "running" and (run.command, run.exit_code) != ("retry", 3)]
     if runs and runs[-1].exit_code == 0:
         yield Finding("ok", f"the last run {runs[-1].outcome} build {runs[-1].build}")
     elif runs:

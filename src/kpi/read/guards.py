@@ -11,7 +11,7 @@ from typing import Literal
 
 from kpi.base.errors import KpiError
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.keeping import shows
+from kpi.warehouse.keeping import rolled_back_from, shows
 from kpi.warehouse.rights import DATABASE, group_of, is_closed, left_out, whole
 
 
@@ -78,7 +78,9 @@ def _shown(warehouse: Warehouse, schemas: frozenset[str]) -> Iterator[Finding]:
             continue
         if shown := shows(warehouse, folder, schemas):
             told = f"build {folder.name} shows all readers {', '.join(shown)}"
-            remedy = "Run: kpi refresh" if folder == current else f"chmod 0700 {folder}, or remove it"
+            newer = rolled_back_from(warehouse)
+            forward = f"kpi rollback {newer.name}" if newer else "Run: kpi refresh"
+            remedy = forward if folder == current else f"chmod 0700 {folder}, or remove it"
             yield Finding("warning", told, remedy)
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError
 from kpi.base.events import Tell
+from kpi.deliveries.rawfiles import kept_beside
 from kpi.warehouse.builds import Warehouse, publish
-from kpi.warehouse.ledger import left_at, record, remove, told_published, writing
+from kpi.warehouse.ledger import forget_reasons, left_at, record, remove, told_published, writing
 from kpi.warehouse.rights import DATABASE, close, is_closed, is_whole, left_out, open_up, whole
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def settle(warehouse: Warehouse, upkeep: Upkeep, build: str, event: str, reason:
 def close_earlier(warehouse: Warehouse, upkeep: Upkeep, tell: Tell) -> None:
     """Close the other builds whose file for readers holds a schema that is left out now; who has one open keeps it."""
     current = warehouse.current()
+    if upkeep.stewards_schemas:
+        forget_reasons(warehouse)
     closed = []
     for folder in warehouse.kept() if upkeep.stewards_schemas else ():
         if (
@@ -84,6 +87,13 @@ def close_earlier(warehouse: Warehouse, upkeep: Upkeep, tell: Tell) -> None:
 def shows(warehouse: Warehouse, folder: Path, schemas: Collection[str]) -> list[str]:
     """Return which of these schemas a build's file for readers was not made without."""
     return sorted(set(schemas) - left_out(warehouse.facts(folder))) if os.path.lexists(folder / DATABASE) else []
+
+
+def deleted_since(warehouse: Warehouse, facts: Mapping[str, Any]) -> list[str]:
+    """Return what is kept of deliveries that were deleted after a build was made: it may hold their rows."""
+    kept = kept_beside(warehouse.raw)
+    names = {entry.name for entry in kept.iterdir() if entry.name[0] != "."} if kept.is_dir() else set()
+    return sorted(names - set(facts.get("retained", [])))
 
 
 def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[str, ...]]:

@@ -103,6 +103,20 @@ def told_published(warehouse: Warehouse) -> set[str]:
     return {str(event.get("build")) for event in warehouse.ledger() if event.get("event") == "published"}
 
 
+def forget_reasons(warehouse: Warehouse) -> None:
+    """Take out of the ledger what runs failed of, which may quote a row. Only the holder of the lock may."""
+    events = warehouse.ledger()
+    if not any(event.get("event") == "failed" and event.get("reason") for event in events):
+        return
+    lines = [event | {"reason": ""} if event.get("event") == "failed" else event for event in events]
+    new = warehouse.builds / ".tmp-ledger"
+    with new.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(new, warehouse.builds / "ledger.jsonl")
+
+
 def left_at(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return when readers were last pointed from a build to another one, by its id, as the ledger writes instants."""
     left: dict[str, str] = {}

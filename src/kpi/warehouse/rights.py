@@ -150,7 +150,8 @@ def refuse_group(upkeep: Upkeep) -> None:
     try:
         number = grp.getgrnam(upkeep.stewards_group).gr_gid
     except KeyError:
-        raise ConfigError(f"stewards_group: there is no group '{upkeep.stewards_group}' on this machine.") from None
+        told = f"stewards_group: there is no group '{upkeep.stewards_group}' on this machine."
+        raise ConfigError(f"{told} Make it, or leave the setting out: then the owner alone is a steward.") from None
     if os.geteuid() and number not in (os.getegid(), *os.getgroups()):
         told = f"user {_user(os.geteuid())} is not in it, so cannot give it a file. Add the user to the group."
         raise ConfigError(f"stewards_group: '{upkeep.stewards_group}': {told}")
