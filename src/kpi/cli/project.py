@@ -61,13 +61,12 @@ def compile_command(model: str | None, as_json: bool, project_dir: Path | None) 
 
     try:
         graph = compiled(project_folder(project_dir)).graph
+        refuse_unknown(graph)
     except KpiError as error:
         if not as_json:
             raise
         _print_mistakes(error)
         sys.exit(error.exit_code)
-    upkeep = graph.project.upkeep
-    refuse_unknown(upkeep, (node.relation.schema for node in graph.nodes.values()))
     if as_json:
         click.echo("[]")
         return

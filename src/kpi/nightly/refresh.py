@@ -28,7 +28,7 @@ from kpi.warehouse.keeping import (
 )
 from kpi.warehouse.ledger import writing
 from kpi.warehouse.options import Inputs, Options, Outcome, Tell
-from kpi.warehouse.rights import close, has_its_size, refuse_group, refuse_unknown
+from kpi.warehouse.rights import close, has_its_size, refuse_unusable
 
 if TYPE_CHECKING:
     import threading
@@ -139,8 +139,7 @@ def _run(
         for line in warnings:
             tell(f"  warning: {line}")
         upkeep = graph.project.upkeep
-        refuse_group(upkeep)
-        refuse_unknown(upkeep, (node.relation.schema for node in graph.nodes.values()))
+        refuse_unusable(graph)
         if upkeep.stewards_schemas and (warehouse.root / "runs").is_dir():
             close(warehouse.root / "runs", upkeep.stewards_group)  # what a run tells may quote a row
         grown = folder_before is not None and is_grown(before, upkeep)

@@ -25,7 +25,7 @@ from kpi.deliveries.rawfiles import scan
 from kpi.warehouse.builds import FACTS, Warehouse
 from kpi.warehouse.candidate import settings_of
 from kpi.warehouse.options import Options, Tell
-from kpi.warehouse.rights import DATABASE, as_facts, close, make_place, refuse_group, refuse_unknown, whole
+from kpi.warehouse.rights import DATABASE, as_facts, close, make_place, refuse_unusable, whole
 
 if TYPE_CHECKING:
     import duckdb
@@ -117,8 +117,7 @@ def _round(
     try:
         graph = compiled(root, options.variables).graph
         upkeep = graph.project.upkeep
-        refuse_group(upkeep)
-        refuse_unknown(upkeep, (node.relation.schema for node in graph.nodes.values()))
+        refuse_unusable(graph)
     except (KpiError, OSError) as error:  # a file may be gone for the moment in which it is saved
         tell(f"{error}")
         return dict(before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from kpi.deliveries.rawfiles import hash_of
 
 if TYPE_CHECKING:
     from kpi.base.upkeep import Upkeep
+    from kpi.compile.graph import Graph
 
 DATABASE = "kpi.duckdb"
 STEWARDS = "stewards"
@@ -132,16 +133,22 @@ def open_up(folder: Path, like: Path) -> None:
         folder.chmod(stat.S_IMODE(about.st_mode) & 0o755)
 
 
-def refuse_unknown(upkeep: Upkeep, schemas: Iterable[str]) -> None:
+def refuse_unusable(graph: Graph) -> None:
+    """Raise ConfigError when what is set for stewards cannot be done here."""
+    refuse_unknown(graph)
+    _refuse_group(graph.project.upkeep)
+
+
+def refuse_unknown(graph: Graph) -> None:
     """Raise ConfigError when a schema to be left out is none of the project's."""
-    known = {"raw", *(schema.lower() for schema in schemas if schema)}
-    for name in upkeep.stewards_schemas:
+    known = {"raw", *(node.relation.schema.lower() for node in graph.nodes.values() if node.relation.schema)}
+    for name in graph.project.upkeep.stewards_schemas:
         if name not in known:
             # A slip of the pen must not show readers what was meant to be left out.
             raise ConfigError(f"stewards_schemas: the project has no schema '{name}'.{nearest(name, known)}")
 
 
-def refuse_group(upkeep: Upkeep) -> None:
+def _refuse_group(upkeep: Upkeep) -> None:
     """Raise ConfigError when whoever runs cannot give a file to the group of stewards."""
     if not upkeep.stewards_schemas or not upkeep.stewards_group:
         return
