@@ -23,12 +23,15 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from click.testing import CliRunner
 
 import oracle
 import oracle_figures
 from kpi.base import engine
-from kpi.base.errors import ConfigError
+from kpi.base.errors import ConfigError, DeliveryError
+from kpi.cli.main import cli
 from kpi.deliveries.feed import is_feed, read_feed
+from kpi.deliveries.rawfiles import scan
 from kpi.demo import calls as demo_calls
 from kpi.demo import deliver as demo
 from kpi.demo import nps as demo_nps
@@ -461,3 +464,42 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2, 3])
+def test_what_a_killed_run_left_is_finished_and_never_read_by_half(tmp_path: Path, renames: int) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "dbt_project.yml").write_text("name: d\n")
+    raw = root / "warehouse/raw"
+    code = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from kpi.demo import deliver\n"
+        "real, left = os.replace, [SEEN]\n"
+        "def replace(source, target):\n"
+        "    if not str(target).endswith('ready.json'):\n"
+        "        left[0] -= 1\n"
+        "        if left[0] < 0: os._exit(9)\n"
+        "    real(source, target)\n"
+        "os.replace = replace\n"
+        "feeds = [feed for feed in deliver.FEEDS if feed.name in ('chats', 'ombudsman_contacts')]\n"
+        "deliver.write_demo(Path('RAW'), scale=0.01, feeds=feeds)\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", code.replace("SEEN", str(renames)).replace("RAW", str(raw))], check=False
+    )
+    assert killed.returncode == (9 if renames < 3 else 0)
+    if renames < 3:
+        assert (raw / ".demo-partial/ready.json").is_file()
+        with pytest.raises(DeliveryError, match="Run: kpi demo"):
+            scan(raw)
+        done = CliRunner().invoke(cli, ["demo", "--if-empty", "--project-dir", str(root)])
+        assert done.exit_code == 0
+        assert "Finished what an earlier kpi demo began" in done.output
+    assert sorted(path.name for path in raw.iterdir()) == ["README.txt", "chats", "ombudsman_contacts"]
+    whole = write_demo(
+        tmp_path / "whole", scale=0.01, feeds=[f for f in FEED_PIECES if f.name in ("chats", "ombudsman_contacts")]
+    )
+    assert len(scan(raw).files) == whole.files
+    assert CliRunner().invoke(cli, ["demo", "--if-empty", "--project-dir", str(root)]).output == ""

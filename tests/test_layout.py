@@ -24,6 +24,7 @@ PACKAGES = {
     "base": (
         "errors",
         "limits",
+        "files",
         "events",
         "names",
         "excerpts",
@@ -34,6 +35,7 @@ PACKAGES = {
         "yamlfile",
         "upkeep",
         "engine",
+        "sqltext",
         "relation",
     ),
     "parse": (
@@ -48,9 +50,9 @@ PACKAGES = {
         "testspecs",
         "described",
         "resources",
+        "outside",
         "project",
         "fileconfig",
-        "outside",
     ),
     "deliveries": (
         "cadence",

@@ -15,7 +15,7 @@ from kpi.base.errors import KpiError
 from kpi.compile.compiling import compiled
 from kpi.nightly.refresh import refresh
 from kpi.warehouse.options import Options
-from small_project import write
+from small_project import FILES, write
 
 # {file} is a CSV beside the project, {raw} one in its raw folder.
 ATTEMPTS = (
@@ -178,7 +178,15 @@ sources:
         config: {meta: {external_location: "read_csv('FAR', dateformat = '%d.%m.%Y', delim = ',')"}}
 """.replace("FAR", str(tmp_path / "far/b.csv"))
     model = "select name from {{ source('files', 'near') }} union all select name from {{ source('files', 'far') }}"
-    changes = {"models/files.yml": sources, "models/marts/both.sql": model, "data/it's.csv": "name,day\na,1\n"}
+    settings = FILES["dbt_project.yml"].replace(
+        "limit_seconds: 300", f"limit_seconds: 300\n  kpi_warehouse: {{source_folders: ['{tmp_path}/far']}}"
+    )
+    changes = {
+        "dbt_project.yml": settings,
+        "models/files.yml": sources,
+        "models/marts/both.sql": model,
+        "data/it's.csv": "name,day\na,1\n",
+    }
     root = write(tmp_path / "project", changes)
     (root / "warehouse").mkdir()
     (root / "warehouse/raw").symlink_to(disk)

@@ -174,3 +174,45 @@ def test_printed_units_name_their_files(tmp_path: Path) -> None:
     printed = CliRunner().invoke(cli, ["schedule", "--project-dir", str(write(tmp_path / "county"))]).output
     for name in ("kpi-refresh.service", "kpi-refresh.timer", "kpi-refresh-failed.service"):
         assert f"# /etc/systemd/system/{name}" in printed
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("/srv/county2", "/srv/county"),
+        ("/srv/county", "/srv/county2"),
+        ("/srv/a%b", "/srv/a%%b"),
+        ("/srv/county was killed", "/srv/county"),
+        ("/srv/x in /srv/county", "/srv/county"),
+        ("/srv/County", "/srv/county"),
+        ("/srv/county ", "/srv/county"),
+    ],
+)
+def test_units_are_never_written_over_those_of_a_path_that_is_nearly_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    job = replace(JOB, root=Path(first), for_user=True)
+    written = {path: path.read_text() for path in install_units(job)}
+    assert install_units(replace(job, at=(4, 0)))  # its own it may change
+    install_units(job)
+    with pytest.raises(ConfigError, match="for something else"):
+        install_units(replace(job, root=Path(second)))
+    assert {path: path.read_text() for path in written} == written
+
+
+def test_nothing_is_written_when_one_of_the_units_is_anothers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "systemd/user"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "kpi-refresh-failed.service")
+    with pytest.raises(ConfigError, match="for something else"):
+        install_units(replace(JOB, for_user=True))
+    assert [path.name for path in folder.iterdir()] == ["kpi-refresh-failed.service"]
+
+
+def test_the_line_of_another_project_in_a_crontab_stays() -> None:
+    table = add_cron_line("", replace(JOB, root=Path("/srv/county2")))
+    both = add_cron_line(table, replace(JOB, root=Path("/srv/county")))
+    assert table in both
+    assert len(both.splitlines()) == 2

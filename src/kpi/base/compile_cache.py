@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from kpi.base.files import read_regular
 from kpi.base.projectfiles import code_digest
 
 _T = TypeVar("_T")
@@ -144,7 +145,7 @@ def _checksum(content: bytes) -> bytes:
 
 def _read(file: Path) -> dict[str, tuple[int, bytes]]:
     try:
-        content = file.read_bytes()
+        content = read_regular(file)
         body = content[len(_MAGIC) + 32 :]
         if content[: len(_MAGIC) + 32] != _MAGIC + _checksum(body):
             return {}

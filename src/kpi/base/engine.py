@@ -55,6 +55,14 @@ def confine(con: duckdb.DuckDBPyConnection, within: Sequence[Path] = ()) -> None
     con.execute("set python_enable_replacements = false")
 
 
+def confined(settings: dict[str, str] | None = None, within: Sequence[Path] = ()) -> duckdb.DuckDBPyConnection:
+    """Open an empty in-memory database that reaches these folders and files alone, and whose settings stay."""
+    con = scratch(settings)
+    confine(con, within)
+    con.execute("set lock_configuration = true")
+    return con
+
+
 def scratch(settings: dict[str, str] | None = None) -> duckdb.DuckDBPyConnection:
     """Open an empty in-memory database that never reaches for the network."""
     return duckdb.connect(
@@ -96,9 +104,16 @@ def _own_spill(user: int) -> str:
     return str(folder) if is_own else tempfile.mkdtemp(prefix="kpi-spill-")
 
 
+def one_statement(con: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """Return the SQL. Raises duckdb.ParserException when a second statement begins in it."""
+    if len(con.extract_statements(sql)) > 1:
+        raise duckdb.ParserException("a second statement begins after a semicolon")
+    return sql
+
+
 def columns_of(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[str, str], ...]:
     """Return name and type of every column that a query yields, without running it."""
-    return tuple((row[0], row[1]) for row in con.execute(f"describe {sql}").fetchall())
+    return tuple((row[0], row[1]) for row in con.execute(one_statement(con, f"describe {sql}")).fetchall())
 
 
 def fetch_one(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[object] | None = None) -> tuple[object, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -112,16 +113,34 @@ def is_not_allowed(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Tell whether an error is Ctrl-C, in Python's words or in those of DuckDB, which it stops in a statement."""
+    if isinstance(error, RuntimeError):
+        return str(error) == "Query interrupted"
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "InterruptException"
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C be a KeyboardInterrupt also where it stops a statement of DuckDB's."""
+    try:
+        yield
+    except Exception as error:
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
+        raise
+
+
 def exit_code_of(error: BaseException) -> int:
     """Return the exit code that the command line gives for an error."""
     if isinstance(error, Exception) and is_disk_full(error):
         return DiskFull.exit_code
     if is_not_allowed(error):
         return ConfigError.exit_code
+    if is_interrupt(error):
+        return 130
     if isinstance(error, KpiError):
         return error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        return 130
     return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
 
 

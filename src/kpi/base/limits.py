@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from kpi.base.errors import ConfigError
+from kpi.base.errors import ConfigError, is_interrupt
 
 SECONDS = 10
 MEGABYTES = 512
@@ -51,8 +51,10 @@ def bounded(what: str) -> Iterator[None]:
         raise TooMuch(told).with_traceback(error.__traceback__) from None
     except (_TimeUp, RuntimeError) as error:
         # DuckDB stops at a signal too, and says so in words of its own.
-        if isinstance(error, RuntimeError) and not (stops and "interrupted" in str(error)):
+        if isinstance(error, RuntimeError) and not is_interrupt(error):
             raise
+        if not stops:
+            raise KeyboardInterrupt from error
         told = f"{what} takes more than {SECONDS} seconds of computing, so perhaps it never ends"
         raise TooMuch(f"{told}. Let it do less, or do it in SQL.").with_traceback(error.__traceback__) from None
     except MemoryError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from kpi.base.errors import ConfigError, LockHeld, is_not_allowed
 from kpi.base.events import Event, Tell, note, silent
+from kpi.base.files import is_regular
 
 LOOK_EVERY = 0.25  # seconds
 
@@ -45,7 +46,7 @@ def held(path: Path, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[b
 def is_held(path: Path) -> bool:
     """Tell whether a process holds the lock at this moment."""
     for place in (path, path.parent):
-        if not place.exists():
+        if not place.is_dir() and not is_regular(place):
             continue
         descriptor = os.open(place, os.O_RDONLY)
         try:
@@ -62,6 +63,8 @@ def is_held(path: Path) -> bool:
 def _open(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(path) and not is_regular(path):
+            raise ConfigError(f"{path} is no file, so no lock can be held on it. Move it away. See: kpi doctor")
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         if error.errno == errno.EROFS:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from kpi.base.files import is_regular
+
 _ENDINGS = (".sql", ".yml", ".yaml", ".csv")
 _PASSED_OVER = ("warehouse", "src", "docs", "notebooks", "benchmarks", "target", "build", "dist")
 
@@ -38,5 +40,6 @@ def project_files(root: Path) -> Iterator[Path]:
         is_top = Path(folder) == root
         folders[:] = sorted(name for name in folders if name[0] not in "._" and not (is_top and name in _PASSED_OVER))
         for name in sorted(names):
-            if name.endswith(_ENDINGS):
+            # A pipe of such a name would be waited for, and a link to nothing is no file.
+            if name.endswith(_ENDINGS) and is_regular(Path(folder, name)):
                 yield Path(folder, name)

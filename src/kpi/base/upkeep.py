@@ -29,6 +29,7 @@ class Upkeep:
     never the one readers see, and none within `grace_hours` of being written. `compact_above_percent` is the share of
     free blocks above which the next build starts from a fresh file. `stewards_schemas` are left out of the file that
     all readers open, and `stewards_group` is the group that may read the one with everything, besides its owner.
+    Files of sources may lie in the project and in `source_folders`.
     """
 
     keep_published: int = 7
@@ -42,6 +43,7 @@ class Upkeep:
     temp_directory: str = ""
     stewards_schemas: tuple[str, ...] = ()
     stewards_group: str = ""
+    source_folders: tuple[str, ...] = ()
 
     @property
     def grace(self) -> timedelta:
@@ -99,7 +101,9 @@ def _read(section: Section) -> Upkeep:
     values: dict[str, Any] = {}
     for key, value in section.items():
         where, usual = section.where(key), known[key]
-        if isinstance(usual, tuple):
+        if key == "source_folders":
+            values[key] = section.strings(key)
+        elif isinstance(usual, tuple):
             # In DuckDB the names of schemas are the same in capitals.
             values[key] = tuple(sorted({name.strip().lower() for name in section.strings(key)}))
             if needed := [name for name in READERS_SCHEMAS if name in values[key]]:

@@ -11,6 +11,10 @@ import yaml
 from kpi.base.compile_cache import remembered
 from kpi.base.errors import ConfigError, nearest
 
+# More than any project has; a file of few lines can ask for as much as it likes by aliases.
+MOST_BYTES = 4_000_000
+MOST_VALUES = 100_000
+DEEPEST = 100
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -94,6 +98,8 @@ class Section(dict[str, Any]):
 def read_yaml(file: Path, shown: Path) -> Section:
     """Read one YAML file whose top is a mapping; `shown` is the path errors name. An empty file is empty."""
     try:
+        if (size := file.stat().st_size) > MOST_BYTES:
+            raise ConfigError(f"{shown}: {size} bytes, and a YAML file may have {MOST_BYTES}. Split it.")
         text = file.read_text(encoding="utf-8-sig")
         value = remembered(lambda: _read(text, shown), "yaml", str(shown), text)
     except FileNotFoundError:
@@ -104,19 +110,49 @@ def read_yaml(file: Path, shown: Path) -> Section:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
-        raise ConfigError(f"{shown}:{line}: not valid YAML: {getattr(error, 'problem', None) or error}.") from None
+        told = str(getattr(error, "problem", None) or error).partition("\n")[0][:300]
+        raise ConfigError(f"{shown}:{line}: not valid YAML: {told}.") from None
     if not isinstance(value, Section):
         raise ConfigError(f"{shown}:1: the top of the file must be a mapping.")
     return value
 
 
 def _read(text: str, shown: Path) -> Any:
+    _refuse_too_much(text, shown)
     node = yaml.compose(text, Loader=_Loader)
-    return Section(shown, 1) if node is None else _value(node, shown)
+    try:
+        return Section(shown, 1) if node is None else _value(node, shown, [0])
+    finally:
+        _scalar.constructed_objects.clear()
 
 
-def _value(node: yaml.Node, file: Path) -> Any:
+def _refuse_too_much(text: str, file: Path) -> None:
+    """Raise ConfigError for more values, or deeper ones, than a file of a project has; YAML is read event by event."""
+    depth = values = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        values += isinstance(event, yaml.NodeEvent)
+        if depth > DEEPEST or values > MOST_VALUES:
+            what = f"is nested more than {DEEPEST} deep" if depth > DEEPEST else f"has more than {MOST_VALUES} values"
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise ConfigError(f"{file}:{line}: the file {what}. Split it.")
+
+
+def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...] = ()) -> Any:
+    """The value of a node; `made` counts them all, those of an alias each time, `around` are those it is within."""
     line = node.start_mark.line + 1
+    made[0] += 1
+    if id(node) in around:
+        raise ConfigError(f"{file}:{line}: what is anchored here holds an alias of itself.")
+    if made[0] > MOST_VALUES:
+        raise ConfigError(f"{file}:{line}: with its aliases the file has more than {MOST_VALUES} values.")
+    if not isinstance(node, yaml.ScalarNode):
+        around = (*around, id(node))
+        if node.tag not in _COLLECTIONS:
+            raise ConfigError(f"{file}:{line}: the tag '{node.tag[:100]}' is not supported.")
     if isinstance(node, yaml.MappingNode):
         section = Section(file, line)
         for key_node, value_node in node.value:
@@ -127,15 +163,20 @@ def _value(node: yaml.Node, file: Path) -> Any:
             key = key_node.value
             if key in section:
                 raise ConfigError(f"{file}:{key_line}: '{key}' stands here twice.")
-            section[key] = _value(value_node, file)
+            section[key] = _value(value_node, file, made, around)
             section.lines[key] = key_line
         return section
     if isinstance(node, yaml.SequenceNode):
-        return Items([_value(item, file) for item in node.value], [item.start_mark.line + 1 for item in node.value])
+        lines = [item.start_mark.line + 1 for item in node.value]
+        return Items([_value(item, file, made, around) for item in node.value], lines)
+    if node.tag in _NUMBERS and len(node.value) > 400:
+        raise ConfigError(f"{file}:{line}: a number of {len(node.value)} digits.")
     try:
         return _scalar.construct_object(node)
     except ValueError as error:
-        raise ConfigError(f"{file}:{line}: '{node.value}' is not a value: {error}.") from None
+        raise ConfigError(f"{file}:{line}: '{node.value[:100]}' is not a value: {error}.") from None
 
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _scalar = yaml.constructor.SafeConstructor()

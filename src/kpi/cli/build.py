@@ -118,11 +118,17 @@ def _options(given: dict[str, Any]) -> Options:
 @click.option("--if-empty", is_flag=True, help="Do nothing when there are deliveries already.")
 def demo(project_dir: Path | None, seed: int, scale: float, if_empty: bool) -> None:
     """Write synthetic deliveries into warehouse/raw. They hold no real person's data."""
-    from kpi.deliveries.rawfiles import scan
+    from kpi.deliveries.rawfiles import UNFINISHED_DEMO, scan
     from kpi.warehouse.builds import Warehouse
 
     warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
     raw = warehouse.raw
+    if (raw / UNFINISHED_DEMO).exists():
+        from kpi.demo.deliver import finish_demo
+
+        if done := finish_demo(raw):
+            click.echo(f"Finished what an earlier kpi demo began in {raw}: {done.files} SYNTHETIC files.")
+            return
     if if_empty and (scan(raw).files or warehouse.current()):
         # Where something was published, an empty folder is a loss to be told, not a place for synthetic data.
         return

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from kpi.base.errors import KpiError, exit_code_of, is_not_allowed
+from kpi.base.errors import KpiError, exit_code_of, interruptible, is_not_allowed
 from kpi.cli import artifacts as cli_artifacts
 from kpi.cli import build as cli_build
 from kpi.cli import nightly as cli_nightly
@@ -14,6 +14,7 @@ from kpi.cli import operate as cli_operate
 from kpi.cli import project as cli_project
 from kpi.cli import read as cli_read
 from kpi.cli import test as cli_test
+from kpi.cli.options import complain
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -36,17 +37,46 @@ for _command in (
 def main() -> None:
     """Run the command line. A KpiError is told in plain words and becomes its exit code."""
     try:
-        cli(standalone_mode=True)
+        with interruptible():
+            code = cli(standalone_mode=False)  # of --help and its like; what commands return is nothing
+        if isinstance(code, int):
+            sys.exit(code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        complain("kpi: interrupted.")
+        sys.exit(130)
     except KpiError as error:
         from kpi.base.excerpts import told
 
-        click.echo(f"kpi: {told(error)}", err=True)
+        complain(f"kpi: {told(error)}")
         sys.exit(exit_code_of(error))
-    except BrokenPipeError:
-        sys.exit(0)
+    except RecursionError:
+        complain("kpi: something in the project is nested too deeply. kpi compile may say which file it is.")
+        sys.exit(5)
     except Exception as error:
+        if isinstance(error, OSError) and (code := _broken_output(error)) is not None:
+            sys.exit(code)
         # DuckDB's errors are recognised by name: importing it only to catch them would cost every command its import.
         if not isinstance(error, OSError) and not type(error).__module__.startswith(("duckdb", "_duckdb")):
             raise
-        click.echo(f"kpi: {error}{'. See: kpi doctor' if is_not_allowed(error) else ''}", err=True)
+        complain(f"kpi: {error}{'. See: kpi doctor' if is_not_allowed(error) else ''}")
         sys.exit(exit_code_of(error))
+
+
+def _broken_output(error: OSError) -> int | None:
+    """The exit code when it is the output that cannot be written: 0 when its reader has enough; else None."""
+    from kpi.nightly.progress import mute
+
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        if not isinstance(error, BrokenPipeError):
+            return None
+    except (OSError, ValueError):
+        mute(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return 0
+    complain(f"kpi: the output cannot be written: {error.strerror}.")
+    return 1

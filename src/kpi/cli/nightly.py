@@ -37,9 +37,11 @@ def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:
     if context.invoked_subcommand:
         return
     from kpi.read.figures import table_lines
-    from kpi.warehouse.runs import history
+    from kpi.warehouse.runs import history, unreadable
 
     found = history(_open_to_us(_warehouse(project_dir).root))
+    for told in unreadable(_warehouse(project_dir).root):
+        click.echo(f"  warning: {told}", err=True)
     rows = [
         (
             run.run[:6],
@@ -165,6 +167,8 @@ def notify(is_test: bool, crashed: bool, project_dir: Path | None) -> None:
     urls = sending.addresses(warehouse.root)
     if is_test == crashed:
         raise ConfigError("kpi notify takes --test or --crashed.")
+    if not crashed and (why := sending.unreadable(warehouse.root)):
+        raise ConfigError(f"{warehouse.root / sending.FILE} cannot be read: {why}. Nobody is told of anything.")
     if not urls and not crashed:
         raise ConfigError(
             f"no address is set. Write one a line into {warehouse.root / sending.FILE} (see docs/scheduling.md), or set"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kpi.base.errors import ConfigError
+from kpi.base.errors import ConfigError, interruptible
 from kpi.warehouse.options import Outcome, Tell
 
 project_option = click.option(
@@ -30,6 +31,16 @@ def say(lines: Iterable[str]) -> None:
     """Print lines."""
     for line in lines:
         click.echo(line)
+
+
+def complain(line: str) -> None:
+    """Print a line on stderr, if that can still be written to."""
+    try:
+        click.echo(line, err=True)
+    except (OSError, ValueError):
+        from kpi.nightly.progress import mute
+
+        mute(sys.stderr)
 
 
 def select_options(command: Any) -> Any:
@@ -107,15 +118,18 @@ def attended(command: str, given: Mapping[str, Any], work: Callable[[Tell], Outc
     """Do a run: its progress shown, its log kept, people told. Exits with its code when that is not 0."""
     from kpi.base.errors import exit_code_of
     from kpi.nightly.nightly import attend, exit_code
-    from kpi.nightly.progress import make_screen
+    from kpi.nightly.progress import Unbroken, make_screen
 
     root = project_folder(given["project_dir"]).resolve()
-    screen = make_screen(given["log_format"], click.echo, sys.stdout, root / "warehouse")
+    # A run is not stopped by who stops listening to it.
+    stream: Any = Unbroken(sys.stdout, complain)
+    screen = make_screen(given["log_format"], partial(click.echo, file=stream), stream, root / "warehouse")
     try:
-        outcome = attend(root, command, day(given["as_of"]), screen, work, notifies)
+        with interruptible():
+            outcome = attend(root, command, day(given["as_of"]), screen, work, notifies)
     except KeyboardInterrupt as error:
         screen.close()
-        click.echo("kpi: interrupted. Readers keep the build they had.", err=True)
+        complain("kpi: interrupted. Readers keep the build they had.")
         sys.exit(exit_code_of(error))
     finally:
         screen.close()

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 
@@ -30,7 +31,8 @@ from kpi.models.incremental import problems as setting_problems
 from kpi.models.lint import Finding, second_column
 from kpi.models.model import Node
 from kpi.models.problems import problem_of
-from kpi.models.seeds import seed_table
+from kpi.models.seeds import seed_folders, seed_table
+from kpi.parse.outside import absolute, reached
 from kpi.parse.project import Project, together
 from kpi.parse.properties import Column, TestSpec
 
@@ -67,7 +69,9 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
     # A feed whose contract is wrong has no columns to bind against; what is wrong is told already.
     sources = {f"source.{graph.project.name}.{s.source_name}.{s.name}": s for s in graph.project.sources}
-    with closing(Binder(graph.nodes, graph.project.root)) as binder:
+    project = graph.project
+    outside = [path for source in project.sources if source.location for path in reached(project.root, source.location)]
+    with closing(Binder(graph.nodes, [*seed_folders(project), *outside])) as binder:
         for node in graph.nodes.values():
             if node.kind in ("analysis", "exposure") or not all(p in binder.known for p in node.depends_on):
                 continue
@@ -117,7 +121,9 @@ def _bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> 
             columns = _snapshot(binder, node, columns)
         return columns, casts
     if node.sql:
-        return remembered(lambda: _columns_outside(binder, node), "outside", node.sql, node.shape), ()
+        return remembered(
+            lambda: _columns_outside(binder, graph.project.root, node), "outside", node.sql, node.shape
+        ), ()
     if str(node.relation) in raw:
         return raw[str(node.relation)], ()
     told = (
@@ -158,10 +164,10 @@ def _snapshot(binder: Binder, node: Node, columns: Columns) -> Columns:
         raise CompileError(node.file, node.line, told) from None
 
 
-def _columns_outside(binder: Binder, node: Node) -> Columns:
+def _columns_outside(binder: Binder, root: Path, node: Node) -> Columns:
     """The columns of a source that is files outside. Raises CompileError when they cannot be read."""
     try:
-        return columns_of(binder.con, node.sql)
+        return columns_of(binder.con, absolute(root, node.sql))
     except duckdb.Error as error:
         problem = problem_of(error, f"describe {node.sql}")
         raise CompileError(node.file, node.line, f"the source '{node.name}': {problem.message}") from None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from kpi.base.compile_cache import remembered
-from kpi.base.engine import columns_of, scratch
+from kpi.base.engine import columns_of, confined
 from kpi.base.errors import CompileError
 from kpi.base.names import identifier, literal
 from kpi.models.ephemeral import is_ephemeral
@@ -28,9 +28,9 @@ class Binder:
     The database and its tables are made when they are first asked for: not at all when every answer is remembered.
     """
 
-    def __init__(self, nodes: Mapping[str, Node], root: Path) -> None:
+    def __init__(self, nodes: Mapping[str, Node], within: Sequence[Path]) -> None:
         self.known: dict[str, Columns] = {}
-        self._settings = {"errors_as_json": "true", "threads": "1", "file_search_path": str(root)}
+        self._within = within
         self._nodes = nodes
         self._made: set[str] = set()
         self._con: duckdb.DuckDBPyConnection | None = None
@@ -39,7 +39,7 @@ class Binder:
     def con(self) -> duckdb.DuckDBPyConnection:
         """The scratch database."""
         if self._con is None:
-            self._con = scratch(self._settings)
+            self._con = confined({"errors_as_json": "true", "threads": "1"}, self._within)
             for schema in sorted({node.relation.schema for node in self._nodes.values() if node.relation.schema}):
                 self._con.execute(f"create schema if not exists {identifier(schema)}")
         return self._con

@@ -8,9 +8,10 @@ from typing import Any
 
 import duckdb
 
-from kpi.base.engine import columns_of, confine, scratch
+from kpi.base.engine import columns_of, confined
 from kpi.base.errors import BuildError, CheckFailed, CompileError, KpiError
 from kpi.base.names import identifier
+from kpi.base.sqltext import select_problem
 from kpi.compile.graph import Graph
 from kpi.compile.unit_diff import Difference, shown
 from kpi.models.model import Node
@@ -60,8 +61,8 @@ def check_unit_tests(graph: Graph, known: Mapping[str, Columns]) -> tuple[tuple[
 
 def run_unit_tests(graph: Graph, tests: Iterable[UnitTest]) -> tuple[UnitResult, ...]:
     """Run unit tests of a checked graph; no warehouse is touched. Raises BuildError naming one that cannot run."""
-    with scratch({"errors_as_json": "true", "threads": "1"}) as con:
-        confine(con, seed_folders(graph.project))  # a seed without rows is as it is
+    # A seed without rows is as it is.
+    with confined({"errors_as_json": "true", "threads": "1"}, seed_folders(graph.project)) as con:
         runner = _Runner(con, graph)
         return tuple(runner.run(test) for test in tests)
 
@@ -121,6 +122,9 @@ class _Runner:
         try:
             if describe:
                 return columns_of(self.con, query.removeprefix("describe "))
+            # What a test puts into macros and rows may be any text.
+            if problem := select_problem(query):
+                raise BuildError(f"{test.name} ({test.file}:{test.line})", f"what it runs {problem}.", query)
             return self.con.execute(query).fetchall()
         except duckdb.Error as error:
             told = problem_of(error, query).message
@@ -258,7 +262,7 @@ def _wrong_values(tests: Iterable[UnitTest], known: Mapping[str, Columns]) -> li
                         group = places.setdefault((kinds[column], type(value)), {})
                         group.setdefault(cell(value), []).append((row, column))
     mistakes = []
-    with scratch() as con:
+    with confined() as con:
         for (kind, _), group in places.items():
             if kind == "VARCHAR":
                 continue  # anything can be a text

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any, Literal
 
 from kpi.base.errors import ContractError, nearest
+from kpi.base.sqltext import expression_problem
 from kpi.base.yamlfile import Section
 from kpi.deliveries.cadence import SETTINGS, Cadence, read_cadence
 from kpi.deliveries.retention import SETTINGS as RETENTION
@@ -268,7 +269,8 @@ def _mapping(item: Section, names: Mapping[str, FeedColumn], zone: str) -> Deliv
     for name in columns:
         if name not in names:
             raise ContractError(f"{columns.where(name)}: the feed has no column '{name}'.{nearest(name, names)}")
-        columns.text(name)
+        if problem := expression_problem(columns.text(name), tables=False):
+            raise ContractError(f"{columns.where(name)}: '{name}' {problem}.")
     for name, column in names.items():
         if column.required and name not in columns:
             raise ContractError(f"{columns.where()}: the mapping makes no '{name}', which is required.")
@@ -277,6 +279,8 @@ def _mapping(item: Section, names: Mapping[str, FeedColumn], zone: str) -> Deliv
     rules = []
     for rule in item.sections("implausible"):
         rule.allow(("reason", "when"), "an implausibility rule")
+        if problem := expression_problem(rule.required("when"), tables=False):
+            raise ContractError(f"{rule.where('when')}: 'when' {problem}.")
         rules.append((rule.required("reason"), rule.required("when")))
     return DeliveryMapping(
         name=item.required("name"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from kpi.base.errors import DeliveryError
 from kpi.deliveries.kept import KeptFolder, deleted, read_folders
 
 ENDINGS = (".csv", ".csv.gz")
+# Here while `kpi demo` moves its finished folders into place, and after one that was killed doing so.
+UNFINISHED_DEMO = Path(".demo-partial", "ready.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,16 @@ def scan(raw: Path) -> RawFolder:
     """
     files: list[RawFile] = []
     ignored: list[str] = []
-    home = raw.resolve()
+    try:
+        home = raw.resolve()
+    except (OSError, RuntimeError):
+        raise DeliveryError(f"{raw} cannot be read: it is a link to itself.") from None
+    if (raw / UNFINISHED_DEMO).exists():
+        raise DeliveryError(f"{raw} holds a part of what `kpi demo` writes: it was stopped. Run: kpi demo")
     for feed in _entries(raw):
-        if not feed.is_dir():
+        if not _is(feed.is_dir):
+            if feed.is_symlink() and not _is(feed.is_file):
+                ignored.append(feed.name)
             continue
         if _leads_out(feed, home):
             ignored.append(feed.name)
@@ -78,7 +88,7 @@ def scan(raw: Path) -> RawFolder:
             shown = os.fsencode(f"{feed.name}/{entry.name}").decode("utf-8", "backslashreplace")
             is_delivery = entry.name.endswith(ENDINGS)
             is_hidden = entry.name[0] == "."
-            is_file = entry.is_file() and not _leads_out(entry, home) and shown == f"{feed.name}/{entry.name}"
+            is_file = _is(entry.is_file) and not _leads_out(entry, home) and shown == f"{feed.name}/{entry.name}"
             if is_delivery and not is_hidden and is_file:
                 files.append(_read(feed.name, entry))
             elif is_delivery or not is_hidden:
@@ -97,6 +107,14 @@ def scan(raw: Path) -> RawFolder:
 def kept_beside(raw: Path) -> Path:
     """Return the folder of what is kept of deleted deliveries."""
     return raw.parent / "kept"
+
+
+def _is(ask: Callable[[], bool]) -> bool:
+    """Whether an entry is what is asked; a link to itself, which raises, is nothing."""
+    try:
+        return ask()
+    except OSError:
+        return False
 
 
 def _leads_out(entry: os.DirEntry[str], home: Path) -> bool:

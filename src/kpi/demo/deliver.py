@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import fcntl
 import gzip
+import json
 import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
 
 from kpi.base import engine
 from kpi.base.errors import ConfigError
-from kpi.deliveries.rawfiles import ENDINGS
+from kpi.deliveries.rawfiles import ENDINGS, UNFINISHED_DEMO
 from kpi.demo.feeds import FEEDS
 from kpi.demo.files import Feed, render
 from kpi.demo.times import PRELUDE
@@ -38,7 +39,7 @@ the real world can be concluded from them.
 
 {feeds}
 """
-_PARTIAL = ".demo-partial"
+_PARTIAL = UNFINISHED_DEMO.parent.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,34 @@ def write_demo(raw: Path, seed: int = 2025, scale: float = 1.0, feeds: Sequence[
         report = _generate(staging, seed, scale, feeds)
         # The label comes first, so that no synthetic delivery ever lies there without it.
         (staging / ".label").write_text(label, encoding="utf-8")
-        os.replace(staging / ".label", raw / LABEL_NAME)
-        for feed in feeds:
-            _publish(staging / f".{feed.name}", raw / feed.name)
+        # From here on a run that is killed is finished by the next, and no refresh reads what is there by then.
+        ready = staging / UNFINISHED_DEMO.name
+        ready.with_suffix(".new").write_text(json.dumps(asdict(report)), encoding="utf-8")
+        os.replace(ready.with_suffix(".new"), ready)
+        _move_all(staging, raw)
     return report
+
+
+def finish_demo(raw: Path) -> DemoReport | None:
+    """Move into place what an earlier run had ready when it was killed. Returns what that wrote; None without one."""
+    if not (raw / UNFINISHED_DEMO).exists():
+        return None
+    with _locked(raw):
+        if not (raw / UNFINISHED_DEMO).exists():
+            return None
+        facts = json.loads((raw / UNFINISHED_DEMO).read_text(encoding="utf-8"))
+        _move_all(raw / _PARTIAL, raw)
+        shutil.rmtree(raw / _PARTIAL, ignore_errors=True)
+    return DemoReport(**{**facts, "rows": tuple((feed, rows) for feed, rows in facts["rows"])})
+
+
+def _move_all(staging: Path, raw: Path) -> None:
+    """Move label and feeds that are still in the staging folder into place; then nothing is unfinished."""
+    if (staging / ".label").exists():
+        os.replace(staging / ".label", raw / LABEL_NAME)
+    for folder in sorted(entry for entry in staging.iterdir() if entry.is_dir() and entry.name != ".spill"):
+        _publish(folder, raw / folder.name.removeprefix("."))
+    (staging / UNFINISHED_DEMO.name).unlink()
 
 
 def _generate(staging: Path, seed: int, scale: float, feeds: Sequence[Feed]) -> DemoReport:
@@ -121,20 +146,30 @@ def _scratch(staging: Path, seed: int, scale: float) -> Iterator[duckdb.DuckDBPy
 
 @contextmanager
 def _staging(raw: Path) -> Iterator[Path]:
-    """A folder beside the feeds' folders that is gone afterwards; what a killed run left is cleaned first."""
-    handle = os.open(raw, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{raw}: another `kpi demo` is writing here; wait for it to end") from None
+    """A folder beside the feeds' folders that is gone afterwards; what a killed run left is cleaned first.
+
+    When moving what is ready into place fails it stays, for `finish_demo`.
+    """
+    with _locked(raw):
         staging = raw / _PARTIAL
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
         try:
             yield staging
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            if not (raw / UNFINISHED_DEMO).exists():
+                shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _locked(raw: Path) -> Iterator[None]:
+    handle = os.open(raw, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{raw}: another `kpi demo` is writing here; wait for it to end") from None
+        yield
     finally:
         os.close(handle)
 

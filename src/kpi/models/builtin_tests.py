@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from kpi.base.errors import CompileError
 from kpi.base.names import identifier, literal
+from kpi.base.sqltext import expression_problem
 from kpi.parse.properties import TestSpec
 
 
@@ -59,5 +60,7 @@ def accepted(test: TestSpec) -> list[str]:
             told = "a null always passes, leave it out" if value is None else "a value is a text or a number"
             raise CompileError(test.file, test.line, f"accepted_values: {told}.")
         text = str(value).lower() if isinstance(value, bool) else str(value)
+        if not quote and (problem := expression_problem(text, tables=False)):
+            raise CompileError(test.file, test.line, f"accepted_values: '{text[:100]}' {problem}.")
         found.append(literal(text) if quote else text)
     return found

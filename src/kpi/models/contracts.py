@@ -10,6 +10,7 @@ import duckdb
 from kpi.base.engine import columns_of
 from kpi.base.errors import CompileError
 from kpi.base.names import identifier
+from kpi.base.sqltext import column_problem, expression_problem, type_problem
 from kpi.models.lint import last_column
 from kpi.models.model import Node
 from kpi.parse.properties import Column
@@ -40,6 +41,9 @@ def promised(con: duckdb.DuckDBPyConnection, node: Node) -> Columns:
     for column in node.columns:
         if not column.data_type:
             told = f"the contract is enforced, but '{column.name}' has no data_type."
+            raise CompileError(column.meta.file, column.line, told)
+        if problem := type_problem(column.data_type):
+            told = f"'{column.name}': the data_type '{column.data_type[:100]}' {problem}."
             raise CompileError(column.meta.file, column.line, told)
         try:
             kind = columns_of(con, f"select cast(null as {column.data_type}) as c")[0][1]
@@ -103,7 +107,14 @@ def constraint_problem(constraint: Mapping[str, Any]) -> str:
         return f"a constraint is one of {', '.join(CONSTRAINTS)}, not '{kind}'."
     if kind in ("check", "custom") and not constraint.get("expression"):
         return f"the constraint {kind} needs an expression."
-    return "foreign_key is not supported: write a relationships test." if kind == "foreign_key" else ""
+    if kind == "foreign_key":
+        return "foreign_key is not supported: write a relationships test."
+    expression = str(constraint.get("expression") or "")
+    if kind == "check" and (problem := expression_problem(expression, tables=False)):
+        return f"the expression of the constraint check {problem}."
+    if kind != "check" and expression and (problem := column_problem(f"a integer {_column_constraint(constraint)}")):
+        return f"the expression of the constraint {kind} {problem}."
+    return ""
 
 
 def _name(column: Column) -> str:
@@ -122,7 +133,7 @@ def _column_constraint(constraint: Mapping[str, Any]) -> str:
 
 
 def _table_constraint(constraint: Mapping[str, Any]) -> str:
-    name = f"constraint {constraint['name']} " if constraint.get("name") else ""
+    name = f"constraint {identifier(str(constraint['name']))} " if constraint.get("name") else ""
     expression = str(constraint.get("expression") or "")
     match constraint["type"]:
         case "check":

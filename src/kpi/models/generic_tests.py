@@ -13,6 +13,7 @@ from typing import Any
 from kpi.base.errors import CompileError, nearest
 from kpi.base.lines import Lines
 from kpi.base.names import identifier
+from kpi.base.sqltext import expression_problem
 from kpi.models.builtin_tests import GENERIC, accepted
 from kpi.models.model import Node, read_select
 from kpi.models.template import Relation, Rendered, Templates
@@ -206,6 +207,8 @@ def _where(templates: Templates, spec: TestSpec) -> Rendered:
             rendered = templates.render(spec.where, spec.file, ())
         except CompileError as error:
             raise CompileError(spec.file, spec.line, error.message) from None
+    if rendered.sql and (problem := expression_problem(rendered.sql)):
+        raise CompileError(spec.file, spec.line, f"where: '{rendered.sql[:100]}' {problem}.")
     rendered.lines = Lines((0,), (spec.line,))
     return rendered
 
@@ -225,6 +228,8 @@ def _singular(project: Project, templates: Templates, file: Path) -> Node | None
 
 
 def _test(project: Project, name: str, spec: TestSpec, relation: Relation, rendered: Rendered, shape: str) -> Node:
+    if spec.fail_calc != "count(*)" and (problem := expression_problem(spec.fail_calc)):
+        raise CompileError(spec.file, spec.line, f"fail_calc: '{spec.fail_calc[:100]}' {problem}.")
     settings = repr(
         sorted((key, value) for key, value in spec.config.items() if key not in ("tags", "meta") and value is not None)
     )

@@ -145,9 +145,9 @@ def check_hook(sql: str, file: Path, line: int, what: str) -> None:
 @cache
 def _grammar() -> tuple[duckdb.DuckDBPyConnection, frozenset[str]]:
     """A connection that takes statements apart, and the table functions that reach outside of the database."""
-    from kpi.base.engine import scratch
+    from kpi.base.engine import confined
 
-    con = scratch()
+    con = confined()
     rows = con.execute("select distinct function_name from duckdb_functions() where function_type = 'table'").fetchall()
     names = {str(row[0]) for row in rows if not str(row[0]).startswith(_INSIDE_PREFIXES)}
     return con, frozenset(names - set(_INSIDE))

@@ -7,6 +7,7 @@ from typing import Any
 
 from kpi.base.errors import BuildError, CompileError, nearest
 from kpi.base.names import identifier
+from kpi.base.sqltext import expression_problem
 from kpi.models.model import Node
 
 Columns = tuple[tuple[str, str], ...]
@@ -50,6 +51,16 @@ def problems(node: Node, columns: Columns, increment: Columns) -> list[CompileEr
         for name in listed(config.get(setting)):
             if name.isidentifier() and name.lower() not in [known.lower() for known in names]:
                 told.append(f"{setting}: '{node.name}' has no column '{name}'.{nearest(name, names)}")
+    for setting in (
+        "unique_key",
+        "partition_by",
+        "merge_update_columns",
+        "merge_exclude_columns",
+        "incremental_predicates",
+    ):
+        for text in listed(config.get(setting)):
+            if problem := expression_problem(str(text)):
+                told.append(f"{setting}: '{str(text)[:100]}' {problem}.")
     if not config.get("on_schema_change"):
         missing = sorted(set(names) - {name for name, _ in increment})
         told += [f"when is_incremental() is true, the model has no column '{name}'." for name in missing]

@@ -162,10 +162,10 @@ def _not_sql(rendered: Rendered, file: Path, error: Any) -> CompileError:
     """Tell a mistake in the SQL from SQL that only sqlglot does not read: DuckDB knows."""
     import duckdb
 
-    from kpi.base.engine import scratch
+    from kpi.base.engine import confined
     from kpi.models.problems import problem_of
 
-    with scratch({"errors_as_json": "true"}) as con:
+    with confined({"errors_as_json": "true"}) as con:
         try:
             con.extract_statements(rendered.sql)
         except duckdb.Error as raised:

@@ -13,6 +13,7 @@ from typing import Any
 
 from kpi.base.errors import CompileError, nearest
 from kpi.base.names import identifier
+from kpi.base.sqltext import expression_problem
 from kpi.models.model import Node
 
 Columns = tuple[tuple[str, str], ...]
@@ -95,7 +96,13 @@ def column_problems(node: Node, columns: Columns) -> list[CompileError]:
     asked = [("unique_key", name) for name in ((key,) if isinstance(key, str) else key)]
     asked += [("updated_at", str(node.config["updated_at"]))] if node.config.get("updated_at") else []
     asked += [("check_cols", name) for name in (checked if isinstance(checked, list | tuple) else ())]
+    asked_too = [("dbt_valid_to_current", str(node.config.get("dbt_valid_to_current") or "null"))]
     told = [
+        f"{setting}: '{text[:100]}' {problem}."
+        for setting, text in asked + asked_too
+        if (problem := expression_problem(str(text)))
+    ]
+    told += [
         f"{setting}: '{node.name}' has no column '{name}'.{nearest(name, names)}"
         for setting, name in asked
         if name.isidentifier() and name.lower() not in [known.lower() for known in names]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import exit_code_of
 from kpi.base.events import Event, Several, Tell, note
+from kpi.base.files import read_regular
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.options import Outcome
 from kpi.warehouse.runlog import OUTCOMES, RunLog
@@ -102,12 +103,10 @@ def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build
 
     _remember(warehouse, failing={"run": log.run, "outcome": OUTCOMES.get(exit_code_of(error), "failed"), "at": _now()})
     close_killed(warehouse.root)
-    if not _addresses(warehouse):
-        return
     from kpi.nightly import tidings
     from kpi.nightly.concerned import figures_concerned
 
-    figures = figures_concerned(warehouse, error, build)
+    figures = figures_concerned(warehouse, error, build) if _addresses(warehouse) else ()
     _send(warehouse, tidings.failure(warehouse, log.run, error, figures), tell)
 
 
@@ -175,6 +174,10 @@ def _send(warehouse: Warehouse, message: Message, tell: Tell) -> None:
 
     urls = _addresses(warehouse)
     if not urls:
+        from kpi.nightly.notify import FILE, unreadable
+
+        if why := unreadable(warehouse.root):
+            note(tell, Event("not notified", f"  warning: nobody is told: {FILE} cannot be read: {why}."))
         return
     troubles = send(urls, message)
     note(tell, Event("notified", name=message.title, done=len(urls) - len(troubles), total=len(urls)))
@@ -192,7 +195,7 @@ def _quietly(tell: Tell, work: Callable[[], None]) -> None:
 
 def _told(warehouse: Warehouse) -> dict[str, Any]:
     try:
-        told = json.loads((warehouse.root / "runs" / TOLD).read_text(encoding="utf-8"))
+        told = json.loads(read_regular(warehouse.root / "runs" / TOLD))
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kpi.base.files import read_regular, why_unreadable
+
 VARIABLE, FILE = "KPI_NOTIFY", "notify.txt"
 PATIENCE_SECONDS = 60
 Kind = Literal["failure", "success", "warning", "info"]
@@ -35,10 +37,27 @@ def addresses(warehouse: Path) -> tuple[str, ...]:
     if given is not None:
         return tuple(given.split())
     try:
-        lines = (warehouse / FILE).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_regular(warehouse / FILE).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         return ()
     return tuple(line.strip() for line in lines if line.strip() and line.strip()[0] != "#")
+
+
+def unreadable(warehouse: Path) -> str:
+    """Say why the file of addresses cannot be read, and so counts for nothing; empty when it can, or is not there."""
+    if os.environ.get(VARIABLE) is not None:
+        return ""
+    if why := why_unreadable(warehouse / FILE):
+        return why
+    try:
+        read_regular(warehouse / FILE).decode("utf-8-sig")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    except UnicodeDecodeError as error:
+        return f"it is not UTF-8 (line {error.object[: error.start].count(10) + 1})"
+    return ""
 
 
 def is_exposed(warehouse: Path) -> bool:

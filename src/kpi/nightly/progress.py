@@ -6,10 +6,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from kpi.base.events import STAGES, Event
 
@@ -28,6 +29,51 @@ WORDS: Mapping[str, str] = {
     "publish": "Publishing",
 }
 SLOTS = 1000  # of the bar
+
+
+class Unbroken:
+    """A stream for what a run tells, which goes on when nobody can hear it any more: a closed pipe, a full disk.
+
+    What cannot be written is lost; `told` hears of it once. `stream` may be None, as where output was closed.
+    """
+
+    def __init__(self, stream: TextIO | None, told: Callable[[str], object]) -> None:
+        self._stream, self._told = stream, told
+
+    def write(self, text: str) -> int:
+        """Write, or do as if."""
+        self._try(lambda stream: stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or do as if."""
+        self._try(lambda stream: stream.flush())
+
+    def isatty(self) -> bool:
+        """Whether a person reads it."""
+        return self._stream is not None and not self._stream.closed and self._stream.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _try(self, do: Callable[[TextIO], object]) -> None:
+        if self._stream is None:
+            return
+        try:
+            do(self._stream)
+        except (OSError, ValueError) as error:
+            mute(self._stream)
+            self._stream = None
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            self._told(f"kpi: what this run tells cannot be written any more ({why}); it goes on. See: kpi runs")
+
+
+def mute(stream: TextIO) -> None:
+    """Lead a stream that broke to nowhere, so that what it still holds does not fail once more when Python ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 class PlainScreen:

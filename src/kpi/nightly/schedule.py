@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpi.base.errors import ConfigError
+from kpi.base.files import read_regular
 
 WAIT_SECONDS = 3600  # for a build that someone makes by hand at that hour
 SHARE_OF_DUCKDB = 0.6  # of the memory that a run may use; Python and Great Expectations need the rest
@@ -177,18 +178,27 @@ def install_units(job: Job) -> list[Path]:
     """Write the units. Raises ConfigError when the folder cannot be written, or a unit of that name is another's."""
     folder = unit_folder(job)
     written = []
-    for name, text in systemd_units(job).items():
-        path = folder / name
+    units = {folder / name: text for name, text in systemd_units(job).items()}
+    for path, text in units.items():
+        # What it is for stands in its description, and nothing else in it is of this project alone.
+        if os.path.lexists(path) and _description(path) != text.split("\n")[1]:
+            raise ConfigError(f"{path} is there already, for something else. Choose another --name.")
+    for path, text in units.items():
         try:
-            old = path.read_text(encoding="utf-8") if path.is_file() else ""
-            if old and f" {_percents(str(job.root))}" not in old:
-                raise ConfigError(f"{path} is there already, for something else. Choose another --name.")
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         except PermissionError:
             raise ConfigError(f"{path} cannot be written. Run it as root, or for yourself with --user.") from None
         written.append(path)
     return written
+
+
+def _description(path: Path) -> str:
+    try:
+        lines = read_regular(path).decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith("Description=")), "")
 
 
 def next_steps(job: Job) -> list[str]:

@@ -52,6 +52,9 @@ def _watch(
     root: Path, warehouse: Warehouse, folder: Path, options: Options, tell: Tell, wait: Callable[[], object]
 ) -> None:
     from kpi.base import engine
+    from kpi.deliveries.rawfiles import kept_beside
+    from kpi.models.seeds import seed_folders
+    from kpi.parse.outside import reached
     from kpi.parse.project import load_project
 
     current = warehouse.current()
@@ -66,7 +69,9 @@ def _watch(
     settings = project.upkeep.engine_settings(options.settings or {})
     settings.pop("temp_directory", "")  # of a watch it stays in its own folder
     settings["file_search_path"] = str(root)
-    with engine.building(folder / DATABASE, folder / "spill", settings) as con:
+    outside = [path for source in project.sources if source.location for path in reached(root, source.location)]
+    within = [warehouse.raw, kept_beside(warehouse.raw), warehouse.builds, folder, *seed_folders(project), *outside]
+    with engine.building(folder / DATABASE, folder / "spill", settings, within) as con:
         seen: Seen = {}
         number = 0
         try:

@@ -99,9 +99,9 @@ def run_query(sql: str) -> Table:
     """Run a query that reads no table, such as the number of days between two dates. Raises Wrong for any other."""
     import duckdb
 
-    from kpi.base.engine import scratch
+    from kpi.base.engine import confined
 
-    with scratch({"enable_external_access": "false"}) as con:
+    with confined() as con:
         try:
             result = con.execute(sql)
             return Table(tuple(column[0] for column in result.description or ()), result.fetchall())

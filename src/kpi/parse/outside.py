@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from kpi.base.errors import CompileError
 from kpi.base.names import literal
+
+if TYPE_CHECKING:
+    from kpi.parse.properties import Source
 
 
 def outside_files(root: Path, location: str) -> list[Path]:
@@ -20,6 +25,39 @@ def outside_files(root: Path, location: str) -> list[Path]:
             pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
             found += sorted(one for one in base.glob(pattern) if one.is_file())
     return found
+
+
+def location_problem(root: Path, folders: Iterable[str], location: str) -> str:
+    """Say why a source may not be read from this location; empty when it may.
+
+    It is a file, or a function that reads some, and each lies in the project or in one of the `folders` it names in
+    vars: kpi_warehouse: source_folders, wherever links lead.
+    """
+    from kpi.base.sqltext import location_problem as sql_problem
+
+    if problem := sql_problem(location):
+        return problem
+    allowed = [root.resolve(), *((root / Path(folder).expanduser()).resolve() for folder in folders)]
+    for name in re.findall(r"'((?:[^']|'')*)'", location):
+        path = Path(name.replace("''", "'").removeprefix("file://"))
+        if not path.suffix and "*" not in name and not path.is_absolute():
+            continue
+        wild = next((at for at, part in enumerate(path.parts) if re.search(r"[*?\[]", part)), len(path.parts))
+        fixed = root.joinpath(*path.parts[:wild])
+        strange = ".." in path.parts[wild:] or not any(fixed.resolve().is_relative_to(one) for one in allowed)
+        files = [] if strange else outside_files(root, literal(name.replace("''", "'")))
+        if strange or not all(any(file.resolve().is_relative_to(one) for one in allowed) for file in files):
+            told = "Copy it into the project, or name its folder in vars: kpi_warehouse: source_folders."
+            return f"'{name[:200]}' lies outside the project. {told}"
+    return ""
+
+
+def unreadable(root: Path, folders: Sequence[str], sources: Sequence[Source]) -> Iterator[CompileError]:
+    """Yield a mistake for each source that is files which may not be read."""
+    for source in sources:
+        if source.location and (problem := location_problem(root, folders, source.location)):
+            about = source.properties
+            yield CompileError(about.file, about.line, f"external_location of '{source.name}': {problem}")
 
 
 def reached(root: Path, location: str) -> list[Path]:

@@ -16,11 +16,13 @@ from kpi.base.yamlfile import Section, read_yaml
 from kpi.parse.context import Values
 from kpi.parse.described import read_properties
 from kpi.parse.jinjafile import blocks
+from kpi.parse.outside import unreadable
 from kpi.parse.properties import TEST_CONFIGS, Exposure, Source, settings_in
 from kpi.parse.resources import (
     Found,
     Resource,
     files_in,
+    folder_problem,
     levels_of,
     merged,
     resources_of,
@@ -122,7 +124,8 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
     paths = {kind: _folders(root, settings, kind) for kind in PATHS}
     found = Found(root, name)
     everywhere = tuple(dict.fromkeys(folder for folders in paths.values() for folder in folders))
-    docs.update(_docs(root, tuple(Path(p) for p in settings.strings("docs-paths")) or everywhere, found.mistakes))
+    docs_folders = _folders(root, settings, "docs") if "docs-paths" in settings else everywhere
+    docs.update(_docs(root, docs_folders, found.mistakes))
     documents = []
     for document in _documents(root, everywhere, found.mistakes):
         try:
@@ -144,6 +147,8 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         )
         found.mistakes.append(CompileError(file, 1, told))
     found.mistakes += _named_twice([resource for resource in resources if resource.kind != "analysis"])
+    sources = _enabled(described.sources, settings.section("sources"), name)
+    found.mistakes += unreadable(root, upkeep.source_folders, sources)
     if found.mistakes:
         raise together(found.mistakes, root)
     tests, fixtures = ([file for file, _ in files_in(root, paths["test"], end)] for end in (".sql", ".csv"))
@@ -157,7 +162,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         seeds=tuple(resource for resource in resources if resource.kind == "seed"),
         snapshots=tuple(resource for resource in resources if resource.kind == "snapshot"),
         analyses=tuple(resource for resource in resources if resource.kind == "analysis"),
-        sources=_enabled(described.sources, settings.section("sources"), name),
+        sources=sources,
         exposures=tuple(described.exposures[key] for key in sorted(described.exposures)),
         macro_files=(*(file for file, _ in files_in(root, paths["macro"], ".sql")), *generic),
         test_files=tuple(file for file in tests if not {"fixtures", "generic"} & set(file.parts)),
@@ -210,23 +215,27 @@ def _packages(root: Path, settings: Section) -> tuple[dict[str, tuple[Path, ...]
     variables: dict[str, Any] = {}
     notes = []
     folder = Path(settings.text("packages-install-path") or "dbt_packages")
+    if problem := folder_problem(root, folder):
+        raise ConfigError(f"{settings.where('packages-install-path')}: {folder} {problem}.")
     for found in sorted((root / folder).glob("*/dbt_project.yml")):
         here = found.parent.relative_to(root)
         own = read_yaml(found, here / "dbt_project.yml")
         name = own.required("name")
-        paths = [here / path for path in own.strings("macro-paths") or ("macros",)]
-        tests = [here / path / "generic" for path in own.strings("test-paths") or ("tests",)]
+        paths = [here / path for path in _folders(found.parent, own, "macro")]
+        tests = [here / path / "generic" for path in _folders(found.parent, own, "test")]
         packages[name] = tuple(file for file, _ in files_in(root, [*paths, *tests], ".sql"))
         variables.update(_variables(own.section("vars"), name, ()))
-        if files_in(root, [here / path for path in own.strings("model-paths") or ("models",)], ".sql"):
+        if files_in(root, [here / path for path in _folders(found.parent, own, "model")], ".sql"):
             notes.append(f"{here}/dbt_project.yml:1: models of the package '{name}' are not built.")
     return packages, variables, notes
 
 
 def _folders(root: Path, settings: Section, kind: str) -> tuple[Path, ...]:
     key = f"{kind}-paths"
-    folders = tuple(Path(folder) for folder in settings.strings(key) or (PATHS[kind],))
+    folders = tuple(Path(folder) for folder in settings.strings(key) or (PATHS.get(kind, kind),))
     for folder in folders:
+        if problem := folder_problem(root, folder):
+            raise ConfigError(f"{settings.where(key)}: '{key}' names {folder}, which {problem}.")
         # dbt's own starter names folders that a project need not have; those that hold models it does.
         if kind == "model" and key in settings and not (root / folder).is_dir():
             raise ConfigError(f"{settings.where(key)}: '{key}' names {folder}, which is no folder.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from kpi.parse.properties import (
 )
 
 CONFIGS = {"model": MODEL_CONFIGS, "seed": SEED_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
+# More than any project has: what names a whole disk is told, and not read for hours.
+MOST_ENTRIES, MOST_BYTES = 200_000, 4_000_000
 ENDINGS = {"model": ".sql", "seed": ".csv", "snapshot": ".sql", "analysis": ".sql"}
 
 
@@ -53,6 +56,31 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
+def folder_problem(root: Path, folder: Path) -> str:
+    """Say why the project's files may not be looked for in a folder that it names; empty when they may.
+
+    A project that names /etc, or is a link to it, would have its files read and quoted.
+    """
+    base = root / folder
+    if not _is_within(base, root):
+        return "lies outside the project. Copy what is needed into the project"
+    entries = 0
+    for _, folders, names in os.walk(base):
+        entries += len(folders) + len(names)
+        if entries > MOST_ENTRIES:
+            return f"holds more than {MOST_ENTRIES} files. Name the folder that has the project's alone"
+    return ""
+
+
+def _is_within(path: Path, *folders: Path) -> bool:
+    """Whether a path, wherever links lead, is one of the folders or within it."""
+    try:
+        real = path.resolve()
+        return any(real.is_relative_to(folder.resolve()) for folder in folders)
+    except (OSError, RuntimeError):  # a link to itself
+        return False
+
+
 def files_in(root: Path, folders: Sequence[Path], suffix: str) -> list[tuple[Path, Path]]:
     """Every file with the suffix, relative to the project, with the folder it was looked for in; in path order."""
     found = {
@@ -61,12 +89,18 @@ def files_in(root: Path, folders: Sequence[Path], suffix: str) -> list[tuple[Pat
         for path in (root / folder).rglob(f"*{suffix}")
         if path.is_file()
     }
+    for path, folder in found.items():
+        # A package beside the project may be a link itself, as dbt makes one of a local package.
+        if (root / path).is_symlink() and not _is_within(root / path, root, root / folder):
+            raise CompileError(path, 0, "a link that leads out of the project. Copy the file into the project.")
     return sorted(found.items())
 
 
 def text_of(root: Path, file: Path) -> str:
     """Read a text file of the project. Raises CompileError when it is not UTF-8."""
     try:
+        if file.suffix != ".csv" and (root / file).stat().st_size > MOST_BYTES:
+            raise CompileError(file, 1, f"a file of more than {MOST_BYTES} bytes. Split it.")
         return (root / file).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1

@@ -10,16 +10,18 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from kpi.base.files import why_unreadable
 from kpi.base.names import counted
 from kpi.deliveries.freshness import from_facts, late_lines
 from kpi.deliveries.rawfiles import hash_of, scan
 from kpi.nightly.notify import FILE, addresses, is_exposed
+from kpi.nightly.notify import unreadable as unreadable_addresses
 from kpi.read.guards import Finding, guarded
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.keeping import deleted_since
-from kpi.warehouse.ledger import is_being_written, missing
+from kpi.warehouse.ledger import UNREADABLE, is_being_written, missing
 from kpi.warehouse.rights import DATABASE, STEWARDS, whole
-from kpi.warehouse.runs import history
+from kpi.warehouse.runs import history, unreadable
 
 LEAST_FREE = 1 << 30  # bytes, where nothing was published yet to go by
 
@@ -208,6 +210,13 @@ def _wrong_with(folder: Path, facts: dict[str, Any]) -> str:
 
 
 def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
+    if why := why_unreadable(warehouse.builds / "ledger.jsonl"):
+        told = "The next run that builds sets it aside and begins a new one; or give it to the user that refreshes."
+        yield Finding("error", f"the ledger cannot be read: {why}", told)
+        return
+    for aside in sorted(warehouse.builds.glob(f"{UNREADABLE}*")):
+        told = f"Where it can be read again: append ledger.jsonl to it and move it back; else remove {aside}"
+        yield Finding("warning", f"{aside.name} is a ledger that could not be used", told)
     events = warehouse.ledger()
     known = {str(event.get("build")) for event in events}
     kept = warehouse.kept()
@@ -232,7 +241,12 @@ def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
     elif runs:
         told = f"the last run, {runs[-1].run}, ended as: {runs[-1].outcome}"
         yield Finding("warning", told, f"kpi runs show {runs[-1].run}")
-    if is_exposed(warehouse.root):
+    for line in unreadable(warehouse.root):
+        yield Finding("warning", line, "Give it to the user that refreshes, or remove it.")
+    if why := unreadable_addresses(warehouse.root):
+        told = f"{warehouse.root / FILE} cannot be read: {why}. Nobody is told when a run fails"
+        yield Finding("error", told, "Make it a UTF-8 file of the user that refreshes, chmod 600.")
+    elif is_exposed(warehouse.root):
         path = warehouse.root / FILE
         yield Finding("error", f"others can read {path}, which holds passwords", f"chmod 600 {path}")
     elif not addresses(warehouse.root):

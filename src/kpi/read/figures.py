@@ -21,13 +21,27 @@ def find_project(start: Path | str | None = None) -> Path:
     """Return the project's folder: `start`, else KPI_PROJECT_DIR, else the nearest one at or above where we are."""
     given = start or os.environ.get("KPI_PROJECT_DIR")
     if given:
-        return Path(given)
+        return _usable(Path(given))
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "dbt_project.yml").is_file():
-            return folder
+            return _usable(folder)
     told = "Name the project with --project-dir, project_dir= or KPI_PROJECT_DIR."
     raise ConfigError(f"{here}: no dbt_project.yml here or above. {told}")
+
+
+def _usable(folder: Path) -> Path:
+    """Return the folder. Raises ConfigError when DuckDB could not name a file in it."""
+    try:
+        path = str(folder.resolve())
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"{folder} is no folder: {error}") from None
+    wrong = next((sign for sign in path if sign in "?*[" or not sign.isprintable()), "")
+    if wrong:
+        shown = path.encode("unicode_escape", "backslashreplace").decode()
+        told = "DuckDB does not take it for a part of a file's name. Rename the folder, or move the project."
+        raise ConfigError(f"{shown} has {wrong!a} in it: {told}")
+    return folder
 
 
 def open_build(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError, nearest
+from kpi.base.files import read_regular
 from kpi.warehouse.rights import DATABASE, close, make_place, open_up, whole, written
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Warehouse:
         if folder is None:
             return {}
         try:
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            facts = json.loads(read_regular(folder / FACTS))
         except (OSError, ValueError):
             return {}
         return facts if isinstance(facts, dict) else {}
@@ -138,8 +139,10 @@ class Warehouse:
     def ledger(self) -> list[dict[str, Any]]:
         """Return every event of the ledger, oldest first. A line that is cut short or damaged is passed over."""
         events = []
-        path = self.builds / "ledger.jsonl"
-        for line in path.read_bytes().split(b"\n") if path.is_file() else []:
+        content = b""
+        with suppress(OSError):  # what cannot be read is set aside by who writes next, and told by the doctor
+            content = read_regular(self.builds / "ledger.jsonl")
+        for line in content.split(b"\n") if content else []:
             with suppress(ValueError):  # bytes that are no UTF-8 are a ValueError too
                 event = json.loads(line)
                 if isinstance(event, dict):
@@ -196,13 +199,20 @@ def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any], upkeep: U
     return final
 
 
-def publish(warehouse: Warehouse, folder: Path) -> None:
-    """Point `current` at a build, in one step that readers cannot see halfway."""
+def publish(warehouse: Warehouse, folder: Path) -> str:
+    """Point `current` at a build, in one step that readers cannot see halfway.
+
+    Returns a warning when readers have it and the disk did not say that it keeps it; else an empty text.
+    """
     link = warehouse.root / ".current-next"
     link.unlink(missing_ok=True)
     link.symlink_to(Path("builds") / folder.name, target_is_directory=True)
     os.replace(link, warehouse.root / "current")
-    to_disk(warehouse.root)
+    try:
+        to_disk(warehouse.root)
+    except OSError as error:
+        return f"readers have build {folder.name}, but the disk did not confirm it: {error}. See: kpi doctor"
+    return ""
 
 
 def number_of(build: str) -> int:

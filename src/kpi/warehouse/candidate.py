@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kpi.base.errors import CheckFailed, KpiError, is_disk_full
+from kpi.base.errors import CheckFailed, KpiError, interruptible, is_disk_full
 from kpi.base.events import Event, note
 from kpi.deliveries import rawfiles
 from kpi.warehouse.builds import Warehouse, publish, seal
@@ -78,10 +78,11 @@ class Run:
     def carry_out(self) -> Outcome:
         """Build, check, seal, publish; on failure keep the candidate and tell readers nothing."""
         try:
-            self._build()
-            failures = self._verdict()
-            if self.upkeep.stewards_schemas and (not failures or self.options.publish_despite_checks):
-                self._part()
+            with interruptible():
+                self._build()
+                failures = self._verdict()
+                if self.upkeep.stewards_schemas and (not failures or self.options.publish_despite_checks):
+                    self._part()
         except KpiError as error:
             if is_disk_full(error):  # there is no room to keep it
                 raise
@@ -108,27 +109,11 @@ class Run:
 
         from kpi.artifacts.artifacts import write_artifacts
         from kpi.base import engine
-        from kpi.warehouse.runs import write_table
-        from kpi.warehouse.working import bring_up
 
         with working_on(self.warehouse, self.graph, self.options, self.candidate) as con:
             try:
-                begin = self.importing.start if self.importing else lambda: None
-                bring_up(
-                    con,
-                    self.warehouse,
-                    self.graph,
-                    self.options,
-                    self.before,
-                    self.folder,
-                    self.facts,
-                    self.tell,
-                    begin,
-                )
-                self.warnings = tuple(map(self._for_readers, self.facts.pop("warnings", ())))
-                self._validate(con)
-                self._note_freshness(con)
-                write_table(con, self.warehouse.root, with_messages=not self.upkeep.stewards_schemas)
+                with interruptible():
+                    self._work_on(con)
             except (KpiError, KeyboardInterrupt):
                 with suppress(duckdb.Error):  # what failed first is what is told
                     con.execute("checkpoint")
@@ -138,6 +123,20 @@ class Run:
             self.facts["storage"] = engine.storage(con)
             write_artifacts(self.candidate, self.graph, self.facts, con)
         self._verify()
+
+    def _work_on(self, con: duckdb.DuckDBPyConnection) -> None:
+        from kpi.warehouse.runs import unreadable, write_table
+        from kpi.warehouse.working import bring_up
+
+        begin = self.importing.start if self.importing else lambda: None
+        about = self.warehouse, self.graph, self.options, self.before, self.folder, self.facts, self.tell
+        bring_up(con, *about, begin)
+        self.warnings = tuple(map(self._for_readers, self.facts.pop("warnings", ())))
+        self._validate(con)
+        self._note_freshness(con)
+        for told in unreadable(self.warehouse.root):
+            self._warn(told)
+        write_table(con, self.warehouse.root, with_messages=not self.upkeep.stewards_schemas)
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
         """Judge each report year and write its pages; carried over when nothing that is judged has changed."""
@@ -181,8 +180,7 @@ class Run:
             due = measure(con, self.graph.feeds, self.options.as_of)
             self.facts["freshness"] = as_facts(due)
             for _, line in late_lines(due, self.options.as_of):
-                self.warnings = (*self.warnings, line)
-                self.tell(f"  warning: {line}")
+                self._warn(line)
 
     def _verify(self) -> None:
         """Read the finished file back, all of it."""
@@ -248,9 +246,12 @@ class Run:
         if held_back:
             self.tell(f"Not published: {held_back}. Open it with kpi.open(build={kept.name!r}).")
         else:
-            publish(self.warehouse, kept)
-            self.tell(f"Published build {kept.name}." + (f" Despite failed checks: {reason}" if reason else ""))
-            close_earlier(self.warehouse, self.upkeep, self.tell)
+            if told := publish(self.warehouse, kept):
+                self._warn(told)
+            # Readers have it: whatever goes wrong from here on is told, and does not make the run fail.
+            despite = f" Despite failed checks: {reason}" if reason else ""
+            self._afterwards(lambda: self.tell(f"Published build {kept.name}.{despite}"))
+            self._afterwards(lambda: close_earlier(self.warehouse, self.upkeep, self.tell))
         self._settle(kept.name, "held back" if held_back else "published", held_back or reason)
         return Outcome(kept.name, published=not held_back, warnings=self.warnings)
 
@@ -263,8 +264,18 @@ class Run:
 
     def _settle(self, build: str, event: str, reason: str) -> None:
         for told in settle(self.warehouse, self.upkeep, build, event, reason):
-            self.warnings = (*self.warnings, told)
-            self.tell(f"  warning: {told}")
+            self._warn(told)
+
+    def _warn(self, told: str) -> None:
+        self.warnings = (*self.warnings, told)
+        self.tell(f"  warning: {told}")
+
+    def _afterwards(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except (OSError, KeyboardInterrupt) as error:
+            told = str(error) or "interrupted"
+            self.warnings = (*self.warnings, f"readers have the build, but what comes after was not all done: {told}")
 
 
 def is_judged(graph: Graph) -> bool:

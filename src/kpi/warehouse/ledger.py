@@ -15,8 +15,11 @@ from typing import Any
 
 from kpi.base.errors import ConfigError, DiskFull, is_disk_full
 from kpi.base.events import Tell, silent
+from kpi.base.files import why_unreadable
 from kpi.base.lock import held, is_held
 from kpi.warehouse.builds import Warehouse, number_of
+
+UNREADABLE = "unreadable-ledger-"
 
 
 @contextmanager
@@ -30,6 +33,7 @@ def writing(warehouse: Warehouse, wait_seconds: float = 0, tell: Tell = silent) 
         if link.is_dir() and not link.is_symlink():
             raise ConfigError(f"{link} is a folder, not the link that readers follow. Move it away, then run again.")
         _clean(warehouse)
+        _set_aside(warehouse, tell)
         _catch_up(warehouse)
         try:
             yield waited
@@ -67,6 +71,18 @@ def _clean(warehouse: Warehouse) -> None:
         is_folder = leftover.is_dir() and not leftover.is_symlink()
         shutil.rmtree(leftover, ignore_errors=True) if is_folder else leftover.unlink()
     (warehouse.root / ".current-next").unlink(missing_ok=True)
+
+
+def _set_aside(warehouse: Warehouse, tell: Tell) -> None:
+    """Move a ledger that cannot be read and written out of the way: the builds themselves tell most of what it did."""
+    path = warehouse.builds / "ledger.jsonl"
+    why = why_unreadable(path)
+    if not why and path.is_file() and not os.access(path, os.W_OK):
+        why = f"user {os.getuid()} may not write it"
+    if why:
+        aside = path.with_name(f"{UNREADABLE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        os.rename(path, aside)
+        tell(f"  warning: the ledger could not be used ({why}): it is now {aside.name}, and a new one is begun.")
 
 
 def _catch_up(warehouse: Warehouse) -> None:

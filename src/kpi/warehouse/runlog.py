@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.base.events import Event
+from kpi.base.files import is_regular, why_unreadable
 from kpi.base.names import counted
 
 KEPT = 400  # runs
@@ -69,6 +70,8 @@ class RunLog:
         path = self.folder / "idle.jsonl"
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(path) and not is_regular(path):
+                return  # writing into a pipe that nobody reads would wait for ever
             if path.is_file() and path.stat().st_size > IDLE_BYTES:
                 half = path.read_bytes()[IDLE_BYTES // 2 :]
                 path.write_bytes(half[half.find(b"\n") + 1 :])
@@ -96,8 +99,8 @@ class RunLog:
                 os.fsync(self._file)
             os.close(self._file)
             self._file = None
-        with suppress(OSError):
-            for old in run_files(self.folder)[:-KEPT]:
+        for old in run_files(self.folder)[:-KEPT]:
+            with suppress(OSError):
                 old.unlink()
 
     def changed(self) -> str:
@@ -118,7 +121,7 @@ class RunLog:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            number = max((int(path.name[:6]) for path in run_files(self.folder)), default=0)
+            number = max((int(path.name[:6]) for path in _named_as_runs(self.folder)), default=0)
             while self._file is None:
                 number += 1
                 # Numbered first: runs sort by name in the order they began, whatever the clock does.
@@ -148,6 +151,15 @@ class RunLog:
 
 def run_files(folder: Path) -> list[Path]:
     """Return the files of all runs in a folder, oldest first."""
+    return [path for path in _named_as_runs(folder) if is_regular(path)]
+
+
+def unreadable_runs(folder: Path) -> list[tuple[Path, str]]:
+    """Return what is named as the file of a run and cannot be read, with the reason; others are gone on without it."""
+    return [(path, why) for path in _named_as_runs(folder) if (why := why_unreadable(path))]
+
+
+def _named_as_runs(folder: Path) -> list[Path]:
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".jsonl") and name[:6].isdigit())
     except OSError:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from kpi.warehouse.runlog import now, run_files
+from kpi.warehouse.runlog import now, run_files, unreadable_runs
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,8 +42,18 @@ class Ended:
 
 
 def history(warehouse: Path) -> list[Ended]:
-    """Return the runs that are kept, oldest first; those that found nothing to do are not among them."""
-    return [_read(path) for path in run_files(warehouse / "runs")]
+    """Return the runs that are kept, oldest first; those that found nothing to do are not among them.
+
+    What cannot be read is passed over: `unreadable` says which those are.
+    """
+    return [ended for path in run_files(warehouse / "runs") if (ended := _read(path))]
+
+
+def unreadable(warehouse: Path) -> list[str]:
+    """Return a line for each log of a run that cannot be read, as one that another user wrote for itself alone."""
+    found = unreadable_runs(warehouse / "runs")
+    told = [f"the log of a run {path.name} is passed over: {why}" for path, why in found[:3]]
+    return told + [f"{len(found) - 3} more logs of runs cannot be read either"] * (len(found) > 3)
 
 
 def events_of(warehouse: Path, run: str) -> list[dict[str, Any]]:
@@ -57,7 +67,7 @@ def close_killed(warehouse: Path) -> list[Ended]:
     found = []
     for path in run_files(warehouse / "runs")[-20:]:
         ended = _read(path)
-        if ended.outcome != "killed" or ended.exit_code is not None:
+        if ended is None or ended.outcome != "killed" or ended.exit_code is not None:
             continue
         line = {"at": now(), "event": "end", "outcome": "killed", "exit_code": 137, "message": ended.message}
         with suppress(OSError), path.open("ab") as stream:
@@ -69,7 +79,8 @@ def close_killed(warehouse: Path) -> list[Ended]:
 def last_invocation(warehouse: Path, invocation: str) -> Ended | None:
     """Return the newest run that a start of the systemd service made, if it left one."""
     for path in reversed(run_files(warehouse / "runs")[-20:]):
-        with path.open("rb") as stream:
+        first: dict[str, Any] = {}
+        with suppress(OSError), path.open("rb") as stream:
             first = next(_lines(stream.readline()), {})
         if first.get("invocation") == invocation:
             return _read(path)
@@ -79,7 +90,8 @@ def last_invocation(warehouse: Path, invocation: str) -> Ended | None:
 def seconds_of_stages(warehouse: Path) -> dict[str, float]:
     """Return how long each stage of the newest run that published took."""
     for path in reversed(run_files(warehouse / "runs")[-20:]):
-        if _read(path).outcome != "published":
+        ended = _read(path)
+        if ended is None or ended.outcome != "published":
             continue
         stages: dict[str, float] = {}
         for line in _lines(path.read_bytes()):
@@ -108,13 +120,16 @@ def write_table(con: duckdb.DuckDBPyConnection, warehouse: Path, with_messages: 
     con.unregister("runs_so_far")
 
 
-def _read(path: Path) -> Ended:
-    """Read the first line and the last of a run."""
-    with path.open("rb") as stream:
-        # Before its lines are read: a run that ends in between has its end among them, and was not killed.
-        alive = not _is_free(stream.fileno())
-        first = next(_lines(stream.readline()), {})
-        lines = _last_lines(stream)
+def _read(path: Path) -> Ended | None:
+    """Read the first line and the last of a run; None when it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            # Before its lines are read: a run that ends in between has its end among them, and was not killed.
+            alive = not _is_free(stream.fileno())
+            first = next(_lines(stream.readline()), {})
+            lines = _last_lines(stream)
+    except OSError:
+        return None
     last = lines[-1] if lines else {}
     begun = Ended(path.stem, str(first.get("command", "")), str(first.get("begun_at") or _time_in(path.stem)))
     if last.get("event") != "end":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from kpi.base.files import read_regular
 from kpi.yearly.queries import import_ctes, run
 from kpi.yearly.words import (
     BASES,
@@ -68,7 +69,7 @@ class About:
 def is_labelled_synthetic(raw: Path) -> bool:
     """Tell whether the deliveries carry the label that `kpi demo` puts beside them."""
     try:
-        label = (raw / "README.txt").read_text(encoding="utf-8", errors="replace")
+        label = read_regular(raw / "README.txt").decode("utf-8", "replace")
     except OSError:  # there is none, or not for whoever asks
         return False
     return label.startswith(SYNTHETIC_LABEL)
