@@ -60,8 +60,8 @@ def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -
     if any(column.free_text == "mask" for column in feed.columns):
         kept = f"_file, _record, _line, {_FIELDS}, {_HEADERS}"
         text = {c: _named("text", c.name) for c in feed.columns}
-        masked = {sql: personal.masked(sql) if c.free_text == "mask" else sql for c, sql in text.items()}
-        source = _select(source, masked, kept)
+        free_text = {sql: personal.masked(sql) if c.free_text == "mask" else sql for c, sql in text.items()}
+        source = _select(source, free_text, kept)
     source = _select(source, {_named("cast", name): cells.cast(_named("text", name)) for name in feed.instants})
     values = {c.name: cells.typed(c, _named("text", c.name), _named("cast", c.name)) for c in feed.columns}
     source = _select(source, {identifier(name): value for name, value in values.items()})

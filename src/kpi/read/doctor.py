@@ -189,16 +189,16 @@ def _wrong_with(folder: Path, facts: dict[str, Any]) -> str:
         expected = {folder / STEWARDS / DATABASE: (facts["stewards"].get("checksum"), facts.get("rows"))}
         if "readers" in facts and not failed:
             expected[folder / DATABASE] = (facts.get("checksum"), facts["readers"]["rows"])
-    for database, (written, rows) in expected.items():
-        name = database.relative_to(folder)
-        if not database.is_file():
+    for file, (written, rows) in expected.items():
+        name = file.relative_to(folder)
+        if not file.is_file():
             if not failed:
                 return f"its {name} is gone"
-        elif written and written != hash_of(database):
+        elif written and written != hash_of(file):
             return f"its {name} is not what was written"
         elif not failed:
             try:
-                with engine.reading(database) as con:
+                with engine.reading(file) as con:
                     seen = engine.row_counts(con)
             except duckdb.Error as error:
                 return str(error).partition("\n")[0]

@@ -45,14 +45,14 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(database: Path) -> dict[str, int]:
+def read_back(file: Path) -> dict[str, int]:
     """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
 
     An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Raises
     BuildError.
     """
     try:
-        with engine.reading(database) as con:
+        with engine.reading(file) as con:
             seen = engine.row_counts(con)
             engine.read_all(con, seen)
             return seen
