@@ -23,6 +23,7 @@ MODULES = {
 PACKAGES = {
     "base": (
         "errors",
+        "limits",
         "events",
         "names",
         "excerpts",
@@ -36,6 +37,7 @@ PACKAGES = {
         "relation",
     ),
     "parse": (
+        "sandbox",
         "jinjafile",
         "macros",
         "dbtobjects",

@@ -59,9 +59,13 @@ class Relation:
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a part by its name."""
-        return getattr(self, name, default)
+        return default if name.startswith("_") else getattr(self, name, default)
 
-    __getitem__ = get
+    def __getitem__(self, name: str) -> Any:
+        """Return a part by its name; None when it has none of that name."""
+        if name.startswith("_"):
+            raise KeyError(name)
+        return self.get(name)
 
     @property
     def in_full(self) -> str:

@@ -18,6 +18,7 @@ import jinja2
 
 from kpi.base.compile_cache import key_of, remembered
 from kpi.base.errors import CompileError, ConfigError, nearest
+from kpi.base.limits import bounded
 from kpi.base.lines import Lines, mark_places, traced
 from kpi.base.relation import Relation, Rendered
 from kpi.parse import context
@@ -84,7 +85,8 @@ class Templates:
     def _named(self, macro: str, custom: str | None, node: Mapping[str, Any] | None) -> str:
         given = dict(node) if node is not None else None
         try:
-            return str(self.macros.scope()[macro](custom, given)).strip()
+            with bounded("the macro"):
+                return str(self.macros.scope()[macro](custom, given)).strip()
         except Exception:  # rendered once more as a template, so that what fails is told with file and line
             names = {"kpi_custom": custom, "kpi_node": given}
             return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0]

@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,8 +17,19 @@ from kpi.base.names import identifier
 from kpi.base.relation import DATABASE, Relation
 from kpi.parse.dbtobjects import NOTHING_RUNS, Column, Table, Unsupported, run_query
 from kpi.parse.macros import Macros, Returned, Wrong
+from kpi.parse.sandbox import Chain, step_by_step
 
 _MISSING = object()
+_DATETIME = ("date", "datetime", "time", "timedelta", "timezone", "tzinfo", "UTC", "MINYEAR", "MAXYEAR")
+_ITERTOOLS = (
+    *("accumulate", "combinations", "combinations_with_replacement", "compress", "count", "cycle", "dropwhile"),
+    *("filterfalse", "groupby", "islice", "pairwise", "permutations", "product", "repeat", "starmap", "takewhile"),
+    "zip_longest",
+)
+_PYTZ = (
+    *("timezone", "utc", "UTC", "FixedOffset", "all_timezones", "all_timezones_set", "common_timezones"),
+    *("common_timezones_set", "AmbiguousTimeError", "InvalidTimeError", "NonExistentTimeError", "UnknownTimeZoneError"),
+)
 TARGET = {
     **{"name": "kpi", "target_name": "kpi", "profile_name": "kpi", "schema": "main", "database": DATABASE},
     **{"dbname": DATABASE, "type": "duckdb", "threads": 1, "user": "", "path": ""},
@@ -27,6 +38,8 @@ TARGET = {
 
 class Values:
     """Variables and environment of one project, and which of them were asked for."""
+
+    SEEN = frozenset({"has_var"})
 
     def __init__(self, variables: Mapping[str, Any]) -> None:
         self.variables = variables
@@ -154,17 +167,31 @@ def shared(
 
 
 def _modules() -> dict[str, Any]:
-    class _Late:
+    """What dbt gives of Python's modules: functions and classes by name, never a module, behind which is another."""
+
+    class _Late(Unsupported):
         """pytz is not everywhere; whoever asks for it gets it, or is told."""
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, part: str) -> Any:
             try:
                 import pytz  # type: ignore[import-untyped]
             except ImportError:
                 raise Wrong("modules.pytz: the package pytz is not installed here. Use the SQL's time zones.") from None
-            return getattr(pytz, name)
+            self._parts = {name: getattr(pytz, name) for name in _PYTZ}
+            return super().__getattr__(part)
 
-    return {"datetime": datetime, "re": re, "itertools": itertools, "pytz": _Late()}
+    only = "a template is given some of a module only"
+    steps = {name: step_by_step(getattr(itertools, name)) for name in _ITERTOOLS}
+    return {
+        "datetime": Unsupported("modules.datetime", only, **{name: getattr(datetime, name) for name in _DATETIME}),
+        "re": Unsupported("modules.re", only, **{name: getattr(re, name) for name in re.__all__ if name != "template"}),
+        "itertools": Unsupported("modules.itertools", only, chain=Chain(), tee=_tee, **steps),
+        "pytz": _Late("modules.pytz", only),
+    }
+
+
+def _tee(given: Iterable[Any], times: int = 2) -> tuple[Iterator[Any], ...]:
+    return tuple(map(step_by_step(iter), itertools.tee(given, times)))
 
 
 def _or(default: Any, make: Callable[[Any], Any], value: Any) -> Any:

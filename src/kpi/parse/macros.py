@@ -12,7 +12,9 @@ from jinja2 import nodes
 from jinja2.runtime import new_context
 
 from kpi.base.errors import CompileError, ConfigError, nearest
+from kpi.base.limits import TooMuch, bounded
 from kpi.parse.jinjafile import parsed
+from kpi.parse.sandbox import Sandbox
 
 ADAPTER = ("duckdb", "default")
 OWN = Path(__file__).parent / "jinja" / "dbt.sql"
@@ -38,6 +40,8 @@ class Returned(Exception):
 
 class Macro:
     """One macro; compiled when it is first called. Calling it gives its text, or what it returned."""
+
+    SEEN = frozenset({"name", "arguments"})
 
     def __init__(self, node: nodes.Macro, file: Path, scope: Scope) -> None:
         self.name, self.node, self.file, self.scope = node.name, node, file, scope
@@ -83,6 +87,8 @@ class Macro:
 
 class Scope(Mapping[str, Any]):
     """What names mean in the files of one package: its macros, the project's, packages, dbt's, then what is shared."""
+
+    SEEN = frozenset({"get", "keys", "values", "items"})
 
     def __init__(self, macros: Macros, package: str) -> None:
         # Packages lean on names without a value being nothing, as dbt has it; in the project that is a mistake.
@@ -150,9 +156,7 @@ class Macros:
 
     def __init__(self, environment: jinja2.Environment, project: str) -> None:
         self.environment, self.project = environment, project
-        self.lenient = jinja2.Environment(
-            extensions=list(environment.extensions), keep_trailing_newline=True, autoescape=False
-        )
+        self.lenient = Sandbox(extensions=list(environment.extensions), keep_trailing_newline=True, autoescape=False)
         self.packages: dict[str, dict[str, Macro]] = {project: {}}
         self.shared: dict[str, Any] = {}
         self.overrides: Mapping[str, Any] = {}
@@ -261,15 +265,20 @@ def _one_by_one(text: str) -> Iterator[str]:
 
 
 def compiled(environment: jinja2.Environment, tree: nodes.Template, file: Path) -> jinja2.Template:
-    """Compile a parsed template."""
-    return jinja2.Template.from_code(environment, environment.compile(tree, str(file), str(file)), {})
+    """Compile a parsed template. Raises CompileError for one that Python cannot take."""
+    try:
+        with bounded("the template"):
+            return jinja2.Template.from_code(environment, environment.compile(tree, str(file), str(file)), {})
+    except (TooMuch, SyntaxError) as error:
+        raise CompileError(file, 1, f"the template cannot be compiled: {error}".rstrip(".") + ".") from None
 
 
 def run(template: jinja2.Template, scope: Scope) -> str:
     """Render a compiled template in a scope. What fails has Jinja's own traceback, that names the template's lines."""
     context = new_context(template.environment, template.name, template.blocks, scope, shared=True)  # type: ignore[arg-type]
     try:
-        return "".join(template.root_render_func(context))
+        with bounded("the template"):
+            return "".join(template.root_render_func(context))
     except Exception:
         template.environment.handle_exception()
 
