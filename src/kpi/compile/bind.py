@@ -19,7 +19,7 @@ from kpi.base.errors import CompileError, KpiError, nearest
 from kpi.base.yamlfile import Section
 from kpi.compile.binding import Binder, Columns, at
 from kpi.compile.graph import Graph, compile_nodes
-from kpi.compile.house_rules import judged
+from kpi.compile.house_rules import judged, unread
 from kpi.compile.unit_runs import check_unit_tests
 from kpi.deliveries.feed import is_feed
 from kpi.deliveries.load import OWN
@@ -45,7 +45,7 @@ def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
     graph, mistakes = compile_nodes(project, columns_in)
     known, wrong = check_columns(graph)
     unit_tests, wrong_units = check_unit_tests(graph, known)
-    mistakes += wrong + wrong_units
+    mistakes += [*wrong, *wrong_units, *unread(graph.nodes)]
     if mistakes:
         raise together(mistakes, project.root)
     notes = (*graph.notes, *_only_documented(graph, known))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
 from kpi.base.errors import CompileError, ConfigError, KpiError, nearest
+from kpi.deliveries import feed_months
 from kpi.deliveries.feed import Feed, is_feed, read_feed
 from kpi.deliveries.retention import followed
 from kpi.models.ephemeral import with_ctes
@@ -147,6 +148,9 @@ def _feeds(project: Project) -> tuple[tuple[Feed, ...], list[ConfigError]]:
             followed(one, limits)
         except ConfigError as error:
             mistakes.append(error)
+    # Only who reads the counts needs to say what they are counted by.
+    if any((source.schema, source.identifier) == (RESERVED_SCHEMA, feed_months.TABLE) for source in project.sources):
+        mistakes += feed_months.check_report_years(feeds)
     return tuple(feeds), mistakes
 
 

@@ -40,6 +40,7 @@ SQL_TYPES: Mapping[Kind, str] = {
     "boolean": "BOOLEAN",
 }
 EXPECTED = ("expected_every", "expected_from", *SETTINGS)
+COUNTED = ("services_by",)
 PROVENANCE = (("_file", "VARCHAR"), ("_record", "BIGINT"), ("_clock_flags", "VARCHAR"), ("_is_superseded", "BOOLEAN"))
 
 
@@ -84,7 +85,7 @@ class Feed:
     """One feed's contract. `census` names the date column of a feed delivered a whole census at a time.
 
     `expected_every` month or year is to have rows, from that of `expected_from` on; once: a register, no year of
-    which need have any.
+    which need have any. `services_by` is the column that tells its services apart, where there are several.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Feed:
     mappings: tuple[DeliveryMapping, ...]
     fingerprint: str
     retention: Retention
+    services_by: str = ""
 
     @property
     def instants(self) -> tuple[str, ...]:
@@ -128,12 +130,12 @@ def read_feed(source: Source) -> Feed:
     """Read the contract of one source table. Raises ContractError naming file and line of what is wrong."""
     meta = source.meta.section("feed")
     meta.allow(
-        ("key", "time_zone", "time_order", "census", *EXPECTED, *RETENTION, "reject_threshold", "mappings"),
+        ("key", "time_zone", "time_order", "census", *COUNTED, *EXPECTED, *RETENTION, "reject_threshold", "mappings"),
         "a feed's contract",
     )
     columns = tuple(_column(column, source) for column in source.properties.columns)
     names = {column.name: column for column in columns}
-    for part in ("key", "time_order", "census"):
+    for part in ("key", "time_order", "census", "services_by"):
         for name in meta.strings(part):
             if name not in names:
                 raise ContractError(f"{meta.where(part)}: '{part}' names no column '{name}'.{nearest(name, names)}")
@@ -151,7 +153,9 @@ def read_feed(source: Source) -> Feed:
     threshold.allow(("share", "rows"), "a reject threshold")
     zone = meta.text("time_zone", "Europe/Helsinki")
     mappings = tuple(_mapping(item, names, zone) for item in meta.sections("mappings"))
-    settings = (columns, key, zone, order, meta.text("census"), mappings)
+    every, services_by = _every(meta), meta.text("services_by")
+    retention = read_retention(source, {c.name: c.kind for c in columns}, meta.text("census"), every)
+    settings = (columns, key, zone, order, meta.text("census"), mappings, retention.by, retention.of, services_by)
     return Feed(
         name=source.name,
         columns=columns,
@@ -159,14 +163,15 @@ def read_feed(source: Source) -> Feed:
         time_zone=zone,
         time_order=order,
         census=meta.text("census"),
-        expected_every=_every(meta),
+        expected_every=every,
         expected_from=_expected_from(meta),
-        cadence=read_cadence(source, _every(meta)),
+        cadence=read_cadence(source, every),
         reject_share=float(threshold.get("share", 0.01)),
         reject_rows=int(threshold.get("rows", 10)),
         mappings=mappings,
         fingerprint=hashlib.blake2b(repr(settings).encode(), digest_size=16).hexdigest(),
-        retention=read_retention(source, {c.name: c.kind for c in columns}, meta.text("census"), _every(meta)),
+        retention=retention,
+        services_by=services_by,
     )
 
 

@@ -18,7 +18,7 @@ from kpi.base.engine import fetch_one, one_thread
 from kpi.base.errors import BuildError, DeliveryError
 from kpi.base.events import Event, Tell, note, silent
 from kpi.base.names import identifier, literal
-from kpi.deliveries import kept, personal, statements
+from kpi.deliveries import feed_months, kept, personal, statements
 from kpi.deliveries.feed import Feed
 from kpi.deliveries.loadfile import load_files, note_files, refuse_changed, settle_keys
 from kpi.deliveries.rawfiles import RawFolder, content_hash, kept_beside
@@ -54,7 +54,12 @@ REJECTS = (
     ("reasons", "STRUCT(column_name VARCHAR, value VARCHAR, reason VARCHAR)[]"),
 )
 # The raw tables that are no feed's.
-OWN: Mapping[str, Sequence[tuple[str, str]]] = {"deliveries": LEDGER, "rejects": REJECTS, **kept.TABLES}
+OWN: Mapping[str, Sequence[tuple[str, str]]] = {
+    "deliveries": LEDGER,
+    "rejects": REJECTS,
+    feed_months.TABLE: feed_months.COLUMNS,
+    **kept.TABLES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class LoadReport:
 def contract_fingerprint(feed: Feed) -> str:
     """A hash of the contract and of the code that applies it: when either changes, files are loaded anew."""
     code = hashlib.blake2b(digest_size=16)
-    for module in ("load", "loadfile", "statements", "cells", "personal", "records", "delivery", "feed"):
+    for module in ("load", "loadfile", "statements", "cells", "personal", "records", "delivery", "feed", "feed_months"):
         code.update((Path(__file__).parent / f"{module}.py").read_bytes())
     return content_hash((feed.fingerprint + code.hexdigest()).encode())
 
@@ -119,6 +124,7 @@ def load(
             note_files(con, feed, changed, gone, tell)
             loaded += [f"{feed.name}/{name}" for name in changed]
             removed += [f"{feed.name}/{name}" for name in gone]
+        feed_months.count_months(con, feeds, {path.partition("/")[0] for path in (*loaded, *removed)})
     return LoadReport(
         loaded=tuple(loaded),
         removed=tuple(removed),
@@ -182,6 +188,9 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> N
         if [name for name, _ in tables.get(table, [])] != [name for name, _ in columns]:
             con.execute("drop schema if exists raw cascade")
             return
+    if feed_months.TABLE in tables and tuple(tables[feed_months.TABLE]) != feed_months.COLUMNS:
+        del tables[feed_months.TABLE]
+        con.execute(f"drop table raw.{feed_months.TABLE}")
     used = dict(con.execute("select feed, max(contract) from raw.deliveries group by feed").fetchall())
     current = {feed.name for feed in feeds if used.get(feed.name) in (None, contract_fingerprint(feed))}
     shapes = {feed.name: feed.table_columns for feed in feeds}
@@ -190,6 +199,8 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> N
             con.execute(f"drop table if exists raw.{identifier(table)}")
             con.execute("delete from raw.deliveries where feed = ?", [table])
             con.execute("delete from raw.rejects where feed = ?", [table])
+            if feed_months.TABLE in tables:
+                con.execute(f"delete from raw.{feed_months.TABLE} where feed = ?", [table])
 
 
 def _bring_up(
