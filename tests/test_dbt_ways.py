@@ -99,7 +99,8 @@ unit_tests:
         {
             "models/m.sql": TWICE,
             "models/m.yml": TESTS_OF_A,
-            "macros/g.sql": "{% macro default__test_unique(model, column_name) %}select 1 as a where false{% endmacro %}",
+            "macros/g.sql": "{% macro default__test_unique(model, column_name) %}"
+            "select 1 as a where false{% endmacro %}",
         },
         results={"unique_m_a": "pass", "not_null_m_a": "pass"},
     ),

@@ -91,7 +91,7 @@ def unit_tests_of(graph: Graph, models: Iterable[str], chosen: Container[str] = 
 
 
 def refuse_failing(results: Sequence[UnitResult]) -> None:
-    """Raise CheckFailed telling all unit tests that did not pass, or BuildErrors when none failed but some cannot run."""
+    """Raise CheckFailed with all unit tests that did not pass; BuildErrors when those only cannot run."""
     wrong = [result for result in results if not result.passed]
     told = [result.told for result in wrong]
     if any(result.status == "fail" for result in wrong):

@@ -92,10 +92,9 @@ class Scope(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         macros = self._macros
-        if name in macros.overrides:
-            return macros.overrides[name]
-        if f"dbt.{name}" in macros.overrides:
-            return macros.overrides[f"dbt.{name}"]
+        for one in (name, f"dbt.{name}") if macros.overrides else ():
+            if one in macros.overrides:
+                return macros.overrides[one]
         if name not in self._found:
             self._found[name] = macros.find(name, self.package)
         if self._found[name] is not None:
