@@ -94,6 +94,7 @@ PACKAGES = {
         "house_rules",
         "binding",
         "unit_diff",
+        "unit_sql",
         "unit_runs",
         "bind",
         "compiling",

@@ -58,6 +58,7 @@ def run_results(graph: Graph, facts: Mapping[str, Any], names: Mapping[str, Test
                 results.append(_result(node, node.id, known["status"], known.get("message")))
             elif known.get("built_in") == run:
                 results.append(_node_result(node, known, facts.get("rows", {}).get(str(node.relation))))
+    results += [_unit_result(unit, found) for unit, found in facts.get("unit_tests", {}).items()]
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in facts.get("asked", {}).items()}
     return {
         "metadata": made.metadata("run-results/v6"),
@@ -107,7 +108,18 @@ def _test_result(node: Node, name: str, check: Mapping[str, Any]) -> dict[str, A
     }
 
 
+def _unit_result(unit: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    status = found["status"]
+    told = None if status == "pass" else found["told"]
+    return _of_all(unit, status, told) | {"failures": {"pass": 0, "fail": 1}.get(status)}
+
+
 def _result(node: Node, name: str, status: str, message: str | None) -> dict[str, Any]:
+    compiled = {"compiled": True, "compiled_code": node.sql} if node.sql else {}
+    return _of_all(name, status, message) | compiled
+
+
+def _of_all(name: str, status: str, message: str | None) -> dict[str, Any]:
     return {
         "status": status,
         "timing": [],
@@ -117,8 +129,8 @@ def _result(node: Node, name: str, status: str, message: str | None) -> dict[str
         "message": message,
         "failures": None,
         "unique_id": name,
-        "compiled": True if node.sql else None,
-        "compiled_code": node.sql or None,
+        "compiled": None,
+        "compiled_code": None,
         "relation_name": None,
         "batch_results": None,
     }

@@ -75,7 +75,7 @@ def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec)
     texts = (column, spec.arguments.get("field", column))
     is_plain = all(text in documented or _WORD.fullmatch(str(text)) for text in texts)
     own = templates.generic_test(spec.kind)
-    if own or spec.kind not in GENERIC or not is_plain:
+    if own or spec.kind not in GENERIC or not is_plain or templates.macros.is_made_otherwise(spec.kind):
         quoted = column in documented and documented[column].quote
         return _of_macro(project, templates, node, spec, name, identifier(column) if quoted else column)
     arguments: dict[str, Relation] = {}

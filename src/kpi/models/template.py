@@ -184,7 +184,7 @@ class Templates:
         """Render with other values of variables and of the environment's, and with macros that yield a given value."""
         kept = self._values.variables, self._values.given
         self._values.variables, self._values.given = {**kept[0], **variables}, dict(env_vars)
-        self.macros.overrides = {name.rpartition(".")[2]: _always(value) for name, value in macros.items()}
+        self.macros.overrides = {name: _always(value) for name, value in macros.items()}
         try:
             yield
         finally:

@@ -14,7 +14,7 @@ from kpi.base.events import Event, note
 from kpi.base.names import counted
 from kpi.compile.graph import Graph, with_unit_tests
 from kpi.compile.selection import State, select
-from kpi.compile.unit_runs import refuse_failing_units
+from kpi.compile.unit_runs import refuse_failing, run_unit_tests, unit_tests_of
 from kpi.deliveries.rawfiles import RawFolder
 from kpi.run import content
 from kpi.run.build import run_hooks, strangers
@@ -55,9 +55,12 @@ def bring_up(
     done = {node_id for node_id, node in known.items() if node.get("built_in") in options.continued}
     forced = chosen - done if options.full_refresh else frozenset[str]()
     if options.unit_tests:
-        count = refuse_failing_units(graph, _changed_models(graph, own, known, chosen), chosen)
-        if count:
-            tell(f"Ran {counted(count, 'unit test')} of what is rebuilt: none failed.")
+        units = unit_tests_of(graph, _changed_models(graph, own, known, chosen), chosen)
+        results = run_unit_tests(graph, units) if units else ()
+        facts["unit_tests"] = {one.test.id: {"status": one.status, "told": one.told} for one in results}
+        refuse_failing(results)
+        if results:
+            tell(f"Ran {counted(len(results), 'unit test')} of what is rebuilt: none failed.")
     published = warehouse.current()
     derived_from = before or warehouse.facts(published)
     if published and not before:
