@@ -26,6 +26,7 @@ PACKAGES = {
         "limits",
         "events",
         "names",
+        "presented",
         "excerpts",
         "lines",
         "lock",
@@ -56,6 +57,7 @@ PACKAGES = {
         "cadence",
         "retention",
         "feed",
+        "feed_months",
         "personal",
         "cells",
         "delivery",
@@ -162,6 +164,7 @@ PACKAGES = {
     "read": (
         "figures",
         "public",
+        "changed_deliveries",
         "diff",
         "guards",
         "doctor",

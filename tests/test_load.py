@@ -13,10 +13,12 @@ import pytest
 from kpi.base.errors import BuildError
 from kpi.deliveries.feed import Feed
 from kpi.deliveries.rawfiles import RawFile, RawFolder, scan
+from kpi.deliveries.retention import Retention
 from loading import Loader, compare_with_oracle, contracts
 
 CALLS = "call_id,service_line,arrived_at,answered_at,ended_at\n"
 QUEUE = "census_date,patient_key,specialty,need_confirmed_on\n"
+NO_DATES = Retention(None, "")
 NPS = "response_id,survey,channel,responded_at,score,comment\n"
 
 
@@ -49,7 +51,9 @@ def test_columns_may_have_the_names_the_loader_itself_uses(tmp_path: Path) -> No
     feed = contracts()["nps_responses"]
     text = next(column for column in feed.columns if column.name == "response_id")
     other = tuple(replace(text, name=name, aliases=(), required=False) for name in names)
-    loader = Loader(tmp_path, [replace(feed, columns=(text, *other), key=("response_id",), time_order=())])
+    loader = Loader(
+        tmp_path, [replace(feed, columns=(text, *other), key=("response_id",), time_order=(), retention=NO_DATES)]
+    )
     loader.deliver("a.csv", ",".join(("response_id", *names)) + "\nr1," + ",".join(names) + "\n")
     loader.load()
     assert loader.rows(", ".join(names)) == [names]

@@ -155,7 +155,7 @@ def read_feed(source: Source) -> Feed:
     mappings = tuple(_mapping(item, names, zone) for item in meta.sections("mappings"))
     every, services_by = _every(meta), meta.text("services_by")
     retention = read_retention(source, {c.name: c.kind for c in columns}, meta.text("census"), every)
-    settings = (columns, key, zone, order, meta.text("census"), mappings, retention.by, retention.of, services_by)
+    settings = (columns, key, zone, order, meta.text("census"), mappings)
     return Feed(
         name=source.name,
         columns=columns,

@@ -5,7 +5,9 @@ A feed with a contract is counted, so no model has to list the feeds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kpi.base.errors import ContractError
@@ -25,6 +27,10 @@ COLUMNS = (
     ("row_count", "BIGINT"),
     ("service_count", "BIGINT"),
 )
+_COMMENT = (
+    "select comment from duckdb_tables() where database_name = current_database() and schema_name = 'raw'"
+    f" and table_name = {literal(TABLE)}"
+)
 
 
 def check_report_years(feeds: Sequence[Feed]) -> list[ContractError]:
@@ -38,6 +44,15 @@ def check_report_years(feeds: Sequence[Feed]) -> list[ContractError]:
     return mistakes
 
 
+def definitions(feeds: Sequence[Feed]) -> dict[str, str]:
+    """Return a hash of how the rows of each feed are counted, by its name."""
+    by_name = {feed.name: feed for feed in feeds}
+    return {
+        feed.name: hashlib.blake2b(_months(feed, by_name).encode(), digest_size=8).hexdigest()
+        for feed in sorted(feeds, key=lambda feed: feed.name)
+    }
+
+
 def count_months(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], changed: Collection[str]) -> None:
     """Bring `raw.feed_months` up to the raw tables. `changed` are the feeds whose rows are not those of before.
 
@@ -45,21 +60,28 @@ def count_months(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], changed:
     is missing or its feed has none, the month also where the contract names the year alone. `service_count` is the
     number of different values of the contract's `services_by`, 1 without one.
     """
-    names = {feed.name for feed in feeds}
-    counted = {name for (name,) in con.execute(f"select distinct feed from raw.{TABLE}").fetchall()}
-    for name in sorted(counted - names):
-        con.execute(f"delete from raw.{TABLE} where feed = ?", [name])
-    for feed in feeds:
-        if {feed.name, feed.retention.of}.isdisjoint(changed) and feed.name in counted:
+    by_name, now = {feed.name: feed for feed in feeds}, definitions(feeds)
+    row = con.execute(_COMMENT).fetchone()
+    # How each feed was counted stands in the table's comment, so that a contract that says another way is followed.
+    counted: dict[str, str] = json.loads(row[0]) if row and row[0] else {}
+    if not counted:
+        con.execute(f"delete from raw.{TABLE}")
+    for name in sorted({*counted, *by_name}):
+        feed = by_name.get(name)
+        if feed and counted.get(name) == now[name] and {name, feed.retention.of}.isdisjoint(changed):
             continue
-        con.execute(f"delete from raw.{TABLE} where feed = ?", [feed.name])
-        con.execute(f"insert into raw.{TABLE} {_months(feed, {one.name: one for one in feeds})}")
+        con.execute(f"delete from raw.{TABLE} where feed = ?", [name])
+        if feed:
+            con.execute(f"insert into raw.{TABLE} {_months(feed, by_name)}")
+    con.execute(f"comment on table raw.{TABLE} is {literal(json.dumps(now))}")
 
 
-def _months(feed: Feed, by_name: dict[str, Feed]) -> str:
-    """SQL of the rows of one feed."""
+def _months(feed: Feed, by_name: Mapping[str, Feed]) -> str:
+    """SQL of the rows of raw.feed_months that are one feed's."""
     rows, by, kinds = f"raw.{identifier(feed.name)} as counted", feed.retention.by, feed.limits.kinds
-    if feed.retention.of:
+    if feed.retention.of not in ("", *by_name):
+        by = ""  # its years are not there to be had
+    elif feed.retention.of:
         other = followed(feed.limits, {name: one.limits for name, one in by_name.items()})
         dated = f"(select * from raw.{identifier(other.feed)} where not _is_superseded) as dated"
         same = " and ".join(f"counted.{identifier(key)} = dated.{identifier(key)}" for key in other.key)

@@ -200,7 +200,7 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> N
             con.execute("delete from raw.deliveries where feed = ?", [table])
             con.execute("delete from raw.rejects where feed = ?", [table])
             if feed_months.TABLE in tables:
-                con.execute(f"delete from raw.{feed_months.TABLE} where feed = ?", [table])
+                con.execute(f"comment on table raw.{feed_months.TABLE} is null")  # all are counted anew
 
 
 def _bring_up(

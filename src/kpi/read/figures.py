@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError, nearest
+from kpi.base.presented import presented, significant, with_decimals
 from kpi.warehouse.builds import FAILURES, Warehouse
 from kpi.warehouse.rights import DATABASE, database, left_out
 
@@ -84,7 +85,7 @@ def figure_lines(con: duckdb.DuckDBPyConnection, figure_id: str | None = None) -
     lines: list[str] = []
     seen: tuple[object, object] = (None, None)
     origins = _origins(con)
-    for year, figure, name, unit, service, value, basis, qualifier, printed, decimals, status in rows:
+    for year, figure, name, unit, service, value, places, basis, qualifier, printed, decimals, status in rows:
         if year != seen[0]:
             lines += ["", _line(f"Report year {year}", "value", "printed", "status"), "-" * 80]
             lines += [
@@ -95,7 +96,7 @@ def figure_lines(con: duckdb.DuckDBPyConnection, figure_id: str | None = None) -
             lines.append(f"{figure}{f': {name}' if name else ''}"[:80])
         seen = year, figure
         partial = " (partial year)" if basis == "partial_year" else ""
-        shown = "-" if value is None else f"{value}{_UNITS.get(unit, '')}"
+        shown = "-" if value is None else f"{with_decimals(str(value), places)}{_UNITS.get(unit, '')}"
         lines.append(_line(f"  {service}{partial}", shown, _printed(qualifier, printed, decimals), status or ""))
     return lines
 
@@ -203,11 +204,8 @@ _FIGURES = """
         f.name_en,
         f.unit,
         i.service,
-        case f.decimals
-            when '1' then cast(cast(round(cast(i.value as decimal(38, 9)), 1) as decimal(38, 1)) as varchar)
-            when '2' then cast(cast(round(cast(i.value as decimal(38, 9)), 2) as decimal(38, 2)) as varchar)
-            else cast(cast(round(cast(i.value as decimal(38, 9)), 0) as decimal(38, 0)) as varchar)
-        end as shown,
+        {shown} as shown,
+        f.decimals,
         i.basis,
         r.qualifier,
         r.published_value,
@@ -222,7 +220,7 @@ _FIGURES = """
         and i.basis = r.basis
     where $figure is null or i.figure_id = $figure
     order by i.report_year desc, f.family, i.figure_id, i.service, i.basis
-"""
+""".replace("{shown}", presented("i.value", "cast(f.decimals as varchar)", "f.unit"))
 
 
 def _line(label: str, value: str, printed: str, status: str) -> str:
@@ -240,5 +238,5 @@ def _printed(qualifier: str | None, value: Any, decimals: str | None) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    text = f"{value:.10g}" if isinstance(value, float) else str(value).replace("\n", "\\n")
+    text = significant(value, 10) if isinstance(value, float) else str(value).replace("\n", "\\n")
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.compile.graph import Graph
+from kpi.deliveries import feed_months
 from kpi.deliveries.kept import RELATIONS
 from kpi.deliveries.load import contract_fingerprint
 from kpi.deliveries.rawfiles import RawFolder
@@ -63,6 +64,8 @@ def own_parts(graph: Graph, folder: RawFolder) -> dict[str, Own]:
             found[node.id] = Own(
                 _hash(*(f"{kept.name}\0{kept.content_hash}" for kept in folder.kept)), settings_of(node)
             )
+        elif node.kind == "source" and str(node.relation) == f"raw.{feed_months.TABLE}":
+            found[node.id] = Own(_hash(*feed_months.definitions(graph.feeds).values()), settings_of(node))
     return found
 
 
