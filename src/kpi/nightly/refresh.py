@@ -48,7 +48,7 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
     folder = rawfiles.scan(warehouse.raw)
     inputs = inputs_of(root.resolve(), folder, options)
     if _is_needless(root, warehouse, options, inputs):
-        _clean_up(warehouse)
+        _clean_up(warehouse, tell)
         return _nothing_to_do(warehouse, tell)
 
     def start(settings: str) -> Start:
@@ -156,7 +156,7 @@ def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inp
     return not asks_for_more and is_up_to_date(root, warehouse, inputs)
 
 
-def _clean_up(warehouse: Warehouse) -> None:
+def _clean_up(warehouse: Warehouse, tell: Tell) -> None:
     """Remove what a killed run left and builds that are too old, if there are any and nobody is writing."""
     made = warehouse.facts(rolled_back_from(warehouse) or warehouse.current())
     upkeep = Upkeep(**made.get("upkeep", {}))  # as the project says: it is the same
@@ -164,7 +164,7 @@ def _clean_up(warehouse: Warehouse) -> None:
     if is_due or any(warehouse.builds.glob(".tmp-*")):
         with suppress(LockHeld), writing(warehouse):
             if is_due:
-                prune(warehouse, upkeep)
+                prune(warehouse, upkeep, tell)
 
 
 def _nothing_to_do(warehouse: Warehouse, tell: Tell) -> Outcome:
