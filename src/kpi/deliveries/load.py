@@ -140,6 +140,7 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
     however few its records.
     """
     lines: list[str] = []
+    paths: list[str] = []
     for feed in feeds:
         limit = (
             f"greatest({feed.reject_share} * records, {feed.reject_rows})"
@@ -153,6 +154,7 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
             [feed.name],
         ).fetchall()
         for file, records, rejected, refused, allowed in rows:
+            paths.append(f"{feed.name}/{file}")
             if refused:
                 lines.append(f"{feed.name}/{file}: refused with its {records} records: {refused}.")
                 continue
@@ -163,7 +165,8 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
             "Deliveries worse than their contract allows:\n  "
             + "\n  ".join(lines)
             + "\nThe rejected rows are in raw.rejects of the failed build. Mend the files, or let them through once"
-            " with --max-reject-share; refused files only with a share of 1."
+            " with --max-reject-share; refused files only with a share of 1.",
+            paths,
         )
 
 
