@@ -112,6 +112,7 @@ PACKAGES = {
         "scans",
         "running",
         "checks",
+        "examples",
     ),
     "artifacts": (
         "dbtforms",
@@ -162,6 +163,7 @@ PACKAGES = {
         "schedule",
     ),
     "read": (
+        "report_years",
         "figures",
         "public",
         "changed_deliveries",

@@ -13,19 +13,23 @@ from kpi.cli.options import day, project_folder, project_option, say, stewards_o
 
 
 @click.command()
-@click.argument("what", required=False, metavar="[FIGURE|TABLE]")
+@click.argument("what", required=False, metavar="[FIGURE|SERVICE|TABLE]")
+@click.option("--year", type=int, metavar="YEAR", help="Of this report year alone.")
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
 @click.option("--limit", default=40, show_default=True, help="Rows of a table to print.")
 @stewards_option
 @project_option
-def show(what: str | None, build_id: str | None, limit: int, stewards: bool, project_dir: Path | None) -> None:
-    """Print every indicator beside its printed value, or one figure, or a table."""
+def show(
+    what: str | None, year: int | None, build_id: str | None, limit: int, stewards: bool, project_dir: Path | None
+) -> None:
+    """Print every indicator beside its printed value, or those of one figure or service, or a table."""
     from kpi.read import figures
+    from kpi.read.report_years import rows_of
 
     root = project_folder(project_dir)
     with figures.open_build(build_id, root, stewards=stewards) as con:
         if what is None:
-            say(figures.figure_lines(con))
+            say(figures.figure_lines(con, year=year))
             say(["", *figures.summary_lines(con)])
             return
         try:
@@ -33,14 +37,17 @@ def show(what: str | None, build_id: str | None, limit: int, stewards: bool, pro
         except ConfigError as error:
             raise ConfigError(f"{error}{'' if stewards else figures.hint_left_out(what, build_id, root)}") from None
         if kind == "figure":
-            say(figures.definition_lines(con, name))
-            say(figures.figure_lines(con, name))
+            lines = figures.figure_lines(con, name, year)
+            say([*figures.definition_lines(con, name), *lines])
             return
-        result = con.execute(f"select * from {name} limit {int(limit) + 1}")
+        if kind == "service":
+            say(figures.figure_lines(con, year=year, service=name))
+            return
+        result = con.execute(f"{rows_of(con, name, year)} limit {int(limit) + 1}")
         rows = result.fetchall()
         say(figures.table_lines([column[0] for column in result.description or []], rows[:limit]))
         if len(rows) > limit:
-            click.echo(f"… more rows; see --limit, or: kpi query 'select * from {name}'")
+            click.echo(f"… more rows; see --limit, or: kpi query '{rows_of(con, name, year)}'")
 
 
 @click.command()

@@ -46,7 +46,7 @@ def run_tests(
     failed = sum(not result.passed for result in results)
     if data:
         folder = Warehouse(root / "warehouse").folder(build_id).resolve()
-        report = run_data_tests(folder, data, store_failures)
+        report = run_data_tests(folder, data, store_failures, graph)
         say(_data_lines(report, f" --build {build_id}" if build_id else ""))
         failed += sum(check.is_error for check in report.checks)
     if not units and not data:
@@ -67,7 +67,7 @@ def _data_lines(report: Report, build: str) -> Iterator[str]:
     for check in report.checks:
         if check.status != "pass":
             rows = f"{check.failures} failing row{'' if check.failures == 1 else 's'}"
-            yield f"{check.status.upper()} {check.name} ({check.where}): {rows}"
+            yield f"{check.status.upper()} {check.name} ({check.where}): {rows}{check.first_rows}"
         if check.stored:
             yield f"     kpi query --failures{build} 'select * from {check.stored.partition('.')[2]}'"
     counts = {status: sum(check.status == status for check in report.checks) for status in ("fail", "warn")}

@@ -24,7 +24,7 @@ class CheckResult:
     """What one data test found.
 
     `failures` is what its fail_calc gives, by default the number of rows it selects, at most its limit; `where` is the
-    file and line that ask for it, `stored` the table that keeps the failing rows.
+    file and line that ask for it, `stored` the table that keeps the failing rows, `examples` some of them as text.
     """
 
     name: str
@@ -34,11 +34,23 @@ class CheckResult:
     sql: str
     status: Literal["pass", "warn", "fail"] = "pass"
     stored: str = ""
+    examples: tuple[str, ...] = ()
+
+    @property
+    def first_rows(self) -> str:
+        """The examples as the end of a message; empty when there are none."""
+        return told_rows(self.examples, self.failures)
 
     @property
     def is_error(self) -> bool:
         """Whether this result must stop the build from being published."""
         return self.status == "fail"
+
+
+def told_rows(examples: Sequence[str], failures: int) -> str:
+    """Return examples of failing rows as the end of a message; empty when there are none."""
+    more = "; …" if failures > len(examples) else ""
+    return f": {'; '.join(examples)}{more}" if examples else ""
 
 
 @dataclass(frozen=True, slots=True)

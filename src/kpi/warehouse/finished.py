@@ -12,6 +12,7 @@ from kpi.base import engine
 from kpi.base.errors import BuildError, is_disk_full
 from kpi.base.events import Tell
 from kpi.compile.graph import AUDIT_SCHEMA, Graph
+from kpi.run.checks import told_rows
 from kpi.warehouse.rights import DATABASE, whole
 
 
@@ -26,6 +27,7 @@ def verdict(facts: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         if status != "pass":
             told = f"{check['name']} ({check['where']}): {check['failures']} failing rows"
             told += f", kept in {check['stored']}" if check.get("stored") else ""
+            told += told_rows(check.get("examples", ()), check["failures"])
             (failures if status == "fail" else warnings).append(told)
     for year in facts.get("years", []):
         told = f"{year['year']} {year['expectation']}: {year['observed']}"

@@ -13,6 +13,7 @@ from kpi.compile.selection import select
 from kpi.models.model import Node
 from kpi.models.unit_tests import UnitTest
 from kpi.run.checks import CheckResult, Store, run_tests
+from kpi.run.examples import with_examples
 from kpi.warehouse.builds import FAILURES
 from kpi.warehouse.rights import database
 
@@ -50,21 +51,24 @@ def chosen_tests(
     return units, tuple(test for test in graph.tests() if test.id in ids)
 
 
-def run_data_tests(folder: Path, tests: Sequence[Node], store_failures: bool = False) -> Report:
+def run_data_tests(
+    folder: Path, tests: Sequence[Node], store_failures: bool = False, graph: Graph | None = None
+) -> Report:
     """Run data tests on the build in `folder`, which is only ever read: on all of it.
 
-    Failing rows that are to be kept, of all tests with `store_failures`, go to a file beside it. Raises BuildError
-    naming a test that does not run: the build may be of an older project; ConfigError when only stewards may open it.
+    Failing rows that are to be kept, of all tests with `store_failures`, go to a file beside it; with the `graph` the
+    results have examples of them. Raises BuildError naming a test that does not run: the build may be of an older
+    project; ConfigError when only stewards may open it.
     """
     held = database(folder, stewards=True)
     if not (store_failures or any(test.test and test.test.store_failures for test in tests)):
         from kpi.base.engine import reading
 
         with reading(held) as con:
-            return Report(run_tests(con, tests))
+            return Report(with_examples(con, graph, run_tests(con, tests)))
     with _beside(held) as con:
         store = Store("failures", store_failures, only_tables=True)
-        return Report(run_tests(con, tests, store), held.with_name(FAILURES))
+        return Report(with_examples(con, graph, run_tests(con, tests, store)), held.with_name(FAILURES))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from kpi.deliveries.rawfiles import RawFolder
 from kpi.run import content
 from kpi.run.build import run_hooks, strangers
 from kpi.run.checks import CheckResult, Store, run_tests
+from kpi.run.examples import with_examples
 from kpi.run.fingerprint import Own, definitions, own_parts
 from kpi.run.running import NEW, Ran, Task, facts_now, facts_of_sources, known_nodes, run_nodes
 from kpi.warehouse import history
@@ -148,6 +149,7 @@ def _test(
     note(tell, Event("testing", stage="test", done=0, total=len(due)))
     store = Store(engine.CATALOG, options.store_failures)
     results = run_tests(con, [task.graph.nodes[test_id] for test_id in due], store)
+    results = with_examples(con, task.graph, results)
     nodes.update(due)
     checks |= {check.name: _noted(check) | {"run_in": task.build} for check in results}
     facts["checks"] = [checks[test.name] for test in task.graph.tests() if test.name in checks]
@@ -166,6 +168,7 @@ def _noted(check: CheckResult) -> Facts:
         "status": check.status,
         "stored": check.stored,
         "failures": check.failures,
+        "examples": list(check.examples),
         "where": check.where,
         "sql": check.sql,
     }
