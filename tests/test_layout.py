@@ -65,7 +65,6 @@ PACKAGES = {
         "kept",
         "rawfiles",
         "statements",
-        "feed_months",
         "loadfile",
         "worth_telling",
         "load",
