@@ -420,7 +420,7 @@ def split(text: str, separator: str) -> Iterator[list[str]]:
     blank = " " if separator == "\t" else "[ \t]"
     line_end = r"(?:\r\n|\r|\n|\Z)"
     blank_line = re.compile(f"{blank}*{line_end}")
-    quoted = re.compile(f'{blank}*"((?:[^"]|"")*+)"{blank}*(?={separator}|{line_end})')
+    quoted = re.compile(f'{blank}*"((?:[^"]|"")*+)"{blank}*(?=[{separator}]|{line_end})')
     bare = re.compile(f"[^{separator}\r\n]*")
     ending = re.compile(line_end)
 

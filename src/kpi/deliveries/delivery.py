@@ -36,9 +36,9 @@ class Refusal(Exception):
 class Layout:
     """How a readable file is written. `positions` gives the place of each known column in the header.
 
-    `body` is the whole file in UTF-8; its lines begin at `top`, after a byte order mark and Excel's `sep=`, and its
-    records at `start`, after the header. `skipped` is how many lines stand above the header. `illegible` are the places
-    in `body` of what could not be decoded.
+    `body` is the whole file in UTF-8; its lines begin at `top`, after a byte order mark and Excel's `sep=`, its header
+    at `begin` and its records at `start`. `skipped` is how many lines the contract has above the header. `illegible`
+    are the places in `body` of what could not be decoded.
     """
 
     encoding: str
@@ -48,6 +48,7 @@ class Layout:
     twice: tuple[str, ...]
     body: bytes
     top: int
+    begin: int
     start: int
     skipped: int
     illegible: tuple[int, ...]
@@ -104,15 +105,16 @@ def read_layout(content: bytes, names: Mapping[str, str], dialect: Dialect = UNK
     begin = top
     for line in lines_at(body, top, dialect.skip_lines):
         begin += len(line)
-    best: tuple[int, str, tuple[str, ...], int] = (-1, "", (), 0)
+    best: tuple[int, str, tuple[str, ...], int, int] = (-1, "", (), 0, 0)
     for separator in separators:
         # What a blank line is depends on the separator: a line of tabs is a record of a tab file.
-        line = record_pattern(separator).match(body, _end_of_blank_lines(body, begin, separator))
+        at = _end_of_blank_lines(body, begin, separator)
+        line = record_pattern(separator).match(body, at)
         header = tuple(split_record(line.group().decode("utf-8"), separator)) if line and line.group() else ()
         hits = sum(name in names for name in header)
         if hits > best[0]:
-            best = hits, separator, header, line.end() if line else 0
-    _, separator, header, start = best
+            best = hits, separator, header, at, line.end() if line else 0
+    _, separator, header, begin, start = best
     if not header:
         raise Refusal("the file has no header line")
     positions: dict[str, int] = {}
@@ -131,6 +133,7 @@ def read_layout(content: bytes, names: Mapping[str, str], dialect: Dialect = UNK
         twice=tuple(twice),
         body=body,
         top=top,
+        begin=begin,
         start=start,
         skipped=dialect.skip_lines,
         illegible=decoded.illegible,
@@ -155,10 +158,13 @@ def known_names(line: bytes, separator: str, names: Mapping[str, str]) -> int:
 
 def split_record(record: str, separator: str) -> Sequence[str]:
     """Split one record into its cells, blanks and enclosing quotes removed."""
-    cells = []
-    for quoted, bare in _cells(separator).findall(record.rstrip("\r\n") + separator):
-        cells.append(bare[:-1].strip(" \t") if bare else quoted.replace('""', '"').strip(" \t"))
-    return cells
+    return [cell.strip(" \t") for cell in cells_within(record, separator)]
+
+
+def cells_within(record: str, separator: str) -> Sequence[str]:
+    """Split one record into its cells, enclosing quotes removed and not the blanks between them."""
+    found = _cells(separator).findall(record.rstrip("\r\n") + separator)
+    return [bare[:-1] if bare else quoted.replace('""', '"') for quoted, bare in found]
 
 
 def _end_of_blank_lines(body: bytes, begin: int, separator: str) -> int:

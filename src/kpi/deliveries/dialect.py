@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 
 from kpi.base.errors import ContractError, nearest
@@ -39,15 +40,28 @@ class Dialect:
 UNKNOWN = Dialect()
 
 
+def _encoding(told: str) -> str:
+    """The encoding of CODECS that Python knows by a name, as `latin-1` or `utf8`; empty when it is none of them."""
+    # A byte order mark tells the order; this is that of files without one.
+    other = {"utf-16": "utf-16-le", "utf-8-sig": "utf-8"}
+    names = {codecs.lookup(codec).name: name for name, codec in CODECS.items()}
+    try:
+        known = codecs.lookup(told).name
+    except (LookupError, ValueError):
+        return ""
+    return other.get(known) or names.get(known, "")
+
+
 def read_dialect(meta: Section, default: Dialect) -> Dialect:
     """Read the settings of a contract, or of one of its mappings; `default` has what they leave out.
 
     Raises ContractError for an encoding or a separator that files are not read in.
     """
-    encoding = meta.text("encoding", default.encoding)
-    if encoding and encoding not in CODECS:
-        hint = nearest(encoding, CODECS)
-        raise ContractError(f"{meta.where('encoding')}: files are not read in the encoding '{encoding}'.{hint}")
+    told = meta.text("encoding", default.encoding)
+    encoding = _encoding(told)
+    if told and not encoding:
+        hint = nearest(told, CODECS)
+        raise ContractError(f"{meta.where('encoding')}: files are not read in the encoding '{told}'.{hint}")
     letters = {name: letter for letter, name in SEPARATORS.items()}
     separator = meta.text("separator", default.separator)
     separator = letters.get(separator, separator)

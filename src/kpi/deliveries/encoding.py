@@ -42,6 +42,7 @@ _MARKS = (
 )
 _UTF16 = ("utf-16-le", "utf-16-be")
 _CUT_SHORT = re.compile(rb"(?:[\xc2\xc3]|\xe2[\x80-\x82]?|\xf0(?:\x9f[\x80-\xbf]?)?)\Z")  # a letter of UTF-8 at the end
+_LONGEST_CUT = 3
 _C1 = tuple(range(0x80, 0xA0))  # control characters, which no text has
 _UNDEFINED = {"windows-1252": (0x81, 0x8D, 0x8F, 0x90, 0x9D), "iso-8859-1": _C1, "iso-8859-15": _C1}
 _UTF8_LEADS = (0xC2, 0xC3, 0xC5, 0xE2)  # that the letters of Windows-1252 begin with in UTF-8
@@ -84,7 +85,7 @@ def decode(content: bytes, named: str = "") -> Decoded:
     else:
         found = _from_mixed(content, encoding, len(mark))
     doubts = list(found.doubts)
-    if named and named != found.encoding:
+    if named and named != found.encoding and not {named, found.encoding} <= {*_UTF16}:
         doubts.append(Doubt(f"as its byte order mark says, though the contract says {named}", NOTHING))
     if found.encoding in ("utf-8", *_UTF16):
         doubts += doubts_of_unicode(found.body, len(found.illegible))
@@ -144,11 +145,14 @@ def _from_mixed(content: bytes, named: str, begin: int) -> Decoded:
     letters = np.frombuffer(content, np.uint8)
     high = high_places(letters)
     leads, illegible = parts_of_utf8(letters, high)
+    cut = _CUT_SHORT.search(content[-_LONGEST_CUT:])
+    is_only_cut = cut is not None and bool(illegible[0] >= len(content) - len(cut.group()))
+    is_utf8 = bool(named or begin or is_only_cut)
+    if not leads.size and not is_utf8:
+        return _from_single_bytes(content, "")
     lead_lines, bad_lines = lines_of(letters, leads, illegible)
     good = np.setdiff1d(lead_lines, bad_lines)
-    cut = _CUT_SHORT.search(content)
-    is_only_cut = cut is not None and bool(illegible[0] >= cut.start())
-    if named or begin or is_only_cut or good.size >= np.unique(bad_lines).size:
+    if is_utf8 or good.size >= np.unique(bad_lines).size:
         places = illegible + (len(LOST) - 1) * np.arange(illegible.size)
         return Decoded("utf-8", _replaced(content, illegible.tolist()), begin, tuple(places.tolist()))
     # The few lines that are UTF-8 would be other words. Å before a no-break space is none of it.

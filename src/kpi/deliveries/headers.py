@@ -11,19 +11,20 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from kpi.deliveries.delivery import Layout, known_names, lines_at
+from kpi.deliveries.delivery import Layout, known_names, lines_at, split_record
 from kpi.deliveries.dialect import SEPARATORS
 from kpi.deliveries.filekinds import text_kind
 
 _CLOSE = 0.75  # how much of a name must be that of a known one: one letter in four may differ
 _MOST_TOLD = 8  # places or names in a message
+_BEGINNING = 65536  # bytes that tell what a text is
 _MOST_LINES = 40  # that are searched for the header
 
 
-def unknown_columns(layout: Layout, names: Mapping[str, str]) -> list[str]:
+def unknown_columns(header: Sequence[str], names: Mapping[str, str]) -> list[str]:
     """Describe each column whose name means none of the contract: its place and, when it is near one, that name."""
     found = []
-    for place, name in enumerate(layout.header, start=1):
+    for place, name in enumerate(header, start=1):
         if name not in names:
             near = _near(name, names)
             found.append(f"column {place} (did you mean '{near}'?)" if near else f"column {place}")
@@ -39,19 +40,20 @@ def shortened(items: Sequence[str]) -> str:
 def missing_columns(layout: Layout, names: Mapping[str, str], missing: Sequence[str]) -> str:
     """Say that a file is refused for its missing columns, and what may be the cause."""
     told = f"required columns are missing: {shortened(missing)}"
-    count = len(layout.header)
-    known = [name for name in layout.header if name in names]
-    hint = _hint(layout, names, len(known))
-    if not known:
-        kind = text_kind(layout.body[layout.top : layout.top + 65536].decode("utf-8", "ignore"))
-        near = [text for text in unknown_columns(layout, names) if "did you mean" in text]
-        cause = f"it is {kind}" if kind else hint or shortened(near) or "is the header line missing?"
-        columns = "its one column is not known" if count == 1 else f"none of its {count} columns is known"
-        return f"{told}; {columns}: {cause}"
-    unknown = unknown_columns(layout, names)
-    told += f"; {len(known)} of its {count} columns are known"
-    told += f", unknown are: {shortened(unknown)}" if unknown else ""
-    return f"{told}; {hint}" if hint else told
+    known = sum(name in names for name in layout.header)
+    hint = _hint(layout, names, known)
+    if known:
+        unknown = shortened(unknown_columns(layout.header, names))
+        told += f"; {known} of its {len(layout.header)} columns are known"
+        return told + (f", unknown are: {unknown}" if unknown else "") + (f"; {hint}" if hint else "")
+    # Nothing told the separator: the one of most cells is meant.
+    line = layout.body[layout.begin : layout.start].decode()
+    header = max((split_record(line, separator) for separator in SEPARATORS), key=len)
+    near = [text for text in unknown_columns(header, names) if "did you mean" in text]
+    kind = text_kind(layout.body[layout.top : layout.top + _BEGINNING].decode("utf-8", "ignore"))
+    cause = f"it is {kind}" if kind else hint or shortened(near) or "is the header line missing?"
+    count = f"none of its {len(header)} columns is known" if len(header) > 1 else "its one column is not known"
+    return f"{told}; {count}: {cause}"
 
 
 def _near(name: str, names: Mapping[str, str]) -> str:

@@ -120,16 +120,22 @@ def doubts_of_unicode(body: bytes, replaced: int) -> list[Doubt]:
 
     `replaced` is how many U+FFFD are none of the file's own.
     """
+    import numpy as np
+
     doubts: list[Doubt] = []
     if body.isascii():
         return doubts
-    if body.count(_LOST) > replaced:
+    letters = np.frombuffer(body, np.uint8)
+    high = high_places(letters)
+    # The first two bytes of each letter tell at once of most files that there is nothing to look for.
+    pairs = _seen((letters[high].astype(np.int32) << 8) | letters[np.minimum(high + 1, letters.size - 1)])
+    if 0xEFBF in pairs and body.count(_LOST) > replaced:
         doubts.append(Doubt("but letters were lost (U+FFFD) before it was delivered", re.compile(_LOST)))
-    if any(lead in body for lead in (b"\xc3\x82", b"\xc3\x83")) and _UTF8_TWICE.search(body):
+    if pairs & {0xC382, 0xC383} and _UTF8_TWICE.search(body):
         doubts.append(Doubt("but was UTF-8 before and then taken for windows-1252", _UTF8_TWICE, "utf-8"))
-    if any(sign in body for sign in (b"\xe2\x80", b"\xc5\xa0", b"\xc5\x92")) and _NO_LETTERS.search(body):
+    if pairs & {0xE280, 0xC5A0, 0xC592} and _NO_LETTERS.search(body):
         doubts.append(Doubt("but has signs in the middle of words, as if taken for windows-1252", _NO_LETTERS))
-    if b"\xc2" in body and _CONTROLS.search(body):
+    if pairs & set(range(0xC280, 0xC2A0)):
         doubts.append(Doubt("but has control characters where letters should be", _CONTROLS))
     return doubts
 
@@ -143,7 +149,9 @@ _SIGNS_IN_WORDS = re.compile(
     rb"(?<=[A-Za-z])(?:\xe2\x80[\x9e\xa0]|\xe2\x80\x9d(?=[A-Za-z]))"  # „ † ”
     rb"|(?<=[a-z])\xc5[\xa0\x92]|(?<=[A-Z])(?:\xc5\xbd|\xe2\x84\xa2)(?![a-z])"  # Š Œ Ž ™
 )
-_NO_LETTERS = re.compile(rb"(?<=[A-Za-z])\xe2\x80[\x9e\xa0](?=[A-Za-z])|(?<=[a-z])\xc5[\xa0\x92]")  # the surest of these
+_NO_LETTERS = re.compile(
+    rb"(?<=[A-Za-z])\xe2\x80[\x9e\xa0](?=[A-Za-z])|(?<=[a-z])\xc5[\xa0\x92]"
+)  # the surest of these
 _CONTROLS = re.compile(rb"\xc2[\x80-\x9f]")
 
 
@@ -170,10 +178,10 @@ def _evidence(letters: NDArray[np.uint8], high: NDArray[np.int64]) -> tuple[dict
     return counts, int(capitals.sum())
 
 
-def _seen(some: NDArray[np.uint8]) -> set[int]:
+def _seen(some: NDArray[np.uint8] | NDArray[np.int32]) -> set[int]:
     import numpy as np
 
-    return set(np.flatnonzero(np.bincount(some, minlength=256)).tolist())
+    return set(np.flatnonzero(np.bincount(some)).tolist())
 
 
 def is_one_of(wanted: Iterable[int]) -> NDArray[np.bool_]:

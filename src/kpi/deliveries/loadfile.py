@@ -147,7 +147,7 @@ def _read(feed: Feed, path: Path, careful: bool = False) -> _Delivery:
     line |= {
         "encoding": layout.encoding,
         "separator": SEPARATORS[layout.separator],
-        "unknown_columns": headers.unknown_columns(layout, names),
+        "unknown_columns": headers.unknown_columns(layout.header, names),
         "missing_columns": [name for name in dict.fromkeys(names.values()) if name not in layout.positions],
         "warnings": [] if refused else suspects.warnings_of(layout, cut, _quotable(feed, mapping)),
         "refused": refused or None,

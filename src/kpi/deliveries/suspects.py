@@ -10,7 +10,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from kpi.deliveries.delivery import Layout, split_record
+from kpi.deliveries.delivery import Layout, cells_within, split_record
 from kpi.deliveries.dialect import CODECS
 from kpi.deliveries.letters import Doubt, line_ends
 
@@ -126,7 +126,7 @@ def _that_swallow(layout: Layout, cut: Cut) -> list[int]:
         record = layout.body[start : int(cut.ends[piece])]
         if record.count(separator) < 2 * separators:
             continue
-        cells = split_record(record.decode("utf-8", "replace"), layout.separator)
+        cells = cells_within(record.decode("utf-8", "replace"), layout.separator)
         if any(cell.count(layout.separator) >= separators and re.search("[\r\n]", cell) for cell in cells):
             found.append(piece)
     return found
