@@ -10,6 +10,7 @@ import gzip
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -339,15 +340,73 @@ SIX_FEEDS = ("calls", "callbacks", "nps_responses", "nps_invitations", "rescue_m
 # --- From bytes to records
 
 
+# Stands for what cannot be decoded: no character, so no text has it.
+ILLEGIBLE = "\ufdd0"
+_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
 def decode(data: bytes) -> tuple[str, str]:
-    """The text of a file and the name of its encoding: `utf-8`, `windows-1252` or `iso-8859-15`."""
+    """The text of a file and the name of its encoding; what cannot be decoded is ILLEGIBLE.
+
+    Line by line: those that are UTF-8 above ASCII outvote those that are not, or are outvoted.
+    """
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            if encoding == "utf-8":
+                return _legible(data[3:].decode("utf-8", "surrogateescape")), encoding
+            whole = data[2 : len(data) - len(data) % 2]
+            return _legible(whole.decode(encoding, "surrogatepass")) + ILLEGIBLE * (len(data) % 2), encoding
+    lines = [line for line in re.split(rb"(?<=[\r\n])", data) if not line.isascii()]
+    good = [line for line in lines if _is_utf8(line)]
+    is_cut = _is_utf8(re.sub(rb"(?:[\xc2\xc3]|\xe2[\x80-\x82]?|\xf0(?:\x9f[\x80-\xbf]?)?)\Z", b"", data))
+    if is_cut or len(good) >= len(lines) - len(good):
+        return _legible(data.decode("utf-8", "surrogateescape")), "utf-8"
+    encoding = _single_byte(data)
+    codec = {"windows-1252": "cp1252"}.get(encoding, encoding)
+    pieces = []
+    for line in re.split(rb"(?<=[\r\n])", data):
+        # Letters of UTF-8 in a file of another encoding.
+        is_other = not line.isascii() and _is_utf8(line) and re.search(rb"[\xc2\xc3\xe2]|\xc5[^\xa0]", line)
+        text = "".join(_letter(byte, codec) for byte in line)
+        pieces.append(re.sub("[\x80-\U0010ffff]", ILLEGIBLE, text) if is_other else text)
+    return "".join(pieces), encoding
+
+
+def _is_utf16_without_mark(data: bytes) -> bool:
+    """Whether most of either every first or every second byte of the beginning is zero, and of the other few are."""
+    first, second = (Counter(data[at:400:2])[0] for at in (0, 1))
+    is_marked = any(data.startswith(mark) for mark in _MARKS)
+    return len(data) >= 8 and not is_marked and max(first, second) > 0.4 * len(data[:400]) > 10 * min(first, second)
+
+
+def _letter(byte: int, codec: str) -> str:
     try:
-        return data.decode("utf-8").removeprefix("\ufeff"), "utf-8"
+        return bytes([byte]).decode(codec)
     except UnicodeDecodeError:
-        pass
-    if re.search(rb"[\x80-\x9f]", data):
-        return data.decode("cp1252", errors="replace"), "windows-1252"
-    return data.decode("iso-8859-15"), "iso-8859-15"
+        return ILLEGIBLE
+
+
+def _legible(text: str) -> str:
+    return re.sub("[\ud800-\udfff]", ILLEGIBLE, text)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _single_byte(data: bytes) -> str:
+    """Which encoding of one byte a letter: by the letters in words, then by whether a byte 0x80 to 0x9F occurs."""
+    latin = len(re.findall(rb"(?<=[A-Za-z])[\xc4\xc5\xd6\xe4\xe5\xf6]|[\xc4\xc5\xd6\xe4\xe5\xf6](?=[A-Za-z])", data))
+    dos = len(re.findall(rb"(?<=[A-Za-z\x84\x86\x94])(?:[\x84\x86]|\x94(?=[A-Za-z\x84\x86\x94]))", data))
+    mac = len(re.findall(rb"(?<=[a-z\x8a\x8c\x9a])[\x8a\x8c]", data))
+    capitals = len(re.findall(rb"(?<=[A-Z])[\x8e\x99](?![a-z])", data))
+    if max(dos, mac) > 2 * latin or (capitals >= 3 and not latin):
+        return "mac-roman" if mac > dos else "cp850"
+    return "windows-1252" if re.search(rb"[\x80-\x9f]", data) else "iso-8859-15"
 
 
 SEPARATORS = (",", ";", "\t")  # in the order that decides when they are equal
@@ -361,7 +420,7 @@ def split(text: str, separator: str) -> Iterator[list[str]]:
     blank = " " if separator == "\t" else "[ \t]"
     line_end = r"(?:\r\n|\r|\n|\Z)"
     blank_line = re.compile(f"{blank}*{line_end}")
-    quoted = re.compile(f'{blank}*"((?:[^"]|"")*+)"{blank}*(?={separator}|{line_end})')
+    quoted = re.compile(f'{blank}*"((?:[^"]|"")*+)"{blank}*(?=[{separator}]|{line_end})')
     bare = re.compile(f"[^{separator}\r\n]*")
     ending = re.compile(line_end)
 
@@ -402,6 +461,7 @@ OUT_OF_RANGE = "range"  # a value of the right form that its column does not tak
 UNKNOWN_CODE = "code"
 WRONG_ORDER = "order"
 DUPLICATE_KEY = "duplicate"  # of the whole record: column ""
+NOT_DECODED = "illegible"  # of the whole record: column ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -656,6 +716,8 @@ def read_bytes(contract: Contract, name: str, data: bytes) -> tuple[FileResult, 
             data = gzip.decompress(data) if data else _no_gzip()
         except (OSError, EOFError, zlib.error):
             return FileResult(name, refused="unreadable"), []
+    if _is_utf16_without_mark(data):
+        return FileResult(name, refused="unreadable"), []
     text, encoding = decode(data)
     known = {column.name: column.name for column in contract.columns} | dict(contract.aliases)
     separator, header = find_header(text, known)
@@ -701,6 +763,9 @@ def _read_records(
     rejects: list[Reject] = []
     taken: set[tuple[Value, ...]] = set()
     for number, cells in enumerate(records, start=1):
+        if any(ILLEGIBLE in cell for cell in cells):
+            rejects.append(Reject(number, frozenset({("", NOT_DECODED)})))
+            continue
         if len(cells) != len(columns):
             rejects.append(Reject(number, frozenset({("", WRONG_FIELD_COUNT)})))
             continue

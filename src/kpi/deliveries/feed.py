@@ -14,6 +14,8 @@ from typing import Any, Literal
 from kpi.base.errors import ContractError, nearest
 from kpi.base.yamlfile import Section
 from kpi.deliveries.cadence import SETTINGS, Cadence, read_cadence
+from kpi.deliveries.dialect import SETTINGS as DIALECT
+from kpi.deliveries.dialect import UNKNOWN, Dialect, read_dialect
 from kpi.deliveries.retention import SETTINGS as RETENTION
 from kpi.deliveries.retention import Limits, Retention, read_retention
 from kpi.parse.properties import Column, Source
@@ -69,7 +71,8 @@ class DeliveryMapping:
     """How the text columns of a delivery that differs make the contract's columns.
 
     `files` are shell patterns of file names, `columns` SQL expressions over the delivery's columns (all text) and
-    `record_number`, `implausible` pairs of reason and SQL condition over the contract's typed columns.
+    `record_number`, `implausible` pairs of reason and SQL condition over the contract's typed columns. `dialect` is the
+    feed's where the mapping says nothing else.
     """
 
     name: str
@@ -78,6 +81,7 @@ class DeliveryMapping:
     reads: tuple[str, ...]
     columns: Mapping[str, str]
     implausible: tuple[tuple[str, str], ...]
+    dialect: Dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Feed:
     reject_share: float
     reject_rows: int
     mappings: tuple[DeliveryMapping, ...]
+    dialect: Dialect
     fingerprint: str
     retention: Retention
     services_by: str = ""
@@ -130,7 +135,10 @@ def read_feed(source: Source) -> Feed:
     """Read the contract of one source table. Raises ContractError naming file and line of what is wrong."""
     meta = source.meta.section("feed")
     meta.allow(
-        ("key", "time_zone", "time_order", "census", *COUNTED, *EXPECTED, *RETENTION, "reject_threshold", "mappings"),
+        (
+            *("key", "time_zone", "time_order", "census", *COUNTED, *EXPECTED, *RETENTION, *DIALECT),
+            *("reject_threshold", "mappings"),
+        ),
         "a feed's contract",
     )
     columns = tuple(_column(column, source) for column in source.properties.columns)
@@ -152,10 +160,11 @@ def read_feed(source: Source) -> Feed:
     threshold = meta.section("reject_threshold")
     threshold.allow(("share", "rows"), "a reject threshold")
     zone = meta.text("time_zone", "Europe/Helsinki")
-    mappings = tuple(_mapping(item, names, zone) for item in meta.sections("mappings"))
+    dialect = read_dialect(meta, UNKNOWN)
+    mappings = tuple(_mapping(item, names, zone, dialect) for item in meta.sections("mappings"))
     every, services_by = _every(meta), meta.text("services_by")
     retention = read_retention(source, {c.name: c.kind for c in columns}, meta.text("census"), every)
-    settings = (columns, key, zone, order, meta.text("census"), mappings)
+    settings = (columns, key, zone, order, meta.text("census"), mappings, dialect)
     return Feed(
         name=source.name,
         columns=columns,
@@ -169,6 +178,7 @@ def read_feed(source: Source) -> Feed:
         reject_share=float(threshold.get("share", 0.01)),
         reject_rows=int(threshold.get("rows", 10)),
         mappings=mappings,
+        dialect=dialect,
         fingerprint=hashlib.blake2b(repr(settings).encode(), digest_size=16).hexdigest(),
         retention=retention,
         services_by=services_by,
@@ -267,8 +277,8 @@ def _refuse_ambiguous_names(columns: tuple[FeedColumn, ...], source: Source) -> 
             owners[name] = column.name
 
 
-def _mapping(item: Section, names: Mapping[str, FeedColumn], zone: str) -> DeliveryMapping:
-    item.allow(("name", "description", "files", "time_zone", "reads", "columns", "implausible"), "a mapping")
+def _mapping(item: Section, names: Mapping[str, FeedColumn], zone: str, dialect: Dialect) -> DeliveryMapping:
+    item.allow(("name", "description", "files", "time_zone", *DIALECT, "reads", "columns", "implausible"), "a mapping")
     columns = item.section("columns")
     for name in columns:
         if name not in names:
@@ -290,4 +300,5 @@ def _mapping(item: Section, names: Mapping[str, FeedColumn], zone: str) -> Deliv
         reads=item.strings("reads"),
         columns=dict(columns),
         implausible=tuple(rules),
+        dialect=read_dialect(item, dialect),
     )

@@ -37,6 +37,7 @@ LEDGER = (
     ("refused", "VARCHAR"),
     ("unknown_columns", "VARCHAR[]"),
     ("missing_columns", "VARCHAR[]"),
+    ("warnings", "VARCHAR[]"),
     ("records", "BIGINT"),
     ("rows_loaded", "BIGINT"),
     ("rows_rejected", "BIGINT"),
@@ -75,7 +76,10 @@ class LoadReport:
 def contract_fingerprint(feed: Feed) -> str:
     """A hash of the contract and of the code that applies it: when either changes, files are loaded anew."""
     code = hashlib.blake2b(digest_size=16)
-    for module in ("load", "loadfile", "statements", "cells", "personal", "records", "delivery", "feed", "feed_months"):
+    for module in (
+        *("load", "loadfile", "statements", "cells", "personal", "records", "suspects", "headers"),
+        *("delivery", "encoding", "letters", "filekinds", "dialect", "feed", "feed_months"),
+    ):
         code.update((Path(__file__).parent / f"{module}.py").read_bytes())
     return content_hash((feed.fingerprint + code.hexdigest()).encode())
 

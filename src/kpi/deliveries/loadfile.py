@@ -7,21 +7,26 @@ that it doubts are taken out again and told with their reasons.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from kpi.base.engine import fetch_one
 from kpi.base.errors import BuildError, DeliveryError
 from kpi.base.events import Event, Tell, note
-from kpi.deliveries import cells, delivery, personal, statements
+from kpi.deliveries import cells, delivery, headers, personal, statements, suspects
 from kpi.deliveries.delivery import Layout
+from kpi.deliveries.dialect import SEPARATORS
 from kpi.deliveries.feed import DeliveryMapping, Feed
 from kpi.deliveries.rawfiles import content_hash
 from kpi.deliveries.records import Cut, Form, cut_records, form_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _BATCH = 122_880  # rows of one piece of work, as large as a row group of DuckDB
 _HELD = 64 << 20  # bytes of files that wait for others of their form
@@ -29,11 +34,16 @@ _HELD = 64 << 20  # bytes of files that wait for others of their form
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    """A file that was read. `records` is an Arrow table, `line` what the ledger says of it, `size` is in bytes."""
+    """A file that was read. `line` is what the ledger says of it, `size` is in bytes.
+
+    `records` and `illegible` are Arrow tables: of all records, those that cannot be decoded without their number, and
+    of these alone.
+    """
 
     mapping: DeliveryMapping | None
     form: Form | None
     records: Any
+    illegible: Any
     size: int
     line: dict[str, object]
 
@@ -52,8 +62,12 @@ def load_files(
         yield found.line
         if found.line["refused"]:
             _run(con, feed, {"records": [found]}, statements.reject_all(feed, str(found.line["refused"])))
-        else:
-            waiting.append(found)
+            continue
+        if found.illegible is not None:
+            reason = f"holds bytes that are not {found.line['encoding']}"
+            rejects = replace(found, records=found.illegible)
+            _run(con, feed, {"records": [rejects]}, statements.reject_all(feed, reason))
+        waiting.append(found)
         if sum(one.size for one in waiting) > _HELD:
             _insert(con, feed, waiting)
             waiting.clear()
@@ -115,6 +129,7 @@ def _read(feed: Feed, path: Path, careful: bool = False) -> _Delivery:
         raise BuildError(f"raw.{feed.name}", f"{path.name} cannot be read: {error.strerror}.") from None
     mapping = next((m for m in feed.mappings if any(fnmatchcase(path.name, pattern) for pattern in m.files)), None)
     names = {name: name for name in mapping.reads} if mapping else cells.header_names(feed)
+    dialect = mapping.dialect if mapping else feed.dialect
     line: dict[str, object] = {
         "feed": feed.name,
         "file": path.name,
@@ -124,49 +139,64 @@ def _read(feed: Feed, path: Path, careful: bool = False) -> _Delivery:
         "mapping": mapping.name if mapping else None,
     }
     try:
-        layout = delivery.read_layout(delivery.decompress(data, path.name), names)
+        layout = delivery.read_layout(delivery.decompress(data, path.name), names, dialect)
     except delivery.Refusal as refusal:
-        return _Delivery(mapping, None, None, 0, line | {"refused": str(refusal), "records": 0})
+        return _Delivery(mapping, None, None, None, 0, line | {"refused": str(refusal), "records": 0})
     cut = cut_records(layout, careful)
+    refused = _refusal(feed, mapping, layout, names)
     line |= {
         "encoding": layout.encoding,
-        "separator": delivery.SEPARATORS[layout.separator],
-        "unknown_columns": list(layout.unknown),
+        "separator": SEPARATORS[layout.separator],
+        "unknown_columns": headers.unknown_columns(layout.header, names),
         "missing_columns": [name for name in dict.fromkeys(names.values()) if name not in layout.positions],
-        "refused": _refusal(feed, mapping, layout) or None,
+        "warnings": [] if refused else suspects.warnings_of(layout, cut, _quotable(feed, mapping)),
+        "refused": refused or None,
         "records": int((~cut.blank).sum()),
     }
-    form, records = form_of(layout, cut, careful), _records(layout, cut, path.name)
-    return _Delivery(mapping, form, records, len(layout.body), line)
+    pieces = suspects.pieces_at(layout, cut, () if refused else layout.illegible)
+    records, illegible = _records(layout, cut, path.name, pieces)
+    return _Delivery(mapping, form_of(layout, cut, careful), records, illegible, len(layout.body), line)
 
 
-def _refusal(feed: Feed, mapping: DeliveryMapping | None, layout: Layout) -> str:
+def _quotable(feed: Feed, mapping: DeliveryMapping | None) -> list[str]:
+    """The columns whose words may be told: nobody writes freely in them, and they name no person."""
+    texts = [] if mapping else [column for column in feed.columns if column.kind == "text"]
+    return [column.name for column in texts if not column.free_text and not column.pseudonym]
+
+
+def _refusal(feed: Feed, mapping: DeliveryMapping | None, layout: Layout, names: Mapping[str, str]) -> str:
     required = mapping.reads if mapping else tuple(column.name for column in feed.columns if column.required)
     missing = [name for name in required if name not in layout.positions]
     if layout.twice:
         return f"the header names a column twice: {', '.join(layout.twice)}"
     if missing:
-        return f"required columns are missing: {', '.join(missing)}; found were: {', '.join(layout.header)}"
+        return headers.missing_columns(layout, names, missing)
     secret = [column.name for column in feed.columns if column.pseudonym]
     if secret and personal.has_identity_code(layout.body[layout.start :]):
         return f"{' or '.join(secret)} looks like a personal identity code, which must not be delivered"
     return ""
 
 
-def _records(layout: Layout, cut: Cut, file: str) -> Any:
-    """Make an Arrow table of `_file`, `_record` (null for a blank line) and `_line` without copying any text."""
+def _records(layout: Layout, cut: Cut, file: str, illegible: NDArray[np.int64]) -> tuple[Any, Any]:
+    """Make an Arrow table of `_file`, `_record` (null for a blank line) and `_line` without copying any text.
+
+    The pieces that are `illegible` have no `_record` in it; the second table has those alone, None when there are none.
+    """
     import numpy as np
     import pyarrow as pa
 
     offsets, count = np.concatenate(([layout.start], cut.ends)), len(cut.ends)
-    table = pa.table(
-        {
-            "_file": pa.DictionaryArray.from_arrays(np.zeros(count, np.int8), [file]),
-            "_record": pa.array(np.cumsum(~cut.blank), mask=cut.blank if cut.blank.any() else None),
-            "_line": pa.LargeStringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(layout.body)),
-        }
-    )
-    return pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema)
+    files = pa.DictionaryArray.from_arrays(np.zeros(count, np.int8), [file])
+    lines = pa.LargeStringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(layout.body))
+    numbers, is_none = np.cumsum(~cut.blank), cut.blank.copy()
+    is_none[illegible] = True
+    numbered = pa.array(numbers, mask=is_none if is_none.any() else None)
+    table = pa.table({"_file": files, "_record": numbered, "_line": lines})
+    table = pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema)
+    if not illegible.size:
+        return table, None
+    taken = {"_file": files.take(illegible), "_record": pa.array(numbers[illegible]), "_line": lines.take(illegible)}
+    return table, pa.table(taken)
 
 
 def _insert(con: duckdb.DuckDBPyConnection, feed: Feed, waiting: Sequence[_Delivery]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kpi.base.errors import DeliveryError
 from kpi.deliveries.kept import KeptFolder, deleted, read_folders
 
-ENDINGS = (".csv", ".csv.gz")
+ENDINGS = (".csv", ".csv.gz")  # in any case: Windows writes .CSV
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def scan(raw: Path) -> RawFolder:
             continue
         for entry in _entries(Path(feed.path)):
             shown = os.fsencode(f"{feed.name}/{entry.name}").decode("utf-8", "backslashreplace")
-            is_delivery = entry.name.endswith(ENDINGS)
+            is_delivery = entry.name.lower().endswith(ENDINGS)
             is_hidden = entry.name[0] == "."
             is_file = entry.is_file() and not _leads_out(entry, home) and shown == f"{feed.name}/{entry.name}"
             if is_delivery and not is_hidden and is_file:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from kpi.base.names import identifier, literal
 from kpi.deliveries import cells, personal
+from kpi.deliveries.delivery import sign_of
 from kpi.deliveries.feed import DeliveryMapping, Feed
 from kpi.deliveries.records import Form, cell_pattern
 
@@ -200,7 +201,7 @@ def _split(form: Form, records: str) -> str:
         # A separator may stand between quotes. Few lines have one there, and the match costs much less than the split.
         bare = f"rtrim(_line, {_CR} || {_LF})"
         plain = f'(?:"[^"{form.separator}]*"|[^"{form.separator}]*)'
-        is_plain = f"regexp_full_match({bare}, {literal(f'{plain}(?:{form.separator}{plain})*')})"
+        is_plain = f"regexp_full_match({bare}, {literal(f'{plain}(?:{sign_of(form.separator)}{plain})*')})"
         by_grammar = f"regexp_extract_all({bare} || {separator}, {literal(cell_pattern(form.separator))})"
         by_grammar = f"list_transform({by_grammar}, lambda one: left(one, length(one) - 1))"
         split = f"case when {is_plain} then string_split({bare}, {separator}) else {by_grammar} end"

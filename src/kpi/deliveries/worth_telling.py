@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kpi.base.errors import nearest
 from kpi.deliveries import retention
 from kpi.deliveries.feed import Feed
+from kpi.deliveries.headers import shortened
 from kpi.deliveries.rawfiles import RawFolder
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def _past_retention(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folde
 
 def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
     told = []
-    for path, refused, unknown, missing, rejected, records, ahead, masked in con.execute(
-        "select path, refused, unknown_columns, missing_columns, rows_rejected, records, rows_dated_ahead, rows_masked"
-        " from raw.deliveries order by path"
+    for path, refused, unknown, missing, warnings, rejected, records, ahead, masked in con.execute(
+        "select path, refused, unknown_columns, missing_columns, warnings, rows_rejected, records, rows_dated_ahead,"
+        " rows_masked from raw.deliveries order by path"
     ).fetchall():
         if refused:
             told.append(f"{path}: refused, {refused}.")
@@ -70,9 +71,10 @@ def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
         if not records:
             told.append(f"{path}: holds no records.")
         if unknown:
-            told.append(f"{path}: columns nobody asked for, ignored: {', '.join(unknown)}.")
+            told.append(f"{path}: columns nobody asked for, ignored: {shortened(unknown)}.")
         if missing:
             told.append(f"{path}: optional columns that are not there, taken as missing: {', '.join(missing)}.")
+        told += [f"{path}: {warning}." for warning in warnings or ()]
         if rejected:
             told.append(f"{path}: {rejected} of {records} records rejected, see raw.rejects.")
         if masked:
