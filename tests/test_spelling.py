@@ -248,7 +248,10 @@ def test_a_column_of_numbers_that_may_be_thousands_is_told(
     told = [warning for warning in report.warnings if "were thousands meant?" in warning]
     assert len(told) == is_told
     assert loader.ledger("columns_maybe_thousands") == [(["amount"] if is_told else None,)]
-    assert all(warning.startswith("visits/a.csv: every amount with a point or a comma") for warning in told)
+    assert all(
+        warning.startswith("visits/a.csv: the numbers in amount with a point, or with a comma, all look")
+        for warning in told
+    )
 
 
 def test_thousands_are_looked_for_in_each_file(tmp_path: Path) -> None:
@@ -399,7 +402,7 @@ def test_a_file_whose_times_have_no_seconds_is_told(
     loader.deliver("a.csv", times(*cells))
     report = load_both_ways(loader)
     assert loader.ledger("columns_without_seconds") == [(["arrived_at"] if is_told else None,)]
-    told = "visits/a.csv: no arrived_at has seconds: did a spreadsheet drop them?"
+    told = "visits/a.csv: no time in arrived_at has seconds: did a spreadsheet drop them?"
     assert [warning for warning in report.warnings if warning.startswith(told)] == list(report.warnings[-1:]) * is_told
 
 

@@ -110,16 +110,16 @@ def _spoilt(con: duckdb.DuckDBPyConnection) -> list[str]:
     ).fetchall():
         if rounded:
             found.append(f"{path}: {counted(rounded, 'number')} with more than 6 decimals, rounded to 6.")
-        for column in thousands or []:
+        if thousands:
             found.append(
-                f"{path}: every {column} with a point or a comma in it has three digits after it, as 1.234: read as"
-                " decimals, but were thousands meant? Deliver thousands without a mark, or name the column's 'decimals'"
-                " in the contract."
+                f"{path}: the numbers in {', '.join(thousands)} with a point, or with a comma, all look like 1.234 or"
+                " 1,234: read as decimals, but were thousands meant? Deliver thousands without a mark, or say in the contract"
+                " how many 'decimals' there are."
             )
-        for column in blunt or []:
+        if blunt:
             found.append(
-                f"{path}: no {column} has seconds: did a spreadsheet drop them? If the source has none, say"
-                " 'precision: minute' of the column in the contract."
+                f"{path}: no time in {', '.join(blunt)} has seconds: did a spreadsheet drop them?"
+                " If the source has none, say 'precision: minute' of the column in the contract."
             )
     return found
 
