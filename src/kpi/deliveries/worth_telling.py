@@ -113,8 +113,8 @@ def _spoilt(con: duckdb.DuckDBPyConnection) -> list[str]:
         if thousands:
             found.append(
                 f"{path}: the numbers in {', '.join(thousands)} with a point, or with a comma, all look like 1.234 or"
-                " 1,234: read as decimals, but were thousands meant? Deliver thousands without a mark, or say in the contract"
-                " how many 'decimals' there are."
+                " 1,234: read as decimals, but were thousands meant? Deliver thousands without a mark, or say in the"
+                " contract how many 'decimals' there are."
             )
         if blunt:
             found.append(
