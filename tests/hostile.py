@@ -254,6 +254,8 @@ def _forms_of_time(value: datetime) -> tuple[str, ...]:
         f"{padded} {value:%H:%M:%S}",
         f"{finnish} klo {value.hour}.{value:%M.%S}",
         f"{padded} klo {value:%H.%M.%S}",
+        f"{finnish} {value.hour}.{value:%M.%S}",
+        f"{padded} {value:%H.%M.%S}",
     )
     if value.second:
         return full
@@ -264,6 +266,8 @@ def _forms_of_time(value: datetime) -> tuple[str, ...]:
         f"{padded} {value:%H:%M}",
         f"{finnish} klo {value.hour}.{value:%M}",
         f"{padded} klo {value:%H.%M}",
+        f"{finnish} {value.hour}.{value:%M}",
+        f"{padded} {value:%H.%M}",
     )
 
 
@@ -297,8 +301,12 @@ NEARLY_TIMES = (
     "+2025-03-05 14:07:09",
     "12025-03-05 14:07:09",
     "5.3.2025",
-    "5.3.2025 14.07",
-    "5.3.2025 14.07.09",
+    "5.3.2025 14.7",
+    "5.3.2025 14.07.9",
+    "5.3.2025 14.07:09",
+    "5.3.2025  14.07",
+    "5.3.2025 24.00",
+    "5.3.2025 14,07",
     "5.3.2025 klo 14:07",
     "5.3.2025 klo14.07",
     "5.3.2025 KLO 14.07",

@@ -5,6 +5,7 @@ The loader is run as the nightly job runs it, on the project's own contracts, on
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import date
 from functools import cache, partial
@@ -121,7 +122,7 @@ def _ledger(loader: Loader, feed: Feed) -> list[Row]:
 def _oracle_ledger(expected: FeedResult) -> list[Row]:
     names = {",": "comma", ";": "semicolon", "\t": "tab", None: None}
     found = []
-    for file in expected.files:
+    for file in sorted(expected.files, key=lambda file: os.fsencode(file.name)):
         counts = (file.records, file.loaded, file.rejected, file.superseded)
         is_read = file.refused not in ("unreadable", "no_header")
         about = (file.encoding, names[file.separator]) if is_read else (None, None)

@@ -17,7 +17,7 @@ import duckdb
 from kpi.base.engine import fetch_one
 from kpi.base.errors import BuildError, DeliveryError
 from kpi.base.events import Event, Tell, note
-from kpi.deliveries import cells, delivery, headers, personal, statements, suspects
+from kpi.deliveries import cells, corrections, delivery, headers, personal, statements, suspects
 from kpi.deliveries.delivery import Layout
 from kpi.deliveries.dialect import SEPARATORS
 from kpi.deliveries.feed import DeliveryMapping, Feed
@@ -56,6 +56,7 @@ def load_files(
     What is hashed is what is loaded, even if a file changes meanwhile. Keys are not looked at. `careful` reads every
     cell by the full grammar: for tests that this makes no difference.
     """
+    con.execute("create or replace temp table numbers_read (_file varchar, rounded bigint, thousands varchar[])")
     waiting: list[_Delivery] = []
     for path in paths:
         found = _read(feed, path, careful)
@@ -98,13 +99,22 @@ def note_files(
             note(tell, Event("loaded", stage="load", name=f"{feed.name}/{name}", rows=rows))
 
 
+def note_numbers(con: duckdb.DuckDBPyConnection, feed: Feed) -> None:
+    """Write into the ledger what was odd about the numbers of the files that `load_files` loaded."""
+    con.execute(
+        "update raw.deliveries set rows_rounded = rounded, columns_maybe_thousands = nullif(thousands, [])"
+        " from numbers_read where feed = ? and file = numbers_read._file",
+        [feed.name],
+    )
+
+
 def settle_keys(con: duckdb.DuckDBPyConnection, feed: Feed, folder: Path, among_claimed: bool) -> None:
     """Reject what repeats a key of its own file, then mark the rows that a later file replaces.
 
     Looks at all keys of the feed, or with `among_claimed` only at those in the table `claimed`. Raises BuildError when
     a file is no longer what it was when it was loaded.
     """
-    count, find = statements.find_repeated(feed, among_claimed)
+    count, find = corrections.find_repeated(feed, among_claimed)
     if not fetch_one(con, count)[0] and not among_claimed and not feed.census:
         return  # no row can have replaced another
     con.execute(find)
@@ -118,7 +128,7 @@ def settle_keys(con: duckdb.DuckDBPyConnection, feed: Feed, folder: Path, among_
         if found.line["content_hash"] != hashed:
             raise BuildError(f"raw.{feed.name}", f"{file} changed while it was loaded. Run again.")
         _run(con, feed, {"records": [found]}, statements.reject_beyond_first(feed))
-    for sql in (statements.delete_beyond_first(feed), *statements.supersede(feed, among_claimed)):
+    for sql in (statements.delete_beyond_first(feed), *corrections.supersede(feed, among_claimed)):
         con.execute(sql)
 
 
@@ -134,12 +144,15 @@ def _read(feed: Feed, path: Path, careful: bool = False) -> _Delivery:
         "feed": feed.name,
         "file": path.name,
         "path": f"{feed.name}/{path.name}",
-        "content_hash": content_hash(data),
+        "content_hash": (hashed := content_hash(data)),
+        "unpacked_hash": hashed,
         "bytes": len(data),
         "mapping": mapping.name if mapping else None,
     }
     try:
-        layout = delivery.read_layout(delivery.decompress(data, path.name), names, dialect)
+        content = delivery.decompress(data, path.name)
+        line |= {"unpacked_hash": hashed if content is data else content_hash(content)}
+        layout = delivery.read_layout(content, names, dialect)
     except delivery.Refusal as refusal:
         return _Delivery(mapping, None, None, None, 0, line | {"refused": str(refusal), "records": 0})
     cut = cut_records(layout, careful)
@@ -210,6 +223,8 @@ def _insert(con: duckdb.DuckDBPyConnection, feed: Feed, waiting: Sequence[_Deliv
         parameters = cells.clock_parameters(feed, mapping.time_zone if mapping else feed.time_zone)
         sources = [statements.texts(feed, form, mapping, place) for form, place in places.items()]
         _run(con, feed, tables, statements.insert_all(feed, statements.judge(feed, mapping, sources)), parameters)
+        if statements.numbers(feed):
+            _look_at_numbers(con, feed, tables, sources)
         con.execute(statements.find_doubtful(feed))
         files = {file for (file,) in con.execute("select distinct _file from doubtful").fetchall()}
         if files:
@@ -220,6 +235,17 @@ def _insert(con: duckdb.DuckDBPyConnection, feed: Feed, waiting: Sequence[_Deliv
             ]
             _run(con, feed, tables, statements.reject(feed, statements.judge(feed, mapping, sources)), parameters)
             con.execute(statements.delete_doubtful(feed))
+
+
+def _look_at_numbers(
+    con: duckdb.DuckDBPyConnection, feed: Feed, tables: Mapping[str, Sequence[_Delivery]], sources: Sequence[str]
+) -> None:
+    """Put into the table `numbers_read` what is odd about the decimal numbers of files, if anything is."""
+    files = {"files": [one.line["file"] for found in tables.values() for one in found]}
+    find, forget = statements.find_odd_numbers(feed)
+    if con.execute(find, files).fetchall():
+        con.execute(forget, files)
+        _run(con, feed, tables, f"insert into numbers_read {statements.read_numbers(feed, sources)}")
 
 
 def _run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kpi.base.errors import DeliveryError
@@ -15,12 +15,16 @@ ENDINGS = (".csv", ".csv.gz")  # in any case: Windows writes .CSV
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """One delivered file. `path` is relative to the raw folder, with forward slashes; `size` is in bytes."""
+    """One delivered file. `path` is relative to the raw folder, with forward slashes; `size` is in bytes.
+
+    `modified` is when it was last written, in seconds since 1970 (UTC). It counts only where a contract says so.
+    """
 
     feed: str
     name: str
     content_hash: str
     size: int
+    modified: int = field(default=0, compare=False)
 
     @property
     def path(self) -> str:
@@ -57,6 +61,14 @@ def hash_of(file: Path) -> str:
     """Hash a file's bytes, as `sha256sum` does."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def modified(file: Path) -> int | None:
+    """Return when a file was last written, in seconds since 1970 (UTC); None when it is not there."""
+    try:
+        return int(file.stat().st_mtime)
+    except OSError:
+        return None
 
 
 def scan(raw: Path) -> RawFolder:
@@ -107,7 +119,8 @@ def _read(feed: str, entry: os.DirEntry[str]) -> RawFile:
     try:
         with open(entry.path, "rb") as stream:
             hashed = hashlib.file_digest(stream, "sha256")
-            return RawFile(feed, entry.name, hashed.hexdigest(), stream.tell())
+            size, modified = stream.tell(), int(os.fstat(stream.fileno()).st_mtime)
+            return RawFile(feed, entry.name, hashed.hexdigest(), size, modified)
     except OSError as error:
         raise DeliveryError(f"{feed}/{entry.name} cannot be read: {error.strerror}.") from None
 

@@ -193,7 +193,14 @@ def was_made_from(root: Path, inputs: Inputs, before: Mapping[str, Any]) -> bool
     """Tell whether a build, by its facts, was made from these inputs and from what lies outside them as it is now."""
     read = before.get("ingredients", {}).get("environment", {})
     outside = before.get("outside", {})
-    return _is_same(inputs, before) and environment_of(read) == read and contents(root.resolve(), outside) == outside
+    is_same = environment_of(read) == read and contents(root.resolve(), outside) == outside
+    return _is_same(inputs, before) and is_same and _has_its_times(root.resolve() / "warehouse" / "raw", before)
+
+
+def _has_its_times(raw: Path, before: Mapping[str, Any]) -> bool:
+    """Tell whether the files whose time of delivery decides something still have the time that a build noted."""
+    timed = [file for file in before.get("files", []) if file.get("delivered_at") is not None]
+    return all(rawfiles.modified(raw / file["feed"] / file["file"]) == file["delivered_at"] for file in timed)
 
 
 def inputs_of(root: Path, folder: rawfiles.RawFolder, options: Options) -> Inputs:

@@ -17,6 +17,7 @@ from typing import Any
 
 from kpi.compile.graph import Graph
 from kpi.deliveries import feed_months
+from kpi.deliveries.delivery_order import TIME_OF_DELIVERY
 from kpi.deliveries.kept import RELATIONS
 from kpi.deliveries.load import contract_fingerprint
 from kpi.deliveries.rawfiles import RawFolder
@@ -57,7 +58,12 @@ def own_parts(graph: Graph, folder: RawFolder) -> dict[str, Own]:
     for node in graph.nodes.values():
         feed = feeds.get(str(node.relation))
         if node.kind == "source" and feed:
-            files = [f"{file.name}\0{file.content_hash}" for file in folder.files if file.feed == feed.name]
+            is_timed = feed.newer_by == TIME_OF_DELIVERY
+            files = [
+                f"{file.name}\0{file.content_hash}" + (f"\0{file.modified}" if is_timed else "")
+                for file in folder.files
+                if file.feed == feed.name
+            ]
             settings = {**found[node.id].settings, "contract": contract_fingerprint(feed)}
             found[node.id] = Own(_hash(*files), settings)
         elif node.kind == "source" and str(node.relation) in RELATIONS:

@@ -50,9 +50,13 @@ def take_in(
         )
     if worse_than_allowed:
         raise worse_than_allowed
-    columns = "feed, file, content_hash, records, rows_loaded, rows_rejected, rows_superseded"
-    rows = con.execute(f"select {columns} from raw.deliveries order by feed, file").fetchall()
-    return report.warnings, [dict(zip(columns.split(", "), row, strict=True)) for row in rows]
+    columns = (
+        "feed, file, content_hash, records, rows_loaded, rows_rejected, rows_superseded, superseded_by,"
+        " same_content_as, epoch(delivered_at)::bigint as delivered_at"
+    )
+    found = con.execute(f"select {columns} from raw.deliveries order by feed, file")
+    names, rows = [name for name, *_ in found.description], found.fetchall()
+    return report.warnings, [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _refuse_lost(warehouse: Warehouse, folder: RawFolder, options: Options) -> None:
@@ -80,7 +84,9 @@ def _tell(report: LoadReport, folder: RawFolder, tell: Tell, told_later: Collect
         tell(f"  warning: and {len(report.removed) - 10} more files are no longer there.")
     # What an earlier run told of a delivery that is still the same is not told every night.
     known = {file.path for file in folder.files} - set(report.loaded)
-    old = [warning for warning in report.warnings if warning.partition(": ")[0] in known]
+    # A file that is the same may be warned of because of one that is not: it is replaced by it.
+    fresh = [warning for warning in report.warnings if any(path in warning for path in report.loaded)]
+    old = [warning for warning in report.warnings if warning.partition(": ")[0] in known and warning not in fresh]
     later = re.compile(r"refused, |\d+ of \d+ records rejected")  # what the error says too
     new = [
         warning
