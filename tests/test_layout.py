@@ -26,6 +26,7 @@ PACKAGES = {
         "limits",
         "events",
         "names",
+        "terminal",
         "excerpts",
         "lines",
         "lock",

@@ -126,14 +126,14 @@ def _read(feed: Feed, path: Path, careful: bool = False) -> _Delivery:
     try:
         layout = delivery.read_layout(delivery.decompress(data, path.name), names)
     except delivery.Refusal as refusal:
-        return _Delivery(mapping, None, None, 0, line | {"refused": str(refusal), "records": 0})
+        return _Delivery(mapping, None, None, 0, line | {"refused": personal.quoted(str(refusal), 1000), "records": 0})
     cut = cut_records(layout, careful)
     line |= {
         "encoding": layout.encoding,
         "separator": delivery.SEPARATORS[layout.separator],
-        "unknown_columns": list(layout.unknown),
+        "unknown_columns": [personal.quoted(name) for name in layout.unknown],
         "missing_columns": [name for name in dict.fromkeys(names.values()) if name not in layout.positions],
-        "refused": _refusal(feed, mapping, layout) or None,
+        "refused": personal.quoted(_refusal(feed, mapping, layout), 1000) or None,
         "records": int((~cut.blank).sum()),
     }
     form, records = form_of(layout, cut, careful), _records(layout, cut, path.name)
@@ -209,7 +209,7 @@ def _run(
     try:
         con.execute(sql, parameters)
     except duckdb.Error as error:
-        raise BuildError(f"raw.{feed.name}", str(error).strip(), sql) from None
+        raise BuildError(f"raw.{feed.name}", personal.hidden(str(error).strip()), sql) from None
     finally:
         for name in tables:
             con.unregister(name)

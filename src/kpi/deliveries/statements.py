@@ -72,16 +72,22 @@ def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -
 
 
 def insert_all(feed: Feed, judged: Judged) -> str:
-    """Insert every record, doubtful ones with a null `_is_superseded`.
+    """Insert every record, doubtful ones without their texts and with a null `_is_superseded`.
 
     The good ones are not filtered out, because DuckDB moves a filter below the expressions it needs, which then run
-    twice; a few deleted rows cost less.
+    twice; a few deleted rows cost less. What a deleted row held stays in the file for a while: so it holds no text.
     """
     doubt = " or ".join((judged.misfit, *(condition for _, condition in judged.faults)))
+    texts = {column.name for column in feed.columns if column.kind == "text"}
     names = [column.name for column in feed.columns] + [f"{column}_utc" for column in feed.instants]
+    values = [
+        f"case when _is_doubtful then null else {identifier(name)} end" if name in texts else identifier(name)
+        for name in names
+    ]
     return (
-        f"insert into {_raw(feed)} select {_list(names)}, _file, _record, _clock_flags,"
-        f" case when {doubt} then null else false end from ({judged.select})"
+        f"insert into {_raw(feed)} select {', '.join(values)}, _file, _record, _clock_flags,"
+        f" case when _is_doubtful then null else false end from (select *, {doubt} as _is_doubtful"
+        f" from ({judged.select}))"
     )
 
 
@@ -261,16 +267,16 @@ def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:
 
 
 def _fault(column: str, value: str, reason: str) -> str:
-    said = {"column_name": literal(column), "value": f"left({value}, 200)::varchar", "reason": literal(reason)}
+    said = {"column_name": literal(column), "value": f"{value}::varchar", "reason": literal(reason)}
     return f"struct_pack({', '.join(f'{name} := {sql}' for name, sql in said.items())})"
 
 
 def _reject(feed: Feed, select: str) -> str:
-    line = f"rtrim(_line, {_CR} || {_LF})"
-    if any(column.free_text or column.pseudonym for column in feed.columns):
-        line = personal.masked(line)
-    line = f"left({line}, 500)"
+    # Masked before it is cut: half an identity code would not be known for one.
+    line, value = (personal.masked(text) for text in (f"rtrim(_line, {_CR} || {_LF})", "fault.value"))
+    hidden = f"struct_pack(column_name := fault.column_name, value := left({value}, 200), reason := fault.reason)"
     return (
-        f"insert into raw.rejects select {literal(feed.name)}, _file, _record, {line}, reasons"
+        f"insert into raw.rejects select {literal(feed.name)}, _file, _record, left({line}, 500),"
+        f" list_transform(reasons, lambda fault: {hidden})"
         f" from ({select}) where len(reasons) > 0 order by _file, _record"
     )
