@@ -24,6 +24,7 @@ PACKAGES = {
     "base": (
         "errors",
         "limits",
+        "environment",
         "events",
         "names",
         "terminal",

@@ -209,7 +209,7 @@ def _run(
     try:
         con.execute(sql, parameters)
     except duckdb.Error as error:
-        raise BuildError(f"raw.{feed.name}", personal.hidden(str(error).strip()), sql) from None
+        raise BuildError(f"raw.{feed.name}", personal.of_error(error), sql) from None
     finally:
         for name in tables:
             con.unregister(name)

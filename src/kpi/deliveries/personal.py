@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from kpi.base.environment import hidden_secrets, hidden_values
 from kpi.base.names import literal
 from kpi.base.terminal import lines, one_line
 
@@ -141,7 +142,12 @@ def hidden_codes(text: str) -> str:
 
 def message(text: str) -> str:
     """Return lines for people or a log: no identity code in them, nothing that commands a terminal, none too long."""
-    return hidden_codes(lines(text))
+    return hidden_codes(lines(hidden_secrets(text)))
+
+
+def of_error(error: Exception) -> str:
+    """Return what DuckDB says of an error: it quotes values of rows, and the SQL."""
+    return hidden(hidden_values(str(error).strip()))
 
 
 def quoted(text: str, longest: int = 200) -> str:
