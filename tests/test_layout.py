@@ -24,9 +24,11 @@ PACKAGES = {
     "base": (
         "errors",
         "limits",
+        "environment",
         "events",
         "names",
         "presented",
+        "terminal",
         "excerpts",
         "lines",
         "lock",

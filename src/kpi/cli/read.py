@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from kpi.base.errors import ConfigError
+from kpi.base.terminal import bare
 from kpi.cli.options import day, project_folder, project_option, say, stewards_option
 
 
@@ -78,7 +79,9 @@ def query(
     if as_csv:
         import csv
 
-        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
+        # In a file it is data; on a terminal it may be a command to it.
+        stream = sys.stdout if sys.stdout.isatty() else bare(sys.stdout)
+        csv.writer(stream, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
     elif names:
         say(figures.table_lines(names, rows))
 

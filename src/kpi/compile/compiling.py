@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.compile_cache import WHOLE, caching, key_of
+from kpi.base.environment import is_as_read
 from kpi.base.errors import KpiError
 from kpi.base.projectfiles import project_digest
 
@@ -38,7 +38,7 @@ def compiled(root: Path, variables: Mapping[str, Any] | None = None) -> Compiled
     with caching(root / CACHE) as cache:
         key = WHOLE + key_of(str(root), project_digest(root), sorted((variables or {}).items()))
         found = cache.get(key)
-        if isinstance(found, Compiled) and _is_same_environment(found.graph.environment_read):
+        if isinstance(found, Compiled) and is_as_read(found.graph.environment_read):
             return found
         made = _compiled(root, variables)
         from kpi.parse.jinjafile import is_fleeting
@@ -73,7 +73,3 @@ def _templates(graph: Graph) -> set[Path]:
     }
     packages = (file for files in graph.project.packages.values() for file in files)
     return {*own, *graph.project.macro_files, *packages, Path("dbt_project.yml")}
-
-
-def _is_same_environment(read: Mapping[str, str]) -> bool:
-    return all(os.environ.get(name, value) == value for name, value in read.items())

@@ -18,6 +18,7 @@ from kpi.base.engine import fetch_one, one_thread
 from kpi.base.errors import BuildError, DeliveryError
 from kpi.base.events import Event, Tell, note, silent
 from kpi.base.names import identifier, literal
+from kpi.base.terminal import one_line
 from kpi.deliveries import cells, corrections, feed_months, kept, personal, statements
 from kpi.deliveries.feed import Feed
 from kpi.deliveries.loadfile import load_files, note_files, note_numbers, refuse_changed, settle_keys
@@ -170,9 +171,10 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
         for file, records, rejected, refused, allowed in rows:
             paths.append(f"{feed.name}/{file}")
             if refused:
-                lines.append(f"{feed.name}/{file}: refused with its {records} records: {refused}.")
+                lines.append(one_line(f"{feed.name}/{file}: refused with its {records} records: {refused}."))
                 continue
-            lines.append(f"{feed.name}/{file}: {rejected} of {records} records rejected; allowed are {allowed}.")
+            told = f"{feed.name}/{file}: {rejected} of {records} records rejected; allowed are {allowed}."
+            lines.append(one_line(told))
             lines += [f"    {count:>8} x {reason}" for reason, count in _commonest(con, feed.name, file)]
     if lines:
         raise DeliveryError(

@@ -154,16 +154,17 @@ def _read(feed: Feed, path: Path, careful: bool = False) -> _Delivery:
         line |= {"unpacked_hash": hashed if content is data else content_hash(content)}
         layout = delivery.read_layout(content, names, dialect)
     except delivery.Refusal as refusal:
-        return _Delivery(mapping, None, None, None, 0, line | {"refused": str(refusal), "records": 0})
+        refused_for = personal.quoted(str(refusal), 1000)
+        return _Delivery(mapping, None, None, None, 0, line | {"refused": refused_for, "records": 0})
     cut = cut_records(layout, careful)
     refused = _refusal(feed, mapping, layout, names)
     line |= {
         "encoding": layout.encoding,
         "separator": SEPARATORS[layout.separator],
-        "unknown_columns": headers.unknown_columns(layout.header, names),
+        "unknown_columns": [personal.quoted(name) for name in headers.unknown_columns(layout.header, names)],
         "missing_columns": [name for name in dict.fromkeys(names.values()) if name not in layout.positions],
         "warnings": [] if refused else suspects.warnings_of(layout, cut, _quotable(feed, mapping)),
-        "refused": refused or None,
+        "refused": personal.quoted(refused, 1000) or None,
         "records": int((~cut.blank).sum()),
     }
     pieces = suspects.pieces_at(layout, cut, () if refused else layout.illegible)
@@ -265,7 +266,7 @@ def _run(
     try:
         con.execute(sql, parameters)
     except duckdb.Error as error:
-        raise BuildError(f"raw.{feed.name}", str(error).strip(), sql) from None
+        raise BuildError(f"raw.{feed.name}", personal.of_error(error), sql) from None
     finally:
         for name in tables:
             con.unregister(name)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from kpi.base.environment import hidden_secrets, hidden_values
 from kpi.base.names import literal
+from kpi.base.terminal import lines, one_line
 
 REMOVED = "poistettu"
 IDENTITY_MARK, EMAIL_MARK, PHONE_MARK = (
@@ -136,6 +138,21 @@ def hidden_codes(text: str) -> str:
         for code in _compiled(_IDENTITY).findall(found):
             text = text.replace(code, IDENTITY_MARK) if _is_right(code) else text
     return text
+
+
+def message(text: str) -> str:
+    """Return lines for people or a log: no identity code in them, nothing that commands a terminal, none too long."""
+    return hidden_codes(lines(hidden_secrets(text)))
+
+
+def of_error(error: Exception) -> str:
+    """Return what DuckDB says of an error: it quotes values of rows, and the SQL."""
+    return hidden(hidden_values(str(error).strip()))
+
+
+def quoted(text: str, longest: int = 200) -> str:
+    """Return what was delivered as a message may quote it: masked, in one line, and cut."""
+    return one_line(hidden(text), longest)
 
 
 def has_identity_code(body: bytes) -> bool:

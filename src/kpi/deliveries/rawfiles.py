@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kpi.base.errors import DeliveryError
 from kpi.deliveries.kept import KeptFolder, deleted, read_folders
+from kpi.deliveries.personal import hidden_codes
 
 ENDINGS = (".csv", ".csv.gz")  # in any case: Windows writes .CSV
 
@@ -75,7 +76,8 @@ def scan(raw: Path) -> RawFolder:
     """Hash every delivery directly below `raw/<feed>/`.
 
     What is hidden, not named in UTF-8, or a link that leads out of the raw folder is passed over and told. Raises
-    DeliveryError for a file or a folder that cannot be read, and for what is kept when it is not as it was written.
+    DeliveryError for a file or a folder that cannot be read, for one whose name holds an identity code, which would
+    stand in every row that came from it, and for what is kept when it is not as it was written.
     """
     files: list[RawFile] = []
     ignored: list[str] = []
@@ -87,6 +89,9 @@ def scan(raw: Path) -> RawFolder:
             ignored.append(feed.name)
             continue
         for entry in _entries(Path(feed.path)):
+            if hidden_codes(entry.name) != entry.name:
+                told = f"{feed.name}/{hidden_codes(entry.name)}: the name of this file holds an identity code."
+                raise DeliveryError(f"{told} Rename it: names of files stand in every row and in logs.")
             shown = os.fsencode(f"{feed.name}/{entry.name}").decode("utf-8", "backslashreplace")
             is_delivery = entry.name.lower().endswith(ENDINGS)
             is_hidden = entry.name[0] == "."

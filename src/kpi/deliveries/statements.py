@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from kpi.base.names import identifier, literal
 from kpi.deliveries import cells, personal, spelling
 from kpi.deliveries.column_rules import MOST_DECIMALS
-from kpi.deliveries.corrections import name_list as _list
 from kpi.deliveries.corrections import raw_table as _raw
 from kpi.deliveries.delivery import sign_of
 from kpi.deliveries.feed import DeliveryMapping, Feed, FeedColumn
@@ -79,18 +78,24 @@ def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -
 
 
 def insert_all(feed: Feed, judged: Judged) -> str:
-    """Insert every record, doubtful ones with a null `_is_superseded`, and with a true one those that load but have
-    numbers to be looked at again.
+    """Insert every record: doubtful ones without their texts and with a null `_is_superseded`, those that load but have
+    numbers to be looked at again with a true one.
 
     The good ones are not filtered out, because DuckDB moves a filter below the expressions it needs, which then run
-    twice; a few deleted rows cost less.
+    twice; a few deleted rows cost less. What a deleted row held stays in the file for a while: so it holds no text.
     """
     doubt = " or ".join((judged.misfit, *(condition for _, condition in judged.faults)))
     odd = " or ".join(spelling.is_odd_number(_named("text", column.name)) for column in numbers(feed))
+    texts = {column.name for column in feed.columns if column.kind == "text"}
     names = [column.name for column in feed.columns] + [f"{column}_utc" for column in feed.instants]
+    values = [
+        f"case when _is_doubtful then null else {identifier(name)} end" if name in texts else identifier(name)
+        for name in names
+    ]
     return (
-        f"insert into {_raw(feed)} select {_list(names)}, _file, _record, _clock_flags,"
-        f" case when {doubt} then null else {odd or 'false'} end from ({judged.select})"
+        f"insert into {_raw(feed)} select {', '.join(values)}, _file, _record, _clock_flags,"
+        f" case when _is_doubtful then null else {odd or 'false'} end from (select *, {doubt} as _is_doubtful"
+        f" from ({judged.select}))"
     )
 
 
@@ -251,17 +256,17 @@ def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:
 
 
 def _fault(column: str, value: str, reason: str) -> str:
-    """SQL of a reason; `value` and `reason` are SQL."""
-    said = {"column_name": literal(column), "value": f"left({value}, 200)::varchar", "reason": reason}
+    """SQL of a reason; `value` and `reason` are SQL. The value is cut where it is masked, in `_reject`."""
+    said = {"column_name": literal(column), "value": f"{value}::varchar", "reason": reason}
     return f"struct_pack({', '.join(f'{name} := {sql}' for name, sql in said.items())})"
 
 
 def _reject(feed: Feed, select: str) -> str:
-    line = f"rtrim(_line, {_CR} || {_LF})"
-    if any(column.free_text or column.pseudonym for column in feed.columns):
-        line = personal.masked(line)
-    line = f"left({line}, 500)"
+    # Masked before it is cut: half an identity code would not be known for one.
+    line, value = (personal.masked(text) for text in (f"rtrim(_line, {_CR} || {_LF})", "fault.value"))
+    hidden = f"struct_pack(column_name := fault.column_name, value := left({value}, 200), reason := fault.reason)"
     return (
-        f"insert into raw.rejects select {literal(feed.name)}, _file, _record, {line}, reasons"
+        f"insert into raw.rejects select {literal(feed.name)}, _file, _record, left({line}, 500),"
+        f" list_transform(reasons, lambda fault: {hidden})"
         f" from ({select}) where len(reasons) > 0 order by _file, _record"
     )

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from kpi.base.errors import nearest
 from kpi.base.names import counted
+from kpi.base.terminal import one_line
 from kpi.deliveries import retention
 from kpi.deliveries.delivery_order import FILE_NAME, TIME_OF_DELIVERY
 from kpi.deliveries.feed import Feed
 from kpi.deliveries.headers import shortened
+from kpi.deliveries.personal import quoted
 from kpi.deliveries.rawfiles import RawFolder
 
 if TYPE_CHECKING:
@@ -22,19 +24,21 @@ def worth_telling(
     con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folder: RawFolder, as_of: date
 ) -> tuple[str, ...]:
     """Return every warning as a line, each beginning with the path it is about. `as_of` is the day of the refresh."""
-    return (
+    found = (
         *_unknown_folders(folder, {feed.name: feed for feed in feeds}),
         *_past_retention(con, feeds, folder, as_of),
         *_warnings(con),
         *_replaced(con, {feed.name: feed for feed in feeds}),
         *_spoilt(con),
     )
+    return tuple(one_line(line) for line in found)
 
 
 def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> list[str]:
     strangers = sorted({file.feed for file in folder.files} - set(feeds))
-    return [f"{name}/: no feed has this name, its files are not read.{nearest(name, feeds)}" for name in strangers] + [
-        f"{path}: hidden, or not a .csv or .csv.gz file; not read." for path in folder.ignored if "/" in path
+    told = "no feed has this name, its files are not read."
+    return [f"{quoted(name)}/: {told}{nearest(name, feeds)}" for name in strangers] + [
+        f"{quoted(path)}: hidden, or not a .csv or .csv.gz file; not read." for path in folder.ignored if "/" in path
     ]
 
 

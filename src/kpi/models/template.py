@@ -10,13 +10,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from os import environ
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from kpi.base.compile_cache import key_of, remembered
+from kpi.base.environment import is_as_read
 from kpi.base.errors import CompileError, ConfigError, nearest
 from kpi.base.limits import bounded
 from kpi.base.lines import Lines, mark_places, traced
@@ -113,7 +113,9 @@ class Templates:
         known = "" if names or parsing or self.known_columns or is_fleeting(text) else self._world()
         make = partial(self._render, text, file, settings, this, is_incremental, base, model, parsing, names)
         given = ("render", known, text, str(file), settings, str(this), is_incremental, base, model)
-        rendered = remembered(make, *given, is_right=_still_reads) if known else make()
+        rendered = (
+            remembered(make, *given, is_right=lambda found: is_as_read(found.environment_read)) if known else make()
+        )
         self.asked |= rendered.asked
         self.environment_read.update(rendered.environment_read)
         return rendered
@@ -284,10 +286,6 @@ class Templates:
         frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]
         return CompileError(file, line_in(error, file), message + (macros[-1] if macros else ""))
-
-
-def _still_reads(rendered: Rendered) -> bool:
-    return all(environ.get(name, value) == value for name, value in rendered.environment_read.items())
 
 
 def _always(value: Any) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.base.environment import environment_of
 from kpi.base.errors import ConfigError, LockHeld
 from kpi.base.events import Event, note
 from kpi.base.names import counted
@@ -17,7 +18,6 @@ from kpi.deliveries import rawfiles
 from kpi.parse.outside import contents
 from kpi.warehouse.builds import Warehouse, begin
 from kpi.warehouse.candidate import Run, is_judged, settings_of
-from kpi.warehouse.inputs import environment_of
 from kpi.warehouse.keeping import (
     copy_compactly,
     is_grown,
@@ -193,8 +193,12 @@ def was_made_from(root: Path, inputs: Inputs, before: Mapping[str, Any]) -> bool
     """Tell whether a build, by its facts, was made from these inputs and from what lies outside them as it is now."""
     read = before.get("ingredients", {}).get("environment", {})
     outside = before.get("outside", {})
-    is_same = environment_of(read) == read and contents(root.resolve(), outside) == outside
-    return _is_same(inputs, before) and is_same and _has_its_times(root.resolve() / "warehouse" / "raw", before)
+    return (
+        _is_same(inputs, before)
+        and environment_of(read, root.resolve()) == read
+        and contents(root.resolve(), outside) == outside
+        and _has_its_times(root.resolve() / "warehouse" / "raw", before)
+    )
 
 
 def _has_its_times(raw: Path, before: Mapping[str, Any]) -> bool:

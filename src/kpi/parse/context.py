@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from kpi.base.environment import SECRET, Default, note_read
 from kpi.base.errors import nearest
 from kpi.base.names import identifier
 from kpi.base.relation import DATABASE, Relation
@@ -63,14 +64,23 @@ class Values:
         return name in self.variables
 
     def env_var(self, name: str, default: object = _MISSING) -> Any:
-        """The env_var() of templates. Raises Wrong when the variable is not set and there is no default."""
+        """The env_var() of templates. Raises Wrong when the variable is secret, or not set and there is no default."""
+        if str(name).startswith(SECRET):
+            told = (
+                f"variables that begin with {SECRET} are for profiles.yml alone, as in dbt: what is built holds none."
+            )
+            raise Wrong(f"env_var('{name}'): {told}")
         if name in self.given:
             return self.given[name]
-        value = os.environ.get(name, default)
-        if value is _MISSING:
+        found = os.environ.get(name)
+        if found is not None:
+            self.environment_read[name] = found
+            note_read(name, found)
+            return found
+        if default is _MISSING:
             raise Wrong(f"env_var('{name}'): this environment variable is not set. Set it, or give a default.")
-        self.environment_read[name] = str(value)
-        return value
+        self.environment_read[name] = Default(default)
+        return default
 
 
 def shared(

@@ -12,6 +12,7 @@ from typing import Any
 
 from kpi.base.names import counted
 from kpi.deliveries.freshness import from_facts, late_lines
+from kpi.deliveries.personal import quoted
 from kpi.deliveries.rawfiles import hash_of, scan
 from kpi.nightly.notify import FILE, addresses, is_exposed
 from kpi.read.guards import Finding, guarded
@@ -123,7 +124,7 @@ def _raw(warehouse: Warehouse) -> Iterator[Finding]:
             "warning", f"raw/{file.path} was deleted by its retention and lies there", "kpi prune-raw --delete"
         )
     for name in folder.ignored:
-        yield Finding("warning", f"raw/{name} is passed over", "Name it .csv or .csv.gz, or take it away.")
+        yield Finding("warning", f"raw/{quoted(name)} is passed over", "Name it .csv or .csv.gz, or take it away.")
     yield Finding("ok", f"{len(folder.files)} deliveries can be read")
 
 

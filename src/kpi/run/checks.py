@@ -12,6 +12,7 @@ from kpi.base.engine import fetch_one
 from kpi.base.errors import BuildError
 from kpi.base.names import identifier, relation_name, word
 from kpi.compile.graph import AUDIT_SCHEMA
+from kpi.deliveries.personal import of_error
 from kpi.models.model import Node
 from kpi.parse.properties import TestSpec
 from kpi.run.scans import by_table, count_of, scan
@@ -98,7 +99,7 @@ def run_tests(
             if test_id not in found:
                 found[test_id] = _alone(con, test, store)
         except duckdb.Error as error:
-            raise BuildError(f"{test.name} ({test.file}:{test.line})", str(error).strip(), test.sql) from None
+            raise BuildError(f"{test.name} ({test.file}:{test.line})", of_error(error), test.sql) from None
     return tuple(sorted(found.values(), key=lambda result: result.name))
 
 

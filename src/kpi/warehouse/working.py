@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from kpi.base import engine
+from kpi.base.environment import hidden_values
 from kpi.base.errors import BuildErrors
 from kpi.base.events import Event, note
 from kpi.base.names import counted
@@ -170,5 +171,5 @@ def _noted(check: CheckResult) -> Facts:
         "failures": check.failures,
         "examples": list(check.examples),
         "where": check.where,
-        "sql": check.sql,
+        "sql": hidden_values(check.sql),
     }
