@@ -110,7 +110,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """What YAML says of one model, seed, snapshot or source table."""
+    """What YAML says of one model, seed, snapshot or source table.
+
+    `name` is that of its file. Of a version of a model, `model` is the model's name and `version` the version as text.
+    """
 
     name: str
     description: str
@@ -120,6 +123,14 @@ class Properties:
     file: Path
     line: int
     constraints: tuple[Section, ...] = ()
+    model: str = ""
+    version: str = ""
+    is_latest: bool = False
+
+    @property
+    def named(self) -> str:
+        """The name of its node: a version of a model is `model.v2`."""
+        return f"{self.model}.v{self.version}" if self.version else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +145,7 @@ class Exposure:
     description: str
     file: Path
     line: int
+    package: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +153,7 @@ class Source:
     """One table of a dbt source.
 
     `location` is SQL that can stand after `from` when the table is files outside the warehouse; empty otherwise.
+    `database` is the database it is said to be in, and `database_file` a DuckDB file named for it alone.
     """
 
     source_name: str
@@ -153,6 +166,14 @@ class Source:
     location: str = ""
     loaded_at_field: str = ""
     freshness: Mapping[str, Any] = field(default_factory=dict)
+    database: str = ""
+    database_file: str = ""
+    package: str = ""
+
+    @property
+    def id(self) -> str:
+        """The id of its node."""
+        return f"source.{self.package}.{self.source_name}.{self.name}"
 
 
 def is_plain(name: object) -> bool:
