@@ -49,8 +49,8 @@ def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
     mistakes += [*wrong, *wrong_units, *unread(graph.nodes)]
     if mistakes:
         raise together(mistakes, project.root)
-    unread = (f"{one.file}:{one.line}: nothing loads or reads the source '{one.name}'." for one in graph.unread())
-    notes = (*graph.notes, *_only_documented(graph, known), *unread)
+    idle = (f"{one.file}:{one.line}: nothing loads or reads the source '{one.name}'." for one in graph.unread())
+    notes = (*graph.notes, *_only_documented(graph, known), *idle)
     return replace(graph, notes=notes, columns=known, unit_tests=unit_tests), known
 
 
