@@ -95,6 +95,7 @@ PACKAGES = {
     "compile": (
         "graph",
         "methods",
+        "selectors",
         "selection",
         "listing",
         "house_rules",
@@ -103,6 +104,7 @@ PACKAGES = {
         "unit_sql",
         "unit_runs",
         "bind",
+        "inline",
         "compiling",
         "origins",
         "lineage",
@@ -122,6 +124,7 @@ PACKAGES = {
         "testnames",
         "manifest",
         "artifacts",
+        "state",
     ),
     "yearly": (
         "parts",
@@ -197,6 +200,7 @@ PACKAGES = {
         "test",
         "artifacts",
         "nightly",
+        "dbt",
         "main",
     ),
 }

@@ -50,6 +50,7 @@ class Templates:
         self.relations: dict[str, Relation] = {}
         self.known_columns: Mapping[str, tuple[tuple[str, str], ...]] = {}
         self._values = context.Values(project.variables, project.package_variables)
+        self._values.target = project.target
         self.asked = self._values.asked
         self.environment_read = self._values.environment_read
         self.asked |= project.asked
@@ -127,7 +128,9 @@ class Templates:
         state = (len(self.relations), repr((self._values.variables, self._values.of_packages)))
         if self._known_world[0] != state:
             places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
-            key = key_of(self.project.name, self._macro_texts, state, self.project.dispatch, places)
+            key = key_of(
+                self.project.name, self.project.target, self._macro_texts, state, self.project.dispatch, places
+            )
             self._known_world = (state, "" if any(map(is_fleeting, self._macro_texts)) else key)
         return self._known_world[1]
 

@@ -50,6 +50,7 @@ class Values:
         self.variables = variables
         self.of_packages = of_packages or {}
         self.package = ""
+        self.target = ""
         self.overrides: Mapping[str, Any] = {}  # by a unit test
         self.asked: set[str] = set()
         self.environment_read: dict[str, str] = {}
@@ -148,7 +149,7 @@ def shared(
     return {
         "var": values,
         "env_var": values.env_var,
-        "target": dict(TARGET),
+        "target": {**TARGET, **dict.fromkeys(("name", "target_name"), values.target or TARGET["name"])},
         "schema": TARGET["schema"],
         "database": DATABASE,
         "project_name": macros.project,

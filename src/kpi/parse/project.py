@@ -6,7 +6,7 @@ No model is rendered here and no SQL read. What is not supported is an error tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ class Project:
     upkeep: Upkeep
     profile: Profile
     target: str = ""
+    selectors: Mapping[str, Section] = field(default_factory=dict)
 
     @property
     def warehouse(self) -> Path:
@@ -193,12 +194,31 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None, target:
         upkeep=upkeep,
         profile=_profile(root, settings, sources, target, jinja),
         target=target,
+        selectors=_selectors(root, jinja),
     )
 
 
 def _hooks(parts: Sequence[Part], setting: str) -> tuple[str, ...]:
     """The hooks of a run: those of the packages in the order of their names, then the project's."""
     return tuple(text for part in (*parts[1:], parts[0]) for text in part.package.settings.strings(setting))
+
+
+def _selectors(root: Path, jinja: YamlJinja) -> dict[str, Section]:
+    """The selectors of selectors.yml by name. Raises ConfigError for one without a definition."""
+    if not (root / "selectors.yml").is_file():
+        return {}
+    jinja.values.package = ""
+    document = jinja.fill(read_yaml(root / "selectors.yml", Path("selectors.yml")))
+    document.allow(("selectors", "version"), "selectors.yml")
+    found: dict[str, Section] = {}
+    for selector in document.sections("selectors"):
+        selector.allow(("name", "description", "definition", "default"), "a selector")
+        name = selector.required("name")
+        if "definition" not in selector or name in found:
+            told = "is here twice" if name in found else "has no definition"
+            raise ConfigError(f"{selector.where()}: the selector '{name}' {told}.")
+        found[name] = selector
+    return found
 
 
 def together(mistakes: Sequence[KpiError], root: Path | None = None) -> KpiError:
