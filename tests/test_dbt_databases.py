@@ -10,8 +10,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from click.testing import CliRunner
 
 from kpi.base.errors import KpiError
+from kpi.cli.main import cli
 from kpi.compile.bind import check_project
 from kpi.nightly.refresh import Options, Outcome, refresh
 from kpi.parse.project import load_project
@@ -155,3 +157,25 @@ def test_a_source_that_is_not_found_says_where_it_was_looked_for(
     with pytest.raises(KpiError) as error:
         run(root)
     assert told in str(error.value)
+
+
+def test_the_profile_may_be_in_the_folder_that_is_named(tmp_path: Path) -> None:
+    root = write(tmp_path / "project", {"models/s.yml": SOURCES, "models/m.sql": MODEL})
+    write(tmp_path / "profiles", {"profiles.yml": PROFILE % "../lake.duckdb"})
+    loaded(tmp_path / "lake.duckdb")
+    place = ["--project-dir", str(root), "--profiles-dir", str(tmp_path / "profiles")]
+    done = CliRunner().invoke(cli, ["build", "--no-expectations", *place], env={"DBT_PROFILES_DIR": ""})
+    assert done.exit_code == 0, done.output
+    assert rows_of(root, "main.m") == [(1, "a"), (2, "b")]
+
+
+def test_a_model_that_dbt_writes_to_a_file_is_a_table(tmp_path: Path) -> None:
+    sql = "{{ config(materialized='external', location='out/m.%s') }}select 1 as id"
+    root = write(tmp_path, {"models/m.sql": sql % "parquet", "models/n.sql": "select id from {{ ref('m') }}"})
+    assert "built as a table, and no file is written" in check_project(load_project(root)).notes[0]
+    run(root)
+    assert rows_of(root, "main.n") == [(1,)]
+    assert not (root / "out").exists()
+    write(root, {"models/m.sql": sql % "csv"})
+    with pytest.raises(KpiError, match="materialized='external' with csv: reading that back may change types"):
+        check_project(load_project(root))

@@ -85,6 +85,7 @@ PACKAGES = {
         "seeds",
         "hooks",
         "ephemeral",
+        "external",
         "incremental",
         "contracts",
         "snapshots",

@@ -12,6 +12,22 @@ import click
 from kpi.base.errors import ConfigError
 from kpi.warehouse.options import Outcome, Tell
 
+
+def _profiles_dir(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        import os
+
+        os.environ["DBT_PROFILES_DIR"] = str(value.absolute())
+
+
+_profiles_option = click.option(
+    "--profiles-dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    expose_value=False,
+    hidden=True,
+    callback=_profiles_dir,
+    help="The folder of dbt's profiles.yml, whose files hold sources that another tool loads; as DBT_PROFILES_DIR.",
+)
 project_option = click.option(
     "--project-dir", type=click.Path(path_type=Path), help="Folder of dbt_project.yml; else the nearest one above."
 )
@@ -67,13 +83,20 @@ def _no_defer(context: click.Context, parameter: click.Parameter, value: bool) -
 
 
 vars_option = click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run.")
-target_option = click.option(
+_target_option = click.option(
     "--target",
     "-t",
     metavar="NAME",
     default="",
     help="What templates see as target.name; of dbt's profile if there is one.",
 )
+
+
+def target_option(command: Any) -> Any:
+    """Add the options that say which target of dbt's profile is meant."""
+    return _target_option(_profiles_option(command))
+
+
 defer_option = click.option(
     "--defer", is_flag=True, expose_value=False, hidden=True, callback=_no_defer, help="Has no use here, and says so."
 )

@@ -12,10 +12,19 @@ from kpi.deliveries.feed import Feed, is_feed, read_feed
 from kpi.deliveries.load import OWN
 from kpi.deliveries.retention import followed
 from kpi.models.ephemeral import with_ctes
+from kpi.models.external import external_notes
 from kpi.models.generic_tests import test_nodes
 from kpi.models.hooks import run_hooks_of
 from kpi.models.model import Hooks, Node, line_of
-from kpi.models.nodes import analysis_node, exposure_nodes, from_databases, place, resource_node, source_nodes
+from kpi.models.nodes import (
+    analysis_node,
+    exposure_nodes,
+    external_notes,
+    from_databases,
+    place,
+    resource_node,
+    source_nodes,
+)
 from kpi.models.template import NeedsColumns, Relation, Templates
 from kpi.models.unit_tests import UnitTest, unit_test_nodes
 from kpi.parse.project import Project, Resource, together
@@ -141,7 +150,7 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
         nodes = {}
     on_run, wrong_hooks = run_hooks_of(project, templates)
     nodes, mistakes = with_ctes(nodes), mistakes + wrong_hooks
-    notes = (*project.notes, *templates.macros.without_effect())
+    notes = (*project.notes, *templates.macros.without_effect(), *external_notes(nodes.values()))
     return Graph(project, nodes, feeds, templates.environment_read, notes=notes, on_run=on_run), mistakes
 
 

@@ -13,6 +13,7 @@ from kpi.base.errors import CompileError, ConfigError, nearest
 from kpi.base.yamlfile import Section
 from kpi.models import snapshots
 from kpi.models.ephemeral import cte_of
+from kpi.models.external import as_built, external_problem
 from kpi.models.hooks import with_hooks
 from kpi.models.model import Hooks, Increment, Node, digest, read_select
 from kpi.models.seeds import seed_columns
@@ -242,7 +243,7 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         file=resource.file,
         line=select.line,
         relation=relation,
-        materialized="snapshot" if resource.kind == "snapshot" else config.get("materialized", "view"),
+        materialized="snapshot" if resource.kind == "snapshot" else as_built(config.get("materialized", "view")),
         tags=config["tags"],
         depends_on=tuple(depends_on),
         sql=select.sql,
@@ -264,6 +265,8 @@ def _check_settings(resource: Resource, relation: Relation, config: Mapping[str,
     if resource.kind == "snapshot":
         for told in snapshots.problems(config):
             raise CompileError(resource.file, resource.line, told)
+    elif told := external_problem(config):
+        raise CompileError(resource.file, resource.line, told)
     elif (config.get("materialized") == "ephemeral") != (not relation.schema):
         told = "materialized='ephemeral' must be known before anything else: set it in the first config(), or in YAML."
         raise CompileError(resource.file, resource.line, told)

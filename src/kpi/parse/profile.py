@@ -33,7 +33,7 @@ class Profile:
 
 
 def read_profile(root: Path, name: str, target: str, fill: Callable[[Section], Section]) -> Profile:
-    """Read the profile `name` of profiles.yml in the project's folder, or in that which DBT_PROFILES_DIR names.
+    """Read the profile `name` of profiles.yml, from where dbt has it: DBT_PROFILES_DIR, the project's folder, ~/.dbt.
 
     `target` is the one asked for; without it the profile's own. `fill` renders the Jinja of a section's values. Raises
     ConfigError for a target that was asked for and is not there.
@@ -61,7 +61,7 @@ def read_profile(root: Path, name: str, target: str, fill: Callable[[Section], S
 
 def _folders(root: Path) -> list[Path]:
     named = os.environ.get("DBT_PROFILES_DIR")
-    return [Path(named).expanduser().absolute(), root] if named else [root]
+    return [*([Path(named).expanduser().absolute()] if named else []), root, Path.home() / ".dbt"]
 
 
 def _outputs(profiles: Section, name: str, fill: Callable[[Section], Section]) -> tuple[dict[str, Any], str]:

@@ -48,6 +48,7 @@ MODEL_CONFIGS = (
     "partition_by",
     "on_schema_change",
     *("incremental_predicates", "merge_update_columns", "merge_exclude_columns"),
+    *("location", "format", "options", "delimiter", "glue_register", "glue_database"),
 )
 SEED_CONFIGS = (*_ALL_CONFIGS, "column_types", "delimiter", "quote_columns")
 SNAPSHOT_CONFIGS = (
@@ -60,7 +61,7 @@ TEST_CONFIGS = (
     *("store_failures", "store_failures_as", "schema", "alias", "database", "group"),
 )
 SOURCE_CONFIGS = ("enabled", "meta", "tags", "event_time", "freshness", "loaded_at_field", "loaded_at_query")
-MATERIALIZATIONS = ("view", "table", "ephemeral", "incremental")
+MATERIALIZATIONS = ("view", "table", "ephemeral", "incremental", "external")
 SEVERITIES = ("error", "warn")
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 _COMPARISON = re.compile(
