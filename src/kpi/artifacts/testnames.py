@@ -40,11 +40,11 @@ def test_names(graph: Graph) -> dict[str, TestName]:
     names = {}
     for test in graph.tests():
         if test.test is None or test.test.kind == "singular":
-            names[test.id] = TestName(f"test.{graph.project.name}.{test.name}", test.name, test.name, {}, "", "")
+            names[test.id] = TestName(test.id, test.name, test.name, {}, "", "")
             continue
         # As written: a compiled test names the tables it reads otherwise.
         spec = written.get(_place(test.test), test.test)
-        names[test.id] = generic_name(graph.project.name, graph.nodes[test.relation.node], spec)
+        names[test.id] = generic_name(graph.project.package_of(spec.file), graph.nodes[test.relation.node], spec)
     return names
 
 

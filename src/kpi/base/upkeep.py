@@ -30,6 +30,7 @@ class Upkeep:
     `keep_of_a_day` of a kind stay, however new they are; 0 keeps all. `compact_above_percent` is the share of
     free blocks above which the next build starts from a fresh file. `stewards_schemas` are left out of the file that
     all readers open, and `stewards_group` is the group that may read the one with everything, besides its owner.
+    `database_file` is a DuckDB file in which sources are looked for that nothing else loads.
     """
 
     keep_published: int = 7
@@ -44,6 +45,7 @@ class Upkeep:
     temp_directory: str = ""
     stewards_schemas: tuple[str, ...] = ()
     stewards_group: str = ""
+    database_file: str = ""
 
     @property
     def grace(self) -> timedelta:

@@ -10,6 +10,7 @@ from kpi.base.errors import KpiError, exit_code_of, is_not_allowed
 from kpi.base.terminal import guard_streams
 from kpi.cli import artifacts as cli_artifacts
 from kpi.cli import build as cli_build
+from kpi.cli import dbt as cli_dbt
 from kpi.cli import nightly as cli_nightly
 from kpi.cli import operate as cli_operate
 from kpi.cli import project as cli_project
@@ -30,6 +31,7 @@ for _command in (
     *(cli_read.show, cli_read.query, cli_read.validate, cli_read.builds),
     *(cli_test.run_tests, cli_artifacts.artifacts),
     *(cli_operate.diff, cli_operate.rollback, cli_operate.prune_raw, cli_operate.doctor, cli_operate.publish),
+    *(cli_dbt.source, cli_dbt.list_as_dbt, *cli_dbt.redirects),
     *(cli_nightly.runs, cli_nightly.freshness, cli_nightly.notify, cli_nightly.schedule),
 ):
     cli.add_command(_command)

@@ -27,7 +27,7 @@ class Compiled:
     columns: Mapping[str, Columns]
 
 
-def compiled(root: Path, variables: Mapping[str, Any] | None = None) -> Compiled:
+def compiled(root: Path, variables: Mapping[str, Any] | None = None, target: str = "") -> Compiled:
     """Compile and bind the project in `root`; `variables` are given for this run.
 
     What was found out before is taken from the cache, and what is new is kept there. Raises one KpiError with all that
@@ -36,11 +36,11 @@ def compiled(root: Path, variables: Mapping[str, Any] | None = None) -> Compiled
     root = root.resolve()
 
     with caching(root / CACHE) as cache:
-        key = WHOLE + key_of(str(root), project_digest(root), sorted((variables or {}).items()))
+        key = WHOLE + key_of(str(root), project_digest(root), sorted((variables or {}).items()), target)
         found = cache.get(key)
         if isinstance(found, Compiled) and is_as_read(found.graph.environment_read):
             return found
-        made = _compiled(root, variables)
+        made = _compiled(root, variables, target)
         from kpi.parse.jinjafile import is_fleeting
 
         project = made.graph.project
@@ -55,12 +55,12 @@ def compiled(root: Path, variables: Mapping[str, Any] | None = None) -> Compiled
         return made
 
 
-def _compiled(root: Path, variables: Mapping[str, Any] | None) -> Compiled:
+def _compiled(root: Path, variables: Mapping[str, Any] | None, target: str) -> Compiled:
     from kpi.compile.bind import check_all
     from kpi.parse.project import load_project
 
     try:
-        return Compiled(*check_all(load_project(root, variables)))
+        return Compiled(*check_all(load_project(root, variables, target)))
     except KpiError as error:
         error.root = root
         raise

@@ -213,7 +213,8 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> N
     used = dict(con.execute("select feed, max(contract) from raw.deliveries group by feed").fetchall())
     current = {feed.name for feed in feeds if used.get(feed.name) in (None, contract_fingerprint(feed))}
     shapes = {feed.name: feed.table_columns for feed in feeds}
-    for table in {*tables, *used} - {*OWN}:
+    # Where nothing is delivered the schema is as free as any: what else is in it is not a feed's.
+    for table in ({*tables, *used} if feeds else {*used}) - {*OWN}:
         if table not in current or tuple(tables.get(table, ())) != shapes[table]:
             con.execute(f"drop table if exists raw.{identifier(table)}")
             con.execute("delete from raw.deliveries where feed = ?", [table])

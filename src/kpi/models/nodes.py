@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from kpi.base.errors import CompileError, ConfigError, nearest
 from kpi.base.yamlfile import Section
 from kpi.models import snapshots
 from kpi.models.ephemeral import cte_of
+from kpi.models.external import as_built, external_problem
 from kpi.models.hooks import with_hooks
 from kpi.models.model import Hooks, Increment, Node, digest, read_select
 from kpi.models.seeds import seed_columns
 from kpi.models.template import Relation, Templates
-from kpi.parse.outside import content_of
+from kpi.parse.outside import content_of, in_database
 from kpi.parse.project import Project, Resource, merged, read_text
 from kpi.parse.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, Properties, tags_of
 
@@ -28,7 +31,7 @@ def source_nodes(project: Project) -> dict[str, Node]:
     """Return a node for every source table, by id. One that is files outside has the SELECT that reads them."""
     nodes = {}
     for source in project.sources:
-        about, node_id = source.properties, f"source.{project.name}.{source.source_name}.{source.name}"
+        about, node_id = source.properties, source.id
         nodes[node_id] = Node(
             id=node_id,
             kind="source",
@@ -42,9 +45,25 @@ def source_nodes(project: Project) -> dict[str, Node]:
             shape=content_of(project.root, source.location) if source.location else "",
             description=about.description,
             columns=about.columns,
+            depth=len(project.folders.get(source.package, Path()).parts) + 1,
             config={"meta": source.meta, "loaded_at_field": source.loaded_at_field, "freshness": source.freshness},
         )
     return nodes
+
+
+def from_databases(project: Project, nodes: Mapping[str, Node], delivered: Collection[str]) -> dict[str, Node]:
+    """Return the sources that nothing of the project loads and that a DuckDB file has, with what reads them."""
+    found = {}
+    for source in project.sources:
+        node = nodes[source.id]
+        file, _ = project.database_file(source)
+        is_loaded = "feed" in source.meta or str(node.relation) in delivered
+        if node.sql or node.depends_on or is_loaded or not file or not (project.root / file).is_file():
+            continue
+        location = in_database(file, source.schema, source.identifier)
+        shape = content_of(project.root, location)
+        found[node.id] = replace(node, materialized="table", sql=f"select * from {location}", shape=shape)
+    return found
 
 
 def place(project: Project, resource: Resource, templates: Templates) -> Relation:
@@ -55,17 +74,18 @@ def place(project: Project, resource: Resource, templates: Templates) -> Relatio
         settings = _SETTINGS[resource.kind]
         facts = _facts(project, resource, config)
         config |= templates.render(text, resource.file, settings, base=config, model=facts, parsing=True).config
+    config |= resource.above
     facts = _facts(project, resource, config)
     name = templates.alias_of(config.get("alias"), facts)
     schema = config.get("target_schema") or templates.schema_of(config.get("schema"), {**facts, "alias": name})
-    relation = Relation(_id(project, resource), schema, name)
+    relation = Relation(resource.id, schema, name)
     is_read_as_cte = resource.kind == "model" and config.get("materialized") == "ephemeral"
     return cte_of(relation) if is_read_as_cte else relation
 
 
 def resource_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
     """Read a seed, or render and parse a model or snapshot. Returns None when it is disabled. Raises CompileError."""
-    if not resource.config.get("enabled", True):
+    if not {"enabled": True, **resource.config, **resource.above}["enabled"]:
         return None
     make = _seed if resource.kind == "seed" else _model
     node = make(project, resource, templates)
@@ -77,7 +97,7 @@ def analysis_node(project: Project, resource: Resource, templates: Templates) ->
     if not resource.config.get("enabled", True):
         return None
     rendered = templates.render(_text(project, resource), resource.file, MODEL_CONFIGS, base=resource.config)
-    node_id = _id(project, resource)
+    node_id = resource.id
     return Node(
         id=node_id,
         kind="analysis",
@@ -110,7 +130,7 @@ def exposure_nodes(project: Project, templates: Templates) -> tuple[list[Node], 
         except CompileError as error:
             errors.append(CompileError(exposure.file, exposure.line, error.message))
             continue
-        node_id = f"exposure.{project.name}.{exposure.name}"
+        node_id = f"exposure.{exposure.package}.{exposure.name}"
         nodes.append(
             Node(
                 id=node_id,
@@ -123,14 +143,11 @@ def exposure_nodes(project: Project, templates: Templates) -> tuple[list[Node], 
                 tags=exposure.tags,
                 depends_on=tuple(depends_on),
                 description=exposure.description,
+                depth=len(project.folders.get(exposure.package, Path()).parts) + 1,
                 config={"type": exposure.kind, "owner": exposure.owner},
             )
         )
     return nodes, errors
-
-
-def _id(project: Project, resource: Resource) -> str:
-    return f"{resource.kind}.{project.name}.{resource.name}"
 
 
 def _text(project: Project, resource: Resource) -> str:
@@ -140,16 +157,18 @@ def _text(project: Project, resource: Resource) -> str:
 def _facts(project: Project, resource: Resource, config: Mapping[str, Any]) -> dict[str, Any]:
     """What macros such as generate_schema_name may ask of a node."""
     about = resource.properties
-    folders = resource.file.parts[1:-1]
+    below = resource.file.parts[resource.depth :]
+    version = about.version if about else ""
+    name = about.model if about and version else resource.name
     return {
-        "name": resource.name,
-        "alias": config.get("alias") or resource.name,
+        "name": name,
+        "alias": config.get("alias") or (f"{name}_v{version}" if version else name),
         "resource_type": resource.kind,
-        "unique_id": _id(project, resource),
-        "package_name": project.name,
-        "path": "/".join(resource.file.parts[1:]),
-        "original_file_path": resource.file.as_posix(),
-        "fqn": [project.name, *folders, resource.name],
+        "unique_id": resource.id,
+        "package_name": resource.package,
+        "path": "/".join(below),
+        "original_file_path": "/".join(resource.file.parts[resource.depth - 1 :]),
+        "fqn": [resource.package, *below[:-1], name, *([f"v{version}"] if version else [])],
         "config": dict(config),
         "tags": list(tags_of(config.get("tags"))),
         "meta": dict(config.get("meta") or {}),
@@ -157,23 +176,24 @@ def _facts(project: Project, resource: Resource, config: Mapping[str, Any]) -> d
         "columns": {column.name: {"name": column.name, "data_type": column.data_type} for column in about.columns}
         if about
         else {},
-        "version": None,
+        "version": version or None,
         "database": "kpi",
         "schema": config.get("schema"),
     }
 
 
 def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
-    delimiter = resource.config.get("delimiter", ",")
+    delimiter = {**resource.config, **resource.above}.get("delimiter", ",")
     text = read_text(project.root, resource.file)
     header = seed_columns(text, resource.file, delimiter)
-    types: Section = resource.config.get("column_types") or Section(resource.file, 1)
+    config = merged([resource.config, resource.above])
+    types: Section = config.get("column_types") or Section(resource.file, 1)
     for name in types:
         if name not in header:
             told = f"column_types: '{resource.name}' has no column '{name}'.{nearest(name, header)}"
             raise CompileError(types.file, types.lines[name], told)
     content = f"{text}\0{sorted(types.items())}\0{delimiter}"
-    about, node_id = resource.properties, _id(project, resource)
+    about, node_id = resource.properties, resource.id
     return Node(
         id=node_id,
         kind="seed",
@@ -182,29 +202,30 @@ def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
         line=1,
         relation=templates.relations[node_id],
         materialized="seed",
-        tags=tags_of(resource.config["tags"]),
+        tags=tags_of(config["tags"]),
         shape=hashlib.blake2b(content.encode(), digest_size=16).hexdigest(),
         description=about.description if about else "",
         columns=about.columns if about else (),
         column_types=tuple({**header, **types}.items()),
         delimiter=delimiter,
-        config=resource.config,
-        written=resource.written,
+        config=config,
+        written={**resource.written, **resource.above},
+        depth=resource.depth,
     )
 
 
 def _model(project: Project, resource: Resource, templates: Templates) -> Node | None:
-    node_id = _id(project, resource)
+    node_id = resource.id
     relation = templates.relations[node_id]
     settings = _SETTINGS[resource.kind]
     facts = _facts(project, resource, resource.config) | {"alias": relation.name, "schema": relation.schema}
     text = _text(project, resource)
     rendered = templates.render(text, resource.file, settings, relation, base=resource.config, model=facts)
-    if not rendered.config.get("enabled", True):
+    if not {"enabled": True, **rendered.config, **resource.above}["enabled"]:
         return None
     select = read_select(rendered, resource.file, resource.kind, templates.relations)
     about = resource.properties
-    config = merged([resource.config, rendered.config])
+    config = merged([resource.config, rendered.config, resource.above])
     _check_settings(resource, relation, config)
     increment, depends_on, shape = None, dict(rendered.depends_on), select.shape
     if config.get("materialized") == "incremental":
@@ -222,7 +243,7 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         file=resource.file,
         line=select.line,
         relation=relation,
-        materialized="snapshot" if resource.kind == "snapshot" else config.get("materialized", "view"),
+        materialized="snapshot" if resource.kind == "snapshot" else as_built(config.get("materialized", "view")),
         tags=config["tags"],
         depends_on=tuple(depends_on),
         sql=select.sql,
@@ -231,7 +252,8 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         description=about.description if about else "",
         columns=about.columns if about else (),
         config=config,
-        written={**resource.written, **rendered.config},
+        written={**resource.written, **rendered.config, **resource.above},
+        depth=resource.depth,
         findings=select.findings,
         increment=increment,
         constraints=about.constraints if about else (),
@@ -243,6 +265,8 @@ def _check_settings(resource: Resource, relation: Relation, config: Mapping[str,
     if resource.kind == "snapshot":
         for told in snapshots.problems(config):
             raise CompileError(resource.file, resource.line, told)
+    elif told := external_problem(config):
+        raise CompileError(resource.file, resource.line, told)
     elif (config.get("materialized") == "ephemeral") != (not relation.schema):
         told = "materialized='ephemeral' must be known before anything else: set it in the first config(), or in YAML."
         raise CompileError(resource.file, resource.line, told)

@@ -17,21 +17,21 @@ import jinja2
 
 from kpi.base.compile_cache import key_of, remembered
 from kpi.base.environment import is_as_read
-from kpi.base.errors import CompileError, ConfigError, nearest
+from kpi.base.errors import CompileError, ConfigError
 from kpi.base.limits import bounded
 from kpi.base.lines import Lines, mark_places, traced
 from kpi.base.relation import Relation, Rendered
+from kpi.models.references import find_ref, find_source, version_of
 from kpi.parse import context
 from kpi.parse.fileconfig import Config
 from kpi.parse.jinjafile import environment, is_fleeting, line_in, parsed
-from kpi.parse.macros import Macro, Macros, Wrong, compiled, run, undefined
+from kpi.parse.macros import Macro, Macros, compiled, run, undefined
 from kpi.parse.project import Project, read_text
 
 __all__ = ["Lines", "NeedsColumns", "Relation", "Rendered", "Templates"]
 
 _ONE_EXPRESSION = re.compile(r"\s*\{\{(?!.*\{\{)(.*)\}\}\s*", re.DOTALL)
 _CALL = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*", re.DOTALL)
-_KINDS = ("model", "seed", "snapshot")
 
 
 class NeedsColumns(CompileError):
@@ -49,7 +49,8 @@ class Templates:
         self.project = project
         self.relations: dict[str, Relation] = {}
         self.known_columns: Mapping[str, tuple[tuple[str, str], ...]] = {}
-        self._values = context.Values(project.variables)
+        self._values = context.Values(project.variables, project.package_variables)
+        self._values.target = project.target
         self.asked = self._values.asked
         self.environment_read = self._values.environment_read
         self.asked |= project.asked
@@ -84,9 +85,11 @@ class Templates:
 
     def _named(self, macro: str, custom: str | None, node: Mapping[str, Any] | None) -> str:
         given = dict(node) if node is not None else None
+        # A package that has such a macro names its own models by it.
+        own = given and self.macros.of(str(given.get("package_name", "")), macro)
         try:
             with bounded("the macro"):
-                return str(self.macros.scope()[macro](custom, given)).strip()
+                return str((own or self.macros.scope()[macro])(custom, given)).strip()
         except Exception:  # rendered once more as a template, so that what fails is told with file and line
             names = {"kpi_custom": custom, "kpi_node": given}
             return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0]
@@ -122,12 +125,14 @@ class Templates:
 
     def _world(self) -> str:
         """The key of all that any file's rendering follows from, apart from the file; empty when that is not known."""
-        if self.macros.overrides or self._values.given:
+        if self.macros.overrides or self._values.given or self._values.overrides:
             return ""
-        state = (len(self.relations), repr(self._values.variables))
+        state = (len(self.relations), repr((self._values.variables, self._values.of_packages)))
         if self._known_world[0] != state:
             places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
-            key = key_of(self.project.name, self._macro_texts, state, self.project.dispatch, places)
+            key = key_of(
+                self.project.name, self.project.target, self._macro_texts, state, self.project.dispatch, places
+            )
             self._known_world = (state, "" if any(map(is_fleeting, self._macro_texts)) else key)
         return self._known_world[1]
 
@@ -145,18 +150,18 @@ class Templates:
     ) -> Rendered:
         rendered = Rendered(this, is_incremental)
 
+        package, before = self.project.package_of(file), self._values.package
+        self._values.package = package
+
         def ref(*given: str, **more: Any) -> Relation:
             if parsing:
                 return Relation("", "main", str(given[-1]))
-            if more:
-                told = "versions of models are not supported. Give each version's file a name of its own and ref that."
-                raise Wrong(f"ref(..., {next(iter(more))}=...): {told}")
-            return self._refer(rendered, self.ref(given))
+            return self._refer(rendered, find_ref(self.project, self.relations, package, given, version_of(more)))
 
         def source(source_name: str, table_name: str) -> Relation:
             if parsing:
                 return Relation("", source_name, table_name)
-            return self._refer(rendered, self.source(source_name, table_name))
+            return self._refer(rendered, find_source(self.project, self.relations, package, source_name, table_name))
 
         own = {
             **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {})},
@@ -174,6 +179,7 @@ class Templates:
             if not parsing:
                 raise
         finally:
+            self._values.package = before
             rendered.asked, rendered.environment_read = frozenset(self.asked), dict(self.environment_read)
             self.asked |= asked
             self.environment_read.update(environment_read)
@@ -184,13 +190,13 @@ class Templates:
         self, variables: Mapping[str, Any], env_vars: Mapping[str, Any], macros: Mapping[str, Any]
     ) -> Iterator[None]:
         """Render with other values of variables and of the environment's, and with macros that yield a given value."""
-        kept = self._values.variables, self._values.given
-        self._values.variables, self._values.given = {**kept[0], **variables}, dict(env_vars)
+        kept = self._values.overrides, self._values.given
+        self._values.overrides, self._values.given = variables, dict(env_vars)
         self.macros.overrides = {name: _always(value) for name, value in macros.items()}
         try:
             yield
         finally:
-            self._values.variables, self._values.given = kept
+            self._values.overrides, self._values.given = kept
             self.macros.overrides = {}
 
     def value(self, text: str, file: Path, depends_on: dict[str, Relation]) -> Any:
@@ -206,30 +212,6 @@ class Templates:
         rendered = self.render(text, file, (), names={"kpi_keep": kept.append})
         depends_on.update(rendered.depends_on)
         return kept[0] if kept else rendered.sql
-
-    def ref(self, names: Sequence[str]) -> Relation:
-        """Return the model, seed or snapshot that ref(...) means."""
-        if len(names) == 2 and names[0] in self.project.packages:
-            raise Wrong(f"ref('{names[0]}', '{names[1]}'): models of packages are not built. Copy it into the project.")
-        if len(names) == 2 and names[0] != self.project.name:
-            raise Wrong(f"ref('{names[0]}', '{names[1]}'): there is no package '{names[0]}' here.")
-        if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
-            raise Wrong("ref takes the name of a model or seed, and the project's name before it if you like.")
-        for kind in _KINDS:
-            relation = self.relations.get(f"{kind}.{self.project.name}.{names[-1]}")
-            if relation:
-                return relation
-        known = [node.split(".")[-1] for node in self.relations if not node.startswith("source.")]
-        raise Wrong(f"ref('{names[-1]}'): there is no such model or seed.{nearest(names[-1], known)}")
-
-    def source(self, source_name: str, table_name: str) -> Relation:
-        """Return the table that source(...) means."""
-        relation = self.relations.get(f"source.{self.project.name}.{source_name}.{table_name}")
-        if relation is None:
-            known = [node.split(".", 2)[2] for node in self.relations if node.startswith("source.")]
-            hint = nearest(f"{source_name}.{table_name}", known)
-            raise Wrong(f"source('{source_name}', '{table_name}'): there is no such source table.{hint}")
-        return relation
 
     def generic_test(self, kind: str) -> Macro | None:
         """Return the macro of a data test named as in YAML, `name` or `package.name`; None when there is none."""
@@ -260,14 +242,15 @@ class Templates:
 
     def _text(self, text: str, file: Path) -> str:
         try:
+            scope = self.macros.scope(self.project.package_of(file))
             template = self._short.get(text)
             if template is None:
-                tree = parsed(self._environment, text, file)
-                mark_places(tree, text, self._environment)
-                template = compiled(self._environment, tree, file)
+                tree = parsed(scope.environment, text, file)
+                mark_places(tree, text, scope.environment)
+                template = compiled(scope.environment, tree, file)
             if file.name == str(file):  # not of a file: what is asked for every node, such as its schema
                 self._short[text] = template
-            return run(template, self.macros.scope())
+            return run(template, scope)
         except jinja2.UndefinedError as error:
             raise self._told(error, file, undefined(error, self.macros, self.project.root)) from None
         except _Later as error:

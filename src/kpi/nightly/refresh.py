@@ -80,6 +80,7 @@ def retry(root: Path, options: Options, tell: Tell) -> Outcome:
         indirect=asked["indirect"],
         kinds=tuple(asked["kinds"]),
         state=asked["state"],
+        selector=asked.get("selector", ""),
         full_refresh=asked["full_refresh"],
         unit_tests=options.unit_tests or asked.get("unit_tests", False),
         store_failures=options.store_failures or asked.get("store_failures", False),
@@ -124,7 +125,7 @@ def _run(
     from kpi.compile.compiling import compiled
 
     note(tell, Event("compiling", stage="compile"))
-    graph = compiled(root, options.variables).graph
+    graph = compiled(root, options.variables, options.target).graph
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     importing = _Expectations() if options.validate and is_judged(graph) else None
     with writing(warehouse, options.wait_seconds, tell) as waited:
@@ -134,7 +135,7 @@ def _run(
             inputs = inputs_of(root.resolve(), folder, options)
             if _is_needless(root, warehouse, options, inputs):
                 return _nothing_to_do(warehouse, tell)
-            graph = compiled(root, options.variables).graph
+            graph = compiled(root, options.variables, options.target).graph
         folder_before, before, warnings = start(settings_of(graph.project))
         for line in warnings:
             tell(f"  warning: {line}")
@@ -217,7 +218,10 @@ def inputs_of(root: Path, folder: rawfiles.RawFolder, options: Options) -> Input
         raw=folder.digest(),
         # The running year is judged up to its last full month, so a new month is a new question.
         month=f"{options.as_of:%Y-%m}",
-        variables=hashlib.blake2b(repr(sorted((options.variables or {}).items())).encode(), digest_size=16).hexdigest(),
+        variables=hashlib.blake2b(
+            repr([*sorted((options.variables or {}).items()), *([options.target] if options.target else [])]).encode(),
+            digest_size=16,
+        ).hexdigest(),
     )
 
 

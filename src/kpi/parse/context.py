@@ -38,12 +38,21 @@ TARGET = {
 
 
 class Values:
-    """Variables and environment of one project, and which of them were asked for."""
+    """Variables and environment of a project and its packages, and which of them were asked for.
+
+    `of_packages` are the variables as the files of each package have them, `package` the one whose file is rendered.
+    """
 
     SEEN = frozenset({"has_var"})
 
-    def __init__(self, variables: Mapping[str, Any]) -> None:
+    def __init__(
+        self, variables: Mapping[str, Any], of_packages: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         self.variables = variables
+        self.of_packages = of_packages or {}
+        self.package = ""
+        self.target = ""
+        self.overrides: Mapping[str, Any] = {}  # by a unit test
         self.asked: set[str] = set()
         self.environment_read: dict[str, str] = {}
         self.given: Mapping[str, Any] = {}  # by a unit test, instead of the environment's
@@ -51,9 +60,14 @@ class Values:
     def __call__(self, name: str, default: object = _MISSING) -> Any:
         """The var() of templates."""
         self.asked.add(name)
-        if name in self.variables:
-            return self.variables[name]
+        known = self.known
+        if name in known:
+            return known[name]
         if default is _MISSING:
+            # A package's macro leans on the package's own values, wherever it is called.
+            for variables in self.of_packages.values():
+                if name in variables:
+                    return variables[name]
             hint = nearest(name, self.variables)
             raise Wrong(f"var('{name}') has no value in dbt_project.yml and no default.{hint}")
         return default
@@ -61,7 +75,12 @@ class Values:
     def has_var(self, name: str) -> bool:
         """Tell whether a variable has a value."""
         self.asked.add(name)
-        return name in self.variables
+        return name in self.known
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """The variables as the file has them that is rendered."""
+        return {**self.of_packages.get(self.package, self.variables), **self.overrides}
 
     def env_var(self, name: str, default: object = _MISSING) -> Any:
         """The env_var() of templates. Raises Wrong when the variable is secret, or not set and there is no default."""
@@ -140,7 +159,7 @@ def shared(
     return {
         "var": values,
         "env_var": values.env_var,
-        "target": dict(TARGET),
+        "target": {**TARGET, **dict.fromkeys(("name", "target_name"), values.target or TARGET["name"])},
         "schema": TARGET["schema"],
         "database": DATABASE,
         "project_name": macros.project,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kpi.base.errors import CompileError, ConfigError, KpiError
@@ -22,6 +22,7 @@ from kpi.parse.properties import (
 )
 from kpi.parse.sourcetables import OF_A_TABLE, meta_of, source_tables
 from kpi.parse.testspecs import tests_of
+from kpi.parse.versions import versions_of
 
 _SETTINGS = {"models": MODEL_CONFIGS, "seeds": SEED_CONFIGS, "snapshots": SNAPSHOT_CONFIGS}
 _NOT_BUILT = ("groups", "metrics", "semantic_models", "saved_queries", "functions")
@@ -92,7 +93,8 @@ def _read(described: Described, kind: str, entry: Section) -> None:
             for source in source_tables(entry, lambda table: _properties(table, "source table", OF_A_TABLE, {})):
                 _add_source(source, described.by_place)
         case "models" | "seeds" | "snapshots":
-            _add(_described(entry, kind), described.found[kind])
+            for one, named in versions_of(entry) if kind == "models" else ((entry, {}),):
+                _add(replace(_described(one, kind), **named), described.found[kind])
             if kind == "snapshots" and entry.text("relation"):
                 described.relations[entry.required("name")] = entry.text("relation")
         case "exposures":
@@ -112,9 +114,6 @@ def _read(described: Described, kind: str, entry: Section) -> None:
 def _described(entry: Section, kind: str) -> Properties:
     allowed = _SETTINGS[kind]
     entry.section("config").allow(allowed, f"the config of a {kind[:-1]}")
-    if "versions" in entry:
-        told = "versions of models are not supported. Give each version's file a name of its own."
-        raise ConfigError(f"{entry.where('versions')}: {told}")
     settings = settings_in(entry.section("config"), allowed)
     for name in ("tags", "meta", "docs", "access", "group"):
         if name in entry and name not in settings:

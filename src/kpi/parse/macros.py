@@ -14,6 +14,7 @@ from jinja2.runtime import new_context
 from kpi.base.errors import CompileError, ConfigError, nearest
 from kpi.base.limits import TooMuch, bounded
 from kpi.parse.jinjafile import HEAD, one_by_one, parsed
+from kpi.parse.packages import asks_for
 from kpi.parse.sandbox import Sandbox
 
 ADAPTER = ("duckdb", "default")
@@ -293,12 +294,7 @@ def undefined(error: jinja2.UndefinedError, macros: Macros, root: Path) -> str:
     unknown = re.fullmatch(r"'(\w+)' is undefined", text)
     if not unknown:
         return f"Jinja: {text}."
-    if any(_asks_for(root / name, unknown[1]) for name in ("packages.yml", "dependencies.yml")):
+    if asks_for(root, unknown[1]):
         told = "is asked for, but is not in dbt_packages. Run `dbt deps`, or copy the package there."
         return f"the package '{unknown[1]}' {told}"
     return f"there is no macro or variable '{unknown[1]}'.{nearest(unknown[1], macros.scope())}"
-
-
-def _asks_for(file: Path, package: str) -> bool:
-    last = rf"[/\s\"']{package}(\.git)?[\"']?\s*$"
-    return file.is_file() and re.search(last, file.read_text("utf-8"), re.M) is not None

@@ -29,7 +29,8 @@ class Resource:
     """A model, seed, snapshot or analysis: its file, as it is and relative to the project, and its merged settings.
 
     `text` is a snapshot's template, which is a part of its file or stands in YAML; None for the whole file. `written`
-    are the settings of the last place that gives each, not merged.
+    are the settings of the last place that gives each, not merged. `above` are those that the project has for what is
+    a package's: they win over all others. `depth` is how many parts of the file's path lie before its folders' own.
     """
 
     kind: str
@@ -41,14 +42,28 @@ class Resource:
     text: str | None = None
     line: int = 1
     written: Mapping[str, Any] = field(default_factory=dict)
+    package: str = ""
+    above: Mapping[str, Any] = field(default_factory=dict)
+    depth: int = 1
+
+    @property
+    def id(self) -> str:
+        """The id of its node."""
+        return f"{self.kind}.{self.package}.{self.name}"
 
 
 @dataclass(slots=True)
 class Found:
-    """What was found, and what is to be told of it."""
+    """What was found, and what is to be told of it.
+
+    `above` are the settings of the project by the name of a tree, when what is read is one of its packages.
+    """
 
     root: Path
     project: str
+    packages: frozenset[str] = frozenset()
+    above: Section | None = None
+    depth: int = 1
     mistakes: list[KpiError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -88,6 +103,8 @@ def resources_of(
         found.mistakes.append(error)
         tree = Section(tree.file, tree.line)
     resources = []
+    above = _tree(found.above, f"{kind}s" if kind != "analysis" else "analyses")
+    properties = _by_file(properties, {file.stem for file, _ in files})
     for file, folder in files:
         parts = (found.project, *file.relative_to(folder).with_suffix("").parts)
         try:
@@ -97,10 +114,26 @@ def resources_of(
                 levels = [settings_in(level, allowed) for level in levels_of(tree, place)]
                 levels += [dict(own.config)] if own else []
                 config, written = merged(levels), {key: value for level in levels for key, value in level.items()}
-                resources.append(Resource(kind, name, root / file, file, config, own, text, line, written))
+                most = merged([settings_in(level, allowed) for level in levels_of(above, place)]) if above else {}
+                named = own.named if own else name
+                more = found.project, most, found.depth
+                resources.append(Resource(kind, named, root / file, file, config, own, text, line, written, *more))
         except KpiError as error:
             found.mistakes.append(error)
     return sorted(resources, key=lambda resource: resource.name)
+
+
+def _tree(settings: Section | None, name: str) -> Section | None:
+    return settings.section(name) if settings is not None and settings.get(name) else None
+
+
+def _by_file(properties: Mapping[str, Properties], stems: set[str]) -> dict[str, Properties]:
+    """Properties by the name of their file; the latest version of a model may be in a file named as the model."""
+    found = dict(properties)
+    for own in properties.values():
+        if own.is_latest and own.name not in stems:
+            found[own.model] = own
+    return found
 
 
 def snapshots_in_yaml(
@@ -110,18 +143,22 @@ def snapshots_in_yaml(
     resources = []
     for name, relation in relations.items():
         own = properties[name]
-        place = (found.project, *own.file.parts[1:-1], name)
+        place = (found.project, *own.file.parts[found.depth : -1], name)
         levels = [settings_in(level, SNAPSHOT_CONFIGS) for level in levels_of(tree, place)]
         text = "\n" * (own.line - 1) + f"select * from {{{{ {relation} }}}}"
         config = merged([*levels, own.config])
-        resources.append(Resource("snapshot", name, found.root / own.file, own.file, config, own, text, own.line))
+        most = found.above and _tree(found.above, "snapshots")
+        above = merged([settings_in(level, SNAPSHOT_CONFIGS) for level in levels_of(most, place)]) if most else {}
+        at = found.root / own.file, own.file
+        more = config, found.project, above, found.depth
+        resources.append(Resource("snapshot", name, *at, config, own, text, own.line, *more))
     return resources
 
 
 def tell_strangers(found: Found, kind: str, properties: Mapping[str, Properties], names: set[str]) -> None:
     """Tell what YAML describes and is not there: a mistake when something of nearly that name is, else a note."""
     for name, entry in properties.items():
-        if name in names:
+        if name in names or entry.named in names:
             continue
         hint = nearest(name, names)
         if "Did you mean" in hint:
@@ -192,7 +229,7 @@ def _refuse_strangers(
             key = next(key for key in level if key.removeprefix("+").replace("-", "_") == name)
             found.notes.append(f"{level.where(key)}: the setting '{name}' has no effect here.")
     for key, value in level.items():
-        if key.removeprefix("+").replace("-", "_") in allowed:
+        if key.removeprefix("+").replace("-", "_") in allowed or (not place and key in found.packages):
             continue
         if (*place, key) not in places:
             settings = ("meta", "docs", "contract", "column_types", "vars")

@@ -29,6 +29,7 @@ from kpi.parse.project import read_text
 NOT_COUNTED = frozenset(
     (
         *("tags", "meta", "docs", "description", "group", "access", "persist_docs", "enabled", "full_refresh"),
+        *("location", "format", "options", "glue_register", "glue_database"),
         *("materialized", "schema", "alias", "column_types", "delimiter", "loaded_at_field", "freshness"),
     )
 )

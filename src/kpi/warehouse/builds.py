@@ -123,7 +123,12 @@ class Warehouse:
         return {**self.facts(numbered[-1]), "id": numbered[-1].name} if numbered else {}
 
     def facts_of(self, build: str = "") -> dict[str, Any]:
-        """Return what made a build, or the published one; empty when nothing is published."""
+        """Return what made a build, or the published one; empty when nothing is published.
+
+        A build may be named by its folder too. Of a folder that holds none there are no facts.
+        """
+        if build and Path(build).is_dir():
+            return self.facts(Path(build))
         return self.facts(self.folder(build) if build else self.current())
 
     def last_results(self) -> dict[str, str]:
