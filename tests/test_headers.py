@@ -177,6 +177,9 @@ OTHERS: dict[str, tuple[bytes, str]] = {
     "xz": (b"\xfd7zXZ\x00\x00", "xz"),
     "zstd": (b"\x28\xb5\x2f\xfd\x00", "zstd"),
     "spss": (b"$FL2@(#) SPSS DATA FILE", "an SPSS file"),
+    "stata": (b"<stata_dta><header><release>118", "a Stata file"),
+    "rtf": (b"{\\rtf1\\ansi Puhelut}", "an RTF document"),
+    "bzip2": (b"BZh91AY&SY\x00\x12", "bzip2"),
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(40), "a picture"),
     "html": (b"\xef\xbb\xbf\n <!DOCTYPE html>\n<html><body>Kirjaudu " + CODE.encode(), "an HTML page"),
     "a html table as xls": (b"<table border=1><tr><td>call_id</td></tr>", "an HTML page"),
@@ -218,15 +221,12 @@ def test_a_csv_named_gz_is_told_to_be_none(tmp_path: Path) -> None:
     assert "13" not in reason
 
 
-@pytest.mark.parametrize("names", ["[call_id];[service_line];[arrived_at]", "{a};{b}", "PK;call_id", "BZ;x", "<id>;x"])
-def test_a_header_that_begins_oddly_is_still_a_header(tmp_path: Path, names: str) -> None:
-    loader = loaded(tmp_path, f"{names}\n1;2;3\n".encode())
-    assert "required columns are missing" in refused(loader)
-    # With a known name in it there is no doubt that it is a header.
-    known = Loader(tmp_path / "known", [contracts()["calls"]])
-    known.deliver("a.csv", f"{names.replace('call_id', 'x')};{HEADER}\n" + f"1;{ROW}\n")
-    known.load()
-    assert "columns" in str(known.ledger("unknown_columns")) or known.ledger("separator") == [("semicolon",)]
+@pytest.mark.parametrize(
+    "first", ["PAR1", "ORC_id", "BZh", "GIF87", "PK", "[x]", "{x}", "<x>", "<html>", "From: x", "$FL2@"]
+)
+def test_a_header_that_begins_oddly_is_a_header_when_its_other_names_are_known(tmp_path: Path, first: str) -> None:
+    loader = loaded(tmp_path, f"{first};{HEADER}\n1;{ROW}\n".encode())
+    assert loader.rows("call_id") == [("c1",)]
 
 
 # --- Headers that are not known
@@ -264,7 +264,7 @@ def test_a_headerless_file_is_asked_for_its_header(tmp_path: Path) -> None:
     reason = refused(loaded(tmp_path, HEADERLESS["semicolons"].encode()))
     assert reason == (
         "required columns are missing: call_id, service_line, arrived_at;"
-        " none of its 3 columns is known: is the header line missing?"
+        " none of its 3 columns is known: the header line may be missing"
     )
 
 

@@ -164,6 +164,6 @@ def test_a_cell_that_may_hide_records_is_told(
     named = f"record{'s' if len(suspects) > 1 else ''} {', '.join(map(str, suspects))}"
     assert told == [
         f"a cell holds line ends and as many separators as a record has, in {named}:"
-        " are records hidden in it, between two quotes that are none?"
+        " there may be records in it, between two quotes that are letters"
     ]
     assert f"places/b.csv: {told[0]}." in report.warnings

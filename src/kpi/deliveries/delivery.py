@@ -103,8 +103,8 @@ def read_layout(content: bytes, names: Mapping[str, str], dialect: Dialect = UNK
             raise Refusal(f"its first line, 'sep=', names a separator that is none of {', '.join(SEPARATORS.values())}")
         separators = (letter,)
     begin = top
-    for line in lines_at(body, top, dialect.skip_lines):
-        begin += len(line)
+    for above in lines_at(body, top, dialect.skip_lines):
+        begin += len(above)
     best: tuple[int, str, tuple[str, ...], int, int] = (-1, "", (), 0, 0)
     for separator in separators:
         # What a blank line is depends on the separator: a line of tabs is a record of a tab file.

@@ -6,7 +6,7 @@ import re
 
 _EXPORT = "save it as CSV UTF-8 in the program that it comes from"
 _UNPACK = "unpack it and deliver the CSV files in it"
-# How files begin that no text begins like.
+# How files begin that are no text. What is ASCII alone could begin a header, where no other byte follows.
 _BINARY: tuple[tuple[bytes, str], ...] = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", f"an old Excel workbook (xls), or one with a password: {_EXPORT}"),
     (b"\x1f\x8b", "gzip: give it a name that ends in .csv.gz"),
@@ -24,16 +24,14 @@ _BINARY: tuple[tuple[bytes, str], ...] = (
     (b"ORC", "an ORC file: write it as CSV UTF-8"),
     (b"Obj\x01", "an Avro file: write it as CSV UTF-8"),
     (b"SQLite format 3\x00", "an SQLite database: write its table as CSV UTF-8"),
-    (b"$FL2", f"an SPSS file: {_EXPORT}"),
-    (b"$FL3", f"an SPSS file: {_EXPORT}"),
-    (b"<stata_dta>", f"a Stata file: {_EXPORT}"),
-    (b"{\\rtf", f"an RTF document: {_EXPORT}"),
     (b"\x89PNG", "a picture (PNG)"),
     (b"\xff\xd8\xff", "a picture (JPEG)"),
     (b"GIF8", "a picture (GIF)"),
     (b"\x80\x04\x95", "a Python pickle: write it as CSV UTF-8"),
     (b"\x80\x05\x95", "a Python pickle: write it as CSV UTF-8"),
 )
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f\x80-\xff]")
+_HEAD = 256  # bytes
 # Of zip archives, by the names of what is in them. Other archives are told as such.
 _ZIPPED: tuple[tuple[bytes, str], ...] = (
     (b"application/vnd.oasis.opendocument.spreadsheet", f"an OpenDocument sheet (ods): {_EXPORT}"),
@@ -44,6 +42,10 @@ _ZIPPED: tuple[tuple[bytes, str], ...] = (
     (b"Index/", f"a Numbers document: {_EXPORT}"),
 )
 _TEXTS: tuple[tuple[str, str], ...] = (
+    (r"%pdf-", "a PDF document: ask for the data that it was made from, as CSV"),
+    (r"\$fl[23]@", f"an SPSS file: {_EXPORT}"),
+    (r"<stata_dta>", f"a Stata file: {_EXPORT}"),
+    (r"\{\\rtf", f"an RTF document: {_EXPORT}"),
     (r"(?s)<\?xml.*urn:schemas-microsoft-com:office:spreadsheet", f"an Excel sheet as XML: {_EXPORT}"),
     (
         r"<!doctype html|<html|<head|<body|<table|<meta|<script",
@@ -66,7 +68,8 @@ def binary_kind(content: bytes) -> str:
         # The names of what is in an archive stand at its end too, where those of the first parts may not come first.
         ends = content[:65536] + content[-65536:]
         return next((said for part, said in _ZIPPED if part in ends), f"a zip archive: {_UNPACK}")
-    return next((said for start, said in _BINARY if content.startswith(start)), "")
+    kind = next((said for start, said in _BINARY if content.startswith(start)), "")
+    return kind if _NO_TEXT.search(content[:_HEAD]) else ""
 
 
 def text_kind(text: str) -> str:

@@ -51,7 +51,7 @@ def missing_columns(layout: Layout, names: Mapping[str, str], missing: Sequence[
     header = max((split_record(line, separator) for separator in SEPARATORS), key=len)
     near = [text for text in unknown_columns(header, names) if "did you mean" in text]
     kind = text_kind(layout.body[layout.top : layout.top + _BEGINNING].decode("utf-8", "ignore"))
-    cause = f"it is {kind}" if kind else hint or shortened(near) or "is the header line missing?"
+    cause = f"it is {kind}" if kind else hint or shortened(near) or "the header line may be missing"
     count = f"none of its {len(header)} columns is known" if len(header) > 1 else "its one column is not known"
     return f"{told}; {count}: {cause}"
 

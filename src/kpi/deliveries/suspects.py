@@ -34,12 +34,12 @@ def warnings_of(layout: Layout, cut: Cut, quotable: Collection[str]) -> list[str
     """Return what is suspect, a line each. `quotable` are the columns whose words may be told."""
     import numpy as np
 
-    numbers = np.cumsum(~cut.blank)
+    numbers = np.cumsum(~cut.blank, dtype=np.int64)
     told = [_doubt(layout, cut, numbers, doubt, quotable) for doubt in layout.doubts]
     if suspects := _that_swallow(layout, cut):
         told.append(
             f"a cell holds line ends and as many separators as a record has, in {_named(numbers[suspects].tolist())}:"
-            " are records hidden in it, between two quotes that are none?"
+            " there may be records in it, between two quotes that are letters"
         )
     return told
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from kpi.base.errors import BuildError, CheckFailed, DeliveryError, KpiError, exit_code_of
+from kpi.base.errors import BuildError, CheckFailed, KpiError, exit_code_of
 from kpi.deliveries.personal import message
 from kpi.nightly.notify import Message
 from kpi.warehouse.builds import Warehouse
@@ -109,9 +109,6 @@ def what_failed(error: BaseException) -> list[str]:
     if isinstance(error, CheckFailed):
         lines = [line.strip() for line in str(error).splitlines() if line.startswith("  ")]
         return [_without_values(line) for line in lines] or [str(error).splitlines()[0]]
-    if isinstance(error, DeliveryError):
-        # The header that was found may be a record, in a file that has none.
-        return [line.rstrip().partition("; found were:")[0] for line in str(error).splitlines()]
     if isinstance(error, KpiError):
         return [line.rstrip() for line in str(error).splitlines()]
     return [f"{type(error).__name__}, which kpi did not expect."]

@@ -125,7 +125,7 @@ class Run:
                     self.tell,
                     begin,
                 )
-                self.warnings = tuple(map(self._for_readers, self.facts.pop("warnings", ())))
+                self.warnings = tuple(self.facts.pop("warnings", ()))
                 self._validate(con)
                 self._note_freshness(con)
                 write_table(con, self.warehouse.root, with_messages=not self.upkeep.stewards_schemas)
@@ -206,10 +206,6 @@ class Run:
         settings = {"temp_directory": str(spill), **settings}
         schemas = self.upkeep.stewards_schemas
         self.facts["readers"] = write_readers_file(self.candidate, schemas, settings, self.tell)
-
-    def _for_readers(self, told: str) -> str:
-        """What may be told to all readers: the header that was found in a refused file may be a record."""
-        return told.partition("; found were:")[0] if self.upkeep.stewards_schemas else told
 
     def _verdict(self) -> list[str]:
         from kpi.warehouse.finished import verdict
