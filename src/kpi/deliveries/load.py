@@ -74,12 +74,13 @@ OWN: Mapping[str, Sequence[tuple[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load did, in paths below the raw folder, and what is worth a warning."""
+    """What a load did, in paths below the raw folder, and what is worth a warning. `reordered` are feeds."""
 
     loaded: tuple[str, ...]
     removed: tuple[str, ...]
     records: int
     warnings: tuple[str, ...]
+    reordered: frozenset[str] = frozenset()
 
 
 def contract_fingerprint(feed: Feed) -> str:
@@ -129,21 +130,22 @@ def load(
     _forget_outdated(con, feeds)
     create_tables(con, feeds)
     kept.load_kept(con, kept_beside(raw), folder.kept)
-    loaded, removed, touched = list[str](), list[str](), set[str]()
+    loaded, removed, reordered = list[str](), list[str](), set[str]()
     with one_thread(con):
         for place, feed in enumerate(feeds):
             note(tell, Event("loading", stage="load", name=feed.name, done=place, total=len(feeds)))
             changed, gone, is_reordered = _bring_up(con, feed, raw, folder, as_of)
-            touched |= {feed.name} if changed or gone or is_reordered else set()
+            reordered |= {feed.name} if is_reordered else set()
             note_files(con, feed, changed, gone, tell)
             loaded += [f"{feed.name}/{name}" for name in changed]
             removed += [f"{feed.name}/{name}" for name in gone]
-        feed_months.count_months(con, feeds, touched)
+        feed_months.count_months(con, feeds, {path.partition("/")[0] for path in (*loaded, *removed)} | reordered)
     return LoadReport(
         loaded=tuple(loaded),
         removed=tuple(removed),
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
         warnings=worth_telling(con, feeds, folder, as_of),
+        reordered=frozenset(reordered),
     )
 
 
