@@ -43,6 +43,7 @@ SQL_TYPES: Mapping[Kind, str] = {
     "boolean": "BOOLEAN",
 }
 EXPECTED = ("expected_every", "expected_from", *SETTINGS)
+MOST_REJECTED = 0.5  # of the records of a file, whatever a contract says
 COUNTED = ("services_by",)
 _OF_A_FEED = ("key", "time_zone", "time_order", "census", "reject_threshold", "mappings", *COUNTED)
 _OF_A_COLUMN = ("required", "aliases", "codes", "min", "max", "grouped_digits", "first_of_month", "free_text")
@@ -161,6 +162,8 @@ def read_feed(source: Source) -> Feed:
     _refuse_ambiguous_names(columns, source)
     threshold = meta.section("reject_threshold")
     threshold.allow(("share", "rows"), "a reject threshold")
+    if not 0 <= float(threshold.get("share", 0.01)) <= MOST_REJECTED:
+        raise ContractError(f"{threshold.where('share')}: 'share' is at most {MOST_REJECTED} of a file's records.")
     zone = meta.text("time_zone", "Europe/Helsinki")
     dialect = read_dialect(meta, UNKNOWN)
     mappings = tuple(_mapping(item, names, zone, dialect) for item in meta.sections("mappings"))

@@ -20,7 +20,7 @@ from kpi.base.events import Event, Tell, note, silent
 from kpi.base.names import identifier, literal
 from kpi.base.terminal import one_line
 from kpi.deliveries import cells, corrections, feed_months, kept, personal, statements
-from kpi.deliveries.feed import Feed
+from kpi.deliveries.feed import MOST_REJECTED, Feed
 from kpi.deliveries.loadfile import load_files, note_files, note_numbers, refuse_changed, settle_keys
 from kpi.deliveries.rawfiles import RawFolder, content_hash, kept_beside
 from kpi.deliveries.worth_telling import worth_telling
@@ -158,9 +158,8 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
     lines: list[str] = []
     paths: list[str] = []
     for feed in feeds:
-        # So many rows are always let through, but never more than half of a file: most yearly ones are small.
         limit = (
-            f"greatest({feed.reject_share} * records, least({feed.reject_rows}, records / 2))"
+            f"least(greatest({feed.reject_share} * records, {feed.reject_rows}), {MOST_REJECTED} * records)"
             if max_reject_share is None
             else f"{max_reject_share} * records"
         )
