@@ -12,8 +12,9 @@ from kpi.base.errors import DeliveryError
 from kpi.base.events import Event, note
 from kpi.compile.graph import Graph
 from kpi.deliveries.kept import deleted
-from kpi.deliveries.load import LoadReport, load, refuse_bad_files
+from kpi.deliveries.load import LoadReport, load
 from kpi.deliveries.rawfiles import RawFolder, kept_beside
+from kpi.deliveries.reject_threshold import refuse_bad_files
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.options import Options, Tell
 
