@@ -19,6 +19,7 @@ from kpi.deliveries import load, loadfile
 from kpi.deliveries.feed import Feed, is_feed, read_feed
 from kpi.deliveries.load import LoadReport
 from kpi.deliveries.rawfiles import scan
+from kpi.deliveries.reject_threshold import refuse_bad_files
 from kpi.parse.project import load_project
 from oracle import CONTRACTS, Contract, FeedResult
 from oracle import read_feed as oracle_reads
@@ -69,7 +70,7 @@ class Loader:
     def refused(self, max_reject_share: float | None = None) -> str:
         """What is said of files that are worse than their contract allows; nothing when all are good enough."""
         try:
-            load.refuse_bad_files(self.con, self.feeds, max_reject_share)
+            refuse_bad_files(self.con, self.feeds, max_reject_share)
         except DeliveryError as error:
             return str(error)
         return ""

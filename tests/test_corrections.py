@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from random import Random
 
 import pytest
 
+from kpi.base import engine
 from kpi.base.errors import ConfigError
 from kpi.deliveries.delivery_order import oldest_first
 from kpi.deliveries.feed import read_feed
@@ -22,6 +24,7 @@ from kpi.parse.project import load_project
 from loading import Loader, compare_with_oracle, contracts
 from oracle_read import delivery_order
 from small_project import FILES, write
+from tiny import Tiny
 
 CALLS = "call_id,service_line,arrived_at,answered_at,ended_at\n"
 QUEUE = "census_date,patient_key,specialty,need_confirmed_on\n"
@@ -292,3 +295,60 @@ def test_how_the_newer_is_told_is_read_from_the_contract(tmp_path: Path) -> None
     for given in ("file_name", "time_of_delivery", "arrived_on"):
         write(tmp_path, {yaml: FILES[yaml].replace("key: [call_id]", f"key: [call_id], newer_by: {given}")})
         assert read_feed(load_project(tmp_path).sources[0]).newer_by == given
+
+
+# --- In a refresh
+
+CONTRACT = """
+sources:
+  - name: raw
+    tables:
+      - name: visits
+        config: {meta: {feed: {key: [visit_id], newer_by: time_of_delivery}}}
+        columns:
+          - {name: visit_id, data_type: varchar, config: {meta: {required: true}}}
+          - {name: visited_on, data_type: date}
+"""
+MODEL = "select day(visited_on) as day, count(*) as visits from {{ source('raw', 'visits') }} where not _is_superseded"
+
+
+def test_a_refresh_notices_a_delivery_that_came_again_and_tells_what_it_replaces(tmp_path: Path) -> None:
+    tiny = Tiny(tmp_path, engine.scratch())
+    tiny.write({"models/visits.yml": CONTRACT, "by_day": f"{MODEL} group by 1"})
+    raw = tmp_path / "warehouse/raw/visits"
+    raw.mkdir(parents=True)
+    for name, day, time in (("a.csv", 1, 1_000), ("b.csv", 2, 2_000)):
+        (raw / name).write_text(f"visit_id,visited_on\nv1,2025-03-0{day}\n")
+        os.utime(raw / name, (0, time))
+    lines = tiny.refresh()
+    told = "visits/{}.csv: all its rows (1) are replaced by visits/{}.csv, newer by its time of delivery."
+    assert f"  warning: {told.format('a', 'b')}" in lines
+    assert tiny.published("select day from main.by_day") == [(2,)]
+    build = json.loads((tmp_path / "warehouse/current/build.json").read_text())
+    assert [(f["file"], f["superseded_by"], f["delivered_at"]) for f in build["files"]] == [
+        ("a.csv", ["b.csv"], 1_000),
+        ("b.csv", None, 2_000),
+    ]
+    assert tiny.refresh()[-1].startswith("Nothing changed")
+    os.utime(raw / "a.csv", (0, 3_000))
+    assert any("all its rows (1) are replaced by visits/a.csv" in line for line in tiny.refresh())
+    assert tiny.published("select day from main.by_day") == [(1,)]
+    assert tiny.refresh()[-1].startswith("Nothing changed")
+
+
+def test_a_file_that_stays_is_told_of_again_when_another_replaces_it(tmp_path: Path) -> None:
+    tiny = Tiny(tmp_path, engine.scratch())
+    tiny.write(
+        {"models/visits.yml": CONTRACT.replace(", newer_by: time_of_delivery", ""), "by_day": f"{MODEL} group by 1"}
+    )
+    raw = tmp_path / "warehouse/raw/visits"
+    raw.mkdir(parents=True)
+    (raw / "a.csv").write_text("visit_id,visited_on\nv1,2025-03-01\n")
+    tiny.refresh()
+    (raw / "a (1).csv").write_text("visit_id,visited_on\nv1,2025-03-02\n")
+    told = "  warning: visits/a.csv: all its rows (1) are replaced by visits/a (1).csv, newer by its name."
+    assert told in tiny.refresh()
+    (raw / "b.csv").write_text("visit_id,visited_on\nv2,2025-03-02\n")
+    assert told not in tiny.refresh()  # it was told
+    os.utime(raw / "a.csv", (0, 9_000))
+    assert tiny.refresh()[-1].startswith("Nothing changed")

@@ -10,6 +10,7 @@ import pytest
 
 from kpi.deliveries.dialect import Dialect
 from kpi.deliveries.feed import Feed
+from kpi.deliveries.retention import Retention
 from loading import Loader, contracts
 
 HEADER = "id;huomio;yksikkö\n"
@@ -26,7 +27,8 @@ def places(dialect: Dialect = Dialect()) -> Feed:  # noqa: B008
         replace(comment, name="comment", aliases=("huomio",)),
         replace(text, name="unit", aliases=("yksikkö",), required=False),
     )
-    return replace(feed, name="places", columns=columns, key=("id",), time_order=(), dialect=dialect)
+    feed = replace(feed, time_order=(), retention=Retention(None, ""), services_by="")
+    return replace(feed, name="places", columns=columns, key=("id",), dialect=dialect)
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ PACKAGES = {
         "column_rules",
         "delivery_order",
         "feed",
+        "reject_threshold",
         "feed_months",
         "personal",
         "spelling",

@@ -52,7 +52,12 @@ def test_columns_may_have_the_names_the_loader_itself_uses(tmp_path: Path) -> No
     text = next(column for column in feed.columns if column.name == "response_id")
     other = tuple(replace(text, name=name, aliases=(), required=False) for name in names)
     loader = Loader(
-        tmp_path, [replace(feed, columns=(text, *other), key=("response_id",), time_order=(), retention=NO_DATES)]
+        tmp_path,
+        [
+            replace(
+                feed, columns=(text, *other), key=("response_id",), time_order=(), retention=NO_DATES, services_by=""
+            )
+        ],
     )
     loader.deliver("a.csv", ",".join(("response_id", *names)) + "\nr1," + ",".join(names) + "\n")
     loader.load()

@@ -433,6 +433,16 @@ def test_never_more_than_half_of_a_file_is_rejected_and_published(
     assert loader.refused(1.0) == ""
 
 
+@pytest.mark.parametrize("share", [0.6, 1, -0.1])
+def test_a_contract_lets_no_more_than_half_of_a_file_be_rejected(tmp_path: Path, share: float) -> None:
+    with pytest.raises(ConfigError, match=r"'share' is at most 0\.5 of a file's records"):
+        feed_of(tmp_path, {"reject_threshold": {"share": share}})
+    loader = Loader(tmp_path / "raw", [feed_of(tmp_path, {"reject_threshold": {"share": 0.5, "rows": 1000}})])
+    loader.deliver("a.csv", "visit_id;visited_on\nv1;x\nv2;x\nv3;2025-03-05\n")
+    loader.load()
+    assert "2 of 3 records rejected; allowed are 1." in loader.refused()
+
+
 # --- Mistakes in the contract
 
 

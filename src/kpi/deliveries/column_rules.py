@@ -1,4 +1,5 @@
-"""What a contract says, beside a column's type, of the text of its cells: date formats, words for missing, spelling."""
+"""What a contract says of the text of cells beside their type: date formats, words for missing, spelling; and how much
+of a file may be rejected."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ Precision = Literal["", "second", "minute"]
 
 FEED_SETTINGS = ("newer_by", "null_words", "lookalikes")
 SETTINGS = ("null_words", "lookalikes", "format", "decimals", "precision")
+MOST_REJECTED = 0.5  # of the records of a file, whatever a contract says
 MOST_DECIMALS = 6  # that a DECIMAL(24, 6) holds
 _PARTS = {
     "Y": "(?:199[0-9]|20[0-9][0-9])",
@@ -86,6 +88,26 @@ def whole(meta: Section, key: str) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise ContractError(f"{meta.where(key)}: '{key}' is a whole number.")
     return value
+
+
+def free_text(meta: Section) -> Literal["", "mask", "reject"]:
+    """Return what is done with personal data in a text. Raises ContractError."""
+    value = meta.text("free_text")
+    if value == "mask":
+        return "mask"
+    if value not in ("", "reject"):
+        raise ContractError(f"{meta.where('free_text')}: 'free_text' is mask or reject, not '{value}'.")
+    return "reject" if value else ""
+
+
+def read_threshold(meta: Section) -> tuple[float, int]:
+    """Read which share of a file's records, and how many, may be rejected; the larger counts. Raises ContractError."""
+    threshold = meta.section("reject_threshold")
+    threshold.allow(("share", "rows"), "a reject threshold")
+    share = float(threshold.get("share", 0.01))
+    if not 0 <= share <= MOST_REJECTED:
+        raise ContractError(f"{threshold.where('share')}: 'share' is at most {MOST_REJECTED} of a file's records.")
+    return share, int(threshold.get("rows", 10))
 
 
 def pattern_of(form: str) -> str:

@@ -159,8 +159,7 @@ def read_feed(source: Source) -> Feed:
     if {names[name].kind for name in order} - {"timestamp", "date"} or len({names[n].kind for n in order}) > 1:
         raise ContractError(f"{meta.where('time_order')}: 'time_order' takes timestamps only, or dates only.")
     _refuse_ambiguous_names(columns, source)
-    threshold = meta.section("reject_threshold")
-    threshold.allow(("share", "rows"), "a reject threshold")
+    share, rows = column_rules.read_threshold(meta)
     zone = meta.text("time_zone", "Europe/Helsinki")
     dialect = read_dialect(meta, UNKNOWN)
     mappings = tuple(_mapping(item, names, zone, dialect) for item in meta.sections("mappings"))
@@ -190,8 +189,8 @@ def read_feed(source: Source) -> Feed:
         expected_every=every,
         expected_from=_expected_from(meta),
         cadence=read_cadence(source, every),
-        reject_share=float(threshold.get("share", 0.01)),
-        reject_rows=int(threshold.get("rows", 10)),
+        reject_share=share,
+        reject_rows=rows,
         mappings=mappings,
         dialect=dialect,
         fingerprint=hashlib.blake2b(repr(settings).encode(), digest_size=16).hexdigest(),
@@ -248,19 +247,10 @@ def _column(column: Column, source: Source) -> FeedColumn:
         maximum=column_rules.whole(meta, "max"),
         grouped_digits=column_rules.flag(meta, "grouped_digits"),
         first_of_month=column_rules.flag(meta, "first_of_month"),
-        free_text=_free_text(meta),
+        free_text=column_rules.free_text(meta),
         pseudonym=column_rules.flag(meta, "pseudonym"),
         rules=column_rules.read_rules(meta, kind, source.meta.section("feed")),
     )
-
-
-def _free_text(meta: Section) -> Literal["", "mask", "reject"]:
-    value = meta.text("free_text")
-    if value == "mask":
-        return "mask"
-    if value not in ("", "reject"):
-        raise ContractError(f"{meta.where('free_text')}: 'free_text' is mask or reject, not '{value}'.")
-    return "reject" if value else ""
 
 
 def _refuse_ambiguous_names(columns: tuple[FeedColumn, ...], source: Source) -> None:

@@ -15,10 +15,9 @@ from pathlib import Path
 import duckdb
 
 from kpi.base.engine import fetch_one, one_thread
-from kpi.base.errors import BuildError, DeliveryError
+from kpi.base.errors import BuildError
 from kpi.base.events import Event, Tell, note, silent
 from kpi.base.names import identifier, literal
-from kpi.base.terminal import one_line
 from kpi.deliveries import cells, corrections, feed_months, kept, personal, statements
 from kpi.deliveries.feed import Feed
 from kpi.deliveries.loadfile import load_files, note_files, note_numbers, refuse_changed, settle_keys
@@ -74,12 +73,13 @@ OWN: Mapping[str, Sequence[tuple[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load did, in paths below the raw folder, and what is worth a warning."""
+    """What a load did, in paths below the raw folder, and what is worth a warning. `reordered` are feeds."""
 
     loaded: tuple[str, ...]
     removed: tuple[str, ...]
     records: int
     warnings: tuple[str, ...]
+    reordered: frozenset[str] = frozenset()
 
 
 def contract_fingerprint(feed: Feed) -> str:
@@ -129,70 +129,23 @@ def load(
     _forget_outdated(con, feeds)
     create_tables(con, feeds)
     kept.load_kept(con, kept_beside(raw), folder.kept)
-    loaded, removed, touched = list[str](), list[str](), set[str]()
+    loaded, removed, reordered = list[str](), list[str](), set[str]()
     with one_thread(con):
         for place, feed in enumerate(feeds):
             note(tell, Event("loading", stage="load", name=feed.name, done=place, total=len(feeds)))
             changed, gone, is_reordered = _bring_up(con, feed, raw, folder, as_of)
-            touched |= {feed.name} if changed or gone or is_reordered else set()
+            reordered |= {feed.name} if is_reordered else set()
             note_files(con, feed, changed, gone, tell)
             loaded += [f"{feed.name}/{name}" for name in changed]
             removed += [f"{feed.name}/{name}" for name in gone]
-        feed_months.count_months(con, feeds, touched)
+        feed_months.count_months(con, feeds, {path.partition("/")[0] for path in (*loaded, *removed)} | reordered)
     return LoadReport(
         loaded=tuple(loaded),
         removed=tuple(removed),
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
         warnings=worth_telling(con, feeds, folder, as_of),
+        reordered=frozenset(reordered),
     )
-
-
-def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_reject_share: float | None) -> None:
-    """Raise DeliveryError when a file has more rejects than its feed's contract allows.
-
-    `max_reject_share` (0 to 1) replaces the contract's threshold for this run. A refused file counts as a share of 1,
-    however few its records.
-    """
-    lines: list[str] = []
-    paths: list[str] = []
-    for feed in feeds:
-        # So many rows are always let through, but never more than half of a file: most yearly ones are small.
-        limit = (
-            f"greatest({feed.reject_share} * records, least({feed.reject_rows}, records / 2))"
-            if max_reject_share is None
-            else f"{max_reject_share} * records"
-        )
-        refused_too = (feed.reject_share if max_reject_share is None else max_reject_share) < 1
-        rows = con.execute(
-            f"select file, records, rows_rejected, refused, floor({limit})::bigint from raw.deliveries"
-            f" where feed = ? and (rows_rejected > {limit} or (refused is not null and {refused_too})) order by file",
-            [feed.name],
-        ).fetchall()
-        for file, records, rejected, refused, allowed in rows:
-            paths.append(f"{feed.name}/{file}")
-            if refused:
-                lines.append(one_line(f"{feed.name}/{file}: refused with its {records} records: {refused}."))
-                continue
-            told = f"{feed.name}/{file}: {rejected} of {records} records rejected; allowed are {allowed}."
-            lines.append(one_line(told))
-            lines += [f"    {count:>8} x {reason}" for reason, count in _commonest(con, feed.name, file)]
-    if lines:
-        raise DeliveryError(
-            "Deliveries worse than their contract allows:\n  "
-            + "\n  ".join(lines)
-            + "\nThe rejected rows are in raw.rejects of the failed build. Mend the files, or let them through once"
-            " with --max-reject-share; refused files only with a share of 1.",
-            paths,
-        )
-
-
-def _commonest(con: duckdb.DuckDBPyConnection, feed: str, file: str) -> list[tuple[str, int]]:
-    return con.execute(
-        "select if(r.column_name = '', '', r.column_name || ': ') || r.reason as told, count(*) as n"
-        " from (select unnest(reasons) as r from raw.rejects where feed = ? and file = ?)"
-        " group by told order by n desc, told limit 10",
-        [feed, file],
-    ).fetchall()
 
 
 def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> None:

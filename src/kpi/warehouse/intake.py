@@ -12,8 +12,9 @@ from kpi.base.errors import DeliveryError
 from kpi.base.events import Event, note
 from kpi.compile.graph import Graph
 from kpi.deliveries.kept import deleted
-from kpi.deliveries.load import LoadReport, load, refuse_bad_files
+from kpi.deliveries.load import LoadReport, load
 from kpi.deliveries.rawfiles import RawFolder, kept_beside
+from kpi.deliveries.reject_threshold import refuse_bad_files
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.options import Options, Tell
 
@@ -84,8 +85,12 @@ def _tell(report: LoadReport, folder: RawFolder, tell: Tell, told_later: Collect
         tell(f"  warning: and {len(report.removed) - 10} more files are no longer there.")
     # What an earlier run told of a delivery that is still the same is not told every night.
     known = {file.path for file in folder.files} - set(report.loaded)
-    # A file that is the same may be warned of because of one that is not: it is replaced by it.
-    fresh = [warning for warning in report.warnings if any(path in warning for path in report.loaded)]
+    # A file that is the same may be warned of because of one that is not, or that counts as newer now: it is replaced.
+    fresh = [
+        warning
+        for warning in report.warnings
+        if warning.partition("/")[0] in report.reordered or any(path in warning for path in report.loaded)
+    ]
     old = [warning for warning in report.warnings if warning.partition(": ")[0] in known and warning not in fresh]
     later = re.compile(r"refused, |\d+ of \d+ records rejected")  # what the error says too
     new = [
