@@ -82,6 +82,7 @@ PACKAGES = {
         "corrections",
         "statements",
         "loadfile",
+        "near_misses",
         "worth_telling",
         "load",
         "freshness",

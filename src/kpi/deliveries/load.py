@@ -129,16 +129,16 @@ def load(
     _forget_outdated(con, feeds)
     create_tables(con, feeds)
     kept.load_kept(con, kept_beside(raw), folder.kept)
-    loaded, removed, touched = list[str](), list[str](), set[str]()
+    loaded: list[str] = []
+    removed: list[str] = []
     with one_thread(con):
         for place, feed in enumerate(feeds):
             note(tell, Event("loading", stage="load", name=feed.name, done=place, total=len(feeds)))
-            changed, gone, is_reordered = _bring_up(con, feed, raw, folder, as_of)
-            touched |= {feed.name} if changed or gone or is_reordered else set()
+            changed, gone = _bring_up(con, feed, raw, folder, as_of)
             note_files(con, feed, changed, gone, tell)
             loaded += [f"{feed.name}/{name}" for name in changed]
             removed += [f"{feed.name}/{name}" for name in gone]
-        feed_months.count_months(con, feeds, touched)
+        feed_months.count_months(con, feeds)
     return LoadReport(
         loaded=tuple(loaded),
         removed=tuple(removed),
@@ -225,9 +225,8 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> N
 
 def _bring_up(
     con: duckdb.DuckDBPyConnection, feed: Feed, raw: Path, folder: RawFolder, as_of: date
-) -> tuple[list[str], list[str], bool]:
-    """Bring the table of one feed up to its folder. Returns the names of files that were loaded, and that are gone,
-    and whether others count in another order now."""
+) -> tuple[list[str], list[str]]:
+    """Bring the table of one feed up to its folder. Returns the names of files that were loaded, and that are gone."""
     old = dict(con.execute("select file, content_hash from raw.deliveries where feed = ?", [feed.name]).fetchall())
     new = {file.name: file.content_hash for file in folder.files if file.feed == feed.name}
     gone = [name for name in old if name not in new]
@@ -257,7 +256,7 @@ def _bring_up(
     ahead = "select 1 from raw.deliveries where feed = ? and (latest_date > ? or rows_dated_ahead > 0)"
     if gone or changed or is_reordered or con.execute(ahead, [feed.name, as_of]).fetchone():
         _count_rows(con, feed, as_of)
-    return changed, gone, is_reordered
+    return changed, gone
 
 
 def _write_down(con: duckdb.DuckDBPyConnection, lines: Sequence[dict[str, object]]) -> None:
