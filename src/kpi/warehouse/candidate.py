@@ -212,11 +212,13 @@ class Run:
         return told.partition("; found were:")[0] if self.upkeep.stewards_schemas else told
 
     def _verdict(self) -> list[str]:
-        from kpi.warehouse.finished import verdict
+        from kpi.warehouse.finished import example_lines, verdict
 
         failures, warnings = verdict(self.facts)
         for told in warnings:
             self.tell(f"  warning: {told}")
+        for told in example_lines(self.facts):
+            self.tell(told)
         self.warnings = (*self.warnings, *warnings)
         return failures
 
