@@ -11,7 +11,7 @@ from kpi.base.errors import DeliveryError
 from kpi.nightly.refresh import Options, refresh
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.intake import grouped
-from small_project import FILES, write
+from small_project import write
 
 HEADER = "call_id,line,waited_seconds,arrived_on"
 
@@ -65,21 +65,3 @@ def test_a_refused_file_is_told_by_the_error_and_not_by_a_warning_too(tmp_path: 
     assert caught.value.paths == ("calls/bad.csv",)
     assert [line for line in told if "bad.csv" in line] == []
     assert [line for line in told if "fine.csv" in line]
-
-
-def test_a_code_that_is_much_like_another_is_told_with_what_was_meant(tmp_path: Path) -> None:
-    """What resembles no code is not quoted: it may be anything."""
-    codes = "          - name: line\n            data_type: varchar\n"
-    meta = "            config: {meta: {codes: [health, social_advice]}}\n"
-    contract = FILES["models/staging/calls.yml"].replace(codes, codes + meta, 1)
-    root = write(tmp_path, {"models/staging/calls.yml": contract})
-    lines = ("helth", "helth", "Social_Advice", "matti.m", "health")
-    deliver(root, "a.csv", rows="".join(f"{number},{line},3,2024-01-01\n" for number, line in enumerate(lines)))
-    told: list[str] = []
-    options = Options(date(2026, 3, 5), validate=False, max_reject_share=1)
-    refresh(root, options, told.append)
-    assert [line.strip() for line in told if "Did you mean" in line] == [
-        "warning: calls/a.csv: line is 'helth' in 2 records. Did you mean 'health'?",
-        "warning: calls/a.csv: line is 'Social_Advice' in 1 record. Did you mean 'social_advice'?",
-    ]
-    assert not any("matti" in line for line in told)

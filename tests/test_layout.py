@@ -82,7 +82,6 @@ PACKAGES = {
         "corrections",
         "statements",
         "loadfile",
-        "near_misses",
         "worth_telling",
         "load",
         "freshness",

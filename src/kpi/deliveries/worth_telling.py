@@ -13,7 +13,6 @@ from kpi.deliveries import retention
 from kpi.deliveries.delivery_order import FILE_NAME, TIME_OF_DELIVERY
 from kpi.deliveries.feed import Feed
 from kpi.deliveries.headers import shortened
-from kpi.deliveries.near_misses import near_misses
 from kpi.deliveries.personal import quoted
 from kpi.deliveries.rawfiles import RawFolder
 
@@ -31,7 +30,6 @@ def worth_telling(
         *_warnings(con),
         *_replaced(con, {feed.name: feed for feed in feeds}),
         *_spoilt(con),
-        *(f"{path}: {meant}" for path, meant in near_misses(con, feeds)),
     )
     return tuple(one_line(line) for line in found)
 
