@@ -25,9 +25,9 @@ case {{ precision }}
             <= {{ var('about_tolerance_percent') }} * abs({{ published_value }})
 {%- endmacro %}
 
-{#- The value as it is shown to people: at its figure's precision, but 0 and, of percent and points, 100 only when it is exactly
-    that. 99.793 at no decimals is 99.8: one or two decimals more are told, and at most 99.99 or at least 0.01. What is
-    compared with a printed figure is rounded_as_published. -#}
+{#- The value as it is shown to people: at its figure's precision, but 0 and, of percent and points, 100 only when it is
+    exactly that. 99.793 at no decimals is 99.8: one or two decimals more are told, and at most 99.99 or at least 0.01.
+    What is compared with a printed figure is rounded_as_published. -#}
 {% macro presented(value, precision, unit) -%}
 {%- set two = "cast(" ~ round_half_away(value, 2) ~ " as decimal(38, 2))" -%}
 {%- set one = "cast(" ~ round_half_away(value, 1) ~ " as decimal(38, 2))" -%}
@@ -44,7 +44,8 @@ case
         end
 {%- endmacro %}
 
-{#- Whether a value may be shown as what it was rounded to: not as 0, or as 100 percent or points, when it is something else. -#}
+{#- Whether a value may be shown as what it was rounded to: not as 0, or as 100 percent or points, when it is something
+    else. -#}
 {% macro is_exactly_shown(value, rounded, unit) -%}
 coalesce(
                 not (

@@ -470,7 +470,7 @@ def test_diff_and_doctor_look_at_both_files(root: Path) -> None:
     changed = [change.table for change in compare_builds(warehouse, first, second, {}).tables]
     assert changed == ["marts.by_line_now", "marts.calls_by_line"]
     changed = [change.table for change in compare_builds(warehouse, first, second, {}, stewards=True).tables]
-    assert changed == ["marts.calls_by_line", "raw.calls", "raw.deliveries"]
+    assert changed == ["marts.calls_by_line", "raw.calls", "raw.deliveries", "raw.feed_months"]
     stewards = warehouse.builds / second / "stewards"
     for path, loose in ((stewards / DATABASE, 0o444), (stewards, 0o755), (warehouse.builds / second / DATABASE, 0o644)):
         was = mode(path)

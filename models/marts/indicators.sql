@@ -1,5 +1,5 @@
 with figures as (
-    {% for family in var('figure_families') + ['changes', 'manual'] %}
+    {% for family in (var('figure_families') | list) + ['changes', 'manual'] %}
     select
         figure_id,
         service,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kpi.base.errors import ContractError
@@ -31,6 +31,11 @@ _COMMENT = (
     "select comment from duckdb_tables() where database_name = current_database() and schema_name = 'raw'"
     f" and table_name = {literal(TABLE)}"
 )
+# Which rows of each feed are in force hangs on its files, and on how many of their rows others supersede.
+_STATE = (
+    "select feed, md5(string_agg(concat_ws('|', file, content_hash, contract, rows_loaded, rows_superseded), '/'"
+    " order by file)) from raw.deliveries group by feed"
+)
 
 
 def check_report_years(feeds: Sequence[Feed]) -> list[ContractError]:
@@ -53,26 +58,26 @@ def definitions(feeds: Sequence[Feed]) -> dict[str, str]:
     }
 
 
-def count_months(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], changed: Collection[str]) -> None:
-    """Bring `raw.feed_months` up to the raw tables. `changed` are the feeds whose rows are not those of before.
+def count_months(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> None:
+    """Bring `raw.feed_months` up to the raw tables and `raw.deliveries`, counting only the feeds that changed.
 
     Grain: one row per feed, report_year and report_month with rows in force. The year is null where the date of a row
     is missing or its feed has none, the month also where the contract names the year alone. `service_count` is the
     number of different values of the contract's `services_by`, 1 without one.
     """
-    by_name, now = {feed.name: feed for feed in feeds}, definitions(feeds)
+    by_name, how = {feed.name: feed for feed in feeds}, definitions(feeds)
+    state = dict(con.execute(_STATE).fetchall())
+    now = {name: [how[name], state.get(name), state.get(feed.retention.of)] for name, feed in by_name.items()}
     row = con.execute(_COMMENT).fetchone()
-    # How each feed was counted stands in the table's comment, so that a contract that says another way is followed.
-    counted: dict[str, str] = json.loads(row[0]) if row and row[0] else {}
+    # What each feed was counted of, and how, stands in the table's comment.
+    counted: dict[str, list[str | None]] = json.loads(row[0]) if row and row[0] else {}
     if not counted:
         con.execute(f"delete from raw.{TABLE}")
     for name in sorted({*counted, *by_name}):
-        feed = by_name.get(name)
-        if feed and counted.get(name) == now[name] and {name, feed.retention.of}.isdisjoint(changed):
-            continue
-        con.execute(f"delete from raw.{TABLE} where feed = ?", [name])
-        if feed:
-            con.execute(f"insert into raw.{TABLE} {_months(feed, by_name)}")
+        if counted.get(name) != now.get(name):
+            con.execute(f"delete from raw.{TABLE} where feed = ?", [name])
+            if name in by_name:
+                con.execute(f"insert into raw.{TABLE} {_months(by_name[name], by_name)}")
     con.execute(f"comment on table raw.{TABLE} is {literal(json.dumps(now))}")
 
 

@@ -138,7 +138,7 @@ def load(
             note_files(con, feed, changed, gone, tell)
             loaded += [f"{feed.name}/{name}" for name in changed]
             removed += [f"{feed.name}/{name}" for name in gone]
-        feed_months.count_months(con, feeds, {path.partition("/")[0] for path in (*loaded, *removed)} | reordered)
+        feed_months.count_months(con, feeds)
     return LoadReport(
         loaded=tuple(loaded),
         removed=tuple(removed),

@@ -41,8 +41,8 @@ class DeliveryChange:
             return f"{self.path}: gone, with {now['rows_loaded']} rows"
         superseded = now.get("rows_superseded", 0)
         if self.is_same_content:
-            was = (self.before or {}).get("rows_superseded", 0)
-            return f"{self.path}: the same, {superseded} of its {now['rows_loaded']} rows superseded, before {was}"
+            earlier = (self.before or {}).get("rows_superseded", 0)
+            return f"{self.path}: the same, {superseded} of its {now['rows_loaded']} rows superseded, before {earlier}"
         parts = [f"{now['rows_loaded']} rows loaded"]
         parts += [f"{count} {what}" for count, what in (
             (now.get("rows_rejected", 0), "records rejected"), (superseded, "rows superseded")) if count]  # fmt: skip

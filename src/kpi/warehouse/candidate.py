@@ -208,11 +208,13 @@ class Run:
         self.facts["readers"] = write_readers_file(self.candidate, schemas, settings, self.tell)
 
     def _verdict(self) -> list[str]:
-        from kpi.warehouse.finished import verdict
+        from kpi.warehouse.finished import example_lines, verdict
 
         failures, warnings = verdict(self.facts)
         for told in warnings:
             self.tell(f"  warning: {told}")
+        for told in example_lines(self.facts):
+            self.tell(told)
         self.warnings = (*self.warnings, *warnings)
         return failures
 

@@ -92,8 +92,9 @@ def amount(value: float | Decimal | None, unit: str | None, decimals: str | None
     """
     if value is None:
         return "–"
-    if unit == "seconds" and (value == 0 or abs(value) >= 1):
-        return _duration(int(value), decimals == "minute" and not 0 < abs(value) < 60)
+    size = abs(float(value))
+    if unit == "seconds" and (size == 0 or size >= 1):
+        return _duration(int(value), decimals == "minute" and not 0 < size < 60)
     shown = f"{Decimal(str(value)):f}"
     shown = with_decimals(shown, decimals) if "." in shown or decimals else shown
     return _finnish(shown) + UNITS.get(unit or "", " s" if unit == "seconds" else "").replace(" ", NO_BREAK)
