@@ -107,6 +107,7 @@ PACKAGES = {
         "unit_tests",
     ),
     "compile": (
+        "unbuilt",
         "graph",
         "methods",
         "selectors",
