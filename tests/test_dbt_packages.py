@@ -201,6 +201,28 @@ def test_a_mistake_in_or_about_a_package(tmp_path: Path, files: dict[str, str], 
     assert told in str(error.value)
 
 
+def test_what_of_a_package_cannot_be_compiled_is_left_out_with_a_note(tmp_path: Path) -> None:
+    asks = "{% set found = run_query('select count(*) from ' ~ ref('dear')) %}select {{ found.columns[0] }} as n"
+    files = {
+        **SHOP,
+        "packages.yml": "",
+        "models/beside.sql": "select 1 as x",
+        "dbt_packages/shop/models/asks.sql": asks,
+        "dbt_packages/shop/models/reads_it.sql": "select * from {{ ref('asks') }}",
+        "dbt_packages/shop/tests/of_it.sql": "select * from {{ ref('reads_it') }}",
+    }
+    root = write(tmp_path, files)
+    graph = check_project(load_project(root))
+    places = ("asks.sql:1: run_query()", "reads_it.sql:1: 'reads_it' is not built", "of_it.sql:1: 'of_it' is not built")
+    assert all(any(place in note for note in graph.notes) for place in places)
+    assert not {"model.shop.asks", "model.shop.reads_it", "test.shop.of_it"} & set(graph.nodes)
+    build(root)
+    assert ours(root)["main.of_shop"] == ((7,),)
+    write(root, {"models/own.sql": "select * from {{ ref('reads_it') }}"})
+    with pytest.raises(KpiError, match=r"models/own.sql:1: 'reads_it' of a package is not built: run_query\(\)"):
+        check_project(load_project(root))
+
+
 def test_versions_of_models_are_built_as_dbt_does(tmp_path: Path) -> None:
     root = write(tmp_path, VERSIONS)
     build(root)

@@ -108,6 +108,7 @@ PACKAGES = {
         "unit_tests",
     ),
     "compile": (
+        "unbuilt",
         "graph",
         "methods",
         "selectors",

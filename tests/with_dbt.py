@@ -49,9 +49,9 @@ def theirs(root: Path, *words: str, command: Sequence[str] = ("build",)) -> Tabl
     profiles = root / "theirs"
     profiles.mkdir(exist_ok=True)
     (profiles / "profiles.yml").write_text(PROFILE.replace("theirs/", f"{profiles}/"), encoding="utf-8")
-    where = ["--project-dir", root, "--profiles-dir", profiles, "--target-path", profiles / "target"]
+    where = ["--project-dir", str(root), "--profiles-dir", str(profiles), "--target-path", str(profiles / "target")]
     done = subprocess.run(
-        [DBT, *command, *where, "--log-path", profiles, "--no-use-colors", *words],
+        [DBT, *command, *where, "--log-path", str(profiles), "--no-use-colors", *words],
         capture_output=True,
         text=True,
         check=False,

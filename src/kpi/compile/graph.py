@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
 from kpi.base.errors import CompileError, ConfigError, KpiError, nearest
+from kpi.compile.unbuilt import without_unbuilt
 from kpi.deliveries import feed_months
 from kpi.deliveries.feed import Feed, is_feed, read_feed
 from kpi.deliveries.load import OWN
@@ -125,7 +126,7 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     delivered = {f"{RESERVED_SCHEMA}.{table}" for table in OWN} if _has_feeds(project) else set()
     nodes |= from_databases(project, nodes, delivered)
     disabled = _compile(project, resources, templates, nodes, mistakes, columns_of)
-    mistakes += _misplaced(nodes.values(), _has_feeds(project))
+    certain: list[KpiError] = [*_misplaced(nodes.values(), _has_feeds(project))]
     tests, wrong = test_nodes(project, templates, nodes)
     if columns_of and any(isinstance(error, NeedsColumns) for error in wrong):
         _tell_columns(project, templates, nodes, columns_of)
@@ -135,21 +136,23 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     exposures, wrong = exposure_nodes(project, templates)
     mistakes += wrong
     nodes.update({exposure.id: exposure for exposure in exposures})
-    mistakes += _disabled(disabled, nodes)
+    certain += _disabled(disabled, nodes)
     feeds, wrong_feeds = _feeds(project)
     mistakes += wrong_feeds
     for name in project.undeclared:
         if name not in templates.asked:
             hint = nearest(name, {*project.variables, *templates.asked} - {name})
             mistakes.append(ConfigError(f"--vars: nothing here asks for the variable '{name}'.{hint}"))
+    on_run, wrong_hooks = run_hooks_of(project, templates)
+    nodes, mistakes, left_out = without_unbuilt(project, nodes, [*mistakes, *wrong_hooks], templates.relations)
+    mistakes += certain
     try:
         nodes = _ordered(nodes)
     except CompileError as error:
         mistakes.append(error)
         nodes = {}
-    on_run, wrong_hooks = run_hooks_of(project, templates)
-    nodes, mistakes = with_ctes(nodes), mistakes + wrong_hooks
-    notes = (*project.notes, *templates.macros.without_effect(), *external_notes(nodes.values()))
+    nodes = with_ctes(nodes)
+    notes = (*left_out, *project.notes, *templates.macros.without_effect(), *external_notes(nodes.values()))
     return Graph(project, nodes, feeds, templates.environment_read, notes=notes, on_run=on_run), mistakes
 
 

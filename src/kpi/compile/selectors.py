@@ -65,7 +65,8 @@ class Selectors:
                 raise ConfigError(f"{section.where('definition')}: {told}.")
 
     def _set(self, definition: Section, how: str) -> Pair:
-        kept, gone = [], []
+        kept: list[Pair] = []
+        gone: list[Pair] = []
         items = definition.items_of(how)
         for item in items:
             is_exclusion = isinstance(item, Section) and set(item) == {"exclude"}

@@ -81,6 +81,7 @@ def retry(root: Path, options: Options, tell: Tell) -> Outcome:
         kinds=tuple(asked["kinds"]),
         state=asked["state"],
         selector=asked.get("selector", ""),
+        usual_selector=asked.get("usual_selector", False),
         full_refresh=asked["full_refresh"],
         unit_tests=options.unit_tests or asked.get("unit_tests", False),
         store_failures=options.store_failures or asked.get("store_failures", False),

@@ -66,8 +66,8 @@ def packages_of(root: Path, settings: Section) -> dict[str, Package]:
     """Return the packages of a project by name, in that order. Raises ConfigError for one that cannot be read."""
     installed = settings.text("packages-install-path")
     found: dict[str, Package] = {}
-    for folder in (installed,) if installed else _INSTALLED:
-        for file in sorted((root / folder).glob("*/dbt_project.yml")):
+    for place in (installed,) if installed else _INSTALLED:
+        for file in sorted((root / place).glob("*/dbt_project.yml")):
             _add(found, root, file.parent)
     todo = [root, *(root / package.folder for package in found.values())]
     while todo:

@@ -64,8 +64,8 @@ class Project:
     unit_tests: tuple[Section, ...]
     singular_tests: Mapping[tuple[str, str], Mapping[str, Any]]
     test_trees: Mapping[str, Section]
-    on_run_start: tuple[str, ...]
-    on_run_end: tuple[str, ...]
+    on_run_start: tuple[tuple[Path, str], ...]
+    on_run_end: tuple[tuple[Path, str], ...]
     docs: Mapping[str, str]
     notes: tuple[str, ...]
     undeclared: tuple[str, ...]
@@ -198,9 +198,10 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None, target:
     )
 
 
-def _hooks(parts: Sequence[Part], setting: str) -> tuple[str, ...]:
-    """The hooks of a run: those of the packages in the order of their names, then the project's."""
-    return tuple(text for part in (*parts[1:], parts[0]) for text in part.package.settings.strings(setting))
+def _hooks(parts: Sequence[Part], setting: str) -> tuple[tuple[Path, str], ...]:
+    """The hooks of a run with the file of each: those of packages in the order of their names, then the project's."""
+    packages = [part.package for part in (*parts[1:], parts[0])]
+    return tuple((one.folder / "dbt_project.yml", text) for one in packages for text in one.settings.strings(setting))
 
 
 def _selectors(root: Path, jinja: YamlJinja) -> dict[str, Section]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,8 @@ def snapshots_in_yaml(
         config = merged([*levels, own.config])
         most = found.above and _tree(found.above, "snapshots")
         above = merged([settings_in(level, SNAPSHOT_CONFIGS) for level in levels_of(most, place)]) if most else {}
-        at = found.root / own.file, own.file
-        more = config, found.project, above, found.depth
-        resources.append(Resource("snapshot", name, *at, config, own, text, own.line, *more))
+        resource = Resource("snapshot", name, found.root / own.file, own.file, config, own, text, own.line)
+        resources.append(replace(resource, package=found.project, above=above, depth=found.depth))
     return resources
 
 

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from kpi.parse.project import Project
 
 JUDGED = ("marts.indicators", "marts.coverage", "marts.reconciliation")
-ASKED = ("select", "exclude", "indirect", "kinds", "state", "full_refresh", "unit_tests", "store_failures")
+ASKED = (
+    *("select", "exclude", "indirect", "kinds", "state", "selector", "usual_selector", "full_refresh"),
+    *("unit_tests", "store_failures"),
+)
 
 
 class Importing(Protocol):
