@@ -36,14 +36,14 @@ class TestName:
 
 def test_names(graph: Graph) -> dict[str, TestName]:
     """Return dbt's names of every data test, by our id."""
-    written = {_place(spec): spec for spec in _specs(graph)}
+    written = {_place(node, spec): spec for node, spec in _specs(graph)}
     names = {}
     for test in graph.tests():
         if test.test is None or test.test.kind == "singular":
             names[test.id] = TestName(f"test.{graph.project.name}.{test.name}", test.name, test.name, {}, "", "")
             continue
         # As written: a compiled test names the tables it reads otherwise.
-        spec = written.get(_place(test.test), test.test)
+        spec = written.get(_place(test.relation.node, test.test), test.test)
         names[test.id] = generic_name(graph.project.name, graph.nodes[test.relation.node], spec)
     return names
 
@@ -72,16 +72,19 @@ def generic_name(project: str, judged: Node, spec: TestSpec) -> TestName:
     return TestName(f"test.{project}.{name}.{hashed}", name, alias, arguments, spec.column, spec.kind)
 
 
-def _specs(graph: Graph) -> Iterator[TestSpec]:
+def _specs(graph: Graph) -> Iterator[tuple[str, TestSpec]]:
+    """The data tests as written, each with the id of what it judges."""
     project = graph.project
     for resource in project.seeds + project.models + project.snapshots:
-        yield from resource.properties.tests if resource.properties else ()
+        for spec in resource.properties.tests if resource.properties else ():
+            yield f"{resource.kind}.{project.name}.{resource.name}", spec
     for source in project.sources:
-        yield from source.properties.tests
+        for spec in source.properties.tests:
+            yield f"source.{project.name}.{source.source_name}.{source.name}", spec
 
 
-def _place(spec: TestSpec) -> tuple[object, ...]:
-    return spec.file, spec.line, spec.kind.rpartition(".")[2]
+def _place(node: str, spec: TestSpec) -> tuple[object, ...]:
+    return node, spec.file, spec.line, spec.number
 
 
 def _plain_values(arguments: Mapping[str, Any]) -> Iterator[str]:

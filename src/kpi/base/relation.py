@@ -94,7 +94,8 @@ class Rendered:
     """What came of one template: its SQL and lines, the nodes it refers to in order, and its own settings.
 
     `this` is where the model itself stands; None for a test. It may be read only where rows are added to it. `asked`
-    are the variables it asked for, `environment_read` the environment variables with the values they had.
+    are the variables it asked for, `environment_read` the environment variables with the values they had, `notes` what
+    is to be told of it.
     """
 
     this: Relation | None = None
@@ -105,3 +106,4 @@ class Rendered:
     config: dict[str, Any] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     environment_read: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)

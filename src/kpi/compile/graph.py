@@ -128,7 +128,7 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
         nodes = {}
     on_run, wrong_hooks = run_hooks_of(project, templates)
     nodes, mistakes = with_ctes(nodes), mistakes + wrong_hooks
-    notes = (*project.notes, *templates.macros.without_effect())
+    notes = (*project.notes, *dict.fromkeys(templates.notes), *templates.macros.without_effect())
     return Graph(project, nodes, feeds, templates.environment_read, notes=notes, on_run=on_run), mistakes
 
 

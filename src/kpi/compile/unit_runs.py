@@ -196,7 +196,7 @@ class _Runner:
         node = self.graph.nodes[fixture.node]
         known = self.graph.columns[node.id]
         if fixture.sql:
-            return table_of(node), fixture.sql
+            return table_of(node), self._sql_of(test, fixture)
         if fixture.rows is None:
             if node.id not in self._seeds:
                 self._seeds.add(node.id)
@@ -213,9 +213,17 @@ class _Runner:
         )
         return table_of(node), f"select {columns} from {values(fixture.rows, fixture.columns, kinds)}"
 
+    def _sql_of(self, test: UnitTest, fixture: Fixture) -> str:
+        """The SELECT that gives the rows, with the Jinja in it rendered."""
+        if "{" not in fixture.sql:
+            return fixture.sql
+        changed, templates = test.overrides, self._all_templates()
+        with templates.overridden(changed.variables, changed.env_vars, changed.macros):
+            return templates.render(fixture.sql, fixture.file, ()).sql
+
     def _expected(self, test: UnitTest, columns: Sequence[str], kinds: Mapping[str, str]) -> str:
         if test.expect.sql:
-            return f"(\n{test.expect.sql}\n) as expected"
+            return f"(\n{self._sql_of(test, test.expect)}\n) as expected"
         return values(test.expect.rows or (), columns, {name.lower(): kind for name, kind in kinds.items()})
 
 

@@ -13,6 +13,7 @@ from kpi.models import snapshots
 from kpi.models.ephemeral import cte_of
 from kpi.models.hooks import with_hooks
 from kpi.models.model import Hooks, Increment, Node, digest, read_select
+from kpi.models.pending import NeedsColumns
 from kpi.models.seeds import seed_columns
 from kpi.models.template import Relation, Templates
 from kpi.parse.outside import content_of
@@ -21,6 +22,8 @@ from kpi.parse.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, Properties, ta
 
 _SETTINGS = {"model": MODEL_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
 # What decides where a model stands, and so must be known before anything refers to it.
+_SWITCH = re.compile(r"\benabled\b")
+_CONFIG = re.compile(r"\{\{-?\s*config\s*\(.*?\)\s*-?\}\}", re.DOTALL)
 _PLACING = re.compile(r"""\b(schema|alias|target_schema)['"]?\s*[=:]|\bephemeral\b""")
 
 
@@ -65,18 +68,40 @@ def place(project: Project, resource: Resource, templates: Templates) -> Relatio
 
 def resource_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
     """Read a seed, or render and parse a model or snapshot. Returns None when it is disabled. Raises CompileError."""
-    if not resource.config.get("enabled", True):
+    if not resource.config.get("enabled", True) or _switches_itself_off(project, resource, templates):
         return None
     make = _seed if resource.kind == "seed" else _model
     node = make(project, resource, templates)
     return with_hooks(node, templates) if node else None
 
 
+def _switches_itself_off(project: Project, resource: Resource, templates: Templates) -> bool:
+    """Whether a file says by config() that it is disabled: then nothing else in it counts."""
+    text = _text(project, resource) if resource.kind != "seed" else ""
+    if "config" not in text or not _SWITCH.search(text):
+        return False
+    settings, facts = _SETTINGS[resource.kind], _facts(project, resource, resource.config)
+    # What stands before the config() may fail while nothing is known yet; then its own calls are asked alone.
+    for one in (text, "".join(_CONFIG.findall(text))):
+        found = templates.render(one, resource.file, settings, base=resource.config, model=facts, parsing=True).config
+        if "enabled" in found:
+            return not found["enabled"]
+    return False
+
+
 def analysis_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
-    """Render an analysis, which is compiled for people to copy and never run."""
-    if not resource.config.get("enabled", True):
+    """Render an analysis, which is compiled for people to copy and never run; one that cannot be is only noted."""
+    if not resource.config.get("enabled", True) or _switches_itself_off(project, resource, templates):
         return None
-    rendered = templates.render(_text(project, resource), resource.file, MODEL_CONFIGS, base=resource.config)
+    try:
+        rendered = templates.render(_text(project, resource), resource.file, MODEL_CONFIGS, base=resource.config)
+    except NeedsColumns:
+        raise
+    except CompileError as error:
+        if project.is_strict and "run_query()" not in error.message:
+            raise
+        templates.notes.append(f"{error} The analysis is not compiled.")
+        return None
     node_id = _id(project, resource)
     return Node(
         id=node_id,

@@ -20,6 +20,7 @@ from kpi.base.compile_cache import key_of, remembered
 from kpi.base.errors import CompileError, ConfigError, nearest
 from kpi.base.lines import Lines, mark_places, traced
 from kpi.base.relation import Relation, Rendered
+from kpi.models.pending import LaterError, NeedsColumns, NeedsGraph
 from kpi.parse import context
 from kpi.parse.fileconfig import Config
 from kpi.parse.jinjafile import environment, is_fleeting, line_in, parsed
@@ -31,10 +32,6 @@ __all__ = ["Lines", "NeedsColumns", "Relation", "Rendered", "Templates"]
 _ONE_EXPRESSION = re.compile(r"\s*\{\{(?!.*\{\{)(.*)\}\}\s*", re.DOTALL)
 _CALL = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*", re.DOTALL)
 _KINDS = ("model", "seed", "snapshot")
-
-
-class NeedsColumns(CompileError):
-    """A template asked for the columns of a relation that are not known yet."""
 
 
 class Templates:
@@ -57,6 +54,7 @@ class Templates:
         self.macros = Macros(self._environment, project.name)
         self.macros.search = dict(project.dispatch)
         self.macros.shared = context.shared(self._values, self.macros, self._columns_of)
+        self.notes: list[str] = []
         self._files = {file: file for file in project.macro_files}
         self._short: dict[str, jinja2.Template] = {}
         self._macro_texts: list[str] = []
@@ -114,11 +112,12 @@ class Templates:
         rendered = remembered(make, *given, is_right=_still_reads) if known else make()
         self.asked |= rendered.asked
         self.environment_read.update(rendered.environment_read)
+        self.notes += [f"{file}:{note}" for note in rendered.notes]
         return rendered
 
     def _world(self) -> str:
         """The key of all that any file's rendering follows from, apart from the file; empty when that is not known."""
-        if self.macros.overrides or self._values.given:
+        if self.macros.overrides or self._values.given or is_fleeting(repr(self._values.variables)):
             return ""
         state = (len(self.relations), repr(self._values.variables))
         if self._known_world[0] != state:
@@ -155,7 +154,7 @@ class Templates:
             return self._refer(rendered, self.source(source_name, table_name))
 
         own = {
-            **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {})},
+            **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {}, self.project.is_strict)},
             **{"is_incremental": lambda: is_incremental, "execute": not parsing, "model": dict(model or {})},
         }
         if this:
@@ -239,7 +238,7 @@ class Templates:
 
     def _columns_of(self, relation: Relation) -> tuple[tuple[str, str], ...]:
         if relation.node not in self.known_columns:
-            raise _Later(relation)
+            raise LaterError(relation)
         return self.known_columns[relation.node]
 
     def _rendered_with(self, names: Mapping[str, Any], text: str, file: Path) -> tuple[str, Lines]:
@@ -266,9 +265,12 @@ class Templates:
             return run(template, self.macros.scope())
         except jinja2.UndefinedError as error:
             raise self._told(error, file, undefined(error, self.macros, self.project.root)) from None
-        except _Later as error:
+        except LaterError as error:
+            line = line_in(error, file)
+            if error.relation is None:
+                raise NeedsGraph(file, line, "the graph of all nodes is not known here.") from None
             told = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
-            raise NeedsColumns(file, line_in(error, file), told) from None
+            raise NeedsColumns(file, line, told) from None
         except ConfigError as error:
             raise self._told(error, file, str(error)) from None
         except CompileError:
@@ -290,9 +292,3 @@ def _still_reads(rendered: Rendered) -> bool:
 
 def _always(value: Any) -> Callable[..., Any]:
     return lambda *given, **named: value
-
-
-class _Later(Exception):
-    def __init__(self, relation: Relation) -> None:
-        self.relation = relation
-        super().__init__(str(relation))

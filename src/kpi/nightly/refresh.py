@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # The folder of the build that a run starts from, that build's facts, and what is to be told of it.
 Start = tuple[Path | None, dict[str, Any], tuple[str, ...]]
+_NOTES = 10  # that a run tells; `kpi compile` tells all
 __all__ = ["Options", "Outcome", "inputs_of", "is_up_to_date", "refresh", "retry"]
 
 
@@ -126,6 +127,10 @@ def _run(
     note(tell, Event("compiling", stage="compile"))
     graph = compiled(root, options.variables).graph
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
+    for line in graph.notes[:_NOTES]:
+        tell(f"  note: {line}")
+    if len(graph.notes) > _NOTES:
+        tell(f"  note: {len(graph.notes) - _NOTES} more notes are told by: kpi compile")
     importing = _Expectations() if options.validate and is_judged(graph) else None
     with writing(warehouse, options.wait_seconds, tell) as waited:
         if waited:

@@ -9,14 +9,16 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from kpi.base.errors import nearest
 from kpi.base.names import identifier
 from kpi.base.relation import DATABASE, Relation
-from kpi.parse.dbtobjects import NOTHING_RUNS, Column, Table, Unsupported, run_query
-from kpi.parse.macros import Macros, Returned, Wrong
+from kpi.parse.dbtobjects import NOTHING_RUNS, Column, Unsupported, run_query
+from kpi.parse.jinjafile import parsed
+from kpi.parse.macros import Macros, Returned, Wrong, compiled, run
 
 _MISSING = object()
 TARGET = {
@@ -33,12 +35,14 @@ class Values:
         self.asked: set[str] = set()
         self.environment_read: dict[str, str] = {}
         self.given: Mapping[str, Any] = {}  # by a unit test, instead of the environment's
+        self.render: Callable[[str], str] = str  # the Jinja in a variable's text
 
     def __call__(self, name: str, default: object = _MISSING) -> Any:
         """The var() of templates."""
         self.asked.add(name)
         if name in self.variables:
-            return self.variables[name]
+            value = self.variables[name]
+            return self.render(value) if isinstance(value, str) and ("{{" in value or "{%" in value) else value
         if default is _MISSING:
             hint = nearest(name, self.variables)
             raise Wrong(f"var('{name}') has no value in dbt_project.yml and no default.{hint}")
@@ -64,14 +68,15 @@ def shared(
     values: Values, macros: Macros, columns: Callable[[Relation], tuple[tuple[str, str], ...]]
 ) -> dict[str, Any]:
     """Return the names of all templates. `columns` tells the columns of a relation, or that there is no telling."""
-    results: dict[str, Table] = {}
+    results: dict[str, dict[str, Any]] = {}
     now = datetime.datetime.now(datetime.UTC)
 
     def give_back(value: object = None) -> None:
         raise Returned(value)
 
     def statement(name: str | None = None, caller: Any = None, **_: Any) -> str:
-        results[name or ""] = run_query(caller())
+        table = run_query(caller())
+        results[name or ""] = {"response": "OK", "table": table, "data": [row.values() for row in table.rows]}
         return ""
 
     def raised(message: str) -> None:
@@ -88,6 +93,12 @@ def shared(
     def type_of(name: str) -> str:
         return "TEXT" if name.lower() == "string" else name
 
+    def in_variable(text: str) -> str:
+        file = Path("dbt_project.yml")
+        tree = parsed(macros.environment, text, file)
+        return run(compiled(macros.environment, tree, file), macros.scope())
+
+    values.render = in_variable
     exceptions = Unsupported(
         "exceptions",
         "raise_compiler_error and warn are",

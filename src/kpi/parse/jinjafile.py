@@ -49,12 +49,15 @@ class _Tests(Extension):
 
 def environment() -> jinja2.Environment:
     """Return Jinja as dbt sets it up."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Tests],
         keep_trailing_newline=True,
         autoescape=False,
     )
+    # In SQL these change nothing; in YAML they say what a text becomes.
+    made.filters.update(dict.fromkeys(("as_bool", "as_number", "as_native", "as_text"), lambda value: value))
+    return made
 
 
 def is_fleeting(text: str) -> bool:

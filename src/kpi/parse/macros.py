@@ -157,6 +157,7 @@ class Macros:
         self.lenient = jinja2.Environment(
             extensions=list(environment.extensions), keep_trailing_newline=True, autoescape=False
         )
+        self.lenient.filters.update(environment.filters)
         self.packages: dict[str, dict[str, Macro]] = {project: {}}
         self.shared: dict[str, Any] = {}
         self.overrides: Mapping[str, Any] = {}

@@ -20,6 +20,7 @@ from kpi.parse.properties import TEST_CONFIGS, Exposure, Source, settings_in
 from kpi.parse.resources import (
     Found,
     Resource,
+    as_told,
     files_in,
     levels_of,
     merged,
@@ -28,6 +29,7 @@ from kpi.parse.resources import (
     tell_strangers,
 )
 from kpi.parse.resources import text_of as read_text
+from kpi.parse.strictness import Judge, has_house_rules, renamed_keys
 from kpi.parse.yamljinja import LATER, YamlJinja
 
 __all__ = ["Project", "Resource", "load_project", "merged", "read_text", "together"]
@@ -53,7 +55,8 @@ class Project:
 
     `packages` are the macro files of the packages beside it, `dispatch` the order in which namespaces look for macros,
     `docs` the doc blocks, `notes` what has no effect or is not built here. `undeclared` are the variables given for
-    this run that dbt_project.yml does not have, `asked` and `environment_read` what the YAML files asked for.
+    this run that dbt_project.yml does not have, `asked` and `environment_read` what the YAML files asked for. In a
+    project that asks for house rules anywhere (`is_strict`), what kpi has no use for is a mistake.
     """
 
     root: Path
@@ -81,6 +84,7 @@ class Project:
     asked: frozenset[str]
     environment_read: Mapping[str, str]
     upkeep: Upkeep
+    is_strict: bool = False
 
     @property
     def warehouse(self) -> Path:
@@ -104,6 +108,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
             f"{root}: no dbt_project.yml here. Go to the project's folder, or name it with --project-dir."
         )
     settings = read_yaml(root / "dbt_project.yml", Path("dbt_project.yml"))
+    renamed = list(renamed_keys(settings))
     settings.allow(PROJECT_KEYS, "dbt_project.yml")
     name = settings.required("name")
     if not name.isidentifier():
@@ -120,7 +125,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
     jinja = YamlJinja(values, name, _doc_in(docs))
     jinja.fill(settings, (*LATER[3:], "vars"))
     paths = {kind: _folders(root, settings, kind) for kind in PATHS}
-    found = Found(root, name)
+    found = Found(root, name, Judge(has_house_rules(settings)), packages)
     everywhere = tuple(dict.fromkeys(folder for folders in paths.values() for folder in folders))
     docs.update(_docs(root, tuple(Path(p) for p in settings.strings("docs-paths")) or everywhere, found.mistakes))
     documents = []
@@ -129,21 +134,25 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
             documents.append(jinja.fill(document))
         except ConfigError as error:
             found.mistakes.append(error)
-    described = read_properties(documents, found.mistakes)
+    described = read_properties(documents, found.judge)
     resources: list[Resource] = []
     for kind, tree in (("model", "models"), ("seed", "seeds"), ("snapshot", "snapshots"), ("analysis", "analyses")):
         about = described.found.get(tree, {})
         of_kind = resources_of(found, settings.section(tree), kind, paths[kind], about)
         if kind == "snapshot":
             of_kind += snapshots_in_yaml(found, settings.section(tree), described.relations, about)
-        tell_strangers(found, kind, about, {resource.name for resource in of_kind})
         resources += of_kind
+    twice = list(_named_twice([resource for resource in resources if resource.kind != "analysis"]))
+    found.mistakes.extend(twice)
+    by_name = {resource.name: resource for resource in resources if resource.kind != "analysis"}
+    for kind in ("model", "seed", "snapshot") if not twice else ():
+        tell_strangers(found, kind, described.found[f"{kind}s"], by_name)
+    resources = [as_told(one, by_name) for one in resources]
     for file, _ in files_in(root, paths["model"], ".py"):
         told = (
             "models in Python are not supported. Write a SELECT, or prepare the data outside and read it as a source."
         )
         found.mistakes.append(CompileError(file, 1, told))
-    found.mistakes += _named_twice([resource for resource in resources if resource.kind != "analysis"])
     if found.mistakes:
         raise together(found.mistakes, root)
     tests, fixtures = ([file for file, _ in files_in(root, paths["test"], end)] for end in (".sql", ".csv"))
@@ -172,7 +181,8 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         on_run_start=settings.strings("on-run-start"),
         on_run_end=settings.strings("on-run-end"),
         docs=docs,
-        notes=(*unbuilt, *found.notes, *described.notes),
+        notes=(*renamed, *unbuilt, *found.notes),
+        is_strict=found.judge.is_strict,
         undeclared=tuple(variable for variable in overrides or () if variable not in variables),
         asked=frozenset(seen),
         environment_read=values.environment_read,

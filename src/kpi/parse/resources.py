@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ from kpi.parse.properties import (
     SEED_CONFIGS,
     SNAPSHOT_CONFIGS,
     Properties,
+    nobody,
     settings_in,
     tags_of,
 )
+from kpi.parse.strictness import Judge
+from kpi.parse.testspecs import numbered
 
 CONFIGS = {"model": MODEL_CONFIGS, "seed": SEED_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
 ENDINGS = {"model": ".sql", "seed": ".csv", "snapshot": ".sql", "analysis": ".sql"}
@@ -49,8 +52,18 @@ class Found:
 
     root: Path
     project: str
-    mistakes: list[KpiError] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    judge: Judge
+    packages: Collection[str] = ()
+
+    @property
+    def mistakes(self) -> list[KpiError]:
+        """What is wrong."""
+        return self.judge.mistakes
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be told, and no mistake."""
+        return self.judge.notes
 
 
 def files_in(root: Path, folders: Sequence[Path], suffix: str) -> list[tuple[Path, Path]]:
@@ -94,7 +107,7 @@ def resources_of(
             for name, text, line in _pieces(root, file, kind):
                 own = properties.get(name)
                 place = parts if kind != "snapshot" else (*parts, name)
-                levels = [settings_in(level, allowed) for level in levels_of(tree, place)]
+                levels = [settings_in(level, allowed, nobody) for level in levels_of(tree, place)]
                 levels += [dict(own.config)] if own else []
                 config, written = merged(levels), {key: value for level in levels for key, value in level.items()}
                 resources.append(Resource(kind, name, root / file, file, config, own, text, line, written))
@@ -111,23 +124,45 @@ def snapshots_in_yaml(
     for name, relation in relations.items():
         own = properties[name]
         place = (found.project, *own.file.parts[1:-1], name)
-        levels = [settings_in(level, SNAPSHOT_CONFIGS) for level in levels_of(tree, place)]
+        levels = [settings_in(level, SNAPSHOT_CONFIGS, nobody) for level in levels_of(tree, place)]
         text = "\n" * (own.line - 1) + f"select * from {{{{ {relation} }}}}"
         config = merged([*levels, own.config])
         resources.append(Resource("snapshot", name, found.root / own.file, own.file, config, own, text, own.line))
     return resources
 
 
-def tell_strangers(found: Found, kind: str, properties: Mapping[str, Properties], names: set[str]) -> None:
-    """Tell what YAML describes and is not there: a mistake when something of nearly that name is, else a note."""
+def tell_strangers(
+    found: Found, kind: str, properties: Mapping[str, Properties], resources: dict[str, Resource]
+) -> None:
+    """Tell what YAML describes as one kind and is not there: a slip when something of nearly that name is, else a note.
+
+    Of what is there as another kind the tests run all the same, as dbt has it. `resources` are all there are by name,
+    and get these tests.
+    """
+    names = {resource.name for resource in resources.values() if resource.kind == kind}
     for name, entry in properties.items():
+        other = resources.get(name)
         if name in names:
             continue
         hint = nearest(name, names)
-        if "Did you mean" in hint:
-            found.mistakes.append(CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}"))
+        if other is not None and other.kind != "analysis":
+            told = f"'{name}' is a {other.kind} and described as a {kind}. Describe it under {other.kind}s."
+            error = CompileError(entry.file, entry.line, told)
+            found.judge.tell(error, "Its tests run, the rest of this is not used.")
+            own = other.properties or Properties(name, "", (), (), {}, entry.file, entry.line)
+            both = replace(own, tests=numbered((*own.tests, *entry.tests)))
+            resources[name] = replace(other, properties=both)
+        elif "Did you mean" in hint:
+            error = CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}")
+            found.judge.tell(error, "Nothing of this is used.")
         else:
             found.notes.append(f"{entry.file}:{entry.line}: no {kind} is named '{name}': nothing of this is used.")
+
+
+def as_told(resource: Resource, told: Mapping[str, Resource]) -> Resource:
+    """The resource as it is among those that YAML was told of, by name; of two of one name each stays itself."""
+    found = told.get(resource.name, resource)
+    return found if (found.kind, found.file) == (resource.kind, resource.file) else resource
 
 
 def levels_of(tree: Section, place: Sequence[str]) -> Iterator[Section]:
@@ -187,20 +222,22 @@ def _refuse_strangers(
 
     What is near nothing that is there is noted: settings of a package, or of a folder that once was there.
     """
-    for name in settings_in(level, allowed):
+    for name in settings_in(level, allowed, found.judge.tell):
         if name in NO_EFFECT:
             key = next(key for key in level if key.removeprefix("+").replace("-", "_") == name)
             found.notes.append(f"{level.where(key)}: the setting '{name}' has no effect here.")
     for key, value in level.items():
-        if key.removeprefix("+").replace("-", "_") in allowed:
+        if key.startswith("+") or key.replace("-", "_") in allowed or not (value is None or isinstance(value, Section)):
             continue
         if (*place, key) not in places:
             settings = ("meta", "docs", "contract", "column_types", "vars")
             known = [*(other[-1] for other in places if other[:-1] == place), *settings]
             hint = nearest(key, known)
-            if "Did you mean" in hint:
-                raise ConfigError(f"{level.where(key)}: there is nothing named '{key}' in {kind}.{hint}")
-            found.notes.append(f"{level.where(key)}: there is nothing named '{key}' in {kind}: no effect.")
+            told = f"{level.where(key)}: there is nothing named '{key}' in {kind}"
+            if "Did you mean" in hint and not (place == () and key in found.packages):
+                found.judge.tell(ConfigError(f"{told}.{hint}"), "It has no effect.")
+            else:
+                found.notes.append(f"{told}: no effect.")
             continue
         if value is None:
             continue
