@@ -131,7 +131,7 @@ models:
                 tags: ["{{ 'tag' }}"]
                 where: "a < {{ var('under', 9) }}"
           - accepted_values: {arguments: {values: [7]}, config: {enabled: "{{ var('no', false) }}"}}
-          - accepted_values: {arguments: {values: [1]}, config: {enabled: "{{ env_var('KPI_NO', 'false') | as_bool }}"}}
+          - accepted_values: {arguments: {values: [1]}, config: {enabled: "{{ env_var('KPI_NO', 'x') == 'y' }}"}}
 """,
             "tests/some.sql": "select 1 as a",
             "tests/some.yml": "data_tests: [{name: some, config: {severity: \"{{ 'warn' }}\"}}]",
@@ -344,6 +344,73 @@ models:
             " {{ load_result('x').table.rows[0].a if execute else 0 }} as h",
         },
         {"main.r0": [(2,)], "main.r6": [(4,)], "main.r10": [("a1b2",)], "main.s": [(5, 5, 5)]},
+    ),
+    "relations as text": Way(
+        {
+            "models/m.sql": "{{ config(alias='M x', schema='s') }} select '{{ this }}' as a,"
+            " '{{ this.include(database=false) }}' as b, '{{ this.include(identifier=false) }}' as c,"
+            " '{{ this.quote(identifier=false) }}' as d, '{{ this.without_identifier() }}' as e,"
+            " '{{ this | string | length }}' as f, '{{ this.render() }}' as g, '{{ this is mapping }}' as h,"
+            " '{{ this.database }}.{{ this.schema }}.{{ this.identifier }}' as i, '{{ this.type }}' as j",
+            "models/n.sql": "{{ config(materialized='table') }} -- it's of {{ ref('m') }}\n"
+            "select x.a, '{{ ref('m') }}' as me, {{ split(ref('m')) }} as parts /* '{{ this }}' */\n"
+            "from {{ ref('m') }} as x join {{ ref('m').include(database=false) }} as y on x.a = y.a"
+            " where '-- ' || '{{ this }}' <> $$'{{ this }}'$$ and \"x\".\"a\" is not null",
+            "models/k.sql": "{{ config(post_hook=\"comment on view {{ this }} is '{{ this }}'\") }}"
+            "select a from \"kpi\".\"main_s\".\"M x\" where '{{ ref('m') }}' = a and {{ ref('m') }}.a <> ''",
+            "models/o.sql": "{{ config(materialized='ephemeral') }}select 1 as a",
+            "models/p.sql": "select '{{ ref('o') }}' as t, a from {{ ref('o') }}",
+            "macros/s.sql": "{% macro split(relation) %}'{{ (relation ~ '').split('.') | length }}'{% endmacro %}",
+            "models/m.yml": "models: [{name: n, data_tests: [{same: {arguments: {to: ref('m')}}}]}]",
+            "tests/generic/same.sql": "{% test same(model, to) %}"
+            'select \'{{ model }}\' as t where \'{{ model }} {{ to }}\' <> \'"kpi"."main"."n" "kpi"."main_s"."M x"\''
+            "{% endtest %}",
+        },
+        {"main.n": [('"kpi"."main_s"."M x"', '"kpi"."main_s"."M x"', "3")], "main.p": [("__dbt__cte__o", 1)]},
+        {"same_n_ref_m_": "pass"},
+    ),
+    "the graph": Way(
+        {
+            "models/m.sql": "{% if execute %}{% for n in graph.nodes.values() | sort(attribute='unique_id') %}"
+            "select '{{ n.unique_id }}' as id, '{{ n.resource_type }} {{ n.name }} {{ n.config.materialized }}"
+            " {{ n.alias }} {{ n.schema if n.resource_type != 'test' }} {{ n.tags | join('+') }}"
+            " {{ n.depends_on.nodes | join('+')"
+            " if n.name not in ('m', 'k') }} {{ n.fqn | join('.') }} {{ n.relation_name }}"
+            " {{ n.columns.keys() | join('+')"
+            " if n.resource_type != 'test' }} {{ n.description }} {{ n.config.meta.get('who', '') }}"
+            " {{ n.original_file_path }}' as t"
+            " union all {% endfor %}{% endif %}select 'end', '{{ graph.sources.keys() | join('+') if execute }}'",
+            "models/k.sql": "{{ config(materialized='table', tags=['x']) }}"
+            "select {{ graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') | list | length"
+            " if execute else 0 }} as n, {{ ('model.own.b' in graph.nodes) | string if execute else 0 }} as is_there",
+            "models/a/b.sql": "select 1 as a from {{ ref('s') }}",
+            "models/a/c.sql": "select * from {{ ref('b') }} join {{ ref('k') }} on true",
+            "models/a/b.yml": "models: [{name: b, description: B, config: {meta: {who: me}, tags: [y]},"
+            " columns: [{name: a, data_tests: [unique]}]}]\n"
+            "sources: [{name: o, schema: main, tables: [{name: s}]}]",
+            "models/a/off.sql": "{{ config(enabled=false) }}select 1",
+            "seeds/s.csv": "a\n1\n",
+            "tests/t.sql": "select 1 where {{ graph.nodes | length if execute else 0 }} < 3",
+        },
+        {"main.k": [(4, True)]},
+        {"unique_b_a": "pass", "t": "pass"},
+    ),
+    "flags and selected resources": Way(
+        {
+            "models/m.sql": "select '{{ flags.FULL_REFRESH }} {{ should_full_refresh() }} {{ flags.WHICH }}"
+            " {{ flags.STORE_FAILURES }} {{ flags.nope }} {{ invocation_args_dict.which }}' as a,"
+            " '{{ selected_resources | sort | join(',') }}' as b, {{ full() }} as c",
+            "models/m.yml": "models: [{name: m, columns: [{name: a, data_tests: [not_null]}]}]",
+            "macros/f.sql": "{% macro full() %}{{ 1 if flags.FULL_REFRESH else 0 }}{% endmacro %}",
+        },
+        {"main.m": [("False False build False  build", "model.own.m,test.own.not_null_m_a.afd377d77e", 0)]},
+    ),
+    "flags of a full refresh": Way(
+        {
+            "models/m.sql": "select '{{ flags.FULL_REFRESH }} {{ should_full_refresh() }}' as a",
+        },
+        {"main.m": [("True True",)]},
+        arguments="--full-refresh",
     ),
 }
 

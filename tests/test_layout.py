@@ -36,6 +36,7 @@ PACKAGES = {
         "relation",
     ),
     "parse": (
+        "invocation",
         "jinjafile",
         "macros",
         "dbtobjects",
@@ -71,6 +72,7 @@ PACKAGES = {
         "problems",
         "pending",
         "template",
+        "overriding",
         "portable",
         "lint",
         "model",
@@ -85,8 +87,11 @@ PACKAGES = {
         "nodes",
         "unit_rows",
         "unit_tests",
+        "dbtforms",
+        "test_name",
     ),
     "compile": (
+        "flat_graph",
         "graph",
         "methods",
         "selection",
@@ -111,7 +116,6 @@ PACKAGES = {
         "checks",
     ),
     "artifacts": (
-        "dbtforms",
         "manifestparts",
         "testnames",
         "manifest",

@@ -10,7 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kpi.artifacts.dbtforms import (
+from kpi.artifacts.manifestparts import exposure_entry, macro_entries, source_entry, unit_test_entry
+from kpi.artifacts.testnames import TestName
+from kpi.base.yamlfile import Section
+from kpi.compile.graph import Graph
+from kpi.models.dbtforms import (
     DOCS,
     TESTS_SCHEMA,
     Made,
@@ -22,10 +26,6 @@ from kpi.artifacts.dbtforms import (
     sha256,
     written_config,
 )
-from kpi.artifacts.manifestparts import exposure_entry, macro_entries, source_entry, unit_test_entry
-from kpi.artifacts.testnames import TestName
-from kpi.base.yamlfile import Section
-from kpi.compile.graph import Graph
 from kpi.models.model import Node
 from kpi.parse.project import Project, read_text
 from kpi.parse.properties import TestSpec

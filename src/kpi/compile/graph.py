@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
 from kpi.base.errors import CompileError, ConfigError, KpiError, nearest
+from kpi.compile.flat_graph import flat_graph, placeholder, test_placeholder
 from kpi.deliveries.feed import Feed, is_feed, read_feed
 from kpi.deliveries.retention import followed
 from kpi.models.ephemeral import with_ctes
 from kpi.models.generic_tests import test_nodes
 from kpi.models.hooks import run_hooks_of
 from kpi.models.model import Hooks, Node, line_of
-from kpi.models.nodes import analysis_node, exposure_nodes, place, resource_node, source_nodes
-from kpi.models.template import NeedsColumns, Relation, Templates
+from kpi.models.nodes import analysis_node, early_config, exposure_nodes, place, resource_node, source_nodes
+from kpi.models.pending import NeedsColumns, NeedsGraph
+from kpi.models.template import Relation, Templates
 from kpi.models.unit_tests import UnitTest, unit_test_nodes
 from kpi.parse.project import Project, Resource, together
 
@@ -106,6 +108,9 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     disabled = _compile(project, resources, templates, nodes, mistakes, columns_of)
     mistakes += _misplaced(nodes.values(), any(is_feed(source) for source in project.sources))
     tests, wrong = test_nodes(project, templates, nodes)
+    if any(isinstance(error, NeedsGraph) for error in wrong):
+        _tell_graph(project, templates, nodes)
+        tests, wrong = test_nodes(project, templates, nodes)
     if columns_of and any(isinstance(error, NeedsColumns) for error in wrong):
         _tell_columns(project, templates, nodes, columns_of)
         tests, wrong = test_nodes(project, templates, nodes)
@@ -179,13 +184,33 @@ def _compile(
             elif resource.kind != "analysis":
                 node_id = f"{resource.kind}.{project.name}.{resource.name}"
                 disabled[node_id] = templates.relations[node_id]
-        if len(waiting) == len(todo) or columns_of is None:
+        needs_graph = {
+            relation.node: placeholder(resource, relation, early_config(project, resource, templates))
+            for resource, error in waiting.values()
+            if isinstance(error, NeedsGraph) and (relation := templates.relations.get(_id(project, resource)))
+        }
+        if len(waiting) == len(todo) and needs_graph and templates.known_graph is None:
+            _tell_graph(project, templates, nodes | needs_graph)
+        elif len(waiting) == len(todo) or columns_of is None:
             break
         todo = [resource for resource, _ in waiting.values()]
-        if todo:
+        if todo and columns_of:
             _tell_columns(project, templates, nodes, columns_of)
     mistakes += [error for _, error in waiting.values()]
     return disabled
+
+
+def _tell_graph(project: Project, templates: Templates, nodes: Mapping[str, Node]) -> None:
+    """Let templates know all nodes, and the data tests and exposures that there will be."""
+    tests, waiting = test_nodes(project, templates, nodes)
+    files = {str(file): file for file in project.test_files}
+    tests += [test_placeholder(project, files[error.file]) for error in waiting if error.file in files]
+    more = {one.id: one for one in (*tests, *exposure_nodes(project, templates)[0])}
+    templates.known_graph = flat_graph(project, {**nodes, **more})
+
+
+def _id(project: Project, resource: Resource) -> str:
+    return f"{resource.kind}.{project.name}.{resource.name}"
 
 
 def _tell_columns(project: Project, templates: Templates, nodes: dict[str, Node], columns_of: ColumnsOf) -> None:

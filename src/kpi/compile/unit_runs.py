@@ -15,6 +15,7 @@ from kpi.compile.graph import Graph
 from kpi.compile.unit_diff import Difference, shown
 from kpi.compile.unit_sql import reading, table_of, values, with_tables
 from kpi.models.model import Node
+from kpi.models.overriding import overridden
 from kpi.models.problems import problem_of
 from kpi.models.seeds import schema_statement, seed_folders, seed_table
 from kpi.models.template import Templates
@@ -167,7 +168,7 @@ class _Runner:
         """The model's SQL rendered anew, with what the test puts in the place of macros and variables."""
         templates = self._all_templates()
         changed = test.overrides
-        with templates.overridden(changed.variables, changed.env_vars, changed.macros):
+        with overridden(templates, changed.variables, changed.env_vars, changed.macros):
             text = read_text(self.graph.project.root, node.file)
             about = {"name": node.name, "resource_type": "model", "config": dict(node.config)}
             rendered = templates.render(text, node.file, MODEL_CONFIGS, node.relation, base=node.config, model=about)
@@ -218,7 +219,7 @@ class _Runner:
         if "{" not in fixture.sql:
             return fixture.sql
         changed, templates = test.overrides, self._all_templates()
-        with templates.overridden(changed.variables, changed.env_vars, changed.macros):
+        with overridden(templates, changed.variables, changed.env_vars, changed.macros):
             return templates.render(fixture.sql, fixture.file, ()).sql
 
     def _expected(self, test: UnitTest, columns: Sequence[str], kinds: Mapping[str, str]) -> str:

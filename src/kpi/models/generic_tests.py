@@ -13,6 +13,7 @@ from typing import Any
 from kpi.base.errors import CompileError, nearest
 from kpi.base.lines import Lines
 from kpi.base.names import identifier
+from kpi.base.relation import as_seen
 from kpi.models.builtin_tests import GENERIC, accepted
 from kpi.models.model import Node, read_select
 from kpi.models.template import Relation, Rendered, Templates
@@ -107,7 +108,7 @@ def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec)
         if not isinstance(to, Relation):
             told = f"'to' is a ref('…') or source('…', '…'), not '{to}'."
             raise CompileError(spec.file, spec.line, told)
-        relations.append(to)
+        relations.append(Relation(to.node, to.schema, to.name))
         spec = replace(spec, arguments={**spec.arguments, "to": to.node})
     rendered.depends_on = {one.node: one for one in (*relations, *rendered.depends_on.values())}
     table = (
@@ -190,7 +191,7 @@ def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec
             TEST_CONFIGS,
             base={**spec.config, "where": where.sql},
             model={"name": name, "resource_type": "test", "config": dict(spec.config)},
-            names={"kpi_model": node.relation, "kpi_arguments": given},
+            names={"kpi_model": as_seen(node.relation), "kpi_arguments": given},
         )
     except CompileError as error:
         # Of its own kind still: a test that asks for columns is compiled again when they are known.

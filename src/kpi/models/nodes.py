@@ -89,6 +89,14 @@ def _switches_itself_off(project: Project, resource: Resource, templates: Templa
     return False
 
 
+def early_config(project: Project, resource: Resource, templates: Templates) -> dict[str, Any]:
+    """Return the settings of a model as far as they are known before it can be rendered."""
+    settings, facts = _SETTINGS[resource.kind], _facts(project, resource, resource.config)
+    text = _text(project, resource)
+    found = templates.render(text, resource.file, settings, base=resource.config, model=facts, parsing=True)
+    return merged([resource.config, found.config])
+
+
 def analysis_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
     """Render an analysis, which is compiled for people to copy and never run; one that cannot be is only noted."""
     if not resource.config.get("enabled", True) or _switches_itself_off(project, resource, templates):

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from os import environ
 from pathlib import Path
@@ -19,7 +18,7 @@ import jinja2
 from kpi.base.compile_cache import key_of, remembered
 from kpi.base.errors import CompileError, ConfigError, nearest
 from kpi.base.lines import Lines, mark_places, traced
-from kpi.base.relation import Relation, Rendered
+from kpi.base.relation import Relation, Rendered, as_seen, in_short
 from kpi.models.pending import LaterError, NeedsColumns, NeedsGraph
 from kpi.parse import context
 from kpi.parse.fileconfig import Config
@@ -45,20 +44,22 @@ class Templates:
         self.project = project
         self.relations: dict[str, Relation] = {}
         self.known_columns: Mapping[str, tuple[tuple[str, str], ...]] = {}
-        self._values = context.Values(project.variables)
-        self.asked = self._values.asked
-        self.environment_read = self._values.environment_read
+        self.known_graph: Mapping[str, Any] | None = None
+        self.values = context.Values(project.variables)
+        self.asked = self.values.asked
+        self.environment_read = self.values.environment_read
         self.asked |= project.asked
         self.environment_read.update(project.environment_read)
         self._environment = environment()
         self.macros = Macros(self._environment, project.name)
         self.macros.search = dict(project.dispatch)
-        self.macros.shared = context.shared(self._values, self.macros, self._columns_of)
+        self.macros.shared = context.shared(self.values, self.macros, self._columns_of, self._graph, project.invocation)
         self.notes: list[str] = []
         self._files = {file: file for file in project.macro_files}
         self._short: dict[str, jinja2.Template] = {}
         self._macro_texts: list[str] = []
         self._known_world = ((-1, ""), "")
+        self._known_places = (-1, frozenset[tuple[str, ...]]())
         for package, files in project.packages.items():
             for file in files:
                 self.macros.later(package, self._macro_text(file), file)
@@ -106,7 +107,7 @@ class Templates:
         config is of use: references stand for nothing, `execute` is false, and what fails ends the rendering quietly.
         Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
         """
-        known = "" if names or parsing or self.known_columns or is_fleeting(text) else self._world()
+        known = "" if names or parsing or self.known_columns or self.known_graph or is_fleeting(text) else self._world()
         make = partial(self._render, text, file, settings, this, is_incremental, base, model, parsing, names)
         given = ("render", known, text, str(file), settings, str(this), is_incremental, base, model)
         rendered = remembered(make, *given, is_right=_still_reads) if known else make()
@@ -117,9 +118,9 @@ class Templates:
 
     def _world(self) -> str:
         """The key of all that any file's rendering follows from, apart from the file; empty when that is not known."""
-        if self.macros.overrides or self._values.given or is_fleeting(repr(self._values.variables)):
+        if self.macros.overrides or self.values.given or is_fleeting(repr(self.values.variables)):
             return ""
-        state = (len(self.relations), repr(self._values.variables))
+        state = (len(self.relations), repr(self.values.variables))
         if self._known_world[0] != state:
             places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
             key = key_of(self.project.name, self._macro_texts, state, self.project.dispatch, places)
@@ -158,7 +159,7 @@ class Templates:
             **{"is_incremental": lambda: is_incremental, "execute": not parsing, "model": dict(model or {})},
         }
         if this:
-            own["this"] = this
+            own["this"] = as_seen(this)
         own["builtins"] = dict(own)
         asked, environment_read = set(self.asked), dict(self.environment_read)
         self.asked.clear()
@@ -173,20 +174,6 @@ class Templates:
             self.asked |= asked
             self.environment_read.update(environment_read)
         return rendered
-
-    @contextmanager
-    def overridden(
-        self, variables: Mapping[str, Any], env_vars: Mapping[str, Any], macros: Mapping[str, Any]
-    ) -> Iterator[None]:
-        """Render with other values of variables and of the environment's, and with macros that yield a given value."""
-        kept = self._values.variables, self._values.given
-        self._values.variables, self._values.given = {**kept[0], **variables}, dict(env_vars)
-        self.macros.overrides = {name: _always(value) for name, value in macros.items()}
-        try:
-            yield
-        finally:
-            self._values.variables, self._values.given = kept
-            self.macros.overrides = {}
 
     def value(self, text: str, file: Path, depends_on: dict[str, Relation]) -> Any:
         """Return what a text of a data test's arguments means: of one expression its value, else the text rendered."""
@@ -234,7 +221,17 @@ class Templates:
 
     def _refer(self, rendered: Rendered, relation: Relation) -> Relation:
         rendered.depends_on[relation.node] = relation
-        return relation
+        return as_seen(relation)
+
+    def _graph(self) -> Mapping[str, Any]:
+        if self.known_graph is None:
+            raise LaterError(None)
+        return self.known_graph
+
+    def _places(self) -> frozenset[tuple[str, ...]]:
+        if self._known_places[0] != len(self.relations):
+            self._known_places = (len(self.relations), frozenset(one.parts for one in self.relations.values()))
+        return self._known_places[1]
 
     def _columns_of(self, relation: Relation) -> tuple[tuple[str, str], ...]:
         if relation.node not in self.known_columns:
@@ -247,7 +244,7 @@ class Templates:
         before = {name: shared[name] for name in names if name in shared}
         shared.update(names)
         try:
-            return traced(self._text(text, file))
+            return traced(in_short(self._text(text, file), self._places))
         finally:
             for name in names:
                 del shared[name]
@@ -288,7 +285,3 @@ class Templates:
 
 def _still_reads(rendered: Rendered) -> bool:
     return all(environ.get(name, value) == value for name, value in rendered.environment_read.items())
-
-
-def _always(value: Any) -> Callable[..., Any]:
-    return lambda *given, **named: value

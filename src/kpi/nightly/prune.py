@@ -64,7 +64,11 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell) -> Pla
     from kpi.compile.compiling import compiled
 
     build = warehouse.published()
-    graph, facts, folder = compiled(root, options.variables).graph, warehouse.facts_of(), scan(warehouse.raw)
+    graph, facts, folder = (
+        compiled(root, options.variables, options.invocation).graph,
+        warehouse.facts_of(),
+        scan(warehouse.raw),
+    )
     places = {str(node.relation) for node in graph.nodes.values()}
     if missing := {"marts.indicators", "raw.kept_indicators", "raw.deleted_deliveries"} - places:
         raise ConfigError(

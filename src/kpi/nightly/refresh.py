@@ -125,7 +125,7 @@ def _run(
     from kpi.compile.compiling import compiled
 
     note(tell, Event("compiling", stage="compile"))
-    graph = compiled(root, options.variables).graph
+    graph = compiled(root, options.variables, options.invocation).graph
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     for line in graph.notes[:_NOTES]:
         tell(f"  note: {line}")
@@ -139,7 +139,7 @@ def _run(
             inputs = inputs_of(root.resolve(), folder, options)
             if _is_needless(root, warehouse, options, inputs):
                 return _nothing_to_do(warehouse, tell)
-            graph = compiled(root, options.variables).graph
+            graph = compiled(root, options.variables, options.invocation).graph
         folder_before, before, warnings = start(settings_of(graph.project))
         for line in warnings:
             tell(f"  warning: {line}")

@@ -16,7 +16,8 @@ from typing import Any
 from kpi.base.errors import nearest
 from kpi.base.names import identifier
 from kpi.base.relation import DATABASE, Relation
-from kpi.parse.dbtobjects import NOTHING_RUNS, Column, Unsupported, run_query
+from kpi.parse.dbtobjects import NOTHING_RUNS, Column, Flags, Later, Selected, Unsupported, run_query
+from kpi.parse.invocation import Invocation
 from kpi.parse.jinjafile import parsed
 from kpi.parse.macros import Macros, Returned, Wrong, compiled, run
 
@@ -65,9 +66,17 @@ class Values:
 
 
 def shared(
-    values: Values, macros: Macros, columns: Callable[[Relation], tuple[tuple[str, str], ...]]
+    values: Values,
+    macros: Macros,
+    columns: Callable[[Relation], tuple[tuple[str, str], ...]],
+    graph: Callable[[], Mapping[str, Any]] = dict,
+    invocation: Invocation | None = None,
 ) -> dict[str, Any]:
-    """Return the names of all templates. `columns` tells the columns of a relation, or that there is no telling."""
+    """Return the names of all templates.
+
+    `columns` tells the columns of a relation, or that there is no telling; `graph` what there is in the project.
+    """
+    asked = invocation or Invocation()
     results: dict[str, dict[str, Any]] = {}
     now = datetime.datetime.now(datetime.UTC)
 
@@ -133,7 +142,8 @@ def shared(
         "database": DATABASE,
         "project_name": macros.project,
         "execute": True,
-        "flags": {"FULL_REFRESH": False, "STORE_FAILURES": False, "WHICH": "build", "INVOCATION_COMMAND": "kpi build"},
+        "flags": Flags(asked.flags()),
+        "invocation_args_dict": {name.lower(): value for name, value in asked.flags().items()},
         "log": lambda *_, **__: "",
         "print": lambda *_, **__: "",
         "return": give_back,
@@ -145,13 +155,13 @@ def shared(
         "invocation_id": "00000000-0000-0000-0000-000000000000",
         "dbt_version": "1.11.0",
         "dbt_metadata_envs": {},
-        "selected_resources": [],
-        "graph": {"nodes": {}, "sources": {}, "exposures": {}, "metrics": {}, "groups": {}},
+        "selected_resources": Selected(graph, asked.is_partial),
+        "graph": Later(graph),
         "run_query": run_query,
         "statement": statement,
         "load_result": results.get,
         "load_relation": lambda relation: relation,
-        "should_full_refresh": lambda: False,
+        "should_full_refresh": lambda: asked.full_refresh,
         "zip": _zip,
         "zip_strict": lambda *given: list(zip(*given, strict=False)),
         "set": _set,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,51 @@ class Unsupported:
         if part not in self._parts:
             raise Wrong(f"{self._name}.{part} is not supported: {self._instead}.{nearest(part, self._parts)}")
         return self._parts[part]
+
+
+class Flags(dict[str, Any]):
+    """What a run was asked, by dbt's names; what kpi has no flag for is nothing, as in dbt."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self.get(name, "")
+
+
+class Later(Mapping[str, Any]):
+    """A mapping that is there when it is first looked at, and not before."""
+
+    def __init__(self, make: Callable[[], Mapping[str, Any]]) -> None:
+        self._make = make
+
+    def __getitem__(self, key: str) -> Any:
+        return self._make()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._make())
+
+    def __len__(self) -> int:
+        return len(self._make())
+
+
+class Selected(Sequence[str]):
+    """The ids of all that a run builds and tests, known when the graph is."""
+
+    def __init__(self, graph: Callable[[], Mapping[str, Any]], is_partial: bool) -> None:
+        self._graph, self._is_partial = graph, is_partial
+
+    def _ids(self) -> list[str]:
+        if self._is_partial:
+            told = "selected_resources is not known while a run compiles that selects some of the nodes"
+            raise Wrong(f"{told}. Run it without --select, --exclude and --resource-type.")
+        found = (one for one in self._graph().get("nodes", {}).values() if one["resource_type"] != "analysis")
+        return sorted(str(one["unique_id"]) for one in found)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._ids()[place]
+
+    def __len__(self) -> int:
+        return len(self._ids())
 
 
 class Named:

@@ -23,7 +23,10 @@ _TAGS = (
 )
 
 # What may be another thing in the next run though no file and no variable has changed.
-_FLEETING = re.compile(r"\b(run_started_at|invocation_id|run_query)\b|\bmodules *\.|\{%-? *call statement")
+_FLEETING = re.compile(
+    r"\b(run_started_at|invocation_id|invocation_args_dict|selected_resources|should_full_refresh|run_query)\b"
+    r"|\b(modules|flags) *[.\[]|\{%-? *call statement"
+)
 
 
 class _Tests(Extension):

@@ -5,16 +5,17 @@ No model is rendered here and no SQL read. What is not supported is an error tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kpi.base.errors import CompileError, CompileErrors, ConfigError, KpiError, nearest
+from kpi.base.errors import CompileError, CompileErrors, ConfigError, KpiError
 from kpi.base.upkeep import KEY, Upkeep, read_upkeep
 from kpi.base.yamlfile import Section, read_yaml
 from kpi.parse.context import Values
 from kpi.parse.described import read_properties
+from kpi.parse.invocation import Invocation
 from kpi.parse.jinjafile import blocks
 from kpi.parse.properties import TEST_CONFIGS, Exposure, Source, settings_in
 from kpi.parse.resources import (
@@ -30,7 +31,7 @@ from kpi.parse.resources import (
 )
 from kpi.parse.resources import text_of as read_text
 from kpi.parse.strictness import Judge, has_house_rules, renamed_keys
-from kpi.parse.yamljinja import LATER, YamlJinja
+from kpi.parse.yamljinja import LATER, YamlJinja, doc_in
 
 __all__ = ["Project", "Resource", "load_project", "merged", "read_text", "together"]
 
@@ -85,6 +86,7 @@ class Project:
     environment_read: Mapping[str, str]
     upkeep: Upkeep
     is_strict: bool = False
+    invocation: Invocation = Invocation()  # noqa: RUF009  a frozen value
 
     @property
     def warehouse(self) -> Path:
@@ -97,8 +99,10 @@ class Project:
         return merged([settings_in(level, TEST_CONFIGS) for level in levels_of(self.test_tree, place)])
 
 
-def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Project:
-    """Read the project in `root`; `overrides` are variables given for this run.
+def load_project(
+    root: Path, overrides: Mapping[str, Any] | None = None, invocation: Invocation | None = None
+) -> Project:
+    """Read the project in `root`; `overrides` are variables given for this run, `invocation` what it was asked.
 
     Raises ConfigError or CompileErrors that tell every mistake in the YAML files and every name that is there twice.
     """
@@ -122,7 +126,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         )
     values = Values({**package_variables, **variables, **(overrides or {})})
     docs: dict[str, str] = {}
-    jinja = YamlJinja(values, name, _doc_in(docs))
+    jinja = YamlJinja(values, name, doc_in(docs))
     jinja.fill(settings, (*LATER[3:], "vars"))
     paths = {kind: _folders(root, settings, kind) for kind in PATHS}
     found = Found(root, name, Judge(has_house_rules(settings)), packages)
@@ -183,6 +187,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         docs=docs,
         notes=(*renamed, *unbuilt, *found.notes),
         is_strict=found.judge.is_strict,
+        invocation=invocation or Invocation(),
         undeclared=tuple(variable for variable in overrides or () if variable not in variables),
         asked=frozenset(seen),
         environment_read=values.environment_read,
@@ -263,16 +268,6 @@ def _docs(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> dict
         except CompileError as error:
             mistakes.append(error)
     return found
-
-
-def _doc_in(docs: Mapping[str, str]) -> Callable[..., str]:
-    def doc(*names: str) -> str:
-        if not names or names[-1] not in docs:
-            told = f"doc('{names[-1] if names else ''}'): there is no such doc block"
-            raise ConfigError(f"{told}.{nearest(names[-1] if names else '', docs)}")
-        return docs[names[-1]]
-
-    return doc
 
 
 def _enabled(sources: Sequence[Source], tree: Section, project: str) -> tuple[Source, ...]:

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from kpi.base.events import Tell
+from kpi.parse.invocation import Invocation
 
 __all__ = ["Inputs", "Options", "Outcome", "Tell"]
 
@@ -44,6 +45,11 @@ class Options:
     def is_partial(self) -> bool:
         """Whether only a part of the project is asked for."""
         return bool(self.select or self.exclude or self.kinds)
+
+    @property
+    def invocation(self) -> Invocation:
+        """What templates see of this."""
+        return Invocation("build", self.full_refresh, self.store_failures, self.is_partial)
 
 
 @dataclass(frozen=True, slots=True)
