@@ -412,6 +412,24 @@ models:
         {"main.m": [("True True",)]},
         arguments="--full-refresh",
     ),
+    "odd values of seeds": Way(
+        {
+            "seeds/numbers.csv": "id,a,b,c,d,e\n0,1_000,inf,-2147483648,1_0.5,x\n1,5,1.5,0,nan,1_0\n",
+            "seeds/singles.csv": "id,v,w\n0,x,'a''b'\n1,'',it's\n2,'yy',\n",
+            "seeds/mixed.csv": "id,v\n0,''\n1,\"x, y\"\n",
+            "seeds/lone.csv": "id,v\n0,''\n1,'\n",
+            "seeds/blank.csv": "a,b\n1,x\n\n2,y\n\n",
+            "seeds/one.csv": "a\n1\n\n2\n",
+            "seeds/one_text.csv": "a\nx\n\n",
+        },
+        {
+            "main.singles": [(0, "x", "a'b"), (1, None, "it's"), (2, "yy", None)],
+            "main.mixed": [(0, "''"), (1, "x, y")],
+            "main.lone": [(0, "''"), (1, "'")],
+            "main.blank": [(1, "x"), (2, "y")],
+            "main.one": [(1,), (2,), (None,)],
+        },
+    ),
 }
 
 
