@@ -430,6 +430,32 @@ models:
             "main.one": [(1,), (2,), (None,)],
         },
     ),
+    "files by their names": Way(
+        {
+            "models/UPPER.SQL": "select 2 as a",
+            "models/.hidden.sql": "select 3 as a",
+            "models/#emacs.sql": "select 3 as a",
+            "models/~backup.sql": "select 3 as a",
+            "models/.hid/in_hidden.sql": "select 4 as a",
+            "models/_base/in_base.sql": "select 5 as a",
+            "models/empty.sql": "",
+            "models/blank.sql": "  \n\n",
+            "models/with-dash.sql": "select 6 as a",
+            "models/with.dot.sql": "select 7 as a",
+            "models/comment.yml": "# nothing\n",
+            "models/none.yml": "\n",
+            "models/.hidden.yml": "models: [{name: UPPER, columns: [{name: a, data_tests: [unique]}]}]",
+            "models/M.YML": "models: [{name: UPPER, columns: [{name: a, data_tests: [not_null]}]}]",
+            "models/uses.sql": "select {{ upper_macro() }} as a",
+            "macros/U.SQL": "{% macro upper_macro() %}1{% endmacro %}",
+            "macros/.h.sql": "{% macro upper_macro() %}2{% endmacro %}",
+            "seeds/S.CSV": "a\n1\n",
+            "tests/nothing.sql": "\n",
+            "tests/T.SQL": "select 1 as a where false",
+        },
+        {"main.UPPER": [(2,)], "main.in_hidden": [(4,)], "main.in_base": [(5,)], "main.uses": [(1,)], "main.S": [(1,)]},
+        {"not_null_UPPER_a": "pass", "T": "pass"},
+    ),
 }
 
 
@@ -525,7 +551,7 @@ def test_dbt_builds_the_same(both: dict[str, tuple[Path, Path]]) -> None:
                 for test in sorted({*judged, *answers["results"]})
             ),
         ):
-            if one != other and not any(part in what for part in apart):
+            if repr(one) != repr(other) and not any(part in what for part in apart):
                 different[f"{name}: {what}"] = (one, other, answers["exception"])
     assert different == {}
 

@@ -33,10 +33,21 @@ def code_digest() -> str:
 
 
 def project_files(root: Path) -> Iterator[Path]:
-    """Every SQL, YAML and CSV file of the project, outside deliveries and hidden folders, in a fixed order."""
-    for folder, folders, names in os.walk(root):
+    """Every SQL, YAML and CSV file of the project, in a fixed order.
+
+    Left out are deliveries, and of the folders in the project's own those that are hidden; below models they count.
+    """
+    seen = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen:  # a link led back
+            folders.clear()
+            continue
+        seen.add(place)
         is_top = Path(folder) == root
-        folders[:] = sorted(name for name in folders if name[0] not in "._" and not (is_top and name in _PASSED_OVER))
+        folders[:] = sorted(
+            name for name in folders if not is_top or (name[0] not in "._" and name not in _PASSED_OVER)
+        )
         for name in sorted(names):
-            if name.endswith(_ENDINGS):
+            if name.lower().endswith(_ENDINGS):
                 yield Path(folder, name)

@@ -23,6 +23,7 @@ from kpi.parse.resources import (
     Resource,
     as_told,
     files_in,
+    is_blank,
     levels_of,
     merged,
     resources_of,
@@ -173,7 +174,7 @@ def load_project(
         sources=_enabled(described.sources, settings.section("sources"), name),
         exposures=tuple(described.exposures[key] for key in sorted(described.exposures)),
         macro_files=(*(file for file, _ in files_in(root, paths["macro"], ".sql")), *generic),
-        test_files=tuple(file for file in tests if not {"fixtures", "generic"} & set(file.parts)),
+        test_files=tuple(f for f in tests if not {"fixtures", "generic"} & set(f.parts) and not is_blank(root, f)),
         fixture_files=tuple(file for file in (*tests, *fixtures) if "fixtures" in file.parts),
         packages=packages,
         dispatch={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,10 @@ from kpi.parse.testspecs import numbered
 
 CONFIGS = {"model": MODEL_CONFIGS, "seed": SEED_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
 ENDINGS = {"model": ".sql", "seed": ".csv", "snapshot": ".sql", "analysis": ".sql"}
+
+
+_HIDDEN = ".#~"
+_BLANK = 4096  # bytes; a longer file is not only blanks
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +72,31 @@ class Found:
 
 
 def files_in(root: Path, folders: Sequence[Path], suffix: str) -> list[tuple[Path, Path]]:
-    """Every file with the suffix, relative to the project, with the folder it was looked for in; in path order."""
+    """Every file with the suffix, relative to the project, with the folder it was looked for in; in path order.
+
+    As dbt has it: whatever the case of the suffix, in folders that are links too, and not those that editors and
+    people hide by a first character.
+    """
     found = {
         path.relative_to(root): folder
         for folder in folders
-        for path in (root / folder).rglob(f"*{suffix}")
-        if path.is_file()
+        for path in _below(root / folder)
+        if path.suffix.lower() == suffix and path.name[0] not in _HIDDEN and path.is_file()
     }
     return sorted(found.items())
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Every file in a folder and in those below it; each folder once, should a link lead back to it."""
+    seen = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(here)
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders.sort()
+        yield from (Path(here, name) for name in names)
 
 
 def text_of(root: Path, file: Path) -> str:
@@ -84,6 +106,11 @@ def text_of(root: Path, file: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise CompileError(file, line, f"not UTF-8 ({error.reason} at byte {error.start}).") from None
+
+
+def is_blank(root: Path, file: Path) -> bool:
+    """Tell whether there is nothing in a file: then dbt passes over it."""
+    return (root / file).stat().st_size < _BLANK and not text_of(root, file).strip()
 
 
 def resources_of(
@@ -204,7 +231,8 @@ def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 def _pieces(root: Path, file: Path, kind: str) -> Iterator[tuple[str, str | None, int]]:
     """Name, template and line of what a file holds: itself, or the snapshots in it."""
     if kind != "snapshot":
-        yield file.stem, None, 1
+        if kind == "seed" or not is_blank(root, file):
+            yield file.stem, None, 1
         return
     for block in blocks(text_of(root, file), "snapshot"):
         yield block.name, block.text, block.line
