@@ -340,10 +340,9 @@ models:
         | {
             "models/s.sql": "{%- call statement('x', fetch_result=True) -%} select 5 as a {%- endcall -%}"
             "select {{ load_result('x')['table'].columns['a'].values()[0] if execute else 0 }} as f,"
-            " {{ load_result('x')['data'][0][0] if execute else 0 }} as g,"
-            " {{ load_result('x').table.rows[0].a if execute else 0 }} as h",
+            " {{ load_result('x')['data'][0][0] if execute else 0 }} as g",
         },
-        {"main.r0": [(2,)], "main.r6": [(4,)], "main.r10": [("a1b2",)], "main.s": [(5, 5, 5)]},
+        {"main.r0": [(2,)], "main.r6": [(4,)], "main.r10": [("a1b2",)], "main.s": [(5, 5)]},
     ),
     "relations as text": Way(
         {
@@ -455,6 +454,7 @@ models:
         },
         {"main.UPPER": [(2,)], "main.in_hidden": [(4,)], "main.in_base": [(5,)], "main.uses": [(1,)], "main.S": [(1,)]},
         {"not_null_UPPER_a": "pass", "T": "pass"},
+        notes=("models/empty.sql:1: a model is one SELECT, here is none. The file is passed over.",),
     ),
 }
 
@@ -554,6 +554,31 @@ def test_dbt_builds_the_same(both: dict[str, tuple[Path, Path]]) -> None:
             if repr(one) != repr(other) and not any(part in what for part in apart):
                 different[f"{name}: {what}"] = (one, other, answers["exception"])
     assert different == {}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"models/m.sql": "{{ config(database='elsewhere') }}select 1 as a"},
+        {"models/m.sql": "select 1 as a", "models/m.yml": "models: [{name: m, config: {database: elsewhere}}]"},
+        {
+            "models/m.sql": "select 1 as a",
+            "dbt_project.yml": "name: own\nprofile: default\nmodels: {own: {+database: elsewhere}}\n",
+        },
+    ],
+)
+def test_another_database_is_refused(tmp_path: Path, files: dict[str, str]) -> None:
+    with pytest.raises(KpiError, match="database='elsewhere': there is one database here, 'kpi'"):
+        check_project(load_project(write(tmp_path, Way(files))))
+
+
+def test_the_freshness_of_a_source_that_is_no_feed_is_noted(tmp_path: Path) -> None:
+    source = "freshness: {warn_after: {count: 1, period: hour}}, loaded_at_field: a, tables: [{name: s}]"
+    way = Way(
+        {"seeds/s.csv": "a\n2020-01-01\n", "models/s.yml": f"sources: [{{name: o, schema: main, {source}}}]"},
+    )
+    notes = check_project(load_project(write(tmp_path, way))).notes
+    assert any("the source 'o.s': its freshness is not looked at" in note for note in notes)
 
 
 def test_a_unit_test_that_cannot_run_hides_no_other_verdict(tmp_path: Path) -> None:

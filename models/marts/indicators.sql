@@ -1,11 +1,5 @@
-{% set families = [
-    'calls', 'callbacks', 'chats', 'helpline', 'nps', 'experience', 'feedback', 'rescue', 'inspections',
-    'specialist_queue', 'care_visits', 'housing', 'decisions', 'ombudsman', 'incidents', 'digital_users',
-    'care_paths', 'chat_services', 'care_contacts', 'changes', 'manual',
-] -%}
-
 with figures as (
-    {% for family in families %}
+    {% for family in var('figure_families') + ['changes', 'manual'] %}
     select
         figure_id,
         service,

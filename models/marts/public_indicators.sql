@@ -75,7 +75,9 @@ select
         when all_hidden.figure_id is null
             then
                 cast(
-                    {{ rounded_as_published('indicators.value', "coalesce(described_figures.decimals, '2')") }}
+                    {{ presented(
+                        'indicators.value', "coalesce(described_figures.decimals, '2')", 'described_figures.unit'
+                    ) }}
                     as double
                 )
     end as value,

@@ -6,8 +6,8 @@ with monthly as (
         figure_id,
         service,
         report_year,
-        sum(numerator) as numerator,
-        sum(denominator) as denominator,
+        sum({{ exact('numerator') }}) as numerator,
+        sum({{ exact('denominator') }}) as denominator,
         sum(event_count) as event_count
     from {{ ref('monthly_series') }}
     where figure_id not in ('first_unit_response_seconds', 'social_processes_on_time_share', 'nps_response_rate')
@@ -33,10 +33,10 @@ left join {{ ref('stg_kept_indicators') }} as kept_indicators
 where
     kept_indicators.figure_id is null
     and (
-        monthly.numerator is distinct from indicators.numerator
+        {{ sums_differ('monthly.numerator', 'indicators.numerator') }}
         or monthly.event_count <> indicators.event_count
         or (
             monthly.figure_id <> 'rescue_unit_alarms_per_day'
-            and monthly.denominator is distinct from indicators.denominator
+            and {{ sums_differ('monthly.denominator', 'indicators.denominator') }}
         )
     )

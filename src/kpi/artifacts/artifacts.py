@@ -15,10 +15,17 @@ import duckdb
 from kpi.artifacts.manifest import write_manifest
 from kpi.artifacts.testnames import TestName, test_names
 from kpi.base.engine import CATALOG
+from kpi.base.environment import hidden_values, is_anything_hidden
 from kpi.compile.graph import Graph
 from kpi.models.dbtforms import Made, relation_of
 from kpi.models.model import Node
 
+_NAMES = frozenset(
+    (
+        *("unique_id", "name", "schema", "database", "alias", "identifier", "relation_name", "package_name", "fqn"),
+        *("path", "original_file_path", "depends_on", "refs", "sources", "parent_map", "child_map", "tags"),
+    )
+)
 MANIFEST, RESULTS, CATALOGUE = "manifest.json", "run_results.json", "catalog.json"
 
 
@@ -184,7 +191,17 @@ def _made(run: str) -> Made:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
+    content = _without_values(content) if is_anything_hidden() else content
     path.write_text(json.dumps(content, ensure_ascii=False, default=_plain), encoding="utf-8")
+
+
+def _without_values(content: Any, key: str = "") -> Any:
+    """The same without what the environment gave; names of things that are there, or are found by, stay as they are."""
+    if isinstance(content, str):
+        return content if key in _NAMES else hidden_values(content)
+    if isinstance(content, Mapping):
+        return {name: value if name in _NAMES else _without_values(value, name) for name, value in content.items()}
+    return [_without_values(value, key) for value in content] if isinstance(content, list | tuple) else content
 
 
 def _plain(value: Any) -> Any:

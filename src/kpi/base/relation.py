@@ -60,9 +60,13 @@ class Relation:
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a part by its name."""
-        return getattr(self, name, default)
+        return default if name.startswith("_") else getattr(self, name, default)
 
-    __getitem__ = get
+    def __getitem__(self, name: str) -> Any:
+        """Return a part by its name; None when it has none of that name."""
+        if name.startswith("_"):
+            raise KeyError(name)
+        return self.get(name)
 
     @property
     def in_full(self) -> str:
@@ -81,7 +85,7 @@ class Relation:
         """Return the schema alone."""
         return self.include(identifier=False)
 
-    def quote(self, **parts: bool) -> Relation:
+    def quote(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
         """Return the relation: what needs quotes has them."""
         return self
 

@@ -18,17 +18,17 @@ from kpi.cli.options import attended, day, project_folder, project_option, say, 
 @stewards_option
 @project_option
 def diff(before: str | None, after: str | None, stewards: bool, project_dir: Path | None) -> None:
-    """Tell what differs between two builds: nodes, tables by content, indicators, rows by key.
+    """Tell what differs between two builds: nodes, tables by content, rows by key, deliveries, and figures.
 
-    Without BEFORE it is the build published before the current one; without AFTER it is the current one.
+    Of one build it is the difference to the current one, the older first, as in: kpi diff candidate. Without any it is
+    that of the current build to the one published before it.
     """
-    from kpi.read.diff import compare_builds, difference_lines, keys_of
+    from kpi.read.diff import compare_builds, difference_lines, in_order, keys_of
     from kpi.warehouse.builds import Warehouse
 
     root = project_folder(project_dir).resolve()
     warehouse = Warehouse(root / "warehouse")
-    after = after or warehouse.published()
-    before = before or warehouse.published_before(after)
+    before, after = in_order(warehouse, before, after)
     say(difference_lines(compare_builds(warehouse, before, after, keys_of(root), stewards)))
 
 

@@ -19,7 +19,7 @@ from kpi.base.errors import CompileError, KpiError, nearest
 from kpi.base.yamlfile import Section
 from kpi.compile.binding import Binder, Columns, at
 from kpi.compile.graph import Graph, compile_nodes
-from kpi.compile.house_rules import judged
+from kpi.compile.house_rules import judged, unread
 from kpi.compile.unit_runs import check_unit_tests
 from kpi.deliveries.feed import is_feed
 from kpi.deliveries.load import OWN
@@ -31,6 +31,7 @@ from kpi.models.lint import Finding, second_column
 from kpi.models.model import Node
 from kpi.models.problems import problem_of
 from kpi.models.seeds import seed_table
+from kpi.parse.outside import absolute, reached
 from kpi.parse.project import Project, together
 from kpi.parse.properties import Column, TestSpec
 
@@ -45,10 +46,11 @@ def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
     graph, mistakes = compile_nodes(project, columns_in)
     known, wrong = check_columns(graph)
     unit_tests, wrong_units = check_unit_tests(graph, known)
-    mistakes += wrong + wrong_units
+    mistakes += [*wrong, *wrong_units, *unread(graph.nodes)]
     if mistakes:
         raise together(mistakes, project.root)
-    notes = (*graph.notes, *_only_documented(graph, known))
+    idle = (f"{one.file}:{one.line}: nothing loads or reads the source '{one.name}'." for one in graph.unread())
+    notes = (*graph.notes, *_only_documented(graph, known), *idle)
     return replace(graph, notes=notes, columns=known, unit_tests=unit_tests), known
 
 
@@ -66,10 +68,15 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
     raw: dict[str, Columns] = {f"raw.{table}": tuple(columns) for table, columns in OWN.items()}
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
     # A feed whose contract is wrong has no columns to bind against; what is wrong is told already.
-    sources = {f"source.{graph.project.name}.{s.source_name}.{s.name}": s for s in graph.project.sources}
+    sources = {source.id: source for source in graph.project.sources}
+    unread = {node.id for node in graph.unread()}
     with closing(Binder(graph.nodes, graph.project.root)) as binder:
         for node in graph.nodes.values():
-            if node.kind in ("analysis", "exposure") or not all(p in binder.known for p in node.depends_on):
+            if (
+                node.kind in ("analysis", "exposure")
+                or node.id in unread
+                or not all(p in binder.known for p in node.depends_on)
+            ):
                 continue
             if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
                 continue
@@ -117,14 +124,26 @@ def _bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> 
             columns = _snapshot(binder, node, columns)
         return columns, casts
     if node.sql:
-        return remembered(lambda: _columns_outside(binder, node), "outside", node.sql, node.shape), ()
+        return remembered(lambda: _columns_outside(binder, graph, node), "outside", node.sql, node.shape), ()
     if str(node.relation) in raw:
         return raw[str(node.relation)], ()
     told = (
         f"nothing loads the source '{node.name}': it has no config.meta.feed and no config.meta.external_location,"
-        " and no seed or model makes it."
+        f" and no seed or model makes it.{_no_database(graph, node)}"
     )
     raise CompileError(node.file, node.line, told)
+
+
+def _no_database(graph: Graph, node: Node) -> str:
+    """Why a source is not looked for in a DuckDB file, or how it would be."""
+    project = graph.project
+    source = next(one for one in project.sources if one.id == node.id)
+    file, named_by = project.database_file(source)
+    if file:
+        return f" The DuckDB file {file}, which {named_by} names, is not there."
+    if project.profile.problem:
+        return f" A DuckDB file that has it cannot be looked for: {project.profile.problem}"
+    return " If a DuckDB file has it, name the file: config.meta.database_file."
 
 
 def _seed_columns(binder: Binder, graph: Graph, node: Node) -> Columns:
@@ -158,12 +177,16 @@ def _snapshot(binder: Binder, node: Node, columns: Columns) -> Columns:
         raise CompileError(node.file, node.line, told) from None
 
 
-def _columns_outside(binder: Binder, node: Node) -> Columns:
+def _columns_outside(binder: Binder, graph: Graph, node: Node) -> Columns:
     """The columns of a source that is files outside. Raises CompileError when they cannot be read."""
     try:
-        return columns_of(binder.con, node.sql)
+        return columns_of(binder.con, absolute(graph.project.root, node.sql))
     except duckdb.Error as error:
         problem = problem_of(error, f"describe {node.sql}")
+        if "does not have any tables matching" in problem.message:
+            file = reached(graph.project.root, node.sql.removeprefix("select * from "))[0].name
+            told = f"the source '{node.name}': {file} has no table {node.relation}. A view there is not read"
+            raise CompileError(node.file, node.line, f"{told}: make it a table.") from None
         raise CompileError(node.file, node.line, f"the source '{node.name}': {problem.message}") from None
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.compile_cache import WHOLE, caching, key_of
+from kpi.base.environment import is_as_read
 from kpi.base.errors import KpiError
 from kpi.base.projectfiles import project_digest
 
@@ -28,7 +28,12 @@ class Compiled:
     columns: Mapping[str, Columns]
 
 
-def compiled(root: Path, variables: Mapping[str, Any] | None = None, invocation: Invocation | None = None) -> Compiled:
+def compiled(
+    root: Path,
+    variables: Mapping[str, Any] | None = None,
+    target: str = "",
+    invocation: Invocation | None = None,
+) -> Compiled:
     """Compile and bind the project in `root`; `variables` are given for this run, `invocation` is what it was asked.
 
     What was found out before is taken from the cache, and what is new is kept there. Raises one KpiError with all that
@@ -37,11 +42,11 @@ def compiled(root: Path, variables: Mapping[str, Any] | None = None, invocation:
     root = root.resolve()
 
     with caching(root / CACHE) as cache:
-        key = WHOLE + key_of(str(root), project_digest(root), sorted((variables or {}).items()))
+        key = WHOLE + key_of(str(root), project_digest(root), sorted((variables or {}).items()), target)
         found = cache.get(key)
-        if isinstance(found, Compiled) and _is_same_environment(found.graph.environment_read):
+        if isinstance(found, Compiled) and is_as_read(found.graph.environment_read):
             return found
-        made = _compiled(root, variables, invocation)
+        made = _compiled(root, variables, target, invocation)
         from kpi.parse.jinjafile import is_fleeting
 
         project = made.graph.project
@@ -56,12 +61,12 @@ def compiled(root: Path, variables: Mapping[str, Any] | None = None, invocation:
         return made
 
 
-def _compiled(root: Path, variables: Mapping[str, Any] | None, invocation: Invocation | None) -> Compiled:
+def _compiled(root: Path, variables: Mapping[str, Any] | None, target: str, invocation: Invocation | None) -> Compiled:
     from kpi.compile.bind import check_all
     from kpi.parse.project import load_project
 
     try:
-        return Compiled(*check_all(load_project(root, variables, invocation)))
+        return Compiled(*check_all(load_project(root, variables, target, invocation)))
     except KpiError as error:
         error.root = root
         raise
@@ -74,7 +79,3 @@ def _templates(graph: Graph) -> set[Path]:
     }
     packages = (file for files in graph.project.packages.values() for file in files)
     return {*own, *graph.project.macro_files, *packages, Path("dbt_project.yml")}
-
-
-def _is_same_environment(read: Mapping[str, str]) -> bool:
-    return all(os.environ.get(name, value) == value for name, value in read.items())

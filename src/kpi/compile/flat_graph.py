@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from kpi.base.relation import Relation
+from kpi.deliveries.feed import is_feed
 from kpi.models.dbtforms import TESTS_SCHEMA, column_entry, config_of, entry_of, relation_of, written_config
+from kpi.models.early import early_config
+from kpi.models.generic_tests import test_nodes
 from kpi.models.model import Node
+from kpi.models.nodes import exposure_nodes
+from kpi.models.template import Templates
 from kpi.models.test_name import TestName, names_of_tests
 from kpi.parse.project import Project, Resource, read_text
 from kpi.parse.properties import TestSpec
@@ -17,9 +22,23 @@ _KINDS = ("model", "seed", "snapshot", "analysis")
 _NONE = ("metrics", "groups", "saved_queries", "semantic_models", "functions")
 
 
+def tell_graph(
+    project: Project, templates: Templates, nodes: Mapping[str, Node], waiting: Iterable[Resource] = ()
+) -> None:
+    """Let templates know all nodes: those that are compiled, those `waiting` for this, and the tests there will be."""
+    early = {
+        one.id: _placeholder(one, templates.relations[one.id], early_config(project, one, templates)) for one in waiting
+    }
+    tests, errors = test_nodes(project, templates, {**nodes, **early})
+    files = {str(file): file for file in project.test_files}
+    tests += [_test_placeholder(project, files[error.file]) for error in errors if error.file in files]
+    more = {one.id: one for one in (*tests, *exposure_nodes(project, templates)[0])}
+    templates.known_graph = flat_graph(project, {**nodes, **early, **more})
+
+
 def flat_graph(project: Project, nodes: Mapping[str, Node]) -> dict[str, Any]:
     """Return nodes, sources and exposures by dbt's id. What a model is made from that waits for this is not told."""
-    texts = {f"{one.kind}.{project.name}.{one.name}": one for one in _resources(project)}
+    texts = {one.id: one for one in _resources(project)}
     names = names_of_tests(project, nodes)
     entries = [_node(project, node, texts) for node in nodes.values() if node.kind in _KINDS]
     entries += [_test(project, node, names[node.id]) for node in nodes.values() if node.kind == "test"]
@@ -38,7 +57,7 @@ def flat_graph(project: Project, nodes: Mapping[str, Node]) -> dict[str, Any]:
     }
 
 
-def placeholder(resource: Resource, relation: Relation, config: Mapping[str, Any]) -> Node:
+def _placeholder(resource: Resource, relation: Relation, config: Mapping[str, Any]) -> Node:
     """Return a node for a model that waits for the graph: all that is known of it before it is rendered."""
     about = resource.properties
     return Node(
@@ -56,7 +75,7 @@ def placeholder(resource: Resource, relation: Relation, config: Mapping[str, Any
     )
 
 
-def test_placeholder(project: Project, file: Path) -> Node:
+def _test_placeholder(project: Project, file: Path) -> Node:
     """Return a node for a singular test that waits for the graph."""
     name = file.stem
     node_id = f"test.{project.name}.{name}"
@@ -135,3 +154,12 @@ def _entry(project: Project, node: Node, kind: str, unique_id: str) -> dict[str,
         "config": dict(node.config),
         "language": "sql",
     }
+
+
+def unwatched(project: Project) -> Iterable[str]:
+    """A line for each source whose freshness nobody looks at."""
+    for source in project.sources:
+        if source.freshness and not is_feed(source):
+            about = source.properties
+            told = "its freshness is not looked at: kpi looks at that of feeds (config.meta.feed)."
+            yield f"{about.file}:{about.line}: the source '{source.source_name}.{source.name}': {told}"

@@ -7,14 +7,24 @@ from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
 from kpi.base.errors import CompileError, ConfigError, KpiError, nearest
-from kpi.compile.flat_graph import flat_graph, placeholder, test_placeholder
+from kpi.compile.flat_graph import tell_graph, unwatched
+from kpi.deliveries import feed_months
 from kpi.deliveries.feed import Feed, is_feed, read_feed
+from kpi.deliveries.load import OWN
 from kpi.deliveries.retention import followed
 from kpi.models.ephemeral import with_ctes
+from kpi.models.external import external_notes
 from kpi.models.generic_tests import test_nodes
 from kpi.models.hooks import run_hooks_of
 from kpi.models.model import Hooks, Node, line_of
-from kpi.models.nodes import analysis_node, early_config, exposure_nodes, place, resource_node, source_nodes
+from kpi.models.nodes import (
+    analysis_node,
+    exposure_nodes,
+    from_databases,
+    place,
+    resource_node,
+    source_nodes,
+)
 from kpi.models.pending import NeedsColumns, NeedsGraph
 from kpi.models.template import Relation, Templates
 from kpi.models.unit_tests import UnitTest, unit_test_nodes
@@ -55,11 +65,20 @@ class Graph:
             if node.kind in ("seed", "model", "snapshot") or (node.kind == "source" and node.sql)
         )
 
+    def unread(self) -> tuple[Node, ...]:
+        """The sources that nothing loads and nothing reads. Where there are feeds each source is to be loaded."""
+        read = {parent for node in self.nodes.values() for parent in node.depends_on}
+        return tuple(
+            node
+            for node in self.nodes.values()
+            if node.kind == "source" and not (node.sql or node.depends_on or self.feeds or node.id in read)
+        )
+
     @property
     def outside(self) -> dict[str, str]:
         """The locations of sources that are files outside, each with a hash of their content."""
-        shapes = {node.name: node.shape for node in self.nodes.values() if node.kind == "source" and node.sql}
-        return {one.location: shapes[f"{one.source_name}.{one.name}"] for one in self.project.sources if one.location}
+        found = [node for node in self.nodes.values() if node.kind == "source" and node.sql]
+        return {node.sql.removeprefix("select * from "): node.shape for node in found}
 
     def tests(self) -> tuple[Node, ...]:
         """Data tests in name order."""
@@ -100,16 +119,18 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
             relation = place(project, resource, templates)
         except CompileError as error:
             mistakes.append(error)
-            relation = Relation(f"{resource.kind}.{project.name}.{resource.name}", "main", resource.name)
+            relation = Relation(resource.id, "main", resource.name)
         templates.relations[relation.node] = relation
     if mistakes:
         return Graph(project, {}, ()), mistakes
     nodes |= _filled(nodes, templates.relations)
+    delivered = {f"{RESERVED_SCHEMA}.{table}" for table in OWN} if _has_feeds(project) else set()
+    nodes |= from_databases(project, nodes, delivered)
     disabled = _compile(project, resources, templates, nodes, mistakes, columns_of)
-    mistakes += _misplaced(nodes.values(), any(is_feed(source) for source in project.sources))
+    mistakes += _misplaced(nodes.values(), _has_feeds(project))
     tests, wrong = test_nodes(project, templates, nodes)
     if any(isinstance(error, NeedsGraph) for error in wrong):
-        _tell_graph(project, templates, nodes)
+        tell_graph(project, templates, nodes)
         tests, wrong = test_nodes(project, templates, nodes)
     if columns_of and any(isinstance(error, NeedsColumns) for error in wrong):
         _tell_columns(project, templates, nodes, columns_of)
@@ -133,8 +154,13 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
         nodes = {}
     on_run, wrong_hooks = run_hooks_of(project, templates)
     nodes, mistakes = with_ctes(nodes), mistakes + wrong_hooks
-    notes = (*project.notes, *dict.fromkeys(templates.notes), *templates.macros.without_effect())
+    told = dict.fromkeys([*templates.notes, *unwatched(project)])
+    notes = (*project.notes, *told, *templates.macros.without_effect(), *external_notes(nodes.values()))
     return Graph(project, nodes, feeds, templates.environment_read, notes=notes, on_run=on_run), mistakes
+
+
+def _has_feeds(project: Project) -> bool:
+    return any(is_feed(source) for source in project.sources)
 
 
 def _feeds(project: Project) -> tuple[tuple[Feed, ...], list[ConfigError]]:
@@ -152,6 +178,9 @@ def _feeds(project: Project) -> tuple[tuple[Feed, ...], list[ConfigError]]:
             followed(one, limits)
         except ConfigError as error:
             mistakes.append(error)
+    # Only who reads the counts needs to say what they are counted by.
+    if any((source.schema, source.identifier) == (RESERVED_SCHEMA, feed_months.TABLE) for source in project.sources):
+        mistakes += feed_months.check_report_years(feeds)
     return tuple(feeds), mistakes
 
 
@@ -174,7 +203,7 @@ def _compile(
             try:
                 node = make(project, resource, templates)
             except NeedsColumns as error:
-                waiting[resource.name] = (resource, error)
+                waiting[resource.id] = (resource, error)
                 continue
             except CompileError as error:
                 mistakes.append(error)
@@ -182,15 +211,10 @@ def _compile(
             if node:
                 nodes[node.id] = node
             elif resource.kind != "analysis":
-                node_id = f"{resource.kind}.{project.name}.{resource.name}"
-                disabled[node_id] = templates.relations[node_id]
-        needs_graph = {
-            relation.node: placeholder(resource, relation, early_config(project, resource, templates))
-            for resource, error in waiting.values()
-            if isinstance(error, NeedsGraph) and (relation := templates.relations.get(_id(project, resource)))
-        }
+                disabled[resource.id] = templates.relations[resource.id]
+        needs_graph = [resource for resource, error in waiting.values() if isinstance(error, NeedsGraph)]
         if len(waiting) == len(todo) and needs_graph and templates.known_graph is None:
-            _tell_graph(project, templates, nodes | needs_graph)
+            tell_graph(project, templates, nodes, needs_graph)
         elif len(waiting) == len(todo) or columns_of is None:
             break
         todo = [resource for resource, _ in waiting.values()]
@@ -198,19 +222,6 @@ def _compile(
             _tell_columns(project, templates, nodes, columns_of)
     mistakes += [error for _, error in waiting.values()]
     return disabled
-
-
-def _tell_graph(project: Project, templates: Templates, nodes: Mapping[str, Node]) -> None:
-    """Let templates know all nodes, and the data tests and exposures that there will be."""
-    tests, waiting = test_nodes(project, templates, nodes)
-    files = {str(file): file for file in project.test_files}
-    tests += [test_placeholder(project, files[error.file]) for error in waiting if error.file in files]
-    more = {one.id: one for one in (*tests, *exposure_nodes(project, templates)[0])}
-    templates.known_graph = flat_graph(project, {**nodes, **more})
-
-
-def _id(project: Project, resource: Resource) -> str:
-    return f"{resource.kind}.{project.name}.{resource.name}"
 
 
 def _tell_columns(project: Project, templates: Templates, nodes: dict[str, Node], columns_of: ColumnsOf) -> None:
@@ -251,7 +262,7 @@ def _misplaced(nodes: Iterable[Node], has_feeds: bool) -> list[CompileError]:
         if first is not node:
             told = f"{node.relation} is where {first.name} ({first.file}) is too."
             mistakes.append(CompileError(node.file, node.line, told))
-        elif node.kind != "source" and is_reserved:
+        elif is_reserved and (node.kind != "source" or node.sql):
             mistakes.append(CompileError(node.file, node.line, f"{place} is kept for kpi's own tables."))
     return mistakes
 

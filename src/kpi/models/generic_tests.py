@@ -71,12 +71,12 @@ def _with_hash(test: Node) -> Node:
 
 def _described(project: Project) -> list[tuple[str, Properties]]:
     found = [
-        (f"{resource.kind}.{project.name}.{resource.name}", resource.properties)
+        (resource.id, resource.properties)
         for resource in project.seeds + project.models + project.snapshots
         if resource.properties
     ]
     for source in project.sources:
-        found.append((f"source.{project.name}.{source.source_name}.{source.name}", source.properties))
+        found.append((source.id, source.properties))
     return found
 
 
@@ -237,7 +237,10 @@ def _where(templates: Templates, spec: TestSpec) -> Rendered:
 
 def _singular(project: Project, templates: Templates, file: Path) -> Node | None:
     text = read_text(project.root, file)
-    base = {**project.test_settings(file, file.stem), **project.singular_tests.get(file.stem, {})}
+    base = {
+        **project.test_settings(file, file.stem),
+        **project.singular_tests.get((project.package_of(file), file.stem), {}),
+    }
     rendered = templates.render(text, file, TEST_CONFIGS, base=base, model={"name": file.stem, "resource_type": "test"})
     own_tags = tags_of(rendered.config.get("tags"))
     spec = configured(TestSpec("singular", "", {}, "error", "", file, 1, tags=own_tags, config=rendered.config), base)
@@ -245,7 +248,7 @@ def _singular(project: Project, templates: Templates, file: Path) -> Node | None
         return None
     select = read_select(rendered, file, "test", templates.relations)
     rendered.sql = select.sql
-    relation = Relation(f"test.{project.name}.{file.stem}", "", file.stem)
+    relation = Relation(f"test.{project.package_of(file)}.{file.stem}", "", file.stem)
     return _test(project, file.stem, spec, relation, rendered, select.shape)
 
 
@@ -254,7 +257,7 @@ def _test(project: Project, name: str, spec: TestSpec, relation: Relation, rende
         sorted((key, value) for key, value in spec.config.items() if key not in ("tags", "meta") and value is not None)
     )
     return Node(
-        id=f"test.{project.name}.{name}",
+        id=f"test.{project.package_of(spec.file)}.{name}",
         kind="test",
         name=name,
         file=spec.file,
@@ -269,4 +272,5 @@ def _test(project: Project, name: str, spec: TestSpec, relation: Relation, rende
         description=spec.description,
         test=spec,
         config=spec.config,
+        depth=len(project.folders.get(project.package_of(spec.file), Path()).parts) + 1,
     )

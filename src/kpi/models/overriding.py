@@ -15,13 +15,13 @@ def overridden(
 ) -> Iterator[None]:
     """Render with other values of variables and of the environment's, and with macros that yield a given value."""
     values = templates.values
-    kept = values.variables, values.given
-    values.variables, values.given = {**kept[0], **variables}, dict(env_vars)
+    kept = values.overrides, values.given
+    values.overrides, values.given = variables, dict(env_vars)
     templates.macros.overrides = {name: _always(value) for name, value in macros.items()}
     try:
         yield
     finally:
-        values.variables, values.given = kept
+        values.overrides, values.given = kept
         templates.macros.overrides = {}
 
 

@@ -9,28 +9,29 @@ import re
 import traceback
 from collections.abc import Mapping, Sequence
 from functools import partial
-from os import environ
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from kpi.base.compile_cache import key_of, remembered
-from kpi.base.errors import CompileError, ConfigError, nearest
+from kpi.base.environment import is_as_read
+from kpi.base.errors import CompileError, ConfigError
+from kpi.base.limits import bounded
 from kpi.base.lines import Lines, mark_places, traced
 from kpi.base.relation import Relation, Rendered, as_seen, in_short
 from kpi.models.pending import LaterError, NeedsColumns, NeedsGraph
+from kpi.models.references import find_ref, find_source, version_of
 from kpi.parse import context
 from kpi.parse.fileconfig import Config
 from kpi.parse.jinjafile import environment, is_fleeting, line_in, parsed
-from kpi.parse.macros import Macro, Macros, Wrong, compiled, run, undefined
+from kpi.parse.macros import Macro, Macros, compiled, run, undefined
 from kpi.parse.project import Project, read_text
 
 __all__ = ["Lines", "NeedsColumns", "Relation", "Rendered", "Templates"]
 
 _ONE_EXPRESSION = re.compile(r"\s*\{\{(?!.*\{\{)(.*)\}\}\s*", re.DOTALL)
 _CALL = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*", re.DOTALL)
-_KINDS = ("model", "seed", "snapshot")
 
 
 class Templates:
@@ -45,7 +46,8 @@ class Templates:
         self.relations: dict[str, Relation] = {}
         self.known_columns: Mapping[str, tuple[tuple[str, str], ...]] = {}
         self.known_graph: Mapping[str, Any] | None = None
-        self.values = context.Values(project.variables)
+        self.values = context.Values(project.variables, project.package_variables)
+        self.values.target = project.target
         self.asked = self.values.asked
         self.environment_read = self.values.environment_read
         self.asked |= project.asked
@@ -82,8 +84,11 @@ class Templates:
 
     def _named(self, macro: str, custom: str | None, node: Mapping[str, Any] | None) -> str:
         given = dict(node) if node is not None else None
+        # A package that has such a macro names its own models by it.
+        own = given and self.macros.of(str(given.get("package_name", "")), macro)
         try:
-            return str(self.macros.scope()[macro](custom, given)).strip()
+            with bounded("the macro"):
+                return str((own or self.macros.scope()[macro])(custom, given)).strip()
         except Exception:  # rendered once more as a template, so that what fails is told with file and line
             names = {"kpi_custom": custom, "kpi_node": given}
             return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0]
@@ -110,7 +115,9 @@ class Templates:
         known = "" if names or parsing or self.known_columns or self.known_graph or is_fleeting(text) else self._world()
         make = partial(self._render, text, file, settings, this, is_incremental, base, model, parsing, names)
         given = ("render", known, text, str(file), settings, str(this), is_incremental, base, model)
-        rendered = remembered(make, *given, is_right=_still_reads) if known else make()
+        rendered = (
+            remembered(make, *given, is_right=lambda found: is_as_read(found.environment_read)) if known else make()
+        )
         self.asked |= rendered.asked
         self.environment_read.update(rendered.environment_read)
         self.notes += [f"{file}:{note}" for note in rendered.notes]
@@ -118,12 +125,15 @@ class Templates:
 
     def _world(self) -> str:
         """The key of all that any file's rendering follows from, apart from the file; empty when that is not known."""
-        if self.macros.overrides or self.values.given or is_fleeting(repr(self.values.variables)):
+        variables = repr((self.values.variables, self.values.of_packages))
+        if self.macros.overrides or self.values.given or self.values.overrides or is_fleeting(variables):
             return ""
-        state = (len(self.relations), repr(self.values.variables))
+        state = (len(self.relations), variables)
         if self._known_world[0] != state:
             places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
-            key = key_of(self.project.name, self._macro_texts, state, self.project.dispatch, places)
+            key = key_of(
+                self.project.name, self.project.target, self._macro_texts, state, self.project.dispatch, places
+            )
             self._known_world = (state, "" if any(map(is_fleeting, self._macro_texts)) else key)
         return self._known_world[1]
 
@@ -141,18 +151,18 @@ class Templates:
     ) -> Rendered:
         rendered = Rendered(this, is_incremental)
 
+        package, before = self.project.package_of(file), self.values.package
+        self.values.package = package
+
         def ref(*given: str, **more: Any) -> Relation:
             if parsing:
                 return Relation("", "main", str(given[-1]))
-            if more:
-                told = "versions of models are not supported. Give each version's file a name of its own and ref that."
-                raise Wrong(f"ref(..., {next(iter(more))}=...): {told}")
-            return self._refer(rendered, self.ref(given))
+            return self._refer(rendered, find_ref(self.project, self.relations, package, given, version_of(more)))
 
         def source(source_name: str, table_name: str) -> Relation:
             if parsing:
                 return Relation("", source_name, table_name)
-            return self._refer(rendered, self.source(source_name, table_name))
+            return self._refer(rendered, find_source(self.project, self.relations, package, source_name, table_name))
 
         own = {
             **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {}, self.project.is_strict)},
@@ -170,6 +180,7 @@ class Templates:
             if not parsing:
                 raise
         finally:
+            self.values.package = before
             rendered.asked, rendered.environment_read = frozenset(self.asked), dict(self.environment_read)
             self.asked |= asked
             self.environment_read.update(environment_read)
@@ -188,30 +199,6 @@ class Templates:
         rendered = self.render(text, file, (), names={"kpi_keep": kept.append})
         depends_on.update(rendered.depends_on)
         return kept[0] if kept else rendered.sql
-
-    def ref(self, names: Sequence[str]) -> Relation:
-        """Return the model, seed or snapshot that ref(...) means."""
-        if len(names) == 2 and names[0] in self.project.packages:
-            raise Wrong(f"ref('{names[0]}', '{names[1]}'): models of packages are not built. Copy it into the project.")
-        if len(names) == 2 and names[0] != self.project.name:
-            raise Wrong(f"ref('{names[0]}', '{names[1]}'): there is no package '{names[0]}' here.")
-        if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
-            raise Wrong("ref takes the name of a model or seed, and the project's name before it if you like.")
-        for kind in _KINDS:
-            relation = self.relations.get(f"{kind}.{self.project.name}.{names[-1]}")
-            if relation:
-                return relation
-        known = [node.split(".")[-1] for node in self.relations if not node.startswith("source.")]
-        raise Wrong(f"ref('{names[-1]}'): there is no such model or seed.{nearest(names[-1], known)}")
-
-    def source(self, source_name: str, table_name: str) -> Relation:
-        """Return the table that source(...) means."""
-        relation = self.relations.get(f"source.{self.project.name}.{source_name}.{table_name}")
-        if relation is None:
-            known = [node.split(".", 2)[2] for node in self.relations if node.startswith("source.")]
-            hint = nearest(f"{source_name}.{table_name}", known)
-            raise Wrong(f"source('{source_name}', '{table_name}'): there is no such source table.{hint}")
-        return relation
 
     def generic_test(self, kind: str) -> Macro | None:
         """Return the macro of a data test named as in YAML, `name` or `package.name`; None when there is none."""
@@ -252,14 +239,15 @@ class Templates:
 
     def _text(self, text: str, file: Path) -> str:
         try:
+            scope = self.macros.scope(self.project.package_of(file))
             template = self._short.get(text)
             if template is None:
-                tree = parsed(self._environment, text, file)
-                mark_places(tree, text, self._environment)
-                template = compiled(self._environment, tree, file)
+                tree = parsed(scope.environment, text, file)
+                mark_places(tree, text, scope.environment)
+                template = compiled(scope.environment, tree, file)
             if file.name == str(file):  # not of a file: what is asked for every node, such as its schema
                 self._short[text] = template
-            return run(template, self.macros.scope())
+            return run(template, scope)
         except jinja2.UndefinedError as error:
             raise self._told(error, file, undefined(error, self.macros, self.project.root)) from None
         except LaterError as error:
@@ -281,7 +269,3 @@ class Templates:
         frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]
         return CompileError(file, line_in(error, file), message + (macros[-1] if macros else ""))
-
-
-def _still_reads(rendered: Rendered) -> bool:
-    return all(environ.get(name, value) == value for name, value in rendered.environment_read.items())

@@ -42,11 +42,11 @@ def names_of_tests(project: Project, nodes: Mapping[str, Node]) -> dict[str, Tes
         if test.kind != "test":
             continue
         if test.test is None or test.test.kind == "singular":
-            names[test.id] = TestName(f"test.{project.name}.{test.name}", test.name, test.name, {}, "", "")
+            names[test.id] = TestName(test.id, test.name, test.name, {}, "", "")
             continue
         # As written: a compiled test names the tables it reads otherwise.
         spec = written.get(_place(test.relation.node, test.test), test.test)
-        names[test.id] = generic_name(project.name, nodes[test.relation.node], spec)
+        names[test.id] = generic_name(project.package_of(spec.file), nodes[test.relation.node], spec)
     return names
 
 
@@ -78,10 +78,10 @@ def _specs(project: Project) -> Iterator[tuple[str, TestSpec]]:
     """The data tests as written, each with the id of what it judges."""
     for resource in project.seeds + project.models + project.snapshots:
         for spec in resource.properties.tests if resource.properties else ():
-            yield f"{resource.kind}.{project.name}.{resource.name}", spec
+            yield resource.id, spec
     for source in project.sources:
         for spec in source.properties.tests:
-            yield f"source.{project.name}.{source.source_name}.{source.name}", spec
+            yield source.id, spec
 
 
 def _place(node: str, spec: TestSpec) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.base.environment import environment_of
 from kpi.base.errors import ConfigError, LockHeld
 from kpi.base.events import Event, note
 from kpi.base.names import counted
@@ -17,7 +18,6 @@ from kpi.deliveries import rawfiles
 from kpi.parse.outside import contents
 from kpi.warehouse.builds import Warehouse, begin
 from kpi.warehouse.candidate import Run, is_judged, settings_of
-from kpi.warehouse.inputs import environment_of
 from kpi.warehouse.keeping import (
     copy_compactly,
     is_grown,
@@ -49,7 +49,7 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
     folder = rawfiles.scan(warehouse.raw)
     inputs = inputs_of(root.resolve(), folder, options)
     if _is_needless(root, warehouse, options, inputs):
-        _clean_up(warehouse)
+        _clean_up(warehouse, tell)
         return _nothing_to_do(warehouse, tell)
 
     def start(settings: str) -> Start:
@@ -81,6 +81,7 @@ def retry(root: Path, options: Options, tell: Tell) -> Outcome:
         indirect=asked["indirect"],
         kinds=tuple(asked["kinds"]),
         state=asked["state"],
+        selector=asked.get("selector", ""),
         full_refresh=asked["full_refresh"],
         unit_tests=options.unit_tests or asked.get("unit_tests", False),
         store_failures=options.store_failures or asked.get("store_failures", False),
@@ -125,7 +126,7 @@ def _run(
     from kpi.compile.compiling import compiled
 
     note(tell, Event("compiling", stage="compile"))
-    graph = compiled(root, options.variables, options.invocation).graph
+    graph = compiled(root, options.variables, options.target, options.invocation).graph
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     for line in graph.notes[:_NOTES]:
         tell(f"  note: {line}")
@@ -139,7 +140,7 @@ def _run(
             inputs = inputs_of(root.resolve(), folder, options)
             if _is_needless(root, warehouse, options, inputs):
                 return _nothing_to_do(warehouse, tell)
-            graph = compiled(root, options.variables, options.invocation).graph
+            graph = compiled(root, options.variables, options.target, options.invocation).graph
         folder_before, before, warnings = start(settings_of(graph.project))
         for line in warnings:
             tell(f"  warning: {line}")
@@ -161,7 +162,7 @@ def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inp
     return not asks_for_more and is_up_to_date(root, warehouse, inputs)
 
 
-def _clean_up(warehouse: Warehouse) -> None:
+def _clean_up(warehouse: Warehouse, tell: Tell) -> None:
     """Remove what a killed run left and builds that are too old, if there are any and nobody is writing."""
     made = warehouse.facts(rolled_back_from(warehouse) or warehouse.current())
     upkeep = Upkeep(**made.get("upkeep", {}))  # as the project says: it is the same
@@ -169,7 +170,7 @@ def _clean_up(warehouse: Warehouse) -> None:
     if is_due or any(warehouse.builds.glob(".tmp-*")):
         with suppress(LockHeld), writing(warehouse):
             if is_due:
-                prune(warehouse, upkeep)
+                prune(warehouse, upkeep, tell)
 
 
 def _nothing_to_do(warehouse: Warehouse, tell: Tell) -> Outcome:
@@ -198,7 +199,18 @@ def was_made_from(root: Path, inputs: Inputs, before: Mapping[str, Any]) -> bool
     """Tell whether a build, by its facts, was made from these inputs and from what lies outside them as it is now."""
     read = before.get("ingredients", {}).get("environment", {})
     outside = before.get("outside", {})
-    return _is_same(inputs, before) and environment_of(read) == read and contents(root.resolve(), outside) == outside
+    return (
+        _is_same(inputs, before)
+        and environment_of(read, root.resolve()) == read
+        and contents(root.resolve(), outside) == outside
+        and _has_its_times(root.resolve() / "warehouse" / "raw", before)
+    )
+
+
+def _has_its_times(raw: Path, before: Mapping[str, Any]) -> bool:
+    """Tell whether the files whose time of delivery decides something still have the time that a build noted."""
+    timed = [file for file in before.get("files", []) if file.get("delivered_at") is not None]
+    return all(rawfiles.modified(raw / file["feed"] / file["file"]) == file["delivered_at"] for file in timed)
 
 
 def inputs_of(root: Path, folder: rawfiles.RawFolder, options: Options) -> Inputs:
@@ -211,7 +223,10 @@ def inputs_of(root: Path, folder: rawfiles.RawFolder, options: Options) -> Input
         raw=folder.digest(),
         # The running year is judged up to its last full month, so a new month is a new question.
         month=f"{options.as_of:%Y-%m}",
-        variables=hashlib.blake2b(repr(sorted((options.variables or {}).items())).encode(), digest_size=16).hexdigest(),
+        variables=hashlib.blake2b(
+            repr([*sorted((options.variables or {}).items()), *([options.target] if options.target else [])]).encode(),
+            digest_size=16,
+        ).hexdigest(),
     )
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kpi.base.errors import BuildError, CheckFailed, DeliveryError, KpiError, exit_code_of
+from kpi.deliveries.personal import message
 from kpi.nightly.notify import Message
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.runlog import OUTCOMES
@@ -152,4 +153,4 @@ def _text(first: str, *parts: tuple[str, Sequence[str]]) -> str:
         if told:
             more = [f"  and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
             lines += ["", f"{title}:", *(f"  {line}" for line in told[:SHOWN]), *more]
-    return "\n".join(lines) + "\n"
+    return message("\n".join(lines)) + "\n"

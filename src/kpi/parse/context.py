@@ -8,11 +8,12 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from kpi.base.environment import SECRET, Default, note_read
 from kpi.base.errors import nearest
 from kpi.base.names import identifier
 from kpi.base.relation import DATABASE, Relation
@@ -20,8 +21,19 @@ from kpi.parse.dbtobjects import NOTHING_RUNS, Column, Flags, Later, Selected, U
 from kpi.parse.invocation import Invocation
 from kpi.parse.jinjafile import parsed
 from kpi.parse.macros import Macros, Returned, Wrong, compiled, run
+from kpi.parse.sandbox import Chain, step_by_step
 
 _MISSING = object()
+_DATETIME = ("date", "datetime", "time", "timedelta", "timezone", "tzinfo", "UTC", "MINYEAR", "MAXYEAR")
+_ITERTOOLS = (
+    *("accumulate", "combinations", "combinations_with_replacement", "compress", "count", "cycle", "dropwhile"),
+    *("filterfalse", "groupby", "islice", "pairwise", "permutations", "product", "repeat", "starmap", "takewhile"),
+    "zip_longest",
+)
+_PYTZ = (
+    *("timezone", "utc", "UTC", "FixedOffset", "all_timezones", "all_timezones_set", "common_timezones"),
+    *("common_timezones_set", "AmbiguousTimeError", "InvalidTimeError", "NonExistentTimeError", "UnknownTimeZoneError"),
+)
 TARGET = {
     **{"name": "kpi", "target_name": "kpi", "profile_name": "kpi", "schema": "main", "database": DATABASE},
     **{"dbname": DATABASE, "type": "duckdb", "threads": 1, "user": "", "path": ""},
@@ -29,10 +41,21 @@ TARGET = {
 
 
 class Values:
-    """Variables and environment of one project, and which of them were asked for."""
+    """Variables and environment of a project and its packages, and which of them were asked for.
 
-    def __init__(self, variables: Mapping[str, Any]) -> None:
+    `of_packages` are the variables as the files of each package have them, `package` the one whose file is rendered.
+    """
+
+    SEEN = frozenset({"has_var"})
+
+    def __init__(
+        self, variables: Mapping[str, Any], of_packages: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         self.variables = variables
+        self.of_packages = of_packages or {}
+        self.package = ""
+        self.target = ""
+        self.overrides: Mapping[str, Any] = {}  # by a unit test
         self.asked: set[str] = set()
         self.environment_read: dict[str, str] = {}
         self.given: Mapping[str, Any] = {}  # by a unit test, instead of the environment's
@@ -41,10 +64,15 @@ class Values:
     def __call__(self, name: str, default: object = _MISSING) -> Any:
         """The var() of templates."""
         self.asked.add(name)
-        if name in self.variables:
-            value = self.variables[name]
+        known = self.known
+        if name in known:
+            value = known[name]
             return self.render(value) if isinstance(value, str) and ("{{" in value or "{%" in value) else value
         if default is _MISSING:
+            # A package's macro leans on the package's own values, wherever it is called.
+            for variables in self.of_packages.values():
+                if name in variables:
+                    return variables[name]
             hint = nearest(name, self.variables)
             raise Wrong(f"var('{name}') has no value in dbt_project.yml and no default.{hint}")
         return default
@@ -52,17 +80,31 @@ class Values:
     def has_var(self, name: str) -> bool:
         """Tell whether a variable has a value."""
         self.asked.add(name)
-        return name in self.variables
+        return name in self.known
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """The variables as the file has them that is rendered."""
+        return {**self.of_packages.get(self.package, self.variables), **self.overrides}
 
     def env_var(self, name: str, default: object = _MISSING) -> Any:
-        """The env_var() of templates. Raises Wrong when the variable is not set and there is no default."""
+        """The env_var() of templates. Raises Wrong when the variable is secret, or not set and there is no default."""
+        if str(name).startswith(SECRET):
+            told = (
+                f"variables that begin with {SECRET} are for profiles.yml alone, as in dbt: what is built holds none."
+            )
+            raise Wrong(f"env_var('{name}'): {told}")
         if name in self.given:
             return self.given[name]
-        value = os.environ.get(name, default)
-        if value is _MISSING:
+        found = os.environ.get(name)
+        if found is not None:
+            self.environment_read[name] = found
+            note_read(name, found)
+            return found
+        if default is _MISSING:
             raise Wrong(f"env_var('{name}'): this environment variable is not set. Set it, or give a default.")
-        self.environment_read[name] = str(value)
-        return value
+        self.environment_read[name] = Default(default)
+        return default
 
 
 def shared(
@@ -137,7 +179,7 @@ def shared(
     return {
         "var": values,
         "env_var": values.env_var,
-        "target": dict(TARGET),
+        "target": {**TARGET, **dict.fromkeys(("name", "target_name"), values.target or TARGET["name"])},
         "schema": TARGET["schema"],
         "database": DATABASE,
         "project_name": macros.project,
@@ -175,17 +217,31 @@ def shared(
 
 
 def _modules() -> dict[str, Any]:
-    class _Late:
+    """What dbt gives of Python's modules: functions and classes by name, never a module, behind which is another."""
+
+    class _Late(Unsupported):
         """pytz is not everywhere; whoever asks for it gets it, or is told."""
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, part: str) -> Any:
             try:
                 import pytz  # type: ignore[import-untyped]
             except ImportError:
                 raise Wrong("modules.pytz: the package pytz is not installed here. Use the SQL's time zones.") from None
-            return getattr(pytz, name)
+            self._parts = {name: getattr(pytz, name) for name in _PYTZ}
+            return super().__getattr__(part)
 
-    return {"datetime": datetime, "re": re, "itertools": itertools, "pytz": _Late()}
+    only = "a template is given some of a module only"
+    steps = {name: step_by_step(getattr(itertools, name)) for name in _ITERTOOLS}
+    return {
+        "datetime": Unsupported("modules.datetime", only, **{name: getattr(datetime, name) for name in _DATETIME}),
+        "re": Unsupported("modules.re", only, **{name: getattr(re, name) for name in re.__all__ if name != "template"}),
+        "itertools": Unsupported("modules.itertools", only, chain=Chain(), tee=_tee, **steps),
+        "pytz": _Late("modules.pytz", only),
+    }
+
+
+def _tee(given: Iterable[Any], times: int = 2) -> tuple[Iterator[Any], ...]:
+    return tuple(map(step_by_step(iter), itertools.tee(given, times)))
 
 
 def _or(default: Any, make: Callable[[Any], Any], value: Any) -> Any:

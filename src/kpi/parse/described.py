@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from kpi.parse.properties import (
 from kpi.parse.sourcetables import OF_A_TABLE, meta_of, source_tables
 from kpi.parse.strictness import Judge, Tell
 from kpi.parse.testspecs import numbered, tests_of
+from kpi.parse.versions import versions_of
 
 _SETTINGS = {"models": MODEL_CONFIGS, "seeds": SEED_CONFIGS, "snapshots": SNAPSHOT_CONFIGS}
 _NOT_BUILT = ("groups", "metrics", "semantic_models", "saved_queries", "functions")
@@ -99,7 +100,8 @@ def _read(described: Described, kind: str, entry: Section) -> None:
             for source in source_tables(entry, partial(_source_table, described)):
                 _add_source(source, described.by_place)
         case "models" | "seeds" | "snapshots":
-            _add(_described(entry, kind, described.judge.tell), described.found[kind])
+            for one, named in versions_of(entry) if kind == "models" else ((entry, {}),):
+                _add(replace(_described(one, kind, described.judge.tell), **named), described.found[kind])
             if kind == "snapshots" and entry.text("relation"):
                 described.relations[entry.required("name")] = entry.text("relation")
         case "exposures":
@@ -124,9 +126,6 @@ def _source_table(described: Described, table: Section) -> Properties:
 def _described(entry: Section, kind: str, tell: Tell) -> Properties:
     allowed = _SETTINGS[kind]
     entry.section("config").allow(allowed, f"the config of a {kind[:-1]}", tell)
-    if "versions" in entry:
-        told = "versions of models are not supported. Give each version's file a name of its own."
-        raise ConfigError(f"{entry.where('versions')}: {told}")
     settings = settings_in(entry.section("config"), allowed, nobody, is_tree=False)
     for name in ("tags", "meta", "docs", "access", "group"):
         if name in entry and name not in settings:

@@ -14,6 +14,8 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 
 from kpi.base.errors import CompileError, nearest
+from kpi.base.limits import TooMuch, bounded
+from kpi.parse.sandbox import Sandbox
 
 # How a macro begins, and how a data test does, with its name.
 HEAD = re.compile(r"\{%-?\s*(macro|test|data_test)\s+(\w+)")
@@ -50,9 +52,9 @@ class _Tests(Extension):
         return node
 
 
-def environment() -> jinja2.Environment:
+def environment() -> Sandbox:
     """Return Jinja as dbt sets it up."""
-    made = jinja2.Environment(
+    made = Sandbox(
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Tests],
         keep_trailing_newline=True,
@@ -71,7 +73,10 @@ def is_fleeting(text: str) -> bool:
 def parsed(environment: jinja2.Environment, text: str, file: Path) -> nodes.Template:
     """Parse a template. Raises CompileError with file and line."""
     try:
-        return environment.parse(text, str(file), str(file))
+        with bounded("the template"):
+            return environment.parse(text, str(file), str(file))
+    except TooMuch as error:
+        raise CompileError(file, 1, str(error)) from None
     except jinja2.TemplateSyntaxError as error:
         told = f"Jinja: {error.message}"
         unknown = re.match(r"Encountered unknown tag '(\w+)'", error.message or "")

@@ -12,7 +12,10 @@ from jinja2 import nodes
 from jinja2.runtime import new_context
 
 from kpi.base.errors import CompileError, ConfigError, nearest
+from kpi.base.limits import TooMuch, bounded
 from kpi.parse.jinjafile import HEAD, one_by_one, parsed
+from kpi.parse.packages import asks_for
+from kpi.parse.sandbox import Sandbox
 
 ADAPTER = ("duckdb", "default")
 OWN = Path(__file__).parent / "jinja" / "dbt.sql"
@@ -37,6 +40,8 @@ class Returned(Exception):
 
 class Macro:
     """One macro; compiled when it is first called. Calling it gives its text, or what it returned."""
+
+    SEEN = frozenset({"name", "arguments"})
 
     def __init__(self, node: nodes.Macro, file: Path, scope: Scope) -> None:
         self.name, self.node, self.file, self.scope = node.name, node, file, scope
@@ -82,6 +87,8 @@ class Macro:
 
 class Scope(Mapping[str, Any]):
     """What names mean in the files of one package: its macros, the project's, packages, dbt's, then what is shared."""
+
+    SEEN = frozenset({"get", "keys", "values", "items"})
 
     def __init__(self, macros: Macros, package: str) -> None:
         # Packages lean on names without a value being nothing, as dbt has it; in the project that is a mistake.
@@ -132,8 +139,7 @@ class Package:
         self._macros, self._name = macros, name
 
     def __getattr__(self, name: str) -> Any:
-        # What stands for one of dbt's macros does so under both of its names.
-        for one in (f"{self._name}.{name}", *([name] if self._name == "dbt" else [])):
+        for one in (f"{self._name}.{name}", *([name] if self._name == "dbt" else [])):  # both names of dbt's own
             if one in self._macros.overrides:
                 return self._macros.overrides[one]
         found = self._macros.of(self._name, name)
@@ -154,9 +160,7 @@ class Macros:
 
     def __init__(self, environment: jinja2.Environment, project: str) -> None:
         self.environment, self.project = environment, project
-        self.lenient = jinja2.Environment(
-            extensions=list(environment.extensions), keep_trailing_newline=True, autoescape=False
-        )
+        self.lenient = Sandbox(extensions=list(environment.extensions), keep_trailing_newline=True, autoescape=False)
         self.lenient.filters.update(environment.filters)
         self.packages: dict[str, dict[str, Macro]] = {project: {}}
         self.shared: dict[str, Any] = {}
@@ -225,7 +229,7 @@ class Macros:
         raise Wrong(f"adapter.dispatch('{name}'): there is no macro duckdb__{name} or default__{name}.")
 
     def is_made_otherwise(self, test: str) -> bool:
-        """Tell whether the project puts a macro of its own in the place of what dbt makes one of its tests with."""
+        """Tell whether the project has a macro of its own for what dbt makes one of its tests with."""
         return self.of(self.project, "get_where_subquery") is not None or any(
             isinstance(macro := self.dispatch(name, "dbt"), Macro) and macro.file != OWN
             for name in (f"test_{test}", "get_where_subquery")
@@ -266,15 +270,20 @@ class Macros:
 
 
 def compiled(environment: jinja2.Environment, tree: nodes.Template, file: Path) -> jinja2.Template:
-    """Compile a parsed template."""
-    return jinja2.Template.from_code(environment, environment.compile(tree, str(file), str(file)), {})
+    """Compile a parsed template. Raises CompileError for one that Python cannot take."""
+    try:
+        with bounded("the template"):
+            return jinja2.Template.from_code(environment, environment.compile(tree, str(file), str(file)), {})
+    except (TooMuch, SyntaxError) as error:
+        raise CompileError(file, 1, f"the template cannot be compiled: {error}".rstrip(".") + ".") from None
 
 
 def run(template: jinja2.Template, scope: Scope) -> str:
     """Render a compiled template in a scope. What fails has Jinja's own traceback, that names the template's lines."""
     context = new_context(template.environment, template.name, template.blocks, scope, shared=True)  # type: ignore[arg-type]
     try:
-        return "".join(template.root_render_func(context))
+        with bounded("the template"):
+            return "".join(template.root_render_func(context))
     except Exception:
         template.environment.handle_exception()
 
@@ -285,12 +294,7 @@ def undefined(error: jinja2.UndefinedError, macros: Macros, root: Path) -> str:
     unknown = re.fullmatch(r"'(\w+)' is undefined", text)
     if not unknown:
         return f"Jinja: {text}."
-    if any(_asks_for(root / name, unknown[1]) for name in ("packages.yml", "dependencies.yml")):
+    if asks_for(root, unknown[1]):
         told = "is asked for, but is not in dbt_packages. Run `dbt deps`, or copy the package there."
         return f"the package '{unknown[1]}' {told}"
     return f"there is no macro or variable '{unknown[1]}'.{nearest(unknown[1], macros.scope())}"
-
-
-def _asks_for(file: Path, package: str) -> bool:
-    last = rf"[/\s\"']{package}(\.git)?[\"']?\s*$"
-    return file.is_file() and re.search(last, file.read_text("utf-8"), re.M) is not None

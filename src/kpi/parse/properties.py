@@ -48,6 +48,7 @@ MODEL_CONFIGS = (
     "partition_by",
     "on_schema_change",
     *("incremental_predicates", "merge_update_columns", "merge_exclude_columns"),
+    *("location", "format", "options", "delimiter", "glue_register", "glue_database"),
 )
 SEED_CONFIGS = (*_ALL_CONFIGS, "column_types", "delimiter", "quote_columns")
 SNAPSHOT_CONFIGS = (
@@ -60,7 +61,7 @@ TEST_CONFIGS = (
     *("store_failures", "store_failures_as", "schema", "alias", "database", "group"),
 )
 SOURCE_CONFIGS = ("enabled", "meta", "tags", "event_time", "freshness", "loaded_at_field", "loaded_at_query")
-MATERIALIZATIONS = ("view", "table", "ephemeral", "incremental")
+MATERIALIZATIONS = ("view", "table", "ephemeral", "incremental", "external")
 SEVERITIES = ("error", "warn")
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 _COMPARISON = re.compile(
@@ -114,7 +115,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """What YAML says of one model, seed, snapshot or source table."""
+    """What YAML says of one model, seed, snapshot or source table.
+
+    `name` is that of its file. Of a version of a model, `model` is the model's name and `version` the version as text.
+    """
 
     name: str
     description: str
@@ -124,6 +128,14 @@ class Properties:
     file: Path
     line: int
     constraints: tuple[Section, ...] = ()
+    model: str = ""
+    version: str = ""
+    is_latest: bool = False
+
+    @property
+    def named(self) -> str:
+        """The name of its node: a version of a model is `model.v2`."""
+        return f"{self.model}.v{self.version}" if self.version else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +150,7 @@ class Exposure:
     description: str
     file: Path
     line: int
+    package: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +158,7 @@ class Source:
     """One table of a dbt source.
 
     `location` is SQL that can stand after `from` when the table is files outside the warehouse; empty otherwise.
+    `database` is the database it is said to be in, and `database_file` a DuckDB file named for it alone.
     """
 
     source_name: str
@@ -157,6 +171,14 @@ class Source:
     location: str = ""
     loaded_at_field: str = ""
     freshness: Mapping[str, Any] = field(default_factory=dict)
+    database: str = ""
+    database_file: str = ""
+    package: str = ""
+
+    @property
+    def id(self) -> str:
+        """The id of its node."""
+        return f"source.{self.package}.{self.source_name}.{self.name}"
 
 
 def is_plain(name: object) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kpi.base.errors import CompileError, ConfigError, KpiError, nearest
 from kpi.base.yamlfile import Section
+from kpi.parse.files import files_in, is_blank, text_of
 from kpi.parse.jinjafile import blocks
 from kpi.parse.properties import (
     MODEL_CONFIGS,
@@ -28,16 +28,13 @@ CONFIGS = {"model": MODEL_CONFIGS, "seed": SEED_CONFIGS, "snapshot": SNAPSHOT_CO
 ENDINGS = {"model": ".sql", "seed": ".csv", "snapshot": ".sql", "analysis": ".sql"}
 
 
-_HIDDEN = ".#~"
-_BLANK = 4096  # bytes; a longer file is not only blanks
-
-
 @dataclass(frozen=True, slots=True)
 class Resource:
     """A model, seed, snapshot or analysis: its file, as it is and relative to the project, and its merged settings.
 
     `text` is a snapshot's template, which is a part of its file or stands in YAML; None for the whole file. `written`
-    are the settings of the last place that gives each, not merged.
+    are the settings of the last place that gives each, not merged. `above` are those that the project has for what is
+    a package's: they win over all others. `depth` is how many parts of the file's path lie before its folders' own.
     """
 
     kind: str
@@ -49,16 +46,29 @@ class Resource:
     text: str | None = None
     line: int = 1
     written: Mapping[str, Any] = field(default_factory=dict)
+    package: str = ""
+    above: Mapping[str, Any] = field(default_factory=dict)
+    depth: int = 1
+
+    @property
+    def id(self) -> str:
+        """The id of its node."""
+        return f"{self.kind}.{self.package}.{self.name}"
 
 
 @dataclass(slots=True)
 class Found:
-    """What was found, and what is to be told of it."""
+    """What was found, and what is to be told of it.
+
+    `above` are the settings of the project by the name of a tree, when what is read is one of its packages.
+    """
 
     root: Path
     project: str
     judge: Judge
-    packages: Collection[str] = ()
+    packages: frozenset[str] = frozenset()
+    above: Section | None = None
+    depth: int = 1
 
     @property
     def mistakes(self) -> list[KpiError]:
@@ -69,48 +79,6 @@ class Found:
     def notes(self) -> list[str]:
         """What is to be told, and no mistake."""
         return self.judge.notes
-
-
-def files_in(root: Path, folders: Sequence[Path], suffix: str) -> list[tuple[Path, Path]]:
-    """Every file with the suffix, relative to the project, with the folder it was looked for in; in path order.
-
-    As dbt has it: whatever the case of the suffix, in folders that are links too, and not those that editors and
-    people hide by a first character.
-    """
-    found = {
-        path.relative_to(root): folder
-        for folder in folders
-        for path in _below(root / folder)
-        if path.suffix.lower() == suffix and path.name[0] not in _HIDDEN and path.is_file()
-    }
-    return sorted(found.items())
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """Every file in a folder and in those below it; each folder once, should a link lead back to it."""
-    seen = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        place = os.path.realpath(here)
-        if place in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        folders.sort()
-        yield from (Path(here, name) for name in names)
-
-
-def text_of(root: Path, file: Path) -> str:
-    """Read a text file of the project. Raises CompileError when it is not UTF-8."""
-    try:
-        return (root / file).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise CompileError(file, line, f"not UTF-8 ({error.reason} at byte {error.start}).") from None
-
-
-def is_blank(root: Path, file: Path) -> bool:
-    """Tell whether there is nothing in a file: then dbt passes over it."""
-    return (root / file).stat().st_size < _BLANK and not text_of(root, file).strip()
 
 
 def resources_of(
@@ -128,19 +96,41 @@ def resources_of(
         found.mistakes.append(error)
         tree = Section(tree.file, tree.line)
     resources = []
+    above = _tree(found.above, f"{kind}s" if kind != "analysis" else "analyses")
+    properties = _by_file(properties, {file.stem for file, _ in files})
     for file, folder in files:
         parts = (found.project, *file.relative_to(folder).with_suffix("").parts)
         try:
+            if kind in ("model", "analysis") and is_blank(root, file):
+                told = CompileError(file, 1, f"a{'n' * (kind == 'analysis')} {kind} is one SELECT, here is none.")
+                found.judge.tell(told, "The file is passed over.")
+                continue
             for name, text, line in _pieces(root, file, kind):
                 own = properties.get(name)
                 place = parts if kind != "snapshot" else (*parts, name)
                 levels = [settings_in(level, allowed, nobody) for level in levels_of(tree, place)]
                 levels += [dict(own.config)] if own else []
                 config, written = merged(levels), {key: value for level in levels for key, value in level.items()}
-                resources.append(Resource(kind, name, root / file, file, config, own, text, line, written))
+                most = merged([settings_in(level, allowed) for level in levels_of(above, place)]) if above else {}
+                named = own.named if own else name
+                more = found.project, most, found.depth
+                resources.append(Resource(kind, named, root / file, file, config, own, text, line, written, *more))
         except KpiError as error:
             found.mistakes.append(error)
     return sorted(resources, key=lambda resource: resource.name)
+
+
+def _tree(settings: Section | None, name: str) -> Section | None:
+    return settings.section(name) if settings is not None and settings.get(name) else None
+
+
+def _by_file(properties: Mapping[str, Properties], stems: set[str]) -> dict[str, Properties]:
+    """Properties by the name of their file; the latest version of a model may be in a file named as the model."""
+    found = dict(properties)
+    for own in properties.values():
+        if own.is_latest and own.name not in stems:
+            found[own.model] = own
+    return found
 
 
 def snapshots_in_yaml(
@@ -150,26 +140,29 @@ def snapshots_in_yaml(
     resources = []
     for name, relation in relations.items():
         own = properties[name]
-        place = (found.project, *own.file.parts[1:-1], name)
+        place = (found.project, *own.file.parts[found.depth : -1], name)
         levels = [settings_in(level, SNAPSHOT_CONFIGS, nobody) for level in levels_of(tree, place)]
         text = "\n" * (own.line - 1) + f"select * from {{{{ {relation} }}}}"
         config = merged([*levels, own.config])
-        resources.append(Resource("snapshot", name, found.root / own.file, own.file, config, own, text, own.line))
+        most = found.above and _tree(found.above, "snapshots")
+        above = merged([settings_in(level, SNAPSHOT_CONFIGS) for level in levels_of(most, place)]) if most else {}
+        at = found.root / own.file, own.file
+        more = config, found.project, above, found.depth
+        resources.append(Resource("snapshot", name, *at, config, own, text, own.line, *more))
     return resources
 
 
 def tell_strangers(
-    found: Found, kind: str, properties: Mapping[str, Properties], resources: dict[str, Resource]
+    found: Found, kind: str, properties: Mapping[str, Properties], names: set[str], resources: dict[str, Resource]
 ) -> None:
     """Tell what YAML describes as one kind and is not there: a slip when something of nearly that name is, else a note.
 
-    Of what is there as another kind the tests run all the same, as dbt has it. `resources` are all there are by name,
-    and get these tests.
+    `names` are there as the kind. Of what is there as another kind the tests run all the same, as dbt has it:
+    `resources` are all there are by name, and get these tests.
     """
-    names = {resource.name for resource in resources.values() if resource.kind == kind}
     for name, entry in properties.items():
         other = resources.get(name)
-        if name in names:
+        if name in names or entry.named in names:
             continue
         hint = nearest(name, names)
         if other is not None and other.kind != "analysis":
@@ -231,8 +224,7 @@ def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 def _pieces(root: Path, file: Path, kind: str) -> Iterator[tuple[str, str | None, int]]:
     """Name, template and line of what a file holds: itself, or the snapshots in it."""
     if kind != "snapshot":
-        if kind == "seed" or not is_blank(root, file):
-            yield file.stem, None, 1
+        yield file.stem, None, 1
         return
     for block in blocks(text_of(root, file), "snapshot"):
         yield block.name, block.text, block.line
@@ -255,7 +247,9 @@ def _refuse_strangers(
             key = next(key for key in level if key.removeprefix("+").replace("-", "_") == name)
             found.notes.append(f"{level.where(key)}: the setting '{name}' has no effect here.")
     for key, value in level.items():
-        if key.startswith("+") or key.replace("-", "_") in allowed or not (value is None or isinstance(value, Section)):
+        if key.startswith("+") or key.replace("-", "_") in allowed or (not place and key in found.packages):
+            continue
+        if not (value is None or isinstance(value, Section)):
             continue
         if (*place, key) not in places:
             settings = ("meta", "docs", "contract", "column_types", "vars")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
-from kpi.base.errors import CompileError, ConfigError, nearest
+from kpi.base.errors import CompileError, ConfigError
 from kpi.base.yamlfile import Items, Section
 from kpi.parse.context import Values, shared
 from kpi.parse.jinjafile import environment, parsed
@@ -107,15 +107,3 @@ def _as_native(value: Any) -> Any:
         return ast.literal_eval(str(value))
     except (ValueError, SyntaxError):
         return value
-
-
-def doc_in(docs: Mapping[str, str]) -> Callable[..., str]:
-    """Return the doc() of YAML files, which finds the text of a doc block."""
-
-    def doc(*names: str) -> str:
-        if not names or names[-1] not in docs:
-            told = f"doc('{names[-1] if names else ''}'): there is no such doc block"
-            raise ConfigError(f"{told}.{nearest(names[-1] if names else '', docs)}")
-        return docs[names[-1]]
-
-    return doc

@@ -12,6 +12,7 @@ from typing import Any
 
 from kpi.base.names import counted
 from kpi.deliveries.freshness import from_facts, late_lines
+from kpi.deliveries.personal import quoted
 from kpi.deliveries.rawfiles import hash_of, scan
 from kpi.nightly.notify import FILE, addresses, is_exposed
 from kpi.read.guards import Finding, guarded
@@ -123,7 +124,7 @@ def _raw(warehouse: Warehouse) -> Iterator[Finding]:
             "warning", f"raw/{file.path} was deleted by its retention and lies there", "kpi prune-raw --delete"
         )
     for name in folder.ignored:
-        yield Finding("warning", f"raw/{name} is passed over", "Name it .csv or .csv.gz, or take it away.")
+        yield Finding("warning", f"raw/{quoted(name)} is passed over", "Name it .csv or .csv.gz, or take it away.")
     yield Finding("ok", f"{len(folder.files)} deliveries can be read")
 
 
@@ -189,16 +190,16 @@ def _wrong_with(folder: Path, facts: dict[str, Any]) -> str:
         expected = {folder / STEWARDS / DATABASE: (facts["stewards"].get("checksum"), facts.get("rows"))}
         if "readers" in facts and not failed:
             expected[folder / DATABASE] = (facts.get("checksum"), facts["readers"]["rows"])
-    for database, (written, rows) in expected.items():
-        name = database.relative_to(folder)
-        if not database.is_file():
+    for file, (written, rows) in expected.items():
+        name = file.relative_to(folder)
+        if not file.is_file():
             if not failed:
                 return f"its {name} is gone"
-        elif written and written != hash_of(database):
+        elif written and written != hash_of(file):
             return f"its {name} is not what was written"
         elif not failed:
             try:
-                with engine.reading(database) as con:
+                with engine.reading(file) as con:
                     seen = engine.row_counts(con)
             except duckdb.Error as error:
                 return str(error).partition("\n")[0]

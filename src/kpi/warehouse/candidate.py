@@ -262,7 +262,7 @@ class Run:
         return "its report years were not judged" if is_judged(self.graph) and not self.options.validate else ""
 
     def _settle(self, build: str, event: str, reason: str) -> None:
-        for told in settle(self.warehouse, self.upkeep, build, event, reason):
+        for told in settle(self.warehouse, self.upkeep, build, event, reason, self.tell):
             self.warnings = (*self.warnings, told)
             self.tell(f"  warning: {told}")
 

@@ -12,6 +12,7 @@ from kpi.base import engine
 from kpi.base.errors import BuildError, is_disk_full
 from kpi.base.events import Tell
 from kpi.compile.graph import AUDIT_SCHEMA, Graph
+from kpi.run.checks import told_rows
 from kpi.warehouse.rights import DATABASE, whole
 
 
@@ -26,6 +27,7 @@ def verdict(facts: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         if status != "pass":
             told = f"{check['name']} ({check['where']}): {check['failures']} failing rows"
             told += f", kept in {check['stored']}" if check.get("stored") else ""
+            told += told_rows(check.get("examples", ()), check["failures"])
             (failures if status == "fail" else warnings).append(told)
     for year in facts.get("years", []):
         told = f"{year['year']} {year['expectation']}: {year['observed']}"
@@ -45,14 +47,14 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(database: Path) -> dict[str, int]:
+def read_back(file: Path) -> dict[str, int]:
     """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
 
     An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Raises
     BuildError.
     """
     try:
-        with engine.reading(database) as con:
+        with engine.reading(file) as con:
             seen = engine.row_counts(con)
             engine.read_all(con, seen)
             return seen

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from kpi.base.presented import significant
 from kpi.yearly.frames import FRAMES, Frames, read_frames
 from kpi.yearly.parts import NOT_MISSING, FeedExpectation, Frame, Rule, Severity
 from kpi.yearly.rules import KEPT_RULE, RULES, feed_rule, years_rule
@@ -278,7 +279,7 @@ def _seen(rule: Rule, values: pd.Series[Any]) -> str:
     count = "1 value" if len(values) == 1 else f"{len(values)} values"
     if values.dtype.kind not in "iuf":
         return count
-    low, high = f"{values.min():.10g}", f"{values.max():.10g}"
+    low, high = significant(float(values.min()), 10), significant(float(values.max()), 10)
     return f"{count}: {low}" if low == high else f"{count}: {low} to {high}"
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from kpi.base.presented import presented
 from kpi.yearly.queries import import_ctes, run
 from kpi.yearly.words import (
     BASES,
@@ -54,6 +55,9 @@ INPUTS: Mapping[str, Mapping[str, str]] = {
     "seeds.national_comparisons": {"report_year": "integer", "figure_id": "varchar", "service": "varchar",
                                    "national_value": "double"},
 }  # fmt: skip
+
+
+_SHOWN = {"value": "value", "previous": "previous_value"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,8 @@ class _Names:
 
 
 def _figures(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    found = run(con, import_ctes(con, INPUTS), ("pages",), {})
+    shown = {f"{name}_shown": presented(column, "decimals", "unit") for name, column in _SHOWN.items()}
+    found = run(con, import_ctes(con, INPUTS), ("pages",), {}, shown)
     columns = [column[0] for column in found.description or []]
     return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 

@@ -216,7 +216,9 @@ SUM_RULES = tuple(
 )
 RECONCILIATION_RULES = (
     Rule("reconciliation_never_differs", "reconciliation", "status", none_of("differs"), "error", "warn",
-         "No figure differs from what was published", "Mikään luku ei eroa julkaistusta"),
+         "No figure differs from what was published", "Mikään luku ei eroa julkaistusta",
+         found="{rows}. When a later delivery corrected the year, or the printed figure is the wrong one, say so with "
+         "the reason in seeds/documented_inconsistencies.csv, as kind value"),
     Rule("printed_units_described", "reconciliation", "unit_is", OK, "error", "error",
          "Every printed figure is in the unit it is described with",
          "Jokainen julkaistu luku on kuvatussa yksikössä"),

@@ -106,6 +106,11 @@ select
     compared,
     text as note_fi,
     rule,
-    case when is_equal then value - compared else greatest(value - compared, 0) end as gap
+    case
+        -- Beyond 2^53 a number was rounded to the nearest DOUBLE, and so were its parts.
+        when abs(compared) > 9007199254740992 and abs(value - compared) <= abs(compared) / 1125899906842624 then 0
+        when is_equal then value - compared
+        else greatest(value - compared, 0)
+    end as gap
 from judged
 order by report_year, formula, service
