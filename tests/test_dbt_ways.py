@@ -339,10 +339,11 @@ models:
         }
         | {
             "models/s.sql": "{%- call statement('x', fetch_result=True) -%} select 5 as a {%- endcall -%}"
-            "select {{ load_result('x')['table'].columns['a'].values()[0] if execute else 0 }} as f,"
-            " {{ load_result('x')['data'][0][0] if execute else 0 }} as g",
+            "select {{ load_result('x')['table'].columns['a'].values()[0] if execute else 0 }} as f",
+            "models/u.sql": "{%- call statement('x', fetch_result=True) -%} select 5 as a {%- endcall -%}"
+            "select {{ load_result('x')['data'][0][0] if execute else 0 }} as f",
         },
-        {"main.r0": [(2,)], "main.r6": [(4,)], "main.r10": [("a1b2",)], "main.s": [(5, 5)]},
+        {"main.r0": [(2,)], "main.r6": [(4,)], "main.r10": [("a1b2",)], "main.s": [(5,)], "main.u": [(5,)]},
     ),
     "relations as text": Way(
         {
