@@ -200,7 +200,8 @@ def test_the_small_project_is_right(tmp_path: Path) -> None:
         ),
         (
             "{{ config(materialized='materialized_view') }}\nselect 1 as x",
-            "1: materialized='materialized_view' is not supported. There is: ephemeral, incremental, table, view.",
+            "1: materialized='materialized_view' is not supported."
+            " There is: ephemeral, external, incremental, table, view.",
         ),
         ("{{ config(enabled='no') }}\nselect 1 as x", "1: enabled must be true or false, not 'no'."),
         (

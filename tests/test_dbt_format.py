@@ -87,7 +87,7 @@ def rendered(root: Path, text: str, files: Mapping[str, str] | None = None) -> s
         ),
         (
             "{{ ref('one').include(schema=false) }} {{ ref('one').identifier }} {{ ref('own', 'one').schema }}",
-            "one one main",
+            '"kpi"."one" one main',
         ),
     ],
 )

@@ -12,12 +12,12 @@ from typing import Any
 
 import duckdb
 
-from kpi.artifacts.dbtforms import Made, relation_of
 from kpi.artifacts.manifest import write_manifest
 from kpi.artifacts.testnames import TestName, test_names
 from kpi.base.engine import CATALOG
 from kpi.base.environment import hidden_values, is_anything_hidden
 from kpi.compile.graph import Graph
+from kpi.models.dbtforms import Made, relation_of
 from kpi.models.model import Node
 
 _NAMES = frozenset(

@@ -11,7 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kpi.artifacts.dbtforms import (
+from kpi.artifacts.manifestparts import exposure_entry, macro_entries, source_entry, unit_test_entry
+from kpi.artifacts.testnames import TestName
+from kpi.base.yamlfile import Section
+from kpi.compile.graph import Graph
+from kpi.models.dbtforms import (
     DOCS,
     TESTS_SCHEMA,
     Made,
@@ -23,10 +27,6 @@ from kpi.artifacts.dbtforms import (
     sha256,
     written_config,
 )
-from kpi.artifacts.manifestparts import exposure_entry, macro_entries, source_entry, unit_test_entry
-from kpi.artifacts.testnames import TestName
-from kpi.base.yamlfile import Section
-from kpi.compile.graph import Graph
 from kpi.models.model import Node
 from kpi.parse.project import Project, read_text
 from kpi.parse.properties import TestSpec

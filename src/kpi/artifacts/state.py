@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from kpi.artifacts.artifacts import MANIFEST
-from kpi.artifacts.dbtforms import Made
 from kpi.artifacts.manifest import write_manifest
 from kpi.artifacts.testnames import test_names
 from kpi.base.errors import ConfigError
 from kpi.compile.graph import Graph
 from kpi.compile.methods import State
+from kpi.models.dbtforms import Made
 from kpi.models.model import Node
 from kpi.run.running import known_nodes
 

@@ -34,8 +34,9 @@ def code_digest() -> str:
 
 
 def project_files(root: Path) -> Iterator[Path]:
-    """Every SQL, YAML and CSV file of the project, outside deliveries and hidden folders, in a fixed order.
+    """Every SQL, YAML and CSV file of the project, in a fixed order.
 
+    Left out are deliveries, and of the folders in the project's own those that are hidden; below models they count.
     Then those of packages that lie elsewhere, whether a link in dbt_packages or a list of packages leads there.
     """
     seen = {root.resolve()}
@@ -63,13 +64,18 @@ def _packages_elsewhere(folder: Path) -> Iterator[Path]:
 
 
 def _files_below(root: Path, seen: set[Path]) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
+    been = set[str]()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        if (place := os.path.realpath(folder)) in been:  # a link led back
+            folders.clear()
+            continue
+        been.add(place)
         is_top = Path(folder) == root
         folders[:] = sorted(
             name
             for name in folders
-            if name[0] not in "._" and not (is_top and name in _PASSED_OVER) and Path(folder, name) not in seen
+            if Path(folder, name) not in seen and not (is_top and (name[0] in "._" or name in _PASSED_OVER))
         )
         for name in sorted(names):
-            if name.endswith(_ENDINGS):
+            if name.lower().endswith(_ENDINGS):
                 yield Path(folder, name)

@@ -86,7 +86,7 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
                 else:
                     columns, casts = _bind(binder, graph, node, raw)
                     binder.note(node, columns)
-                    mistakes += _undocumented(node, columns)
+                    mistakes += _undocumented(node, columns, graph.project.is_strict)
                     if node.kind == "model":
                         mistakes += judged(node, (*node.findings, *casts))
                     if node.increment:
@@ -205,13 +205,13 @@ def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError
     return CompileError(node.file, 1, problem.message)
 
 
-def _undocumented(node: Node, columns: Columns) -> list[CompileError]:
-    """Columns of the YAML that are not there: a name much like another is a slip, and one that tests judge must be."""
+def _undocumented(node: Node, columns: Columns, is_strict: bool) -> list[CompileError]:
+    """Columns of the YAML that are not there and that tests judge; with house rules a name much like another too."""
     names = [name for name, _ in columns]
     mistakes = []
     for column in _missing(node, columns):
         hint = nearest(column.name, names)
-        if "Did you mean" in hint or column.is_tested or node.config.get("contract"):
+        if ("Did you mean" in hint and is_strict) or column.is_tested or node.config.get("contract"):
             told = f"'{node.name}' has no column '{column.name}'.{hint}"
             mistakes.append(CompileError(column.meta.file, column.line, told))
     return mistakes

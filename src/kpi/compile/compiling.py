@@ -15,6 +15,7 @@ from kpi.base.projectfiles import project_digest
 if TYPE_CHECKING:
     from kpi.compile.binding import Columns
     from kpi.compile.graph import Graph
+    from kpi.parse.invocation import Invocation
 
 CACHE = Path("warehouse/.cache/compiled")
 
@@ -27,8 +28,13 @@ class Compiled:
     columns: Mapping[str, Columns]
 
 
-def compiled(root: Path, variables: Mapping[str, Any] | None = None, target: str = "") -> Compiled:
-    """Compile and bind the project in `root`; `variables` are given for this run.
+def compiled(
+    root: Path,
+    variables: Mapping[str, Any] | None = None,
+    target: str = "",
+    invocation: Invocation | None = None,
+) -> Compiled:
+    """Compile and bind the project in `root`; `variables` are given for this run, `invocation` is what it was asked.
 
     What was found out before is taken from the cache, and what is new is kept there. Raises one KpiError with all that
     is wrong, each with file and place, whose `root` is the project's.
@@ -40,7 +46,7 @@ def compiled(root: Path, variables: Mapping[str, Any] | None = None, target: str
         found = cache.get(key)
         if isinstance(found, Compiled) and is_as_read(found.graph.environment_read):
             return found
-        made = _compiled(root, variables, target)
+        made = _compiled(root, variables, target, invocation)
         from kpi.parse.jinjafile import is_fleeting
 
         project = made.graph.project
@@ -55,12 +61,12 @@ def compiled(root: Path, variables: Mapping[str, Any] | None = None, target: str
         return made
 
 
-def _compiled(root: Path, variables: Mapping[str, Any] | None, target: str) -> Compiled:
+def _compiled(root: Path, variables: Mapping[str, Any] | None, target: str, invocation: Invocation | None) -> Compiled:
     from kpi.compile.bind import check_all
     from kpi.parse.project import load_project
 
     try:
-        return Compiled(*check_all(load_project(root, variables, target)))
+        return Compiled(*check_all(load_project(root, variables, target, invocation)))
     except KpiError as error:
         error.root = root
         raise

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
 from kpi.base.errors import CompileError, ConfigError, KpiError, nearest
+from kpi.compile.flat_graph import tell_graph, unwatched
 from kpi.compile.unbuilt import without_unbuilt
 from kpi.deliveries import feed_months
 from kpi.deliveries.feed import Feed, is_feed, read_feed
@@ -25,7 +26,8 @@ from kpi.models.nodes import (
     resource_node,
     source_nodes,
 )
-from kpi.models.template import NeedsColumns, Relation, Templates
+from kpi.models.pending import NeedsColumns, NeedsGraph
+from kpi.models.template import Relation, Templates
 from kpi.models.unit_tests import UnitTest, unit_test_nodes
 from kpi.parse.project import Project, Resource, together
 
@@ -128,6 +130,9 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     disabled = _compile(project, resources, templates, nodes, mistakes, columns_of)
     certain: list[KpiError] = [*_misplaced(nodes.values(), _has_feeds(project))]
     tests, wrong = test_nodes(project, templates, nodes)
+    if any(isinstance(error, NeedsGraph) for error in wrong):
+        tell_graph(project, templates, nodes)
+        tests, wrong = test_nodes(project, templates, nodes)
     if columns_of and any(isinstance(error, NeedsColumns) for error in wrong):
         _tell_columns(project, templates, nodes, columns_of)
         tests, wrong = test_nodes(project, templates, nodes)
@@ -152,7 +157,8 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
         mistakes.append(error)
         nodes = {}
     nodes = with_ctes(nodes)
-    notes = (*left_out, *project.notes, *templates.macros.without_effect(), *external_notes(nodes.values()))
+    told = dict.fromkeys([*templates.notes, *unwatched(project)])
+    notes = (*left_out, *project.notes, *told, *templates.macros.without_effect(), *external_notes(nodes.values()))
     return Graph(project, nodes, feeds, templates.environment_read, notes=notes, on_run=on_run), mistakes
 
 
@@ -209,10 +215,13 @@ def _compile(
                 nodes[node.id] = node
             elif resource.kind != "analysis":
                 disabled[resource.id] = templates.relations[resource.id]
-        if len(waiting) == len(todo) or columns_of is None:
+        needs_graph = [resource for resource, error in waiting.values() if isinstance(error, NeedsGraph)]
+        if len(waiting) == len(todo) and needs_graph and templates.known_graph is None:
+            tell_graph(project, templates, nodes, needs_graph)
+        elif len(waiting) == len(todo) or columns_of is None:
             break
         todo = [resource for resource, _ in waiting.values()]
-        if todo:
+        if todo and columns_of:
             _tell_columns(project, templates, nodes, columns_of)
     mistakes += [error for _, error in waiting.values()]
     return disabled

@@ -15,6 +15,7 @@ from kpi.compile.graph import Graph
 from kpi.compile.unit_diff import Difference, shown
 from kpi.compile.unit_sql import reading, table_of, values, with_tables
 from kpi.models.model import Node
+from kpi.models.overriding import overridden
 from kpi.models.problems import problem_of
 from kpi.models.seeds import schema_statement, seed_folders, seed_table
 from kpi.models.template import Templates
@@ -167,7 +168,7 @@ class _Runner:
         """The model's SQL rendered anew, with what the test puts in the place of macros and variables."""
         templates = self._all_templates()
         changed = test.overrides
-        with templates.overridden(changed.variables, changed.env_vars, changed.macros):
+        with overridden(templates, changed.variables, changed.env_vars, changed.macros):
             text = read_text(self.graph.project.root, node.file)
             about = {"name": node.name, "resource_type": "model", "config": dict(node.config)}
             rendered = templates.render(text, node.file, MODEL_CONFIGS, node.relation, base=node.config, model=about)
@@ -196,7 +197,7 @@ class _Runner:
         node = self.graph.nodes[fixture.node]
         known = self.graph.columns[node.id]
         if fixture.sql:
-            return table_of(node), fixture.sql
+            return table_of(node), self._sql_of(test, fixture)
         if fixture.rows is None:
             if node.id not in self._seeds:
                 self._seeds.add(node.id)
@@ -213,9 +214,17 @@ class _Runner:
         )
         return table_of(node), f"select {columns} from {values(fixture.rows, fixture.columns, kinds)}"
 
+    def _sql_of(self, test: UnitTest, fixture: Fixture) -> str:
+        """The SELECT that gives the rows, with the Jinja in it rendered."""
+        if "{" not in fixture.sql:
+            return fixture.sql
+        changed, templates = test.overrides, self._all_templates()
+        with overridden(templates, changed.variables, changed.env_vars, changed.macros):
+            return templates.render(fixture.sql, fixture.file, ()).sql
+
     def _expected(self, test: UnitTest, columns: Sequence[str], kinds: Mapping[str, str]) -> str:
         if test.expect.sql:
-            return f"(\n{test.expect.sql}\n) as expected"
+            return f"(\n{self._sql_of(test, test.expect)}\n) as expected"
         return values(test.expect.rows or (), columns, {name.lower(): kind for name, kind in kinds.items()})
 
 

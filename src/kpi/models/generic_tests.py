@@ -13,6 +13,7 @@ from typing import Any
 from kpi.base.errors import CompileError, nearest
 from kpi.base.lines import Lines
 from kpi.base.names import identifier
+from kpi.base.relation import as_seen
 from kpi.models.builtin_tests import GENERIC, accepted
 from kpi.models.model import Node, read_select
 from kpi.models.template import Relation, Rendered, Templates
@@ -47,10 +48,25 @@ def test_nodes(
         if test is None:
             continue
         first = tests.setdefault(test.id, test)
+        if first is not test and _told_apart(first) != _told_apart(test):
+            test = _with_hash(test)
+            first = tests.setdefault(test.id, test)
         if first is not test:
             told = f"the test {test.name} is also at {first.file}:{first.line}."
             errors.append(CompileError(test.file, test.line, told))
     return [tests[name] for name in sorted(tests)], errors
+
+
+def _told_apart(test: Node) -> str:
+    """What tells tests of one name apart, as the hash in dbt's names does: macro, what is judged, and arguments."""
+    spec = test.test
+    return repr((test.relation.node, spec and (spec.kind, spec.column, sorted(spec.arguments.items(), key=str))))
+
+
+def _with_hash(test: Node) -> Node:
+    """The test by another name, for there is one of its own already."""
+    name = f"{test.name}_{hashlib.blake2b(_told_apart(test).encode(), digest_size=4).hexdigest()}"
+    return replace(test, name=name, id=f"{test.id}{name.removeprefix(test.name)}")
 
 
 def _described(project: Project) -> list[tuple[str, Properties]]:
@@ -80,6 +96,11 @@ def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec)
         return _of_macro(project, templates, node, spec, name, identifier(column) if quoted else column)
     arguments: dict[str, Relation] = {}
     spec = _with_checked_arguments(_rendered(templates, spec, arguments), column)
+    if spec.kind == "accepted_values" and None in list(spec.arguments["values"] or ()):
+        error = CompileError(spec.file, spec.line, "accepted_values: a null always passes, leave it out.")
+        if project.is_strict or not spec.arguments.get("quote", True):
+            raise error
+        templates.notes.append(f"{error} Here it stands for the text None, as in dbt.")
     rendered = _where(templates, spec)
     relations = [node.relation]
     if spec.kind == "relationships":
@@ -87,7 +108,7 @@ def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec)
         if not isinstance(to, Relation):
             told = f"'to' is a ref('…') or source('…', '…'), not '{to}'."
             raise CompileError(spec.file, spec.line, told)
-        relations.append(to)
+        relations.append(Relation(to.node, to.schema, to.name))
         spec = replace(spec, arguments={**spec.arguments, "to": to.node})
     rendered.depends_on = {one.node: one for one in (*relations, *rendered.depends_on.values())}
     table = (
@@ -156,7 +177,11 @@ def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec
             told = f"{spec.kind} takes no '{wrong}'.{nearest(wrong, {*macro.arguments} - {'model'})}"
             raise CompileError(spec.file, spec.line, told)
         for missing in [argument for argument in macro.required if argument not in {"model", *given}]:
-            raise CompileError(spec.file, spec.line, f"{spec.kind} needs '{missing}'.")
+            error = CompileError(spec.file, spec.line, f"{spec.kind} needs '{missing}'.")
+            if project.is_strict:
+                raise error
+            templates.notes.append(f"{error} Without a value it is nothing.")
+            given[missing] = templates.macros.lenient.undefined(name=missing)
     where = _where(templates, spec)
     call = f"{package + '.' if package else ''}test_{kind}"
     try:
@@ -166,7 +191,7 @@ def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec
             TEST_CONFIGS,
             base={**spec.config, "where": where.sql},
             model={"name": name, "resource_type": "test", "config": dict(spec.config)},
-            names={"kpi_model": node.relation, "kpi_arguments": given},
+            names={"kpi_model": as_seen(node.relation), "kpi_arguments": given},
         )
     except CompileError as error:
         # Of its own kind still: a test that asks for columns is compiled again when they are known.

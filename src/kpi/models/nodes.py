@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from kpi.base.errors import CompileError, ConfigError, nearest
+from kpi.base.relation import DATABASE
 from kpi.base.yamlfile import Section
 from kpi.models import snapshots
+from kpi.models.early import SETTINGS, facts_of, switches_itself_off, text_of
 from kpi.models.ephemeral import cte_of
 from kpi.models.external import as_built, external_problem
 from kpi.models.hooks import with_hooks
 from kpi.models.model import Hooks, Increment, Node, digest, read_select
+from kpi.models.pending import NeedsColumns
 from kpi.models.seeds import seed_columns
 from kpi.models.template import Relation, Templates
 from kpi.parse.outside import content_of, in_database
 from kpi.parse.project import Project, Resource, merged, read_text
-from kpi.parse.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, Properties, tags_of
+from kpi.parse.properties import MODEL_CONFIGS, Properties, tags_of
 
-_SETTINGS = {"model": MODEL_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
 # What decides where a model stands, and so must be known before anything refers to it.
 _PLACING = re.compile(r"""\b(schema|alias|target_schema)['"]?\s*[=:]|\bephemeral\b""")
 
@@ -69,13 +71,13 @@ def from_databases(project: Project, nodes: Mapping[str, Node], delivered: Colle
 def place(project: Project, resource: Resource, templates: Templates) -> Relation:
     """Where a resource stands, by its `schema` and `alias` here, in its file or in YAML, as the macros have it."""
     config = dict(resource.config)
-    text = _text(project, resource) if resource.kind != "seed" else ""
+    text = text_of(project, resource) if resource.kind != "seed" else ""
     if "config" in text and _PLACING.search(text):
-        settings = _SETTINGS[resource.kind]
-        facts = _facts(project, resource, config)
+        settings = SETTINGS[resource.kind]
+        facts = facts_of(project, resource, config)
         config |= templates.render(text, resource.file, settings, base=config, model=facts, parsing=True).config
     config |= resource.above
-    facts = _facts(project, resource, config)
+    facts = facts_of(project, resource, config)
     name = templates.alias_of(config.get("alias"), facts)
     schema = config.get("target_schema") or templates.schema_of(config.get("schema"), {**facts, "alias": name})
     relation = Relation(resource.id, schema, name)
@@ -85,7 +87,8 @@ def place(project: Project, resource: Resource, templates: Templates) -> Relatio
 
 def resource_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
     """Read a seed, or render and parse a model or snapshot. Returns None when it is disabled. Raises CompileError."""
-    if not {"enabled": True, **resource.config, **resource.above}["enabled"]:
+    is_on = {"enabled": True, **resource.config, **resource.above}["enabled"]
+    if not is_on or switches_itself_off(project, resource, templates):
         return None
     make = _seed if resource.kind == "seed" else _model
     node = make(project, resource, templates)
@@ -93,10 +96,18 @@ def resource_node(project: Project, resource: Resource, templates: Templates) ->
 
 
 def analysis_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
-    """Render an analysis, which is compiled for people to copy and never run."""
-    if not resource.config.get("enabled", True):
+    """Render an analysis, which is compiled for people to copy and never run; one that cannot be is only noted."""
+    if not resource.config.get("enabled", True) or switches_itself_off(project, resource, templates):
         return None
-    rendered = templates.render(_text(project, resource), resource.file, MODEL_CONFIGS, base=resource.config)
+    try:
+        rendered = templates.render(text_of(project, resource), resource.file, MODEL_CONFIGS, base=resource.config)
+    except NeedsColumns:
+        raise
+    except CompileError as error:
+        if project.is_strict and "run_query()" not in error.message:
+            raise
+        templates.notes.append(f"{error} The analysis is not compiled.")
+        return None
     node_id = resource.id
     return Node(
         id=node_id,
@@ -150,38 +161,6 @@ def exposure_nodes(project: Project, templates: Templates) -> tuple[list[Node], 
     return nodes, errors
 
 
-def _text(project: Project, resource: Resource) -> str:
-    return read_text(project.root, resource.file) if resource.text is None else resource.text
-
-
-def _facts(project: Project, resource: Resource, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What macros such as generate_schema_name may ask of a node."""
-    about = resource.properties
-    below = resource.file.parts[resource.depth :]
-    version = about.version if about else ""
-    name = about.model if about and version else resource.name
-    return {
-        "name": name,
-        "alias": config.get("alias") or (f"{name}_v{version}" if version else name),
-        "resource_type": resource.kind,
-        "unique_id": resource.id,
-        "package_name": resource.package,
-        "path": "/".join(below),
-        "original_file_path": "/".join(resource.file.parts[resource.depth - 1 :]),
-        "fqn": [resource.package, *below[:-1], name, *([f"v{version}"] if version else [])],
-        "config": dict(config),
-        "tags": list(tags_of(config.get("tags"))),
-        "meta": dict(config.get("meta") or {}),
-        "description": about.description if about else "",
-        "columns": {column.name: {"name": column.name, "data_type": column.data_type} for column in about.columns}
-        if about
-        else {},
-        "version": version or None,
-        "database": "kpi",
-        "schema": config.get("schema"),
-    }
-
-
 def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
     delimiter = {**resource.config, **resource.above}.get("delimiter", ",")
     text = read_text(project.root, resource.file)
@@ -217,9 +196,9 @@ def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
 def _model(project: Project, resource: Resource, templates: Templates) -> Node | None:
     node_id = resource.id
     relation = templates.relations[node_id]
-    settings = _SETTINGS[resource.kind]
-    facts = _facts(project, resource, resource.config) | {"alias": relation.name, "schema": relation.schema}
-    text = _text(project, resource)
+    settings = SETTINGS[resource.kind]
+    facts = facts_of(project, resource, resource.config) | {"alias": relation.name, "schema": relation.schema}
+    text = text_of(project, resource)
     rendered = templates.render(text, resource.file, settings, relation, base=resource.config, model=facts)
     if not {"enabled": True, **rendered.config, **resource.above}["enabled"]:
         return None
@@ -261,7 +240,11 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
 
 
 def _check_settings(resource: Resource, relation: Relation, config: Mapping[str, Any]) -> None:
-    """Raise CompileError for settings that contradict each other, or came too late to be known."""
+    """Raise CompileError for settings that contradict each other, came too late, or name another database."""
+    for name in ("database", "target_database"):
+        if config.get(name) and str(config[name]).lower() != DATABASE:
+            told = f"{name}='{config[name]}': there is one database here, '{DATABASE}'. Leave it out, or set a schema."
+            raise CompileError(resource.file, resource.line, told)
     if resource.kind == "snapshot":
         for told in snapshots.problems(config):
             raise CompileError(resource.file, resource.line, told)

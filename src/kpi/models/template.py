@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from kpi.base.environment import is_as_read
 from kpi.base.errors import CompileError, ConfigError
 from kpi.base.limits import bounded
 from kpi.base.lines import Lines, mark_places, traced
-from kpi.base.relation import Relation, Rendered
+from kpi.base.relation import Relation, Rendered, as_seen, in_short
+from kpi.models.pending import LaterError, NeedsColumns, NeedsGraph
 from kpi.models.references import find_ref, find_source, version_of
 from kpi.parse import context
 from kpi.parse.fileconfig import Config
@@ -34,10 +34,6 @@ _ONE_EXPRESSION = re.compile(r"\s*\{\{(?!.*\{\{)(.*)\}\}\s*", re.DOTALL)
 _CALL = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*", re.DOTALL)
 
 
-class NeedsColumns(CompileError):
-    """A template asked for the columns of a relation that are not known yet."""
-
-
 class Templates:
     """The project's macros, and the rendering of files that use them. `relations` maps node ids to places.
 
@@ -49,20 +45,23 @@ class Templates:
         self.project = project
         self.relations: dict[str, Relation] = {}
         self.known_columns: Mapping[str, tuple[tuple[str, str], ...]] = {}
-        self._values = context.Values(project.variables, project.package_variables)
-        self._values.target = project.target
-        self.asked = self._values.asked
-        self.environment_read = self._values.environment_read
+        self.known_graph: Mapping[str, Any] | None = None
+        self.values = context.Values(project.variables, project.package_variables)
+        self.values.target = project.target
+        self.asked = self.values.asked
+        self.environment_read = self.values.environment_read
         self.asked |= project.asked
         self.environment_read.update(project.environment_read)
         self._environment = environment()
         self.macros = Macros(self._environment, project.name)
         self.macros.search = dict(project.dispatch)
-        self.macros.shared = context.shared(self._values, self.macros, self._columns_of)
+        self.macros.shared = context.shared(self.values, self.macros, self._columns_of, self._graph, project.invocation)
+        self.notes: list[str] = []
         self._files = {file: file for file in project.macro_files}
         self._short: dict[str, jinja2.Template] = {}
         self._macro_texts: list[str] = []
         self._known_world = ((-1, ""), "")
+        self._known_places = (-1, frozenset[tuple[str, ...]]())
         for package, files in project.packages.items():
             for file in files:
                 self.macros.later(package, self._macro_text(file), file)
@@ -113,7 +112,7 @@ class Templates:
         config is of use: references stand for nothing, `execute` is false, and what fails ends the rendering quietly.
         Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
         """
-        known = "" if names or parsing or self.known_columns or is_fleeting(text) else self._world()
+        known = "" if names or parsing or self.known_columns or self.known_graph or is_fleeting(text) else self._world()
         make = partial(self._render, text, file, settings, this, is_incremental, base, model, parsing, names)
         given = ("render", known, text, str(file), settings, str(this), is_incremental, base, model)
         rendered = (
@@ -121,13 +120,15 @@ class Templates:
         )
         self.asked |= rendered.asked
         self.environment_read.update(rendered.environment_read)
+        self.notes += [f"{file}:{note}" for note in rendered.notes]
         return rendered
 
     def _world(self) -> str:
         """The key of all that any file's rendering follows from, apart from the file; empty when that is not known."""
-        if self.macros.overrides or self._values.given or self._values.overrides:
+        variables = repr((self.values.variables, self.values.of_packages))
+        if self.macros.overrides or self.values.given or self.values.overrides or is_fleeting(variables):
             return ""
-        state = (len(self.relations), repr((self._values.variables, self._values.of_packages)))
+        state = (len(self.relations), variables)
         if self._known_world[0] != state:
             places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
             key = key_of(
@@ -150,8 +151,8 @@ class Templates:
     ) -> Rendered:
         rendered = Rendered(this, is_incremental)
 
-        package, before = self.project.package_of(file), self._values.package
-        self._values.package = package
+        package, before = self.project.package_of(file), self.values.package
+        self.values.package = package
 
         def ref(*given: str, **more: Any) -> Relation:
             if parsing:
@@ -164,11 +165,11 @@ class Templates:
             return self._refer(rendered, find_source(self.project, self.relations, package, source_name, table_name))
 
         own = {
-            **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {})},
+            **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {}, self.project.is_strict)},
             **{"is_incremental": lambda: is_incremental, "execute": not parsing, "model": dict(model or {})},
         }
         if this:
-            own["this"] = this
+            own["this"] = as_seen(this)
         own["builtins"] = dict(own)
         asked, environment_read = set(self.asked), dict(self.environment_read)
         self.asked.clear()
@@ -179,25 +180,11 @@ class Templates:
             if not parsing:
                 raise
         finally:
-            self._values.package = before
+            self.values.package = before
             rendered.asked, rendered.environment_read = frozenset(self.asked), dict(self.environment_read)
             self.asked |= asked
             self.environment_read.update(environment_read)
         return rendered
-
-    @contextmanager
-    def overridden(
-        self, variables: Mapping[str, Any], env_vars: Mapping[str, Any], macros: Mapping[str, Any]
-    ) -> Iterator[None]:
-        """Render with other values of variables and of the environment's, and with macros that yield a given value."""
-        kept = self._values.overrides, self._values.given
-        self._values.overrides, self._values.given = variables, dict(env_vars)
-        self.macros.overrides = {name: _always(value) for name, value in macros.items()}
-        try:
-            yield
-        finally:
-            self._values.overrides, self._values.given = kept
-            self.macros.overrides = {}
 
     def value(self, text: str, file: Path, depends_on: dict[str, Relation]) -> Any:
         """Return what a text of a data test's arguments means: of one expression its value, else the text rendered."""
@@ -221,11 +208,21 @@ class Templates:
 
     def _refer(self, rendered: Rendered, relation: Relation) -> Relation:
         rendered.depends_on[relation.node] = relation
-        return relation
+        return as_seen(relation)
+
+    def _graph(self) -> Mapping[str, Any]:
+        if self.known_graph is None:
+            raise LaterError(None)
+        return self.known_graph
+
+    def _places(self) -> frozenset[tuple[str, ...]]:
+        if self._known_places[0] != len(self.relations):
+            self._known_places = (len(self.relations), frozenset(one.parts for one in self.relations.values()))
+        return self._known_places[1]
 
     def _columns_of(self, relation: Relation) -> tuple[tuple[str, str], ...]:
         if relation.node not in self.known_columns:
-            raise _Later(relation)
+            raise LaterError(relation)
         return self.known_columns[relation.node]
 
     def _rendered_with(self, names: Mapping[str, Any], text: str, file: Path) -> tuple[str, Lines]:
@@ -234,7 +231,7 @@ class Templates:
         before = {name: shared[name] for name in names if name in shared}
         shared.update(names)
         try:
-            return traced(self._text(text, file))
+            return traced(in_short(self._text(text, file), self._places))
         finally:
             for name in names:
                 del shared[name]
@@ -253,9 +250,12 @@ class Templates:
             return run(template, scope)
         except jinja2.UndefinedError as error:
             raise self._told(error, file, undefined(error, self.macros, self.project.root)) from None
-        except _Later as error:
+        except LaterError as error:
+            line = line_in(error, file)
+            if error.relation is None:
+                raise NeedsGraph(file, line, "the graph of all nodes is not known here.") from None
             told = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
-            raise NeedsColumns(file, line_in(error, file), told) from None
+            raise NeedsColumns(file, line, told) from None
         except ConfigError as error:
             raise self._told(error, file, str(error)) from None
         except CompileError:
@@ -269,13 +269,3 @@ class Templates:
         frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]
         return CompileError(file, line_in(error, file), message + (macros[-1] if macros else ""))
-
-
-def _always(value: Any) -> Callable[..., Any]:
-    return lambda *given, **named: value
-
-
-class _Later(Exception):
-    def __init__(self, relation: Relation) -> None:
-        self.relation = relation
-        super().__init__(str(relation))

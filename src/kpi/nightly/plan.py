@@ -52,7 +52,7 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
     folder = scan(warehouse.raw)
     if not options.full_refresh and is_up_to_date(root, warehouse, inputs_of(root.resolve(), folder, options)):
         return ()
-    graph = compiled(root, options.variables, options.target).graph
+    graph = compiled(root, options.variables, options.target, options.invocation).graph
     refuse_unusable(graph)
     current, present = warehouse.current(), dict[str, str]()
     if current is None or not has_its_size(current, warehouse.facts(current)):

@@ -65,7 +65,7 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell) -> Pla
 
     build = warehouse.published()
     graph, facts, folder = (
-        compiled(root, options.variables, options.target).graph,
+        compiled(root, options.variables, options.target, options.invocation).graph,
         warehouse.facts_of(),
         scan(warehouse.raw),
     )

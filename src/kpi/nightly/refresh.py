@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # The folder of the build that a run starts from, that build's facts, and what is to be told of it.
 Start = tuple[Path | None, dict[str, Any], tuple[str, ...]]
+_NOTES = 10  # that a run tells; `kpi compile` tells all
 __all__ = ["Options", "Outcome", "inputs_of", "is_up_to_date", "refresh", "retry"]
 
 
@@ -126,8 +127,12 @@ def _run(
     from kpi.compile.compiling import compiled
 
     note(tell, Event("compiling", stage="compile"))
-    graph = compiled(root, options.variables, options.target).graph
+    graph = compiled(root, options.variables, options.target, options.invocation).graph
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
+    for line in graph.notes[:_NOTES]:
+        tell(f"  note: {line}")
+    if len(graph.notes) > _NOTES:
+        tell(f"  note: {len(graph.notes) - _NOTES} more notes are told by: kpi compile")
     importing = _Expectations() if options.validate and is_judged(graph) else None
     with writing(warehouse, options.wait_seconds, tell) as waited:
         if waited:
@@ -136,7 +141,7 @@ def _run(
             inputs = inputs_of(root.resolve(), folder, options)
             if _is_needless(root, warehouse, options, inputs):
                 return _nothing_to_do(warehouse, tell)
-            graph = compiled(root, options.variables, options.target).graph
+            graph = compiled(root, options.variables, options.target, options.invocation).graph
         folder_before, before, warnings = start(settings_of(graph.project))
         for line in warnings:
             tell(f"  warning: {line}")

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +17,10 @@ from kpi.base.environment import SECRET, Default, note_read
 from kpi.base.errors import nearest
 from kpi.base.names import identifier
 from kpi.base.relation import DATABASE, Relation
-from kpi.parse.dbtobjects import NOTHING_RUNS, Column, Table, Unsupported, run_query
-from kpi.parse.macros import Macros, Returned, Wrong
+from kpi.parse.dbtobjects import NOTHING_RUNS, Column, Flags, Later, Selected, Unsupported, run_query
+from kpi.parse.invocation import Invocation
+from kpi.parse.jinjafile import parsed
+from kpi.parse.macros import Macros, Returned, Wrong, compiled, run
 from kpi.parse.sandbox import Chain, step_by_step
 
 _MISSING = object()
@@ -56,13 +59,15 @@ class Values:
         self.asked: set[str] = set()
         self.environment_read: dict[str, str] = {}
         self.given: Mapping[str, Any] = {}  # by a unit test, instead of the environment's
+        self.render: Callable[[str], str] = str  # the Jinja in a variable's text
 
     def __call__(self, name: str, default: object = _MISSING) -> Any:
         """The var() of templates."""
         self.asked.add(name)
         known = self.known
         if name in known:
-            return known[name]
+            value = known[name]
+            return self.render(value) if isinstance(value, str) and ("{{" in value or "{%" in value) else value
         if default is _MISSING:
             # A package's macro leans on the package's own values, wherever it is called.
             for variables in self.of_packages.values():
@@ -103,17 +108,26 @@ class Values:
 
 
 def shared(
-    values: Values, macros: Macros, columns: Callable[[Relation], tuple[tuple[str, str], ...]]
+    values: Values,
+    macros: Macros,
+    columns: Callable[[Relation], tuple[tuple[str, str], ...]],
+    graph: Callable[[], Mapping[str, Any]] = dict,
+    invocation: Invocation | None = None,
 ) -> dict[str, Any]:
-    """Return the names of all templates. `columns` tells the columns of a relation, or that there is no telling."""
-    results: dict[str, Table] = {}
+    """Return the names of all templates.
+
+    `columns` tells the columns of a relation, or that there is no telling; `graph` what there is in the project.
+    """
+    asked = invocation or Invocation()
+    results: dict[str, dict[str, Any]] = {}
     now = datetime.datetime.now(datetime.UTC)
 
     def give_back(value: object = None) -> None:
         raise Returned(value)
 
     def statement(name: str | None = None, caller: Any = None, **_: Any) -> str:
-        results[name or ""] = run_query(caller())
+        table = run_query(caller())
+        results[name or ""] = {"response": "OK", "table": table, "data": [row.values() for row in table.rows]}
         return ""
 
     def raised(message: str) -> None:
@@ -130,6 +144,12 @@ def shared(
     def type_of(name: str) -> str:
         return "TEXT" if name.lower() == "string" else name
 
+    def in_variable(text: str) -> str:
+        file = Path("dbt_project.yml")
+        tree = parsed(macros.environment, text, file)
+        return run(compiled(macros.environment, tree, file), macros.scope())
+
+    values.render = in_variable
     exceptions = Unsupported(
         "exceptions",
         "raise_compiler_error and warn are",
@@ -164,7 +184,8 @@ def shared(
         "database": DATABASE,
         "project_name": macros.project,
         "execute": True,
-        "flags": {"FULL_REFRESH": False, "STORE_FAILURES": False, "WHICH": "build", "INVOCATION_COMMAND": "kpi build"},
+        "flags": Flags(asked.flags()),
+        "invocation_args_dict": {name.lower(): value for name, value in asked.flags().items()},
         "log": lambda *_, **__: "",
         "print": lambda *_, **__: "",
         "return": give_back,
@@ -176,13 +197,13 @@ def shared(
         "invocation_id": "00000000-0000-0000-0000-000000000000",
         "dbt_version": "1.11.0",
         "dbt_metadata_envs": {},
-        "selected_resources": [],
-        "graph": {"nodes": {}, "sources": {}, "exposures": {}, "metrics": {}, "groups": {}},
+        "selected_resources": Selected(graph, asked.is_partial),
+        "graph": Later(graph),
         "run_query": run_query,
         "statement": statement,
         "load_result": results.get,
         "load_relation": lambda relation: relation,
-        "should_full_refresh": lambda: False,
+        "should_full_refresh": lambda: asked.full_refresh,
         "zip": _zip,
         "zip_strict": lambda *given: list(zip(*given, strict=False)),
         "set": _set,

@@ -25,7 +25,10 @@ _TAGS = (
 )
 
 # What may be another thing in the next run though no file and no variable has changed.
-_FLEETING = re.compile(r"\b(run_started_at|invocation_id|run_query)\b|\bmodules *\.|\{%-? *call statement")
+_FLEETING = re.compile(
+    r"\b(run_started_at|invocation_id|invocation_args_dict|selected_resources|should_full_refresh|run_query)\b"
+    r"|\b(modules|flags) *[.\[]|\{%-? *call statement"
+)
 
 
 class _Tests(Extension):
@@ -51,12 +54,15 @@ class _Tests(Extension):
 
 def environment() -> Sandbox:
     """Return Jinja as dbt sets it up."""
-    return Sandbox(
+    made = Sandbox(
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Tests],
         keep_trailing_newline=True,
         autoescape=False,
     )
+    # In SQL these change nothing; in YAML they say what a text becomes.
+    made.filters.update(dict.fromkeys(("as_bool", "as_number", "as_native", "as_text"), lambda value: value))
+    return made
 
 
 def is_fleeting(text: str) -> bool:

@@ -139,8 +139,7 @@ class Package:
         self._macros, self._name = macros, name
 
     def __getattr__(self, name: str) -> Any:
-        # What stands for one of dbt's macros does so under both of its names.
-        for one in (f"{self._name}.{name}", *([name] if self._name == "dbt" else [])):
+        for one in (f"{self._name}.{name}", *([name] if self._name == "dbt" else [])):  # both names of dbt's own
             if one in self._macros.overrides:
                 return self._macros.overrides[one]
         found = self._macros.of(self._name, name)
@@ -162,6 +161,7 @@ class Macros:
     def __init__(self, environment: jinja2.Environment, project: str) -> None:
         self.environment, self.project = environment, project
         self.lenient = Sandbox(extensions=list(environment.extensions), keep_trailing_newline=True, autoescape=False)
+        self.lenient.filters.update(environment.filters)
         self.packages: dict[str, dict[str, Macro]] = {project: {}}
         self.shared: dict[str, Any] = {}
         self.overrides: Mapping[str, Any] = {}
@@ -229,7 +229,7 @@ class Macros:
         raise Wrong(f"adapter.dispatch('{name}'): there is no macro duckdb__{name} or default__{name}.")
 
     def is_made_otherwise(self, test: str) -> bool:
-        """Tell whether the project puts a macro of its own in the place of what dbt makes one of its tests with."""
+        """Tell whether the project has a macro of its own for what dbt makes one of its tests with."""
         return self.of(self.project, "get_where_subquery") is not None or any(
             isinstance(macro := self.dispatch(name, "dbt"), Macro) and macro.file != OWN
             for name in (f"test_{test}", "get_where_subquery")

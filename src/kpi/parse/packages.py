@@ -15,6 +15,7 @@ from typing import Any
 
 from kpi.base.errors import ConfigError
 from kpi.base.yamlfile import Section, read_yaml
+from kpi.parse.strictness import renamed_keys
 
 PATHS = {
     **{"model": "models", "seed": "seeds", "macro": "macros", "test": "tests"},
@@ -88,6 +89,7 @@ def asks_for(root: Path, package: str) -> bool:
 def _add(found: dict[str, Package], root: Path, folder: Path) -> Package | None:
     here = Path(os.path.relpath(folder, root))
     settings = read_yaml(folder / "dbt_project.yml", here / "dbt_project.yml")
+    list(renamed_keys(settings))
     name = settings.required("name")
     if name in found:
         return None

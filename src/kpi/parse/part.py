@@ -9,20 +9,21 @@ from pathlib import Path
 from kpi.base.errors import CompileError, ConfigError, KpiError
 from kpi.base.yamlfile import Section, read_yaml
 from kpi.parse.described import Described, read_properties
+from kpi.parse.files import files_in, is_blank, text_of
 from kpi.parse.jinjafile import blocks
 from kpi.parse.packages import PATHS, Package
 from kpi.parse.properties import Source, settings_in
 from kpi.parse.resources import (
     Found,
     Resource,
-    files_in,
+    as_told,
     levels_of,
     merged,
     resources_of,
     snapshots_in_yaml,
     tell_strangers,
-    text_of,
 )
+from kpi.parse.strictness import Judge, has_house_rules
 from kpi.parse.yamljinja import LATER, YamlJinja
 
 _SOURCE_TREE = ("enabled", "meta", "tags", "freshness", "event_time", "loaded_at_field", "quoting")
@@ -57,7 +58,8 @@ def read_part(
     jinja.fill(settings, (*LATER[3:], "vars"))
     paths = {kind: package.folders(root, kind) for kind in PATHS}
     above = None if is_own else own.settings
-    found = Found(root, package.name, frozenset(packages), above, package.depth, mistakes)
+    judge = Judge(is_own and has_house_rules(settings), mistakes)
+    found = Found(root, package.name, judge, frozenset(packages), above, package.depth)
     everywhere = tuple(dict.fromkeys(folder for folders in paths.values() for folder in folders))
     doc_folders = tuple(package.folder / path for path in settings.strings("docs-paths"))
     docs[package.name] = _docs(root, doc_folders or everywhere, mistakes)
@@ -67,7 +69,7 @@ def read_part(
             documents.append(jinja.fill(document))
         except ConfigError as error:
             mistakes.append(error)
-    described = read_properties(documents, mistakes)
+    described = read_properties(documents, judge)
     resources: list[Resource] = []
     for kind, tree in (("model", "models"), ("seed", "seeds"), ("snapshot", "snapshots"), ("analysis", "analyses")):
         if kind == "analysis" and not is_own:
@@ -76,8 +78,12 @@ def read_part(
         of_kind = resources_of(found, settings.section(tree), kind, paths[kind], about)
         if kind == "snapshot":
             of_kind += snapshots_in_yaml(found, settings.section(tree), described.relations, about)
-        tell_strangers(found, kind, about, {resource.name for resource in of_kind})
         resources += of_kind
+    by_name = {resource.name: resource for resource in resources if resource.kind != "analysis"}
+    for kind in ("model", "seed", "snapshot"):
+        names = {resource.name for resource in resources if resource.kind == kind}
+        tell_strangers(found, kind, described.found[f"{kind}s"], names, by_name)
+    resources = [as_told(one, by_name) for one in resources]
     for file, _ in files_in(root, paths["model"], ".py"):
         told = (
             "models in Python are not supported. Write a SELECT, or prepare the data outside and read it as a source."
@@ -94,7 +100,7 @@ def read_part(
             *(file for file, _ in files_in(root, paths["macro"], ".sql")),
             *(file for file in tests if "generic" in file.parts),
         ),
-        test_files=tuple(file for file in tests if not {"fixtures", "generic"} & set(file.parts)),
+        test_files=tuple(f for f in tests if not {"fixtures", "generic"} & set(f.parts) and not is_blank(root, f)),
         fixture_files=tuple(file for file in (*tests, *fixtures) if "fixtures" in file.parts),
         # What a package says that has no effect is its makers' business.
         notes=tuple(found.notes) if is_own else (),

@@ -14,12 +14,14 @@ from kpi.base.errors import CompileError, CompileErrors, ConfigError, KpiError, 
 from kpi.base.upkeep import KEY, Upkeep, read_upkeep
 from kpi.base.yamlfile import Section, read_yaml
 from kpi.parse.context import Values
+from kpi.parse.files import text_of as read_text
+from kpi.parse.invocation import Invocation
 from kpi.parse.packages import PATHS, Package, packages_of
 from kpi.parse.part import Part, read_part
 from kpi.parse.profile import Profile, read_profile
 from kpi.parse.properties import TEST_CONFIGS, Exposure, Source, settings_in
 from kpi.parse.resources import Resource, levels_of, merged
-from kpi.parse.resources import text_of as read_text
+from kpi.parse.strictness import has_house_rules, renamed_keys
 from kpi.parse.yamljinja import YamlJinja
 
 __all__ = ["Project", "Resource", "load_project", "merged", "read_text", "together"]
@@ -42,7 +44,7 @@ class Project:
     files have; what else they hold is among the project's own. `dispatch` is the order in which namespaces look for
     macros, `docs` the doc blocks, `notes` what has no effect or is not built here. `undeclared` are the
     variables given for this run that dbt_project.yml does not have, `asked` and `environment_read` what the YAML files
-    asked for.
+    asked for. In a project that asks for house rules anywhere (`is_strict`), what kpi has no use for is a mistake.
     """
 
     root: Path
@@ -75,6 +77,8 @@ class Project:
     profile: Profile
     target: str = ""
     selectors: Mapping[str, Section] = field(default_factory=dict)
+    is_strict: bool = False
+    invocation: Invocation = Invocation()  # noqa: RUF009  a frozen value
 
     @property
     def warehouse(self) -> Path:
@@ -114,8 +118,14 @@ class Project:
         return merged([settings_in(level, TEST_CONFIGS) for tree in trees for level in levels_of(tree, place)])
 
 
-def load_project(root: Path, overrides: Mapping[str, Any] | None = None, target: str = "") -> Project:
-    """Read the project in `root`; `overrides` are variables and `target` the name of the target given for this run.
+def load_project(
+    root: Path,
+    overrides: Mapping[str, Any] | None = None,
+    target: str = "",
+    invocation: Invocation | None = None,
+) -> Project:
+    """Read the project in `root`; `overrides` are variables, `target` the name of the target and `invocation` the rest
+    that a run was asked.
 
     Raises ConfigError or CompileErrors that tell every mistake in the YAML files and every name that is there twice.
     """
@@ -125,6 +135,7 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None, target:
             f"{root}: no dbt_project.yml here. Go to the project's folder, or name it with --project-dir."
         )
     settings = read_yaml(root / "dbt_project.yml", Path("dbt_project.yml"))
+    renamed = list(renamed_keys(settings))
     settings.allow(PROJECT_KEYS, "dbt_project.yml")
     name = settings.required("name")
     if not name.isidentifier():
@@ -187,7 +198,9 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None, target:
         on_run_start=_hooks(parts, "on-run-start"),
         on_run_end=_hooks(parts, "on-run-end"),
         docs={name: text for part in reversed(parts) for name, text in docs[part.package.name].items()},
-        notes=tuple(note for part in parts for note in (*part.notes, *part.described.notes)),
+        notes=(*renamed, *parts[0].notes),
+        is_strict=has_house_rules(settings),
+        invocation=invocation or Invocation(),
         undeclared=tuple(variable for variable in overrides or () if variable not in known),
         asked=frozenset(values.asked),
         environment_read=values.environment_read,

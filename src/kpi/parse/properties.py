@@ -71,7 +71,10 @@ _COMPARISON = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class TestSpec:
-    """One data test of a relation, or of one of its columns when `column` is not empty."""
+    """One data test of a relation, or of one of its columns when `column` is not empty.
+
+    `number` counts those of one resource: more than one may stand in one line.
+    """
 
     kind: str
     column: str
@@ -90,6 +93,7 @@ class TestSpec:
     enabled: bool = True
     description: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 0
 
     __test__ = False
 
@@ -213,10 +217,14 @@ _KINDS_OF_VALUES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def settings_in(level: Section, allowed: Sequence[str]) -> dict[str, Any]:
-    """Return the settings given at one level, without the + that may lead them; mappings of other names are left out.
+def settings_in(
+    level: Section, allowed: Sequence[str], tell: Callable[[ConfigError], None] | None = None, *, is_tree: bool = True
+) -> dict[str, Any]:
+    """Return the settings given at one level, without the + that may lead them.
 
-    Raises ConfigError for a setting that is not among `allowed` or has a value of the wrong kind.
+    In a tree of settings (`is_tree`), mappings of other names are its folders and left out. Raises ConfigError for a
+    value of the wrong kind, and for a setting that is not among `allowed`; with `tell` that is told and the setting is
+    there, for templates that ask for it.
     """
     found: dict[str, Any] = {}
     for key, value in level.items():
@@ -226,9 +234,17 @@ def settings_in(level: Section, allowed: Sequence[str]) -> dict[str, Any]:
             if problem:
                 raise ConfigError(f"{level.where(key)}: {problem}")
             found[name] = value
-        elif key.startswith("+") or not (value is None or isinstance(value, Section)):
-            raise ConfigError(f"{level.where(key)}: the setting '{name}' is not supported.{nearest(name, allowed)}")
+        elif key.startswith("+") or not (is_tree and (value is None or isinstance(value, Section))):
+            error = f"{level.where(key)}: the setting '{name}' is not supported.{nearest(name, allowed)}"
+            if tell is None:
+                raise ConfigError(error)
+            tell(ConfigError(error))
+            found[name] = value
     return found
+
+
+def nobody(error: ConfigError) -> None:
+    """Hear what is told elsewhere already."""
 
 
 def tags_of(value: Any) -> tuple[str, ...]:

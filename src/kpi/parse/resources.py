@@ -9,6 +9,7 @@ from typing import Any
 
 from kpi.base.errors import CompileError, ConfigError, KpiError, nearest
 from kpi.base.yamlfile import Section
+from kpi.parse.files import files_in, is_blank, text_of
 from kpi.parse.jinjafile import blocks
 from kpi.parse.properties import (
     MODEL_CONFIGS,
@@ -16,9 +17,12 @@ from kpi.parse.properties import (
     SEED_CONFIGS,
     SNAPSHOT_CONFIGS,
     Properties,
+    nobody,
     settings_in,
     tags_of,
 )
+from kpi.parse.strictness import Judge
+from kpi.parse.testspecs import numbered
 
 CONFIGS = {"model": MODEL_CONFIGS, "seed": SEED_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
 ENDINGS = {"model": ".sql", "seed": ".csv", "snapshot": ".sql", "analysis": ".sql"}
@@ -61,31 +65,20 @@ class Found:
 
     root: Path
     project: str
+    judge: Judge
     packages: frozenset[str] = frozenset()
     above: Section | None = None
     depth: int = 1
-    mistakes: list[KpiError] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
+    @property
+    def mistakes(self) -> list[KpiError]:
+        """What is wrong."""
+        return self.judge.mistakes
 
-def files_in(root: Path, folders: Sequence[Path], suffix: str) -> list[tuple[Path, Path]]:
-    """Every file with the suffix, relative to the project, with the folder it was looked for in; in path order."""
-    found = {
-        path.relative_to(root): folder
-        for folder in folders
-        for path in (root / folder).rglob(f"*{suffix}")
-        if path.is_file()
-    }
-    return sorted(found.items())
-
-
-def text_of(root: Path, file: Path) -> str:
-    """Read a text file of the project. Raises CompileError when it is not UTF-8."""
-    try:
-        return (root / file).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise CompileError(file, line, f"not UTF-8 ({error.reason} at byte {error.start}).") from None
+    @property
+    def notes(self) -> list[str]:
+        """What is to be told, and no mistake."""
+        return self.judge.notes
 
 
 def resources_of(
@@ -108,10 +101,14 @@ def resources_of(
     for file, folder in files:
         parts = (found.project, *file.relative_to(folder).with_suffix("").parts)
         try:
+            if kind in ("model", "analysis") and is_blank(root, file):
+                told = CompileError(file, 1, f"a{'n' * (kind == 'analysis')} {kind} is one SELECT, here is none.")
+                found.judge.tell(told, "The file is passed over.")
+                continue
             for name, text, line in _pieces(root, file, kind):
                 own = properties.get(name)
                 place = parts if kind != "snapshot" else (*parts, name)
-                levels = [settings_in(level, allowed) for level in levels_of(tree, place)]
+                levels = [settings_in(level, allowed, nobody) for level in levels_of(tree, place)]
                 levels += [dict(own.config)] if own else []
                 config, written = merged(levels), {key: value for level in levels for key, value in level.items()}
                 most = merged([settings_in(level, allowed) for level in levels_of(above, place)]) if above else {}
@@ -144,7 +141,7 @@ def snapshots_in_yaml(
     for name, relation in relations.items():
         own = properties[name]
         place = (found.project, *own.file.parts[found.depth : -1], name)
-        levels = [settings_in(level, SNAPSHOT_CONFIGS) for level in levels_of(tree, place)]
+        levels = [settings_in(level, SNAPSHOT_CONFIGS, nobody) for level in levels_of(tree, place)]
         text = "\n" * (own.line - 1) + f"select * from {{{{ {relation} }}}}"
         config = merged([*levels, own.config])
         most = found.above and _tree(found.above, "snapshots")
@@ -154,16 +151,37 @@ def snapshots_in_yaml(
     return resources
 
 
-def tell_strangers(found: Found, kind: str, properties: Mapping[str, Properties], names: set[str]) -> None:
-    """Tell what YAML describes and is not there: a mistake when something of nearly that name is, else a note."""
+def tell_strangers(
+    found: Found, kind: str, properties: Mapping[str, Properties], names: set[str], resources: dict[str, Resource]
+) -> None:
+    """Tell what YAML describes as one kind and is not there: a slip when something of nearly that name is, else a note.
+
+    `names` are there as the kind. Of what is there as another kind the tests run all the same, as dbt has it:
+    `resources` are all there are by name, and get these tests.
+    """
     for name, entry in properties.items():
+        other = resources.get(name)
         if name in names or entry.named in names:
             continue
         hint = nearest(name, names)
-        if "Did you mean" in hint:
-            found.mistakes.append(CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}"))
+        if other is not None and other.kind != "analysis":
+            told = f"'{name}' is a {other.kind} and described as a {kind}. Describe it under {other.kind}s."
+            error = CompileError(entry.file, entry.line, told)
+            found.judge.tell(error, "Its tests run, the rest of this is not used.")
+            own = other.properties or Properties(name, "", (), (), {}, entry.file, entry.line)
+            both = replace(own, tests=numbered((*own.tests, *entry.tests)))
+            resources[name] = replace(other, properties=both)
+        elif "Did you mean" in hint:
+            error = CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}")
+            found.judge.tell(error, "Nothing of this is used.")
         else:
             found.notes.append(f"{entry.file}:{entry.line}: no {kind} is named '{name}': nothing of this is used.")
+
+
+def as_told(resource: Resource, told: Mapping[str, Resource]) -> Resource:
+    """The resource as it is among those that YAML was told of, by name; of two of one name each stays itself."""
+    found = told.get(resource.name, resource)
+    return found if (found.kind, found.file) == (resource.kind, resource.file) else resource
 
 
 def levels_of(tree: Section, place: Sequence[str]) -> Iterator[Section]:
@@ -223,20 +241,24 @@ def _refuse_strangers(
 
     What is near nothing that is there is noted: settings of a package, or of a folder that once was there.
     """
-    for name in settings_in(level, allowed):
+    for name in settings_in(level, allowed, found.judge.tell):
         if name in NO_EFFECT:
             key = next(key for key in level if key.removeprefix("+").replace("-", "_") == name)
             found.notes.append(f"{level.where(key)}: the setting '{name}' has no effect here.")
     for key, value in level.items():
-        if key.removeprefix("+").replace("-", "_") in allowed or (not place and key in found.packages):
+        if key.startswith("+") or key.replace("-", "_") in allowed or (not place and key in found.packages):
+            continue
+        if not (value is None or isinstance(value, Section)):
             continue
         if (*place, key) not in places:
             settings = ("meta", "docs", "contract", "column_types", "vars")
             known = [*(other[-1] for other in places if other[:-1] == place), *settings]
             hint = nearest(key, known)
-            if "Did you mean" in hint:
-                raise ConfigError(f"{level.where(key)}: there is nothing named '{key}' in {kind}.{hint}")
-            found.notes.append(f"{level.where(key)}: there is nothing named '{key}' in {kind}: no effect.")
+            told = f"{level.where(key)}: there is nothing named '{key}' in {kind}"
+            if "Did you mean" in hint and not (place == () and key in found.packages):
+                found.judge.tell(ConfigError(f"{told}.{hint}"), "It has no effect.")
+            else:
+                found.notes.append(f"{told}: no effect.")
             continue
         if value is None:
             continue

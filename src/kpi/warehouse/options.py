@@ -8,6 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.events import Tell
+from kpi.parse.invocation import Invocation
 
 if TYPE_CHECKING:
     from kpi.parse.project import Project
@@ -51,6 +52,11 @@ class Options:
     def is_partial(self) -> bool:
         """Whether only a part of the project is asked for."""
         return bool(self.select or self.exclude or self.kinds or self.selector)
+
+    @property
+    def invocation(self) -> Invocation:
+        """What templates see of this."""
+        return Invocation("build", self.full_refresh, self.store_failures, self.is_partial)
 
 
 def selector_of(project: Project, options: Options) -> str:
