@@ -337,6 +337,9 @@ def test_a_fresh_process_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(subprocess, "run", noted)
     publish(root, tmp_path / "out")
     assert commands == [[sys.executable, "-m", "kpi.read.public_writer"]]
+    first = (tmp_path / "out" / PUBLIC_DATABASE).read_bytes()[3 * 4096 :]
+    publish(root, tmp_path / "out")
+    assert (tmp_path / "out" / PUBLIC_DATABASE).read_bytes()[3 * 4096 :] == first
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(public.KpiError, match="the public files were not written"):
         publish(root, tmp_path / "out")
