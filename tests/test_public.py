@@ -12,11 +12,11 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-from kpi.base.errors import ConfigError
+from kpi.base.errors import ConfigError, KpiError
 from kpi.cli.main import cli
 from kpi.compile.graph import compile_project
 from kpi.parse.project import load_project
-from kpi.read import public, public_folder
+from kpi.read import public_folder
 from kpi.read.public import PUBLIC_DATABASE, public_nodes, write_public
 from kpi.read.public_folder import LIST
 from kpi.warehouse.builds import Warehouse
@@ -341,6 +341,6 @@ def test_a_fresh_process_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     publish(root, tmp_path / "out")
     assert (tmp_path / "out" / PUBLIC_DATABASE).read_bytes()[3 * 4096 :] == first
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(public.KpiError, match="the public files were not written"):
+    with pytest.raises(KpiError, match="the public files were not written"):
         publish(root, tmp_path / "out")
     assert len(names(tmp_path / "out")) == 4

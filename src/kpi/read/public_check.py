@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # values of a column
 # Types that hold no text; of all others each value is looked at as text.
-_NO_TEXT = ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "HUGEINT", "DOUBLE", "FLOAT", "BOOLEAN", "DATE", "TIME")
-_NO_TEXT += ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYINT", "UHUGEINT")
+_NO_TEXT = (
+    *("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "HUGEINT", "DOUBLE", "FLOAT", "BOOLEAN", "DATE", "TIME"),
+    *("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYINT", "UHUGEINT"),
+)
 
 
 def refuse_open_text(

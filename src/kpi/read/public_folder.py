@@ -81,11 +81,11 @@ def _before_there_was_a_list(folder: Path) -> set[str]:
     return set()
 
 
-def _write_list(staged: Path, names: list[str], old: Path | None = None, old_names: Iterable[str] = ()) -> None:
-    """Write the list of files into a folder, with those of another folder when that is given."""
+def _write_list(staged: Path, names: list[str], old: Iterable[Path] = ()) -> None:
+    """Write the list of files into a folder, with old ones elsewhere that are still to be removed."""
     files = {name: [_sum(staged / name)] for name in names}
-    for name in sorted(old_names) if old else ():
-        files.setdefault(name, []).append(_sum(old / name))
+    for path in old:
+        files.setdefault(path.name, []).append(_sum(path))
     told = "The files that kpi publish --public wrote. It replaces and removes these, and no others."
     text = json.dumps({"about": told, "files": files}, indent=1, ensure_ascii=False)
     (staged / LIST).write_text(text + "\n", encoding="utf-8")
@@ -119,7 +119,7 @@ def _one_by_one(folder: Path, staged: Path, old: set[str]) -> None:
     """Remove the old files, then move the new ones in: who is killed in between leaves too few, and no mixture."""
     new = sorted(path.name for path in staged.iterdir() if path.name != LIST)
     # Until all is done the list has both: of whatever is left, it is known that kpi wrote it.
-    _write_list(staged, new, folder, old - {LIST})
+    _write_list(staged, new, [folder / name for name in sorted(old - {LIST})])
     os.replace(staged / LIST, folder / LIST)
     for name in sorted(old - {LIST}):
         (folder / name).unlink(missing_ok=True)
