@@ -195,6 +195,9 @@ PACKAGES = {
     "read": (
         "report_years",
         "figures",
+        "public_writer",
+        "public_folder",
+        "public_check",
         "public",
         "changed_deliveries",
         "diff",

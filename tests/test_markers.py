@@ -21,7 +21,7 @@ from small_project import FILES, write
 CODE, PHONE, EMAIL = "131052-308T", "040 765 4321", "aino.esimerkki@mäkinen.example"
 MARKERS = (CODE, PHONE, EMAIL, "131052–308T", "0407654321", "aino.esimerkki")
 ALL = f"{CODE} {PHONE} {EMAIL}"
-SECRET = "Salainensana"
+SECRET, WORD = "Salainensana", "Sukunimensalaisuus"
 HEADER = "visit_id;line;waited_seconds;visited_on;arrived_at;left_at;urgent;comment"
 ROW = "{id};health;5;2025-03-05;2025-03-05 14:07:09;2025-03-05 14:10:00;true;{comment}"
 VISITS = """\
@@ -76,6 +76,8 @@ PLACES: Mapping[str, str] = {
     "visits/header.csv": visits(ROW.format(id="i", comment=f"ok;{SECRET}")).replace("comment\n", f"comment;{ALL}\n"),
     "visits/twice.csv": visits(ROW.format(id="j", comment=f"ok;{ALL}")).replace("comment\n", "comment;comment\n"),
     "visits/no_header.csv": ROW.format(id="k", comment=ALL) + "\n" + ROW.format(id="l", comment=ALL) + "\n",
+    # What was a header would be quoted; a first record, where there is no header, never is.
+    "visits/secret_no_header.csv": ROW.format(id="m", comment=WORD) + "\n" + ROW.format(id=WORD, comment="ok") + "\n",
     "visits/only_a_line.csv": f"{ALL}\n",
     "visits/binary.csv.gz": f"{ALL}\n",
     "patients/key.csv": f"patient_key;note\np1;ok\n{CODE};ok\n",
@@ -161,6 +163,9 @@ def test_what_is_planted_in_a_delivery_stands_nowhere(root: Path, tmp_path: Path
     told += [kpi(root, "query", sql) for sql in ("from raw.rejects", "from raw.deliveries", "from raw.visits")]
     told.append(kpi(root, "publish", "--public", str(tmp_path / "public")))
     assert places_of(MARKERS, "".join(one.told for one in told), root, tmp_path / "public") == []
+    # No word of a delivery is told, whatever it is: it stands in the lines of rejects and nowhere else.
+    held = places_of((WORD,), "".join(one.told for one in told[:5]), root)
+    assert all(".duckdb" in place for place in held), held
     with duckdb.connect(
         next(root.glob("warehouse/builds/*/stewards/*.duckdb"), root / "warehouse/current/kpi.duckdb")
     ) as con:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
@@ -109,6 +110,19 @@ def test_an_error_that_quotes_the_sql_hides_it(root: Path) -> None:
     assert "env_var('DB_TOKEN')" in str(result.exception)
     assert TOKEN not in str(result.exception) + result.output
     assert holding(root, TOKEN) == []
+
+
+def test_a_secret_variable_may_stand_in_profiles_and_is_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBT_ENV_SECRET_KEY", "verySecret99")
+    outputs = "{dev: {type: duckdb, path: \"md:x?motherduck_token={{ env_var('DBT_ENV_SECRET_KEY') }}\", attach: [%s]}}"
+    (root / "profiles.yml").write_text(f"small: {{target: dev, outputs: {outputs % '{path: elsewhere.duckdb}'}}}\n")
+    with duckdb.connect(root / "elsewhere.duckdb") as con:
+        con.execute("create table there as select 1 as a")
+    source = "sources: [{name: main, database: elsewhere, tables: [{name: there}]}]\n"
+    write(root, {**MODELS, "models/staging/more.yml": source})
+    result = CliRunner().invoke(cli, ["compile", "--project-dir", str(root)])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert holding(root, "verySecret99") == []
 
 
 @pytest.mark.parametrize(

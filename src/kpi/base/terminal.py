@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +53,7 @@ def guard_streams() -> None:
 
 def bare(stream: TextIO) -> TextIO:
     """Return the stream itself, for what draws on a terminal, and for data that goes to a file."""
-    return cast(TextIO, stream._stream) if isinstance(stream, _Guarded) else stream
+    return stream._stream if isinstance(stream, _Guarded) else stream
 
 
 class _Guarded:

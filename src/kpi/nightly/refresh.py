@@ -124,8 +124,10 @@ def _run(
     inputs: Inputs,
     start: Callable[[str], Start],
 ) -> Outcome:
+    from kpi.base.engine import refuse_leaking
     from kpi.compile.compiling import compiled
 
+    refuse_leaking()
     note(tell, Event("compiling", stage="compile"))
     graph = compiled(root, options.variables, options.target, options.invocation).graph
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")

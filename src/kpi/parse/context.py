@@ -60,6 +60,7 @@ class Values:
         self.environment_read: dict[str, str] = {}
         self.given: Mapping[str, Any] = {}  # by a unit test, instead of the environment's
         self.render: Callable[[str], str] = str  # the Jinja in a variable's text
+        self.may_be_secret = False  # in profiles.yml alone
 
     def __call__(self, name: str, default: object = _MISSING) -> Any:
         """The var() of templates."""
@@ -89,7 +90,7 @@ class Values:
 
     def env_var(self, name: str, default: object = _MISSING) -> Any:
         """The env_var() of templates. Raises Wrong when the variable is secret, or not set and there is no default."""
-        if str(name).startswith(SECRET):
+        if str(name).startswith(SECRET) and not self.may_be_secret:
             told = (
                 f"variables that begin with {SECRET} are for profiles.yml alone, as in dbt: what is built holds none."
             )

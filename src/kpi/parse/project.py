@@ -265,12 +265,20 @@ def _doc_in(docs: Mapping[str, Mapping[str, str]], values: Values) -> Callable[.
 def _profile(root: Path, settings: Section, sources: Sequence[Source], target: str, jinja: YamlJinja) -> Profile:
     """The project's profile where it is of use: for a target by name, or sources that nothing of kpi's loads."""
     name = settings.text("profile") or settings.required("name")
+
+    def fill(section: Section) -> Section:
+        jinja.values.may_be_secret = True
+        try:
+            return jinja.fill(section)
+        finally:
+            jinja.values.may_be_secret = False
+
     if target:
-        return read_profile(root, name, target, jinja.fill)
+        return read_profile(root, name, target, fill)
     if all(source.location or "feed" in source.meta for source in sources):
         return Profile()
     try:
-        return read_profile(root, name, "", jinja.fill)
+        return read_profile(root, name, "", fill)
     except ConfigError as error:  # what a profile lacks may not be needed; what needs it tells that
         return Profile(problem=str(error))
 
