@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,11 +47,15 @@ def public_nodes(graph: Graph) -> tuple[Node, ...]:
     return nodes
 
 
-def write_public(warehouse: Warehouse, graph: Graph, folder: Path, build: str | None = None) -> tuple[PublicTable, ...]:
+def write_public(
+    warehouse: Warehouse, graph: Graph, folder: Path, build: str | None = None, unfinished_years: bool = False
+) -> tuple[PublicTable, ...]:
     """Write the public tables of a build, the published one by default, into `folder`, in place of what was there.
 
     The database is a new file, so no deleted row lies in it. Texts of the CSV that a spreadsheet would take for
-    formulas begin with an apostrophe. Raises ConfigError when the build lacks a table.
+    formulas begin with an apostrophe. Rows of years that are not finished (where the column that a model names as
+    `meta.unfinished_rows` is true) are only written with `unfinished_years`. Raises ConfigError when the build lacks a
+    table, or that column.
     """
     from kpi.base.engine import fetch_one, scratch
 
@@ -67,7 +72,8 @@ def write_public(warehouse: Warehouse, graph: Graph, folder: Path, build: str | 
             schema, name = identifier(node.relation.schema), identifier(node.relation.name)
             _refuse_missing(con, node)
             con.execute(f"create schema if not exists public.{schema}")
-            con.execute(f"create table public.{schema}.{name} as from build.{schema}.{name} order by all")
+            rows_of = "" if unfinished_years else _finished_rows(con, node)
+            con.execute(f"create table public.{schema}.{name} as from build.{schema}.{name} {rows_of} order by all")
             con.execute(f"comment on table public.{schema}.{name} is {literal(node.description)}")
             rows = fetch_one(con, f"select count(*) from public.{schema}.{name}")[0]
             found.append(PublicTable(str(node.relation), int(str(rows))))
@@ -76,6 +82,20 @@ def write_public(warehouse: Warehouse, graph: Graph, folder: Path, build: str | 
     os.chmod(unfinished, 0o444)
     os.replace(unfinished, folder / PUBLIC_DATABASE)
     return tuple(found)
+
+
+def _finished_rows(con: duckdb.DuckDBPyConnection, node: Node) -> str:
+    """SQL that leaves out rows of years that are not finished, if the model says which they are."""
+    meta = node.config.get("meta")
+    column = meta.get("unfinished_rows") if isinstance(meta, Mapping) else None
+    if column is None:
+        return ""
+    schema, name = identifier(node.relation.schema), identifier(node.relation.name)
+    kinds = con.execute(f"select column_name, column_type from (describe build.{schema}.{name})").fetchall()
+    if (column, "BOOLEAN") not in kinds:
+        told = f"the table {node.relation} of the build has no boolean column '{column}', its meta.unfinished_rows."
+        raise ConfigError(f"{node.file}:{node.line}: {told} Run: kpi refresh")
+    return f"where {identifier(column)} is not true"
 
 
 def guarded(con: duckdb.DuckDBPyConnection, select: str) -> str:
