@@ -67,6 +67,8 @@ PACKAGES = {
         "delivery_order",
         "feed",
         "feed_months",
+        "calendar",
+        "feed_calendar",
         "personal",
         "spelling",
         "cells",
