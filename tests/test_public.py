@@ -116,5 +116,5 @@ def test_a_build_without_the_column_of_unfinished_rows_is_refused(tmp_path: Path
     )
     deliver(root, "1,health,3,2024-01-01\n")
     build(root)
-    with pytest.raises(ConfigError, match="has no boolean column .is_open."):
+    with pytest.raises(ConfigError, match="has no boolean column 'is_open'"):
         publish(root, tmp_path / "out")

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ROOT
 from kpi.compile.graph import Graph, compile_project
-from kpi.deliveries import load
+from kpi.deliveries import feed_months, load
 from kpi.deliveries.feed_calendar import write_calendar
 from kpi.deliveries.rawfiles import scan
 from kpi.demo.deliver import write_demo
@@ -53,6 +53,7 @@ def county(graph: Graph, delivered: Path, last: date, as_of: date | None = None)
             where = f"where report_year <= {last.year}"
         bench.con.execute(f"insert into raw.{feed.name} select {columns} from loaded.raw.{feed.name} {where}")
     bench.con.execute("detach loaded")
+    feed_months.count_months(bench.con, graph.feeds, {feed.name for feed in graph.feeds})
     if as_of:
         write_calendar(bench.con, graph.feeds, as_of)
     bench.build()
