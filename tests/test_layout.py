@@ -71,6 +71,8 @@ PACKAGES = {
         "feed",
         "reject_threshold",
         "feed_months",
+        "calendar",
+        "feed_calendar",
         "personal",
         "spelling",
         "cells",

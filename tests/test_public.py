@@ -344,3 +344,30 @@ def test_a_fresh_process_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(KpiError, match="the public files were not written"):
         publish(root, tmp_path / "out")
     assert len(names(tmp_path / "out")) == 4
+
+
+UNFINISHED = """{{ config(tags=['public'], meta={'unfinished_rows': 'is_unfinished'}) }}
+select line, call_count, line = 'health' as is_unfinished from {{ ref('calls_by_line') }}
+"""
+
+
+def test_years_that_are_not_finished_leave_the_house_only_when_asked_for(tmp_path: Path) -> None:
+    root = write(tmp_path / "project", {"models/marts/open_calls.sql": UNFINISHED})
+    deliver(root, "1,health,3,2024-01-01\n2,social,5,2024-01-03\n")
+    build(root)
+    out = tmp_path / "out"
+    asked = ["publish", "--public", str(out), "--project-dir", str(root)]
+    assert CliRunner().invoke(cli, asked).output == "marts.open_calls: 1 rows\n"
+    assert (out / "open_calls.csv").read_text(encoding="utf-8").splitlines()[1:] == ["social,1,false"]
+    assert CliRunner().invoke(cli, [*asked, "--include-unfinished-years"]).output == "marts.open_calls: 2 rows\n"
+
+
+def test_a_build_without_the_column_of_unfinished_rows_is_refused(tmp_path: Path) -> None:
+    root = write(
+        tmp_path / "project",
+        {"models/marts/open_calls.sql": MART.replace("['public']", "['public'], meta={'unfinished_rows': 'is_open'}")},
+    )
+    deliver(root, "1,health,3,2024-01-01\n")
+    build(root)
+    with pytest.raises(ConfigError, match="has no boolean column 'is_open'"):
+        publish(root, tmp_path / "out")

@@ -8,7 +8,8 @@ with figures as (
         numerator,
         denominator,
         value,
-        event_count
+        event_count,
+        last_full_month
     from {{ ref('ind_' ~ family) }}
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
@@ -29,7 +30,8 @@ select
     figures.numerator,
     figures.denominator,
     figures.value,
-    figures.event_count
+    figures.event_count,
+    figures.last_full_month
 from figures
 left join kept_indicators
     on figures.figure_id = kept_indicators.figure_id
@@ -48,5 +50,6 @@ select
     numerator,
     denominator,
     value,
-    event_count
+    event_count,
+    cast(null as bigint) as last_full_month
 from kept_indicators

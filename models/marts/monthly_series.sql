@@ -8,7 +8,8 @@ with figures as (
         numerator,
         denominator,
         value,
-        event_count
+        event_count,
+        last_full_month
     from {{ ref('int_' ~ family ~ '_figures') }}
     where report_month is not null
     {% if not loop.last %}union all{% endif %}
@@ -43,7 +44,8 @@ select
     figures.denominator,
     figures.value,
     figures.event_count,
-    break_months.break_count is not null as is_break
+    break_months.break_count is not null as is_break,
+    figures.last_full_month is null or figures.report_month <= figures.last_full_month as is_full_month
 from figures
 left join break_months
     on figures.figure_id = break_months.figure_id

@@ -18,7 +18,7 @@ from kpi.base.engine import fetch_one, one_thread
 from kpi.base.errors import BuildError
 from kpi.base.events import Event, Tell, note, silent
 from kpi.base.names import identifier, literal
-from kpi.deliveries import cells, corrections, feed_months, kept, personal, statements
+from kpi.deliveries import cells, corrections, feed_calendar, feed_months, kept, personal, statements
 from kpi.deliveries.feed import Feed
 from kpi.deliveries.loadfile import load_files, note_files, note_numbers, refuse_changed, settle_keys
 from kpi.deliveries.rawfiles import RawFolder, content_hash, kept_beside
@@ -67,6 +67,7 @@ OWN: Mapping[str, Sequence[tuple[str, str]]] = {
     "deliveries": LEDGER,
     "rejects": REJECTS,
     feed_months.TABLE: feed_months.COLUMNS,
+    feed_calendar.TABLE: feed_calendar.COLUMNS,
     **kept.TABLES,
 }
 
@@ -139,6 +140,7 @@ def load(
             loaded += [f"{feed.name}/{name}" for name in changed]
             removed += [f"{feed.name}/{name}" for name in gone]
         feed_months.count_months(con, feeds)
+    feed_calendar.write_calendar(con, feeds, as_of)
     return LoadReport(
         loaded=tuple(loaded),
         removed=tuple(removed),

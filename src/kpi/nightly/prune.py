@@ -75,7 +75,7 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell) -> Pla
             f"the project has no {', '.join(sorted(missing))}: its figures could not be kept. docs/deliveries.md says"
             " which sources and models it takes."
         )
-    inputs = replace(inputs_of(root, folder, options), month=facts["inputs"]["month"])
+    inputs = replace(inputs_of(root, folder, options), day=facts["inputs"].get("day", ""))
     current = warehouse.current()
     if current is None or not is_whole(current, facts):
         raise ConfigError(f"build {build}, which readers see, is not what was written. Run first: kpi refresh")

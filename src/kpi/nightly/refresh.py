@@ -17,7 +17,7 @@ from kpi.base.upkeep import Upkeep
 from kpi.deliveries import rawfiles
 from kpi.parse.outside import contents
 from kpi.warehouse.builds import Warehouse, begin
-from kpi.warehouse.candidate import Run, is_judged, settings_of
+from kpi.warehouse.candidate import Run, is_judged, is_judged_alike, settings_of
 from kpi.warehouse.keeping import (
     copy_compactly,
     is_grown,
@@ -224,8 +224,7 @@ def inputs_of(root: Path, folder: rawfiles.RawFolder, options: Options) -> Input
         project=project_digest(root),
         code=code_digest(),
         raw=folder.digest(),
-        # The running year is judged up to its last full month, so a new month is a new question.
-        month=f"{options.as_of:%Y-%m}",
+        day=str(options.as_of),
         variables=hashlib.blake2b(
             repr([*sorted((options.variables or {}).items()), *([options.target] if options.target else [])]).encode(),
             digest_size=16,
@@ -234,7 +233,9 @@ def inputs_of(root: Path, folder: rawfiles.RawFolder, options: Options) -> Input
 
 
 def _is_same(inputs: Inputs, before: Mapping[str, Any]) -> bool:
-    return bool(before) and before.get("inputs") == {name: getattr(inputs, name) for name in Inputs.__slots__}
+    made = before.get("inputs", {})
+    same = bool(made) and all(getattr(inputs, name) == made.get(name) for name in Inputs.__slots__ if name != "day")
+    return same and is_judged_alike(before, inputs.day)
 
 
 class _Expectations:

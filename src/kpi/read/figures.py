@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from calendar import month_name
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,9 @@ def indicators(
     """Return marts.indicators as a frame, of one report year or all.
 
     Grain: one row per figure_id, service, report_year and basis, in that order. `value` is unrounded, in the unit of
-    seeds.figures; shares are in percent. Raises ConfigError for a year of which nothing is told.
+    seeds.figures; shares are in percent. A year that is not finished has the basis year_to_date, and `last_full_month`
+    (1 to 12) says up to which month it is counted; null for a finished year and what was entered by hand. Raises
+    ConfigError for a year of which nothing is told.
     """
     with open_build(build, project_dir) as con:
         if report_year is not None:
@@ -94,7 +97,7 @@ def figure_lines(
     rows = con.execute(_FIGURES, {"figure": figure_id, "year": year, "service": service}).fetchall()
     lines: list[str] = []
     seen: tuple[object, object] = (None, None)
-    origins = _origins(con)
+    origins, counted = _origins(con), _counted_months(con, figure_id, service)
     for of_year, figure, name, unit, of_service, value, places, basis, qualifier, printed, decimals, status in rows:
         if of_year != seen[0]:
             lines += ["", _line(f"Report year {of_year}", "value", "printed", "status"), "-" * 80]
@@ -102,10 +105,11 @@ def figure_lines(
                 f"kept from build {build}, deliveries deleted: {'all' if count == of else f'{count} of {of}'} figures"
                 for build, count, of in origins.get(of_year, [])
             ]
+            lines += counted.get(of_year, [])
         if (of_year, figure) != seen:
             lines.append(f"{figure}{f': {name}' if name else ''}"[:80])
         seen = of_year, figure
-        partial = " (partial year)" if basis == "partial_year" else ""
+        partial = _PARTIAL.get(basis, "")
         shown = "-" if value is None else f"{with_decimals(str(value), places)}{_UNITS.get(unit, '')}"
         lines.append(_line(f"  {of_service}{partial}", shown, _printed(qualifier, printed, decimals), status or ""))
     return lines
@@ -117,6 +121,21 @@ def _origins(con: duckdb.DuckDBPyConnection) -> dict[int, list[tuple[str, int, i
     if _has_origins(con):
         for year, *told in con.execute(_ORIGINS).fetchall():
             found.setdefault(year, []).append(tuple(told))
+    return found
+
+
+def _counted_months(con: duckdb.DuckDBPyConnection, figure_id: str | None, service: str | None) -> dict[int, list[str]]:
+    """Of each year that is not finished: a line for each stretch of months that its figures are counted over."""
+    found: dict[int, list[str]] = {}
+    columns = con.execute("select column_name from (describe marts.indicators)").fetchall()
+    if ("last_full_month",) in columns:  # a build of before has none
+        for year, month, count, of in con.execute(
+            _COUNTED_MONTHS, {"figure": figure_id, "service": service}
+        ).fetchall():
+            first, last = month_name[1], month_name[month or 1]
+            told = "by hand" if month is None else first if month == 1 else f"{first} to {last}"
+            how_many = "" if count == of else f": {count} of {of} figures"
+            found.setdefault(year, []).append(f"not finished, year to date: {told}{how_many}")
     return found
 
 
@@ -215,6 +234,16 @@ _ORIGINS = """
     group by report_year, kept_from
     order by report_year, kept_from
 """
+_COUNTED_MONTHS = """
+    select report_year, last_full_month, count(*), any_value(year_count)
+    from (select *, count(*) over (partition by report_year) as year_count
+        from marts.indicators
+        where ($figure is null or figure_id = $figure) and ($service is null or service = $service))
+    where basis = 'year_to_date'
+    group by report_year, last_full_month
+    order by report_year, last_full_month nulls last
+"""
+_PARTIAL = {"partial_year": " (partial year)", "year_to_date": " (to date)"}
 _UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
 _QUALIFIERS = {"about": "about ", "more_than": "over ", "less_than": "under "}
 _FIGURES = """

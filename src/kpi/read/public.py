@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.base.errors import ConfigError, KpiError
-from kpi.base.names import literal
+from kpi.base.names import identifier, literal
 from kpi.deliveries.personal import hidden
 from kpi.read.public_writer import PUBLIC_DATABASE
 from kpi.warehouse.builds import Warehouse
@@ -47,13 +47,16 @@ def public_nodes(graph: Graph) -> tuple[Node, ...]:
     return nodes
 
 
-def write_public(warehouse: Warehouse, graph: Graph, folder: Path, build: str | None = None) -> tuple[PublicTable, ...]:
+def write_public(
+    warehouse: Warehouse, graph: Graph, folder: Path, build: str | None = None, unfinished_years: bool = False
+) -> tuple[PublicTable, ...]:
     """Write the public tables of a build, the published one by default, into `folder`, in place of what it held.
 
     A process of its own writes the files, which has read nothing else. The database is one that DuckDB 1.0 opens; of
-    each table there is a CSV, and one as Finnish spreadsheets read it (`.fi.csv`), in which no text is a formula.
-    Raises ConfigError when the build lacks a table, when a text came from a delivery and stands in no closed list, and
-    when a file that is not kpi's would be overwritten.
+    each table there is a CSV, and one as Finnish spreadsheets read it (`.fi.csv`), in which no text is a formula. Rows
+    of years that are not finished (where the column that a model names as `meta.unfinished_rows` is true) are only
+    written with `unfinished_years`. Raises ConfigError when the build lacks a table, or that column, when a text came
+    from a delivery and stands in no closed list, and when a file that is not kpi's would be overwritten.
     """
     from kpi.base.compile_cache import caching
     from kpi.base.engine import scratch
@@ -70,22 +73,42 @@ def write_public(warehouse: Warehouse, graph: Graph, folder: Path, build: str | 
         for node in nodes:
             _refuse_missing(con, node)
         refuse_open_text(con, graph, columns, nodes)
+        tables = [
+            {
+                "schema": node.relation.schema,
+                "name": node.relation.name,
+                "comment": node.description,
+                "rows": "" if unfinished_years else _finished_rows(con, node),
+            }
+            for node in nodes
+        ]
     with replaced(folder) as staged:
-        rows = _written(source, staged, nodes)
+        rows = _written(source, staged, tables)
         refuse_identity_codes(staged)
     return tuple(PublicTable(str(node.relation), count) for node, count in zip(nodes, rows, strict=True))
 
 
-def _written(source: Path, folder: Path, nodes: Sequence[Node]) -> list[int]:
+def _finished_rows(con: duckdb.DuckDBPyConnection, node: Node) -> str:
+    """SQL that leaves out rows of years that are not finished, if the model says which they are."""
+    meta = node.config.get("meta")
+    column = meta.get("unfinished_rows") if isinstance(meta, Mapping) else None
+    if column is None:
+        return ""
+    schema, name = identifier(node.relation.schema), identifier(node.relation.name)
+    kinds = con.execute(f"select column_name, column_type from (describe build.{schema}.{name})").fetchall()
+    if (column, "BOOLEAN") not in kinds:
+        told = f"the table {node.relation} of the build has no boolean column '{column}', its meta.unfinished_rows."
+        raise ConfigError(f"{node.file}:{node.line}: {told} Run: kpi refresh")
+    return f"where {identifier(column)} is not true"
+
+
+def _written(source: Path, folder: Path, tables: Sequence[Mapping[str, str]]) -> list[int]:
     """Have the files written by a fresh process. Returns the rows of each table."""
     import json
     import subprocess
     import sys
 
-    tables = [
-        {"schema": node.relation.schema, "name": node.relation.name, "comment": node.description} for node in nodes
-    ]
-    order = json.dumps({"database": str(source.resolve()), "folder": str(folder), "tables": tables})
+    order = json.dumps({"database": str(source.resolve()), "folder": str(folder), "tables": list(tables)})
     command = [sys.executable, "-m", "kpi.read.public_writer"]
     done = subprocess.run(command, input=order, capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode:

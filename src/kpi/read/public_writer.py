@@ -2,7 +2,8 @@
 
 A database file may hold what happened to be in the memory of the process that wrote it (DuckDB 2.0.0 did so). This one
 reads its order on stdin, as JSON: the build's `database`, the empty `folder` to write into, and `tables`, each with
-`schema`, `name` and `comment`. It writes to stdout, as JSON, how many rows each has.
+`schema`, `name`, `comment` and `rows`, the SQL after `from` that says which. It writes to stdout, as JSON, how many
+each has.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def write_files(source: Path, folder: Path, tables: list[dict[str, str]]) -> lis
         for table in tables:
             schema, name = identifier(table["schema"]), identifier(table["name"])
             con.execute(f"create schema if not exists public.{schema}")
-            con.execute(f"create table public.{schema}.{name} as from build.{schema}.{name} order by all")
+            con.execute(
+                f"create table public.{schema}.{name} as from build.{schema}.{name} {table['rows']} order by all"
+            )
             con.execute(f"comment on table public.{schema}.{name} is {literal(table['comment'])}")
             found.append(int(str(fetch_one(con, f"select count(*) from public.{schema}.{name}")[0])))
             _write_csv(con, f"public.{schema}.{name}", folder, table["name"])

@@ -153,7 +153,7 @@ class Run:
         self.facts["expected"] = [str(feed) for feed in feeds]
         self.facts["synthetic"] = validation.is_labelled_synthetic(self.warehouse.raw)
         inputs, old = self.facts["inputs"], self.before.get("inputs", {})
-        same = all(inputs[part] == old.get(part) for part in ("month", "code"))
+        same = inputs["code"] == old.get("code") and is_judged_alike(self.before, inputs["day"])
         same = same and all(self.facts[part] == self.before.get(part) for part in ("expected", "synthetic"))
         was, now = self.before.get("nodes", {}), self.facts["nodes"]
         same = same and all(was.get(node, {}).get("version") == now[node]["version"] for node in judged)
@@ -175,13 +175,20 @@ class Run:
         self.tell(f"Judged {len(results)} expectations of {years} report years: {index}")
 
     def _note_freshness(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Note how far each feed has come. Synthetic deliveries are not expected to go on."""
+        """Note how far each feed has come, and on which days that is judged alike.
+
+        Synthetic deliveries are not expected to go on.
+        """
+        from kpi.deliveries.calendar import unchanged_between
+        from kpi.deliveries.feed_calendar import read_months
         from kpi.deliveries.freshness import as_facts, late_lines, measure
         from kpi.warehouse.validation import is_labelled_synthetic
 
         self.facts["freshness"] = []
+        months = read_months(con, self.graph.feeds, self.options.as_of)
+        self.facts["alike"] = [str(day) for day in unchanged_between(months, self.options.as_of)]
         if self.graph.feeds and not is_labelled_synthetic(self.warehouse.raw):
-            due = measure(con, self.graph.feeds, self.options.as_of)
+            due = measure(con, months)
             self.facts["freshness"] = as_facts(due)
             for _, line in late_lines(due, self.options.as_of):
                 self.warnings = (*self.warnings, line)
@@ -266,6 +273,12 @@ class Run:
         for told in settle(self.warehouse, self.upkeep, build, event, reason, self.tell):
             self.warnings = (*self.warnings, told)
             self.tell(f"  warning: {told}")
+
+
+def is_judged_alike(facts: Mapping[str, Any], day: str) -> bool:
+    """Tell whether a build, by its facts, would be the same on another day: nothing became due in between."""
+    first, end = facts.get("alike") or ("", "")
+    return bool(first <= day < end)
 
 
 def is_judged(graph: Graph) -> bool:

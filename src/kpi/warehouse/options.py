@@ -80,10 +80,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a build is made from, as hashes: the same inputs need no build."""
+    """What a build is made from, as hashes, and the day of the refresh: the same inputs need no build.
+
+    Another day is the same as long as nothing becomes due in between (`alike` in the facts of a build).
+    """
 
     project: str
     code: str
     raw: str
-    month: str
+    day: str
     variables: str

@@ -38,7 +38,7 @@ ROWS_SHOWN = 500
 SYNTHETIC_LABEL = "SYNTEETTISTÄ AINEISTOA"
 INPUTS: Mapping[str, Mapping[str, str]] = {
     "marts.indicators": {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar",
-                         "value": "double"},
+                         "value": "double", "last_full_month": "integer"},
     "marts.indicator_origins": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
                                 "basis": "varchar", "kept_from": "varchar"},
     "marts.indicator_changes": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
@@ -218,6 +218,8 @@ def _figure(figure: Mapping[str, Any], names: _Names) -> dict[str, Any]:
     unit, basis = figure["unit"], figure["basis"]
     decimals = figure["decimals"] if unit else None
     notes = [BASES.get(basis, basis)] if basis and basis != "calendar_year" else []
+    if figure["last_full_month"] is not None:
+        notes[:] = [f"{BASES['year_to_date']}, {MONTHS[figure['last_full_month'] - 1]} viimeisenä"]
     if figure["has_break"]:
         notes.append("katkos")
     if figure["kept_from"]:

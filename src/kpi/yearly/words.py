@@ -52,6 +52,7 @@ FAMILIES: Mapping[str, str] = {  # in the order they are told
 UNNAMED_FAMILY = "Kuvaamattomat luvut"
 BASES: Mapping[str, str] = {
     "calendar_year": "kalenterivuosi",
+    "year_to_date": "vuoden alusta",
     "partial_year": "osavuosi",
     "census_december": "joulukuun laskenta",
     "census": "vuoden viimeinen laskenta",
