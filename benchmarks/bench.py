@@ -187,7 +187,7 @@ def measure(bench: Bench, runs: int) -> None:
         f"delete from raw.calls where _file = '{CHANGED}'",
         plain.load_statement(calls, bench.raw, file, bench.copies),
     ]
-    reload += plain.models(bench.graph, bench.descendants("raw.calls"))
+    reload += plain.models(bench.graph, bench.descendants("source:raw.calls"))
     compare(
         "one file changed",
         with_file_changed,

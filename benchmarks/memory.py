@@ -25,7 +25,8 @@ from pathlib import Path
 from kpi.demo.deliver import FEEDS, write_demo
 calls = [feed for feed in FEEDS if feed.name == "calls"]
 write_demo(Path(sys.argv[1]), scale=float(sys.argv[2]), feeds=calls)
-write_demo(Path(sys.argv[1]), feeds=[feed for feed in FEEDS if feed.name != "calls"])
+others = [feed for feed in FEEDS if feed.name != "calls"]
+write_demo(Path(sys.argv[1]), scale=min(1, float(sys.argv[2])), feeds=others)
 """
 
 
@@ -44,7 +45,9 @@ def size_of(folder: Path) -> int:
 def main() -> None:
     """Write the deliveries, refresh, print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=float, default=10, help="of the calls; at most 10")
+    parser.add_argument(
+        "--scale", type=float, default=10, help="of the calls, at most 10; other feeds follow it below 1"
+    )
     parser.add_argument("--memory-limit", default="512MB")
     parser.add_argument("--minutes", type=float, default=10, help="after which the refresh is ended")
     parser.add_argument("--gigabytes", type=float, default=15, help="of disk, beyond which it is ended")

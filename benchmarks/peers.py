@@ -67,10 +67,10 @@ def tools() -> dict[str, Tool]:
 class Race:
     """All tools on the same rows, each in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rows: int) -> None:
         self.folder, self.parquet = folder, folder / "raw.parquet"
         self.tools = tools()
-        thirty.write_rows(self.parquet)
+        thirty.write_rows(self.parquet, rows)
         os.environ |= {"LEA_WAREHOUSE": "duckdb", "LEA_DUCKDB_PATH": "lea.duckdb"}
 
     def from_nothing(self, name: str) -> Cost:
@@ -109,11 +109,13 @@ def main() -> None:
     """Print a table for each case."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    runs = parser.parse_args().runs
+    parser.add_argument("--scale", type=float, default=1.0, help=f"share of {thirty.ROWS} rows")
+    options = parser.parse_args()
+    runs, rows = options.runs, round(thirty.ROWS * options.scale)
     with tempfile.TemporaryDirectory(prefix="kpi-peers-") as folder:
-        race = Race(Path(folder))
+        race = Race(Path(folder), rows)
         names = list(race.tools)
-        title = f"30 models, 60 tests, {thirty.ROWS:,} rows; median of {runs}".replace(",", " ")
+        title = f"30 models, 60 tests, {rows:,} rows; median of {runs}".replace(",", " ")
         print(f"{title:<58}{'CPU s':>7}{'wall':>7}{'ratio':>8}")
         _told("from nothing", "bare DuckDB", [_turn(race.bare, {n: _call(race.from_nothing, n) for n in names}, runs)])
         _told(

@@ -14,6 +14,7 @@ from kpi.compile.graph import Graph
 from kpi.deliveries.cells import header_names
 from kpi.deliveries.delivery import decompress, read_layout, split_record
 from kpi.deliveries.feed import SQL_TYPES, Feed
+from kpi.deliveries.load import OWN
 from kpi.deliveries.rawfiles import RawFile, RawFolder
 from kpi.run.checks import test_statements
 from kpi.run.materialize import statements
@@ -22,11 +23,12 @@ _FORMS = ("%d.%m.%Y klo %H.%M.%S", "%d.%m.%Y klo %H.%M", "%d.%m.%Y %H:%M:%S", "%
 
 
 def raw_tables(graph: Graph) -> list[str]:
-    """Create the raw schema and one empty table a feed, with the columns the models expect."""
+    """Create the raw schema, one empty table a feed, and those that the loader fills beside them."""
+    tables = {feed.name: feed.table_columns for feed in graph.feeds} | dict(OWN)
     statements = ["create schema if not exists raw"]
-    for feed in graph.feeds:
-        typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in feed.table_columns)
-        statements.append(f"create or replace table raw.{identifier(feed.name)} ({typed})")
+    for name, columns in tables.items():
+        typed = ", ".join(f"{identifier(column)} {kind}" for column, kind in columns)
+        statements.append(f"create or replace table raw.{identifier(name)} ({typed})")
     return statements
 
 

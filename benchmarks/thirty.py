@@ -30,8 +30,8 @@ class Model:
     accepted: str = ""
 
 
-def write_rows(file: Path) -> None:
-    """Write the raw rows; the same bytes of content every time."""
+def write_rows(file: Path, rows: int = ROWS) -> None:
+    """Write so many raw rows; the same content every time."""
     with duckdb.connect() as con:
         lines = ", ".join(f"'{line}'" for line in LINES)
         con.execute(
@@ -43,7 +43,7 @@ def write_rows(file: Path) -> None:
                     timestamp '2023-01-01' + interval 1 minute * (hash(range * 13) % 1576800) as arrived_at,
                     cast(hash(range * 17) % 900 as integer) as waited_seconds,
                     hash(range * 19) % 10 > 0 as is_answered
-                from range({ROWS})
+                from range({rows})
             ) to '{file}' (format parquet)"""
         )
 

@@ -40,6 +40,11 @@ case {{ limit_unit }}
 date_diff('day', make_date({{ year }}, 1, 1), make_date({{ year }} + 1, 1, 1))
 {%- endmacro %}
 
+{#- Days of a year up to the end of one of its months: 31 for January, 365 or 366 for December. -#}
+{% macro days_through_month(year, month) -%}
+date_diff('day', make_date({{ year }}, 1, 1), last_day(make_date({{ year }}, {{ month }}, 1))) + 1
+{%- endmacro %}
+
 {#- Days in a calendar month: 28 to 31. -#}
 {% macro days_in_month(year, month) -%}
 day(last_day(make_date({{ year }}, {{ month }}, 1)))

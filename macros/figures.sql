@@ -1,8 +1,9 @@
 {#- The kinds of figures. Each macro is one select from the CTE `periods` (columns service, report_year,
-    report_month and counts; report_month is null for the whole year) with the columns every int_*_figures model
-    has. Counts are integers, and a value is one division of them, so it does not depend on the order of the
-    rows; a denominator of zero gives null. `service` and `basis` are SQL expressions, `rows` is another CTE to
-    read, `only` a condition. The CTE that unites them is `figures`, and `figures_with_basis()` ends the model. -#}
+    report_month, is_comparison, last_full_month and counts; report_month is null for the whole year) with the columns
+    every int_*_figures model has. Counts are integers, and a value is one division of them, so it does not depend on
+    the order of the rows; a denominator of zero gives null. A year that is not finished has the basis year_to_date
+    before any other. `service` and `basis` are SQL expressions, `rows` is another CTE to read, `only` a condition. The
+    CTE that unites them is `figures`, and `figures_with_basis()` ends the model. -#}
 
 {% macro figure(figure_id, numerator, denominator, value, event_count,
                 service='service', basis="'calendar_year'", rows='periods', only=none) -%}
@@ -11,11 +12,14 @@ select
         {{ service }} as service,
         report_year,
         report_month,
-        {{ basis }} as basis,
+        case when report_month is null and last_full_month is not null then 'year_to_date' else {{ basis }} end
+            as basis,
         cast({{ numerator }} as double) as numerator,
         cast({{ denominator }} as double) as denominator,
         {{ value }} as value,
-        cast({{ event_count }} as bigint) as event_count
+        cast({{ event_count }} as bigint) as event_count,
+        last_full_month,
+        is_comparison
     from {{ rows }}
     {%- if only %}
     where {{ only }}
@@ -48,14 +52,47 @@ select
 {{ figure(figure_id, 'null', cases, 'cast(' ~ median ~ ' as double)', event_count, service, basis, rows, only) }}
 {%- endmacro %}
 
-{#- The periods of a family: each year and each month of it, of each service when one is named. -#}
-{% macro by_year_and_month(service=none) -%}
+{#- The months of unfinished years that a feed's rows count in, joined to `rows`, a CTE with report_year and
+    report_month. Needs the CTE `unfinished_months`. -#}
+{% macro join_unfinished_months(rows, feed) -%}
+left join unfinished_months
+        on unfinished_months.feed = '{{ feed }}'
+        and {{ rows }}.report_year = unfinished_months.period_year
+        and {{ rows }}.report_month = unfinished_months.period_month
+{%- endmacro %}
+
+{#- The periods of a family: each year, each month of it, and of a year before an unfinished one the same months once
+    more, which the unfinished year is compared with; of each service when one is named. An unfinished year counts its
+    full months only. Goes with `period_columns` and `join_unfinished_months`. -#}
+{% macro by_year_and_month(rows, service=none) -%}
 {%- set of_service = service ~ ', ' if service else '' -%}
-group by grouping sets (({{ of_service }}report_year), ({{ of_service }}report_year, report_month))
+group by grouping sets (
+        ({{ of_service }}{{ rows }}.report_year, unfinished_months.is_counted),
+        ({{ of_service }}{{ rows }}.report_year, {{ rows }}.report_month),
+        ({{ of_service }}{{ rows }}.report_year, unfinished_months.is_compared)
+    )
+    having
+        case
+            when grouping(unfinished_months.is_compared) = 0 then coalesce(unfinished_months.is_compared, false)
+            else coalesce(unfinished_months.is_counted, true)
+        end
+{%- endmacro %}
+
+{#- The columns that say which period a row of `by_year_and_month` is; `last_full_month` is null for a finished year. -#}
+{% macro period_columns(rows) -%}
+{{ rows }}.report_year,
+        {{ rows }}.report_month,
+        grouping(unfinished_months.is_compared) = 0 as is_comparison,
+        case
+            when grouping(unfinished_months.is_compared) = 0
+                then max(unfinished_months.compared_month)
+            else max(unfinished_months.last_full_month)
+        end as last_full_month
 {%- endmacro %}
 
 {#- The end of a model of figures: the CTE `figures`, where the year a service started is a partial year, before
-    any other basis. Needs the CTE `service_starts`. Distinct, because two starts may concern the same figure. -#}
+    any other basis but year_to_date. Needs the CTE `service_starts`. Distinct, because two starts may concern the same
+    figure. -#}
 {% macro figures_with_basis(has_months=true) -%}
 select distinct
     figures.figure_id,
@@ -64,11 +101,20 @@ select distinct
     {%- if has_months %}
     figures.report_month,
     {%- endif %}
-    case when service_starts.started_on is not null then 'partial_year' else figures.basis end as basis,
+    case
+        when figures.basis <> 'year_to_date' and service_starts.started_on is not null then 'partial_year'
+        else figures.basis
+    end as basis,
     figures.numerator,
     figures.denominator,
     figures.value,
-    figures.event_count
+    figures.event_count,
+    {%- if has_months %}
+    figures.last_full_month,
+    figures.is_comparison
+    {%- else %}
+    figures.last_full_month
+    {%- endif %}
 from figures
 left join service_starts
     on figures.report_year = year(service_starts.started_on)

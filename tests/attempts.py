@@ -92,9 +92,9 @@ def main() -> None:
     warehouse = Warehouse(Path(sys.argv[1]))
     folder = warehouse.folder()
     build = folder.resolve()
-    database = build / DATABASE
+    file = build / DATABASE
     outside, target = warehouse.root.parent / "secret.csv", Path("/tmp") / f"kpi-attempt-{os.getpid()}"
-    engine.reading(database).close()  # whatever is imported late is imported before rights are given up
+    engine.reading(file).close()  # whatever is imported late is imported before rights are given up
     if os.getuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
@@ -102,10 +102,10 @@ def main() -> None:
     with engine.reading(folder / DATABASE) as con:
         con.execute("select count(*) from marts.calls_by_line").fetchall()
         for sql in SQL:
-            told = sql.format(outside=outside, target=target, database=database, stewards=build / STEWARDS / DATABASE)
+            told = sql.format(outside=outside, target=target, database=file, stewards=build / STEWARDS / DATABASE)
             attempt("sql", sql, lambda told=told: con.execute(told).fetchall())  # type: ignore[misc]
-        attempt("sql", "a second connection that is not", lambda: duckdb.connect(str(database)).execute("select 1"))
-    attempt("sql", "a plain connection for writing", lambda: duckdb.connect(str(database)))
+        attempt("sql", "a second connection that is not", lambda: duckdb.connect(str(file)).execute("select 1"))
+    attempt("sql", "a plain connection for writing", lambda: duckdb.connect(str(file)))
     if os.getuid() == NOBODY:  # the owner of a file may do with it as it likes
         for name, action in file_attempts(warehouse, build, target).items():
             attempt("file", name, action)
@@ -116,7 +116,7 @@ def main() -> None:
 
 def file_attempts(warehouse: Warehouse, build: Path, target: Path) -> dict[str, Callable[[], object]]:
     """What one may try on the files themselves."""
-    database, current = build / DATABASE, warehouse.root / "current"
+    file, current = build / DATABASE, warehouse.root / "current"
     stewards = build / STEWARDS
     of_stewards: dict[str, Callable[[], object]] = {
         "read the stewards'": (stewards / DATABASE).read_bytes,
@@ -128,15 +128,15 @@ def file_attempts(warehouse: Warehouse, build: Path, target: Path) -> dict[str, 
         "a link to the stewards'": partial(os.link, stewards / DATABASE, target),
     }
     return of_stewards | {
-        "open for writing": lambda: database.open("r+b"),
-        "append": lambda: database.open("ab"),
-        "chmod": lambda: database.chmod(0o666),
-        "remove": database.unlink,
-        "rename": lambda: database.rename(target),
-        "replace": lambda: shutil.move(shutil.copyfile("/dev/null", target), database),
-        "truncate": lambda: os.truncate(database, 0),
-        "hard link": partial(os.link, database, target),
-        "a log beside it": lambda: database.with_name(f"{DATABASE}.wal").write_bytes(b"x"),
+        "open for writing": lambda: file.open("r+b"),
+        "append": lambda: file.open("ab"),
+        "chmod": lambda: file.chmod(0o666),
+        "remove": file.unlink,
+        "rename": lambda: file.rename(target),
+        "replace": lambda: shutil.move(shutil.copyfile("/dev/null", target), file),
+        "truncate": lambda: os.truncate(file, 0),
+        "hard link": partial(os.link, file, target),
+        "a log beside it": lambda: file.with_name(f"{DATABASE}.wal").write_bytes(b"x"),
         "a file in the build": lambda: (build / "x").write_bytes(b"x"),
         "remove the build": lambda: build.rename(target),
         "swap current": current.unlink,

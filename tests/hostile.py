@@ -254,6 +254,8 @@ def _forms_of_time(value: datetime) -> tuple[str, ...]:
         f"{padded} {value:%H:%M:%S}",
         f"{finnish} klo {value.hour}.{value:%M.%S}",
         f"{padded} klo {value:%H.%M.%S}",
+        f"{finnish} {value.hour}.{value:%M.%S}",
+        f"{padded} {value:%H.%M.%S}",
     )
     if value.second:
         return full
@@ -264,6 +266,8 @@ def _forms_of_time(value: datetime) -> tuple[str, ...]:
         f"{padded} {value:%H:%M}",
         f"{finnish} klo {value.hour}.{value:%M}",
         f"{padded} klo {value:%H.%M}",
+        f"{finnish} {value.hour}.{value:%M}",
+        f"{padded} {value:%H.%M}",
     )
 
 
@@ -297,8 +301,12 @@ NEARLY_TIMES = (
     "+2025-03-05 14:07:09",
     "12025-03-05 14:07:09",
     "5.3.2025",
-    "5.3.2025 14.07",
-    "5.3.2025 14.07.09",
+    "5.3.2025 14.7",
+    "5.3.2025 14.07.9",
+    "5.3.2025 14.07:09",
+    "5.3.2025  14.07",
+    "5.3.2025 24.00",
+    "5.3.2025 14,07",
     "5.3.2025 klo 14:07",
     "5.3.2025 klo14.07",
     "5.3.2025 KLO 14.07",
@@ -529,7 +537,7 @@ def _right_form(column: Column, random: Random) -> str:
 class Style:
     """How a file is written."""
 
-    encoding: str  # utf-8, utf-8-sig, cp1252 or iso-8859-15
+    encoding: str  # a codec; utf-8-sig and utf-16 write a byte order mark
     separator: str
     line_ends: tuple[str, ...]
     quoted: float  # how often a cell is quoted that need not be
@@ -544,7 +552,7 @@ CLEAN = Style("utf-8", ",", ("\n",), 0, 0, False, 0)
 
 def _style(random: Random, dirt: float) -> Style:
     return Style(
-        encoding=random.choice(("utf-8", "utf-8", "utf-8-sig", "cp1252", "iso-8859-15")),
+        encoding=random.choice(("utf-8", "utf-8", "utf-8-sig", "cp1252", "iso-8859-15", "utf-16", "cp850")),
         separator=random.choice(SEPARATORS),
         line_ends=random.choice((("\n",), ("\r\n",), ("\r",), ("\n", "\r\n"), ("\n", "\r\n", "\r"))),
         quoted=random.choice((0, 0.1, 1)),
@@ -697,7 +705,7 @@ def refused_files(contract: Contract, random: Random, rows: Sequence[Record]) ->
         (".csv", random.choice((b"", b"\n", b" \r\n \r", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n", b" "))),
         (".csv", good.replace(",", "|").encode()),
         (".csv", good.partition("\n")[2].encode()),  # no header: its first row is taken for one
-        (".csv", good.encode("utf-16")),
+        (".csv", good.encode("utf-16-le")),
         (".csv", good.partition("\n")[0].replace(",", ";", 1).encode() + b"\n1;2,3\n\n4,5;6\n"),
         (".csv.gz", packed[: random.randrange(len(packed))]),
         (".csv.gz", packed[: len(packed) - random.randint(1, 8)]),
@@ -757,7 +765,7 @@ def _write_feed(folder: Path, contract: Contract, seed: int, size: int, dirt: fl
         if random.random() < 0.25:
             contents.append((f"{stem}.csv.gz", gzip.compress(data, mtime=0)))
         else:
-            is_raw = style.encoding != "utf-8-sig" and random.random() < 0.2
+            is_raw = style.encoding not in ("utf-8-sig", "utf-16") and random.random() < 0.2
             contents.append((f"{stem}.csv", _raw_bytes(data, random) if is_raw else data))
     sample = parts[0][:5]
     for number, (ending, data) in enumerate(random.sample(refused_files(contract, random, sample), k=2)):

@@ -5,6 +5,7 @@ The loader is run as the nightly job runs it, on the project's own contracts, on
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import date
 from functools import cache, partial
@@ -18,6 +19,7 @@ from kpi.deliveries import load, loadfile
 from kpi.deliveries.feed import Feed, is_feed, read_feed
 from kpi.deliveries.load import LoadReport
 from kpi.deliveries.rawfiles import scan
+from kpi.deliveries.reject_threshold import refuse_bad_files
 from kpi.parse.project import load_project
 from oracle import CONTRACTS, Contract, FeedResult
 from oracle import read_feed as oracle_reads
@@ -68,7 +70,7 @@ class Loader:
     def refused(self, max_reject_share: float | None = None) -> str:
         """What is said of files that are worse than their contract allows; nothing when all are good enough."""
         try:
-            load.refuse_bad_files(self.con, self.feeds, max_reject_share)
+            refuse_bad_files(self.con, self.feeds, max_reject_share)
         except DeliveryError as error:
             return str(error)
         return ""
@@ -113,18 +115,20 @@ def compare_with_oracle(loader: Loader) -> None:
 def _ledger(loader: Loader, feed: Feed) -> list[Row]:
     columns = "file, encoding, separator, records, rows_loaded, rows_rejected, rows_superseded, refused is not null"
     sql = f"select {columns}, unknown_columns from raw.deliveries where feed = ? order by encode(file)"
-    return loader.con.execute(sql, [feed.name]).fetchall()
+    rows = loader.con.execute(sql, [feed.name]).fetchall()
+    # The known name that one resembles is no matter of the oracle's.
+    return [(*row, unknown and [text.partition(" (")[0] for text in unknown]) for *row, unknown in rows]
 
 
 def _oracle_ledger(expected: FeedResult) -> list[Row]:
     names = {",": "comma", ";": "semicolon", "\t": "tab", None: None}
     found = []
-    for file in expected.files:
+    for file in sorted(expected.files, key=lambda file: os.fsencode(file.name)):
         counts = (file.records, file.loaded, file.rejected, file.superseded)
         is_read = file.refused not in ("unreadable", "no_header")
         about = (file.encoding, names[file.separator]) if is_read else (None, None)
-        unknown = list(file.unknown_columns) if is_read else None
-        found.append((file.name, *about, *counts, file.refused is not None, unknown))
+        unknown = [f"column {n}" for n, name in enumerate(file.header, 1) if name in file.unknown_columns]
+        found.append((file.name, *about, *counts, file.refused is not None, unknown if is_read else None))
     return found
 
 

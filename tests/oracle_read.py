@@ -9,7 +9,9 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -38,6 +40,7 @@ class Column:
     highest: int | None = None
     is_grouped: bool = False  # a no-break space may stand between groups of three digits
     is_first_of_month: bool = False
+    is_free_text: bool = False  # what people write; any other text is an identifier or a code
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,10 @@ class Contract:
 
 def _text(name: str, required: bool = True) -> Column:
     return Column(name, "text", required)
+
+
+def _free_text(name: str) -> Column:
+    return Column(name, "text", required=False, is_free_text=True)
 
 
 def _code(name: str, *codes: str) -> Column:
@@ -176,7 +183,7 @@ CONTRACTS: Mapping[str, Contract] = {
                 _code("channel", *CHANNELS),
                 _time("responded_at"),
                 _integer("score", 0, 10),
-                _text("comment", required=False),
+                _free_text("comment"),
             ),
             key=("response_id",),
         ),
@@ -327,7 +334,7 @@ CONTRACTS: Mapping[str, Contract] = {
                 _code("service"),
                 Column("value", "decimal", is_grouped=True),
                 _day("entered_on"),
-                _text("source_note", required=False),
+                _free_text("source_note"),
             ),
             key=("report_year", "figure_id", "service"),
         ),
@@ -339,15 +346,73 @@ SIX_FEEDS = ("calls", "callbacks", "nps_responses", "nps_invitations", "rescue_m
 # --- From bytes to records
 
 
+# Stands for what cannot be decoded: no character, so no text has it.
+ILLEGIBLE = "\ufdd0"
+_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
 def decode(data: bytes) -> tuple[str, str]:
-    """The text of a file and the name of its encoding: `utf-8`, `windows-1252` or `iso-8859-15`."""
+    """The text of a file and the name of its encoding; what cannot be decoded is ILLEGIBLE.
+
+    Line by line: those that are UTF-8 above ASCII outvote those that are not, or are outvoted.
+    """
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            if encoding == "utf-8":
+                return _legible(data[3:].decode("utf-8", "surrogateescape")), encoding
+            whole = data[2 : len(data) - len(data) % 2]
+            return _legible(whole.decode(encoding, "surrogatepass")) + ILLEGIBLE * (len(data) % 2), encoding
+    lines = [line for line in re.split(rb"(?<=[\r\n])", data) if not line.isascii()]
+    good = [line for line in lines if _is_utf8(line)]
+    is_cut = _is_utf8(re.sub(rb"(?:[\xc2\xc3]|\xe2[\x80-\x82]?|\xf0(?:\x9f[\x80-\xbf]?)?)\Z", b"", data))
+    if is_cut or len(good) >= len(lines) - len(good):
+        return _legible(data.decode("utf-8", "surrogateescape")), "utf-8"
+    encoding = _single_byte(data)
+    codec = {"windows-1252": "cp1252"}.get(encoding, encoding)
+    pieces = []
+    for line in re.split(rb"(?<=[\r\n])", data):
+        # Letters of UTF-8 in a file of another encoding.
+        is_other = not line.isascii() and _is_utf8(line) and re.search(rb"[\xc2\xc3\xe2]|\xc5[^\xa0]", line)
+        text = "".join(_letter(byte, codec) for byte in line)
+        pieces.append(re.sub("[\x80-\U0010ffff]", ILLEGIBLE, text) if is_other else text)
+    return "".join(pieces), encoding
+
+
+def _is_utf16_without_mark(data: bytes) -> bool:
+    """Whether most of either every first or every second byte of the beginning is zero, and of the other few are."""
+    first, second = (Counter(data[at:400:2])[0] for at in (0, 1))
+    is_marked = any(data.startswith(mark) for mark in _MARKS)
+    return len(data) >= 8 and not is_marked and max(first, second) > 0.4 * len(data[:400]) > 10 * min(first, second)
+
+
+def _letter(byte: int, codec: str) -> str:
     try:
-        return data.decode("utf-8").removeprefix("\ufeff"), "utf-8"
+        return bytes([byte]).decode(codec)
     except UnicodeDecodeError:
-        pass
-    if re.search(rb"[\x80-\x9f]", data):
-        return data.decode("cp1252", errors="replace"), "windows-1252"
-    return data.decode("iso-8859-15"), "iso-8859-15"
+        return ILLEGIBLE
+
+
+def _legible(text: str) -> str:
+    return re.sub("[\ud800-\udfff]", ILLEGIBLE, text)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _single_byte(data: bytes) -> str:
+    """Which encoding of one byte a letter: by the letters in words, then by whether a byte 0x80 to 0x9F occurs."""
+    latin = len(re.findall(rb"(?<=[A-Za-z])[\xc4\xc5\xd6\xe4\xe5\xf6]|[\xc4\xc5\xd6\xe4\xe5\xf6](?=[A-Za-z])", data))
+    dos = len(re.findall(rb"(?<=[A-Za-z\x84\x86\x94])(?:[\x84\x86]|\x94(?=[A-Za-z\x84\x86\x94]))", data))
+    mac = len(re.findall(rb"(?<=[a-z\x8a\x8c\x9a])[\x8a\x8c]", data))
+    capitals = len(re.findall(rb"(?<=[A-Z])[\x8e\x99](?![a-z])", data))
+    if max(dos, mac) > 2 * latin or (capitals >= 3 and not latin):
+        return "mac-roman" if mac > dos else "cp850"
+    return "windows-1252" if re.search(rb"[\x80-\x9f]", data) else "iso-8859-15"
 
 
 SEPARATORS = (",", ";", "\t")  # in the order that decides when they are equal
@@ -361,7 +426,7 @@ def split(text: str, separator: str) -> Iterator[list[str]]:
     blank = " " if separator == "\t" else "[ \t]"
     line_end = r"(?:\r\n|\r|\n|\Z)"
     blank_line = re.compile(f"{blank}*{line_end}")
-    quoted = re.compile(f'{blank}*"((?:[^"]|"")*+)"{blank}*(?={separator}|{line_end})')
+    quoted = re.compile(f'{blank}*"((?:[^"]|"")*+)"{blank}*(?=[{separator}]|{line_end})')
     bare = re.compile(f"[^{separator}\r\n]*")
     ending = re.compile(line_end)
 
@@ -401,7 +466,9 @@ WRONG_FORM = "form"
 OUT_OF_RANGE = "range"  # a value of the right form that its column does not take, of a year, a count, a score
 UNKNOWN_CODE = "code"
 WRONG_ORDER = "order"
+MISSPELT = "spelling"  # an identifier or a code with letters that cannot be seen, or that a spreadsheet spoilt
 DUPLICATE_KEY = "duplicate"  # of the whole record: column ""
+NOT_DECODED = "illegible"  # of the whole record: column ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,7 +488,7 @@ _TIME_FORMS = tuple(
         _ISO + r"[ T](?P<H>[0-9]{2}):(?P<M>[0-9]{2}):(?P<S>[0-9]{2})",
         _ISO + r" (?P<H>[0-9]{2}):(?P<M>[0-9]{2})",
         _FINNISH + r" (?P<H>[0-9]{1,2}):(?P<M>[0-9]{2})(?::(?P<S>[0-9]{2}))?",
-        _FINNISH + r" klo (?P<H>[0-9]{1,2})\.(?P<M>[0-9]{2})(?:\.(?P<S>[0-9]{2}))?",
+        _FINNISH + r" (?:klo )?(?P<H>[0-9]{1,2})\.(?P<M>[0-9]{2})(?:\.(?P<S>[0-9]{2}))?",
     )
 )
 _WHOLE = re.compile("(-?)([0-9]+)")
@@ -440,11 +507,53 @@ def parse(column: Column, text: str) -> Cell:
 
 
 def _parse_text(column: Column, text: str) -> Cell:
-    return Cell(text)
+    return Cell(None, MISSPELT) if not column.is_free_text and is_misspelt(text) else Cell(text)
 
 
 def _parse_code(column: Column, text: str) -> Cell:
-    return Cell(text) if column.codes is None or text in column.codes else Cell(None, UNKNOWN_CODE)
+    if column.codes is None:
+        return _parse_text(column, text)
+    return Cell(text) if text in column.codes else Cell(None, UNKNOWN_CODE)
+
+
+# Letters without a shape that Unicode counts among letters, marks and symbols.
+_SHAPELESS = {0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0x180B, 0x1810)}
+_SHAPELESS |= {*range(0xFE00, 0xFE10), *range(0xE0000, 0xE1000)}
+_DRAWN_ALIKE = {
+    "CYRILLIC": "ЅІЈАВЕЗКМНОРСТУХаеорсухіјѕһԁԛԝ",
+    "GREEK": "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧοϲ",
+    "FULLWIDTH": "".join(map(chr, range(0xFF01, 0xFF5F))),
+}
+_ERRORS = re.findall(
+    r"\S+",
+    "N/A REF! VALUE! DIV/0! NAME? NUM! NULL! SPILL! CALC! PUUTTUU PUUTTUU! VIITTAUS! ARVO! JAKO/0! NIMI? LUKU! TYHJÄ!"
+    " SAKNAS SAKNAS! REFERENS! VÄRDEFEL! DIVISION/0! NAMN? OGILTIGT! SKÄRNING!",
+)
+
+
+def is_misspelt(text: str) -> bool:
+    """Whether an identifier or a code looks like another, or is what a spreadsheet makes of one."""
+    drawn = [letter in "".join(_DRAWN_ALIKE.values()) for letter in text]
+    latin = [letter.isascii() and letter.isalnum() for letter in text]
+    mantissa, _, exponent = text.lower().partition("e+")
+    return (
+        any(_is_unseen(letter) for letter in text)
+        or text != text.strip("\t\r\n")
+        or unicodedata.normalize("NFC", text) != text
+        or (any(drawn) and (any(latin) or all(drawn)))
+        or text in {f"#{error}" for error in _ERRORS}
+        or (len(text) > 1 and set(text) == {"#"})
+        or bool(re.fullmatch("-?[0-9]([.,][0-9]+)?", mantissa) and re.fullmatch("[0-9]{1,3}", exponent))
+        or (text[0] in "'’`´" and len(text) > 1 and latin[1])
+        or (text.startswith('="') and text.endswith('"') and len(text) > 2)
+    )
+
+
+def _is_unseen(letter: str) -> bool:
+    category = unicodedata.category(letter)
+    if category in ("Cc", "Zs"):
+        return letter not in "\t\r\n "
+    return category in ("Cf", "Zl", "Zp") or ord(letter) in _SHAPELESS
 
 
 def _parse_time(column: Column, text: str) -> Cell:
@@ -656,6 +765,8 @@ def read_bytes(contract: Contract, name: str, data: bytes) -> tuple[FileResult, 
             data = gzip.decompress(data) if data else _no_gzip()
         except (OSError, EOFError, zlib.error):
             return FileResult(name, refused="unreadable"), []
+    if _is_utf16_without_mark(data):
+        return FileResult(name, refused="unreadable"), []
     text, encoding = decode(data)
     known = {column.name: column.name for column in contract.columns} | dict(contract.aliases)
     separator, header = find_header(text, known)
@@ -701,6 +812,9 @@ def _read_records(
     rejects: list[Reject] = []
     taken: set[tuple[Value, ...]] = set()
     for number, cells in enumerate(records, start=1):
+        if any(ILLEGIBLE in cell for cell in cells):
+            rejects.append(Reject(number, frozenset({("", NOT_DECODED)})))
+            continue
         if len(cells) != len(columns):
             rejects.append(Reject(number, frozenset({("", WRONG_FIELD_COUNT)})))
             continue
@@ -730,7 +844,8 @@ def read_feed(feed: str, folder: Path, contract: Contract) -> FeedResult:
     ]
     files: list[FileResult] = []
     loaded: list[list[Record]] = []
-    for path in sorted(paths, key=lambda path: os.fsencode(path.name)):
+    order = delivery_order([path.name for path in paths])
+    for path in sorted(paths, key=lambda path: order.index(path.name)):
         result, rows = read_bytes(contract, path.name, path.read_bytes())
         files.append(result)
         loaded.append(rows)
@@ -749,6 +864,68 @@ def read_feed(feed: str, folder: Path, contract: Contract) -> FeedResult:
         superseded += lost
         files[index] = replace(files[index], superseded=len(lost))
     return FeedResult(feed, tuple(files), tuple(in_force), tuple(superseded))
+
+
+# Words that say of a file that it is a later form of another, or an earlier one.
+_LATER = re.findall(
+    r"\S+",
+    """
+    corr corrected correction corrections fix fixed fixes update updated revised revision resend resent new newer newest
+    latest final copy korj korjattu korjatut korjaus korjaukset korjauksia korjattuna täydennetty täydennys päivitetty
+    päivitys uusi uudempi uusin uudelleen uudestaan uusittu lopullinen kopio rättad rättelse korrigerad uppdaterad
+    kompletterad ny nyare slutlig kopia
+    """,
+)
+_EARLIER = re.findall(
+    r"\S+",
+    """
+    old older original previous preliminary draft backup bak wrong vanha vanhat vanhempi vanhentunut alkuperäinen
+    edellinen alustava luonnos varmuuskopio väärä virheellinen gammal gamla ursprunglig preliminär utkast
+    """,
+)
+
+
+def delivery_order(names: Sequence[str]) -> list[str]:
+    """Names of files from the oldest to the newest: in the order of their bytes without the ending, short numbers as
+    numbers unless the name begins with them; but corrections, copies and versions of a file of the folder right after
+    it, and old ones right before."""
+    about = {name: _about(name) for name in names}
+
+    def padded(name: str) -> bytes:
+        stem = re.sub(r"\.csv(\.gz)?$", "", name, flags=re.IGNORECASE)
+        first, *pieces = re.split("([0-9]+)", stem)
+        short = ["" if first else pieces.pop(0)] if pieces else []
+        return os.fsencode(first + "".join(short + [one.zfill(3) if one.isdigit() else one for one in pieces]))
+
+    def place(name: str) -> tuple[object, ...]:
+        base, sign, _ = about[name]
+        family = [other for other in names if base and about[other][0] == base]
+        if not any(about[other][1] for other in family):
+            return padded(name), 0, [], padded(name), os.fsencode(name)
+        plain = [other for other in family if not about[other][1]]
+        return min(map(padded, plain or family)), sign, about[name][2], padded(name), os.fsencode(name)
+
+    return sorted(names, key=place)
+
+
+def _about(name: str) -> tuple[list[str], int, list[tuple[str, int]]]:
+    """What a file is of, whether it is a later (1) or an earlier (-1) form of that, and which."""
+    stem = unicodedata.normalize("NFC", re.sub(r"\.csv(\.gz)?$", "", name, flags=re.IGNORECASE)).lower()
+    stem = re.sub(r"\bcopy \(([0-9]{1,3})\) of\b", r"copy\1", stem)
+    stem = re.sub(r"\bcopy of\b", "copy", stem)
+    stem = re.sub(r"\b(?:kopio tiedostosta|kopia av)\b", "copy", stem)
+    stem = re.sub(r"(?<![^\W\d_])(?:version|versio|ver|rev|v)[\W_]?([0-9]{1,3})(?![^\W_])", r" v\1 ", stem)
+    base, sign, which = [], 0, []
+    for piece in re.findall(r"\([0-9]{1,3}\)|[^\W\d_]+[0-9]*|[0-9]+", stem):
+        word, digits = re.sub("[^\\w]|[0-9]", "", piece), re.sub("[^0-9]", "", piece)
+        is_mark = word in _LATER or word in _EARLIER or (word == "v" and digits != "") or piece[0] == "("
+        if is_mark and len(digits) <= 3:
+            sign = -1 if sign < 0 or word in _EARLIER else 1
+            which.append((word, int(digits or "1")))
+        else:
+            base += [word] if word else []
+            base += [str(int(digits))] if digits else []
+    return base, sign if base else 0, which if base else []
 
 
 def read_feeds(folder: Path, aliases: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, FeedResult]:

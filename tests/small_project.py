@@ -24,6 +24,7 @@ models:
 seeds:
   small:
     +schema: seeds
+    +meta: {house_rules: true}
 """,
     "macros/macros.sql": """\
 {% macro generate_schema_name(custom_schema_name, node) -%}

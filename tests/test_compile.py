@@ -75,8 +75,7 @@ def test_the_small_project_is_right(tmp_path: Path) -> None:
         ),
         (
             "select 1 as x\nfrom {{ ref('stg_calls', version=2) }}",
-            "2: ref(..., version=...): versions of models are not supported."
-            " Give each version's file a name of its own and ref that.",
+            "2: ref('stg_calls', v=2): 'stg_calls' has no versions.",
         ),
         (
             "select 1 as x\nfrom {{ source('raw', 'cals') }}",
@@ -201,7 +200,8 @@ def test_the_small_project_is_right(tmp_path: Path) -> None:
         ),
         (
             "{{ config(materialized='materialized_view') }}\nselect 1 as x",
-            "1: materialized='materialized_view' is not supported. There is: ephemeral, incremental, table, view.",
+            "1: materialized='materialized_view' is not supported."
+            " There is: ephemeral, external, incremental, table, view.",
         ),
         ("{{ config(enabled='no') }}\nselect 1 as x", "1: enabled must be true or false, not 'no'."),
         (

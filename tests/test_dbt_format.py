@@ -87,7 +87,7 @@ def rendered(root: Path, text: str, files: Mapping[str, str] | None = None) -> s
         ),
         (
             "{{ ref('one').include(schema=false) }} {{ ref('one').identifier }} {{ ref('own', 'one').schema }}",
-            "one one main",
+            '"kpi"."one" one main',
         ),
     ],
 )
@@ -133,7 +133,7 @@ def test_what_templates_may_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ),
         (
             "select * from {{ ref('utils', 'x') }}",
-            "1: ref('utils', 'x'): models of packages are not built. Copy it into the project.",
+            "1: ref('x'): there is no such model or seed. There is: m, one.",
         ),
         ("\n{{ config.require('unique_key') }}", "2: config.require('unique_key'): this has no setting 'unique_key'."),
     ],
@@ -384,8 +384,8 @@ def test_settings_are_merged_as_dbt_does(tmp_path: Path) -> None:
             " Write a SELECT, or prepare the data outside and read it as a source.",
         ),
         (
-            {"models/m.yml": "models:\n  - name: one\n    versions: [{v: 1}]\n"},
-            "models/m.yml:3: versions of models are not supported. Give each version's file a name of its own.",
+            {"models/m.yml": "models:\n  - name: one\n    versions: [{v: 1, latest: true}]\n"},
+            "models/m.yml:3: 'latest' is not supported in a version of a model. Did you mean 'tests'?",
         ),
         (
             {"models/m.yml": "models:\n  - name: one\n    description: \"{{ doc('x') }}\"\n"},

@@ -10,7 +10,7 @@ import pytest
 from kpi.base.engine import reading
 from kpi.base.errors import ConfigError
 from kpi.nightly.refresh import refresh
-from kpi.read.diff import compare_builds, difference_lines, keys_of
+from kpi.read.diff import compare_builds, difference_lines, in_order, keys_of
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.keeping import roll_back
 from kpi.warehouse.options import Options
@@ -51,13 +51,16 @@ def test_rows_are_told_by_key_and_tables_by_content(root: Path) -> None:
         "  node model.small.calls_by_line: what it is made from changed",
         "  node model.small.stg_calls: what it is made from changed",
         "  node source.small.raw.calls: what it is made from changed",
-        "Tables: 2 the same, 3 differ.",
+        "Tables: 3 the same, 3 differ.",
         "  marts.calls_by_line: 2 -> 2 rows, 1 added, 1 removed",
         "  raw.calls: 3 -> 3 rows, 1 added, 1 removed, 1 changed",
-        "  raw.deliveries: 1 -> 1 rows, 1 added, 1 removed",
+        "  raw.deliveries: 1 -> 1 rows, 1 changed",
+        "Deliveries: 1 differ.",
+        "  calls/a.csv: changed, 3 rows before, 3 rows loaded",
         "Indicators: 0 differ.",
     ]
-    assert told(root, first, first)[1:] == ["Tables: 5 the same, 0 differ.", "Indicators: 0 differ."]
+    same = ["Tables: 6 the same, 0 differ.", "Deliveries: 0 differ.", "Indicators: 0 differ."]
+    assert told(root, first, first)[1:] == same
 
 
 def test_columns_and_tables_that_come_and_go(root: Path) -> None:
@@ -73,20 +76,119 @@ def test_columns_and_tables_that_come_and_go(root: Path) -> None:
     assert "  marts.more: gone, 1 rows" in back
 
 
-def test_indicators_are_told_with_how_much(root: Path) -> None:
-    rows = "select 'calls_answered' as figure_id, 'health' as service, 2024 as report_year, 'full_year' as basis, "
-    numbers = "cast({} as double) as numerator, cast(4 as double) as denominator, {} / 4.0 as value, 4 as event_count"
-    texts = [rows + numbers.format(count, count) for count in (2, 3)]
-    texts[1] += " union all " + texts[1].replace("'health'", "'social'")
-    builds = []
-    for text in texts:
-        write(root, {"models/marts/indicators.sql": text})
-        builds.append(build(root))
-    assert told(root, *builds)[-3:] == [
-        "Indicators: 2 differ.",
-        "  2024 calls_answered health: 0.5 -> 0.75 (+0.25)",
-        "  2024 calls_answered social: - -> 0.75",
+def test_a_correction_adds_rows_and_removes_none(root: Path) -> None:
+    """A row that a later file corrects stays, superseded: its key has two rows afterwards, and none was removed."""
+    first = Warehouse(root / "warehouse").published()
+    corrected = f"{HEADER}1,health,4,2024-01-01\n2,health,401,2024-01-02\n3,social,6,2024-01-03\n"
+    (root / "warehouse/raw/calls/b.csv").write_text(corrected)
+    second = build(root)
+    lines = told(root, first, second)
+    assert "  raw.calls: 3 -> 6 rows, 3 added, 3 changed" in lines
+    assert lines[lines.index("Deliveries: 2 differ.") :] == [
+        "Deliveries: 2 differ.",
+        "  calls/a.csv: the same, 3 of its 3 rows superseded, before 0",
+        "  calls/b.csv: new, 3 rows loaded",
+        "Indicators: 0 differ.",
     ]
+    back = told(root, second, first)
+    assert "  raw.calls: 6 -> 3 rows, 3 removed, 3 changed" in back
+    assert "  calls/b.csv: gone, with 3 rows" in back
+
+
+INDICATORS = """\
+with figures as (
+    select 'calls_answered' as figure_id, line as service, 'calendar_year' as basis, count(*) as n
+    from {{ ref('stg_calls') }}
+    group by line
+    union all
+    select 'calls_of_december' as figure_id, line as service, 'december' as basis, count(*) as n
+    from {{ ref('stg_calls') }}
+    group by line
+    union all
+    select 'lines' as figure_id, 'all' as service, 'calendar_year' as basis, count(*) as n from {{ ref('lines') }}
+)
+select
+    figure_id,
+    service,
+    2024 as report_year,
+    basis,
+    cast(n as double) as numerator,
+    cast(4 as double) as denominator,
+    n / 4.0 as value,
+    n as event_count
+from figures
+"""
+
+
+def test_changed_figures_tell_by_how_much_their_basis_when_it_is_not_the_year_and_the_files_behind_them(
+    root: Path,
+) -> None:
+    deliver(root, "1,health,3,2024-01-01\n2,health,400,2024-01-02\n")
+    write(root, {"models/marts/indicators.sql": INDICATORS})
+    first = build(root)
+    for name, row in (("b", "4,health,9,2024-02-01"), ("c", "5,social,9,2024-02-01"), ("d", "6,social,9,2024-02-02")):
+        (root / f"warehouse/raw/calls/{name}.csv").write_text(f"{HEADER}{row}\n")
+    second = build(root)
+    cause = " <- calls/b.csv, calls/c.csv and 1 more"
+    lines = told(root, first, second)
+    assert lines[lines.index("Indicators: 4 differ.") :] == [
+        "Indicators: 4 differ.",
+        f"  2024 calls_answered health: 0.5 -> 0.75 (+0.25){cause}",
+        f"  2024 calls_answered social: - -> 0.5{cause}",
+        f"  2024 calls_of_december health, december: 0.5 -> 0.75 (+0.25){cause}",
+        f"  2024 calls_of_december social, december: - -> 0.5{cause}",
+    ]
+    write(root, {"models/marts/indicators.sql": INDICATORS.replace("'all'", "'each'")})
+    assert [line for line in told(root, second, build(root)) if " lines " in line] == [
+        "  2024 lines all: 0.5 -> -",
+        "  2024 lines each: - -> 0.5",
+    ]
+
+
+def test_a_figure_is_made_from_the_feeds_of_its_own_table_and_not_of_what_unites_figures(tmp_path: Path) -> None:
+    """Its own is the table made from the fewest feeds; a count of all feeds counts as all of them."""
+    import duckdb
+
+    from kpi.read.changed_deliveries import DeliveryChange, behind, feeds_of_figures
+
+    nodes = {
+        **{f"source.p.raw.{name}": {"relation": f"raw.{name}"} for name in ("calls", "chats", "feed_months")},
+        "seed.p.figures": {"relation": "seeds.figures"},
+        "model.p.stg": {"relation": "staging.stg", "parents": {"source.p.raw.calls": "1"}},
+        "model.p.a": {"relation": "marts.a", "parents": {"model.p.stg": "1", "seed.p.figures": "1"}},
+        "model.p.b": {"relation": "marts.b", "parents": {"source.p.raw.chats": "1", "source.p.raw.feed_months": "1"}},
+        "model.p.all": {"relation": "marts.all_of_them", "parents": {"model.p.a": "1", "model.p.b": "1"}},
+        "model.p.seeded": {"relation": "marts.seeded", "parents": {"seed.p.figures": "1"}},
+    }
+    with duckdb.connect() as con:
+        con.execute("attach ':memory:' as later; create schema later.marts; create schema later.seeds")
+        for table, figures in (("a", "('x')"), ("b", "('y')"), ("all_of_them", "('x'), ('y')"), ("seeded", "('x')")):
+            con.execute(f"create table later.marts.{table} as from (values {figures}) as v(figure_id)")
+        tables = {f"marts.{name}": ("figure_id",) for name in ("a", "b", "all_of_them", "seeded")}
+        found = feeds_of_figures(con, "later", nodes, tables, {"x", "y"})
+    assert found == {"x": frozenset({"calls"}), "y": frozenset({"chats", "feed_months"})}
+    calls = DeliveryChange("calls", "a.csv", False, None, {"rows_loaded": 1})
+    assert [behind(found[figure], [calls]) for figure in "xy"] == [[calls], [calls]]
+    chats = DeliveryChange("chats", "a.csv", False, None, {"rows_loaded": 1})
+    assert [behind(found[figure], [calls, chats]) for figure in "xy"] == [[calls], [chats]]
+
+
+def test_one_build_is_compared_with_what_readers_see_the_older_before_the_later(root: Path) -> None:
+    warehouse = Warehouse(root / "warehouse")
+    first = warehouse.published()
+    deliver(root, "1,health,3,2024-01-01\n")
+    second = build(root)
+    write(root, {"tests/fails.sql": "select 1 as x"})
+    with pytest.raises(Exception, match="Checks failed"):
+        build(root)
+    failed = warehouse.list_builds()[-1]["id"]
+    assert in_order(warehouse, "candidate", None) == (second, failed)
+    assert in_order(warehouse, "latest", None) == (second, failed)
+    assert in_order(warehouse, first, None) == in_order(warehouse, "1", None) == (first, second)
+    assert in_order(warehouse, None, None) == in_order(warehouse, second, None) == (first, second)
+    assert in_order(warehouse, failed, first) == (failed, first)
+    with pytest.raises(ConfigError, match="there is no build '77'"):
+        in_order(warehouse, "77", None)
 
 
 def test_a_rollback_shows_readers_an_earlier_build_and_is_in_the_ledger(root: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from kpi.base.events import silent
@@ -67,6 +68,11 @@ def break_link(warehouse: Warehouse) -> None:
     shutil.rmtree(warehouse.kept()[-1])
 
 
+def by_a_leaking_duckdb(warehouse: Warehouse) -> None:
+    facts = database(warehouse).parent / "build.json"
+    facts.write_text(facts.read_text().replace(f"duckdb {duckdb.__version__}", "duckdb 2.0.0"))
+
+
 FAULTS: dict[str, tuple[Callable[[Warehouse], object], str, str]] = {
     "a bit": (flip_a_bit, "error", "is not what was written"),
     "a truncated file": (cut_short, "error", "is not what was written"),
@@ -82,6 +88,11 @@ FAULTS: dict[str, tuple[Callable[[Warehouse], object], str, str]] = {
     "open to all": (lambda w: w.builds.chmod(0o777), "error", "can be written by everybody"),
     "a dead run": (lambda w: (w.builds / ".tmp-00009-x").mkdir(), "warning", "was left by a run that died"),
     "a log": (lambda w: database(w).with_name("kpi.duckdb.wal").touch(), "error", "blocks opening the build"),
+    "a leak": (
+        by_a_leaking_duckdb,
+        "warning",
+        "was written by DuckDB 2.0.0: its file may hold text of tables it lacks",
+    ),
     "another file": (lambda w: (w.raw / "calls/a.xlsx").touch(), "warning", "raw/calls/a.xlsx is passed over"),
 }
 

@@ -43,8 +43,13 @@ def test_a_frame_of_one_report_year(demo_project: Path) -> None:
 
 def test_a_misspelt_name_is_answered_with_the_nearest(demo_project: Path) -> None:
     with kpi.open(project_dir=demo_project) as con:
-        for wanted, meant in (("npz", "nps"), ("marts.indicator", "marts.indicators"), ("coverge", "coverage")):
-            with pytest.raises(ConfigError, match=f"no figure or table '{wanted}'. Did you mean '{meant}'?"):
+        for wanted, meant in (
+            ("npz", "nps"),
+            ("marts.indicator", "marts.indicators"),
+            ("coverge", "coverage"),
+            ("oral_helth", "oral_health"),
+        ):
+            with pytest.raises(ConfigError, match=f"no figure, service or table '{wanted}'. Did you mean '{meant}'?"):
                 figures.resolve(con, wanted)
 
 

@@ -11,11 +11,13 @@ import pytest
 from kpi.base.errors import ContractError
 from kpi.deliveries.cadence import Cadence, read_cadence
 from kpi.deliveries.feed import is_feed, read_feed
+from kpi.deliveries.feed_calendar import read_months
 from kpi.deliveries.freshness import Due, as_facts, from_facts, late_lines, measure
 from kpi.parse.project import load_project
 from small_project import FILES, write
 
 CALLS = FILES["models/staging/calls.yml"]
+RAW_CALLS = "create table raw.calls (arrived_on date, _file varchar, _is_superseded boolean)"
 FEED = "config: {meta: {feed: {key: [call_id]}}}"
 
 
@@ -25,11 +27,12 @@ def dues(root: Path, newest: str | None, as_of: str, contract: str = FEED, **cha
     with duckdb.connect() as con:
         con.execute("create schema raw")
         con.execute("create table raw.deliveries (feed varchar, file varchar, latest_date date)")
-        con.execute("create table raw.calls (arrived_on date)")
+        con.execute(RAW_CALLS)
         if newest:
             con.execute("insert into raw.deliveries values ('calls', 'a.csv', ?)", [newest])
-            con.execute("insert into raw.calls values (?), ('2025-01-05')", [newest])
-        return measure(con, feeds, date.fromisoformat(as_of))
+            con.execute("insert into raw.calls values (?, 'a.csv', false), ('2025-01-05', 'b.csv', false)", [newest])
+            con.execute("insert into raw.calls values ('2025-12-31', 'c.csv', true)")  # superseded: it is not there
+        return measure(con, read_months(con, feeds, date.fromisoformat(as_of)))
 
 
 def days(root: Path, newest: str, contract: str = FEED) -> tuple[str, str]:
@@ -42,10 +45,11 @@ def days(root: Path, newest: str, contract: str = FEED) -> tuple[str, str]:
     [
         ("2025-10-31", "", ("2025-12-15", "2026-01-14")),  # the end of a month is followed by the end of the next
         ("2025-02-28", "", ("2025-04-15", "2025-05-15")),
-        ("2025-10-05", "", ("2025-11-20", "2025-12-20")),
+        ("2025-10-05", "", ("2025-12-15", "2026-01-14")),  # October has come, so November is next
         ("2025-12-31", "expected_every: year", ("2027-03-01", "2027-04-30")),
         ("2025-10-31", "late_after_days: 0, very_late_after_days: 1", ("2025-11-30", "2025-12-01")),
         ("2025-10-31", "late_after_days: 100", ("2026-03-10", "2026-04-09")),
+        ("2025-06-30", "expected_every: year", ("2027-03-01", "2027-04-30")),
         ("2025-10-31", "expected_every: once", ("None", "None")),
     ],
 )
@@ -84,7 +88,8 @@ def test_a_feed_without_a_day_in_its_rows_was_delivered_all_the_same(tmp_path: P
     with duckdb.connect() as con:
         con.execute("create schema raw")
         con.execute("create table raw.deliveries as select 'calls' as feed, 'a.csv' as file, null::date as latest_date")
-        (due,) = measure(con, feeds, date(2026, 1, 1))
+        con.execute(RAW_CALLS)
+        (due,) = measure(con, read_months(con, feeds, date(2026, 1, 1)))
     assert (due.newest_file, due.state(date(2026, 1, 1))) == ("a.csv", "no dates")
 
 

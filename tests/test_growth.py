@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from datetime import date
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import duckdb
 import pytest
@@ -127,6 +129,63 @@ def test_builds_go_by_age_too_but_never_the_one_readers_see(tmp_path: Path) -> N
     assert prune(warehouse, Upkeep(keep_published_days=30, grace_hours=24 * 60)) == ()
     assert prune(warehouse, Upkeep(keep_published_days=30)) == (ids[0],)
     assert prune(warehouse, Upkeep(keep_published_days=1)) == (ids[1],)
+
+
+def test_many_builds_of_one_day_are_thinned_and_the_run_says_so(tmp_path: Path) -> None:
+    """They are within the grace: an afternoon of builds would fill the disk before it is over."""
+    root = write(tmp_path, with_settings("keep_of_a_day: 2"))
+    warehouse = Warehouse(root / "warehouse")
+    told: list[str] = []
+    for number in range(6):
+        deliver(root, str(number))
+        run(root, told=told)
+    kept = [folder.name[:5] for folder in warehouse.kept()]
+    assert kept == ["00005", "00006"]
+    pruned = [event for event in warehouse.ledger() if event["event"] == "pruned"]
+    assert {event["reason"] for event in pruned} == {"keep_of_a_day 2"}
+    assert [event["build"][:5] for event in pruned] == ["00001", "00002", "00003", "00004"]
+    lines = [line for line in told if line.startswith("Removed ")]
+    assert len(lines) == 4
+    assert re.fullmatch(r"Removed 1 build, \d+\.\d MB, by keep_of_a_day 2: 00004-\w+\.", lines[-1])
+
+
+def test_what_readers_may_go_back_to_or_have_open_is_not_thinned(tmp_path: Path) -> None:
+    root = write(tmp_path, with_settings("keep_of_a_day: 1"))
+    warehouse = Warehouse(root / "warehouse")
+    builds = []
+    for number in range(3):
+        deliver(root, str(number))
+        builds.append(run(root).build)
+    # The one before the current one stays although only one of a day is kept.
+    assert [folder.name for folder in warehouse.kept()] == builds[1:]
+    roll_back(warehouse, builds[1], "was right")
+    script = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(1, flush=True); input()"
+    command = [sys.executable, "-c", script, str(warehouse.builds / builds[2] / "kpi.duckdb")]
+    with Popen(command, stdin=PIPE, stdout=PIPE) as reader:
+        assert reader.stdout
+        reader.stdout.readline()
+        deliver(root, "8")
+        builds.append(run(root).build)
+        with kpi.open(project_dir=root) as con:  # opened here, in this process
+            deliver(root, "9")
+            builds.append(run(root).build)
+            deliver(root, "10")
+            builds.append(run(root).build)
+            assert [folder.name for folder in warehouse.kept()] == builds[1:]
+            assert con.execute("select 1").fetchall() == [(1,)]
+        reader.communicate(b"\n")
+    deliver(root, "11")
+    builds.append(run(root).build)
+    assert [folder.name for folder in warehouse.kept()] == [builds[1], *builds[-2:]]
+    roll_back(warehouse, builds[1], "")
+
+
+def test_no_number_of_a_day_keeps_them_all(tmp_path: Path) -> None:
+    root = write(tmp_path, with_settings("keep_of_a_day: 0"))
+    for number in range(7):
+        deliver(root, str(number))
+        run(root)
+    assert len(Warehouse(root / "warehouse").kept()) == 7
 
 
 def test_a_night_with_nothing_to_do_removes_what_is_too_old(tmp_path: Path) -> None:

@@ -27,10 +27,13 @@ def row(number: int | str = 1, score: str = "9", comment: str = "", at: str = "2
 
 
 def encoded(codec: str, mark: bytes = b"") -> bytes:
-    return mark + (HEADER + row(comment="hyvä, ä ö Å €".replace(",", ""))).encode(codec)
+    text = HEADER + row(comment="hyvä ä ö Å" + (" €" if codec != "cp850" else ""))
+    return mark + text.encode(codec)
 
 
 GOOD = HEADER + row()
+HALF_A_PAIR = GOOD + row(2, comment="\ud83d")
+UTF8_IN_1252 = (HEADER + row(1, comment="ä") + row(2, comment="ö")).encode("cp1252") + row(3, comment="ä").encode()
 TWO_MEMBERS = b"".join(gzip.compress(text.encode(), mtime=0) for text in (HEADER + row(1), row(2)))
 BACKWARDS = "comment,score,responded_at,channel,survey,response_id\n,9,2025-03-05 14:07,sms,health,k1\n"
 QUOTED = '"' + GOOD.strip().replace(",", '","').replace("\n", '"\n"') + '"\n'
@@ -41,10 +44,18 @@ CASES: tuple[Case, ...] = (
     ("utf8 with a mark", encoded("utf-8", b"\xef\xbb\xbf"), (1, 0)),
     ("windows-1252", encoded("cp1252"), (1, 0)),
     ("iso-8859-15", encoded("iso-8859-15"), (1, 0)),
-    ("utf16 le with a mark", encoded("utf-16-le", b"\xff\xfe"), None),
-    ("utf16 be with a mark", encoded("utf-16-be", b"\xfe\xff"), None),
-    ("utf8 and windows-1252", (HEADER + row(1, comment="ä")).encode() + row(2, comment="ä").encode("cp1252"), (2, 0)),
-    ("half a letter of utf8 at the end", (HEADER + row(comment="ä")).encode()[:-2], (1, 0)),
+    ("cp850", encoded("cp850"), (1, 0)),
+    ("mac roman", encoded("mac-roman"), (1, 0)),
+    ("utf16 le with a mark", encoded("utf-16-le", b"\xff\xfe"), (1, 0)),
+    ("utf16 be with a mark", encoded("utf-16-be", b"\xfe\xff"), (1, 0)),
+    ("utf16 le without a mark", encoded("utf-16-le"), None),
+    ("utf16 be without a mark", encoded("utf-16-be"), None),
+    ("utf16 with a byte too many", encoded("utf-16-le", b"\xff\xfe") + b"x", (1, 1)),
+    ("utf16 with half a surrogate pair", b"\xff\xfe" + HALF_A_PAIR.encode("utf-16-le", "surrogatepass"), (1, 1)),
+    ("utf8 and windows-1252", (HEADER + row(1, comment="ä")).encode() + row(2, comment="ä").encode("cp1252"), (1, 1)),
+    ("utf8 in windows-1252", UTF8_IN_1252, (2, 1)),
+    ("half a letter of utf8 at the end", (HEADER + row(comment="ä")).encode()[:-2], (0, 1)),
+    ("bytes without a meaning in windows-1252", GOOD.encode() + b"k2,health,sms,2025-03-05 14:07,9,\x81\n", (1, 1)),
     # Separators and layout
     ("semicolons", GOOD.replace(",", ";"), (1, 0)),
     ("tabs", GOOD.replace(",", "\t"), (1, 0)),

@@ -144,14 +144,14 @@ def test_a_feed_that_falls_silent_is_told_when_it_is_late_and_when_very_late(
 ) -> None:
     lines: list[str] = []
     night(project)
-    for day in ("2026-03-30", "2026-03-31", "2026-04-17", "2026-04-18", "2026-05-17"):
+    for day in ("2026-04-29", "2026-04-30", "2026-05-16", "2026-05-17", "2026-06-15"):
         night(project, date.fromisoformat(day), lines.append)
     assert [message.kind for message in sent] == ["warning", "failure"]
-    assert "late: calls: its newest day is 2026-03-01, more was expected by 2026-04-16." in sent[0].body
+    assert "late: calls: its newest day is 2026-03-01, more was expected by 2026-05-15." in sent[0].body
     assert "very late: calls" in sent[1].body
-    deliver(project, "2027.csv", "2,social,3,2026-05-17")
-    night(project, date(2026, 5, 18))
-    night(project, date(2026, 7, 3))
+    deliver(project, "2027.csv", "2,social,3,2026-06-16")
+    night(project, date(2026, 6, 17))
+    night(project, date(2026, 8, 16))
     assert [message.kind for message in sent[2:]] == ["warning"]
 
 
@@ -218,10 +218,10 @@ def test_runs_are_listed_and_shown(project: Path) -> None:
 
 def test_freshness_is_listed_and_very_late_is_an_error(project: Path) -> None:
     night(project)
-    listed = run(project, "freshness", "--as-of", "2026-04-17")
+    listed = run(project, "freshness", "--as-of", "2026-05-16")
     assert (listed.exit_code, listed.output.split()[-1]) == (0, "late")
     assert "2026.csv" in listed.output
-    very_late = run(project, "freshness", "--as-of", "2026-05-18")
+    very_late = run(project, "freshness", "--as-of", "2026-06-15")
     assert str(very_late.exception) == "very late: calls."
     assert isinstance(very_late.exception, CheckFailed)
 
@@ -233,7 +233,7 @@ def test_synthetic_deliveries_are_not_late_unless_a_day_is_asked_for(project: Pa
     assert listed.exit_code == 0
     assert "not expected\nThese deliveries are SYNTHETIC" in listed.output
     assert listed.output.endswith("Try: --as-of 2026-03-01\n")
-    assert isinstance(run(project, "freshness", "--as-of", "2026-05-18").exception, CheckFailed)
+    assert isinstance(run(project, "freshness", "--as-of", "2026-06-15").exception, CheckFailed)
     assert "labelled SYNTHETIC" in run(project, "doctor").output
 
 

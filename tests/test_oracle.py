@@ -44,7 +44,7 @@ from oracle_figures import (
     median,
     round_half_away,
 )
-from oracle_read import decode, instant, is_skipped, occurrences, split
+from oracle_read import ILLEGIBLE, decode, instant, is_skipped, occurrences, split
 
 CALLS = CONTRACTS["calls"]
 HEADER = "call_id,service_line,arrived_at,answered_at,ended_at"
@@ -83,9 +83,18 @@ def utc(text: str) -> datetime:
         (b"\xe4 \xa6\xa8", "ä Šš", "iso-8859-15"),
         (b"\xe4\x80", "ä€", "windows-1252"),
         (b"\xe4 \xa4\x96", "ä ¤–", "windows-1252"),
-        (b"\xe4\x81\x8d\x8f\x90\x9d", "ä" + "\ufffd" * 5, "windows-1252"),
-        (b"\xc3", "Ã", "iso-8859-15"),
+        (b"\xe4\x81\x8d\x8f\x90\x9d", "ä" + ILLEGIBLE * 5, "windows-1252"),
+        (b"a\xc3", "a" + ILLEGIBLE, "utf-8"),  # cut in the middle of a letter
+        (b"\xc3\nb", "Ã\nb", "iso-8859-15"),
         (b"\xed\xa0\x80", "í\u00a0€", "windows-1252"),  # a surrogate is no UTF-8
+        ("ä\nö\n".encode() + b"\xe4\n", f"ä\nö\n{ILLEGIBLE}\n", "utf-8"),
+        (b"\xe4\n\xf6\n" + "aä\n".encode(), f"ä\nö\na{ILLEGIBLE * 2}\n", "iso-8859-15"),
+        (b"\xef\xbb\xbf\xe4a", f"{ILLEGIBLE}a", "utf-8"),
+        ("\ufeffä€".encode("utf-16-le"), "ä€", "utf-16-le"),
+        ("\ufeffä€".encode("utf-16-be") + b"\0", f"ä€{ILLEGIBLE}", "utf-16-be"),
+        ("kyllä pöytä".encode("cp850"), "kyllä pöytä", "cp850"),
+        ("HÄMEENLINNA PÄIVÄ".encode("cp850"), "HÄMEENLINNA PÄIVÄ", "cp850"),
+        ("kyllä pöytä".encode("mac-roman"), "kyllä pöytä", "mac-roman"),
     ],
 )
 def test_the_encoding_is_told_by_the_bytes(data: bytes, text: str, encoding: str) -> None:
@@ -446,7 +455,7 @@ def test_across_files_the_last_name_counts(tmp_path: Path) -> None:
     write(tmp_path, files)
     feed = read_feed("calls", tmp_path, CALLS)
     names = [each.name for each in feed.files]
-    assert names == ["10.csv", "9.csv", "B.csv", "a-1.csv", "a.csv", "a_1.csv", "z.csv", "ä.csv"]
+    assert names == ["10.csv", "9.csv", "B.csv", "a.csv", "a-1.csv", "a_1.csv", "z.csv", "ä.csv"]
     assert [each.superseded for each in feed.files] == [1, 1, 1, 1, 1, 0, 0, 0]
     assert [each.loaded for each in feed.files] == [2, 2, 2, 2, 2, 2, 0, 0]
     assert {row["call_id"]: row["_file"] for row in feed.rows}["c1"] == "a_1.csv"

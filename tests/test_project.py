@@ -51,7 +51,7 @@ def told(root: Path, changes: dict[str, str | bytes | None]) -> str:
         (
             "sources:\n  - name: other\n    tables:\n      - name: t\n        columns: [{name: a, data_type: date}]\n",
             "4: nothing loads the source 'other.t': it has no config.meta.feed and no config.meta.external_location,"
-            " and no seed or model makes it.",
+            " and no seed or model makes it. If a DuckDB file has it, name the file: config.meta.database_file.",
         ),
         (
             "models:\n  - name: calls_by_line\n    config: {materialized: tabel}\n",

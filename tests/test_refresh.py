@@ -357,6 +357,9 @@ def test_what_made_a_build_is_written_beside_it(project: Path) -> None:
             "rows_loaded": 2,
             "rows_rejected": 0,
             "rows_superseded": 0,
+            "superseded_by": None,
+            "same_content_as": None,
+            "delivered_at": None,
         }
     ]
     assert "group by 1" in facts["nodes"]["model.small.visits_by_year"]["sql"]

@@ -44,7 +44,7 @@ def render(templates: Templates, text: str) -> Rendered:
         ('{{ ref("small", "lines") }}', "seeds.lines"),
         ("{{ source('raw', 'calls') }}", "raw.calls"),
         ("{{ source(source_name='raw', table_name='calls') }}", "raw.calls"),
-        ("{{ this }} {{ this.schema }} {{ this.name }}", "marts.m marts m"),
+        ("{{ this }} {{ this.schema }} {{ this.name }}", '"kpi"."marts"."m" marts m'),
         ("{{ var('limit_seconds') }} {{ var('other', 7) }}", "300 7"),
         ("{{ target.schema }} {{ target.type }}", "main duckdb"),
         ("{{ twice('a') }}", "(a) + (a)"),

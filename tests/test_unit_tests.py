@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from kpi.base.errors import BuildError, CheckFailed, CompileError, ConfigError
 from kpi.cli.main import cli
 from kpi.compile.bind import check_project
 from kpi.compile.unit_diff import Difference, shown
-from kpi.compile.unit_runs import UnitResult, refuse_failing_units, run_unit_tests
+from kpi.compile.unit_runs import UnitResult, refuse_failing, run_unit_tests, unit_tests_of
 from kpi.parse.project import load_project
 from kpi.warehouse.testing import chosen_tests
 from small_project import write
@@ -136,7 +137,7 @@ def test_overrides_render_the_model_anew_and_leave_other_tests_alone(tmp_path: P
     given = "given: [{input: ref('typed'), rows: [{id: 1}]}]"
     more = "overrides: {macros: {number: 7}, vars: {word: yes_it_is}, env_vars: {KPI_TEST_WORD: said}}"
     changed = unit(given, "{rows: [{outer_number: 17, word: yes_it_is, env_word: said}]}", "asked", more)
-    whole = "overrides: {macros: {small.outer_number: \"'many'\"}}"
+    whole = "overrides: {macros: {outer_number: \"'many'\"}}"
     other = unit(given, "{rows: [{outer_number: many, word: none}]}", "asked", whole).replace("tested", "other")
     plain = unit(given, "{rows: [{outer_number: 11, word: none, env_word: none}]}", "asked").replace("tested", "plain")
     found = results(tmp_path, changed + other + plain)
@@ -221,12 +222,14 @@ def test_a_disabled_test_and_one_of_a_disabled_model_are_left_out(tmp_path: Path
 
 def test_what_only_an_override_breaks_names_the_test(tmp_path: Path) -> None:
     given = "given: [{input: ref('typed'), rows: [{id: 1}]}]"
-    with pytest.raises(BuildError, match=r"tested \(models/unit.yml:2\): there is no column 'idd'"):
-        results(tmp_path, unit(given, "{rows: []}", "asked", "overrides: {macros: {number: idd}}"))
+    found = results(tmp_path, unit(given, "{rows: []}", "asked", "overrides: {macros: {number: idd}}"))["tested"]
+    assert (found.status, type(found.error)) == ("error", BuildError)
+    assert "tested (models/unit.yml:2): there is no column 'idd'" in found.told
     changes: Changes = {"models/asked.sql": "select id {% if var('a', 0) %}from {{ ref('lines') }}{% endif %}"
                         "{% if not var('a', 0) %}from {{ ref('typed') }}{% endif %}"}  # fmt: skip
-    with pytest.raises(CompileError, match=r"models/unit.yml:2: .* gives no input ref\('lines'\), which asked reads"):
-        results(tmp_path, unit(given, "{rows: []}", "asked", "overrides: {vars: {a: 1}}"), changes)
+    found = results(tmp_path, unit(given, "{rows: []}", "asked", "overrides: {vars: {a: 1}}"), changes)["tested"]
+    assert (found.status, type(found.error)) == ("error", CompileError)
+    assert re.search(r"models/unit.yml:2: .* gives no input ref\('lines'\), which asked reads", found.told)
 
 
 def test_a_failing_test_shows_the_rows_that_differ(tmp_path: Path) -> None:
@@ -297,11 +300,12 @@ def test_the_command_runs_unit_tests_without_a_warehouse_and_fails_with_seven(tm
 
 def test_a_build_stops_before_a_model_whose_unit_test_fails(tmp_path: Path) -> None:
     graph = check_project(load_project(write(tmp_path, {"models/unit.yml": f"unit_tests:\n{TWO}{WRONG}"})))
-    assert refuse_failing_units(graph, ["model.small.stg_calls"]) == 0
+    assert unit_tests_of(graph, ["model.small.stg_calls"]) == []
+    due = unit_tests_of(graph, ["model.small.calls_by_line"])
     with pytest.raises(CheckFailed, match=r"1 of 2 unit tests failed; nothing was built.\nwrong \(models/unit.yml:7\)"):
-        refuse_failing_units(graph, ["model.small.calls_by_line"])
+        refuse_failing(run_unit_tests(graph, due))
     # Of a model that is selected only the tests that are selected too: --exclude test_type:unit leaves them out.
-    assert refuse_failing_units(graph, ["model.small.calls_by_line"], {"model.small.calls_by_line"}) == 0
+    assert unit_tests_of(graph, ["model.small.calls_by_line"], {"model.small.calls_by_line"}) == []
 
 
 EPHEMERAL: Changes = {
@@ -315,8 +319,10 @@ def test_an_ephemeral_model_is_given_as_any_other_and_tested_with_those_it_is_bu
     base = unit("given: []", "{rows: [{id: 1, name: b}]}", "base").replace("tested", "wrong")
     found = results(tmp_path, top + base, EPHEMERAL)
     assert {name: result.passed for name, result in found.items()} == {"tested": True, "wrong": False}
+    graph = check_project(load_project(tmp_path))
+    due = unit_tests_of(graph, ["model.small.top"])
     with pytest.raises(CheckFailed, match="1 of 2 unit tests failed"):
-        refuse_failing_units(check_project(load_project(tmp_path)), ["model.small.top"])
+        refuse_failing(run_unit_tests(graph, due))
 
 
 def test_failing_rows_of_a_published_build_are_kept_beside_it(tmp_path: Path) -> None:

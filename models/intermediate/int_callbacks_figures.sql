@@ -12,6 +12,12 @@ line_services as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -22,15 +28,15 @@ periods as (
 
     select
         line_services.service,
-        monthly.report_year,
-        monthly.report_month,
+        {{ period_columns('monthly') }},
         sum(monthly.request_count) as request_count,
         sum(monthly.reached_count) as reached_count,
         sum(monthly.same_day_count) as same_day_count,
         sum(monthly.total_callback_seconds) as total_callback_seconds
     from monthly
     inner join line_services on monthly.service_line = line_services.service_line
-    {{ by_year_and_month('service') }}
+    {{ join_unfinished_months('monthly', 'callbacks') }}
+    {{ by_year_and_month('monthly', 'line_services.service') }}
 
 ),
 

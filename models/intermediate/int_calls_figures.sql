@@ -12,6 +12,12 @@ line_services as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -22,8 +28,7 @@ periods as (
 
     select
         line_services.service,
-        monthly.report_year,
-        monthly.report_month,
+        {{ period_columns('monthly') }},
         sum(monthly.call_count) as call_count,
         sum(monthly.answered_count) as answered_count,
         sum(monthly.answered_in_time_count) as answered_in_time_count,
@@ -32,7 +37,8 @@ periods as (
         sum(monthly.total_handling_seconds) as total_handling_seconds
     from monthly
     inner join line_services on monthly.service_line = line_services.service_line
-    {{ by_year_and_month('service') }}
+    {{ join_unfinished_months('monthly', 'calls') }}
+    {{ by_year_and_month('monthly', 'line_services.service') }}
 
 ),
 

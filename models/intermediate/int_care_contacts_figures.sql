@@ -6,6 +6,12 @@ with contacts as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -16,14 +22,16 @@ periods as (
 
     select
         'all_services' as service,
-        report_year,
-        report_month,
+        {{ period_columns('contacts') }},
         count(*) as row_count,
-        sum(contacts) as contact_count,
-        sum(case when mode <> 'in_person' then contacts else 0 end) as remote_count,
-        sum(case when mode <> 'in_person' and is_visit_replacing then contacts else 0 end) as replacing_count
+        sum(contacts.contacts) as contact_count,
+        sum(case when contacts.mode <> 'in_person' then contacts.contacts else 0 end) as remote_count,
+        sum(
+            case when contacts.mode <> 'in_person' and contacts.is_visit_replacing then contacts.contacts else 0 end
+        ) as replacing_count
     from contacts
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('contacts', 'care_contacts') }}
+    {{ by_year_and_month('contacts') }}
 
 ),
 

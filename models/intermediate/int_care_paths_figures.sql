@@ -6,15 +6,9 @@ with care_paths as (
 
 ),
 
-coverage as (
+period_ends as (
 
-    select * from {{ ref('int_coverage') }}
-
-),
-
-calendar as (
-
-    select * from {{ ref('int_calendar') }}
+    select * from {{ ref('int_care_path_periods') }}
 
 ),
 
@@ -24,44 +18,21 @@ service_starts as (
 
 ),
 
-first_openings as (
-
-    select min(report_year) as report_year from care_paths
-
-),
-
-latest_years as (
-
-    select max(report_year) as report_year from coverage
-
-),
-
-year_ends as (
-
-    select
-        calendar.report_year,
-        calendar.calendar_date as year_end
-    from calendar
-    cross join first_openings
-    cross join latest_years
-    where calendar.is_year_end
-        and calendar.report_year between first_openings.report_year and latest_years.report_year
-
-),
-
 periods as (
 
     select
         'oma_kymenlaakso' as service,
-        year_ends.report_year,
+        period_ends.report_year,
         cast(null as bigint) as report_month,
+        period_ends.is_comparison,
+        period_ends.last_full_month,
         count(care_paths.path_id) as path_count,
         count(case when care_paths.is_self_care then 1 end) as self_care_path_count
-    from year_ends
+    from period_ends
     left join care_paths
-        on care_paths.opened_on <= year_ends.year_end
-        and (care_paths.closed_on is null or care_paths.closed_on > year_ends.year_end)
-    group by year_ends.report_year
+        on care_paths.opened_on <= period_ends.period_end
+        and (care_paths.closed_on is null or care_paths.closed_on > period_ends.period_end)
+    group by period_ends.report_year, period_ends.is_comparison, period_ends.last_full_month
 
 ),
 

@@ -6,6 +6,12 @@ with visits as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -15,17 +21,17 @@ service_starts as (
 periods as (
 
     select
-        service,
-        report_year,
-        report_month,
+        visits.service,
+        {{ period_columns('visits') }},
         count(*) as visit_count,
-        count(case when is_soon then 1 end) as soon_count,
-        count(case when is_under_23 then 1 end) as under_23_count,
-        count(case when is_under_23 and is_within_guarantee then 1 end) as under_23_within_count,
-        count(case when not is_under_23 then 1 end) as adult_count,
-        count(case when not is_under_23 and is_within_guarantee then 1 end) as adult_within_count
+        count(case when visits.is_soon then 1 end) as soon_count,
+        count(case when visits.is_under_23 then 1 end) as under_23_count,
+        count(case when visits.is_under_23 and visits.is_within_guarantee then 1 end) as under_23_within_count,
+        count(case when not visits.is_under_23 then 1 end) as adult_count,
+        count(case when not visits.is_under_23 and visits.is_within_guarantee then 1 end) as adult_within_count
     from visits
-    {{ by_year_and_month('service') }}
+    {{ join_unfinished_months('visits', 'care_visits') }}
+    {{ by_year_and_month('visits', 'visits.service') }}
 
 ),
 

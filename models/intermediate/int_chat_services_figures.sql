@@ -6,6 +6,12 @@ with chat_services as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -16,11 +22,11 @@ periods as (
 
     select
         'all_services' as service,
-        report_year,
-        report_month,
+        {{ period_columns('chat_services') }},
         count(*) as opened_count
     from chat_services
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('chat_services', 'chat_services') }}
+    {{ by_year_and_month('chat_services') }}
 
 ),
 

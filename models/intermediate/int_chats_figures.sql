@@ -12,6 +12,12 @@ line_services as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -22,25 +28,25 @@ periods as (
 
     select
         line_services.service,
-        chats.report_year,
-        chats.report_month,
+        {{ period_columns('chats') }},
         count(*) as chat_count
     from chats
     inner join line_services on chats.service_line = line_services.service_line
-    {{ by_year_and_month('service') }}
+    {{ join_unfinished_months('chats', 'chats') }}
+    {{ by_year_and_month('chats', 'line_services.service') }}
 
 ),
 
 all_chats as (
 
     select
-        report_year,
-        report_month,
+        {{ period_columns('chats') }},
         count(*) as chat_count,
-        count(is_resolved_without_visit) as known_count,
-        count(case when is_resolved_without_visit then 1 end) as resolved_count
+        count(chats.is_resolved_without_visit) as known_count,
+        count(case when chats.is_resolved_without_visit then 1 end) as resolved_count
     from chats
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('chats', 'chats') }}
+    {{ by_year_and_month('chats') }}
 
 ),
 

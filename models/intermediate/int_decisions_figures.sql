@@ -14,6 +14,12 @@ with decisions as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -23,16 +29,17 @@ service_starts as (
 periods as (
 
     select
-        report_year,
-        report_month,
+        {{ period_columns('decisions') }},
         count(*) as case_count,
         {% for process, figure_id, service in processes %}
-        count(case when process = '{{ process }}' then 1 end) as {{ process }}_count,
-        count(case when process = '{{ process }}' and is_on_time then 1 end) as {{ process }}_on_time_count
+        count(case when decisions.process = '{{ process }}' then 1 end) as {{ process }}_count,
+        count(case when decisions.process = '{{ process }}' and decisions.is_on_time then 1 end)
+            as {{ process }}_on_time_count
         {%- if not loop.last %},{% endif %}
         {% endfor %}
     from decisions
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('decisions', 'decisions') }}
+    {{ by_year_and_month('decisions') }}
 
 ),
 
@@ -42,6 +49,8 @@ shares as (
     select
         report_year,
         report_month,
+        is_comparison,
+        last_full_month,
         case_count,
         {% for process, figure_id, service in processes %}
         case when {{ process }}_count > 0 then 1 else 0 end {% if loop.last %}as process_count,{% else %}+{% endif %}

@@ -6,6 +6,12 @@ with users as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -27,7 +33,7 @@ censuses as (
         'oma_kymenlaakso' as service,
         year(users.census_date) as report_year,
         month(users.census_date) as report_month,
-        row_number() over (partition by year(users.census_date) order by users.census_date desc) as place_from_last,
+        users.census_date,
         count(*) as row_count,
         sum(users.registered_users) as registered_count,
         sum(users.active_users) as active_count,
@@ -38,12 +44,8 @@ censuses as (
 
 ),
 
-periods as (
-
-    {{ last_census_of_year_and_months(['service', 'row_count', 'registered_count', 'active_count',
-        'registered_over_70_count']) }}
-
-),
+{{ census_periods(['service', 'row_count', 'registered_count', 'active_count', 'registered_over_70_count'],
+    'digital_users') }},
 
 figures as (
 

@@ -6,6 +6,12 @@ with answers as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -15,13 +21,13 @@ service_starts as (
 periods as (
 
     select
-        statement,
-        report_year,
-        report_month,
+        answers.statement,
+        {{ period_columns('answers') }},
         count(*) as answer_count,
-        sum(score) as total_score
+        sum(answers.score) as total_score
     from answers
-    {{ by_year_and_month('statement') }}
+    {{ join_unfinished_months('answers', 'experience_answers') }}
+    {{ by_year_and_month('answers', 'answers.statement') }}
 
 ),
 
@@ -30,10 +36,12 @@ all_statements as (
     select
         report_year,
         report_month,
+        is_comparison,
+        last_full_month,
         sum(answer_count) as answer_count,
         sum(total_score) as total_score
     from periods
-    group by report_year, report_month
+    group by report_year, report_month, is_comparison, last_full_month
 
 ),
 

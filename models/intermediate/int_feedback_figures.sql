@@ -16,6 +16,12 @@ labels as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -25,27 +31,29 @@ service_starts as (
 periods as (
 
     select
-        report_year,
-        report_month,
+        {{ period_columns('feedback') }},
         count(*) as item_count,
         {% for area in areas %}
-        count(case when service_area = '{{ area }}' then 1 end) as {{ area }}_count{% if not loop.last %},{% endif %}
+        count(case when feedback.service_area = '{{ area }}' then 1 end) as {{ area }}_count
+        {%- if not loop.last %},{% endif %}
         {% endfor %}
     from feedback
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('feedback', 'feedback') }}
+    {{ by_year_and_month('feedback') }}
 
 ),
 
 label_periods as (
 
     select
-        report_year,
-        report_month,
+        {{ period_columns('labels') }},
         {% for content in contents %}
-        count(case when content = '{{ content }}' then 1 end) as {{ content }}_count{% if not loop.last %},{% endif %}
+        count(case when labels.content = '{{ content }}' then 1 end) as {{ content }}_count
+        {%- if not loop.last %},{% endif %}
         {% endfor %}
     from labels
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('labels', 'feedback_labels') }}
+    {{ by_year_and_month('labels') }}
 
 ),
 

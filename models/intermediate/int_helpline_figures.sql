@@ -6,6 +6,12 @@ with contacts as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -16,15 +22,15 @@ periods as (
 
     select
         'emergency_helpline' as service,
-        report_year,
-        report_month,
+        {{ period_columns('contacts') }},
         count(*) as contact_count,
-        count(case when outcome = 'resolved' then 1 end) as resolved_count,
-        count(case when outcome = 'emergency_department' then 1 end) as emergency_count,
-        count(is_advice_sufficient) as advice_known_count,
-        count(case when is_advice_sufficient then 1 end) as advice_sufficient_count
+        count(case when contacts.outcome = 'resolved' then 1 end) as resolved_count,
+        count(case when contacts.outcome = 'emergency_department' then 1 end) as emergency_count,
+        count(contacts.is_advice_sufficient) as advice_known_count,
+        count(case when contacts.is_advice_sufficient then 1 end) as advice_sufficient_count
     from contacts
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('contacts', 'helpline_contacts') }}
+    {{ by_year_and_month('contacts') }}
 
 ),
 

@@ -6,6 +6,12 @@ with placements as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -28,14 +34,14 @@ periods as (
 
     select
         'elderly_housing' as service,
-        report_year,
-        report_month,
+        {{ period_columns('waits') }},
         count(*) as placement_count,
-        sum(wait_days) as total_wait_days,
-        count(december_wait_days) as december_placement_count,
-        coalesce(sum(december_wait_days), 0) as december_total_wait_days
+        sum(waits.wait_days) as total_wait_days,
+        count(waits.december_wait_days) as december_placement_count,
+        coalesce(sum(waits.december_wait_days), 0) as december_total_wait_days
     from waits
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('waits', 'housing_placements') }}
+    {{ by_year_and_month('waits') }}
 
 ),
 
@@ -48,7 +54,8 @@ figures as (
 
     {{ mean_figure('elderly_housing_mean_wait_days',
         total='december_total_wait_days', cases='december_placement_count',
-        event_count='december_placement_count', basis="'december'", only='report_month is null') }}
+        event_count='december_placement_count', basis="'december'",
+        only='report_month is null and last_full_month is null') }}
 
 )
 

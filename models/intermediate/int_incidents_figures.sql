@@ -6,6 +6,12 @@ with incidents as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -16,12 +22,12 @@ periods as (
 
     select
         'all_services' as service,
-        report_year,
-        report_month,
+        {{ period_columns('incidents') }},
         count(*) as incident_count,
-        count(case when harm in ('moderate', 'severe') then 1 end) as harmful_count
+        count(case when incidents.harm in ('moderate', 'severe') then 1 end) as harmful_count
     from incidents
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('incidents', 'safety_incidents') }}
+    {{ by_year_and_month('incidents') }}
 
 ),
 

@@ -6,6 +6,12 @@ with inspections as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -16,11 +22,11 @@ periods as (
 
     select
         'rescue' as service,
-        report_year,
-        report_month,
+        {{ period_columns('inspections') }},
         count(*) as inspection_count
     from inspections
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('inspections', 'safety_inspections') }}
+    {{ by_year_and_month('inspections') }}
 
 ),
 

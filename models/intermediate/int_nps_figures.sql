@@ -12,6 +12,12 @@ invitations as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_survey_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -22,27 +28,27 @@ service_starts as (
 responses_by_period as (
 
     select
-        survey,
-        report_year,
-        report_month,
-        count(case when channel = 'sms' then 1 end) as response_count,
-        count(case when channel = 'sms' and score >= 9 then 1 end) as promoter_count,
-        count(case when channel = 'sms' and score <= 6 then 1 end) as detractor_count
+        responses.survey,
+        {{ period_columns('responses') }},
+        count(case when responses.channel = 'sms' then 1 end) as response_count,
+        count(case when responses.channel = 'sms' and responses.score >= 9 then 1 end) as promoter_count,
+        count(case when responses.channel = 'sms' and responses.score <= 6 then 1 end) as detractor_count
     from responses
-    {{ by_year_and_month('survey') }}
+    {{ join_unfinished_months('responses', 'nps') }}
+    {{ by_year_and_month('responses', 'responses.survey') }}
 
 ),
 
 invitations_by_period as (
 
     select
-        survey,
-        report_year,
-        report_month,
-        sum(invitations_sent) as invitation_count
+        invitations.survey,
+        {{ period_columns('invitations') }},
+        sum(invitations.invitations_sent) as invitation_count
     from invitations
-    where channel = 'sms'
-    {{ by_year_and_month('survey') }}
+    {{ join_unfinished_months('invitations', 'nps') }}
+    where invitations.channel = 'sms'
+    {{ by_year_and_month('invitations', 'invitations.survey') }}
 
 ),
 
@@ -52,6 +58,8 @@ periods as (
         responses_by_period.survey as service,
         responses_by_period.report_year,
         responses_by_period.report_month,
+        responses_by_period.is_comparison,
+        responses_by_period.last_full_month,
         responses_by_period.response_count,
         responses_by_period.promoter_count,
         responses_by_period.detractor_count,
@@ -61,6 +69,7 @@ periods as (
         on responses_by_period.survey = invitations_by_period.survey
         and responses_by_period.report_year = invitations_by_period.report_year
         and responses_by_period.report_month is not distinct from invitations_by_period.report_month
+        and responses_by_period.is_comparison = invitations_by_period.is_comparison
 
 ),
 
@@ -71,15 +80,12 @@ figures as (
 
     union all
 
-    {{ share_figure('nps_promoter_share',
-        part='promoter_count', whole='response_count', event_count='response_count') }}
+    {% for kind in ['promoter', 'detractor'] %}
+    {{ share_figure('nps_' ~ kind ~ '_share',
+        part=kind ~ '_count', whole='response_count', event_count='response_count') }}
 
     union all
-
-    {{ share_figure('nps_detractor_share',
-        part='detractor_count', whole='response_count', event_count='response_count') }}
-
-    union all
+    {% endfor %}
 
     {{ count_figure('nps_responses', counted='response_count', event_count='response_count') }}
 

@@ -6,6 +6,12 @@ with contacts as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -15,15 +21,15 @@ service_starts as (
 periods as (
 
     select
-        report_year,
-        report_month,
+        {{ period_columns('contacts') }},
         count(*) as contact_count,
-        count(case when client_type = 'social' then 1 end) as social_count,
-        count(case when client_type = 'patient' then 1 end) as patient_count,
-        count(is_resolved_in_one_call) as known_count,
-        count(case when is_resolved_in_one_call then 1 end) as resolved_count
+        count(case when contacts.client_type = 'social' then 1 end) as social_count,
+        count(case when contacts.client_type = 'patient' then 1 end) as patient_count,
+        count(contacts.is_resolved_in_one_call) as known_count,
+        count(case when contacts.is_resolved_in_one_call then 1 end) as resolved_count
     from contacts
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('contacts', 'ombudsman_contacts') }}
+    {{ by_year_and_month('contacts') }}
 
 ),
 

@@ -6,6 +6,12 @@ with missions as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -24,24 +30,45 @@ timed_missions as (
 
 ),
 
-periods as (
+counted_missions as (
 
     select
         'rescue' as service,
+        {{ period_columns('timed_missions') }},
+        count(*) as mission_count,
+        count(case when timed_missions.mission_type = 'rescue' then 1 end) as rescue_count,
+        count(case when timed_missions.mission_type = 'ems' then 1 end) as ems_count,
+        count(case when timed_missions.is_urgent_rescue then 1 end) as urgent_rescue_count,
+        count(case when timed_missions.is_urgent_rescue then timed_missions.response_seconds end) as timed_count,
+        median(case when timed_missions.is_urgent_rescue then timed_missions.response_seconds end)
+            as median_response_seconds
+    from timed_missions
+    {{ join_unfinished_months('timed_missions', 'rescue_missions') }}
+    {{ by_year_and_month('timed_missions') }}
+
+),
+
+-- Missions are told per day of what is counted: of an unfinished year that ends with its last full month.
+periods as (
+
+    select
+        service,
         report_year,
         report_month,
+        is_comparison,
+        last_full_month,
         case
-            when report_month is null then {{ days_in_year('report_year') }}
-            else {{ days_in_month('report_year', 'report_month') }}
+            when report_month is not null then {{ days_in_month('report_year', 'report_month') }}
+            when last_full_month is not null then {{ days_through_month('report_year', 'last_full_month') }}
+            else {{ days_in_year('report_year') }}
         end as day_count,
-        count(*) as mission_count,
-        count(case when mission_type = 'rescue' then 1 end) as rescue_count,
-        count(case when mission_type = 'ems' then 1 end) as ems_count,
-        count(case when is_urgent_rescue then 1 end) as urgent_rescue_count,
-        count(case when is_urgent_rescue then response_seconds end) as timed_count,
-        median(case when is_urgent_rescue then response_seconds end) as median_response_seconds
-    from timed_missions
-    {{ by_year_and_month() }}
+        mission_count,
+        rescue_count,
+        ems_count,
+        urgent_rescue_count,
+        timed_count,
+        median_response_seconds
+    from counted_missions
 
 ),
 

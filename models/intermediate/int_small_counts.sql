@@ -12,6 +12,7 @@ described_figures as (
 
 ),
 
+-- A change of an unfinished year tells some months of the year before, and nobody judges whether these are small.
 -- Of a mean its cases are counted, of anything else its numerator: a figure nobody described is taken for a count.
 counted_cells as (
 
@@ -29,7 +30,8 @@ counted_cells as (
             as rest_counted,
         case when coalesce(described_figures.family, 'manual') <> 'manual' then indicators.event_count end
             as event_count,
-        coalesce(described_figures.small_counts, 'suppress') = 'suppress' as is_judged
+        coalesce(described_figures.small_counts, 'suppress') = 'suppress' as is_judged,
+        described_figures.family = 'changes' and indicators.basis = 'year_to_date' as is_of_months
     from indicators
     left join described_figures on indicators.figure_id = described_figures.figure_id
 
@@ -42,10 +44,10 @@ select
     basis,
     counted,
     whole_counted,
-    is_judged and (
+    coalesce(is_of_months, false) or (is_judged and (
         coalesce({{ is_small('counted') }}, false)
         or coalesce({{ is_small('whole_counted') }}, false)
         or coalesce({{ is_small('rest_counted') }}, false)
         or coalesce({{ is_small('event_count') }}, false)
-    ) as is_hidden
+    )) as is_hidden
 from counted_cells

@@ -6,6 +6,12 @@ with queue_censuses as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -19,7 +25,7 @@ censuses as (
         year(census_date) as report_year,
         month(census_date) as report_month,
         case when month(census_date) = 12 then 'census_december' else 'census' end as basis,
-        row_number() over (partition by year(census_date) order by census_date desc) as place_from_last,
+        census_date,
         row_count,
         row_over_days_count,
         patient_count,
@@ -29,12 +35,8 @@ censuses as (
 
 ),
 
-periods as (
-
-    {{ last_census_of_year_and_months(['service', 'basis', 'row_count', 'row_over_days_count', 'patient_count',
-        'over_days_count', 'over_months_count']) }}
-
-),
+{{ census_periods(['service', 'basis', 'row_count', 'row_over_days_count', 'patient_count', 'over_days_count',
+    'over_months_count'], 'care_queue') }},
 
 figures as (
 

@@ -18,21 +18,28 @@ kept_indicators as (
 
 ),
 
+same_months_before as (
+
+    select * from {{ ref('int_same_months_before') }}
+
+),
+
 derived as (
 
     {% for change_id, mart, figure_id, value in changes %}
-    select figure_id, service, report_year, basis, value, event_count
-    from {{ ref(mart) }}
-    where figure_id = '{{ figure_id }}'
+    select figure_id, service, report_year, basis, value, event_count, last_full_month
+    from {{ ref(mart) }} where figure_id = '{{ figure_id }}'
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 
 ),
 
--- What is kept of deleted deliveries goes before what is derived, here as in indicators.
+-- What is kept of deleted deliveries goes before what is derived. Unfinished years have the same months beside them.
 told as (
 
-    select derived.figure_id, derived.service, derived.report_year, derived.value, derived.event_count
+    select
+        derived.figure_id, derived.service, derived.report_year, derived.value, derived.event_count,
+        derived.last_full_month, false as is_comparison
     from derived
     left join kept_indicators
         on derived.figure_id = kept_indicators.figure_id
@@ -43,52 +50,50 @@ told as (
 
     union all
 
-    select figure_id, service, report_year, value, event_count from kept_indicators
+    select
+        figure_id, service, report_year, value, event_count, cast(null as bigint) as last_full_month,
+        false as is_comparison
+    from kept_indicators
+
+    union all
+
+    select figure_id, service, report_year, value, event_count, last_full_month, true as is_comparison
+    from same_months_before
 
 ),
 
 bases as (
 
     {% for change_id, mart, figure_id, value in changes %}
-    select '{{ change_id }}' as figure_id, service, report_year, {{ value }} as value, event_count
-    from told
-    where figure_id = '{{ figure_id }}'
+    select
+        '{{ change_id }}' as figure_id, service, report_year, {{ value }} as value, event_count, last_full_month,
+        is_comparison
+    from told where figure_id = '{{ figure_id }}'
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
-
-),
-
-changes as (
-
-    select
-        this_year.figure_id,
-        this_year.service,
-        this_year.report_year,
-        right(this_year.figure_id, 4) = '_pct' as is_percent,
-        this_year.value - year_before.value as difference,
-        year_before.value as value_before,
-        this_year.event_count
-    from bases as this_year
-    inner join bases as year_before
-        on this_year.figure_id = year_before.figure_id
-        and this_year.service = year_before.service
-        and this_year.report_year = year_before.report_year + 1
-    where this_year.value is not null and year_before.value is not null
 
 ),
 
 figures as (
 
     select
-        figure_id,
-        service,
-        report_year,
-        'change_from_previous_year' as basis,
-        difference as numerator,
-        case when is_percent then value_before end as denominator,
-        case when is_percent then 100 * difference / nullif(value_before, 0) else difference end as value,
-        event_count
-    from changes
+        this_year.figure_id, this_year.service, this_year.report_year,
+        case when this_year.last_full_month is null then 'change_from_previous_year' else 'year_to_date' end as basis,
+        this_year.value - year_before.value as numerator,
+        case when right(this_year.figure_id, 4) = '_pct' then year_before.value end as denominator,
+        case
+            when right(this_year.figure_id, 4) <> '_pct' then this_year.value - year_before.value
+            else 100 * (this_year.value - year_before.value) / nullif(year_before.value, 0)
+        end as value,
+        this_year.event_count, this_year.last_full_month
+    from bases as this_year
+    inner join bases as year_before
+        on this_year.figure_id = year_before.figure_id
+        and this_year.service = year_before.service
+        and this_year.report_year = year_before.report_year + 1
+        and this_year.last_full_month is not distinct from year_before.last_full_month
+        and year_before.is_comparison = (this_year.last_full_month is not null)
+    where not this_year.is_comparison and this_year.value is not null and year_before.value is not null
 
 )
 

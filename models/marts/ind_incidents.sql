@@ -12,6 +12,7 @@ select
     numerator,
     denominator,
     value,
-    event_count
+    event_count,
+    last_full_month
 from figures
-where report_month is null
+where report_month is null and not is_comparison

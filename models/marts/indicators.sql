@@ -1,11 +1,5 @@
-{% set families = [
-    'calls', 'callbacks', 'chats', 'helpline', 'nps', 'experience', 'feedback', 'rescue', 'inspections',
-    'specialist_queue', 'care_visits', 'housing', 'decisions', 'ombudsman', 'incidents', 'digital_users',
-    'care_paths', 'chat_services', 'care_contacts', 'changes', 'manual',
-] -%}
-
 with figures as (
-    {% for family in families %}
+    {% for family in (var('figure_families') | list) + ['changes', 'manual'] %}
     select
         figure_id,
         service,
@@ -14,7 +8,8 @@ with figures as (
         numerator,
         denominator,
         value,
-        event_count
+        event_count,
+        last_full_month
     from {{ ref('ind_' ~ family) }}
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
@@ -35,7 +30,8 @@ select
     figures.numerator,
     figures.denominator,
     figures.value,
-    figures.event_count
+    figures.event_count,
+    figures.last_full_month
 from figures
 left join kept_indicators
     on figures.figure_id = kept_indicators.figure_id
@@ -54,5 +50,6 @@ select
     numerator,
     denominator,
     value,
-    event_count
+    event_count,
+    cast(null as bigint) as last_full_month
 from kept_indicators

@@ -1,11 +1,5 @@
-{% set families = [
-    'calls', 'callbacks', 'chats', 'helpline', 'nps', 'experience', 'feedback', 'rescue', 'inspections',
-    'specialist_queue', 'care_visits', 'housing', 'decisions', 'ombudsman', 'incidents', 'digital_users',
-    'chat_services', 'care_contacts',
-] -%}
-
 with figures as (
-    {% for family in families %}
+    {% for family in var('figure_families') %}
     select
         figure_id,
         service,
@@ -14,7 +8,8 @@ with figures as (
         numerator,
         denominator,
         value,
-        event_count
+        event_count,
+        last_full_month
     from {{ ref('int_' ~ family ~ '_figures') }}
     where report_month is not null
     {% if not loop.last %}union all{% endif %}
@@ -49,7 +44,8 @@ select
     figures.denominator,
     figures.value,
     figures.event_count,
-    break_months.break_count is not null as is_break
+    break_months.break_count is not null as is_break,
+    figures.last_full_month is null or figures.report_month <= figures.last_full_month as is_full_month
 from figures
 left join break_months
     on figures.figure_id = break_months.figure_id

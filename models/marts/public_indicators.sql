@@ -16,6 +16,12 @@ cells as (
 
 ),
 
+unfinished_years as (
+
+    select * from {{ ref('unfinished_years') }}
+
+),
+
 dependencies as (
 
     select * from {{ ref('figure_dependencies') }}
@@ -57,9 +63,7 @@ telling as (
 all_hidden as (
 
     select figure_id, service, report_year, basis from hidden
-
     union
-
     select figure_id, service, report_year, basis from telling
 
 )
@@ -75,11 +79,17 @@ select
         when all_hidden.figure_id is null
             then
                 cast(
-                    {{ rounded_as_published('indicators.value', "coalesce(described_figures.decimals, '2')") }}
+                    {{ presented(
+                        'indicators.value', "coalesce(described_figures.decimals, '2')", 'described_figures.unit'
+                    ) }}
                     as double
                 )
     end as value,
-    all_hidden.figure_id is not null as is_suppressed
+    all_hidden.figure_id is not null as is_suppressed,
+    indicators.last_full_month,
+    indicators.basis = 'year_to_date'
+    or indicators.report_year in (select f.report_year from unfinished_years as f where f.state = 'future')
+        as is_unfinished
 from indicators
 left join described_figures on indicators.figure_id = described_figures.figure_id
 left join all_hidden

@@ -16,10 +16,17 @@ __all__ = ["indicators", "open"]
 __version__ = "0.1.0"
 
 
+def __dir__() -> list[str]:
+    """What there is for a notebook, for completing names: what is imported only when asked for, too."""
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> object:
     # Importing kpi must stay cheap: the command line does it before it knows what it is asked for.
     if name in __all__:
         from kpi.read import figures
 
         return {"indicators": figures.indicators, "open": figures.open_build}[name]
-    raise AttributeError(f"module 'kpi' has no attribute {name!r}")
+    from kpi.base.errors import nearest
+
+    raise AttributeError(f"module 'kpi' has no attribute {name!r}.{nearest(name, __all__)}")

@@ -49,9 +49,9 @@ def delivery(generation: int) -> bytes:
     return (HEADER + "".join(rows)).encode()
 
 
-def tables_of(database: Path) -> Tables:
+def tables_of(file: Path) -> Tables:
     """Number of rows and sum of their hashes of every table in a build."""
-    with engine.reading(database) as con:
+    with engine.reading(file) as con:
         names = [name for name in engine.row_counts(con) if name != NOT_COMPARED]
         return {
             name: tuple(con.execute(f"select count(*), sum(hash(t)::hugeint) from {name} as t").fetchall()[0])
@@ -154,14 +154,14 @@ class Stage:
 
     def ask_who_can_read(self, when: str) -> None:
         """Note when a file that holds single calls could be opened by others, whatever state it is in."""
-        for database in self.warehouse.builds.rglob(DATABASE) if self.stewards else ():
+        for file in self.warehouse.builds.rglob(DATABASE) if self.stewards else ():
             try:
-                way = [place.stat().st_mode & 0o005 for place in (database, database.parent, database.parent.parent)]
-                held = tables_of(database) if all(way) else {}
+                way = [place.stat().st_mode & 0o005 for place in (file, file.parent, file.parent.parent)]
+                held = tables_of(file) if all(way) else {}
             except (duckdb.Error, OSError):
                 continue  # half written
             if any(name.startswith("raw.") for name in held):
-                self.wrong.append(f"{when}: others can read {database.relative_to(self.warehouse.builds)}")
+                self.wrong.append(f"{when}: others can read {file.relative_to(self.warehouse.builds)}")
 
     def sees(self, generation: int, when: str) -> None:
         """Note when the current build does not open, or holds anything but this generation."""

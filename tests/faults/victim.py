@@ -146,12 +146,18 @@ def log_of(root: Path) -> Path:
 
 
 def _prepare(root: Path, plan: Plan) -> None:
+    from kpi.base.events import Tell, silent
     from kpi.base.upkeep import Upkeep
     from kpi.warehouse import keeping, runlog
+    from kpi.warehouse.builds import Warehouse
 
-    few = Upkeep(keep_published=plan.keep, keep_failed=2, grace_hours=0)
+    few = Upkeep(keep_published=plan.keep, keep_failed=2, grace_hours=0, keep_of_a_day=0)
     prune = keeping.prune
-    keeping.prune = lambda warehouse, upkeep: prune(warehouse, few)
+
+    def prune_to_few(warehouse: Warehouse, upkeep: Upkeep, tell: Tell = silent) -> tuple[str, ...]:
+        return prune(warehouse, few, tell)
+
+    keeping.prune = prune_to_few
     steps = Steps(root, plan)
     if plan.die_at or plan.list_steps or plan.pause[0]:
         for name in WATCHED:

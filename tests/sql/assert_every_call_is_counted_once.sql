@@ -15,10 +15,10 @@ covered as (
 
 received as (
 
-    select coalesce(sum(ind_calls.numerator), 0) as call_count
-    from {{ ref('ind_calls') }} as ind_calls
-    inner join {{ ref('service_lines') }} as service_lines on ind_calls.service = service_lines.service_line
-    where ind_calls.figure_id = 'calls_received'
+    select coalesce(sum(figures.numerator), 0) as call_count
+    from {{ ref('int_calls_figures') }} as figures
+    inner join {{ ref('service_lines') }} as service_lines on figures.service = service_lines.service_line
+    where figures.figure_id = 'calls_received' and figures.report_month is not null
 
 )
 

@@ -17,8 +17,8 @@ line_sums as (
         indicators.figure_id,
         service_lines.service_group as service,
         indicators.report_year,
-        sum(cast(indicators.numerator as decimal(38, 0))) as numerator,
-        sum(cast(indicators.denominator as decimal(38, 0))) as denominator,
+        sum({{ exact('indicators.numerator') }}) as numerator,
+        sum({{ exact('indicators.denominator') }}) as denominator,
         sum(indicators.event_count) as event_count
     from indicators
     inner join service_lines on indicators.service = service_lines.service_line
@@ -37,6 +37,6 @@ inner join indicators
     and line_sums.service = indicators.service
     and line_sums.report_year = indicators.report_year
 where
-    line_sums.numerator is distinct from cast(indicators.numerator as decimal(38, 0))
-    or line_sums.denominator is distinct from cast(indicators.denominator as decimal(38, 0))
+    {{ sums_differ('line_sums.numerator', 'indicators.numerator') }}
+    or {{ sums_differ('line_sums.denominator', 'indicators.denominator') }}
     or line_sums.event_count is distinct from indicators.event_count

@@ -12,13 +12,20 @@ from typing import Any
 
 import duckdb
 
-from kpi.artifacts.dbtforms import Made, relation_of
 from kpi.artifacts.manifest import write_manifest
 from kpi.artifacts.testnames import TestName, test_names
 from kpi.base.engine import CATALOG
+from kpi.base.environment import hidden_values, is_anything_hidden
 from kpi.compile.graph import Graph
+from kpi.models.dbtforms import Made, relation_of
 from kpi.models.model import Node
 
+_NAMES = frozenset(
+    (
+        *("unique_id", "name", "schema", "database", "alias", "identifier", "relation_name", "package_name", "fqn"),
+        *("path", "original_file_path", "depends_on", "refs", "sources", "parent_map", "child_map", "tags"),
+    )
+)
 MANIFEST, RESULTS, CATALOGUE = "manifest.json", "run_results.json", "catalog.json"
 
 
@@ -58,6 +65,7 @@ def run_results(graph: Graph, facts: Mapping[str, Any], names: Mapping[str, Test
                 results.append(_result(node, node.id, known["status"], known.get("message")))
             elif known.get("built_in") == run:
                 results.append(_node_result(node, known, facts.get("rows", {}).get(str(node.relation))))
+    results += [_unit_result(unit, found) for unit, found in facts.get("unit_tests", {}).items()]
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in facts.get("asked", {}).items()}
     return {
         "metadata": made.metadata("run-results/v6"),
@@ -107,7 +115,18 @@ def _test_result(node: Node, name: str, check: Mapping[str, Any]) -> dict[str, A
     }
 
 
+def _unit_result(unit: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    status = found["status"]
+    told = None if status == "pass" else found["told"]
+    return _of_all(unit, status, told) | {"failures": {"pass": 0, "fail": 1}.get(status)}
+
+
 def _result(node: Node, name: str, status: str, message: str | None) -> dict[str, Any]:
+    compiled = {"compiled": True, "compiled_code": node.sql} if node.sql else {}
+    return _of_all(name, status, message) | compiled
+
+
+def _of_all(name: str, status: str, message: str | None) -> dict[str, Any]:
     return {
         "status": status,
         "timing": [],
@@ -117,8 +136,8 @@ def _result(node: Node, name: str, status: str, message: str | None) -> dict[str
         "message": message,
         "failures": None,
         "unique_id": name,
-        "compiled": True if node.sql else None,
-        "compiled_code": node.sql or None,
+        "compiled": None,
+        "compiled_code": None,
         "relation_name": None,
         "batch_results": None,
     }
@@ -172,7 +191,17 @@ def _made(run: str) -> Made:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
+    content = _without_values(content) if is_anything_hidden() else content
     path.write_text(json.dumps(content, ensure_ascii=False, default=_plain), encoding="utf-8")
+
+
+def _without_values(content: Any, key: str = "") -> Any:
+    """The same without what the environment gave; names of things that are there, or are found by, stay as they are."""
+    if isinstance(content, str):
+        return content if key in _NAMES else hidden_values(content)
+    if isinstance(content, Mapping):
+        return {name: value if name in _NAMES else _without_values(value, name) for name, value in content.items()}
+    return [_without_values(value, key) for value in content] if isinstance(content, list | tuple) else content
 
 
 def _plain(value: Any) -> Any:

@@ -8,9 +8,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from kpi.artifacts.dbtforms import (
+from kpi.artifacts.manifestparts import exposure_entry, macro_entries, source_entry, unit_test_entry
+from kpi.artifacts.testnames import TestName
+from kpi.base.yamlfile import Section
+from kpi.compile.graph import Graph
+from kpi.models.dbtforms import (
     DOCS,
     TESTS_SCHEMA,
     Made,
@@ -22,10 +27,6 @@ from kpi.artifacts.dbtforms import (
     sha256,
     written_config,
 )
-from kpi.artifacts.manifestparts import exposure_entry, macro_entries, source_entry, unit_test_entry
-from kpi.artifacts.testnames import TestName
-from kpi.base.yamlfile import Section
-from kpi.compile.graph import Graph
 from kpi.models.model import Node
 from kpi.parse.project import Project, read_text
 from kpi.parse.properties import TestSpec
@@ -56,9 +57,12 @@ def write_manifest(graph: Graph, names: Mapping[str, TestName], made: Made) -> d
         called = _calls(macro["package_name"], macro["macro_sql"], macros)
         macro["depends_on"] = {"macros": [name for name in called if name != macro["unique_id"]]}
     nodes = _by_id(_nodes(graph, names, macros))
-    sources = _by_id(source_entry(project.name, source) for source in project.sources)
-    unit_tests = _by_id(unit_test_entry(project.name, written, nodes[tested]) for written, tested in _unit_tests(graph))
-    exposures = _by_id(exposure_entry(project.name, node) for node in graph.nodes.values() if node.kind == "exposure")
+    sources = _by_id(source_entry(source.package, source) for source in project.sources)
+    unit_tests = _by_id(
+        unit_test_entry(project.package_of(written.file), written, nodes[tested])
+        for written, tested in _unit_tests(graph)
+    )
+    exposures = _by_id(exposure_entry(node.fqn[0], node) for node in graph.nodes.values() if node.kind == "exposure")
     for entries in (nodes, sources, macros, unit_tests, exposures):
         for entry in entries.values():
             entry["created_at"] = made.at.timestamp()
@@ -96,7 +100,7 @@ def write_manifest(graph: Graph, names: Mapping[str, TestName], made: Made) -> d
 
 def _nodes(graph: Graph, names: Mapping[str, TestName], macros: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     project = graph.project
-    resources = {f"{one.kind}.{project.name}.{one.name}": one for one in _resources(project)}
+    resources = {one.id: one for one in _resources(project)}
     keys = _primary_keys(graph, names)
     for node in graph.nodes.values():
         if node.kind == "test" and node.test:
@@ -130,17 +134,18 @@ def _seed(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
 def _model(graph: Graph, node: Node, resource: Resource, key: list[str], macros: Mapping[str, Any]) -> dict[str, Any]:
     # A snapshot's template is a part of its file.
     raw = read_text(graph.project.root, node.file).strip() if resource.text is None else resource.text
-    entry = _resource(graph, node, resource) | _compiled(node, raw, _calls(graph.project.name, raw, macros))
+    entry = _resource(graph, node, resource) | _compiled(node, raw, _calls(resource.package, raw, macros))
     entry["contract"] = {**entry["config"]["contract"], "checksum": None}
     if node.kind == "snapshot":
         entry["fqn"] = [*node.fqn[:-1], node.file.stem, node.name]
     if node.kind != "model":
         return entry
+    about = resource.properties
     return entry | {
         "access": entry["config"].get("access", "protected"),
         "constraints": [],
-        "version": None,
-        "latest_version": None,
+        "version": _version(about.version) if about else None,
+        "latest_version": _latest(graph, resource),
         "deprecation_date": None,
         "primary_key": key,
         "time_spine": None,
@@ -153,10 +158,11 @@ def _resource(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
     given = written_config(node.config)
     is_placed = place.schema != "" and node.kind != "analysis"
     config = config_of(node.kind, given)
-    return entry_of(graph.project.name, node.kind, node.id, node.name, node.file) | {
+    name = about.model if about and about.version else node.name
+    return entry_of(resource.package, node.kind, node.id, name, _below(node, 1)) | {
         "schema": place.schema or node.config.get("schema") or "main",
         "alias": place.name if is_placed else node.config.get("alias") or node.name,
-        "path": "/".join(node.file.parts[1:]),
+        "path": _below(node, 0).as_posix(),
         "fqn": list(node.fqn),
         "checksum": {"name": "sha256", "checksum": sha256(read_text(graph.project.root, node.file).strip())},
         "config": config,
@@ -165,14 +171,14 @@ def _resource(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
         "columns": {column.name: column_entry(column) for column in node.columns},
         "meta": config["meta"],
         "docs": config["docs"],
-        "patch_path": f"{graph.project.name}://{about.file.as_posix()}" if about else None,
+        "patch_path": f"{resource.package}://{about.file.as_posix()}" if about else None,
         "unrendered_config": given | {name: node.written[name] for name in ("meta", "tags") if name in node.written},
         "relation_name": relation_of(place.schema, place.name) if is_placed else None,
     }
 
 
 def _test(graph: Graph, node: Node, spec: TestSpec, name: TestName, macros: Mapping[str, Any]) -> dict[str, Any]:
-    project = graph.project.name
+    project = node.id.split(".")[1]
     given = {key: spec.config[key] for key in _TEST_SETTINGS if spec.config.get(key) not in (None, (), [])}
     given |= {"alias": name.alias} if name.alias != name.name and "alias" not in given else {}
     if name.arguments:
@@ -188,11 +194,11 @@ def _test(graph: Graph, node: Node, spec: TestSpec, name: TestName, macros: Mapp
         raw = read_text(graph.project.root, node.file).strip()
         called = _calls(project, raw, macros)
         checksum = {"name": "sha256", "checksum": sha256(raw)}
-    entry = entry_of(project, "test", name.id, name.name, node.file) | {
+    entry = entry_of(project, "test", name.id, name.name, _below(node, 1)) | {
         "schema": TESTS_SCHEMA,
         "alias": name.alias,
         "path": f"{name.alias}.sql" if name.arguments else node.file.name,
-        "fqn": [project, *(node.file.parts[1:-1] if name.arguments else ()), name.name],
+        "fqn": [project, *(node.file.parts[node.depth : -1] if name.arguments else ()), name.name],
         "checksum": checksum,
         "config": config_of("test", given),
         "tags": list(node.tags),
@@ -249,9 +255,31 @@ def _calls(project: str, text: str, macros: Mapping[str, Any]) -> list[str]:
 def _unit_tests(graph: Graph) -> Iterable[tuple[Section, str]]:
     """The unit tests with the id of the model that each tests; those of models that are disabled are left out."""
     for written in graph.project.unit_tests:
-        tested = f"model.{graph.project.name}.{written.get('model')}"
+        package, model = graph.project.package_of(written.file), str(written.get("model"))
+        tested = f"model.{package}.{graph.project.latest_versions.get((package, model), model)}"
         if tested in graph.nodes:
             yield written, tested
+
+
+def _below(node: Node, more: int) -> Path:
+    """The path of a node's file in its package: below the folder of its kind, or with `more` parts of it."""
+    return Path(*node.file.parts[max(node.depth - more, 0) :])
+
+
+def _version(text: str) -> int | float | str | None:
+    """A version as dbt has it: a number where it is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text or None
+
+
+def _latest(graph: Graph, resource: Resource) -> int | float | str | None:
+    about = resource.properties
+    latest = graph.project.latest_versions.get((resource.package, about.model), "") if about and about.version else ""
+    return _version(latest.rpartition(".v")[2]) if latest else None
 
 
 def _resources(project: Project) -> Iterable[Resource]:

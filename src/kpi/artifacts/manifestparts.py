@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kpi.artifacts.dbtforms import DOCS, NO_FRESHNESS, column_entry, entry_of, relation_of, sha256
 from kpi.base.yamlfile import Section
+from kpi.models.dbtforms import DOCS, NO_FRESHNESS, column_entry, entry_of, relation_of, sha256
 from kpi.models.model import Node
 from kpi.parse.project import Project, read_text
 from kpi.parse.properties import Source, tags_of

@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from kpi.base.environment import holds_value
 from kpi.base.files import read_regular
 from kpi.base.projectfiles import code_digest
 
@@ -51,10 +52,12 @@ class Cache:
         return value
 
     def put(self, key: str, value: object) -> None:
-        """Keep a value; one that cannot be kept is worked out again each time."""
+        """Keep a value; one that cannot be kept, or holds what the environment gave, is worked out again each time."""
         with suppress(Exception):
-            self._used[key] = pickle.dumps(value, protocol=5)
-            self._is_new = True
+            held = pickle.dumps(value, protocol=5)
+            if not holds_value(held):
+                self._used[key] = held
+                self._is_new = True
 
     def save(self) -> None:
         """Write the file anew when there is something new to keep. A folder that cannot be written is no error."""

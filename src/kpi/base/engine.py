@@ -13,10 +13,11 @@ from pathlib import Path
 
 import duckdb
 
-from kpi.base.errors import BuildError
+from kpi.base.errors import BuildError, ConfigError
 from kpi.base.names import identifier, literal, relation_name
 
 CATALOG = "kpi"
+LEAKING = "2.0.0"
 _SETTING = threading.Lock()
 
 
@@ -30,6 +31,7 @@ def building(
     variable of Python. No write-ahead log: a build that does not reach its checkpoint is thrown away whole, so logging
     it is waste.
     """
+    refuse_leaking()
     con = scratch({"temp_directory": str(temporary), **(settings or {})})
     try:
         con.execute(f"attach {literal(str(database))} as {CATALOG} (recovery_mode no_wal_writes)")
@@ -39,6 +41,15 @@ def building(
         yield con
     finally:
         con.close()
+
+
+def refuse_leaking() -> None:
+    """Raise ConfigError for a DuckDB that writes into database files what else is in the memory of the process."""
+    if duckdb.__version__ == LEAKING:
+        raise ConfigError(
+            f"DuckDB {LEAKING} writes pieces of other tables' text into database files (duckdb#23382), so nothing is"
+            " written with it. Install a newer one: pip install 'duckdb>=2.0.1'"
+        )
 
 
 def confine(con: duckdb.DuckDBPyConnection, within: Sequence[Path] = ()) -> None:
@@ -167,6 +178,7 @@ def copy_tables(source: Path, target: Path, settings: dict[str, str] | None = No
 
     Raises BuildError when what is there is not what was copied, and duckdb.Error when it cannot be copied.
     """
+    refuse_leaking()
     with scratch({"temp_directory": str(target.with_name("spill")), **(settings or {})}) as con:
         con.execute(f"attach {literal(str(source))} as {CATALOG} (read_only)")
         con.execute(f"attach {literal(str(target))} as fresh (recovery_mode no_wal_writes)")
@@ -187,6 +199,7 @@ def copy_without(source: Path, target: Path, schemas: Collection[str], settings:
     A view that cannot be read without them becomes a table. Returns the names of those views. Raises BuildError when
     what is there then is not what was to be copied, and duckdb.Error when it cannot be copied.
     """
+    refuse_leaking()
     attach_source = f"attach {literal(str(source))} as {CATALOG} (read_only)"
     attach_target = f"attach {literal(str(target))} as {{}} (recovery_mode no_wal_writes)"
     with scratch({"python_enable_replacements": "false", **settings}) as con:

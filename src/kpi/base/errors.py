@@ -25,9 +25,13 @@ class ConfigError(KpiError):
 
 
 class DeliveryError(KpiError):
-    """A delivered file is worse than its feed's contract allows."""
+    """A delivered file is worse than its feed's contract allows. `paths` are such files, below the raw folder."""
 
     exit_code = 4
+
+    def __init__(self, message: str, paths: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.paths = tuple(paths)
 
 
 class ContractError(ConfigError):

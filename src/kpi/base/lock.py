@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,29 @@ def is_held(path: Path) -> bool:
         finally:
             os.close(descriptor)
     return False
+
+
+def is_open(database: Path) -> bool:
+    """Tell whether a process, this one or another of any user, has a DuckDB file open at this moment.
+
+    DuckDB holds a record lock on a file that it reads. The kernel tells of other processes' locks alone, and closing
+    the file would give up our own, so our own files are looked up first. Where Linux is not there to tell, it is none.
+    """
+    try:
+        own = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+        if os.path.realpath(database) in own:
+            return True
+        descriptor = os.open(database, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        # As Linux lays out `struct flock`: type, whence, start, length, process.
+        asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        return bool(struct.unpack_from("h", fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _open(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def project_digest(root: Path) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     for path in project_files(root):
-        digest.update(f"{path.relative_to(root).as_posix()}\0".encode("utf-8", "surrogateescape"))
+        digest.update(f"{Path(os.path.relpath(path, root)).as_posix()}\0".encode("utf-8", "surrogateescape"))
         digest.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
     return digest.hexdigest()
 
@@ -35,11 +36,49 @@ def code_digest() -> str:
 
 
 def project_files(root: Path) -> Iterator[Path]:
-    """Every SQL, YAML and CSV file of the project, outside deliveries and hidden folders, in a fixed order."""
-    for folder, folders, names in os.walk(root):
+    """Every SQL, YAML and CSV file of the project, in a fixed order.
+
+    Left out are deliveries, and of the folders in the project's own those that are hidden; below models they count.
+    Then those of packages that lie elsewhere, whether a link in dbt_packages or a list of packages leads there.
+    """
+    seen = {root.resolve()}
+    yield from _files_below(root, seen)
+    todo = [root]
+    while todo:
+        for package in _packages_elsewhere(todo.pop()):
+            if package.resolve() not in seen:
+                seen.add(package.resolve())
+                todo.append(package)
+                yield from _files_below(package, seen)
+
+
+def _packages_elsewhere(folder: Path) -> Iterator[Path]:
+    for installed in ("dbt_packages", "dbt_modules"):
+        if (folder / installed).is_dir():
+            yield from sorted(path for path in (folder / installed).iterdir() if path.is_symlink() and path.is_dir())
+    for name in ("packages.yml", "dependencies.yml"):
+        if (folder / name).is_file():
+            text = (folder / name).read_text("utf-8", "replace")
+            for local in re.findall(r"""\blocal\s*:\s*["']?([^"'\s,}]+)""", text):
+                path = Path(os.path.normpath(folder / local))
+                if (path / "dbt_project.yml").is_file():
+                    yield path
+
+
+def _files_below(root: Path, seen: set[Path]) -> Iterator[Path]:
+    been = set[str]()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        if (place := os.path.realpath(folder)) in been:  # a link led back
+            folders.clear()
+            continue
+        been.add(place)
         is_top = Path(folder) == root
-        folders[:] = sorted(name for name in folders if name[0] not in "._" and not (is_top and name in _PASSED_OVER))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if Path(folder, name) not in seen and not (is_top and (name[0] in "._" or name in _PASSED_OVER))
+        )
         for name in sorted(names):
             # A pipe of such a name would be waited for, and a link to nothing is no file.
-            if name.endswith(_ENDINGS) and is_regular(Path(folder, name)):
+            if name.lower().endswith(_ENDINGS) and is_regular(Path(folder, name)):
                 yield Path(folder, name)

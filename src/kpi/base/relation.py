@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kpi.base.lines import Lines
@@ -84,9 +85,62 @@ class Relation:
         """Return the schema alone."""
         return self.include(identifier=False)
 
-    def quote(self, **parts: bool) -> Relation:
+    def quote(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
         """Return the relation: what needs quotes has them."""
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Relation):
+    """A relation as templates see it: its text is dbt's, with the database before it and all parts quoted.
+
+    `shown` and `quoted` say so of database, schema and name. In SQL that is compiled, `in_short` gives the text again
+    that kpi has for it: what stands in a database must not depend on the name by which that is attached.
+    """
+
+    shown: tuple[bool, bool, bool] = (True, True, True)
+    quoted: tuple[bool, bool, bool] = (True, True, True)
+
+    def __str__(self) -> str:
+        if not self.schema:
+            return self.name  # a CTE
+        parts = zip((DATABASE, self.schema, self.name), self.shown, self.quoted, strict=True)
+        return ".".join(identifier(part) if quoted else part for part, shown, quoted in parts if shown)
+
+    def include(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
+        """Return the relation with fewer parts in its text."""
+        return replace(self, shown=(database, schema, identifier))
+
+    def quote(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
+        """Return the relation with these parts quoted in its text."""
+        return replace(self, quoted=(database, schema, identifier))
+
+
+def as_seen(relation: Relation) -> Seen:
+    """Return a relation as templates see it."""
+    return Seen(relation.node, relation.schema, relation.name)
+
+
+_PART = r'("(?:[^"]|"")*"|\w+)'
+# Texts and comments, where a name is no name; then a name of three parts.
+_TEXT_OR_NAME = re.compile(
+    rf"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$|(?<![\w".])"?{DATABASE}"?\.{_PART}\.{_PART}|"[^"]*\"""",
+    re.DOTALL,
+)
+
+
+def in_short(sql: str, known: Callable[[], Collection[tuple[str, ...]]]) -> str:
+    """Write the names of relations without their database, but in texts. `known` gives schema and name of all."""
+    if f'{DATABASE}"' not in sql and f"{DATABASE}." not in sql:
+        return sql
+
+    def short(found: re.Match[str]) -> str:
+        if found[2] is None:
+            return found[0]
+        parts = tuple(part[1:-1].replace('""', '"') if part[0] == '"' else part for part in (found[2], found[3]))
+        return relation_name(*parts) if parts in known() else found[0]
+
+    return _TEXT_OR_NAME.sub(short, sql)
 
 
 # Macros ask whether what they are given is a mapping that calls itself a relation.
@@ -98,7 +152,8 @@ class Rendered:
     """What came of one template: its SQL and lines, the nodes it refers to in order, and its own settings.
 
     `this` is where the model itself stands; None for a test. It may be read only where rows are added to it. `asked`
-    are the variables it asked for, `environment_read` the environment variables with the values they had.
+    are the variables it asked for, `environment_read` the environment variables with the values they had, `notes` what
+    is to be told of it.
     """
 
     this: Relation | None = None
@@ -109,3 +164,4 @@ class Rendered:
     config: dict[str, Any] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     environment_read: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)

@@ -26,10 +26,12 @@ class Upkeep:
     """The settings, as documented in docs/operations.md. 0 days is no limit, 0 threads and an empty text DuckDB's own.
 
     A build goes when as many newer ones of its kind as are kept are there, or when it is older than the days given;
-    never the one readers see, and none within `grace_hours` of being written. `compact_above_percent` is the share of
+    never the one readers see, and none within `grace_hours` of being written. But of one day only the newest
+    `keep_of_a_day` of a kind stay, however new they are; 0 keeps all. `compact_above_percent` is the share of
     free blocks above which the next build starts from a fresh file. `stewards_schemas` are left out of the file that
     all readers open, and `stewards_group` is the group that may read the one with everything, besides its owner.
-    Files of sources may lie in the project and in `source_folders`.
+    `database_file` is a DuckDB file in which sources are looked for that nothing else loads. Files of other sources lie
+    in the project or in `source_folders`.
     """
 
     keep_published: int = 7
@@ -37,12 +39,14 @@ class Upkeep:
     keep_failed: int = 3
     keep_failed_days: float = 0
     grace_hours: float = 24
+    keep_of_a_day: int = 5
     compact_above_percent: float = 30
     memory_limit: str = ""
     threads: int = 0
     temp_directory: str = ""
     stewards_schemas: tuple[str, ...] = ()
     stewards_group: str = ""
+    database_file: str = ""
     source_folders: tuple[str, ...] = ()
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,16 @@ class Section(dict[str, Any]):
         """Return `file:line` of a key, or of the section itself."""
         return f"{self.file}:{self.lines.get(key, self.line) if key else self.line}"
 
-    def allow(self, keys: Iterable[str], what: str) -> None:
-        """Raise ConfigError for the first key outside `keys`: a typo must never be silently ignored."""
+    def allow(self, keys: Iterable[str], what: str, tell: Callable[[ConfigError], None] | None = None) -> None:
+        """Raise ConfigError for the first key outside `keys`, or `tell` each: no typo may be ignored in silence."""
         known = set(keys)
         for key in self:
-            if key not in known:
-                raise ConfigError(f"{self.where(key)}: '{key}' is not supported in {what}.{nearest(key, known)}")
+            if key in known:
+                continue
+            error = ConfigError(f"{self.where(key)}: '{key}' is not supported in {what}.{nearest(key, known)}")
+            if tell is None:
+                raise error
+            tell(error)
 
     def section(self, key: str) -> Section:
         """Return the mapping under `key`; empty when there is none."""

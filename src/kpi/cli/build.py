@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 from kpi.base.upkeep import check_size
-from kpi.cli.options import attended, day, project_folder, project_option, run_options, select_options, variables_of
+from kpi.cli.options import (
+    attended,
+    day,
+    project_folder,
+    project_option,
+    run_options,
+    select_options,
+    target_option,
+    variables_of,
+    vars_option,
+)
 from kpi.warehouse.options import Options
 
 
@@ -32,7 +42,7 @@ def build(watch: bool, **options: Any) -> None:
     When nodes that changed are left out, the build is kept for you to open but not published.
     """
     root = project_folder(options["project_dir"])
-    options["unit_tests"] = True
+    options["unit_tests"] = options["usual_selector"] = True
     if watch:
         from kpi.nightly.watch import watch as go_on
 
@@ -57,7 +67,8 @@ def retry(**options: Any) -> None:
 @select_options
 @click.option("--full-refresh", is_flag=True, help="As if everything were built anew.")
 @click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today.")
-@click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run.")
+@vars_option
+@target_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @project_option
 def plan(as_json: bool, **options: Any) -> None:
@@ -108,6 +119,9 @@ def _options(given: dict[str, Any]) -> Options:
         unit_tests=given.get("unit_tests", False),
         store_failures=given.get("store_failures", False),
         wait_seconds=given.get("wait_seconds", 0),
+        selector=given.get("selector", ""),
+        usual_selector=given.get("usual_selector", False),
+        target=given.get("target", ""),
     )
 
 

@@ -7,8 +7,10 @@ import sys
 import click
 
 from kpi.base.errors import KpiError, exit_code_of, interruptible, is_not_allowed
+from kpi.base.terminal import guard_streams
 from kpi.cli import artifacts as cli_artifacts
 from kpi.cli import build as cli_build
+from kpi.cli import dbt as cli_dbt
 from kpi.cli import nightly as cli_nightly
 from kpi.cli import operate as cli_operate
 from kpi.cli import project as cli_project
@@ -21,6 +23,7 @@ from kpi.cli.options import complain
 @click.version_option(package_name="kpi")
 def cli() -> None:
     """The KPI data warehouse: raw deliveries to published, checked, reconciled indicators."""
+    guard_streams()
 
 
 for _command in (
@@ -29,6 +32,7 @@ for _command in (
     *(cli_read.show, cli_read.query, cli_read.validate, cli_read.builds),
     *(cli_test.run_tests, cli_artifacts.artifacts),
     *(cli_operate.diff, cli_operate.rollback, cli_operate.prune_raw, cli_operate.doctor, cli_operate.publish),
+    *(cli_dbt.source, cli_dbt.list_as_dbt, *cli_dbt.redirects),
     *(cli_nightly.runs, cli_nightly.freshness, cli_nightly.notify, cli_nightly.schedule),
 ):
     cli.add_command(_command)
@@ -36,6 +40,7 @@ for _command in (
 
 def main() -> None:
     """Run the command line. A KpiError is told in plain words and becomes its exit code."""
+    guard_streams()
     try:
         with interruptible():
             code = cli(standalone_mode=False)  # of --help and its like; what commands return is nothing
@@ -49,8 +54,9 @@ def main() -> None:
         sys.exit(130)
     except KpiError as error:
         from kpi.base.excerpts import told
+        from kpi.deliveries.personal import message
 
-        complain(f"kpi: {told(error)}")
+        complain(message(f"kpi: {told(error)}"))
         sys.exit(exit_code_of(error))
     except RecursionError:
         complain("kpi: something in the project is nested too deeply. kpi compile may say which file it is.")
@@ -61,7 +67,10 @@ def main() -> None:
         # DuckDB's errors are recognised by name: importing it only to catch them would cost every command its import.
         if not isinstance(error, OSError) and not type(error).__module__.startswith(("duckdb", "_duckdb")):
             raise
-        complain(f"kpi: {error}{'. See: kpi doctor' if is_not_allowed(error) else ''}")
+        from kpi.deliveries.personal import hidden, message
+
+        remedy = ". See: kpi doctor" if is_not_allowed(error) else ""
+        complain(message(f"kpi: {hidden(str(error))}{remedy}"))
         sys.exit(exit_code_of(error))
 
 

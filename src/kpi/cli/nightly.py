@@ -199,6 +199,7 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     from kpi.base.errors import CheckFailed
     from kpi.deliveries import freshness
     from kpi.deliveries.feed import is_feed, read_feed
+    from kpi.deliveries.feed_calendar import read_months
     from kpi.parse.project import load_project
     from kpi.read.figures import table_lines
     from kpi.warehouse.rights import database
@@ -209,7 +210,7 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     is_more_expected = as_of is not None or not is_labelled_synthetic(_warehouse(root).raw)
     feeds = [read_feed(source) for source in load_project(root).sources if is_feed(source)]
     with engine.reading(database(_warehouse(root).folder(), stewards=True)) as con:
-        dues = freshness.measure(con, feeds, today)
+        dues = freshness.measure(con, read_months(con, feeds, today))
     say(table_lines(*freshness.table(dues, today, is_more_expected)))
     if not is_more_expected:
         last = max((due.newest for due in dues if due.newest), default=today)

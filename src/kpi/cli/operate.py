@@ -18,17 +18,17 @@ from kpi.cli.options import attended, day, project_folder, project_option, say, 
 @stewards_option
 @project_option
 def diff(before: str | None, after: str | None, stewards: bool, project_dir: Path | None) -> None:
-    """Tell what differs between two builds: nodes, tables by content, indicators, rows by key.
+    """Tell what differs between two builds: nodes, tables by content, rows by key, deliveries, and figures.
 
-    Without BEFORE it is the build published before the current one; without AFTER it is the current one.
+    Of one build it is the difference to the current one, the older first, as in: kpi diff candidate. Without any it is
+    that of the current build to the one published before it.
     """
-    from kpi.read.diff import compare_builds, difference_lines, keys_of
+    from kpi.read.diff import compare_builds, difference_lines, in_order, keys_of
     from kpi.warehouse.builds import Warehouse
 
     root = project_folder(project_dir).resolve()
     warehouse = Warehouse(root / "warehouse")
-    after = after or warehouse.published()
-    before = before or warehouse.published_before(after)
+    before, after = in_order(warehouse, before, after)
     say(difference_lines(compare_builds(warehouse, before, after, keys_of(root), stewards)))
 
 
@@ -105,11 +105,13 @@ def doctor(project_dir: Path | None) -> None:
 @click.command()
 @click.option("--public", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @click.option("--build", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--include-unfinished-years", is_flag=True, help="Also years that are not finished, as year to date.")
 @project_option
-def publish(folder: Path, build: str | None, project_dir: Path | None) -> None:
+def publish(folder: Path, build: str | None, include_unfinished_years: bool, project_dir: Path | None) -> None:
     """Write what may leave the house into DIR: the tables tagged `public`, as one DuckDB file and as CSV.
 
-    No delivery, no row of a person and no small count is in it.
+    No delivery, no row of a person and no small count is in it. Years that are not finished are left out unless you
+    ask for them.
     """
     from kpi.compile.compiling import compiled
     from kpi.read.public import write_public
@@ -118,7 +120,7 @@ def publish(folder: Path, build: str | None, project_dir: Path | None) -> None:
 
     root = project_folder(project_dir).resolve()
     warehouse = Warehouse(root / "warehouse")
-    for table in write_public(warehouse, compiled(root).graph, folder, build):
+    for table in write_public(warehouse, compiled(root).graph, folder, build, include_unfinished_years):
         click.echo(f"{table.table}: {table.rows} rows")
     if is_labelled_synthetic(warehouse.raw):
         click.echo("These figures are SYNTHETIC: made from made-up deliveries.")

@@ -13,6 +13,22 @@ import click
 from kpi.base.errors import ConfigError, interruptible
 from kpi.warehouse.options import Outcome, Tell
 
+
+def _profiles_dir(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        import os
+
+        os.environ["DBT_PROFILES_DIR"] = str(value.absolute())
+
+
+_profiles_option = click.option(
+    "--profiles-dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    expose_value=False,
+    hidden=True,
+    callback=_profiles_dir,
+    help="The folder of dbt's profiles.yml, whose files hold sources that another tool loads; as DBT_PROFILES_DIR.",
+)
 project_option = click.option(
     "--project-dir", type=click.Path(path_type=Path), help="Folder of dbt_project.yml; else the nearest one above."
 )
@@ -58,11 +74,43 @@ def select_options(command: Any) -> Any:
                 show_default=True,
                 help="Tests come along with any, with all of what they judge, with all of it or its parents, or never.",
             ),
-            click.option("--state", metavar="BUILD", default="", help="The build state: compares with."),
+            click.option(
+                "--state",
+                metavar="BUILD|DIR",
+                default="",
+                help="What state: compares with: a build, or a manifest's folder.",
+            ),
+            click.option("--selector", metavar="NAME", default="", help="What selectors.yml means by that, instead."),
         )
     ):
         command = option(command)
     return command
+
+
+def _no_defer(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        told = "what is not selected is always that of the published build, so there is nothing to defer. Leave it out."
+        raise click.UsageError(f"--defer: {told}", context)
+
+
+vars_option = click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run.")
+_target_option = click.option(
+    "--target",
+    "-t",
+    metavar="NAME",
+    default="",
+    help="What templates see as target.name; of dbt's profile if there is one.",
+)
+
+
+def target_option(command: Any) -> Any:
+    """Add the options that say which target of dbt's profile is meant."""
+    return _target_option(_profiles_option(command))
+
+
+defer_option = click.option(
+    "--defer", is_flag=True, expose_value=False, hidden=True, callback=_no_defer, help="Has no use here, and says so."
+)
 
 
 def run_options(command: Any) -> Any:
@@ -72,7 +120,10 @@ def run_options(command: Any) -> Any:
             project_option,
             click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today."),
             click.option("--full-refresh", is_flag=True, help="Build everything anew, whatever changed."),
-            click.option("--keep-going", is_flag=True, help="After a failure, finish what does not depend on it."),
+            click.option(
+                "--keep-going/--fail-fast",
+                help="After a failure, finish what does not depend on it; or stop, which is the usual.",
+            ),
             click.option(
                 "--max-reject-share",
                 type=click.FloatRange(0, 1),
@@ -82,7 +133,9 @@ def run_options(command: Any) -> Any:
             click.option("--publish-despite-checks", metavar="REASON", default="", help="Publish even if checks fail."),
             click.option("--no-expectations", is_flag=True, help="Do not judge the report years; then not published."),
             click.option("--store-failures", is_flag=True, help="Keep the failing rows of data tests in the build."),
-            click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run."),
+            vars_option,
+            target_option,
+            defer_option,
             click.option("--threads", type=click.IntRange(1), help="Threads DuckDB may use."),
             click.option("--memory-limit", metavar="SIZE", help="Memory DuckDB may use, as 2GB."),
             click.option("--temp-directory", metavar="DIR", help="Where DuckDB puts what does not fit into memory."),

@@ -9,23 +9,57 @@ from pathlib import Path
 import click
 
 from kpi.base.errors import ConfigError
-from kpi.cli.options import day, project_folder, project_option, say, stewards_option
+from kpi.base.terminal import bare
+from kpi.cli.options import (
+    day,
+    project_folder,
+    project_option,
+    say,
+    stewards_option,
+    target_option,
+    variables_of,
+    vars_option,
+)
 
 
 @click.command()
-@click.argument("what", required=False, metavar="[FIGURE|TABLE]")
+@click.argument("what", required=False, metavar="[FIGURE|SERVICE|TABLE]")
+@click.option("--year", type=int, metavar="YEAR", help="Of this report year alone.")
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option(
+    "--inline", metavar="SQL", default="", help="The rows of this SELECT, with ref() and source() as in models."
+)
 @click.option("--limit", default=40, show_default=True, help="Rows of a table to print.")
+@vars_option
+@target_option
 @stewards_option
 @project_option
-def show(what: str | None, build_id: str | None, limit: int, stewards: bool, project_dir: Path | None) -> None:
-    """Print every indicator beside its printed value, or one figure, or a table."""
+def show(
+    what: str | None,
+    year: int | None,
+    build_id: str | None,
+    inline: str,
+    limit: int,
+    variables: str,
+    target: str,
+    stewards: bool,
+    project_dir: Path | None,
+) -> None:
+    """Print every indicator beside its printed value, or those of one figure or service, or a table; or a SELECT."""
     from kpi.read import figures
+    from kpi.read.report_years import rows_of
 
     root = project_folder(project_dir)
+    if inline and (what or year):
+        raise click.UsageError("give a figure, a table or --inline, not two of them; --year is not for --inline.")
+    if not inline and (variables or target):
+        raise click.UsageError("--vars and --target are for --inline: what is built has its values already.")
+    if inline:
+        _show_inline(root, inline, build_id, limit, variables, target, stewards)
+        return
     with figures.open_build(build_id, root, stewards=stewards) as con:
         if what is None:
-            say(figures.figure_lines(con))
+            say(figures.figure_lines(con, year=year))
             say(["", *figures.summary_lines(con)])
             return
         try:
@@ -33,14 +67,40 @@ def show(what: str | None, build_id: str | None, limit: int, stewards: bool, pro
         except ConfigError as error:
             raise ConfigError(f"{error}{'' if stewards else figures.hint_left_out(what, build_id, root)}") from None
         if kind == "figure":
-            say(figures.definition_lines(con, name))
-            say(figures.figure_lines(con, name))
+            lines = figures.figure_lines(con, name, year)
+            say([*figures.definition_lines(con, name), *lines])
             return
-        result = con.execute(f"select * from {name} limit {int(limit) + 1}")
+        if kind == "service":
+            say(figures.figure_lines(con, year=year, service=name))
+            return
+        result = con.execute(f"{rows_of(con, name, year)} limit {int(limit) + 1}")
         rows = result.fetchall()
         say(figures.table_lines([column[0] for column in result.description or []], rows[:limit]))
         if len(rows) > limit:
-            click.echo(f"… more rows; see --limit, or: kpi query 'select * from {name}'")
+            click.echo(f"… more rows; see --limit, or: kpi query '{rows_of(con, name, year)}'")
+
+
+def _show_inline(
+    root: Path, text: str, build_id: str | None, limit: int, variables: str, target: str, stewards: bool
+) -> None:
+    """Compile a SELECT against the project as it is, and print what it yields of a build."""
+    import duckdb
+
+    from kpi.compile.compiling import compiled
+    from kpi.compile.inline import compile_inline
+    from kpi.read import figures
+
+    sql = compile_inline(compiled(root, variables_of(variables), target).graph, text)
+    with figures.open_build(build_id, root, stewards=stewards) as con:
+        try:
+            result = con.execute(f"select * from (\n{sql}\n) limit {int(limit) + 1}")
+            names, rows = [column[0] for column in result.description or []], result.fetchall()
+        except duckdb.Error as error:
+            hint = "" if stewards else figures.hint_left_out(sql, build_id, root)
+            raise ConfigError(f"{error}{hint} Is it built yet? See: kpi plan") from None
+    say(figures.table_lines(names, rows[:limit]))
+    if len(rows) > limit:
+        click.echo("… more rows; see --limit")
 
 
 @click.command()
@@ -71,7 +131,9 @@ def query(
     if as_csv:
         import csv
 
-        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
+        # In a file it is data; on a terminal it may be a command to it.
+        stream = sys.stdout if sys.stdout.isatty() else bare(sys.stdout)
+        csv.writer(stream, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
     elif names:
         say(figures.table_lines(names, rows))
 

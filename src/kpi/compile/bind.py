@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import duckdb
 
@@ -20,7 +19,7 @@ from kpi.base.errors import CompileError, KpiError, nearest
 from kpi.base.yamlfile import Section
 from kpi.compile.binding import Binder, Columns, at
 from kpi.compile.graph import Graph, compile_nodes
-from kpi.compile.house_rules import judged
+from kpi.compile.house_rules import judged, unread
 from kpi.compile.unit_runs import check_unit_tests
 from kpi.deliveries.feed import is_feed
 from kpi.deliveries.load import OWN
@@ -47,10 +46,11 @@ def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
     graph, mistakes = compile_nodes(project, columns_in)
     known, wrong = check_columns(graph)
     unit_tests, wrong_units = check_unit_tests(graph, known)
-    mistakes += wrong + wrong_units
+    mistakes += [*wrong, *wrong_units, *unread(graph.nodes)]
     if mistakes:
         raise together(mistakes, project.root)
-    notes = (*graph.notes, *_only_documented(graph, known))
+    idle = (f"{one.file}:{one.line}: nothing loads or reads the source '{one.name}'." for one in graph.unread())
+    notes = (*graph.notes, *_only_documented(graph, known), *idle)
     return replace(graph, notes=notes, columns=known, unit_tests=unit_tests), known
 
 
@@ -68,12 +68,16 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
     raw: dict[str, Columns] = {f"raw.{table}": tuple(columns) for table, columns in OWN.items()}
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
     # A feed whose contract is wrong has no columns to bind against; what is wrong is told already.
-    sources = {f"source.{graph.project.name}.{s.source_name}.{s.name}": s for s in graph.project.sources}
-    project = graph.project
-    outside = [path for source in project.sources if source.location for path in reached(project.root, source.location)]
-    with closing(Binder(graph.nodes, [*seed_folders(project), *outside])) as binder:
+    sources = {source.id: source for source in graph.project.sources}
+    unread = {node.id for node in graph.unread()}
+    outside = [path for location in graph.outside for path in reached(graph.project.root, location)]
+    with closing(Binder(graph.nodes, [*seed_folders(graph.project), *outside])) as binder:
         for node in graph.nodes.values():
-            if node.kind in ("analysis", "exposure") or not all(p in binder.known for p in node.depends_on):
+            if (
+                node.kind in ("analysis", "exposure")
+                or node.id in unread
+                or not all(p in binder.known for p in node.depends_on)
+            ):
                 continue
             if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
                 continue
@@ -83,7 +87,7 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
                 else:
                     columns, casts = _bind(binder, graph, node, raw)
                     binder.note(node, columns)
-                    mistakes += _undocumented(node, columns)
+                    mistakes += _undocumented(node, columns, graph.project.is_strict)
                     if node.kind == "model":
                         mistakes += judged(node, (*node.findings, *casts))
                     if node.increment:
@@ -121,16 +125,26 @@ def _bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> 
             columns = _snapshot(binder, node, columns)
         return columns, casts
     if node.sql:
-        return remembered(
-            lambda: _columns_outside(binder, graph.project.root, node), "outside", node.sql, node.shape
-        ), ()
+        return remembered(lambda: _columns_outside(binder, graph, node), "outside", node.sql, node.shape), ()
     if str(node.relation) in raw:
         return raw[str(node.relation)], ()
     told = (
         f"nothing loads the source '{node.name}': it has no config.meta.feed and no config.meta.external_location,"
-        " and no seed or model makes it."
+        f" and no seed or model makes it.{_no_database(graph, node)}"
     )
     raise CompileError(node.file, node.line, told)
+
+
+def _no_database(graph: Graph, node: Node) -> str:
+    """Why a source is not looked for in a DuckDB file, or how it would be."""
+    project = graph.project
+    source = next(one for one in project.sources if one.id == node.id)
+    file, named_by = project.database_file(source)
+    if file:
+        return f" The DuckDB file {file}, which {named_by} names, is not there."
+    if project.profile.problem:
+        return f" A DuckDB file that has it cannot be looked for: {project.profile.problem}"
+    return " If a DuckDB file has it, name the file: config.meta.database_file."
 
 
 def _seed_columns(binder: Binder, graph: Graph, node: Node) -> Columns:
@@ -164,12 +178,16 @@ def _snapshot(binder: Binder, node: Node, columns: Columns) -> Columns:
         raise CompileError(node.file, node.line, told) from None
 
 
-def _columns_outside(binder: Binder, root: Path, node: Node) -> Columns:
+def _columns_outside(binder: Binder, graph: Graph, node: Node) -> Columns:
     """The columns of a source that is files outside. Raises CompileError when they cannot be read."""
     try:
-        return columns_of(binder.con, absolute(root, node.sql))
+        return columns_of(binder.con, absolute(graph.project.root, node.sql))
     except duckdb.Error as error:
         problem = problem_of(error, f"describe {node.sql}")
+        if "does not have any tables matching" in problem.message:
+            file = reached(graph.project.root, node.sql.removeprefix("select * from "))[0].name
+            told = f"the source '{node.name}': {file} has no table {node.relation}. A view there is not read"
+            raise CompileError(node.file, node.line, f"{told}: make it a table.") from None
         raise CompileError(node.file, node.line, f"the source '{node.name}': {problem.message}") from None
 
 
@@ -188,13 +206,13 @@ def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError
     return CompileError(node.file, 1, problem.message)
 
 
-def _undocumented(node: Node, columns: Columns) -> list[CompileError]:
-    """Columns of the YAML that are not there: a name much like another is a slip, and one that tests judge must be."""
+def _undocumented(node: Node, columns: Columns, is_strict: bool) -> list[CompileError]:
+    """Columns of the YAML that are not there and that tests judge; with house rules a name much like another too."""
     names = [name for name, _ in columns]
     mistakes = []
     for column in _missing(node, columns):
         hint = nearest(column.name, names)
-        if "Did you mean" in hint or column.is_tested or node.config.get("contract"):
+        if ("Did you mean" in hint and is_strict) or column.is_tested or node.config.get("contract"):
             told = f"'{node.name}' has no column '{column.name}'.{hint}"
             mistakes.append(CompileError(column.meta.file, column.line, told))
     return mistakes

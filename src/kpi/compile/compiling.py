@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.compile_cache import WHOLE, caching, key_of
+from kpi.base.environment import is_as_read
 from kpi.base.errors import KpiError
 from kpi.base.projectfiles import project_digest
 
 if TYPE_CHECKING:
     from kpi.compile.binding import Columns
     from kpi.compile.graph import Graph
+    from kpi.parse.invocation import Invocation
 
 CACHE = Path("warehouse/.cache/compiled")
 
@@ -27,8 +28,13 @@ class Compiled:
     columns: Mapping[str, Columns]
 
 
-def compiled(root: Path, variables: Mapping[str, Any] | None = None) -> Compiled:
-    """Compile and bind the project in `root`; `variables` are given for this run.
+def compiled(
+    root: Path,
+    variables: Mapping[str, Any] | None = None,
+    target: str = "",
+    invocation: Invocation | None = None,
+) -> Compiled:
+    """Compile and bind the project in `root`; `variables` are given for this run, `invocation` is what it was asked.
 
     What was found out before is taken from the cache, and what is new is kept there. Raises one KpiError with all that
     is wrong, each with file and place, whose `root` is the project's.
@@ -36,11 +42,11 @@ def compiled(root: Path, variables: Mapping[str, Any] | None = None) -> Compiled
     root = root.resolve()
 
     with caching(root / CACHE) as cache:
-        key = WHOLE + key_of(str(root), project_digest(root), sorted((variables or {}).items()))
+        key = WHOLE + key_of(str(root), project_digest(root), sorted((variables or {}).items()), target)
         found = cache.get(key)
-        if isinstance(found, Compiled) and _is_same_environment(found.graph.environment_read):
+        if isinstance(found, Compiled) and is_as_read(found.graph.environment_read):
             return found
-        made = _compiled(root, variables)
+        made = _compiled(root, variables, target, invocation)
         from kpi.parse.jinjafile import is_fleeting
 
         project = made.graph.project
@@ -55,12 +61,12 @@ def compiled(root: Path, variables: Mapping[str, Any] | None = None) -> Compiled
         return made
 
 
-def _compiled(root: Path, variables: Mapping[str, Any] | None) -> Compiled:
+def _compiled(root: Path, variables: Mapping[str, Any] | None, target: str, invocation: Invocation | None) -> Compiled:
     from kpi.compile.bind import check_all
     from kpi.parse.project import load_project
 
     try:
-        return Compiled(*check_all(load_project(root, variables)))
+        return Compiled(*check_all(load_project(root, variables, target, invocation)))
     except KpiError as error:
         error.root = root
         raise
@@ -73,7 +79,3 @@ def _templates(graph: Graph) -> set[Path]:
     }
     packages = (file for files in graph.project.packages.values() for file in files)
     return {*own, *graph.project.macro_files, *packages, Path("dbt_project.yml")}
-
-
-def _is_same_environment(read: Mapping[str, str]) -> bool:
-    return all(os.environ.get(name, value) == value for name, value in read.items())

@@ -7,14 +7,27 @@ from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
 from kpi.base.errors import CompileError, ConfigError, KpiError, nearest
+from kpi.compile.flat_graph import tell_graph, unwatched
+from kpi.compile.unbuilt import without_unbuilt
+from kpi.deliveries import feed_months
 from kpi.deliveries.feed import Feed, is_feed, read_feed
+from kpi.deliveries.load import OWN
 from kpi.deliveries.retention import followed
 from kpi.models.ephemeral import with_ctes
+from kpi.models.external import external_notes
 from kpi.models.generic_tests import test_nodes
 from kpi.models.hooks import run_hooks_of
 from kpi.models.model import Hooks, Node, line_of
-from kpi.models.nodes import analysis_node, exposure_nodes, place, resource_node, source_nodes
-from kpi.models.template import NeedsColumns, Relation, Templates
+from kpi.models.nodes import (
+    analysis_node,
+    exposure_nodes,
+    from_databases,
+    place,
+    resource_node,
+    source_nodes,
+)
+from kpi.models.pending import NeedsColumns, NeedsGraph
+from kpi.models.template import Relation, Templates
 from kpi.models.unit_tests import UnitTest, unit_test_nodes
 from kpi.parse.project import Project, Resource, together
 
@@ -53,11 +66,20 @@ class Graph:
             if node.kind in ("seed", "model", "snapshot") or (node.kind == "source" and node.sql)
         )
 
+    def unread(self) -> tuple[Node, ...]:
+        """The sources that nothing loads and nothing reads. Where there are feeds each source is to be loaded."""
+        read = {parent for node in self.nodes.values() for parent in node.depends_on}
+        return tuple(
+            node
+            for node in self.nodes.values()
+            if node.kind == "source" and not (node.sql or node.depends_on or self.feeds or node.id in read)
+        )
+
     @property
     def outside(self) -> dict[str, str]:
         """The locations of sources that are files outside, each with a hash of their content."""
-        shapes = {node.name: node.shape for node in self.nodes.values() if node.kind == "source" and node.sql}
-        return {one.location: shapes[f"{one.source_name}.{one.name}"] for one in self.project.sources if one.location}
+        found = [node for node in self.nodes.values() if node.kind == "source" and node.sql]
+        return {node.sql.removeprefix("select * from "): node.shape for node in found}
 
     def tests(self) -> tuple[Node, ...]:
         """Data tests in name order."""
@@ -98,14 +120,19 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
             relation = place(project, resource, templates)
         except CompileError as error:
             mistakes.append(error)
-            relation = Relation(f"{resource.kind}.{project.name}.{resource.name}", "main", resource.name)
+            relation = Relation(resource.id, "main", resource.name)
         templates.relations[relation.node] = relation
     if mistakes:
         return Graph(project, {}, ()), mistakes
     nodes |= _filled(nodes, templates.relations)
+    delivered = {f"{RESERVED_SCHEMA}.{table}" for table in OWN} if _has_feeds(project) else set()
+    nodes |= from_databases(project, nodes, delivered)
     disabled = _compile(project, resources, templates, nodes, mistakes, columns_of)
-    mistakes += _misplaced(nodes.values(), any(is_feed(source) for source in project.sources))
+    certain: list[KpiError] = [*_misplaced(nodes.values(), _has_feeds(project))]
     tests, wrong = test_nodes(project, templates, nodes)
+    if any(isinstance(error, NeedsGraph) for error in wrong):
+        tell_graph(project, templates, nodes)
+        tests, wrong = test_nodes(project, templates, nodes)
     if columns_of and any(isinstance(error, NeedsColumns) for error in wrong):
         _tell_columns(project, templates, nodes, columns_of)
         tests, wrong = test_nodes(project, templates, nodes)
@@ -114,22 +141,29 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     exposures, wrong = exposure_nodes(project, templates)
     mistakes += wrong
     nodes.update({exposure.id: exposure for exposure in exposures})
-    mistakes += _disabled(disabled, nodes)
+    certain += _disabled(disabled, nodes)
     feeds, wrong_feeds = _feeds(project)
     mistakes += wrong_feeds
     for name in project.undeclared:
         if name not in templates.asked:
             hint = nearest(name, {*project.variables, *templates.asked} - {name})
             mistakes.append(ConfigError(f"--vars: nothing here asks for the variable '{name}'.{hint}"))
+    on_run, wrong_hooks = run_hooks_of(project, templates)
+    nodes, mistakes, left_out = without_unbuilt(project, nodes, [*mistakes, *wrong_hooks], templates.relations)
+    mistakes += certain
     try:
         nodes = _ordered(nodes)
     except CompileError as error:
         mistakes.append(error)
         nodes = {}
-    on_run, wrong_hooks = run_hooks_of(project, templates)
-    nodes, mistakes = with_ctes(nodes), mistakes + wrong_hooks
-    notes = (*project.notes, *templates.macros.without_effect())
+    nodes = with_ctes(nodes)
+    told = dict.fromkeys([*templates.notes, *unwatched(project)])
+    notes = (*left_out, *project.notes, *told, *templates.macros.without_effect(), *external_notes(nodes.values()))
     return Graph(project, nodes, feeds, templates.environment_read, notes=notes, on_run=on_run), mistakes
+
+
+def _has_feeds(project: Project) -> bool:
+    return any(is_feed(source) for source in project.sources)
 
 
 def _feeds(project: Project) -> tuple[tuple[Feed, ...], list[ConfigError]]:
@@ -147,6 +181,9 @@ def _feeds(project: Project) -> tuple[tuple[Feed, ...], list[ConfigError]]:
             followed(one, limits)
         except ConfigError as error:
             mistakes.append(error)
+    # Only who reads the counts needs to say what they are counted by.
+    if any((source.schema, source.identifier) == (RESERVED_SCHEMA, feed_months.TABLE) for source in project.sources):
+        mistakes += feed_months.check_report_years(feeds)
     return tuple(feeds), mistakes
 
 
@@ -169,7 +206,7 @@ def _compile(
             try:
                 node = make(project, resource, templates)
             except NeedsColumns as error:
-                waiting[resource.name] = (resource, error)
+                waiting[resource.id] = (resource, error)
                 continue
             except CompileError as error:
                 mistakes.append(error)
@@ -177,12 +214,14 @@ def _compile(
             if node:
                 nodes[node.id] = node
             elif resource.kind != "analysis":
-                node_id = f"{resource.kind}.{project.name}.{resource.name}"
-                disabled[node_id] = templates.relations[node_id]
-        if len(waiting) == len(todo) or columns_of is None:
+                disabled[resource.id] = templates.relations[resource.id]
+        needs_graph = [resource for resource, error in waiting.values() if isinstance(error, NeedsGraph)]
+        if len(waiting) == len(todo) and needs_graph and templates.known_graph is None:
+            tell_graph(project, templates, nodes, needs_graph)
+        elif len(waiting) == len(todo) or columns_of is None:
             break
         todo = [resource for resource, _ in waiting.values()]
-        if todo:
+        if todo and columns_of:
             _tell_columns(project, templates, nodes, columns_of)
     mistakes += [error for _, error in waiting.values()]
     return disabled
@@ -226,7 +265,7 @@ def _misplaced(nodes: Iterable[Node], has_feeds: bool) -> list[CompileError]:
         if first is not node:
             told = f"{node.relation} is where {first.name} ({first.file}) is too."
             mistakes.append(CompileError(node.file, node.line, told))
-        elif node.kind != "source" and is_reserved:
+        elif is_reserved and (node.kind != "source" or node.sql):
             mistakes.append(CompileError(node.file, node.line, f"{place} is kept for kpi's own tables."))
     return mistakes
 

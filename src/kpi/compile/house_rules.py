@@ -2,11 +2,14 @@
 
 A project asks for them by `+meta: {house_rules: true}` on its models or a folder of them. One model is let off one
 rule, or let use one function or piece of syntax, by `config: {meta: {allow: {<name>: "<reason>"}}}`.
+
+A model that unites others says so by `config: {meta: {reads_every: {models: "<pattern>", listed_in: "<place>"}}}`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from kpi.base.errors import CompileError, nearest
@@ -37,6 +40,35 @@ def judged(node: Node, findings: Iterable[Finding], *, is_whole: bool = True) ->
         if name not in used:
             told = f"the exception '{name}' is not needed: nothing here breaks it.{_meant(name)}"
             mistakes.append(_at(node, allow, name, told))
+    return mistakes
+
+
+def unread(nodes: Mapping[str, Node]) -> list[CompileError]:
+    """Return an error for each model that another one with `meta.reads_every` should read and does not.
+
+    Also for a pattern that no model has: it would watch nothing.
+    """
+    mistakes = []
+    for node in nodes.values():
+        meta = node.config.get("meta")
+        wanted = meta.get("reads_every") if isinstance(meta, Mapping) and node.kind == "model" else None
+        if wanted is None:
+            continue
+        pattern = wanted.get("models") if isinstance(wanted, Mapping) else None
+        if not isinstance(pattern, str) or set(wanted) - {"models", "listed_in"}:
+            told = "meta.reads_every has 'models', a pattern of names such as ind_*, and may have 'listed_in'."
+            mistakes.append(_at(node, wanted, "models", told))
+            continue
+        found = [one for one in nodes.values() if one.kind == "model" and fnmatchcase(one.name, pattern)]
+        if not found:
+            mistakes.append(
+                _at(node, wanted, "models", f"no model is named {pattern}, which meta.reads_every asks for.")
+            )
+        place = wanted.get("listed_in")
+        for one in found:
+            if one is not node and one.id not in node.depends_on:
+                told = f"'{node.name}' reads every model named {pattern} (its meta.reads_every), but not '{one.name}'."
+                mistakes.append(CompileError(one.file, one.line, f"{told}{f' Add it to {place}.' if place else ''}"))
     return mistakes
 
 

@@ -16,6 +16,7 @@ KINDS = ("model", "seed", "source", "test", "snapshot", "exposure", "analysis", 
 STATES = ("new", "old", "modified", "unmodified")
 PARTS = ("body", "configs", "relation", "contract", "macros")
 RESULTS = ("error", "fail", "warn", "success", "pass", "skipped")
+VERSIONS = ("latest", "prerelease", "old", "none")
 TEST_TYPES = ("generic", "singular", "data", "unit")
 _WILDCARD = re.compile(r"[*?\[\]]")
 
@@ -112,9 +113,7 @@ def _by_path(asked: _Asked) -> _Matches:
     found = {path.relative_to(project.root) for path in project.root.glob(asked.value)}
     # Selecting a YAML file selects the models and seeds that it describes.
     described = {
-        f"{resource.kind}.{project.name}.{resource.name}": (resource.properties.file,)
-        for resource in project.seeds + project.models
-        if resource.properties
+        resource.id: (resource.properties.file,) for resource in project.seeds + project.models if resource.properties
     }
     return lambda node: not found.isdisjoint((node.file, *node.file.parents, *described.get(node.id, ())))
 
@@ -164,6 +163,30 @@ def _by_source_status(asked: _Asked) -> _Matches:
     return lambda node: node.kind == "source" and asked.state.differs(node, "body")
 
 
+def _by_version(asked: _Asked) -> _Matches:
+    known(asked.value, VERSIONS, "version:")
+    latest = asked.graph.project.latest_versions
+
+    def matches(node: Node) -> bool:
+        if node.kind != "model" or not node.is_version:
+            return node.kind == "model" and asked.value == "none"
+        newest = latest[_package(node), node.fqn[-2]].rpartition(".v")[2]
+        own = node.fqn[-1].removeprefix("v")
+        if own == newest:
+            return asked.value == "latest"
+        return asked.value == ("old" if _in_order(own) < _in_order(newest) else "prerelease")
+
+    return matches
+
+
+def _in_order(version: str) -> tuple[float, str]:
+    """Versions that are numbers come in their order and before those that are words."""
+    try:
+        return float(version), ""
+    except ValueError:
+        return float("inf"), version
+
+
 METHODS: Mapping[str, Callable[[_Asked], _Matches]] = {
     "fqn": lambda asked: lambda node: node.kind != "source" and _is_named(node, asked.value),
     "path": _by_path,
@@ -180,6 +203,7 @@ METHODS: Mapping[str, Callable[[_Asked], _Matches]] = {
     "state": _by_state,
     "result": _by_result,
     "source_status": _by_source_status,
+    "version": _by_version,
 }
 
 
@@ -199,6 +223,9 @@ def known(value: str, values: Iterable[str], method: str) -> None:
 
 def _is_named(node: Node, value: str) -> bool:
     """Whether a node has this name, or stands in the folder of this name, with its project in front or not."""
+    # A version of a model goes by its model's name too.
+    if node.is_version and value in (node.fqn[-2], ".".join(node.fqn[-2:]), "_".join(node.fqn[-2:])):
+        return True
     return any(_begins_with(fqn, value) for fqn in (node.fqn, node.fqn[1:]))
 
 

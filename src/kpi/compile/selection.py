@@ -9,6 +9,7 @@ from functools import cached_property
 from kpi.base.errors import ConfigError, nearest
 from kpi.compile.graph import Graph
 from kpi.compile.methods import KINDS, State, matcher, method_of, selectable
+from kpi.compile.selectors import Selectors
 
 __all__ = ["State", "select"]
 
@@ -27,12 +28,13 @@ def select(
     indirect: str = "eager",
     kinds: Iterable[str] = (),
     state: State | None = None,
+    selector: str = "",
 ) -> frozenset[str]:
     """Return the ids that a selection means. Words are a union, commas an intersection; no words select all.
 
     Data tests come along with what they judge: `eager` with any of it, `cautious` with all of it, `buildable` with all
-    of it or its parents, `empty` not at all. `kinds` keeps only nodes of these kinds. Raises ConfigError when a word
-    selects nothing or cannot be read.
+    of it or its parents, `empty` not at all. `kinds` keeps only nodes of these kinds. `selector` is one of
+    selectors.yml, and stands instead of words. Raises ConfigError when a word selects nothing or cannot be read.
     """
     chooser = _Chooser(graph, state or State())
     words = [word for text in wanted for word in text.split()]
@@ -43,7 +45,13 @@ def select(
         if kind not in KINDS:
             raise ConfigError(f"'{kind}' is no kind of node.{nearest(kind, KINDS)}")
     chosen, maybe = set(graph.nodes), set[str]()
-    if words:
+    if selector:
+        if words or left_out:
+            raise ConfigError("--selector stands instead of --select and --exclude: give it alone.")
+        found = [Selectors(graph.project.selectors, chooser.word, indirect).named(selector)]
+        maybe = _both(found[0])
+        chosen = chooser.with_tests(found[0][0], maybe, indirect)
+    elif words:
         found = [chooser.word(word, indirect) for word in words]
         chosen = chooser.with_tests(set().union(*(one for one, _ in found)), set().union(*map(_both, found)), indirect)
         maybe = set().union(*map(_both, found))

@@ -9,12 +9,14 @@ from typing import Any
 import duckdb
 
 from kpi.base.engine import columns_of, confined
-from kpi.base.errors import BuildError, CheckFailed, CompileError, KpiError
+from kpi.base.errors import BuildError, BuildErrors, CheckFailed, CompileError, KpiError
 from kpi.base.names import identifier
 from kpi.base.sqltext import select_problem
 from kpi.compile.graph import Graph
 from kpi.compile.unit_diff import Difference, shown
+from kpi.compile.unit_sql import reading, table_of, values, with_tables
 from kpi.models.model import Node
+from kpi.models.overriding import overridden
 from kpi.models.problems import problem_of
 from kpi.models.seeds import schema_statement, seed_folders, seed_table
 from kpi.models.template import Templates
@@ -26,21 +28,32 @@ from kpi.parse.properties import MODEL_CONFIGS
 
 @dataclass(frozen=True, slots=True)
 class UnitResult:
-    """What came of one unit test. It passed when there are no `differences` from the rows that it expects."""
+    """What came of one unit test. It passed when there are no `differences` from the rows that it expects.
+
+    `error` is there instead when it could not run.
+    """
 
     test: UnitTest
-    columns: tuple[str, ...]
-    differences: tuple[Difference, ...]
+    columns: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    error: KpiError | None = None
 
     @property
     def passed(self) -> bool:
         """Whether the model yields exactly the expected rows."""
-        return not self.differences
+        return not self.differences and self.error is None
+
+    @property
+    def status(self) -> str:
+        """What dbt calls the result: pass, fail, or error when the test could not run."""
+        return "error" if self.error else "pass" if self.passed else "fail"
 
     @property
     def told(self) -> str:
         """The test with its file and line, and what differs."""
         place = f"{self.test.name} ({self.test.file}:{self.test.line})"
+        if self.error:
+            return str(self.error)
         if self.passed:
             return place
         about = f"{place}: {self.test.model.split('.', 2)[2]} yields other rows"
@@ -60,15 +73,15 @@ def check_unit_tests(graph: Graph, known: Mapping[str, Columns]) -> tuple[tuple[
 
 
 def run_unit_tests(graph: Graph, tests: Iterable[UnitTest]) -> tuple[UnitResult, ...]:
-    """Run unit tests of a checked graph; no warehouse is touched. Raises BuildError naming one that cannot run."""
+    """Run unit tests of a checked graph, each whatever came of the others; no warehouse is touched."""
     # A seed without rows is as it is.
     with confined({"errors_as_json": "true", "threads": "1"}, seed_folders(graph.project)) as con:
         runner = _Runner(con, graph)
-        return tuple(runner.run(test) for test in tests)
+        return tuple(runner.result(test) for test in tests)
 
 
-def refuse_failing_units(graph: Graph, models: Iterable[str], chosen: Container[str] = ()) -> int:
-    """Run the unit tests of models with the given ids. Returns how many; raises CheckFailed telling all that fail.
+def unit_tests_of(graph: Graph, models: Iterable[str], chosen: Container[str] = ()) -> list[UnitTest]:
+    """Return the unit tests of models with the given ids; of one that is `chosen` those that are chosen, too.
 
     Those of the ephemeral models that they read come along: these are built into them.
     """
@@ -76,14 +89,19 @@ def refuse_failing_units(graph: Graph, models: Iterable[str], chosen: Container[
     for node in reversed(tuple(graph.nodes.values())):
         if node.id in due:
             due.update(parent for parent in node.depends_on if not graph.nodes[parent].relation.schema)
-    # Of a model that is selected the tests that are, too; of others all.
-    tests = [one for one in graph.unit_tests if one.model in due and (one.id in chosen or one.model not in chosen)]
-    results = run_unit_tests(graph, tests) if tests else ()
-    failed = [result.told for result in results if not result.passed]
-    if failed:
-        told = "\n".join(failed)
-        raise CheckFailed(f"{len(failed)} of {len(results)} unit tests failed; nothing was built.\n{told}")
-    return len(results)
+    return [one for one in graph.unit_tests if one.model in due and (one.id in chosen or one.model not in chosen)]
+
+
+def refuse_failing(results: Sequence[UnitResult]) -> None:
+    """Raise CheckFailed with all unit tests that did not pass; BuildErrors when those only cannot run."""
+    wrong = [result for result in results if not result.passed]
+    told = [result.told for result in wrong]
+    if any(result.status == "fail" for result in wrong):
+        lines = "\n".join(told)
+        raise CheckFailed(f"{len(wrong)} of {len(results)} unit tests failed; nothing was built.\n{lines}")
+    errors = [BuildError(result.test.name, str(result.error)) for result in wrong]
+    if errors:
+        raise BuildErrors(errors, told)
 
 
 class _Runner:
@@ -95,21 +113,29 @@ class _Runner:
         self._seeds: set[str] = set()
         self._read: dict[str, str] = {}
 
+    def result(self, test: UnitTest) -> UnitResult:
+        """Run one test. One that cannot run has an error for its result."""
+        try:
+            return self.run(test)
+        except (BuildError, CompileError) as error:
+            return UnitResult(test, error=error)
+
     def run(self, test: UnitTest) -> UnitResult:
+        """Run one test. Raises BuildError or CompileError naming it when it cannot run."""
         sql = self._model_sql(test)
         tables = [self._given(test, fixture) for fixture in test.given]
         model = f"(\n{sql}\n) as tested"
         known: Columns = self.graph.columns[test.model]
         if test.overrides or any(fixture.sql for fixture in test.given):
             # What is put in may be of another type than what stands there otherwise.
-            known = self._asked(test, f"describe {_with(tables)}select * from {model}", describe=True)
+            known = self._asked(test, f"describe {with_tables(tables)}select * from {model}", describe=True)
         columns = test.expect.columns or tuple(name for name, _ in known)
         kinds = {name.lower(): kind for name, kind in known}
         names = ", ".join(identifier(name) for name in columns)
         expected = self._expected(test, columns, kinds)
         texts = "".join(f", cast({identifier(name)} as varchar)" for name in columns)
         query = (
-            f"{_with(tables)}select kpi_count{texts} from (\n"
+            f"{with_tables(tables)}select kpi_count{texts} from (\n"
             f"select sum(kpi_count) as kpi_count, {names} from (\n"
             f"select 1 as kpi_count, {names} from {expected}\n"
             f"union all select -1, {names} from {model}\n"
@@ -146,7 +172,7 @@ class _Runner:
         """The model's SQL rendered anew, with what the test puts in the place of macros and variables."""
         templates = self._all_templates()
         changed = test.overrides
-        with templates.overridden(changed.variables, changed.env_vars, changed.macros):
+        with overridden(templates, changed.variables, changed.env_vars, changed.macros):
             text = read_text(self.graph.project.root, node.file)
             about = {"name": node.name, "resource_type": "model", "config": dict(node.config)}
             rendered = templates.render(text, node.file, MODEL_CONFIGS, node.relation, base=node.config, model=about)
@@ -165,7 +191,7 @@ class _Runner:
 
     def _reading_given(self, sql: str, parents: Iterable[str]) -> str:
         places = {
-            (node.relation.schema, node.relation.name): _table_of(node)
+            (node.relation.schema, node.relation.name): table_of(node)
             for node in (self.graph.nodes[parent] for parent in parents)
         }
         return reading(sql, places)
@@ -175,13 +201,13 @@ class _Runner:
         node = self.graph.nodes[fixture.node]
         known = self.graph.columns[node.id]
         if fixture.sql:
-            return _table_of(node), fixture.sql
+            return table_of(node), self._sql_of(test, fixture)
         if fixture.rows is None:
             if node.id not in self._seeds:
                 self._seeds.add(node.id)
                 self.con.execute(schema_statement(node))
                 self.con.execute(seed_table(self.graph.project, node))
-            return _table_of(node), f"select * from {node.relation}"
+            return table_of(node), f"select * from {node.relation}"
         kinds = {name.lower(): kind for name, kind in known}
         own = {name: identifier(name) for name in fixture.columns}
         columns = ", ".join(
@@ -190,62 +216,20 @@ class _Runner:
             else f"cast(null as {kind}) as {identifier(name)}"
             for name, kind in known
         )
-        return _table_of(node), f"select {columns} from {_values(fixture.rows, fixture.columns, kinds)}"
+        return table_of(node), f"select {columns} from {values(fixture.rows, fixture.columns, kinds)}"
+
+    def _sql_of(self, test: UnitTest, fixture: Fixture) -> str:
+        """The SELECT that gives the rows, with the Jinja in it rendered."""
+        if "{" not in fixture.sql:
+            return fixture.sql
+        changed, templates = test.overrides, self._all_templates()
+        with overridden(templates, changed.variables, changed.env_vars, changed.macros):
+            return templates.render(fixture.sql, fixture.file, ()).sql
 
     def _expected(self, test: UnitTest, columns: Sequence[str], kinds: Mapping[str, str]) -> str:
         if test.expect.sql:
-            return f"(\n{test.expect.sql}\n) as expected"
-        return _values(test.expect.rows or (), columns, {name.lower(): kind for name, kind in kinds.items()})
-
-
-def _with(tables: Sequence[tuple[str, str]]) -> str:
-    return "with " + ",\n".join(f"{name} as (\n{sql}\n)" for name, sql in tables) + "\n" if tables else ""
-
-
-def _table_of(node: Node) -> str:
-    if not node.relation.schema:
-        return identifier(node.relation.name)  # an ephemeral model is read as a CTE of that name
-    return identifier(f"given {node.relation.schema}.{node.relation.name}")
-
-
-def _values(rows: Sequence[Row], columns: Sequence[str], kinds: Mapping[str, str]) -> str:
-    """Rows as a table in SQL, each value cast to the type of its column."""
-    if not columns:
-        # A row without any column still is a row.
-        return f"range({len(rows)}) as given"
-    names = ", ".join(identifier(name) for name in columns)
-    if not rows:
-        nulls = ", ".join(f"cast(null as {kinds[name.lower()]})" for name in columns)
-        return f"(select {nulls} where false) as given({names})"
-    tuples = ",\n".join(
-        "(" + ", ".join(f"cast({cell(row.values.get(name))} as {kinds[name]})" for name in columns) + ")"
-        for row in rows
-    )
-    return f"(values {tuples}) as given({names})"
-
-
-def reading(sql: str, places: Mapping[tuple[str, str], str]) -> str:
-    """Return SQL that reads other tables in the `places` (schema and name), under the names they are known by."""
-    import sqlglot
-
-    kinds = sqlglot.TokenType
-    tokens = sqlglot.Dialect.get_or_raise("duckdb").tokenize(sql)
-    pieces, end = [], 0
-    for number in range(len(tokens) - 2):
-        schema, dot, name = tokens[number : number + 3]
-        table = places.get((schema.text, name.text))
-        if dot.token_type != kinds.DOT or table is None or (number and tokens[number - 1].token_type == kinds.DOT):
-            continue
-        after = tokens[number + 3].token_type if number + 3 < len(tokens) else None
-        if after == kinds.DOT:
-            put = identifier(name.text)  # a column with its table's full name before it
-        elif after in (kinds.ALIAS, kinds.VAR, kinds.IDENTIFIER):
-            put = table
-        else:
-            put = f"{table} as {identifier(name.text)}"
-        pieces += [sql[end : schema.start], put]
-        end = name.end + 1
-    return "".join(pieces) + sql[end:]
+            return f"(\n{self._sql_of(test, test.expect)}\n) as expected"
+        return values(test.expect.rows or (), columns, {name.lower(): kind for name, kind in kinds.items()})
 
 
 def _wrong_values(tests: Iterable[UnitTest], known: Mapping[str, Columns]) -> list[CompileError]:

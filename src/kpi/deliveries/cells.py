@@ -10,10 +10,12 @@ import datetime
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from kpi.base.errors import ContractError
 from kpi.base.names import identifier, literal
+from kpi.deliveries import spelling
+from kpi.deliveries.column_rules import pattern_of
 from kpi.deliveries.feed import Feed, FeedColumn
 
 MISSING = ("", "NULL", "-")
@@ -32,6 +34,11 @@ _COLON_TIMES = (
 _KLO_TIMES = (
     (rf"{_FINNISH_DATE} klo {_H}\.{_MM}\.{_MM}", "%d.%m.%Y klo %H.%M.%S"),
     (rf"{_FINNISH_DATE} klo {_H}\.{_MM}", "%d.%m.%Y klo %H.%M"),
+)
+# As a Finnish spreadsheet writes them.
+_DOT_TIMES = (
+    (rf"{_FINNISH_DATE} {_H}\.{_MM}\.{_MM}", "%d.%m.%Y %H.%M.%S"),
+    (rf"{_FINNISH_DATE} {_H}\.{_MM}", "%d.%m.%Y %H.%M"),
 )
 _GROUP = "[\u00a0\u202f]"
 # Not lower(): it makes an ASCII k of the Kelvin sign.
@@ -61,22 +68,17 @@ def typed(column: FeedColumn, text: str, cast: str) -> str:
     `cast` names the column that holds `cast` of a timestamp. It is the value when it writes back as the same text, the
     quick proof that an ISO timestamp is one; patterns are the slow one.
     """
+    if column.rules.formats or column.kind == "text":
+        return _by_formats(column, text) if column.rules.formats else text
     match column.kind:
-        case "text":
-            return text
         case "timestamp":
-            with_klo, without = (
-                " ".join(
-                    f"when regexp_full_match({text}, {literal(pattern)}) then try_strptime({text}, {literal(form)})"
-                    for pattern, form in forms
-                )
-                for forms in (_KLO_TIMES, _COLON_TIMES)
-            )
+            with_klo, without, dotted = map(partial(_by_forms, text), (_KLO_TIMES, _COLON_TIMES, _DOT_TIMES))
             return (
                 f"case when strlen({text}) = 19 and {cast}::varchar = {text} and {cast} between {_FIRST} and {_LAST}"
                 f" then {cast} when {cast} is not null"
                 f" then case when regexp_full_match({text}, {literal(_ISO_TIME)}) then {cast} end"
-                f" when contains({text}, 'klo') then case {with_klo} end {without} end"
+                f" when contains({text}, 'klo') then case {with_klo} end"
+                f" when contains({text}, ':') then case {without} end {dotted} end"
             )
         case "date":
             return (
@@ -101,22 +103,61 @@ def typed(column: FeedColumn, text: str, cast: str) -> str:
             )
 
 
+def _by_forms(text: str, forms: Iterable[tuple[str, str]]) -> str:
+    return " ".join(
+        f"when regexp_full_match({text}, {literal(pattern)}) then try_strptime({text}, {literal(form)})"
+        for pattern, form in forms
+    )
+
+
+def _by_formats(column: FeedColumn, text: str) -> str:
+    """SQL of a date or time in one of the formats that the contract names, the first that fits."""
+    found = f"case {_by_forms(text, ((pattern_of(form), form) for form in column.rules.formats))} end"
+    if column.kind == "date":
+        # A format may have a time of day, but no day has one.
+        found = f"list_filter([{found}], lambda moment: moment = date_trunc('day', moment))[1]"
+    return f"list_filter([{found}], lambda moment: moment between {_FIRST} and {_LAST})[1]{_AS[column.kind]}"
+
+
+_AS = {"timestamp": "", "date": "::date"}
+
+
 def reasons(column: FeedColumn, text: str, value: str) -> list[tuple[str, str]]:
-    """Pairs of reason and SQL condition under which a cell is a reject; no condition is ever null."""
+    """Pairs of SQL of the reason and SQL condition under which a cell is a reject; no condition is ever null."""
     found = []
     if column.required:
-        found.append(("missing", f"{text} is null"))
+        found.append((literal("missing"), f"{text} is null"))
     if column.kind != "text":
-        found.append((KIND_NAMES[column.kind], f"({text} is not null and {value} is null)"))
-    if column.codes:
-        found.append(("not one of its codes", f"coalesce({value} not in ({_list(column.codes)}), false)"))
+        reason = f"{literal(KIND_NAMES[column.kind])} || {spelling.form_hint(column.kind, text)}"
+        found.append((reason, f"({text} is not null and {value} is null)"))
+    elif column.codes:
+        reason = f"'not one of its codes' || {spelling.code_hint(text, column.codes)}"
+        found.append((reason, f"coalesce({value} not in ({_list(column.codes)}), false)"))
+    elif not column.free_text and column.rules.lookalikes != "keep":
+        found.append((spelling.misspelling(text), spelling.is_misspelt(text)))
+    if column.rules.decimals is not None:
+        told, excess = (
+            literal(f"more than {column.rules.decimals} decimals"),
+            spelling.has_decimals(text, column.rules.decimals + 1),
+        )
+        found.append((told, f"({value} is not null and {excess})"))
     if column.minimum is not None:
-        found.append((f"less than {column.minimum}", f"coalesce({value} < {column.minimum}, false)"))
+        found.append((literal(f"less than {column.minimum}"), f"coalesce({value} < {column.minimum}, false)"))
     if column.maximum is not None:
-        found.append((f"more than {column.maximum}", f"coalesce({value} > {column.maximum}, false)"))
+        found.append((literal(f"more than {column.maximum}"), f"coalesce({value} > {column.maximum}, false)"))
     if column.first_of_month:
-        found.append(("not the first day of a month", f"coalesce(day({value}) <> 1, false)"))
+        found.append((literal("not the first day of a month"), f"coalesce(day({value}) <> 1, false)"))
     return found
+
+
+_TOO_MANY_FULL_MINUTES = 5  # by chance in one of 800 million files
+
+
+def without_seconds(column: FeedColumn) -> str:
+    """SQL aggregate of the column's name when none of its times has seconds and that is no chance, or null."""
+    time, name = identifier(column.name), literal(column.name)
+    least = 1 if column.rules.precision == "second" else _TOO_MANY_FULL_MINUTES
+    return f"case when count({time}) >= {least} and max(second({time})) = 0 then {name} end"
 
 
 @dataclass(frozen=True, slots=True)

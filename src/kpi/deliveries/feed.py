@@ -9,12 +9,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Literal
 
 from kpi.base.errors import ContractError, nearest
 from kpi.base.sqltext import expression_problem
 from kpi.base.yamlfile import Section
+from kpi.deliveries import column_rules, delivery_order
 from kpi.deliveries.cadence import SETTINGS, Cadence, read_cadence
+from kpi.deliveries.dialect import SETTINGS as DIALECT
+from kpi.deliveries.dialect import UNKNOWN, Dialect, read_dialect
 from kpi.deliveries.retention import SETTINGS as RETENTION
 from kpi.deliveries.retention import Limits, Retention, read_retention
 from kpi.parse.properties import Column, Source
@@ -41,6 +44,9 @@ SQL_TYPES: Mapping[Kind, str] = {
     "boolean": "BOOLEAN",
 }
 EXPECTED = ("expected_every", "expected_from", *SETTINGS)
+COUNTED = ("services_by",)
+_OF_A_FEED = ("key", "time_zone", "time_order", "census", "reject_threshold", "mappings", *COUNTED)
+_OF_A_COLUMN = ("required", "aliases", "codes", "min", "max", "grouped_digits", "first_of_month", "free_text")
 PROVENANCE = (("_file", "VARCHAR"), ("_record", "BIGINT"), ("_clock_flags", "VARCHAR"), ("_is_superseded", "BOOLEAN"))
 
 
@@ -48,7 +54,8 @@ PROVENANCE = (("_file", "VARCHAR"), ("_record", "BIGINT"), ("_clock_flags", "VAR
 class FeedColumn:
     """What one cell of the column may hold. `minimum` and `maximum` are inclusive.
 
-    `free_text` says what to do with personal data in it, `pseudonym` that it must never be an identity code.
+    `free_text` says what to do with personal data in it, `pseudonym` that it must never be an identity code; `rules`
+    how its cells are written.
     """
 
     name: str
@@ -62,14 +69,16 @@ class FeedColumn:
     first_of_month: bool
     free_text: Literal["", "mask", "reject"]
     pseudonym: bool
+    rules: column_rules.ColumnRules = column_rules.NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryMapping:
     """How the text columns of a delivery that differs make the contract's columns.
 
-    `files` are shell patterns of file names, `columns` SQL expressions over the delivery's columns (all text) and
-    `record_number`, `implausible` pairs of reason and SQL condition over the contract's typed columns.
+    `files` are shell patterns of file names, `columns` SQL expressions over the delivery's columns (all text),
+    `file_name` and `record_number`, `implausible` pairs of reason and SQL condition over the contract's typed columns.
+    `dialect` is the feed's where the mapping says nothing else.
     """
 
     name: str
@@ -78,6 +87,7 @@ class DeliveryMapping:
     reads: tuple[str, ...]
     columns: Mapping[str, str]
     implausible: tuple[tuple[str, str], ...]
+    dialect: Dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,9 @@ class Feed:
     """One feed's contract. `census` names the date column of a feed delivered a whole census at a time.
 
     `expected_every` month or year is to have rows, from that of `expected_from` on; once: a register, no year of
-    which need have any.
+    which need have any. `services_by` is the column that tells its services apart, where there are several. `newer_by`
+    tells which of two rows with a key counts: that of the later `file_name`, that of the later `time_of_delivery`, or
+    that with the greater value in the column it names.
     """
 
     name: str
@@ -100,8 +112,11 @@ class Feed:
     reject_share: float
     reject_rows: int
     mappings: tuple[DeliveryMapping, ...]
+    dialect: Dialect
     fingerprint: str
     retention: Retention
+    services_by: str = ""
+    newer_by: str = delivery_order.FILE_NAME
 
     @property
     def instants(self) -> tuple[str, ...]:
@@ -128,13 +143,10 @@ def is_feed(source: Source) -> bool:
 def read_feed(source: Source) -> Feed:
     """Read the contract of one source table. Raises ContractError naming file and line of what is wrong."""
     meta = source.meta.section("feed")
-    meta.allow(
-        ("key", "time_zone", "time_order", "census", *EXPECTED, *RETENTION, "reject_threshold", "mappings"),
-        "a feed's contract",
-    )
+    meta.allow((*_OF_A_FEED, *EXPECTED, *RETENTION, *DIALECT, *column_rules.FEED_SETTINGS), "a feed's contract")
     columns = tuple(_column(column, source) for column in source.properties.columns)
     names = {column.name: column for column in columns}
-    for part in ("key", "time_order", "census"):
+    for part in ("key", "time_order", "census", "services_by"):
         for name in meta.strings(part):
             if name not in names:
                 raise ContractError(f"{meta.where(part)}: '{part}' names no column '{name}'.{nearest(name, names)}")
@@ -148,11 +160,26 @@ def read_feed(source: Source) -> Feed:
     if {names[name].kind for name in order} - {"timestamp", "date"} or len({names[n].kind for n in order}) > 1:
         raise ContractError(f"{meta.where('time_order')}: 'time_order' takes timestamps only, or dates only.")
     _refuse_ambiguous_names(columns, source)
-    threshold = meta.section("reject_threshold")
-    threshold.allow(("share", "rows"), "a reject threshold")
+    share, rows = column_rules.read_threshold(meta)
     zone = meta.text("time_zone", "Europe/Helsinki")
-    mappings = tuple(_mapping(item, names, zone) for item in meta.sections("mappings"))
-    settings = (columns, key, zone, order, meta.text("census"), mappings)
+    dialect = read_dialect(meta, UNKNOWN)
+    mappings = tuple(_mapping(item, names, zone, dialect) for item in meta.sections("mappings"))
+    every, services_by = _every(meta), meta.text("services_by")
+    newer_by = delivery_order.read_newer_by(meta, names)
+    retention = read_retention(source, {c.name: c.kind for c in columns}, meta.text("census"), every)
+    settings = (
+        columns,
+        key,
+        zone,
+        order,
+        meta.text("census"),
+        mappings,
+        dialect,
+        retention.by,
+        retention.of,
+        services_by,
+        newer_by,
+    )
     return Feed(
         name=source.name,
         columns=columns,
@@ -160,14 +187,17 @@ def read_feed(source: Source) -> Feed:
         time_zone=zone,
         time_order=order,
         census=meta.text("census"),
-        expected_every=_every(meta),
+        expected_every=every,
         expected_from=_expected_from(meta),
-        cadence=read_cadence(source, _every(meta)),
-        reject_share=float(threshold.get("share", 0.01)),
-        reject_rows=int(threshold.get("rows", 10)),
+        cadence=read_cadence(source, every),
+        reject_share=share,
+        reject_rows=rows,
         mappings=mappings,
+        dialect=dialect,
         fingerprint=hashlib.blake2b(repr(settings).encode(), digest_size=16).hexdigest(),
-        retention=read_retention(source, {c.name: c.kind for c in columns}, meta.text("census"), _every(meta)),
+        retention=retention,
+        services_by=services_by,
+        newer_by=newer_by,
     )
 
 
@@ -191,10 +221,7 @@ def _expected_from(meta: Section) -> date | None:
 
 def _column(column: Column, source: Source) -> FeedColumn:
     meta, where = column.meta, f"{source.properties.file}:{column.line}"
-    meta.allow(
-        ("required", "aliases", "codes", "min", "max", "grouped_digits", "first_of_month", "free_text", "pseudonym"),
-        "the contract of a column",
-    )
+    meta.allow((*_OF_A_COLUMN, "pseudonym", *column_rules.SETTINGS), "the contract of a column")
     data_type = column.data_type.lower().replace(" ", "")
     if data_type not in KINDS:
         hint = nearest(data_type, KINDS)
@@ -214,39 +241,17 @@ def _column(column: Column, source: Source) -> FeedColumn:
     return FeedColumn(
         name=column.name,
         kind=kind,
-        required=_flag(meta, "required"),
+        required=column_rules.flag(meta, "required"),
         aliases=meta.strings("aliases"),
         codes=meta.strings("codes"),
-        minimum=_whole(meta, "min"),
-        maximum=_whole(meta, "max"),
-        grouped_digits=_flag(meta, "grouped_digits"),
-        first_of_month=_flag(meta, "first_of_month"),
-        free_text=_free_text(meta),
-        pseudonym=_flag(meta, "pseudonym"),
+        minimum=column_rules.whole(meta, "min"),
+        maximum=column_rules.whole(meta, "max"),
+        grouped_digits=column_rules.flag(meta, "grouped_digits"),
+        first_of_month=column_rules.flag(meta, "first_of_month"),
+        free_text=column_rules.free_text(meta),
+        pseudonym=column_rules.flag(meta, "pseudonym"),
+        rules=column_rules.read_rules(meta, kind, source.meta.section("feed")),
     )
-
-
-def _flag(meta: Section, key: str) -> bool:
-    value = meta.get(key, False)
-    if not isinstance(value, bool):
-        raise ContractError(f"{meta.where(key)}: '{key}' is true or false.")
-    return value
-
-
-def _free_text(meta: Section) -> Literal["", "mask", "reject"]:
-    value = meta.text("free_text")
-    if value == "mask":
-        return "mask"
-    if value not in ("", "reject"):
-        raise ContractError(f"{meta.where('free_text')}: 'free_text' is mask or reject, not '{value}'.")
-    return "reject" if value else ""
-
-
-def _whole(meta: Section, key: str) -> int | None:
-    value: Any = meta.get(key)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise ContractError(f"{meta.where(key)}: '{key}' is a whole number.")
-    return value
 
 
 def _refuse_ambiguous_names(columns: tuple[FeedColumn, ...], source: Source) -> None:
@@ -263,8 +268,8 @@ def _refuse_ambiguous_names(columns: tuple[FeedColumn, ...], source: Source) -> 
             owners[name] = column.name
 
 
-def _mapping(item: Section, names: Mapping[str, FeedColumn], zone: str) -> DeliveryMapping:
-    item.allow(("name", "description", "files", "time_zone", "reads", "columns", "implausible"), "a mapping")
+def _mapping(item: Section, names: Mapping[str, FeedColumn], zone: str, dialect: Dialect) -> DeliveryMapping:
+    item.allow(("name", "description", "files", "time_zone", *DIALECT, "reads", "columns", "implausible"), "a mapping")
     columns = item.section("columns")
     for name in columns:
         if name not in names:
@@ -289,4 +294,5 @@ def _mapping(item: Section, names: Mapping[str, FeedColumn], zone: str) -> Deliv
         reads=item.strings("reads"),
         columns=dict(columns),
         implausible=tuple(rules),
+        dialect=read_dialect(item, dialect),
     )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
-from kpi.base.names import identifier
-from kpi.deliveries.cadence import Cadence
-from kpi.deliveries.feed import Feed
+from kpi.deliveries.calendar import FeedMonths, expected_next, month_end
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,27 +41,19 @@ class Due:
         return "fresh" if self.expected_by or self.very_late_by else "not expected"
 
 
-def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], as_of: date) -> list[Due]:
-    """Look in the raw tables how far each feed has come, in name order. Days after `as_of` do not count."""
-    newest: dict[str, tuple[date | None, str]] = {
-        feed: (day, file)
-        for feed, day, file in con.execute(
-            "select feed, max(latest_date), coalesce(arg_max(file, latest_date), max(file))"
-            " from raw.deliveries group by feed"
-        ).fetchall()
-    }
+def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[FeedMonths]) -> list[Due]:
+    """Return how far each feed has come, in their order, by what is there of it up to a day (`read_months`).
+
+    When more is expected, and when it is very late, is said by `kpi.deliveries.calendar`.
+    """
+    files = dict(con.execute("select feed, max(file) from raw.deliveries group by feed").fetchall())
     found = []
-    for feed in sorted(feeds, key=lambda feed: feed.name):
-        cadence = feed.cadence
-        day, file = newest.get(feed.name, (None, ""))
-        if day and day > as_of:
-            day = _newest_until(con, feed, as_of)
-        if day and any(column.first_of_month for column in feed.columns):
-            day = _months_later(day.replace(day=1), 1) - timedelta(days=1)
-        late, very_late = (
-            _after(cadence, day, days) for days in (cadence.late_after_days, cadence.very_late_after_days)
-        )
-        found.append(Due(feed.name, cadence.every, day, file or "", late, very_late))
+    for feed in feeds:
+        newest, (late, very_late) = feed.newest, expected_next(feed)
+        if newest and feed.is_monthly_count:
+            newest = month_end(newest.year, newest.month)
+        file = feed.newest_file or files.get(feed.feed, "")
+        found.append(Due(feed.feed, feed.cadence.every, newest, file, late, very_late))
     return found
 
 
@@ -120,27 +110,3 @@ def table(dues: Iterable[Due], day: date, is_more_expected: bool = True) -> tupl
         for due in dues
     ]
     return columns, [tuple("-" if cell in (None, "") else str(cell) for cell in row) for row in rows]
-
-
-def _newest_until(con: duckdb.DuckDBPyConnection, feed: Feed, as_of: date) -> date | None:
-    dated = [identifier(column.name) for column in feed.columns if column.kind in ("timestamp", "date")]
-    newest = ", ".join(f"max({column}) filter (where {column}::date <= $day)::date" for column in dated)
-    row = con.execute(f"select greatest({newest}) from raw.{identifier(feed.name)}", {"day": as_of}).fetchone()
-    return row[0] if row else None
-
-
-def _after(cadence: Cadence, newest: date | None, days: int | None) -> date | None:
-    if newest is None or days is None:
-        return None
-    return _months_later(newest, {"month": 1, "year": 12}.get(cadence.every, 0)) + timedelta(days=days)
-
-
-def _months_later(day: date, months: int) -> date:
-    """The same day so many months later, or the last one of that month when it has no such day."""
-    month = day.year * 12 + day.month - 1 + months
-    first = date(month // 12, month % 12 + 1, 1)
-    following = date((month + 1) // 12, (month + 1) % 12 + 1, 1)
-    last = (following - first).days
-    # The end of a month is followed by the end of the next: 30 April by 31 May.
-    is_last = months > 0 and (day + timedelta(days=1)).day == 1
-    return first.replace(day=last if is_last else min(day.day, last))

@@ -15,12 +15,12 @@ from pathlib import Path
 import duckdb
 
 from kpi.base.engine import fetch_one, one_thread
-from kpi.base.errors import BuildError, DeliveryError
+from kpi.base.errors import BuildError
 from kpi.base.events import Event, Tell, note, silent
 from kpi.base.names import identifier, literal
-from kpi.deliveries import kept, personal, statements
+from kpi.deliveries import cells, corrections, feed_calendar, feed_months, kept, personal, statements
 from kpi.deliveries.feed import Feed
-from kpi.deliveries.loadfile import load_files, note_files, refuse_changed, settle_keys
+from kpi.deliveries.loadfile import load_files, note_files, note_numbers, refuse_changed, settle_keys
 from kpi.deliveries.rawfiles import RawFolder, content_hash, kept_beside
 from kpi.deliveries.worth_telling import worth_telling
 
@@ -29,6 +29,7 @@ LEDGER = (
     ("file", "VARCHAR"),
     ("path", "VARCHAR"),
     ("content_hash", "VARCHAR"),
+    ("unpacked_hash", "VARCHAR"),
     ("contract", "VARCHAR"),
     ("bytes", "BIGINT"),
     ("encoding", "VARCHAR"),
@@ -37,6 +38,7 @@ LEDGER = (
     ("refused", "VARCHAR"),
     ("unknown_columns", "VARCHAR[]"),
     ("missing_columns", "VARCHAR[]"),
+    ("warnings", "VARCHAR[]"),
     ("records", "BIGINT"),
     ("rows_loaded", "BIGINT"),
     ("rows_rejected", "BIGINT"),
@@ -45,6 +47,13 @@ LEDGER = (
     ("rows_masked", "BIGINT"),
     ("rows_dated_ahead", "BIGINT"),
     ("latest_date", "DATE"),
+    ("delivered_at", "TIMESTAMP"),
+    ("delivery_number", "BIGINT"),
+    ("superseded_by", "VARCHAR[]"),
+    ("same_content_as", "VARCHAR"),
+    ("rows_rounded", "BIGINT"),
+    ("columns_maybe_thousands", "VARCHAR[]"),
+    ("columns_without_seconds", "VARCHAR[]"),
 )
 REJECTS = (
     ("feed", "VARCHAR"),
@@ -54,23 +63,34 @@ REJECTS = (
     ("reasons", "STRUCT(column_name VARCHAR, value VARCHAR, reason VARCHAR)[]"),
 )
 # The raw tables that are no feed's.
-OWN: Mapping[str, Sequence[tuple[str, str]]] = {"deliveries": LEDGER, "rejects": REJECTS, **kept.TABLES}
+OWN: Mapping[str, Sequence[tuple[str, str]]] = {
+    "deliveries": LEDGER,
+    "rejects": REJECTS,
+    feed_months.TABLE: feed_months.COLUMNS,
+    feed_calendar.TABLE: feed_calendar.COLUMNS,
+    **kept.TABLES,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load did, in paths below the raw folder, and what is worth a warning."""
+    """What a load did, in paths below the raw folder, and what is worth a warning. `reordered` are feeds."""
 
     loaded: tuple[str, ...]
     removed: tuple[str, ...]
     records: int
     warnings: tuple[str, ...]
+    reordered: frozenset[str] = frozenset()
 
 
 def contract_fingerprint(feed: Feed) -> str:
     """A hash of the contract and of the code that applies it: when either changes, files are loaded anew."""
     code = hashlib.blake2b(digest_size=16)
-    for module in ("load", "loadfile", "statements", "cells", "personal", "records", "delivery", "feed"):
+    for module in (
+        *("load", "loadfile", "statements", "corrections", "cells", "spelling", "column_rules", "delivery_order"),
+        *("personal", "records", "suspects", "headers", "delivery", "encoding", "letters", "filekinds", "dialect"),
+        *("feed", "feed_months"),
+    ):
         code.update((Path(__file__).parent / f"{module}.py").read_bytes())
     return content_hash((feed.fingerprint + code.hexdigest()).encode())
 
@@ -110,64 +130,24 @@ def load(
     _forget_outdated(con, feeds)
     create_tables(con, feeds)
     kept.load_kept(con, kept_beside(raw), folder.kept)
-    loaded: list[str] = []
-    removed: list[str] = []
+    loaded, removed, reordered = list[str](), list[str](), set[str]()
     with one_thread(con):
         for place, feed in enumerate(feeds):
             note(tell, Event("loading", stage="load", name=feed.name, done=place, total=len(feeds)))
-            changed, gone = _bring_up(con, feed, raw, folder, as_of)
+            changed, gone, is_reordered = _bring_up(con, feed, raw, folder, as_of)
+            reordered |= {feed.name} if is_reordered else set()
             note_files(con, feed, changed, gone, tell)
             loaded += [f"{feed.name}/{name}" for name in changed]
             removed += [f"{feed.name}/{name}" for name in gone]
+        feed_months.count_months(con, feeds)
+    feed_calendar.write_calendar(con, feeds, as_of)
     return LoadReport(
         loaded=tuple(loaded),
         removed=tuple(removed),
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
         warnings=worth_telling(con, feeds, folder, as_of),
+        reordered=frozenset(reordered),
     )
-
-
-def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_reject_share: float | None) -> None:
-    """Raise DeliveryError when a file has more rejects than its feed's contract allows.
-
-    `max_reject_share` (0 to 1) replaces the contract's threshold for this run. A refused file counts as a share of 1,
-    however few its records.
-    """
-    lines: list[str] = []
-    for feed in feeds:
-        limit = (
-            f"greatest({feed.reject_share} * records, {feed.reject_rows})"
-            if max_reject_share is None
-            else f"{max_reject_share} * records"
-        )
-        refused_too = (feed.reject_share if max_reject_share is None else max_reject_share) < 1
-        rows = con.execute(
-            f"select file, records, rows_rejected, refused, floor({limit})::bigint from raw.deliveries"
-            f" where feed = ? and (rows_rejected > {limit} or (refused is not null and {refused_too})) order by file",
-            [feed.name],
-        ).fetchall()
-        for file, records, rejected, refused, allowed in rows:
-            if refused:
-                lines.append(f"{feed.name}/{file}: refused with its {records} records: {refused}.")
-                continue
-            lines.append(f"{feed.name}/{file}: {rejected} of {records} records rejected; allowed are {allowed}.")
-            lines += [f"    {count:>8} x {reason}" for reason, count in _commonest(con, feed.name, file)]
-    if lines:
-        raise DeliveryError(
-            "Deliveries worse than their contract allows:\n  "
-            + "\n  ".join(lines)
-            + "\nThe rejected rows are in raw.rejects of the failed build. Mend the files, or let them through once"
-            " with --max-reject-share; refused files only with a share of 1."
-        )
-
-
-def _commonest(con: duckdb.DuckDBPyConnection, feed: str, file: str) -> list[tuple[str, int]]:
-    return con.execute(
-        "select if(r.column_name = '', '', r.column_name || ': ') || r.reason as told, count(*) as n"
-        " from (select unnest(reasons) as r from raw.rejects where feed = ? and file = ?)"
-        " group by told order by n desc, told limit 10",
-        [feed, file],
-    ).fetchall()
 
 
 def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> None:
@@ -182,29 +162,39 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> N
         if [name for name, _ in tables.get(table, [])] != [name for name, _ in columns]:
             con.execute("drop schema if exists raw cascade")
             return
+    if feed_months.TABLE in tables and tuple(tables[feed_months.TABLE]) != feed_months.COLUMNS:
+        del tables[feed_months.TABLE]
+        con.execute(f"drop table raw.{feed_months.TABLE}")
     used = dict(con.execute("select feed, max(contract) from raw.deliveries group by feed").fetchall())
     current = {feed.name for feed in feeds if used.get(feed.name) in (None, contract_fingerprint(feed))}
     shapes = {feed.name: feed.table_columns for feed in feeds}
-    for table in {*tables, *used} - {*OWN}:
+    # Where nothing is delivered the schema is as free as any: what else is in it is not a feed's.
+    for table in ({*tables, *used} if feeds else {*used}) - {*OWN}:
         if table not in current or tuple(tables.get(table, ())) != shapes[table]:
             con.execute(f"drop table if exists raw.{identifier(table)}")
             con.execute("delete from raw.deliveries where feed = ?", [table])
             con.execute("delete from raw.rejects where feed = ?", [table])
+            if feed_months.TABLE in tables:
+                con.execute(f"comment on table raw.{feed_months.TABLE} is null")  # all are counted anew
 
 
 def _bring_up(
     con: duckdb.DuckDBPyConnection, feed: Feed, raw: Path, folder: RawFolder, as_of: date
-) -> tuple[list[str], list[str]]:
-    """Bring the table of one feed up to its folder. Returns the names of files that were loaded, and that are gone."""
+) -> tuple[list[str], list[str], bool]:
+    """Bring the table of one feed up to its folder. Returns the names of files that were loaded, and that are gone,
+    and whether others count in another order now."""
     old = dict(con.execute("select file, content_hash from raw.deliveries where feed = ?", [feed.name]).fetchall())
     new = {file.name: file.content_hash for file in folder.files if file.feed == feed.name}
     gone = [name for name in old if name not in new]
     changed = [name for name in new if old.get(name) != new[name]]
     outdated = [name for name in old if old[name] != new.get(name)]
-    if gone or changed:
-        con.execute(statements.start_claimed(feed))
-        if outdated:
-            con.execute(statements.note_claimed(feed), {"files": outdated})
+    order = corrections.oldest_first(feed, folder)
+    # Files that are still there but in another order: what all of them claim is settled anew.
+    is_reordered = corrections.is_reordered(con, feed, order, folder)
+    if gone or changed or is_reordered:
+        con.execute(corrections.start_claimed(feed))
+        if outdated or is_reordered:
+            con.execute(corrections.note_claimed(feed), {"files": list(old) if is_reordered else outdated})
             for sql in statements.forget(feed):
                 con.execute(sql, {"files": outdated})
         contract, folder_of_feed = contract_fingerprint(feed), raw / feed.name
@@ -212,14 +202,17 @@ def _bring_up(
         lines = list(load_files(con, feed, paths))
         refuse_changed(lines, new)
         _write_down(con, [line | {"contract": contract} for line in lines])
+        note_numbers(con, feed)
+        corrections.number_files(con, feed, order, folder)
         if old:
-            con.execute(statements.note_claimed(feed), {"files": changed})
+            con.execute(corrections.note_claimed(feed), {"files": changed})
         settle_keys(con, feed, folder_of_feed, among_claimed=bool(old))
+        corrections.compare_files(con, feed)
     # What is dated ahead changes with the day of the refresh, though its file does not.
     ahead = "select 1 from raw.deliveries where feed = ? and (latest_date > ? or rows_dated_ahead > 0)"
-    if gone or changed or con.execute(ahead, [feed.name, as_of]).fetchone():
+    if gone or changed or is_reordered or con.execute(ahead, [feed.name, as_of]).fetchone():
         _count_rows(con, feed, as_of)
-    return changed, gone
+    return changed, gone, is_reordered
 
 
 def _write_down(con: duckdb.DuckDBPyConnection, lines: Sequence[dict[str, object]]) -> None:
@@ -241,13 +234,16 @@ def _count_rows(con: duckdb.DuckDBPyConnection, feed: Feed, as_of: date) -> None
     ahead = " or ".join(f"{column} >= {literal(str(as_of + timedelta(days=1)))}" for column in dated) or "false"
     texts = [identifier(column.name) for column in feed.columns if column.free_text == "mask"]
     masked = " or ".join(map(personal.is_masked, texts)) or "false"
+    instants = [column for column in feed.columns if column.kind == "timestamp" and column.rules.precision != "minute"]
+    blunt = ", ".join(map(cells.without_seconds, instants))
     latest = f"greatest({', '.join(f'max({column})' for column in dated)})::date" if dated else "null::date"
     con.execute(
         "update raw.deliveries set rows_loaded = loaded, rows_superseded = superseded, rows_clock_flagged = flagged,"
-        " rows_masked = masked, rows_dated_ahead = ahead, latest_date = latest"
+        " rows_masked = masked, rows_dated_ahead = ahead, latest_date = latest,"
+        " columns_without_seconds = nullif(list_filter(without, lambda name: name is not null), [])"
         " from (select _file, count(*) as loaded, count(*) filter (where _is_superseded) as superseded,"
         f" count(_clock_flags) as flagged, count(*) filter (where {masked}) as masked,"
-        f" count(*) filter (where {ahead}) as ahead, {latest} as latest"
+        f" count(*) filter (where {ahead}) as ahead, {latest} as latest, [{blunt}]::varchar[] as without"
         f" from raw.{identifier(feed.name)} group by _file) as counted"
         " where feed = ? and file = counted._file",
         [feed.name],

@@ -5,25 +5,30 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kpi.base.errors import DeliveryError
 from kpi.deliveries.kept import KeptFolder, deleted, read_folders
+from kpi.deliveries.personal import hidden_codes
 
-ENDINGS = (".csv", ".csv.gz")
+ENDINGS = (".csv", ".csv.gz")  # in any case: Windows writes .CSV
 # Here while `kpi demo` moves its finished folders into place, and after one that was killed doing so.
 UNFINISHED_DEMO = Path(".demo-partial", "ready.json")
 
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """One delivered file. `path` is relative to the raw folder, with forward slashes; `size` is in bytes."""
+    """One delivered file. `path` is relative to the raw folder, with forward slashes; `size` is in bytes.
+
+    `modified` is when it was last written, in seconds since 1970 (UTC). It counts only where a contract says so.
+    """
 
     feed: str
     name: str
     content_hash: str
     size: int
+    modified: int = field(default=0, compare=False)
 
     @property
     def path(self) -> str:
@@ -62,11 +67,20 @@ def hash_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def modified(file: Path) -> int | None:
+    """Return when a file was last written, in seconds since 1970 (UTC); None when it is not there."""
+    try:
+        return int(file.stat().st_mtime)
+    except OSError:
+        return None
+
+
 def scan(raw: Path) -> RawFolder:
     """Hash every delivery directly below `raw/<feed>/`.
 
     What is hidden, not named in UTF-8, or a link that leads out of the raw folder is passed over and told. Raises
-    DeliveryError for a file or a folder that cannot be read, and for what is kept when it is not as it was written.
+    DeliveryError for a file or a folder that cannot be read, for one whose name holds an identity code, which would
+    stand in every row that came from it, and for what is kept when it is not as it was written.
     """
     files: list[RawFile] = []
     ignored: list[str] = []
@@ -85,8 +99,11 @@ def scan(raw: Path) -> RawFolder:
             ignored.append(feed.name)
             continue
         for entry in _entries(Path(feed.path)):
+            if hidden_codes(entry.name) != entry.name:
+                told = f"{feed.name}/{hidden_codes(entry.name)}: the name of this file holds an identity code."
+                raise DeliveryError(f"{told} Rename it: names of files stand in every row and in logs.")
             shown = os.fsencode(f"{feed.name}/{entry.name}").decode("utf-8", "backslashreplace")
-            is_delivery = entry.name.endswith(ENDINGS)
+            is_delivery = entry.name.lower().endswith(ENDINGS)
             is_hidden = entry.name[0] == "."
             is_file = _is(entry.is_file) and not _leads_out(entry, home) and shown == f"{feed.name}/{entry.name}"
             if is_delivery and not is_hidden and is_file:
@@ -125,7 +142,8 @@ def _read(feed: str, entry: os.DirEntry[str]) -> RawFile:
     try:
         with open(entry.path, "rb") as stream:
             hashed = hashlib.file_digest(stream, "sha256")
-            return RawFile(feed, entry.name, hashed.hexdigest(), stream.tell())
+            size, modified = stream.tell(), int(os.fstat(stream.fileno()).st_mtime)
+            return RawFile(feed, entry.name, hashed.hexdigest(), size, modified)
     except OSError as error:
         raise DeliveryError(f"{feed}/{entry.name} cannot be read: {error.strerror}.") from None
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from kpi.deliveries.delivery import Layout, blank_of, record_pattern
+from kpi.deliveries.delivery import Layout, blank_of, record_pattern, sign_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +84,7 @@ def form_of(layout: Layout, cut: Cut, careful: bool = False) -> Form:
         width=len(layout.header),
         positions=tuple(sorted(layout.positions.items(), key=lambda item: item[1])),
         quotes="odd" if careful else cut.quotes,
-        has_padding=careful or _has_padding(layout),
+        has_padding=careful or _has_padding(layout, cut.quotes),
         has_returns=careful or layout.has(b"\r"),
         by_grammar=careful,
     )
@@ -92,8 +92,8 @@ def form_of(layout: Layout, cut: Cut, careful: bool = False) -> Form:
 
 def cell_pattern(separator: str) -> str:
     """Return the regular expression of one cell with its separator (RE2 syntax)."""
-    blank = blank_of(separator)
-    return f'{blank}*"(?:[^"]|"")*"{blank}*{separator}|[^{separator}]*{separator}'
+    blank, sign = blank_of(separator), sign_of(separator)
+    return f'{blank}*"(?:[^"]|"")*"{blank}*{sign}|[^{separator}]*{sign}'
 
 
 def _line_end(body: bytes, at: int) -> int:
@@ -161,11 +161,13 @@ def _blank_lines(layout: Layout, ends: NDArray[np.int64]) -> NDArray[np.bool_]:
     return blank
 
 
-def _has_padding(layout: Layout) -> bool:
+def _has_padding(layout: Layout, quotes: str) -> bool:
     """Whether a blank stands next to a separator, a quote or a line end anywhere after the header."""
     import numpy as np
 
     body, separator = layout.body, ord(layout.separator)
+    if separator == _TAB and quotes == "odd":
+        return True  # a tab is a blank between quotes, and only there
     edges = np.zeros(256, np.bool_)
     edges[[separator, _QUOTE, _LF, _CR]] = True
     letters = np.frombuffer(body, np.uint8)

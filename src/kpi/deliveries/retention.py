@@ -86,7 +86,8 @@ def read_retention(source: Source, kinds: Mapping[str, str], census: str, every:
         told = "say by 'raw_retention_by' which column gives the report year" + (f": {', '.join(dates)}." if dates else
             ", as feed.column when it is that of another feed's row with the same key.")  # fmt: skip
         raise ContractError(f"{meta.where('raw_retention_years')}: {told}")
-    return Retention(years, by, others=tuple(name for name in dates if name != by))
+    others = tuple(name for name in dates if name != by)
+    return Retention(years, by, others=others, where=meta.where("raw_retention_by"))
 
 
 @dataclass(frozen=True, slots=True)

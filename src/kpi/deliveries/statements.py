@@ -10,8 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kpi.base.names import identifier, literal
-from kpi.deliveries import cells, personal
-from kpi.deliveries.feed import DeliveryMapping, Feed
+from kpi.deliveries import cells, personal, spelling
+from kpi.deliveries.column_rules import MOST_DECIMALS
+from kpi.deliveries.corrections import raw_table as _raw
+from kpi.deliveries.delivery import sign_of
+from kpi.deliveries.feed import DeliveryMapping, Feed, FeedColumn
 from kpi.deliveries.records import Form, cell_pattern
 
 _MISSING = ", ".join(literal(text) for text in cells.MISSING)
@@ -45,11 +48,14 @@ def texts(feed: Feed, form: Form, mapping: DeliveryMapping | None, records: str)
     trim, unquote = [_trimmed] * form.has_padding, [_unquoted] * (form.quotes == "odd")
     for step in trim + (unquote + trim if unquote else []):
         source = _select(source, {name: step(name) for name in read.values()}, keep)
-    found = {column: f"case when {name} not in ({_MISSING}) then {name} end" for column, name in read.items()}
+    contract = {column.name: column for column in feed.columns}
     if mapping:
-        named = {identifier(column): sql for column, sql in found.items()}
-        source = _select(source, {"record_number": "_record", **named}, keep)
-        found = {column: f"nullif(try({expression}), '')" for column, expression in mapping.columns.items()}
+        named = {identifier(c): f"case when {name} not in ({_MISSING}) then {name} end" for c, name in read.items()}
+        source = _select(source, {'"record_number"': "_record", '"file_name"': "_file", **named}, keep)
+        made = {column: f"nullif(try({expression}), '')" for column, expression in mapping.columns.items()}
+        found = {name: _present(contract[name], sql, ()) for name, sql in made.items()}
+    else:
+        found = {name: _present(contract[name], sql, cells.MISSING) for name, sql in read.items()}
     columns = {_named("text", c.name): found.get(c.name, "null::varchar") for c in feed.columns}
     return _select(source, {_HEADERS: str(form.width), **columns}, keep)
 
@@ -60,8 +66,8 @@ def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -
     if any(column.free_text == "mask" for column in feed.columns):
         kept = f"_file, _record, _line, {_FIELDS}, {_HEADERS}"
         text = {c: _named("text", c.name) for c in feed.columns}
-        masked = {sql: personal.masked(sql) if c.free_text == "mask" else sql for c, sql in text.items()}
-        source = _select(source, masked, kept)
+        free_text = {sql: personal.masked(sql) if c.free_text == "mask" else sql for c, sql in text.items()}
+        source = _select(source, free_text, kept)
     source = _select(source, {_named("cast", name): cells.cast(_named("text", name)) for name in feed.instants})
     values = {c.name: cells.typed(c, _named("text", c.name), _named("cast", c.name)) for c in feed.columns}
     source = _select(source, {identifier(name): value for name, value in values.items()})
@@ -72,16 +78,24 @@ def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -
 
 
 def insert_all(feed: Feed, judged: Judged) -> str:
-    """Insert every record, doubtful ones with a null `_is_superseded`.
+    """Insert every record: doubtful ones without their texts and with a null `_is_superseded`, those that load but have
+    numbers to be looked at again with a true one.
 
     The good ones are not filtered out, because DuckDB moves a filter below the expressions it needs, which then run
-    twice; a few deleted rows cost less.
+    twice; a few deleted rows cost less. What a deleted row held stays in the file for a while: so it holds no text.
     """
     doubt = " or ".join((judged.misfit, *(condition for _, condition in judged.faults)))
+    odd = " or ".join(spelling.is_odd_number(_named("text", column.name)) for column in numbers(feed))
+    texts = {column.name for column in feed.columns if column.kind == "text"}
     names = [column.name for column in feed.columns] + [f"{column}_utc" for column in feed.instants]
+    values = [
+        f"case when _is_doubtful then null else {identifier(name)} end" if name in texts else identifier(name)
+        for name in names
+    ]
     return (
-        f"insert into {_raw(feed)} select {_list(names)}, _file, _record, _clock_flags,"
-        f" case when {doubt} then null else false end from ({judged.select})"
+        f"insert into {_raw(feed)} select {', '.join(values)}, _file, _record, _clock_flags,"
+        f" case when _is_doubtful then null else {odd or 'false'} end from (select *, {doubt} as _is_doubtful"
+        f" from ({judged.select}))"
     )
 
 
@@ -115,22 +129,37 @@ def reject(feed: Feed, judged: Judged) -> str:
 
 def reject_all(feed: Feed, reason: str) -> str:
     """Put every one of `records` among the rejects for one reason."""
-    return _reject(feed, f"select *, [{_fault('', 'null', reason)}] as reasons from records where _record is not null")
+    return _reject(
+        feed, f"select *, [{_fault('', 'null', literal(reason))}] as reasons from records where _record is not null"
+    )
 
 
-def claims(feed: Feed) -> tuple[str, ...]:
-    """The columns by which rows of a later file replace those of an earlier one: the key, or the census."""
-    return (feed.census,) if feed.census else feed.key
+def numbers(feed: Feed) -> list[FeedColumn]:
+    """Return the decimal columns of which the contract does not say how many decimals they have."""
+    return [column for column in feed.columns if column.kind == "decimal" and column.rules.decimals is None]
 
 
-def start_claimed(feed: Feed) -> str:
-    """Create the empty table `claimed`, for what is claimed by rows that came or went."""
-    return f"create or replace temp table claimed as select {_list(claims(feed))} from {_raw(feed)} limit 0"
+def find_odd_numbers(feed: Feed) -> tuple[str, str]:
+    """Two statements about the `files` that were just inserted: those with numbers to be looked at again, and one that
+    takes the mark from their rows."""
+    where = f"where _is_superseded and _file in {_FILES}"
+    return f"select distinct _file from {_raw(feed)} {where}", f"update {_raw(feed)} set _is_superseded = false {where}"
 
 
-def note_claimed(feed: Feed) -> str:
-    """Insert into `claimed` what rows of files, the parameter `files`, claim."""
-    return f"insert into claimed select distinct {_list(claims(feed))} from {_raw(feed)} where _file in {_FILES}"
+def read_numbers(feed: Feed, sources: Sequence[str]) -> str:
+    """SQL of `_file`, `rounded` (how many numbers have more decimals than are kept) and `thousands` (the columns whose
+    numbers may be meant as thousands) of all `sources`, each of them SQL that `texts` gave."""
+    rounded, thousands = [], []
+    for column in numbers(feed):
+        text = _named("text", column.name)
+        value = cells.typed(column, text, "")
+        rounded.append(f"({value} is not null and {spelling.has_decimals(text, MOST_DECIMALS + 1)})::int")
+        thousands.append(f"case when {spelling.may_be_thousands(text, value)} then {literal(column.name)} end")
+    return (
+        f"select _file, coalesce(sum({' + '.join(rounded)}), 0)::bigint as rounded,"
+        f" list_filter([{', '.join(thousands)}], lambda name: name is not null) as thousands"
+        f" from ({' union all '.join(sources)}) group by _file"
+    )
 
 
 def forget(feed: Feed) -> tuple[str, ...]:
@@ -140,23 +169,10 @@ def forget(feed: Feed) -> tuple[str, ...]:
     return rows, f"delete from raw.rejects {told}", f"delete from raw.deliveries {told}"
 
 
-def find_repeated(feed: Feed, among_claimed: bool) -> tuple[str, str]:
-    """Two statements: a table `repeated` of keys that stand in several rows, and a table `beyond_first` (_file,
-    _record, key_text) of the rows whose key stands in an earlier record of the same file."""
-    key, text = _list(feed.key), " || ' ' || ".join(f"{identifier(column)}::varchar" for column in feed.key)
-    among = f" semi join claimed using ({_list(claims(feed))})" if among_claimed else ""
-    return (
-        f"create or replace temp table repeated as select {key} from {_raw(feed)}{among}"
-        f" group by {key} having count(*) > 1",
-        f"create or replace temp table beyond_first as select _file, _record, {text} as key_text"
-        f" from {_raw(feed)} semi join repeated using ({key})"
-        f" qualify row_number() over (partition by _file, {key} order by _record) > 1",
-    )
-
-
 def reject_beyond_first(feed: Feed) -> str:
     """Put the records that are in the table `beyond_first` among the rejects."""
-    fault = _fault(" and ".join(feed.key), "key_text", "the key stands in an earlier record of the file already")
+    told = literal("the key stands in an earlier record of the file already")
+    fault = _fault(" and ".join(feed.key), "key_text", told)
     return _reject(
         feed,
         f"select _file, _record, _line, [{fault}] as reasons from records join beyond_first using (_file, _record)",
@@ -168,25 +184,12 @@ def delete_beyond_first(feed: Feed) -> str:
     return f"delete from {_raw(feed)} where (_file, _record) in (select (_file, _record) from beyond_first)"
 
 
-def supersede(feed: Feed, among_claimed: bool) -> tuple[str, ...]:
-    """Statements that mark the rows which a later file replaces; those that claim nothing in `claimed` are left."""
-    table, columns = _raw(feed), _list(claims(feed))
-    if feed.census:
-        among = f" semi join claimed using ({columns})" if among_claimed else ""
-    else:
-        among = f" semi join repeated using ({columns})"
-    same = " and ".join(f"{table}.{name} = latest.{name}" for name in map(identifier, claims(feed)))
-    mark = (
-        f"update {table} set _is_superseded = true"
-        f" from (select {columns}, max(_file) as last_file from {table}{among} group by {columns}) as latest"
-        f" where {same} and {table}._file < latest.last_file"
-    )
-    claimed = f"({columns}) in (select ({columns}) from claimed)"
-    return (
-        (f"update {table} set _is_superseded = false where _is_superseded and {claimed}", mark)
-        if among_claimed
-        else (mark,)
-    )
+def _present(column: FeedColumn, text: str, missing: Iterable[str]) -> str:
+    """SQL of a text, or null when it is one of those that mean nothing."""
+    if column.rules.lookalikes == "normalise":
+        text = spelling.normalised(text)
+    words = ", ".join(map(literal, (*missing, *column.rules.null_words)))
+    return f"case when {text} not in ({words}) then {text} end" if words else text
 
 
 def _split(form: Form, records: str) -> str:
@@ -200,20 +203,12 @@ def _split(form: Form, records: str) -> str:
         # A separator may stand between quotes. Few lines have one there, and the match costs much less than the split.
         bare = f"rtrim(_line, {_CR} || {_LF})"
         plain = f'(?:"[^"{form.separator}]*"|[^"{form.separator}]*)'
-        is_plain = f"regexp_full_match({bare}, {literal(f'{plain}(?:{form.separator}{plain})*')})"
+        is_plain = f"regexp_full_match({bare}, {literal(f'{plain}(?:{sign_of(form.separator)}{plain})*')})"
         by_grammar = f"regexp_extract_all({bare} || {separator}, {literal(cell_pattern(form.separator))})"
         by_grammar = f"list_transform({by_grammar}, lambda one: left(one, length(one) - 1))"
         split = f"case when {is_plain} then string_split({bare}, {separator}) else {by_grammar} end"
         cell = by_grammar if form.by_grammar else f"case when contains(_line, {_QUOTE}) then {split} else {cell} end"
     return f"select _file, _record, _line, {cell} as _cells from {records} where _record is not null"
-
-
-def _list(columns: Iterable[str]) -> str:
-    return ", ".join(map(identifier, columns))
-
-
-def _raw(feed: Feed) -> str:
-    return f"raw.{identifier(feed.name)}"
 
 
 def _select(source: str, columns: Mapping[str, str], keep: str = "*") -> str:
@@ -249,28 +244,29 @@ def _faults(feed: Feed) -> list[tuple[str, str]]:
         for reason, condition in cells.reasons(column, text, identifier(column.name)):
             found.append((_fault(column.name, text, reason), condition))
         if column.free_text == "reject":
-            found.append((_fault(column.name, "null", "holds personal data"), personal.is_found(text)))
+            found.append((_fault(column.name, "null", literal("holds personal data")), personal.is_found(text)))
     for name, reason, condition in cells.disorder(feed):
-        found.append((_fault(name, _named("text", name), reason), condition))
+        found.append((_fault(name, _named("text", name), literal(reason)), condition))
     return found
 
 
 def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:
     rules = mapping.implausible if mapping else ()
-    return [(_fault("", "null", reason), f"coalesce({when}, false)") for reason, when in rules]
+    return [(_fault("", "null", literal(reason)), f"coalesce({when}, false)") for reason, when in rules]
 
 
 def _fault(column: str, value: str, reason: str) -> str:
-    said = {"column_name": literal(column), "value": f"left({value}, 200)::varchar", "reason": literal(reason)}
+    """SQL of a reason; `value` and `reason` are SQL. The value is cut where it is masked, in `_reject`."""
+    said = {"column_name": literal(column), "value": f"{value}::varchar", "reason": reason}
     return f"struct_pack({', '.join(f'{name} := {sql}' for name, sql in said.items())})"
 
 
 def _reject(feed: Feed, select: str) -> str:
-    line = f"rtrim(_line, {_CR} || {_LF})"
-    if any(column.free_text or column.pseudonym for column in feed.columns):
-        line = personal.masked(line)
-    line = f"left({line}, 500)"
+    # Masked before it is cut: half an identity code would not be known for one.
+    line, value = (personal.masked(text) for text in (f"rtrim(_line, {_CR} || {_LF})", "fault.value"))
+    hidden = f"struct_pack(column_name := fault.column_name, value := left({value}, 200), reason := fault.reason)"
     return (
-        f"insert into raw.rejects select {literal(feed.name)}, _file, _record, {line}, reasons"
+        f"insert into raw.rejects select {literal(feed.name)}, _file, _record, left({line}, 500),"
+        f" list_transform(reasons, lambda fault: {hidden})"
         f" from ({select}) where len(reasons) > 0 order by _file, _record"
     )

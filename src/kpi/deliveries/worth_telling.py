@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
 from kpi.base.errors import nearest
+from kpi.base.names import counted
+from kpi.base.terminal import one_line
 from kpi.deliveries import retention
+from kpi.deliveries.delivery_order import FILE_NAME, TIME_OF_DELIVERY
 from kpi.deliveries.feed import Feed
+from kpi.deliveries.headers import shortened
+from kpi.deliveries.personal import quoted
 from kpi.deliveries.rawfiles import RawFolder
 
 if TYPE_CHECKING:
@@ -19,17 +24,21 @@ def worth_telling(
     con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folder: RawFolder, as_of: date
 ) -> tuple[str, ...]:
     """Return every warning as a line, each beginning with the path it is about. `as_of` is the day of the refresh."""
-    return (
+    found = (
         *_unknown_folders(folder, {feed.name: feed for feed in feeds}),
         *_past_retention(con, feeds, folder, as_of),
         *_warnings(con),
+        *_replaced(con, {feed.name: feed for feed in feeds}),
+        *_spoilt(con),
     )
+    return tuple(one_line(line) for line in found)
 
 
 def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> list[str]:
     strangers = sorted({file.feed for file in folder.files} - set(feeds))
-    return [f"{name}/: no feed has this name, its files are not read.{nearest(name, feeds)}" for name in strangers] + [
-        f"{path}: hidden, or not a .csv or .csv.gz file; not read." for path in folder.ignored if "/" in path
+    told = "no feed has this name, its files are not read."
+    return [f"{quoted(name)}/: {told}{nearest(name, feeds)}" for name in strangers] + [
+        f"{quoted(path)}: hidden, or not a .csv or .csv.gz file; not read." for path in folder.ignored if "/" in path
     ]
 
 
@@ -60,9 +69,9 @@ def _past_retention(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folde
 
 def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
     told = []
-    for path, refused, unknown, missing, rejected, records, ahead, masked in con.execute(
-        "select path, refused, unknown_columns, missing_columns, rows_rejected, records, rows_dated_ahead, rows_masked"
-        " from raw.deliveries order by path"
+    for path, refused, unknown, missing, warnings, rejected, records, ahead, masked in con.execute(
+        "select path, refused, unknown_columns, missing_columns, warnings, rows_rejected, records, rows_dated_ahead,"
+        " rows_masked from raw.deliveries order by path"
     ).fetchall():
         if refused:
             told.append(f"{path}: refused, {refused}.")
@@ -70,9 +79,10 @@ def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
         if not records:
             told.append(f"{path}: holds no records.")
         if unknown:
-            told.append(f"{path}: columns nobody asked for, ignored: {', '.join(unknown)}.")
+            told.append(f"{path}: columns nobody asked for, ignored: {shortened(unknown)}.")
         if missing:
             told.append(f"{path}: optional columns that are not there, taken as missing: {', '.join(missing)}.")
+        told += [f"{path}: {warning}." for warning in warnings or ()]
         if rejected:
             told.append(f"{path}: {rejected} of {records} records rejected, see raw.rejects.")
         if masked:
@@ -80,3 +90,50 @@ def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
         if ahead:
             told.append(f"{path}: {ahead} rows dated after the day of the refresh.")
     return told
+
+
+def _replaced(con: duckdb.DuckDBPyConnection, feeds: Mapping[str, Feed]) -> list[str]:
+    """Files of which nothing is in force any more, and files that were delivered twice."""
+    found = []
+    for name, path, records, newer, same in con.execute(
+        "select feed, path, rows_loaded, case when rows_loaded > 0 and rows_superseded = rows_loaded"
+        " then superseded_by end, same_content_as from raw.deliveries order by path"
+    ).fetchall():
+        if newer:
+            by = _first(f"{name}/{file}" for file in newer)
+            how = _HOW.get(feeds[name].newer_by, f"by {feeds[name].newer_by}")
+            found.append(f"{path}: all its rows ({records}) are replaced by {by}, newer {how}.")
+        if same:
+            found.append(f"{path}: holds the same as {name}/{same}: it was delivered twice.")
+    return found
+
+
+def _spoilt(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Files whose numbers or times a spreadsheet, or another export, may have changed."""
+    found = []
+    for path, rounded, thousands, blunt in con.execute(
+        "select path, rows_rounded, columns_maybe_thousands, columns_without_seconds from raw.deliveries order by path"
+    ).fetchall():
+        if rounded:
+            found.append(f"{path}: {counted(rounded, 'number')} with more than 6 decimals, rounded to 6.")
+        if thousands:
+            found.append(
+                f"{path}: the numbers in {', '.join(thousands)} with a point, or with a comma, all look like 1.234 or"
+                " 1,234: read as decimals, but were thousands meant? Deliver thousands without a mark, or say in the"
+                " contract how many 'decimals' there are."
+            )
+        if blunt:
+            found.append(
+                f"{path}: no time in {', '.join(blunt)} has seconds: did a spreadsheet drop them?"
+                " If the source has none, say 'precision: minute' of the column in the contract."
+            )
+    return found
+
+
+_HOW = {FILE_NAME: "by its name", TIME_OF_DELIVERY: "by its time of delivery"}
+
+
+def _first(paths: Iterable[str], most: int = 3) -> str:
+    found = list(paths)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more

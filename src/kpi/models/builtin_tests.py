@@ -56,9 +56,8 @@ def accepted(test: TestSpec) -> list[str]:
         raise CompileError(test.file, test.line, f"quote is true or false, not '{quote}'.")
     found = []
     for value in values:
-        if value is None or isinstance(value, list | dict):
-            told = "a null always passes, leave it out" if value is None else "a value is a text or a number"
-            raise CompileError(test.file, test.line, f"accepted_values: {told}.")
+        if isinstance(value, list | dict):
+            raise CompileError(test.file, test.line, "accepted_values: a value is a text or a number.")
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if not quote and (problem := expression_problem(text, tables=False)):
             raise CompileError(test.file, test.line, f"accepted_values: '{text[:100]}' {problem}.")

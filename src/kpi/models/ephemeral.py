@@ -20,7 +20,7 @@ def is_ephemeral(node: Node) -> bool:
 
 def cte_of(relation: Relation) -> Relation:
     """Return the name by which a model is read that is a CTE of its readers."""
-    return Relation(relation.node, "", PREFIX + relation.node.split(".")[-1])
+    return Relation(relation.node, "", PREFIX + relation.node.split(".", 2)[2].replace(".", "_"))
 
 
 def with_ctes(nodes: Mapping[str, Node]) -> dict[str, Node]:

@@ -13,6 +13,7 @@ from typing import Any
 from kpi.base.errors import CompileError, nearest
 from kpi.base.lines import Lines
 from kpi.base.names import identifier
+from kpi.base.relation import as_seen
 from kpi.base.sqltext import expression_problem
 from kpi.models.builtin_tests import GENERIC, accepted
 from kpi.models.model import Node, read_select
@@ -48,20 +49,35 @@ def test_nodes(
         if test is None:
             continue
         first = tests.setdefault(test.id, test)
+        if first is not test and _told_apart(first) != _told_apart(test):
+            test = _with_hash(test)
+            first = tests.setdefault(test.id, test)
         if first is not test:
             told = f"the test {test.name} is also at {first.file}:{first.line}."
             errors.append(CompileError(test.file, test.line, told))
     return [tests[name] for name in sorted(tests)], errors
 
 
+def _told_apart(test: Node) -> str:
+    """What tells tests of one name apart, as the hash in dbt's names does: macro, what is judged, and arguments."""
+    spec = test.test
+    return repr((test.relation.node, spec and (spec.kind, spec.column, sorted(spec.arguments.items(), key=str))))
+
+
+def _with_hash(test: Node) -> Node:
+    """The test by another name, for there is one of its own already."""
+    name = f"{test.name}_{hashlib.blake2b(_told_apart(test).encode(), digest_size=4).hexdigest()}"
+    return replace(test, name=name, id=f"{test.id}{name.removeprefix(test.name)}")
+
+
 def _described(project: Project) -> list[tuple[str, Properties]]:
     found = [
-        (f"{resource.kind}.{project.name}.{resource.name}", resource.properties)
+        (resource.id, resource.properties)
         for resource in project.seeds + project.models + project.snapshots
         if resource.properties
     ]
     for source in project.sources:
-        found.append((f"source.{project.name}.{source.source_name}.{source.name}", source.properties))
+        found.append((source.id, source.properties))
     return found
 
 
@@ -76,11 +92,16 @@ def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec)
     texts = (column, spec.arguments.get("field", column))
     is_plain = all(text in documented or _WORD.fullmatch(str(text)) for text in texts)
     own = templates.generic_test(spec.kind)
-    if own or spec.kind not in GENERIC or not is_plain:
+    if own or spec.kind not in GENERIC or not is_plain or templates.macros.is_made_otherwise(spec.kind):
         quoted = column in documented and documented[column].quote
         return _of_macro(project, templates, node, spec, name, identifier(column) if quoted else column)
     arguments: dict[str, Relation] = {}
     spec = _with_checked_arguments(_rendered(templates, spec, arguments), column)
+    if spec.kind == "accepted_values" and None in list(spec.arguments["values"] or ()):
+        error = CompileError(spec.file, spec.line, "accepted_values: a null always passes, leave it out.")
+        if project.is_strict or not spec.arguments.get("quote", True):
+            raise error
+        templates.notes.append(f"{error} Here it stands for the text None, as in dbt.")
     rendered = _where(templates, spec)
     relations = [node.relation]
     if spec.kind == "relationships":
@@ -88,7 +109,7 @@ def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec)
         if not isinstance(to, Relation):
             told = f"'to' is a ref('…') or source('…', '…'), not '{to}'."
             raise CompileError(spec.file, spec.line, told)
-        relations.append(to)
+        relations.append(Relation(to.node, to.schema, to.name))
         spec = replace(spec, arguments={**spec.arguments, "to": to.node})
     rendered.depends_on = {one.node: one for one in (*relations, *rendered.depends_on.values())}
     table = (
@@ -157,7 +178,11 @@ def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec
             told = f"{spec.kind} takes no '{wrong}'.{nearest(wrong, {*macro.arguments} - {'model'})}"
             raise CompileError(spec.file, spec.line, told)
         for missing in [argument for argument in macro.required if argument not in {"model", *given}]:
-            raise CompileError(spec.file, spec.line, f"{spec.kind} needs '{missing}'.")
+            error = CompileError(spec.file, spec.line, f"{spec.kind} needs '{missing}'.")
+            if project.is_strict:
+                raise error
+            templates.notes.append(f"{error} Without a value it is nothing.")
+            given[missing] = templates.macros.lenient.undefined(name=missing)
     where = _where(templates, spec)
     call = f"{package + '.' if package else ''}test_{kind}"
     try:
@@ -167,7 +192,7 @@ def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec
             TEST_CONFIGS,
             base={**spec.config, "where": where.sql},
             model={"name": name, "resource_type": "test", "config": dict(spec.config)},
-            names={"kpi_model": node.relation, "kpi_arguments": given},
+            names={"kpi_model": as_seen(node.relation), "kpi_arguments": given},
         )
     except CompileError as error:
         # Of its own kind still: a test that asks for columns is compiled again when they are known.
@@ -215,7 +240,10 @@ def _where(templates: Templates, spec: TestSpec) -> Rendered:
 
 def _singular(project: Project, templates: Templates, file: Path) -> Node | None:
     text = read_text(project.root, file)
-    base = {**project.test_settings(file, file.stem), **project.singular_tests.get(file.stem, {})}
+    base = {
+        **project.test_settings(file, file.stem),
+        **project.singular_tests.get((project.package_of(file), file.stem), {}),
+    }
     rendered = templates.render(text, file, TEST_CONFIGS, base=base, model={"name": file.stem, "resource_type": "test"})
     own_tags = tags_of(rendered.config.get("tags"))
     spec = configured(TestSpec("singular", "", {}, "error", "", file, 1, tags=own_tags, config=rendered.config), base)
@@ -223,7 +251,7 @@ def _singular(project: Project, templates: Templates, file: Path) -> Node | None
         return None
     select = read_select(rendered, file, "test", templates.relations)
     rendered.sql = select.sql
-    relation = Relation(f"test.{project.name}.{file.stem}", "", file.stem)
+    relation = Relation(f"test.{project.package_of(file)}.{file.stem}", "", file.stem)
     return _test(project, file.stem, spec, relation, rendered, select.shape)
 
 
@@ -234,7 +262,7 @@ def _test(project: Project, name: str, spec: TestSpec, relation: Relation, rende
         sorted((key, value) for key, value in spec.config.items() if key not in ("tags", "meta") and value is not None)
     )
     return Node(
-        id=f"test.{project.name}.{name}",
+        id=f"test.{project.package_of(spec.file)}.{name}",
         kind="test",
         name=name,
         file=spec.file,
@@ -249,4 +277,5 @@ def _test(project: Project, name: str, spec: TestSpec, relation: Relation, rende
         description=spec.description,
         test=spec,
         config=spec.config,
+        depth=len(project.folders.get(project.package_of(spec.file), Path()).parts) + 1,
     )

@@ -83,10 +83,10 @@ def with_hooks(node: Node, templates: Templates) -> Node:
 
 def run_hooks_of(project: Project, templates: Templates) -> tuple[Hooks, list[KpiError]]:
     """Render the hooks of a whole run. Returns them and what is wrong with any."""
-    file, mistakes = Path("dbt_project.yml"), list[KpiError]()
+    mistakes = list[KpiError]()
     rendered: dict[str, list[str]] = {"on-run-start": [], "on-run-end": []}
     for setting, texts in (("on-run-start", project.on_run_start), ("on-run-end", project.on_run_end)):
-        for text in texts:
+        for file, text in texts:
             try:
                 sql = templates.render(text, file, ()).sql
                 if sql:

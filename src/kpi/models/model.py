@@ -46,7 +46,8 @@ class Node:
 
     `sql` is the compiled SELECT (empty for seeds and sources), `lines` where in the file it comes from. A test has no
     relation of its own; `relation` then is the one it judges, when it judges one. `config` are its merged settings,
-    `written` those of the last place that gives each.
+    `written` those of the last place that gives each. `depth` is how many parts of the file's path lie
+    before the folders that dbt selects it by.
     """
 
     id: str
@@ -72,11 +73,18 @@ class Node:
     increment: Increment | None = None
     hooks: Hooks = Hooks()
     constraints: tuple[Mapping[str, Any], ...] = ()
+    depth: int = 1
 
     @property
     def fqn(self) -> tuple[str, ...]:
         """The names dbt selects it by: its project, the folders below the model folder, and its own name."""
-        return (self.id.split(".")[1], *self.file.parts[1:-1], self.name)
+        name = (*self.name.rsplit(".", 1),) if self.is_version else (self.name,)
+        return (self.id.split(".")[1], *self.file.parts[self.depth : -1], *name)
+
+    @property
+    def is_version(self) -> bool:
+        """Whether it is a version of a model: its name is `model.v2`."""
+        return self.kind == "model" and "." in self.name
 
 
 def digest(*parts: str) -> str:
@@ -239,6 +247,8 @@ def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relation
 
 def _call(node: str) -> str:
     kind, _, *names = node.split(".")
+    if kind != "source" and len(names) > 1:
+        return f"{{{{ ref({names[0]!r}, v={names[1].removeprefix('v')}) }}}}"
     return f"{{{{ {'source' if kind == 'source' else 'ref'}({', '.join(repr(name) for name in names)}) }}}}"
 
 

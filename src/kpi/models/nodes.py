@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from kpi.base.errors import CompileError, ConfigError, nearest
+from kpi.base.relation import DATABASE
 from kpi.base.yamlfile import Section
 from kpi.models import snapshots
+from kpi.models.early import SETTINGS, facts_of, switches_itself_off, text_of
 from kpi.models.ephemeral import cte_of
+from kpi.models.external import as_built, external_problem
 from kpi.models.hooks import with_hooks
 from kpi.models.model import Hooks, Increment, Node, digest, read_select
+from kpi.models.pending import NeedsColumns
 from kpi.models.seeds import seed_columns
 from kpi.models.template import Relation, Templates
-from kpi.parse.outside import content_of
+from kpi.parse.outside import content_of, in_database
 from kpi.parse.project import Project, Resource, merged, read_text
-from kpi.parse.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, Properties, tags_of
+from kpi.parse.properties import MODEL_CONFIGS, Properties, tags_of
 
-_SETTINGS = {"model": MODEL_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
 # What decides where a model stands, and so must be known before anything refers to it.
 _PLACING = re.compile(r"""\b(schema|alias|target_schema)['"]?\s*[=:]|\bephemeral\b""")
 
@@ -28,7 +33,7 @@ def source_nodes(project: Project) -> dict[str, Node]:
     """Return a node for every source table, by id. One that is files outside has the SELECT that reads them."""
     nodes = {}
     for source in project.sources:
-        about, node_id = source.properties, f"source.{project.name}.{source.source_name}.{source.name}"
+        about, node_id = source.properties, source.id
         nodes[node_id] = Node(
             id=node_id,
             kind="source",
@@ -42,30 +47,48 @@ def source_nodes(project: Project) -> dict[str, Node]:
             shape=content_of(project.root, source.location) if source.location else "",
             description=about.description,
             columns=about.columns,
+            depth=len(project.folders.get(source.package, Path()).parts) + 1,
             config={"meta": source.meta, "loaded_at_field": source.loaded_at_field, "freshness": source.freshness},
         )
     return nodes
 
 
+def from_databases(project: Project, nodes: Mapping[str, Node], delivered: Collection[str]) -> dict[str, Node]:
+    """Return the sources that nothing of the project loads and that a DuckDB file has, with what reads them."""
+    found = {}
+    for source in project.sources:
+        node = nodes[source.id]
+        file, _ = project.database_file(source)
+        is_loaded = "feed" in source.meta or str(node.relation) in delivered
+        if node.sql or node.depends_on or is_loaded or not file or not (project.root / file).is_file():
+            continue
+        location = in_database(file, source.schema, source.identifier)
+        shape = content_of(project.root, location)
+        found[node.id] = replace(node, materialized="table", sql=f"select * from {location}", shape=shape)
+    return found
+
+
 def place(project: Project, resource: Resource, templates: Templates) -> Relation:
     """Where a resource stands, by its `schema` and `alias` here, in its file or in YAML, as the macros have it."""
     config = dict(resource.config)
-    text = _text(project, resource) if resource.kind != "seed" else ""
+    text = text_of(project, resource) if resource.kind != "seed" else ""
     if "config" in text and _PLACING.search(text):
-        settings = _SETTINGS[resource.kind]
-        facts = _facts(project, resource, config)
+        settings = SETTINGS[resource.kind]
+        facts = facts_of(project, resource, config)
         config |= templates.render(text, resource.file, settings, base=config, model=facts, parsing=True).config
-    facts = _facts(project, resource, config)
+    config |= resource.above
+    facts = facts_of(project, resource, config)
     name = templates.alias_of(config.get("alias"), facts)
     schema = config.get("target_schema") or templates.schema_of(config.get("schema"), {**facts, "alias": name})
-    relation = Relation(_id(project, resource), schema, name)
+    relation = Relation(resource.id, schema, name)
     is_read_as_cte = resource.kind == "model" and config.get("materialized") == "ephemeral"
     return cte_of(relation) if is_read_as_cte else relation
 
 
 def resource_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
     """Read a seed, or render and parse a model or snapshot. Returns None when it is disabled. Raises CompileError."""
-    if not resource.config.get("enabled", True):
+    is_on = {"enabled": True, **resource.config, **resource.above}["enabled"]
+    if not is_on or switches_itself_off(project, resource, templates):
         return None
     make = _seed if resource.kind == "seed" else _model
     node = make(project, resource, templates)
@@ -73,11 +96,19 @@ def resource_node(project: Project, resource: Resource, templates: Templates) ->
 
 
 def analysis_node(project: Project, resource: Resource, templates: Templates) -> Node | None:
-    """Render an analysis, which is compiled for people to copy and never run."""
-    if not resource.config.get("enabled", True):
+    """Render an analysis, which is compiled for people to copy and never run; one that cannot be is only noted."""
+    if not resource.config.get("enabled", True) or switches_itself_off(project, resource, templates):
         return None
-    rendered = templates.render(_text(project, resource), resource.file, MODEL_CONFIGS, base=resource.config)
-    node_id = _id(project, resource)
+    try:
+        rendered = templates.render(text_of(project, resource), resource.file, MODEL_CONFIGS, base=resource.config)
+    except NeedsColumns:
+        raise
+    except CompileError as error:
+        if project.is_strict and "run_query()" not in error.message:
+            raise
+        templates.notes.append(f"{error} The analysis is not compiled.")
+        return None
+    node_id = resource.id
     return Node(
         id=node_id,
         kind="analysis",
@@ -110,7 +141,7 @@ def exposure_nodes(project: Project, templates: Templates) -> tuple[list[Node], 
         except CompileError as error:
             errors.append(CompileError(exposure.file, exposure.line, error.message))
             continue
-        node_id = f"exposure.{project.name}.{exposure.name}"
+        node_id = f"exposure.{exposure.package}.{exposure.name}"
         nodes.append(
             Node(
                 id=node_id,
@@ -123,57 +154,25 @@ def exposure_nodes(project: Project, templates: Templates) -> tuple[list[Node], 
                 tags=exposure.tags,
                 depends_on=tuple(depends_on),
                 description=exposure.description,
+                depth=len(project.folders.get(exposure.package, Path()).parts) + 1,
                 config={"type": exposure.kind, "owner": exposure.owner},
             )
         )
     return nodes, errors
 
 
-def _id(project: Project, resource: Resource) -> str:
-    return f"{resource.kind}.{project.name}.{resource.name}"
-
-
-def _text(project: Project, resource: Resource) -> str:
-    return read_text(project.root, resource.file) if resource.text is None else resource.text
-
-
-def _facts(project: Project, resource: Resource, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What macros such as generate_schema_name may ask of a node."""
-    about = resource.properties
-    folders = resource.file.parts[1:-1]
-    return {
-        "name": resource.name,
-        "alias": config.get("alias") or resource.name,
-        "resource_type": resource.kind,
-        "unique_id": _id(project, resource),
-        "package_name": project.name,
-        "path": "/".join(resource.file.parts[1:]),
-        "original_file_path": resource.file.as_posix(),
-        "fqn": [project.name, *folders, resource.name],
-        "config": dict(config),
-        "tags": list(tags_of(config.get("tags"))),
-        "meta": dict(config.get("meta") or {}),
-        "description": about.description if about else "",
-        "columns": {column.name: {"name": column.name, "data_type": column.data_type} for column in about.columns}
-        if about
-        else {},
-        "version": None,
-        "database": "kpi",
-        "schema": config.get("schema"),
-    }
-
-
 def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
-    delimiter = resource.config.get("delimiter", ",")
+    delimiter = {**resource.config, **resource.above}.get("delimiter", ",")
     text = read_text(project.root, resource.file)
     header = seed_columns(text, resource.file, delimiter)
-    types: Section = resource.config.get("column_types") or Section(resource.file, 1)
+    config = merged([resource.config, resource.above])
+    types: Section = config.get("column_types") or Section(resource.file, 1)
     for name in types:
         if name not in header:
             told = f"column_types: '{resource.name}' has no column '{name}'.{nearest(name, header)}"
             raise CompileError(types.file, types.lines[name], told)
     content = f"{text}\0{sorted(types.items())}\0{delimiter}"
-    about, node_id = resource.properties, _id(project, resource)
+    about, node_id = resource.properties, resource.id
     return Node(
         id=node_id,
         kind="seed",
@@ -182,29 +181,30 @@ def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
         line=1,
         relation=templates.relations[node_id],
         materialized="seed",
-        tags=tags_of(resource.config["tags"]),
+        tags=tags_of(config["tags"]),
         shape=hashlib.blake2b(content.encode(), digest_size=16).hexdigest(),
         description=about.description if about else "",
         columns=about.columns if about else (),
         column_types=tuple({**header, **types}.items()),
         delimiter=delimiter,
-        config=resource.config,
-        written=resource.written,
+        config=config,
+        written={**resource.written, **resource.above},
+        depth=resource.depth,
     )
 
 
 def _model(project: Project, resource: Resource, templates: Templates) -> Node | None:
-    node_id = _id(project, resource)
+    node_id = resource.id
     relation = templates.relations[node_id]
-    settings = _SETTINGS[resource.kind]
-    facts = _facts(project, resource, resource.config) | {"alias": relation.name, "schema": relation.schema}
-    text = _text(project, resource)
+    settings = SETTINGS[resource.kind]
+    facts = facts_of(project, resource, resource.config) | {"alias": relation.name, "schema": relation.schema}
+    text = text_of(project, resource)
     rendered = templates.render(text, resource.file, settings, relation, base=resource.config, model=facts)
-    if not rendered.config.get("enabled", True):
+    if not {"enabled": True, **rendered.config, **resource.above}["enabled"]:
         return None
     select = read_select(rendered, resource.file, resource.kind, templates.relations)
     about = resource.properties
-    config = merged([resource.config, rendered.config])
+    config = merged([resource.config, rendered.config, resource.above])
     _check_settings(resource, relation, config)
     increment, depends_on, shape = None, dict(rendered.depends_on), select.shape
     if config.get("materialized") == "incremental":
@@ -222,7 +222,7 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         file=resource.file,
         line=select.line,
         relation=relation,
-        materialized="snapshot" if resource.kind == "snapshot" else config.get("materialized", "view"),
+        materialized="snapshot" if resource.kind == "snapshot" else as_built(config.get("materialized", "view")),
         tags=config["tags"],
         depends_on=tuple(depends_on),
         sql=select.sql,
@@ -231,7 +231,8 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         description=about.description if about else "",
         columns=about.columns if about else (),
         config=config,
-        written={**resource.written, **rendered.config},
+        written={**resource.written, **rendered.config, **resource.above},
+        depth=resource.depth,
         findings=select.findings,
         increment=increment,
         constraints=about.constraints if about else (),
@@ -239,10 +240,16 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
 
 
 def _check_settings(resource: Resource, relation: Relation, config: Mapping[str, Any]) -> None:
-    """Raise CompileError for settings that contradict each other, or came too late to be known."""
+    """Raise CompileError for settings that contradict each other, came too late, or name another database."""
+    for name in ("database", "target_database"):
+        if config.get(name) and str(config[name]).lower() != DATABASE:
+            told = f"{name}='{config[name]}': there is one database here, '{DATABASE}'. Leave it out, or set a schema."
+            raise CompileError(resource.file, resource.line, told)
     if resource.kind == "snapshot":
         for told in snapshots.problems(config):
             raise CompileError(resource.file, resource.line, told)
+    elif told := external_problem(config):
+        raise CompileError(resource.file, resource.line, told)
     elif (config.get("materialized") == "ephemeral") != (not relation.schema):
         told = "materialized='ephemeral' must be known before anything else: set it in the first config(), or in YAML."
         raise CompileError(resource.file, resource.line, told)

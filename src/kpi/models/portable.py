@@ -19,7 +19,7 @@ def _set(names: str) -> frozenset[str]:
 # Functions that yield the same on both engines.
 FUNCTIONS = _set(
     """
-    count sum min max avg median
+    count sum min max avg median grouping
     coalesce nullif greatest least abs round sqrt exp ln power
     lower upper trim ltrim rtrim length replace substring substr left right starts_with ends_with regexp_replace
     year quarter month day hour minute make_date last_day

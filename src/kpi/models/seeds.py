@@ -12,7 +12,7 @@ from pathlib import Path
 from kpi.base.errors import CompileError
 from kpi.base.names import identifier, literal
 from kpi.models.model import Node
-from kpi.parse.project import Project
+from kpi.parse.project import Project, read_text
 
 
 def seed_columns(text: str, file: Path, delimiter: str) -> dict[str, str]:
@@ -32,6 +32,9 @@ def seed_columns(text: str, file: Path, delimiter: str) -> dict[str, str]:
                 if wrong or not row:
                     told = f"'{wrong[0]}' twice" if wrong and wrong[0].strip() else "a column without a name"
                     raise CompileError(file, 1, f"the header has {told}.")
+            elif not row:
+                # A line without anything: no row, or in a table of one column a row of nothing.
+                values[0].update([""] if len(header) == 1 else [])
             elif len(row) != len(header):
                 told = f"the header has {len(header)} columns, this row {len(row)}."
                 raise CompileError(file, rows.line_num, told)
@@ -45,7 +48,11 @@ def seed_columns(text: str, file: Path, delimiter: str) -> dict[str, str]:
     return {name: type_of(seen) for name, seen in zip(header, values, strict=True)}
 
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_DIGITS = r"\d+(_\d+)*"
+_NUMBER = re.compile(rf"[+-]?({_DIGITS}\.?({_DIGITS})?|\.{_DIGITS})([eE][+-]?\d+)?")
+# Numbers of a column that has fractions too.
+_NOT_FINITE = re.compile(r"[+-]?(inf|nan)", re.IGNORECASE)
+_INTEGERS = (("integer", 31), ("bigint", 63))
 _TYPES = (
     ("date", re.compile(r"\d{4}-\d{1,2}-\d{1,2}")),
     ("timestamp", re.compile(r"\d{4}-\d{1,2}-\d{1,2} \d{1,2}:\d{1,2}:\d{1,2}")),
@@ -60,14 +67,27 @@ def type_of(values: Iterable[str]) -> str:
     A column of nothing but empty fields is of integers, a time of day or a timestamp without seconds is text.
     """
     given = [value.strip() for value in values if value.strip()]
-    if all(_NUMBER.fullmatch(value) for value in given):
-        numbers = [Decimal(value) for value in given]
+    finite = [value for value in given if not _NOT_FINITE.fullmatch(value)]
+    if all(_NUMBER.fullmatch(value) for value in finite):
+        numbers = [Decimal(value) for value in finite]
         if any(number != number.to_integral_value() for number in numbers):
             return "double"
-        widest = max(map(abs, numbers), default=Decimal(0))
-        return "integer" if widest < 2**31 else "bigint" if widest < 2**63 else "double"
+        least, most = min(numbers, default=Decimal(0)), max(numbers, default=Decimal(0))
+        kind = next((kind for kind, bits in _INTEGERS if -(2**bits) <= least and most < 2**bits), "double")
+        return kind if len(finite) == len(given) or kind == "double" else "varchar"  # no integer is infinite
     kinds = (kind for kind, pattern in _TYPES if all(pattern.fullmatch(value) for value in given))
     return next(kinds, "varchar")
+
+
+def quote_of(text: str, delimiter: str) -> str:
+    """Return what a seed's cells are quoted by, as DuckDB guesses it for dbt.
+
+    A double quote; or a single one, where there is no double quote and every cell that begins with one ends with one.
+    """
+    if '"' in text or "'" not in text:
+        return '"'
+    cells = {cell for line in text.splitlines() for cell in line.split(delimiter) if cell[:1] == "'"}
+    return "'" if cells and all(len(cell) > 1 and cell[-1] == "'" for cell in cells) else '"'
 
 
 def seed_select(project: Project, node: Node) -> str:
@@ -75,13 +95,14 @@ def seed_select(project: Project, node: Node) -> str:
 
     Nothing is left to guessing, so that a ragged or misquoted line is an error and not another way to read it.
     """
+    quote = quote_of(read_text(project.root, node.file), node.delimiter)
     types = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in node.column_types)
     options = {
         "header": "true",
         "skip": "0",
         "delim": literal(node.delimiter),
-        "quote": "'\"'",
-        "escape": "'\"'",
+        "quote": literal(quote),
+        "escape": literal(quote),
         "comment": "''",
         "null_padding": "false",
         "ignore_errors": "false",

@@ -7,35 +7,31 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
-from os import environ
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from kpi.base.compile_cache import key_of, remembered
-from kpi.base.errors import CompileError, ConfigError, nearest
+from kpi.base.environment import is_as_read
+from kpi.base.errors import CompileError, ConfigError
 from kpi.base.limits import bounded
 from kpi.base.lines import Lines, mark_places, traced
-from kpi.base.relation import Relation, Rendered
+from kpi.base.relation import Relation, Rendered, as_seen, in_short
+from kpi.models.pending import LaterError, NeedsColumns, NeedsGraph
+from kpi.models.references import find_ref, find_source, version_of
 from kpi.parse import context
 from kpi.parse.fileconfig import Config
 from kpi.parse.jinjafile import environment, is_fleeting, line_in, parsed
-from kpi.parse.macros import Macro, Macros, Wrong, compiled, run, undefined
+from kpi.parse.macros import Macro, Macros, compiled, run, undefined
 from kpi.parse.project import Project, read_text
 
 __all__ = ["Lines", "NeedsColumns", "Relation", "Rendered", "Templates"]
 
 _ONE_EXPRESSION = re.compile(r"\s*\{\{(?!.*\{\{)(.*)\}\}\s*", re.DOTALL)
 _CALL = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*", re.DOTALL)
-_KINDS = ("model", "seed", "snapshot")
-
-
-class NeedsColumns(CompileError):
-    """A template asked for the columns of a relation that are not known yet."""
 
 
 class Templates:
@@ -49,19 +45,23 @@ class Templates:
         self.project = project
         self.relations: dict[str, Relation] = {}
         self.known_columns: Mapping[str, tuple[tuple[str, str], ...]] = {}
-        self._values = context.Values(project.variables)
-        self.asked = self._values.asked
-        self.environment_read = self._values.environment_read
+        self.known_graph: Mapping[str, Any] | None = None
+        self.values = context.Values(project.variables, project.package_variables)
+        self.values.target = project.target
+        self.asked = self.values.asked
+        self.environment_read = self.values.environment_read
         self.asked |= project.asked
         self.environment_read.update(project.environment_read)
         self._environment = environment()
         self.macros = Macros(self._environment, project.name)
         self.macros.search = dict(project.dispatch)
-        self.macros.shared = context.shared(self._values, self.macros, self._columns_of)
+        self.macros.shared = context.shared(self.values, self.macros, self._columns_of, self._graph, project.invocation)
+        self.notes: list[str] = []
         self._files = {file: file for file in project.macro_files}
         self._short: dict[str, jinja2.Template] = {}
         self._macro_texts: list[str] = []
         self._known_world = ((-1, ""), "")
+        self._known_places = (-1, frozenset[tuple[str, ...]]())
         for package, files in project.packages.items():
             for file in files:
                 self.macros.later(package, self._macro_text(file), file)
@@ -84,9 +84,11 @@ class Templates:
 
     def _named(self, macro: str, custom: str | None, node: Mapping[str, Any] | None) -> str:
         given = dict(node) if node is not None else None
+        # A package that has such a macro names its own models by it.
+        own = given and self.macros.of(str(given.get("package_name", "")), macro)
         try:
             with bounded("the macro"):
-                return str(self.macros.scope()[macro](custom, given)).strip()
+                return str((own or self.macros.scope()[macro])(custom, given)).strip()
         except Exception:  # rendered once more as a template, so that what fails is told with file and line
             names = {"kpi_custom": custom, "kpi_node": given}
             return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0]
@@ -110,22 +112,28 @@ class Templates:
         config is of use: references stand for nothing, `execute` is false, and what fails ends the rendering quietly.
         Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
         """
-        known = "" if names or parsing or self.known_columns or is_fleeting(text) else self._world()
+        known = "" if names or parsing or self.known_columns or self.known_graph or is_fleeting(text) else self._world()
         make = partial(self._render, text, file, settings, this, is_incremental, base, model, parsing, names)
         given = ("render", known, text, str(file), settings, str(this), is_incremental, base, model)
-        rendered = remembered(make, *given, is_right=_still_reads) if known else make()
+        rendered = (
+            remembered(make, *given, is_right=lambda found: is_as_read(found.environment_read)) if known else make()
+        )
         self.asked |= rendered.asked
         self.environment_read.update(rendered.environment_read)
+        self.notes += [f"{file}:{note}" for note in rendered.notes]
         return rendered
 
     def _world(self) -> str:
         """The key of all that any file's rendering follows from, apart from the file; empty when that is not known."""
-        if self.macros.overrides or self._values.given:
+        variables = repr((self.values.variables, self.values.of_packages))
+        if self.macros.overrides or self.values.given or self.values.overrides or is_fleeting(variables):
             return ""
-        state = (len(self.relations), repr(self._values.variables))
+        state = (len(self.relations), variables)
         if self._known_world[0] != state:
             places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
-            key = key_of(self.project.name, self._macro_texts, state, self.project.dispatch, places)
+            key = key_of(
+                self.project.name, self.project.target, self._macro_texts, state, self.project.dispatch, places
+            )
             self._known_world = (state, "" if any(map(is_fleeting, self._macro_texts)) else key)
         return self._known_world[1]
 
@@ -143,25 +151,25 @@ class Templates:
     ) -> Rendered:
         rendered = Rendered(this, is_incremental)
 
+        package, before = self.project.package_of(file), self.values.package
+        self.values.package = package
+
         def ref(*given: str, **more: Any) -> Relation:
             if parsing:
                 return Relation("", "main", str(given[-1]))
-            if more:
-                told = "versions of models are not supported. Give each version's file a name of its own and ref that."
-                raise Wrong(f"ref(..., {next(iter(more))}=...): {told}")
-            return self._refer(rendered, self.ref(given))
+            return self._refer(rendered, find_ref(self.project, self.relations, package, given, version_of(more)))
 
         def source(source_name: str, table_name: str) -> Relation:
             if parsing:
                 return Relation("", source_name, table_name)
-            return self._refer(rendered, self.source(source_name, table_name))
+            return self._refer(rendered, find_source(self.project, self.relations, package, source_name, table_name))
 
         own = {
-            **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {})},
+            **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {}, self.project.is_strict)},
             **{"is_incremental": lambda: is_incremental, "execute": not parsing, "model": dict(model or {})},
         }
         if this:
-            own["this"] = this
+            own["this"] = as_seen(this)
         own["builtins"] = dict(own)
         asked, environment_read = set(self.asked), dict(self.environment_read)
         self.asked.clear()
@@ -172,24 +180,11 @@ class Templates:
             if not parsing:
                 raise
         finally:
+            self.values.package = before
             rendered.asked, rendered.environment_read = frozenset(self.asked), dict(self.environment_read)
             self.asked |= asked
             self.environment_read.update(environment_read)
         return rendered
-
-    @contextmanager
-    def overridden(
-        self, variables: Mapping[str, Any], env_vars: Mapping[str, Any], macros: Mapping[str, Any]
-    ) -> Iterator[None]:
-        """Render with other values of variables and of the environment's, and with macros that yield a given value."""
-        kept = self._values.variables, self._values.given
-        self._values.variables, self._values.given = {**kept[0], **variables}, dict(env_vars)
-        self.macros.overrides = {name.rpartition(".")[2]: _always(value) for name, value in macros.items()}
-        try:
-            yield
-        finally:
-            self._values.variables, self._values.given = kept
-            self.macros.overrides = {}
 
     def value(self, text: str, file: Path, depends_on: dict[str, Relation]) -> Any:
         """Return what a text of a data test's arguments means: of one expression its value, else the text rendered."""
@@ -205,30 +200,6 @@ class Templates:
         depends_on.update(rendered.depends_on)
         return kept[0] if kept else rendered.sql
 
-    def ref(self, names: Sequence[str]) -> Relation:
-        """Return the model, seed or snapshot that ref(...) means."""
-        if len(names) == 2 and names[0] in self.project.packages:
-            raise Wrong(f"ref('{names[0]}', '{names[1]}'): models of packages are not built. Copy it into the project.")
-        if len(names) == 2 and names[0] != self.project.name:
-            raise Wrong(f"ref('{names[0]}', '{names[1]}'): there is no package '{names[0]}' here.")
-        if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
-            raise Wrong("ref takes the name of a model or seed, and the project's name before it if you like.")
-        for kind in _KINDS:
-            relation = self.relations.get(f"{kind}.{self.project.name}.{names[-1]}")
-            if relation:
-                return relation
-        known = [node.split(".")[-1] for node in self.relations if not node.startswith("source.")]
-        raise Wrong(f"ref('{names[-1]}'): there is no such model or seed.{nearest(names[-1], known)}")
-
-    def source(self, source_name: str, table_name: str) -> Relation:
-        """Return the table that source(...) means."""
-        relation = self.relations.get(f"source.{self.project.name}.{source_name}.{table_name}")
-        if relation is None:
-            known = [node.split(".", 2)[2] for node in self.relations if node.startswith("source.")]
-            hint = nearest(f"{source_name}.{table_name}", known)
-            raise Wrong(f"source('{source_name}', '{table_name}'): there is no such source table.{hint}")
-        return relation
-
     def generic_test(self, kind: str) -> Macro | None:
         """Return the macro of a data test named as in YAML, `name` or `package.name`; None when there is none."""
         package, _, name = kind.rpartition(".")
@@ -237,11 +208,21 @@ class Templates:
 
     def _refer(self, rendered: Rendered, relation: Relation) -> Relation:
         rendered.depends_on[relation.node] = relation
-        return relation
+        return as_seen(relation)
+
+    def _graph(self) -> Mapping[str, Any]:
+        if self.known_graph is None:
+            raise LaterError(None)
+        return self.known_graph
+
+    def _places(self) -> frozenset[tuple[str, ...]]:
+        if self._known_places[0] != len(self.relations):
+            self._known_places = (len(self.relations), frozenset(one.parts for one in self.relations.values()))
+        return self._known_places[1]
 
     def _columns_of(self, relation: Relation) -> tuple[tuple[str, str], ...]:
         if relation.node not in self.known_columns:
-            raise _Later(relation)
+            raise LaterError(relation)
         return self.known_columns[relation.node]
 
     def _rendered_with(self, names: Mapping[str, Any], text: str, file: Path) -> tuple[str, Lines]:
@@ -250,7 +231,7 @@ class Templates:
         before = {name: shared[name] for name in names if name in shared}
         shared.update(names)
         try:
-            return traced(self._text(text, file))
+            return traced(in_short(self._text(text, file), self._places))
         finally:
             for name in names:
                 del shared[name]
@@ -258,19 +239,23 @@ class Templates:
 
     def _text(self, text: str, file: Path) -> str:
         try:
+            scope = self.macros.scope(self.project.package_of(file))
             template = self._short.get(text)
             if template is None:
-                tree = parsed(self._environment, text, file)
-                mark_places(tree, text, self._environment)
-                template = compiled(self._environment, tree, file)
+                tree = parsed(scope.environment, text, file)
+                mark_places(tree, text, scope.environment)
+                template = compiled(scope.environment, tree, file)
             if file.name == str(file):  # not of a file: what is asked for every node, such as its schema
                 self._short[text] = template
-            return run(template, self.macros.scope())
+            return run(template, scope)
         except jinja2.UndefinedError as error:
             raise self._told(error, file, undefined(error, self.macros, self.project.root)) from None
-        except _Later as error:
+        except LaterError as error:
+            line = line_in(error, file)
+            if error.relation is None:
+                raise NeedsGraph(file, line, "the graph of all nodes is not known here.") from None
             told = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
-            raise NeedsColumns(file, line_in(error, file), told) from None
+            raise NeedsColumns(file, line, told) from None
         except ConfigError as error:
             raise self._told(error, file, str(error)) from None
         except CompileError:
@@ -284,17 +269,3 @@ class Templates:
         frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]
         return CompileError(file, line_in(error, file), message + (macros[-1] if macros else ""))
-
-
-def _still_reads(rendered: Rendered) -> bool:
-    return all(environ.get(name, value) == value for name, value in rendered.environment_read.items())
-
-
-def _always(value: Any) -> Callable[..., Any]:
-    return lambda *given, **named: value
-
-
-class _Later(Exception):
-    def __init__(self, relation: Relation) -> None:
-        self.relation = relation
-        super().__init__(str(relation))

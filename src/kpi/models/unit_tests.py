@@ -123,7 +123,8 @@ def _unit_test(project: Project, nodes: Mapping[str, Node], entry: Section) -> U
     config.allow(("tags", "enabled", "meta"), "the config of a unit test")
     if not config.get("enabled", True):
         return None
-    model_id = f"model.{project.name}.{model}"
+    package = project.package_of(entry.file)
+    model_id = f"model.{package}.{project.latest_versions.get((package, model), model)}"
     if model_id not in nodes:
         known = {resource.name for resource in project.models}
         if model in known:
@@ -142,7 +143,7 @@ def _unit_test(project: Project, nodes: Mapping[str, Node], entry: Section) -> U
     if not overrides:
         _refuse_missing_inputs(nodes[model_id], given, entry)
     return UnitTest(
-        id=f"unit_test.{project.name}.{model}.{name}",
+        id=f"unit_test.{package}.{model}.{name}",
         name=name,
         model=model_id,
         given=given,
@@ -198,7 +199,7 @@ def _given(project: Project, nodes: Mapping[str, Node], model_id: str, entry: Se
         known = {node.name: node.id for node in nodes.values() if node.kind == "source"}
         name = f"{found[3]}.{found[5]}"
     else:
-        package = found[3] if found[5] else project.name
+        package = found[3] if found[5] else project.package_of(entry.file)
         known = {
             node.name: node.id
             for node in nodes.values()

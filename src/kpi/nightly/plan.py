@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kpi.artifacts.state import state_of
 from kpi.compile.graph import Graph, with_unit_tests
-from kpi.compile.selection import State, select
+from kpi.compile.selection import select
 from kpi.deliveries.kept import RELATIONS
 from kpi.deliveries.rawfiles import RawFolder, scan
 from kpi.models.model import Node
@@ -20,7 +21,7 @@ from kpi.run.running import NEW, known_nodes
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.inputs import Ingredients, ingredients_of
 from kpi.warehouse.keeping import start_for
-from kpi.warehouse.options import Options
+from kpi.warehouse.options import Options, selector_of
 from kpi.warehouse.rights import DATABASE, database, has_its_size, left_out, refuse_unusable
 
 FILES_TOLD = 10  # of each feed and kind of change
@@ -51,7 +52,7 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
     folder = scan(warehouse.raw)
     if not options.full_refresh and is_up_to_date(root, warehouse, inputs_of(root.resolve(), folder, options)):
         return ()
-    graph = compiled(root, options.variables).graph
+    graph = compiled(root, options.variables, options.target, options.invocation).graph
     refuse_unusable(graph)
     current, present = warehouse.current(), dict[str, str]()
     if current is None or not has_its_size(current, warehouse.facts(current)):
@@ -65,8 +66,9 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
         with engine.reading(database(current, stewards=True)) as con:
             present = engine.relations(con)
     own = own_parts(graph, folder)
-    state = State(known_nodes(warehouse.facts_of(options.state)), own, warehouse.last_results())
-    chosen = select(with_unit_tests(graph), options.select, options.exclude, options.indirect, options.kinds, state)
+    state = state_of(graph, options.state, warehouse.facts_of(options.state), own, warehouse.last_results())
+    given = options.select, options.exclude, options.indirect, options.kinds
+    chosen = select(with_unit_tests(graph), *given, state, selector_of(graph.project, options))
     forced = chosen if options.full_refresh else frozenset[str]()
     files = [] if not graph.feeds else list(_files({} if from_nothing else before, graph, folder))
     steps = (*files, *_Planner(graph, own, before, present, chosen, forced).steps(), *parts)

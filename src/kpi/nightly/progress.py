@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from kpi.base.events import STAGES, Event
+from kpi.base.terminal import bare
+from kpi.deliveries.personal import message
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -84,12 +86,12 @@ class PlainScreen:
 
     def __call__(self, line: str) -> None:
         """Print a line."""
-        self._echo(line)
+        self._echo(message(line))
 
     def hear(self, event: Event) -> None:
         """Print the line an event has, if any."""
         if event.message:
-            self._echo(event.message)
+            self._echo(message(event.message))
 
     def close(self) -> None:
         """There is nothing to take down."""
@@ -105,7 +107,8 @@ class JsonScreen(PlainScreen):
     def hear(self, event: Event) -> None:
         """Print an event."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._echo(json.dumps({"at": at, **event.as_dict()}, ensure_ascii=False))
+        said = {name: message(value) if isinstance(value, str) else value for name, value in event.as_dict().items()}
+        self._echo(json.dumps({"at": at, **said}, ensure_ascii=False))
 
 
 class TerminalScreen(PlainScreen):
@@ -121,6 +124,7 @@ class TerminalScreen(PlainScreen):
 
     def __call__(self, line: str) -> None:
         """Print a line above the bar."""
+        line = message(line)
         if self._bar:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -165,7 +169,7 @@ class TerminalScreen(PlainScreen):
             self._bar.task_ids[0],
             description=WORDS[event.stage],
             completed=round(share * SLOTS),
-            about=f"{count} {event.name}{rows}".strip(),
+            about=message(f"{count} {event.name}{rows}".strip()),
             left=left,
         )
 
@@ -214,7 +218,7 @@ def _bar(stream: TextIO) -> Progress:
         TimeElapsedColumn(),
         Left(),
         TextColumn("{task.fields[about]}", markup=False),
-        console=Console(file=stream),
+        console=Console(file=bare(stream)),
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,

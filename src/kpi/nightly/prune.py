@@ -64,14 +64,18 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell) -> Pla
     from kpi.compile.compiling import compiled
 
     build = warehouse.published()
-    graph, facts, folder = compiled(root, options.variables).graph, warehouse.facts_of(), scan(warehouse.raw)
+    graph, facts, folder = (
+        compiled(root, options.variables, options.target, options.invocation).graph,
+        warehouse.facts_of(),
+        scan(warehouse.raw),
+    )
     places = {str(node.relation) for node in graph.nodes.values()}
     if missing := {"marts.indicators", "raw.kept_indicators", "raw.deleted_deliveries"} - places:
         raise ConfigError(
             f"the project has no {', '.join(sorted(missing))}: its figures could not be kept. docs/deliveries.md says"
             " which sources and models it takes."
         )
-    inputs = replace(inputs_of(root, folder, options), month=facts["inputs"]["month"])
+    inputs = replace(inputs_of(root, folder, options), day=facts["inputs"].get("day", ""))
     current = warehouse.current()
     if current is None or not is_whole(current, facts):
         raise ConfigError(f"build {build}, which readers see, is not what was written. Run first: kpi refresh")

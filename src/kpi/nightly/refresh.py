@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.base.environment import environment_of
 from kpi.base.errors import ConfigError, LockHeld
 from kpi.base.events import Event, note
 from kpi.base.names import counted
@@ -16,8 +17,7 @@ from kpi.base.upkeep import Upkeep
 from kpi.deliveries import rawfiles
 from kpi.parse.outside import contents
 from kpi.warehouse.builds import Warehouse, begin
-from kpi.warehouse.candidate import Run, is_judged, settings_of
-from kpi.warehouse.inputs import environment_of
+from kpi.warehouse.candidate import Run, is_judged, is_judged_alike, settings_of
 from kpi.warehouse.keeping import (
     copy_compactly,
     is_grown,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # The folder of the build that a run starts from, that build's facts, and what is to be told of it.
 Start = tuple[Path | None, dict[str, Any], tuple[str, ...]]
+_NOTES = 10  # that a run tells; `kpi compile` tells all
 __all__ = ["Options", "Outcome", "inputs_of", "is_up_to_date", "refresh", "retry"]
 
 
@@ -48,7 +49,7 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
     folder = rawfiles.scan(warehouse.raw)
     inputs = inputs_of(root.resolve(), folder, options)
     if _is_needless(root, warehouse, options, inputs):
-        _clean_up(warehouse)
+        _clean_up(warehouse, tell)
         return _nothing_to_do(warehouse, tell)
 
     def start(settings: str) -> Start:
@@ -80,6 +81,8 @@ def retry(root: Path, options: Options, tell: Tell) -> Outcome:
         indirect=asked["indirect"],
         kinds=tuple(asked["kinds"]),
         state=asked["state"],
+        selector=asked.get("selector", ""),
+        usual_selector=asked.get("usual_selector", False),
         full_refresh=asked["full_refresh"],
         unit_tests=options.unit_tests or asked.get("unit_tests", False),
         store_failures=options.store_failures or asked.get("store_failures", False),
@@ -121,11 +124,17 @@ def _run(
     inputs: Inputs,
     start: Callable[[str], Start],
 ) -> Outcome:
+    from kpi.base.engine import refuse_leaking
     from kpi.compile.compiling import compiled
 
+    refuse_leaking()
     note(tell, Event("compiling", stage="compile"))
-    graph = compiled(root, options.variables).graph
+    graph = compiled(root, options.variables, options.target, options.invocation).graph
     tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
+    for line in graph.notes[:_NOTES]:
+        tell(f"  note: {line}")
+    if len(graph.notes) > _NOTES:
+        tell(f"  note: {len(graph.notes) - _NOTES} more notes are told by: kpi compile")
     importing = _Expectations() if options.validate and is_judged(graph) else None
     with writing(warehouse, options.wait_seconds, tell) as waited:
         if waited:
@@ -134,7 +143,7 @@ def _run(
             inputs = inputs_of(root.resolve(), folder, options)
             if _is_needless(root, warehouse, options, inputs):
                 return _nothing_to_do(warehouse, tell)
-            graph = compiled(root, options.variables).graph
+            graph = compiled(root, options.variables, options.target, options.invocation).graph
         folder_before, before, warnings = start(settings_of(graph.project))
         for line in warnings:
             tell(f"  warning: {line}")
@@ -156,7 +165,7 @@ def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inp
     return not asks_for_more and is_up_to_date(root, warehouse, inputs)
 
 
-def _clean_up(warehouse: Warehouse) -> None:
+def _clean_up(warehouse: Warehouse, tell: Tell) -> None:
     """Remove what a killed run left and builds that are too old, if there are any and nobody is writing."""
     made = warehouse.facts(rolled_back_from(warehouse) or warehouse.current())
     upkeep = Upkeep(**made.get("upkeep", {}))  # as the project says: it is the same
@@ -164,7 +173,7 @@ def _clean_up(warehouse: Warehouse) -> None:
     if is_due or any(warehouse.builds.glob(".tmp-*")):
         with suppress(LockHeld), writing(warehouse):
             if is_due:
-                prune(warehouse, upkeep)
+                prune(warehouse, upkeep, tell)
 
 
 def _nothing_to_do(warehouse: Warehouse, tell: Tell) -> Outcome:
@@ -193,7 +202,18 @@ def was_made_from(root: Path, inputs: Inputs, before: Mapping[str, Any]) -> bool
     """Tell whether a build, by its facts, was made from these inputs and from what lies outside them as it is now."""
     read = before.get("ingredients", {}).get("environment", {})
     outside = before.get("outside", {})
-    return _is_same(inputs, before) and environment_of(read) == read and contents(root.resolve(), outside) == outside
+    return (
+        _is_same(inputs, before)
+        and environment_of(read, root.resolve()) == read
+        and contents(root.resolve(), outside) == outside
+        and _has_its_times(root.resolve() / "warehouse" / "raw", before)
+    )
+
+
+def _has_its_times(raw: Path, before: Mapping[str, Any]) -> bool:
+    """Tell whether the files whose time of delivery decides something still have the time that a build noted."""
+    timed = [file for file in before.get("files", []) if file.get("delivered_at") is not None]
+    return all(rawfiles.modified(raw / file["feed"] / file["file"]) == file["delivered_at"] for file in timed)
 
 
 def inputs_of(root: Path, folder: rawfiles.RawFolder, options: Options) -> Inputs:
@@ -204,14 +224,18 @@ def inputs_of(root: Path, folder: rawfiles.RawFolder, options: Options) -> Input
         project=project_digest(root),
         code=code_digest(),
         raw=folder.digest(),
-        # The running year is judged up to its last full month, so a new month is a new question.
-        month=f"{options.as_of:%Y-%m}",
-        variables=hashlib.blake2b(repr(sorted((options.variables or {}).items())).encode(), digest_size=16).hexdigest(),
+        day=str(options.as_of),
+        variables=hashlib.blake2b(
+            repr([*sorted((options.variables or {}).items()), *([options.target] if options.target else [])]).encode(),
+            digest_size=16,
+        ).hexdigest(),
     )
 
 
 def _is_same(inputs: Inputs, before: Mapping[str, Any]) -> bool:
-    return bool(before) and before.get("inputs") == {name: getattr(inputs, name) for name in Inputs.__slots__}
+    made = before.get("inputs", {})
+    same = bool(made) and all(getattr(inputs, name) == made.get(name) for name in Inputs.__slots__ if name != "day")
+    return same and is_judged_alike(before, inputs.day)
 
 
 class _Expectations:

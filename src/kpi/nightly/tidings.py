@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from kpi.base.errors import BuildError, CheckFailed, DeliveryError, KpiError, exit_code_of
+from kpi.base.errors import BuildError, CheckFailed, KpiError, exit_code_of
+from kpi.deliveries.personal import message
 from kpi.nightly.notify import Message
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.runlog import OUTCOMES
@@ -108,9 +109,6 @@ def what_failed(error: BaseException) -> list[str]:
     if isinstance(error, CheckFailed):
         lines = [line.strip() for line in str(error).splitlines() if line.startswith("  ")]
         return [_without_values(line) for line in lines] or [str(error).splitlines()[0]]
-    if isinstance(error, DeliveryError):
-        # The header that was found may be a record, in a file that has none.
-        return [line.rstrip().partition("; found were:")[0] for line in str(error).splitlines()]
     if isinstance(error, KpiError):
         return [line.rstrip() for line in str(error).splitlines()]
     return [f"{type(error).__name__}, which kpi did not expect."]
@@ -152,4 +150,4 @@ def _text(first: str, *parts: tuple[str, Sequence[str]]) -> str:
         if told:
             more = [f"  and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
             lines += ["", f"{title}:", *(f"  {line}" for line in told[:SHOWN]), *more]
-    return "\n".join(lines) + "\n"
+    return message("\n".join(lines)) + "\n"

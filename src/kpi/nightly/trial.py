@@ -75,7 +75,8 @@ def _try(
     from kpi.warehouse.working import bring_up
 
     day = options.as_of
-    con.execute("create temp table as_published as from marts.indicators")
+    published = ", ".join(name for name, _ in kept.KEPT_INDICATORS if not name.startswith("kept_"))
+    con.execute(f"create temp table as_published as select {published} from marts.indicators")
     lines = [[one.feed, one.file, one.content_hash, one.records, one.rows_loaded, one.rows_rejected,
               one.rows_superseded, one.first_year, one.last_year, plan.build, day] for _, one in plan.past]  # fmt: skip
     typed = ", ".join(f"{name} {kind}" for name, kind in kept.DELETED_DELIVERIES)
@@ -84,8 +85,9 @@ def _try(
     typed = ", ".join(f"{name} {kind}" for name, kind in kept.KEPT_INDICATORS)
     con.execute(f"create temp table to_keep ({typed})")
     facts, left, rounds = dict(plan.facts), plan.folder, count(1)
-    # That deliveries are gone is what is tried.
-    options = replace(options, publish_despite_checks="a trial")
+    # That deliveries are gone is what is tried, on the day of the published build: what is due does not change.
+    made_on = date.fromisoformat(plan.facts["as_of"])
+    options = replace(options, publish_despite_checks="a trial", as_of=made_on)
 
     def bring_up_without(folder_now: RawFolder) -> None:
         nonlocal facts

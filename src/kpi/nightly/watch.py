@@ -59,7 +59,7 @@ def _watch(
 
     current = warehouse.current()
     facts = warehouse.facts(current)
-    project = load_project(root, options.variables)
+    project = load_project(root, options.variables, options.target, options.invocation)
     if current and facts.get("settings") == settings_of(project):
         shutil.copyfile(whole(current) / DATABASE, folder / DATABASE)
         os.chmod(folder / DATABASE, 0o644)
@@ -120,7 +120,7 @@ def _round(
     facts: dict[str, Any] = {"id": build}
     lines: list[str] = []
     try:
-        graph = compiled(root, options.variables).graph
+        graph = compiled(root, options.variables, options.target, options.invocation).graph
         upkeep = graph.project.upkeep
         refuse_unusable(graph)
     except (KpiError, OSError) as error:  # a file may be gone for the moment in which it is saved

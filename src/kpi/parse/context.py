@@ -9,14 +9,18 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from kpi.base.environment import SECRET, Default, note_read
 from kpi.base.errors import nearest
 from kpi.base.names import identifier
 from kpi.base.relation import DATABASE, Relation
-from kpi.parse.dbtobjects import NOTHING_RUNS, Column, Table, Unsupported, run_query
-from kpi.parse.macros import Macros, Returned, Wrong
+from kpi.parse.dbtobjects import NOTHING_RUNS, Column, Flags, Later, Selected, Unsupported, run_query
+from kpi.parse.invocation import Invocation
+from kpi.parse.jinjafile import parsed
+from kpi.parse.macros import Macros, Returned, Wrong, compiled, run
 from kpi.parse.sandbox import Chain, step_by_step
 
 _MISSING = object()
@@ -37,22 +41,39 @@ TARGET = {
 
 
 class Values:
-    """Variables and environment of one project, and which of them were asked for."""
+    """Variables and environment of a project and its packages, and which of them were asked for.
+
+    `of_packages` are the variables as the files of each package have them, `package` the one whose file is rendered.
+    """
 
     SEEN = frozenset({"has_var"})
 
-    def __init__(self, variables: Mapping[str, Any]) -> None:
+    def __init__(
+        self, variables: Mapping[str, Any], of_packages: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         self.variables = variables
+        self.of_packages = of_packages or {}
+        self.package = ""
+        self.target = ""
+        self.overrides: Mapping[str, Any] = {}  # by a unit test
         self.asked: set[str] = set()
         self.environment_read: dict[str, str] = {}
         self.given: Mapping[str, Any] = {}  # by a unit test, instead of the environment's
+        self.render: Callable[[str], str] = str  # the Jinja in a variable's text
+        self.may_be_secret = False  # in profiles.yml alone
 
     def __call__(self, name: str, default: object = _MISSING) -> Any:
         """The var() of templates."""
         self.asked.add(name)
-        if name in self.variables:
-            return self.variables[name]
+        known = self.known
+        if name in known:
+            value = known[name]
+            return self.render(value) if isinstance(value, str) and ("{{" in value or "{%" in value) else value
         if default is _MISSING:
+            # A package's macro leans on the package's own values, wherever it is called.
+            for variables in self.of_packages.values():
+                if name in variables:
+                    return variables[name]
             hint = nearest(name, self.variables)
             raise Wrong(f"var('{name}') has no value in dbt_project.yml and no default.{hint}")
         return default
@@ -60,31 +81,54 @@ class Values:
     def has_var(self, name: str) -> bool:
         """Tell whether a variable has a value."""
         self.asked.add(name)
-        return name in self.variables
+        return name in self.known
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """The variables as the file has them that is rendered."""
+        return {**self.of_packages.get(self.package, self.variables), **self.overrides}
 
     def env_var(self, name: str, default: object = _MISSING) -> Any:
-        """The env_var() of templates. Raises Wrong when the variable is not set and there is no default."""
+        """The env_var() of templates. Raises Wrong when the variable is secret, or not set and there is no default."""
+        if str(name).startswith(SECRET) and not self.may_be_secret:
+            told = (
+                f"variables that begin with {SECRET} are for profiles.yml alone, as in dbt: what is built holds none."
+            )
+            raise Wrong(f"env_var('{name}'): {told}")
         if name in self.given:
             return self.given[name]
-        value = os.environ.get(name, default)
-        if value is _MISSING:
+        found = os.environ.get(name)
+        if found is not None:
+            self.environment_read[name] = found
+            note_read(name, found)
+            return found
+        if default is _MISSING:
             raise Wrong(f"env_var('{name}'): this environment variable is not set. Set it, or give a default.")
-        self.environment_read[name] = str(value)
-        return value
+        self.environment_read[name] = Default(default)
+        return default
 
 
 def shared(
-    values: Values, macros: Macros, columns: Callable[[Relation], tuple[tuple[str, str], ...]]
+    values: Values,
+    macros: Macros,
+    columns: Callable[[Relation], tuple[tuple[str, str], ...]],
+    graph: Callable[[], Mapping[str, Any]] = dict,
+    invocation: Invocation | None = None,
 ) -> dict[str, Any]:
-    """Return the names of all templates. `columns` tells the columns of a relation, or that there is no telling."""
-    results: dict[str, Table] = {}
+    """Return the names of all templates.
+
+    `columns` tells the columns of a relation, or that there is no telling; `graph` what there is in the project.
+    """
+    asked = invocation or Invocation()
+    results: dict[str, dict[str, Any]] = {}
     now = datetime.datetime.now(datetime.UTC)
 
     def give_back(value: object = None) -> None:
         raise Returned(value)
 
     def statement(name: str | None = None, caller: Any = None, **_: Any) -> str:
-        results[name or ""] = run_query(caller())
+        table = run_query(caller())
+        results[name or ""] = {"response": "OK", "table": table, "data": [row.values() for row in table.rows]}
         return ""
 
     def raised(message: str) -> None:
@@ -101,6 +145,12 @@ def shared(
     def type_of(name: str) -> str:
         return "TEXT" if name.lower() == "string" else name
 
+    def in_variable(text: str) -> str:
+        file = Path("dbt_project.yml")
+        tree = parsed(macros.environment, text, file)
+        return run(compiled(macros.environment, tree, file), macros.scope())
+
+    values.render = in_variable
     exceptions = Unsupported(
         "exceptions",
         "raise_compiler_error and warn are",
@@ -130,12 +180,13 @@ def shared(
     return {
         "var": values,
         "env_var": values.env_var,
-        "target": dict(TARGET),
+        "target": {**TARGET, **dict.fromkeys(("name", "target_name"), values.target or TARGET["name"])},
         "schema": TARGET["schema"],
         "database": DATABASE,
         "project_name": macros.project,
         "execute": True,
-        "flags": {"FULL_REFRESH": False, "STORE_FAILURES": False, "WHICH": "build", "INVOCATION_COMMAND": "kpi build"},
+        "flags": Flags(asked.flags()),
+        "invocation_args_dict": {name.lower(): value for name, value in asked.flags().items()},
         "log": lambda *_, **__: "",
         "print": lambda *_, **__: "",
         "return": give_back,
@@ -147,13 +198,13 @@ def shared(
         "invocation_id": "00000000-0000-0000-0000-000000000000",
         "dbt_version": "1.11.0",
         "dbt_metadata_envs": {},
-        "selected_resources": [],
-        "graph": {"nodes": {}, "sources": {}, "exposures": {}, "metrics": {}, "groups": {}},
+        "selected_resources": Selected(graph, asked.is_partial),
+        "graph": Later(graph),
         "run_query": run_query,
         "statement": statement,
         "load_result": results.get,
         "load_relation": lambda relation: relation,
-        "should_full_refresh": lambda: False,
+        "should_full_refresh": lambda: asked.full_refresh,
         "zip": _zip,
         "zip_strict": lambda *given: list(zip(*given, strict=False)),
         "set": _set,

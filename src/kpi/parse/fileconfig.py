@@ -14,14 +14,17 @@ from kpi.parse.properties import config_problem
 class Config:
     """The config of a template: called it sets, and `get` reads what is set, here or in YAML."""
 
-    def __init__(self, rendered: Rendered, settings: Sequence[str], base: Mapping[str, Any]) -> None:
-        self._rendered, self._settings, self._base = rendered, settings, base
+    def __init__(self, rendered: Rendered, settings: Sequence[str], base: Mapping[str, Any], is_strict: bool) -> None:
+        self._rendered, self._settings, self._base, self._is_strict = rendered, settings, base, is_strict
 
     def __call__(self, *given: Mapping[str, Any], **named: Any) -> str:
         for key, value in {**(given[0] if given else {}), **named}.items():
             name = key.replace("-", "_")
             if name not in self._settings:
-                raise Wrong(f"config({key}=...) is not supported here.{nearest(name, self._settings)}")
+                told = f"config({key}=...) is not supported here.{nearest(name, self._settings)}"
+                if self._is_strict or not self._settings:
+                    raise Wrong(told)
+                self._rendered.notes.append(f" {told} Nothing is done with it.")
             problem = config_problem(name, value)
             if problem:
                 raise Wrong(problem)

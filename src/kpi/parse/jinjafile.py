@@ -17,13 +17,18 @@ from kpi.base.errors import CompileError, nearest
 from kpi.base.limits import TooMuch, bounded
 from kpi.parse.sandbox import Sandbox
 
+# How a macro begins, and how a data test does, with its name.
+HEAD = re.compile(r"\{%-?\s*(macro|test|data_test)\s+(\w+)")
 _TAGS = (
     *("if", "for", "set", "macro", "call", "filter", "do", "raw", "with", "break", "continue"),
     *("test", "data_test"),
 )
 
 # What may be another thing in the next run though no file and no variable has changed.
-_FLEETING = re.compile(r"\b(run_started_at|invocation_id|run_query)\b|\bmodules *\.|\{%-? *call statement")
+_FLEETING = re.compile(
+    r"\b(run_started_at|invocation_id|invocation_args_dict|selected_resources|should_full_refresh|run_query)\b"
+    r"|\b(modules|flags) *[.\[]|\{%-? *call statement"
+)
 
 
 class _Tests(Extension):
@@ -49,12 +54,15 @@ class _Tests(Extension):
 
 def environment() -> Sandbox:
     """Return Jinja as dbt sets it up."""
-    return Sandbox(
+    made = Sandbox(
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Tests],
         keep_trailing_newline=True,
         autoescape=False,
     )
+    # In SQL these change nothing; in YAML they say what a text becomes.
+    made.filters.update(dict.fromkeys(("as_bool", "as_number", "as_native", "as_text"), lambda value: value))
+    return made
 
 
 def is_fleeting(text: str) -> bool:
@@ -103,3 +111,10 @@ def line_in(error: BaseException, file: Path) -> int:
     """Return the line of the template in which an error was raised; Jinja rewrites its tracebacks to say so."""
     frames = traceback.extract_tb(error.__traceback__)
     return next((frame.lineno or 0 for frame in reversed(frames) if frame.filename == str(file)), 0)
+
+
+def one_by_one(text: str) -> Iterator[str]:
+    """The macros of a file each by itself, at the line it has there: few of dbt's own are ever asked for."""
+    starts = [found.start() for found in HEAD.finditer(text)]
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        yield "\n" * text.count("\n", 0, start) + text[start:end]

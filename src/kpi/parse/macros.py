@@ -13,7 +13,8 @@ from jinja2.runtime import new_context
 
 from kpi.base.errors import CompileError, ConfigError, nearest
 from kpi.base.limits import TooMuch, bounded
-from kpi.parse.jinjafile import parsed
+from kpi.parse.jinjafile import HEAD, one_by_one, parsed
+from kpi.parse.packages import asks_for
 from kpi.parse.sandbox import Sandbox
 
 ADAPTER = ("duckdb", "default")
@@ -24,7 +25,6 @@ _INSIDE_DBT = re.compile(
     r"snapshot_\w+|alter_\w+|truncate_relation|rename_relation|list_\w+|run_hooks|persist_docs|apply_grants|get_catalog)"
     r"|materialization_\w+"
 )
-_HEAD = re.compile(r"\{%-?\s*(macro|test|data_test)\s+(\w+)")
 
 
 class Wrong(ConfigError):
@@ -99,8 +99,9 @@ class Scope(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         macros = self._macros
-        if name in macros.overrides:
-            return macros.overrides[name]
+        for one in (name, f"dbt.{name}") if macros.overrides else ():
+            if one in macros.overrides:
+                return macros.overrides[one]
         if name not in self._found:
             self._found[name] = macros.find(name, self.package)
         if self._found[name] is not None:
@@ -138,6 +139,9 @@ class Package:
         self._macros, self._name = macros, name
 
     def __getattr__(self, name: str) -> Any:
+        for one in (f"{self._name}.{name}", *([name] if self._name == "dbt" else [])):  # both names of dbt's own
+            if one in self._macros.overrides:
+                return self._macros.overrides[one]
         found = self._macros.of(self._name, name)
         if found is None:
             hint = nearest(name, self._macros.names_of(self._name))
@@ -157,13 +161,14 @@ class Macros:
     def __init__(self, environment: jinja2.Environment, project: str) -> None:
         self.environment, self.project = environment, project
         self.lenient = Sandbox(extensions=list(environment.extensions), keep_trailing_newline=True, autoescape=False)
+        self.lenient.filters.update(environment.filters)
         self.packages: dict[str, dict[str, Macro]] = {project: {}}
         self.shared: dict[str, Any] = {}
         self.overrides: Mapping[str, Any] = {}
         self.search: dict[str, Sequence[str]] = {}
         self._pending: dict[str, list[tuple[set[str], str, Path]]] = {}
         self._scopes: dict[str, Scope] = {}
-        for text in _one_by_one(OWN.read_text(encoding="utf-8")):
+        for text in one_by_one(OWN.read_text(encoding="utf-8")):
             self.later("dbt", text, OWN)
 
     def scope(self, package: str = "") -> Scope:
@@ -185,7 +190,7 @@ class Macros:
     def later(self, package: str, text: str, file: Path) -> None:
         """Remember a file of a package; it is read when one of its macros is first asked for."""
         self.packages.setdefault(package, {})
-        names = {("" if kind == "macro" else "test_") + name for kind, name in _HEAD.findall(text)}
+        names = {("" if kind == "macro" else "test_") + name for kind, name in HEAD.findall(text)}
         self._pending.setdefault(package, []).append((names, text, file))
 
     def of(self, package: str, name: str) -> Any:
@@ -223,6 +228,13 @@ class Macros:
                     return found
         raise Wrong(f"adapter.dispatch('{name}'): there is no macro duckdb__{name} or default__{name}.")
 
+    def is_made_otherwise(self, test: str) -> bool:
+        """Tell whether the project has a macro of its own for what dbt makes one of its tests with."""
+        return self.of(self.project, "get_where_subquery") is not None or any(
+            isinstance(macro := self.dispatch(name, "dbt"), Macro) and macro.file != OWN
+            for name in (f"test_{test}", "get_where_subquery")
+        )
+
     def names_of(self, package: str) -> set[str]:
         """The names of all macros of a package, whether they are read yet or not."""
         return set(self.packages.get(package, ())).union(*(names for names, *_ in self._pending.get(package, ())))
@@ -257,13 +269,6 @@ class Macros:
             self.load(package, *item[1:])
 
 
-def _one_by_one(text: str) -> Iterator[str]:
-    """The macros of a file each by itself, at the line it has there: few of them are ever asked for."""
-    starts = [found.start() for found in _HEAD.finditer(text)]
-    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
-        yield "\n" * text.count("\n", 0, start) + text[start:end]
-
-
 def compiled(environment: jinja2.Environment, tree: nodes.Template, file: Path) -> jinja2.Template:
     """Compile a parsed template. Raises CompileError for one that Python cannot take."""
     try:
@@ -289,12 +294,7 @@ def undefined(error: jinja2.UndefinedError, macros: Macros, root: Path) -> str:
     unknown = re.fullmatch(r"'(\w+)' is undefined", text)
     if not unknown:
         return f"Jinja: {text}."
-    if any(_asks_for(root / name, unknown[1]) for name in ("packages.yml", "dependencies.yml")):
+    if asks_for(root, unknown[1]):
         told = "is asked for, but is not in dbt_packages. Run `dbt deps`, or copy the package there."
         return f"the package '{unknown[1]}' {told}"
     return f"there is no macro or variable '{unknown[1]}'.{nearest(unknown[1], macros.scope())}"
-
-
-def _asks_for(file: Path, package: str) -> bool:
-    last = rf"[/\s\"']{package}(\.git)?[\"']?\s*$"
-    return file.is_file() and re.search(last, file.read_text("utf-8"), re.M) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from kpi.base.names import literal
 
 if TYPE_CHECKING:
     from kpi.parse.properties import Source
+
+# What reads a table of a DuckDB file: its location begins with it.
+DATABASE = "read_duckdb"
 
 
 def outside_files(root: Path, location: str) -> list[Path]:
@@ -63,7 +67,14 @@ def unreadable(root: Path, folders: Sequence[str], sources: Sequence[Source]) ->
 def reached(root: Path, location: str) -> list[Path]:
     """What a location's files need read: the files, and of those that wildcards found the folder too."""
     files = outside_files(root, location)
-    return [*files, *({file.parent for file in files} if "*" in location else ())]
+    # DuckDB looks for the log that a writer may have left beside a database, also where there is none.
+    logs = [_log_of(file) for file in files if location.startswith(DATABASE)]
+    return [*files, *logs, *({file.parent for file in files} if "*" in location else ())]
+
+
+def in_database(file: str, schema: str, table: str) -> str:
+    """The location of a table of a DuckDB file."""
+    return f"{DATABASE}({literal(file)}, schema_name = {literal(schema)}, table_name = {literal(table)})"
 
 
 def absolute(root: Path, sql: str) -> str:
@@ -85,9 +96,22 @@ def content_of(root: Path, location: str) -> str:
         # A file of the project is named from there: a project that is moved or copied has not changed.
         name = path.relative_to(root) if path.is_relative_to(root) else path
         digest.update(str(name).encode("utf-8", "surrogateescape"))
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
+        for part in (path, _log_of(path)) if location.startswith(DATABASE) else (path,):
+            if part.is_file():
+                about = part.stat()
+                digest.update(_digest_of(part, about.st_ino, about.st_size, about.st_mtime_ns))
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _digest_of(path: Path, *about: int) -> bytes:
+    """The content of a file. Many sources may be tables of one database: it is read once while it is the same."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+def _log_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}.wal")
 
 
 def contents(root: Path, locations: Iterable[str]) -> dict[str, str]:

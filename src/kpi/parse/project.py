@@ -6,7 +6,7 @@ No model is rendered here and no SQL read. What is not supported is an error tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,20 @@ from kpi.base.errors import CompileError, CompileErrors, ConfigError, KpiError, 
 from kpi.base.upkeep import KEY, Upkeep, read_upkeep
 from kpi.base.yamlfile import Section, read_yaml
 from kpi.parse.context import Values
-from kpi.parse.described import read_properties
-from kpi.parse.jinjafile import blocks
+from kpi.parse.files import text_of as read_text
+from kpi.parse.invocation import Invocation
 from kpi.parse.outside import unreadable
+from kpi.parse.packages import PATHS, Package, packages_of
+from kpi.parse.part import Part, read_part
+from kpi.parse.profile import Profile, read_profile
 from kpi.parse.properties import TEST_CONFIGS, Exposure, Source, settings_in
-from kpi.parse.resources import (
-    Found,
-    Resource,
-    files_in,
-    folder_problem,
-    levels_of,
-    merged,
-    resources_of,
-    snapshots_in_yaml,
-    tell_strangers,
-)
-from kpi.parse.resources import text_of as read_text
-from kpi.parse.yamljinja import LATER, YamlJinja
+from kpi.parse.resources import Resource, levels_of, merged
+from kpi.parse.strictness import has_house_rules, renamed_keys
+from kpi.parse.yamljinja import YamlJinja
 
 __all__ = ["Project", "Resource", "load_project", "merged", "read_text", "together"]
 
 _TREES = ("models", "seeds", "snapshots", "data_tests", "tests", "analyses", "sources", "unit_tests", "exposures")
-PATHS = {
-    **{"model": "models", "seed": "seeds", "macro": "macros", "test": "tests"},
-    **{"snapshot": "snapshots", "analysis": "analyses"},
-}
 PROJECT_KEYS = (
     *("name", "version", "config-version", "profile", "require-dbt-version", "target-path", "clean-targets", "vars"),
     *("log-path", "packages-install-path", "asset-paths", "docs-paths", "function-paths", "quoting", "query-comment"),
@@ -46,16 +35,17 @@ PROJECT_KEYS = (
     *("saved-queries", "functions", "packages", *(f"{kind}-paths" for kind in PATHS)),
     *(key for tree in _TREES for key in dict.fromkeys((tree, tree.replace("_", "-")))),
 )
-_SOURCE_TREE = ("enabled", "meta", "tags", "freshness", "event_time", "loaded_at_field", "quoting")
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
     """The whole project as written; every tuple is in name order.
 
-    `packages` are the macro files of the packages beside it, `dispatch` the order in which namespaces look for macros,
-    `docs` the doc blocks, `notes` what has no effect or is not built here. `undeclared` are the variables given for
-    this run that dbt_project.yml does not have, `asked` and `environment_read` what the YAML files asked for.
+    `packages` are the macro files of the packages beside it, `folders` where each is and `package_variables` what its
+    files have; what else they hold is among the project's own. `dispatch` is the order in which namespaces look for
+    macros, `docs` the doc blocks, `notes` what has no effect or is not built here. `undeclared` are the
+    variables given for this run that dbt_project.yml does not have, `asked` and `environment_read` what the YAML files
+    asked for. In a project that asks for house rules anywhere (`is_strict`), what kpi has no use for is a mistake.
     """
 
     root: Path
@@ -71,32 +61,72 @@ class Project:
     test_files: tuple[Path, ...]
     fixture_files: tuple[Path, ...]
     packages: Mapping[str, tuple[Path, ...]]
+    folders: Mapping[str, Path]
+    package_variables: Mapping[str, Mapping[str, Any]]
     dispatch: Mapping[str, tuple[str, ...]]
     unit_tests: tuple[Section, ...]
-    singular_tests: Mapping[str, Mapping[str, Any]]
-    test_tree: Section
-    on_run_start: tuple[str, ...]
-    on_run_end: tuple[str, ...]
+    singular_tests: Mapping[tuple[str, str], Mapping[str, Any]]
+    test_trees: Mapping[str, Section]
+    on_run_start: tuple[tuple[Path, str], ...]
+    on_run_end: tuple[tuple[Path, str], ...]
     docs: Mapping[str, str]
     notes: tuple[str, ...]
     undeclared: tuple[str, ...]
     asked: frozenset[str]
     environment_read: Mapping[str, str]
     upkeep: Upkeep
+    profile: Profile
+    target: str = ""
+    selectors: Mapping[str, Section] = field(default_factory=dict)
+    is_strict: bool = False
+    invocation: Invocation = Invocation()  # noqa: RUF009  a frozen value
 
     @property
     def warehouse(self) -> Path:
         """The folder that holds raw deliveries and builds."""
         return self.root / "warehouse"
 
+    def database_file(self, source: Source) -> tuple[str, str]:
+        """Return the DuckDB file in which a source is that nothing else loads, and what names it; empty for none."""
+        if source.database_file:
+            return source.database_file, source.properties.file.as_posix()
+        if source.database in self.profile.databases:
+            return self.profile.databases[source.database], self.profile.file
+        if self.upkeep.database_file:
+            return self.upkeep.database_file, "dbt_project.yml"
+        return self.profile.path, self.profile.file
+
+    @property
+    def latest_versions(self) -> dict[tuple[str, str], str]:
+        """The names of the latest versions of models, by package and name of the model."""
+        found = ((one.package, one.properties) for one in self.models if one.properties)
+        return {(package, about.model): about.named for package, about in found if about.is_latest}
+
+    def package_of(self, file: Path) -> str:
+        """Return the package that a file is of; the project's own name when it is of none."""
+        found = [name for name, folder in self.folders.items() if file.is_relative_to(folder)]
+        return max(found, key=lambda name: len(self.folders[name].parts), default=self.name)
+
+    def folders_of(self, file: Path) -> tuple[str, ...]:
+        """Return the folders of a file below the folder of its kind, in its package."""
+        return file.parts[len(self.folders.get(self.package_of(file), Path()).parts) + 1 : -1]
+
     def test_settings(self, file: Path, name: str) -> dict[str, Any]:
         """Return the settings that dbt_project.yml gives a test of that name, asked for in that file."""
-        place = (self.name, *file.parts[1:-1], name)
-        return merged([settings_in(level, TEST_CONFIGS) for level in levels_of(self.test_tree, place)])
+        package = self.package_of(file)
+        place = (package, *self.folders_of(file), name)
+        trees = [self.test_trees[one] for one in dict.fromkeys((package, self.name))]
+        return merged([settings_in(level, TEST_CONFIGS) for tree in trees for level in levels_of(tree, place)])
 
 
-def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Project:
-    """Read the project in `root`; `overrides` are variables given for this run.
+def load_project(
+    root: Path,
+    overrides: Mapping[str, Any] | None = None,
+    target: str = "",
+    invocation: Invocation | None = None,
+) -> Project:
+    """Read the project in `root`; `overrides` are variables, `target` the name of the target and `invocation` the rest
+    that a run was asked.
 
     Raises ConfigError or CompileErrors that tell every mistake in the YAML files and every name that is there twice.
     """
@@ -106,54 +136,37 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
             f"{root}: no dbt_project.yml here. Go to the project's folder, or name it with --project-dir."
         )
     settings = read_yaml(root / "dbt_project.yml", Path("dbt_project.yml"))
+    renamed = list(renamed_keys(settings))
     settings.allow(PROJECT_KEYS, "dbt_project.yml")
     name = settings.required("name")
     if not name.isidentifier():
         raise ConfigError(f"{settings.where('name')}: the project's name must be letters, digits and _, not '{name}'.")
-    packages, package_variables, unbuilt = _packages(root, settings)
-    variables = _variables(settings.section("vars"), name, (*packages, *package_variables))
+    own, packages = Package(name, Path(), settings), packages_of(root, settings)
     upkeep = read_upkeep(settings.section("vars"), name)
     if KEY in (overrides or {}):
         raise ConfigError(
             f"--vars: {KEY} is read from dbt_project.yml only. Set it there, or use the command's options."
         )
-    values = Values({**package_variables, **variables, **(overrides or {})})
-    docs: dict[str, str] = {}
-    jinja = YamlJinja(values, name, _doc_in(docs))
-    jinja.fill(settings, (*LATER[3:], "vars"))
-    paths = {kind: _folders(root, settings, kind) for kind in PATHS}
-    found = Found(root, name)
-    everywhere = tuple(dict.fromkeys(folder for folders in paths.values() for folder in folders))
-    docs_folders = _folders(root, settings, "docs") if "docs-paths" in settings else everywhere
-    docs.update(_docs(root, docs_folders, found.mistakes))
-    documents = []
-    for document in _documents(root, everywhere, found.mistakes):
-        try:
-            documents.append(jinja.fill(document))
-        except ConfigError as error:
-            found.mistakes.append(error)
-    described = read_properties(documents, found.mistakes)
-    resources: list[Resource] = []
-    for kind, tree in (("model", "models"), ("seed", "seeds"), ("snapshot", "snapshots"), ("analysis", "analyses")):
-        about = described.found.get(tree, {})
-        of_kind = resources_of(found, settings.section(tree), kind, paths[kind], about)
-        if kind == "snapshot":
-            of_kind += snapshots_in_yaml(found, settings.section(tree), described.relations, about)
-        tell_strangers(found, kind, about, {resource.name for resource in of_kind})
-        resources += of_kind
-    for file, _ in files_in(root, paths["model"], ".py"):
-        told = (
-            "models in Python are not supported. Write a SELECT, or prepare the data outside and read it as a source."
-        )
-        found.mistakes.append(CompileError(file, 1, told))
-    found.mistakes += _named_twice([resource for resource in resources if resource.kind != "analysis"])
-    sources = _enabled(described.sources, settings.section("sources"), name)
-    found.mistakes += unreadable(root, upkeep.source_folders, sources)
-    if found.mistakes:
-        raise together(found.mistakes, root)
-    tests, fixtures = ([file for file, _ in files_in(root, paths["test"], end)] for end in (".sql", ".csv"))
-    generic = tuple(file for file in tests if "generic" in file.parts)
-    seen = set(values.asked)
+    variables = own.variables(packages)
+    of_packages = {
+        one: {**package.variables(packages), **variables, **own.variables_for(one), **(overrides or {})}
+        for one, package in packages.items()
+    }
+    values = Values({**variables, **(overrides or {})}, of_packages)
+    values.target = target
+    docs: dict[str, dict[str, str]] = {}
+    jinja = YamlJinja(values, name, _doc_in(docs, values))
+    mistakes: list[KpiError] = []
+    parts = [read_part(root, package, own, packages, jinja, docs, mistakes) for package in (own, *packages.values())]
+    resources = [resource for part in parts for resource in part.resources]
+    mistakes += _named_twice([resource for resource in resources if resource.kind != "analysis"])
+    sources = tuple(source for part in parts for source in part.sources)
+    mistakes += unreadable(root, upkeep.source_folders, sources)
+    if mistakes:
+        raise together(mistakes, root)
+    described = [part.described for part in parts]
+    known = {*variables, *(name for variables in of_packages.values() for name in variables)} - {*(overrides or ())}
+    known |= {*variables, *(name for package in packages.values() for name in package.variables(packages))}
     return Project(
         root=root,
         name=name,
@@ -163,26 +176,65 @@ def load_project(root: Path, overrides: Mapping[str, Any] | None = None) -> Proj
         snapshots=tuple(resource for resource in resources if resource.kind == "snapshot"),
         analyses=tuple(resource for resource in resources if resource.kind == "analysis"),
         sources=sources,
-        exposures=tuple(described.exposures[key] for key in sorted(described.exposures)),
-        macro_files=(*(file for file, _ in files_in(root, paths["macro"], ".sql")), *generic),
-        test_files=tuple(file for file in tests if not {"fixtures", "generic"} & set(file.parts)),
-        fixture_files=tuple(file for file in (*tests, *fixtures) if "fixtures" in file.parts),
-        packages=packages,
+        exposures=tuple(
+            replace(one.exposures[key], package=part.package.name)
+            for part, one in zip(parts, described, strict=True)
+            for key in sorted(one.exposures)
+        ),
+        macro_files=parts[0].macro_files,
+        test_files=tuple(file for part in parts for file in part.test_files),
+        fixture_files=tuple(file for part in parts for file in part.fixture_files),
+        packages={part.package.name: part.macro_files for part in parts[1:]},
+        folders={part.package.name: part.package.folder for part in parts[1:]},
+        package_variables=of_packages,
         dispatch={
             item.required("macro_namespace"): item.strings("search_order") for item in settings.sections("dispatch")
         },
-        unit_tests=tuple(described.unit_tests),
-        singular_tests=described.singular,
-        test_tree=_first(settings, "data_tests", "data-tests", "tests"),
-        on_run_start=settings.strings("on-run-start"),
-        on_run_end=settings.strings("on-run-end"),
-        docs=docs,
-        notes=(*unbuilt, *found.notes, *described.notes),
-        undeclared=tuple(variable for variable in overrides or () if variable not in variables),
-        asked=frozenset(seen),
+        unit_tests=tuple(test for one in described for test in one.unit_tests),
+        singular_tests={
+            (part.package.name, test): config
+            for part, one in zip(parts, described, strict=True)
+            for test, config in one.singular.items()
+        },
+        test_trees={part.package.name: _test_tree(part.package.settings) for part in parts},
+        on_run_start=_hooks(parts, "on-run-start"),
+        on_run_end=_hooks(parts, "on-run-end"),
+        docs={name: text for part in reversed(parts) for name, text in docs[part.package.name].items()},
+        notes=(*renamed, *parts[0].notes),
+        is_strict=has_house_rules(settings),
+        invocation=invocation or Invocation(),
+        undeclared=tuple(variable for variable in overrides or () if variable not in known),
+        asked=frozenset(values.asked),
         environment_read=values.environment_read,
         upkeep=upkeep,
+        profile=_profile(root, settings, sources, target, jinja),
+        target=target,
+        selectors=_selectors(root, jinja),
     )
+
+
+def _hooks(parts: Sequence[Part], setting: str) -> tuple[tuple[Path, str], ...]:
+    """The hooks of a run with the file of each: those of packages in the order of their names, then the project's."""
+    packages = [part.package for part in (*parts[1:], parts[0])]
+    return tuple((one.folder / "dbt_project.yml", text) for one in packages for text in one.settings.strings(setting))
+
+
+def _selectors(root: Path, jinja: YamlJinja) -> dict[str, Section]:
+    """The selectors of selectors.yml by name. Raises ConfigError for one without a definition."""
+    if not (root / "selectors.yml").is_file():
+        return {}
+    jinja.values.package = ""
+    document = jinja.fill(read_yaml(root / "selectors.yml", Path("selectors.yml")))
+    document.allow(("selectors", "version"), "selectors.yml")
+    found: dict[str, Section] = {}
+    for selector in document.sections("selectors"):
+        selector.allow(("name", "description", "definition", "default"), "a selector")
+        name = selector.required("name")
+        if "definition" not in selector or name in found:
+            told = "is here twice" if name in found else "has no definition"
+            raise ConfigError(f"{selector.where()}: the selector '{name}' {told}.")
+        found[name] = selector
+    return found
 
 
 def together(mistakes: Sequence[KpiError], root: Path | None = None) -> KpiError:
@@ -197,92 +249,44 @@ def together(mistakes: Sequence[KpiError], root: Path | None = None) -> KpiError
     return error
 
 
-def _variables(given: Section, name: str, packages: Sequence[str]) -> dict[str, Any]:
-    """The variables of the project: those below its own name win, and those below a package's name count too."""
-    variables = {key: value for key, value in given.items() if key not in (name, *packages)}
-    for package in packages:
-        if package != name and isinstance(given.get(package), Section):
-            variables = {**given[package], **variables}
-        elif package in given:
-            variables[package] = given[package]
-    own = given.get(name)
-    return {**variables, **(own if isinstance(own, Section) else {})}
+def _doc_in(docs: Mapping[str, Mapping[str, str]], values: Values) -> Callable[..., str]:
+    """The doc() of YAML files: of the package named, else of the file's own and then of any."""
 
-
-def _packages(root: Path, settings: Section) -> tuple[dict[str, tuple[Path, ...]], dict[str, Any], list[str]]:
-    """The macro files of every package beside the project, the packages' own variables, and what is not built."""
-    packages: dict[str, tuple[Path, ...]] = {}
-    variables: dict[str, Any] = {}
-    notes = []
-    folder = Path(settings.text("packages-install-path") or "dbt_packages")
-    if problem := folder_problem(root, folder):
-        raise ConfigError(f"{settings.where('packages-install-path')}: {folder} {problem}.")
-    for found in sorted((root / folder).glob("*/dbt_project.yml")):
-        here = found.parent.relative_to(root)
-        own = read_yaml(found, here / "dbt_project.yml")
-        name = own.required("name")
-        paths = [here / path for path in _folders(found.parent, own, "macro")]
-        tests = [here / path / "generic" for path in _folders(found.parent, own, "test")]
-        packages[name] = tuple(file for file, _ in files_in(root, [*paths, *tests], ".sql"))
-        variables.update(_variables(own.section("vars"), name, ()))
-        if files_in(root, [here / path for path in _folders(found.parent, own, "model")], ".sql"):
-            notes.append(f"{here}/dbt_project.yml:1: models of the package '{name}' are not built.")
-    return packages, variables, notes
-
-
-def _folders(root: Path, settings: Section, kind: str) -> tuple[Path, ...]:
-    key = f"{kind}-paths"
-    folders = tuple(Path(folder) for folder in settings.strings(key) or (PATHS.get(kind, kind),))
-    for folder in folders:
-        if problem := folder_problem(root, folder):
-            raise ConfigError(f"{settings.where(key)}: '{key}' names {folder}, which {problem}.")
-        # dbt's own starter names folders that a project need not have; those that hold models it does.
-        if kind == "model" and key in settings and not (root / folder).is_dir():
-            raise ConfigError(f"{settings.where(key)}: '{key}' names {folder}, which is no folder.")
-    return folders
-
-
-def _documents(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> list[Section]:
-    documents = []
-    for suffix in (".yml", ".yaml"):
-        for file, _ in files_in(root, folders, suffix):
-            try:
-                documents.append(read_yaml(root / file, file))
-            except ConfigError as error:
-                mistakes.append(error)
-    return documents
-
-
-def _docs(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for file, _ in files_in(root, folders, ".md"):
-        try:
-            for block in blocks(read_text(root, file), "docs"):
-                found[block.name] = block.text.strip()
-        except CompileError as error:
-            mistakes.append(error)
-    return found
-
-
-def _doc_in(docs: Mapping[str, str]) -> Callable[..., str]:
     def doc(*names: str) -> str:
-        if not names or names[-1] not in docs:
-            told = f"doc('{names[-1] if names else ''}'): there is no such doc block"
-            raise ConfigError(f"{told}.{nearest(names[-1] if names else '', docs)}")
-        return docs[names[-1]]
+        wanted = names[-1] if names else ""
+        first = names[0] if len(names) > 1 else values.package
+        for known in (docs.get(first, {}), *docs.values()):
+            if wanted in known:
+                return known[wanted]
+        told = f"doc('{wanted}'): there is no such doc block"
+        raise ConfigError(f"{told}.{nearest(wanted, [name for known in docs.values() for name in known])}")
 
     return doc
 
 
-def _enabled(sources: Sequence[Source], tree: Section, project: str) -> tuple[Source, ...]:
-    """The sources that dbt_project.yml does not switch off."""
-    kept = []
-    for source in sources:
-        place = (project, *source.properties.file.parts[1:-1], source.source_name, source.name)
-        levels = [settings_in(level, _SOURCE_TREE) for level in levels_of(tree, place)]
-        if merged(levels).get("enabled", True):
-            kept.append(source)
-    return tuple(kept)
+def _profile(root: Path, settings: Section, sources: Sequence[Source], target: str, jinja: YamlJinja) -> Profile:
+    """The project's profile where it is of use: for a target by name, or sources that nothing of kpi's loads."""
+    name = settings.text("profile") or settings.required("name")
+
+    def fill(section: Section) -> Section:
+        jinja.values.may_be_secret = True
+        try:
+            return jinja.fill(section)
+        finally:
+            jinja.values.may_be_secret = False
+
+    if target:
+        return read_profile(root, name, target, fill)
+    if all(source.location or "feed" in source.meta for source in sources):
+        return Profile()
+    try:
+        return read_profile(root, name, "", fill)
+    except ConfigError as error:  # what a profile lacks may not be needed; what needs it tells that
+        return Profile(problem=str(error))
+
+
+def _test_tree(settings: Section) -> Section:
+    return _first(settings, "data_tests", "data-tests", "tests")
 
 
 def _first(settings: Section, *keys: str) -> Section:
@@ -290,9 +294,9 @@ def _first(settings: Section, *keys: str) -> Section:
 
 
 def _named_twice(resources: Sequence[Resource]) -> Iterator[CompileError]:
-    seen: dict[str, Resource] = {}
+    seen: dict[tuple[str, str], Resource] = {}
     for resource in resources:
-        first = seen.setdefault(resource.name, resource)
+        first = seen.setdefault((resource.package, resource.name), resource)
         if first is not resource:
             told = f"'{resource.name}' is also the name of {first.file}. Rename one of them."
             yield CompileError(resource.file, 1, told)

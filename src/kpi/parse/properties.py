@@ -48,6 +48,7 @@ MODEL_CONFIGS = (
     "partition_by",
     "on_schema_change",
     *("incremental_predicates", "merge_update_columns", "merge_exclude_columns"),
+    *("location", "format", "options", "delimiter", "glue_register", "glue_database"),
 )
 SEED_CONFIGS = (*_ALL_CONFIGS, "column_types", "delimiter", "quote_columns")
 SNAPSHOT_CONFIGS = (
@@ -60,7 +61,7 @@ TEST_CONFIGS = (
     *("store_failures", "store_failures_as", "schema", "alias", "database", "group"),
 )
 SOURCE_CONFIGS = ("enabled", "meta", "tags", "event_time", "freshness", "loaded_at_field", "loaded_at_query")
-MATERIALIZATIONS = ("view", "table", "ephemeral", "incremental")
+MATERIALIZATIONS = ("view", "table", "ephemeral", "incremental", "external")
 SEVERITIES = ("error", "warn")
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 _COMPARISON = re.compile(
@@ -70,7 +71,10 @@ _COMPARISON = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class TestSpec:
-    """One data test of a relation, or of one of its columns when `column` is not empty."""
+    """One data test of a relation, or of one of its columns when `column` is not empty.
+
+    `number` counts those of one resource: more than one may stand in one line.
+    """
 
     kind: str
     column: str
@@ -89,6 +93,7 @@ class TestSpec:
     enabled: bool = True
     description: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 0
 
     __test__ = False
 
@@ -110,7 +115,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """What YAML says of one model, seed, snapshot or source table."""
+    """What YAML says of one model, seed, snapshot or source table.
+
+    `name` is that of its file. Of a version of a model, `model` is the model's name and `version` the version as text.
+    """
 
     name: str
     description: str
@@ -120,6 +128,14 @@ class Properties:
     file: Path
     line: int
     constraints: tuple[Section, ...] = ()
+    model: str = ""
+    version: str = ""
+    is_latest: bool = False
+
+    @property
+    def named(self) -> str:
+        """The name of its node: a version of a model is `model.v2`."""
+        return f"{self.model}.v{self.version}" if self.version else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +150,7 @@ class Exposure:
     description: str
     file: Path
     line: int
+    package: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +158,7 @@ class Source:
     """One table of a dbt source.
 
     `location` is SQL that can stand after `from` when the table is files outside the warehouse; empty otherwise.
+    `database` is the database it is said to be in, and `database_file` a DuckDB file named for it alone.
     """
 
     source_name: str
@@ -153,6 +171,14 @@ class Source:
     location: str = ""
     loaded_at_field: str = ""
     freshness: Mapping[str, Any] = field(default_factory=dict)
+    database: str = ""
+    database_file: str = ""
+    package: str = ""
+
+    @property
+    def id(self) -> str:
+        """The id of its node."""
+        return f"source.{self.package}.{self.source_name}.{self.name}"
 
 
 def is_plain(name: object) -> bool:
@@ -191,10 +217,14 @@ _KINDS_OF_VALUES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def settings_in(level: Section, allowed: Sequence[str]) -> dict[str, Any]:
-    """Return the settings given at one level, without the + that may lead them; mappings of other names are left out.
+def settings_in(
+    level: Section, allowed: Sequence[str], tell: Callable[[ConfigError], None] | None = None, *, is_tree: bool = True
+) -> dict[str, Any]:
+    """Return the settings given at one level, without the + that may lead them.
 
-    Raises ConfigError for a setting that is not among `allowed` or has a value of the wrong kind.
+    In a tree of settings (`is_tree`), mappings of other names are its folders and left out. Raises ConfigError for a
+    value of the wrong kind, and for a setting that is not among `allowed`; with `tell` that is told and the setting is
+    there, for templates that ask for it.
     """
     found: dict[str, Any] = {}
     for key, value in level.items():
@@ -204,9 +234,17 @@ def settings_in(level: Section, allowed: Sequence[str]) -> dict[str, Any]:
             if problem:
                 raise ConfigError(f"{level.where(key)}: {problem}")
             found[name] = value
-        elif key.startswith("+") or not (value is None or isinstance(value, Section)):
-            raise ConfigError(f"{level.where(key)}: the setting '{name}' is not supported.{nearest(name, allowed)}")
+        elif key.startswith("+") or not (is_tree and (value is None or isinstance(value, Section))):
+            error = f"{level.where(key)}: the setting '{name}' is not supported.{nearest(name, allowed)}"
+            if tell is None:
+                raise ConfigError(error)
+            tell(ConfigError(error))
+            found[name] = value
     return found
+
+
+def nobody(error: ConfigError) -> None:
+    """Hear what is told elsewhere already."""
 
 
 def tags_of(value: Any) -> tuple[str, ...]:

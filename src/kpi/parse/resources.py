@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kpi.base.errors import CompileError, ConfigError, KpiError, nearest
 from kpi.base.yamlfile import Section
+from kpi.parse.files import files_in, is_blank, text_of
 from kpi.parse.jinjafile import blocks
 from kpi.parse.properties import (
     MODEL_CONFIGS,
@@ -17,13 +17,14 @@ from kpi.parse.properties import (
     SEED_CONFIGS,
     SNAPSHOT_CONFIGS,
     Properties,
+    nobody,
     settings_in,
     tags_of,
 )
+from kpi.parse.strictness import Judge
+from kpi.parse.testspecs import numbered
 
 CONFIGS = {"model": MODEL_CONFIGS, "seed": SEED_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
-# More than any project has: what names a whole disk is told, and not read for hours.
-MOST_ENTRIES, MOST_BYTES = 200_000, 4_000_000
 ENDINGS = {"model": ".sql", "seed": ".csv", "snapshot": ".sql", "analysis": ".sql"}
 
 
@@ -32,7 +33,8 @@ class Resource:
     """A model, seed, snapshot or analysis: its file, as it is and relative to the project, and its merged settings.
 
     `text` is a snapshot's template, which is a part of its file or stands in YAML; None for the whole file. `written`
-    are the settings of the last place that gives each, not merged.
+    are the settings of the last place that gives each, not merged. `above` are those that the project has for what is
+    a package's: they win over all others. `depth` is how many parts of the file's path lie before its folders' own.
     """
 
     kind: str
@@ -44,67 +46,39 @@ class Resource:
     text: str | None = None
     line: int = 1
     written: Mapping[str, Any] = field(default_factory=dict)
+    package: str = ""
+    above: Mapping[str, Any] = field(default_factory=dict)
+    depth: int = 1
+
+    @property
+    def id(self) -> str:
+        """The id of its node."""
+        return f"{self.kind}.{self.package}.{self.name}"
 
 
 @dataclass(slots=True)
 class Found:
-    """What was found, and what is to be told of it."""
+    """What was found, and what is to be told of it.
+
+    `above` are the settings of the project by the name of a tree, when what is read is one of its packages.
+    """
 
     root: Path
     project: str
-    mistakes: list[KpiError] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    judge: Judge
+    packages: frozenset[str] = frozenset()
+    above: Section | None = None
+    depth: int = 1
 
+    @property
+    def mistakes(self) -> list[KpiError]:
+        """What is wrong."""
+        return self.judge.mistakes
 
-def folder_problem(root: Path, folder: Path) -> str:
-    """Say why the project's files may not be looked for in a folder that it names; empty when they may.
-
-    A project that names /etc, or is a link to it, would have its files read and quoted.
-    """
-    base = root / folder
-    if not _is_within(base, root):
-        return "lies outside the project. Copy what is needed into the project"
-    entries = 0
-    for _, folders, names in os.walk(base):
-        entries += len(folders) + len(names)
-        if entries > MOST_ENTRIES:
-            return f"holds more than {MOST_ENTRIES} files. Name the folder that has the project's alone"
-    return ""
-
-
-def _is_within(path: Path, *folders: Path) -> bool:
-    """Whether a path, wherever links lead, is one of the folders or within it."""
-    try:
-        real = path.resolve()
-        return any(real.is_relative_to(folder.resolve()) for folder in folders)
-    except (OSError, RuntimeError):  # a link to itself
-        return False
-
-
-def files_in(root: Path, folders: Sequence[Path], suffix: str) -> list[tuple[Path, Path]]:
-    """Every file with the suffix, relative to the project, with the folder it was looked for in; in path order."""
-    found = {
-        path.relative_to(root): folder
-        for folder in folders
-        for path in (root / folder).rglob(f"*{suffix}")
-        if path.is_file()
-    }
-    for path, folder in found.items():
-        # A package beside the project may be a link itself, as dbt makes one of a local package.
-        if (root / path).is_symlink() and not _is_within(root / path, root, root / folder):
-            raise CompileError(path, 0, "a link that leads out of the project. Copy the file into the project.")
-    return sorted(found.items())
-
-
-def text_of(root: Path, file: Path) -> str:
-    """Read a text file of the project. Raises CompileError when it is not UTF-8."""
-    try:
-        if file.suffix != ".csv" and (root / file).stat().st_size > MOST_BYTES:
-            raise CompileError(file, 1, f"a file of more than {MOST_BYTES} bytes. Split it.")
-        return (root / file).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise CompileError(file, line, f"not UTF-8 ({error.reason} at byte {error.start}).") from None
+    @property
+    def notes(self) -> list[str]:
+        """What is to be told, and no mistake."""
+        return self.judge.notes
 
 
 def resources_of(
@@ -122,19 +96,41 @@ def resources_of(
         found.mistakes.append(error)
         tree = Section(tree.file, tree.line)
     resources = []
+    above = _tree(found.above, f"{kind}s" if kind != "analysis" else "analyses")
+    properties = _by_file(properties, {file.stem for file, _ in files})
     for file, folder in files:
         parts = (found.project, *file.relative_to(folder).with_suffix("").parts)
         try:
+            if kind in ("model", "analysis") and is_blank(root, file):
+                told = CompileError(file, 1, f"a{'n' * (kind == 'analysis')} {kind} is one SELECT, here is none.")
+                found.judge.tell(told, "The file is passed over.")
+                continue
             for name, text, line in _pieces(root, file, kind):
                 own = properties.get(name)
                 place = parts if kind != "snapshot" else (*parts, name)
-                levels = [settings_in(level, allowed) for level in levels_of(tree, place)]
+                levels = [settings_in(level, allowed, nobody) for level in levels_of(tree, place)]
                 levels += [dict(own.config)] if own else []
                 config, written = merged(levels), {key: value for level in levels for key, value in level.items()}
-                resources.append(Resource(kind, name, root / file, file, config, own, text, line, written))
+                most = merged([settings_in(level, allowed) for level in levels_of(above, place)]) if above else {}
+                named = own.named if own else name
+                more = found.project, most, found.depth
+                resources.append(Resource(kind, named, root / file, file, config, own, text, line, written, *more))
         except KpiError as error:
             found.mistakes.append(error)
     return sorted(resources, key=lambda resource: resource.name)
+
+
+def _tree(settings: Section | None, name: str) -> Section | None:
+    return settings.section(name) if settings is not None and settings.get(name) else None
+
+
+def _by_file(properties: Mapping[str, Properties], stems: set[str]) -> dict[str, Properties]:
+    """Properties by the name of their file; the latest version of a model may be in a file named as the model."""
+    found = dict(properties)
+    for own in properties.values():
+        if own.is_latest and own.name not in stems:
+            found[own.model] = own
+    return found
 
 
 def snapshots_in_yaml(
@@ -144,24 +140,48 @@ def snapshots_in_yaml(
     resources = []
     for name, relation in relations.items():
         own = properties[name]
-        place = (found.project, *own.file.parts[1:-1], name)
-        levels = [settings_in(level, SNAPSHOT_CONFIGS) for level in levels_of(tree, place)]
+        place = (found.project, *own.file.parts[found.depth : -1], name)
+        levels = [settings_in(level, SNAPSHOT_CONFIGS, nobody) for level in levels_of(tree, place)]
         text = "\n" * (own.line - 1) + f"select * from {{{{ {relation} }}}}"
         config = merged([*levels, own.config])
-        resources.append(Resource("snapshot", name, found.root / own.file, own.file, config, own, text, own.line))
+        most = found.above and _tree(found.above, "snapshots")
+        above = merged([settings_in(level, SNAPSHOT_CONFIGS) for level in levels_of(most, place)]) if most else {}
+        resource = Resource("snapshot", name, found.root / own.file, own.file, config, own, text, own.line)
+        resources.append(replace(resource, package=found.project, above=above, depth=found.depth))
     return resources
 
 
-def tell_strangers(found: Found, kind: str, properties: Mapping[str, Properties], names: set[str]) -> None:
-    """Tell what YAML describes and is not there: a mistake when something of nearly that name is, else a note."""
+def tell_strangers(
+    found: Found, kind: str, properties: Mapping[str, Properties], names: set[str], resources: dict[str, Resource]
+) -> None:
+    """Tell what YAML describes as one kind and is not there: a slip when something of nearly that name is, else a note.
+
+    `names` are there as the kind. Of what is there as another kind the tests run all the same, as dbt has it:
+    `resources` are all there are by name, and get these tests.
+    """
     for name, entry in properties.items():
-        if name in names:
+        other = resources.get(name)
+        if name in names or entry.named in names:
             continue
         hint = nearest(name, names)
-        if "Did you mean" in hint:
-            found.mistakes.append(CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}"))
+        if other is not None and other.kind != "analysis":
+            told = f"'{name}' is a {other.kind} and described as a {kind}. Describe it under {other.kind}s."
+            error = CompileError(entry.file, entry.line, told)
+            found.judge.tell(error, "Its tests run, the rest of this is not used.")
+            own = other.properties or Properties(name, "", (), (), {}, entry.file, entry.line)
+            both = replace(own, tests=numbered((*own.tests, *entry.tests)))
+            resources[name] = replace(other, properties=both)
+        elif "Did you mean" in hint:
+            error = CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}")
+            found.judge.tell(error, "Nothing of this is used.")
         else:
             found.notes.append(f"{entry.file}:{entry.line}: no {kind} is named '{name}': nothing of this is used.")
+
+
+def as_told(resource: Resource, told: Mapping[str, Resource]) -> Resource:
+    """The resource as it is among those that YAML was told of, by name; of two of one name each stays itself."""
+    found = told.get(resource.name, resource)
+    return found if (found.kind, found.file) == (resource.kind, resource.file) else resource
 
 
 def levels_of(tree: Section, place: Sequence[str]) -> Iterator[Section]:
@@ -221,20 +241,24 @@ def _refuse_strangers(
 
     What is near nothing that is there is noted: settings of a package, or of a folder that once was there.
     """
-    for name in settings_in(level, allowed):
+    for name in settings_in(level, allowed, found.judge.tell):
         if name in NO_EFFECT:
             key = next(key for key in level if key.removeprefix("+").replace("-", "_") == name)
             found.notes.append(f"{level.where(key)}: the setting '{name}' has no effect here.")
     for key, value in level.items():
-        if key.removeprefix("+").replace("-", "_") in allowed:
+        if key.startswith("+") or key.replace("-", "_") in allowed or (not place and key in found.packages):
+            continue
+        if not (value is None or isinstance(value, Section)):
             continue
         if (*place, key) not in places:
             settings = ("meta", "docs", "contract", "column_types", "vars")
             known = [*(other[-1] for other in places if other[:-1] == place), *settings]
             hint = nearest(key, known)
-            if "Did you mean" in hint:
-                raise ConfigError(f"{level.where(key)}: there is nothing named '{key}' in {kind}.{hint}")
-            found.notes.append(f"{level.where(key)}: there is nothing named '{key}' in {kind}: no effect.")
+            told = f"{level.where(key)}: there is nothing named '{key}' in {kind}"
+            if "Did you mean" in hint and not (place == () and key in found.packages):
+                found.judge.tell(ConfigError(f"{told}.{hint}"), "It has no effect.")
+            else:
+                found.notes.append(f"{told}: no effect.")
             continue
         if value is None:
             continue

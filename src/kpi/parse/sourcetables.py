@@ -71,6 +71,8 @@ def source_tables(entry: Section, read: Any) -> Iterator[Source]:
                 config.get("loaded_at_field") or table.get("loaded_at_field") or entry.get("loaded_at_field") or ""
             ),
             freshness=config.section("freshness") or table.section("freshness") or entry.section("freshness"),
+            database=entry.text("database") or entry.text("catalog"),
+            database_file=str(options.get("database_file") or ""),
         )
 
 

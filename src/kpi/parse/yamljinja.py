@@ -12,6 +12,7 @@ from kpi.base.yamlfile import Items, Section
 from kpi.parse.context import Values, shared
 from kpi.parse.jinjafile import environment, parsed
 from kpi.parse.macros import Macros, Wrong, compiled, run
+from kpi.parse.testspecs import BESIDE
 
 # Rendered later, when what they speak of is known: by data tests, by hooks, by the semantic layer.
 LATER = (
@@ -38,7 +39,22 @@ class YamlJinja:
         for key, value in section.items():
             if key.removeprefix("+") not in later:
                 section[key] = self._filled(value, section, section.lines.get(key, section.line), later)
+            elif key in ("tests", "data_tests"):
+                for item in value if isinstance(value, Items) else ():
+                    self._test(item)
         return section
+
+    def _test(self, item: Any) -> None:
+        """Render the settings of a data test: they are needed before its arguments can be."""
+        for part in (item, *item.values()) if isinstance(item, Section) else ():
+            if not isinstance(part, Section):
+                continue
+            beside = [key for key in BESIDE if key != "where" and key in part]
+            for level, keys in ((part, beside), (part.section("config"), [*part.section("config")])):
+                for key in (key for key in keys if key != "where"):
+                    value = self._filled(level[key], level, level.lines.get(key, level.line), ())
+                    is_switch = key in ("enabled", "store_failures") and str(value).strip().lower() in _BOOLS
+                    level[key] = _BOOLS[str(value).strip().lower()] if is_switch else value
 
     def _filled(self, value: Any, section: Section, line: int, later: Collection[str]) -> Any:
         match value:

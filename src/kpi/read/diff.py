@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.names import identifier, literal
+from kpi.base.presented import significant
+from kpi.deliveries.feed_months import TABLE as FEED_MONTHS
 from kpi.deliveries.kept import RELATIONS
+from kpi.read.changed_deliveries import DeliveryChange, behind, changed_deliveries, feeds_of_figures
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.rights import database
 
@@ -18,12 +21,16 @@ if TYPE_CHECKING:
 INDICATORS = "marts.indicators"
 RUNS = "marts.runs"  # the history of runs, which no build shares with another
 GRAIN = ("figure_id", "service", "report_year", "basis")
+USUAL_BASIS = "calendar_year"  # of most figures; another one is named
+SHOWN_FILES = 2  # of a figure's deliveries
 
 
 @dataclass(frozen=True, slots=True)
 class TableChange:
     """How a table differs, in rows; with a key, rows of a key on both sides whose content differs are `changed`.
 
+    A key may repeat, as where a later delivery superseded rows: as many of its rows are changed as differ on both
+    sides, and the rest are added or removed.
     `rows_before` is None for a table that only the later build has, `rows_after` for one that only the earlier has.
     """
 
@@ -38,7 +45,10 @@ class TableChange:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Everything that differs between two builds, in name order. `indicators` are rows of GRAIN, before and after."""
+    """Everything that differs between two builds, in name order. `indicators` are rows of GRAIN, before and after.
+
+    `feeds` are the feeds that each figure of `indicators` is made from, as far as the builds tell.
+    """
 
     before: str
     after: str
@@ -46,6 +56,8 @@ class Difference:
     tables: tuple[TableChange, ...]
     same_tables: int
     indicators: tuple[tuple[Any, ...], ...]
+    deliveries: tuple[DeliveryChange, ...] = ()
+    feeds: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def compare_builds(
@@ -59,6 +71,7 @@ def compare_builds(
     from kpi.base.engine import scratch
 
     folders = [warehouse.folder(before), warehouse.folder(after)]
+    facts = {side: warehouse.facts(folder) for side, folder in zip(("before", "after"), folders, strict=True)}
     with scratch() as con:
         for name, folder in zip(("before", "after"), folders, strict=True):
             con.execute(f"attach {literal(str(database(folder, stewards)))} as {name} (read_only)")
@@ -67,15 +80,36 @@ def compare_builds(
         found = [_table(con, name, tables, keys.get(name, ())) for name in names]
         has_indicators = all(INDICATORS in tables[side] for side in tables)
         indicators = con.execute(_INDICATORS).fetchall() if has_indicators else []
+        figures, feeds = {str(row[0]) for row in indicators}, dict[str, frozenset[str]]()
+        for side in ("before", "after"):  # what both have is as the later build has it
+            feeds |= feeds_of_figures(con, side, facts[side].get("nodes", {}), tables[side], figures)
     changes = tuple(change for change in found if change)
     return Difference(
         before=before,
         after=after,
-        nodes=tuple(_nodes(warehouse.facts(folders[0]), warehouse.facts(folders[1]))),
+        nodes=tuple(_nodes(facts["before"], facts["after"])),
         tables=changes,
         same_tables=len(names) - len(changes),
         indicators=tuple(indicators),
+        deliveries=changed_deliveries(facts["before"], facts["after"]),
+        feeds=feeds,
     )
+
+
+def in_order(warehouse: Warehouse, first: str | None, second: str | None) -> tuple[str, str]:
+    """Return the ids of the two builds to compare, the earlier state before the later one.
+
+    Two that are named stay in their order. One is compared with the published build, the older of them first; the
+    published one itself, or none, with the one published before it. Raises ConfigError when there is no such build.
+    """
+    if first and second:
+        return first, second
+    published = warehouse.published()
+    # `current` is a link, and what it leads to has the id.
+    named = warehouse.folder(first or second or published).resolve().name
+    if named == published:
+        return warehouse.published_before(published), published
+    return (named, published) if named < published else (published, named)
 
 
 def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
@@ -84,7 +118,8 @@ def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
     from kpi.parse.project import load_project
 
     feeds = [read_feed(source) for source in load_project(project_dir).sources if is_feed(source)]
-    own = {INDICATORS: GRAIN, "marts.indicator_origins": GRAIN}
+    own: dict[str, tuple[str, ...]] = {INDICATORS: GRAIN, "marts.indicator_origins": GRAIN}
+    own |= {"raw.deliveries": ("feed", "file"), f"raw.{FEED_MONTHS}": ("feed", "report_year", "report_month")}
     return {**own, **{f"raw.{feed.name}": feed.key for feed in feeds}}
 
 
@@ -105,11 +140,17 @@ def difference_lines(found: Difference) -> Iterator[str]:
         parts = [(change.added, "added"), (change.removed, "removed"), (change.changed, "changed")]
         told += "".join(f", {count} {word}" for count, word in parts if count)
         yield f"  {change.table}: {told}{f'; columns: {change.columns}' if change.columns else ''}"
+    yield f"Deliveries: {len(found.deliveries)} differ."
+    for delivery in found.deliveries:
+        yield f"  {delivery.line()}"
     yield f"Indicators: {len(found.indicators)} differ."
     for figure, service, year, basis, before, after in found.indicators:
         by = "" if before is None or after is None else f" ({after - before:+.6g})"
-        partial = f", {basis}" if basis != "full_year" else ""
-        yield f"  {year} {figure} {service}{partial}: {_number(before)} -> {_number(after)}{by}"
+        unusual = f", {basis}" if basis != USUAL_BASIS else ""
+        files = [delivery.path for delivery in behind(found.feeds.get(figure, ()), found.deliveries)]
+        more = f" and {len(files) - SHOWN_FILES} more" if len(files) > SHOWN_FILES else ""
+        cause = f" <- {', '.join(files[:SHOWN_FILES])}{more}" if files else ""
+        yield f"  {year} {figure} {service}{unusual}: {_number(before)} -> {_number(after)}{by}{cause}"
 
 
 _INDICATORS = f"""
@@ -127,7 +168,7 @@ _INDICATORS = f"""
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6g}"
+    return "-" if value is None else significant(value, 6)
 
 
 def _tables(con: duckdb.DuckDBPyConnection, side: str) -> dict[str, dict[str, str]]:
@@ -157,6 +198,8 @@ def _table(
     tables: Mapping[str, Mapping[str, Mapping[str, str]]],
     key: Sequence[str],
 ) -> TableChange | None:
+    from kpi.base.engine import fetch_one
+
     before, after = tables["before"].get(table), tables["after"].get(table)
     if before is None or after is None:
         count = _counted(con, f"{'after' if before is None else 'before'}.{table}")
@@ -175,18 +218,30 @@ def _table(
     if contents[0] == contents[1] and not moved:
         return None
     counts = [_counted(con, f"{side}.{table}") for side in ("before", "after")]
-    added, removed = (
-        _counted(con, f"(select {columns} from {one}.{table} except all select {columns} from {other}.{table})")
-        for one, other in (("after", "before"), ("before", "after"))
-    )
-    changed = 0
-    if key and set(key) <= set(shared):
-        same_key = " and ".join(f"a.{identifier(name)} is not distinct from b.{identifier(name)}" for name in key)
-        rows_of = "select {columns} from {one}.{table} except all select {columns} from {other}.{table}"
-        new = rows_of.format(columns=columns, one="after", other="before", table=table)
-        old = rows_of.format(columns=columns, one="before", other="after", table=table)
-        changed = _counted(con, f"({new}) as a semi join ({old}) as b on {same_key}")
-    return TableChange(table, counts[0], counts[1], added - changed, removed - changed, changed, ", ".join(moved))
+    differing = "select {columns} from {one}.{table} except all select {columns} from {other}.{table}"
+    new = differing.format(columns=columns, one="after", other="before", table=table)
+    old = differing.format(columns=columns, one="before", other="after", table=table)
+    keys = [identifier(name) for name in key] if set(key) <= set(shared) else []
+    # As many rows of a key as differ on both sides are changed. Without a key, rows are alike or they have no relation.
+    sql = f"""
+        select
+            coalesce(sum(greatest(in_after - in_before, 0)), 0),
+            coalesce(sum(greatest(in_before - in_after, 0)), 0),
+            coalesce(sum(least(in_before, in_after)), 0)
+        from (
+            select
+                count(*) filter (where _kpi_side = 'after') as in_after,
+                count(*) filter (where _kpi_side = 'before') as in_before
+            from (
+                select 'after' as _kpi_side, * from ({new})
+                union all
+                select 'before' as _kpi_side, * from ({old})
+            )
+            group by {", ".join(keys) or columns}
+        )
+    """
+    added, removed, changed = (int(str(count)) for count in fetch_one(con, sql))
+    return TableChange(table, counts[0], counts[1], added, removed, changed, ", ".join(moved))
 
 
 def _counted(con: duckdb.DuckDBPyConnection, relation: str) -> int:

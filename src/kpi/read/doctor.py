@@ -13,6 +13,7 @@ from typing import Any
 from kpi.base.files import why_unreadable
 from kpi.base.names import counted
 from kpi.deliveries.freshness import from_facts, late_lines
+from kpi.deliveries.personal import quoted
 from kpi.deliveries.rawfiles import hash_of, scan
 from kpi.nightly.notify import FILE, addresses, is_exposed
 from kpi.nightly.notify import unreadable as unreadable_addresses
@@ -51,11 +52,18 @@ def _versions(warehouse: Warehouse) -> Iterator[Finding]:
 
     import duckdb
 
+    from kpi.base.engine import LEAKING
+
     now = f"duckdb {duckdb.__version__}"
     yield Finding("ok", f"Python {platform.python_version()}, {now}")
     made = str(warehouse.facts(warehouse.current()).get("settings", now))
     if not made.endswith(now):
         yield Finding("warning", f"the published build was made with {made}", "The next refresh builds all anew.")
+    for folder in warehouse.kept():
+        if str(warehouse.facts(folder).get("settings", "")).endswith(f"duckdb {LEAKING}"):
+            told = f"build {folder.name} was written by DuckDB {LEAKING}: its file may hold text of tables it lacks"
+            remedy = "kpi refresh --full-refresh" if folder == warehouse.current() else f"rm -r {folder}"
+            yield Finding("warning", f"{told} (duckdb#23382)", f"Pass it on to nobody. {remedy}")
 
 
 def _time_zones(_: Warehouse) -> Iterator[Finding]:
@@ -125,7 +133,7 @@ def _raw(warehouse: Warehouse) -> Iterator[Finding]:
             "warning", f"raw/{file.path} was deleted by its retention and lies there", "kpi prune-raw --delete"
         )
     for name in folder.ignored:
-        yield Finding("warning", f"raw/{name} is passed over", "Name it .csv or .csv.gz, or take it away.")
+        yield Finding("warning", f"raw/{quoted(name)} is passed over", "Name it .csv or .csv.gz, or take it away.")
     yield Finding("ok", f"{len(folder.files)} deliveries can be read")
 
 
@@ -191,16 +199,16 @@ def _wrong_with(folder: Path, facts: dict[str, Any]) -> str:
         expected = {folder / STEWARDS / DATABASE: (facts["stewards"].get("checksum"), facts.get("rows"))}
         if "readers" in facts and not failed:
             expected[folder / DATABASE] = (facts.get("checksum"), facts["readers"]["rows"])
-    for database, (written, rows) in expected.items():
-        name = database.relative_to(folder)
-        if not database.is_file():
+    for file, (written, rows) in expected.items():
+        name = file.relative_to(folder)
+        if not file.is_file():
             if not failed:
                 return f"its {name} is gone"
-        elif written and written != hash_of(database):
+        elif written and written != hash_of(file):
             return f"its {name} is not what was written"
         elif not failed:
             try:
-                with engine.reading(database) as con:
+                with engine.reading(file) as con:
                     seen = engine.row_counts(con)
             except duckdb.Error as error:
                 return str(error).partition("\n")[0]

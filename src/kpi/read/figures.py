@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from calendar import month_name
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError, nearest
+from kpi.base.presented import presented, significant, with_decimals
+from kpi.read.report_years import check_year
 from kpi.warehouse.builds import FAILURES, Warehouse
 from kpi.warehouse.rights import DATABASE, database, left_out
 
@@ -82,9 +85,13 @@ def indicators(
     """Return marts.indicators as a frame, of one report year or all.
 
     Grain: one row per figure_id, service, report_year and basis, in that order. `value` is unrounded, in the unit of
-    seeds.figures; shares are in percent.
+    seeds.figures; shares are in percent. A year that is not finished has the basis year_to_date, and `last_full_month`
+    (1 to 12) says up to which month it is counted; null for a finished year and what was entered by hand. Raises
+    ConfigError for a year of which nothing is told.
     """
     with open_build(build, project_dir) as con:
+        if report_year is not None:
+            check_year(con, report_year)
         return con.execute(
             "select * from marts.indicators where $year is null or report_year = $year"
             " order by figure_id, service, report_year, basis",
@@ -92,25 +99,33 @@ def indicators(
         ).df()
 
 
-def figure_lines(con: duckdb.DuckDBPyConnection, figure_id: str | None = None) -> list[str]:
-    """Return the indicators by report year, latest first, beside the printed value and its status; at most 80 wide."""
-    rows = con.execute(_FIGURES, {"figure": figure_id}).fetchall()
+def figure_lines(
+    con: duckdb.DuckDBPyConnection, figure_id: str | None = None, year: int | None = None, service: str | None = None
+) -> list[str]:
+    """Return the indicators by report year, latest first, beside the printed value and its status; at most 80 wide.
+
+    All of them, or those of one figure, year or service. Raises ConfigError for a year that is not there.
+    """
+    if year is not None:
+        check_year(con, year, figure_id)
+    rows = con.execute(_FIGURES, {"figure": figure_id, "year": year, "service": service}).fetchall()
     lines: list[str] = []
     seen: tuple[object, object] = (None, None)
-    origins = _origins(con)
-    for year, figure, name, unit, service, value, basis, qualifier, printed, decimals, status in rows:
-        if year != seen[0]:
-            lines += ["", _line(f"Report year {year}", "value", "printed", "status"), "-" * 80]
+    origins, counted = _origins(con), _counted_months(con, figure_id, service)
+    for of_year, figure, name, unit, of_service, value, places, basis, qualifier, printed, decimals, status in rows:
+        if of_year != seen[0]:
+            lines += ["", _line(f"Report year {of_year}", "value", "printed", "status"), "-" * 80]
             lines += [
                 f"kept from build {build}, deliveries deleted: {'all' if count == of else f'{count} of {of}'} figures"
-                for build, count, of in origins.get(year, [])
+                for build, count, of in origins.get(of_year, [])
             ]
-        if (year, figure) != seen:
+            lines += counted.get(of_year, [])
+        if (of_year, figure) != seen:
             lines.append(f"{figure}{f': {name}' if name else ''}"[:80])
-        seen = year, figure
-        partial = " (partial year)" if basis == "partial_year" else ""
-        shown = "-" if value is None else f"{value}{_UNITS.get(unit, '')}"
-        lines.append(_line(f"  {service}{partial}", shown, _printed(qualifier, printed, decimals), status or ""))
+        seen = of_year, figure
+        partial = _PARTIAL.get(basis, "")
+        shown = "-" if value is None else f"{with_decimals(str(value), places)}{_UNITS.get(unit, '')}"
+        lines.append(_line(f"  {of_service}{partial}", shown, _printed(qualifier, printed, decimals), status or ""))
     return lines
 
 
@@ -120,6 +135,21 @@ def _origins(con: duckdb.DuckDBPyConnection) -> dict[int, list[tuple[str, int, i
     if _has_origins(con):
         for year, *told in con.execute(_ORIGINS).fetchall():
             found.setdefault(year, []).append(tuple(told))
+    return found
+
+
+def _counted_months(con: duckdb.DuckDBPyConnection, figure_id: str | None, service: str | None) -> dict[int, list[str]]:
+    """Of each year that is not finished: a line for each stretch of months that its figures are counted over."""
+    found: dict[int, list[str]] = {}
+    columns = con.execute("select column_name from (describe marts.indicators)").fetchall()
+    if ("last_full_month",) in columns:  # a build of before has none
+        for year, month, count, of in con.execute(
+            _COUNTED_MONTHS, {"figure": figure_id, "service": service}
+        ).fetchall():
+            first, last = month_name[1], month_name[month or 1]
+            told = "by hand" if month is None else first if month == 1 else f"{first} to {last}"
+            how_many = "" if count == of else f": {count} of {of} figures"
+            found.setdefault(year, []).append(f"not finished, year to date: {told}{how_many}")
     return found
 
 
@@ -165,7 +195,10 @@ def definition_lines(con: duckdb.DuckDBPyConnection, figure_id: str) -> list[str
 
 
 def resolve(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
-    """Return ('figure', id) or ('table', schema.name) for what was typed. Raises ConfigError naming the nearest."""
+    """Return ('figure', id), ('table', schema.name) or ('service', id) for what was typed.
+
+    Raises ConfigError naming the nearest.
+    """
     tables = [
         f"{schema}.{name}"
         for schema, name in con.execute(
@@ -182,8 +215,15 @@ def resolve(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
         return "table", found[0]
     if found:
         raise ConfigError(f"'{wanted}' may be {' or '.join(found)}. Name its schema too.")
-    known = [*figures, *tables, *(table.partition(".")[2] for table in tables)]
-    raise ConfigError(f"there is no figure or table '{wanted}'.{nearest(wanted, known)}")
+    services: list[str] = []
+    if "marts.indicators" in tables:
+        services = [
+            row[0] for row in con.execute("select distinct service from marts.indicators order by 1").fetchall()
+        ]
+    if wanted in services:
+        return "service", wanted
+    known = [*figures, *services, *tables, *(table.partition(".")[2] for table in tables)]
+    raise ConfigError(f"there is no figure, service or table '{wanted}'.{nearest(wanted, known)}")
 
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
@@ -208,6 +248,16 @@ _ORIGINS = """
     group by report_year, kept_from
     order by report_year, kept_from
 """
+_COUNTED_MONTHS = """
+    select report_year, last_full_month, count(*), any_value(year_count)
+    from (select *, count(*) over (partition by report_year) as year_count
+        from marts.indicators
+        where ($figure is null or figure_id = $figure) and ($service is null or service = $service))
+    where basis = 'year_to_date'
+    group by report_year, last_full_month
+    order by report_year, last_full_month nulls last
+"""
+_PARTIAL = {"partial_year": " (partial year)", "year_to_date": " (to date)"}
 _UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
 _QUALIFIERS = {"about": "about ", "more_than": "over ", "less_than": "under "}
 _FIGURES = """
@@ -217,11 +267,8 @@ _FIGURES = """
         f.name_en,
         f.unit,
         i.service,
-        case f.decimals
-            when '1' then cast(cast(round(cast(i.value as decimal(38, 9)), 1) as decimal(38, 1)) as varchar)
-            when '2' then cast(cast(round(cast(i.value as decimal(38, 9)), 2) as decimal(38, 2)) as varchar)
-            else cast(cast(round(cast(i.value as decimal(38, 9)), 0) as decimal(38, 0)) as varchar)
-        end as shown,
+        {shown} as shown,
+        f.decimals,
         i.basis,
         r.qualifier,
         r.published_value,
@@ -234,9 +281,11 @@ _FIGURES = """
         and i.service = r.service
         and i.report_year = r.report_year
         and i.basis = r.basis
-    where $figure is null or i.figure_id = $figure
+    where ($figure is null or i.figure_id = $figure)
+        and ($year is null or i.report_year = $year)
+        and ($service is null or i.service = $service)
     order by i.report_year desc, f.family, i.figure_id, i.service, i.basis
-"""
+""".replace("{shown}", presented("i.value", "cast(f.decimals as varchar)", "f.unit"))
 
 
 def _line(label: str, value: str, printed: str, status: str) -> str:
@@ -254,5 +303,5 @@ def _printed(qualifier: str | None, value: Any, decimals: str | None) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    text = f"{value:.10g}" if isinstance(value, float) else str(value).replace("\n", "\\n")
+    text = significant(value, 10) if isinstance(value, float) else str(value).replace("\n", "\\n")
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpi.base.errors import ConfigError
+from kpi.base.errors import ConfigError, KpiError
 from kpi.base.names import identifier, literal
+from kpi.deliveries.personal import hidden
+from kpi.read.public_writer import PUBLIC_DATABASE
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.rights import database
 
@@ -18,11 +20,10 @@ if TYPE_CHECKING:
     from kpi.compile.graph import Graph
     from kpi.models.model import Node
 
+__all__ = ["PUBLIC_DATABASE", "PublicTable", "public_nodes", "write_public"]
+
 TAG = "public"
-PUBLIC_DATABASE = "kpi-public.duckdb"
 PRIVATE_LAYERS = ("raw", "staging", "intermediate")
-# A spreadsheet takes a text that begins with one of these for a formula.
-_FORMULA = "^[=+\\-@\\t\\r]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,56 +47,74 @@ def public_nodes(graph: Graph) -> tuple[Node, ...]:
     return nodes
 
 
-def write_public(warehouse: Warehouse, graph: Graph, folder: Path, build: str | None = None) -> tuple[PublicTable, ...]:
-    """Write the public tables of a build, the published one by default, into `folder`, in place of what was there.
+def write_public(
+    warehouse: Warehouse, graph: Graph, folder: Path, build: str | None = None, unfinished_years: bool = False
+) -> tuple[PublicTable, ...]:
+    """Write the public tables of a build, the published one by default, into `folder`, in place of what it held.
 
-    The database is a new file, so no deleted row lies in it. Texts of the CSV that a spreadsheet would take for
-    formulas begin with an apostrophe. Raises ConfigError when the build lacks a table.
+    A process of its own writes the files, which has read nothing else. The database is one that DuckDB 1.0 opens; of
+    each table there is a CSV, and one as Finnish spreadsheets read it (`.fi.csv`), in which no text is a formula. Rows
+    of years that are not finished (where the column that a model names as `meta.unfinished_rows` is true) are only
+    written with `unfinished_years`. Raises ConfigError when the build lacks a table, or that column, when a text came
+    from a delivery and stands in no closed list, and when a file that is not kpi's would be overwritten.
     """
-    from kpi.base.engine import fetch_one, scratch
+    from kpi.base.compile_cache import caching
+    from kpi.base.engine import scratch
+    from kpi.compile.bind import check_all
+    from kpi.compile.compiling import CACHE
+    from kpi.read.public_check import refuse_identity_codes, refuse_open_text
+    from kpi.read.public_folder import replaced
 
     nodes = public_nodes(graph)
     source = database(warehouse.folder(build))
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".{PUBLIC_DATABASE}"
-    unfinished.unlink(missing_ok=True)
-    found = []
-    with scratch() as con:
+    columns = graph.columns or check_all(graph.project)[1]
+    with caching(graph.project.root / CACHE), scratch() as con:
         con.execute(f"attach {literal(str(source))} as build (read_only)")
-        con.execute(f"attach {literal(str(unfinished))} as public")
         for node in nodes:
-            schema, name = identifier(node.relation.schema), identifier(node.relation.name)
             _refuse_missing(con, node)
-            con.execute(f"create schema if not exists public.{schema}")
-            con.execute(f"create table public.{schema}.{name} as from build.{schema}.{name} order by all")
-            con.execute(f"comment on table public.{schema}.{name} is {literal(node.description)}")
-            rows = fetch_one(con, f"select count(*) from public.{schema}.{name}")[0]
-            found.append(PublicTable(str(node.relation), int(str(rows))))
-            _write_csv(con, f"public.{schema}.{name}", folder / f"{node.relation.name}.csv")
-        con.execute("detach public")
-    os.chmod(unfinished, 0o444)
-    os.replace(unfinished, folder / PUBLIC_DATABASE)
-    return tuple(found)
+        refuse_open_text(con, graph, columns, nodes)
+        tables = [
+            {
+                "schema": node.relation.schema,
+                "name": node.relation.name,
+                "comment": node.description,
+                "rows": "" if unfinished_years else _finished_rows(con, node),
+            }
+            for node in nodes
+        ]
+    with replaced(folder) as staged:
+        rows = _written(source, staged, tables)
+        refuse_identity_codes(staged)
+    return tuple(PublicTable(str(node.relation), count) for node, count in zip(nodes, rows, strict=True))
 
 
-def guarded(con: duckdb.DuckDBPyConnection, select: str) -> str:
-    """SQL of the same rows, in which no text is a formula for a spreadsheet."""
-    from kpi.base.engine import columns_of
+def _finished_rows(con: duckdb.DuckDBPyConnection, node: Node) -> str:
+    """SQL that leaves out rows of years that are not finished, if the model says which they are."""
+    meta = node.config.get("meta")
+    column = meta.get("unfinished_rows") if isinstance(meta, Mapping) else None
+    if column is None:
+        return ""
+    schema, name = identifier(node.relation.schema), identifier(node.relation.name)
+    kinds = con.execute(f"select column_name, column_type from (describe build.{schema}.{name})").fetchall()
+    if (column, "BOOLEAN") not in kinds:
+        told = f"the table {node.relation} of the build has no boolean column '{column}', its meta.unfinished_rows."
+        raise ConfigError(f"{node.file}:{node.line}: {told} Run: kpi refresh")
+    return f"where {identifier(column)} is not true"
 
-    columns = []
-    for name, kind in columns_of(con, select):
-        column = identifier(name)
-        is_text = kind == "VARCHAR"
-        safe = f"case when regexp_matches({column}, {literal(_FORMULA)}) then '''' || {column} else {column} end"
-        columns.append(f"{safe} as {column}" if is_text else column)
-    return f"select {', '.join(columns)} from ({select}\n)"
 
+def _written(source: Path, folder: Path, tables: Sequence[Mapping[str, str]]) -> list[int]:
+    """Have the files written by a fresh process. Returns the rows of each table."""
+    import json
+    import subprocess
+    import sys
 
-def _write_csv(con: duckdb.DuckDBPyConnection, table: str, file: Path) -> None:
-    unfinished = file.with_name(f".{file.name}")
-    select = guarded(con, f"select * from {table} order by all")
-    con.execute(f"copy ({select} order by all) to {literal(str(unfinished))} (format csv, header, delimiter ',')")
-    os.replace(unfinished, file)
+    order = json.dumps({"database": str(source.resolve()), "folder": str(folder), "tables": list(tables)})
+    command = [sys.executable, "-m", "kpi.read.public_writer"]
+    done = subprocess.run(command, input=order, capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+        raise KpiError(f"the public files were not written: {hidden(lines[-1])}")
+    return [int(count) for count in json.loads(done.stdout)]
 
 
 def _refuse_missing(con: duckdb.DuckDBPyConnection, node: Node) -> None:

@@ -13,6 +13,7 @@ from kpi.base.engine import columns_of, drop, empty_schemas, fetch_one, relation
 from kpi.base.errors import BuildError
 from kpi.base.names import identifier, word
 from kpi.compile.graph import AUDIT_SCHEMA, RESERVED_SCHEMA, RESERVED_TABLES, Graph
+from kpi.deliveries.personal import of_error
 from kpi.models.ephemeral import is_ephemeral
 from kpi.models.model import Node
 from kpi.models.seeds import schema_statement
@@ -75,7 +76,7 @@ def build_node(
         con.commit()
     except duckdb.Error as error:
         _undo(con)
-        raise BuildError(f"{node.name} ({node.file})", str(error).strip(), sql) from None
+        raise BuildError(f"{node.name} ({node.file})", of_error(error), sql) from None
     except BaseException:
         _undo(con)
         raise
@@ -110,4 +111,4 @@ def run_hooks(con: duckdb.DuckDBPyConnection, setting: str, hooks: Sequence[str]
         try:
             con.execute(sql)
         except duckdb.Error as error:
-            raise BuildError(f"{setting} {number} (dbt_project.yml)", str(error).strip(), sql) from None
+            raise BuildError(f"{setting} {number} (dbt_project.yml)", of_error(error), sql) from None

@@ -12,6 +12,7 @@ from kpi.base.engine import fetch_one
 from kpi.base.errors import BuildError
 from kpi.base.names import identifier, relation_name, word
 from kpi.compile.graph import AUDIT_SCHEMA
+from kpi.deliveries.personal import of_error
 from kpi.models.model import Node
 from kpi.parse.properties import TestSpec
 from kpi.run.scans import by_table, count_of, scan
@@ -24,7 +25,7 @@ class CheckResult:
     """What one data test found.
 
     `failures` is what its fail_calc gives, by default the number of rows it selects, at most its limit; `where` is the
-    file and line that ask for it, `stored` the table that keeps the failing rows.
+    file and line that ask for it, `stored` the table that keeps the failing rows, `examples` some of them as text.
     """
 
     name: str
@@ -34,11 +35,23 @@ class CheckResult:
     sql: str
     status: Literal["pass", "warn", "fail"] = "pass"
     stored: str = ""
+    examples: tuple[str, ...] = ()
+
+    @property
+    def first_rows(self) -> str:
+        """The examples as the end of a message; empty when there are none."""
+        return told_rows(self.examples, self.failures)
 
     @property
     def is_error(self) -> bool:
         """Whether this result must stop the build from being published."""
         return self.status == "fail"
+
+
+def told_rows(examples: Sequence[str], failures: int) -> str:
+    """Return examples of failing rows as the end of a message; empty when there are none."""
+    more = "; …" if failures > len(examples) else ""
+    return f": {'; '.join(examples)}{more}" if examples else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +99,7 @@ def run_tests(
             if test_id not in found:
                 found[test_id] = _alone(con, test, store)
         except duckdb.Error as error:
-            raise BuildError(f"{test.name} ({test.file}:{test.line})", str(error).strip(), test.sql) from None
+            raise BuildError(f"{test.name} ({test.file}:{test.line})", of_error(error), test.sql) from None
     return tuple(sorted(found.values(), key=lambda result: result.name))
 
 

@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kpi.base.environment import digest, hashed_values, holds_value
 from kpi.compile.graph import Graph
+from kpi.deliveries import feed_months
+from kpi.deliveries.delivery_order import TIME_OF_DELIVERY
 from kpi.deliveries.kept import RELATIONS
 from kpi.deliveries.load import contract_fingerprint
 from kpi.deliveries.rawfiles import RawFolder
@@ -26,6 +29,7 @@ from kpi.parse.project import read_text
 NOT_COUNTED = frozenset(
     (
         *("tags", "meta", "docs", "description", "group", "access", "persist_docs", "enabled", "full_refresh"),
+        *("location", "format", "options", "glue_register", "glue_database"),
         *("materialized", "schema", "alias", "column_types", "delimiter", "loaded_at_field", "freshness"),
     )
 )
@@ -51,18 +55,29 @@ def own_parts(graph: Graph, folder: RawFolder) -> dict[str, Own]:
     texts = {
         file: _text_of(graph, file) for file in {node.file for node in graph.nodes.values() if node.kind in _WRITTEN}
     }
-    found = {node.id: Own(node.shape, settings_of(node), texts.get(node.file, "")) for node in graph.nodes.values()}
+    root = graph.project.root
+    found = {
+        node.id: Own(_shape(node, root), _without_values(settings_of(node), root), texts.get(node.file, ""))
+        for node in graph.nodes.values()
+    }
     feeds = {f"raw.{feed.name}": feed for feed in graph.feeds}
     for node in graph.nodes.values():
         feed = feeds.get(str(node.relation))
         if node.kind == "source" and feed:
-            files = [f"{file.name}\0{file.content_hash}" for file in folder.files if file.feed == feed.name]
+            is_timed = feed.newer_by == TIME_OF_DELIVERY
+            files = [
+                f"{file.name}\0{file.content_hash}" + (f"\0{file.modified}" if is_timed else "")
+                for file in folder.files
+                if file.feed == feed.name
+            ]
             settings = {**found[node.id].settings, "contract": contract_fingerprint(feed)}
             found[node.id] = Own(_hash(*files), settings)
         elif node.kind == "source" and str(node.relation) in RELATIONS:
             found[node.id] = Own(
                 _hash(*(f"{kept.name}\0{kept.content_hash}" for kept in folder.kept)), settings_of(node)
             )
+        elif node.kind == "source" and str(node.relation) == f"raw.{feed_months.TABLE}":
+            found[node.id] = Own(_hash(*feed_months.definitions(graph.feeds).values()), settings_of(node))
     return found
 
 
@@ -96,9 +111,19 @@ def definitions(graph: Graph) -> dict[str, str]:
     for node in graph.nodes.values():
         parents = sorted(found[parent] for parent in node.depends_on if parent in found)
         # Of files outside it is where they are and not what is in them.
-        shape = {"seed": _hash(*map(str, node.column_types)), "source": node.sql}.get(node.kind, node.shape)
+        shape = _shape(node, graph.project.root)
+        shape = {"seed": _hash(*map(str, node.column_types)), "source": node.sql}.get(node.kind, shape)
         found[node.id] = _hash(node.kind, str(node.relation), node.materialized, shape, *parents)
     return found
+
+
+def _shape(node: Node, root: Path) -> str:
+    """The shape of a node; where the environment gave a part of its SQL, one that cannot be found by trying values."""
+    return node.shape if not holds_value(node.sql.encode()) else digest(node.shape, root)
+
+
+def _without_values(settings: Mapping[str, str], root: Path) -> dict[str, str]:
+    return {name: hashed_values(text, root) for name, text in settings.items()}
 
 
 def _text_of(graph: Graph, file: Path) -> str:

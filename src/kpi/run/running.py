@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from kpi.base.engine import relations
+from kpi.base.environment import hashed_values
 from kpi.base.errors import BuildError
 from kpi.base.events import Event, Tell, note, silent
 from kpi.compile.graph import Graph
@@ -115,7 +116,7 @@ def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts
             ran.skipped[node.id] = cause
             before["status"] = "skipped"
         elif not is_due(node, task, before, now, present):
-            before["sql"] = node.sql
+            before["sql"] = hashed_values(node.sql, task.graph.project.root)
         elif node.id not in task.chosen:
             ran.left.append(node.id)
         elif task.keep_going or not ran.failed:
@@ -164,7 +165,7 @@ def facts_now(node: Node, task: Task, parents: Mapping[str, str]) -> Facts:
         "definition": task.definitions.get(node.id),
         "parents": dict(parents),
         "relation": str(node.relation),
-        "sql": node.sql,
+        "sql": hashed_values(node.sql, task.graph.project.root),
         "seconds": None,
         "built_in": None,
     }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError, nearest
 from kpi.base.files import read_regular
+from kpi.base.terminal import visible
 from kpi.warehouse.rights import DATABASE, close, make_place, open_up, whole, written
 
 if TYPE_CHECKING:
@@ -123,7 +124,12 @@ class Warehouse:
         return {**self.facts(numbered[-1]), "id": numbered[-1].name} if numbered else {}
 
     def facts_of(self, build: str = "") -> dict[str, Any]:
-        """Return what made a build, or the published one; empty when nothing is published."""
+        """Return what made a build, or the published one; empty when nothing is published.
+
+        A build may be named by its folder too. Of a folder that holds none there are no facts.
+        """
+        if build and Path(build).is_dir():
+            return self.facts(Path(build))
         return self.facts(self.folder(build) if build else self.current())
 
     def last_results(self) -> dict[str, str]:
@@ -182,7 +188,7 @@ def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any], upkeep: U
     if place != folder:
         facts["stewards"] = {**facts["stewards"], **written(place / DATABASE)}
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str)
-    (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+    (folder / FACTS).write_text(visible(text) + "\n", encoding="utf-8")
     if place != folder:
         for entry in (*place.iterdir(), place, *([] if database.is_file() else [folder])):
             close(entry, upkeep.stewards_group)

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from kpi.parse.project import Project
 
 JUDGED = ("marts.indicators", "marts.coverage", "marts.reconciliation")
-ASKED = ("select", "exclude", "indirect", "kinds", "state", "full_refresh", "unit_tests", "store_failures")
+ASKED = (
+    *("select", "exclude", "indirect", "kinds", "state", "selector", "usual_selector", "full_refresh"),
+    *("unit_tests", "store_failures"),
+)
 
 
 class Importing(Protocol):
@@ -131,7 +134,7 @@ class Run:
         begin = self.importing.start if self.importing else lambda: None
         about = self.warehouse, self.graph, self.options, self.before, self.folder, self.facts, self.tell
         bring_up(con, *about, begin)
-        self.warnings = tuple(map(self._for_readers, self.facts.pop("warnings", ())))
+        self.warnings = tuple(self.facts.pop("warnings", ()))
         self._validate(con)
         self._note_freshness(con)
         for told in unreadable(self.warehouse.root):
@@ -149,7 +152,7 @@ class Run:
         self.facts["expected"] = [str(feed) for feed in feeds]
         self.facts["synthetic"] = validation.is_labelled_synthetic(self.warehouse.raw)
         inputs, old = self.facts["inputs"], self.before.get("inputs", {})
-        same = all(inputs[part] == old.get(part) for part in ("month", "code"))
+        same = inputs["code"] == old.get("code") and is_judged_alike(self.before, inputs["day"])
         same = same and all(self.facts[part] == self.before.get(part) for part in ("expected", "synthetic"))
         was, now = self.before.get("nodes", {}), self.facts["nodes"]
         same = same and all(was.get(node, {}).get("version") == now[node]["version"] for node in judged)
@@ -171,13 +174,20 @@ class Run:
         self.tell(f"Judged {len(results)} expectations of {years} report years: {index}")
 
     def _note_freshness(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Note how far each feed has come. Synthetic deliveries are not expected to go on."""
+        """Note how far each feed has come, and on which days that is judged alike.
+
+        Synthetic deliveries are not expected to go on.
+        """
+        from kpi.deliveries.calendar import unchanged_between
+        from kpi.deliveries.feed_calendar import read_months
         from kpi.deliveries.freshness import as_facts, late_lines, measure
         from kpi.warehouse.validation import is_labelled_synthetic
 
         self.facts["freshness"] = []
+        months = read_months(con, self.graph.feeds, self.options.as_of)
+        self.facts["alike"] = [str(day) for day in unchanged_between(months, self.options.as_of)]
         if self.graph.feeds and not is_labelled_synthetic(self.warehouse.raw):
-            due = measure(con, self.graph.feeds, self.options.as_of)
+            due = measure(con, months)
             self.facts["freshness"] = as_facts(due)
             for _, line in late_lines(due, self.options.as_of):
                 self._warn(line)
@@ -205,16 +215,14 @@ class Run:
         schemas = self.upkeep.stewards_schemas
         self.facts["readers"] = write_readers_file(self.candidate, schemas, settings, self.tell)
 
-    def _for_readers(self, told: str) -> str:
-        """What may be told to all readers: the header that was found in a refused file may be a record."""
-        return told.partition("; found were:")[0] if self.upkeep.stewards_schemas else told
-
     def _verdict(self) -> list[str]:
-        from kpi.warehouse.finished import verdict
+        from kpi.warehouse.finished import example_lines, verdict
 
         failures, warnings = verdict(self.facts)
         for told in warnings:
             self.tell(f"  warning: {told}")
+        for told in example_lines(self.facts):
+            self.tell(told)
         self.warnings = (*self.warnings, *warnings)
         return failures
 
@@ -263,7 +271,7 @@ class Run:
         return "its report years were not judged" if is_judged(self.graph) and not self.options.validate else ""
 
     def _settle(self, build: str, event: str, reason: str) -> None:
-        for told in settle(self.warehouse, self.upkeep, build, event, reason):
+        for told in settle(self.warehouse, self.upkeep, build, event, reason, self.tell):
             self._warn(told)
 
     def _warn(self, told: str) -> None:
@@ -276,6 +284,12 @@ class Run:
         except (OSError, KeyboardInterrupt) as error:
             told = str(error) or "interrupted"
             self.warnings = (*self.warnings, f"readers have the build, but what comes after was not all done: {told}")
+
+
+def is_judged_alike(facts: Mapping[str, Any], day: str) -> bool:
+    """Tell whether a build, by its facts, would be the same on another day: nothing became due in between."""
+    first, end = facts.get("alike") or ("", "")
+    return bool(first <= day < end)
 
 
 def is_judged(graph: Graph) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from kpi.base import engine
 from kpi.base.errors import BuildError, is_disk_full
 from kpi.base.events import Tell
 from kpi.compile.graph import AUDIT_SCHEMA, Graph
+from kpi.run.checks import told_rows
 from kpi.warehouse.rights import DATABASE, whole
 
 
@@ -33,6 +34,16 @@ def verdict(facts: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     return failures, warnings
 
 
+def example_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each check that did not pass and has examples of its failing rows.
+
+    Apart from what `verdict` says: that goes into mails, which quote no row, and is compared from night to night.
+    """
+    for check in facts["checks"]:
+        if check.get("status", "pass") != "pass" and check.get("examples"):
+            yield f"  {check['name']}, failing rows{told_rows(check['examples'], check['failures'])}"
+
+
 def tables_for_readers(graph: Graph) -> list[str]:
     """Return the places of views that are tables in the readers' file: they read a schema that is left out of it."""
     schemas = set(graph.project.upkeep.stewards_schemas)
@@ -45,14 +56,14 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(database: Path) -> dict[str, int]:
+def read_back(file: Path) -> dict[str, int]:
     """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
 
     An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Raises
     BuildError.
     """
     try:
-        with engine.reading(database) as con:
+        with engine.reading(file) as con:
             seen = engine.row_counts(con)
             engine.read_all(con, seen)
             return seen

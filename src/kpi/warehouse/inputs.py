@@ -6,12 +6,13 @@ Only for telling: what is rebuilt follows from the compiled SQL.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kpi.base.environment import environment_of, hashed_values
 
 if TYPE_CHECKING:
     from kpi.parse.project import Project
@@ -55,14 +56,9 @@ def ingredients_of(project: Project, read: Iterable[str] = ()) -> Ingredients:
     """Return what files are rendered with now; `read` are the names of variables of the environment."""
     return Ingredients(
         macros={name: _hash(text) for name, text in _macros(project).items()},
-        variables={name: _hash(repr(value)) for name, value in project.variables.items()},
-        environment=environment_of(read),
+        variables={name: _hash(hashed_values(repr(value), project.root)) for name, value in project.variables.items()},
+        environment=environment_of(read, project.root),
     )
-
-
-def environment_of(names: Iterable[str]) -> dict[str, str]:
-    """Return a hash of the value of each of these variables of the environment; their values may be secret."""
-    return {name: _hash(repr(os.environ.get(name))) for name in sorted(names)}
 
 
 def _macros(project: Project) -> dict[str, str]:

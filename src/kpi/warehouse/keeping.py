@@ -6,14 +6,18 @@ A DuckDB file never shrinks: what is rebuilt leaves free blocks behind, which th
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.base.errors import ConfigError
-from kpi.base.events import Tell
+from kpi.base.events import Tell, silent
+from kpi.base.lock import is_open
+from kpi.base.names import counted
 from kpi.deliveries.rawfiles import kept_beside
 from kpi.warehouse.builds import Warehouse, publish
 from kpi.warehouse.ledger import forget_reasons, left_at, record, remove, told_published, writing
@@ -23,37 +27,64 @@ if TYPE_CHECKING:
     from kpi.base.upkeep import Upkeep
 
 
-def prune(warehouse: Warehouse, upkeep: Upkeep) -> tuple[str, ...]:
-    """Remove builds beyond those to be kept, and note it in the ledger. Returns their ids.
+def prune(warehouse: Warehouse, upkeep: Upkeep, tell: Tell = silent) -> tuple[str, ...]:
+    """Remove builds beyond those to be kept, note it in the ledger, and tell which by which rule. Returns their ids.
 
-    Never the current one, nor one that was written, or that readers were pointed at, within the grace. Only the holder
-    of the writer's lock may.
+    Never the current one, nor one that somebody has open, nor one that was written, or that readers were pointed at,
+    within the grace; unless it is one of many of a day: of those not the one readers saw before the current one, nor
+    any that they were taken back to. Only the holder of the writer's lock may.
     """
-    left, grace_began = left_at(warehouse.ledger()), f"{datetime.now(UTC) - upkeep.grace:%Y-%m-%dT%H:%M:%SZ}"
-    published = (upkeep.keep_published, upkeep.keep_published_days)
-    kept = {True: published, False: (upkeep.keep_failed, upkeep.keep_failed_days)}
-    newer = {True: 0, False: 0}
-    removed = []
+    events, grace_began = warehouse.ledger(), f"{datetime.now(UTC) - upkeep.grace:%Y-%m-%dT%H:%M:%SZ}"
+    left, wanted = left_at(events), _wanted(events)
+    rules = {True: ("keep_published", "keep_published_days"), False: ("keep_failed", "keep_failed_days")}
+    newer: Counter[object] = Counter()
+    removed: dict[str, list[tuple[str, int]]] = {}
     for facts in reversed(warehouse.list_builds()):
-        is_published = facts.get("status") == "published"
-        count, days = kept[is_published]
-        folder = warehouse.builds / facts["id"]
-        age = datetime.now(UTC).timestamp() - folder.stat().st_mtime
-        is_spare = newer[is_published] >= count or bool(days and age > days * 86_400)
-        newer[is_published] += 1
+        folder, kind = warehouse.builds / facts["id"], facts.get("status") == "published"
+        age, of_a_day = datetime.now(UTC).timestamp() - folder.stat().st_mtime, (kind, _day_of(folder))
         is_in_grace = age <= upkeep.grace.total_seconds() or left.get(facts["id"], "") > grace_began
-        if is_spare and not facts["is_current"] and not is_in_grace:
+        by_number, by_age = rules[kind]
+        count, days = getattr(upkeep, by_number), getattr(upkeep, by_age)
+        rule = ""
+        if not is_in_grace and newer[kind] >= count:
+            rule = f"{by_number} {count}"
+        elif not is_in_grace and days and age > days * 86_400:
+            rule = f"{by_age} {days:g}"
+        elif 0 < upkeep.keep_of_a_day <= newer[of_a_day] and facts["id"] not in wanted:
+            rule = f"keep_of_a_day {upkeep.keep_of_a_day}"
+        newer.update((kind, of_a_day))
+        if rule and not facts["is_current"] and not any(map(is_open, folder.rglob("*.duckdb"))):
             with suppress(OSError):  # a disk that is full is a reason to go on
-                record(warehouse, facts["id"], "pruned")
+                record(warehouse, facts["id"], "pruned", rule)
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
             remove(folder)
-            removed.append(facts["id"])
-    return tuple(removed)
+            removed.setdefault(rule, []).append((facts["id"], size))
+    for rule, builds in removed.items():
+        ids = ", ".join(build for build, _ in builds[:3]) + (f" and {len(builds) - 3} more" if builds[3:] else "")
+        size = f"{sum(size for _, size in builds) / 1e6:.1f} MB"
+        tell(f"Removed {counted(len(builds), 'build')}, {size}, by {rule}: {ids}.")
+    return tuple(build for builds in removed.values() for build, _ in builds)
 
 
-def settle(warehouse: Warehouse, upkeep: Upkeep, build: str, event: str, reason: str) -> tuple[str, ...]:
+def _wanted(events: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The build that readers saw before the one they see, and those that they were ever taken back to."""
+    shown = [str(event.get("build")) for event in events if event.get("event") in ("published", "rolled back to")]
+    before = [build for build in shown if build != shown[-1]]
+    return {*before[-1:], *(str(event.get("build")) for event in events if event.get("event") == "rolled back to")}
+
+
+def _day_of(folder: Path) -> str:
+    """The day, in UTC, on which a build was begun, as its id has it; of another name, that of its folder."""
+    found = re.fullmatch(r"\d+-(\d{8})T\d{6}Z", folder.name)
+    return found[1] if found else f"{datetime.fromtimestamp(folder.stat().st_mtime, UTC):%Y%m%d}"
+
+
+def settle(
+    warehouse: Warehouse, upkeep: Upkeep, build: str, event: str, reason: str, tell: Tell = silent
+) -> tuple[str, ...]:
     """Note what became of a build and remove old ones. Returns what went wrong: the build stands anyway."""
     troubles = []
-    for step in (lambda: record(warehouse, build, event, reason), lambda: prune(warehouse, upkeep)):
+    for step in (lambda: record(warehouse, build, event, reason), lambda: prune(warehouse, upkeep, tell)):
         try:
             step()
         except OSError as error:

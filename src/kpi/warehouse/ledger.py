@@ -17,6 +17,7 @@ from kpi.base.errors import ConfigError, DiskFull, is_disk_full
 from kpi.base.events import Tell, silent
 from kpi.base.files import why_unreadable
 from kpi.base.lock import held, is_held
+from kpi.deliveries.personal import message
 from kpi.warehouse.builds import Warehouse, number_of
 
 UNREADABLE = "unreadable-ledger-"
@@ -53,7 +54,8 @@ def is_being_written(warehouse: Warehouse) -> bool:
 
 def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> None:
     """Append one event of a build to the ledger."""
-    line = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "build": build, "event": event, "reason": reason}
+    at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    line = {"at": at, "build": build, "event": event, "reason": message(reason)}
     path = warehouse.builds / "ledger.jsonl"
     # A crash may have cut the last line short; a line end of our own keeps the next one whole.
     broken = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")

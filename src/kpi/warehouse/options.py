@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kpi.base.events import Tell
+from kpi.parse.invocation import Invocation
 
-__all__ = ["Inputs", "Options", "Outcome", "Tell"]
+if TYPE_CHECKING:
+    from kpi.parse.project import Project
+
+__all__ = ["Inputs", "Options", "Outcome", "Tell", "selector_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,8 @@ class Options:
     `unit_tests` asks for those of the models to be rebuilt, before they are; `store_failures` keeps failing rows.
     `indirect` says which tests come along, `kinds` which kinds of nodes are meant (all when empty), `state` the build
     that `state:` compares with (the published one when empty), `continued` the failed candidates this run goes on with,
-    `wait_seconds` how long to wait for another writer.
+    `wait_seconds` how long to wait for another writer. `selector` is one of selectors.yml; with `usual_selector` its
+    default one counts where nothing is selected. `target` is the name that templates see of the target.
     """
 
     as_of: date
@@ -39,11 +44,28 @@ class Options:
     state: str = ""
     continued: tuple[str, ...] = ()
     wait_seconds: float = 0
+    selector: str = ""
+    usual_selector: bool = False
+    target: str = ""
 
     @property
     def is_partial(self) -> bool:
         """Whether only a part of the project is asked for."""
-        return bool(self.select or self.exclude or self.kinds)
+        return bool(self.select or self.exclude or self.kinds or self.selector)
+
+    @property
+    def invocation(self) -> Invocation:
+        """What templates see of this."""
+        return Invocation("build", self.full_refresh, self.store_failures, self.is_partial)
+
+
+def selector_of(project: Project, options: Options) -> str:
+    """Return the name of the selector of selectors.yml that a run goes by; empty when it goes by none."""
+    if options.selector or not options.usual_selector or options.is_partial:
+        return options.selector
+    from kpi.compile.selectors import default_of
+
+    return default_of(project.selectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +80,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a build is made from, as hashes: the same inputs need no build."""
+    """What a build is made from, as hashes, and the day of the refresh: the same inputs need no build.
+
+    Another day is the same as long as nothing becomes due in between (`alike` in the facts of a build).
+    """
 
     project: str
     code: str
     raw: str
-    month: str
+    day: str
     variables: str

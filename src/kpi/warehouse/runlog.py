@@ -19,6 +19,7 @@ from typing import Any
 from kpi.base.events import Event
 from kpi.base.files import is_regular, why_unreadable
 from kpi.base.names import counted
+from kpi.deliveries.personal import message
 
 KEPT = 400  # runs
 IDLE_BYTES = 1 << 16  # of the file of runs that found nothing to do
@@ -141,12 +142,20 @@ class RunLog:
     def _write(self, said: Mapping[str, Any]) -> None:
         if self._file is None:
             return
-        line = json.dumps({"at": now(), **said}, ensure_ascii=False, default=str) + "\n"
+        line = json.dumps({"at": now(), **_for_people(said)}, ensure_ascii=False, default=str) + "\n"
         data = line.encode("utf-8", "backslashreplace")
         with suppress(OSError):
             # What a full disk cut short gets a line end first, so that the next line is whole.
             data = b"\n" + data if self._is_cut else data
             self._is_cut = os.write(self._file, data) < len(data)
+
+
+def _for_people(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said, each text of it fit to be read on a terminal."""
+    found = {name: message(value) if isinstance(value, str) else value for name, value in said.items()}
+    if "warnings" in found:
+        found["warnings"] = [message(str(line)) for line in found["warnings"]]
+    return found
 
 
 def run_files(folder: Path) -> list[Path]:

@@ -35,7 +35,9 @@ WIDTH = 100
 
 def feed_expectations(feeds: Iterable[Feed]) -> tuple[FeedExpectation, ...]:
     """Return how often each feed is expected, by its contract."""
-    return tuple(FeedExpectation(feed.name, feed.expected_every, feed.expected_from) for feed in feeds)
+    return tuple(
+        FeedExpectation(feed.name, feed.expected_every, feed.expected_from, cadence=feed.cadence) for feed in feeds
+    )
 
 
 def judge_candidate(

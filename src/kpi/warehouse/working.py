@@ -8,23 +8,26 @@ from typing import Any
 
 import duckdb
 
+from kpi.artifacts.state import state_of
 from kpi.base import engine
+from kpi.base.environment import hidden_values
 from kpi.base.errors import BuildErrors
 from kpi.base.events import Event, note
 from kpi.base.names import counted
 from kpi.compile.graph import Graph, with_unit_tests
-from kpi.compile.selection import State, select
-from kpi.compile.unit_runs import refuse_failing_units
+from kpi.compile.selection import select
+from kpi.compile.unit_runs import refuse_failing, run_unit_tests, unit_tests_of
 from kpi.deliveries.rawfiles import RawFolder
 from kpi.run import content
 from kpi.run.build import run_hooks, strangers
 from kpi.run.checks import CheckResult, Store, run_tests
+from kpi.run.examples import with_examples
 from kpi.run.fingerprint import Own, definitions, own_parts
 from kpi.run.running import NEW, Ran, Task, facts_now, facts_of_sources, known_nodes, run_nodes
 from kpi.warehouse import history
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.intake import take_in
-from kpi.warehouse.options import Options, Tell
+from kpi.warehouse.options import Options, Tell, selector_of
 from kpi.warehouse.rights import DATABASE, whole
 
 Facts = dict[str, Any]
@@ -49,15 +52,19 @@ def bring_up(
     """
     known = known_nodes(before)
     own = own_parts(graph, folder)
-    state = State(known_nodes(warehouse.facts_of(options.state)), own, warehouse.last_results())
-    chosen = select(with_unit_tests(graph), options.select, options.exclude, options.indirect, options.kinds, state)
+    state = state_of(graph, options.state, warehouse.facts_of(options.state), own, warehouse.last_results())
+    given = options.select, options.exclude, options.indirect, options.kinds
+    chosen = select(with_unit_tests(graph), *given, state, selector_of(graph.project, options))
     # A full refresh that is continued does not do again what it did.
     done = {node_id for node_id, node in known.items() if node.get("built_in") in options.continued}
     forced = chosen - done if options.full_refresh else frozenset[str]()
     if options.unit_tests:
-        count = refuse_failing_units(graph, _changed_models(graph, own, known, chosen), chosen)
-        if count:
-            tell(f"Ran {counted(count, 'unit test')} of what is rebuilt: none failed.")
+        units = unit_tests_of(graph, _changed_models(graph, own, known, chosen), chosen)
+        results = run_unit_tests(graph, units) if units else ()
+        facts["unit_tests"] = {one.test.id: {"status": one.status, "told": one.told} for one in results}
+        refuse_failing(results)
+        if results:
+            tell(f"Ran {counted(len(results), 'unit test')} of what is rebuilt: none failed.")
     published = warehouse.current()
     derived_from = before or warehouse.facts(published)
     if published and not before:
@@ -145,6 +152,7 @@ def _test(
     note(tell, Event("testing", stage="test", done=0, total=len(due)))
     store = Store(engine.CATALOG, options.store_failures)
     results = run_tests(con, [task.graph.nodes[test_id] for test_id in due], store)
+    results = with_examples(con, task.graph, results)
     nodes.update(due)
     checks |= {check.name: _noted(check) | {"run_in": task.build} for check in results}
     facts["checks"] = [checks[test.name] for test in task.graph.tests() if test.name in checks]
@@ -163,6 +171,7 @@ def _noted(check: CheckResult) -> Facts:
         "status": check.status,
         "stored": check.stored,
         "failures": check.failures,
+        "examples": list(check.examples),
         "where": check.where,
-        "sql": check.sql,
+        "sql": hidden_values(check.sql),
     }

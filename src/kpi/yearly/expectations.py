@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from kpi.base.presented import significant
 from kpi.yearly.frames import FRAMES, Frames, read_frames
 from kpi.yearly.parts import NOT_MISSING, FeedExpectation, Frame, Rule, Severity
 from kpi.yearly.rules import KEPT_RULE, RULES, feed_rule, years_rule
@@ -64,7 +65,7 @@ class YearResult:
     `expectation` is a readable id such as `every_month_present:calls`, `topic` the frame it looks at, `description` one
     sentence that says what was expected, `observed` the values seen or the rows that break it. `judged` counts the
     values looked at, which lie between `lowest` and `highest` when they are numbers. `rows` are those that break it,
-    or all that were looked at when it holds. `is_provisional` marks the year not over yet.
+    or all that were looked at when it holds. `is_provisional` marks a year that is not finished.
     """
 
     report_year: int
@@ -102,7 +103,7 @@ def validate(
     Args:
         con: the candidate warehouse; it is only read.
         feeds: how often each feed is expected. A feed that was never delivered is not judged.
-        as_of: the day of the refresh. Its year is provisional: judged up to its last full month, volumes not compared.
+        as_of: the day of the refresh, by which something is due, late or very late (`kpi.deliveries.calendar`).
         only_year: judge this year alone. A year outside the warehouse fails as empty.
 
     Returns:
@@ -110,7 +111,7 @@ def validate(
     """
     frames = read_frames(con, as_of.year, as_of.month - 1)
     years = frames.years()
-    judge = _Judge(as_of)
+    judge = _Judge(as_of, frozenset(year for _, year in frames.unfinished))
     results: list[YearResult] = []
     for year in years if only_year is None else (only_year,):
         for name, frame, rules in _suites(frames, feeds, year, as_of):
@@ -150,26 +151,25 @@ def _suites(
     frames: Frames, feeds: Sequence[FeedExpectation], year: int, as_of: datetime.date
 ) -> Iterator[tuple[Frame, pd.DataFrame, tuple[Rule, ...]]]:
     """Yield each frame of a year with the rules on it."""
-    last_month = 12 if year < as_of.year else as_of.month - 1
     expected = frames.expected(feeds, year)
     monthly = tuple(feed for feed in expected if feed.every == "month")
     yearly = tuple(feed for feed in expected if feed.every == "year")
-    has_figures = len(frames.of_year("figures", year)) > 0
     for name in FRAMES[:-2]:
         # In a year without figures everything would seem to be missing: that it is empty says it all.
-        if has_figures or name not in ("expected", "series"):
+        if name not in ("expected", "series") or len(frames.of_year("figures", year)):
             yield name, frames.of_year(name, year), tuple(rule for rule in RULES if rule.frame == name)
     yield "kept", frames.of_year("kept", year), (KEPT_RULE,)
-    yield "months", frames.months(monthly, year, last_month), tuple(feed_rule(feed) for feed in monthly)
-    yield "deliveries", frames.deliveries(yearly, year), tuple(feed_rule(feed) for feed in yearly)
+    rules = {feed: feed_rule(frames.as_severe_as_late(feed, year, as_of)) for feed in (*monthly, *yearly)}
+    yield "months", frames.months(monthly, year, as_of), tuple(rules[feed] for feed in monthly)
+    yield "deliveries", frames.deliveries(yearly, year, as_of), tuple(rules[feed] for feed in yearly)
 
 
 class _Judge:
     """Runs rules through Great Expectations, in one context that lives in memory only."""
 
-    def __init__(self, as_of: datetime.date) -> None:
+    def __init__(self, as_of: datetime.date, unfinished: frozenset[int]) -> None:
         self._gx = import_great_expectations()
-        self._running_year = as_of.year
+        self._running_year, self._unfinished = as_of.year, unfinished
         from great_expectations.data_context.types.base import (
             DataContextConfig,
             InMemoryStoreBackendDefaults,
@@ -201,7 +201,8 @@ class _Judge:
         answers = self._outcome(f"{year} {name}", batch, judged, "BOOLEAN_ONLY")
         broken = [rule for rule in judged if not answers[rule.name].success]
         details = self._outcome(f"{year} {name}", batch, broken, "COMPLETE") if broken else {}
-        return [_result(year, rule, frame, is_running, details.get(rule.name)) for rule in judged]
+        results = (_result(year, rule, frame, is_running, details.get(rule.name)) for rule in judged)
+        return [replace(result, is_provisional=is_running or year in self._unfinished) for result in results]
 
     def _outcome(self, name: str, batch: Any, rules: Sequence[Rule], result_format: str) -> dict[str, Any]:
         suite = self._gx.ExpectationSuite(name=name, expectations=[self._expectation(rule) for rule in rules])
@@ -278,7 +279,7 @@ def _seen(rule: Rule, values: pd.Series[Any]) -> str:
     count = "1 value" if len(values) == 1 else f"{len(values)} values"
     if values.dtype.kind not in "iuf":
         return count
-    low, high = f"{values.min():.10g}", f"{values.max():.10g}"
+    low, high = significant(float(values.min()), 10), significant(float(values.max()), 10)
     return f"{count}: {low}" if low == high else f"{count}: {low} to {high}"
 
 

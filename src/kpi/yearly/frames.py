@@ -8,12 +8,13 @@ service, basis, month, value, compared (the value it is judged against) and note
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
 import duckdb
 
+from kpi.deliveries.calendar import PeriodState, month_end
 from kpi.yearly.parts import FeedExpectation, Frame
 from kpi.yearly.queries import import_ctes, run
 from kpi.yearly.rules import (
@@ -47,10 +48,13 @@ INPUTS: Mapping[str, Mapping[str, str]] = {
     "marts.indicator_origins": {"report_year": "integer", "origin": "varchar", "kept_from": "varchar"},
     "marts.deleted_deliveries": {"feed": "varchar", "file": "varchar", "rows_loaded": "bigint",
                                  "first_year": "integer", "last_year": "integer", "kept_from": "varchar"},
+    "marts.unfinished_years": {"feed": "varchar", "report_year": "integer", "state": "varchar",
+                               "last_full_month": "integer"},
     "seeds.figures": {"figure_id": "varchar", "family": "varchar", "unit": "varchar", "basis": "varchar"},
     "seeds.figure_services": {"figure_id": "varchar", "service": "varchar", "since": "date"},
     "seeds.targets": {"report_year": "integer", "figure_id": "varchar", "service": "varchar"},
 }  # fmt: skip
+_NOT_DUE = ("open", "awaited")
 FRAMES: tuple[Frame, ...] = ("figures", "expected", "changes", "parts", "reconciliation", "series", "kept", "years")
 
 
@@ -60,6 +64,7 @@ class Frames:
 
     `began_on` is the first day any figure tells of: a mistyped date before it makes no year or month expected.
     `deleted` are the feeds and years of which deliveries were deleted by their retention: their rows are not expected.
+    `unfinished` are those not finished when the build was made, with their last full month.
     """
 
     last_year: int
@@ -67,6 +72,7 @@ class Frames:
     by_name: Mapping[Frame, pd.DataFrame]
     rows: Mapping[str, Mapping[int, Mapping[int | None, int]]]
     deleted: frozenset[tuple[str, int]] = frozenset()
+    unfinished: Mapping[tuple[str, int], int | None] = field(default_factory=dict)
 
     def of_year(self, name: Frame, year: int) -> pd.DataFrame:
         """Return the rows of one year, numbered from 0."""
@@ -79,24 +85,54 @@ class Frames:
         first = max(min(found, default=0), self.began_on.year)
         return tuple(sorted(found.union(range(first, max(found) + 1)))) if found else ()
 
-    def months(self, feeds: Sequence[FeedExpectation], year: int, last_month: int) -> pd.DataFrame:
-        """Return a row for each month up to `last_month`, with the rows of each feed; null before its service began."""
+    def months(self, feeds: Sequence[FeedExpectation], year: int, day: date) -> pd.DataFrame:
+        """Return a row for each month that is over on a day, with the rows of each feed.
+
+        Null before its service began, and while a month that is missing is still awaited.
+        """
         import pandas as pd
 
-        months = range(1, last_month + 1)
+        months = [month for month in range(1, 13) if month_end(year, month) < day]
         columns: dict[str, object] = {"report_year": year, "label": [str(month) for month in months], "month": months}
         for feed in feeds:
-            rows = self.rows[feed.feed].get(year, {})
-            start = max(feed.starts_on or self.began_on, self.began_on).replace(day=1)
-            columns[feed.feed] = [rows.get(month, 0) if date(year, month, 1) >= start else None for month in months]
+            columns[feed.feed] = [self._rows_of(feed, year, month, day) for month in months]
         return pd.DataFrame(columns)
 
-    def deliveries(self, feeds: Sequence[FeedExpectation], year: int) -> pd.DataFrame:
-        """Return one row with the number of rows of each feed in a year."""
+    def deliveries(self, feeds: Sequence[FeedExpectation], year: int, day: date) -> pd.DataFrame:
+        """Return one row with the number of rows of each feed in a year; null while the year is still awaited."""
         import pandas as pd
 
-        counts = {feed.feed: [sum(self.rows[feed.feed].get(year, {}).values())] for feed in feeds}
+        counts: dict[str, list[int | None]] = {}
+        for feed in feeds:
+            count = sum(self.rows[feed.feed].get(year, {}).values())
+            counts[feed.feed] = [None if not count and feed.state(date(year, 12, 31), day) in _NOT_DUE else count]
         return pd.DataFrame({"report_year": [year], "label": [str(year)], **counts})
+
+    def as_severe_as_late(self, feed: FeedExpectation, year: int, day: date) -> FeedExpectation:
+        """Return the feed with the severity of what it lacks of a year: a warning when none of that is very late."""
+        return replace(feed, severity="warn") if self._earliest_missing(feed, year, day) == "late" else feed
+
+    def _earliest_missing(self, feed: FeedExpectation, year: int, day: date) -> PeriodState:
+        """Return how the earliest month that a feed lacks of a year stands, or the year of a yearly feed."""
+        missing = [date(year, 12, 31)]
+        if feed.every == "month":
+            ends = (month_end(year, month) for month in range(1, 13))
+            missing = [end for end in ends if self._rows_of(feed, year, end.month, day) == 0]
+        return feed.state(missing[0], day) if missing else "open"
+
+    def _rows_of(self, feed: FeedExpectation, year: int, month: int, day: date) -> int | None:
+        rows = self.rows[feed.feed].get(year, {})
+        start = max(feed.starts_on or self.began_on, self.began_on).replace(day=1)
+        if date(year, month, 1) < start:
+            return None
+        count = 0 if self._is_cut(feed, year, month) else rows.get(month, 0)
+        return None if not count and feed.state(month_end(year, month), day) in _NOT_DUE else count
+
+    def _is_cut(self, feed: FeedExpectation, year: int, month: int) -> bool:
+        """Tell whether the newest month of an unfinished year was delivered in part: the month before is full."""
+        full = self.unfinished.get((feed.feed, year))
+        newest = max((number or 0 for number in self.rows[feed.feed].get(year, {})), default=0)
+        return full is not None and month == newest == full + 1
 
     def expected(self, feeds: Sequence[FeedExpectation], year: int) -> tuple[FeedExpectation, ...]:
         """Return the feeds expected in a year: each from its own first year to the latest year of any feed."""
@@ -138,8 +174,15 @@ def read_frames(con: duckdb.DuckDBPyConnection, last_year: int, last_month: int)
         ).fetchall()
         for year in range(first, last + 1)
     }
+    unfinished = {
+        (feed, year): full
+        for feed, year, full in con.execute(
+            f"with {imports} select feed, report_year, last_full_month from marts_unfinished_years"
+            " where state <> 'future'"
+        ).fetchall()
+    }
     (began_on,) = con.execute(f"with {imports} select min(since) from seeds_figure_services").fetchall()[0]
-    return Frames(last_year, began_on or date.min, frames, rows, frozenset(deleted))
+    return Frames(last_year, began_on or date.min, frames, rows, frozenset(deleted), unfinished)
 
 
 def _formulas() -> list[dict[str, object]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from kpi.base.files import read_regular
+from kpi.base.presented import presented
 from kpi.yearly.queries import import_ctes, run
 from kpi.yearly.words import (
     BASES,
@@ -38,7 +39,7 @@ ROWS_SHOWN = 500
 SYNTHETIC_LABEL = "SYNTEETTISTÄ AINEISTOA"
 INPUTS: Mapping[str, Mapping[str, str]] = {
     "marts.indicators": {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar",
-                         "value": "double"},
+                         "value": "double", "last_full_month": "integer"},
     "marts.indicator_origins": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
                                 "basis": "varchar", "kept_from": "varchar"},
     "marts.indicator_changes": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
@@ -55,6 +56,9 @@ INPUTS: Mapping[str, Mapping[str, str]] = {
     "seeds.national_comparisons": {"report_year": "integer", "figure_id": "varchar", "service": "varchar",
                                    "national_value": "double"},
 }  # fmt: skip
+
+
+_SHOWN = {"value": "value", "previous": "previous_value"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,8 @@ class _Names:
 
 
 def _figures(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    found = run(con, import_ctes(con, INPUTS), ("pages",), {})
+    shown = {f"{name}_shown": presented(column, "decimals", "unit") for name, column in _SHOWN.items()}
+    found = run(con, import_ctes(con, INPUTS), ("pages",), {}, shown)
     columns = [column[0] for column in found.description or []]
     return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
@@ -214,6 +219,8 @@ def _figure(figure: Mapping[str, Any], names: _Names) -> dict[str, Any]:
     unit, basis = figure["unit"], figure["basis"]
     decimals = figure["decimals"] if unit else None
     notes = [BASES.get(basis, basis)] if basis and basis != "calendar_year" else []
+    if figure["last_full_month"] is not None:
+        notes[:] = [f"{BASES['year_to_date']}, {MONTHS[figure['last_full_month'] - 1]} viimeisenä"]
     if figure["has_break"]:
         notes.append("katkos")
     if figure["kept_from"]:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from kpi.deliveries.cadence import GRACE, Cadence
+from kpi.deliveries.calendar import PeriodState, period_state
+
 Severity = Literal["error", "warn"]
 Frame = Literal[
     "figures", "expected", "changes", "parts", "reconciliation", "series", "months", "deliveries", "years", "kept"
@@ -63,13 +66,20 @@ class FeedExpectation:
 
     `every` month: each month of each year from its first to the latest report year of any feed; year: each such year;
     once: a register, whose years may have no rows. `starts_on` is the day the service behind the feed began: the
-    months before its month are not expected. `severity` is that of a month or year that is missing.
+    months before its month are not expected. By `cadence` one that is missing is awaited, late (a warning) or very
+    late (`severity`); without one, it is by the usual days of a month or year.
     """
 
     feed: str
     every: Literal["month", "year", "once"]
     starts_on: datetime.date | None = None
     severity: Severity = "error"
+    cadence: Cadence | None = None
+
+    def state(self, end: datetime.date, day: datetime.date) -> PeriodState:
+        """Return how a month or year that ends on a day stands when it is missing."""
+        usual = Cadence(self.feed, self.every, *GRACE.get(self.every, (None, None)))
+        return period_state(self.cadence or usual, end, day)
 
 
 def between(low: float | None, high: float | None) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 
@@ -29,15 +30,22 @@ def import_ctes(con: duckdb.DuckDBPyConnection, inputs: Mapping[str, Mapping[str
 
 
 def run(
-    con: duckdb.DuckDBPyConnection, imports: str, names: tuple[str, ...], values: Mapping[str, object]
+    con: duckdb.DuckDBPyConnection,
+    imports: str,
+    names: tuple[str, ...],
+    values: Mapping[str, object],
+    fragments: Mapping[str, str] = MappingProxyType({}),
 ) -> duckdb.DuckDBPyConnection:
     """Run the last of the named queries after the import CTEs and the CTEs of those before it.
 
-    Each query is given those of the values that it names. Every file but the last holds nothing but CTEs.
+    Each query is given those of the values that it names; `{name}` in it stands for the SQL fragment of that name.
+    Every file but the last holds nothing but CTEs.
     """
     sql = f"with {imports}"
     for name in names:
         text = _without_head((SQL / f"{name}.sql").read_text(encoding="utf-8"))
+        for key, fragment in fragments.items():
+            text = text.replace(f"{{{key}}}", fragment)
         sql += f",\n{text.removeprefix('with ')}" if text.startswith("with ") else f"\n{text}"
     return con.execute(sql, {key: value for key, value in values.items() if f"${key}" in sql})
 

@@ -216,7 +216,9 @@ SUM_RULES = tuple(
 )
 RECONCILIATION_RULES = (
     Rule("reconciliation_never_differs", "reconciliation", "status", none_of("differs"), "error", "warn",
-         "No figure differs from what was published", "Mikään luku ei eroa julkaistusta"),
+         "No figure differs from what was published", "Mikään luku ei eroa julkaistusta",
+         found="{rows}. When a later delivery corrected the year, or the printed figure is the wrong one, say so with "
+         "the reason in seeds/documented_inconsistencies.csv, as kind value"),
     Rule("printed_units_described", "reconciliation", "unit_is", OK, "error", "error",
          "Every printed figure is in the unit it is described with",
          "Jokainen julkaistu luku on kuvatussa yksikössä"),
@@ -248,15 +250,16 @@ RULES = (
 
 
 def feed_rule(feed: FeedExpectation) -> Rule:
-    """Return the rule of one delivered feed. In the running year the last month may still be on its way: it warns."""
+    """Return the rule of one delivered feed, of the running year and of others alike: what is due is due."""
     if feed.every == "month":
-        return Rule(f"every_month_present:{feed.feed}", "months", feed.feed, between(1, None), feed.severity, "warn",
+        return Rule(f"every_month_present:{feed.feed}", "months", feed.feed, between(1, None), feed.severity,
+                    feed.severity,
                     f"The feed {feed.feed} has records in every full month of the year",
                     f"Aineistossa {feed.feed} on tietueita vuoden jokaiselta täydeltä kuukaudelta",
                     found="missing months {rows}")  # fmt: skip
-    return Rule(f"delivered_in_year:{feed.feed}", "deliveries", feed.feed, between(1, None), feed.severity, "skip",
-                f"The feed {feed.feed} has records in the year", f"Aineistossa {feed.feed} on tietueita vuodelta",
-                found="no records")  # fmt: skip
+    return Rule(f"delivered_in_year:{feed.feed}", "deliveries", feed.feed, between(1, None), feed.severity,
+                feed.severity, f"The feed {feed.feed} has records in the year",
+                f"Aineistossa {feed.feed} on tietueita vuodelta", found="no records")  # fmt: skip
 
 
 def years_rule(last_year: int) -> Rule:

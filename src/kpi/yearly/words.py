@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
+from kpi.base.presented import significant, with_decimals
 from kpi.yearly.parts import Frame
 
 TOPICS: Mapping[Frame, str] = {  # in the order they are told
@@ -51,6 +52,7 @@ FAMILIES: Mapping[str, str] = {  # in the order they are told
 UNNAMED_FAMILY = "Kuvaamattomat luvut"
 BASES: Mapping[str, str] = {
     "calendar_year": "kalenterivuosi",
+    "year_to_date": "vuoden alusta",
     "partial_year": "osavuosi",
     "census_december": "joulukuun laskenta",
     "census": "vuoden viimeinen laskenta",
@@ -80,21 +82,23 @@ def number(value: float | Decimal | None, digits: int = 10) -> str:
     if value is None:
         return "–"
     known = float(value)
-    return _finnish(f"{known:.0f}" if known.is_integer() or abs(known) >= 1e9 else f"{known:.{digits}g}")
+    return _finnish(f"{known:.0f}" if known.is_integer() or abs(known) >= 1e9 else significant(known, digits))
 
 
 def amount(value: float | Decimal | None, unit: str | None, decimals: str | None) -> str:
     """Write a value that is rounded already, in its unit: lengths of time in hours, minutes and seconds.
 
     `decimals` is 0, 1 or 2, or minute for seconds that are told to the minute; None tells as many as there are.
+    Decimals that the value has beyond them are told too: without them it would look like 0 or 100.
     """
     if value is None:
         return "–"
-    if unit == "seconds":
-        return _duration(int(value), decimals == "minute")
-    whole, _, rest = f"{Decimal(str(value)):f}".partition(".")
-    rest = rest.rstrip("0") if decimals is None else rest.ljust(2, "0")[: int(decimals) if decimals.isdigit() else 0]
-    return _finnish(f"{whole}.{rest}" if rest else whole) + UNITS.get(unit or "", "").replace(" ", NO_BREAK)
+    size = abs(float(value))
+    if unit == "seconds" and (size == 0 or size >= 1):
+        return _duration(int(value), decimals == "minute" and not 0 < size < 60)
+    shown = f"{Decimal(str(value)):f}"
+    shown = with_decimals(shown, decimals) if "." in shown or decimals else shown
+    return _finnish(shown) + UNITS.get(unit or "", " s" if unit == "seconds" else "").replace(" ", NO_BREAK)
 
 
 def _duration(seconds: int, to_the_minute: bool) -> str:

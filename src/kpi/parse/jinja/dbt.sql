@@ -8,7 +8,7 @@
 {{ custom_schema_name | trim if target.name == 'prod' and custom_schema_name is not none else target.schema }}
 {%- endmacro %}
 {% macro default__generate_alias_name(custom_alias_name=none, node=none) -%}
-{{ (custom_alias_name | trim) if custom_alias_name else node.name }}
+{{ (custom_alias_name | trim) if custom_alias_name else node.name ~ ("_v" ~ (node.version | string | replace(".", "_")) if node.version else "") }}
 {%- endmacro %}
 {% macro default__generate_database_name(custom_database_name=none, node=none) -%}
 {{ target.database if custom_database_name is none else custom_database_name }}

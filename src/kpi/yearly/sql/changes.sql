@@ -1,4 +1,5 @@
--- Every figure beside the same figure of the year before, both of a whole year. Grain, one row per figure, service,
+-- Every figure beside the same figure of the year before, both of a whole year; but a year that is not finished has only
+-- what does not grow with its months compared. Grain, one row per figure, service,
 -- year and basis. `note` says what is known to break the series between the two.
 with pairs as (
     select
@@ -18,7 +19,7 @@ with pairs as (
     inner join figures as this
         on before.figure_id = this.figure_id
         and before.service = this.service
-        and before.basis = this.basis
+        and before.basis = case this.basis when 'year_to_date' then this.described_basis else this.basis end
         and before.report_year + 1 = this.report_year
     where before.basis <> 'partial_year' and before.value is not null and this.value is not null
 ),
@@ -65,11 +66,13 @@ select
     p.value,
     p.previous as compared,
     b.note_fi,
-    case when p.kind = 'count' and p.is_main and b.note is null then p.ratio end as main_volume_ratio,
-    case when p.kind = 'count' and p.is_main and b.note is not null then p.ratio end as broken_volume_ratio,
-    case when p.kind = 'count' and not p.is_main and greatest(p.value, p.previous) >= 100 then p.ratio end
-        as count_ratio,
-    case when p.figure_id = 'digital_registered_users' then p.ratio end as registered_ratio,
+    case when p.kind = 'count' and p.basis <> 'year_to_date' and p.is_main and b.note is null then p.ratio end as main_volume_ratio,
+    case when p.kind = 'count' and p.basis <> 'year_to_date' and p.is_main and b.note is not null then p.ratio end as broken_volume_ratio,
+    case
+        when p.kind = 'count' and p.basis <> 'year_to_date' and not p.is_main and greatest(p.value, p.previous) >= 100
+            then p.ratio
+    end as count_ratio,
+    case when p.figure_id = 'digital_registered_users' and p.basis <> 'year_to_date' then p.ratio end as registered_ratio,
     case when p.kind = 'duration' and p.is_many then p.ratio end as duration_ratio,
     case when p.kind in ('share', 'response_rate') and p.is_many then p.difference end as share_difference,
     case when p.kind = 'nps' and p.is_many then p.difference end as nps_difference,

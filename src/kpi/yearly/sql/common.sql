@@ -33,6 +33,13 @@ deleted as (
     from marts_deleted_deliveries
 ),
 
+-- The years that were not finished when the build was made, with the months that count.
+unfinished as (
+    select feed, report_year, last_full_month
+    from marts_unfinished_years
+    where state <> 'future'
+),
+
 accepted as (
     select
         unnest(cast($accepted_names as varchar[])) as name,

@@ -19,6 +19,14 @@ described_rows as (
         on w.family = s.family and w.service = s.service and d.report_year = s.report_year
     where w.family not in ('manual', 'changes')
         and (s.family is not null or not list_contains($families_by_service, w.family))
+        and not exists (
+            select 1 from unfinished as u
+            where u.feed = w.feed and u.report_year = d.report_year and not exists (
+                select 1 from marts_coverage as c
+                where c.feed = u.feed and c.report_year = u.report_year and c.month <= u.last_full_month
+                    and c.row_count > 0
+            )
+        )
 ),
 
 again_rows as (
@@ -31,7 +39,11 @@ again_rows as (
     inner join delivered as d on before.feed = d.feed and before.report_year + 1 = d.report_year
     left join accepted as a
         on concat_ws(' ', before.figure_id, before.service, before.report_year + 1) = a.name
-    where before.family not in ('manual', 'changes') and a.name is null
+    where before.family not in ('manual', 'changes')
+        and a.name is null
+        and not exists (
+            select 1 from unfinished as u where u.feed = before.feed and u.report_year = before.report_year + 1
+        )
 ),
 
 expected as (
@@ -49,6 +61,7 @@ expected as (
     from seeds_targets as t
     inner join wanted as w on t.figure_id = w.figure_id and t.service = w.service
     inner join delivered as d on w.feed = d.feed and t.report_year = d.report_year
+    where not exists (select 1 from unfinished as u where u.feed = w.feed and u.report_year = t.report_year)
 ),
 
 judged as (

@@ -12,6 +12,8 @@ checked as (
         f.service is not null
         and listed.figure_id is null
         and exists (select 1 from listed as l where l.figure_id = f.figure_id) as is_stranger,
+        exists (select 1 from unfinished as u where u.feed = f.feed and u.report_year = f.report_year) as is_unfinished,
+        exists (select 1 from unfinished as u where u.report_year = f.report_year) as is_provisional,
         exists (select 1 from printed as p where p.figure_id = f.figure_id and p.basis = f.basis) as is_printed_basis,
         case
             when f.denominator is null then f.numerator
@@ -36,6 +38,9 @@ select
     case when is_described and not is_stranger then 'ok' else 'unknown' end as description_is,
     case
         when family in ('manual', 'changes') or since is null then null
+        -- Some figures wait for a second feed, so the year may be unfinished for another reason than the first.
+        when basis = 'year_to_date' then case when is_provisional then 'ok' else 'other' end
+        when is_unfinished then 'other'
         when since > make_date(report_year, 1, 1) and year(since) = report_year
             then case when basis = 'partial_year' then 'ok' else 'other' end
         when basis = described_basis or is_printed_basis then 'ok'

@@ -1,5 +1,6 @@
 -- What the pages of the report years tell of each figure. Grain, one row per figure, service, year and basis that is
--- told or printed. Columns that end in _shown are rounded, half away from zero, to the decimals beside them.
+-- told or printed. Columns that end in _shown are rounded, half away from zero, to the decimals beside them,
+-- and 0 and 100 only when exact: {value_shown} and {previous_shown} stand for SQL of `base.presented`.
 with keys as (
     select figure_id, service, report_year, basis from marts_indicators
 
@@ -22,6 +23,7 @@ joined as (
         listed.service_name_fi,
         indicators.figure_id is not null as is_told,
         indicators.value,
+        indicators.last_full_month,
         changes.previous_value,
         changes.has_break,
         origins.kept_from,
@@ -79,19 +81,10 @@ select
     unit,
     service_name_fi,
     is_told,
+    last_full_month,
     decimals,
-    case decimals
-        when 'minute' then cast(60 * round(try_cast(value / 60 as decimal(38, 9)), 0) as decimal(38, 2))
-        when '1' then cast(round(try_cast(value as decimal(38, 9)), 1) as decimal(38, 2))
-        when '2' then cast(round(try_cast(value as decimal(38, 9)), 2) as decimal(38, 2))
-        else cast(round(try_cast(value as decimal(38, 9)), 0) as decimal(38, 2))
-    end as value_shown,
-    case decimals
-        when 'minute' then cast(60 * round(try_cast(previous_value / 60 as decimal(38, 9)), 0) as decimal(38, 2))
-        when '1' then cast(round(try_cast(previous_value as decimal(38, 9)), 1) as decimal(38, 2))
-        when '2' then cast(round(try_cast(previous_value as decimal(38, 9)), 2) as decimal(38, 2))
-        else cast(round(try_cast(previous_value as decimal(38, 9)), 0) as decimal(38, 2))
-    end as previous_shown,
+    {value_shown} as value_shown,
+    {previous_shown} as previous_shown,
     has_break,
     kept_from,
     printed_decimals,

@@ -8,14 +8,25 @@ terms as (
     select unnest($terms, recursive := true)
 ),
 
+-- Of a year that is not finished the records of the full months count, as in its figures.
+counted as (
+    select c.feed, c.report_year, c.row_count
+    from marts_coverage as c
+    left join unfinished as u on c.feed = u.feed and c.report_year = u.report_year
+    where u.feed is null or c.month <= u.last_full_month
+),
+
 amounts as (
+    -- A change of a year that is not finished is from the same months of the year before, which are no figure.
     select report_year, figure_id as name, service, basis, 'value' as amount, value as number
     from figures
+    where basis <> 'year_to_date' or coalesce(kind, '') <> 'change'
 
     union all
 
     select report_year, figure_id as name, service, basis, 'numerator' as amount, numerator as number
     from figures
+    where basis <> 'year_to_date' or coalesce(kind, '') <> 'change'
 
     union all
 
@@ -30,7 +41,7 @@ amounts as (
     union all
 
     select report_year, feed as name, '' as service, '' as basis, 'rows' as amount, sum(row_count) as number
-    from marts_coverage as c
+    from counted as c
     where not exists (select 1 from deleted as d where d.feed = c.feed and d.report_year = c.report_year)
     group by report_year, feed
 
@@ -38,7 +49,7 @@ amounts as (
 
     select y.report_year, c.feed as name, '' as service, '' as basis, 'rows_until' as amount, sum(c.row_count) as number
     from (select distinct report_year from marts_coverage) as y
-    inner join marts_coverage as c on c.report_year <= y.report_year
+    inner join counted as c on c.report_year <= y.report_year
     where not exists (select 1 from deleted as d where d.feed = c.feed and d.report_year <= y.report_year)
     group by y.report_year, c.feed
 ),
@@ -106,6 +117,11 @@ select
     compared,
     text as note_fi,
     rule,
-    case when is_equal then value - compared else greatest(value - compared, 0) end as gap
+    case
+        -- Beyond 2^53 a number was rounded to the nearest DOUBLE, and so were its parts.
+        when abs(compared) > 9007199254740992 and abs(value - compared) <= abs(compared) / 1125899906842624 then 0
+        when is_equal then value - compared
+        else greatest(value - compared, 0)
+    end as gap
 from judged
 order by report_year, formula, service

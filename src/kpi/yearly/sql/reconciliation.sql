@@ -12,7 +12,7 @@ select
     r.status,
     case
         when r.status <> 'not_delivered' then 'ok'
-        when this.feed is null or f.figure_id is not null then null
+        when this.feed is null or f.figure_id is not null or u.feed is not null then null
         when r.basis <> 'change_from_previous_year' or before.feed is not null then 'missing'
     end as told_is,
     case when d.unit = r.unit then 'ok' when d.unit <> r.unit then 'other' end as unit_is
@@ -24,6 +24,7 @@ left join figures as f
     and r.basis = f.basis
 left join described as d on r.figure_id = d.figure_id
 left join wanted as w on r.figure_id = w.figure_id and r.service = w.service
+left join unfinished as u on w.feed = u.feed and r.report_year = u.report_year
 left join delivered as this on w.feed = this.feed and r.report_year = this.report_year
 left join delivered as before on w.feed = before.feed and r.report_year - 1 = before.report_year
 order by r.report_year, r.figure_id, r.service, r.basis, r.value

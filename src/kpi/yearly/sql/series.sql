@@ -1,5 +1,5 @@
 -- Counts of what happens all the year round, by month. Grain, one row per figure, service and month, from the first
--- month it ever had to the end of each year it has, or to the last full month.
+-- month it ever had to the end of each year it has, or to its last full month.
 with flows as (
     select figure_id, service, report_year, month, sum(value) as value
     from marts_monthly_series
@@ -56,7 +56,10 @@ left join flows as s
     and m.service = s.service
     and m.report_year = s.report_year
     and m.month = s.month
-left join listed as w on m.figure_id = w.figure_id and m.service = w.service
+left join wanted as w on m.figure_id = w.figure_id and m.service = w.service
+left join unfinished as u on w.feed = u.feed and m.report_year = u.report_year
 left join accepted as a on concat_ws(' ', m.figure_id, m.service, m.report_year) = a.name
-where 12 * m.report_year + m.month between m.first_month and $last_month and a.name is null
+where 12 * m.report_year + m.month between m.first_month and $last_month
+    and a.name is null
+    and (u.feed is null or m.month <= u.last_full_month)
 order by m.report_year, m.figure_id, m.service, m.month

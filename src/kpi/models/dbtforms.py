@@ -19,8 +19,8 @@ TESTS_SCHEMA = "dbt_test__audit"
 _OVERVIEW = """\
 ### {name}
 
-The models, tables and tests of this project, as they were when it was built last. `kpi explain` tells how a figure
-came about, `kpi builds` which builds there are.
+The models, tables and tests of this project, as they were when it was built last. `kpi lineage` tells what a figure
+is made from, `kpi builds` which builds there are.
 """
 DOCS = {"show": True, "node_color": None}
 _OF_ALL: Mapping[str, Any] = {

@@ -1,0 +1,211 @@
+"""One calendar of what is due: which months and years of a feed are expected, and which years are not finished yet.
+
+A month or a year of a feed is *awaited* from its end until its contract calls it late (`late_after_days` after its
+end), then *late*, then *very late*. Freshness, the expectations of the report years and the basis of the figures ask
+this module and nothing else, so they cannot disagree (docs/decisions/0016-one-calendar.md). Pure: what is there of each
+feed is read by `kpi.deliveries.feed_calendar`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+from kpi.deliveries.cadence import Cadence
+
+PeriodState = Literal["open", "awaited", "late", "very late"]
+YearState = Literal["running", "awaited", "late", "future"]
+Month = tuple[int, int]
+
+# A feed with rows on most days of a month, and none in its last ten, was exported before the month was over.
+_LAST_DAYS, _MANY_DAYS = 10, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What is there of one month of a feed: its newest day, and on how many days it has rows."""
+
+    newest: date
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedMonths:
+    """What is there of a feed up to `day`: its first month, and its months back to where nothing is open any more.
+
+    `years` are the report years of a feed that tells no months; `later` those after the day. The days of a feed with
+    `is_monthly_count` are the first of the month that a row counts.
+    """
+
+    feed: str
+    every: str
+    cadence: Cadence
+    day: date
+    first: Month | None
+    months: Mapping[Month, Delivered]
+    years: frozenset[int] = frozenset()
+    later: frozenset[int] = frozenset()
+    newest: date | None = None
+    newest_file: str = ""
+    takes_years_from: str = ""
+    is_monthly_count: bool = False
+    starts_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedYear:
+    """A report year of a feed that is not finished. `last_full_month` is 0 when no month is full yet.
+
+    It is None when nobody knows: the rows tell no months, or the year has not begun.
+    """
+
+    feed: str
+    report_year: int
+    state: YearState
+    last_full_month: int | None
+    expected_by: date | None
+    very_late_by: date | None
+
+
+def month_end(year: int, month: int) -> date:
+    """Return the last day of a month."""
+    return date(year + month // 12, month % 12 + 1, 1) - timedelta(days=1)
+
+
+def next_month(month: Month) -> Month:
+    """Return the month after."""
+    return month[0] + month[1] // 12, month[1] % 12 + 1
+
+
+def due_days(cadence: Cadence, end: date) -> tuple[date | None, date | None]:
+    """Return the last day on which a month or year that ended is in time, and the last before it is very late."""
+    late, very_late = cadence.late_after_days, cadence.very_late_after_days
+    return (
+        None if late is None else end + timedelta(days=late),
+        None if very_late is None else end + timedelta(days=very_late),
+    )
+
+
+def period_state(cadence: Cadence, end: date, day: date) -> PeriodState:
+    """Return how a month or year that ends on a day stands when nothing of it was delivered."""
+    late_by, very_late_by = due_days(cadence, end)
+    if day <= end:
+        return "open"
+    if very_late_by is not None and day > very_late_by:
+        return "very late"
+    return "late" if late_by is not None and day > late_by else "awaited"
+
+
+def last_full_month(feed: FeedMonths, year: int) -> int:
+    """Return up to which month a report year is delivered: 0 when not even its first is.
+
+    A month is full when it is over and has rows, and is not cut short. Of a monthly feed the months before it are full
+    too, back to the first it ever had; one that is missing and very late is waited for no more.
+    """
+    full = 0
+    start = max(feed.first or (year, 13), (feed.starts_on.year, feed.starts_on.month) if feed.starts_on else (0, 0))
+    for number in range(1, 13):
+        month = (year, number)
+        if month_end(*month) >= feed.day:
+            break
+        if _is_full(feed, month) or (feed.every == "once" and month >= start):
+            full = number
+        elif month >= start and feed.every == "month" and _is_waited_for(feed, month):
+            break
+    return full
+
+
+def unfinished_years(feeds: Sequence[FeedMonths], day: date) -> list[FeedYear]:
+    """Return every feed and report year of which the figures are not those of a whole year, in order.
+
+    A year is finished when it is over and its December is delivered, or when nothing more of it is waited for: a
+    monthly feed is very late, any other one late. The year of `day` is here for every feed that was ever delivered.
+    """
+    by_name = {feed.feed: feed for feed in feeds}
+    found: list[FeedYear] = []
+    for feed in sorted(feeds, key=lambda feed: feed.feed):
+        if feed.first is None and not feed.years and not feed.later:
+            continue
+        known = {year for year, _ in feed.months} | feed.years
+        over = [year for year in known if year < day.year and not _is_finished(feed, year)]
+        for year in sorted({*over, day.year}):
+            state = period_state(feed.cadence, date(year, 12, 31), day)
+            name: YearState = "running" if year == day.year else "late" if state == "late" else "awaited"
+            full = None if feed.first is None else last_full_month(feed, year)
+            other = by_name.get(feed.takes_years_from)
+            if full is not None and other is not None and not (year < day.year and _is_finished(other, year)):
+                full = min(full, last_full_month(other, year))
+            found.append(FeedYear(feed.feed, year, name, full, *due_days(feed.cadence, date(year, 12, 31))))
+        for year in sorted(feed.later):
+            found.append(FeedYear(feed.feed, year, "future", None, *due_days(feed.cadence, date(year, 12, 31))))
+    return found
+
+
+def expected_next(feed: FeedMonths) -> tuple[date | None, date | None]:
+    """Return by when more of a feed is expected, and after which day it is very late; None is never.
+
+    Counted from the end of the month or year after the newest one that has rows; by dbt's own freshness from the newest
+    day itself.
+    """
+    if feed.newest is None or feed.every == "once":
+        return None, None
+    if feed.cadence.every == "dbt":
+        return due_days(feed.cadence, feed.newest)
+    month = (feed.newest.year, feed.newest.month)
+    if feed.every == "year":
+        return due_days(feed.cadence, date(max(feed.years, default=month[0]) + 1, 12, 31))
+    is_cut = month_end(*month) < feed.day and not _is_full(feed, month)
+    return due_days(feed.cadence, month_end(*(month if is_cut else next_month(month))))
+
+
+def unchanged_between(feeds: Iterable[FeedMonths], day: date) -> tuple[date, date]:
+    """Return the days around `day`, the second not included, on which the same deliveries are judged alike."""
+    turns = {day.replace(day=1), date(*next_month((day.year, day.month)), 1)}
+    for feed in feeds:
+        for end in _missing_ends(feed):
+            turns |= {by + timedelta(days=1) for by in due_days(feed.cadence, end) if by is not None}
+    return max(turn for turn in turns if turn <= day), min(turn for turn in turns if turn > day)
+
+
+def _missing_ends(feed: FeedMonths) -> Iterator[date]:
+    """Yield the last day of every month or year that is over and not delivered whole."""
+    if feed.every == "year":
+        yield from (date(year, 12, 31) for year in range(feed.day.year - 3, feed.day.year))
+    if feed.first is None or feed.every != "month":
+        return
+    oldest = min(feed.months, default=feed.first)
+    month = max(oldest, feed.first)
+    while month_end(*month) < feed.day:
+        if month not in feed.months or _is_cut(feed, month):
+            yield month_end(*month)
+        month = next_month(month)
+
+
+def _is_full(feed: FeedMonths, month: Month) -> bool:
+    """Tell whether a month is over and delivered, as far as its rows tell; one cut short is awaited as if missing."""
+    if month not in feed.months or month_end(*month) >= feed.day:
+        return False
+    return not (_is_cut(feed, month) and _is_waited_for(feed, month))
+
+
+def _is_cut(feed: FeedMonths, month: Month) -> bool:
+    """Tell whether the newest month of a feed looks as if it was exported before it was over."""
+    rows, last_day = feed.months[month], month_end(*month).day
+    is_early = rows.newest.day <= last_day - _LAST_DAYS
+    return month == max(feed.months) and is_early and rows.days >= max(_MANY_DAYS, rows.newest.day / 2)
+
+
+def _is_waited_for(feed: FeedMonths, month: Month) -> bool:
+    if feed.cadence.late_after_days is None and feed.cadence.very_late_after_days is None:
+        return False
+    return period_state(feed.cadence, month_end(*month), feed.day) != "very late"
+
+
+def _is_finished(feed: FeedMonths, year: int) -> bool:
+    never = feed.cadence.late_after_days is None and feed.cadence.very_late_after_days is None
+    if feed.first is None or feed.every == "once" or never or last_full_month(feed, year) == 12:
+        return True
+    state = period_state(feed.cadence, date(year, 12, 31), feed.day)
+    return state == "very late" or (state == "late" and feed.every != "month")

@@ -1,0 +1,75 @@
+"""A small project of dbt's kind, built by kpi and by real dbt, and the tables of both."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from conftest import ROOT
+from kpi.nightly.refresh import Options, Outcome, refresh
+
+DBT = Path(os.environ.get("KPI_DBT") or ROOT / ".venv-dbt/bin/dbt")
+NAME = "own"
+PROFILE = f"{NAME}:\n  target: dev\n  outputs:\n    dev: {{type: duckdb, path: theirs/kpi.duckdb, threads: 1}}\n"
+Tables = Mapping[str, tuple[Any, ...]]
+
+
+def write(root: Path, files: Mapping[str, str]) -> Path:
+    """Write the files of a project; one has a name and nothing else where they do not say otherwise."""
+    usual = {} if (root / "dbt_project.yml").is_file() else {"dbt_project.yml": f"name: {NAME}\nprofile: {NAME}\n"}
+    for name, text in {**usual, **files}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return root
+
+
+def build(root: Path) -> Outcome:
+    """Build with kpi, without judging report years, and only of models whose unit tests pass."""
+    return refresh(root, Options(date(2026, 3, 5), validate=False, unit_tests=True), lambda line: None)
+
+
+def ours(root: Path) -> Tables:
+    """What kpi published."""
+    return tables_of(root / "warehouse/current/kpi.duckdb", ("marts.runs", "marts.expectation_results"))
+
+
+def theirs(root: Path, *words: str, command: Sequence[str] = ("build",)) -> Tables:
+    """What dbt builds of the same project, without kpi's profile: dbt has one of its own."""
+    if not DBT.is_file():
+        told = f"{DBT} is not there. Set it up: make dbt"
+        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
+    profiles = root / "theirs"
+    profiles.mkdir(exist_ok=True)
+    (profiles / "profiles.yml").write_text(PROFILE.replace("theirs/", f"{profiles}/"), encoding="utf-8")
+    where = ["--project-dir", str(root), "--profiles-dir", str(profiles), "--target-path", str(profiles / "target")]
+    done = subprocess.run(
+        [DBT, *command, *where, "--log-path", str(profiles), "--no-use-colors", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=root,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return tables_of(profiles / "kpi.duckdb")
+
+
+def tables_of(database: Path, without: Sequence[str] = ()) -> Tables:
+    """The rows of every table and view, in an order of their own."""
+    with duckdb.connect(str(database), read_only=True) as con:
+        places = con.execute(
+            "select table_schema || '.' || table_name from information_schema.tables"
+            " where table_catalog = current_database() and table_schema not in ('raw', 'dbt_test__audit') order by 1"
+        ).fetchall()
+        return {
+            place: tuple(con.execute(f"from {place} order by all").fetchall())
+            for (place,) in places
+            if place not in without
+        }
