@@ -185,7 +185,6 @@ def test_what_dbt_lets_a_template_do_it_may(templates: Templates, text: str, sql
 
 
 def test_pytz_is_given_in_part(templates: Templates) -> None:
-    pytest.importorskip("pytz", reason="pytz comes with pandas of some versions only")
     text = "{{ modules.pytz.timezone('Europe/Helsinki').localize(modules.datetime.datetime(2025, 7, 1)).utcoffset() }}"
     assert render(templates, text) == "3:00:00"
     assert render(templates, "{{ modules.pytz.utc.zone }}") == "UTC"

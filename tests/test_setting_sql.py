@@ -172,7 +172,8 @@ def test_what_belongs_in_a_setting_is_taken(tmp_path: Path, place: str) -> None:
 def test_what_comes_after_it_is_refused_and_never_runs(tmp_path: Path, place: str, text: str) -> None:
     root = project(tmp_path, place, text.replace("OUT", f"{tmp_path}/seeds/out.csv"))
     with pytest.raises(KpiError) as caught:
-        run_unit_tests((graph := compiled(root).graph), graph.unit_tests)
+        for result in run_unit_tests((graph := compiled(root).graph), graph.unit_tests):
+            raise result.error or AssertionError(f"{result.test.name} ran")
     assert not (tmp_path / "seeds/out.csv").exists()
     assert caught.value.exit_code in (3, 5, 6)
     assert re.match(r"(u \()?(models/(x.yml|m.sql|i.sql|n.sql)|seeds/lines.csv):", str(caught.value))

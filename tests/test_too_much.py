@@ -14,7 +14,7 @@ import pytest
 from kpi.base import yamlfile
 from kpi.base.errors import ConfigError, KpiError
 from kpi.compile.compiling import compiled
-from kpi.parse import resources
+from kpi.parse import files
 from kpi.parse.project import load_project
 from small_project import FILES, write
 
@@ -119,7 +119,7 @@ def test_a_package_may_be_a_link_but_nothing_in_it(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_more_files_than_a_project_has_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "MOST_ENTRIES", 100)
+    monkeypatch.setattr(files, "MOST_ENTRIES", 100)
     root = write(tmp_path, {f"models/more/{number}.txt": "" for number in range(120)})
     with pytest.raises(ConfigError, match=r"models, which holds more than 100 files"):
         load_project(root)

@@ -24,7 +24,7 @@ from jinja2.utils import Cycler, Joiner, Namespace
 # Of a value of these types, or of one made from them, templates see what the type itself has.
 _VALUES = (
     *(str, bytes, int, float, complex, decimal.Decimal, list, tuple, dict, set, frozenset, re.Pattern, re.Match),
-    *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo),
+    *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.tzinfo),
     *(LoopContext, JinjaMacro, Cycler, Joiner),
 )
 # Of instances of the classes in these modules they see all that is public, unless the class says what in SEEN.
