@@ -64,7 +64,11 @@ left join unfinished_months
 {#- The periods of a family: each year, each month of it, and of a year before an unfinished one the same months once
     more, which the unfinished year is compared with; of each service when one is named. An unfinished year counts its
     full months only. Goes with `period_columns` and `join_unfinished_months`. -#}
-{% macro by_year_and_month(rows, service=none) -%}
+{% macro by_year_and_month(rows=none, service=none) -%}
+{%- if rows is none %}{{ exceptions.raise_compiler_error(
+    "by_year_and_month needs the name of the CTE it groups, joined by join_unfinished_months and with period_columns"
+    " among its columns: otherwise a running year would pass for a whole one. docs/models.md shows such a model."
+) }}{% endif -%}
 {%- set of_service = service ~ ', ' if service else '' -%}
 group by grouping sets (
         ({{ of_service }}{{ rows }}.report_year, unfinished_months.is_counted),

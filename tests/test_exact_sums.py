@@ -32,9 +32,10 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
             con.execute(f"create schema {schema}")
         numbers = "numerator double, denominator double, event_count bigint"
         key = "figure_id varchar, service varchar, report_year bigint"
-        con.execute(f"create table marts.monthly_series ({key}, month bigint, {numbers})")
+        con.execute(f"create table marts.monthly_series ({key}, month bigint, {numbers}, is_full_month boolean)")
         con.execute(f"create table marts.indicators ({key}, basis varchar, {numbers})")
         con.execute(f"create table staging.stg_kept_indicators ({key}, basis varchar)")
+        con.execute("create table seeds.figures (figure_id varchar, basis varchar)")
         con.execute("create table seeds.service_lines (service_line varchar, service_group varchar)")
         yield con
 
@@ -67,11 +68,26 @@ def test_what_is_one_too_many_is_found(
     assert [failing(con, tests[name]) for name in (MONTHS, LINES)] == [1, 1]
 
 
+@pytest.mark.parametrize("described", ["calendar_year", "end_of_year"])
+def test_months_that_are_not_full_count_in_no_year(
+    tests: Mapping[str, Node], con: duckdb.DuckDBPyConnection, described: str
+) -> None:
+    """A month after the last full one is in the series only: counted as a full one it would be one too many."""
+    fill(con, SMALL, sum(SMALL))
+    con.execute("update marts.indicators set basis = 'year_to_date' where service = 'all'")
+    con.execute("insert into seeds.figures values ('f', ?)", [described])
+    con.execute("insert into marts.monthly_series values ('f', 'all', 2025, 4, 7, null, 1, false)")
+    assert failing(con, tests[MONTHS]) == 0
+    con.execute("update marts.monthly_series set is_full_month = true where month = 4")
+    # What is told of one day, such as the end of the year, is no sum of months while the year runs.
+    assert failing(con, tests[MONTHS]) == (0 if described == "end_of_year" else 1)
+
+
 def fill(con: duckdb.DuckDBPyConnection, parts: Sequence[int | None], whole: int | None) -> None:
     """Months and lines with these numerators, of a year and a group with this one."""
     for place, part in enumerate(parts, 1):
         number = f"cast({'null' if part is None else part} as double)"
-        con.execute(f"insert into marts.monthly_series values ('f', 'all', 2025, {place}, {number}, null, 1)")
+        con.execute(f"insert into marts.monthly_series values ('f', 'all', 2025, {place}, {number}, null, 1, true)")
         con.execute(f"insert into marts.indicators values ('f', 'l{place}', 2025, 'calendar_year', {number}, null, 1)")
         con.execute(f"insert into seeds.service_lines values ('l{place}', 'all')")
     total = f"cast(cast({'null' if whole is None else whole} as hugeint) as double)"

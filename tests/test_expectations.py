@@ -418,7 +418,9 @@ BREAKS: dict[str, Case] = {
     "a figure that differs from the printed one": (
         lambda c: c.tables["marts.reconciliation"].append(
             printed(2024, "ems_missions", "rescue", 9_001, value=9_000, status="differs")),
-        2024, "reconciliation_never_differs", "ems_missions rescue 2024 = 9000 (published 9001)",
+        2024, "reconciliation_never_differs", "ems_missions rescue 2024 = 9000 (published 9001). When a later delivery"
+        " corrected the year, or the printed figure is the wrong one, say so with the reason in"
+        " seeds/documented_inconsistencies.csv, as kind value",
     ),
     "a figure printed in another unit": (
         lambda c: c.tables["marts.reconciliation"].append(

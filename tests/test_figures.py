@@ -35,8 +35,9 @@ def test_one_figure(demo_project: Path, golden: Callable[[str, str], None]) -> N
 def test_a_frame_of_one_report_year(demo_project: Path) -> None:
     frame = kpi.indicators(2025, project_dir=demo_project)
     keys = ["figure_id", "service", "report_year", "basis"]
-    assert list(frame.columns) == [*keys, "numerator", "denominator", "value", "event_count"]
+    assert list(frame.columns) == [*keys, "numerator", "denominator", "value", "event_count", "last_full_month"]
     assert not frame.duplicated(keys).any()
+    assert frame["last_full_month"].isna().all()  # of finished years there is nothing to say
     assert set(frame["report_year"]) == {2025}
     assert set(kpi.indicators(project_dir=demo_project)["report_year"]) == {2021, 2022, 2023, 2024, 2025}
 

@@ -52,7 +52,7 @@ MUTATIONS: tuple[tuple[str, str, str, str] | tuple[str, str, str, str, str, str]
     (MARTS + "ind_rescue.sql", "select\n    figure_id", "select\n    ¦*, figure_id", "Name the columns"),
     (INT + "int_decisions.sql", "with decisions as", "with ¦unread as (select 1 as x),\n\ndecisions as", "'unread'"),
     (MARTS + "ind_rescue.sql", "    value,", "    numerator / ¦denominator as value,", "nullif"),
-    (MARTS + "ind_rescue.sql", "    event_count\n", "    ¦mode(event_count) as event_count\n", "row_number()"),
+    (MARTS + "ind_rescue.sql", "    event_count,\n", "    ¦mode(event_count) as event_count,\n", "row_number()"),
     (MARTS + "ind_rescue.sql", "    report_year,", "    ¦isodow(date '2025-01-01') as report_year,", "a macro"),
     (MARTS + "comparability_breaks.sql", "        service,\n        starts_on,\n        'definition' as kind,\n        reason_fi,",
      "        service,\n        starts_on,\n        ¦reason_fi,\n        'definition' as kind,", "a union goes by place"),

@@ -62,6 +62,12 @@ with visits as (
 
 ),
 
+unfinished_months as (
+
+    select * from {{ ref('int_unfinished_months') }}
+
+),
+
 service_starts as (
 
     select * from {{ ref('service_starts') }}
@@ -71,11 +77,11 @@ service_starts as (
 periods as (
 
     select
-        report_year,
-        report_month,
+        {{ period_columns('visits') }},
         count(*) as visit_count
     from visits
-    {{ by_year_and_month() }}
+    {{ join_unfinished_months('visits', 'home_visits') }}
+    {{ by_year_and_month('visits') }}
 
 ),
 
@@ -135,6 +141,14 @@ def test_compile_names_the_models_of_a_family_that_nobody_lists_and_where_to_lis
         assert told in str(caught.value)
 
 
+def test_a_family_that_would_tell_a_running_year_as_a_whole_one_is_refused(root: Path) -> None:
+    list_family(root)
+    step = root / "models/intermediate/int_home_visits_figures.sql"
+    step.write_text(step.read_text().replace("by_year_and_month('visits')", "by_year_and_month()"))
+    with pytest.raises(KpiError, match=r"int_home_visits_figures.sql:\d+: .*a running year would pass for a whole one"):
+        check_project(load_project(root))
+
+
 def test_a_new_feed_is_in_every_hub_without_an_edit_of_a_model_or_of_another_models_tests(root: Path) -> None:
     """Coverage comes from the contract: the row of the later file counts, and the time that gives the report year."""
     list_family(root)
@@ -151,8 +165,8 @@ def test_a_new_feed_is_in_every_hub_without_an_edit_of_a_model_or_of_another_mod
         figure = "from marts.{} where figure_id = 'home_visits' order by 1, 2"
         series = con.execute(f"select report_year, month, value {figure.format('monthly_series')}").fetchall()
         assert series == [(2025, 3, 2), (2025, 12, 1), (2026, 1, 1)]
-        years = con.execute(f"select report_year, value {figure.format('indicators')}").fetchall()
-        assert years == [(2025, 3), (2026, 1)]
+        years = con.execute(f"select report_year, basis, value {figure.format('indicators')}").fetchall()
+        assert years == [(2025, "calendar_year", 3), (2026, "year_to_date", 1)]
 
     # Coverage follows deliveries that go, and contracts that change.
     def again() -> list[tuple[int, int, int]]:

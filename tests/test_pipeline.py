@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from random import Random
 
@@ -21,6 +22,7 @@ from loading import ROOT, Loader, aliases, contracts
 from oracle import CONTRACTS, SIX_FEEDS, Key, Row, figures, read_feed
 
 Doubles = tuple[float | None, float | None, float | None, int]
+LONG_AFTER = date(2101, 1, 1)  # every year is finished: the oracle knows nothing of years that are not
 MEDIANS = ("first_unit_response_seconds",)  # whose numerator the oracle tells and the contract leaves empty
 
 
@@ -31,7 +33,7 @@ def graph() -> Graph:
 
 def indicators(loader: Loader, graph: Graph) -> dict[Key, Doubles]:
     """Load what changed, build everything, and read every indicator."""
-    loader.load()
+    loader.load(LONG_AFTER)
     build_nodes(loader.con, graph, list(graph.built()))
     rows = loader.con.execute(
         "select figure_id, service, report_year, basis, numerator, denominator, value, event_count"

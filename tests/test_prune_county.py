@@ -6,6 +6,7 @@ import csv
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,10 @@ def test_a_retention_too_short_for_a_visit_is_refused(county: Path, tmp_path: Pa
     )
     late = "visit_id,service,need_assessed_on,visited_on,age_years\nlate1,primary_care,2023-12-28,2024-01-03,40\n"
     (root / "warehouse/raw/care_visits/hoitoonpaasy_2023-z.csv").write_text(late)
-    refresh(root, RUN, lambda line: None)
+    # The rows that a refresh counts by that column are not those that the figures count: it says so first.
+    with pytest.raises(CheckFailed, match="2024 counts_are_their_records: primary_care_within_14_days_share"):
+        refresh(root, RUN, lambda line: None)
+    refresh(root, replace(RUN, publish_despite_checks="to see what pruning says"), lambda line: None)
     with pytest.raises(CheckFailed, match="2024 primary_care_within_14_days_share"):
         prune_raw(root, RUN, lambda line: None, delete=True)
     assert (root / "warehouse/raw/calls/calls_2023-02.csv").is_file()

@@ -320,7 +320,8 @@ FAILS = {
     (2025, "counts_change"): "calls_received rehabilitation 2025 = ",
     (2025, "months_alike"): "calls_received rehabilitation 2025-07 = ",
     # the others, in order
-    (2026, "no_later_years"): "2027, 2028, ",  # up to 2052, for which the care paths are told too
+    # of 2026, which has no full month yet, nothing is told; the care paths are told of the years up to 2052
+    (2025, "no_later_years"): "2027, 2028, ",
     (2025, "response_rates_within_0_and_100"): "nps_response_rate social_advice 2025 = ",
     (2025, "active_users_within_registered"): "digital_active_users <= digital_registered_users, oma_kymenlaakso 2025",
     (2025, "registered_users_kept"): "digital_registered_users oma_kymenlaakso 2025 = 900 (the year before",
