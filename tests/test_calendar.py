@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -14,12 +15,13 @@ from kpi.deliveries.calendar import (
     FeedYear,
     Month,
     expected_next,
+    first_gap,
     last_full_month,
     month_end,
     unchanged_between,
     unfinished_years,
 )
-from kpi.deliveries.freshness import Due
+from kpi.deliveries.freshness import Due, late_lines
 from kpi.yearly.frames import Frames
 from kpi.yearly.parts import FeedExpectation
 
@@ -70,9 +72,16 @@ def judged(one: FeedMonths, year: int) -> str:
     return frames.as_severe_as_late(expected, year, one.day).severity if fails else ""
 
 
+def due(one: FeedMonths) -> Due:
+    """What is expected of a feed next."""
+    gap = first_gap(one)
+    told = f"{gap[0]}-{gap[1]:02}" if gap else ""
+    return Due(one.feed, one.every, one.newest, "a.csv", *expected_next(one), told)
+
+
 def state(one: FeedMonths) -> str:
     """How fresh a feed is."""
-    return Due(one.feed, one.every, one.newest, "a.csv", *expected_next(one)).state(one.day)
+    return due(one).state(one.day)
 
 
 def year_of(one: FeedMonths, year: int) -> FeedYear | None:
@@ -158,6 +167,22 @@ def test_the_days_on_which_it_turns() -> None:
 def test_the_last_full_month(months: dict[int, int], day: date, full: int) -> None:
     there = {(2026, month): Delivered(date(2026, month, last), last) for month, last in months.items()}
     assert last_full_month(feed(MONTHLY, day, there), 2026) == full
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [(date(2026, 3, 15), ""), (date(2026, 3, 16), "warn"), (date(2026, 4, 14), "warn"), (date(2026, 4, 15), "error")],
+)
+def test_a_gap_before_the_newest_month_is_late_in_freshness_too(day: date, expected: str) -> None:
+    """February does not come though March does: freshness and expectations say the same on the same day."""
+    months = {month: there for month, there in months_until(date(2026, 3, 31), (2025, 1)).items() if month != (2026, 2)}
+    one = feed(MONTHLY, day, months)
+    assert (judged(one, 2026), SAME[state(one)]) == (expected, expected)
+    assert first_gap(one) == (2026, 2)
+    assert first_gap(replace(one, starts_on=date(2026, 3, 1))) is None
+    (told,) = [line for _, line in late_lines([due(one)], date(2026, 5, 20))]
+    assert "its newest day is 2026-03-" in told
+    assert told.endswith(", nothing of 2026-02 came, which was expected by 2026-03-15.")
 
 
 def test_few_rows_do_not_make_a_month_cut_short() -> None:

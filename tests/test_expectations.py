@@ -668,6 +668,20 @@ def test_nothing_is_required_of_january(county: County) -> None:
     assert results["no_later_years"].success
 
 
+@pytest.mark.parametrize(
+    ("day", "severity"),
+    [(date(2026, 2, 15), ""), (date(2026, 2, 16), "warn"), (date(2026, 3, 17), "warn"), (date(2026, 3, 18), "error")],
+)
+def test_a_year_of_which_nothing_came_is_late_like_any_other(county: County, day: date, severity: str) -> None:
+    """January 2026 does not come of any feed. Nothing but the feeds is judged of the year, and nothing before it is."""
+    failed = [result for result in county.judge(as_of=day, is_more_expected=True) if not result.success]
+    assert {(one.report_year, one.severity) for one in failed} == ({(2026, severity)} if severity else set())
+    assert {one.expectation for one in failed} == (
+        {f"every_month_present:{feed}" for feed in MONTHLY} if severity else set()
+    )
+    assert [result for result in county.judge(as_of=day) if not result.success] == []  # of synthetic deliveries
+
+
 def test_volumes_of_the_running_year_are_not_compared(county: County) -> None:
     count("safety_inspections", "rescue", 2025, 1)(county)
     rows("safety_inspections", 2025, 1)(county)

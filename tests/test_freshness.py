@@ -31,6 +31,10 @@ def dues(root: Path, newest: str | None, as_of: str, contract: str = FEED, **cha
         if newest:
             con.execute("insert into raw.deliveries values ('calls', 'a.csv', ?)", [newest])
             con.execute("insert into raw.calls values (?, 'a.csv', false), ('2025-01-05', 'b.csv', false)", [newest])
+            if date.fromisoformat(newest).year == 2025:  # a month without rows before the newest one is a gap
+                last = "date_trunc('month', ?::date) - interval 1 day"
+                months = f"generate_series(date '2025-01-05', {last}, interval 1 month)"
+                con.execute(f"insert into raw.calls select unnest({months}), 'b.csv', false", [newest])
             con.execute("insert into raw.calls values ('2025-12-31', 'c.csv', true)")  # superseded: it is not there
         return measure(con, read_months(con, feeds, date.fromisoformat(as_of)))
 

@@ -146,8 +146,8 @@ def unfinished_years(feeds: Sequence[FeedMonths], day: date) -> list[FeedYear]:
 def expected_next(feed: FeedMonths) -> tuple[date | None, date | None]:
     """Return by when more of a feed is expected, and after which day it is very late; None is never.
 
-    Counted from the end of the month or year after the newest one that has rows; by dbt's own freshness from the newest
-    day itself.
+    Counted from the end of the first month that is missing, or of the one after the newest that has rows, or of the
+    year after it; by dbt's own freshness from the newest day itself.
     """
     if feed.newest is None or feed.every == "once":
         return None, None
@@ -156,8 +156,24 @@ def expected_next(feed: FeedMonths) -> tuple[date | None, date | None]:
     month = (feed.newest.year, feed.newest.month)
     if feed.every == "year":
         return due_days(feed.cadence, date(max(feed.years, default=month[0]) + 1, 12, 31))
+    gap = first_gap(feed)
+    if gap:
+        return due_days(feed.cadence, month_end(*gap))
     is_cut = month_end(*month) < feed.day and not _is_full(feed, month)
     return due_days(feed.cadence, month_end(*(month if is_cut else next_month(month))))
+
+
+def first_gap(feed: FeedMonths) -> Month | None:
+    """Return the first month of a monthly feed that is missing though a later one has rows; None when none is.
+
+    Looked for in the months of `feed`, those of the running year and the last one.
+    """
+    if feed.every != "month" or feed.cadence.every == "dbt" or not feed.months:
+        return None
+    month, newest = min(feed.months), max(feed.months)
+    while month < newest and (month in feed.months or _is_before_start(feed, month)):
+        month = next_month(month)
+    return month if month < newest else None
 
 
 def unchanged_between(feeds: Iterable[FeedMonths], day: date) -> tuple[date, date]:
@@ -195,6 +211,10 @@ def _is_cut(feed: FeedMonths, month: Month) -> bool:
     rows, last_day = feed.months[month], month_end(*month).day
     is_early = rows.newest.day <= last_day - _LAST_DAYS
     return month == max(feed.months) and is_early and rows.days >= max(_MANY_DAYS, rows.newest.day / 2)
+
+
+def _is_before_start(feed: FeedMonths, month: Month) -> bool:
+    return feed.starts_on is not None and month < (feed.starts_on.year, feed.starts_on.month)
 
 
 def _is_waited_for(feed: FeedMonths, month: Month) -> bool:

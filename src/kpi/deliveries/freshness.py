@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
-from kpi.deliveries.calendar import FeedMonths, expected_next, month_end
+from kpi.deliveries.calendar import FeedMonths, expected_next, first_gap, month_end
 
 if TYPE_CHECKING:
     import duckdb
@@ -20,7 +20,8 @@ class Due:
     """How far a feed has come. `newest` is the newest day in its rows, None when it has none; days are inclusive.
 
     `newest_file` is the file with that day, or the last by name when no row has a day.
-    It is late from the day after `expected_by`, and very late from the day after `very_late_by`.
+    It is late from the day after `expected_by`, and very late from the day after `very_late_by`. `gap` is a month, as
+    YYYY-MM, that is missing before the newest day, and what is expected then.
     """
 
     feed: str
@@ -29,6 +30,7 @@ class Due:
     newest_file: str
     expected_by: date | None
     very_late_by: date | None
+    gap: str = ""
 
     def state(self, day: date) -> State:
         """Return how the feed stands on a day."""
@@ -53,7 +55,9 @@ def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[FeedMonths]) -> list
         if newest and feed.is_monthly_count:
             newest = month_end(newest.year, newest.month)
         file = feed.newest_file or files.get(feed.feed, "")
-        found.append(Due(feed.feed, feed.cadence.every, newest, file, late, very_late))
+        gap = first_gap(feed)
+        told = f"{gap[0]}-{gap[1]:02}" if gap else ""
+        found.append(Due(feed.feed, feed.cadence.every, newest, file, late, very_late, told))
     return found
 
 
@@ -67,6 +71,7 @@ def as_facts(dues: Iterable[Due]) -> list[dict[str, Any]]:
             "file": due.newest_file,
             "expected_by": str(due.expected_by) if due.expected_by else None,
             "very_late_by": str(due.very_late_by) if due.very_late_by else None,
+            "gap": due.gap,
         }
         for due in dues
     ]
@@ -86,6 +91,7 @@ def from_facts(facts: Iterable[Mapping[str, Any]]) -> list[Due]:
             newest_file=str(fact["file"]),
             expected_by=day(fact["expected_by"]),
             very_late_by=day(fact["very_late_by"]),
+            gap=str(fact.get("gap", "")),
         )
         for fact in facts
     ]
@@ -97,7 +103,8 @@ def late_lines(dues: Iterable[Due], day: date) -> Iterator[tuple[str, str]]:
         state = due.state(day)
         if state in ("late", "very late"):
             by = due.expected_by or due.very_late_by
-            yield due.feed, f"{state}: {due.feed}: its newest day is {due.newest}, more was expected by {by}."
+            more = f"nothing of {due.gap} came, which" if due.gap else "more"
+            yield due.feed, f"{state}: {due.feed}: its newest day is {due.newest}, {more} was expected by {by}."
 
 
 def table(dues: Iterable[Due], day: date, is_more_expected: bool = True) -> tuple[list[str], list[tuple[object, ...]]]:

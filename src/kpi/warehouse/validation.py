@@ -46,7 +46,7 @@ def judge_candidate(
     """Judge a candidate: the results become a table in it, and JSON and pages in its folder."""
     from kpi.yearly.expectations import results_as_json, validate, write_results
 
-    results = validate(con, feeds, about.as_of)
+    results = validate(con, feeds, about.as_of, is_more_expected=not about.is_synthetic)
     write_results(con, results)
     (folder / EXPECTATIONS).write_text(results_as_json(results), encoding="utf-8")
     write_pages(folder / PAGES, con, results, about)
@@ -78,7 +78,7 @@ def judge(
     feeds = feed_expectations(read_feed(source) for source in load_project(root).sources if is_feed(source))
     # A year is judged by marts and seeds, which readers have too, where there is a file for them.
     with engine.reading(database(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
-        results = validate(con, feeds, day, year)
+        results = validate(con, feeds, day, year, is_more_expected=not facts.get("synthetic"))
         if html is not None:
             write_pages(html, con, results, About(facts["id"], day, bool(facts.get("synthetic"))))
     return results

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from kpi.base.presented import significant
-from kpi.yearly.frames import FRAMES, Frames, read_frames
+from kpi.yearly.frames import read_frames
 from kpi.yearly.parts import NOT_MISSING, FeedExpectation, Frame, Rule, Severity
-from kpi.yearly.rules import KEPT_RULE, RULES, feed_rule, years_rule
+from kpi.yearly.rules import years_rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,24 +97,28 @@ def validate(
     feeds: Sequence[FeedExpectation],
     as_of: datetime.date,
     only_year: int | None = None,
+    is_more_expected: bool = True,
 ) -> tuple[YearResult, ...]:
-    """Judge every report year of a warehouse, from the first with a figure or a record to the last up to `as_of`.
+    """Judge every report year of a warehouse, from the first with a figure or a record to the year of `as_of`.
 
     Args:
         con: the candidate warehouse; it is only read.
         feeds: how often each feed is expected. A feed that was never delivered is not judged.
         as_of: the day of the refresh, by which something is due, late or very late (`kpi.deliveries.calendar`).
         only_year: judge this year alone. A year outside the warehouse fails as empty.
+        is_more_expected: whether a year of which nothing came at all is expected; of synthetic deliveries none is.
 
     Returns:
         One row per report year and expectation that had something to judge, in the order of the rules.
     """
     frames = read_frames(con, as_of.year, as_of.month - 1)
+    if is_more_expected:
+        frames = replace(frames, expected_until=as_of.year)
     years = frames.years()
     judge = _Judge(as_of, frozenset(year for _, year in frames.unfinished))
     results: list[YearResult] = []
-    for year in years if only_year is None else (only_year,):
-        for name, frame, rules in _suites(frames, feeds, year, as_of):
+    for year in (*years, *frames.empty_years()) if only_year is None else (only_year,):
+        for name, frame, rules in frames.suites(feeds, year, as_of):
             results += judge.run(year, name, frame, rules)
     last = years[-1] if years else as_of.year
     if only_year in (None, last):
@@ -145,23 +149,6 @@ def results_as_json(results: Iterable[YearResult]) -> str:
     for result in told:
         result["rows"] = [{name: value for name, value in row.items() if value is not None} for row in result["rows"]]
     return json.dumps(told, ensure_ascii=False, indent=2) + "\n"
-
-
-def _suites(
-    frames: Frames, feeds: Sequence[FeedExpectation], year: int, as_of: datetime.date
-) -> Iterator[tuple[Frame, pd.DataFrame, tuple[Rule, ...]]]:
-    """Yield each frame of a year with the rules on it."""
-    expected = frames.expected(feeds, year)
-    monthly = tuple(feed for feed in expected if feed.every == "month")
-    yearly = tuple(feed for feed in expected if feed.every == "year")
-    for name in FRAMES[:-2]:
-        # In a year without figures everything would seem to be missing: that it is empty says it all.
-        if name not in ("expected", "series") or len(frames.of_year("figures", year)):
-            yield name, frames.of_year(name, year), tuple(rule for rule in RULES if rule.frame == name)
-    yield "kept", frames.of_year("kept", year), (KEPT_RULE,)
-    rules = {feed: feed_rule(frames.as_severe_as_late(feed, year, as_of)) for feed in (*monthly, *yearly)}
-    yield "months", frames.months(monthly, year, as_of), tuple(rules[feed] for feed in monthly)
-    yield "deliveries", frames.deliveries(yearly, year, as_of), tuple(rules[feed] for feed in yearly)
 
 
 class _Judge:

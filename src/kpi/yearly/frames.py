@@ -7,7 +7,7 @@ service, basis, month, value, compared (the value it is judged against) and note
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from kpi.deliveries.calendar import PeriodState, month_end
-from kpi.yearly.parts import FeedExpectation, Frame
+from kpi.yearly.parts import FeedExpectation, Frame, Rule
 from kpi.yearly.queries import import_ctes, run
 from kpi.yearly.rules import (
     ACCEPTED_CHANGES,
@@ -24,9 +24,12 @@ from kpi.yearly.rules import (
     FEED_OF_FAMILY,
     FEED_OF_FIGURE,
     FLOWS,
+    KEPT_RULE,
     MAIN_VOLUMES,
     MEANS_OF_SHARES,
     MEDIANS,
+    RULES,
+    feed_rule,
 )
 from kpi.yearly.sums import SUMS
 
@@ -64,7 +67,8 @@ class Frames:
 
     `began_on` is the first day any figure tells of: a mistyped date before it makes no year or month expected.
     `deleted` are the feeds and years of which deliveries were deleted by their retention: their rows are not expected.
-    `unfinished` are those not finished when the build was made, with their last full month.
+    `unfinished` are those not finished when the build was made, with their last full month. Feeds are expected until
+    the latest year of any of them, or until `expected_until` when that is later.
     """
 
     last_year: int
@@ -73,6 +77,7 @@ class Frames:
     rows: Mapping[str, Mapping[int, Mapping[int | None, int]]]
     deleted: frozenset[tuple[str, int]] = frozenset()
     unfinished: Mapping[tuple[str, int], int | None] = field(default_factory=dict)
+    expected_until: int = 0
 
     def of_year(self, name: Frame, year: int) -> pd.DataFrame:
         """Return the rows of one year, numbered from 0."""
@@ -84,6 +89,28 @@ class Frames:
         found = {int(year) for year in self.by_name["years"]["report_year"] if year <= self.last_year}
         first = max(min(found, default=0), self.began_on.year)
         return tuple(sorted(found.union(range(first, max(found) + 1)))) if found else ()
+
+    def empty_years(self) -> tuple[int, ...]:
+        """Return the years after the last with a figure or a record in which feeds are expected all the same."""
+        found = self.years()
+        return tuple(range(found[-1] + 1, self.expected_until + 1)) if found else ()
+
+    def suites(
+        self, feeds: Sequence[FeedExpectation], year: int, as_of: date
+    ) -> Iterator[tuple[Frame, pd.DataFrame, tuple[Rule, ...]]]:
+        """Yield each frame of a year with the rules on it; only of the feeds when nothing of the year came."""
+        expected = self.expected(feeds, year)
+        monthly = tuple(feed for feed in expected if feed.every == "month")
+        yearly = tuple(feed for feed in expected if feed.every == "year")
+        if year not in self.empty_years():
+            for name in FRAMES[:-2]:
+                # In a year without figures everything would seem to be missing: that it is empty says it all.
+                if name not in ("expected", "series") or len(self.of_year("figures", year)):
+                    yield name, self.of_year(name, year), tuple(rule for rule in RULES if rule.frame == name)
+            yield "kept", self.of_year("kept", year), (KEPT_RULE,)
+        rules = {feed: feed_rule(self.as_severe_as_late(feed, year, as_of)) for feed in (*monthly, *yearly)}
+        yield "months", self.months(monthly, year, as_of), tuple(rules[feed] for feed in monthly)
+        yield "deliveries", self.deliveries(yearly, year, as_of), tuple(rules[feed] for feed in yearly)
 
     def months(self, feeds: Sequence[FeedExpectation], year: int, day: date) -> pd.DataFrame:
         """Return a row for each month that is over on a day, with the rows of each feed.
@@ -137,6 +164,7 @@ class Frames:
     def expected(self, feeds: Sequence[FeedExpectation], year: int) -> tuple[FeedExpectation, ...]:
         """Return the feeds expected in a year: each from its own first year to the latest year of any feed."""
         latest = max((max(years) for years in self.rows.values()), default=0)
+        latest = max(latest, self.expected_until)
         delivered = (feed for feed in feeds if feed.feed in self.rows and (feed.feed, year) not in self.deleted)
         return tuple(feed for feed in delivered if max(min(self.rows[feed.feed]), self.began_on.year) <= year <= latest)
 
