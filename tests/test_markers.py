@@ -29,7 +29,7 @@ sources:
   - name: raw
     tables:
       - name: visits
-        config: {meta: {feed: {key: [visit_id], time_order: [arrived_at, left_at], reject_threshold: {share: 1}}}}
+        config: {meta: {feed: {key: [visit_id], time_order: [arrived_at, left_at]}}}
         columns:
           - {name: visit_id, data_type: varchar, config: {meta: {required: true}}}
           - {name: line, data_type: varchar, config: {meta: {codes: [health, social]}}}
@@ -40,7 +40,7 @@ sources:
           - {name: urgent, data_type: boolean}
           - {name: comment, data_type: varchar, config: {meta: {free_text: mask}}}
       - name: patients
-        config: {meta: {feed: {key: [patient_key], reject_threshold: {share: 1}}}}
+        config: {meta: {feed: {key: [patient_key]}}}
         columns:
           - {name: patient_key, data_type: varchar, config: {meta: {required: true, pseudonym: true}}}
           - {name: note, data_type: varchar, config: {meta: {free_text: reject}}}
@@ -156,7 +156,7 @@ def places_of(markers: tuple[str, ...], told: str, *folders: Path) -> list[str]:
 def test_what_is_planted_in_a_delivery_stands_nowhere(root: Path, tmp_path: Path) -> None:
     deliver(root, PLACES)
     for extra in (("--no-expectations",), ("--log-format", "json", "--store-failures", "--full-refresh")):
-        ran = kpi(root, "refresh", "--as-of", "2026-03-05", *extra)
+        ran = kpi(root, "refresh", "--as-of", "2026-03-05", "--max-reject-share", "1", *extra)
         assert ran.code in (0, 4), ran.told
         assert places_of(MARKERS, ran.told, root) == []
     told = [kpi(root, *command) for command in (("runs",), ("runs", "show"), ("builds",), ("doctor",), ("freshness",))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -93,6 +94,9 @@ def test_a_file_reads_the_same_the_quick_way_and_the_careful_one(
     monkeypatch.setattr(records, "_WINDOW", window)
     random = Random(f"{separator}{end}{window}")
     feed = places(Dialect(separator=separator))
+    # What a cell holds is compared here, so odd letters in it are no reason to reject it.
+    columns = tuple(replace(one, rules=replace(one.rules, lookalikes="keep")) for one in feed.columns)
+    feed = replace(feed, columns=columns)
     quick, careful = (Loader(tmp_path, [feed]) for _ in range(2))
     files = {f"{number:03}.csv": some_file(random, separator, end) for number in range(150)}
     for name, text in files.items():

@@ -340,7 +340,7 @@ def test_failing_rows_of_a_published_build_are_kept_beside_it(tmp_path: Path) ->
     published = (tmp_path / "warehouse/current/kpi.duckdb").resolve()
     before = published.read_bytes()
     told = runner.invoke(cli, ["test", "--store-failures", *project]).output
-    assert "WARN assert_in_time_is_part (tests/assert_in_time_is_part.sql:1): 1 failing row\n" in told
+    assert "WARN assert_in_time_is_part (tests/assert_in_time_is_part.sql:1): 1 failing row: line=health\n" in told
     assert "Ran 4 data tests: 0 failed, 1 warned." in told
     assert published.read_bytes() == before
     asked = "select * from dbt_test__audit.assert_in_time_is_part"

@@ -151,7 +151,9 @@ def _relations(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], tuple[di
             columns.column_name, columns.data_type, columns.column_index, columns.comment
         from duckdb_columns() as columns
         inner join (
-            select schema_name, table_name as name, 'BASE TABLE' as kind, comment
+            -- In `raw` a comment is the loader's own note of what it counted.
+            select schema_name, table_name as name, 'BASE TABLE' as kind,
+                if(schema_name = 'raw', null, comment) as comment
             from duckdb_tables() where database_name = ?
             union all
             select schema_name, view_name, 'VIEW', comment from duckdb_views() where database_name = ? and not internal
