@@ -50,15 +50,18 @@ def started(root: Path, *words: str, env: Mapping[str, str] | None = None) -> su
 
 
 def busy(process: subprocess.Popen[str]) -> None:
-    """Wait until a thread of DuckDB's has computed for a while: then the statement runs that does not end."""
-    tasks, ticks = Path(f"/proc/{process.pid}/task"), os.sysconf("SC_CLK_TCK")
-    while process.poll() is None:
-        for task in tasks.iterdir():
-            with suppress(OSError):
-                fields = (task / "stat").read_text().rpartition(")")[2].split()
-                if task.name != str(process.pid) and int(fields[11]) / ticks > 0.5:
-                    return
+    """Wait until the process has computed for longer than all before the statement takes: it runs and does not end.
+
+    DuckDB computes in the thread that asked or in one of its own, as it likes, so all are counted.
+    """
+    stat, ticks, until = Path(f"/proc/{process.pid}/stat"), os.sysconf("SC_CLK_TCK"), time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < until:
+        with suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[11]) / ticks > 3:
+                return
         time.sleep(0.05)
+    process.kill()
+    raise AssertionError(process.communicate(timeout=10))
 
 
 REFRESH = ("refresh", "--as-of", "2026-03-05", "--no-expectations", "--log-format", "plain")
@@ -146,9 +149,9 @@ def test_a_reader_that_leaves_stops_no_run(tmp_path: Path, word: str, log_format
         if word in line:
             break
     process.stdout.close()
-    assert process.stderr
-    err = process.stderr.read()
-    assert process.wait(120) == 0, err
+    process.stdout = None
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
     warehouse = Warehouse(tmp_path / "warehouse")
     last = warehouse.ledger()[-1]
     assert last["event"] in ("published", "held back")
