@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from weakref import WeakSet
 
 import duckdb
 
@@ -76,8 +77,10 @@ def confined(settings: dict[str, str] | None = None, within: Sequence[Path] = ()
 
 def scratch(settings: dict[str, str] | None = None) -> duckdb.DuckDBPyConnection:
     """Open an empty in-memory database that never reaches for the network."""
-    return duckdb.connect(
-        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", **(settings or {})}
+    return _noted(
+        duckdb.connect(
+            config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", **(settings or {})}
+        )
     )
 
 
@@ -101,7 +104,23 @@ def reading(database: Path) -> duckdb.DuckDBPyConnection:
         if not fetch_one(con, "select current_setting('lock_configuration')")[0]:
             con.execute("set enable_external_access = false")
             con.execute("set lock_configuration = true")
+    return _noted(con)
+
+
+# Those that are open, for as long as anybody holds them.
+_CONNECTIONS: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
+
+
+def _noted(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    _CONNECTIONS.add(con)
     return con
+
+
+def interrupt_all() -> None:
+    """Stop what runs on any connection, from another thread: DuckDB does not look for Ctrl-C in all it does."""
+    for con in list(_CONNECTIONS):
+        with suppress(duckdb.Error):  # closed meanwhile
+            con.interrupt()
 
 
 @cache

@@ -41,6 +41,7 @@ for _command in (
 def main() -> None:
     """Run the command line. A KpiError is told in plain words and becomes its exit code."""
     guard_streams()
+    _watch_for_interrupts()
     try:
         with interruptible():
             code = cli(standalone_mode=False)  # of --help and its like; what commands return is nothing
@@ -72,6 +73,31 @@ def main() -> None:
         remedy = ". See: kpi doctor" if is_not_allowed(error) else ""
         complain(message(f"kpi: {hidden(str(error))}{remedy}"))
         sys.exit(exit_code_of(error))
+
+
+def _watch_for_interrupts() -> None:
+    """At Ctrl-C have a thread stop DuckDB's statements: the main one may be within one, and act on it much later."""
+    import signal
+    import socket
+    import threading
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as in the background of a shell
+        return
+    woken, waking = socket.socketpair()
+    waking.setblocking(False)
+    signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
+
+    def watch() -> None:
+        while number := woken.recv(1):
+            engine = sys.modules.get("kpi.base.engine")
+            if number[0] == signal.SIGINT and engine is not None:
+                engine.interrupt_all()
+
+    threading.Thread(target=watch, daemon=True).start()
+    _WAKING.append(waking)  # it must live as long as the process
+
+
+_WAKING: list[object] = []
 
 
 def _broken_output(error: OSError) -> int | None:
