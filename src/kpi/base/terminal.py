@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 LONGEST = 2_000  # characters of one message
 # Control characters (C0, DEL, C1) but for tab and line end, separators of lines and paragraphs, what turns the
@@ -61,10 +61,21 @@ class _Guarded:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.is_broken = False  # for good: what could not be written is gone from the stream's buffer
 
     def write(self, text: str) -> int:
-        self._stream.write(visible(text))
+        self._try(self._stream.write, visible(text))
         return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, action: Callable[..., object], *given: object) -> None:
+        try:
+            action(*given)
+        except OSError:
+            self.is_broken = True
+            raise
 
     def writelines(self, parts: Iterable[str]) -> None:
         for part in parts:

@@ -107,7 +107,7 @@ def _broken_output(error: OSError) -> int | None:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-        if not isinstance(error, BrokenPipeError):
+        if not isinstance(error, BrokenPipeError) and not getattr(sys.stdout, "is_broken", False):
             return None
     except (OSError, ValueError):
         mute(sys.stdout)

@@ -37,8 +37,9 @@ def worth_telling(
 def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> list[str]:
     strangers = sorted({file.feed for file in folder.files} - set(feeds))
     told = "no feed has this name, its files are not read."
+    file, link = "hidden, or not a .csv or .csv.gz file", "a link that leads out of the folder, or nowhere"
     return [f"{quoted(name)}/: {told}{nearest(name, feeds)}" for name in strangers] + [
-        f"{quoted(path)}: hidden, or not a .csv or .csv.gz file; not read." for path in folder.ignored if "/" in path
+        f"{quoted(path)}: {file if '/' in path else link}; not read." for path in folder.ignored
     ]
 
 
