@@ -259,34 +259,11 @@ def test_what_is_no_file_hangs_and_stops_no_run(tmp_path: Path, name: str, how: 
 
 def test_files_of_another_user_stop_no_run() -> None:
     """As `sudo kpi refresh` under umask 077 leaves them. Root may read everything, so it gives its rights up first."""
-    nobody = 65534
     with TemporaryDirectory() as name:  # pytest's own folders are closed to others
-        root = Path(name)
-        warehouse = published(root)
-        for file in ("runs/000050-x.jsonl", "notify.txt"):
-            (warehouse.root / file).parent.mkdir(exist_ok=True)
-            (warehouse.root / file).write_text("{}\n")
-            (warehouse.root / file).chmod(0)
-        deliver(root, CALLS + "2,health,6,2025-01-02\n")
-        if os.getuid() == 0:
-            for path in (root, *root.rglob("*")):
-                if path.name not in ("000050-x.jsonl", "notify.txt"):
-                    os.chown(path, nobody, nobody, follow_symlinks=False)
-        code = (
-            "import os, sys\n"
-            "from datetime import date\n"
-            "from pathlib import Path\n"
-            "from kpi.nightly.notify import unreadable\n"
-            "from kpi.nightly.refresh import Options, refresh\n"
-            "import kpi.compile.compiling, kpi.warehouse.working, kpi.deliveries.load\n"
-            "if os.getuid() == 0:\n"
-            f"    os.setgroups([]); os.setgid({nobody}); os.setuid({nobody})\n"
-            "root = Path(sys.argv[1])\n"
-            "assert refresh(root, Options(date(2026, 3, 5), validate=False), lambda _: None).published\n"
-            "print(unreadable(root / 'warehouse'))\n"
-        )
+        root = deliver(write(Path(name)))
+        code = Path(__file__).with_name("without_rights.py")
         done = subprocess.run(
-            [sys.executable, "-c", code, str(root)], capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, code, str(root)], capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0, done.stderr
         assert "may not read" in done.stdout
