@@ -200,6 +200,7 @@ def write_dbt(root: Path, parquet: Path, changed: str = "") -> None:
     (root / "dbt_project.yml").write_text(
         "name: thirty\nversion: '1.0'\nconfig-version: 2\nprofile: thirty\n"
         "models:\n  thirty:\n    +materialized: table\n"
+        f"vars:\n  kpi_warehouse:\n    source_folders: [{json.dumps(str(parquet.parent))}]\n"
     )
     (root / "profiles.yml").write_text(
         "thirty:\n  target: dev\n  outputs:\n    dev: {type: duckdb, path: thirty.duckdb, schema: main, threads: 2}\n"

@@ -731,7 +731,7 @@ def test_a_crash_inside_great_expectations_fails_the_rule_that_crashed(
 ) -> None:
     crash = Check("ExpectColumnValuesToMatchRegex", {"regex": "("})
     odd = Rule("odd", "figures", "share", crash, "error", "error", "Odd", "Outo")
-    monkeypatch.setattr("kpi.yearly.expectations.RULES", (*RULES, odd))
+    monkeypatch.setattr("kpi.yearly.frames.RULES", (*RULES, odd))
     failures = county.failures(2025)
     assert set(failures) == {"odd"}
     assert failures["odd"].startswith("could not be judged: ")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -59,7 +60,7 @@ def bench(graph: Graph) -> Bench:
 
 def _project(folder: Path) -> Path:
     for part in PARTS:
-        (folder / part).symlink_to(ROOT / part)
+        shutil.copytree(ROOT / part, folder / part) if (ROOT / part).is_dir() else shutil.copy(ROOT / part, folder)
     return folder
 
 

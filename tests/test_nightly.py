@@ -149,7 +149,7 @@ def test_a_feed_that_falls_silent_is_told_when_it_is_late_and_when_very_late(
     assert [message.kind for message in sent] == ["warning", "failure"]
     assert "late: calls: its newest day is 2026-03-01, more was expected by 2026-05-15." in sent[0].body
     assert "very late: calls" in sent[1].body
-    deliver(project, "2027.csv", "2,social,3,2026-06-16")
+    deliver(project, "2027.csv", "2,social,3,2026-04-30", "3,social,3,2026-05-30", "4,social,3,2026-06-16")
     night(project, date(2026, 6, 17))
     night(project, date(2026, 8, 16))
     assert [message.kind for message in sent[2:]] == ["warning"]

@@ -723,8 +723,8 @@ def test_readers_taken_back_to_deleted_rows_are_told_of(root: Path) -> None:
 
 def test_every_delivery_may_be_past(tmp_path: Path) -> None:
     """An empty raw folder is then as it should be; when the rest of it goes too it is not."""
-    root = project(tmp_path)
-    deliver(root, {name: DELIVERED[name] for name in ("calls/2020.csv",)})
+    root = project(tmp_path, "raw_retention_years: 1, raw_retention_by: arrived_on")
+    deliver(root, {"calls/2024.csv": HEADER + "a1,health,10,2024-02-01,\na2,health,20,2024-12-31,2025-01-01\n"})
     refreshed(root)
     before = figures(root)
     prune(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def demo(project_dir: Path | None, seed: int, scale: float, if_empty: bool) -> N
 
     warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
     raw = warehouse.raw
-    if (raw / UNFINISHED_DEMO).exists():
+    if os.path.exists(raw / UNFINISHED_DEMO):
         from kpi.demo.deliver import finish_demo
 
         if done := finish_demo(raw):

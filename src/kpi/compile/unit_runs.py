@@ -219,12 +219,16 @@ class _Runner:
         return table_of(node), f"select {columns} from {values(fixture.rows, fixture.columns, kinds)}"
 
     def _sql_of(self, test: UnitTest, fixture: Fixture) -> str:
-        """The SELECT that gives the rows, with the Jinja in it rendered."""
-        if "{" not in fixture.sql:
-            return fixture.sql
-        changed, templates = test.overrides, self._all_templates()
-        with overridden(templates, changed.variables, changed.env_vars, changed.macros):
-            return templates.render(fixture.sql, fixture.file, ()).sql
+        """The SELECT that gives the rows, with the Jinja in it rendered. Raises CompileError when it is no SELECT."""
+        sql, changed = fixture.sql, test.overrides
+        if "{" in sql:
+            templates = self._all_templates()
+            with overridden(templates, changed.variables, changed.env_vars, changed.macros):
+                sql = templates.render(sql, fixture.file, ()).sql
+        if problem := select_problem(sql):
+            told = f"rows of the unit test {test.name} are given by one SELECT, and this {problem}."
+            raise CompileError(fixture.file, fixture.line, told)
+        return sql
 
     def _expected(self, test: UnitTest, columns: Sequence[str], kinds: Mapping[str, str]) -> str:
         if test.expect.sql:

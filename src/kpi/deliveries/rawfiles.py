@@ -88,7 +88,7 @@ def scan(raw: Path) -> RawFolder:
         home = raw.resolve()
     except (OSError, RuntimeError):
         raise DeliveryError(f"{raw} cannot be read: it is a link to itself.") from None
-    if (raw / UNFINISHED_DEMO).exists():
+    if os.path.exists(raw / UNFINISHED_DEMO):
         raise DeliveryError(f"{raw} holds a part of what `kpi demo` writes: it was stopped. Run: kpi demo")
     for feed in _entries(raw):
         if not _is(feed.is_dir):

@@ -82,10 +82,10 @@ def write_demo(raw: Path, seed: int = 2025, scale: float = 1.0, feeds: Sequence[
 
 def finish_demo(raw: Path) -> DemoReport | None:
     """Move into place what an earlier run had ready when it was killed. Returns what that wrote; None without one."""
-    if not (raw / UNFINISHED_DEMO).exists():
+    if not os.path.exists(raw / UNFINISHED_DEMO):
         return None
     with _locked(raw):
-        if not (raw / UNFINISHED_DEMO).exists():
+        if not os.path.exists(raw / UNFINISHED_DEMO):
             return None
         facts = json.loads((raw / UNFINISHED_DEMO).read_text(encoding="utf-8"))
         _move_all(raw / _PARTIAL, raw)
@@ -157,7 +157,7 @@ def _staging(raw: Path) -> Iterator[Path]:
         try:
             yield staging
         finally:
-            if not (raw / UNFINISHED_DEMO).exists():
+            if not os.path.exists(raw / UNFINISHED_DEMO):
                 shutil.rmtree(staging, ignore_errors=True)
 
 

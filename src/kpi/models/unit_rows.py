@@ -12,7 +12,6 @@ from typing import Any
 
 from kpi.base.errors import CompileError, nearest
 from kpi.base.names import literal
-from kpi.base.sqltext import select_problem
 from kpi.base.yamlfile import Items, Section
 from kpi.parse.project import Project, read_text
 
@@ -91,8 +90,6 @@ def read_fixture(project: Project, entry: Section, node: str, what: str, line: i
     if not isinstance(rows, str):
         raise CompileError(entry.file, entry.lines.get("rows", line), f"rows of format {form} are a text.")
     if form == "sql":
-        if problem := select_problem(rows.strip().rstrip(";")):
-            raise CompileError(file, first, f"these rows are given by one SELECT, and this {problem}.")
         return Fixture(node, None, rows.strip().rstrip(";"), file, first)
     return Fixture(node, tuple(_csv_rows(rows, file, first)), "", entry.file, line)
 

@@ -232,7 +232,8 @@ def run_query(sql: str) -> Table:
 
     from kpi.base.engine import confined
 
-    with confined() as con:
+    # One thread, which a signal stops: DuckDB waits for its other threads, and those may go on for hours.
+    with confined({"threads": "1"}) as con:
         try:
             result = con.execute(sql)
             return Table(tuple(column[0] for column in result.description or ()), result.fetchall())
