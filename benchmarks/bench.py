@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import plain
-from kpi.compile.graph import Graph, compile_project
-from kpi.compile.selection import select
-from kpi.deliveries.rawfiles import scan
-from kpi.parse.project import load_project
+from kpi.engine.graph import Graph, compile_project
+from kpi.engine.selector import select
+from kpi.ingest.raw_files import scan
+from kpi.project.project import load_project
 
 HERE = Path(__file__).resolve().parent
 TODAY = "2026-11-21"
@@ -77,7 +77,7 @@ class Bench:
         self.options = [] if scale == 1 else ["--publish-despite-checks", "scaled down"]
         # In a process of its own: a process started by a large one reports that one's memory as its own.
         subprocess.run(
-            [sys.executable, "-m", "kpi.cli", "demo", "--scale", str(scale), "--project-dir", self.root], check=True
+            [sys.executable, "-m", "demo", str(self.raw), "--scale", str(scale)], check=True, cwd=HERE.parent
         )
         self.graph: Graph = compile_project(load_project(self.root))
         self.statements = folder / "statements.json"

@@ -17,7 +17,7 @@ from benchmarks.bench import run
 from benchmarks.generated import write_project
 
 HERE = Path(__file__).parent
-CODE = "import sys; from pathlib import Path; from kpi.compile.compiling import compiled; compiled(Path(sys.argv[1]))"
+CODE = "import sys; from pathlib import Path; from kpi.engine.compile import compiled; compiled(Path(sys.argv[1]))"
 
 
 def compiling(root: Path) -> float:

@@ -15,14 +15,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from kpi.demo.feeds import FEEDS
+from demo.feeds import FEEDS
 
 HERE = Path(__file__).resolve().parent
 TODAY = "2026-11-21"
 WRITE = """\
 import sys
 from pathlib import Path
-from kpi.demo.deliver import FEEDS, write_demo
+from demo.deliver import FEEDS, write_demo
 calls = [feed for feed in FEEDS if feed.name == "calls"]
 write_demo(Path(sys.argv[1]), scale=float(sys.argv[2]), feeds=calls)
 others = [feed for feed in FEEDS if feed.name != "calls"]
@@ -63,7 +63,7 @@ def main() -> None:
         shutil.copy(HERE.parent / "dbt_project.yml", root)
         raw = root / "warehouse/raw"
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", WRITE, str(raw), str(given.scale)], check=True)
+        subprocess.run([sys.executable, "-c", WRITE, str(raw), str(given.scale)], check=True, cwd=HERE.parent)
         took = time.perf_counter() - started
         print(f"wrote {len(FEEDS)} feeds, {size_of(raw) / 1e6:.0f} MB, in {took:.0f} s", flush=True)
         sys.exit(refresh(root, given))

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kpi.base.names import identifier, literal
-from kpi.compile.graph import Graph
-from kpi.deliveries.cells import header_names
-from kpi.deliveries.delivery import decompress, read_layout, split_record
-from kpi.deliveries.feed import SQL_TYPES, Feed
-from kpi.deliveries.load import OWN
-from kpi.deliveries.rawfiles import RawFile, RawFolder
-from kpi.run.checks import test_statements
-from kpi.run.materialize import statements
+from kpi.engine.graph import Graph
+from kpi.engine.materializations import statements
+from kpi.engine.test_runner import test_statements
+from kpi.ingest.cells import header_names
+from kpi.ingest.contract import SQL_TYPES, Feed
+from kpi.ingest.csv_reader import decompress, read_layout, split_record
+from kpi.ingest.loader import OWN
+from kpi.ingest.raw_files import RawFile, RawFolder
+from kpi.sql import identifier, literal
 
 _FORMS = ("%d.%m.%Y klo %H.%M.%S", "%d.%m.%Y klo %H.%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M")
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import duckdb
 
 import kpi
-from kpi.base.errors import KpiError
 from kpi.cli.main import cli
-from kpi.read.doctor import examine
+from kpi.errors import KpiError
+from kpi.jobs.check_build import run_data_tests
+from kpi.jobs.doctor import examine
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.testing import run_data_tests
 
 NOBODY = 65534
 

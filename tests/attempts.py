@@ -15,9 +15,9 @@ from pathlib import Path
 
 import duckdb
 
-from kpi.base import engine
+from kpi import database
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.rights import DATABASE, STEWARDS
+from kpi.warehouse.permissions import DATABASE, STEWARDS
 
 NOBODY = 65534
 
@@ -94,12 +94,12 @@ def main() -> None:
     build = folder.resolve()
     file = build / DATABASE
     outside, target = warehouse.root.parent / "secret.csv", Path("/tmp") / f"kpi-attempt-{os.getpid()}"
-    engine.reading(file).close()  # whatever is imported late is imported before rights are given up
+    database.reading(file).close()  # whatever is imported late is imported before rights are given up
     if os.getuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
-    with engine.reading(folder / DATABASE) as con:
+    with database.reading(folder / DATABASE) as con:
         con.execute("select count(*) from marts.calls_by_line").fetchall()
         for sql in SQL:
             told = sql.format(outside=outside, target=target, database=file, stewards=build / STEWARDS / DATABASE)

@@ -10,13 +10,13 @@ from typing import Any
 
 import duckdb
 
-from kpi.base import engine
-from kpi.compile.bind import check_project
-from kpi.deliveries.rawfiles import scan
-from kpi.parse.project import load_project
+from kpi import database
+from kpi.engine.compile import check_project
+from kpi.ingest.raw_files import scan
+from kpi.jobs.options import Options
+from kpi.jobs.pipeline import bring_up
+from kpi.project.project import load_project
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.options import Options
-from kpi.warehouse.working import bring_up
 from small_project import FILES as SMALL
 from small_project import write
 
@@ -61,7 +61,7 @@ class Bench:
             shutil.copytree(start.root, root, dirs_exist_ok=True)
         else:
             lay_out(root)
-        self.con = stack.enter_context(engine.building(root / "kpi.duckdb", root / "spill"))
+        self.con = stack.enter_context(database.building(root / "kpi.duckdb", root / "spill"))
 
     def run(self, changes: Changes | None = None, **options: Any) -> list[str]:
         """Change files, bring the database up, and return the names of what was built, then of the tests that ran."""
@@ -94,13 +94,13 @@ class Bench:
         """What everything holds when it is built from nothing."""
         path = self.root / "full.duckdb"
         path.unlink(missing_ok=True)
-        with engine.building(path, self.root / "spill") as con:
+        with database.building(path, self.root / "spill") as con:
             self.up(con, {}, {"id": "full"})
             return contents(con)
 
 
 def contents(con: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[object, ...]]]:
     return {
-        place: [tuple(engine.columns_of(con, f"from {place}")), *con.execute(f"from {place} order by all").fetchall()]
-        for place in engine.relations(con)
+        place: [tuple(database.columns_of(con, f"from {place}")), *con.execute(f"from {place} order by all").fetchall()]
+        for place in database.relations(con)
     }

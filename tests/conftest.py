@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kpi.demo.deliver import write_demo
-from kpi.nightly.refresh import Options, refresh
+from demo.deliver import write_demo
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
 
 ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from kpi.base import engine
-from kpi.base.errors import DeliveryError
-from kpi.deliveries import load, loadfile
-from kpi.deliveries.feed import Feed, is_feed, read_feed
-from kpi.deliveries.load import LoadReport
-from kpi.deliveries.rawfiles import scan
-from kpi.deliveries.reject_threshold import refuse_bad_files
-from kpi.parse.project import load_project
+from kpi import database
+from kpi.errors import DeliveryError
+from kpi.ingest import loader
+from kpi.ingest.contract import Feed, is_feed, read_feed
+from kpi.ingest.loader import LoadReport, refuse_bad_files
+from kpi.ingest.raw_files import scan
+from kpi.project.project import load_project
 from oracle import CONTRACTS, Contract, FeedResult
 from oracle import read_feed as oracle_reads
 
@@ -50,7 +49,7 @@ class Loader:
 
     def __init__(self, raw: Path, feeds: Sequence[Feed]) -> None:
         self.raw, self.feeds = raw, tuple(feeds)
-        self.con = engine.scratch()
+        self.con = database.scratch()
 
     def deliver(self, name: str, content: str | bytes, feed: str = "") -> None:
         """Write a delivery, of the first feed when none is named."""
@@ -64,8 +63,8 @@ class Loader:
 
     def load(self, as_of: date = TODAY, careful: bool = False) -> LoadReport:
         """Load what changed; with `careful` read each cell by the full grammar, which otherwise few need."""
-        with patch.object(load, "load_files", partial(loadfile.load_files, careful=careful)):
-            return load.load(self.con, self.feeds, self.raw, scan(self.raw), as_of)
+        with patch.object(loader, "load_files", partial(loader.load_files, careful=careful)):
+            return loader.load(self.con, self.feeds, self.raw, scan(self.raw), as_of)
 
     def refused(self, max_reject_share: float | None = None) -> str:
         """What is said of files that are worse than their contract allows; nothing when all are good enough."""

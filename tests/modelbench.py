@@ -7,9 +7,9 @@ from typing import Any
 
 import duckdb
 
-from kpi.compile.graph import Graph
-from kpi.deliveries.load import OWN
-from kpi.run.materialize import statements
+from kpi.engine.graph import Graph
+from kpi.engine.materializations import statements
+from kpi.ingest.loader import OWN
 
 INDICATORS = "figure_id, service, report_year, basis, numerator, denominator, value, event_count"
 

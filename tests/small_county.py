@@ -20,9 +20,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from kpi.yearly.expectations import FeedExpectation, YearResult, validate
-from kpi.yearly.rules import FLOWS
-from kpi.yearly.sums import HEALTH_LINES
+from kpi.validation.expectations import YearResult, validate
+from kpi.validation.rule import FLOWS, HEALTH_LINES, FeedExpectation
 
 SEEDS = Path(__file__).parents[1] / "seeds"
 YEARS = (2023, 2024, 2025)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base import engine
-from kpi.nightly.refresh import refresh
-from kpi.warehouse.options import Options
+from kpi import database
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
 from small_project import FILES, write
 
 SETTINGS = {
@@ -67,12 +67,12 @@ def test_the_same_attempts_succeed_where_nothing_guards(root: Path) -> None:
 
 def test_what_a_query_spills_is_for_its_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    engine._own_spill.cache_clear()
-    own = Path(engine._own_spill(os.getuid()))
+    database._own_spill.cache_clear()
+    own = Path(database._own_spill(os.getuid()))
     assert (own.parent, own.stat().st_mode & 0o777) == (tmp_path, 0o700)
     own.chmod(0o755)  # as if somebody else had made it, to look into it
-    engine._own_spill.cache_clear()
-    other = Path(engine._own_spill(os.getuid()))
+    database._own_spill.cache_clear()
+    other = Path(database._own_spill(os.getuid()))
     assert other != own
     assert other.stat().st_mode & 0o777 == 0o700
-    engine._own_spill.cache_clear()
+    database._own_spill.cache_clear()

@@ -11,12 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import ROOT, TODAY
-from kpi.artifacts.artifacts import write_project_manifest
-from kpi.base.errors import CheckFailed
 from kpi.cli.main import cli
-from kpi.compile.graph import compile_project
-from kpi.nightly.refresh import Options, refresh
-from kpi.parse.project import load_project
+from kpi.engine.artifacts import write_project_manifest
+from kpi.engine.graph import compile_project
+from kpi.errors import CheckFailed
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
+from kpi.project.project import load_project
 from small_project import write
 
 

@@ -9,24 +9,24 @@ from typing import Any
 import duckdb
 import pytest
 
-from kpi.base import engine
-from kpi.base.errors import BuildError
-from kpi.compile.bind import check_project
-from kpi.compile.graph import Graph
-from kpi.deliveries import rawfiles
-from kpi.deliveries.load import create_tables
-from kpi.parse.project import load_project
-from kpi.run import fingerprint, running
+from kpi import database
+from kpi.engine import runner
+from kpi.engine.compile import check_project
+from kpi.engine.graph import Graph
+from kpi.errors import BuildError
+from kpi.ingest import raw_files
+from kpi.ingest.loader import create_tables
+from kpi.project.project import load_project
 from small_project import FILES, write
 
 BY_LINE = "models/marts/calls_by_line.sql"
-NO_FILES = rawfiles.RawFolder((), ())
+NO_FILES = raw_files.RawFolder((), ())
 Changes = dict[str, str | bytes | None]
 
 
 @pytest.fixture(name="con")
 def opened(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with engine.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
+    with database.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
         yield con
 
 
@@ -46,9 +46,9 @@ def build_all(con: duckdb.DuckDBPyConnection, graph: Graph, known: Known | None 
         " ('1', 'health', 300, false), ('2', 'health', 301, false), ('3', 'social', 10, false), ('4', 'x', 1, true)"
     )
     everything = frozenset(graph.nodes)
-    task = running.Task(graph, fingerprint.own_parts(graph, NO_FILES), known or {}, everything, frozenset(), "build")
-    facts = running.facts_of_sources(con, None, task)
-    ran = running.run_nodes(con, task, facts)
+    task = runner.Task(graph, runner.own_parts(graph, NO_FILES), known or {}, everything, frozenset(), "build")
+    facts = runner.facts_of_sources(con, None, task)
+    ran = runner.run_nodes(con, task, facts)
     for error in ran.failed.values():
         raise error
     if known is not None:
@@ -61,7 +61,7 @@ def rows(con: duckdb.DuckDBPyConnection, table: str) -> list[tuple[object, ...]]
 
 
 def models(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    return {place: kind for place, kind in engine.relations(con).items() if not place.startswith("raw.")}
+    return {place: kind for place, kind in database.relations(con).items() if not place.startswith("raw.")}
 
 
 def test_everything_is_built_once_and_in_its_place(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_renamed_and_removed_models_go_and_kpis_own_tables_stay(con: duckdb.Duck
     }
     build_all(con, compiled(tmp_path, renamed))
     assert sorted(models(con)) == ["marts.by_line", "marts.expectation_results", "seeds.lines", "staging.stg_calls"]
-    assert "raw.calls" in engine.relations(con)
+    assert "raw.calls" in database.relations(con)
 
 
 def test_a_node_that_fails_is_named_with_its_file_and_sql(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_node_that_fails_is_named_with_its_file_and_sql(con: duckdb.DuckDBPyCo
 def test_two_builds_hold_the_same(tmp_path: Path) -> None:
     contents = []
     for number in range(2):
-        with engine.building(tmp_path / f"{number}.duckdb", tmp_path / "spill") as con:
+        with database.building(tmp_path / f"{number}.duckdb", tmp_path / "spill") as con:
             build_all(con, compiled(tmp_path / "project"))
             contents.append({place: rows(con, place) for place in models(con)})
     assert contents[0] == contents[1]

@@ -8,22 +8,23 @@ from datetime import date, timedelta
 
 import pytest
 
-from kpi.deliveries.cadence import Cadence
-from kpi.deliveries.calendar import (
+from kpi.ingest.calendar import (
     Delivered,
+    Due,
     FeedMonths,
     FeedYear,
     Month,
     expected_next,
     first_gap,
     last_full_month,
+    late_lines,
     month_end,
     unchanged_between,
     unfinished_years,
 )
-from kpi.deliveries.freshness import Due, late_lines
-from kpi.yearly.frames import Frames
-from kpi.yearly.parts import FeedExpectation
+from kpi.ingest.contract import Cadence
+from kpi.validation.datasets import Frames
+from kpi.validation.rule import FeedExpectation
 
 MONTHLY = Cadence("calls", "month", 15, 45)
 YEARLY = Cadence("queue", "year", 60, 120)

@@ -9,10 +9,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kpi.base import engine
-from kpi.base.errors import ConfigError
-from kpi.base.names import literal
-from kpi.read.public_writer import PLAINLY, STORAGE
+from kpi import database
+from kpi.errors import ConfigError
+from kpi.reader.public_writer import PLAINLY, STORAGE
+from kpi.sql import literal
 
 MARKER = "Salainen-potilas-"
 # Written by a process that held the marker in many rows, or by one that did not. Tables of compressed texts leave the
@@ -62,13 +62,13 @@ def test_a_duckdb_that_leaks_writes_nothing(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(duckdb, "__version__", "2.0.0")
     with (
         pytest.raises(ConfigError, match=r"DuckDB 2\.0\.0 .*duckdb#23382.*2\.0\.1"),
-        engine.building(tmp_path / "a", tmp_path),
+        database.building(tmp_path / "a", tmp_path),
     ):
         pass
     assert not list(tmp_path.iterdir())
     with duckdb.connect(tmp_path / "b.duckdb") as con:
         con.execute("create table a as select 1 as a")
     with pytest.raises(ConfigError):
-        engine.copy_tables(tmp_path / "b.duckdb", tmp_path / "c.duckdb")
+        database.copy_tables(tmp_path / "b.duckdb", tmp_path / "c.duckdb")
     with pytest.raises(ConfigError):
-        engine.copy_without(tmp_path / "b.duckdb", tmp_path / "c.duckdb", (), {})
+        database.copy_without(tmp_path / "b.duckdb", tmp_path / "c.duckdb", (), {})

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from changing import BY_LINE, CALLS, FILES, HEADER, MORE, SHARE, STAGING, Bench, Changes, contents
-from kpi.base import engine
-from kpi.base.errors import BuildError, CompileError
-from kpi.run import content
+from kpi import database
+from kpi.errors import BuildError, CompileError
 
 AS_BLOB = "seeds:\n  - {name: desks, config: {column_types: {name_en: blob}}}\n"
 AS_VIEW = "models:\n  - {name: calls_by_desk, config: {materialized: view}}\n"
@@ -182,7 +181,7 @@ def test_what_was_never_built_is_told_to_be_selected_too(bench: Bench) -> None:
 
 
 def test_rows_are_compared_whatever_their_order_and_columns_with_their_types(tmp_path: Path) -> None:
-    with engine.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
+    with database.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
         first = "create or replace table t as select i, i % 3 as k from range(1000) as r(i)"
         for sql, same in (
             (first + " order by i desc", True),
@@ -195,9 +194,9 @@ def test_rows_are_compared_whatever_their_order_and_columns_with_their_types(tmp
             ("drop table t", False),
         ):  # fmt: skip
             con.execute(first)
-            with content.as_it_was(con, "main.t") as old:
+            with database.as_it_was(con, "main.t") as old:
                 con.execute(sql)
-                assert content.is_same(old, con, "main.t") == same
+                assert database.is_same(old, con, "main.t") == same
 
 
 EDITS: list[Changes] = [

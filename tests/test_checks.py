@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpi.base import engine
-from kpi.base.errors import BuildError
-from kpi.compile.bind import check_project
-from kpi.models.model import Node
-from kpi.parse.project import load_project
-from kpi.run import checks
-from kpi.run.checks import CheckResult, Store
-from kpi.run.scans import count_of, scan
+from kpi import database
+from kpi.engine import test_runner
+from kpi.engine.compile import check_project
+from kpi.engine.node import Node
+from kpi.engine.test_runner import CheckResult, Store, count_of, scan
+from kpi.errors import BuildError
+from kpi.project.project import load_project
 from small_project import FILES, write
 
 # Every kind of test, on a column of texts and one of numbers.
@@ -54,7 +53,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[Node]:
 
 
 def filled(rows: list[tuple[Any, Any]]) -> duckdb.DuckDBPyConnection:
-    con = engine.scratch()
+    con = database.scratch()
     con.execute("create schema staging; create schema seeds; create table seeds.lines (line varchar)")
     con.execute("insert into seeds.lines values ('health'), ('social'), (null)")
     con.execute("create table staging.stg_calls (line varchar, waited_seconds bigint)")
@@ -67,7 +66,7 @@ def filled(rows: list[tuple[Any, Any]]) -> duckdb.DuckDBPyConnection:
 @given(st.lists(st.tuples(st.sampled_from(LINE), st.sampled_from(SECONDS)), max_size=6))
 def test_one_scan_finds_what_each_tests_own_sql_finds(tests: list[Node], rows: list[tuple[Any, Any]]) -> None:
     with filled(rows) as con:
-        found = {result.name: result.failures for result in checks.run_tests(con, tests)}
+        found = {result.name: result.failures for result in test_runner.run_tests(con, tests)}
         alone = {test.name: len(con.execute(test.sql).fetchall()) for test in tests}
     assert found == alone
     line, seconds = [row[0] for row in rows], [row[1] for row in rows]
@@ -86,7 +85,7 @@ def _repeated(values: list[Any]) -> int:
 
 def test_all_tests_of_a_table_need_one_scan(tests: list[Node]) -> None:
     assert all(count_of(test) for test in tests)
-    (statement,) = checks.test_statements(tests)
+    (statement,) = test_runner.test_statements(tests)
     # Both references look in the same distinct keys.
     assert statement.count("select distinct") == 1
 
@@ -133,8 +132,8 @@ def test_what_is_recognised_counts_as_its_own_sql_does(tests: list[Node], rows: 
             count = count_of(replace(tests[0], sql=sql))
             if not count:
                 continue
-            alone = engine.fetch_one(con, f"select count(*) from ({sql}\n) as failing")[0]
-            together = engine.fetch_one(con, scan(count.table, [count]))[0]
+            alone = database.fetch_one(con, f"select count(*) from ({sql}\n) as failing")[0]
+            together = database.fetch_one(con, scan(count.table, [count]))[0]
             assert (together == alone) if count.is_exact else ((together == 0) == (alone == 0)), sql
 
 
@@ -148,7 +147,7 @@ def test_a_shared_scan_that_fails_is_no_verdict(tests: list[Node]) -> None:
     guarded = "select line from (select * from staging.stg_calls where line = '1') as a where cast(line as integer) > 1"
     wanted = [*tests, replace(tests[0], id="test.x", name="guarded", sql=guarded)]
     with filled([("health", 1), ("1", 2)]) as con:
-        found = {result.name: result.failures for result in checks.run_tests(con, wanted)}
+        found = {result.name: result.failures for result in test_runner.run_tests(con, wanted)}
     assert found["guarded"] == 0
 
 
@@ -162,7 +161,7 @@ def judged(tests: list[Node], kind: str = "not_null", **settings: Any) -> CheckR
     """The result of one test with other settings, on a table with three missing lines of five."""
     node = next(test for test in tests if test.test and test.test.kind == kind)
     with filled([(None, 1), (None, 2), (None, 2), ("health", 3), ("health", 4)]) as con:
-        return checks.run_tests(con, [changed(node, **settings)])[0]
+        return test_runner.run_tests(con, [changed(node, **settings)])[0]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +197,7 @@ def test_failing_rows_are_kept_where_they_are_wanted(tests: list[Node]) -> None:
     refusing = replace(changed(node, config={"store_failures": False}), id="test.no", name="no")
     as_view = replace(changed(node, config={"store_failures_as": "view"}), id="test.v", name="9 of v")
     with filled([(None, 1), (None, 2), ("health", 1)]) as con:
-        results = checks.run_tests(con, [limited, refusing, as_view], Store("memory", everything=True))
+        results = test_runner.run_tests(con, [limited, refusing, as_view], Store("memory", everything=True))
         stored = {result.name: (result.failures, result.stored) for result in results}
         place = '"memory".dbt_test__audit.'
         assert stored == {node.name: (1, place + node.name), "no": (2, ""), "9 of v": (2, place + "_9_of_v")}
@@ -207,7 +206,7 @@ def test_failing_rows_are_kept_where_they_are_wanted(tests: list[Node]) -> None:
         assert dict(con.execute(kinds).fetchall()) == {node.name: "BASE TABLE", "_9_of_v": "VIEW"}
         # What was kept of a test that now passes would tell of failures that are gone.
         con.execute("delete from staging.stg_calls where line is null")
-        checks.run_tests(con, [limited, as_view], Store("memory", everything=True))
+        test_runner.run_tests(con, [limited, as_view], Store("memory", everything=True))
         assert con.execute(kinds).fetchall() == []
 
 
@@ -215,13 +214,13 @@ def test_what_a_test_says_itself_keeps_its_rows_without_being_asked(tests: list[
     node = next(test for test in tests if test.name == "not_null_stg_calls_line")
     own = changed(node, store_failures=True)
     with filled([(None, 1)]) as con:
-        assert checks.run_tests(con, [own], Store("memory"))[0].stored
-        assert not checks.run_tests(con, [node], Store("memory"))[0].stored
+        assert test_runner.run_tests(con, [own], Store("memory"))[0].stored
+        assert not test_runner.run_tests(con, [node], Store("memory"))[0].stored
 
 
 def test_results_tell_name_severity_rows_and_place(tests: list[Node]) -> None:
     with filled([(None, 1), ("health", 1), ("health", 5)]) as con:
-        results = checks.run_tests(con, tests)
+        results = test_runner.run_tests(con, tests)
     assert [result.name for result in results] == sorted(result.name for result in results)
     failed = {result.name: (result.failures, result.is_error) for result in results if result.failures}
     assert failed.pop("warned") == (1, False)
@@ -239,7 +238,7 @@ def test_a_singular_test_may_end_in_a_comment_and_only_warn(tmp_path: Path) -> N
     root = write(tmp_path, {"tests/assert_no_calls.sql": sql})
     tests = [test for test in check_project(load_project(root)).tests() if test.name == "assert_no_calls"]
     with filled([("health", 1), ("social", 2)]) as con:
-        (result,) = checks.run_tests(con, tests)
+        (result,) = test_runner.run_tests(con, tests)
     assert (result.failures, result.severity, result.where) == (2, "warn", "tests/assert_no_calls.sql:1")
 
 
@@ -248,6 +247,6 @@ def test_a_test_that_cannot_run_is_named(tests: list[Node]) -> None:
     with filled([]) as con:
         con.execute("alter table staging.stg_calls drop column line")
         with pytest.raises(BuildError) as caught:
-            checks.run_tests(con, wanted)
+            test_runner.run_tests(con, wanted)
     assert str(caught.value).startswith("not_null_stg_calls_line (models/staging/calls.yml:21): Binder Error: ")
     assert caught.value.sql == 'select "line" from staging.stg_calls where "line" is null'

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kpi.base.errors import CompileErrors, KpiError
 from kpi.cli.main import cli
-from kpi.compile.bind import check_project
-from kpi.parse.project import load_project
+from kpi.engine.compile import check_project
+from kpi.errors import CompileErrors, KpiError
+from kpi.project.project import load_project
 from small_project import write
 
 M = "models/marts/m.sql"

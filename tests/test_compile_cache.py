@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from kpi.base.compile_cache import Cache, caching, key_of, remembered
-from kpi.base.errors import CompileError
-from kpi.compile import compiling
-from kpi.compile.compiling import CACHE, Compiled, compiled
-from kpi.parse.jinjafile import is_fleeting
+from kpi.cache import Cache, caching, key_of, remembered
+from kpi.engine import compile
+from kpi.engine.compile import CACHE, Compiled, compiled
+from kpi.errors import CompileError
+from kpi.project.jinja import is_fleeting
 from small_project import write
 
 
@@ -39,7 +39,7 @@ def test_what_is_remembered_is_the_same(tmp_path: Path) -> None:
 def test_nothing_is_read_again_when_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write(tmp_path)
     first = compiled(root)
-    monkeypatch.setattr(compiling, "_compiled", None)
+    monkeypatch.setattr(compile, "_compiled", None)
     assert facts(compiled(root)) == facts(first)
 
 
@@ -125,8 +125,8 @@ def test_any_damage_to_the_file_is_as_good_as_deleting_it(tmp_path: Path) -> Non
 def test_the_file_of_another_kpi_counts_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write(tmp_path)
     compiled(root)
-    monkeypatch.setattr("kpi.base.compile_cache._stamps", [b"another"])
-    monkeypatch.setattr(compiling, "_compiled", lambda *given: (_ for _ in ()).throw(NotRememberedError))
+    monkeypatch.setattr("kpi.cache._stamps", [b"another"])
+    monkeypatch.setattr(compile, "_compiled", lambda *given: (_ for _ in ()).throw(NotRememberedError))
     with pytest.raises(NotRememberedError):
         compiled(root)
 

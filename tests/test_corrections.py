@@ -16,11 +16,10 @@ from random import Random
 
 import pytest
 
-from kpi.base import engine
-from kpi.base.errors import ConfigError
-from kpi.deliveries.delivery_order import oldest_first
-from kpi.deliveries.feed import read_feed
-from kpi.parse.project import load_project
+from kpi import database
+from kpi.errors import ConfigError
+from kpi.ingest.contract import oldest_first, read_feed
+from kpi.project.project import load_project
 from loading import Loader, compare_with_oracle, contracts
 from oracle_read import delivery_order
 from small_project import FILES, write
@@ -313,7 +312,7 @@ MODEL = "select day(visited_on) as day, count(*) as visits from {{ source('raw',
 
 
 def test_a_refresh_notices_a_delivery_that_came_again_and_tells_what_it_replaces(tmp_path: Path) -> None:
-    tiny = Tiny(tmp_path, engine.scratch())
+    tiny = Tiny(tmp_path, database.scratch())
     tiny.write({"models/visits.yml": CONTRACT, "by_day": f"{MODEL} group by 1"})
     raw = tmp_path / "warehouse/raw/visits"
     raw.mkdir(parents=True)
@@ -337,7 +336,7 @@ def test_a_refresh_notices_a_delivery_that_came_again_and_tells_what_it_replaces
 
 
 def test_a_file_that_stays_is_told_of_again_when_another_replaces_it(tmp_path: Path) -> None:
-    tiny = Tiny(tmp_path, engine.scratch())
+    tiny = Tiny(tmp_path, database.scratch())
     tiny.write(
         {"models/visits.yml": CONTRACT.replace(", newer_by: time_of_delivery", ""), "by_day": f"{MODEL} group by 1"}
     )

@@ -15,19 +15,18 @@ import pytest
 from click.testing import CliRunner
 
 import kpi
-from kpi.base.errors import BuildError, ConfigError, LockHeld, exit_code_of
-from kpi.base.upkeep import Upkeep
 from kpi.cli.main import cli
-from kpi.nightly.plan import plan
-from kpi.nightly.refresh import refresh
-from kpi.read.doctor import examine
-from kpi.warehouse import keeping
-from kpi.warehouse.builds import FACTS, Warehouse
-from kpi.warehouse.keeping import roll_back
-from kpi.warehouse.ledger import is_being_written, writing
-from kpi.warehouse.options import Options, Outcome
-from kpi.warehouse.rights import DATABASE, STEWARDS
-from kpi.yearly.pages import SYNTHETIC_LABEL
+from kpi.errors import BuildError, ConfigError, LockHeld, exit_code_of
+from kpi.jobs.doctor import examine
+from kpi.jobs.options import Options, Outcome
+from kpi.jobs.plan import plan
+from kpi.jobs.refresh import refresh
+from kpi.settings import Upkeep
+from kpi.validation.report import SYNTHETIC_LABEL
+from kpi.warehouse import lifecycle
+from kpi.warehouse.builds import FACTS, Warehouse, is_being_written, writing
+from kpi.warehouse.lifecycle import roll_back
+from kpi.warehouse.permissions import DATABASE, STEWARDS
 from small_project import FILES, write
 
 Table = list[tuple[Any, ...]]
@@ -237,7 +236,7 @@ def test_a_ledger_that_cannot_be_written_does_not_unsay_what_was_published(
     root = warehouse.root.parent
     deliver(root, 7)
     with monkeypatch.context() as patch:
-        patch.setattr(keeping, "record", full)
+        patch.setattr(lifecycle, "record", full)
         outcome = night(root)
     assert outcome.published
     assert "is published, but what comes after that was not all done" in outcome.warnings[-1]

@@ -17,10 +17,11 @@ import duckdb
 import pytest
 
 from conftest import ROOT, TODAY, copy_project
-from kpi.compile.graph import RESERVED_TABLES
-from kpi.deliveries import kept
-from kpi.demo.deliver import write_demo
-from kpi.nightly.refresh import Options, refresh
+from demo.deliver import write_demo
+from kpi.engine.graph import RESERVED_TABLES
+from kpi.ingest import raw_files
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
 
 pytestmark = pytest.mark.xdist_group("dbt")  # dbt builds once, so one worker has them all
 
@@ -154,9 +155,9 @@ def keep(folder: Path) -> None:
         "deleted_deliveries": f"calls,2020.csv,{'0' * 64},4,3,1,0,2020,2020",
     }
     for table, line in lines.items():
-        header = ",".join(name for name, _ in kept.TABLES[table])
+        header = ",".join(name for name, _ in raw_files.TABLES[table])
         (folder / f"{table}.csv").write_text(f"{header}\n{line},00000-made-up,2026-01-02\n", encoding="utf-8")
-    kept.write_sums(folder)
+    raw_files.write_sums(folder)
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,12 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-from kpi.base.errors import KpiError
 from kpi.cli.main import cli
-from kpi.compile.bind import check_project
-from kpi.nightly.refresh import Options, Outcome, refresh
-from kpi.parse.project import load_project
+from kpi.engine.compile import check_project
+from kpi.errors import KpiError
+from kpi.jobs.options import Options, Outcome
+from kpi.jobs.refresh import refresh
+from kpi.project.project import load_project
 
 MODEL = "select id, line from {{ source('crm', 'calls') }}"
 SOURCES = "sources:\n  - name: crm\n    schema: landing\n    tables: [{name: calls}]\n"

@@ -8,14 +8,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kpi.base import engine
-from kpi.base.errors import KpiError
-from kpi.compile.bind import check_project
-from kpi.compile.graph import Graph
-from kpi.models.template import Templates
-from kpi.parse.outside import content_of
-from kpi.parse.project import load_project
-from kpi.run import build
+from kpi import database
+from kpi.engine import runner
+from kpi.engine.compile import check_project
+from kpi.engine.graph import Graph
+from kpi.engine.template import Templates
+from kpi.errors import KpiError
+from kpi.project.external import content_of
+from kpi.project.project import load_project
 
 PLAIN = {"dbt_project.yml": "name: own\n", "models/one.sql": "select 1 as id, 'a' as Name"}
 UTILS = {
@@ -256,8 +256,8 @@ sources:
     }
     graph = compiled(tmp_path, files)
     settings = {"file_search_path": str(tmp_path)}
-    with engine.building(tmp_path / "kpi.duckdb", tmp_path / "spill", settings) as con:
-        build.build_nodes(con, graph, list(graph.built()))
+    with database.building(tmp_path / "kpi.duckdb", tmp_path / "spill", settings) as con:
+        runner.build_nodes(con, graph, list(graph.built()))
         assert con.execute("from main.m order by id").fetchall() == [(1, "a"), (2, "b")]
     before = graph.nodes["source.own.files.calls"].shape
     again = compiled(tmp_path, {**files, "data/calls.csv": "id,line\n1,a\n2,c\n"})
@@ -307,9 +307,9 @@ def test_where_a_model_stands_is_known_before_it_is_referred_to(tmp_path: Path) 
     }
     graph = compiled(tmp_path, files)
     assert graph.nodes["model.own.a"].sql == 'select x from "main_Odd one"."order"'
-    with engine.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
-        build.build_nodes(con, graph, list(graph.built()))
-        assert engine.relations(con)['main."Capital-Model"'] == "view"
+    with database.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
+        runner.build_nodes(con, graph, list(graph.built()))
+        assert database.relations(con)['main."Capital-Model"'] == "view"
 
 
 def test_docs_exposures_snapshots_and_analyses(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kpi.base.errors import KpiError
 from kpi.cli.main import cli
-from kpi.compile.bind import check_project
-from kpi.parse.project import load_project
+from kpi.engine.compile import check_project
+from kpi.errors import KpiError
+from kpi.project.project import load_project
 from with_dbt import build, ours, theirs, write
 
 pytestmark = pytest.mark.xdist_group("dbt")

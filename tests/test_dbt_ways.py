@@ -18,12 +18,13 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import ROOT, TODAY
-from kpi.base.errors import BuildErrors, CheckFailed, KpiError
 from kpi.cli.main import cli
-from kpi.compile.bind import check_project
-from kpi.compile.unit_runs import refuse_failing, run_unit_tests
-from kpi.nightly.refresh import Options, refresh
-from kpi.parse.project import load_project
+from kpi.engine.compile import check_project
+from kpi.engine.unit_runner import refuse_failing, run_unit_tests
+from kpi.errors import BuildErrors, CheckFailed, KpiError
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
+from kpi.project.project import load_project
 
 DBT = Path(os.environ.get("KPI_DBT") or ROOT / ".venv-dbt/bin/dbt")
 OWN = ("marts.expectation_results", "marts.runs")

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from kpi.deliveries import delivery, encoding, records
-from kpi.deliveries.delivery import Layout, Refusal, decompress, read_layout, split_record
-from kpi.deliveries.records import Form, cut_records, form_of
+from kpi.ingest import csv_reader, encoding
+from kpi.ingest.csv_reader import Form, Layout, Refusal, cut_records, decompress, form_of, read_layout, split_record
 
 NAMES: Mapping[str, str] = {"id": "id", "tunniste": "id", "at": "at", "note": "note"}
 
@@ -122,7 +121,7 @@ CUTS = [
 def test_where_records_end(
     text: str, expected: list[str], careful: bool, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "_WINDOW", window)
+    monkeypatch.setattr(csv_reader, "_WINDOW", window)
     found = layout("id,at\n" + text)
     assert [piece.decode() for piece in pieces(found, careful)] == expected
 
@@ -165,7 +164,7 @@ def test_the_form_of_a_file_tells_what_there_is_to_do(
 
 def test_padding_is_seen_at_the_edge_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     for window in range(1, 9):
-        monkeypatch.setattr(records, "_WINDOW", window)
+        monkeypatch.setattr(csv_reader, "_WINDOW", window)
         assert form("id,at\nabc,d e\nabc, de\n").has_padding
         assert form("id,at\nabc,d e\nabc ,de\n").has_padding
         assert not form("id,at\nabc,d e\na  c,d\te\n").has_padding
@@ -200,7 +199,7 @@ def test_a_gz_that_cannot_be_read_is_refused(data: bytes) -> None:
 
 
 def test_a_gz_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(csv_reader, "LARGEST_FILE", 1000)
     with pytest.raises(Refusal, match="more than 1000 bytes"):
         decompress(gzip.compress(bytes(1001), mtime=0), "a.csv.gz")
 
@@ -208,8 +207,8 @@ def test_a_gz_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_a_gz_that_unpacks_to_many_times_its_size_is_refused_while_it_fits_into_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(delivery, "LARGE", 100_000)
-    monkeypatch.setattr(delivery, "_CHUNK", 1000)
+    monkeypatch.setattr(csv_reader, "LARGE", 100_000)
+    monkeypatch.setattr(csv_reader, "_CHUNK", 1000)
     assert len(decompress(gzip.compress(bytes(100_000), mtime=0), "a.csv.gz")) == 100_000
     with pytest.raises(Refusal, match="more than 50 times its own size"):
         decompress(gzip.compress(bytes(1_000_000), mtime=0), "a.csv.gz")

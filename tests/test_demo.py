@@ -27,20 +27,21 @@ from click.testing import CliRunner
 
 import oracle
 import oracle_figures
-from kpi.base import engine
-from kpi.base.errors import ConfigError, DeliveryError
+from demo import calls as demo_calls
+from demo import deliver as demo
+from demo import nps as demo_nps
+from demo import safety as demo_safety
+from demo.deliver import DemoReport, write_demo
+from demo.feeds import FEEDS as FEED_PIECES
+from kpi import database
 from kpi.cli.main import cli
-from kpi.deliveries.feed import is_feed, read_feed
-from kpi.deliveries.rawfiles import scan
-from kpi.demo import calls as demo_calls
-from kpi.demo import deliver as demo
-from kpi.demo import nps as demo_nps
-from kpi.demo import safety as demo_safety
-from kpi.demo.deliver import DemoReport, write_demo
-from kpi.demo.feeds import FEEDS as FEED_PIECES
-from kpi.parse.project import load_project
+from kpi.errors import ConfigError, DeliveryError
+from kpi.ingest.contract import is_feed, read_feed
+from kpi.ingest.raw_files import scan
+from kpi.project.project import load_project
 
 PROJECT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 SCALE = 0.02
 FEEDS = set(oracle.CONTRACTS)
 LARGE = {"calls", "callbacks", "helpline_contacts", "nps_responses", "experience_answers", "rescue_missions"} | {
@@ -125,8 +126,8 @@ def test_threads_do_not_change_the_bytes(
     delivered: tuple[Path, DemoReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw, _ = delivered
-    scratch = engine.scratch
-    monkeypatch.setattr(engine, "scratch", lambda settings: scratch({**settings, "threads": "1"}))
+    scratch = database.scratch
+    monkeypatch.setattr(database, "scratch", lambda settings: scratch({**settings, "threads": "1"}))
     write_demo(tmp_path, seed=11, scale=SCALE)
     assert contents(tmp_path) == contents(raw)
 
@@ -445,8 +446,8 @@ def test_a_second_run_at_once_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_leaves_no_half_feed_and_is_cleaned_up(tmp_path: Path) -> None:
-    code = "import sys, pathlib, kpi.demo.deliver; kpi.demo.deliver.write_demo(pathlib.Path(sys.argv[1]), scale=0.2)"
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    code = "import sys, pathlib, demo.deliver; demo.deliver.write_demo(pathlib.Path(sys.argv[1]), scale=0.2)"
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT)
     calls = tmp_path / ".demo-partial" / ".calls"
     deadline = time.monotonic() + 60
     while not (calls.is_dir() and any(calls.iterdir())) and child.poll() is None and time.monotonic() < deadline:
@@ -471,6 +472,7 @@ def test_what_a_killed_run_left_is_finished_and_never_read_by_half(tmp_path: Pat
     root = tmp_path / "project"
     root.mkdir()
     (root / "dbt_project.yml").write_text("name: d\n")
+    (root / "demo").symlink_to(ROOT / "demo")
     raw = root / "warehouse/raw"
     code = (
         "import os\n"
@@ -487,7 +489,7 @@ def test_what_a_killed_run_left_is_finished_and_never_read_by_half(tmp_path: Pat
         "deliver.write_demo(Path('RAW'), scale=0.01, feeds=feeds)\n"
     )
     killed = subprocess.run(
-        [sys.executable, "-c", code.replace("SEEN", str(renames)).replace("RAW", str(raw))], check=False
+        [sys.executable, "-c", code.replace("SEEN", str(renames)).replace("RAW", str(raw))], check=False, cwd=ROOT
     )
     assert killed.returncode == (9 if renames < 3 else 0)
     if renames < 3:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.engine import reading
-from kpi.base.errors import ConfigError
-from kpi.nightly.refresh import refresh
-from kpi.read.diff import compare_builds, difference_lines, in_order, keys_of
+from kpi.database import reading
+from kpi.errors import ConfigError
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
+from kpi.reader.diff import compare_builds, difference_lines, in_order, keys_of
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.keeping import roll_back
-from kpi.warehouse.options import Options
+from kpi.warehouse.lifecycle import roll_back
 from small_project import FILES, write
 
 HEADER = "call_id,line,waited_seconds,arrived_on\n"
@@ -149,7 +149,7 @@ def test_a_figure_is_made_from_the_feeds_of_its_own_table_and_not_of_what_unites
     """Its own is the table made from the fewest feeds; a count of all feeds counts as all of them."""
     import duckdb
 
-    from kpi.read.changed_deliveries import DeliveryChange, behind, feeds_of_figures
+    from kpi.reader.diff import DeliveryChange, behind, feeds_of_figures
 
     nodes = {
         **{f"source.p.raw.{name}": {"relation": f"raw.{name}"} for name in ("calls", "chats", "feed_months")},

@@ -11,14 +11,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kpi.base.events import silent
-from kpi.nightly.nightly import attend
-from kpi.nightly.refresh import refresh
-from kpi.read.doctor import examine
-from kpi.read.guards import Finding
-from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.ledger import writing
-from kpi.warehouse.options import Options, Outcome
+from kpi.events import silent
+from kpi.jobs.doctor import Finding, examine
+from kpi.jobs.options import Options, Outcome
+from kpi.jobs.recorded_run import attend
+from kpi.jobs.refresh import refresh
+from kpi.warehouse.builds import Warehouse, writing
 from small_project import FILES, write
 
 DAY = date(2026, 3, 5)

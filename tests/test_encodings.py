@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kpi.deliveries.dialect import Dialect
-from kpi.deliveries.feed import Feed
-from kpi.deliveries.retention import Retention
+from kpi.ingest.contract import Dialect, Feed, Retention
 from loading import Loader, contracts
 
 HEADER = "id;huomio;yksikkö\n"

@@ -8,10 +8,10 @@ import duckdb
 import pytest
 
 from conftest import ROOT
-from kpi.base import engine
-from kpi.compile.bind import check_project
-from kpi.models.model import Node
-from kpi.parse.project import load_project
+from kpi import database
+from kpi.engine.compile import check_project
+from kpi.engine.node import Node
+from kpi.project.project import load_project
 
 MONTHS, LINES = "assert_months_add_up_to_their_year", "assert_health_lines_are_the_sum_of_their_lines"
 # Parts whose sum as DOUBLEs depends on the order of the rows; the whole is what SQL makes of their sum.
@@ -27,7 +27,7 @@ def tests() -> Mapping[str, Node]:
 
 @pytest.fixture
 def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    with engine.scratch({"threads": "1"}) as con:
+    with database.scratch({"threads": "1"}) as con:
         for schema in ("marts", "staging", "seeds"):
             con.execute(f"create schema {schema}")
         numbers = "numerator double, denominator double, event_count bigint"

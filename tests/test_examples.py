@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kpi.base.errors import CheckFailed
 from kpi.cli.main import cli
-from kpi.nightly.refresh import Options, refresh
+from kpi.errors import CheckFailed
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse
 from small_project import FILES, write
 

@@ -14,11 +14,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kpi.yearly import frames as yearly_frames
-from kpi.yearly.expectations import YearResult, results_as_json, validate, write_results
-from kpi.yearly.parts import Check, Rule
-from kpi.yearly.rules import RULES
-from kpi.yearly.sums import HEALTH_LINES, SUMS, read_formula
+from kpi.validation import datasets as yearly_frames
+from kpi.validation.expectations import YearResult, results_as_json, validate, write_results
+from kpi.validation.rule import HEALTH_LINES, RULES, SUMS, Check, Rule, read_formula
 from small_county import (
     AFTER_THE_YEARS,
     FEEDS,
@@ -731,7 +729,7 @@ def test_a_crash_inside_great_expectations_fails_the_rule_that_crashed(
 ) -> None:
     crash = Check("ExpectColumnValuesToMatchRegex", {"regex": "("})
     odd = Rule("odd", "figures", "share", crash, "error", "error", "Odd", "Outo")
-    monkeypatch.setattr("kpi.yearly.frames.RULES", (*RULES, odd))
+    monkeypatch.setattr("kpi.validation.datasets.RULES", (*RULES, odd))
     failures = county.failures(2025)
     assert set(failures) == {"odd"}
     assert failures["odd"].startswith("could not be judged: ")
@@ -739,7 +737,8 @@ def test_a_crash_inside_great_expectations_fails_the_rule_that_crashed(
 
 def test_importing_the_module_does_not_import_great_expectations() -> None:
     program = (
-        "import sys, kpi.yearly.expectations; sys.exit('great_expectations' in sys.modules or 'pandas' in sys.modules)"
+        "import sys, kpi.validation.expectations; "
+        "sys.exit('great_expectations' in sys.modules or 'pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 

@@ -13,13 +13,14 @@ import pytest
 
 import kpi
 from faults.scenarios import scenarios
-from kpi.base.errors import BuildError, DeliveryError
-from kpi.deliveries.rawfiles import scan
-from kpi.nightly.refresh import refresh
-from kpi.warehouse import candidate, keeping
+from kpi.errors import BuildError, DeliveryError
+from kpi.ingest.raw_files import scan
+from kpi.jobs import candidate
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
+from kpi.warehouse import lifecycle
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.options import Options
-from kpi.warehouse.rights import DATABASE
+from kpi.warehouse.permissions import DATABASE
 from small_project import write
 
 SHORT = {name: scenario for name, scenario in scenarios(short=True, seed=1) if name != "size"}
@@ -88,7 +89,7 @@ def test_a_failed_candidate_whose_run_was_killed_is_recorded_by_the_next(
 ) -> None:
     (root / "tests/assert_never.sql").write_text("select 1 as one\n")
     with monkeypatch.context() as dying:
-        dying.setattr(keeping, "record", die)
+        dying.setattr(lifecycle, "record", die)
         with pytest.raises(Killed):
             run(root)
     (root / "tests/assert_never.sql").unlink()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.errors import ConfigError
-from kpi.deliveries.feed import read_feed
-from kpi.parse.project import load_project
+from kpi.errors import ConfigError
+from kpi.ingest.contract import read_feed
+from kpi.project.project import load_project
 from small_project import FILES, write
 
 YAML = "models/staging/calls.yml"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import kpi
-from kpi.base.errors import ConfigError
-from kpi.read import figures
+from kpi.errors import ConfigError
+from kpi.reader import figures
 
 
 def test_every_printed_figure_is_reproduced(demo_project: Path) -> None:

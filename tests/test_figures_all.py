@@ -17,10 +17,11 @@ import pytest
 
 import kpi
 from hostile import write_hostile
-from kpi.compile.graph import Graph, compile_project
-from kpi.deliveries.feed import Feed
-from kpi.nightly.refresh import Options, refresh
-from kpi.parse.project import load_project
+from kpi.engine.graph import Graph, compile_project
+from kpi.ingest.contract import Feed
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
+from kpi.project.project import load_project
 from modelbench import Bench
 from oracle import CONTRACTS, Key, Row, figures, read_feed
 from oracle_figures import add_months, add_working_days, care_limit, is_working_day

@@ -8,12 +8,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kpi.base.errors import ContractError
-from kpi.deliveries.cadence import Cadence, read_cadence
-from kpi.deliveries.feed import is_feed, read_feed
-from kpi.deliveries.feed_calendar import read_months
-from kpi.deliveries.freshness import Due, as_facts, from_facts, late_lines, measure
-from kpi.parse.project import load_project
+from kpi.errors import ContractError
+from kpi.ingest.calendar import Due, as_facts, from_facts, late_lines, measure, read_months
+from kpi.ingest.contract import Cadence, is_feed, read_cadence, read_feed
+from kpi.project.project import load_project
 from small_project import FILES, write
 
 CALLS = FILES["models/staging/calls.yml"]

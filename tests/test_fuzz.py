@@ -16,9 +16,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kpi.base.errors import KpiError
-from kpi.base.excerpts import told
-from kpi.compile.compiling import compiled
+from kpi.engine.compile import compiled
+from kpi.errors import KpiError, told
 from loading import Loader, contracts
 from small_project import FILES, write
 

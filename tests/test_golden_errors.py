@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.errors import KpiError
-from kpi.base.excerpts import told
-from kpi.compile.compiling import compiled
+from kpi.engine.compile import compiled
+from kpi.errors import KpiError, told
 from small_project import FILES, write
 
 MART, STG, YML = "models/marts/calls_by_line.sql", "models/staging/stg_calls.sql", "models/staging/calls.yml"

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.errors import ConfigError
-from kpi.compile.graph import Graph, compile_project
-from kpi.compile.selection import select
-from kpi.deliveries import rawfiles
-from kpi.models.model import read_select
-from kpi.models.template import Rendered
-from kpi.parse.project import load_project
-from kpi.run import fingerprint
+from kpi.engine import runner
+from kpi.engine.graph import Graph, compile_project
+from kpi.engine.node import read_select
+from kpi.engine.selector import select
+from kpi.errors import ConfigError
+from kpi.ingest import raw_files
+from kpi.project.jinja import Rendered
+from kpi.project.project import load_project
 from small_project import FILES, write
 
 MORE: dict[str, str | bytes | None] = {
@@ -129,25 +129,23 @@ def test_a_word_that_selects_nothing_is_told(tmp_path: Path, word: str, message:
         assert str(caught.value) == message
 
 
-NO_FILES = rawfiles.RawFolder((), ())
-ONE_FILE = rawfiles.RawFolder((rawfiles.RawFile("calls", "2024.csv", "hash", 10),), ())
+NO_FILES = raw_files.RawFolder((), ())
+ONE_FILE = raw_files.RawFolder((raw_files.RawFile("calls", "2024.csv", "hash", 10),), ())
 BY_LINE, SHARE = "models/marts/calls_by_line.sql", "models/marts/share_by_line.sql"
 AFTER_CALLS = {"stg_calls", "calls_by_line", "share_by_line"}
 
 
-def fingerprints(graph: Graph, files: rawfiles.RawFolder) -> dict[str, str]:
+def fingerprints(graph: Graph, files: raw_files.RawFolder) -> dict[str, str]:
     """The fingerprints of all nodes when no wave stops: each one's content is another when its fingerprint is."""
-    own = fingerprint.own_parts(graph, files)
+    own = runner.own_parts(graph, files)
     found: dict[str, str] = {}
     for node in graph.nodes.values():
-        found[node.id] = fingerprint.fingerprint(
-            node, own[node.id], {parent: found[parent] for parent in node.depends_on}
-        )
+        found[node.id] = runner.fingerprint(node, own[node.id], {parent: found[parent] for parent in node.depends_on})
     return found
 
 
 def changed(
-    tmp_path: Path, changes: dict[str, str | bytes | None], files: rawfiles.RawFolder = NO_FILES, tests: bool = False
+    tmp_path: Path, changes: dict[str, str | bytes | None], files: raw_files.RawFolder = NO_FILES, tests: bool = False
 ) -> set[str]:
     """The names of the nodes whose fingerprint is another with these changes."""
     before = fingerprints(compiled(tmp_path / "before"), NO_FILES)

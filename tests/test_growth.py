@@ -15,16 +15,15 @@ import pytest
 from click.testing import CliRunner
 
 import kpi
-from kpi.base import engine
-from kpi.base.errors import CheckFailed, ConfigError
-from kpi.base.upkeep import Upkeep, spill_folder
+from kpi import database
 from kpi.cli.main import cli
-from kpi.nightly.refresh import refresh
-from kpi.parse.project import load_project
-from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.keeping import free_share, prune, roll_back
-from kpi.warehouse.ledger import writing
-from kpi.warehouse.options import Options, Outcome
+from kpi.errors import CheckFailed, ConfigError
+from kpi.jobs.options import Options, Outcome
+from kpi.jobs.refresh import refresh
+from kpi.project.project import load_project
+from kpi.settings import Upkeep, spill_folder
+from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.lifecycle import free_share, prune, roll_back
 from small_project import FILES, write
 
 SETTINGS = FILES["dbt_project.yml"]
@@ -329,7 +328,7 @@ def test_a_copy_that_fails_costs_nothing_but_the_room(tmp_path: Path, monkeypatc
         target.write_bytes(b"half")
         raise duckdb.Error("cannot be copied")
 
-    monkeypatch.setattr(engine, "copy_tables", fails)
+    monkeypatch.setattr(database, "copy_tables", fails)
     deliver(root, "1")
     told: list[str] = []
     run(root, told)

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.errors import ContractError
-from kpi.deliveries.dialect import Dialect
-from kpi.deliveries.feed import Feed, read_feed
-from kpi.parse.project import load_project
+from kpi.errors import ContractError
+from kpi.ingest.contract import Dialect, Feed, read_feed
+from kpi.project.project import load_project
 from loading import Loader, contracts
 from small_project import write
 

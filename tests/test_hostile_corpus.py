@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi.deliveries import delivery
-from kpi.deliveries.rawfiles import scan
+from kpi.ingest import csv_reader
+from kpi.ingest.raw_files import scan
 from loading import Loader, compare_with_oracle, contracts
 
 HEADER = "response_id,survey,channel,responded_at,score,comment\n"
@@ -205,7 +205,7 @@ def test_a_feed_folder_that_leads_elsewhere_is_passed_over(answers: Loader, tmp_
 
 
 def test_a_gz_bomb_is_refused_before_it_is_unpacked(answers: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "LARGEST_FILE", 1 << 20)
+    monkeypatch.setattr(csv_reader, "LARGEST_FILE", 1 << 20)
     bomb = io.BytesIO()
     with gzip.GzipFile(fileobj=bomb, mode="wb") as stream:
         for _ in range(64):

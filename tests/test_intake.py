@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.errors import DeliveryError
-from kpi.nightly.refresh import Options, refresh
+from kpi.errors import DeliveryError
+from kpi.jobs.options import Options
+from kpi.jobs.pipeline import grouped
+from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.intake import grouped
 from small_project import write
 
 HEADER = "call_id,line,waited_seconds,arrived_on"

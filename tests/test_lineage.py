@@ -11,14 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import ROOT
-from kpi.base.names import identifier
 from kpi.cli.main import cli
-from kpi.compile.bind import check_columns
-from kpi.compile.binding import Columns
-from kpi.compile.graph import Graph, compile_project
-from kpi.compile.lineage import as_text, lineage, node_origins
-from kpi.compile.origins import Origins, origins
-from kpi.parse.project import load_project
+from kpi.engine.compile import check_columns
+from kpi.engine.graph import Graph, compile_project
+from kpi.engine.lineage import Origins, as_text, lineage, node_origins, origins
+from kpi.project.project import load_project
+from kpi.sql import Columns, identifier
 from small_project import write
 
 TABLES = {"s.t": ["a", "b", "c"], "s.u": ["a", "d"]}

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import sqlglot
 
-from kpi.base.errors import CompileErrors, KpiError
-from kpi.base.lines import Lines
-from kpi.compile.bind import check_project
-from kpi.models.lint import broken_rules
-from kpi.parse.project import load_project
+from kpi.engine.compile import check_project
+from kpi.engine.lint import broken_rules
+from kpi.errors import CompileErrors, KpiError
+from kpi.project.jinja import Lines
+from kpi.project.project import load_project
 from small_project import FILES, write
 
 OWN = Lines((0,), (1,), (1,))

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.errors import BuildError
-from kpi.deliveries.feed import Feed
-from kpi.deliveries.rawfiles import RawFile, RawFolder, scan
-from kpi.deliveries.retention import Retention
+from kpi.errors import BuildError
+from kpi.ingest.contract import Feed, Retention
+from kpi.ingest.raw_files import RawFile, RawFolder, scan
 from loading import Loader, compare_with_oracle, contracts
 
 CALLS = "call_id,service_line,arrived_at,answered_at,ended_at\n"

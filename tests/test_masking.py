@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stdnum.fi import hetu
 
-from kpi.deliveries import personal
+from kpi.ingest import masking
 
 CHECKS = "0123456789ABCDEFHJKLMNPRSTUVWXY"
 CODE, PHONE, EMAIL = "[henkilötunnus poistettu]", "[puhelinnumero poistettu]", "[sähköposti poistettu]"
@@ -27,9 +27,9 @@ def connection() -> duckdb.DuckDBPyConnection:
 
 def masked(*texts: str) -> list[str]:
     """What becomes of texts, in SQL; and in Python, which must be the same."""
-    sql = f"select {personal.masked('text')} from (select unnest(?::varchar[]) as text)"
+    sql = f"select {masking.masked('text')} from (select unnest(?::varchar[]) as text)"
     found = [row[0] for row in connection().execute(sql, [list(texts)]).fetchall()]
-    assert found == [personal.hidden(text) for text in texts]
+    assert found == [masking.hidden(text) for text in texts]
     return found
 
 
@@ -72,7 +72,7 @@ def test_what_stdnum_calls_an_identity_code_is_masked_however_it_is_written(one:
         f'"{CODE}";{CODE}',
     ]
     in_utf8 = [f"x;a{way};y".encode() for way in ways[: len(dashes)]]
-    assert all(map(personal.has_identity_code, in_utf8 if sign == "-" else in_utf8[:1]))
+    assert all(map(masking.has_identity_code, in_utf8 if sign == "-" else in_utf8[:1]))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -82,7 +82,7 @@ def test_what_stdnum_calls_none_stays(one: str, step: int) -> None:
     if wrong[0] != "0":  # else it looks like a telephone number
         assert not hetu.is_valid(wrong)
         assert masked(f"viite {wrong}!") == [f"viite {wrong}!"]
-    assert not personal.has_identity_code(wrong.encode())
+    assert not masking.has_identity_code(wrong.encode())
 
 
 def test_a_hash_is_no_identity_code() -> None:
@@ -90,10 +90,10 @@ def test_a_hash_is_no_identity_code() -> None:
     number = next(
         code("010203", "a", f"{n:03}").lower() for n in range(999) if code("010203", "a", f"{n:03}")[10] == "F"
     )
-    assert personal.has_identity_code(f"k{number}".encode())
-    assert not personal.has_identity_code(f"9f8e7d6c5b4a{number}0f1e2d3c4b5a".encode())
+    assert masking.has_identity_code(f"k{number}".encode())
+    assert not masking.has_identity_code(f"9f8e7d6c5b4a{number}0f1e2d3c4b5a".encode())
     uuid = f"00{code('010203', '-', '123')[:6]}-{code('010203', '-', '123')[7:11].lower()}-4a4a-8b8b-0123456789ab"
-    assert not personal.has_identity_code(uuid.encode())
+    assert not masking.has_identity_code(uuid.encode())
 
 
 def finnish_numbers() -> Sequence[phonenumbers.PhoneNumber]:
@@ -205,5 +205,5 @@ def test_sql_and_python_hide_the_same_and_nothing_is_found_twice(texts: list[str
 
 
 def test_a_null_stays_null_and_conditions_are_never_null() -> None:
-    asked = ", ".join(ask("t") for ask in (personal.masked, personal.is_found, personal.is_masked))
+    asked = ", ".join(ask("t") for ask in (masking.masked, masking.is_found, masking.is_masked))
     assert connection().execute(f"select {asked} from (select null::varchar as t)").fetchall() == [(None, False, False)]

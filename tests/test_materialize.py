@@ -9,24 +9,22 @@ from typing import Any
 
 import pytest
 
-from kpi.base import engine
-from kpi.base.errors import BuildError, CompileError
-from kpi.base.yamlfile import Section
-from kpi.compile.bind import check_columns
-from kpi.models import contracts
-from kpi.models.hooks import check_hook
-from kpi.models.model import Node
-from kpi.models.seeds import type_of
-from kpi.parse.properties import Column
-from kpi.run import build, fingerprint
-from kpi.run.checks import run_tests
-from kpi.warehouse import history
+from kpi import database
+from kpi.engine import materializations, runner
+from kpi.engine.compile import check_columns
+from kpi.engine.materializations import check_hook, type_of
+from kpi.engine.node import Node
+from kpi.engine.test_runner import run_tests
+from kpi.errors import BuildError, CompileError
+from kpi.jobs import pipeline
+from kpi.project.properties import Column
+from kpi.yaml_loader import Section
 from tiny import SETTINGS, Tiny
 
 
 @pytest.fixture(name="tiny")
 def opened(tmp_path: Path) -> Iterator[Tiny]:
-    with engine.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
+    with database.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
         yield Tiny(tmp_path / "project", con)
 
 
@@ -53,7 +51,7 @@ def test_nested_ephemeral_models_are_ctes_each_once_and_tables_nowhere(tiny: Tin
     tiny.write(NESTED)
     tiny.build()
     assert tiny.rows("top") == [(1, 10, 1), (1, 10, 2)]
-    assert sorted(engine.relations(tiny.con)) == ["main.src", "main.top"]
+    assert sorted(database.relations(tiny.con)) == ["main.src", "main.top"]
     sql = tiny.compiled().nodes["model.tiny.top"].sql
     assert sql.count("__dbt__cte__deep as (") == 1
     assert sql.index("__dbt__cte__deep as (") < sql.index("__dbt__cte__middle as (") < sql.index("n as (")
@@ -111,10 +109,10 @@ def test_a_table_that_becomes_ephemeral_or_moves_leaves_nothing_behind(tiny: Tin
         {"m": "{{ config(materialized='table', schema='aside', alias='other') }} select id from {{ ref('src') }}"}
     )
     tiny.build()
-    assert sorted(engine.relations(tiny.con)) == ["main.reader", "main.src", "main_aside.other"]
+    assert sorted(database.relations(tiny.con)) == ["main.reader", "main.src", "main_aside.other"]
     tiny.write({"m": "{{ config(materialized='ephemeral') }} select id from {{ ref('src') }}"})
     tiny.build()
-    assert sorted(engine.relations(tiny.con)) == ["main.reader", "main.src"]
+    assert sorted(database.relations(tiny.con)) == ["main.reader", "main.src"]
     assert tiny.rows("reader") == [(1,)]
     assert tiny.rows("select schema_name from duckdb_schemas() where schema_name = 'main_aside'") == []
 
@@ -281,9 +279,9 @@ def test_settings_of_an_incremental_model_are_checked_before_anything_runs(
 
 def definitions_after(tiny: Tiny, **files: str) -> set[str]:
     """Write files and return the names of the nodes whose definition that changed."""
-    before = fingerprint.definitions(tiny.compiled())
+    before = runner.definitions(tiny.compiled())
     tiny.write(files)
-    now = fingerprint.definitions(tiny.compiled())
+    now = runner.definitions(tiny.compiled())
     return {node.split(".")[-1] for node in now if now[node] != before.get(node)}
 
 
@@ -305,12 +303,12 @@ def test_a_changed_definition_builds_anew_but_where_the_project_says_to_keep_the
     graph = tiny.compiled()
     facts = {"nodes": {node: {"definition": "another"} for node in graph.nodes}}
     told: list[str] = []
-    now = fingerprint.definitions(graph)
-    assert history.anew(graph, facts, now, False, told.append) == {"model.tiny.plain"}
+    now = runner.definitions(graph)
+    assert pipeline.anew(graph, facts, now, False, told.append) == {"model.tiny.plain"}
     assert told == ["Built from nothing, for what defines them changed: plain."]
     same = {"nodes": {node: {"definition": now[node]} for node in graph.nodes}}
-    assert history.anew(graph, same, now, False, quiet) == frozenset()
-    assert len(history.anew(graph, same, now, True, quiet)) == 3
+    assert pipeline.anew(graph, same, now, False, quiet) == frozenset()
+    assert len(pipeline.anew(graph, same, now, True, quiet)) == 3
     # And full_refresh: false holds against a full refresh too.
     tiny.build()
     tiny.seed(*SECOND)
@@ -323,7 +321,7 @@ def test_a_changed_definition_builds_anew_but_where_the_project_says_to_keep_the
 
 def contracted(select: str, *columns: Column, materialized: str = "table", **more: Any) -> Node:
     """Return a model under contract, as it is compiled."""
-    from kpi.models.template import Relation
+    from kpi.project.jinja import Relation
 
     config = {"contract": {"enforced": True}, "materialized": materialized}
     place = Relation("model.tiny.m", "main", "m")
@@ -349,13 +347,13 @@ def test_a_contract_gives_the_table_its_order_types_and_constraints(tiny: Tiny) 
         constraints=({"type": "primary_key", "columns": ["id", "name"]},),
     )
     graph = tiny.compiled()
-    build.build_node(tiny.con, graph, node, None)
+    runner.build_node(tiny.con, graph, node, None)
     assert tiny.columns("m") == {"id": "INTEGER", "name": "VARCHAR", "amount": "DECIMAL(10,2)"}
     assert [row[3] for row in tiny.con.execute("describe main.m").fetchall()] == ["PRI", "PRI", None]
     for wrong, told in (("'' as name, 1 as id", "CHECK"), ("'x' as name, null::int as id", "NOT NULL")):
         broken = replace(node, sql=f"select 1.5::decimal(10, 2) as amount, {wrong}")
         with pytest.raises(BuildError, match=told):
-            build.build_node(tiny.con, graph, broken, "table")
+            runner.build_node(tiny.con, graph, broken, "table")
     assert tiny.rows("select id, name from main.m") == [(1, "x")]
 
 
@@ -382,7 +380,7 @@ def test_a_broken_contract_tells_in_a_table_what_differs(tiny: Tiny, columns: li
     node = contracted("", *columns)
     yields = (("id", "INTEGER"), ("name", "VARCHAR"), ("amount", "DECIMAL(10,2)"))
     with pytest.raises(CompileError) as caught:
-        contracts.check(tiny.con, node, yields)
+        materializations.check(tiny.con, node, yields)
     assert all(line in str(caught.value) for line in told)
 
 
@@ -421,7 +419,7 @@ def test_hooks_run_in_order_with_quotes_and_semicolons(tiny: Tiny) -> None:
         "create or replace table seen ",
     ]
     tiny.con.execute("create table seen (what varchar)")
-    build.build_nodes(tiny.con, graph, graph.built(), kept=["main.seen"])
+    runner.build_nodes(tiny.con, graph, graph.built(), kept=["main.seen"])
     assert tiny.rows("seen") == [("before; --",), ("project; 'm'",), ("rows 1",)]
 
 
@@ -436,7 +434,7 @@ def test_a_failing_hook_undoes_its_model(tiny: Tiny) -> None:
     assert str(caught.value) == "m (models/m.sql): Invalid Input Error: no; 'good'"
     assert caught.value.sql == broken
     assert tiny.rows("m") == [(1,)]
-    assert "main.made" not in engine.relations(tiny.con)
+    assert "main.made" not in database.relations(tiny.con)
 
 
 def test_a_hook_counts_in_the_fingerprint(tiny: Tiny) -> None:
@@ -498,7 +496,7 @@ def test_hooks_of_a_run_are_checked_as_those_of_a_model(tiny: Tiny) -> None:
     with pytest.raises(CompileError, match="on-run-end: ATTACH 'X' is refused"):
         tiny.compiled()
     with pytest.raises(BuildError, match=r"on-run-end 2 \(dbt_project.yml\)"):
-        build.run_hooks(tiny.con, "on-run-end", ["select 1", "select * from nowhere"])
+        runner.run_hooks(tiny.con, "on-run-end", ["select 1", "select * from nowhere"])
 
 
 # --- seeds ---
@@ -536,7 +534,7 @@ def test_everything_here_is_bound(tiny: Tiny) -> None:
 
 
 def test_rows_are_added_from_build_to_build_until_the_definition_changes(tmp_path: Path) -> None:
-    tiny = Tiny(tmp_path, engine.scratch())
+    tiny = Tiny(tmp_path, database.scratch())
     tiny.write({"m": incremental("incremental_strategy='append'", where="v > (select max(v) from {{ this }})")})
     tiny.seed(*FIRST)
     tiny.refresh()

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from conftest import copy_project
-from kpi.base.errors import KpiError
-from kpi.base.excerpts import mistakes
-from kpi.compile.compiling import compiled
+from kpi.engine.compile import compiled
+from kpi.errors import KpiError, mistakes
 
 STG, INT, MARTS = "models/staging/", "models/intermediate/", "models/marts/"
 

@@ -11,11 +11,12 @@ import duckdb
 import pytest
 
 from conftest import copy_project
-from kpi.base.engine import reading
-from kpi.base.errors import KpiError
-from kpi.compile.bind import check_project
-from kpi.nightly.refresh import Options, refresh
-from kpi.parse.project import load_project
+from kpi.database import reading
+from kpi.engine.compile import check_project
+from kpi.errors import KpiError
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
+from kpi.project.project import load_project
 from tiny import Tiny
 
 CONTRACT = """\

@@ -15,17 +15,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kpi.base.errors import CheckFailed, KpiError
-from kpi.base.events import Event, silent
 from kpi.cli.main import cli
-from kpi.nightly import notify
-from kpi.nightly.nightly import attend, tell_crashed
-from kpi.nightly.refresh import refresh
-from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.ledger import writing
-from kpi.warehouse.options import Options
-from kpi.warehouse.runlog import RunLog
-from kpi.warehouse.runs import events_of, history
+from kpi.errors import CheckFailed, KpiError
+from kpi.events import Event, silent
+from kpi.jobs import notifications
+from kpi.jobs.options import Options
+from kpi.jobs.recorded_run import attend, tell_crashed
+from kpi.jobs.refresh import refresh
+from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.run_log import RunLog, events_of, history
 from small_project import write
 
 DAY = date(2026, 3, 5)
@@ -36,16 +34,16 @@ from {{ ref('calls_by_line') }}
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[notify.Message]:
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[notifications.Message]:
     """The messages that would have been sent."""
-    found: list[notify.Message] = []
+    found: list[notifications.Message] = []
     monkeypatch.setenv("KPI_NOTIFY", "json://nobody")
 
-    def send(_: Sequence[str], message: notify.Message) -> list[str]:
+    def send(_: Sequence[str], message: notifications.Message) -> list[str]:
         found.append(message)
         return []
 
-    monkeypatch.setattr(notify, "send", send)
+    monkeypatch.setattr(notifications, "send", send)
     return found
 
 
@@ -71,7 +69,7 @@ def run(root: Path, *arguments: str) -> Result:
     return CliRunner().invoke(cli, [*arguments, "--project-dir", str(root)])
 
 
-def test_a_quiet_night_is_quiet_and_leaves_one_line(project: Path, sent: list[notify.Message]) -> None:
+def test_a_quiet_night_is_quiet_and_leaves_one_line(project: Path, sent: list[notifications.Message]) -> None:
     night(project)
     night(project)
     assert sent == []
@@ -84,7 +82,7 @@ def test_a_quiet_night_is_quiet_and_leaves_one_line(project: Path, sent: list[no
 
 
 def test_a_failed_check_is_told_with_figures_readers_and_remedy_and_so_is_recovery(
-    project: Path, sent: list[notify.Message]
+    project: Path, sent: list[notifications.Message]
 ) -> None:
     night(project)
     (build,) = (facts["id"] for facts in Warehouse(project / "warehouse").list_builds())
@@ -105,7 +103,7 @@ def test_a_failed_check_is_told_with_figures_readers_and_remedy_and_so_is_recove
     assert "failed: checks failed." in sent[1].body
 
 
-def test_a_night_with_nothing_to_do_is_a_recovery_too(project: Path, sent: list[notify.Message]) -> None:
+def test_a_night_with_nothing_to_do_is_a_recovery_too(project: Path, sent: list[notifications.Message]) -> None:
     night(project)
     deliver(project, "2027.csv", "2,unheard-of-line,3,2026-03-02")
     with pytest.raises(CheckFailed):
@@ -116,7 +114,7 @@ def test_a_night_with_nothing_to_do_is_a_recovery_too(project: Path, sent: list[
     assert [message.kind for message in sent] == ["failure", "success"]
 
 
-def test_a_model_that_fails_is_told_without_what_it_was_fed(project: Path, sent: list[notify.Message]) -> None:
+def test_a_model_that_fails_is_told_without_what_it_was_fed(project: Path, sent: list[notifications.Message]) -> None:
     night(project)
     mart = project / "models/marts/calls_by_line.sql"
     mart.write_text(
@@ -128,7 +126,7 @@ def test_a_model_that_fails_is_told_without_what_it_was_fed(project: Path, sent:
     assert "health" not in sent[0].body
 
 
-def test_a_new_warning_is_told_once(project: Path, sent: list[notify.Message]) -> None:
+def test_a_new_warning_is_told_once(project: Path, sent: list[notifications.Message]) -> None:
     night(project)
     test = project / "tests/assert_few_calls.sql"
     test.write_text("{{ config(severity='warn') }}\nselect call_id from {{ ref('stg_calls') }}\n")
@@ -140,7 +138,7 @@ def test_a_new_warning_is_told_once(project: Path, sent: list[notify.Message]) -
 
 
 def test_a_feed_that_falls_silent_is_told_when_it_is_late_and_when_very_late(
-    project: Path, sent: list[notify.Message]
+    project: Path, sent: list[notifications.Message]
 ) -> None:
     lines: list[str] = []
     night(project)
@@ -156,12 +154,12 @@ def test_a_feed_that_falls_silent_is_told_when_it_is_late_and_when_very_late(
 
 
 def test_what_goes_wrong_in_telling_does_not_make_a_run_fail(
-    project: Path, monkeypatch: pytest.MonkeyPatch, sent: list[notify.Message]
+    project: Path, monkeypatch: pytest.MonkeyPatch, sent: list[notifications.Message]
 ) -> None:
     def broken(*_: object) -> list[str]:
         raise RuntimeError("json://user:secret@host")
 
-    monkeypatch.setattr(notify, "send", broken)
+    monkeypatch.setattr(notifications, "send", broken)
     night(project)
     deliver(project, "2027.csv", "2,unheard-of-line,3,2026-03-02")
     lines: list[str] = []
@@ -171,7 +169,7 @@ def test_what_goes_wrong_in_telling_does_not_make_a_run_fail(
     assert [run.exit_code for run in history(project / "warehouse")] == [0, 7]
 
 
-def test_a_killed_run_is_told_by_who_finds_it(project: Path, sent: list[notify.Message]) -> None:
+def test_a_killed_run_is_told_by_who_finds_it(project: Path, sent: list[notifications.Message]) -> None:
     warehouse = Warehouse(project / "warehouse")
     assert tell_crashed(warehouse, {}, silent) is None
     assert sent == []
@@ -193,7 +191,7 @@ def test_a_killed_run_is_told_by_who_finds_it(project: Path, sent: list[notify.M
     assert sent[2].title == "kpi county: the refresh works again"
 
 
-def test_exit_codes_in_detail(project: Path, sent: list[notify.Message]) -> None:
+def test_exit_codes_in_detail(project: Path, sent: list[notifications.Message]) -> None:
     arguments = ("--no-expectations", "--as-of", "2026-03-05", "--detailed-exit-codes")
     assert run(project, "refresh", *arguments).exit_code == 0
     assert run(project, "refresh", *arguments).exit_code == 10
@@ -238,7 +236,7 @@ def test_synthetic_deliveries_are_not_late_unless_a_day_is_asked_for(project: Pa
 
 
 def test_notify_says_what_it_lacks_and_tries_what_it_has(
-    project: Path, sent: list[notify.Message], monkeypatch: pytest.MonkeyPatch
+    project: Path, sent: list[notifications.Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "Sent to 1 address." in run(project, "notify", "--test").output
     assert sent[0].title == "kpi county: a test"
@@ -261,7 +259,7 @@ def test_a_run_waits_for_the_lock_and_says_whose_it_is(project: Path) -> None:
     assert (type(out.exception).__name__, history(project / "warehouse")[-1].exit_code) == ("LockHeld", 8)
 
 
-def test_who_waited_finds_that_the_other_run_did_it_all(project: Path, sent: list[notify.Message]) -> None:
+def test_who_waited_finds_that_the_other_run_did_it_all(project: Path, sent: list[notifications.Message]) -> None:
     lines: list[str] = []
     lock = writing(Warehouse(project / "warehouse"))
     lock.__enter__()
@@ -305,7 +303,7 @@ def test_a_full_disk_ends_with_9_frees_what_was_written_and_readers_keep_theirs(
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_killed_in_a_query_dies_at_once_and_the_next_one_tells(
-    project: Path, sent: list[notify.Message], by: signal.Signals
+    project: Path, sent: list[notifications.Message], by: signal.Signals
 ) -> None:
     night(project)
     slow = project / "models/marts/slow.sql"

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from kpi.base.errors import BuildError, CheckFailed, CompileError, DeliveryError, DiskFull
-from kpi.nightly import notify
-from kpi.nightly.notify import Message, addresses, is_exposed, send
-from kpi.nightly.tidings import good_news, is_new, what_failed
+from kpi.errors import BuildError, CheckFailed, CompileError, DeliveryError, DiskFull
+from kpi.jobs import notifications
+from kpi.jobs.notifications import Message, addresses, good_news, is_exposed, is_new, send, what_failed
 from kpi.warehouse.builds import Warehouse
 
 MESSAGE = Message("failure", "a title", "a body\n")
@@ -84,7 +83,7 @@ def test_a_plugin_that_raises_or_hangs_does_no_harm(monkeypatch: pytest.MonkeyPa
     fake.Apprise = types.SimpleNamespace(instantiate=lambda url, suppress_exceptions: Plugin())  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "apprise", fake)
     assert send(["json://x"], MESSAGE) == ["notification address 1 (json) failed: ValueError."]
-    monkeypatch.setattr(notify, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(notifications, "PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr(Plugin, "notify", lambda self, **_: __import__("time").sleep(1))
     assert "it was given up" in send(["json://x"], MESSAGE)[0]
 

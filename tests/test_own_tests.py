@@ -9,12 +9,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from kpi.base import engine
-from kpi.base.errors import CompileError
-from kpi.compile.bind import check_project
-from kpi.models.model import Node
-from kpi.parse.project import load_project
-from kpi.run import checks
+from kpi import database
+from kpi.engine import test_runner
+from kpi.engine.compile import check_project
+from kpi.engine.node import Node
+from kpi.errors import CompileError
+from kpi.project.project import load_project
 from small_project import write
 
 MACROS = Path(__file__).parent.parent / "macros" / "tests"
@@ -65,7 +65,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Node]:
 
 @pytest.fixture(name="con", scope="module")
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    with engine.scratch({"threads": "1"}) as con:
+    with database.scratch({"threads": "1"}) as con:
         con.execute("create schema seeds")
         lines = [line.split(",") for line in BOUNDS.splitlines()[1:]]
         values = ", ".join(f"('{line[0]}', {line[1]}, {line[2]}, {line[3] or 'null'})" for line in lines)
@@ -81,7 +81,7 @@ def failing(con: duckdb.DuckDBPyConnection, test: Node, rows: list[tuple[Any, ..
     if rows:
         con.executemany("insert into judged values (?, ?, ?, ?, ?)", rows)
     alone = len(con.execute(test.sql).fetchall())
-    assert checks.run_tests(con, [test])[0].failures == alone
+    assert test_runner.run_tests(con, [test])[0].failures == alone
     return alone
 
 
@@ -130,7 +130,7 @@ def test_own_tests_find_what_they_say(
 
 def test_keys_and_conditions_share_the_scan_of_their_table(tests: dict[str, Node]) -> None:
     wanted = [tests[name] for name in ("key", "between", "inside", "at_least", "at_most", "on_row", "on_column")]
-    assert len(checks.test_statements(wanted)) == 1
+    assert len(test_runner.test_statements(wanted)) == 1
 
 
 def test_a_range_without_bounds_is_refused(tmp_path: Path) -> None:

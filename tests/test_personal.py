@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpi.base import engine
-from kpi.deliveries import load, personal
-from kpi.deliveries.feed import Feed, is_feed, read_feed
-from kpi.deliveries.rawfiles import scan
-from kpi.parse.project import load_project
+from kpi import database
+from kpi.ingest import loader, masking
+from kpi.ingest.contract import Feed, is_feed, read_feed
+from kpi.ingest.raw_files import scan
+from kpi.project.project import load_project
 
 ROOT = Path(__file__).parents[1]
 CHECKS = "0123456789ABCDEFHJKLMNPRSTUVWXY"
@@ -28,14 +28,14 @@ def code(day: int, month: int, year: int, sign: str, number: int) -> str:
 
 def masked(text: str) -> str:
     with duckdb.connect() as con:
-        return str(con.execute(f"select {personal.masked('t')} from (select ?::varchar as t)", [text]).fetchall()[0][0])
+        return str(con.execute(f"select {masking.masked('t')} from (select ?::varchar as t)", [text]).fetchall()[0][0])
 
 
 @pytest.mark.parametrize("sign", "+-YXWVUABCDEF")
 def test_every_century_sign(sign: str) -> None:
     one = code(1, 1, 90, sign, 900)
     assert masked(f"Tunnus {one}, kiitos") == "Tunnus [henkilötunnus poistettu], kiitos"
-    assert personal.has_identity_code(f"a;{one};b".encode())
+    assert masking.has_identity_code(f"a;{one};b".encode())
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_every_century_sign(sign: str) -> None:
 )
 def test_what_only_looks_alike_stays(text: str) -> None:
     assert masked(text) == text
-    assert not personal.has_identity_code(text.encode())
+    assert not masking.has_identity_code(text.encode())
 
 
 @pytest.mark.parametrize("number", ["040 123 4567", "0401234567", "+358 40 1234567", "05-1234567", "00358401234567"])
@@ -75,8 +75,8 @@ def test_any_right_code_is_found_and_any_other_check_character_is_not(
 ) -> None:
     right = code(day, month, year, sign, number)
     wrong = right[:10] + CHECKS[(CHECKS.index(right[10]) + 1) % 31]
-    assert personal.has_identity_code(right.encode())
-    assert not personal.has_identity_code(wrong.encode())
+    assert masking.has_identity_code(right.encode())
+    assert not masking.has_identity_code(wrong.encode())
     assert masked(f"x {right} {wrong}").startswith("x [henkilötunnus poistettu] ")
 
 
@@ -87,7 +87,7 @@ def feeds() -> dict[str, Feed]:
 
 @pytest.fixture
 def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with engine.building(tmp_path / "kpi.duckdb", tmp_path) as connection:
+    with database.building(tmp_path / "kpi.duckdb", tmp_path) as connection:
         yield connection
 
 
@@ -103,7 +103,7 @@ def test_a_comment_is_masked_and_counted_and_so_is_the_line_of_a_reject(
     header = "response_id,survey,channel,responded_at,score,comment"
     rows = (f"a,health,sms,2025-01-01 10:00,9,olen {one}", "b,health,sms,2025-01-01 10:00,9,hyvä")
     deliver(tmp_path / "raw", "nps_responses", header, *rows, f"c,health,sms,2025-01-01 10:00,11,olen {one}")
-    report = load.load(con, [feeds["nps_responses"]], tmp_path / "raw", scan(tmp_path / "raw"), date(2026, 1, 1))
+    report = loader.load(con, [feeds["nps_responses"]], tmp_path / "raw", scan(tmp_path / "raw"), date(2026, 1, 1))
     assert con.execute("select comment from raw.nps_responses order by response_id").fetchall() == [
         ("olen [henkilötunnus poistettu]",),
         ("hyvä",),
@@ -122,7 +122,7 @@ def test_a_patient_key_that_is_an_identity_code_refuses_the_file(
     header = "census_date,patient_key,specialty,need_confirmed_on"
     rows = ("2025-12-31,p1,surgery,2025-11-01", f"2025-12-31,{one},surgery,2025-11-01")
     deliver(tmp_path / "raw", "care_queue", header, *rows)
-    load.load(con, [feeds["care_queue"]], tmp_path / "raw", scan(tmp_path / "raw"), date(2026, 1, 1))
+    loader.load(con, [feeds["care_queue"]], tmp_path / "raw", scan(tmp_path / "raw"), date(2026, 1, 1))
     assert con.execute("select records, rows_loaded, rows_rejected, refused from raw.deliveries").fetchall() == [
         (2, 0, 2, "patient_key looks like a personal identity code, which must not be delivered")
     ]

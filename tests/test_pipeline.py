@@ -15,9 +15,9 @@ from random import Random
 import pytest
 
 from hostile import clean_file, write_hostile
-from kpi.compile.graph import Graph, compile_project
-from kpi.parse.project import load_project
-from kpi.run.build import build_nodes
+from kpi.engine.graph import Graph, compile_project
+from kpi.engine.runner import build_nodes
+from kpi.project.project import load_project
 from loading import ROOT, Loader, aliases, contracts
 from oracle import CONTRACTS, SIX_FEEDS, Key, Row, figures, read_feed
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.errors import KpiError
-from kpi.base.excerpts import mistakes
-from kpi.compile.compiling import compiled
+from kpi.engine.compile import compiled
+from kpi.errors import KpiError, mistakes
 from small_project import FILES, write
 
 MART, YAML = "models/marts/calls_by_line.sql", "models/marts/marts.yml"

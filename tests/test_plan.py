@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from changing import BY_LINE, CALLS, FILES, HEADER, MORE, SHARE, STAGING, TODAY, Changes, change, lay_out
-from kpi.base.errors import BuildError, CompileError
-from kpi.nightly.plan import Step, plan
-from kpi.nightly.refresh import refresh
-from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.ledger import writing
-from kpi.warehouse.options import Options
+from kpi.errors import BuildError, CompileError
+from kpi.jobs.options import Options
+from kpi.jobs.plan import Step, plan
+from kpi.jobs.refresh import refresh
+from kpi.warehouse.builds import Warehouse, writing
 
 
 def run(root: Path, **options: Any) -> list[str]:

@@ -8,8 +8,8 @@ import duckdb
 import pytest
 
 from conftest import ROOT
-from kpi.base.presented import presented, significant, with_decimals
-from kpi.yearly.words import amount, number
+from kpi.presentation import presented, significant, with_decimals
+from kpi.validation.report import amount, number
 from tiny import Tiny
 
 # Value, decimals and unit of a figure, and how it is shown in English and in Finnish.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.events import Event
-from kpi.nightly.progress import JsonScreen, PlainScreen, TerminalScreen, how_far, make_screen
+from kpi.events import Event
+from kpi.jobs.progress import JsonScreen, PlainScreen, TerminalScreen, how_far, make_screen
 
 USUAL = {"load": 60.0, "build": 30.0, "publish": 10.0}
 EVENTS = (

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.errors import ConfigError, KpiError
-from kpi.compile.bind import check_project
-from kpi.compile.graph import Graph
-from kpi.models.template import Templates
-from kpi.parse.project import load_project
+from kpi.engine.compile import check_project
+from kpi.engine.graph import Graph
+from kpi.engine.template import Templates
+from kpi.errors import ConfigError, KpiError
+from kpi.project.project import load_project
 from small_project import FILES, write
 
 Y = "models/marts/m.yml"
@@ -284,7 +284,7 @@ def test_test_names_are_dbts(tmp_path: Path) -> None:
 
 
 def test_a_seeds_columns_have_the_types_of_the_yaml(tmp_path: Path) -> None:
-    from kpi.compile.bind import check_columns
+    from kpi.engine.compile import check_columns
 
     changes: dict[str, str | bytes | None] = {
         "seeds/limits.csv": "line;limit_seconds;valid_from;code\nhealth;300;2023-01-01;007\n",

@@ -16,18 +16,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 import small_project
-from kpi.base import engine
-from kpi.base.errors import CheckFailed, ConfigError, DeliveryError, KpiError
+from kpi import database
 from kpi.cli.main import cli
-from kpi.deliveries import kept
-from kpi.nightly import prune as pruning
-from kpi.nightly.prune import prune_raw
-from kpi.nightly.refresh import Options, refresh
-from kpi.read.doctor import examine
+from kpi.errors import CheckFailed, ConfigError, DeliveryError, KpiError
+from kpi.ingest import raw_files
+from kpi.jobs import prune_raw as pruning
+from kpi.jobs.check_build import judge
+from kpi.jobs.doctor import examine
+from kpi.jobs.options import Options
+from kpi.jobs.prune_raw import prune_raw
+from kpi.jobs.refresh import refresh
+from kpi.validation.expectations import YearResult
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.keeping import roll_back
-from kpi.warehouse.validation import judge
-from kpi.yearly.expectations import YearResult
+from kpi.warehouse.lifecycle import roll_back
 
 TODAY = date(2026, 3, 5)
 RUN = Options(as_of=TODAY)
@@ -189,7 +190,7 @@ def prune(root: Path, delete: bool = True, **options: Any) -> list[str]:
 
 
 def ask(root: Path, sql: str) -> list[tuple[Any, ...]]:
-    with engine.reading(root / "warehouse/current/kpi.duckdb") as con:
+    with database.reading(root / "warehouse/current/kpi.duckdb") as con:
         return con.execute(sql).fetchall()
 
 
@@ -318,16 +319,16 @@ def killed_after(function: Callable[..., Any], times: int = 1) -> Callable[..., 
 
 
 STEPS: Mapping[str, Callable[[], Any]] = {
-    "while it is tried": lambda: patch("kpi.nightly.trial._write", killed),
+    "while it is tried": lambda: patch("kpi.jobs.prune_raw._write", killed),
     "before it is in effect": lambda: patch.object(Path, "rename", killed),
-    "when it is in effect": lambda: patch("kpi.nightly.prune._tell_builds", killed),
-    "before the refresh": lambda: patch("kpi.nightly.prune.refresh", killed),
-    "in the refresh": lambda: patch("kpi.warehouse.candidate.Run._validate", killed),
-    "before it is published": lambda: patch("kpi.warehouse.candidate.publish", killed),
-    "before it is deleted": lambda: patch("kpi.nightly.prune._delete", killed),
-    "when one was deleted": lambda: patch("kpi.nightly.prune._delete", killed_after(pruning._delete)),
-    "before it is recorded": lambda: patch("kpi.nightly.prune.record", killed),
-    "when two were deleted": lambda: patch("kpi.nightly.prune._delete", killed_after(pruning._delete, 2)),
+    "when it is in effect": lambda: patch("kpi.jobs.prune_raw._tell_builds", killed),
+    "before the refresh": lambda: patch("kpi.jobs.prune_raw.refresh", killed),
+    "in the refresh": lambda: patch("kpi.jobs.candidate.Run._validate", killed),
+    "before it is published": lambda: patch("kpi.jobs.candidate.publish", killed),
+    "before it is deleted": lambda: patch("kpi.jobs.prune_raw._delete", killed),
+    "when one was deleted": lambda: patch("kpi.jobs.prune_raw._delete", killed_after(pruning._delete)),
+    "before it is recorded": lambda: patch("kpi.jobs.prune_raw.record", killed),
+    "when two were deleted": lambda: patch("kpi.jobs.prune_raw._delete", killed_after(pruning._delete, 2)),
 }
 
 
@@ -466,7 +467,7 @@ def edit(change: Callable[[str], str]) -> Callable[[Path], None]:
 def sums(damage: Callable[[Path], None]) -> Callable[[Path], None]:
     def with_sums(folder: Path) -> None:
         damage(folder)
-        kept.write_sums(folder)
+        raw_files.write_sums(folder)
 
     return with_sums
 
@@ -515,7 +516,7 @@ def test_a_kept_figure_is_changed_on_purpose_by_new_sums(pruned: Path, tmp_path:
         writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(row | {"value": "4.0"} if row["figure_id"] == "calls_received" else row for row in rows)
-    kept.write_sums(folder)
+    raw_files.write_sums(folder)
     refreshed(root)
     values = ask(root, "select value from marts.indicators where figure_id = 'calls_received' and report_year = 2020")
     assert values == [(4.0,)]

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from conftest import copy_project
-from kpi.base import engine
-from kpi.base.errors import CheckFailed
-from kpi.demo.deliver import write_demo
-from kpi.nightly.prune import prune_raw
-from kpi.nightly.refresh import Options, refresh
-from kpi.read.figures import figure_lines, summary_lines
+from demo.deliver import write_demo
+from kpi import database
+from kpi.errors import CheckFailed
+from kpi.jobs.options import Options
+from kpi.jobs.prune_raw import prune_raw
+from kpi.jobs.refresh import refresh
+from kpi.reader.figures import figure_lines, summary_lines
 from kpi.warehouse.builds import Warehouse
 
 pytestmark = pytest.mark.xdist_group("prune")  # the county is built once
@@ -49,7 +50,7 @@ def without_rows(path: Path, keys: Sequence[tuple[str, ...]]) -> None:
 
 
 def ask(root: Path, sql: str, build: str | None = None) -> Rows:
-    with engine.reading(Warehouse(root / "warehouse").folder(build) / "kpi.duckdb") as con:
+    with database.reading(Warehouse(root / "warehouse").folder(build) / "kpi.duckdb") as con:
         return con.execute(sql).fetchall()
 
 
@@ -102,7 +103,7 @@ def test_a_year_goes_and_nothing_that_was_told_of_it(county: Path, tmp_path: Pat
     assert f"kept from build {was}: " in told[0][2]
     page = (Warehouse(root / "warehouse").folder() / "report/2023.html").read_text()
     assert f"aineisto poistettu, luku koonnista {was}" in page
-    with engine.reading(Warehouse(root / "warehouse").folder() / "kpi.duckdb") as con:
+    with database.reading(Warehouse(root / "warehouse").folder() / "kpi.duckdb") as con:
         lines, summary = figure_lines(con), summary_lines(con)
     (line,) = (line for line in lines if line.startswith(f"kept from build {was}, deliveries deleted: "))
     assert lines.index(line) == next(n for n, text in enumerate(lines) if text.startswith("Report year 2023")) + 2

@@ -12,13 +12,13 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-from kpi.base.errors import ConfigError, KpiError
 from kpi.cli.main import cli
-from kpi.compile.graph import compile_project
-from kpi.parse.project import load_project
-from kpi.read import public_folder
-from kpi.read.public import PUBLIC_DATABASE, public_nodes, write_public
-from kpi.read.public_folder import LIST
+from kpi.engine.graph import compile_project
+from kpi.errors import ConfigError, KpiError
+from kpi.project.project import load_project
+from kpi.reader import export
+from kpi.reader.export import LIST, public_nodes, write_public
+from kpi.reader.public_writer import PUBLIC_DATABASE
 from kpi.warehouse.builds import Warehouse
 from small_project import write
 from test_diff import build, deliver
@@ -264,7 +264,7 @@ def test_whenever_it_is_cut_short_no_mixture_is_left(
 ) -> None:
     """At each of its steps in turn, whatever fails or is killed: what lies there is of one time."""
     out = tmp_path / "out"
-    with public_folder.replaced(out) as staged:
+    with export.replaced(out) as staged:
         for name in ("a.csv", "b.csv"):
             (staged / name).write_text("old")
     if others:
@@ -288,7 +288,7 @@ def test_whenever_it_is_cut_short_no_mixture_is_left(
         monkeypatch.setattr(os, name, counted(getattr(os, name)))
     monkeypatch.setattr(Path, "unlink", counted(Path.unlink))
     try:
-        with public_folder.replaced(out) as staged:
+        with export.replaced(out) as staged:
             for name in ("b.csv", "c.csv"):
                 (staged / name).write_text("new")
     except Killed:
@@ -298,7 +298,7 @@ def test_whenever_it_is_cut_short_no_mixture_is_left(
     assert len(texts) <= 1
     if not others:
         assert names(out) in (["a.csv", "b.csv", LIST], ["b.csv", "c.csv", LIST])
-    with public_folder.replaced(out) as staged:  # and the next time all is well
+    with export.replaced(out) as staged:  # and the next time all is well
         (staged / "d.csv").write_text("next")
     assert names(out) == sorted(["d.csv", LIST, *(["theirs"] if others else [])])
     assert names(tmp_path) == ["out"]
@@ -336,7 +336,7 @@ def test_a_fresh_process_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(subprocess, "run", noted)
     publish(root, tmp_path / "out")
-    assert commands == [[sys.executable, "-m", "kpi.read.public_writer"]]
+    assert commands == [[sys.executable, "-m", "kpi.reader.public_writer"]]
     first = (tmp_path / "out" / PUBLIC_DATABASE).read_bytes()[3 * 4096 :]
     publish(root, tmp_path / "out")
     assert (tmp_path / "out" / PUBLIC_DATABASE).read_bytes()[3 * 4096 :] == first

@@ -8,8 +8,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from kpi.compile.graph import Graph, compile_project
-from kpi.parse.project import load_project
+from kpi.engine.graph import Graph, compile_project
+from kpi.project.project import load_project
 from modelbench import Bench
 
 LINES = ("health_station", "oral_health", "rehabilitation", "emergency_helpline")

@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
-from kpi.deliveries import records
-from kpi.deliveries.dialect import SEPARATORS, Dialect
+from kpi.ingest import csv_reader
+from kpi.ingest.contract import SEPARATORS, Dialect
 from loading import Loader, Row, contracts
 from oracle_read import MISSING, split
 from test_encodings import places
@@ -91,7 +91,7 @@ def content(loader: Loader, careful: bool) -> dict[str, list[Row]]:
 def test_a_file_reads_the_same_the_quick_way_and_the_careful_one(
     tmp_path: Path, separator: str, end: str, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "_WINDOW", window)
+    monkeypatch.setattr(csv_reader, "_WINDOW", window)
     random = Random(f"{separator}{end}{window}")
     feed = places(Dialect(separator=separator))
     # What a cell holds is compared here, so odd letters in it are no reason to reject it.

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 import kpi
-from kpi.base import engine
-from kpi.base.errors import KpiError
-from kpi.compile.compiling import compiled
-from kpi.nightly.refresh import refresh
-from kpi.warehouse.options import Options
+from kpi import database
+from kpi.engine.compile import compiled
+from kpi.errors import KpiError
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
 from small_project import FILES, write
 
 # {file} is a CSV beside the project, {raw} one in its raw folder.
@@ -137,7 +137,7 @@ def test_what_would_get_past_the_compiler_reaches_the_deliveries_and_nothing_els
     where = places(root)
     (root / "warehouse/raw/calls/link.csv").symlink_to(where["file"])
     raw = root / "warehouse/raw"
-    with engine.building(tmp_path / "x.duckdb", tmp_path / "spill", within=[raw]) as con:
+    with database.building(tmp_path / "x.duckdb", tmp_path / "spill", within=[raw]) as con:
         assert con.execute(f"select count(*) from '{where['raw']}'").fetchall() == [(1,)]
         for attempt in (
             f"select * from read_text('{where['file']}')",
@@ -159,7 +159,7 @@ def test_what_would_get_past_the_compiler_reaches_the_deliveries_and_nothing_els
                 continue
             assert found == [], attempt
     assert not Path(where["out"]).exists()
-    with engine.scratch() as con:  # where nothing guards, they succeed
+    with database.scratch() as con:  # where nothing guards, they succeed
         assert con.execute("select * from frame_of_the_process").fetchall() == [(1,)]
         assert con.execute(f"select * from read_csv('{raw}/calls/link.csv')").fetchall() == [(1,)]
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kpi.base import engine
-from kpi.deliveries import load
-from kpi.deliveries.feed import Feed, is_feed, read_feed
-from kpi.deliveries.rawfiles import scan
-from kpi.parse.project import load_project
+from kpi import database
+from kpi.ingest import loader
+from kpi.ingest.contract import Feed, is_feed, read_feed
+from kpi.ingest.raw_files import scan
+from kpi.project.project import load_project
 
 ROOT = Path(__file__).parents[1]
 FILE = Path(__file__).parent / "data/real_emergency_calls/rainier_valley_fire_2010_2020.csv.gz"
@@ -41,8 +41,8 @@ def loaded(feed: Feed, folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     raw = folder / "raw"
     (raw / "rescue_missions").mkdir(parents=True)
     shutil.copy(FILE, raw / "rescue_missions")
-    with engine.building(folder / "kpi.duckdb", folder) as con:
-        load.load(con, [feed], raw, scan(raw), date(2026, 1, 1))
+    with database.building(folder / "kpi.duckdb", folder) as con:
+        loader.load(con, [feed], raw, scan(raw), date(2026, 1, 1))
         yield con
 
 

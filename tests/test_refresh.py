@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 import kpi
-from kpi.base.errors import BuildError, CheckFailed, CompileError, ConfigError, DeliveryError, LockHeld
-from kpi.base.upkeep import Upkeep
-from kpi.nightly.refresh import Options, Outcome, refresh
-from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.keeping import prune
-from kpi.warehouse.ledger import writing
+from kpi.errors import BuildError, CheckFailed, CompileError, ConfigError, DeliveryError, LockHeld
+from kpi.jobs.options import Options, Outcome
+from kpi.jobs.refresh import refresh
+from kpi.settings import Upkeep
+from kpi.warehouse.builds import Warehouse, writing
+from kpi.warehouse.lifecycle import prune
 
 TODAY = date(2026, 1, 15)
 CONTRACT = """

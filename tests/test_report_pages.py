@@ -14,11 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from kpi.demo.deliver import LABEL, LABEL_NAME
-from kpi.yearly.expectations import validate
-from kpi.yearly.pages import TEMPLATES, About, is_labelled_synthetic, write_pages
-from kpi.yearly.rules import FEED_OF_FAMILY, RULES
-from kpi.yearly.words import BASES, FAMILIES, STATUSES, TOPICS, amount, number
+from demo.deliver import LABEL, LABEL_NAME
+from kpi.validation.expectations import validate
+from kpi.validation.report import (
+    BASES,
+    FAMILIES,
+    STATUSES,
+    TEMPLATES,
+    TOPICS,
+    About,
+    amount,
+    is_labelled_synthetic,
+    number,
+    write_pages,
+)
+from kpi.validation.rule import FEED_OF_FAMILY, RULES
 from small_county import AFTER_THE_YEARS, FEEDS, County, add, count, printed, put, together
 
 ABOUT = About("20260115T031500Z-ab12", date(2026, 1, 15), is_synthetic=True)
@@ -416,6 +426,6 @@ def test_numbers_are_written_as_a_finnish_reader_expects(value: float | None, te
 
 
 def test_long_lists_of_rows_are_cut_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kpi.yearly.pages.ROWS_SHOWN", 10)
+    monkeypatch.setattr("kpi.validation.report.ROWS_SHOWN", 10)
     text = Page(write(County(), tmp_path)["2025.html"]).text()
     assert "Ja 2 muuta riviä." in text

@@ -14,13 +14,13 @@ import pytest
 
 import kpi
 from changing import BY_LINE, CALLS, FILES, MORE, SHARE, TODAY, change, lay_out
-from kpi.base.errors import BuildError, CheckFailed, ConfigError, DeliveryError
-from kpi.models.model import Node
-from kpi.nightly.refresh import refresh, retry
-from kpi.run import running
-from kpi.run.build import build_node
+from kpi.engine import runner
+from kpi.engine.node import Node
+from kpi.engine.runner import build_node
+from kpi.errors import BuildError, CheckFailed, ConfigError, DeliveryError
+from kpi.jobs.options import Options, Outcome
+from kpi.jobs.refresh import refresh, retry
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.options import Options, Outcome
 
 FAILS = "select desk, cast(desk as bigint) as call_count, 0 as in_time_count from {{ ref('stg_calls') }}"
 WRONG = FILES[BY_LINE].replace("count(*) as", "-1 as")  # assert_in_time_is_part finds rows
@@ -236,7 +236,7 @@ def test_an_interrupted_run_is_continued(project: Path, monkeypatch: pytest.Monk
             raise KeyboardInterrupt
         return build_node(con, graph, node, *more)
 
-    monkeypatch.setattr(running, "build_node", interrupted)
+    monkeypatch.setattr(runner, "build_node", interrupted)
     with pytest.raises(KeyboardInterrupt):
         go(project)
     monkeypatch.undo()

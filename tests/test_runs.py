@@ -18,20 +18,28 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-from kpi.base.errors import ConfigError, DiskFull, LockHeld, exit_code_of
-from kpi.base.events import Event, Several, note
-from kpi.base.lock import held, is_held
 from kpi.cli.main import cli
-from kpi.warehouse import runs
-from kpi.warehouse.runlog import KEPT, RunLog
-from kpi.warehouse.runs import close_killed, events_of, history, last_invocation, seconds_of_stages, write_table
+from kpi.errors import ConfigError, DiskFull, LockHeld, exit_code_of
+from kpi.events import Event, Several, note
+from kpi.warehouse import run_log
+from kpi.warehouse.builds import held, is_held
+from kpi.warehouse.run_log import (
+    KEPT,
+    RunLog,
+    close_killed,
+    events_of,
+    history,
+    last_invocation,
+    seconds_of_stages,
+    write_table,
+)
 
 DYING = """
 import sys, time
 from pathlib import Path
-from kpi.base.events import Event
-from kpi.base.lock import held
-from kpi.warehouse.runlog import RunLog
+from kpi.events import Event
+from kpi.warehouse.builds import held
+from kpi.warehouse.run_log import RunLog
 root = Path(sys.argv[1])
 with held(root / "builds/.lock"):
     log = RunLog(root, "refresh")
@@ -105,10 +113,10 @@ def test_a_lock_that_may_not_be_written_says_whose_it_is() -> None:
     with held(folder / ".lock"):
         pass
     code = (
-        "import os, sys; from pathlib import Path; import kpi.base.lock, kpi.base.errors\n"
+        "import os, sys; from pathlib import Path; import kpi.warehouse.builds, kpi.errors\n"
         "os.setuid(65534)\n"
-        "try:\n    kpi.base.lock.held(Path(sys.argv[1])).__enter__()\n"
-        "except kpi.base.errors.ConfigError as error:\n    print(error)\n"
+        "try:\n    kpi.warehouse.builds.held(Path(sys.argv[1])).__enter__()\n"
+        "except kpi.errors.ConfigError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, folder / ".lock"], capture_output=True, text=True, check=True)
     shutil.rmtree(folder)
@@ -249,14 +257,14 @@ def test_an_end_longer_than_what_is_read_of_a_log_is_found(tmp_path: Path) -> No
 def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = RunLog(tmp_path, "refresh")
     log.hear(Event("built", stage="build", name="one"))
-    read = runs._last_lines
+    read = run_log._last_lines
 
     def late(stream: BinaryIO) -> list[dict[str, Any]]:
         lines = read(stream)
         log.end("published", 0, "00001-x", ())
         return lines
 
-    monkeypatch.setattr(runs, "_last_lines", late)
+    monkeypatch.setattr(run_log, "_last_lines", late)
     assert [run.outcome for run in history(tmp_path)] == ["running"]
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.errors import CompileError, ConfigError, KpiError
-from kpi.models.template import Relation, Templates
-from kpi.parse.project import load_project
+from kpi.engine.template import Templates
+from kpi.errors import CompileError, ConfigError, KpiError
+from kpi.project.jinja import Relation
+from kpi.project.project import load_project
 from small_project import write
 
 MACROS = """\
@@ -226,7 +227,7 @@ def test_pytz_is_given_in_part(templates: Templates) -> None:
 def test_what_takes_too_much_ends_in_a_clear_error(
     templates: Templates, text: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kpi.base.limits.SECONDS", 1)
+    monkeypatch.setattr("kpi.project.jinja.SECONDS", 1)
     begun = time.process_time()
     with pytest.raises(CompileError) as caught:
         render(templates, text)

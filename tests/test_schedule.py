@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kpi.base.errors import ConfigError
 from kpi.cli.main import cli
-from kpi.nightly.schedule import Job, add_cron_line, cron_line, install_units, make_job, obstacles, systemd_units
+from kpi.errors import ConfigError
+from kpi.jobs.schedule import Job, add_cron_line, cron_line, install_units, make_job, obstacles, systemd_units
 from small_project import write
 
 JOB = Job(Path("/srv/kpi"), "kpi-refresh", (3, 15), ("/opt/kpi/bin/kpi",), 4 << 30, False, False, "kpi")

@@ -9,9 +9,9 @@ import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
-from kpi.base import environment
+from kpi import environment
 from kpi.cli.main import cli
-from kpi.deliveries.personal import message
+from kpi.ingest.masking import message
 from small_project import FILES, write
 
 PASSWORD = "hunter2-Käpy'lä"
@@ -96,8 +96,8 @@ def test_a_hash_cannot_be_repeated_without_the_salt(root: Path, tmp_path: Path) 
     assert kept == environment.environment_of(kept, root)
     assert kept != environment.environment_of(kept, tmp_path / "another")
     shapes = [node["shape"] for node in facts["nodes"].values()]
-    from kpi.compile.graph import compile_project
-    from kpi.parse.project import load_project
+    from kpi.engine.graph import compile_project
+    from kpi.project.project import load_project
 
     nodes = compile_project(load_project(root)).nodes
     assert nodes["model.small.plain"].shape not in shapes

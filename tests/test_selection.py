@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kpi.base.errors import ConfigError
 from kpi.cli.main import cli
-from kpi.compile.compiling import compiled as compiled_whole
-from kpi.compile.graph import Graph, compile_project, with_unit_tests
-from kpi.compile.listing import lines
-from kpi.compile.methods import State
-from kpi.compile.selection import select
-from kpi.models.model import Node
-from kpi.parse.project import load_project
+from kpi.engine.compile import compiled as compiled_whole
+from kpi.engine.graph import Graph, compile_project, with_unit_tests
+from kpi.engine.node import Node
+from kpi.engine.selector import State, lines, select
+from kpi.errors import ConfigError
+from kpi.project.project import load_project
 from selections import FILES, SELECTIONS, key, label
 from small_project import write as write_small
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.engine import confined
-from kpi.base.errors import KpiError
-from kpi.base.sqltext import column_problem, expression_problem, location_problem, select_problem, type_problem
-from kpi.compile.compiling import compiled
-from kpi.compile.unit_runs import run_unit_tests
+from kpi.database import column_problem, confined, expression_problem, location_problem, select_problem, type_problem
+from kpi.engine.compile import compiled
+from kpi.engine.unit_runner import run_unit_tests
+from kpi.errors import KpiError
 from small_project import FILES, write
 
 # Ends what it stands in, whatever that is, and writes a file where the project's seeds are, which runs may read.

@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 import kpi
-from kpi.base.errors import ConfigError
 from kpi.cli.main import cli
-from kpi.nightly.refresh import Options, refresh
+from kpi.errors import ConfigError
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse, publish
 from small_project import write
 

@@ -16,15 +16,16 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from kpi.base import engine
-from kpi.base.errors import exit_code_of, interruptible
-from kpi.nightly.notify import addresses, unreadable
-from kpi.nightly.progress import Unbroken
-from kpi.nightly.refresh import Options, refresh
-from kpi.read.doctor import examine
+from kpi import database
+from kpi.errors import exit_code_of, interruptible
+from kpi.jobs.doctor import examine
+from kpi.jobs.notifications import addresses, unreadable
+from kpi.jobs.options import Options
+from kpi.jobs.progress import Unbroken
+from kpi.jobs.refresh import refresh
 from kpi.warehouse import builds
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.runs import history
+from kpi.warehouse.run_log import history
 from small_project import write
 
 FOR_EVER = "select sum(sin(a.range * b.range)) as x from range(1000000) as a, range(1000000) as b"
@@ -111,7 +112,7 @@ def test_ctrl_c_in_a_statement_is_130_and_no_traceback(tmp_path: Path, place: st
 def test_what_duckdb_raises_at_ctrl_c_is_recognised() -> None:
     code = (
         "import os, signal, threading, duckdb\n"
-        "from kpi.base.errors import exit_code_of, interruptible\n"
+        "from kpi.errors import exit_code_of, interruptible\n"
         "threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"
         "    with interruptible():\n"
@@ -300,5 +301,5 @@ def test_a_link_to_itself_among_the_deliveries_is_passed_over_and_told(tmp_path:
     told: list[str] = []
     refresh(tmp_path, AS_OF, told.append)
     assert any(f"warning: {name}: " in line and "not read" in line for line in told), told
-    with engine.reading(warehouse.folder(warehouse.last_run()["id"]) / "kpi.duckdb") as con:
+    with database.reading(warehouse.folder(warehouse.last_run()["id"]) / "kpi.duckdb") as con:
         assert con.execute("select count(*) from raw.calls").fetchall() == [(2,)]

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from kpi.base import engine
-from kpi.compile.graph import Graph
-from kpi.models import snapshots
-from kpi.models.model import Node
-from kpi.models.template import Relation
-from kpi.run.build import build_node
-from kpi.warehouse import history
+from kpi import database
+from kpi.engine import incremental
+from kpi.engine.graph import Graph
+from kpi.engine.node import Node
+from kpi.engine.runner import build_node
+from kpi.jobs import pipeline
+from kpi.project.jinja import Relation
 from tiny import SETTINGS, Tiny
 
 TYPES = "seeds: [{name: src, config: {column_types: {id: integer, v: varchar, changed_at: timestamp}}}]"
@@ -28,7 +28,7 @@ VERSIONS = "select id, v, dbt_valid_from, dbt_valid_to from main.kept"
 
 @pytest.fixture(name="tiny")
 def opened(tmp_path: Path) -> Iterator[Tiny]:
-    with engine.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
+    with database.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
         tiny = Tiny(tmp_path / "project", con)
         tiny.write({"seeds/src.yml": TYPES})
         yield tiny
@@ -53,7 +53,7 @@ class Kept:
         graph = self.tiny.compiled()
         self.tiny.con.execute("drop table if exists main.src")
         build_node(self.tiny.con, graph, next(iter(graph.built())), None)
-        present = engine.relations(self.tiny.con).get("main.kept")
+        present = database.relations(self.tiny.con).get("main.kept")
         build_node(self.tiny.con, graph, self.node, present)
 
 
@@ -190,7 +190,9 @@ def test_a_new_column_is_added_and_a_check_of_all_sees_it(tiny: Tiny) -> None:
     ],
 )
 def test_wrong_settings_of_a_snapshot(change: dict[str, Any], told: str) -> None:
-    problems = snapshots.problems({name: value for name, value in {**BY_TIME, **change}.items() if value is not None})
+    problems = incremental.snapshot_problems(
+        {name: value for name, value in {**BY_TIME, **change}.items() if value is not None}
+    )
     assert told in " ".join(problems)
 
 
@@ -208,7 +210,7 @@ def test_wrong_settings_of_a_snapshot(change: dict[str, Any], told: str) -> None
     ],
 )
 def test_columns_that_a_snapshots_settings_name(config: dict[str, Any], columns: list[str], told: str) -> None:
-    mistakes = snapshots.column_problems(snapshot(config), tuple((name, "INTEGER") for name in columns))
+    mistakes = incremental.column_problems(snapshot(config), tuple((name, "INTEGER") for name in columns))
     assert [str(one).partition(": ")[2].startswith(told) for one in mistakes] == [True]
 
 
@@ -221,20 +223,20 @@ def test_a_build_from_nothing_takes_over_what_cannot_be_derived_again(tiny: Tiny
     tiny.con.execute("checkpoint")
     facts = {"nodes": {"snapshot.tiny.kept": {"relation": "main.kept"}}, "kept": ["logs.audit", "logs.gone"]}
     told: list[str] = []
-    with engine.building(tmp_path / "new.duckdb", tmp_path / "spill2") as con:
+    with database.building(tmp_path / "new.duckdb", tmp_path / "spill2") as con:
         # The snapshot is no longer in the project: its history stays all the same.
-        history.carry_over(con, tiny.compiled(), facts, tmp_path / "copy.duckdb", told.append)
-        assert engine.relations(con) == {}
+        pipeline.carry_over(con, tiny.compiled(), facts, tmp_path / "copy.duckdb", told.append)
+        assert database.relations(con) == {}
         (tmp_path / "copy.duckdb").write_bytes((tmp_path / "kpi.duckdb").read_bytes())
-        history.carry_over(con, tiny.compiled(), facts, tmp_path / "copy.duckdb", told.append)
-        assert sorted(engine.relations(con)) == ["logs.audit", "main.kept"]
+        pipeline.carry_over(con, tiny.compiled(), facts, tmp_path / "copy.duckdb", told.append)
+        assert sorted(database.relations(con)) == ["logs.audit", "main.kept"]
         assert con.execute("select id, v from main.kept").fetchall() == [(1, "a")]
         assert con.execute('select "null" from (describe logs.audit)').fetchall() == [("NO",)]
         assert con.execute("select count(*) from duckdb_databases() where database_name = 'published'").fetchall() == [
             (0,)
         ]
     assert told == ["Carried over from the published build: logs.audit, main.kept."]
-    assert history.kept(tiny.compiled(), facts) == {"main.kept", "logs.audit", "logs.gone"}
+    assert pipeline.kept(tiny.compiled(), facts) == {"main.kept", "logs.audit", "logs.gone"}
 
 
 BLOCK = """\
@@ -246,7 +248,7 @@ select * from {{ ref('src') }}
 
 
 def test_what_was_kept_outlives_a_full_refresh_a_hooks_table_too(tmp_path: Path) -> None:
-    tiny = Tiny(tmp_path, engine.scratch())
+    tiny = Tiny(tmp_path, database.scratch())
     tiny.write({"dbt_project.yml": SETTINGS + "on-run-start: create table if not exists main.log as select 1 as x\n"})
     tiny.write({"snapshots/kept.sql": BLOCK, "seeds/src.yml": TYPES})
     settings = "{{ config(materialized='incremental', full_refresh=false) }}"

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from kpi.base.errors import ConfigError
-from kpi.deliveries.feed import Feed, read_feed
-from kpi.deliveries.load import LoadReport
-from kpi.parse.project import load_project
+from kpi.errors import ConfigError
+from kpi.ingest.contract import Feed, read_feed
+from kpi.ingest.loader import LoadReport
+from kpi.project.project import load_project
 from loading import Loader, compare_with_oracle, contracts
 
 TYPES = {

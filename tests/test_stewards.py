@@ -20,24 +20,24 @@ import pytest
 from click.testing import CliRunner
 
 import kpi
-from kpi.base import engine
-from kpi.base.errors import BuildError, CheckFailed, ConfigError, DeliveryError, KpiError
-from kpi.base.events import Tell
+from kpi import database
 from kpi.cli.main import cli
-from kpi.compile.compiling import compiled
-from kpi.nightly.nightly import attend
-from kpi.nightly.plan import plan
-from kpi.nightly.refresh import refresh, retry
-from kpi.nightly.watch import watch
-from kpi.parse.project import load_project
-from kpi.read.diff import compare_builds
-from kpi.read.doctor import examine
-from kpi.read.public import write_public
-from kpi.warehouse import candidate, finished
+from kpi.engine.compile import compiled
+from kpi.errors import BuildError, CheckFailed, ConfigError, DeliveryError, KpiError
+from kpi.events import Tell
+from kpi.jobs import candidate, pipeline
+from kpi.jobs.doctor import examine
+from kpi.jobs.options import Options, Outcome
+from kpi.jobs.plan import plan
+from kpi.jobs.recorded_run import attend
+from kpi.jobs.refresh import refresh, retry
+from kpi.jobs.watch import watch
+from kpi.project.project import load_project
+from kpi.reader.diff import compare_builds
+from kpi.reader.export import write_public
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.keeping import roll_back
-from kpi.warehouse.options import Options, Outcome
-from kpi.warehouse.rights import DATABASE
+from kpi.warehouse.lifecycle import roll_back
+from kpi.warehouse.permissions import DATABASE
 from small_project import FILES, write
 
 MARKER = "Aino-Marjatta-Esimerkki"
@@ -417,7 +417,7 @@ def test_killed_between_the_two_files_the_old_build_stays(
 ) -> None:
     run(root)
     deliver(root, 4)
-    holder, name = {"finished": finished, "engine": engine}[step.partition(".")[0]], step.partition(".")[2]
+    holder, name = {"finished": pipeline, "engine": database}[step.partition(".")[0]], step.partition(".")[2]
     original = getattr(holder, name)
 
     def die_after(*given: Any) -> Any:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kpi.models.template import Relation, Rendered, Templates
-from kpi.parse.project import load_project
+from kpi.engine.template import Templates
+from kpi.project.jinja import Relation, Rendered
+from kpi.project.project import load_project
 from small_project import write
 
 MACROS = """\

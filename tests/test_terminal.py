@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpi.base.terminal import LONGEST, bare, guard_streams, lines, one_line, visible
-from kpi.deliveries.personal import message, quoted
+from kpi.ingest.masking import message, quoted
+from kpi.presentation import LONGEST, bare, guard_streams, lines, one_line, visible
 from small_project import write
 
 ESCAPES = {

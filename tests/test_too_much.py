@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base import yamlfile
-from kpi.base.errors import ConfigError, KpiError
-from kpi.compile.compiling import compiled
-from kpi.parse import files
-from kpi.parse.project import load_project
+from kpi import yaml_loader
+from kpi.engine.compile import compiled
+from kpi.errors import ConfigError, KpiError
+from kpi.project import packages
+from kpi.project.project import load_project
 from small_project import FILES, write
 
 LINES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -53,7 +53,7 @@ def test_a_yaml_file_that_asks_for_too_much_is_refused_at_once(tmp_path: Path, t
     file.write_text(text)
     before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(ConfigError) as caught:
-        yamlfile.read_yaml(file, Path("x.yml"))
+        yaml_loader.read_yaml(file, Path("x.yml"))
     assert told in str(caught.value)
     assert str(caught.value).startswith("x.yml:")
     assert len(str(caught.value)) < 500
@@ -64,7 +64,7 @@ def test_a_yaml_file_that_asks_for_too_much_is_refused_at_once(tmp_path: Path, t
 
 def test_aliases_within_reason_are_what_they_stand_for(tmp_path: Path) -> None:
     (tmp_path / "x.yml").write_text("a: &a {b: [1, 2]}\nc: *a\nd: [*a, *a]\n")
-    found = yamlfile.read_yaml(tmp_path / "x.yml", Path("x.yml"))
+    found = yaml_loader.read_yaml(tmp_path / "x.yml", Path("x.yml"))
     assert found["d"][1]["b"] == found["c"]["b"] == [1, 2]
 
 
@@ -119,7 +119,7 @@ def test_a_package_may_be_a_link_but_nothing_in_it(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_more_files_than_a_project_has_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_ENTRIES", 100)
+    monkeypatch.setattr(packages, "MOST_ENTRIES", 100)
     root = write(tmp_path, {f"models/more/{number}.txt": "" for number in range(120)})
     with pytest.raises(ConfigError, match=r"models, which holds more than 100 files"):
         load_project(root)

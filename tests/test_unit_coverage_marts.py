@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi.base.yamlfile import Section
-from kpi.parse.project import Project, load_project
+from kpi.project.project import Project, load_project
+from kpi.yaml_loader import Section
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kpi.base.errors import BuildError, CheckFailed, CompileError, ConfigError
 from kpi.cli.main import cli
-from kpi.compile.bind import check_project
-from kpi.compile.unit_diff import Difference, shown
-from kpi.compile.unit_runs import UnitResult, refuse_failing, run_unit_tests, unit_tests_of
-from kpi.parse.project import load_project
-from kpi.warehouse.testing import chosen_tests
+from kpi.engine.compile import check_project
+from kpi.engine.unit_runner import Difference, UnitResult, refuse_failing, run_unit_tests, shown, unit_tests_of
+from kpi.errors import BuildError, CheckFailed, CompileError, ConfigError
+from kpi.jobs.check_build import chosen_tests
+from kpi.project.project import load_project
 from small_project import write
 
 Changes = dict[str, str | bytes | None]

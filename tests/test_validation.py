@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kpi.base.errors import CheckFailed, ConfigError, ContractError
+from demo.deliver import LABEL, LABEL_NAME, write_demo
 from kpi.cli.main import cli
-from kpi.deliveries.feed import read_feed
-from kpi.demo.deliver import LABEL, LABEL_NAME, write_demo
-from kpi.nightly.refresh import Options, Outcome, refresh
-from kpi.parse.project import load_project
+from kpi.errors import CheckFailed, ConfigError, ContractError
+from kpi.ingest.contract import read_feed
+from kpi.jobs.check_build import judge, result_lines
+from kpi.jobs.options import Options, Outcome
+from kpi.jobs.refresh import refresh
+from kpi.project.project import load_project
+from kpi.validation.expectations import YearResult
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.validation import judge, result_lines
-from kpi.yearly.expectations import YearResult
 from test_report_pages import Page
 
 ROOT = Path(__file__).parents[1]
@@ -118,7 +119,7 @@ def test_what_was_judged_is_carried_over_while_nothing_that_is_judged_changes(
     first = built(project)
     (project / "models/other.sql").write_text("select 1 as one\n")
     with monkeypatch.context() as patch:
-        patch.delattr("kpi.yearly.expectations.validate")
+        patch.delattr("kpi.validation.expectations.validate")
         run(project)
     second = built(project)
     assert second != first

@@ -10,12 +10,11 @@ import pytest
 
 import kpi
 from changing import BY_LINE, CALLS, FILES, MORE, SHARE, TODAY, Changes, change, lay_out
-from kpi.base.errors import LockHeld
-from kpi.nightly.refresh import refresh
-from kpi.nightly.watch import watch
-from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.ledger import writing
-from kpi.warehouse.options import Options
+from kpi.errors import LockHeld
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
+from kpi.jobs.watch import watch
+from kpi.warehouse.builds import Warehouse, writing
 
 
 @pytest.fixture

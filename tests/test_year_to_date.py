@@ -11,12 +11,12 @@ import duckdb
 import pytest
 
 from conftest import ROOT
-from kpi.compile.graph import Graph, compile_project
-from kpi.deliveries import feed_months, load
-from kpi.deliveries.feed_calendar import write_calendar
-from kpi.deliveries.rawfiles import scan
-from kpi.demo.deliver import write_demo
-from kpi.parse.project import load_project
+from demo.deliver import write_demo
+from kpi.engine.graph import Graph, compile_project
+from kpi.ingest import loader
+from kpi.ingest.calendar import write_calendar
+from kpi.ingest.raw_files import scan
+from kpi.project.project import load_project
 from modelbench import Bench
 
 Told = dict[tuple[str, str], tuple[float | None, float | None, float | None, int]]
@@ -35,7 +35,7 @@ def delivered(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("county")
     write_demo(folder / "raw", scale=0.01)
     with duckdb.connect(str(folder / "county.duckdb")) as con:
-        load.load(con, graph.feeds, folder / "raw", scan(folder / "raw"), date(2026, 11, 21))
+        loader.load(con, graph.feeds, folder / "raw", scan(folder / "raw"), date(2026, 11, 21))
     return folder / "county.duckdb"
 
 
@@ -53,7 +53,7 @@ def county(graph: Graph, delivered: Path, last: date, as_of: date | None = None)
             where = f"where report_year <= {last.year}"
         bench.con.execute(f"insert into raw.{feed.name} select {columns} from loaded.raw.{feed.name} {where}")
     bench.con.execute("detach loaded")
-    feed_months.count_months(bench.con, graph.feeds)
+    loader.count_months(bench.con, graph.feeds)
     if as_of:
         write_calendar(bench.con, graph.feeds, as_of)
     bench.build()

@@ -9,12 +9,13 @@ from typing import Any
 
 import duckdb
 
-from kpi.base import engine
-from kpi.compile.bind import check_project
-from kpi.compile.graph import Graph
-from kpi.nightly.refresh import Options, refresh
-from kpi.parse.project import load_project
-from kpi.run import build
+from kpi import database
+from kpi.engine import runner
+from kpi.engine.compile import check_project
+from kpi.engine.graph import Graph
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
+from kpi.project.project import load_project
 
 SETTINGS = "name: tiny\n"
 
@@ -45,7 +46,7 @@ class Tiny:
         """Build everything; tables of models named in `anew` are not added to."""
         graph = self.compiled()
         nodes = [node for node in graph.built() if node.materialized != "ephemeral"]
-        build.build_nodes(self.con, graph, nodes, [node.id for node in nodes if node.name in anew])
+        runner.build_nodes(self.con, graph, nodes, [node.id for node in nodes if node.name in anew])
 
     def refresh(self, full_refresh: bool = False) -> list[str]:
         """Run the nightly job, without judging report years, and return what it told."""
@@ -55,7 +56,7 @@ class Tiny:
 
     def published(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query of the published build."""
-        with engine.reading(self.root / "warehouse" / "current" / "kpi.duckdb") as con:
+        with database.reading(self.root / "warehouse" / "current" / "kpi.duckdb") as con:
             return con.execute(sql).fetchall()
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:

@@ -13,7 +13,8 @@ import duckdb
 import pytest
 
 from conftest import ROOT
-from kpi.nightly.refresh import Options, Outcome, refresh
+from kpi.jobs.options import Options, Outcome
+from kpi.jobs.refresh import refresh
 
 DBT = Path(os.environ.get("KPI_DBT") or ROOT / ".venv-dbt/bin/dbt")
 NAME = "own"

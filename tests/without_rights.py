@@ -10,8 +10,9 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from kpi.nightly.notify import unreadable
-from kpi.nightly.refresh import Options, refresh
+from kpi.jobs.notifications import unreadable
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import refresh
 
 NOBODY = 65534
 CLOSED = ("runs/000050-x.jsonl", "notify.txt")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kpi.read.figures import indicators
-    from kpi.read.figures import open_build as open
+    from kpi.reader.figures import indicators
+    from kpi.reader.figures import open_build as open
 
 __all__ = ["indicators", "open"]
 __version__ = "0.1.0"
@@ -24,9 +24,9 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> object:
     # Importing kpi must stay cheap: the command line does it before it knows what it is asked for.
     if name in __all__:
-        from kpi.read import figures
+        from kpi.reader import figures
 
         return {"indicators": figures.indicators, "open": figures.open_build}[name]
-    from kpi.base.errors import nearest
+    from kpi.errors import nearest
 
     raise AttributeError(f"module 'kpi' has no attribute {name!r}.{nearest(name, __all__)}")

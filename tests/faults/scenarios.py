@@ -16,8 +16,8 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from kpi.warehouse.rights import DATABASE
-from kpi.warehouse.runs import history
+from kpi.warehouse.permissions import DATABASE
+from kpi.warehouse.run_log import history
 
 from .readers import Readers
 from .stage import Stage, delivery

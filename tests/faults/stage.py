@@ -16,10 +16,10 @@ from pathlib import Path
 
 import duckdb
 
-from kpi.base import engine
-from kpi.read.doctor import examine
+from kpi import database
+from kpi.jobs.doctor import examine
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.rights import DATABASE, STEWARDS
+from kpi.warehouse.permissions import DATABASE, STEWARDS
 from small_project import FILES, write
 
 from .victim import Plan, finish, log_of, start
@@ -51,8 +51,8 @@ def delivery(generation: int) -> bytes:
 
 def tables_of(file: Path) -> Tables:
     """Number of rows and sum of their hashes of every table in a build."""
-    with engine.reading(file) as con:
-        names = [name for name in engine.row_counts(con) if name != NOT_COMPARED]
+    with database.reading(file) as con:
+        names = [name for name in database.row_counts(con) if name != NOT_COMPARED]
         return {
             name: tuple(con.execute(f"select count(*), sum(hash(t)::hugeint) from {name} as t").fetchall()[0])
             for name in names
@@ -188,7 +188,7 @@ class Stage:
         before, was = self.generation, self.current()
         self.next_generation()
         said = len(self.said())
-        with engine.reading(self.root / "warehouse/current" / DATABASE) as held:
+        with database.reading(self.root / "warehouse/current" / DATABASE) as held:
             code = fault()
             waited = held.execute("select max(waited_seconds) from marts.calls_by_line").fetchall()
             if not waited[0][0]:

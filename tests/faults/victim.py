@@ -146,25 +146,25 @@ def log_of(root: Path) -> Path:
 
 
 def _prepare(root: Path, plan: Plan) -> None:
-    from kpi.base.events import Tell, silent
-    from kpi.base.upkeep import Upkeep
-    from kpi.warehouse import keeping, runlog
+    from kpi.events import Tell, silent
+    from kpi.settings import Upkeep
+    from kpi.warehouse import lifecycle, run_log
     from kpi.warehouse.builds import Warehouse
 
     few = Upkeep(keep_published=plan.keep, keep_failed=2, grace_hours=0, keep_of_a_day=0)
-    prune = keeping.prune
+    prune = lifecycle.prune
 
     def prune_to_few(warehouse: Warehouse, upkeep: Upkeep, tell: Tell = silent) -> tuple[str, ...]:
         return prune(warehouse, few, tell)
 
-    keeping.prune = prune_to_few
+    lifecycle.prune = prune_to_few
     steps = Steps(root, plan)
     if plan.die_at or plan.list_steps or plan.pause[0]:
         for name in WATCHED:
             _watch(name, steps)
-        hear, fsync = runlog.RunLog.hear, os.fsync
+        hear, fsync = run_log.RunLog.hear, os.fsync
 
-        def heard(log: runlog.RunLog, event: Any) -> None:
+        def heard(log: run_log.RunLog, event: Any) -> None:
             steps(f"event {event.event} {event.name}".strip())
             hear(log, event)
 
@@ -173,7 +173,7 @@ def _prepare(root: Path, plan: Plan) -> None:
             steps(f"fsync {plain_name(path.removeprefix(str(root)).lstrip('/'))}")
             fsync(descriptor)
 
-        _set(runlog.RunLog, "hear", heard)
+        _set(run_log.RunLog, "hear", heard)
         _set(os, "fsync", synced)
         sys.addaudithook(steps.audit)
     if plan.flip is not None:
@@ -222,8 +222,8 @@ def _replace(original: Any, new: Any) -> None:
 
 def _flip_before_verifying(seed: int) -> None:
     """Flip one bit of the finished candidate, before it is looked at."""
-    from kpi.warehouse.candidate import Run
-    from kpi.warehouse.rights import DATABASE, whole
+    from kpi.jobs.candidate import Run
+    from kpi.warehouse.permissions import DATABASE, whole
 
     verify = Run._verify
 

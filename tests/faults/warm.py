@@ -39,5 +39,5 @@ __all__ = [
 ]
 
 for module in pkgutil.walk_packages(kpi.__path__, "kpi."):
-    if not module.name.startswith(("kpi.yearly.expectations", "kpi.demo", "kpi.cli.__main__")):
+    if not module.name.startswith(("kpi.validation.expectations", "kpi.cli.__main__")):
         importlib.import_module(module.name)

@@ -2,21 +2,72 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Callable
+from copy import copy
 
 import click
 
-from kpi.base.errors import KpiError, exit_code_of, interruptible, is_not_allowed
-from kpi.base.terminal import guard_streams
-from kpi.cli import artifacts as cli_artifacts
-from kpi.cli import build as cli_build
-from kpi.cli import dbt as cli_dbt
-from kpi.cli import nightly as cli_nightly
+from kpi.cli import develop as cli_artifacts
+from kpi.cli import develop as cli_build
+from kpi.cli import develop as cli_project
+from kpi.cli import develop as cli_test
+from kpi.cli import operate as cli_nightly
 from kpi.cli import operate as cli_operate
-from kpi.cli import project as cli_project
 from kpi.cli import read as cli_read
-from kpi.cli import test as cli_test
+from kpi.cli.develop import list_nodes
+from kpi.cli.operate import freshness
 from kpi.cli.options import complain
+from kpi.errors import KpiError, exit_code_of, interruptible, is_not_allowed
+from kpi.presentation import guard_streams
+
+_DBT = ".venv-dbt/bin/dbt"
+# By dbt's command: what to type instead, where the words that were typed go, and why.
+_INSTEAD = {
+    "run": ("kpi build {words}", "models are built with their tests, or the build is not published"),
+    "seed": ("kpi build --resource-type seed {words}", "seeds are built when their files change, with all else"),
+    "snapshot": ("kpi build --resource-type snapshot {words}", "snapshots are taken by each build"),
+    "deps": ("dbt deps", "kpi fetches nothing; it reads what lies in dbt_packages/ and the `local:` packages"),
+    "docs": ("kpi artifacts, then " + _DBT + " docs serve", "kpi writes what dbt's pages show"),
+    "parse": ("kpi compile", "compiling checks everything and runs nothing"),
+    "debug": ("kpi doctor", "there is no connection to test; the doctor looks at the warehouse"),
+    "clean": ("kpi builds", "old builds go by themselves, and nothing else is written into the project"),
+    "clone": ("kpi build {words}", "a build begins as a copy of the published one"),
+    "run-operation": (
+        "kpi compile --inline '{{{{ macro() }}}}'",
+        "a macro runs nothing by itself; put what changes the build into a hook",
+    ),
+    "init": ("a dbt_project.yml with `name: …`, and models/", "that is all a project needs"),
+}
+
+
+def _redirect(name: str) -> click.Command:
+    instead, why = _INSTEAD[name]
+
+    @click.pass_context
+    def told(context: click.Context, words: tuple[str, ...]) -> None:
+        typed = instead.format(words=shlex.join(words)).strip()
+        raise click.UsageError(f"dbt {name} is here: {typed} ({why}).", context)
+
+    command: Callable[..., click.Command] = click.command(
+        name,
+        context_settings={"ignore_unknown_options": True, "help_option_names": []},
+        hidden=True,
+        help=f"Say what dbt's {name} is here.",
+    )
+    return command(click.argument("words", nargs=-1, type=click.UNPROCESSED)(told))
+
+
+redirects = tuple(_redirect(name) for name in _INSTEAD)
+
+list_as_dbt = copy(list_nodes)
+list_as_dbt.name, list_as_dbt.hidden = "list", True
+
+source = click.Group(
+    "source", commands={"freshness": freshness}, help="As dbt has it: kpi source freshness is kpi freshness."
+)
+source.hidden = True
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -32,7 +83,7 @@ for _command in (
     *(cli_read.show, cli_read.query, cli_read.validate, cli_read.builds),
     *(cli_test.run_tests, cli_artifacts.artifacts),
     *(cli_operate.diff, cli_operate.rollback, cli_operate.prune_raw, cli_operate.doctor, cli_operate.publish),
-    *(cli_dbt.source, cli_dbt.list_as_dbt, *cli_dbt.redirects),
+    *(source, list_as_dbt, *redirects),
     *(cli_nightly.runs, cli_nightly.freshness, cli_nightly.notify, cli_nightly.schedule),
 ):
     cli.add_command(_command)
@@ -54,8 +105,8 @@ def main() -> None:
         complain("kpi: interrupted.")
         sys.exit(130)
     except KpiError as error:
-        from kpi.base.excerpts import told
-        from kpi.deliveries.personal import message
+        from kpi.errors import told
+        from kpi.ingest.masking import message
 
         complain(message(f"kpi: {told(error)}"))
         sys.exit(exit_code_of(error))
@@ -68,7 +119,7 @@ def main() -> None:
         # DuckDB's errors are recognised by name: importing it only to catch them would cost every command its import.
         if not isinstance(error, OSError) and not type(error).__module__.startswith(("duckdb", "_duckdb")):
             raise
-        from kpi.deliveries.personal import hidden, message
+        from kpi.ingest.masking import hidden, message
 
         remedy = ". See: kpi doctor" if is_not_allowed(error) else ""
         complain(message(f"kpi: {hidden(str(error))}{remedy}"))
@@ -89,7 +140,7 @@ def _watch_for_interrupts() -> None:
 
     def watch() -> None:
         while number := woken.recv(1):
-            engine = sys.modules.get("kpi.base.engine")
+            engine = sys.modules.get("kpi.database")
             if number[0] == signal.SIGINT and engine is not None:
                 engine.interrupt_all()
 
@@ -102,7 +153,7 @@ _WAKING: list[object] = []
 
 def _broken_output(error: OSError) -> int | None:
     """The exit code when it is the output that cannot be written: 0 when its reader has enough; else None."""
-    from kpi.nightly.progress import mute
+    from kpi.jobs.progress import mute
 
     try:
         if sys.stdout is not None:

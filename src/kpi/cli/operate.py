@@ -1,4 +1,4 @@
-"""Commands on the warehouse as a whole: diff, rollback, doctor, publish."""
+"""Commands that operate the warehouse: refresh, runs, schedule, freshness, diff, rollback, doctor, publish."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from kpi.base.errors import ConfigError
-from kpi.base.names import counted
 from kpi.cli.options import attended, day, project_folder, project_option, say, stewards_option, variables_of
+from kpi.errors import ConfigError, KpiError
+from kpi.sql import counted
 
 
 @click.command()
@@ -23,7 +23,7 @@ def diff(before: str | None, after: str | None, stewards: bool, project_dir: Pat
     Of one build it is the difference to the current one, the older first, as in: kpi diff candidate. Without any it is
     that of the current build to the one published before it.
     """
-    from kpi.read.diff import compare_builds, difference_lines, in_order, keys_of
+    from kpi.reader.diff import compare_builds, difference_lines, in_order, keys_of
     from kpi.warehouse.builds import Warehouse
 
     root = project_folder(project_dir).resolve()
@@ -43,7 +43,7 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
     The next refresh leaves it so until a delivery, the project or kpi itself changes.
     """
     from kpi.warehouse.builds import Warehouse
-    from kpi.warehouse.keeping import deleted_since, roll_back
+    from kpi.warehouse.lifecycle import deleted_since, roll_back
 
     warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
     current = warehouse.current()
@@ -72,8 +72,8 @@ def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) ->
 
     Never part of a refresh. Deletes nothing unless --delete says so.
     """
-    from kpi.nightly.prune import prune_raw
-    from kpi.warehouse.options import Options
+    from kpi.jobs.options import Options
+    from kpi.jobs.prune_raw import prune_raw
 
     if delete and dry_run:
         raise ConfigError("--dry-run and --delete: one or the other.")
@@ -90,8 +90,8 @@ def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) ->
 @project_option
 def doctor(project_dir: Path | None) -> None:
     """Look whether the warehouse is well, and say the remedy where it is not. Exits with 1 when something is wrong."""
-    from kpi.base.errors import KpiError
-    from kpi.read.doctor import examine
+    from kpi.errors import KpiError
+    from kpi.jobs.doctor import examine
     from kpi.warehouse.builds import Warehouse
 
     wrong = 0
@@ -113,10 +113,10 @@ def publish(folder: Path, build: str | None, include_unfinished_years: bool, pro
     No delivery, no row of a person and no small count is in it. Years that are not finished are left out unless you
     ask for them.
     """
-    from kpi.compile.compiling import compiled
-    from kpi.read.public import write_public
+    from kpi.engine.compile import compiled
+    from kpi.reader.export import write_public
+    from kpi.validation.report import is_labelled_synthetic
     from kpi.warehouse.builds import Warehouse
-    from kpi.warehouse.validation import is_labelled_synthetic
 
     root = project_folder(project_dir).resolve()
     warehouse = Warehouse(root / "warehouse")
@@ -124,3 +124,213 @@ def publish(folder: Path, build: str | None, include_unfinished_years: bool, pro
         click.echo(f"{table.table}: {table.rows} rows")
     if is_labelled_synthetic(warehouse.raw):
         click.echo("These figures are SYNTHETIC: made from made-up deliveries.")
+
+
+def _warehouse(folder: Path | None) -> Any:
+    from kpi.warehouse.builds import Warehouse
+
+    return Warehouse(project_folder(folder).resolve() / "warehouse")
+
+
+def _open_to_us(warehouse: Path) -> Path:
+    """The folder of a warehouse, when we may look into its log of runs. Raises ConfigError."""
+    import os
+
+    folder = warehouse / "runs"
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        told = "what runs told may quote rows of persons, so it is for stewards. In short it is in marts.runs."
+        raise ConfigError(f"{folder} is closed to you: {told}")
+    return warehouse
+
+
+@click.group(invoke_without_command=True)
+@click.option("--limit", default=20, show_default=True, help="The newest so many.")
+@project_option
+@click.pass_context
+def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:
+    """List the runs that did something: start, duration, outcome, exit code, build, what changed."""
+    if context.invoked_subcommand:
+        return
+    from kpi.reader.figures import table_lines
+    from kpi.warehouse.run_log import history, unreadable
+
+    found = history(_open_to_us(_warehouse(project_dir).root))
+    for told in unreadable(_warehouse(project_dir).root):
+        click.echo(f"  warning: {told}", err=True)
+    rows = [
+        (
+            run.run[:6],
+            run.started_at[:19].replace("T", " "),
+            "" if run.seconds is None else f"{run.seconds:.1f} s",
+            run.command,
+            run.outcome,
+            run.exit_code,
+            run.build,
+            run.changed or run.message,
+        )
+        for run in found[-limit:]
+    ]
+    say(table_lines(["run", "started (UTC)", "took", "command", "outcome", "exit", "build", "what"], rows))
+    if len(found) > limit:
+        click.echo(f"… {len(found) - limit} older ones; see --limit")
+
+
+@runs.command("show")
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the lines as they were written.")
+@project_option
+def show_run(run: str | None, as_json: bool, project_dir: Path | None) -> None:
+    """Tell what one run did, line by line: RUN by its id or number, or the newest."""
+    import json
+
+    from kpi.warehouse.run_log import events_of, history
+
+    root = _open_to_us(_warehouse(project_dir).root)
+    names = [ended.run for ended in history(root)]
+    wanted = [name for name in names if run is None or name == run or name[:6] == run.zfill(6)]
+    if not wanted:
+        raise ConfigError(f"there is no run '{run}'. See: kpi runs" if run else "there is no run yet. Run: kpi refresh")
+    for event in events_of(root, wanted[-1]):
+        if as_json:
+            click.echo(json.dumps(event, ensure_ascii=False))
+            continue
+        at = str(event.pop("at", ""))[11:19]
+        kind = str(event.pop("event", ""))
+        message = event.pop("message", "")
+        warnings = event.pop("warnings", ())
+        rest = "  ".join(f"{name}={value}" for name, value in event.items() if value not in ("", [], None))
+        click.echo(f"{at}  {kind:<12} {message or ''}{'  ' if message and rest else ''}{rest}".rstrip())
+        say(f"{'':14}warning: {' '.join(str(line).split())}" for line in warnings)
+
+
+@click.command()
+@click.option("--at", default="03:15", show_default=True, metavar="HH:MM", help="Every night at this local time.")
+@click.option("--cron", is_flag=True, help="A line of a crontab, not systemd's service and timer.")
+@click.option("--user", "for_user", is_flag=True, help="Units of your own service manager, not the system's.")
+@click.option("--memory-max", default="", metavar="SIZE", help="Memory the run may use at most, as 4G.")
+@click.option("--name", default="kpi-refresh", show_default=True, help="Of the units; one for each warehouse.")
+@click.option(
+    "--install", is_flag=True, help="Write the units, or the line into your crontab, and say what comes next."
+)
+@project_option
+def schedule(
+    at: str, cron: bool, for_user: bool, memory_max: str, name: str, install: bool, project_dir: Path | None
+) -> None:
+    """Print what makes the refresh run every night: a systemd service and timer, or with --cron a crontab line."""
+    import os
+
+    from kpi.jobs import schedule as schedules
+    from kpi.jobs.notifications import FILE, VARIABLE, addresses
+    from kpi.project.project import load_project
+
+    root = project_folder(project_dir).resolve()
+    warehouse = _warehouse(root)
+    temp_directory = load_project(root).upkeep.temp_directory
+    job = schedules.make_job(root, name, at, memory_max, bool(addresses(warehouse.root)), for_user, temp_directory)
+    if os.environ.get(VARIABLE) and not (warehouse.root / FILE).is_file():
+        told = f"{VARIABLE} is set here, but not where the schedule runs: write the addresses into warehouse/{FILE}."
+        click.echo(f"  warning: {told}", err=True)
+    if not job.user and not for_user and not cron:
+        told = "the warehouse belongs to root, so the service runs as root. Better give it a user of its own."
+        click.echo(f"  warning: {told}", err=True)
+    for obstacle in [] if cron else schedules.obstacles(job):
+        click.echo(f"  warning: {obstacle}", err=True)
+    if cron:
+        _cron(job, install)
+    elif install:
+        for path in schedules.install_units(job):
+            click.echo(f"Wrote {path}")
+        say(["Now run:", *(f"  {step}" for step in schedules.next_steps(job))])
+    else:
+        for file, text in schedules.systemd_units(job).items():
+            say([f"# {schedules.unit_folder(job) / file}", text])
+
+
+def _cron(job: Any, install: bool) -> None:
+    from kpi.jobs import schedule as schedules
+
+    if not install:
+        click.echo(schedules.cron_line(job))
+        return
+    import subprocess
+
+    try:
+        listed = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
+        if listed.returncode and "no crontab" not in listed.stderr.lower():
+            raise ConfigError(f"crontab -l failed: {listed.stderr.strip()}")
+        new = schedules.add_cron_line(listed.stdout if listed.returncode == 0 else "", job)
+        subprocess.run(["crontab", "-"], input=new, text=True, check=True, capture_output=True)
+    except FileNotFoundError:
+        raise ConfigError("there is no crontab command here. Install cron, or leave --cron out.") from None
+    except subprocess.CalledProcessError as error:
+        raise ConfigError(f"the crontab was not taken: {error.stderr.strip()}") from None
+    click.echo(f"Your crontab has the line: {schedules.cron_line(job)}")
+
+
+@click.command()
+@click.option("--test", "is_test", is_flag=True, help="Send a message to every address, to see whether it arrives.")
+@click.option("--crashed", is_flag=True, help="Tell of a run that was killed and could not do so itself.")
+@project_option
+def notify(is_test: bool, crashed: bool, project_dir: Path | None) -> None:
+    """Send what the nightly job sends. The addresses are those of KPI_NOTIFY, or of warehouse/notify.txt."""
+    import os
+
+    from kpi.jobs import notifications as sending
+    from kpi.jobs.recorded_run import tell_crashed
+
+    warehouse = _warehouse(project_dir)
+    urls = sending.addresses(warehouse.root)
+    if is_test == crashed:
+        raise ConfigError("kpi notify takes --test or --crashed.")
+    if not crashed and (why := sending.unreadable(warehouse.root)):
+        raise ConfigError(f"{warehouse.root / sending.FILE} cannot be read: {why}. Nobody is told of anything.")
+    if not urls and not crashed:
+        raise ConfigError(
+            f"no address is set. Write one a line into {warehouse.root / sending.FILE} (see docs/scheduling.md), or set"
+            f" {sending.VARIABLE}."
+        )
+    if sending.is_exposed(warehouse.root):
+        click.echo(f"  warning: others can read {sending.FILE}, which holds passwords. chmod 600 it.", err=True)
+    if crashed:
+        tell_crashed(warehouse, os.environ, click.echo)
+        return
+    body = f"Messages about the warehouse {warehouse.root.parent} reach you.\n"
+    troubles = sending.send(urls, sending.Message("info", f"kpi {warehouse.root.parent.name}: a test", body))
+    if troubles:
+        raise KpiError("\n".join(troubles))
+    click.echo(f"Sent to {len(urls)} address{'es' * (len(urls) > 1)}.")
+
+
+@click.command()
+@click.option("--as-of", metavar="DATE", help="On this day, YYYY-MM-DD; else today.")
+@project_option
+def freshness(as_of: str | None, project_dir: Path | None) -> None:
+    """Tell how far each feed has come, when more of it is expected, and which are late.
+
+    Exits with 7 when a feed is very late. Of deliveries that are labelled synthetic no more is expected, but with
+    --as-of they are judged as others are.
+    """
+    from kpi import database
+    from kpi.errors import CheckFailed
+    from kpi.ingest import calendar
+    from kpi.ingest.calendar import read_months
+    from kpi.ingest.contract import is_feed, read_feed
+    from kpi.project.project import load_project
+    from kpi.reader.figures import table_lines
+    from kpi.validation.report import is_labelled_synthetic
+    from kpi.warehouse.permissions import database_path
+
+    root = project_folder(project_dir).resolve()
+    today = day(as_of)
+    is_more_expected = as_of is not None or not is_labelled_synthetic(_warehouse(root).raw)
+    feeds = [read_feed(source) for source in load_project(root).sources if is_feed(source)]
+    with database.reading(database_path(_warehouse(root).folder(), stewards=True)) as con:
+        dues = calendar.measure(con, read_months(con, feeds, today))
+    say(table_lines(*calendar.table(dues, today, is_more_expected)))
+    if not is_more_expected:
+        last = max((due.newest for due in dues if due.newest), default=today)
+        click.echo(f"These deliveries are SYNTHETIC: no more is expected, so none is late. Try: --as-of {last}")
+        return
+    very_late = [due.feed for due in dues if due.state(today) == "very late"]
+    if very_late:
+        raise CheckFailed(f"very late: {', '.join(very_late)}.")

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from kpi.base.errors import ConfigError, interruptible
-from kpi.warehouse.options import Outcome, Tell
+from kpi.errors import ConfigError, interruptible
+from kpi.events import Tell
+from kpi.jobs.options import Outcome
 
 
 def _profiles_dir(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
@@ -38,7 +39,7 @@ stewards_option = click.option("--stewards", is_flag=True, help="Open the stewar
 
 def project_folder(folder: Path | None) -> Path:
     """Return the folder of the project that a command means."""
-    from kpi.read.figures import find_project
+    from kpi.reader.figures import find_project
 
     return find_project(folder)
 
@@ -54,7 +55,7 @@ def complain(line: str) -> None:
     try:
         click.echo(line, err=True)
     except (OSError, ValueError):
-        from kpi.nightly.progress import mute
+        from kpi.jobs.progress import mute
 
         mute(sys.stderr)
 
@@ -169,9 +170,9 @@ def run_options(command: Any) -> Any:
 
 def attended(command: str, given: Mapping[str, Any], work: Callable[[Tell], Outcome], notifies: bool = True) -> None:
     """Do a run: its progress shown, its log kept, people told. Exits with its code when that is not 0."""
-    from kpi.base.errors import exit_code_of
-    from kpi.nightly.nightly import attend, exit_code
-    from kpi.nightly.progress import Unbroken, make_screen
+    from kpi.errors import exit_code_of
+    from kpi.jobs.progress import Unbroken, make_screen
+    from kpi.jobs.recorded_run import attend, exit_code
 
     root = project_folder(given["project_dir"]).resolve()
     # A run is not stopped by who stops listening to it.

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import click
 
-from kpi.base.errors import ConfigError
-from kpi.base.terminal import bare
 from kpi.cli.options import (
     day,
     project_folder,
@@ -20,6 +18,8 @@ from kpi.cli.options import (
     variables_of,
     vars_option,
 )
+from kpi.errors import ConfigError
+from kpi.presentation import bare
 
 
 @click.command()
@@ -46,8 +46,8 @@ def show(
     project_dir: Path | None,
 ) -> None:
     """Print every indicator beside its printed value, or those of one figure or service, or a table; or a SELECT."""
-    from kpi.read import figures
-    from kpi.read.report_years import rows_of
+    from kpi.reader import figures
+    from kpi.reader.figures import rows_of
 
     root = project_folder(project_dir)
     if inline and (what or year):
@@ -86,9 +86,8 @@ def _show_inline(
     """Compile a SELECT against the project as it is, and print what it yields of a build."""
     import duckdb
 
-    from kpi.compile.compiling import compiled
-    from kpi.compile.inline import compile_inline
-    from kpi.read import figures
+    from kpi.engine.compile import compile_inline, compiled
+    from kpi.reader import figures
 
     sql = compile_inline(compiled(root, variables_of(variables), target).graph, text)
     with figures.open_build(build_id, root, stewards=stewards) as con:
@@ -116,7 +115,7 @@ def query(
     """Run one SQL query on the published build, read-only, and print its rows."""
     import duckdb
 
-    from kpi.read import figures
+    from kpi.reader import figures
 
     root = project_folder(project_dir)
     with figures.open_build(build_id, root, failures, stewards) as con:
@@ -151,8 +150,8 @@ def validate(
 
     Exits with 7 when an expectation whose failure is an error does not hold.
     """
-    from kpi.base.errors import CheckFailed
-    from kpi.warehouse.validation import errors, judge, result_lines
+    from kpi.errors import CheckFailed
+    from kpi.jobs.check_build import errors, judge, result_lines
 
     results = judge(project_folder(project_dir), build_id, year, day(as_of) if as_of else None, html)
     say(result_lines(results))
@@ -168,8 +167,8 @@ def builds(project_dir: Path | None) -> None:
     Where there is a file for stewards, its size comes second.
     """
     from kpi.warehouse.builds import Warehouse
-    from kpi.warehouse.keeping import free_share
-    from kpi.warehouse.rights import DATABASE, whole
+    from kpi.warehouse.lifecycle import free_share
+    from kpi.warehouse.permissions import DATABASE, whole
 
     warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
     for facts in warehouse.list_builds():

@@ -1,1 +1,1 @@
-"""The builds on disk: one on its way from a private folder to its name, those kept, and the runs that made them."""
+"""Builds on disk: the store and nothing else."""

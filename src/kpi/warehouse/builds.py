@@ -1,27 +1,229 @@
-"""The builds on disk: private folders, sealed builds and the published one. Imports nothing heavy.
+"""The builds on disk: private folders, sealed builds, the published one, the writer's lock and the ledger.
+
+It is on a file, which says who holds it, and on the folder of that file too, so that nobody loses it when the file is
+removed.
+
+Only for telling: what is rebuilt follows from the compiled SQL.
 
 A build is a folder `builds/<id>` that never changes once it has that name. Readers follow the symlink `current`, which
 is swapped by a rename; whoever has a build open keeps it.
+
+Imports nothing heavy.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+import re
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.base.errors import ConfigError, nearest
-from kpi.base.files import read_regular
-from kpi.base.terminal import visible
-from kpi.warehouse.rights import DATABASE, close, make_place, open_up, whole, written
+from kpi.environment import environment_of, hashed_values
+from kpi.errors import ConfigError, DiskFull, LockHeld, is_disk_full, is_not_allowed, nearest
+from kpi.events import Event, Tell, note, silent
+from kpi.files import is_regular, read_regular, why_unreadable
+from kpi.ingest.masking import message
+from kpi.presentation import visible
+from kpi.warehouse.permissions import DATABASE, close, make_place, open_up, whole, written
 
 if TYPE_CHECKING:
-    from kpi.base.upkeep import Upkeep
+    from kpi.project.project import Project
+    from kpi.settings import Upkeep
+
+
+LOOK_EVERY = 0.25  # seconds
+
+
+@contextmanager
+def held(path: Path, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[bool]:
+    """Hold the lock, waiting for it at most so long; yields whether there was anything to wait for.
+
+    Raises LockHeld, saying who holds it and since when, or ConfigError when the file cannot be written.
+    """
+    descriptor = _open(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        waited = _take(descriptor, folder, wait_seconds, tell)
+        import socket  # not at the top: a refresh with nothing to do never gets here
+
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.encode(), 0)
+        yield waited
+    finally:
+        os.close(descriptor)
+        os.close(folder)
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds the lock at this moment."""
+    for place in (path, path.parent):
+        if not place.is_dir() and not is_regular(place):
+            continue
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            continue  # a file system where folders have no locks
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def is_open(database: Path) -> bool:
+    """Tell whether a process, this one or another of any user, has a DuckDB file open at this moment.
+
+    DuckDB holds a record lock on a file that it reads. The kernel tells of other processes' locks alone, and closing
+    the file would give up our own, so our own files are looked up first. Where Linux is not there to tell, it is none.
+    """
+    try:
+        own = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+        if os.path.realpath(database) in own:
+            return True
+        descriptor = os.open(database, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        # As Linux lays out `struct flock`: type, whence, start, length, process.
+        asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        return bool(struct.unpack_from("h", fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(path) and not is_regular(path):
+            raise ConfigError(f"{path} is no file, so no lock can be held on it. Move it away. See: kpi doctor")
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            raise ConfigError(f"{path} is on a file system that is read-only. See: kpi doctor") from None
+        if not is_not_allowed(error):
+            raise
+        owner = path if path.exists() else path.parent if path.parent.exists() else path.parent.parent
+        told = f"{path} cannot be written by user {os.getuid()}"
+        told += f"; {owner.name} belongs to user {owner.stat().st_uid}" if owner.exists() else ""
+        raise ConfigError(
+            f"{told}. Run as the owner of the warehouse, or give it to the user that refreshes."
+        ) from None
+
+
+def _lock(descriptor: int, folder: int) -> None:
+    """Take both locks. Raises BlockingIOError when another process has either."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return  # a file system where folders have no locks
+
+
+def _take(descriptor: int, folder: int, wait_seconds: float, tell: Tell) -> bool:
+    started = time.monotonic()
+    told = ""
+    while True:
+        try:
+            _lock(descriptor, folder)
+            return bool(told)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip() or "another process"
+        waited = time.monotonic() - started
+        if waited >= wait_seconds:
+            gave_up = f" Waited {waited:.0f} s for it." if wait_seconds else ""
+            raise LockHeld(
+                f"the warehouse is being written by {holder}.{gave_up} Try again when it is done, or with --wait."
+            )
+        if holder != told:
+            note(tell, Event("waiting", f"Waiting: the warehouse is being written by {holder}.", stage="wait"))
+            told = holder
+        time.sleep(min(LOOK_EVERY, max(0.0, wait_seconds - waited)))
+
+
+_MACRO = re.compile(r"\{%-?\s*(macro|test|data_test)\s+(\w+).*?\{%-?\s*end\1\s*[+-]?%\}", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """Hashes of the project's macros and variables, and of the variables of the environment that were read, by name."""
+
+    macros: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Ingredients:
+        """Return what a build was made with, from its facts."""
+        return cls(**{name: facts.get("ingredients", {}).get(name, {}) for name in cls.__slots__})
+
+    def difference(self, then: Ingredients, project: Project, file: Path) -> str:
+        """Say which macro or variable that a file uses, or asks the environment for, changed; empty when none did."""
+        from kpi.project.packages import read_text
+
+        texts = _macros(project)
+        words = _words(_all_used(read_text(project.root, file), texts))
+        changed = [
+            f"the {what} {name} changed"
+            for what, now, before in (
+                ("macro", self.macros, then.macros),
+                ("variable", self.variables, then.variables),
+                ("environment variable", self.environment, then.environment),
+            )
+            for name in sorted({*now, *before})
+            if now.get(name) != before.get(name) and name in words
+        ]
+        return "; ".join(changed)
+
+
+def ingredients_of(project: Project, read: Iterable[str] = ()) -> Ingredients:
+    """Return what files are rendered with now; `read` are the names of variables of the environment."""
+    return Ingredients(
+        macros={name: _hash(text) for name, text in _macros(project).items()},
+        variables={name: _hash(hashed_values(repr(value), project.root)) for name, value in project.variables.items()},
+        environment=environment_of(read, project.root),
+    )
+
+
+def _macros(project: Project) -> dict[str, str]:
+    from kpi.project.packages import read_text  # not at the top: a refresh with nothing to do never gets here
+
+    return {
+        found[2]: found[0] for file in project.macro_files for found in _MACRO.finditer(read_text(project.root, file))
+    }
+
+
+def _all_used(text: str, macros: Mapping[str, str]) -> str:
+    """The text with the texts of all macros that it names, and that those name."""
+    used: set[str] = set()
+    while found := (_words(text) & set(macros)) - used:
+        used |= found
+        text += "\n".join(macros[name] for name in sorted(found))
+    return text
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
 
 # Failing rows that `kpi test --store-failures` kept of a build, beside it.
 FAILURES = "failures.duckdb"
@@ -234,3 +436,137 @@ def to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+UNREADABLE = "unreadable-ledger-"
+
+
+@contextmanager
+def writing(warehouse: Warehouse, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[bool]:
+    """Hold the one writer's lock, waiting for it at most so long; yields whether it had to. Raises LockHeld.
+
+    When the disk is full in the meantime, what was being written is removed, and DiskFull raised.
+    """
+    with held(warehouse.builds / ".lock", wait_seconds, tell) as waited:
+        link = warehouse.root / "current"
+        if link.is_dir() and not link.is_symlink():
+            raise ConfigError(f"{link} is a folder, not the link that readers follow. Move it away, then run again.")
+        _clean(warehouse)
+        _set_aside(warehouse, tell)
+        _catch_up(warehouse)
+        try:
+            yield waited
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            _clean(warehouse)
+            told = "What this run had written was removed, and readers keep the build they had."
+            first = str(error).split("\n", maxsplit=1)[0]
+            raise DiskFull(f"the disk is full ({first}). {told} kpi doctor tells how much room is needed.") from error
+
+
+def is_being_written(warehouse: Warehouse) -> bool:
+    """Tell whether a process holds the writer's lock at this moment."""
+    return is_held(warehouse.builds / ".lock")
+
+
+def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> None:
+    """Append one event of a build to the ledger."""
+    at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    line = {"at": at, "build": build, "event": event, "reason": message(reason)}
+    path = warehouse.builds / "ledger.jsonl"
+    # A crash may have cut the last line short; a line end of our own keeps the next one whole.
+    broken = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with path.open("ab") as stream:
+        stream.write(("\n" if broken else "").encode() + json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _clean(warehouse: Warehouse) -> None:
+    """Remove what a killed run left, but for what another user did. Only the holder of the lock may."""
+    import shutil
+
+    for leftover in warehouse.builds.glob(".tmp-*"):
+        is_folder = leftover.is_dir() and not leftover.is_symlink()
+        shutil.rmtree(leftover, ignore_errors=True) if is_folder else leftover.unlink()
+    (warehouse.root / ".current-next").unlink(missing_ok=True)
+
+
+def _set_aside(warehouse: Warehouse, tell: Tell) -> None:
+    """Move a ledger that cannot be read and written out of the way: the builds themselves tell most of what it did."""
+    path = warehouse.builds / "ledger.jsonl"
+    why = why_unreadable(path)
+    if not why and path.is_file() and not os.access(path, os.W_OK):
+        why = f"user {os.getuid()} may not write it"
+    if why:
+        aside = path.with_name(f"{UNREADABLE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        os.rename(path, aside)
+        tell(f"  warning: the ledger could not be used ({why}): it is now {aside.name}, and a new one is begun.")
+
+
+def _catch_up(warehouse: Warehouse) -> None:
+    """Record what a run made that died before it could say so, what a lost ledger knew, and what is gone.
+
+    What a run was about to publish and did not is removed.
+    """
+    current, events, kept = warehouse.current(), warehouse.ledger(), warehouse.kept()
+    late = f"recorded late: {'the run that made it was cut short' if events else 'the ledger was lost'}"
+    for build in sorted(missing(events, kept)):
+        record(warehouse, build, "gone", "its folder is not there any more")
+    if current in kept and current.name not in told_published(warehouse):
+        record(warehouse, current.name, "published", late)
+    newest = max((number_of(str(event.get("build"))) for event in events), default=0)
+    shown = number_of(current.name) if current else 0
+    for folder in kept if newest or shown else ():
+        if number_of(folder.name) <= newest or folder == current:
+            continue
+        status = str(warehouse.facts(folder).get("status", "failed"))
+        if status == "published" and number_of(folder.name) > shown and events:
+            remove(folder)
+        else:
+            record(warehouse, folder.name, status, late)
+
+
+def missing(events: Iterable[Mapping[str, Any]], kept: Sequence[Path]) -> set[str]:
+    """Return the ids of builds that the ledger does not say are gone, and whose folders are."""
+    last = {str(event.get("build")): event.get("event") for event in events}
+    return {build for build, event in last.items() if event not in ("pruned", "gone")} - {path.name for path in kept}
+
+
+def told_published(warehouse: Warehouse) -> set[str]:
+    """Return the ids of all builds that readers were ever shown."""
+    return {str(event.get("build")) for event in warehouse.ledger() if event.get("event") == "published"}
+
+
+def forget_reasons(warehouse: Warehouse) -> None:
+    """Take out of the ledger what runs failed of, which may quote a row. Only the holder of the lock may."""
+    events = warehouse.ledger()
+    if not any(event.get("event") == "failed" and event.get("reason") for event in events):
+        return
+    lines = [event | {"reason": ""} if event.get("event") == "failed" else event for event in events]
+    new = warehouse.builds / ".tmp-ledger"
+    with new.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(new, warehouse.builds / "ledger.jsonl")
+
+
+def left_at(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return when readers were last pointed from a build to another one, by its id, as the ledger writes instants."""
+    left: dict[str, str] = {}
+    shown = ""
+    for event in events:
+        if event.get("event") in ("published", "rolled back to"):
+            left[shown], shown = str(event.get("at", "")), str(event.get("build"))
+    return left
+
+
+def remove(folder: Path) -> None:
+    """Remove the folder of a build, so that no part of it ever stands under its name."""
+    import shutil
+
+    doomed = folder.with_name(f".tmp-{folder.name}")
+    folder.rename(doomed)
+    shutil.rmtree(doomed)

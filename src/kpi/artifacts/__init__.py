@@ -1,1 +1,0 @@
-"""What a build leaves for dbt's tools, in dbt's forms."""

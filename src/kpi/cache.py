@@ -1,0 +1,173 @@
+"""Results of earlier compilations, kept in one file: it saves time and never changes a result.
+
+Every entry is found by a hash of all that it follows from, and counts only for the same kpi, Python and libraries. The
+file may be deleted, cut or garbled at any time: it then holds nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from kpi.environment import holds_value
+from kpi.files import code_digest, read_regular
+
+_T = TypeVar("_T")
+_MAGIC = b"kpi compile cache 1\n"
+_LIBRARIES = ("duckdb", "sqlglot", "jinja2", "pyyaml")
+_KEPT_UNUSED = 20
+# Keys of whole projects begin with this; only the last one is kept, for they are large.
+WHOLE = "whole-"
+
+
+class Cache:
+    """Entries by key, each kept as bytes until it is asked for, with the number of runs it has not been used in."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._entries: dict[str, tuple[int, bytes]] = _read(file)
+        self._used: dict[str, bytes] = {}
+        self._is_new = False
+
+    def get(self, key: str) -> Any:
+        """Return what is kept under the key, or None."""
+        held = self._used.get(key) or self._entries.get(key, (0, b""))[1]
+        if not held:
+            return None
+        try:
+            value = _Plain(io.BytesIO(held)).load()
+        except Exception:  # what cannot be read is not there
+            return None
+        self._used[key] = held
+        return value
+
+    def put(self, key: str, value: object) -> None:
+        """Keep a value; one that cannot be kept, or holds what the environment gave, is worked out again each time."""
+        with suppress(Exception):
+            held = pickle.dumps(value, protocol=5)
+            if not holds_value(held):
+                self._used[key] = held
+                self._is_new = True
+
+    def save(self) -> None:
+        """Write the file anew when there is something new to keep. A folder that cannot be written is no error."""
+        if not self._is_new:
+            return
+        has_whole = any(key.startswith(WHOLE) for key in self._used)
+        entries = {
+            key: (age + 1, held)
+            for key, (age, held) in self._entries.items()
+            if age < _KEPT_UNUSED and not (has_whole and key.startswith(WHOLE))
+        }
+        entries.update({key: (0, held) for key, held in self._used.items()})
+        content = pickle.dumps(entries, protocol=5)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self.file.parent, prefix=".compiled-")
+        except OSError:
+            return
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(_MAGIC + _checksum(content) + content)
+            Path(name).replace(self.file)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+
+
+_active: ContextVar[Cache | None] = ContextVar("compile_cache", default=None)
+
+
+@contextmanager
+def caching(file: Path) -> Iterator[Cache]:
+    """Let all that is compiled in here use the cache in `file`."""
+    active = _active.get()
+    if active is not None and active.file == file:
+        yield active
+        return
+    cache = Cache(file)
+    token = _active.set(cache)
+    try:
+        yield cache
+    finally:
+        _active.reset(token)
+        cache.save()
+
+
+def remembered(make: Callable[[], _T], *parts: object, is_right: Callable[[_T], bool] = lambda found: True) -> _T:
+    """Return what `make` makes, or made before from the same `parts`, which must tell all that it follows from.
+
+    What else it follows from, `is_right` must look at. An error is never remembered, so that it is told anew with all
+    it knows.
+    """
+    cache = _active.get()
+    if cache is None:
+        return make()
+    key = key_of(*parts)
+    found = cache.get(key)
+    if found is None or not is_right(found):
+        found = make()
+        cache.put(key, found)
+    return cast(_T, found)
+
+
+def key_of(*parts: object) -> str:
+    """Return the key of an entry that follows from `parts` (values whose text says all of them) and from this kpi."""
+    digest = hashlib.blake2b(_stamp(), digest_size=16)
+    for part in parts:
+        text = part if isinstance(part, str) else repr(part)
+        digest.update(f"{len(text)}\0{text}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+_stamps: list[bytes] = []
+
+
+def _stamp() -> bytes:
+    """Kpi's own code and the versions of all that compiling asks; worked out once a process."""
+    if not _stamps:
+        from importlib.metadata import version
+
+        told = [code_digest(), sys.version, *(f"{name} {version(name)}" for name in _LIBRARIES)]
+        _stamps.append(hashlib.blake2b("\n".join(told).encode(), digest_size=32).digest())
+    return _stamps[0]
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=32, key=_stamp()).digest()
+
+
+def _read(file: Path) -> dict[str, tuple[int, bytes]]:
+    try:
+        content = read_regular(file)
+        body = content[len(_MAGIC) + 32 :]
+        if content[: len(_MAGIC) + 32] != _MAGIC + _checksum(body):
+            return {}
+        found = _Plain(io.BytesIO(body)).load()
+    except Exception:  # whatever is wrong with it, it is as good as deleted
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+_PATHS = ("pathlib", "pathlib._local")
+_VALUES = {("datetime", name) for name in ("date", "datetime", "timedelta", "timezone")} | {("decimal", "Decimal")}
+
+
+class _Plain(pickle.Unpickler):
+    """Reads kpi's own values and nothing else: a file from elsewhere cannot have anything called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a class of kpi's, or of a value that YAML yields."""
+        allowed = (module.startswith("kpi.") and "." not in name) or (module, name) in _VALUES or module in _PATHS
+        found = super().find_class(module, name) if allowed else None
+        if not isinstance(found, type):
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        return found

@@ -1,0 +1,413 @@
+"""Commands for those who write models: build, retry, plan, ls, compile, lineage, test, artifacts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kpi.cli.options import (
+    attended,
+    day,
+    project_folder,
+    project_option,
+    run_options,
+    say,
+    select_options,
+    target_option,
+    variables_of,
+    vars_option,
+)
+from kpi.errors import CheckFailed, ConfigError, KpiError
+from kpi.jobs.options import Options
+from kpi.settings import check_size
+from kpi.sql import counted
+
+if TYPE_CHECKING:
+    from kpi.engine.graph import Graph
+    from kpi.engine.unit_runner import UnitResult
+    from kpi.engine.unit_tests import UnitTest
+    from kpi.jobs.check_build import Report
+
+
+@click.command()
+@run_options
+def refresh(**options: Any) -> None:
+    """Load what changed, rebuild what that touches, check, publish. The nightly job."""
+    from kpi.jobs.refresh import refresh
+
+    root = project_folder(options["project_dir"])
+    attended("refresh", options, lambda tell: refresh(root, _options(options), tell))
+
+
+@click.command()
+@select_options
+@click.option("--watch", is_flag=True, help="Go on: build and test what each saved file touches. Never published.")
+@run_options
+def build(watch: bool, **options: Any) -> None:
+    """Like refresh, but of selected nodes if you like, and only of models whose unit tests pass.
+
+    When nodes that changed are left out, the build is kept for you to open but not published.
+    """
+    root = project_folder(options["project_dir"])
+    options["unit_tests"] = options["usual_selector"] = True
+    if watch:
+        from kpi.jobs.watch import watch as go_on
+
+        go_on(root, _options(options), click.echo)
+        return
+    from kpi.jobs.refresh import refresh
+
+    attended("build", options, lambda tell: refresh(root, _options(options), tell), notifies=False)
+
+
+@click.command()
+@run_options
+def retry(**options: Any) -> None:
+    """Continue the last run if it failed: keep what it built, do the rest. What that run was asked is asked again."""
+    from kpi.jobs.refresh import retry
+
+    root = project_folder(options["project_dir"])
+    attended("retry", options, lambda tell: retry(root, _options(options), tell))
+
+
+@click.command()
+@select_options
+@click.option("--full-refresh", is_flag=True, help="As if everything were built anew.")
+@click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today.")
+@vars_option
+@target_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@project_option
+def plan(as_json: bool, **options: Any) -> None:
+    """Say what a refresh would rebuild and why, one line a node. Runs nothing, writes nothing."""
+    from kpi.jobs.plan import plan
+
+    steps = plan(project_folder(options["project_dir"]), _options(options))
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        click.echo(json.dumps([asdict(step) for step in steps], indent=1, ensure_ascii=False))
+        return
+    # Tests that run again only because of what they judge are counted, not told one by one.
+    told = [step for step in steps if step.action != "test" or "because of" not in step.why]
+    width = max((len(step.name) for step in told), default=0)
+    for step in told:
+        click.echo(f"{step.action + '?' * (not step.certain):<7} {step.name:<{width}}  {step.why}")
+    built = [step for step in steps if step.action == "build"]
+    sure = sum(step.certain for step in built)
+    tests = sum(step.action == "test" for step in steps)
+    if not steps:
+        click.echo("nothing to do")
+    else:
+        click.echo(f"To build: {sure}, perhaps {len(built) - sure} more; data tests to run: up to {tests}.")
+
+
+def _options(given: dict[str, Any]) -> Options:
+    settings = {name: given.get(name) for name in ("threads", "memory_limit", "temp_directory")}
+    if settings["memory_limit"]:
+        check_size(settings["memory_limit"], "--memory-limit")
+    if settings["temp_directory"]:
+        settings["temp_directory"] = Path(settings["temp_directory"]).absolute()
+    return Options(
+        as_of=day(given.get("as_of")),
+        select=given.get("select", ()),
+        exclude=given.get("exclude", ()),
+        indirect=given.get("indirect", "eager"),
+        kinds=given.get("kinds", ()),
+        state=given.get("state", ""),
+        full_refresh=given["full_refresh"],
+        max_reject_share=given.get("max_reject_share"),
+        publish_despite_checks=given.get("publish_despite_checks", "").strip(),
+        variables=variables_of(given["variables"]),
+        settings={name: str(value) for name, value in settings.items() if value},
+        validate=not given.get("no_expectations"),
+        keep_going=given.get("keep_going", False),
+        unit_tests=given.get("unit_tests", False),
+        store_failures=given.get("store_failures", False),
+        wait_seconds=given.get("wait_seconds", 0),
+        selector=given.get("selector", ""),
+        usual_selector=given.get("usual_selector", False),
+        target=given.get("target", ""),
+    )
+
+
+@click.command()
+@project_option
+@click.option("--seed", default=2025, show_default=True, help="The same seed writes the same bytes.")
+@click.option("--scale", default=1.0, show_default=True, help="Share of the county's true volumes.")
+@click.option("--if-empty", is_flag=True, help="Do nothing when there are deliveries already.")
+def demo(project_dir: Path | None, seed: int, scale: float, if_empty: bool) -> None:
+    """Write the project's synthetic deliveries into warehouse/raw: it runs demo/. No real person is in them."""
+    import subprocess
+    import sys
+
+    root = project_folder(project_dir).resolve()
+    if not (root / "demo/__main__.py").is_file():
+        raise ConfigError(f"{root} has no demo/__main__.py, which would write synthetic deliveries for this project.")
+    command = [sys.executable, "-m", "demo", str(root / "warehouse/raw"), "--seed", str(seed), "--scale", str(scale)]
+    done = subprocess.run(
+        [*command, *(["--if-empty"] if if_empty else [])], cwd=root, capture_output=True, text=True, check=False
+    )
+    say(done.stdout.splitlines())
+    if done.returncode:
+        raise SystemExit(_failed_demo(done.stderr, done.returncode))
+
+
+def _failed_demo(told: str, code: int) -> int:
+    """Print what the demo says of its failure; return its exit code."""
+    from kpi.cli.options import complain
+
+    complain(f"kpi: {told.strip()}")
+    return code
+
+
+@click.command("ls")
+@select_options
+@vars_option
+@target_option
+@click.option("--output", type=click.Choice(("table", "name", "path", "json", "selector")), default="table")
+@project_option
+def list_nodes(project_dir: Path | None, output: str, variables: str, target: str, **options: Any) -> None:
+    """List the project's nodes in building order: all, or what the default selector of selectors.yml means."""
+    from dataclasses import replace
+
+    from kpi.cache import caching
+    from kpi.engine.artifacts import state_of
+    from kpi.engine.compile import CACHE, columns_in
+    from kpi.engine.graph import compile_project, with_unit_tests
+    from kpi.engine.runner import own_parts
+    from kpi.engine.selector import default_of, lines, select
+    from kpi.engine.unit_tests import read_unit_tests
+    from kpi.ingest.raw_files import scan
+    from kpi.project.project import load_project, together
+    from kpi.warehouse.builds import Warehouse
+
+    root = project_folder(project_dir).resolve()
+    warehouse = Warehouse(root / "warehouse")
+    with caching(root / CACHE):
+        graph = compile_project(load_project(root, variables_of(variables), target), columns_in)
+    tests, wrong = read_unit_tests(graph.project, graph.nodes)
+    if wrong:
+        raise together(wrong, root)
+    graph = replace(graph, unit_tests=tests)
+    own = (
+        own_parts(graph, scan(warehouse.raw))
+        if "state" in "".join(options["select"] + options["exclude"]) or options["selector"]
+        else {}
+    )
+    named = options["state"]
+    state = state_of(graph, named, warehouse.facts_of(named), own, warehouse.last_results())
+    wide = with_unit_tests(graph)
+    given = options["select"], options["exclude"], options["indirect"], options["kinds"]
+    selector = options["selector"] or ("" if any(given[:2]) or given[3] else default_of(graph.project.selectors))
+    chosen = select(wide, *given, state, selector)
+    say(lines([node for node in wide.nodes.values() if node.id in chosen], output))
+
+
+@click.command("compile")
+@click.argument("model", required=False)
+@click.option("--inline", metavar="SQL", default="", help="Compile this SELECT, as if it were a model, and print it.")
+@click.option("--json", "as_json", is_flag=True, help="List all mistakes as JSON, for an editor.")
+@vars_option
+@target_option
+@project_option
+def compile_command(
+    model: str | None, inline: str, as_json: bool, variables: str, target: str, project_dir: Path | None
+) -> None:
+    """Check every model and test, and print the compiled SQL of MODEL if one is named."""
+    from kpi.engine.compile import compiled
+    from kpi.errors import nearest
+    from kpi.jobs.pipeline import tables_for_readers
+    from kpi.warehouse.permissions import refuse_unknown
+
+    try:
+        graph = compiled(project_folder(project_dir), variables_of(variables), target).graph
+        refuse_unknown(graph)
+    except KpiError as error:
+        if not as_json:
+            raise
+        _print_mistakes(error)
+        sys.exit(error.exit_code)
+    if as_json:
+        click.echo("[]")
+        return
+    if inline:
+        from kpi.engine.compile import compile_inline
+
+        click.echo(compile_inline(graph, inline))
+        return
+    if model is None:
+        say(f"note: {note}" for note in graph.notes)
+        for view in tables_for_readers(graph):
+            click.echo(f"note: readers get {view} as a table, for it reads what stewards_schemas leaves out.")
+        click.echo(f"{len(graph.built())} seeds and models and {len(graph.tests())} tests compile.")
+        return
+    found = [node for node in graph.nodes.values() if model in (node.name, node.id) and node.sql]
+    if not found:
+        raise ConfigError(
+            f"there is no model or test '{model}'.{nearest(model, (n.name for n in graph.nodes.values()))}"
+        )
+    click.echo(found[0].sql)
+
+
+def _print_mistakes(error: KpiError) -> None:
+    import json
+
+    from kpi.errors import mistakes
+
+    facts = [{name: getattr(mistake, name) for name in mistake.__slots__} for mistake in mistakes(error)]
+    click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+
+
+@click.command("lineage")
+@click.argument("what", metavar="TABLE[.COLUMN]")
+@click.option("--downstream", is_flag=True, help="What is made from it, not what it is made from.")
+@click.option("--all", "also_used", is_flag=True, help="Also columns that only filter, join, group or order.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "mermaid"]), default="text", show_default=True, help="How."
+)
+@vars_option
+@target_option
+@project_option
+def lineage_command(
+    what: str, downstream: bool, also_used: bool, form: str, variables: str, target: str, project_dir: Path | None
+) -> None:
+    """Print what a column is made from, down to the raw columns; of a table, for each of its columns."""
+    from kpi.cache import caching
+    from kpi.engine import lineage
+    from kpi.engine.compile import CACHE, compiled
+
+    root = project_folder(project_dir).resolve()
+    with caching(root / CACHE):
+        project = compiled(root, variables_of(variables), target)
+        starts, found = lineage.lineage(
+            project.graph, project.columns, what, downstream=downstream, also_used=also_used
+        )
+    match form:
+        case "json":
+            click.echo(lineage.as_json(starts, found))
+        case "mermaid":
+            say(lineage.as_mermaid(starts, found))
+        case _:
+            say(lineage.as_text(starts, found, downstream))
+
+
+@click.command("test")
+@click.option("--select", "-s", multiple=True, metavar="NODES", help="Tests of these only, in dbt's selection syntax.")
+@click.option("--exclude", multiple=True, metavar="NODES", help="But not of these.")
+@click.option("--build", "build_id", metavar="BUILD", help="Data tests on this build, not the published one.")
+@click.option("--store-failures", is_flag=True, help="Keep the failing rows in a file beside the build's.")
+@vars_option
+@target_option
+@click.option("--selector", metavar="NAME", default="", help="Tests of what selectors.yml means by that, instead.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first test that fails.")
+@project_option
+def run_tests(
+    select: tuple[str, ...],
+    exclude: tuple[str, ...],
+    build_id: str | None,
+    store_failures: bool,
+    variables: str,
+    target: str,
+    selector: str,
+    fail_fast: bool,
+    project_dir: Path | None,
+) -> None:
+    """Run unit tests and data tests. Nothing is built and the build is only read; exit code 7 when a test fails."""
+    from kpi.engine.compile import compiled
+    from kpi.engine.unit_runner import run_unit_tests
+    from kpi.jobs.check_build import chosen_tests, run_data_tests
+    from kpi.warehouse.builds import Warehouse
+
+    root = project_folder(project_dir).resolve()
+    graph = compiled(root, variables_of(variables), target).graph
+    units, data = chosen_tests(graph, select, exclude, selector)
+    results = _until_one_fails(graph, units) if fail_fast else run_unit_tests(graph, units) if units else ()
+    say(_unit_lines(results))
+    failed = sum(not result.passed for result in results)
+    if fail_fast and failed:
+        data = ()
+    if data:
+        folder = Warehouse(root / "warehouse").folder(build_id).resolve()
+        report = run_data_tests(folder, data, store_failures, graph, fail_fast)
+        say(_data_lines(report, f" --build {build_id}" if build_id else ""))
+        failed += sum(check.is_error for check in report.checks)
+    if not units and not data:
+        click.echo("There is no test of what is selected.")
+    if failed:
+        raise CheckFailed(f"{failed} of {len(units) + len(data)} tests failed.")
+
+
+def _until_one_fails(graph: Graph, units: Sequence[UnitTest]) -> tuple[UnitResult, ...]:
+    from kpi.engine.unit_runner import run_unit_tests
+
+    results: list[UnitResult] = []
+    for unit in units:
+        results += run_unit_tests(graph, (unit,))
+        if not results[-1].passed:
+            break
+    return tuple(results)
+
+
+def _unit_lines(results: Sequence[UnitResult]) -> Iterator[str]:
+    for result in results:
+        if not result.passed:
+            yield f"FAIL {result.told}"
+    if results:
+        yield f"Ran {counted(len(results), 'unit test')}: {sum(not result.passed for result in results)} failed."
+
+
+def _data_lines(report: Report, build: str) -> Iterator[str]:
+    for check in report.checks:
+        if check.status != "pass":
+            rows = f"{check.failures} failing row{'' if check.failures == 1 else 's'}"
+            yield f"{check.status.upper()} {check.name} ({check.where}): {rows}{check.first_rows}"
+        if check.stored:
+            yield f"     kpi query --failures{build} 'select * from {check.stored.partition('.')[2]}'"
+    counts = {status: sum(check.status == status for check in report.checks) for status in ("fail", "warn")}
+    yield f"Ran {counted(len(report.checks), 'data test')}: {counts['fail']} failed, {counts['warn']} warned."
+    if any(check.stored for check in report.checks):
+        yield f"Failing rows are in {report.kept}, personal data and all, and go when their build goes."
+
+
+@click.command()
+@project_option
+@click.option("--build", metavar="BUILD", help="Results and catalog of this build; else of the published one.")
+@vars_option
+@target_option
+@click.option("--target-path", type=click.Path(path_type=Path), help="Where to; else target/ in the project.")
+def artifacts(
+    project_dir: Path | None, build: str | None, target_path: Path | None, variables: str, target: str
+) -> None:
+    """Write manifest.json, run_results.json and catalog.json for dbt's tools.
+
+    The manifest is of the project as it is now. Results and catalog are of a build, when there is one.
+    """
+    import shutil
+
+    from kpi.engine.artifacts import CATALOGUE, MANIFEST, RESULTS, write_project_manifest
+    from kpi.engine.compile import compiled
+    from kpi.warehouse.builds import Warehouse
+
+    root = project_folder(project_dir)
+    graph = compiled(root, variables_of(variables), target).graph
+    folder_of_files = target_path or root / "target"
+    folder_of_files.mkdir(parents=True, exist_ok=True)
+    write_project_manifest(folder_of_files / MANIFEST, graph)
+    click.echo(f"Wrote {folder_of_files / MANIFEST}.")
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    if build is None and warehouse.current() is None:
+        click.echo("Nothing is published yet: no results and no catalog.")
+        return
+    folder = warehouse.folder(build)
+    for name in (RESULTS, CATALOGUE):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, folder_of_files / name)
+            click.echo(f"Wrote {folder_of_files / name} of build {folder.resolve().name}.")
+        else:
+            click.echo(f"Build {folder.resolve().name} has no {name}: it was made before kpi wrote one, or it failed.")

@@ -1,1 +1,0 @@
-"""From delivered files to raw tables: contracts, encodings, records, values, rejects with reasons."""

@@ -1,0 +1,1 @@
+"""Nodes compiled, selected, run and tested."""

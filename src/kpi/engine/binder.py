@@ -1,0 +1,197 @@
+"""What DuckDB makes of a SELECT on empty tables: its columns and types, and the casts it would add by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from kpi.cache import remembered
+from kpi.database import columns_of, confined, problem_of
+from kpi.engine.lint import Finding, uneven_union
+from kpi.engine.materializations import is_ephemeral
+from kpi.engine.node import Node
+from kpi.errors import CompileError
+from kpi.sql import Columns, identifier, literal
+
+
+class Binder:
+    """Binds nodes one after the other. `known` are the columns of those it has bound, by node id.
+
+    The database and its tables are made when they are first asked for: not at all when every answer is remembered.
+    """
+
+    def __init__(self, nodes: Mapping[str, Node], within: Sequence[Path]) -> None:
+        self.known: dict[str, Columns] = {}
+        self._within = within
+        self._nodes = nodes
+        self._made: set[str] = set()
+        self._con: duckdb.DuckDBPyConnection | None = None
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The scratch database."""
+        if self._con is None:
+            self._con = confined({"errors_as_json": "true", "threads": "1"}, self._within)
+            for schema in sorted({node.relation.schema for node in self._nodes.values() if node.relation.schema}):
+                self._con.execute(f"create schema if not exists {identifier(schema)}")
+        return self._con
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._con is not None:
+            self._con.close()
+
+    def bind(self, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
+        """Return what a model or test yields, and the casts it should write out. Raises CompileError."""
+        given = [(str(self._nodes[one].relation), self.known[one]) for one in self._read_by(node)]
+        return remembered(lambda: self._bind(node), "bind", node.sql, given)
+
+    def make_parents(self, node: Node) -> None:
+        """Make sure of the tables that the node reads."""
+        for one in self._read_by(node):
+            self._make(self._maker(self._nodes[one]))
+
+    def _read_by(self, node: Node) -> list[str]:
+        """The tables a node reads: what is added to an incremental model may read the model, bound by then."""
+        return [*tables_of(self._nodes, node), *([node.id] if node.increment and node.id in self.known else [])]
+
+    def note(self, node: Node, columns: Columns) -> None:
+        """Keep a node's columns for those that read it. Raises CompileError when no table can have its name."""
+        self.known[node.id] = columns
+        if self._maker(node) is node and not is_ephemeral(node):
+            remembered(lambda: self._make(node), "table", str(node.relation))
+
+    def _bind(self, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
+        self.make_parents(node)
+        try:
+            columns = columns_of(self.con, node.sql)
+        except duckdb.Error as error:
+            names = {name for parent in node.depends_on for name, _ in self.known[parent]}
+            problem = problem_of(error, "describe " + node.sql, names | set(_ALIAS.findall(node.sql)))
+            offset = problem.offset and problem.offset - len("describe ")
+            if problem.message.startswith("Set operations"):
+                raise at(node, *uneven_union(node.sql)) from None
+            raise at(node, offset, problem.message) from None
+        return columns, tuple(self._casts(node))
+
+    def _maker(self, node: Node) -> Node:
+        """The node that makes a source's table, when another one of the project does; else the node itself."""
+        return self._nodes[node.depends_on[0]] if node.kind == "source" and node.depends_on else node
+
+    def _make(self, node: Node) -> bool:
+        if node.id in self._made:
+            return True
+        typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in self.known[node.id])
+        try:
+            self.con.execute(f"create or replace table {node.relation} ({typed})")
+        except duckdb.Error:
+            told = f"{node.relation} cannot be the name of a table: a part of it is a word of SQL."
+            raise CompileError(node.file, node.line, told) from None
+        self._made.add(node.id)
+        return True
+
+    def _casts(self, node: Node) -> Iterator[Finding]:
+        """Judge the casts in the plan. Raises CompileError for one that DuckDB plans and then does not have."""
+        try:
+            plan = self.con.execute("select json_serialize_plan(?, optimize := false)", [node.sql]).fetchone()
+        except duckdb.Error:  # a plan that has no text: then there is nothing to say of its casts
+            return
+        if plan is None or '"OPERATOR_CAST"' not in plan[0]:
+            return
+        encoded = node.sql.encode()
+        for cast in _casts_in(plan[0]):
+            start, length = int(cast["query_location"]), int(cast["query_location_length"])
+            if start > len(encoded):
+                continue
+            text = encoded[start : start + length].decode(errors="ignore")
+            offset = len(encoded[:start].decode(errors="ignore"))
+            finding = self._judge(node, cast, text, offset)
+            if finding:
+                yield finding
+
+    def _judge(self, node: Node, cast: dict[str, Any], text: str, offset: int) -> Finding | None:
+        given, wanted = cast["arguments"][0]["id"], cast["return_type"]["id"]
+        if cast["function_data"]["try_cast"]:
+            return None
+        is_written = _WRITTEN.match(text) is not None
+        value = cast["children"][0].get("value") or {}
+        families = (_family(given), _family(wanted))
+        if families[0] != families[1] and _APART.issuperset(families) and families != ("day", "time"):
+            told = (
+                f"{given} cannot be cast to {wanted}" if is_written else f"{given} is compared or mixed with {wanted}"
+            )
+            raise at(node, offset, f"{told}: there is no such cast. Write what is meant.")
+        if given == "VARCHAR" and text[:1] == "'" and isinstance(value.get("value"), str):
+            self._check_constant(node, str(value["value"]), cast["return_type"], offset)
+        elif not is_written and given != wanted and "VARCHAR" in (given, wanted) and given != "NULL":
+            told = f"{given} is turned into {wanted} here without being told to. Write the cast."
+            return Finding("implicit_cast", offset, told)
+        elif is_written and given in ("DOUBLE", "FLOAT") and _is_integer(wanted) and node.lines.is_own(offset):
+            told = f"{given} to {wanted} rounds on one engine and cuts on another. Round, or use a macro that does."
+            return Finding("integer_cast", offset, told)
+        return None
+
+    def _check_constant(self, node: Node, value: str, kind: dict[str, Any], offset: int) -> None:
+        if kind.get("type_info") or _family(kind["id"]) not in _APART:
+            return
+        try:
+            self.con.execute(f"select cast({literal(value)} as {kind['id']})")
+        except duckdb.Error:
+            raise at(node, offset, f"the text '{value}' is no {kind['id']}, with which it is compared.") from None
+
+
+_ALIAS = re.compile(r"\bas\s+(\w+)", re.IGNORECASE)
+# How a cast that is written begins: cast(…), ::type, or a literal such as date '2025-01-01'.
+_WRITTEN = re.compile(r"(try_)?cast\b|::|[a-z]+ *'", re.IGNORECASE)
+# Values of these have no cast to each other.
+_APART = {"number", "day", "time", "span"}
+
+
+_CAST = '{"expression_class":"BOUND_FUNCTION","type":"OPERATOR_CAST"'
+
+
+def _casts_in(plan: str) -> Iterator[dict[str, Any]]:
+    """The casts of a plan as JSON: read where they stand, which is much cheaper than reading the whole plan."""
+    decoder = json.JSONDecoder()
+    start = plan.find(_CAST)
+    while start >= 0:
+        yield decoder.raw_decode(plan, start)[0]
+        start = plan.find(_CAST, start + 1)
+
+
+def tables_of(nodes: Mapping[str, Node], node: Node) -> list[str]:
+    """The ids of the tables that a node's SQL reads: its parents, or those of an ephemeral parent."""
+    found: dict[str, None] = {}
+    for parent in node.depends_on:
+        is_part = is_ephemeral(nodes[parent])
+        found.update(dict.fromkeys(tables_of(nodes, nodes[parent]) if is_part else [parent]))
+    return list(found)
+
+
+def at(node: Node, offset: int | None, told: str) -> CompileError:
+    """The error at an offset of a node's SQL, or at its line when that is not known or not its file's."""
+    if node.test is not None and node.test.kind != "singular":
+        return CompileError(node.file, node.line, told)
+    line, column = node.lines.place(offset or 0)
+    return CompileError(node.file, line, told, column if offset is not None else 0)
+
+
+def _is_integer(kind: str) -> bool:
+    return re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", kind) is not None
+
+
+def _family(kind: str) -> str:
+    return next((family for family, pattern in _FAMILIES if re.match(pattern, kind)), kind)
+
+
+_FAMILIES = (
+    ("number", r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DECIMAL|FLOAT|DOUBLE|BOOLEAN"),
+    ("day", r"DATE|TIMESTAMP"),
+    ("time", r"TIME\b"),
+    ("span", r"INTERVAL"),
+)

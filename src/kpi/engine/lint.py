@@ -1,0 +1,469 @@
+"""The house rules of SQL, and the portable subset that means the same on DuckDB and, one day, on Spark.
+
+An allow-list: what is not named here is refused, and the reason says what to write instead. It is about meaning, not
+spelling: a function that another engine only calls by another name is allowed, one that rounds, orders or skips nulls
+in another way is not, unless a macro of the project says which way is meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kpi.project.jinja import Lines
+
+
+def _set(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+# Functions that yield the same on both engines.
+FUNCTIONS = _set(
+    """
+    count sum min max avg median grouping
+    coalesce nullif greatest least abs round sqrt exp ln power
+    lower upper trim ltrim rtrim length replace substring substr left right starts_with ends_with regexp_replace
+    year quarter month day hour minute make_date last_day
+    row_number rank dense_rank ntile lag lead first_value last_value
+    unnest generate_series
+    """
+)
+# Functions and syntax that the engines count in different ways: only a macro of the project, which says how, has them.
+IN_MACROS = _set("isodow date_diff date_trunc strftime interval at_time_zone")
+TYPES = _set("BIGINT INT SMALLINT DOUBLE DECIMAL VARCHAR TEXT BOOLEAN DATE TIMESTAMP TIMESTAMPTZ")
+
+# Parts of the tree and those of their arguments that may be there. Functions are judged by name instead.
+_SYNTAX = {
+    "Select": "with_ expressions distinct from_ joins where group having windows order limit",
+    "Union": "with_ this expression distinct order limit",
+    "Intersect": "with_ this expression distinct order limit",
+    "Except": "with_ this expression distinct order limit",
+    "With": "expressions",
+    "CTE": "this alias",
+    "Subquery": "this alias",
+    "From": "this",
+    "Join": "this on using kind side",
+    "Table": "this db alias",
+    "TableAlias": "this",
+    "Where": "this",
+    "Having": "this",
+    "Group": "expressions grouping_sets rollup cube",
+    "GroupingSets": "expressions",
+    "Rollup": "expressions",
+    "Cube": "expressions",
+    "Order": "expressions",
+    "Ordered": "this desc nulls_first",
+    "Limit": "expression",
+    "Distinct": "expressions",
+    "Filter": "this expression",
+    "IgnoreNulls": "this",
+    "Window": "this partition_by order spec alias over",
+    "WindowSpec": "kind start start_side end end_side",
+    "Alias": "this alias",
+    "Column": "this table",
+    "Identifier": "this quoted",
+    "Star": "",
+    "Literal": "this is_string",
+    "Boolean": "this",
+    "Null": "",
+    "Paren": "this",
+    "Tuple": "expressions",
+    "Case": "this ifs default",
+    "If": "this true false",
+    "Cast": "this to",
+    "DataType": "this expressions nested",
+    "DataTypeParam": "this",
+    "Interval": "this unit",
+    "AtTimeZone": "this zone",
+    "Var": "this",
+    "Exists": "this expression",
+    "In": "this expressions query",
+    "Between": "this low high symmetric",
+    "Is": "this expression",
+    "Like": "this expression",
+    "Escape": "this expression",
+    "DPipe": "this expression safe",
+    "Neg": "this",
+    "Not": "this",
+}
+_OPERATORS = "And Or EQ NEQ GT GTE LT LTE NullSafeEQ NullSafeNEQ Add Sub Mul Div IntDiv Mod"
+SYNTAX = {name: frozenset(arguments.split()) for name, arguments in _SYNTAX.items()}
+SYNTAX |= {name: frozenset(("this", "expression", "typed", "safe")) for name in _OPERATORS.split()}
+_MACRO_SYNTAX = {"Interval": "interval", "AtTimeZone": "at_time_zone"}
+# What sqlglot's names for parts of a tree are called in SQL; for others the name itself, in words.
+_WORDS = {
+    "Select qualify": "qualify",
+    "Select laterals": "lateral",
+    "Select sample": "using sample",
+    "Select offset": "offset",
+    "Union by_name": "union by name",
+    "With recursive": "with recursive",
+    "Distinct on": "distinct on",
+    "Group all": "group by all",
+    "Join method": "asof, natural or positional join",
+    "Limit percent": "limit %",
+    "Star except_": "* exclude",
+    "Star replace": "* replace",
+    "Star rename": "* rename",
+    "Table pivots": "pivot",
+    "Columns": "columns()",
+    "SimilarTo": "similar to",
+    "TryCast": "try_cast",
+    "JSONExtract": "->",
+    "JSONExtractScalar": "->>",
+}
+_INSTEAD = {
+    "mode": "Count, and take row_number() with a stated tie-break.",
+    "list": "Keep rows; a list has no order that two engines agree on.",
+    "array_agg": "Keep rows; a list has no order that two engines agree on.",
+    "string_agg": "Keep rows; a joined text has no order that two engines agree on.",
+    "any_value": "Say which one: row_number() with a stated order.",
+    "first": "Say which one: row_number() with a stated order.",
+    "last": "Say which one: row_number() with a stated order.",
+    "arg_max": "Take row_number() with a stated order.",
+    "arg_min": "Take row_number() with a stated order.",
+    "concat": "Write ||: concat() skips nulls on one engine and not on the other.",
+    "now": "Give the day of the run as a variable.",
+    "today": "Give the day of the run as a variable.",
+    "current_date": "Give the day of the run as a variable.",
+    "current_timestamp": "Give the day of the run as a variable.",
+    "random": "A model must yield the same every time.",
+    "qualify": "Number the rows in a CTE and filter in the next.",
+    "union by name": "Name the columns, in one order, and write union all.",
+    "distinct on": "Number the rows in a CTE and filter in the next.",
+    "group by all": "Name the columns.",
+    "asof, natural or positional join": "Join on a stated condition.",
+    "limit %": "Number the rows in a CTE and filter in the next.",
+    "* exclude": "Name the columns.",
+    "* replace": "Name the columns.",
+    "* rename": "Name the columns.",
+    "columns()": "Name the columns.",
+    "pivot": "Write count or sum of case … end for each column.",
+    "similar to": "Write like.",
+    "using sample": "A model must yield the same every time.",
+    "with recursive": "Join a calendar or a seed.",
+    "try_cast": "Cast what the feed's contract checked.",
+}
+
+
+def not_portable(node: Any, sql: str) -> Iterator[tuple[str, str]]:
+    """Yield the name and the refusal of whatever one part of a tree has that is outside the subset."""
+    from sqlglot import exp
+
+    kind = type(node).__name__
+    allowed = SYNTAX.get(kind)
+    if allowed is None and isinstance(node, exp.Func):
+        yield from _function(node, function_name(node, sql))
+        return
+    for name in (
+        key for key, value in node.args.items() if value not in (None, False, []) and key not in (allowed or ())
+    ):
+        told = kind if allowed is None else f"{kind} {name}"
+        yield _refused(_WORDS.get(told) or _in_words(told))
+        if allowed is None:
+            break
+    if allowed is None and not node.args:
+        yield _refused(_WORDS.get(kind) or _in_words(kind))
+    if isinstance(node, exp.DataType) and node.this.name not in TYPES:
+        name = node.this.name.lower()
+        yield name, f"the type {name} is outside the portable subset. {_listed('types', TYPES)}"
+
+
+def only_in_macros(node: Any, sql: str) -> str:
+    """Return the name of a part that only a macro may have, or nothing."""
+    from sqlglot import exp
+
+    name = _MACRO_SYNTAX.get(type(node).__name__, "")
+    if not name and isinstance(node, exp.Func) and type(node).__name__ not in SYNTAX:
+        name = function_name(node, sql)
+    return name if name in IN_MACROS else ""
+
+
+def function_name(node: Any, sql: str) -> str:
+    """The name of a function as it is written in the SQL."""
+    start, end = node.meta.get("start"), node.meta.get("end")
+    if start is not None:
+        return sql[start : end + 1].lower()
+    return str(node.name if type(node).__name__ == "Anonymous" else node.sql_name()).lower()
+
+
+def _function(node: Any, name: str) -> Iterator[tuple[str, str]]:
+    if name in IN_MACROS:
+        return
+    if name not in FUNCTIONS:
+        yield name, f"{name}() is outside the portable subset. {_INSTEAD.get(name, _CALL)}"
+    elif name == "regexp_replace" and getattr(node.args.get("modifiers"), "name", "") != "g":
+        yield name, "regexp_replace() without 'g' replaces all matches on another engine. Add 'g'."
+    elif name == "round" and not _is_decimal(node.this):
+        yield name, "round() of what may be a DOUBLE breaks ties by its binary digits. Round a cast to decimal."
+    elif name == "unnest" and not _is_calendar(node):
+        yield name, "unnest() stands alone: `select unnest(generate_series(…)) as …` in a CTE of its own."
+
+
+_CALL = "Write it with the functions that are in it, or let the model off with a reason (meta.allow)."
+
+
+def _refused(name: str) -> tuple[str, str]:
+    told = f"'{name}' is outside the portable subset. {_INSTEAD.get(name, 'Write it in another way.')}"
+    return name.replace(" ", "_"), told
+
+
+def _listed(what: str, names: frozenset[str]) -> str:
+    return f"Its {what} are: {', '.join(sorted(name.lower() for name in names))}."
+
+
+def _in_words(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower().replace("_", " ").strip()
+
+
+def _is_decimal(value: Any) -> bool:
+    from sqlglot import exp
+
+    value = value.unnest()
+    return isinstance(value, exp.Cast) and value.to.this == exp.DataType.Type.DECIMAL
+
+
+def _is_calendar(node: Any) -> bool:
+    from sqlglot import exp
+
+    select = node.parent.parent if isinstance(node.parent, exp.Alias) else None
+    return (
+        isinstance(node.this, exp.GenerateSeries)
+        and isinstance(select, exp.Select)
+        and len(select.expressions) == 1
+        and not select.args.get("from_")
+    )
+
+
+LONGEST, MOST_JOINS = 100, 4
+RULES = (
+    "select_star",
+    "division",
+    "unused_cte",
+    "union_order",
+    "bare_alias",
+    "implicit_cast",
+    "integer_cast",
+    "length",
+    "joins",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a rule of the house refuses, at an offset in characters of the compiled SQL.
+
+    `place` is its line and column in the file, when that is known already.
+    """
+
+    rule: str
+    offset: int
+    message: str
+    place: tuple[int, int] = (0, 0)
+
+
+def broken_rules(tree: Any, sql: str, lines: Lines) -> tuple[Finding, ...]:
+    """Return every place where the SELECT breaks a house rule, in order of place."""
+    found = sorted(_found(tree, sql, lines), key=lambda finding: finding.offset)
+    return tuple(replace(finding, place=lines.place(finding.offset)) for finding in found)
+
+
+def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:
+    from sqlglot import exp
+
+    refused: set[int] = set()
+    joins = []
+    for node in every(tree):
+        # What is inside something refused is not told as well.
+        if id(node.parent) in refused:
+            refused.add(id(node))
+        else:
+            for name, told in not_portable(node, sql):
+                refused.add(id(node))
+                yield Finding(name, _place_of_words(name, node, sql), told)
+        name = only_in_macros(node, sql)
+        if name and lines.is_own(place_of(node)):
+            told = "means different things on different engines. Call it through a macro that says which is meant."
+            yield Finding(name, place_of(node), f"{name.replace('_', ' ')} {told}")
+        if isinstance(node, exp.Join):
+            joins.append(place_of(node))
+        yield from _of_one(node, sql)
+    if len(joins) > MOST_JOINS:
+        told = f"a model has at most {MOST_JOINS} joins, this one {len(joins)}. Give some of them a model of their own."
+        yield Finding("joins", sorted(joins)[MOST_JOINS], told)
+    last = lines.at(len(sql) - 1)
+    if last > LONGEST:
+        told = f"a model has at most {LONGEST} lines, this one {last}. Cut it in two."
+        yield Finding("length", len(sql), told)
+
+
+def _of_one(node: Any, sql: str) -> Iterator[Finding]:
+    from sqlglot import exp
+
+    match node:
+        case exp.Div() | exp.IntDiv() | exp.Mod():
+            if not _is_never_zero(node.expression):
+                told = "a denominator may be zero. Write nullif(…, 0)."
+                yield Finding("division", place_of(node.expression), told)
+        case exp.Select():
+            yield from _stars(node, sql)
+        case exp.With():
+            yield from _unused(node)
+        case exp.Union():
+            yield from _permuted(node)
+        case exp.Alias():
+            yield from _bare_alias(node, sql)
+        case _:
+            pass
+
+
+def uneven_union(sql: str) -> tuple[int | None, str]:
+    """Return the place of a union whose sides have different numbers of columns, and what is wrong with it.
+
+    DuckDB does not tell the place; where a side has `select *`, it stays unknown.
+    """
+    import sqlglot
+    from sqlglot import exp
+
+    for node in every(sqlglot.parse_one(sql, dialect="duckdb")):
+        if isinstance(node, exp.SetOperation):
+            first, second = _names(node.left), _names(node.right)
+            if len(first) != len(second) and "*" not in (*first, *second):
+                told = f"this side has {len(second)} columns and the one before it {len(first)}"
+                return place_of(node.right), f"{told}. Both sides of a union have the same columns."
+    return None, "both sides of a union have the same number of columns."
+
+
+def second_column(sql: str, name: str) -> int | None:
+    """Return the place of the second column of a name in a SELECT, or None when it comes from `select *`."""
+    places = _columns_named(sql, name)
+    return places[1] if len(places) > 1 else None
+
+
+def last_column(sql: str, name: str) -> int | None:
+    """Return the place of the column of a name in the last SELECT, or None when it comes from `select *`."""
+    places = _columns_named(sql, name)
+    return places[-1] if places else None
+
+
+def _columns_named(sql: str, name: str) -> list[int | None]:
+    import sqlglot
+
+    tree: Any = sqlglot.parse_one(sql, dialect="duckdb")
+    return [place_of(column) for column in tree.selects if column.output_name.lower() == name]
+
+
+def every(tree: Any) -> Iterator[Any]:
+    """Every part of a tree, each before what is in it; much cheaper than sqlglot's own walk."""
+    from sqlglot import exp
+
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        yield node
+        for value in node.args.values():
+            if isinstance(value, list):
+                stack += [part for part in value if isinstance(part, exp.Expr)]
+            elif isinstance(value, exp.Expr):
+                stack.append(value)
+
+
+def place_of(part: Any) -> int:
+    """The offset in the SQL of the first word of a part that the tree has a place of, or else of what is around it."""
+    while part is not None:
+        own = part.meta.get("start")
+        starts = [own] if own is not None else [node.meta["start"] for node in every(part) if "start" in node.meta]
+        if starts:
+            return int(min(starts))
+        part = part.parent
+    return 0
+
+
+def _place_of_words(name: str, node: Any, sql: str) -> int:
+    """The place of a piece of syntax by its own words, such as `group by all`, when the tree has no place of them."""
+    if "start" in node.meta:
+        return place_of(node)
+    words, place = r"[\s_]+".join(re.escape(word) for word in name.split("_")), place_of(node)
+    found = [match.start() for match in re.finditer(words, sql, re.IGNORECASE)]
+    return min(found, key=lambda start: abs(start - place), default=place)
+
+
+def _is_never_zero(value: Any) -> bool:
+    from sqlglot import exp
+
+    value = value.unnest()
+    match value:
+        case exp.Literal():
+            return not value.is_string and float(value.this) != 0
+        case exp.Neg() | exp.Cast():
+            return _is_never_zero(value.this)
+        case exp.Nullif():
+            return bool(value.expression.is_number) and float(value.expression.name) == 0
+        case _:
+            return False
+
+
+def _stars(select: Any, sql: str) -> Iterator[Finding]:
+    from sqlglot import exp
+
+    if not any(column.is_star for column in select.expressions if isinstance(column, exp.Star | exp.Column)):
+        return
+    others = [key for key, value in select.args.items() if value and key not in ("expressions", "from_", "kind")]
+    source = select.args["from_"].this if select.args.get("from_") else None
+    is_import = isinstance(select.parent, exp.CTE) and isinstance(source, exp.Table) and not others
+    if not is_import:
+        place = sql.rfind("*", 0, place_of(source)) if source is not None else place_of(select)
+        told = "`select *` is for import CTEs (`select * from {{ ref(…) }}`) alone. Name the columns."
+        yield Finding("select_star", max(place, 0), told)
+
+
+def _bare_alias(alias: Any, sql: str) -> Iterator[Finding]:
+    """A name after a blank alone: mostly the next column, and a comma is missing."""
+    place = alias.args["alias"].meta.get("start") if alias.args.get("alias") is not None else None
+    if place is not None and sql[:place].split()[-1:] not in (["as"], ["AS"], ["As"]):
+        told = f"'{alias.alias}' gives another name without `as`. Is a comma missing before it?"
+        yield Finding("bare_alias", place, told)
+
+
+def _unused(ctes: Any) -> Iterator[Finding]:
+
+    named = [(cte, table.name.lower()) for cte in [None, *ctes.expressions] for table in _tables(ctes, cte)]
+    for cte in ctes.expressions:
+        if not any(name == cte.alias.lower() and user is not cte for user, name in named):
+            yield Finding(
+                "unused_cte", place_of(cte.args["alias"]), f"nothing reads the CTE '{cte.alias}'. Leave it out."
+            )
+
+
+def _tables(ctes: Any, cte: Any) -> Iterator[Any]:
+    """The tables named without a schema in one of the CTEs, or, for None, in the query below them."""
+    from sqlglot import exp
+
+    if cte is not None:
+        parts: Iterable[Any] = every(cte)
+    else:
+        parts = (
+            node
+            for key, value in ctes.parent.args.items()
+            if key != "with_"
+            for one in (value if isinstance(value, list) else [value])
+            if isinstance(one, exp.Expr)
+            for node in every(one)
+        )
+    return (node for node in parts if isinstance(node, exp.Table) and not node.args.get("db"))
+
+
+def _permuted(union: Any) -> Iterator[Finding]:
+    """A union of the same names in another order: it goes by place, so it mixes the columns up."""
+    first, second = _names(union.left), _names(union.right)
+    if first != second and sorted(first) == sorted(second) and "*" not in first:
+        place = next(index for index, name in enumerate(second) if name != first[index])
+        right = union.right.unnest()
+        told = f"a union goes by place, and here '{second[place]}' would be put in '{first[place]}'. Keep one order."
+        yield Finding("union_order", place_of(right.selects[place] if right.selects else right), told)
+
+
+def _names(query: Any) -> list[str]:
+    return [name.lower() for name in query.unnest().named_selects]

@@ -1,0 +1,274 @@
+"""One compiled SELECT: that it is one, that it names its tables by ref or source, and what it is apart from layout."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from kpi.cache import remembered
+from kpi.engine.lint import Finding, broken_rules, every, place_of
+from kpi.errors import CompileError, nearest
+from kpi.project.jinja import Lines, Relation, Rendered
+from kpi.project.properties import Column, TestSpec
+
+NodeKind = Literal["model", "seed", "snapshot", "source", "test", "analysis", "exposure", "unit_test"]
+_A_FILE = " Describe the file as a source (config.meta.external_location) and read that."
+_TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The rendered texts that run before and after a node, or a whole run, in order."""
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """What an incremental model is when its rows are added to the table that is there: is_incremental() is true."""
+
+    sql: str
+    lines: Lines
+    hooks: Hooks
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One thing of the project that is built or checked. `shape` is a hash of what it is, layout and comments apart.
+
+    `sql` is the compiled SELECT (empty for seeds and sources), `lines` where in the file it comes from. A test has no
+    relation of its own; `relation` then is the one it judges, when it judges one. `config` are its merged settings,
+    `written` those of the last place that gives each. `depth` is how many parts of the file's path lie
+    before the folders that dbt selects it by.
+    """
+
+    id: str
+    kind: NodeKind
+    name: str
+    file: Path
+    line: int
+    relation: Relation
+    materialized: str
+    tags: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    sql: str = ""
+    lines: Lines = Lines()  # noqa: RUF009  a frozen value
+    shape: str = ""
+    description: str = ""
+    columns: tuple[Column, ...] = ()
+    column_types: tuple[tuple[str, str], ...] = ()
+    delimiter: str = ","
+    test: TestSpec | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    written: Mapping[str, Any] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    increment: Increment | None = None
+    hooks: Hooks = Hooks()
+    constraints: tuple[Mapping[str, Any], ...] = ()
+    depth: int = 1
+
+    @property
+    def fqn(self) -> tuple[str, ...]:
+        """The names dbt selects it by: its project, the folders below the model folder, and its own name."""
+        name = (*self.name.rsplit(".", 1),) if self.is_version else (self.name,)
+        return (self.id.split(".")[1], *self.file.parts[self.depth : -1], *name)
+
+    @property
+    def is_version(self) -> bool:
+        """Whether it is a version of a model: its name is `model.v2`."""
+        return self.kind == "model" and "." in self.name
+
+
+def digest(*parts: str) -> str:
+    """Return a hash of texts."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def line_of(node: Node, parent: Relation) -> int:
+    """Return the line of a node's file where it names one of the tables it reads."""
+    if node.test and node.test.kind != "singular":
+        return node.line
+    found = re.search(rf"(?<![\w.]){re.escape(str(parent))}(?!\w)", node.sql)
+    return node.lines.at(found.start() if found else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """One SELECT, without the semicolon it may end in, and the line of the file it begins in.
+
+    `shape` is a hash of its words, layout and comments apart; `findings` are the house rules it breaks.
+    """
+
+    sql: str
+    shape: str
+    line: int
+    findings: tuple[Finding, ...] = ()
+
+
+def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> Select:
+    """Check a compiled `what` (model or test).
+
+    Raises CompileError when it is not exactly one SELECT, or names a table that it did not get from ref or source and
+    that is no CTE of its own. `relations` are all there are, for telling what was meant.
+    """
+    parents = [str(relation) for relation in rendered.depends_on.values()]
+    return remembered(
+        lambda: _read_select(rendered, file, what, relations),
+        "select", what, rendered.sql, rendered.lines, sorted(parents), str(rendered.this), rendered.is_incremental,
+    )  # fmt: skip
+
+
+def _read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> Select:
+    import sqlglot
+
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)
+    dialect = sqlglot.Dialect.get_or_raise("duckdb")
+    sql, lines = rendered.sql, rendered.lines
+    semicolon = sqlglot.TokenType.SEMICOLON
+    try:
+        tokens = dialect.tokenize(sql)
+        while tokens and tokens[-1].token_type == semicolon:
+            sql = sql[: tokens.pop().start].rstrip()
+        for token, after in pairwise(tokens):
+            if token.token_type == semicolon:
+                told = f"a {what} is one SELECT, here a second one begins."
+                raise _at(rendered, file, after.start, told)
+        if not tokens:
+            raise CompileError(file, 1, f"a {what} is one SELECT, here is none.")
+        tree = dialect.parser().parse(tokens, sql)[0]
+    except (sqlglot.errors.SqlglotError, RecursionError) as error:
+        raise _not_sql(rendered, file, error) from None
+    line = lines.at(tokens[0].start)
+    if not isinstance(tree, sqlglot.exp.Query):
+        word = tokens[0].text if tree is None or isinstance(tree, sqlglot.exp.Command) else tree.key
+        raise _at(rendered, file, tokens[0].start, f"a {what} is one SELECT, here is {word.upper()}.")
+    _check_tree(tree, rendered, file, what, relations)
+    findings = broken_rules(tree, sql, lines) if what == "model" else ()
+    return Select(sql, _shape(tokens, sql), line, findings)
+
+
+def _shape(tokens: Any, sql: str) -> str:
+    """Hash the words of the SQL. Two words without a blank between, such as the parts of x'00', stay one."""
+    words = []
+    end = 0
+    for token in tokens:
+        glued = token.start == end and end and (sql[end - 1].isalnum() and (sql[end].isalnum() or sql[end] == "'"))
+        end = token.end + 1
+        words.append(("" if glued else "\n") + sql[token.start : end])
+    return hashlib.blake2b("".join(words).encode(), digest_size=16).hexdigest()
+
+
+def _not_sql(rendered: Rendered, file: Path, error: Any) -> CompileError:
+    """Tell a mistake in the SQL from SQL that only sqlglot does not read: DuckDB knows."""
+    import duckdb
+
+    from kpi.database import confined, problem_of
+
+    with confined({"errors_as_json": "true"}) as con:
+        try:
+            con.extract_statements(rendered.sql)
+        except duckdb.Error as raised:
+            problem = problem_of(raised, rendered.sql)
+            return _at(rendered, file, problem.offset or 0, f"not SQL: {problem.message}")
+    facts = error.errors[0] if getattr(error, "errors", None) else {}
+    before = rendered.sql.split("\n")[: int(facts.get("line") or 1)]
+    offset = sum(len(line) + 1 for line in before[:-1]) + int(facts.get("col") or 1) - 1
+    near = f" near {facts['highlight']}" if facts.get("highlight") else ""
+    told = f"DuckDB reads this SQL but sqlglot, which kpi needs to, does not{near}. Write it in another way."
+    return _at(rendered, file, offset, told)
+
+
+def _check_tree(tree: Any, rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> None:
+    from sqlglot import exp
+
+    for node in every(tree):
+        if isinstance(node, exp.DML | exp.DDL) and not isinstance(node, exp.Query):
+            told = f"a {what} only selects, {node.key.upper()} is not allowed."
+            raise _at(rendered, file, place_of(node), told)
+        if isinstance(node, exp.Pivot) and not node.args.get("unpivot") and _is_open(node):
+            told = (
+                "PIVOT takes its columns from the data, so what they are is not known. Name them: ON x IN ('a', 'b')."
+            )
+            raise _at(rendered, file, place_of(node), told)
+        if isinstance(node, exp.Table | exp.Lateral):
+            _check_table(node, rendered, file, what, relations)
+        elif isinstance(node, exp.CTE) and node.alias.lower() in _in_sight(node.parent):
+            told = f"the CTE '{node.alias}' hides another of that name. Rename one of them."
+            raise _at(rendered, file, place_of(node.args["alias"]), told)
+
+
+def _is_open(pivot: Any) -> bool:
+    """Whether a pivot does not say which values become columns."""
+    from sqlglot import exp
+
+    on = pivot.args.get("fields") or pivot.expressions
+    return not all(isinstance(part, exp.In) for part in on)
+
+
+def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> None:
+    from sqlglot import exp
+
+    if isinstance(table.this, exp.Func):
+        name = (table.this.name if isinstance(table.this, exp.Anonymous) else table.this.sql_name()).lower()
+        if name not in _TABLE_FUNCTIONS:
+            told = f"a {what} reads ref() and source() only, not {name}().{_A_FILE if name.startswith('read_') else ''}"
+            raise _at(rendered, file, place_of(table), told)
+        return
+    if isinstance(table, exp.Lateral):
+        return
+    parts = tuple(part.name for part in table.parts)
+    if parts in {relation.parts for relation in rendered.depends_on.values()}:
+        return
+    if len(parts) == 1 and parts[0].lower() in _in_sight(table):
+        return
+    name, place = ".".join(parts), place_of(table)
+    if rendered.this and parts == rendered.this.parts:
+        if rendered.is_incremental:
+            return
+        raise _at(rendered, file, place, "a model cannot read itself.")
+    if len(parts) == 1 and not parts[0].isidentifier():
+        told = f"a {what} reads ref() and source() only, not the file '{name}'.{_A_FILE}"
+        raise _at(rendered, file, place, told)
+    calls = {relation.name: _call(node) for node, relation in relations.items()}
+    close = nearest(parts[-1], calls)
+    meant = calls.get(close.removeprefix(" Did you mean '").removesuffix("'?"), "")
+    told = f"the table '{name}' is named outright; write {meant or 'ref() or source()'}."
+    raise _at(rendered, file, place, told)
+
+
+def _call(node: str) -> str:
+    kind, _, *names = node.split(".")
+    if kind != "source" and len(names) > 1:
+        return f"{{{{ ref({names[0]!r}, v={names[1].removeprefix('v')}) }}}}"
+    return f"{{{{ {'source' if kind == 'source' else 'ref'}({', '.join(repr(name) for name in names)}) }}}}"
+
+
+def _in_sight(place: Any) -> Iterator[str]:
+    """The names of the CTEs that a part of the tree may read: those before it, and those of the queries around it."""
+    from sqlglot import exp
+
+    came, node = place, place.parent
+    while node is not None:
+        own = node.args.get("with_")
+        if isinstance(node, exp.With):
+            for cte in node.expressions:
+                if cte is not came or node.recursive:
+                    yield cte.alias.lower()
+                if cte is came:
+                    break
+        elif own is not None and own is not came:
+            yield from (cte.alias.lower() for cte in own.expressions)
+        came, node = node, node.parent
+
+
+def _at(rendered: Rendered, file: Path, offset: int, told: str) -> CompileError:
+    """The error at the place of the file that an offset of the compiled SQL comes from."""
+    line, column = rendered.lines.place(offset)
+    return CompileError(file, line, told, column)

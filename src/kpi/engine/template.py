@@ -1,0 +1,383 @@
+"""Templates rendered to SQL: ref, source, config, var, this and the project's macros, in dbt's order of names.
+
+What a template refers to, and which of its lines each piece of the SQL comes from, is collected while it renders.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from kpi.cache import key_of, remembered
+from kpi.environment import is_as_read
+from kpi.errors import CompileError, ConfigError, nearest
+from kpi.project import context
+from kpi.project.jinja import (
+    Lines,
+    Relation,
+    Rendered,
+    as_seen,
+    bounded,
+    environment,
+    in_short,
+    is_fleeting,
+    line_in,
+    mark_places,
+    parsed,
+    traced,
+)
+from kpi.project.macros import Macro, Macros, Wrong, compiled, run, undefined
+from kpi.project.packages import read_text
+from kpi.project.project import Project
+from kpi.project.resources import Config
+
+_KINDS = ("model", "seed", "snapshot")
+
+
+def find_ref(
+    project: Project, relations: Mapping[str, Relation], package: str, names: Sequence[str], version: object = None
+) -> Relation:
+    """Return the model, seed or snapshot that ref(...) in a file of a package means; a model's latest version if none
+    is named. Raises Wrong when there is none, or when it may be one of several."""
+    if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
+        raise Wrong("ref takes the name of a model or seed, and the project's name before it if you like.")
+    name, latest = names[-1], project.latest_versions
+    if len(names) == 2 and names[0] not in (project.name, *project.packages):
+        raise Wrong(f"ref('{names[0]}', '{name}'): there is no package '{names[0]}' here.")
+    for one in names[:1] if len(names) == 2 else dict.fromkeys((project.name, package)):
+        for kind in _KINDS:
+            wanted = f"{name}.v{version}" if version is not None else latest.get((one, name), name)
+            if found := relations.get(f"{kind}.{one}.{wanted}"):
+                return found
+    if len(names) == 1:
+        wanted_anywhere = {f"{name}.v{version}"} if version is not None else {name}
+        anywhere = [
+            relations[node_id]
+            for one in project.packages
+            for kind in _KINDS
+            for wanted in ({latest.get((one, name), name)} if version is None else wanted_anywhere)
+            if (node_id := f"{kind}.{one}.{wanted}") in relations
+        ]
+        if len(anywhere) > 1:
+            homes = " and ".join(relation.node.split(".")[1] for relation in anywhere)
+            raise Wrong(f"ref('{name}'): the packages {homes} have it. Name the package: ref('…', '{name}').")
+        if anywhere:
+            return anywhere[0]
+    versions = sorted(set(_versions(relations, name)))
+    if version is not None and versions:
+        raise Wrong(f"ref('{name}', v={version}): there is no such version; there are {', '.join(versions)}.")
+    if version is not None and any(node.split(".", 2)[2] == name for node in relations):
+        raise Wrong(f"ref('{name}', v={version}): '{name}' has no versions.")
+    known = [node.split(".", 2)[2].partition(".v")[0] for node in relations if not node.startswith("source.")]
+    raise Wrong(f"ref('{name}'): there is no such model or seed.{nearest(name, known)}")
+
+
+def find_source(
+    project: Project, relations: Mapping[str, Relation], package: str, source_name: str, table_name: str
+) -> Relation:
+    """Return the table that source(...) in a file of a package means. Raises Wrong when there is none."""
+    for one in dict.fromkeys((project.name, package, *project.packages)):
+        if found := relations.get(f"source.{one}.{source_name}.{table_name}"):
+            return found
+    known = [node.split(".", 2)[2] for node in relations if node.startswith("source.")]
+    hint = nearest(f"{source_name}.{table_name}", known)
+    raise Wrong(f"source('{source_name}', '{table_name}'): there is no such source table.{hint}")
+
+
+def version_of(given: Mapping[str, object]) -> object:
+    """The version that ref(..., v=2) or ref(..., version=2) names. Raises Wrong for anything else."""
+    for name in given:
+        if name not in ("v", "version"):
+            raise Wrong(f"ref(..., {name}=...): ref takes no '{name}'. A version is ref('…', v=2).")
+    return given.get("v", given.get("version"))
+
+
+def _versions(relations: Mapping[str, Relation], name: str) -> Iterator[str]:
+    for node in relations:
+        kind, _, rest = node.split(".", 2)
+        if kind == "model" and rest.startswith(f"{name}.v"):
+            yield rest.removeprefix(f"{name}.v")
+
+
+class NeedsColumns(CompileError):
+    """A template asked for the columns of a relation that are not known yet."""
+
+
+class NeedsGraph(NeedsColumns):
+    """A template asked for the graph of all nodes before there is one."""
+
+
+class LaterError(Exception):
+    """The columns of a relation are asked for, or with None the graph, on its way to one of the errors above."""
+
+    def __init__(self, relation: Relation | None) -> None:
+        self.relation = relation
+        super().__init__(str(relation))
+
+
+@contextmanager
+def overridden(
+    templates: Templates, variables: Mapping[str, Any], env_vars: Mapping[str, Any], macros: Mapping[str, Any]
+) -> Iterator[None]:
+    """Render with other values of variables and of the environment's, and with macros that yield a given value."""
+    values = templates.values
+    kept = values.overrides, values.given
+    values.overrides, values.given = variables, dict(env_vars)
+    templates.macros.overrides = {name: _always(value) for name, value in macros.items()}
+    try:
+        yield
+    finally:
+        values.overrides, values.given = kept
+        templates.macros.overrides = {}
+
+
+def _always(value: Any) -> Callable[..., Any]:
+    return lambda *given, **named: value
+
+
+_ONE_EXPRESSION = re.compile(r"\s*\{\{(?!.*\{\{)(.*)\}\}\s*", re.DOTALL)
+_CALL = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*", re.DOTALL)
+
+
+class Templates:
+    """The project's macros, and the rendering of files that use them. `relations` maps node ids to places.
+
+    `asked` are the variables that templates asked for, `environment_read` the environment variables with their values.
+    `known_columns` are name and type of the columns of nodes by id, for macros that ask.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.relations: dict[str, Relation] = {}
+        self.known_columns: Mapping[str, tuple[tuple[str, str], ...]] = {}
+        self.known_graph: Mapping[str, Any] | None = None
+        self.values = context.Values(project.variables, project.package_variables)
+        self.values.target = project.target
+        self.asked = self.values.asked
+        self.environment_read = self.values.environment_read
+        self.asked |= project.asked
+        self.environment_read.update(project.environment_read)
+        self._environment = environment()
+        self.macros = Macros(self._environment, project.name)
+        self.macros.search = dict(project.dispatch)
+        self.macros.shared = context.shared(self.values, self.macros, self._columns_of, self._graph, project.invocation)
+        self.notes: list[str] = []
+        self._files = {file: file for file in project.macro_files}
+        self._short: dict[str, jinja2.Template] = {}
+        self._macro_texts: list[str] = []
+        self._known_world = ((-1, ""), "")
+        self._known_places = (-1, frozenset[tuple[str, ...]]())
+        for package, files in project.packages.items():
+            for file in files:
+                self.macros.later(package, self._macro_text(file), file)
+                self._files[file] = file
+        for file in project.macro_files:
+            self.macros.load(project.name, self._macro_text(file), file)
+
+    def _macro_text(self, file: Path) -> str:
+        text = read_text(self.project.root, file)
+        self._macro_texts.append(f"{file}\n{text}")
+        return text
+
+    def schema_of(self, custom: str | None, node: Mapping[str, Any] | None = None) -> str:
+        """Return the schema of a node with the given `schema` setting, as the project's macro or else dbt has it."""
+        return self._named("generate_schema_name", custom, node)
+
+    def alias_of(self, custom: str | None, node: Mapping[str, Any]) -> str:
+        """Return the name in its schema of a node with the given `alias` setting."""
+        return self._named("generate_alias_name", custom, node)
+
+    def _named(self, macro: str, custom: str | None, node: Mapping[str, Any] | None) -> str:
+        given = dict(node) if node is not None else None
+        # A package that has such a macro names its own models by it.
+        own = given and self.macros.of(str(given.get("package_name", "")), macro)
+        try:
+            with bounded("the macro"):
+                return str((own or self.macros.scope()[macro])(custom, given)).strip()
+        except Exception:  # rendered once more as a template, so that what fails is told with file and line
+            names = {"kpi_custom": custom, "kpi_node": given}
+            return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0]
+
+    def render(
+        self,
+        text: str,
+        file: Path,
+        settings: Sequence[str],
+        this: Relation | None = None,
+        is_incremental: bool = False,
+        *,
+        base: Mapping[str, Any] | None = None,
+        model: Mapping[str, Any] | None = None,
+        parsing: bool = False,
+        names: Mapping[str, Any] | None = None,
+    ) -> Rendered:
+        """Render one file whose config() may set `settings`; `base` are those it has from elsewhere.
+
+        is_incremental() in it is as told; `names` are known to this rendering alone. With `parsing` only the
+        config is of use: references stand for nothing, `execute` is false, and what fails ends the rendering quietly.
+        Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
+        """
+        known = "" if names or parsing or self.known_columns or self.known_graph or is_fleeting(text) else self._world()
+        make = partial(self._render, text, file, settings, this, is_incremental, base, model, parsing, names)
+        given = ("render", known, text, str(file), settings, str(this), is_incremental, base, model)
+        rendered = (
+            remembered(make, *given, is_right=lambda found: is_as_read(found.environment_read)) if known else make()
+        )
+        self.asked |= rendered.asked
+        self.environment_read.update(rendered.environment_read)
+        self.notes += [f"{file}:{note}" for note in rendered.notes]
+        return rendered
+
+    def _world(self) -> str:
+        """The key of all that any file's rendering follows from, apart from the file; empty when that is not known."""
+        variables = repr((self.values.variables, self.values.of_packages))
+        if self.macros.overrides or self.values.given or self.values.overrides or is_fleeting(variables):
+            return ""
+        state = (len(self.relations), variables)
+        if self._known_world[0] != state:
+            places = sorted(f"{node} {relation}" for node, relation in self.relations.items())
+            key = key_of(
+                self.project.name, self.project.target, self._macro_texts, state, self.project.dispatch, places
+            )
+            self._known_world = (state, "" if any(map(is_fleeting, self._macro_texts)) else key)
+        return self._known_world[1]
+
+    def _render(
+        self,
+        text: str,
+        file: Path,
+        settings: Sequence[str],
+        this: Relation | None,
+        is_incremental: bool,
+        base: Mapping[str, Any] | None,
+        model: Mapping[str, Any] | None,
+        parsing: bool,
+        names: Mapping[str, Any] | None,
+    ) -> Rendered:
+        rendered = Rendered(this, is_incremental)
+
+        package, before = self.project.package_of(file), self.values.package
+        self.values.package = package
+
+        def ref(*given: str, **more: Any) -> Relation:
+            if parsing:
+                return Relation("", "main", str(given[-1]))
+            return self._refer(rendered, find_ref(self.project, self.relations, package, given, version_of(more)))
+
+        def source(source_name: str, table_name: str) -> Relation:
+            if parsing:
+                return Relation("", source_name, table_name)
+            return self._refer(rendered, find_source(self.project, self.relations, package, source_name, table_name))
+
+        own = {
+            **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {}, self.project.is_strict)},
+            **{"is_incremental": lambda: is_incremental, "execute": not parsing, "model": dict(model or {})},
+        }
+        if this:
+            own["this"] = as_seen(this)
+        own["builtins"] = dict(own)
+        asked, environment_read = set(self.asked), dict(self.environment_read)
+        self.asked.clear()
+        self.environment_read.clear()
+        try:
+            rendered.sql, rendered.lines = self._rendered_with({**own, **(names or {})}, text, file)
+        except CompileError:
+            if not parsing:
+                raise
+        finally:
+            self.values.package = before
+            rendered.asked, rendered.environment_read = frozenset(self.asked), dict(self.environment_read)
+            self.asked |= asked
+            self.environment_read.update(environment_read)
+        return rendered
+
+    def value(self, text: str, file: Path, depends_on: dict[str, Relation]) -> Any:
+        """Return what a text of a data test's arguments means: of one expression its value, else the text rendered."""
+        found = _ONE_EXPRESSION.fullmatch(text)
+        expression = found[1] if found else text if _CALL.fullmatch(text) else ""
+        kept: list[Any] = []
+        if expression:
+            expression = expression.removeprefix("-").removesuffix("-")
+            text = f"{{% do kpi_keep({expression}) %}}"
+        elif "{" not in text:
+            return text
+        rendered = self.render(text, file, (), names={"kpi_keep": kept.append})
+        depends_on.update(rendered.depends_on)
+        return kept[0] if kept else rendered.sql
+
+    def generic_test(self, kind: str) -> Macro | None:
+        """Return the macro of a data test named as in YAML, `name` or `package.name`; None when there is none."""
+        package, _, name = kind.rpartition(".")
+        found = self.macros.of(package or self.project.name, f"test_{name}")
+        return found if isinstance(found, Macro) else None
+
+    def _refer(self, rendered: Rendered, relation: Relation) -> Relation:
+        rendered.depends_on[relation.node] = relation
+        return as_seen(relation)
+
+    def _graph(self) -> Mapping[str, Any]:
+        if self.known_graph is None:
+            raise LaterError(None)
+        return self.known_graph
+
+    def _places(self) -> frozenset[tuple[str, ...]]:
+        if self._known_places[0] != len(self.relations):
+            self._known_places = (len(self.relations), frozenset(one.parts for one in self.relations.values()))
+        return self._known_places[1]
+
+    def _columns_of(self, relation: Relation) -> tuple[tuple[str, str], ...]:
+        if relation.node not in self.known_columns:
+            raise LaterError(relation)
+        return self.known_columns[relation.node]
+
+    def _rendered_with(self, names: Mapping[str, Any], text: str, file: Path) -> tuple[str, Lines]:
+        # Macros see what is shared, so they find the ref of the file being rendered.
+        shared = self.macros.shared
+        before = {name: shared[name] for name in names if name in shared}
+        shared.update(names)
+        try:
+            return traced(in_short(self._text(text, file), self._places))
+        finally:
+            for name in names:
+                del shared[name]
+            shared.update(before)
+
+    def _text(self, text: str, file: Path) -> str:
+        try:
+            scope = self.macros.scope(self.project.package_of(file))
+            template = self._short.get(text)
+            if template is None:
+                tree = parsed(scope.environment, text, file)
+                mark_places(tree, text, scope.environment)
+                template = compiled(scope.environment, tree, file)
+            if file.name == str(file):  # not of a file: what is asked for every node, such as its schema
+                self._short[text] = template
+            return run(template, scope)
+        except jinja2.UndefinedError as error:
+            raise self._told(error, file, undefined(error, self.macros, self.project.root)) from None
+        except LaterError as error:
+            line = line_in(error, file)
+            if error.relation is None:
+                raise NeedsGraph(file, line, "the graph of all nodes is not known here.") from None
+            told = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
+            raise NeedsColumns(file, line, told) from None
+        except ConfigError as error:
+            raise self._told(error, file, str(error)) from None
+        except CompileError:
+            raise
+        except Exception as error:  # a template runs as Python, and may fail as Python does
+            reason = re.sub(r"[\w.]*<locals>\.|\bmacro_(?=\w+' takes)", "", str(error)) or type(error).__name__
+            raise self._told(error, file, f"the template fails: {reason}.") from None
+
+    def _told(self, error: Exception, file: Path, message: str) -> CompileError:
+        """The error at the line of the file, naming the macro that failed when it was one."""
+        frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]
+        return CompileError(file, line_in(error, file), message + (macros[-1] if macros else ""))

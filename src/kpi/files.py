@@ -1,0 +1,118 @@
+"""Small files that anybody may have put there, read safely, and checksums of the project and of kpi's code."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def read_regular(path: Path) -> bytes:
+    """Return what a file holds. Raises OSError for what cannot be read, and for what is no file.
+
+    Opening a pipe that nobody writes to would wait for ever.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a file", str(path))
+        return stream.read()
+
+
+def is_regular(path: Path) -> bool:
+    """Tell whether a path is a file, or a link to one; not a folder, a pipe, or a link to nothing or to itself."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def why_unreadable(path: Path) -> str:
+    """Say why what stands there cannot be read; empty when it can, or when nothing of the name is there."""
+    if not os.path.lexists(path):
+        return ""
+    if path.is_symlink() and not path.exists():
+        return "it is a link to nothing"
+    if not is_regular(path):
+        return "it is no file"
+    if not os.access(path, os.R_OK):
+        return f"user {os.getuid()} may not read it"
+    return ""
+
+
+_ENDINGS = (".sql", ".yml", ".yaml", ".csv")
+_PASSED_OVER = ("warehouse", "src", "docs", "notebooks", "benchmarks", "target", "build", "dist")
+
+
+def project_digest(root: Path) -> str:
+    """Hash the path and content of every SQL, YAML and CSV file of the project, outside deliveries and hidden folders.
+
+    Wider than the project's own paths on purpose: it answers "may anything have changed?" without reading any YAML.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for path in project_files(root):
+        digest.update(f"{Path(os.path.relpath(path, root)).as_posix()}\0".encode("utf-8", "surrogateescape"))
+        digest.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+    return digest.hexdigest()
+
+
+def code_digest() -> str:
+    """Hash kpi's own source: modules, and the queries and page templates beside them."""
+    digest = hashlib.blake2b(digest_size=16)
+    own = Path(__file__).parent
+    for path in sorted(path for pattern in ("*.py", "*.sql", "*.html") for path in own.rglob(pattern)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def project_files(root: Path) -> Iterator[Path]:
+    """Every SQL, YAML and CSV file of the project, in a fixed order.
+
+    Left out are deliveries, and of the folders in the project's own those that are hidden; below models they count.
+    Then those of packages that lie elsewhere, whether a link in dbt_packages or a list of packages leads there.
+    """
+    seen = {root.resolve()}
+    yield from _files_below(root, seen)
+    todo = [root]
+    while todo:
+        for package in _packages_elsewhere(todo.pop()):
+            if package.resolve() not in seen:
+                seen.add(package.resolve())
+                todo.append(package)
+                yield from _files_below(package, seen)
+
+
+def _packages_elsewhere(folder: Path) -> Iterator[Path]:
+    for installed in ("dbt_packages", "dbt_modules"):
+        if (folder / installed).is_dir():
+            yield from sorted(path for path in (folder / installed).iterdir() if path.is_symlink() and path.is_dir())
+    for name in ("packages.yml", "dependencies.yml"):
+        if (folder / name).is_file():
+            text = (folder / name).read_text("utf-8", "replace")
+            for local in re.findall(r"""\blocal\s*:\s*["']?([^"'\s,}]+)""", text):
+                path = Path(os.path.normpath(folder / local))
+                if (path / "dbt_project.yml").is_file():
+                    yield path
+
+
+def _files_below(root: Path, seen: set[Path]) -> Iterator[Path]:
+    been = set[str]()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        if (place := os.path.realpath(folder)) in been:  # a link led back
+            folders.clear()
+            continue
+        been.add(place)
+        is_top = Path(folder) == root
+        folders[:] = sorted(
+            name
+            for name in folders
+            if Path(folder, name) not in seen and not (is_top and (name[0] in "._" or name in _PASSED_OVER))
+        )
+        for name in sorted(names):
+            # A pipe of such a name would be waited for, and a link to nothing is no file.
+            if name.lower().endswith(_ENDINGS) and is_regular(Path(folder, name)):
+                yield Path(folder, name)

@@ -1,0 +1,1 @@
+"""Delivered files to raw tables: every record is loaded, or rejected with its reasons."""

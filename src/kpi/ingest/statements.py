@@ -1,0 +1,416 @@
+"""The SQL that turns records into rows of a raw table, rejects with reasons, and rows that a newer delivery replaces.
+
+Rows claim something: their key, or in a feed that is delivered a whole census at a time that census. Of several files
+that claim the same the newest counts.
+
+Records come from registered tables (_file, _record, _line), one for each form of file: a row a record, line end
+included, and a null `_record` for a blank line. Statements with a clock take its `cells.clock_parameters`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kpi.ingest import cells, contract, masking
+from kpi.ingest.contract import MOST_DECIMALS, DeliveryMapping, Feed, FeedColumn
+from kpi.ingest.csv_reader import Form, cell_pattern, sign_of
+from kpi.ingest.raw_files import RawFolder
+from kpi.sql import identifier, literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+_FILES = "(select unnest($files::varchar[]))"
+
+
+def claims(feed: Feed) -> tuple[str, ...]:
+    """The columns by which rows of a later file replace those of an earlier one: the key, or the census."""
+    return (feed.census,) if feed.census else feed.key
+
+
+def start_claimed(feed: Feed) -> str:
+    """Create the empty table `claimed`, for what is claimed by rows that came or went."""
+    return f"create or replace temp table claimed as select {name_list(claims(feed))} from {raw_table(feed)} limit 0"
+
+
+def note_claimed(feed: Feed) -> str:
+    """Insert into `claimed` what rows of files, the parameter `files`, claim."""
+    return (
+        f"insert into claimed select distinct {name_list(claims(feed))} from {raw_table(feed)} where _file in {_FILES}"
+    )
+
+
+def find_repeated(feed: Feed, among_claimed: bool) -> tuple[str, str]:
+    """Two statements: a table `repeated` of keys that stand in several rows, and a table `beyond_first` (_file,
+    _record, key_text) of the rows whose key stands in an earlier record of the same file."""
+    key, text = name_list(feed.key), " || ' ' || ".join(f"{identifier(column)}::varchar" for column in feed.key)
+    among = f" semi join claimed using ({name_list(claims(feed))})" if among_claimed else ""
+    return (
+        f"create or replace temp table repeated as select {key} from {raw_table(feed)}{among}"
+        f" group by {key} having count(*) > 1",
+        f"create or replace temp table beyond_first as select _file, _record, {text} as key_text"
+        f" from {raw_table(feed)} semi join repeated using ({key})"
+        f" qualify row_number() over (partition by _file, {key} order by _record) > 1",
+    )
+
+
+def supersede(feed: Feed, among_claimed: bool) -> tuple[str, ...]:
+    """Statements that mark the rows which a later delivery replaces; those that claim nothing in `claimed` are left.
+
+    Which is the later stands in the ledger as `delivery_number`. Where rows of the feed tell it themselves by a column,
+    the greatest value of it counts first; a census has that of all its rows in a file.
+    """
+    table, columns = raw_table(feed), name_list(claims(feed))
+    if feed.census:
+        among = f" semi join claimed using ({columns})" if among_claimed else ""
+    else:
+        among = f" semi join repeated using ({columns})"
+    of_feed = f"(select file as _file, delivery_number from raw.deliveries where feed = {literal(feed.name)})"
+    age = "delivery_number"
+    if feed.newer_by not in (contract.FILE_NAME, contract.TIME_OF_DELIVERY):
+        column = identifier(feed.newer_by)
+        age = f"struct_pack(is_told := count({column}) > 0, said := max({column}), delivery_number := delivery_number)"
+    files = f"select {columns}, _file, {age} as age from {table}{among} join {of_feed} using (_file)"
+    files += f" group by {columns}, _file, delivery_number"
+    same = " and ".join(f"{table}.{name} = older.{name}" for name in ("_file", *map(identifier, claims(feed))))
+    mark = (
+        f"update {table} set _is_superseded = true from"
+        f" (select {columns}, _file from ({files}) qualify age < max(age) over (partition by {columns})) as older"
+        f" where {same}"
+    )
+    claimed = f"({columns}) in (select ({columns}) from claimed)"
+    return (
+        (f"update {table} set _is_superseded = false where _is_superseded and {claimed}", mark)
+        if among_claimed
+        else (mark,)
+    )
+
+
+def find_superseding(feed: Feed) -> str:
+    """SQL of `_file` and `newer`, the files that rows of it were replaced by, in the order of their delivery."""
+    columns, table = name_list(claims(feed)), raw_table(feed)
+    return (
+        "select _file, list(newer order by delivery_number) as newer from (select distinct older._file, newer._file as"
+        f" newer from (select distinct {columns}, _file from {table} where _is_superseded) as older"
+        f" join (select distinct {columns}, _file from {table} where not _is_superseded) as newer using ({columns}))"
+        f" join raw.deliveries on feed = {literal(feed.name)} and file = newer group by _file"
+    )
+
+
+def oldest_first(feed: Feed, folder: RawFolder) -> tuple[str, ...]:
+    """Return the names of a feed's files, oldest first."""
+    times = {file.name: file.modified for file in folder.files if file.feed == feed.name}
+    return contract.by_time(times) if feed.newer_by == contract.TIME_OF_DELIVERY else contract.oldest_first(times)
+
+
+def is_reordered(con: duckdb.DuckDBPyConnection, feed: Feed, order: Sequence[str], folder: RawFolder) -> bool:
+    """Tell whether the ledger has files of the feed in another order, or with another time of delivery."""
+    sql = "select file, delivery_number, epoch(delivered_at)::bigint from raw.deliveries where feed = ?"
+    had = {file: (number, time) for file, number, time in con.execute(sql, [feed.name]).fetchall()}
+    times = {file.name: file.modified for file in folder.files if file.feed == feed.name}
+    numbers = [had[name][0] for name in order if name in had]
+    is_timed = feed.newer_by == contract.TIME_OF_DELIVERY
+    return numbers != sorted(numbers) or (
+        is_timed and any(had[name][1] != times[name] for name in order if name in had)
+    )
+
+
+def number_files(con: duckdb.DuckDBPyConnection, feed: Feed, order: Sequence[str], folder: RawFolder) -> None:
+    """Write into the ledger in which order the files of a feed were delivered, and when if that decides it."""
+    times = {file.name: file.modified for file in folder.files if file.feed == feed.name}
+    is_timed = feed.newer_by == contract.TIME_OF_DELIVERY
+    con.execute(
+        "update raw.deliveries set delivery_number = number,"
+        " delivered_at = case when $is_timed then make_timestamp(modified * 1000000) end"
+        " from (select unnest($files::varchar[]) as name, unnest($times::bigint[]) as modified,"
+        " unnest(range(1, len($files::varchar[]) + 1)) as number) where feed = $feed and file = name",
+        {"feed": feed.name, "files": list(order), "times": [times[name] for name in order], "is_timed": is_timed},
+    )
+
+
+def compare_files(con: duckdb.DuckDBPyConnection, feed: Feed) -> None:
+    """Write into the ledger by which files rows were replaced, and which files hold the same as an earlier one."""
+    table = raw_table(feed)
+    con.execute("update raw.deliveries set superseded_by = null, same_content_as = null where feed = ?", [feed.name])
+    if con.execute(f"select 1 from {table} where _is_superseded limit 1").fetchone():
+        con.execute(
+            f"update raw.deliveries set superseded_by = newer from ({find_superseding(feed)}) as found"
+            f" where feed = {literal(feed.name)} and file = found._file"
+        )
+    con.execute(
+        "update raw.deliveries set same_content_as = first from (select file as name, first_value(file) over"
+        " (partition by unpacked_hash order by delivery_number) as first from raw.deliveries where feed = $feed"
+        " and records > 0) where feed = $feed and file = name and first <> name",
+        {"feed": feed.name},
+    )
+
+
+def name_list(columns: Iterable[str]) -> str:
+    """SQL of names with commas between them."""
+    return ", ".join(map(identifier, columns))
+
+
+def raw_table(feed: Feed) -> str:
+    """SQL of the name of a feed's raw table."""
+    return f"raw.{identifier(feed.name)}"
+
+
+_MISSING = ", ".join(literal(text) for text in cells.MISSING)
+_FILES = "(select unnest($files::varchar[]))"
+_FIELDS, _HEADERS = '"number of fields"', '"number of headers"'
+_TAB, _CR, _LF, _QUOTE = "chr(9)", "chr(13)", "chr(10)", "'\"'"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """SQL yielding `_file`, `_record`, `_line`, the contract's values, the instants, and `_clock_flags`.
+
+    `misfit` is the condition that a record has another number of fields than the header. `faults` are pairs of an SQL
+    struct (column_name, value, reason) and the condition, never null, that it is so.
+    """
+
+    select: str
+    misfit: str
+    faults: tuple[tuple[str, str], ...]
+
+
+def texts(feed: Feed, form: Form, mapping: DeliveryMapping | None, records: str) -> str:
+    """SQL of the text of each column of the contract, of the records of one form.
+
+    `records` is any SQL that can stand in a FROM clause. What is missing is null.
+    """
+    read = {column: _named("cell", column) for column, _ in form.positions}
+    cell = {read[column]: f"_cells[{place + 1}]" for column, place in form.positions}
+    keep = f"_file, _record, _line, {_FIELDS}"
+    source = _select(_split(form, records), cell, f"_file, _record, _line, len(_cells) as {_FIELDS}")
+    trim, unquote = [_trimmed] * form.has_padding, [_unquoted] * (form.quotes == "odd")
+    for step in trim + (unquote + trim if unquote else []):
+        source = _select(source, {name: step(name) for name in read.values()}, keep)
+    contract = {column.name: column for column in feed.columns}
+    if mapping:
+        named = {identifier(c): f"case when {name} not in ({_MISSING}) then {name} end" for c, name in read.items()}
+        source = _select(source, {'"record_number"': "_record", '"file_name"': "_file", **named}, keep)
+        made = {column: f"nullif(try({expression}), '')" for column, expression in mapping.columns.items()}
+        found = {name: _present(contract[name], sql, ()) for name, sql in made.items()}
+    else:
+        found = {name: _present(contract[name], sql, cells.MISSING) for name, sql in read.items()}
+    columns = {_named("text", c.name): found.get(c.name, "null::varchar") for c in feed.columns}
+    return _select(source, {_HEADERS: str(form.width), **columns}, keep)
+
+
+def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -> Judged:
+    """Read and judge the texts of all `sources`, each of them SQL that `texts` gave."""
+    source = " union all ".join(sources)
+    if any(column.free_text == "mask" for column in feed.columns):
+        kept = f"_file, _record, _line, {_FIELDS}, {_HEADERS}"
+        text = {c: _named("text", c.name) for c in feed.columns}
+        free_text = {sql: masking.masked(sql) if c.free_text == "mask" else sql for c, sql in text.items()}
+        source = _select(source, free_text, kept)
+    source = _select(source, {_named("cast", name): cells.cast(_named("text", name)) for name in feed.instants})
+    values = {c.name: cells.typed(c, _named("text", c.name), _named("cast", c.name)) for c in feed.columns}
+    source = _select(source, {identifier(name): value for name, value in values.items()})
+    clock = cells.clock_of(mapping.time_zone if mapping else feed.time_zone)
+    source = _select(source, cells.clock_changes(feed, clock))
+    source = _select(source, cells.instants(feed, clock))
+    return Judged(source, f"{_FIELDS} <> {_HEADERS}", (*_faults(feed), *_implausible(mapping)))
+
+
+def insert_all(feed: Feed, judged: Judged) -> str:
+    """Insert every record: doubtful ones without their texts and with a null `_is_superseded`, those that load but have
+    numbers to be looked at again with a true one.
+
+    The good ones are not filtered out, because DuckDB moves a filter below the expressions it needs, which then run
+    twice; a few deleted rows cost less. What a deleted row held stays in the file for a while: so it holds no text.
+    """
+    doubt = " or ".join((judged.misfit, *(condition for _, condition in judged.faults)))
+    odd = " or ".join(cells.is_odd_number(_named("text", column.name)) for column in numbers(feed))
+    texts = {column.name for column in feed.columns if column.kind == "text"}
+    names = [column.name for column in feed.columns] + [f"{column}_utc" for column in feed.instants]
+    values = [
+        f"case when _is_doubtful then null else {identifier(name)} end" if name in texts else identifier(name)
+        for name in names
+    ]
+    return (
+        f"insert into {raw_table(feed)} select {', '.join(values)}, _file, _record, _clock_flags,"
+        f" case when _is_doubtful then null else {odd or 'false'} end from (select *, {doubt} as _is_doubtful"
+        f" from ({judged.select}))"
+    )
+
+
+def find_doubtful(feed: Feed) -> str:
+    """Create the table `doubtful` (_file, _record) of the rows that `insert_all` doubted."""
+    rows = f"select _file, _record from {raw_table(feed)} where _is_superseded is null"
+    return f"create or replace temp table doubtful as {rows}"
+
+
+def delete_doubtful(feed: Feed) -> str:
+    """Delete the rows that `insert_all` doubted."""
+    return f"delete from {raw_table(feed)} where _is_superseded is null"
+
+
+def doubtful_among(records: str) -> str:
+    """SQL, for a FROM clause, of the records that are in the table `doubtful`."""
+    return f"(select * from {records} semi join doubtful using (_file, _record))"
+
+
+def reject(feed: Feed, judged: Judged) -> str:
+    """Put records, all of them doubtful, among the rejects with all their reasons; none without a reason."""
+    width = f"'the record has another number of fields than the header''s ' || {_HEADERS}"
+    misfit = f"struct_pack(column_name := '', value := {_FIELDS}::varchar, reason := {width})"
+    faults = ", ".join(f"case when {condition} then {fault} end" for fault, condition in judged.faults)
+    reasons = (
+        f"case when {judged.misfit} then [{misfit}]"
+        f" else list_filter([{faults or 'null'}], lambda fault: fault is not null) end"
+    )
+    return _reject(feed, f"select _file, _record, _line, {reasons} as reasons from ({judged.select})")
+
+
+def reject_all(feed: Feed, reason: str) -> str:
+    """Put every one of `records` among the rejects for one reason."""
+    return _reject(
+        feed, f"select *, [{_fault('', 'null', literal(reason))}] as reasons from records where _record is not null"
+    )
+
+
+def numbers(feed: Feed) -> list[FeedColumn]:
+    """Return the decimal columns of which the contract does not say how many decimals they have."""
+    return [column for column in feed.columns if column.kind == "decimal" and column.rules.decimals is None]
+
+
+def find_odd_numbers(feed: Feed) -> tuple[str, str]:
+    """Two statements about the `files` that were just inserted: those with numbers to be looked at again, and one that
+    takes the mark from their rows."""
+    where = f"where _is_superseded and _file in {_FILES}"
+    return (
+        f"select distinct _file from {raw_table(feed)} {where}",
+        f"update {raw_table(feed)} set _is_superseded = false {where}",
+    )
+
+
+def read_numbers(feed: Feed, sources: Sequence[str]) -> str:
+    """SQL of `_file`, `rounded` (how many numbers have more decimals than are kept) and `thousands` (the columns whose
+    numbers may be meant as thousands) of all `sources`, each of them SQL that `texts` gave."""
+    rounded, thousands = [], []
+    for column in numbers(feed):
+        text = _named("text", column.name)
+        value = cells.typed(column, text, "")
+        rounded.append(f"({value} is not null and {cells.has_decimals(text, MOST_DECIMALS + 1)})::int")
+        thousands.append(f"case when {cells.may_be_thousands(text, value)} then {literal(column.name)} end")
+    return (
+        f"select _file, coalesce(sum({' + '.join(rounded)}), 0)::bigint as rounded,"
+        f" list_filter([{', '.join(thousands)}], lambda name: name is not null) as thousands"
+        f" from ({' union all '.join(sources)}) group by _file"
+    )
+
+
+def forget(feed: Feed) -> tuple[str, ...]:
+    """Statements that delete all there is of files, the parameter `files`."""
+    told = f"where feed = {literal(feed.name)} and file in {_FILES}"
+    rows = f"delete from {raw_table(feed)} where _file in {_FILES}"
+    return rows, f"delete from raw.rejects {told}", f"delete from raw.deliveries {told}"
+
+
+def reject_beyond_first(feed: Feed) -> str:
+    """Put the records that are in the table `beyond_first` among the rejects."""
+    told = literal("the key stands in an earlier record of the file already")
+    fault = _fault(" and ".join(feed.key), "key_text", told)
+    return _reject(
+        feed,
+        f"select _file, _record, _line, [{fault}] as reasons from records join beyond_first using (_file, _record)",
+    )
+
+
+def delete_beyond_first(feed: Feed) -> str:
+    """Delete the rows of the table `beyond_first`."""
+    return f"delete from {raw_table(feed)} where (_file, _record) in (select (_file, _record) from beyond_first)"
+
+
+def _present(column: FeedColumn, text: str, missing: Iterable[str]) -> str:
+    """SQL of a text, or null when it is one of those that mean nothing."""
+    if column.rules.lookalikes == "normalise":
+        text = cells.normalised(text)
+    words = ", ".join(map(literal, (*missing, *column.rules.null_words)))
+    return f"case when {text} not in ({words}) then {text} end" if words else text
+
+
+def _split(form: Form, records: str) -> str:
+    """SQL of the cells of each record as a list `_cells`, quotes and blanks still around them when there are any."""
+    separator = literal(form.separator)
+    bare = f"replace(_line, {_LF}, '')"
+    for letter in [_CR] * form.has_returns + [_QUOTE] * (form.quotes == "plain"):
+        bare = f"replace({bare}, {letter}, '')"
+    cell = f"string_split({bare}, {separator})"
+    if form.quotes == "odd":
+        # A separator may stand between quotes. Few lines have one there, and the match costs much less than the split.
+        bare = f"rtrim(_line, {_CR} || {_LF})"
+        plain = f'(?:"[^"{form.separator}]*"|[^"{form.separator}]*)'
+        is_plain = f"regexp_full_match({bare}, {literal(f'{plain}(?:{sign_of(form.separator)}{plain})*')})"
+        by_grammar = f"regexp_extract_all({bare} || {separator}, {literal(cell_pattern(form.separator))})"
+        by_grammar = f"list_transform({by_grammar}, lambda one: left(one, length(one) - 1))"
+        split = f"case when {is_plain} then string_split({bare}, {separator}) else {by_grammar} end"
+        cell = by_grammar if form.by_grammar else f"case when contains(_line, {_QUOTE}) then {split} else {cell} end"
+    return f"select _file, _record, _line, {cell} as _cells from {records} where _record is not null"
+
+
+def _select(source: str, columns: Mapping[str, str], keep: str = "*") -> str:
+    added = "".join(f", {sql} as {name}" for name, sql in columns.items())
+    return f"select {keep}{added} from ({source})"
+
+
+def _named(step: str, column: str) -> str:
+    return identifier(f"{step} of {column}")
+
+
+def _trimmed(text: str) -> str:
+    """Without blanks around. Trimming is slow, so only where there are any."""
+    edges = " or ".join(f"{end}({text}, {blank})" for end in ("starts_with", "ends_with") for blank in ("' '", _TAB))
+    return f"case when {edges} then trim({text}, ' ' || {_TAB}) else {text} end"
+
+
+def _unquoted(text: str) -> str:
+    """What a trimmed cell has between its quotes, when those that it has in between are doubled, or else all of it."""
+    without, inner = f"replace({text}, '\"', '')", f"{text}[2:-2]"
+    return (
+        f"case when starts_with({text}, '\"') and ends_with({text}, '\"') and strlen({text}) > 1 then"
+        f" case when strlen({without}) = strlen({text}) - 2 then {without}"
+        f" when not contains(replace({inner}, '\"\"', ''), '\"') then replace({inner}, '\"\"', '\"')"
+        f" else {text} end else {text} end"
+    )
+
+
+def _faults(feed: Feed) -> list[tuple[str, str]]:
+    found = []
+    for column in feed.columns:
+        text = _named("text", column.name)
+        for reason, condition in cells.reasons(column, text, identifier(column.name)):
+            found.append((_fault(column.name, text, reason), condition))
+        if column.free_text == "reject":
+            found.append((_fault(column.name, "null", literal("holds personal data")), masking.is_found(text)))
+    for name, reason, condition in cells.disorder(feed):
+        found.append((_fault(name, _named("text", name), literal(reason)), condition))
+    return found
+
+
+def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:
+    rules = mapping.implausible if mapping else ()
+    return [(_fault("", "null", literal(reason)), f"coalesce({when}, false)") for reason, when in rules]
+
+
+def _fault(column: str, value: str, reason: str) -> str:
+    """SQL of a reason; `value` and `reason` are SQL. The value is cut where it is masked, in `_reject`."""
+    said = {"column_name": literal(column), "value": f"{value}::varchar", "reason": reason}
+    return f"struct_pack({', '.join(f'{name} := {sql}' for name, sql in said.items())})"
+
+
+def _reject(feed: Feed, select: str) -> str:
+    # Masked before it is cut: half an identity code would not be known for one.
+    line, value = (masking.masked(text) for text in (f"rtrim(_line, {_CR} || {_LF})", "fault.value"))
+    hidden = f"struct_pack(column_name := fault.column_name, value := left({value}, 200), reason := fault.reason)"
+    return (
+        f"insert into raw.rejects select {literal(feed.name)}, _file, _record, left({line}, 500),"
+        f" list_transform(reasons, lambda fault: {hidden})"
+        f" from ({select}) where len(reasons) > 0 order by _file, _record"
+    )

@@ -1,0 +1,229 @@
+"""Validate the report years of a build, or run data tests on it, with nothing rebuilt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from kpi import database
+from kpi.engine.graph import Graph, with_unit_tests
+from kpi.engine.node import Node
+from kpi.engine.selector import default_of, select
+from kpi.engine.test_runner import CheckResult, Store, run_tests, with_examples
+from kpi.engine.unit_tests import UnitTest
+from kpi.errors import ConfigError
+from kpi.ingest.contract import Feed, is_feed, read_feed
+from kpi.project.project import load_project
+from kpi.validation import datasets as yearly_frames
+from kpi.validation import report as report_pages
+from kpi.validation.report import About, write_pages
+from kpi.validation.rule import FeedExpectation
+from kpi.warehouse.builds import FAILURES, Warehouse
+from kpi.warehouse.permissions import DATABASE, database_path
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from kpi.validation.expectations import YearResult
+
+
+EXPECTATIONS = "expectations.json"
+PAGES = "report"
+LOOKED_AT = frozenset((*yearly_frames.INPUTS, *report_pages.INPUTS))  # the tables that results and pages are made from
+WIDTH = 100
+
+
+def feed_expectations(feeds: Iterable[Feed]) -> tuple[FeedExpectation, ...]:
+    """Return how often each feed is expected, by its contract."""
+    return tuple(
+        FeedExpectation(feed.name, feed.expected_every, feed.expected_from, cadence=feed.cadence) for feed in feeds
+    )
+
+
+def judge_candidate(
+    con: duckdb.DuckDBPyConnection, folder: Path, feeds: Sequence[FeedExpectation], about: About
+) -> tuple[YearResult, ...]:
+    """Judge a candidate: the results become a table in it, and JSON and pages in its folder."""
+    from kpi.validation.expectations import results_as_json, validate, write_results
+
+    results = validate(con, feeds, about.as_of, is_more_expected=not about.is_synthetic)
+    write_results(con, results)
+    (folder / EXPECTATIONS).write_text(results_as_json(results), encoding="utf-8")
+    write_pages(folder / PAGES, con, results, about)
+    return results
+
+
+def carry_over(source: Path, folder: Path) -> None:
+    """Copy what was found when the report years were last judged. The pages name the build they were judged in."""
+    if (source / EXPECTATIONS).is_file():
+        shutil.copyfile(source / EXPECTATIONS, folder / EXPECTATIONS)
+    if (source / PAGES).is_dir():
+        shutil.copytree(source / PAGES, folder / PAGES)
+
+
+def judge(
+    root: Path, build: str | None, year: int | None, as_of: date | None, html: Path | None
+) -> tuple[YearResult, ...]:
+    """Judge the published build, or the one with the given id, by the rules and contracts of today.
+
+    `as_of` is the day to judge on; None is the day of the refresh that made the build. Pages are written into `html`
+    when it is given. A year that the build does not hold fails as empty. Raises ConfigError when there is no build.
+    """
+    from kpi.validation.expectations import validate
+
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    folder = warehouse.folder(build)
+    facts = warehouse.facts(folder)
+    day = as_of or date.fromisoformat(facts["as_of"])
+    feeds = feed_expectations(read_feed(source) for source in load_project(root).sources if is_feed(source))
+    # A year is judged by marts and seeds, which readers have too, where there is a file for them.
+    with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
+        results = validate(con, feeds, day, year, is_more_expected=not facts.get("synthetic"))
+        if html is not None:
+            write_pages(html, con, results, About(facts["id"], day, bool(facts.get("synthetic"))))
+    return results
+
+
+def result_lines(results: Sequence[YearResult], width: int = WIDTH) -> list[str]:
+    """Return what does not hold as a table, year by year, and a line that sums up each year; at most `width` wide."""
+    failed = [result for result in results if not result.success]
+    lines: list[str] = []
+    if failed:
+        names = max(len("expectation"), *(min(len(result.expectation), 36) for result in failed))
+        room = width - names - 18
+        lines = [
+            f"year  severity  {'expectation':<{names}}  seen",
+            f"----  --------  {'-' * names}  {'-' * room}",
+        ]
+        for result in failed:
+            seen = textwrap.wrap(_printable(result.observed), room) or [""]
+            name = textwrap.wrap(result.expectation, names) or [""]
+            for place in range(max(len(seen), len(name))):
+                first = f"{result.report_year}  {_severity(result):<8}" if place == 0 else " " * 14
+                cells = [column[place] if place < len(column) else "" for column in (name, seen)]
+                lines.append(f"{first}  {cells[0]:<{names}}  {cells[1]}".rstrip())
+        lines.append("")
+    return [*lines, *(_summary(year, results) for year in sorted({result.report_year for result in results}))]
+
+
+def errors(results: Iterable[YearResult]) -> list[YearResult]:
+    """Return the results that keep a build from being published."""
+    return [result for result in results if not result.success and result.severity == "error"]
+
+
+def _severity(result: YearResult) -> str:
+    return "error" if result.severity == "error" else "warning"
+
+
+def _printable(text: str) -> str:
+    """Return the text without what would steer a terminal: the codes in it were delivered."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def _summary(year: int, results: Sequence[YearResult]) -> str:
+    of_year = [result for result in results if result.report_year == year]
+    failed = [_severity(result) for result in of_year if not result.success]
+    counts = [(failed.count(kind), kind) for kind in ("error", "warning")]
+    told = " and ".join(f"{count} {kind}{'s' * (count > 1)}" for count, kind in counts if count) or "all hold"
+    running = ", not over yet" if any(result.is_provisional for result in of_year) else ""
+    return f"{year}: {len(of_year)} expectation{'s' * (len(of_year) != 1)}, {told}{running}."
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the data tests found. `kept` is the file that holds failing rows, when they were to be kept."""
+
+    checks: tuple[CheckResult, ...] = ()
+    kept: Path | None = None
+
+
+def chosen_tests(
+    graph: Graph, wanted: Iterable[str], excluded: Iterable[str], selector: str = ""
+) -> tuple[tuple[UnitTest, ...], tuple[Node, ...]]:
+    """Return the unit tests and data tests that a selection means: as in dbt, those of any node it selects.
+
+    No words select all, or what the default selector of selectors.yml means; `selector` is one of it. Raises
+    ConfigError when a word selects nothing.
+    """
+    wide = with_unit_tests(graph)
+    tests = [node for node in wide.nodes.values() if node.kind in ("test", "unit_test")]
+
+    if not selector and not wanted and not excluded:
+        selector = default_of(graph.project.selectors)
+
+    def meant(words: list[str], selector: str = "") -> set[str]:
+        nodes = select(wide, words, selector=selector)
+        if any("resource_type:" in word or "test_type:" in word for word in words):
+            return set(nodes)
+        return set(nodes) | {test.id for test in tests if nodes.intersection(test.depends_on)}
+
+    gone = meant(list(excluded)) if excluded else set()
+    if selector and excluded:
+        raise ConfigError("--selector stands instead of --select and --exclude: give it alone.")
+    ids = meant(list(wanted), selector) - gone
+    units = tuple(test for test in graph.unit_tests if test.id in ids)
+    return units, tuple(test for test in graph.tests() if test.id in ids)
+
+
+def run_data_tests(
+    folder: Path,
+    tests: Sequence[Node],
+    store_failures: bool = False,
+    graph: Graph | None = None,
+    fail_fast: bool = False,
+) -> Report:
+    """Run data tests on the build in `folder`, which is only ever read: on all of it.
+
+    Failing rows that are to be kept, of all tests with `store_failures`, go to a file beside it; with the `graph` the
+    results have examples of them. Raises BuildError naming a test that does not run: the build may be of an older
+    project; ConfigError when only stewards may open it.
+    """
+    held = database_path(folder, stewards=True)
+    if not (store_failures or any(test.test and test.test.store_failures for test in tests)):
+        from kpi.database import reading
+
+        with reading(held) as con:
+            return Report(with_examples(con, graph, _run(con, tests, None, fail_fast)))
+    with _beside(held) as con:
+        store = Store("failures", store_failures, only_tables=True)
+        results = with_examples(con, graph, _run(con, tests, store, fail_fast))
+        return Report(results, held.with_name(FAILURES))
+
+
+def _run(
+    con: duckdb.DuckDBPyConnection, tests: Sequence[Node], store: Store | None, fail_fast: bool
+) -> tuple[CheckResult, ...]:
+    """Run the tests, many at once; or one after the other until one fails."""
+    if not fail_fast:
+        return tuple(run_tests(con, tests, store) if store else run_tests(con, tests))
+    results: list[CheckResult] = []
+    for test in tests:
+        results += run_tests(con, [test], store) if store else run_tests(con, [test])
+        if results[-1].is_error:
+            break
+    return tuple(results)
+
+
+@contextmanager
+def _beside(held: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a build read-only, and a new file beside it for failing rows."""
+    from kpi.database import CATALOG, confine, scratch
+    from kpi.sql import literal
+
+    failures = held.with_name(FAILURES)
+    failures.unlink(missing_ok=True)
+    with scratch() as con:
+        con.execute(f"attach {literal(str(held))} as {CATALOG} (read_only)")
+        con.execute(f"attach {literal(str(failures))} as failures")
+        con.execute(f"use {CATALOG}")
+        confine(con)
+        yield con

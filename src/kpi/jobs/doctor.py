@@ -1,0 +1,361 @@
+"""Whether the warehouse is well: permissions, disk, leftovers, checksums, ledger, access checks; with remedies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from kpi.errors import KpiError
+from kpi.files import why_unreadable
+from kpi.ingest.calendar import from_facts, late_lines
+from kpi.ingest.masking import quoted
+from kpi.ingest.raw_files import hash_of, scan
+from kpi.jobs.notifications import FILE, addresses, is_exposed
+from kpi.jobs.notifications import unreadable as unreadable_addresses
+from kpi.sql import counted
+from kpi.warehouse.builds import UNREADABLE, Warehouse, is_being_written, missing
+from kpi.warehouse.lifecycle import deleted_since, rolled_back_from, shows
+from kpi.warehouse.permissions import DATABASE, STEWARDS, group_of, is_closed, left_out, whole
+from kpi.warehouse.run_log import history, unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `remedy` says what to do when it is not well."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    remedy: str = ""
+
+
+def guarded(warehouse: Warehouse) -> Iterator[Finding]:
+    """Look whether readers can get at schemas that the project leaves out for them; nothing when it leaves out none."""
+    asked = _asked(warehouse)
+    current = warehouse.current()
+    schemas = asked if asked is not None else left_out(warehouse.facts(current))
+    found = [finding for folder in warehouse.kept() for finding in _modes(warehouse, folder)]
+    if schemas:
+        found += _shown(warehouse, schemas)
+        found += _beside(warehouse)
+        if not found:
+            found.append(Finding("ok", f"readers cannot get at {', '.join(sorted(schemas))}"))
+    yield from found
+
+
+def _asked(warehouse: Warehouse) -> frozenset[str] | None:
+    """The schemas that the project leaves out; None when that cannot be told."""
+    from kpi.project.project import load_project
+
+    try:
+        return frozenset(load_project(warehouse.root.parent).upkeep.stewards_schemas)
+    except KpiError:
+        return None
+
+
+def _modes(warehouse: Warehouse, folder: Path) -> Iterator[Finding]:
+    """What others, or another group, can get at of a build's stewards' part."""
+    place = whole(folder)
+    if place == folder:
+        return
+    group = str(warehouse.facts(folder).get("stewards", {}).get("group", ""))
+    has_readers = os.path.lexists(folder / DATABASE)
+    for path in (place, place / DATABASE) if has_readers else (folder, place, place / DATABASE):
+        try:
+            about = path.stat()
+        except OSError:  # it is closed to whoever asks
+            continue
+        mode, told = stat.S_IMODE(about.st_mode), path.relative_to(warehouse.builds)
+        allowed = 0o700 | (0o050 if group else 0)
+        if mode & ~allowed or (path.name == DATABASE and mode & 0o222):
+            remedy = f"chmod {allowed if path.is_dir() else allowed & 0o440:04o} {path}"
+            yield Finding("error", f"{told} is for stewards, and has the mode {mode:04o}", remedy)
+        if group and group_of(about.st_gid) != group:
+            yield Finding("error", f"{told} belongs to group {group_of(about.st_gid)}", f"chgrp {group} {path}")
+
+
+def _shown(warehouse: Warehouse, schemas: frozenset[str]) -> Iterator[Finding]:
+    """Builds that show readers what the project leaves out: made before it did."""
+    current = warehouse.current()
+    group = _group(warehouse)
+    for folder in warehouse.kept():
+        if not os.access(folder, os.X_OK) or is_closed(folder, group):
+            continue
+        if shown := shows(warehouse, folder, schemas):
+            told = f"build {folder.name} shows all readers {', '.join(shown)}"
+            newer = rolled_back_from(warehouse)
+            forward = f"kpi rollback {newer.name}" if newer else "Run: kpi refresh"
+            remedy = forward if folder == current else f"chmod 0700 {folder}, or remove it"
+            yield Finding("warning", told, remedy)
+
+
+def _beside(warehouse: Warehouse) -> Iterator[Finding]:
+    """The same rows where no build guards them: as they were delivered, and in what runs told."""
+    runs, raw = warehouse.root / "runs", warehouse.raw
+    if runs.is_dir() and not is_closed(runs, _group(warehouse)):
+        yield Finding("warning", f"readers may open {runs}, where errors quote rows", f"chmod 0700 {runs}")
+    way = [folder.stat().st_mode & 0o001 for folder in (warehouse.root.parent, warehouse.root)]
+    if raw.is_dir() and all(way) and raw.stat().st_mode & 0o001:
+        told = f"others may look into {raw}, where the rows are that readers' builds leave out"
+        yield Finding("warning", told, f"chmod o-rwx {raw}")
+
+
+def _group(warehouse: Warehouse) -> str:
+    return str(warehouse.facts_of().get("stewards", {}).get("group", ""))
+
+
+LEAST_FREE = 1 << 30  # bytes, where nothing was published yet to go by
+
+
+def examine(warehouse: Warehouse) -> Iterator[Finding]:
+    """Look at everything, in a fixed order. Changes nothing; reads every byte of every build that is kept."""
+    parts: tuple[Callable[[Warehouse], Iterator[Finding]], ...] = (
+        _versions,
+        _time_zones,
+        _permissions,
+        guarded,
+        _disk,
+        _raw,
+        _leftovers,
+        _current,
+        _builds,
+        _ledger,
+        _nightly,
+        _feeds,
+    )
+    for part in parts:
+        yield from part(warehouse)
+
+
+def _versions(warehouse: Warehouse) -> Iterator[Finding]:
+    import platform
+
+    import duckdb
+
+    from kpi.database import LEAKING
+
+    now = f"duckdb {duckdb.__version__}"
+    yield Finding("ok", f"Python {platform.python_version()}, {now}")
+    made = str(warehouse.facts(warehouse.current()).get("settings", now))
+    if not made.endswith(now):
+        yield Finding("warning", f"the published build was made with {made}", "The next refresh builds all anew.")
+    for folder in warehouse.kept():
+        if str(warehouse.facts(folder).get("settings", "")).endswith(f"duckdb {LEAKING}"):
+            told = f"build {folder.name} was written by DuckDB {LEAKING}: its file may hold text of tables it lacks"
+            remedy = "kpi refresh --full-refresh" if folder == warehouse.current() else f"rm -r {folder}"
+            yield Finding("warning", f"{told} (duckdb#23382)", f"Pass it on to nobody. {remedy}")
+
+
+def _time_zones(_: Warehouse) -> Iterator[Finding]:
+    from zoneinfo import ZoneInfo
+
+    from kpi.database import fetch_one, scratch
+
+    # Three instants around a change of the clocks: UTC hour and the hour in Helsinki.
+    known = ((datetime(2025, 3, 30, 0, 59), 2), (datetime(2025, 3, 30, 1, 0), 4), (datetime(2025, 10, 26, 1, 0), 3))
+    with scratch() as con:
+        for instant, hour in known:
+            python = instant.replace(tzinfo=UTC).astimezone(ZoneInfo("Europe/Helsinki")).hour
+            sql = f"select hour(timestamp '{instant}' at time zone 'UTC' at time zone 'Europe/Helsinki')"
+            if (python, fetch_one(con, sql)[0]) != (hour, hour):
+                yield Finding("error", f"time zone data is wrong at {instant} UTC", "Install tzdata anew, and duckdb.")
+                return
+    yield Finding("ok", "time zone data of Europe/Helsinki")
+
+
+def _permissions(warehouse: Warehouse) -> Iterator[Finding]:
+    for folder in (warehouse.root, warehouse.builds):
+        if folder.is_dir() and os.statvfs(folder).f_flag & os.ST_RDONLY:
+            told = "Mount it writable. One that became read-only by itself has a disk that fails: see dmesg."
+            yield Finding("error", f"{folder} is on a file system that is read-only", told)
+        elif folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            told = f"{folder} cannot be written by user {os.getuid()}"
+            yield Finding("error", told, "Run as the owner of the folder, or give it to the user that refreshes.")
+        elif folder.is_dir() and folder.stat().st_mode & stat.S_IWOTH:
+            yield Finding("error", f"{folder} can be written by everybody", f"chmod o-w {folder}")
+    loose = [
+        folder.name
+        for folder in warehouse.kept()
+        if os.path.isfile(folder / DATABASE) and (folder / DATABASE).stat().st_mode & 0o222
+    ]
+    for build in loose:
+        yield Finding(
+            "error", f"{build}/{DATABASE} is not read-only", f"chmod 0444 {warehouse.builds / build / DATABASE}"
+        )
+    if not loose:
+        yield Finding("ok", "permissions of folders and builds")
+
+
+def _disk(warehouse: Warehouse) -> Iterator[Finding]:
+    current = warehouse.current()
+    files = {current / DATABASE, whole(current) / DATABASE} if current else set[Path]()
+    size = sum(os.stat(file).st_size for file in files if os.access(file, os.F_OK))
+    place = next(folder for folder in (warehouse.root, *warehouse.root.parents) if folder.is_dir())
+    free, needed = shutil.disk_usage(place).free, max(3 * size, LEAST_FREE)
+    told = f"{free / 1e9:.1f} GB free, a refresh may need {needed / 1e9:.1f} GB"
+    if free < needed:
+        yield Finding("warning", told, "Free disk, or keep fewer builds.")
+    else:
+        yield Finding("ok", told)
+
+
+def _raw(warehouse: Warehouse) -> Iterator[Finding]:
+    from kpi.errors import DeliveryError
+
+    try:
+        folder = scan(warehouse.raw)
+    except DeliveryError as error:
+        is_unreadable = "cannot be read" in str(error)  # of anything else it says itself what to do
+        yield Finding("error", str(error), "Give the user that refreshes the right to read it." * is_unreadable)
+        return
+    for file in folder.deleted:
+        yield Finding(
+            "warning", f"raw/{file.path} was deleted by its retention and lies there", "kpi prune-raw --delete"
+        )
+    for name in folder.ignored:
+        yield Finding("warning", f"raw/{quoted(name)} is passed over", "Name it .csv or .csv.gz, or take it away.")
+    yield Finding("ok", f"{len(folder.files)} deliveries can be read")
+
+
+def _leftovers(warehouse: Warehouse) -> Iterator[Finding]:
+    if is_being_written(warehouse):
+        yield Finding("ok", "a refresh is running")
+        return
+    for left in sorted(warehouse.builds.glob(".tmp-*")) if warehouse.builds.is_dir() else []:
+        owner = left.lstat().st_uid
+        told = f"Belongs to user {owner}, who must remove it, or root: rm -r {left}"
+        remedy = "The next refresh removes it." if owner == warehouse.builds.stat().st_uid else told
+        yield Finding("warning", f"{left.name} was left by a run that died", remedy)
+    for wal in sorted(warehouse.builds.rglob(f"{DATABASE}.wal")) if warehouse.builds.is_dir() else []:
+        yield Finding("error", f"{wal} blocks opening the build", f"Remove it: rm {wal}")
+
+
+def _current(warehouse: Warehouse) -> Iterator[Finding]:
+    link, current = warehouse.root / "current", warehouse.current()
+    if link.exists() and not link.is_symlink():
+        yield Finding("error", f"{link} is no link", "Move it away and run: kpi refresh")
+    elif current is None:
+        yield Finding("warning", "nothing is published yet", "Run: kpi refresh")
+    elif not (current / DATABASE).is_file():
+        yield Finding(
+            "error", f"readers are pointed at {current.name}, which is gone", "kpi rollback ID, or kpi refresh"
+        )
+    else:
+        yield Finding("ok", f"readers see {current.name}")
+        facts = warehouse.facts(current)
+        if deleted_since(warehouse, facts):
+            told = f"{current.name} was made before deliveries were deleted, and may show their rows"
+            yield Finding("warning", told, "Run: kpi prune-raw --delete; after a rollback: kpi rollback ID")
+        if failed := facts.get("despite"):
+            told = f"{current.name} was published despite {counted(len(failed), 'failed check')}: {facts.get('reason')}"
+            yield Finding("warning", told, "Mend what failed; the next run without the flag judges it again.")
+
+
+def _builds(warehouse: Warehouse) -> Iterator[Finding]:
+    current = warehouse.current()
+    remedies = {True: "kpi rollback, then kpi refresh --full-refresh", False: "Remove its folder."}
+    for folder in warehouse.kept():
+        if not os.access(folder, os.R_OK | os.X_OK) or not os.access(whole(folder), os.R_OK | os.X_OK):
+            yield Finding("warning", f"build {folder.name}: only stewards can look at all of it", "Run as its owner.")
+            continue
+        wrong = _wrong_with(folder, warehouse.facts(folder))
+        if wrong:
+            yield Finding("error", f"build {folder.name}: {wrong}", remedies[current is not None and folder == current])
+        else:
+            yield Finding("ok", f"build {folder.name}: every byte is as it was written")
+
+
+def _wrong_with(folder: Path, facts: dict[str, Any]) -> str:
+    """Say what is wrong with a build's files; empty when nothing is."""
+    import duckdb
+
+    from kpi import database
+
+    if not facts:
+        return "its build.json cannot be read"
+    failed = facts.get("status") == "failed"  # may have been stopped before it was whole
+    expected = {folder / DATABASE: (facts.get("checksum"), facts.get("rows"))}
+    if "stewards" in facts:
+        expected = {folder / STEWARDS / DATABASE: (facts["stewards"].get("checksum"), facts.get("rows"))}
+        if "readers" in facts and not failed:
+            expected[folder / DATABASE] = (facts.get("checksum"), facts["readers"]["rows"])
+    for file, (written, rows) in expected.items():
+        name = file.relative_to(folder)
+        if not file.is_file():
+            if not failed:
+                return f"its {name} is gone"
+        elif written and written != hash_of(file):
+            return f"its {name} is not what was written"
+        elif not failed:
+            try:
+                with database.reading(file) as con:
+                    seen = database.row_counts(con)
+            except duckdb.Error as error:
+                return str(error).partition("\n")[0]
+            if seen != (seen if rows is None else rows):
+                return "its tables do not have the rows that were written"
+    return ""
+
+
+def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
+    if why := why_unreadable(warehouse.builds / "ledger.jsonl"):
+        told = "The next run that builds sets it aside and begins a new one; or give it to the user that refreshes."
+        yield Finding("error", f"the ledger cannot be read: {why}", told)
+        return
+    for aside in sorted(warehouse.builds.glob(f"{UNREADABLE}*")):
+        told = f"Where it can be read again: append ledger.jsonl to it and move it back; else remove {aside}"
+        yield Finding("warning", f"{aside.name} is a ledger that could not be used", told)
+    events = warehouse.ledger()
+    known = {str(event.get("build")) for event in events}
+    kept = warehouse.kept()
+    lost = sorted(missing(events, kept))
+    strange = sorted({folder.name for folder in kept} - known)
+    for build in lost:
+        told = "Bring it back from a backup if it is needed; the next run that builds notes that it is gone."
+        yield Finding("warning", f"the ledger has {build}, whose folder is gone", told)
+    for build in strange:
+        yield Finding("warning", f"{build} is not in the ledger", "Was it copied here? If not needed, remove it.")
+    if not lost and not strange:
+        yield Finding("ok", f"the ledger's {len(known)} builds agree with the folders")
+
+
+def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
+    """The last run, and whether people can be told of the next."""
+    runs = history(warehouse.root)
+    # A retry with nothing to retry says nothing of the warehouse.
+    runs = [run for run in runs if run.outcome != "running" and (run.command, run.exit_code) != ("retry", 3)]
+    if runs and runs[-1].exit_code == 0:
+        yield Finding("ok", f"the last run {runs[-1].outcome} build {runs[-1].build}")
+    elif runs:
+        told = f"the last run, {runs[-1].run}, ended as: {runs[-1].outcome}"
+        yield Finding("warning", told, f"kpi runs show {runs[-1].run}")
+    for line in unreadable(warehouse.root):
+        yield Finding("warning", line, "Give it to the user that refreshes, or remove it.")
+    if why := unreadable_addresses(warehouse.root):
+        told = f"{warehouse.root / FILE} cannot be read: {why}. Nobody is told when a run fails"
+        yield Finding("error", told, "Make it a UTF-8 file of the user that refreshes, chmod 600.")
+    elif is_exposed(warehouse.root):
+        path = warehouse.root / FILE
+        yield Finding("error", f"others can read {path}, which holds passwords", f"chmod 600 {path}")
+    elif not addresses(warehouse.root):
+        yield Finding("ok", f"nobody is told when a run fails: no address stands in {warehouse.root / FILE}")
+
+
+def _feeds(warehouse: Warehouse) -> Iterator[Finding]:
+    """Whether the deliveries of each feed go on coming, by what the published build noted."""
+    from kpi.validation.report import is_labelled_synthetic
+
+    if is_labelled_synthetic(warehouse.raw):
+        yield Finding("ok", "the deliveries are labelled SYNTHETIC (raw/README.txt): no more of them is expected")
+        return
+    due = from_facts(warehouse.facts(warehouse.current()).get("freshness", []))
+    late = list(late_lines(due, date.today()))
+    for _, line in late:
+        yield Finding("error" if line.startswith("very") else "warning", line, "Ask who delivers it.")
+    if due and not late:
+        yield Finding("ok", f"no delivery of {len(due)} feeds is late")

@@ -1,0 +1,370 @@
+"""What people are sent about a run: what failed, which figures are affected, what readers see, what to do.
+
+The addresses hold passwords: they are read from the environment or from a file that is never in git, and no message,
+log or error repeats more of one than its kind (`mailtos`).
+
+No row's content is told, nor a value that was seen: a message may leave the house.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kpi.errors import BuildError, CheckFailed, DeliveryError, KpiError, exit_code_of
+from kpi.files import read_regular, why_unreadable
+from kpi.ingest.masking import message
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.permissions import DATABASE, whole
+from kpi.warehouse.run_log import OUTCOMES, Ended
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+VARIABLE, FILE = "KPI_NOTIFY", "notify.txt"
+PATIENCE_SECONDS = 60
+Kind = Literal["failure", "success", "warning", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is sent. `kind` decides colour and icon where the receiver has them."""
+
+    kind: Kind
+    title: str
+    body: str
+
+
+def addresses(warehouse: Path) -> tuple[str, ...]:
+    """Return the URLs of KPI_NOTIFY, separated by blanks, else those of warehouse/notify.txt, one a line."""
+    given = os.environ.get(VARIABLE)
+    if given is not None:
+        return tuple(given.split())
+    try:
+        lines = read_regular(warehouse / FILE).decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ()
+    return tuple(line.strip() for line in lines if line.strip() and line.strip()[0] != "#")
+
+
+def unreadable(warehouse: Path) -> str:
+    """Say why the file of addresses cannot be read, and so counts for nothing; empty when it can, or is not there."""
+    if os.environ.get(VARIABLE) is not None:
+        return ""
+    if why := why_unreadable(warehouse / FILE):
+        return why
+    try:
+        read_regular(warehouse / FILE).decode("utf-8-sig")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    except UnicodeDecodeError as error:
+        return f"it is not UTF-8 (line {error.object[: error.start].count(10) + 1})"
+    return ""
+
+
+def is_exposed(warehouse: Path) -> bool:
+    """Tell whether others than its owner can read the file of addresses."""
+    try:
+        return bool((warehouse / FILE).stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    except OSError:
+        return False
+
+
+def send(urls: Sequence[str], message: Message) -> list[str]:
+    """Send a message to every address. Returns what went wrong, a line each, and raises nothing.
+
+    It takes at most a minute: a server that does not answer is given up on.
+    """
+    troubles: list[str] = []
+    done = threading.Event()
+
+    def work() -> None:
+        try:
+            troubles.extend(_send(urls, message))
+        finally:
+            done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    if not done.wait(PATIENCE_SECONDS):
+        return [f"no notification was sent within {PATIENCE_SECONDS} s; it was given up."]
+    return troubles
+
+
+def _send(urls: Sequence[str], message: Message) -> list[str]:
+    try:
+        import apprise
+    except ImportError:
+        return ["apprise is not installed, so no notification was sent. Run: pip install apprise"]
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+    troubles = []
+    for number, url in enumerate(urls, start=1):
+        what = f"notification address {number} ({_kind_of(url)})"
+        try:
+            plugin: Any = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+            if plugin is None:
+                troubles.append(f"{what} is not one that apprise knows. See its list of services.")
+            elif not plugin.notify(title=message.title, body=message.body, notify_type=message.kind):
+                troubles.append(f"{what} did not take the message.")
+        except Exception as error:
+            # The text of the error may repeat the address.
+            troubles.append(f"{what} failed: {type(error).__name__}.")
+    return troubles
+
+
+def _kind_of(url: str) -> str:
+    kind = url.partition("://")[0]
+    return kind if "://" in url and kind.isalnum() and len(kind) < 20 else "not a URL"
+
+
+FIGURE = "figure_id"
+
+
+def figures_concerned(warehouse: Warehouse, error: BaseException, build: str) -> tuple[str, ...]:
+    """Return `id (name)` of each figure that a failed run concerns, in order; empty when none can be told.
+
+    `build` is the candidate that was kept, if one was. Judged by the builds on disk alone: the project may not compile.
+    """
+    candidate = warehouse.builds / build if build else None
+    facts = warehouse.facts(candidate)
+    published = warehouse.current()
+    nodes = {**warehouse.facts(published).get("nodes", {}), **facts.get("nodes", {})}
+    found: set[str] = set()
+    failed = [check for check in facts.get("checks", []) if check["failures"] and check["severity"] == "error"]
+    causes: set[str] = set()
+    if candidate and not isinstance(error, BuildError | DeliveryError):
+        found, feeds = _of_years(candidate, facts)
+        causes = {node for node in nodes if node.startswith("source.") and node.rpartition(".")[2] in feeds}
+        with suppress(Exception), _open(candidate) as con:
+            for check in list(failed):
+                if figures := _of_rows(con, str(check["sql"])):
+                    found |= figures
+                    failed.remove(check)
+    names_of_failed = {check["name"] for check in failed}
+    tests = {node for node in nodes if node.startswith("test.") and node.rpartition(".")[2] in names_of_failed}
+    causes |= {parent for node in tests for parent in nodes[node].get("parents", {})}
+    causes |= _causes(error, nodes)
+    names: dict[str, str] = {}
+    if published:
+        with suppress(Exception), _open(published) as con:
+            found |= _downstream(con, nodes, causes)
+            names = dict(con.execute("select figure_id, name_en from seeds.figures").fetchall())
+    return tuple(f"{figure} ({names[figure]})" if names.get(figure) else figure for figure in sorted(found))
+
+
+def _open(folder: Path) -> duckdb.DuckDBPyConnection:
+    from kpi import database
+
+    return database.reading(whole(folder) / DATABASE)
+
+
+def _of_years(candidate: Path, facts: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """Figures, and feeds, of the rows that break an expectation whose failure is an error."""
+    errors = {(year["year"], year["expectation"]) for year in facts.get("years", []) if year["severity"] == "error"}
+    try:
+        results = json.loads((candidate / "expectations.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set(), set()
+    rows = [
+        row
+        for result in results
+        if (result["report_year"], result["expectation"]) in errors
+        for row in result.get("rows", [])
+    ]
+    return {row[FIGURE] for row in rows if FIGURE in row}, {row["feed"] for row in rows if "feed" in row}
+
+
+def _of_rows(con: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
+    """Figures that the failing rows of a test name; empty when its rows have no figure."""
+    with suppress(Exception):
+        rows = con.execute(f"select distinct {FIGURE} from ({sql}\n) as failing where {FIGURE} is not null").fetchall()
+        return {str(row[0]) for row in rows}
+    return set()
+
+
+def _causes(error: BaseException, nodes: Mapping[str, Any]) -> set[str]:
+    """The nodes that an error names: the feed of a delivery, or the models that failed."""
+    if isinstance(error, DeliveryError):
+        told = str(error)
+        return {node for node in nodes if node.startswith("source.") and f"{node.rpartition('.')[2]}/" in told}
+    if isinstance(error, BuildError):
+        failed = {part.node.partition(" ")[0] for part in getattr(error, "errors", (error,))}
+        return {node for node in nodes if node.rpartition(".")[2] in failed}
+    if isinstance(error, KpiError) and hasattr(error, "file"):
+        files = {Path(part.file).stem for part in getattr(error, "errors", (error,))}
+        return {node for node in nodes if node.rpartition(".")[2] in files}
+    return set()
+
+
+def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, Any], causes: Iterable[str]) -> set[str]:
+    """Figures of the nearest tables of figures made from the given nodes: beyond those, all figures come together."""
+    tables = {
+        f"{schema}.{name}"
+        for schema, name in con.execute(
+            "select table_schema, table_name from information_schema.columns where column_name = ?", [FIGURE]
+        ).fetchall()
+    }
+    children: dict[str, list[str]] = {}
+    for node, facts in nodes.items():
+        for parent in facts.get("parents", {}):
+            children.setdefault(parent, []).append(node)
+    found: set[str] = set()
+    waiting, seen = list(causes), set(causes)
+    while waiting:
+        node = waiting.pop()
+        place = nodes[node].get("relation") if not node.startswith("test.") else None
+        if place in tables and not node.startswith(("seed.", "source.")):
+            found |= {str(row[0]) for row in con.execute(f"select distinct {FIGURE} from {place}").fetchall()}
+            continue
+        new = [child for child in children.get(node, ()) if child not in seen]
+        seen.update(new)
+        waiting += new
+    return found
+
+
+SHOWN = 12  # lines of a list
+REMEDIES = {
+    3: "Mend the setting that is named above, then: kpi refresh",
+    4: "Ask for the delivery anew or take it out of warehouse/raw; or let it through: kpi refresh --max-reject-share 1",
+    5: "Mend the file that is named above, then: kpi refresh",
+    6: "Mend the model that is named above, then: kpi refresh",
+    7: "Look into the candidate that was kept (kpi builds). Mend what is wrong, or publish it all the same:"
+    " kpi refresh --publish-despite-checks REASON",
+    8: "See whether the run that holds the lock goes on or hangs: kpi runs",
+    9: "Free disk (kpi doctor tells how much is needed), then: kpi refresh",
+}
+OTHERWISE = "See what it did and whether the warehouse is well: kpi runs show, kpi doctor. Then: kpi refresh"
+
+
+def failure(warehouse: Warehouse, run: str, error: BaseException, figures: Sequence[str]) -> Message:
+    """Tell that a run failed."""
+    code = exit_code_of(error)
+    outcome = OUTCOMES.get(code, "failed")
+    return Message(
+        "failure",
+        f"kpi {_name(warehouse)}: the refresh failed: {outcome}",
+        _text(
+            f"The refresh of {warehouse.root.parent} {_here()} failed: {outcome} (exit code {code}).",
+            ("What failed", what_failed(error)),
+            ("Figures concerned", figures),
+            ("What readers see", [readers_see(warehouse)]),
+            ("What to do", [REMEDIES.get(code, OTHERWISE), *([f"All of it: kpi runs show {run}"] if run else [])]),
+        ),
+    )
+
+
+def killed(warehouse: Warehouse, run: Ended | None, how: str) -> Message:
+    """Tell that a run ended without being able to tell so itself, or never began."""
+    what = f"It was ended from outside {run.message}".strip() if run else "It left no trace in kpi runs: it never began"
+    return Message(
+        "failure",
+        f"kpi {_name(warehouse)}: the refresh was killed" if run else f"kpi {_name(warehouse)}: no refresh began",
+        _text(
+            f"The refresh of {warehouse.root.parent} {_here()} did not end by itself.",
+            ("What failed", [f"{what}{f' ({how})' if how else ''}."]),
+            ("What readers see", [readers_see(warehouse)]),
+            ("What to do", [OTHERWISE, "Too little memory? Then: kpi schedule --memory-max, or --memory-limit"]),
+        ),
+    )
+
+
+def good_news(
+    warehouse: Warehouse, failing: dict[str, Any] | None, warnings: Sequence[str], late: Sequence[str]
+) -> Message:
+    """Tell that a run succeeded after one that failed, or has warnings that the last published build did not have."""
+    name = _name(warehouse)
+    very_late = [line for line in late if line.startswith("very late")]
+    title = f"kpi {name}: new warnings ({len(warnings) + len(late)})"
+    title = f"kpi {name}: deliveries are very late ({len(very_late)})" if very_late else title
+    title = f"kpi {name}: the refresh works again" if failing else title
+    again = (
+        [f"The run {failing.get('run', '')} of {str(failing.get('at'))[:16]} failed: {failing.get('outcome')}."]
+        if failing
+        else []
+    )
+    return Message(
+        "failure" if very_late else "warning" if warnings or late else "success",
+        title,
+        _text(
+            f"The refresh of {warehouse.root.parent} {_here()} {'works again' if failing else 'has news'}.",
+            ("Before", again),
+            ("Deliveries that are late", late),
+            ("New warnings", [_without_values(line) for line in warnings]),
+            ("What readers see", [readers_see(warehouse)]),
+            ("What to do", ["Ask for the deliveries; see kpi freshness."] if late else []),
+        ),
+    )
+
+
+def readers_see(warehouse: Warehouse) -> str:
+    """Say which build readers see and of when it is."""
+    current = warehouse.current()
+    if current is None:
+        return "Nothing: no build was published yet."
+    facts = warehouse.facts(current)
+    finished = str(facts.get("finished_at", "")).replace("T", " ").removesuffix("Z")[:16]
+    return f"Build {current.name}, of {facts.get('as_of', 'an unknown day')}, finished {finished} UTC."
+
+
+def what_failed(error: BaseException) -> list[str]:
+    """Return what an error says, a line each, without values of rows: of DuckDB's errors only their kind."""
+    if isinstance(error, BuildError):
+        parts = getattr(error, "errors", (error,))
+        return [f"{part.node}: {_kind(str(part).removeprefix(f'{part.node}: '))}" for part in parts]
+    if isinstance(error, CheckFailed):
+        lines = [line.strip() for line in str(error).splitlines() if line.startswith("  ")]
+        return [_without_values(line) for line in lines] or [str(error).splitlines()[0]]
+    if isinstance(error, KpiError):
+        return [line.rstrip() for line in str(error).splitlines()]
+    return [f"{type(error).__name__}, which kpi did not expect."]
+
+
+def is_new(warning: str, before: Iterable[str]) -> bool:
+    """Tell whether a warning is none of those before. Counts, values and lines of files may differ."""
+    return _essence(warning) not in {_essence(line) for line in before}
+
+
+def _essence(warning: str) -> str:
+    what, _, rest = warning.partition(": ")
+    return re.sub(r":\d+\)", ")", what) + re.sub(r"\d+(?:[.,]\d+)*", "#", rest)
+
+
+def _without_values(line: str) -> str:
+    """A report year's expectation without what was seen; any other line as it is."""
+    return line.partition(": ")[0] if re.match(r"\d{4} ", line) else line
+
+
+def _kind(told: str) -> str:
+    kind = told.partition(":")[0]
+    return kind if kind.endswith("Error") and len(kind) < 60 else "failed while it ran"
+
+
+def _name(warehouse: Warehouse) -> str:
+    return warehouse.root.parent.name
+
+
+def _here() -> str:
+    import socket
+
+    return f"on {socket.gethostname()} at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _text(first: str, *parts: tuple[str, Sequence[str]]) -> str:
+    lines = [first]
+    for title, told in parts:
+        if told:
+            more = [f"  and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
+            lines += ["", f"{title}:", *(f"  {line}" for line in told[:SHOWN]), *more]
+    return message("\n".join(lines)) + "\n"

@@ -1,0 +1,89 @@
+"""The options of a run, its inputs and its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from kpi.settings import Invocation
+
+if TYPE_CHECKING:
+    from kpi.project.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one run was asked to do. `as_of` is the day of the refresh; `select` limits what is rebuilt.
+
+    `unit_tests` asks for those of the models to be rebuilt, before they are; `store_failures` keeps failing rows.
+    `indirect` says which tests come along, `kinds` which kinds of nodes are meant (all when empty), `state` the build
+    that `state:` compares with (the published one when empty), `continued` the failed candidates this run goes on with,
+    `wait_seconds` how long to wait for another writer. `selector` is one of selectors.yml; with `usual_selector` its
+    default one counts where nothing is selected. `target` is the name that templates see of the target.
+    """
+
+    as_of: date
+    select: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    full_refresh: bool = False
+    max_reject_share: float | None = None
+    publish_despite_checks: str = ""
+    variables: Mapping[str, Any] | None = None
+    settings: Mapping[str, str] | None = None
+    validate: bool = True
+    unit_tests: bool = False
+    store_failures: bool = False
+    keep_going: bool = False
+    indirect: str = "eager"
+    kinds: tuple[str, ...] = ()
+    state: str = ""
+    continued: tuple[str, ...] = ()
+    wait_seconds: float = 0
+    selector: str = ""
+    usual_selector: bool = False
+    target: str = ""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether only a part of the project is asked for."""
+        return bool(self.select or self.exclude or self.kinds or self.selector)
+
+    @property
+    def invocation(self) -> Invocation:
+        """What templates see of this."""
+        return Invocation("build", self.full_refresh, self.store_failures, self.is_partial)
+
+
+def selector_of(project: Project, options: Options) -> str:
+    """Return the name of the selector of selectors.yml that a run goes by; empty when it goes by none."""
+    if options.selector or not options.usual_selector or options.is_partial:
+        return options.selector
+    from kpi.engine.selector import default_of
+
+    return default_of(project.selectors)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did. `build` is the build's id; `published` whether readers now see it."""
+
+    build: str
+    published: bool
+    nothing_to_do: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a build is made from, as hashes, and the day of the refresh: the same inputs need no build.
+
+    Another day is the same as long as nothing becomes due in between (`alike` in the facts of a build).
+    """
+
+    project: str
+    code: str
+    raw: str
+    day: str
+    variables: str

@@ -1,0 +1,214 @@
+"""What a refresh would do and why, worked out from the files and the published build's facts: nothing runs.
+
+Whether a rebuilt table holds something new is only known once it is rebuilt, so what lies below one is told as perhaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kpi.engine.artifacts import state_of
+from kpi.engine.graph import Graph, with_unit_tests
+from kpi.engine.node import Node
+from kpi.engine.runner import NEW, VIRTUAL, Own, known_nodes, own_parts
+from kpi.engine.selector import select
+from kpi.ingest.raw_files import RELATIONS, RawFolder, scan
+from kpi.jobs.options import Options, selector_of
+from kpi.warehouse.builds import Ingredients, Warehouse, ingredients_of
+from kpi.warehouse.lifecycle import start_for
+from kpi.warehouse.permissions import DATABASE, database_path, has_its_size, left_out, refuse_unusable
+
+FILES_TOLD = 10  # of each feed and kind of change
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing a refresh would do. `action` is load, build, test, drop, write, leave; not `certain` means perhaps."""
+
+    action: str
+    name: str
+    why: str
+    certain: bool = True
+    id: str = ""
+
+
+def plan(root: Path, options: Options) -> tuple[Step, ...]:
+    """Return what a refresh with these options would do, in its order; empty when there is nothing to do.
+
+    Takes no lock and writes nothing but what compiling found out. Raises what compiling raises.
+    """
+    from kpi import database
+    from kpi.engine.compile import compiled
+    from kpi.jobs.candidate import settings_of
+    from kpi.jobs.refresh import inputs_of, is_up_to_date
+
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    folder = scan(warehouse.raw)
+    if not options.full_refresh and is_up_to_date(root, warehouse, inputs_of(root.resolve(), folder, options)):
+        return ()
+    graph = compiled(root, options.variables, options.target, options.invocation).graph
+    refuse_unusable(graph)
+    current, present = warehouse.current(), dict[str, str]()
+    if current is None or not has_its_size(current, warehouse.facts(current)):
+        current, _ = start_for(warehouse)
+    before = warehouse.facts(current)
+    parts = list(_parts(before, graph))
+    from_nothing = options.full_refresh and not options.is_partial
+    if before.get("settings") != settings_of(graph.project):
+        before = {}
+    if before and current:
+        with database.reading(database_path(current, stewards=True)) as con:
+            present = database.relations(con)
+    own = own_parts(graph, folder)
+    state = state_of(graph, options.state, warehouse.facts_of(options.state), own, warehouse.last_results())
+    given = options.select, options.exclude, options.indirect, options.kinds
+    chosen = select(with_unit_tests(graph), *given, state, selector_of(graph.project, options))
+    forced = chosen if options.full_refresh else frozenset[str]()
+    files = [] if not graph.feeds else list(_files({} if from_nothing else before, graph, folder))
+    steps = (*files, *_Planner(graph, own, before, present, chosen, forced).steps(), *parts)
+    # Something did change, or this would have ended above: a comment, how late a feed may be, kpi itself, the month.
+    is_noted = not steps and not options.is_partial
+    return (Step("write", DATABASE, "a new build: what it notes changes, and no table does"),) if is_noted else steps
+
+
+def _parts(before: Mapping[str, Any], graph: Graph) -> Iterator[Step]:
+    """A step for the readers' file, when other schemas are left out of it than were."""
+    then, now = left_out(before), frozenset(graph.project.upkeep.stewards_schemas)
+    if then != now:
+        yield Step("write", DATABASE, f"left out for readers: {', '.join(sorted(now)) or 'nothing any more'}")
+
+
+def _files(before: Mapping[str, Any], graph: Graph, folder: RawFolder) -> Iterator[Step]:
+    """A step for each delivery that is new, changed or gone."""
+    feeds = {feed.name for feed in graph.feeds}
+    old = {f"{file['feed']}/{file['file']}": file["content_hash"] for file in before.get("files", [])}
+    new = {file.path: file.content_hash for file in folder.files if file.feed in feeds}
+    told: dict[tuple[str, str], list[str]] = {}
+    for path in sorted({*old, *new}):
+        if old.get(path) != new.get(path):
+            why = "new" if path not in old else "gone" if path not in new else "changed"
+            told.setdefault((path.partition("/")[0], why), []).append(path)
+    for (feed, why), paths in told.items():
+        yield from (Step("load", path, why, id=feed) for path in paths[:FILES_TOLD])
+        if len(paths) > FILES_TOLD:
+            yield Step("load", f"{feed}/", f"and {len(paths) - FILES_TOLD} more {why}", id=feed)
+
+
+class _Planner:
+    """Walks the nodes as a run does, without running: `sure` will hold something else, `perhaps` may."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        own: Mapping[str, Own],
+        before: Mapping[str, Any],
+        present: Mapping[str, str],
+        chosen: frozenset[str],
+        forced: frozenset[str],
+    ) -> None:
+        self.graph, self.own, self.present, self.chosen, self.forced = graph, own, present, chosen, forced
+        self.known: Mapping[str, Any] = known_nodes(before)
+        self.checks = {check["name"]: check for check in before.get("checks", [])}
+        self.then = Ingredients.of(before)
+        self.now = ingredients_of(graph.project, graph.environment_read)
+        self.sure: set[str] = set()
+        self.perhaps: set[str] = set()
+
+    def steps(self) -> Iterator[Step]:
+        """All steps but loading, in the order of a run."""
+        gone = {node: facts for node, facts in self.known.items() if node not in self.graph.nodes}
+        for node_id, facts in sorted(gone.items()):
+            if facts.get("relation") in self.present and not node_id.startswith("source."):
+                yield Step("drop", facts["relation"], "gone: nothing in the project makes it any more", id=node_id)
+        for node in self.graph.nodes.values():
+            if node.kind == "source" and not node.sql:
+                self._source(node)
+            elif node.kind not in ("test", "exposure", "analysis"):
+                yield from self._step(node, "build", self.own_reasons(node))
+        for test in self.graph.tests():
+            reasons = self.own_reasons(test)
+            if not reasons and self.checks.get(test.name, {}).get("status") == "fail":
+                reasons = ["failed when it last ran"]
+            yield from self._step(test, "test", reasons)
+
+    def _source(self, node: Node) -> None:
+        before, own = self.known.get(node.id), self.own[node.id]
+        if node.depends_on:  # a table that something here fills: what holds of that holds of it
+            self.sure |= {node.id} if self.sure.intersection(node.depends_on) else set()
+            self.perhaps |= {node.id} if self.perhaps.intersection(node.depends_on) else set()
+            return
+        fed = str(node.relation) in {*RELATIONS, *(f"raw.{feed.name}" for feed in self.graph.feeds)}
+        if not before or not before.get("version"):
+            self.sure.add(node.id)
+        elif before["shape"] != own.shape or before["settings"] != own.settings:
+            self.perhaps.add(node.id)
+        elif not fed and any(self.known.get(n.id, NEW)["shape"] != self.own[n.id].shape for n in self._feeds()):
+            self.perhaps.add(node.id)  # what was loaded and rejected of all feeds
+
+    def _feeds(self) -> Iterator[Node]:
+        return (node for node in self.graph.nodes.values() if node.kind == "source")
+
+    def _step(self, node: Node, action: str, reasons: list[str]) -> Iterator[Step]:
+        """The step for one node, if there is one; notes whether what it holds will be, or may be, another."""
+        certain = bool(reasons)
+        if not reasons:
+            reasons, certain = self._because(node)
+        if not reasons:
+            return
+        if node.id not in self.chosen:
+            yield Step("leave", _name(node), f"not selected, though {'; '.join(reasons)}", certain, node.id)
+            return
+        yield Step(action, _name(node), "; ".join(reasons), certain, node.id)
+        was_there = self.present.get(str(node.relation)) == "table" and self.known.get(node.id, NEW)["version"]
+        virtual = node.materialized in VIRTUAL
+        (self.sure if certain and (virtual or not was_there) else self.perhaps).add(node.id)
+
+    def own_reasons(self, node: Node) -> list[str]:
+        """Why a node must be made anew in itself, whatever its parents hold."""
+        before, own = self.known.get(node.id, NEW), self.own[node.id]
+        if node.id in self.forced:
+            return ["--full-refresh"]
+        if not before["fingerprint"]:
+            return ["new"]
+        reasons = []
+        names = {*before["settings"], *own.settings}
+        changed = sorted(name for name in names if before["settings"].get(name) != own.settings.get(name))
+        # What a model becomes depends on its settings too, so these are told alone when its file is the same.
+        if before["shape"] != own.shape and not (changed and before["text"] == own.text):
+            reasons.append(self._why_other(node, before, own))
+        if changed:
+            reasons.append(f"its settings changed: {', '.join(changed)}")
+        is_stored = node.kind != "test" and node.materialized != "ephemeral"
+        if is_stored and str(node.relation) not in self.present:
+            reasons.append("missing in the database")
+        return reasons
+
+    def _why_other(self, node: Node, before: Mapping[str, Any], own: Own) -> str:
+        if node.kind == "seed":
+            return "its seed changed"
+        if before.get("text") != own.text:
+            return "its SQL changed"
+        return self.now.difference(self.then, self.graph.project, node.file) or "what it is rendered from changed"
+
+    def _because(self, node: Node) -> tuple[list[str], bool]:
+        """Why a node is made anew for its parents' sake, and whether that is certain."""
+        known = self.known.get(node.id, NEW)["parents"]
+        reasons, certain = [], False
+        for parent in node.depends_on:
+            name = self.graph.nodes[parent].name
+            if parent in self.sure:
+                reasons.append(f"because of {name}")
+                certain = True
+            elif parent in self.perhaps:
+                reasons.append(f"because of {name} (may turn out unchanged)")
+            elif known.get(parent) != self.known[parent]["version"]:
+                reasons.append(f"because of {name}, which changed when this was left out")
+                certain = True
+        return reasons, certain
+
+
+def _name(node: Node) -> str:
+    return node.name if node.kind == "test" else str(node.relation)

@@ -1,0 +1,390 @@
+"""Delete deliveries past their retention, after a dry run that keeps the figures made of them as published.
+
+Figures of years that are past retention are kept as published when their rows are gone, and also when a rest of them
+would tell something else. A figure of a later year must not change at all.
+
+Never part of a refresh. What is left of the deliveries (`warehouse/kept/<build>`) is tried first, in a private copy of
+the published build, and then put in place by one rename: from then on they are not read, whatever happens. A refresh
+makes and publishes a build without them, in a file of its own; only then are they deleted. Each step can be done again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import count, groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.errors import CheckFailed, ConfigError, KpiError
+from kpi.events import Tell
+from kpi.ingest import contract, raw_files
+from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
+from kpi.jobs.candidate import working_on
+from kpi.jobs.options import Options, Outcome
+from kpi.jobs.refresh import inputs_of, refresh, was_made_from
+from kpi.sql import literal
+from kpi.warehouse.builds import Warehouse, begin, record, to_disk, writing
+from kpi.warehouse.lifecycle import rolled_back_from
+from kpi.warehouse.permissions import DATABASE, database_path, is_whole, whole
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from kpi.engine.graph import Graph
+    from kpi.ingest.contract import Aged
+
+
+GRAIN = ("figure_id", "service", "report_year", "basis")
+UNFINISHED = ".next"
+TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be deleted, each with the latest report year of its feed that is past retention."""
+
+    graph: Graph
+    build: str
+    facts: dict[str, Any]
+    folder: RawFolder
+    past: tuple[tuple[int, Aged], ...]
+
+
+@contextmanager
+def tried(warehouse: Warehouse, plan: Plan, options: Options, tell: Tell) -> Iterator[Path]:
+    """Make what is to be kept in a folder that is not in effect yet, after trying it on a copy of the published build.
+
+    Raises CheckFailed when figures would change, with what to do; then, and in the end, nothing is left of the trial.
+    """
+    kept_home = kept_beside(warehouse.raw)
+    folder = kept_home / UNFINISHED
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    candidate = begin(warehouse, plan.graph.project.upkeep, warehouse.current())
+    try:
+        with working_on(warehouse, plan.graph, options, candidate) as con:
+            _try(con, warehouse, plan, options, folder, tell)
+        for path in (*folder.iterdir(), folder):
+            to_disk(path)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(candidate, ignore_errors=True)
+        with suppress(OSError):
+            kept_home.rmdir()  # when nothing was ever kept
+
+
+def _try(
+    con: duckdb.DuckDBPyConnection, warehouse: Warehouse, plan: Plan, options: Options, folder: Path, tell: Tell
+) -> None:
+    from kpi.jobs.pipeline import bring_up
+
+    day = options.as_of
+    published = ", ".join(name for name, _ in raw_files.KEPT_INDICATORS if not name.startswith("kept_"))
+    con.execute(f"create temp table as_published as select {published} from marts.indicators")
+    lines = [[one.feed, one.file, one.content_hash, one.records, one.rows_loaded, one.rows_rejected,
+              one.rows_superseded, one.first_year, one.last_year, plan.build, day] for _, one in plan.past]  # fmt: skip
+    typed = ", ".join(f"{name} {kind}" for name, kind in raw_files.DELETED_DELIVERIES)
+    con.execute(f"create temp table to_delete ({typed})")
+    con.executemany(f"insert into to_delete values ({', '.join('?' * len(raw_files.DELETED_DELIVERIES))})", lines)
+    typed = ", ".join(f"{name} {kind}" for name, kind in raw_files.KEPT_INDICATORS)
+    con.execute(f"create temp table to_keep ({typed})")
+    facts, left, rounds = dict(plan.facts), plan.folder, count(1)
+    # That deliveries are gone is what is tried, on the day of the published build: what is due does not change.
+    made_on = date.fromisoformat(plan.facts["as_of"])
+    options = replace(options, publish_despite_checks="a trial", as_of=made_on)
+
+    def bring_up_without(folder_now: RawFolder) -> None:
+        nonlocal facts
+        # Content is named by the build that changed it: a second round under the same name would leave stale tables.
+        before, facts = facts, {"id": f"trial-{next(rounds)}"}
+        bring_up(con, warehouse, plan.graph, options, before, folder_now, facts, lambda line: None)
+
+    # Feeds with the same last year together, the earliest first: what goes with them is of those years alone.
+    for last_year, group in groupby(plan.past, key=lambda pair: pair[0]):
+        gone = {one.path: one.feed for _, one in group}
+        left = replace(left, files=tuple(file for file in left.files if file.path not in gone))
+        bring_up_without(left)
+        con.execute(f"insert into to_keep select *, ?, ? {_LOST} and report_year <= ?", [plan.build, day, last_year])
+        # What is kept stands in for what is gone in figures of later years too, as in a change from the year before.
+        left = replace(left, kept=(*plan.folder.kept, _write(con, folder)))
+        bring_up_without(left)
+        _refuse_changes(con, last_year, sorted(set(gone.values())))
+    _refuse_failing(con, plan, facts, day)
+    _tell_kept(con, plan.build, tell)
+
+
+def _write(con: duckdb.DuckDBPyConnection, folder: Path) -> raw_files.KeptFolder:
+    """Write what is to be kept, and the list of what is to be deleted, as a folder that is not in effect yet."""
+    for table, source in (("kept_indicators", "to_keep"), ("deleted_deliveries", "to_delete")):
+        con.execute(f"copy (from {source} order by all) to {literal(str(folder / raw_files.file_of(table)))} (header)")
+    raw_files.write_sums(folder)
+    return raw_files.read_folder(folder.parent, folder.name)
+
+
+def _refuse_changes(con: duckdb.DuckDBPyConnection, last_year: int, feeds: Sequence[str]) -> None:
+    """Raise CheckFailed when a figure does not come out as published: one of a later year that needs the deliveries."""
+    found = con.execute(_DIFFERENCES).fetchall()
+    if not found:
+        return
+    told = "\n  ".join(_told(found))
+    if all(row[2] <= last_year for row in found):
+        raise CheckFailed(
+            f"These figures would not stand as published, although they are kept:\n  {told}\nNothing was deleted. Does"
+            " marts.indicators take in raw.kept_indicators, and put it before what is derived?"
+        )
+    raise CheckFailed(
+        f"Without the deliveries of {last_year} and before, figures would change that must be derived:\n  {told}\n"
+        f"Nothing was deleted. Give a longer raw_retention_years to the feed that they need, of {', '.join(feeds)}; or"
+        " look whether its raw_retention_by is the column that gives the report year."
+    )
+
+
+def _refuse_failing(con: duckdb.DuckDBPyConnection, plan: Plan, facts: dict[str, Any], day: date) -> None:
+    """Raise CheckFailed when the build without the deliveries would not be published."""
+    from kpi.jobs.check_build import errors, feed_expectations
+    from kpi.validation.expectations import validate
+
+    failing = [f"{check['name']} ({check['where']})" for check in facts["checks"] if check["status"] == "fail"]
+    is_more_expected = not plan.facts.get("synthetic")
+    results = errors(validate(con, feed_expectations(plan.graph.feeds), day, is_more_expected=is_more_expected))
+    failing += [f"{result.report_year} {result.expectation}: {result.observed}" for result in results]
+    if failing:
+        told = "Checks would fail without the deliveries, so nothing was deleted:\n  "
+        raise CheckFailed(
+            told + "\n  ".join(failing[:TOLD]) + "\nSee what they say of the published build: kpi validate"
+        )
+
+
+def _tell_kept(con: duckdb.DuckDBPyConnection, build: str, tell: Tell) -> None:
+    counts = con.execute("select report_year, count(*) from to_keep group by all order by all").fetchall()
+    told = ", ".join(f"{count} of {year}" for year, count in counts)
+    told = told or "none that is not kept already or can still be derived"
+    tell(f"Figures that would be kept as build {build} published them: {told}.")
+
+
+def _told(rows: Sequence[tuple[Any, ...]]) -> list[str]:
+    lines = [
+        f"{year} {figure} {service} ({basis}): {before} -> {after}"
+        for figure, service, year, basis, before, after, _ in rows
+    ]
+    return lines[:TOLD] + [f"and {len(lines) - TOLD} more"] * (len(lines) > TOLD)
+
+
+_ON = " and ".join(f"a.{column} is not distinct from b.{column}" for column in GRAIN)
+_SAME = " and ".join(
+    f"a.{column} is not distinct from b.{column}" for column in ("numerator", "denominator", "value", "event_count")
+)
+_DIFFERENCES = f"""
+    select {", ".join(f"coalesce(b.{column}, a.{column}) as {column}" for column in GRAIN)},
+        b.value as before, a.value as after, b.figure_id is null as is_new
+    from as_published as b
+    full join marts.indicators as a on {_ON}
+    where not (a.figure_id is not null and b.figure_id is not null and {_SAME})
+    order by report_year, figure_id, service, basis
+"""
+_LOST = f"from as_published as b where not exists (select 1 from marts.indicators as a where {_ON} and {_SAME})"
+UNTOLD = f"select 1 {_LOST.replace('as_published', 'raw.kept_indicators')} limit 1"
+LOST_SINCE = f"""
+    select b.figure_id, b.service, b.report_year
+    from before.marts.indicators as b
+    where b.report_year <= (select max(last_year) from now.raw.deleted_deliveries)
+        and not exists (select 1 from now.marts.indicators as a where {_ON})
+    order by b.report_year, b.figure_id, b.service
+    limit {TOLD}
+"""
+
+
+def prune_raw(
+    root: Path, options: Options, tell: Tell, delete: bool = False, today: date | None = None, is_named: bool = True
+) -> Outcome:
+    """Say which deliveries are past their retention and what would be kept of them; with `delete` do it.
+
+    Years are counted from `options.as_of`; `is_named` says that somebody chose that day, `today` is the clock's. Raises
+    ConfigError when it cannot be told what is past, CheckFailed when a figure would change that may not, and what
+    `refresh` raises.
+    """
+    root = root.resolve()
+    warehouse = Warehouse(root / "warehouse")
+    _refuse_odd_day(warehouse, options.as_of, today or date.today(), is_named)
+    outcome = _finish(root, warehouse, options, tell, delete)
+    with writing(warehouse, options.wait_seconds, tell):
+        plan = _plan(root, warehouse, options, tell)
+        if plan.past:
+            with tried(warehouse, plan, options, tell) as folder:
+                if delete:
+                    folder.rename(folder.with_name(plan.build))
+                    to_disk(folder.parent)
+                    tell(f"What is kept of them is in {folder.with_name(plan.build)}: back it up as you do deliveries.")
+        _tell_builds(warehouse, plan, tell)
+    if not plan.past:
+        return outcome or Outcome(plan.build, published=True, nothing_to_do=True)
+    if not delete:
+        tell("Nothing was deleted. To delete what is listed: kpi prune-raw --delete")
+        return Outcome(plan.build, published=True, nothing_to_do=True)
+    return _finish(root, warehouse, options, tell, delete) or Outcome(plan.build, published=True)
+
+
+def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell) -> Plan:
+    """Find what is past retention. Raises ConfigError when readers do not see what the deliveries make now."""
+    from kpi import database
+    from kpi.engine.compile import compiled
+
+    build = warehouse.published()
+    graph, facts, folder = (
+        compiled(root, options.variables, options.target, options.invocation).graph,
+        warehouse.facts_of(),
+        scan(warehouse.raw),
+    )
+    places = {str(node.relation) for node in graph.nodes.values()}
+    if missing := {"marts.indicators", "raw.kept_indicators", "raw.deleted_deliveries"} - places:
+        raise ConfigError(
+            f"the project has no {', '.join(sorted(missing))}: its figures could not be kept. docs/deliveries.md says"
+            " which sources and models it takes."
+        )
+    inputs = replace(inputs_of(root, folder, options), day=facts["inputs"].get("day", ""))
+    current = warehouse.current()
+    if current is None or not is_whole(current, facts):
+        raise ConfigError(f"build {build}, which readers see, is not what was written. Run first: kpi refresh")
+    if rolled_back_from(warehouse) or not was_made_from(root, inputs, facts):
+        raise ConfigError("readers do not see what the deliveries and the project make now. Run first: kpi refresh")
+    limits = [feed.limits for feed in graph.feeds]
+    with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
+        aged = contract.survey(con, limits)
+    links = {one.path for one in aged if (warehouse.raw / one.path).is_symlink()}
+    past = tuple(pair for pair in contract.past(aged, limits, options.as_of.year) if pair[1].path not in links)
+    years = {one.feed: one.retention for one in limits if one.retention.years}
+    if not years:
+        tell("No feed has a retention: raw_retention_years in its contract sets one (docs/deliveries.md).")
+    gone = {one.path for _, one in past}
+    for name, of_feed in sorted(years.items()):
+        last = of_feed.last_year(options.as_of.year)
+        tell(f"{name}: raw_retention_years {of_feed.years}, so {last} and before are past retention")
+        for one in (one for one in aged if one.feed == name):
+            if line := _line(one, one.path in gone, one.path in links, last):
+                tell(line)
+    return Plan(graph, build, facts, folder, tuple(sorted(past, key=lambda pair: (pair[0], pair[1].path))))
+
+
+def _line(one: Aged, is_past: bool, is_link: bool, last: int) -> str:
+    span = f"{one.first_year}" if one.first_year == one.last_year else f"{one.first_year} to {one.last_year}"
+    if is_past:
+        return f"  delete  {one.path}: {span}, {one.rows_loaded} rows loaded, {one.rows_rejected} rejected"
+    if one.first_year is None or one.undated:
+        told = f"  stays   {one.path}: not all of it has a date that tells its age; look yourself"
+        return told if one.records else ""
+    why = "a link, look yourself at what it leads to" if is_link else "not all of it is past"
+    return f"  stays   {one.path}: {span}, {why}" if one.first_year <= last else ""
+
+
+def _refuse_odd_day(warehouse: Warehouse, as_of: date, today: date, is_named: bool) -> None:
+    """Raise ConfigError when the day is none to count years from. Deliveries tell the time too."""
+    from kpi import database
+
+    if as_of > today:
+        raise ConfigError(f"{as_of} has not come yet: years of retention are counted from today, or from a day before.")
+    if not warehouse.facts_of().get("files"):
+        return
+    with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
+        newest = database.fetch_one(con, "select max(latest_date) from raw.deliveries where latest_date <= ?", [as_of])[
+            0
+        ]
+    if not is_named and isinstance(newest, date) and as_of.year > newest.year + 1:
+        told = f"the clock says {as_of}, but the newest record of all deliveries is of {newest}: is the clock right?"
+        raise ConfigError(f"{told} If it is, say so: --as-of {as_of}")
+
+
+def _finish(root: Path, warehouse: Warehouse, options: Options, tell: Tell, delete: bool) -> Outcome | None:
+    """Delete what is on record as deleted and lies there all the same, once the published build is made without it."""
+    folder = scan(warehouse.raw)
+    if not folder.deleted:
+        return None
+    if not delete:
+        for file in folder.deleted:
+            tell(f"  delete  {file.path}: on record as deleted already, and not read")
+        return None
+    outcome = refresh(root, replace(options, wait_seconds=max(options.wait_seconds, 60)), tell)
+    with writing(warehouse, options.wait_seconds, tell):
+        build = _refuse_unsafe(warehouse, folder)
+        for path in (warehouse.root, kept_beside(warehouse.raw)):
+            to_disk(path)
+        for file in folder.deleted:
+            _delete(warehouse, file, build)
+    tell(f"Deleted {len(folder.deleted)} deliveries. What backups hold of them is yours to delete.")
+    return outcome
+
+
+def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
+    """Return the published build. Raises KpiError unless it holds every kept figure and none of the deliveries."""
+    from kpi import database
+
+    build = warehouse.published()
+    facts = warehouse.facts_of()
+    gone = {(file.feed, file.name, file.content_hash) for file in folder.deleted}
+    has_rows = gone & {(file["feed"], file["file"], file["content_hash"]) for file in facts["files"]}
+    is_made = facts.get("retained") == [one.name for one in folder.kept] and not rolled_back_from(warehouse)
+    with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
+        is_told = is_made and not con.execute(UNTOLD).fetchall()
+    if has_rows or not is_told:
+        raise KpiError(
+            f"build {build}, which readers see, was not made without the deliveries, so none was deleted."
+            " Run: kpi refresh, and then again: kpi prune-raw --delete"
+        )
+    _refuse_lost(warehouse, folder, build)
+    return build
+
+
+def _refuse_lost(warehouse: Warehouse, folder: RawFolder, build: str) -> None:
+    """Raise KpiError when a figure of the years to be deleted has gone since the build that figures were kept from."""
+    from kpi import database
+
+    to_delete = {(file.path, file.content_hash) for file in folder.deleted}
+    for one in folder.kept:
+        then = whole(warehouse.builds / one.name) / DATABASE
+        if not then.is_file() or not to_delete & raw_files.deleted(kept_beside(warehouse.raw), [one]):
+            continue
+        with database.scratch() as con:
+            for name, file in (("before", then), ("now", database_path(warehouse.folder(), stewards=True))):
+                con.execute(f"attach {literal(str(file.resolve()))} as {name} (read_only)")
+            lost = [f"{year} {figure} {service}" for figure, service, year in con.execute(LOST_SINCE).fetchall()]
+        if lost:
+            raise KpiError(
+                f"build {one.name} told what build {build}, which readers see, does not: {', '.join(lost)}. So no"
+                f" delivery was deleted. See: kpi diff {one.name} {build}. If it is meant, take them away by hand."
+            )
+
+
+def _delete(warehouse: Warehouse, file: RawFile, build: str) -> None:
+    path = warehouse.raw / file.feed / file.name
+    if path.is_file() and hash_of(path) == file.content_hash:
+        try:
+            path.unlink()
+            to_disk(path.parent)
+        except OSError as error:
+            raise KpiError(f"{path} cannot be deleted: {error.strerror}. Mend that, and run this again.") from None
+        told = f"{file.path}, sha256 {file.content_hash}; see marts.deleted_deliveries"
+        record(warehouse, build, "delivery deleted", told)
+
+
+def _tell_builds(warehouse: Warehouse, plan: Plan, tell: Tell) -> None:
+    """Tell which builds hold rows of deliveries that are deleted, or are to be."""
+    gone = {(one.path, one.content_hash) for _, one in plan.past}
+    gone |= raw_files.deleted(kept_beside(warehouse.raw), plan.folder.kept)
+    if not gone:
+        return
+    holding = [
+        facts["id"]
+        for facts in warehouse.list_builds()
+        # What a build that failed in loading holds nobody noted.
+        if "files" not in facts or gone & {(f"{f['feed']}/{f['file']}", f["content_hash"]) for f in facts["files"]}
+    ]
+    if holding:
+        days = plan.graph.project.upkeep.keep_published_days
+        told = f"after {days} days (keep_published_days)" if days else "when there are enough newer ones"
+        tell(f"Builds that hold rows of deleted deliveries, or of those to be deleted: {', '.join(holding)}.")
+        tell(f"  They go {told}; set keep_published_days and keep_failed_days to have them go by age.")
+        tell("  What backups hold of deliveries and builds is beyond kpi.")

@@ -1,0 +1,216 @@
+"""A run with its log and its notifications, around any function that refreshes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.errors import exit_code_of
+from kpi.events import Event, Several, Tell, note
+from kpi.files import read_regular
+from kpi.jobs.options import Outcome
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.run_log import OUTCOMES, RunLog
+
+if TYPE_CHECKING:
+    from kpi.jobs.notifications import Message
+    from kpi.warehouse.run_log import Ended
+
+
+TOLD = "told.json"
+NOBODY_ASLEEP = (130,)  # who pressed Ctrl-C knows
+
+
+def attend(
+    root: Path, command: str, as_of: date, tell: Tell, work: Callable[[Tell], Outcome], notifies: bool = True
+) -> Outcome:
+    """Do `work` with its events kept in warehouse/runs, and tell people of failure, recovery and new warnings.
+
+    `work` gets what it is to tell. Raises what it raises; nothing that goes wrong in telling makes a run fail.
+    """
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    log = RunLog(warehouse.root, command)
+    everyone = Several(log, tell)
+    kept = {folder.name for folder in warehouse.kept()}
+    before = warehouse.current()
+    try:
+        outcome = work(everyone)
+    except BaseException as error:
+        code = exit_code_of(error)
+        new = sorted(folder.name for folder in warehouse.kept() if folder.name not in kept) if code != 8 else []
+        log.hear(Event("failed"))
+        if notifies and code not in NOBODY_ASLEEP:
+            _quietly(everyone, partial(_tell_failure, warehouse, log, error, new[-1] if new else "", everyone))
+        told = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+        log.end(OUTCOMES.get(code, "failed"), code, new[-1] if new else "", (), told)
+        note(tell, Event("end", outcome=OUTCOMES.get(code, "failed"), exit_code=code))
+        raise
+    if outcome.nothing_to_do:
+        if log.run:  # it waited for another run that did it all
+            log.end("nothing to do", 0, outcome.build, ())
+        else:
+            log.rest(outcome.build)
+        note(tell, Event("end", name=outcome.build, outcome="nothing to do", exit_code=0))
+        _quietly(everyone, lambda: _tell_quiet_night(warehouse, as_of, everyone, notifies))
+        return outcome
+    if notifies and outcome.published:
+        _quietly(everyone, lambda: _tell_success(warehouse, outcome, before, as_of, everyone))
+    ended = "published" if outcome.published else "held back"
+    log.end(ended, 0, outcome.build, outcome.warnings)
+    note(tell, Event("end", name=outcome.build, outcome=ended, exit_code=0))
+    return outcome
+
+
+def exit_code(outcome: Outcome, detailed: bool) -> int:
+    """Return the exit code of a run that did not fail: 0, or in detail 10, 11 or 12."""
+    if not detailed:
+        return 0
+    if outcome.nothing_to_do:
+        return 10
+    return 12 if not outcome.published else 11 if outcome.warnings else 0
+
+
+def tell_crashed(warehouse: Warehouse, about: Mapping[str, str], tell: Tell) -> Ended | None:
+    """Tell of a run that could not do so itself. `about` are systemd's MONITOR_ variables; empty elsewhere.
+
+    Returns the run when it was killed and this is the first to tell. A run that ended by itself has told.
+    """
+    from kpi.jobs import notifications
+    from kpi.warehouse.run_log import close_killed, last_invocation
+
+    dead = close_killed(warehouse.root)
+    invocation = about.get("MONITOR_INVOCATION_ID", "")
+    run = last_invocation(warehouse.root, invocation) if invocation else None
+    if not dead and (run is not None or not invocation):
+        tell("No run was killed: whatever failed has told so itself. See: kpi runs")
+        return None
+    how = ", ".join(
+        about[f"MONITOR_{part}"] for part in ("SERVICE_RESULT", "EXIT_STATUS") if about.get(f"MONITOR_{part}")
+    )
+    ended = dead[-1] if dead else None
+    _remember(warehouse, failing={"run": ended.run if ended else "", "outcome": "killed", "at": _now()})
+    _send(warehouse, notifications.killed(warehouse, ended, how), tell)
+    return ended
+
+
+def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build: str, tell: Tell) -> None:
+    from kpi.warehouse.run_log import close_killed
+
+    _remember(warehouse, failing={"run": log.run, "outcome": OUTCOMES.get(exit_code_of(error), "failed"), "at": _now()})
+    close_killed(warehouse.root)
+    from kpi.jobs import notifications
+    from kpi.jobs.notifications import figures_concerned
+
+    figures = figures_concerned(warehouse, error, build) if _addresses(warehouse) else ()
+    _send(warehouse, notifications.failure(warehouse, log.run, error, figures), tell)
+
+
+def _tell_success(warehouse: Warehouse, outcome: Outcome, before: Path | None, as_of: date, tell: Tell) -> None:
+    from kpi.jobs import notifications
+    from kpi.warehouse.run_log import close_killed
+
+    told = _told(warehouse)
+    failing = told.get("failing")
+    for run in close_killed(warehouse.root):
+        failing = failing or {"run": run.run, "outcome": f"killed {run.message}", "at": run.started_at}
+    facts = warehouse.facts(warehouse.current())
+    due = facts.get("freshness", [])
+    known = warehouse.facts(before).get("warnings", []) if before else []
+    new = [line for line in outcome.warnings if not _is_late(line) and notifications.is_new(line, known)]
+    late, states = _newly_late(due, told.get("late", {}), as_of)
+    _remember(warehouse, failing=None, late=states, due=due)
+    if failing or new or late:
+        _send(warehouse, notifications.good_news(warehouse, failing, new, late), tell)
+
+
+def _tell_quiet_night(warehouse: Warehouse, as_of: date, tell: Tell, notifies: bool) -> None:
+    """Nothing changed: yet a run before may have failed, and a feed may have become late by that very silence."""
+    told = _told(warehouse)
+    if not told.get("failing") and not told.get("due"):
+        return
+    late, states = _newly_late(told.get("due", []), told.get("late", {}), as_of)
+    if told.get("failing") is None and states == told.get("late", {}):
+        return
+    for line in late:
+        tell(f"  warning: {line}")
+    if not notifies:
+        return
+    _remember(warehouse, failing=None, late=states)
+    if told.get("failing") or late:
+        from kpi.jobs import notifications
+
+        _send(warehouse, notifications.good_news(warehouse, told.get("failing"), (), late), tell)
+
+
+def _newly_late(due: list[dict[str, Any]], known: Mapping[str, str], as_of: date) -> tuple[list[str], dict[str, str]]:
+    """Return a line for each feed that became late or very late since people were told, and how all late ones stand."""
+    day = str(as_of)
+    if not any(by < day for feed in due for by in (feed["expected_by"], feed["very_late_by"]) if by):
+        return [], {}
+    from kpi.ingest.calendar import from_facts, late_lines
+
+    lines = dict(late_lines(from_facts(due), as_of))
+    states = {feed: line.partition(":")[0] for feed, line in lines.items()}
+    return [lines[feed] for feed, state in states.items() if known.get(feed) != state], states
+
+
+def _is_late(line: str) -> bool:
+    return line.startswith(("late: ", "very late: "))
+
+
+def _addresses(warehouse: Warehouse) -> tuple[str, ...]:
+    from kpi.jobs.notifications import addresses
+
+    return addresses(warehouse.root)
+
+
+def _send(warehouse: Warehouse, message: Message, tell: Tell) -> None:
+    from kpi.jobs.notifications import send
+
+    urls = _addresses(warehouse)
+    if not urls:
+        from kpi.jobs.notifications import FILE, unreadable
+
+        if why := unreadable(warehouse.root):
+            note(tell, Event("not notified", f"  warning: nobody is told: {FILE} cannot be read: {why}."))
+        return
+    troubles = send(urls, message)
+    note(tell, Event("notified", name=message.title, done=len(urls) - len(troubles), total=len(urls)))
+    for trouble in troubles:
+        note(tell, Event("not notified", f"  warning: {trouble}"))
+
+
+def _quietly(tell: Tell, work: Callable[[], None]) -> None:
+    """Do what must not make a run fail; what goes wrong in it is told by its kind alone."""
+    try:
+        work()
+    except Exception as error:
+        note(tell, Event("not notified", f"  warning: people could not be told: {type(error).__name__}."))
+
+
+def _told(warehouse: Warehouse) -> dict[str, Any]:
+    try:
+        told = json.loads(read_regular(warehouse.root / "runs" / TOLD))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _remember(warehouse: Warehouse, **parts: Any) -> None:
+    """Keep what people were told, so that they are told once."""
+    path = warehouse.root / "runs" / TOLD
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{TOLD}-{os.getpid()}")
+        new.write_text(json.dumps({**_told(warehouse), **parts}, default=str) + "\n", encoding="utf-8")
+        os.replace(new, path)
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

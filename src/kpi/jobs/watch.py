@@ -1,0 +1,203 @@
+"""`kpi build --watch`: after each saved file, build and test what it touches, in a working build nobody publishes.
+
+The working database stays open for the whole watch, so a round costs what the change costs. After each round a copy of
+it is put in place as the build `watch`, for reading: a database that is open for writing shuts out its readers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.errors import KpiError, LockHeld
+from kpi.events import Tell
+from kpi.files import project_files
+from kpi.ingest.raw_files import scan
+from kpi.jobs.candidate import settings_of
+from kpi.jobs.options import Options
+from kpi.settings import Upkeep
+from kpi.warehouse.builds import FACTS, Warehouse
+from kpi.warehouse.permissions import DATABASE, as_facts, close, make_place, refuse_unusable, whole
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+BUILD = "watch"
+EVERY_SECONDS = 0.5
+Seen = Mapping[Path, tuple[int, int]]
+
+
+def watch(root: Path, options: Options, tell: Tell, wait: Callable[[], object] | None = None) -> None:
+    """Build and test what each saved file touches, until interrupted with Ctrl-C.
+
+    What is wrong is told, and the watch goes on. `wait` is called between two looks at the files. Raises LockHeld when
+    another watch is running.
+    """
+    root = root.resolve()
+    warehouse = Warehouse(root / "warehouse")
+    wait = wait or (lambda: time.sleep(EVERY_SECONDS))
+    with _alone(warehouse) as folder:
+        _watch(root, warehouse, folder, replace(options, keep_going=True), tell, wait)
+
+
+def _watch(
+    root: Path, warehouse: Warehouse, folder: Path, options: Options, tell: Tell, wait: Callable[[], object]
+) -> None:
+    from kpi import database
+    from kpi.engine.materializations import seed_folders
+    from kpi.ingest.raw_files import kept_beside
+    from kpi.project.external import reached
+    from kpi.project.project import load_project
+
+    current = warehouse.current()
+    facts = warehouse.facts(current)
+    project = load_project(root, options.variables, options.target, options.invocation)
+    if current and facts.get("settings") == settings_of(project):
+        shutil.copyfile(whole(current) / DATABASE, folder / DATABASE)
+        os.chmod(folder / DATABASE, 0o644)
+    else:
+        facts = {}
+    tell(f"Watching {root}; the working build starts from {facts.get('id', 'nothing')}. Ctrl-C ends it.")
+    settings = project.upkeep.engine_settings(options.settings or {})
+    settings.pop("temp_directory", "")  # of a watch it stays in its own folder
+    settings["file_search_path"] = str(root)
+    outside = [path for source in project.sources if source.location for path in reached(root, source.location)]
+    within = [warehouse.raw, kept_beside(warehouse.raw), warehouse.builds, folder, *seed_folders(project), *outside]
+    with database.building(folder / DATABASE, folder / "spill", settings, within) as con:
+        seen: Seen = {}
+        number = 0
+        try:
+            while True:
+                # Looked at before anything is read: what is saved during a round starts another.
+                now = look(root)
+                if now != seen:
+                    number += 1
+                    changed = [path for path in {**seen, **now} if seen.get(path) != now.get(path)]
+                    if seen:
+                        tell(f"{datetime.now():%H:%M:%S} {', '.join(sorted(str(p) for p in changed)[:5])}")
+                    seen = now
+                    facts = _round(con, root, warehouse, options, facts, f"{BUILD}-{number}", tell)
+                    _show(warehouse, folder, facts, tell)
+                wait()
+        except KeyboardInterrupt:
+            tell("The watch has ended; what it built was not published.")
+
+
+def look(root: Path) -> Seen:
+    """Return time of change and size of every file of the project that decides a build."""
+    seen = {}
+    for path in project_files(root):
+        try:
+            about = path.stat()
+        except FileNotFoundError:  # an editor that saves by renaming
+            continue
+        seen[path.relative_to(root)] = (about.st_mtime_ns, about.st_size)
+    return seen
+
+
+def _round(
+    con: duckdb.DuckDBPyConnection,
+    root: Path,
+    warehouse: Warehouse,
+    options: Options,
+    before: Mapping[str, Any],
+    build: str,
+    tell: Tell,
+) -> dict[str, Any]:
+    """Compile, build and test once. Returns the facts of the database as it then is; what is wrong is told."""
+    from kpi.engine.compile import compiled
+    from kpi.jobs.pipeline import bring_up
+
+    started = time.perf_counter()
+    facts: dict[str, Any] = {"id": build}
+    lines: list[str] = []
+    try:
+        graph = compiled(root, options.variables, options.target, options.invocation).graph
+        upkeep = graph.project.upkeep
+        refuse_unusable(graph)
+    except (KpiError, OSError) as error:  # a file may be gone for the moment in which it is saved
+        tell(f"{error}")
+        return dict(before)
+    facts |= {"settings": settings_of(graph.project), **as_facts(upkeep)}
+    try:
+        bring_up(con, warehouse, graph, options, before, scan(warehouse.raw), facts, lines.append)
+    except KpiError as error:
+        tell(f"failed: {error}")
+        if "nodes" not in facts and "loading" not in facts:
+            return dict(before)
+        if "nodes" not in facts:
+            # Loading failed halfway: what the raw tables hold now has no name.
+            nodes = {node: about for node, about in before.get("nodes", {}).items() if not node.startswith("source.")}
+            return {**before, "nodes": nodes, **as_facts(upkeep)}
+    con.execute("checkpoint")
+    for line in lines:
+        if not line.startswith("Loaded"):
+            tell(line)
+    for check in facts.get("checks", []):
+        if check["failures"]:
+            word = "failed" if check["severity"] == "error" else "warning"
+            tell(f"  {word}: {check['name']} ({check['where']}): {check['failures']} failing rows")
+    tell(f"{time.perf_counter() - started:.1f} s")
+    return facts
+
+
+def _show(warehouse: Warehouse, folder: Path, facts: dict[str, Any], tell: Tell) -> None:
+    """Put a copy of the working database in place as the build `watch`."""
+    if "nodes" not in facts:
+        return
+    told = not (warehouse.builds / BUILD / FACTS).is_file()
+    status = {"status": "held back", "reason": "a watch's working build", "at": f"{datetime.now(UTC):%FT%TZ}"}
+    _put_in_place(warehouse, folder / DATABASE, BUILD, {**facts, **status, "id": BUILD})
+    if told:
+        stewards = "stewards" in facts
+        called = f"kpi query {'--stewards ' * stewards}--build {BUILD} '…'"
+        tell(f"Open it with kpi.open(build={BUILD!r}{', stewards=True' * stewards}), or: {called}")
+
+
+def _put_in_place(warehouse: Warehouse, database: Path, name: str, facts: Mapping[str, Any]) -> None:
+    """Make a copy of a database the build of that name, in place of an earlier one; who has that open keeps it."""
+    folder = warehouse.builds / f".next-{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    given = facts.get("stewards", {})
+    place = make_place(folder, Upkeep(stewards_schemas=tuple(given.get("schemas", ()))))
+    shutil.copyfile(database, place / DATABASE)
+    os.chmod(place / DATABASE, 0o444)
+    for path in (place / DATABASE, place, folder) if given else ():
+        close(path, given["group"])
+    text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str)
+    (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+    final, old = warehouse.builds / name, warehouse.builds / f".old-{name}"
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    folder.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _alone(warehouse: Warehouse) -> Iterator[Path]:
+    """Give a private folder to the one watch. Not the writer's lock: a refresh goes on beside it. Raises LockHeld."""
+    warehouse.builds.mkdir(parents=True, exist_ok=True)
+    folder = warehouse.builds / ".watch"
+    descriptor = os.open(warehouse.builds / ".watch.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockHeld("another kpi build --watch is running here. End it first.") from None
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)

@@ -1,1 +1,0 @@
-"""The nightly job: the refresh and all that keeps people informed of it."""

@@ -1,0 +1,143 @@
+"""Values and text as people see them: rounded, 0 and 100 only when exact, and nothing that would command a terminal.
+
+A share of 99.793 % that is rounded to 100 would say that all were in time, and 0.4 that nobody was. Such a value is
+shown with one or two more decimals than its figure has, and at most as 99.99 or at least as 0.01. The models have the
+same as a macro, `presented` in macros/rounding.sql. Comparing with a printed figure rounds as that one was.
+
+Names of files, headers and cells come from elsewhere. An escape sequence in one can set a window's title, fill the
+clipboard or overwrite a line above it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+def presented(value: str, decimals: str, unit: str) -> str:
+    """Return SQL of the DECIMAL(38, 2) that a DOUBLE is shown as. The arguments are SQL expressions.
+
+    `decimals` is '0', '1' or '2', or 'minute' for seconds to the minute. Null, and what is no number, is null.
+    """
+    exact = f"try_cast({value} as decimal(38, 9))"
+    by_places = {places: f"cast(round({exact}, {places}) as decimal(38, 2))" for places in (0, 1, 2)}
+    minutes = f"cast(60 * round(try_cast({value} / 60 as decimal(38, 9)), 0) as decimal(38, 2))"
+    rounded = (
+        f"case {decimals} when 'minute' then {minutes} when '1' then {by_places[1]} when '2' then {by_places[2]}"
+        f" else {by_places[0]} end"
+    )
+
+    def is_not_exact(shown: str) -> str:
+        hundred = f"({unit}) in ('percent', 'points') and abs({shown}) = 100 and abs({value}) <> 100"
+        return f"coalesce(({shown}) = 0 and {value} <> 0 or ({hundred}), false)"
+
+    nearest = f"case when abs({value}) < 1 then 0.01 when abs({value}) < 100 then 99.99 else 100.01 end"
+    return (
+        f"case when not {is_not_exact(rounded)} then {rounded}"
+        f" when not {is_not_exact(by_places[1])} then {by_places[1]}"
+        f" when not {is_not_exact(by_places[2])} then {by_places[2]}"
+        f" else cast(sign({value}) * {nearest} as decimal(38, 2)) end"
+    )
+
+
+def with_decimals(shown: str, decimals: str | None) -> str:
+    """Return a presented value, as SQL writes it (`99.80`), with its figure's decimals and those it has beyond."""
+    whole, _, rest = shown.partition(".")
+    places = int(decimals) if decimals and decimals.isdigit() else 0
+    rest = rest.rstrip("0").ljust(places, "0")
+    return f"{whole}.{rest}" if rest else whole
+
+
+def significant(value: float, digits: int) -> str:
+    """Return a number with so many significant digits; with all of them when 0, 100 or -100 would come out wrongly."""
+    text = f"{value:.{digits}g}"
+    return repr(value) if float(text) in (0, 100, -100) and float(text) != value else text
+
+
+LONGEST = 2_000  # characters of one message
+# Control characters (C0, DEL, C1) but for tab and line end, separators of lines and paragraphs, what turns the
+# direction of writing or takes no room, tags, and halves of characters, which no terminal can be sent at all.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    r"""Return a text with each such character written out, as `\u001b`, which JSON reads as the character itself."""
+    return text if text.isascii() and text.isprintable() else _UNSEEN.sub(_written_out, text)
+
+
+def one_line(text: str, longest: int = LONGEST) -> str:
+    """Return a text as one line, at most so many characters long; line ends and tabs in it are written out too."""
+    line = visible(text.replace("\n", "\\n").replace("\t", "\\t"))
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def lines(text: str) -> str:
+    """Return a text of lines, none of which is longer than a message may be."""
+    return "\n".join(one_line(line) if len(line) > LONGEST else visible(line) for line in text.split("\n"))
+
+
+def guard_streams() -> None:
+    """Let nothing reach stdout or stderr any more but what is visible there, whoever writes it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or isinstance(stream, _Guarded):
+            continue
+        if (getattr(stream, "encoding", "") or "").lower() in ("ascii", "us-ascii", "ansi_x3.4-1968"):
+            with suppress(AttributeError):  # a locale that nobody set: as click takes it
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        setattr(sys, name, _Guarded(stream))
+
+
+def bare(stream: TextIO) -> TextIO:
+    """Return the stream itself, for what draws on a terminal, and for data that goes to a file."""
+    return stream._stream if isinstance(stream, _Guarded) else stream
+
+
+class _Guarded:
+    """A stream of text that writes out what is not visible; in all else the stream it was."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.is_broken = False  # for good: what could not be written is gone from the stream's buffer
+
+    def write(self, text: str) -> int:
+        self._try(self._stream.write, visible(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, action: Callable[..., object], *given: object) -> None:
+        try:
+            action(*given)
+        except OSError:
+            self.is_broken = True
+            raise
+
+    def writelines(self, parts: Iterable[str]) -> None:
+        for part in parts:
+            self.write(part)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "buffer":
+            raise AttributeError("bytes go to the stream itself: kpi.presentation.bare")
+        return getattr(self._stream, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._stream)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    if number < 0x10000:
+        return f"\\u{number:04x}"
+    high, low = divmod(number - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"

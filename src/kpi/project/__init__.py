@@ -1,0 +1,1 @@
+"""A dbt project as written, as frozen values. Runs nothing."""

@@ -1,0 +1,120 @@
+"""External sources: which files a location names, whether they may be read, and what they hold now."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kpi.errors import CompileError
+from kpi.sql import literal
+
+if TYPE_CHECKING:
+    from kpi.project.properties import Source
+
+
+# What reads a table of a DuckDB file: its location begins with it.
+DATABASE = "read_duckdb"
+
+
+def outside_files(root: Path, location: str) -> list[Path]:
+    """The files that a source's location names, wildcards followed; those that are not absolute are the project's."""
+    found = []
+    for name in re.findall(r"'((?:[^']|'')*)'", location):
+        path = Path(name.replace("''", "'").removeprefix("file://"))
+        if path.suffix or "*" in name:
+            base = Path(path.anchor) if path.is_absolute() else root
+            pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
+            found += sorted(one for one in base.glob(pattern) if one.is_file())
+    return found
+
+
+def location_problem(root: Path, folders: Iterable[str], location: str) -> str:
+    """Say why a source may not be read from this location; empty when it may.
+
+    It is a file, or a function that reads some, and each lies in the project or in one of the `folders` it names in
+    vars: kpi_warehouse: source_folders, wherever links lead.
+    """
+    from kpi.database import location_problem as sql_problem
+
+    if problem := sql_problem(location):
+        return problem
+    allowed = [root.resolve(), *((root / Path(folder).expanduser()).resolve() for folder in folders)]
+    for name in re.findall(r"'((?:[^']|'')*)'", location):
+        path = Path(name.replace("''", "'").removeprefix("file://"))
+        if not path.suffix and "*" not in name and not path.is_absolute():
+            continue
+        wild = next((at for at, part in enumerate(path.parts) if re.search(r"[*?\[]", part)), len(path.parts))
+        fixed = root.joinpath(*path.parts[:wild])
+        strange = ".." in path.parts[wild:] or not any(fixed.resolve().is_relative_to(one) for one in allowed)
+        files = [] if strange else outside_files(root, literal(name.replace("''", "'")))
+        if strange or not all(any(file.resolve().is_relative_to(one) for one in allowed) for file in files):
+            told = "Copy it into the project, or name its folder in vars: kpi_warehouse: source_folders."
+            return f"'{name[:200]}' lies outside the project. {told}"
+    return ""
+
+
+def unreadable(root: Path, folders: Sequence[str], sources: Sequence[Source]) -> Iterator[CompileError]:
+    """Yield a mistake for each source that is files which may not be read."""
+    for source in sources:
+        if source.location and (problem := location_problem(root, folders, source.location)):
+            about = source.properties
+            yield CompileError(about.file, about.line, f"external_location of '{source.name}': {problem}")
+
+
+def reached(root: Path, location: str) -> list[Path]:
+    """What a location's files need read: the files, and of those that wildcards found the folder too."""
+    files = outside_files(root, location)
+    # DuckDB looks for the log that a writer may have left beside a database, also where there is none.
+    logs = [_log_of(file) for file in files if location.startswith(DATABASE)]
+    return [*files, *logs, *({file.parent for file in files} if "*" in location else ())]
+
+
+def in_database(file: str, schema: str, table: str) -> str:
+    """The location of a table of a DuckDB file."""
+    return f"{DATABASE}({literal(file)}, schema_name = {literal(schema)}, table_name = {literal(table)})"
+
+
+def absolute(root: Path, sql: str) -> str:
+    """SQL that reads the files of a location by whole paths, which is what a confined connection is asked for."""
+
+    def whole(match: re.Match[str]) -> str:
+        if not outside_files(root, match[0]):
+            return match[0]  # a separator or a format, not a file
+        name = match[1].replace("''", "'").removeprefix("file://")
+        return literal(str(root / name))
+
+    return re.sub(r"'((?:[^']|'')*)'", whole, sql)
+
+
+def content_of(root: Path, location: str) -> str:
+    """A hash of a location and of the content of its files."""
+    digest = hashlib.blake2b(location.encode(), digest_size=16)
+    for path in outside_files(root, location):
+        # A file of the project is named from there: a project that is moved or copied has not changed.
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        digest.update(str(name).encode("utf-8", "surrogateescape"))
+        for part in (path, _log_of(path)) if location.startswith(DATABASE) else (path,):
+            if part.is_file():
+                about = part.stat()
+                digest.update(_digest_of(part, about.st_ino, about.st_size, about.st_mtime_ns))
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _digest_of(path: Path, *about: int) -> bytes:
+    """The content of a file. Many sources may be tables of one database: it is read once while it is the same."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+def _log_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}.wal")
+
+
+def contents(root: Path, locations: Iterable[str]) -> dict[str, str]:
+    """Hash each of these locations, to tell without reading any YAML whether a build's sources are as they were."""
+    return {location: content_of(root, location) for location in sorted(locations)}

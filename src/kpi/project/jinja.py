@@ -1,0 +1,609 @@
+"""Jinja with dbt's tags, in a sandbox and within limits, and the line of a template behind each part of its SQL.
+
+A mark is put before each piece that a template yields; once rendered, the marks are taken out and noted.
+
+Jinja's own sandbox refuses names that begin with an underscore; what it then lets through (methods of paths, modules
+behind modules) is still too much. Here a template sees of a value only what is listed for its kind.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import itertools
+import re
+import resource
+import signal
+import threading
+import traceback
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from jinja2 import Undefined, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.runtime import Context, LoopContext
+from jinja2.runtime import Macro as JinjaMacro
+from jinja2.sandbox import SandboxedEnvironment
+from jinja2.utils import Cycler, Joiner, Namespace
+
+from kpi.errors import CompileError, ConfigError, is_interrupt, nearest
+from kpi.sql import identifier, relation_name
+
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2 import nodes
+
+
+SECONDS = 10
+MEGABYTES = 512
+_PAGE = resource.getpagesize()
+_active = threading.Lock()
+
+
+class TooMuch(ConfigError):
+    """Something the project says takes more time, memory or depth than it may."""
+
+
+class _TimeUp(BaseException):
+    """Not an Exception: what catches those to go on in another way must not go on after this."""
+
+
+@contextmanager
+def bounded(what: str) -> Iterator[None]:
+    """Let what runs in here take SECONDS of computing and MEGABYTES more memory than there was, and no more.
+
+    Raises TooMuch, which begins with `what`. Time is bounded in the main thread only: no other can be interrupted.
+    Memory is bounded where the system counts it, as Linux does. Inside another such block it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread() or not _active.acquire(blocking=False):
+        yield
+        return
+    stops: list[int] = []
+
+    def stop(number: int, *_: object) -> None:
+        stops.append(number)
+        raise _TimeUp
+
+    limits = _limit_memory()
+    handler = signal.signal(signal.SIGVTALRM, stop)
+    # Again each second: a callback of C code may swallow the first.
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS, 1)
+    try:
+        yield
+    except RecursionError as error:
+        told = f"{what} is nested too deeply, or calls itself without an end."
+        raise TooMuch(told).with_traceback(error.__traceback__) from None
+    except (_TimeUp, RuntimeError) as error:
+        # DuckDB stops at a signal too, and says so in words of its own.
+        if isinstance(error, RuntimeError) and not is_interrupt(error):
+            raise
+        if not stops:
+            raise KeyboardInterrupt from error
+        told = f"{what} takes more than {SECONDS} seconds of computing, so perhaps it never ends"
+        raise TooMuch(f"{told}. Let it do less, or do it in SQL.").with_traceback(error.__traceback__) from None
+    except MemoryError as error:
+        told = f"{what} needs more than {MEGABYTES} MB of memory. Let it do less, or do it in SQL."
+        raise TooMuch(told).with_traceback(error.__traceback__) from None
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, handler)
+        if limits:
+            resource.setrlimit(resource.RLIMIT_DATA, limits)
+        _active.release()
+
+
+def _limit_memory() -> tuple[int, int] | None:
+    """Set the limit; return the one there was, or None when nothing was set."""
+    with suppress(OSError, ValueError, IndexError):
+        with open("/proc/self/statm", "rb") as file:
+            allowed = int(file.read().split()[5]) * _PAGE + MEGABYTES * 2**20
+        before = resource.getrlimit(resource.RLIMIT_DATA)
+        if before[0] == resource.RLIM_INFINITY or before[0] > allowed:
+            resource.setrlimit(resource.RLIMIT_DATA, (allowed, before[1]))
+            return before
+    return None
+
+
+# In the rendered text: line and column of the file that what follows comes from, and = when it is not the file's own.
+_MARK = re.compile("\x01([0-9]+)[.]([0-9]+)(=?)\x01")
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Which 1-based line and column of the file each character of the compiled SQL comes from.
+
+    What a macro or an expression yields comes from the place that calls it: the column is then negative, for all of
+    the piece. 0 is an unknown column.
+    """
+
+    starts: tuple[int, ...] = (0,)
+    lines: tuple[int, ...] = (1,)
+    columns: tuple[int, ...] = (0,)
+
+    def at(self, offset: int) -> int:
+        """Return the line of the character at `offset`."""
+        return self.place(offset)[0]
+
+    def is_own(self, offset: int) -> bool:
+        """Tell whether the character at `offset` stands in the file as it is, and does not come from a macro."""
+        return self.columns[max(0, bisect_right(self.starts, offset) - 1)] > 0
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """Return line and column of the character at `offset`; the column is 0 when it is unknown."""
+        piece = max(0, bisect_right(self.starts, offset) - 1)
+        column = self.columns[piece]
+        return self.lines[piece], column + offset - self.starts[piece] if column > 0 else -column
+
+
+def mark_places(tree: nodes.Template, text: str, environment: jinja2.Environment) -> None:
+    """Put the marks into the tree of a template that `text` is."""
+    _mark(tree.body, environment, _columns(text, tree, environment))
+
+
+def _columns(text: str, tree: nodes.Template, environment: jinja2.Environment) -> dict[int, int]:
+    """The 1-based column of every piece that a template yields, by the id of its node.
+
+    Jinja's tree knows lines only; its tokens follow each other in the text, with nothing but blanks left out.
+    """
+    from jinja2 import nodes
+
+    text = "\n".join(re.split("\r\n|\r|\n", text))
+    columns, end = [], 0
+    for _, kind, value in environment.lex(text):
+        start = text.find(value, end)
+        if kind in ("data", "variable_begin"):
+            columns.append(start - text.rfind("\n", 0, start))
+        end = start + len(value)
+    pieces = [piece for output in tree.find_all(nodes.Output) for piece in output.nodes]
+    # Should Jinja ever pair them in another way, a column is better unknown than wrong.
+    same = len(pieces) == len(columns)
+    return {id(piece): column for piece, column in zip(pieces, columns, strict=True)} if same else {}
+
+
+def _mark(body: list[nodes.Node], environment: jinja2.Environment, columns: Mapping[int, int]) -> None:
+    """Put a mark before each piece of text that a template yields itself, and none into texts it keeps in variables."""
+
+    from jinja2 import nodes
+
+    def called_at(line: int, column: int) -> nodes.TemplateData:
+        mark = nodes.TemplateData(f"\x01{line}.{column}=\x01", lineno=line)
+        mark.set_environment(environment)
+        return mark
+
+    for node in list(body):
+        match node:
+            case nodes.Output():
+                marked: list[nodes.Expr] = []
+                for piece in node.nodes:
+                    column = columns.get(id(piece), 0)
+                    if isinstance(piece, nodes.TemplateData):
+                        piece.data = f"\x01{piece.lineno}.{column}\x01{piece.data}"
+                    else:
+                        marked.append(called_at(piece.lineno, column))
+                    marked.append(piece)
+                node.nodes = marked
+            case nodes.CallBlock() | nodes.FilterBlock():
+                body.insert(body.index(node), nodes.Output([called_at(node.lineno, 0)], lineno=node.lineno))
+            case nodes.If():
+                for branch in (node, *node.elif_):
+                    _mark(branch.body, environment, columns)
+                _mark(node.else_, environment, columns)
+            case nodes.For():
+                _mark(node.body, environment, columns)
+                _mark(node.else_, environment, columns)
+            case nodes.With():
+                _mark(node.body, environment, columns)
+            case _:
+                pass
+
+
+def traced(marked: str) -> tuple[str, Lines]:
+    """Take the marks out of a rendered text, and the blanks at its ends."""
+    first, *pieces = _MARK.split(marked)
+    sql = first + "".join(pieces[3::4])
+    lead = len(sql) - len(sql.lstrip())
+    starts, lines, columns = [-lead], [1], [0]
+    position = len(first) - lead
+    for line, column, fixed, text in zip(*(pieces[part::4] for part in range(4)), strict=True):
+        starts.append(position)
+        lines.append(int(line))
+        columns.append(-int(column) if fixed else int(column))
+        if not fixed:
+            breaks = [found.end() for found in re.finditer("\n", text)]
+            starts += [position + end for end in breaks]
+            lines += range(int(line) + 1, int(line) + 1 + len(breaks))
+            columns += [1] * len(breaks)
+        position += len(text)
+    return sql.strip(), Lines(tuple(starts), tuple(lines), tuple(columns))
+
+
+DATABASE = "kpi"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Where a model, seed or source table stands in the database. The properties are those of dbt's relations."""
+
+    node: str
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return relation_name(self.schema, self.name)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Schema and name; the name alone of a CTE, which has no schema."""
+        return (self.schema, self.name) if self.schema else (self.name,)
+
+    @property
+    def identifier(self) -> str:
+        """The name in its schema."""
+        return self.name
+
+    table = identifier
+
+    @property
+    def database(self) -> str:
+        """The one database there is."""
+        return DATABASE
+
+    @property
+    def type(self) -> None:
+        """Not known before anything is built."""
+        return None
+
+    is_table = is_view = is_materialized_view = type
+
+    @property
+    def is_cte(self) -> bool:
+        """Whether it is an ephemeral model, which is a part of the queries that read it."""
+        return not self.schema
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What tells macros that this is a relation."""
+        return {"type": "KpiRelation"}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a part by its name."""
+        return default if name.startswith("_") else getattr(self, name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a part by its name; None when it has none of that name."""
+        if name.startswith("_"):
+            raise KeyError(name)
+        return self.get(name)
+
+    @property
+    def in_full(self) -> str:
+        """The relation as dbt writes it: with its database, all parts quoted."""
+        return ".".join(identifier(part) for part in (DATABASE, *self.parts))
+
+    def render(self) -> str:
+        """Return the relation as SQL."""
+        return str(self)
+
+    def include(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
+        """Return the relation with fewer parts; the database is never written out."""
+        return Relation(self.node, self.schema if schema else "", self.name if identifier else "")
+
+    def without_identifier(self) -> Relation:
+        """Return the schema alone."""
+        return self.include(identifier=False)
+
+    def quote(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
+        """Return the relation: what needs quotes has them."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Relation):
+    """A relation as templates see it: its text is dbt's, with the database before it and all parts quoted.
+
+    `shown` and `quoted` say so of database, schema and name. In SQL that is compiled, `in_short` gives the text again
+    that kpi has for it: what stands in a database must not depend on the name by which that is attached.
+    """
+
+    shown: tuple[bool, bool, bool] = (True, True, True)
+    quoted: tuple[bool, bool, bool] = (True, True, True)
+
+    def __str__(self) -> str:
+        if not self.schema:
+            return self.name  # a CTE
+        parts = zip((DATABASE, self.schema, self.name), self.shown, self.quoted, strict=True)
+        return ".".join(identifier(part) if quoted else part for part, shown, quoted in parts if shown)
+
+    def include(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
+        """Return the relation with fewer parts in its text."""
+        return replace(self, shown=(database, schema, identifier))
+
+    def quote(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
+        """Return the relation with these parts quoted in its text."""
+        return replace(self, quoted=(database, schema, identifier))
+
+
+def as_seen(relation: Relation) -> Seen:
+    """Return a relation as templates see it."""
+    return Seen(relation.node, relation.schema, relation.name)
+
+
+_PART = r'("(?:[^"]|"")*"|\w+)'
+# Texts and comments, where a name is no name; then a name of three parts.
+_TEXT_OR_NAME = re.compile(
+    rf"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$|(?<![\w".])"?{DATABASE}"?\.{_PART}\.{_PART}|"[^"]*\"""",
+    re.DOTALL,
+)
+
+
+def in_short(sql: str, known: Callable[[], Collection[tuple[str, ...]]]) -> str:
+    """Write the names of relations without their database, but in texts. `known` gives schema and name of all."""
+    if f'{DATABASE}"' not in sql and f"{DATABASE}." not in sql:
+        return sql
+
+    def short(found: re.Match[str]) -> str:
+        if found[2] is None:
+            return found[0]
+        parts = tuple(part[1:-1].replace('""', '"') if part[0] == '"' else part for part in (found[2], found[3]))
+        return relation_name(*parts) if parts in known() else found[0]
+
+    return _TEXT_OR_NAME.sub(short, sql)
+
+
+# Macros ask whether what they are given is a mapping that calls itself a relation.
+Mapping.register(Relation)
+
+
+@dataclass(slots=True)
+class Rendered:
+    """What came of one template: its SQL and lines, the nodes it refers to in order, and its own settings.
+
+    `this` is where the model itself stands; None for a test. It may be read only where rows are added to it. `asked`
+    are the variables it asked for, `environment_read` the environment variables with the values they had, `notes` what
+    is to be told of it.
+    """
+
+    this: Relation | None = None
+    is_incremental: bool = False
+    sql: str = ""
+    lines: Lines = field(default_factory=Lines)
+    depends_on: dict[str, Relation] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
+    environment_read: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+# Of a value of these types, or of one made from them, templates see what the type itself has.
+_VALUES = (
+    *(str, bytes, int, float, complex, decimal.Decimal, list, tuple, dict, set, frozenset, re.Pattern, re.Match),
+    *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.tzinfo),
+    *(LoopContext, JinjaMacro, Cycler, Joiner),
+)
+# Of instances of the classes in these modules they see all that is public, unless the class says what in SEEN.
+_OBJECTS = (
+    "kpi.project.jinja",
+    "kpi.project.context",
+    "kpi.project.resources",
+    "kpi.project.context",
+    "kpi.project.macros",
+)
+_CLASSES = (datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone)
+_MAKERS = (*_CLASSES, dict, set, Cycler, Joiner, Namespace)
+_NOTHING = object()
+_LONGEST_NUMBER = 20_000  # bits
+
+
+class Sandbox(SandboxedEnvironment):
+    """Jinja for templates of a project that is not trusted."""
+
+    intercepted_binops = frozenset({"*", "**", "/", "//", "%"})
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.filters["round"] = _rounded(self.filters["round"])
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return what `obj.attribute` is in a template: an attribute, else an item."""
+        return self._first(obj, attribute, (self._attribute, _item))
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return what `obj[argument]` is in a template: an item, else an attribute."""
+        return self._first(obj, argument, (_item, self._attribute))
+
+    def is_safe_callable(self, obj: Any) -> bool:
+        """Tell whether templates may call it: of classes, only those that make plain values."""
+        return not isinstance(obj, type) or obj in _MAKERS or obj.__module__ in _OBJECTS
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Calculate, but with numbers of a size that takes no time."""
+        if isinstance(left, int) and isinstance(right, int):
+            bits = left.bit_length() * abs(right) if operator == "**" else left.bit_length() + right.bit_length()
+            if bits > _LONGEST_NUMBER:
+                raise SecurityError(f"{operator} would make a number of more than {_LONGEST_NUMBER} bits")
+        return super().call_binop(context, operator, left, right)
+
+    def _first(self, obj: Any, name: Any, ways: Iterable[Callable[[Any, Any], Any]]) -> Any:
+        for way in ways:
+            found = way(obj, name)
+            if found is not _NOTHING:
+                return found
+        if isinstance(name, str) and name.startswith("_"):
+            raise SecurityError(f"templates may not use '{name}' of {type(obj).__name__} objects")
+        return self.undefined(obj=obj, name=name)
+
+    def _attribute(self, obj: Any, name: Any) -> Any:
+        if not isinstance(name, str) or not _is_seen(obj, name):
+            return _NOTHING
+        found = getattr(obj, name, _NOTHING)
+        return self.wrap_str_format(found) or found
+
+
+def _item(obj: Any, name: Any) -> Any:
+    if isinstance(obj, type):
+        return _NOTHING  # list[int] is a type of Python's
+    try:
+        return obj[name]
+    except (TypeError, LookupError, AttributeError):
+        return _NOTHING
+
+
+def _is_seen(obj: Any, name: str) -> bool:
+    """Whether templates see the attribute of that name, when there is one."""
+    if name.startswith("_"):
+        return False
+    if isinstance(obj, type):
+        return obj in _CLASSES and any(name in vars(base) for base in obj.__mro__)
+    if isinstance(obj, Undefined | Namespace | SimpleNamespace):
+        return True
+    seen = getattr(type(obj), "SEEN", None)
+    if seen is not None:
+        return name in seen
+    if any(isinstance(obj, kind) and hasattr(kind, name) for kind in _VALUES):
+        return True
+    return isinstance(obj, datetime.tzinfo) or type(obj).__module__ in _OBJECTS
+
+
+def _rounded(round_: Callable[..., Any]) -> Callable[..., Any]:
+    def rounded(value: Any, precision: int = 0, method: Any = "common") -> Any:
+        if abs(precision) > 400:
+            raise SecurityError(f"round to {precision} decimals")
+        return round_(value, precision, method)
+
+    return rounded
+
+
+def step_by_step(make: Callable[..., Iterable[Any]]) -> Callable[..., Iterator[Any]]:
+    """Wrap a function of itertools so that what it yields, for ever perhaps, can be interrupted."""
+
+    def made(*given: Any, **named: Any) -> Iterator[Any]:
+        # Not `yield from`, in which Python does not look for signals.
+        for value in make(*given, **named):  # noqa: UP028
+            yield value
+
+    return made
+
+
+class Chain:
+    """itertools.chain, with its other form `from_iterable`."""
+
+    SEEN = frozenset({"from_iterable"})
+
+    def __call__(self, *given: Iterable[Any]) -> Iterator[Any]:
+        """Yield what is in each."""
+        return step_by_step(itertools.chain)(*given)
+
+    def from_iterable(self, given: Iterable[Iterable[Any]]) -> Iterator[Any]:
+        """Yield what is in each of those that are in one."""
+        return step_by_step(itertools.chain.from_iterable)(given)
+
+
+# How a macro begins, and how a data test does, with its name.
+HEAD = re.compile(r"\{%-?\s*(macro|test|data_test)\s+(\w+)")
+_TAGS = (
+    *("if", "for", "set", "macro", "call", "filter", "do", "raw", "with", "break", "continue"),
+    *("test", "data_test"),
+)
+
+# What may be another thing in the next run though no file and no variable has changed.
+_FLEETING = re.compile(
+    r"\b(run_started_at|invocation_id|invocation_args_dict|selected_resources|should_full_refresh|run_query)\b"
+    r"|\b(modules|flags) *[.\[]|\{%-? *call statement"
+)
+
+
+class _Tests(Extension):
+    """`{% test name(...) %}` is the macro `test_name`; a custom materialization is kept to be told of when used."""
+
+    tags = {"test", "data_test", "materialization"}  # noqa: RUF012  as Jinja has it
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        tag = next(parser.stream)
+        node = nodes.Macro(lineno=tag.lineno)
+        if tag.value == "materialization":
+            name = parser.parse_assign_target(name_only=True).name
+            while parser.stream.current.type != "block_end":
+                next(parser.stream)
+            node.name, node.args, node.defaults = f"materialization_{name}", [], []
+            node.body = parser.parse_statements(("name:endmaterialization",), drop_needle=True)
+            return node
+        node.name = "test_" + parser.parse_assign_target(name_only=True).name
+        parser.parse_signature(node)
+        node.body = parser.parse_statements((f"name:end{tag.value}",), drop_needle=True)
+        return node
+
+
+def environment() -> Sandbox:
+    """Return Jinja as dbt sets it up."""
+    made = Sandbox(
+        undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Tests],
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    # In SQL these change nothing; in YAML they say what a text becomes.
+    made.filters.update(dict.fromkeys(("as_bool", "as_number", "as_native", "as_text"), lambda value: value))
+    return made
+
+
+def is_fleeting(text: str) -> bool:
+    """Tell whether what a template yields may be another thing in the next run, all else being equal."""
+    return _FLEETING.search(text) is not None
+
+
+def parsed(environment: jinja2.Environment, text: str, file: Path) -> nodes.Template:
+    """Parse a template. Raises CompileError with file and line."""
+    try:
+        with bounded("the template"):
+            return environment.parse(text, str(file), str(file))
+    except TooMuch as error:
+        raise CompileError(file, 1, str(error)) from None
+    except jinja2.TemplateSyntaxError as error:
+        told = f"Jinja: {error.message}"
+        unknown = re.match(r"Encountered unknown tag '(\w+)'", error.message or "")
+        if unknown and unknown[1] in ("snapshot", "docs"):
+            folder = "an .sql file of the folder snapshots" if unknown[1] == "snapshot" else "an .md file"
+            told = f"{{% {unknown[1]} %}} is not supported here. Put it into {folder}."
+        elif unknown:
+            told = f"{{% {unknown[1]} %}} is not supported.{nearest(unknown[1], _TAGS)}"
+        raise CompileError(file, error.lineno, told) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block such as `{% snapshot name %}…{% endsnapshot %}`; `text` has the lines it has in its file."""
+
+    name: str
+    text: str
+    line: int
+
+
+def blocks(text: str, tag: str) -> Iterator[Block]:
+    """Find the blocks of one kind in a file, in order."""
+    plain = re.sub(r"\{#.*?#\}", lambda found: re.sub(r"[^\n]", " ", found[0]), text, flags=re.DOTALL)
+    pattern = rf"\{{%-?\s*{tag}\s+(\w+)\s*-?%\}}(.*?)\{{%-?\s*end{tag}\s*-?%\}}"
+    for found in re.finditer(pattern, plain, flags=re.DOTALL):
+        before = plain.count("\n", 0, found.start(2))
+        line = plain.count("\n", 0, found.start()) + 1
+        yield Block(found[1], "\n" * before + text[found.start(2) : found.end(2)], line)
+
+
+def line_in(error: BaseException, file: Path) -> int:
+    """Return the line of the template in which an error was raised; Jinja rewrites its tracebacks to say so."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno or 0 for frame in reversed(frames) if frame.filename == str(file)), 0)
+
+
+def one_by_one(text: str) -> Iterator[str]:
+    """The macros of a file each by itself, at the line it has there: few of dbt's own are ever asked for."""
+    starts = [found.start() for found in HEAD.finditer(text)]
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        yield "\n" * text.count("\n", 0, start) + text[start:end]

@@ -1,0 +1,433 @@
+"""A dbt project as written: `dbt_project.yml`, its resources and the YAML that describes them, as frozen values.
+
+No model is rendered here and no SQL read. What is not supported is an error that names file, line and construct.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kpi.errors import CompileError, CompileErrors, ConfigError, KpiError, nearest
+from kpi.project.context import Values
+from kpi.project.external import unreadable
+from kpi.project.jinja import blocks
+from kpi.project.packages import (
+    PATHS,
+    Judge,
+    Package,
+    Profile,
+    files_in,
+    has_house_rules,
+    is_blank,
+    packages_of,
+    read_profile,
+    read_text,
+    renamed_keys,
+)
+from kpi.project.properties import TEST_CONFIGS, Described, Exposure, Source, read_properties, settings_in
+from kpi.project.resources import (
+    LATER,
+    Found,
+    Resource,
+    YamlJinja,
+    as_told,
+    levels_of,
+    merged,
+    resources_of,
+    snapshots_in_yaml,
+    tell_strangers,
+)
+from kpi.settings import KEY, Invocation, Upkeep, read_upkeep
+from kpi.yaml_loader import Section, read_yaml
+
+_SOURCE_TREE = ("enabled", "meta", "tags", "freshness", "event_time", "loaded_at_field", "quoting")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What the files of the project, or of one of its packages, hold."""
+
+    package: Package
+    described: Described
+    resources: tuple[Resource, ...]
+    sources: tuple[Source, ...]
+    macro_files: tuple[Path, ...]
+    test_files: tuple[Path, ...]
+    fixture_files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def read_part(
+    root: Path,
+    package: Package,
+    own: Package,
+    packages: Mapping[str, Package],
+    jinja: YamlJinja,
+    docs: dict[str, dict[str, str]],
+    mistakes: list[KpiError],
+) -> Part:
+    """Read the files of the project or a package. What is wrong goes to `mistakes`."""
+    settings, is_own = package.settings, package is own
+    jinja.values.package = "" if is_own else package.name
+    jinja.fill(settings, (*LATER[3:], "vars"))
+    paths = {kind: package.folders(root, kind) for kind in PATHS}
+    above = None if is_own else own.settings
+    judge = Judge(is_own and has_house_rules(settings), mistakes)
+    found = Found(root, package.name, judge, frozenset(packages), above, package.depth)
+    everywhere = tuple(dict.fromkeys(folder for folders in paths.values() for folder in folders))
+    doc_folders = package.folders(root, "docs") if "docs-paths" in settings else ()
+    docs[package.name] = _docs(root, doc_folders or everywhere, mistakes)
+    documents = []
+    for document in _documents(root, everywhere, mistakes):
+        try:
+            documents.append(jinja.fill(document))
+        except ConfigError as error:
+            mistakes.append(error)
+    described = read_properties(documents, judge)
+    resources: list[Resource] = []
+    for kind, tree in (("model", "models"), ("seed", "seeds"), ("snapshot", "snapshots"), ("analysis", "analyses")):
+        if kind == "analysis" and not is_own:
+            continue  # compiled for people to copy, from their own project
+        about = described.found.get(tree, {})
+        of_kind = resources_of(found, settings.section(tree), kind, paths[kind], about)
+        if kind == "snapshot":
+            of_kind += snapshots_in_yaml(found, settings.section(tree), described.relations, about)
+        resources += of_kind
+    by_name = {resource.name: resource for resource in resources if resource.kind != "analysis"}
+    for kind in ("model", "seed", "snapshot"):
+        names = {resource.name for resource in resources if resource.kind == kind}
+        tell_strangers(found, kind, described.found[f"{kind}s"], names, by_name)
+    resources = [as_told(one, by_name) for one in resources]
+    for file, _ in files_in(root, paths["model"], ".py"):
+        told = (
+            "models in Python are not supported. Write a SELECT, or prepare the data outside and read it as a source."
+        )
+        mistakes.append(CompileError(file, 1, told))
+    tests, fixtures = ([file for file, _ in files_in(root, paths["test"], end)] for end in (".sql", ".csv"))
+    trees = [settings.section("sources")] + ([] if is_own else [own.settings.section("sources")])
+    return Part(
+        package=package,
+        described=described,
+        resources=tuple(resources),
+        sources=_enabled(described.sources, trees, package),
+        macro_files=(
+            *(file for file, _ in files_in(root, paths["macro"], ".sql")),
+            *(file for file in tests if "generic" in file.parts),
+        ),
+        test_files=tuple(f for f in tests if not {"fixtures", "generic"} & set(f.parts) and not is_blank(root, f)),
+        fixture_files=tuple(file for file in (*tests, *fixtures) if "fixtures" in file.parts),
+        # What a package says that has no effect is its makers' business.
+        notes=tuple(found.notes) if is_own else (),
+    )
+
+
+def _documents(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> list[Section]:
+    documents = []
+    for suffix in (".yml", ".yaml"):
+        for file, _ in files_in(root, folders, suffix):
+            try:
+                documents.append(read_yaml(root / file, file))
+            except ConfigError as error:
+                mistakes.append(error)
+    return documents
+
+
+def _docs(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file, _ in files_in(root, folders, ".md"):
+        try:
+            for block in blocks(read_text(root, file), "docs"):
+                found[block.name] = block.text.strip()
+        except CompileError as error:
+            mistakes.append(error)
+    return found
+
+
+def _enabled(sources: Sequence[Source], trees: Sequence[Section], package: Package) -> tuple[Source, ...]:
+    """The sources that no dbt_project.yml switches off."""
+    kept = []
+    for source in sources:
+        parts = source.properties.file.parts[package.depth : -1]
+        place = (package.name, *parts, source.source_name, source.name)
+        levels = [settings_in(level, _SOURCE_TREE) for tree in trees for level in levels_of(tree, place)]
+        if merged(levels).get("enabled", True):
+            kept.append(replace(source, package=package.name))
+    return tuple(kept)
+
+
+_TREES = ("models", "seeds", "snapshots", "data_tests", "tests", "analyses", "sources", "unit_tests", "exposures")
+PROJECT_KEYS = (
+    *("name", "version", "config-version", "profile", "require-dbt-version", "target-path", "clean-targets", "vars"),
+    *("log-path", "packages-install-path", "asset-paths", "docs-paths", "function-paths", "quoting", "query-comment"),
+    *("flags", "restrict-access", "dbt-cloud", "dispatch", "on-run-start", "on-run-end", "metrics", "semantic-models"),
+    *("saved-queries", "functions", "packages", *(f"{kind}-paths" for kind in PATHS)),
+    *(key for tree in _TREES for key in dict.fromkeys((tree, tree.replace("_", "-")))),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The whole project as written; every tuple is in name order.
+
+    `packages` are the macro files of the packages beside it, `folders` where each is and `package_variables` what its
+    files have; what else they hold is among the project's own. `dispatch` is the order in which namespaces look for
+    macros, `docs` the doc blocks, `notes` what has no effect or is not built here. `undeclared` are the
+    variables given for this run that dbt_project.yml does not have, `asked` and `environment_read` what the YAML files
+    asked for. In a project that asks for house rules anywhere (`is_strict`), what kpi has no use for is a mistake.
+    """
+
+    root: Path
+    name: str
+    variables: Mapping[str, Any]
+    models: tuple[Resource, ...]
+    seeds: tuple[Resource, ...]
+    snapshots: tuple[Resource, ...]
+    analyses: tuple[Resource, ...]
+    sources: tuple[Source, ...]
+    exposures: tuple[Exposure, ...]
+    macro_files: tuple[Path, ...]
+    test_files: tuple[Path, ...]
+    fixture_files: tuple[Path, ...]
+    packages: Mapping[str, tuple[Path, ...]]
+    folders: Mapping[str, Path]
+    package_variables: Mapping[str, Mapping[str, Any]]
+    dispatch: Mapping[str, tuple[str, ...]]
+    unit_tests: tuple[Section, ...]
+    singular_tests: Mapping[tuple[str, str], Mapping[str, Any]]
+    test_trees: Mapping[str, Section]
+    on_run_start: tuple[tuple[Path, str], ...]
+    on_run_end: tuple[tuple[Path, str], ...]
+    docs: Mapping[str, str]
+    notes: tuple[str, ...]
+    undeclared: tuple[str, ...]
+    asked: frozenset[str]
+    environment_read: Mapping[str, str]
+    upkeep: Upkeep
+    profile: Profile
+    target: str = ""
+    selectors: Mapping[str, Section] = field(default_factory=dict)
+    is_strict: bool = False
+    invocation: Invocation = Invocation()  # noqa: RUF009  a frozen value
+
+    @property
+    def warehouse(self) -> Path:
+        """The folder that holds raw deliveries and builds."""
+        return self.root / "warehouse"
+
+    def database_file(self, source: Source) -> tuple[str, str]:
+        """Return the DuckDB file in which a source is that nothing else loads, and what names it; empty for none."""
+        if source.database_file:
+            return source.database_file, source.properties.file.as_posix()
+        if source.database in self.profile.databases:
+            return self.profile.databases[source.database], self.profile.file
+        if self.upkeep.database_file:
+            return self.upkeep.database_file, "dbt_project.yml"
+        return self.profile.path, self.profile.file
+
+    @property
+    def latest_versions(self) -> dict[tuple[str, str], str]:
+        """The names of the latest versions of models, by package and name of the model."""
+        found = ((one.package, one.properties) for one in self.models if one.properties)
+        return {(package, about.model): about.named for package, about in found if about.is_latest}
+
+    def package_of(self, file: Path) -> str:
+        """Return the package that a file is of; the project's own name when it is of none."""
+        found = [name for name, folder in self.folders.items() if file.is_relative_to(folder)]
+        return max(found, key=lambda name: len(self.folders[name].parts), default=self.name)
+
+    def folders_of(self, file: Path) -> tuple[str, ...]:
+        """Return the folders of a file below the folder of its kind, in its package."""
+        return file.parts[len(self.folders.get(self.package_of(file), Path()).parts) + 1 : -1]
+
+    def test_settings(self, file: Path, name: str) -> dict[str, Any]:
+        """Return the settings that dbt_project.yml gives a test of that name, asked for in that file."""
+        package = self.package_of(file)
+        place = (package, *self.folders_of(file), name)
+        trees = [self.test_trees[one] for one in dict.fromkeys((package, self.name))]
+        return merged([settings_in(level, TEST_CONFIGS) for tree in trees for level in levels_of(tree, place)])
+
+
+def load_project(
+    root: Path,
+    overrides: Mapping[str, Any] | None = None,
+    target: str = "",
+    invocation: Invocation | None = None,
+) -> Project:
+    """Read the project in `root`; `overrides` are variables, `target` the name of the target and `invocation` the rest
+    that a run was asked.
+
+    Raises ConfigError or CompileErrors that tell every mistake in the YAML files and every name that is there twice.
+    """
+    root = root.resolve()
+    if not (root / "dbt_project.yml").is_file():
+        raise ConfigError(
+            f"{root}: no dbt_project.yml here. Go to the project's folder, or name it with --project-dir."
+        )
+    settings = read_yaml(root / "dbt_project.yml", Path("dbt_project.yml"))
+    renamed = list(renamed_keys(settings))
+    settings.allow(PROJECT_KEYS, "dbt_project.yml")
+    name = settings.required("name")
+    if not name.isidentifier():
+        raise ConfigError(f"{settings.where('name')}: the project's name must be letters, digits and _, not '{name}'.")
+    own, packages = Package(name, Path(), settings), packages_of(root, settings)
+    upkeep = read_upkeep(settings.section("vars"), name)
+    if KEY in (overrides or {}):
+        raise ConfigError(
+            f"--vars: {KEY} is read from dbt_project.yml only. Set it there, or use the command's options."
+        )
+    variables = own.variables(packages)
+    of_packages = {
+        one: {**package.variables(packages), **variables, **own.variables_for(one), **(overrides or {})}
+        for one, package in packages.items()
+    }
+    values = Values({**variables, **(overrides or {})}, of_packages)
+    values.target = target
+    docs: dict[str, dict[str, str]] = {}
+    jinja = YamlJinja(values, name, _doc_in(docs, values))
+    mistakes: list[KpiError] = []
+    parts = [read_part(root, package, own, packages, jinja, docs, mistakes) for package in (own, *packages.values())]
+    resources = [resource for part in parts for resource in part.resources]
+    mistakes += _named_twice([resource for resource in resources if resource.kind != "analysis"])
+    sources = tuple(source for part in parts for source in part.sources)
+    mistakes += unreadable(root, upkeep.source_folders, sources)
+    if mistakes:
+        raise together(mistakes, root)
+    described = [part.described for part in parts]
+    known = {*variables, *(name for variables in of_packages.values() for name in variables)} - {*(overrides or ())}
+    known |= {*variables, *(name for package in packages.values() for name in package.variables(packages))}
+    return Project(
+        root=root,
+        name=name,
+        variables=values.variables,
+        models=tuple(resource for resource in resources if resource.kind == "model"),
+        seeds=tuple(resource for resource in resources if resource.kind == "seed"),
+        snapshots=tuple(resource for resource in resources if resource.kind == "snapshot"),
+        analyses=tuple(resource for resource in resources if resource.kind == "analysis"),
+        sources=sources,
+        exposures=tuple(
+            replace(one.exposures[key], package=part.package.name)
+            for part, one in zip(parts, described, strict=True)
+            for key in sorted(one.exposures)
+        ),
+        macro_files=parts[0].macro_files,
+        test_files=tuple(file for part in parts for file in part.test_files),
+        fixture_files=tuple(file for part in parts for file in part.fixture_files),
+        packages={part.package.name: part.macro_files for part in parts[1:]},
+        folders={part.package.name: part.package.folder for part in parts[1:]},
+        package_variables=of_packages,
+        dispatch={
+            item.required("macro_namespace"): item.strings("search_order") for item in settings.sections("dispatch")
+        },
+        unit_tests=tuple(test for one in described for test in one.unit_tests),
+        singular_tests={
+            (part.package.name, test): config
+            for part, one in zip(parts, described, strict=True)
+            for test, config in one.singular.items()
+        },
+        test_trees={part.package.name: _test_tree(part.package.settings) for part in parts},
+        on_run_start=_hooks(parts, "on-run-start"),
+        on_run_end=_hooks(parts, "on-run-end"),
+        docs={name: text for part in reversed(parts) for name, text in docs[part.package.name].items()},
+        notes=(*renamed, *parts[0].notes),
+        is_strict=has_house_rules(settings),
+        invocation=invocation or Invocation(),
+        undeclared=tuple(variable for variable in overrides or () if variable not in known),
+        asked=frozenset(values.asked),
+        environment_read=values.environment_read,
+        upkeep=upkeep,
+        profile=_profile(root, settings, sources, target, jinja),
+        target=target,
+        selectors=_selectors(root, jinja),
+    )
+
+
+def _hooks(parts: Sequence[Part], setting: str) -> tuple[tuple[Path, str], ...]:
+    """The hooks of a run with the file of each: those of packages in the order of their names, then the project's."""
+    packages = [part.package for part in (*parts[1:], parts[0])]
+    return tuple((one.folder / "dbt_project.yml", text) for one in packages for text in one.settings.strings(setting))
+
+
+def _selectors(root: Path, jinja: YamlJinja) -> dict[str, Section]:
+    """The selectors of selectors.yml by name. Raises ConfigError for one without a definition."""
+    if not (root / "selectors.yml").is_file():
+        return {}
+    jinja.values.package = ""
+    document = jinja.fill(read_yaml(root / "selectors.yml", Path("selectors.yml")))
+    document.allow(("selectors", "version"), "selectors.yml")
+    found: dict[str, Section] = {}
+    for selector in document.sections("selectors"):
+        selector.allow(("name", "description", "definition", "default"), "a selector")
+        name = selector.required("name")
+        if "definition" not in selector or name in found:
+            told = "is here twice" if name in found else "has no definition"
+            raise ConfigError(f"{selector.where()}: the selector '{name}' {told}.")
+        found[name] = selector
+    return found
+
+
+def together(mistakes: Sequence[KpiError], root: Path | None = None) -> KpiError:
+    """Return one error that tells all mistakes of the project in `root`, in the order of file and place."""
+    error = mistakes[0]
+    found = [mistake for mistake in mistakes if isinstance(mistake, CompileError)]
+    if len(mistakes) > 1 and len(found) == len(mistakes):
+        error = CompileErrors(sorted(found, key=lambda mistake: (mistake.file, mistake.line, mistake.column)))
+    elif len(mistakes) > 1:
+        error = ConfigError("\n".join(str(mistake) for mistake in mistakes))
+    error.root = root
+    return error
+
+
+def _doc_in(docs: Mapping[str, Mapping[str, str]], values: Values) -> Callable[..., str]:
+    """The doc() of YAML files: of the package named, else of the file's own and then of any."""
+
+    def doc(*names: str) -> str:
+        wanted = names[-1] if names else ""
+        first = names[0] if len(names) > 1 else values.package
+        for known in (docs.get(first, {}), *docs.values()):
+            if wanted in known:
+                return known[wanted]
+        told = f"doc('{wanted}'): there is no such doc block"
+        raise ConfigError(f"{told}.{nearest(wanted, [name for known in docs.values() for name in known])}")
+
+    return doc
+
+
+def _profile(root: Path, settings: Section, sources: Sequence[Source], target: str, jinja: YamlJinja) -> Profile:
+    """The project's profile where it is of use: for a target by name, or sources that nothing of kpi's loads."""
+    name = settings.text("profile") or settings.required("name")
+
+    def fill(section: Section) -> Section:
+        jinja.values.may_be_secret = True
+        try:
+            return jinja.fill(section)
+        finally:
+            jinja.values.may_be_secret = False
+
+    if target:
+        return read_profile(root, name, target, fill)
+    if all(source.location or "feed" in source.meta for source in sources):
+        return Profile()
+    try:
+        return read_profile(root, name, "", fill)
+    except ConfigError as error:  # what a profile lacks may not be needed; what needs it tells that
+        return Profile(problem=str(error))
+
+
+def _test_tree(settings: Section) -> Section:
+    return _first(settings, "data_tests", "data-tests", "tests")
+
+
+def _first(settings: Section, *keys: str) -> Section:
+    return next((settings.section(key) for key in keys if settings.get(key)), settings.section(keys[0]))
+
+
+def _named_twice(resources: Sequence[Resource]) -> Iterator[CompileError]:
+    seen: dict[tuple[str, str], Resource] = {}
+    for resource in resources:
+        first = seen.setdefault((resource.package, resource.name), resource)
+        if first is not resource:
+            told = f"'{resource.name}' is also the name of {first.file}. Rename one of them."
+            yield CompileError(resource.file, 1, told)

@@ -1,0 +1,408 @@
+"""Models, seeds, snapshots and analyses, each with the settings that apply to it, and Jinja in the values of YAML."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kpi.errors import CompileError, ConfigError, KpiError, nearest
+from kpi.project.context import Values, shared
+from kpi.project.jinja import Rendered, blocks, environment, parsed
+from kpi.project.macros import Macros, Wrong, compiled, run
+from kpi.project.packages import Judge, files_in, is_blank, read_text
+from kpi.project.properties import (
+    BESIDE,
+    MODEL_CONFIGS,
+    NO_EFFECT,
+    SEED_CONFIGS,
+    SNAPSHOT_CONFIGS,
+    Properties,
+    config_problem,
+    nobody,
+    numbered,
+    settings_in,
+    tags_of,
+)
+from kpi.yaml_loader import Items, Section
+
+# Rendered later, when what they speak of is known: by data tests, by hooks, by the semantic layer.
+LATER = (
+    *("tests", "data_tests", "unit_tests", "loaded_at_query", "filter"),
+    *("on-run-start", "on-run-end", "query-comment", "pre-hook", "post-hook", "pre_hook", "post_hook"),
+)
+_ONE = re.compile(r"\s*\{\{(?!.*\{\{)-?(.*?)-?\}\}\s*", re.DOTALL)
+_BOOLS = {"true": True, "false": False}
+
+
+class YamlJinja:
+    """Fills in the Jinja of YAML values. `doc` finds the text of a doc block."""
+
+    def __init__(self, values: Values, project: str, doc: Callable[..., str]) -> None:
+        self.values = values
+        self._environment = environment()
+        self._environment.filters.update(as_bool=_as_bool, as_number=_as_number, as_native=_as_native, as_text=str)
+        self._macros = Macros(self._environment, project)
+        self._macros.shared = shared(values, self._macros, _no_columns)
+        self._macros.shared["doc"] = doc
+
+    def fill(self, section: Section, later: Collection[str] = LATER) -> Section:
+        """Render all values of a section in place, and return it. Raises ConfigError with file and line."""
+        for key, value in section.items():
+            if key.removeprefix("+") not in later:
+                section[key] = self._filled(value, section, section.lines.get(key, section.line), later)
+            elif key in ("tests", "data_tests"):
+                for item in value if isinstance(value, Items) else ():
+                    self._test(item)
+        return section
+
+    def _test(self, item: Any) -> None:
+        """Render the settings of a data test: they are needed before its arguments can be."""
+        for part in (item, *item.values()) if isinstance(item, Section) else ():
+            if not isinstance(part, Section):
+                continue
+            beside = [key for key in BESIDE if key != "where" and key in part]
+            for level, keys in ((part, beside), (part.section("config"), [*part.section("config")])):
+                for key in (key for key in keys if key != "where"):
+                    value = self._filled(level[key], level, level.lines.get(key, level.line), ())
+                    is_switch = key in ("enabled", "store_failures") and str(value).strip().lower() in _BOOLS
+                    level[key] = _BOOLS[str(value).strip().lower()] if is_switch else value
+
+    def _filled(self, value: Any, section: Section, line: int, later: Collection[str]) -> Any:
+        match value:
+            case str() if "{{" in value or "{%" in value:
+                return self._value(value, section, line)
+            case Section():
+                return self.fill(value, later)
+            case Items():
+                pairs = zip(value, value.lines, strict=True)
+                return Items([self._filled(item, section, at, later) for item, at in pairs], value.lines)
+            case _:
+                return value
+
+    def _value(self, text: str, section: Section, line: int) -> Any:
+        found = _ONE.fullmatch(text)
+        kept: list[Any] = []
+        if found:
+            text = f"{{% do kpi_keep({found[1]}) %}}"
+        self._macros.shared["kpi_keep"] = kept.append
+        try:
+            tree = parsed(self._environment, text, section.file)
+            rendered = run(compiled(self._environment, tree, section.file), self._macros.scope())
+        except CompileError as error:
+            raise ConfigError(f"{section.file}:{line}: {error.message}") from None
+        except Exception as error:  # a template runs as Python, and may fail as Python does
+            raise ConfigError(f"{section.file}:{line}: {str(error).rstrip('.')}.") from None
+        return kept[0] if kept else rendered
+
+
+def _no_columns(relation: object) -> tuple[tuple[str, str], ...]:
+    raise Wrong("YAML cannot ask for columns.")
+
+
+def _as_bool(value: Any) -> Any:
+    found = _BOOLS.get(str(value).lower())
+    if found is None:
+        raise Wrong(f"as_bool: '{value}' is neither true nor false")
+    return found
+
+
+def _as_number(value: Any) -> Any:
+    found = _as_native(value)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise Wrong(f"as_number: '{value}' is no number")
+    return found
+
+
+def _as_native(value: Any) -> Any:
+    try:
+        return ast.literal_eval(str(value))
+    except (ValueError, SyntaxError):
+        return value
+
+
+CONFIGS = {"model": MODEL_CONFIGS, "seed": SEED_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
+ENDINGS = {"model": ".sql", "seed": ".csv", "snapshot": ".sql", "analysis": ".sql"}
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A model, seed, snapshot or analysis: its file, as it is and relative to the project, and its merged settings.
+
+    `text` is a snapshot's template, which is a part of its file or stands in YAML; None for the whole file. `written`
+    are the settings of the last place that gives each, not merged. `above` are those that the project has for what is
+    a package's: they win over all others. `depth` is how many parts of the file's path lie before its folders' own.
+    """
+
+    kind: str
+    name: str
+    path: Path
+    file: Path
+    config: Mapping[str, Any]
+    properties: Properties | None
+    text: str | None = None
+    line: int = 1
+    written: Mapping[str, Any] = field(default_factory=dict)
+    package: str = ""
+    above: Mapping[str, Any] = field(default_factory=dict)
+    depth: int = 1
+
+    @property
+    def id(self) -> str:
+        """The id of its node."""
+        return f"{self.kind}.{self.package}.{self.name}"
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found, and what is to be told of it.
+
+    `above` are the settings of the project by the name of a tree, when what is read is one of its packages.
+    """
+
+    root: Path
+    project: str
+    judge: Judge
+    packages: frozenset[str] = frozenset()
+    above: Section | None = None
+    depth: int = 1
+
+    @property
+    def mistakes(self) -> list[KpiError]:
+        """What is wrong."""
+        return self.judge.mistakes
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be told, and no mistake."""
+        return self.judge.notes
+
+
+def resources_of(
+    found: Found, tree: Section, kind: str, folders: Sequence[Path], properties: Mapping[str, Properties]
+) -> list[Resource]:
+    """Return the resources of one kind in name order; `tree` are the settings of dbt_project.yml for the kind."""
+    root, allowed = found.root, CONFIGS[kind]
+    files = files_in(root, folders, ENDINGS[kind])
+    below = [path.relative_to(root / folder) for folder in folders for path in (root / folder).rglob("*")]
+    places = {(found.project,), *((found.project, *path.with_suffix("").parts) for path in below)}
+    places |= {(found.project, *path.parts) for path in below}
+    try:
+        _refuse_strangers(found, tree, (), places, f"{kind}s", allowed)
+    except ConfigError as error:
+        found.mistakes.append(error)
+        tree = Section(tree.file, tree.line)
+    resources = []
+    above = _tree(found.above, f"{kind}s" if kind != "analysis" else "analyses")
+    properties = _by_file(properties, {file.stem for file, _ in files})
+    for file, folder in files:
+        parts = (found.project, *file.relative_to(folder).with_suffix("").parts)
+        try:
+            if kind in ("model", "analysis") and is_blank(root, file):
+                told = CompileError(file, 1, f"a{'n' * (kind == 'analysis')} {kind} is one SELECT, here is none.")
+                found.judge.tell(told, "The file is passed over.")
+                continue
+            for name, text, line in _pieces(root, file, kind):
+                own = properties.get(name)
+                place = parts if kind != "snapshot" else (*parts, name)
+                levels = [settings_in(level, allowed, nobody) for level in levels_of(tree, place)]
+                levels += [dict(own.config)] if own else []
+                config, written = merged(levels), {key: value for level in levels for key, value in level.items()}
+                most = merged([settings_in(level, allowed) for level in levels_of(above, place)]) if above else {}
+                named = own.named if own else name
+                more = found.project, most, found.depth
+                resources.append(Resource(kind, named, root / file, file, config, own, text, line, written, *more))
+        except KpiError as error:
+            found.mistakes.append(error)
+    return sorted(resources, key=lambda resource: resource.name)
+
+
+def _tree(settings: Section | None, name: str) -> Section | None:
+    return settings.section(name) if settings is not None and settings.get(name) else None
+
+
+def _by_file(properties: Mapping[str, Properties], stems: set[str]) -> dict[str, Properties]:
+    """Properties by the name of their file; the latest version of a model may be in a file named as the model."""
+    found = dict(properties)
+    for own in properties.values():
+        if own.is_latest and own.name not in stems:
+            found[own.model] = own
+    return found
+
+
+def snapshots_in_yaml(
+    found: Found, tree: Section, relations: Mapping[str, str], properties: Mapping[str, Properties]
+) -> list[Resource]:
+    """Return the snapshots that stand in YAML alone, each a SELECT of what its `relation` names."""
+    resources = []
+    for name, relation in relations.items():
+        own = properties[name]
+        place = (found.project, *own.file.parts[found.depth : -1], name)
+        levels = [settings_in(level, SNAPSHOT_CONFIGS, nobody) for level in levels_of(tree, place)]
+        text = "\n" * (own.line - 1) + f"select * from {{{{ {relation} }}}}"
+        config = merged([*levels, own.config])
+        most = found.above and _tree(found.above, "snapshots")
+        above = merged([settings_in(level, SNAPSHOT_CONFIGS) for level in levels_of(most, place)]) if most else {}
+        resource = Resource("snapshot", name, found.root / own.file, own.file, config, own, text, own.line)
+        resources.append(replace(resource, package=found.project, above=above, depth=found.depth))
+    return resources
+
+
+def tell_strangers(
+    found: Found, kind: str, properties: Mapping[str, Properties], names: set[str], resources: dict[str, Resource]
+) -> None:
+    """Tell what YAML describes as one kind and is not there: a slip when something of nearly that name is, else a note.
+
+    `names` are there as the kind. Of what is there as another kind the tests run all the same, as dbt has it:
+    `resources` are all there are by name, and get these tests.
+    """
+    for name, entry in properties.items():
+        other = resources.get(name)
+        if name in names or entry.named in names:
+            continue
+        hint = nearest(name, names)
+        if other is not None and other.kind != "analysis":
+            told = f"'{name}' is a {other.kind} and described as a {kind}. Describe it under {other.kind}s."
+            error = CompileError(entry.file, entry.line, told)
+            found.judge.tell(error, "Its tests run, the rest of this is not used.")
+            own = other.properties or Properties(name, "", (), (), {}, entry.file, entry.line)
+            both = replace(own, tests=numbered((*own.tests, *entry.tests)))
+            resources[name] = replace(other, properties=both)
+        elif "Did you mean" in hint:
+            error = CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}")
+            found.judge.tell(error, "Nothing of this is used.")
+        else:
+            found.notes.append(f"{entry.file}:{entry.line}: no {kind} is named '{name}': nothing of this is used.")
+
+
+def as_told(resource: Resource, told: Mapping[str, Resource]) -> Resource:
+    """The resource as it is among those that YAML was told of, by name; of two of one name each stays itself."""
+    found = told.get(resource.name, resource)
+    return found if (found.kind, found.file) == (resource.kind, resource.file) else resource
+
+
+def levels_of(tree: Section, place: Sequence[str]) -> Iterator[Section]:
+    """The levels of settings that lead to a place, outermost first."""
+    yield tree
+    for part in place:
+        deeper = tree.get(part)
+        if not isinstance(deeper, Section):
+            return
+        yield deeper
+        tree = deeper
+
+
+def merged(levels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Settings of several levels: the last one wins, but tags and hooks add up, and mappings are merged."""
+    merged: dict[str, Any] = {}
+    for level in levels:
+        for name, value in level.items():
+            before = merged.get(name)
+            if name in ("pre_hook", "post_hook"):
+                merged[name] = (*(before or ()), *(value if isinstance(value, list | tuple) else (value,)))
+            elif name in ("meta", "column_types") and before and isinstance(value, dict):
+                merged[name] = _both(before, value)
+            else:
+                merged[name] = value
+    tags = [tag for level in levels for tag in tags_of(level.get("tags"))]
+    return {**merged, "tags": tuple(dict.fromkeys(tags))}
+
+
+def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    if not (isinstance(first, Section) and isinstance(second, Section)):
+        return {**first, **second}
+    both = Section(second.file, second.line)
+    both.update({**first, **second})
+    both.lines.update({**first.lines, **second.lines})
+    return both
+
+
+def _pieces(root: Path, file: Path, kind: str) -> Iterator[tuple[str, str | None, int]]:
+    """Name, template and line of what a file holds: itself, or the snapshots in it."""
+    if kind != "snapshot":
+        yield file.stem, None, 1
+        return
+    for block in blocks(read_text(root, file), "snapshot"):
+        yield block.name, block.text, block.line
+
+
+def _refuse_strangers(
+    found: Found,
+    level: Section,
+    place: tuple[str, ...],
+    places: set[tuple[str, ...]],
+    kind: str,
+    allowed: Sequence[str],
+) -> None:
+    """Raise ConfigError for a wrong setting, or for settings of something that is not there but nearly.
+
+    What is near nothing that is there is noted: settings of a package, or of a folder that once was there.
+    """
+    for name in settings_in(level, allowed, found.judge.tell):
+        if name in NO_EFFECT:
+            key = next(key for key in level if key.removeprefix("+").replace("-", "_") == name)
+            found.notes.append(f"{level.where(key)}: the setting '{name}' has no effect here.")
+    for key, value in level.items():
+        if key.startswith("+") or key.replace("-", "_") in allowed or (not place and key in found.packages):
+            continue
+        if not (value is None or isinstance(value, Section)):
+            continue
+        if (*place, key) not in places:
+            settings = ("meta", "docs", "contract", "column_types", "vars")
+            known = [*(other[-1] for other in places if other[:-1] == place), *settings]
+            hint = nearest(key, known)
+            told = f"{level.where(key)}: there is nothing named '{key}' in {kind}"
+            if "Did you mean" in hint and not (place == () and key in found.packages):
+                found.judge.tell(ConfigError(f"{told}.{hint}"), "It has no effect.")
+            else:
+                found.notes.append(f"{told}: no effect.")
+            continue
+        if value is None:
+            continue
+        _refuse_strangers(found, value, (*place, key), places, kind, allowed)
+
+
+class Config:
+    """The config of a template: called it sets, and `get` reads what is set, here or in YAML."""
+
+    def __init__(self, rendered: Rendered, settings: Sequence[str], base: Mapping[str, Any], is_strict: bool) -> None:
+        self._rendered, self._settings, self._base, self._is_strict = rendered, settings, base, is_strict
+
+    def __call__(self, *given: Mapping[str, Any], **named: Any) -> str:
+        for key, value in {**(given[0] if given else {}), **named}.items():
+            name = key.replace("-", "_")
+            if name not in self._settings:
+                told = f"config({key}=...) is not supported here.{nearest(name, self._settings)}"
+                if self._is_strict or not self._settings:
+                    raise Wrong(told)
+                self._rendered.notes.append(f" {told} Nothing is done with it.")
+            problem = config_problem(name, value)
+            if problem:
+                raise Wrong(problem)
+            self._rendered.config[name] = value
+        return ""
+
+    def get(self, name: str, default: Any = None, validator: Any = None) -> Any:
+        """Return a setting, or `default` when it has no value."""
+        value = {**self._base, **self._rendered.config}.get(name.replace("-", "_"))
+        return default if value is None else value
+
+    def require(self, name: str, validator: Any = None) -> Any:
+        """Return a setting. Raises Wrong when it has no value."""
+        value = self.get(name)
+        if value is None:
+            raise Wrong(f"config.require('{name}'): this has no setting '{name}'.")
+        return value
+
+    def meta_get(self, name: str, default: Any = None) -> Any:
+        """Return a value of the setting `meta`."""
+        return (self.get("meta") or {}).get(name, default)
+
+    def persist_relation_docs(self) -> bool:
+        """Descriptions are not written into the database."""
+        return False
+
+    persist_column_docs = persist_relation_docs

@@ -1,1 +1,0 @@
-"""The reading side: builds as connections and frames, what differs between them, and whether they are well."""

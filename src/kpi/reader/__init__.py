@@ -1,0 +1,1 @@
+"""What readers do with a build: figures, differences, exports."""

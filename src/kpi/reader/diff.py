@@ -1,0 +1,370 @@
+"""The difference of two builds: nodes, tables by content, deliveries, indicators by amount, rows by key."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.ingest.loader import TABLE
+from kpi.ingest.loader import TABLE as FEED_MONTHS
+from kpi.ingest.raw_files import RELATIONS
+from kpi.presentation import significant
+from kpi.sql import identifier, literal
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.permissions import database_path
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+FIGURE = "figure_id"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryChange:
+    """One file that is new, changed or gone, or of whose rows another number is superseded.
+
+    `before` and `after` are what became of its records (`records`, `rows_loaded`, `rows_rejected`, `rows_superseded`);
+    None on the side where it is not there.
+    """
+
+    feed: str
+    file: str
+    is_same_content: bool
+    before: Mapping[str, int] | None
+    after: Mapping[str, int] | None
+
+    @property
+    def path(self) -> str:
+        """The file's path below the raw folder."""
+        return f"{self.feed}/{self.file}"
+
+    def line(self) -> str:
+        """Say what became of the file, in one line."""
+        now = self.after or self.before or {}
+        if self.after is None:
+            return f"{self.path}: gone, with {now['rows_loaded']} rows"
+        superseded = now.get("rows_superseded", 0)
+        if self.is_same_content:
+            earlier = (self.before or {}).get("rows_superseded", 0)
+            return f"{self.path}: the same, {superseded} of its {now['rows_loaded']} rows superseded, before {earlier}"
+        parts = [f"{now['rows_loaded']} rows loaded"]
+        parts += [f"{count} {what}" for count, what in (
+            (now.get("rows_rejected", 0), "records rejected"), (superseded, "rows superseded")) if count]  # fmt: skip
+        was = f"changed, {self.before['rows_loaded']} rows before" if self.before else "new"
+        return f"{self.path}: {was}, {', '.join(parts)}"
+
+
+def changed_deliveries(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[DeliveryChange, ...]:
+    """Return the files that differ between the facts of two builds, in order of their paths."""
+    old, new = (
+        {(str(file["feed"]), str(file["file"])): file for file in facts.get("files", [])} for facts in (before, after)
+    )
+    found = []
+    for key in sorted({*old, *new}):
+        was, now = old.get(key), new.get(key)
+        is_same = bool(was and now and was["content_hash"] == now["content_hash"])
+        if not is_same or _counts(was) != _counts(now):
+            found.append(DeliveryChange(*key, is_same, _counts(was), _counts(now)))
+    return tuple(found)
+
+
+def feeds_of_figures(
+    con: duckdb.DuckDBPyConnection,
+    catalog: str,
+    nodes: Mapping[str, Any],
+    tables: Mapping[str, Collection[str]],
+    figures: Collection[str],
+) -> dict[str, frozenset[str]]:
+    """Return the feeds that each figure is made from, by the build in `catalog`; those of no table are left out.
+
+    `nodes` are the build's facts of its nodes, `tables` the columns of its tables by `schema.name`. Many tables hold a
+    figure; the one made from the fewest feeds is its own, what unites figures is made from all of them.
+    """
+    found: dict[str, frozenset[str]] = {}
+    for node, facts in nodes.items():
+        place = str(facts.get("relation") or "")
+        if not node.startswith("model.") or FIGURE not in tables.get(place, ()):
+            continue
+        feeds = frozenset(_feeds_above(node, nodes))
+        schema, _, name = place.partition(".")
+        sql = f"select distinct {FIGURE} from {catalog}.{identifier(schema)}.{identifier(name)}"
+        for (figure,) in con.execute(sql).fetchall() if feeds else ():
+            if figure in figures and (figure not in found or len(feeds) < len(found[figure])):
+                found[str(figure)] = feeds
+    return found
+
+
+def behind(figure_feeds: Collection[str], changes: Collection[DeliveryChange]) -> list[DeliveryChange]:
+    """Return the changed deliveries of a figure's own feeds.
+
+    Of a figure that rests on what is counted of all feeds, and none of its own changed, it is all of them.
+    """
+    own = [change for change in changes if change.feed in figure_feeds]
+    return own or (list(changes) if TABLE in figure_feeds else [])
+
+
+def _counts(file: Mapping[str, Any] | None) -> dict[str, int] | None:
+    names = ("records", "rows_loaded", "rows_rejected", "rows_superseded")
+    return None if file is None else {name: int(file.get(name) or 0) for name in names}
+
+
+def _feeds_above(node: str, nodes: Mapping[str, Any]) -> set[str]:
+    """The raw tables that a node is made from, by their names."""
+    waiting, seen = [node], {node}
+    while waiting:
+        new = [parent for parent in nodes.get(waiting.pop(), {}).get("parents", {}) if parent not in seen]
+        seen.update(new)
+        waiting += new
+    places = {str(nodes[one].get("relation") or "") for one in seen if one.startswith("source.") and one in nodes}
+    return {place.partition(".")[2] for place in places if place.startswith("raw.")}
+
+
+INDICATORS = "marts.indicators"
+RUNS = "marts.runs"  # the history of runs, which no build shares with another
+GRAIN = ("figure_id", "service", "report_year", "basis")
+USUAL_BASIS = "calendar_year"  # of most figures; another one is named
+SHOWN_FILES = 2  # of a figure's deliveries
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """How a table differs, in rows; with a key, rows of a key on both sides whose content differs are `changed`.
+
+    A key may repeat, as where a later delivery superseded rows: as many of its rows are changed as differ on both
+    sides, and the rest are added or removed.
+    `rows_before` is None for a table that only the later build has, `rows_after` for one that only the earlier has.
+    """
+
+    table: str
+    rows_before: int | None
+    rows_after: int | None
+    added: int
+    removed: int
+    changed: int
+    columns: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Everything that differs between two builds, in name order. `indicators` are rows of GRAIN, before and after.
+
+    `feeds` are the feeds that each figure of `indicators` is made from, as far as the builds tell.
+    """
+
+    before: str
+    after: str
+    nodes: tuple[tuple[str, str], ...]
+    tables: tuple[TableChange, ...]
+    same_tables: int
+    indicators: tuple[tuple[Any, ...], ...]
+    deliveries: tuple[DeliveryChange, ...] = ()
+    feeds: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def compare_builds(
+    warehouse: Warehouse, before: str, after: str, keys: Mapping[str, Sequence[str]], stewards: bool = False
+) -> Difference:
+    """Compare two kept builds by content. `keys` maps tables to the columns that identify their rows.
+
+    With `stewards` also what is left out for other readers. Raises ConfigError when there is no such build, or you may
+    not open it.
+    """
+    from kpi.database import scratch
+
+    folders = [warehouse.folder(before), warehouse.folder(after)]
+    facts = {side: warehouse.facts(folder) for side, folder in zip(("before", "after"), folders, strict=True)}
+    with scratch() as con:
+        for name, folder in zip(("before", "after"), folders, strict=True):
+            con.execute(f"attach {literal(str(database_path(folder, stewards)))} as {name} (read_only)")
+        tables = {name: _tables(con, name) for name in ("before", "after")}
+        names = sorted({*tables["before"], *tables["after"]} - {RUNS} - _unused(con, tables))
+        found = [_table(con, name, tables, keys.get(name, ())) for name in names]
+        has_indicators = all(INDICATORS in tables[side] for side in tables)
+        indicators = con.execute(_INDICATORS).fetchall() if has_indicators else []
+        figures, feeds = {str(row[0]) for row in indicators}, dict[str, frozenset[str]]()
+        for side in ("before", "after"):  # what both have is as the later build has it
+            feeds |= feeds_of_figures(con, side, facts[side].get("nodes", {}), tables[side], figures)
+    changes = tuple(change for change in found if change)
+    return Difference(
+        before=before,
+        after=after,
+        nodes=tuple(_nodes(facts["before"], facts["after"])),
+        tables=changes,
+        same_tables=len(names) - len(changes),
+        indicators=tuple(indicators),
+        deliveries=changed_deliveries(facts["before"], facts["after"]),
+        feeds=feeds,
+    )
+
+
+def in_order(warehouse: Warehouse, first: str | None, second: str | None) -> tuple[str, str]:
+    """Return the ids of the two builds to compare, the earlier state before the later one.
+
+    Two that are named stay in their order. One is compared with the published build, the older of them first; the
+    published one itself, or none, with the one published before it. Raises ConfigError when there is no such build.
+    """
+    if first and second:
+        return first, second
+    published = warehouse.published()
+    # `current` is a link, and what it leads to has the id.
+    named = warehouse.folder(first or second or published).resolve().name
+    if named == published:
+        return warehouse.published_before(published), published
+    return (named, published) if named < published else (published, named)
+
+
+def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
+    """Return the keys of all tables whose rows have one: the feeds', by their contracts, and the indicators'."""
+    from kpi.ingest.contract import is_feed, read_feed
+    from kpi.project.project import load_project
+
+    feeds = [read_feed(source) for source in load_project(project_dir).sources if is_feed(source)]
+    own: dict[str, tuple[str, ...]] = {INDICATORS: GRAIN, "marts.indicator_origins": GRAIN}
+    own |= {"raw.deliveries": ("feed", "file"), f"raw.{FEED_MONTHS}": ("feed", "report_year", "report_month")}
+    return {**own, **{f"raw.{feed.name}": feed.key for feed in feeds}}
+
+
+def difference_lines(found: Difference) -> Iterator[str]:
+    """Tell a difference in lines, at most about 100 wide."""
+    yield f"{found.before} -> {found.after}"
+    for what, name in found.nodes:
+        yield f"  node {name}: {what}"
+    yield f"Tables: {found.same_tables} the same, {len(found.tables)} differ."
+    for change in found.tables:
+        if change.rows_before is None or change.rows_after is None:
+            side = (
+                f"new, {change.rows_after} rows" if change.rows_before is None else f"gone, {change.rows_before} rows"
+            )
+            yield f"  {change.table}: {side}"
+            continue
+        told = f"{change.rows_before} -> {change.rows_after} rows"
+        parts = [(change.added, "added"), (change.removed, "removed"), (change.changed, "changed")]
+        told += "".join(f", {count} {word}" for count, word in parts if count)
+        yield f"  {change.table}: {told}{f'; columns: {change.columns}' if change.columns else ''}"
+    yield f"Deliveries: {len(found.deliveries)} differ."
+    for delivery in found.deliveries:
+        yield f"  {delivery.line()}"
+    yield f"Indicators: {len(found.indicators)} differ."
+    for figure, service, year, basis, before, after in found.indicators:
+        by = "" if before is None or after is None else f" ({after - before:+.6g})"
+        unusual = f", {basis}" if basis != USUAL_BASIS else ""
+        files = [delivery.path for delivery in behind(found.feeds.get(figure, ()), found.deliveries)]
+        more = f" and {len(files) - SHOWN_FILES} more" if len(files) > SHOWN_FILES else ""
+        cause = f" <- {', '.join(files[:SHOWN_FILES])}{more}" if files else ""
+        yield f"  {year} {figure} {service}{unusual}: {_number(before)} -> {_number(after)}{by}{cause}"
+
+
+_INDICATORS = f"""
+    select {", ".join(f"coalesce(a.{c}, b.{c}) as {c}" for c in GRAIN)}, b.value as before, a.value as after
+    from before.{INDICATORS} as b
+    full join after.{INDICATORS} as a on {" and ".join(f"a.{c} is not distinct from b.{c}" for c in GRAIN)}
+    where a.value is distinct from b.value
+        or a.numerator is distinct from b.numerator
+        or a.denominator is distinct from b.denominator
+        or a.event_count is distinct from b.event_count
+        or a.figure_id is null
+        or b.figure_id is null
+    order by report_year desc, figure_id, service, basis
+"""
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else significant(value, 6)
+
+
+def _tables(con: duckdb.DuckDBPyConnection, side: str) -> dict[str, dict[str, str]]:
+    """Name and type of the columns of every table, by `schema.name`. Views are made of tables, so they are left out."""
+    rows = con.execute(
+        "select t.schema_name || '.' || t.table_name, c.column_name, c.data_type from duckdb_tables() as t"
+        " inner join duckdb_columns() as c on c.database_name = t.database_name and c.table_oid = t.table_oid"
+        " where t.database_name = ? order by 1, c.column_index",
+        [side],
+    ).fetchall()
+    found: dict[str, dict[str, str]] = {}
+    for table, column, kind in rows:
+        found.setdefault(table, {})[column] = kind
+    return found
+
+
+def _unused(con: duckdb.DuckDBPyConnection, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> set[str]:
+    """The tables of what is kept of deleted deliveries, where nothing ever was."""
+    places = [(name, f"{side}.{name}") for side in tables for name in RELATIONS if name in tables[side]]
+    used = {name for name, place in places if _counted(con, place)}
+    return {name for name, _ in places} - used
+
+
+def _table(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    tables: Mapping[str, Mapping[str, Mapping[str, str]]],
+    key: Sequence[str],
+) -> TableChange | None:
+    from kpi.database import fetch_one
+
+    before, after = tables["before"].get(table), tables["after"].get(table)
+    if before is None or after is None:
+        count = _counted(con, f"{'after' if before is None else 'before'}.{table}")
+        if before is None:
+            return TableChange(table, None, count, count, 0, 0, "")
+        return TableChange(table, count, None, 0, count, 0, "")
+    # Where in which file a row stands is no part of what it says.
+    shared = [name for name in before if name in after and name not in ("_file", "_record")]
+    columns = ", ".join(identifier(name) for name in shared)
+    contents = [
+        con.execute(f"select count(*), sum(hash({columns})::hugeint) from {side}.{table}").fetchone()
+        for side in ("before", "after")
+    ]
+    moved = [f"+{name}" for name in after if name not in before] + [f"-{name}" for name in before if name not in after]
+    moved += [f"{name} {before[name]} -> {after[name]}" for name in shared if before[name] != after[name]]
+    if contents[0] == contents[1] and not moved:
+        return None
+    counts = [_counted(con, f"{side}.{table}") for side in ("before", "after")]
+    differing = "select {columns} from {one}.{table} except all select {columns} from {other}.{table}"
+    new = differing.format(columns=columns, one="after", other="before", table=table)
+    old = differing.format(columns=columns, one="before", other="after", table=table)
+    keys = [identifier(name) for name in key] if set(key) <= set(shared) else []
+    # As many rows of a key as differ on both sides are changed. Without a key, rows are alike or they have no relation.
+    sql = f"""
+        select
+            coalesce(sum(greatest(in_after - in_before, 0)), 0),
+            coalesce(sum(greatest(in_before - in_after, 0)), 0),
+            coalesce(sum(least(in_before, in_after)), 0)
+        from (
+            select
+                count(*) filter (where _kpi_side = 'after') as in_after,
+                count(*) filter (where _kpi_side = 'before') as in_before
+            from (
+                select 'after' as _kpi_side, * from ({new})
+                union all
+                select 'before' as _kpi_side, * from ({old})
+            )
+            group by {", ".join(keys) or columns}
+        )
+    """
+    added, removed, changed = (int(str(count)) for count in fetch_one(con, sql))
+    return TableChange(table, counts[0], counts[1], added, removed, changed, ", ".join(moved))
+
+
+def _counted(con: duckdb.DuckDBPyConnection, relation: str) -> int:
+    from kpi.database import fetch_one
+
+    return int(str(fetch_one(con, f"select count(*) from {relation}")[0]))
+
+
+def _nodes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Seeds, sources and models that were added, removed or have another definition or other parents."""
+    old, new = before.get("nodes", {}), after.get("nodes", {})
+    for node in sorted({*old, *new}):
+        if node.startswith("test."):
+            continue
+        if node not in old:
+            yield "new", node
+        elif node not in new:
+            yield "gone", node
+        elif old[node].get("sql") != new[node].get("sql"):
+            yield "its SQL changed", node
+        elif old[node].get("fingerprint") != new[node].get("fingerprint"):
+            yield "what it is made from changed", node

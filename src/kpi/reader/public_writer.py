@@ -1,0 +1,95 @@
+"""Write public tables into files, in a process that has seen nothing else: `python -m kpi.reader.public_writer`.
+
+A database file may hold what happened to be in the memory of the process that wrote it (DuckDB 2.0.0 did so). This one
+reads its order on stdin, as JSON: the build's `database`, the empty `folder` to write into, and `tables`, each with
+`schema`, `name`, `comment` and `rows`, the SQL after `from` that says which. It writes to stdout, as JSON, how many
+each has.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kpi.sql import identifier, literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+PUBLIC_DATABASE = "kpi-public.duckdb"
+STORAGE = "v1.0.0"  # every DuckDB since 2024 reads it; what 2.0 writes for itself, only 2.0 does
+# Compressed for that version, the same rows are other bytes each time, and what is in the unused part of a block is not
+# said anywhere. Public tables are small.
+PLAINLY = "set force_compression = 'uncompressed'"
+# A spreadsheet takes a text that begins with one of these for a formula, the full-width ones too.
+FORMULA = "^[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"
+_BLOCK = 1 << 16
+
+
+def main() -> None:
+    """Do the order on stdin."""
+    order = json.loads(sys.stdin.read())
+    rows = write_files(Path(order["database"]), Path(order["folder"]), order["tables"])
+    sys.stdout.write(json.dumps(rows) + "\n")
+
+
+def write_files(source: Path, folder: Path, tables: list[dict[str, str]]) -> list[int]:
+    """Write a database for DuckDB 1.0 with these tables, and each as CSV in two forms. Returns the rows of each."""
+    from kpi.database import fetch_one, refuse_leaking, scratch
+
+    refuse_leaking()
+    found = []
+    with scratch({"threads": "1"}) as con:
+        con.execute(PLAINLY)
+        con.execute(f"attach {literal(str(source))} as build (read_only)")
+        con.execute(f"attach {literal(str(folder / PUBLIC_DATABASE))} as public (storage_version {literal(STORAGE)})")
+        for table in tables:
+            schema, name = identifier(table["schema"]), identifier(table["name"])
+            con.execute(f"create schema if not exists public.{schema}")
+            con.execute(
+                f"create table public.{schema}.{name} as from build.{schema}.{name} {table['rows']} order by all"
+            )
+            con.execute(f"comment on table public.{schema}.{name} is {literal(table['comment'])}")
+            found.append(int(str(fetch_one(con, f"select count(*) from public.{schema}.{name}")[0])))
+            _write_csv(con, f"public.{schema}.{name}", folder, table["name"])
+        con.execute("detach public")
+    return found
+
+
+def guarded(con: duckdb.DuckDBPyConnection, select: str, has_decimal_comma: bool = False) -> str:
+    """SQL of the same rows, in which no text is a formula for a spreadsheet; numbers as Finns write them if asked."""
+    from kpi.database import columns_of
+
+    columns = []
+    for name, kind in columns_of(con, select):
+        column = identifier(name)
+        if kind == "VARCHAR":
+            safe = f"case when regexp_matches({column}, {literal(FORMULA)}) then '''' || {column} else {column} end"
+            columns.append(f"{safe} as {column}")
+        elif has_decimal_comma and (kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL")):
+            columns.append(f"replace({column}::varchar, '.', ',') as {column}")
+        else:
+            columns.append(column)
+    return f"select {', '.join(columns)} from ({select}\n)"
+
+
+def _write_csv(con: duckdb.DuckDBPyConnection, table: str, folder: Path, name: str) -> None:
+    rows = f"select * from {table} order by all"
+    form = "format csv, header, delimiter"
+    con.execute(f"copy ({guarded(con, rows)}) to {literal(str(folder / f'{name}.csv'))} ({form} ',')")
+    # As a Finnish spreadsheet opens it with a double click: semicolons, decimal commas, and a mark that it is UTF-8.
+    plain = folder / f"{name}.fi.csv.part"
+    con.execute(f"copy ({guarded(con, rows, has_decimal_comma=True)}) to {literal(str(plain))} ({form} ';')")
+    with plain.open("rb") as source, (folder / f"{name}.fi.csv").open("wb") as target:
+        target.write(codecs.BOM_UTF8)
+        while piece := source.read(_BLOCK):
+            target.write(piece)
+    plain.unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Settings of the warehouse (`vars: kpi_warehouse:` of dbt_project.yml, a variable like others to dbt), and of a run.
+
+How many builds are kept and for how long, what DuckDB may use, and when a file that has grown is written anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kpi.yaml_loader import Section
+
+
+KEY = "kpi_warehouse"
+_SIZE = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|%)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """The settings, as documented in docs/operations.md. 0 days is no limit, 0 threads and an empty text DuckDB's own.
+
+    A build goes when as many newer ones of its kind as are kept are there, or when it is older than the days given;
+    never the one readers see, and none within `grace_hours` of being written. But of one day only the newest
+    `keep_of_a_day` of a kind stay, however new they are; 0 keeps all. `compact_above_percent` is the share of
+    free blocks above which the next build starts from a fresh file. `stewards_schemas` are left out of the file that
+    all readers open, and `stewards_group` is the group that may read the one with everything, besides its owner.
+    `database_file` is a DuckDB file in which sources are looked for that nothing else loads. Files of other sources lie
+    in the project or in `source_folders`.
+    """
+
+    keep_published: int = 7
+    keep_published_days: float = 0
+    keep_failed: int = 3
+    keep_failed_days: float = 0
+    grace_hours: float = 24
+    keep_of_a_day: int = 5
+    compact_above_percent: float = 30
+    memory_limit: str = ""
+    threads: int = 0
+    temp_directory: str = ""
+    stewards_schemas: tuple[str, ...] = ()
+    stewards_group: str = ""
+    database_file: str = ""
+    source_folders: tuple[str, ...] = ()
+
+    @property
+    def grace(self) -> timedelta:
+        """For so long no build is removed, whatever else holds."""
+        return timedelta(hours=self.grace_hours)
+
+    def engine_settings(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return memory_limit, threads and temp_directory where they are set; what is `given` for this run wins."""
+        own = {name: str(getattr(self, name)) for name in ("memory_limit", "threads", "temp_directory")}
+        return {**{name: value for name, value in own.items() if value not in ("", "0")}, **given}
+
+
+def read_upkeep(variables: Section, project: str) -> Upkeep:
+    """Read the settings from the variables of a project. Raises ConfigError with file and line."""
+    own = variables.section(project) if isinstance(variables.get(project), dict) else variables
+    for given in (own, variables):
+        if KEY in given:
+            return _read(given.section(KEY))
+    return Upkeep()
+
+
+def check_size(text: str, where: str) -> str:
+    """Return a size such as 2GB or 80%. Raises ConfigError when it is none."""
+    if not _SIZE.fullmatch(text.strip()):
+        raise ConfigError(f"{where}: a size is a number and KB, MB, GB, TB or %, as 2GB, not '{text}'.")
+    return text.strip()
+
+
+def spill_folder(warehouse: Path, root: Path, given: str) -> Path:
+    """Return the folder for what does not fit into memory, empty and for its owner alone.
+
+    It is among the builds, or in the temp_directory that was `given`, where every warehouse has one of its own. What a
+    killed run left there is removed: the caller holds the writer's lock.
+    """
+    import hashlib
+    import shutil
+
+    if not given:
+        return warehouse / "builds" / ".tmp-spill"
+    base = (root / Path(given).expanduser()).resolve()
+    if not base.is_dir():
+        raise ConfigError(f"temp_directory: {base} is no folder. Make it, or name another.")
+    own = base / f"kpi-spill-{hashlib.blake2b(str(warehouse).encode(), digest_size=6).hexdigest()}"
+    try:
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir(mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"temp_directory: {own} cannot be made: {error.strerror}.") from None
+    return own
+
+
+def _read(section: Section) -> Upkeep:
+    known = {field.name: field.default for field in fields(Upkeep)}
+    section.allow(known, KEY)
+    values: dict[str, Any] = {}
+    for key, value in section.items():
+        where, usual = section.where(key), known[key]
+        if key == "source_folders":
+            values[key] = section.strings(key)
+        elif isinstance(usual, tuple):
+            # In DuckDB the names of schemas are the same in capitals.
+            values[key] = tuple(sorted({name.strip().lower() for name in section.strings(key)}))
+            if needed := [name for name in READERS_SCHEMAS if name in values[key]]:
+                told = "its tables are what readers are shown. Give those with rows of persons another schema."
+                raise ConfigError(f"{where}: {needed[0]} cannot be left out: {told}")
+        elif isinstance(usual, str):
+            if not isinstance(value, str) or not value.strip():
+                raise ConfigError(f"{where}: '{key}' must be a text.")
+            values[key] = check_size(value, where) if key == "memory_limit" else value
+        elif isinstance(value, bool) or not isinstance(value, int if key not in _NUMBERS else int | float):
+            raise ConfigError(f"{where}: '{key}' must be a {'number' if key in _NUMBERS else 'whole number'}.")
+        elif not _LEAST.get(key, 0) <= value <= _MOST.get(key, 1_000_000):
+            told = f"from {_LEAST.get(key, 0)} to {_MOST.get(key, 1_000_000)}"
+            raise ConfigError(f"{where}: '{key}' must be {told}, not {value}.")
+        else:
+            values[key] = value
+    return Upkeep(**values)
+
+
+# What readers are shown, and by what it is named: without these their file would be none.
+READERS_SCHEMAS = ("main", "marts", "seeds")
+_NUMBERS = ("keep_published_days", "keep_failed_days", "grace_hours", "compact_above_percent")
+_LEAST = {"keep_published": 1, "threads": 1}
+_MOST = {"compact_above_percent": 100, "threads": 1024}
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """The command, in dbt's word for it, and those of its options that templates see.
+
+    `is_partial` says that only some of the nodes are selected: which, is not known before everything is compiled.
+    """
+
+    which: str = "build"
+    full_refresh: bool = False
+    store_failures: bool = False
+    is_partial: bool = False
+
+    def flags(self) -> dict[str, object]:
+        """The `flags` of templates, for the settings that mean something here."""
+        return {
+            "FULL_REFRESH": self.full_refresh,
+            "STORE_FAILURES": self.store_failures,
+            "WHICH": self.which,
+            "INVOCATION_COMMAND": f"kpi {self.which}",
+            **{"EMPTY": False, "FAIL_FAST": False, "DEBUG": False, "QUIET": False, "CACHE_SELECTED_ONLY": False},
+        }

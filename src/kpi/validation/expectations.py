@@ -1,0 +1,277 @@
+"""Great Expectations over each report year: the rules of `yearly.rules` run on the frames of `yearly.frames`.
+
+The only module that imports Great Expectations. The import takes seconds, so it happens inside a function that a
+refresh calls in a thread while the build runs. Nothing is written to disk and nothing is sent anywhere.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from kpi.presentation import significant
+from kpi.validation.datasets import read_frames
+from kpi.validation.rule import NOT_MISSING, FeedExpectation, Frame, Rule, Severity, years_rule
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+RESULTS_TABLE = "marts.expectation_results"
+LABELS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRow:
+    """A row that was judged: a figure of a service, or a feed, in the year or a month of it.
+
+    `value` is what was seen, in the figure's unit or in rows; `compared` what it was judged against: the year before,
+    the parts of a sum, the printed value, the median month. `note` says more in Finnish, or is a formula.
+    """
+
+    figure_id: str | None = None
+    service: str | None = None
+    basis: str | None = None
+    feed: str | None = None
+    month: int | None = None
+    value: float | None = None
+    compared: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class YearResult:
+    """What one expectation found in one report year.
+
+    `expectation` is a readable id such as `every_month_present:calls`, `topic` the frame it looks at, `description` one
+    sentence that says what was expected, `observed` the values seen or the rows that break it. `judged` counts the
+    values looked at, which lie between `lowest` and `highest` when they are numbers. `rows` are those that break it,
+    or all that were looked at when it holds. `is_provisional` marks a year that is not finished.
+    """
+
+    report_year: int
+    expectation: str
+    topic: Frame
+    description: str
+    description_fi: str
+    severity: Severity
+    success: bool
+    observed: str
+    is_provisional: bool
+    judged: int
+    lowest: float | None
+    highest: float | None
+    rows: tuple[SeenRow, ...]
+
+
+def import_great_expectations() -> ModuleType:
+    """Import Great Expectations, which takes seconds, and keep it from sending usage statistics and from logging."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
+    import great_expectations
+
+    return great_expectations
+
+
+def validate(
+    con: duckdb.DuckDBPyConnection,
+    feeds: Sequence[FeedExpectation],
+    as_of: datetime.date,
+    only_year: int | None = None,
+    is_more_expected: bool = True,
+) -> tuple[YearResult, ...]:
+    """Judge every report year of a warehouse, from the first with a figure or a record to the year of `as_of`.
+
+    Args:
+        con: the candidate warehouse; it is only read.
+        feeds: how often each feed is expected. A feed that was never delivered is not judged.
+        as_of: the day of the refresh, by which something is due, late or very late (`kpi.ingest.calendar`).
+        only_year: judge this year alone. A year outside the warehouse fails as empty.
+        is_more_expected: whether a year of which nothing came at all is expected; of synthetic deliveries none is.
+
+    Returns:
+        One row per report year and expectation that had something to judge, in the order of the rules.
+    """
+    frames = read_frames(con, as_of.year, as_of.month - 1)
+    if is_more_expected:
+        frames = replace(frames, expected_until=as_of.year)
+    years = frames.years()
+    judge = _Judge(as_of, frozenset(year for _, year in frames.unfinished))
+    results: list[YearResult] = []
+    for year in (*years, *frames.empty_years()) if only_year is None else (only_year,):
+        for name, frame, rules in frames.suites(feeds, year, as_of):
+            results += judge.run(year, name, frame, rules)
+    last = years[-1] if years else as_of.year
+    if only_year in (None, last):
+        results += judge.run(last, "years", frames.by_name["years"], (years_rule(as_of.year),))
+    return tuple(results)
+
+
+def write_results(con: duckdb.DuckDBPyConnection, results: Sequence[YearResult]) -> None:
+    """Replace marts.expectation_results by the results. Grain: one row per report year and expectation, in order."""
+    con.execute("create schema if not exists marts")
+    con.execute(
+        f"create or replace table {RESULTS_TABLE} (report_year integer, expectation varchar, description varchar, "
+        "description_fi varchar, severity varchar, success boolean, observed varchar, is_provisional boolean)"
+    )
+    if results:
+        columns = ("report_year", "expectation", "description", "description_fi", "severity", "success", "observed",
+                   "is_provisional")  # fmt: skip
+        rows = [[getattr(result, column) for column in columns] for result in results]
+        con.executemany(f"insert into {RESULTS_TABLE} values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def results_as_json(results: Iterable[YearResult]) -> str:
+    """Return the results as a JSON array of objects, the same text for the same results.
+
+    `rows` holds the rows that break an expectation; of one that holds it is empty.
+    """
+    told = [asdict(replace(result, rows=() if result.success else result.rows)) for result in results]
+    for result in told:
+        result["rows"] = [{name: value for name, value in row.items() if value is not None} for row in result["rows"]]
+    return json.dumps(told, ensure_ascii=False, indent=2) + "\n"
+
+
+class _Judge:
+    """Runs rules through Great Expectations, in one context that lives in memory only."""
+
+    def __init__(self, as_of: datetime.date, unfinished: frozenset[int]) -> None:
+        self._gx = import_great_expectations()
+        self._running_year, self._unfinished = as_of.year, unfinished
+        from great_expectations.data_context.types.base import (
+            DataContextConfig,
+            InMemoryStoreBackendDefaults,
+            ProgressBarsConfig,
+        )
+
+        # Without this configuration it draws progress bars and prepares a documentation site in the temporary folder.
+        config = DataContextConfig(
+            store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+            progress_bars=ProgressBarsConfig(globally=False),
+            analytics_enabled=False,
+        )
+        context = self._gx.get_context(mode="ephemeral", project_config=config)
+        asset = context.data_sources.add_pandas("warehouse").add_dataframe_asset("year")
+        self._batches = asset.add_batch_definition_whole_dataframe("whole")
+
+    def run(self, year: int, name: Frame, frame: pd.DataFrame, rules: Sequence[Rule]) -> list[YearResult]:
+        """Return the result of each rule that applies to the year and has something to judge."""
+        is_running = year == self._running_year
+        judged = [
+            rule
+            for rule in rules
+            if not (is_running and rule.running_year == "skip") and _has_something_to_judge(rule, frame)
+        ]
+        if not judged:
+            return []
+        batch = self._batches.get_batch(batch_parameters={"dataframe": frame})
+        # Asking for a plain yes or no takes half the time, and it is mostly yes: ask for the rows only after a no.
+        answers = self._outcome(f"{year} {name}", batch, judged, "BOOLEAN_ONLY")
+        broken = [rule for rule in judged if not answers[rule.name].success]
+        details = self._outcome(f"{year} {name}", batch, broken, "COMPLETE") if broken else {}
+        results = (_result(year, rule, frame, is_running, details.get(rule.name)) for rule in judged)
+        return [replace(result, is_provisional=is_running or year in self._unfinished) for result in results]
+
+    def _outcome(self, name: str, batch: Any, rules: Sequence[Rule], result_format: str) -> dict[str, Any]:
+        suite = self._gx.ExpectationSuite(name=name, expectations=[self._expectation(rule) for rule in rules])
+        found = batch.validate(suite, result_format=result_format)
+        # The results come in another order than the expectations went in, hence the name of the rule in each.
+        return {result.expectation_config.meta["rule"]: result for result in found.results}
+
+    def _expectation(self, rule: Rule) -> Any:
+        kind = getattr(self._gx.expectations, rule.check.expectation)
+        column = {"column": rule.column} if rule.column else {}
+        severity = "critical" if rule.severity == "error" else "warning"
+        return kind(**column, **rule.check.arguments, severity=severity, meta={"rule": rule.name})
+
+
+def _has_something_to_judge(rule: Rule, frame: pd.DataFrame) -> bool:
+    """Tell whether a pass would mean anything: most expectations pass on an empty frame and an all-null column."""
+    if not rule.column:
+        return True
+    if rule.check == NOT_MISSING:
+        return len(frame) > 0
+    return bool(frame[rule.column].notna().any())
+
+
+def _result(year: int, rule: Rule, frame: pd.DataFrame, is_running: bool, failure: Any) -> YearResult:
+    """Return the result of a rule; `failure` is what Great Expectations tells of one that does not hold, else None."""
+    values = frame[rule.column].dropna() if rule.column else frame["label"]
+    is_number = bool(rule.column) and values.dtype.kind in "iuf" and len(values) > 0
+    found = failure.result.get("unexpected_index_list") if failure and failure.result else None
+    places = values.index if found is None else found
+    seen = ", ".join(frame["label"]) if rule.frame == "kept" else _seen(rule, values)
+    if rule.check == NOT_MISSING and found is None:
+        places = frame.index
+    return YearResult(
+        report_year=year,
+        expectation=rule.name,
+        topic=rule.frame,
+        description=rule.description,
+        description_fi=rule.description_fi,
+        severity=rule.running_year if is_running and rule.running_year != "skip" else rule.severity,
+        success=failure is None,
+        observed=seen if failure is None else _broken(rule, frame, values, failure),
+        is_provisional=is_running,
+        judged=len(values),
+        lowest=float(values.min()) if is_number else None,
+        highest=float(values.max()) if is_number else None,
+        rows=tuple(_rows(rule, frame.loc[places])),
+    )
+
+
+def _rows(rule: Rule, frame: pd.DataFrame) -> Iterator[SeenRow]:
+    """Yield rows of a frame as a reader sees them. A feed's rows stand in the column the rule looks at."""
+    is_feed = rule.frame in ("months", "deliveries")
+    names = {
+        "figure_id": "figure_id", "service": "service", "basis": "basis", "month": "month",
+        "value": rule.column if is_feed or rule.frame == "years" else "value", "compared": "compared",
+        "note": "note_fi",
+    }  # fmt: skip
+    columns = {name: column for name, column in names.items() if column in frame.columns}
+    for cells in zip(*(frame[column].tolist() for column in columns.values()), strict=True):
+        known = {name: cell for name, cell in zip(columns, cells, strict=True) if not _is_missing(cell)}
+        if "month" in known:
+            known["month"] = int(known["month"])
+        yield SeenRow(**known, feed=rule.column if is_feed else None)
+
+
+def _is_missing(cell: object) -> bool:
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _seen(rule: Rule, values: pd.Series[Any]) -> str:
+    """Say how many values a rule that holds was judged on and, of numbers, their range."""
+    if not rule.column:
+        return f"{len(values)} rows"
+    count = "1 value" if len(values) == 1 else f"{len(values)} values"
+    if values.dtype.kind not in "iuf":
+        return count
+    low, high = significant(float(values.min()), 10), significant(float(values.max()), 10)
+    return f"{count}: {low}" if low == high else f"{count}: {low} to {high}"
+
+
+def _broken(rule: Rule, frame: pd.DataFrame, values: pd.Series[Any], found: Any) -> str:
+    """Say which rows break a rule or, when it looks at no single row, what was seen instead."""
+    if not found.result:
+        return f"could not be judged: {_exception_message(found.exception_info)}"
+    if "unexpected_index_list" not in found.result:
+        return _seen(rule, values) if rule.column else rule.found
+    labels = [str(label) for label in frame.loc[found.result["unexpected_index_list"], "label"]]
+    more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
+    return rule.found.format(rows=", ".join(labels[:LABELS_SHOWN]) + more)
+
+
+def _exception_message(info: Any) -> str:
+    """Return the first message in what Great Expectations tells of a crash: one entry, or one per metric."""
+    entries = [info] if "exception_message" in info else list(info.values())
+    return str(next((entry["exception_message"] for entry in entries), "unknown")).split("\n", maxsplit=1)[0]

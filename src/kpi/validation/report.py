@@ -1,0 +1,354 @@
+"""The pages of the report years: what was expected, what was seen, and each figure beside the printed one.
+
+Static HTML in Finnish, one file a year and an index. They hold everything they need, so that they open on a closed
+network without asking for anything. Every value is escaped by the templates.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from kpi.files import read_regular
+from kpi.presentation import presented, significant, with_decimals
+from kpi.validation.datasets import import_ctes, run
+from kpi.validation.rule import Frame
+
+if TYPE_CHECKING:
+    from kpi.validation.expectations import SeenRow, YearResult
+
+
+TOPICS: Mapping[Frame, str] = {  # in the order they are told
+    "figures": "Tunnuslukujen arvot",
+    "expected": "Täydellisyys",
+    "reconciliation": "Vertailu julkaistuihin lukuihin",
+    "parts": "Osat ja kokonaisuudet",
+    "changes": "Muutos edellisvuodesta",
+    "series": "Kuukausisarjat",
+    "months": "Aineistojen kuukaudet",
+    "deliveries": "Aineistojen vuodet",
+    "years": "Raportointivuodet",
+    "kept": "Poistetut aineistot",
+}
+COMPARED: Mapping[Frame, str] = {  # what the second value of a row is
+    "changes": "Edellisvuosi",
+    "parts": "Yhtälön toinen puoli",
+    "reconciliation": "Julkaistu",
+    "series": "Mediaanikuukausi",
+}
+FAMILIES: Mapping[str, str] = {  # in the order they are told
+    "calls": "Puhelut",
+    "callbacks": "Takaisinsoitot",
+    "chats": "Chat-keskustelut",
+    "helpline": "Päivystysapu 116117",
+    "nps": "Suositteluindeksi",
+    "experience": "Asiakaskokemus",
+    "feedback": "Palautteet",
+    "rescue": "Pelastustoimi",
+    "inspections": "Palotarkastukset",
+    "specialist_queue": "Erikoissairaanhoidon jono",
+    "care_visits": "Hoitoon pääsy",
+    "housing": "Ikääntyneiden asuminen",
+    "decisions": "Päätökset määräajassa",
+    "ombudsman": "Sosiaali- ja potilasasiavastaavat",
+    "incidents": "Potilas- ja asiakasturvallisuus",
+    "digital_users": "Digipalvelun käyttäjät",
+    "care_paths": "Digihoitopolut",
+    "chat_services": "Chat-palvelut",
+    "care_contacts": "Kontaktit",
+    "changes": "Muutokset edellisvuodesta",
+    "manual": "Käsin syötetyt luvut",
+}
+UNNAMED_FAMILY = "Kuvaamattomat luvut"
+BASES: Mapping[str, str] = {
+    "calendar_year": "kalenterivuosi",
+    "year_to_date": "vuoden alusta",
+    "partial_year": "osavuosi",
+    "census_december": "joulukuun laskenta",
+    "census": "vuoden viimeinen laskenta",
+    "december": "joulukuu",
+    "end_of_year": "vuoden loppu",
+    "change_from_previous_year": "muutos edellisvuodesta",
+    "survey": "kysely",
+    "monthly_mean": "kuukausikeskiarvo",
+}
+STATUSES: Mapping[str, str] = {
+    "reproduced": "toistuu",
+    "documented_inconsistency": "tunnettu ristiriita",
+    "differs": "eroaa",
+    "not_delivered": "ei toimitettu",
+}
+QUALIFIERS: Mapping[str, str] = {"about": "noin ", "more_than": "yli ", "less_than": "alle "}
+MONTHS = (
+    "tammikuu", "helmikuu", "maaliskuu", "huhtikuu", "toukokuu", "kesäkuu", "heinäkuu", "elokuu", "syyskuu",
+    "lokakuu", "marraskuu", "joulukuu",
+)  # fmt: skip
+UNITS: Mapping[str, str] = {"percent": " %", "days": " pv", "count_per_day": " / vrk"}
+NO_BREAK = "\u00a0"
+
+
+def number(value: float | Decimal | None, digits: int = 10) -> str:
+    """Write a number with so many significant digits, decimal comma and no-break spaces between thousands."""
+    if value is None:
+        return "–"
+    known = float(value)
+    return _finnish(f"{known:.0f}" if known.is_integer() or abs(known) >= 1e9 else significant(known, digits))
+
+
+def amount(value: float | Decimal | None, unit: str | None, decimals: str | None) -> str:
+    """Write a value that is rounded already, in its unit: lengths of time in hours, minutes and seconds.
+
+    `decimals` is 0, 1 or 2, or minute for seconds that are told to the minute; None tells as many as there are.
+    Decimals that the value has beyond them are told too: without them it would look like 0 or 100.
+    """
+    if value is None:
+        return "–"
+    size = abs(float(value))
+    if unit == "seconds" and (size == 0 or size >= 1):
+        return _duration(int(value), decimals == "minute" and not 0 < size < 60)
+    shown = f"{Decimal(str(value)):f}"
+    shown = with_decimals(shown, decimals) if "." in shown or decimals else shown
+    return _finnish(shown) + UNITS.get(unit or "", " s" if unit == "seconds" else "").replace(" ", NO_BREAK)
+
+
+def _duration(seconds: int, to_the_minute: bool) -> str:
+    hours, minutes, rest = abs(seconds) // 3600, abs(seconds) // 60 % 60, abs(seconds) % 60
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    told = [f"{count}{NO_BREAK}{name}" for count, name in parts if count and not (to_the_minute and name == "s")]
+    return ("\u2212" if seconds < 0 else "") + (" ".join(told) or f"0{NO_BREAK}{'min' if to_the_minute else 's'}")
+
+
+def _finnish(text: str) -> str:
+    """Turn 1234.5, as Python writes it, into what a Finnish reader expects."""
+    sign = "\u2212" if text.startswith("-") else ""
+    whole, point, decimals = text.removeprefix("-").partition(".")
+    if whole.isdigit():
+        whole = f"{int(whole):,}".replace(",", NO_BREAK)
+    return sign + whole + ("," if point else "") + decimals
+
+
+TEMPLATES = Path(__file__).parent / "pages"
+ROWS_SHOWN = 500
+SYNTHETIC_LABEL = "SYNTEETTISTÄ AINEISTOA"
+INPUTS: Mapping[str, Mapping[str, str]] = {
+    "marts.indicators": {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar",
+                         "value": "double", "last_full_month": "integer"},
+    "marts.indicator_origins": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
+                                "basis": "varchar", "kept_from": "varchar"},
+    "marts.indicator_changes": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
+                                "basis": "varchar", "previous_value": "double", "has_break": "boolean"},
+    "marts.reconciliation": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
+                             "basis": "varchar", "published_value": "double", "qualifier": "varchar",
+                             "decimals": "varchar", "status": "varchar", "reason": "varchar",
+                             "source_report": "varchar"},
+    "seeds.figures": {"figure_id": "varchar", "family": "varchar", "name_fi": "varchar", "definition_fi": "varchar",
+                      "unit": "varchar", "decimals": "varchar"},
+    "seeds.figure_services": {"figure_id": "varchar", "service": "varchar", "service_name_fi": "varchar"},
+    "seeds.targets": {"report_year": "integer", "figure_id": "varchar", "service": "varchar", "target": "double",
+                      "comparison": "varchar"},
+    "seeds.national_comparisons": {"report_year": "integer", "figure_id": "varchar", "service": "varchar",
+                                   "national_value": "double"},
+}  # fmt: skip
+
+
+_SHOWN = {"value": "value", "previous": "previous_value"}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Which build was judged, on which day, and whether its deliveries are synthetic."""
+
+    build: str
+    as_of: datetime.date
+    is_synthetic: bool
+
+
+def is_labelled_synthetic(raw: Path) -> bool:
+    """Tell whether the deliveries carry the label that `kpi demo` puts beside them."""
+    try:
+        label = read_regular(raw / "README.txt").decode("utf-8", "replace")
+    except OSError:  # there is none, or not for whoever asks
+        return False
+    return label.startswith(SYNTHETIC_LABEL)
+
+
+def write_pages(
+    folder: Path, con: duckdb.DuckDBPyConnection, results: Sequence[YearResult], about: About
+) -> tuple[Path, ...]:
+    """Write `index.html` and `<year>.html` for each report year judged into a folder, made when missing.
+
+    The same results of the same warehouse give the same bytes. Returns the files written.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": number}
+    figures = _figures(con)
+    names = _Names(figures)
+    years = [_year(year, results, figures, names) for year in sorted({result.report_year for result in results})]
+    pages = {"index.html": environment.get_template("index.html").render(about=about, years=years)}
+    template = environment.get_template("year.html")
+    for year in years:
+        pages[f"{year['year']}.html"] = template.render(about=about, years=years, **year)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return tuple(folder / name for name in pages)
+
+
+class _Names:
+    """The Finnish names of figures and services."""
+
+    def __init__(self, figures: Iterable[Mapping[str, Any]]) -> None:
+        self._figures: dict[str, str] = {}
+        self._services: dict[tuple[str, str], str] = {}
+        for figure in figures:
+            if figure["name_fi"]:
+                self._figures[figure["figure_id"]] = figure["name_fi"]
+            if figure["service_name_fi"]:
+                self._services[figure["figure_id"], figure["service"]] = figure["service_name_fi"]
+
+    def figure(self, figure_id: str) -> str:
+        return self._figures.get(figure_id, figure_id)
+
+    def service(self, figure_id: str, service: str) -> str:
+        return self._services.get((figure_id, service), service)
+
+    def of(self, row: SeenRow) -> str:
+        """Say in one line what a row is: a figure of a service, a feed, a month."""
+        parts = [row.feed or ""]
+        if row.figure_id:
+            parts = [self.figure(row.figure_id)]
+            if row.service:
+                parts.append(self.service(row.figure_id, row.service))
+        if row.basis and row.basis != "calendar_year":
+            parts.append(BASES.get(row.basis, row.basis))
+        if row.month:
+            parts.append(MONTHS[row.month - 1])
+        return ", ".join(part for part in parts if part)
+
+
+def _figures(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    shown = {f"{name}_shown": presented(column, "decimals", "unit") for name, column in _SHOWN.items()}
+    found = run(con, import_ctes(con, INPUTS), ("pages",), {}, shown)
+    columns = [column[0] for column in found.description or []]
+    return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+
+
+def _year(
+    year: int, results: Sequence[YearResult], figures: Sequence[Mapping[str, Any]], names: _Names
+) -> dict[str, Any]:
+    """Return all that the page of a year tells."""
+    checks = [_check(result, names) for result in results if result.report_year == year]
+    told = [_figure(figure, names) for figure in figures if figure["report_year"] == year]
+    printed = [figure["status_id"] for figure in told if figure["status_id"]]
+    families = {figure["family"] for figure in told}
+    return {
+        "year": year,
+        "is_provisional": any(result.is_provisional for result in results if result.report_year == year),
+        "failed": [check for kind in ("error", "warning") for check in checks if check["outcome"] == kind],
+        "topics": [
+            (heading, [check for check in checks if check["topic"] == topic])
+            for topic, heading in TOPICS.items()
+            if any(check["topic"] == topic for check in checks)
+        ],
+        "counts": {kind: sum(check["outcome"] == kind for check in checks) for kind in ("ok", "warning", "error")},
+        "families": [
+            (FAMILIES.get(family, UNNAMED_FAMILY), [figure for figure in told if figure["family"] == family])
+            for family in sorted(families, key=_place)
+        ],
+        "figure_count": sum(figure["is_told"] for figure in told),
+        "printed": {status: printed.count(status) for status in STATUSES},
+        "printed_count": len(printed),
+    }  # fmt: skip
+
+
+def _place(family: str | None) -> tuple[int, str]:
+    """Where a family stands among the others; unknown ones come last."""
+    order = list(FAMILIES)
+    return (order.index(family) if family in order else len(order), family or "")
+
+
+def _check(result: YearResult, names: _Names) -> dict[str, Any]:
+    rows = result.rows[:ROWS_SHOWN]
+    return {
+        "id": result.expectation,
+        "topic": result.topic,
+        "description": result.description_fi,
+        "severity": "virhe" if result.severity == "error" else "varoitus",
+        "outcome": "ok" if result.success else "error" if result.severity == "error" else "warning",
+        "seen": _seen(result),
+        "compared": COMPARED.get(result.topic, ""),
+        "has_notes": any(row.note for row in rows),
+        "row_count": len(result.rows),
+        "rows": [(names.of(row), row.value, row.compared, row.note) for row in rows],
+    }
+
+
+def _seen(result: YearResult) -> str:
+    """Say in Finnish what was looked at."""
+    if result.topic in ("months", "deliveries"):
+        count = f"{number(result.judged)} {'kuukausi' if result.judged == 1 else 'kuukautta'}"
+        count = "koko vuosi" if result.topic == "deliveries" else count
+        values = "tietueita"
+    else:
+        count, values = f"{number(result.judged)} {'arvo' if result.judged == 1 else 'arvoa'}", ""
+    if result.observed.startswith("could not be judged"):
+        return "tarkistus ei onnistunut"
+    if result.lowest is None or result.highest is None or result.topic == "parts":
+        return count
+    low, high = number(result.lowest, 4), number(result.highest, 4)
+    return " ".join(part for part in (f"{count}:", values, low if low == high else f"{low} … {high}") if part)
+
+
+def _figure(figure: Mapping[str, Any], names: _Names) -> dict[str, Any]:
+    unit, basis = figure["unit"], figure["basis"]
+    decimals = figure["decimals"] if unit else None
+    notes = [BASES.get(basis, basis)] if basis and basis != "calendar_year" else []
+    if figure["last_full_month"] is not None:
+        notes[:] = [f"{BASES['year_to_date']}, {MONTHS[figure['last_full_month'] - 1]} viimeisenä"]
+    if figure["has_break"]:
+        notes.append("katkos")
+    if figure["kept_from"]:
+        notes.append(f"aineisto poistettu, luku koonnista {figure['kept_from']}")
+    if figure["target"] is not None:
+        bound = "vähintään" if figure["comparison"] == "at_least" else "enintään"
+        notes.append(f"tavoite {bound} {amount(figure['target'], unit, None)}")
+    if figure["national_value"] is not None:
+        notes.append(f"koko maa {amount(figure['national_value'], unit, None)}")
+    if figure["source_report"]:
+        notes.append(f"kertomus {figure['source_report']}")
+    return {
+        "id": figure["figure_id"] or "",
+        "name": names.figure(figure["figure_id"] or ""),
+        "definition": figure["definition_fi"] or "",
+        "family": figure["family"],
+        "service": names.service(figure["figure_id"], figure["service"] or ""),
+        "is_told": figure["is_told"],
+        "value": amount(figure["value_shown"], unit, decimals),
+        "previous": amount(figure["previous_shown"], unit, decimals),
+        "printed": _printed(figure["printed_shown"], figure),
+        "status_id": figure["status"] or "",
+        "status": STATUSES.get(figure["status"], figure["status"] or ""),
+        "reason": figure["reason"] or "",
+        "notes": notes,
+    }
+
+
+def _printed(value: Decimal | None, figure: Mapping[str, Any]) -> str:
+    if value is None:
+        return ""
+    return QUALIFIERS.get(figure["qualifier"], "") + amount(value, figure["unit"], figure["printed_decimals"])

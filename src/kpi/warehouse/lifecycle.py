@@ -1,0 +1,246 @@
+"""Retention of builds: which stay, which are pruned, and which build readers are rolled back to.
+
+A DuckDB file never shrinks: what is rebuilt leaves free blocks behind, which the next builds inherit with the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.errors import ConfigError
+from kpi.events import Tell, silent
+from kpi.ingest.raw_files import kept_beside
+from kpi.sql import counted
+from kpi.warehouse.builds import (
+    Warehouse,
+    forget_reasons,
+    is_open,
+    left_at,
+    publish,
+    record,
+    remove,
+    told_published,
+    writing,
+)
+from kpi.warehouse.permissions import DATABASE, close, is_closed, is_whole, left_out, open_up, whole
+
+if TYPE_CHECKING:
+    from kpi.settings import Upkeep
+
+
+def prune(warehouse: Warehouse, upkeep: Upkeep, tell: Tell = silent) -> tuple[str, ...]:
+    """Remove builds beyond those to be kept, note it in the ledger, and tell which by which rule. Returns their ids.
+
+    Never the current one, nor one that somebody has open, nor one that was written, or that readers were pointed at,
+    within the grace; unless it is one of many of a day: of those not the one readers saw before the current one, nor
+    any that they were taken back to. Only the holder of the writer's lock may.
+    """
+    events, grace_began = warehouse.ledger(), f"{datetime.now(UTC) - upkeep.grace:%Y-%m-%dT%H:%M:%SZ}"
+    left, wanted = left_at(events), _wanted(events)
+    rules = {True: ("keep_published", "keep_published_days"), False: ("keep_failed", "keep_failed_days")}
+    newer: Counter[object] = Counter()
+    removed: dict[str, list[tuple[str, int]]] = {}
+    for facts in reversed(warehouse.list_builds()):
+        folder, kind = warehouse.builds / facts["id"], facts.get("status") == "published"
+        age, of_a_day = datetime.now(UTC).timestamp() - folder.stat().st_mtime, (kind, _day_of(folder))
+        is_in_grace = age <= upkeep.grace.total_seconds() or left.get(facts["id"], "") > grace_began
+        by_number, by_age = rules[kind]
+        count, days = getattr(upkeep, by_number), getattr(upkeep, by_age)
+        rule = ""
+        if not is_in_grace and newer[kind] >= count:
+            rule = f"{by_number} {count}"
+        elif not is_in_grace and days and age > days * 86_400:
+            rule = f"{by_age} {days:g}"
+        elif 0 < upkeep.keep_of_a_day <= newer[of_a_day] and facts["id"] not in wanted:
+            rule = f"keep_of_a_day {upkeep.keep_of_a_day}"
+        newer.update((kind, of_a_day))
+        if rule and not facts["is_current"] and not any(map(is_open, folder.rglob("*.duckdb"))):
+            with suppress(OSError):  # a disk that is full is a reason to go on
+                record(warehouse, facts["id"], "pruned", rule)
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            remove(folder)
+            removed.setdefault(rule, []).append((facts["id"], size))
+    for rule, builds in removed.items():
+        ids = ", ".join(build for build, _ in builds[:3]) + (f" and {len(builds) - 3} more" if builds[3:] else "")
+        size = f"{sum(size for _, size in builds) / 1e6:.1f} MB"
+        tell(f"Removed {counted(len(builds), 'build')}, {size}, by {rule}: {ids}.")
+    return tuple(build for builds in removed.values() for build, _ in builds)
+
+
+def _wanted(events: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The build that readers saw before the one they see, and those that they were ever taken back to."""
+    shown = [str(event.get("build")) for event in events if event.get("event") in ("published", "rolled back to")]
+    before = [build for build in shown if build != shown[-1]]
+    return {*before[-1:], *(str(event.get("build")) for event in events if event.get("event") == "rolled back to")}
+
+
+def _day_of(folder: Path) -> str:
+    """The day, in UTC, on which a build was begun, as its id has it; of another name, that of its folder."""
+    found = re.fullmatch(r"\d+-(\d{8})T\d{6}Z", folder.name)
+    return found[1] if found else f"{datetime.fromtimestamp(folder.stat().st_mtime, UTC):%Y%m%d}"
+
+
+def settle(
+    warehouse: Warehouse, upkeep: Upkeep, build: str, event: str, reason: str, tell: Tell = silent
+) -> tuple[str, ...]:
+    """Note what became of a build and remove old ones. Returns what went wrong: the build stands anyway."""
+    troubles = []
+    for step in (lambda: record(warehouse, build, event, reason), lambda: prune(warehouse, upkeep, tell)):
+        try:
+            step()
+        except OSError as error:
+            told = f"build {build} is {event}, but what comes after that was not all done: {error}. See: kpi doctor"
+            troubles.append(told)
+    return tuple(troubles)
+
+
+def close_earlier(warehouse: Warehouse, upkeep: Upkeep, tell: Tell) -> None:
+    """Close the other builds whose file for readers holds a schema that is left out now; who has one open keeps it."""
+    current = warehouse.current()
+    if upkeep.stewards_schemas:
+        forget_reasons(warehouse)
+    closed = []
+    for folder in warehouse.kept() if upkeep.stewards_schemas else ():
+        if (
+            folder != current
+            and not is_closed(folder, upkeep.stewards_group)
+            and shows(warehouse, folder, upkeep.stewards_schemas)
+        ):
+            try:
+                close(folder, upkeep.stewards_group)
+            except OSError as error:
+                tell(f"  warning: build {folder.name} holds what is left out now and cannot be closed: {error}")
+            else:
+                closed.append(folder.name)
+    if closed:
+        tell(f"Closed to readers, for they hold what is left out now: {', '.join(closed)}.")
+
+
+def shows(warehouse: Warehouse, folder: Path, schemas: Collection[str]) -> list[str]:
+    """Return which of these schemas a build's file for readers was not made without."""
+    return sorted(set(schemas) - left_out(warehouse.facts(folder))) if os.path.lexists(folder / DATABASE) else []
+
+
+def deleted_since(warehouse: Warehouse, facts: Mapping[str, Any]) -> list[str]:
+    """Return what is kept of deliveries that were deleted after a build was made: it may hold their rows."""
+    kept = kept_beside(warehouse.raw)
+    names = {entry.name for entry in kept.iterdir() if entry.name[0] != "."} if kept.is_dir() else set()
+    return sorted(names - set(facts.get("retained", [])))
+
+
+def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[str, ...]]:
+    """Return the build that the next one starts from, and what is to be told when it is not the one readers see.
+
+    It is the newest published one, from that of the readers on, whose every byte is as it was written.
+    """
+    current, shown = warehouse.current(), told_published(warehouse)
+    if current and is_whole(current, warehouse.facts(current)):
+        return current, ()
+    if not current and not shown:
+        return None, ()
+    told = f"the published build {current.name} is gone or" if current else "the link to the published build is gone or"
+    for facts in reversed(warehouse.list_builds()):
+        folder = warehouse.builds / facts["id"]
+        if folder.name in shown and (not current or folder.name < current.name) and is_whole(folder, facts):
+            return folder, (f"{told} not what was written, see kpi doctor: this one starts from build {folder.name}.",)
+    return None, (f"{told} not what was written, see kpi doctor: this one starts from nothing.",)
+
+
+def is_prune_due(warehouse: Warehouse, upkeep: Upkeep) -> bool:
+    """Tell whether a build may be old enough to be removed, without opening any of them: for a night like others."""
+    limits = [days for days in (upkeep.keep_published_days, upkeep.keep_failed_days) if days]
+    if not limits:
+        return False
+    oldest = datetime.now(UTC).timestamp() - max(min(limits) * 86_400, upkeep.grace.total_seconds())
+    current = warehouse.current()
+    return any(folder != current and folder.stat().st_mtime < oldest for folder in warehouse.kept())
+
+
+def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = False) -> None:
+    """Point `current` at an earlier published build, and note it in the ledger.
+
+    Raises ConfigError when it was never published or is damaged, or shows readers schemas that are left out of what
+    they have and that is not asked for by `show_rows`; or LockHeld.
+    """
+    with writing(warehouse):  # held first, so that what is looked at here is not pruned meanwhile
+        folder = warehouse.folder(build)
+        build, facts = folder.name, warehouse.facts(folder)
+        if facts.get("status") != "published":
+            raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
+        if not is_whole(folder, facts):
+            raise ConfigError(f"{build} is not what was written: readers would get errors. See: kpi doctor")
+        current = warehouse.current()
+        shown = shows(warehouse, folder, left_out(warehouse.facts_of()))
+        if shown and not show_rows:
+            told = f"build {build} would show all readers {', '.join(shown)}, which are left out of what they have now."
+            raise ConfigError(f"{told} If that is meant: kpi rollback {build} --show-rows")
+        open_up(folder, current if current in warehouse.kept() else warehouse.builds)  # it may have been closed
+        publish(warehouse, folder)
+        left = f"from {current.name if current else 'none'}"
+        record(warehouse, build, "rolled back to", f"{left}{f': {reason}' if reason else ''}")
+
+
+def rolled_back_from(warehouse: Warehouse) -> Path | None:
+    """Return the newest published build when readers were taken back to an older one, else None."""
+    current = warehouse.current()
+    told = told_published(warehouse) if current else set()
+    for folder in reversed(warehouse.kept()) if current else ():
+        if folder == current:
+            return None
+        # One that is not in the ledger was never seen: its run was killed just before it published it.
+        if folder.name in told and warehouse.facts(folder).get("status") == "published":
+            return folder
+    return None
+
+
+def free_share(facts: Mapping[str, Any]) -> float | None:
+    """Return which share of a build's blocks hold nothing, 0 to 1, by its facts; None when it was not noted."""
+    storage = facts.get("storage") or {}
+    blocks = storage.get("blocks")
+    return float(storage["free_blocks"]) / blocks if blocks else None
+
+
+def is_grown(facts: Mapping[str, Any], upkeep: Upkeep) -> bool:
+    """Tell whether more of a build's file is free than the settings allow."""
+    share = free_share(facts)
+    return share is not None and 100 * share > upkeep.compact_above_percent
+
+
+def copy_compactly(
+    source: Path, candidate: Path, facts: Mapping[str, Any], settings: Mapping[str, str], tell: Tell
+) -> None:
+    """Copy the database of the build in `source` into a candidate's empty folder: its content, not its free blocks.
+
+    Rows, constraints, views, indexes and comments are the same, so nothing needs to be rebuilt. Where that
+    cannot be had, the file is copied as it is, and that is told.
+    """
+    import shutil
+
+    import duckdb
+
+    from kpi import database
+
+    old, new = whole(source) / DATABASE, whole(candidate) / DATABASE
+    share = f"{100 * (free_share(facts) or 0):.0f} %"
+    try:
+        database.copy_tables(old, new, {name: settings[name] for name in settings if name != "temp_directory"})
+    except (duckdb.Error, OSError) as error:
+        from kpi.errors import is_disk_full
+
+        if is_disk_full(error):
+            raise
+        new.unlink(missing_ok=True)
+        shutil.copyfile(old, new)
+        os.chmod(new, 0o644)
+        told = str(error).partition("\n")[0]
+        tell(f"  warning: {share} of build {facts['id']}'s file is free, but it cannot be copied compactly: {told}")
+        return
+    sizes = f"{old.stat().st_size / 1e6:.1f} MB to {new.stat().st_size / 1e6:.1f} MB"
+    tell(f"{share} of build {facts['id']}'s file is free: this build starts from a fresh copy of its tables, {sizes}.")

@@ -1,0 +1,198 @@
+"""Who may open what of a build: the readers' file, and the restricted database with all rows.
+
+The stewards' file has the name of the readers' in a closed folder of its own: so the catalogue's name and what views
+refer to are the same in both, and whatever else holds rows needs no guard but that folder's. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.errors import ConfigError, nearest
+from kpi.ingest.raw_files import hash_of
+
+if TYPE_CHECKING:
+    from kpi.engine.graph import Graph
+    from kpi.settings import Upkeep
+
+
+DATABASE = "kpi.duckdb"
+STEWARDS = "stewards"
+
+
+def whole(folder: Path) -> Path:
+    """Return the folder of a build's whole database: the build's own, or the stewards' in it."""
+    return folder / STEWARDS if os.path.isdir(folder / STEWARDS) else folder
+
+
+def database_path(folder: Path, stewards: bool = False, name: str = DATABASE) -> Path:
+    """Return the file of a build that all readers open, or that stewards do, which may be the same.
+
+    Raises ConfigError when the build has none for readers, or when whoever asks may not open it.
+    """
+    place = (whole(folder) if stewards else folder) / name
+    try:
+        place.stat()
+    except PermissionError:
+        raise _refusal(folder, place) from None
+    except FileNotFoundError:
+        if not stewards and whole(folder) != folder:
+            told = f"build {folder.resolve().name} was not published, so it has no file for readers."
+            raise ConfigError(f"{told} Stewards open it with --stewards, or kpi.open(stewards=True).") from None
+        return place
+    if not os.access(place, os.R_OK):
+        raise _refusal(folder, place)
+    return place
+
+
+def make_place(folder: Path, upkeep: Upkeep) -> Path:
+    """Make the folder of a new build, and return where in it the database is to be written.
+
+    Where schemas are left out for readers, nobody else can look into it until the build is sealed.
+    """
+    if not upkeep.stewards_schemas:
+        folder.mkdir()
+        return folder
+    folder.mkdir(mode=0o700)
+    place = folder / STEWARDS
+    place.mkdir(mode=0o700)
+    return place
+
+
+def written(database: Path) -> dict[str, Any]:
+    """Return what is noted of a database file that is finished, by which damage is seen; nothing known of none."""
+    is_there = database.is_file()
+    return {
+        "checksum": hash_of(database) if is_there else None,
+        "bytes": database.stat().st_size if is_there else None,
+    }
+
+
+def has_its_size(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Tell whether a published build has its files, as large as they were written. Does not read them."""
+    stewards = facts.get("stewards")
+    if stewards and whole(folder) == folder:
+        return False  # somebody took the stewards' file away
+    sizes = {folder: facts.get("bytes"), **({whole(folder): stewards.get("bytes")} if stewards else {})}
+    try:
+        return all(os.stat(place / DATABASE).st_size == size or size is None for place, size in sizes.items())
+    except PermissionError:
+        return True  # who may not look cannot tell
+    except OSError:
+        return False
+
+
+def is_whole(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Tell whether every byte of a published build is as it was written. Reads it all: 0.1 CPU s for 150 MB."""
+    if not has_its_size(folder, facts):
+        return False
+    sums = {folder: facts.get("checksum"), whole(folder): facts.get("stewards", facts).get("checksum")}
+    return all(known in (None, hash_of(place / DATABASE)) for place, known in sums.items())
+
+
+def as_facts(upkeep: Upkeep) -> dict[str, Any]:
+    """Return what is noted in a build of who may open what; empty when all is for all readers."""
+    if not upkeep.stewards_schemas:
+        return {}
+    return {"stewards": {"schemas": list(upkeep.stewards_schemas), "group": upkeep.stewards_group}}
+
+
+def left_out(facts: Mapping[str, Any]) -> frozenset[str]:
+    """Return the schemas that a build's readers' file was made without, by its facts."""
+    return frozenset(facts.get("stewards", {}).get("schemas", ()))
+
+
+def close(path: Path, group: str) -> None:
+    """Let nobody into a folder, or read a file, but its owner and the group, if one is named. Nobody can write it."""
+    mode = 0o700 if path.is_dir() else 0o400
+    if group:
+        import shutil
+
+        shutil.chown(path, group=group)
+        mode |= (mode & 0o500) >> 3
+    path.chmod(mode)
+
+
+def is_closed(path: Path, group: str) -> bool:
+    """Tell whether a folder or file is closed to all but its owner and the group, if one is named."""
+    about = path.stat()
+    return not about.st_mode & (0o007 if group and group_of(about.st_gid) == group else 0o077)
+
+
+def open_up(folder: Path, like: Path) -> None:
+    """Let those into the folder of a build who may look into another one."""
+    about, now = like.stat(), folder.stat()
+    if about.st_gid != now.st_gid:
+        with suppress(PermissionError):
+            os.chown(folder, -1, about.st_gid)
+    if (about.st_mode ^ now.st_mode) & 0o077:
+        folder.chmod(stat.S_IMODE(about.st_mode) & 0o755)
+
+
+def refuse_unusable(graph: Graph) -> None:
+    """Raise ConfigError when what is set for stewards cannot be done here."""
+    refuse_unknown(graph)
+    _refuse_group(graph.project.upkeep)
+
+
+def refuse_unknown(graph: Graph) -> None:
+    """Raise ConfigError when a schema to be left out is none of the project's."""
+    known = {"raw", *(node.relation.schema.lower() for node in graph.nodes.values() if node.relation.schema)}
+    for name in graph.project.upkeep.stewards_schemas:
+        if name not in known:
+            # A slip of the pen must not show readers what was meant to be left out.
+            raise ConfigError(f"stewards_schemas: the project has no schema '{name}'.{nearest(name, known)}")
+
+
+def _refuse_group(upkeep: Upkeep) -> None:
+    """Raise ConfigError when whoever runs cannot give a file to the group of stewards."""
+    if not upkeep.stewards_schemas or not upkeep.stewards_group:
+        return
+    import grp
+
+    try:
+        number = grp.getgrnam(upkeep.stewards_group).gr_gid
+    except KeyError:
+        told = f"stewards_group: there is no group '{upkeep.stewards_group}' on this machine."
+        raise ConfigError(f"{told} Make it, or leave the setting out: then the owner alone is a steward.") from None
+    if os.geteuid() and number not in (os.getegid(), *os.getgroups()):
+        told = f"user {_user(os.geteuid())} is not in it, so cannot give it a file. Add the user to the group."
+        raise ConfigError(f"stewards_group: '{upkeep.stewards_group}': {told}")
+
+
+def _refusal(folder: Path, place: Path) -> ConfigError:
+    build = folder.resolve().name
+    is_stewards = place.parent.name == STEWARDS
+    what = f"the stewards' file of build {build}, with the rows of persons," if is_stewards else f"build {build}"
+    for path in (place, *place.parents):
+        try:
+            about = path.stat()
+        except OSError:
+            continue
+        who = f"its owner {_user(about.st_uid)}"
+        who += f" and the group {group_of(about.st_gid)}" if stat.S_IMODE(about.st_mode) & 0o040 else ""
+        return ConfigError(f"you are not among those who may open {what}: that is for {who}.")
+    return ConfigError(f"you may not open {what}.")
+
+
+def _user(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def group_of(number: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)

@@ -1,0 +1,357 @@
+"""The log of each run, JSON lines in `warehouse/runs`, and the history of runs read from them.
+
+A run holds a lock on its file while it lives, so one that was killed is known by a file without an end and a lock. A
+disk that is full or not writable never makes a run fail for its log.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from kpi.events import Event
+from kpi.files import is_regular, why_unreadable
+from kpi.ingest.masking import message
+from kpi.sql import counted
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+KEPT = 400  # runs
+IDLE_BYTES = 1 << 16  # of the file of runs that found nothing to do
+OUTCOMES: Mapping[int, str] = {
+    3: "configuration",
+    4: "deliveries",
+    5: "project",
+    6: "build failed",
+    7: "checks failed",
+    8: "lock held",
+    9: "disk full",
+    130: "interrupted",
+    137: "killed",
+}
+
+
+class RunLog:
+    """Hears the events of a run and writes them down, each as one line, at once."""
+
+    def __init__(self, warehouse: Path, command: str) -> None:
+        self.folder, self.command = warehouse / "runs", command
+        self.run = ""
+        self._file: int | None = None
+        self._broken = False
+        self._is_cut = False
+        self._started = time.monotonic()
+        self._at = now()
+        self._stage, self._stage_began = "", self._started
+        self._counts: dict[str, int] = {}
+
+    def __call__(self, line: str) -> None:
+        """Write down a line of text."""
+        self.hear(Event("told", line))
+
+    def hear(self, event: Event) -> None:
+        """Write down an event. A run that finds nothing to do has none but that, and no file of its own."""
+        if event.event in ("nothing to do", "end"):
+            return
+        if event.event in ("loaded", "removed", "built"):
+            self._counts[event.event] = self._counts.get(event.event, 0) + 1
+        self._open()
+        if event.stage and event.stage != self._stage:
+            self._end_stage()
+            self._stage = event.stage
+        self._write(event.as_dict())
+
+    def rest(self, build: str) -> None:
+        """Note that there was nothing to do: one short line in a file that all such runs share."""
+        path = self.folder / "idle.jsonl"
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(path) and not is_regular(path):
+                return  # writing into a pipe that nobody reads would wait for ever
+            if path.is_file() and path.stat().st_size > IDLE_BYTES:
+                half = path.read_bytes()[IDLE_BYTES // 2 :]
+                path.write_bytes(half[half.find(b"\n") + 1 :])
+            with path.open("ab") as stream:
+                stream.write(f'{{"at": "{now()}", "command": "{self.command}", "build": "{build}"}}\n'.encode())
+
+    def end(self, outcome: str, exit_code: int, build: str, warnings: Sequence[str], message: str = "") -> None:
+        """Write the last line of the run, and forget the oldest runs beyond those that are kept."""
+        self._open()
+        self._end_stage()
+        self._write(
+            {
+                "event": "end",
+                "outcome": outcome,
+                "exit_code": exit_code,
+                "build": build,
+                "changed": self.changed(),
+                "run_seconds": round(time.monotonic() - self._started, 3),
+                "warnings": list(warnings),
+                "message": message,
+            }
+        )
+        if self._file is not None:
+            with suppress(OSError):
+                os.fsync(self._file)
+            os.close(self._file)
+            self._file = None
+        for old in run_files(self.folder)[:-KEPT]:
+            with suppress(OSError):
+                old.unlink()
+
+    def changed(self) -> str:
+        """Say in a few words what was loaded and built."""
+        parts = (("loaded", "file", "loaded"), ("removed", "file", "gone"), ("built", "node", "built"))
+        made = ((self._counts.get(kind, 0), what, done) for kind, what, done in parts)
+        return ", ".join(f"{counted(number, what)} {done}" for number, what, done in made if number)
+
+    def _end_stage(self) -> None:
+        now = time.monotonic()
+        if self._stage:
+            seconds = round(now - self._stage_began, 3)
+            self._write({"event": "stage ended", "stage": self._stage, "seconds": seconds})
+        self._stage_began = now
+
+    def _open(self) -> None:
+        if self._file is not None or self._broken:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            number = max((int(path.name[:6]) for path in _named_as_runs(self.folder)), default=0)
+            while self._file is None:
+                number += 1
+                # Numbered first: runs sort by name in the order they began, whatever the clock does.
+                self.run = f"{number:06}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+                if not any(self.folder.glob(f"{number:06}-*")):
+                    with suppress(FileExistsError):
+                        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+                        self._file = os.open(self.folder / f"{self.run}.jsonl", flags, 0o644)
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # a reader may be looking at it for a moment
+        except OSError:
+            self._broken = True
+            return
+        # systemd's name for this start of the service, by which the unit for failures finds the run.
+        started = {"event": "begun", "run": self.run, "command": self.command, "process": os.getpid()}
+        self._write(started | {"invocation": os.environ.get("INVOCATION_ID", ""), "begun_at": self._at})
+
+    def _write(self, said: Mapping[str, Any]) -> None:
+        if self._file is None:
+            return
+        line = json.dumps({"at": now(), **_for_people(said)}, ensure_ascii=False, default=str) + "\n"
+        data = line.encode("utf-8", "backslashreplace")
+        with suppress(OSError):
+            # What a full disk cut short gets a line end first, so that the next line is whole.
+            data = b"\n" + data if self._is_cut else data
+            self._is_cut = os.write(self._file, data) < len(data)
+
+
+def _for_people(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said, each text of it fit to be read on a terminal."""
+    found = {name: message(value) if isinstance(value, str) else value for name, value in said.items()}
+    if "warnings" in found:
+        found["warnings"] = [message(str(line)) for line in found["warnings"]]
+    return found
+
+
+def run_files(folder: Path) -> list[Path]:
+    """Return the files of all runs in a folder, oldest first."""
+    return [path for path in _named_as_runs(folder) if is_regular(path)]
+
+
+def unreadable_runs(folder: Path) -> list[tuple[Path, str]]:
+    """Return what is named as the file of a run and cannot be read, with the reason; others are gone on without it."""
+    return [(path, why) for path in _named_as_runs(folder) if (why := why_unreadable(path))]
+
+
+def _named_as_runs(folder: Path) -> list[Path]:
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".jsonl") and name[:6].isdigit())
+    except OSError:
+        return []
+    return [folder / name for name in names]
+
+
+def now() -> str:
+    """The time as it stands in the log."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+TABLE = "marts.runs"
+TAIL = 1 << 16  # bytes in which a run's last line is looked for first; it may be longer
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What one run did. Times are UTC as ISO 8601; `exit_code` and `finished_at` are None while it is running.
+
+    `changed` says in a few words what it loaded and built, `message` the first line of what made it fail.
+    """
+
+    run: str
+    command: str
+    started_at: str
+    finished_at: str | None = None
+    seconds: float | None = None
+    outcome: str = "running"
+    exit_code: int | None = None
+    build: str = ""
+    changed: str = ""
+    warnings: int = 0
+    message: str = ""
+
+
+def history(warehouse: Path) -> list[Ended]:
+    """Return the runs that are kept, oldest first; those that found nothing to do are not among them.
+
+    What cannot be read is passed over: `unreadable` says which those are.
+    """
+    return [ended for path in run_files(warehouse / "runs") if (ended := _read(path))]
+
+
+def unreadable(warehouse: Path) -> list[str]:
+    """Return a line for each log of a run that cannot be read, as one that another user wrote for itself alone."""
+    found = unreadable_runs(warehouse / "runs")
+    told = [f"the log of a run {path.name} is passed over: {why}" for path, why in found[:3]]
+    return told + [f"{len(found) - 3} more logs of runs cannot be read either"] * (len(found) > 3)
+
+
+def events_of(warehouse: Path, run: str) -> list[dict[str, Any]]:
+    """Return all that a run wrote down, in order; empty when there is no such run."""
+    path = warehouse / "runs" / f"{run}.jsonl"
+    return list(_lines(path.read_bytes())) if path in run_files(warehouse / "runs") else []
+
+
+def close_killed(warehouse: Path) -> list[Ended]:
+    """Write an end to every run that has none and is not running: it was killed. Returns them."""
+    found = []
+    for path in run_files(warehouse / "runs")[-20:]:
+        ended = _read(path)
+        if ended is None or ended.outcome != "killed" or ended.exit_code is not None:
+            continue
+        line = {"at": now(), "event": "end", "outcome": "killed", "exit_code": 137, "message": ended.message}
+        with suppress(OSError), path.open("ab") as stream:
+            stream.write(b"\n" + json.dumps(line).encode() + b"\n")
+        found.append(ended)
+    return found
+
+
+def last_invocation(warehouse: Path, invocation: str) -> Ended | None:
+    """Return the newest run that a start of the systemd service made, if it left one."""
+    for path in reversed(run_files(warehouse / "runs")[-20:]):
+        first: dict[str, Any] = {}
+        with suppress(OSError), path.open("rb") as stream:
+            first = next(_lines(stream.readline()), {})
+        if first.get("invocation") == invocation:
+            return _read(path)
+    return None
+
+
+def seconds_of_stages(warehouse: Path) -> dict[str, float]:
+    """Return how long each stage of the newest run that published took."""
+    for path in reversed(run_files(warehouse / "runs")[-20:]):
+        ended = _read(path)
+        if ended is None or ended.outcome != "published":
+            continue
+        stages: dict[str, float] = {}
+        for line in _lines(path.read_bytes()):
+            if line.get("event") == "stage ended" and isinstance(line.get("seconds"), int | float):
+                stages[str(line.get("stage"))] = float(line["seconds"])
+        return stages
+    return {}
+
+
+def write_table(con: duckdb.DuckDBPyConnection, warehouse: Path, with_messages: bool = True) -> None:
+    """Replace marts.runs by the runs so far. Grain: one row per run; the one that writes this is still running.
+
+    What made a run fail may quote a row, so it can be left out.
+    """
+    import pyarrow as pa
+
+    kinds = {"seconds": pa.float64(), "exit_code": pa.int64(), "warnings": pa.int64()}
+    schema = pa.schema([(field.name, kinds.get(field.name, pa.string())) for field in fields(Ended)])
+    con.execute("create schema if not exists marts")
+    left_out = {} if with_messages else {"message": ""}
+    con.register("runs_so_far", pa.Table.from_pylist([asdict(run) | left_out for run in history(warehouse)], schema))
+    con.execute(
+        f"create or replace table {TABLE} as select * replace (try_cast(started_at as timestamp) as"
+        " started_at, try_cast(finished_at as timestamp) as finished_at) from runs_so_far order by run"
+    )
+    con.unregister("runs_so_far")
+
+
+def _read(path: Path) -> Ended | None:
+    """Read the first line and the last of a run; None when it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            # Before its lines are read: a run that ends in between has its end among them, and was not killed.
+            alive = not _is_free(stream.fileno())
+            first = next(_lines(stream.readline()), {})
+            lines = _last_lines(stream)
+    except OSError:
+        return None
+    last = lines[-1] if lines else {}
+    begun = Ended(path.stem, str(first.get("command", "")), str(first.get("begun_at") or _time_in(path.stem)))
+    if last.get("event") != "end":
+        stage = next((str(line["stage"]) for line in reversed(lines) if line.get("stage")), "")
+        outcome = "running" if alive else "killed"
+        told = f"in the stage {stage}" if stage else ""
+        return Ended(begun.run, begun.command, begun.started_at, outcome=outcome, message=told)
+    return Ended(
+        run=begun.run,
+        command=begun.command,
+        started_at=begun.started_at,
+        finished_at=str(last.get("at")),
+        seconds=last.get("run_seconds"),
+        outcome=str(last.get("outcome")),
+        exit_code=last.get("exit_code"),
+        build=str(last.get("build", "")),
+        changed=str(last.get("changed", "")),
+        warnings=len(last.get("warnings", ())),
+        message=str(last.get("message", "")),
+    )
+
+
+def _last_lines(stream: BinaryIO) -> list[dict[str, Any]]:
+    """Read the last lines of a file: those in its last bytes, or in more of them when its last line is longer."""
+    size, tail = stream.seek(0, os.SEEK_END), TAIL
+    while True:
+        stream.seek(max(0, size - tail))
+        lines = list(_lines(stream.read()))
+        if lines or tail >= size:
+            return lines
+        tail *= 8
+
+
+def _time_in(run: str) -> str:
+    """The time in a run's name, for one whose first line found no room on the disk."""
+    try:
+        return f"{datetime.strptime(run[7:], '%Y%m%dT%H%M%SZ'):%Y-%m-%dT%H:%M:%SZ}"
+    except ValueError:
+        return ""
+
+
+def _is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _lines(data: bytes) -> Iterator[dict[str, Any]]:
+    """The lines that are whole: a crash may have cut one short, and a tail begins in the middle of one."""
+    for line in data.split(b"\n"):
+        with suppress(ValueError):
+            said = json.loads(line)
+            if isinstance(said, dict):
+                yield said

@@ -1,0 +1,186 @@
+"""YAML with line numbers, so that a mistake in a property is reported where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kpi.cache import remembered
+from kpi.errors import ConfigError, nearest
+
+# More than any project has; a file of few lines can ask for as much as it likes by aliases.
+MOST_BYTES = 4_000_000
+MOST_VALUES = 100_000
+DEEPEST = 100
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Items(list[Any]):
+    """A YAML list that knows the 1-based line of every item."""
+
+    def __init__(self, items: Iterable[Any] = (), lines: Iterable[int] = ()) -> None:
+        super().__init__(items)
+        self.lines = tuple(lines)
+
+
+class Section(dict[str, Any]):
+    """A YAML mapping that knows its file and the 1-based line of every key."""
+
+    def __init__(self, file: Path, line: int) -> None:
+        super().__init__()
+        self.file, self.line = file, line
+        self.lines: dict[str, int] = {}
+
+    def where(self, key: str | None = None) -> str:
+        """Return `file:line` of a key, or of the section itself."""
+        return f"{self.file}:{self.lines.get(key, self.line) if key else self.line}"
+
+    def allow(self, keys: Iterable[str], what: str, tell: Callable[[ConfigError], None] | None = None) -> None:
+        """Raise ConfigError for the first key outside `keys`, or `tell` each: no typo may be ignored in silence."""
+        known = set(keys)
+        for key in self:
+            if key in known:
+                continue
+            error = ConfigError(f"{self.where(key)}: '{key}' is not supported in {what}.{nearest(key, known)}")
+            if tell is None:
+                raise error
+            tell(error)
+
+    def section(self, key: str) -> Section:
+        """Return the mapping under `key`; empty when there is none."""
+        value = self.get(key)
+        if value is None:
+            return Section(self.file, self.lines.get(key, self.line))
+        if not isinstance(value, Section):
+            raise ConfigError(f"{self.where(key)}: '{key}' must be a mapping.")
+        return value
+
+    def sections(self, key: str) -> list[Section]:
+        """Return the list of mappings under `key`; empty when there is none."""
+        items = self.items_of(key)
+        for item, line in zip(items, items.lines, strict=True):
+            if not isinstance(item, Section):
+                raise ConfigError(f"{self.file}:{line}: every item of '{key}' must be a mapping.")
+        return items
+
+    def items_of(self, key: str) -> Items:
+        """Return the list under `key`; empty when there is none."""
+        value = self.get(key)
+        if value is None:
+            return Items()
+        if not isinstance(value, Items):
+            raise ConfigError(f"{self.where(key)}: '{key}' must be a list.")
+        return value
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        """Return the list of texts under `key`; one text alone counts as a list of one."""
+        value = self.get(key)
+        if isinstance(value, str):
+            return (value,)
+        items = self.items_of(key)
+        if not all(isinstance(item, str) for item in items):
+            raise ConfigError(f"{self.where(key)}: '{key}' must be a list of texts.")
+        return tuple(items)
+
+    def text(self, key: str, default: str = "") -> str:
+        """Return the text under `key`."""
+        value = self.get(key, default)
+        if not isinstance(value, str):
+            raise ConfigError(f"{self.where(key)}: '{key}' must be a text.")
+        return value
+
+    def required(self, key: str) -> str:
+        """Return the text under `key`, which must be there."""
+        if not self.text(key):
+            raise ConfigError(f"{self.where()}: '{key}' is missing.")
+        return self.text(key)
+
+
+def read_yaml(file: Path, shown: Path) -> Section:
+    """Read one YAML file whose top is a mapping; `shown` is the path errors name. An empty file is empty."""
+    try:
+        if (size := file.stat().st_size) > MOST_BYTES:
+            raise ConfigError(f"{shown}: {size} bytes, and a YAML file may have {MOST_BYTES}. Split it.")
+        text = file.read_text(encoding="utf-8-sig")
+        value = remembered(lambda: _read(text, shown), "yaml", str(shown), text)
+    except FileNotFoundError:
+        raise ConfigError(f"{shown}: no such file.") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{shown}:{line}: not UTF-8 ({error.reason} at byte {error.start}).") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        told = str(getattr(error, "problem", None) or error).partition("\n")[0][:300]
+        raise ConfigError(f"{shown}:{line}: not valid YAML: {told}.") from None
+    if not isinstance(value, Section):
+        raise ConfigError(f"{shown}:1: the top of the file must be a mapping.")
+    return value
+
+
+def _read(text: str, shown: Path) -> Any:
+    _refuse_too_much(text, shown)
+    node = yaml.compose(text, Loader=_Loader)
+    try:
+        return Section(shown, 1) if node is None else _value(node, shown, [0])
+    finally:
+        _scalar.constructed_objects.clear()
+
+
+def _refuse_too_much(text: str, file: Path) -> None:
+    """Raise ConfigError for more values, or deeper ones, than a file of a project has; YAML is read event by event."""
+    depth = values = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        values += isinstance(event, yaml.NodeEvent)
+        if depth > DEEPEST or values > MOST_VALUES:
+            what = f"is nested more than {DEEPEST} deep" if depth > DEEPEST else f"has more than {MOST_VALUES} values"
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise ConfigError(f"{file}:{line}: the file {what}. Split it.")
+
+
+def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...] = ()) -> Any:
+    """The value of a node; `made` counts them all, those of an alias each time, `around` are those it is within."""
+    line = node.start_mark.line + 1
+    made[0] += 1
+    if id(node) in around:
+        raise ConfigError(f"{file}:{line}: what is anchored here holds an alias of itself.")
+    if made[0] > MOST_VALUES:
+        raise ConfigError(f"{file}:{line}: with its aliases the file has more than {MOST_VALUES} values.")
+    if not isinstance(node, yaml.ScalarNode):
+        around = (*around, id(node))
+        if node.tag not in _COLLECTIONS:
+            raise ConfigError(f"{file}:{line}: the tag '{node.tag[:100]}' is not supported.")
+    if isinstance(node, yaml.MappingNode):
+        section = Section(file, line)
+        for key_node, value_node in node.value:
+            key_line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"{file}:{key_line}: a key must be a plain text.")
+            # The text as it stands: YAML would read a key such as `on` as a truth value.
+            key = key_node.value
+            if key in section:
+                raise ConfigError(f"{file}:{key_line}: '{key}' stands here twice.")
+            section[key] = _value(value_node, file, made, around)
+            section.lines[key] = key_line
+        return section
+    if isinstance(node, yaml.SequenceNode):
+        lines = [item.start_mark.line + 1 for item in node.value]
+        return Items([_value(item, file, made, around) for item in node.value], lines)
+    if node.tag in _NUMBERS and len(node.value) > 400:
+        raise ConfigError(f"{file}:{line}: a number of {len(node.value)} digits.")
+    try:
+        return _scalar.construct_object(node)
+    except ValueError as error:
+        raise ConfigError(f"{file}:{line}: '{node.value[:100]}' is not a value: {error}.") from None
+
+
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_scalar = yaml.constructor.SafeConstructor()

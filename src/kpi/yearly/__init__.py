@@ -1,1 +1,0 @@
-"""Each report year judged as a whole, and the pages that show it."""
