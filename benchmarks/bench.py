@@ -42,18 +42,18 @@ class Cost:
 
 def run(command: list[str], folder: Path | None = None) -> Cost:
     """Run one process in a folder and measure it whole. Raises RuntimeError when it fails."""
-    with tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryFile() as message:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=told, stderr=told, cwd=folder)
+        process = subprocess.Popen(command, stdout=message, stderr=message, cwd=folder)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         if status:
-            told.seek(0)
-            raise RuntimeError(f"{' '.join(command)}\n{told.read().decode()}")
+            message.seek(0)
+            raise RuntimeError(f"{' '.join(command)}\n{message.read().decode()}")
     return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
 
 
-def compare(name: str, ours: Callable[[], Cost], bare: Callable[[], Cost], runs: int, told: str) -> None:
+def compare(name: str, ours: Callable[[], Cost], bare: Callable[[], Cost], runs: int, message: str) -> None:
     """Measure two things in turn and print their medians and the median of their CPU ratios."""
     pairs = [(ours(), bare()) for _ in range(runs)]
     figures = zip(*((a.cpu, a.wall, b.cpu, b.wall) for a, b in pairs), strict=True)
@@ -61,7 +61,7 @@ def compare(name: str, ours: Callable[[], Cost], bare: Callable[[], Cost], runs:
     ratio = statistics.median(a.cpu / b.cpu for a, b in pairs)
     peak = max(a.memory for a, _ in pairs)
     ours_and_bare = f"{middle[0]:>7.2f}{middle[1]:>7.2f}{middle[2]:>8.2f}{middle[3]:>7.2f}"
-    print(f"{name:<38}{ours_and_bare}{ratio:>8.2f}{peak:>7.0f}  {told}", flush=True)
+    print(f"{name:<38}{ours_and_bare}{ratio:>8.2f}{peak:>7.0f}  {message}", flush=True)
 
 
 class Bench:
@@ -156,9 +156,9 @@ def measure(bench: Bench, runs: int) -> None:
     def bare() -> Cost:
         return bench.bare(whole)
 
-    told = f"bare DuckDB, {len(whole)} statements"
-    compare("from nothing, no Great Expectations", lambda: bench.from_nothing("--no-expectations"), bare, runs, told)
-    compare("from nothing", bench.from_nothing, bare, runs, told)
+    message = f"bare DuckDB, {len(whole)} statements"
+    compare("from nothing, no Great Expectations", lambda: bench.from_nothing("--no-expectations"), bare, runs, message)
+    compare("from nothing", bench.from_nothing, bare, runs, message)
     shutil.copy(bench.database, bench.saved)
     importing = [sys.executable, "-c", "import duckdb"]
     compare("no change", bench.refresh, lambda: run(importing), runs, "python -c 'import duckdb'")

@@ -78,9 +78,9 @@ def refresh(root: Path, given: argparse.Namespace) -> str | None:
     command += ["--memory-limit", given.memory_limit, "--temp-directory", str(spill)]
     command += [] if given.expectations else ["--no-expectations"]
     most, disk, ended = 0, 0, ""
-    with tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryFile() as message:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=told, stderr=told)
+        process = subprocess.Popen(command, stdout=message, stderr=message)
         while True:
             done, status, usage = os.wait4(process.pid, os.WNOHANG)
             if done:
@@ -91,8 +91,8 @@ def refresh(root: Path, given: argparse.Namespace) -> str | None:
                 process.kill()
             time.sleep(0.2)
         wall = time.perf_counter() - started
-        told.seek(0)
-        lines = told.read().decode().splitlines()
+        message.seek(0)
+        lines = message.read().decode().splitlines()
     code = os.waitstatus_to_exitcode(status)
     print(f"memory limit {given.memory_limit}, calls x {given.scale:g}: exit {code} {ended}")
     print(

@@ -42,23 +42,23 @@ def main() -> None:
                 if marker in Path(folder, name).read_bytes():
                     print("holds", Path(folder, name).relative_to(root))
     look(root)
-    tell("rollback", lambda: run(("rollback",), root))
+    emit("rollback", lambda: run(("rollback",), root))
     print("ended")
 
 
 def look(root: Path) -> None:
     """Try everything that only reads."""
     builds = [folder.name for folder in Warehouse(root / "warehouse").kept()]
-    tell("readers", lambda: count(root, None, False))
-    tell("stewards", lambda: count(root, None, True))
+    emit("readers", lambda: count(root, None, False))
+    emit("stewards", lambda: count(root, None, True))
     for build in builds:
-        tell(f"readers {build}", lambda build=build: count(root, build, False))  # type: ignore[misc]
-        tell(f"stewards {build}", lambda build=build: count(root, build, True))  # type: ignore[misc]
-    tell("tests", lambda: run_data_tests(Warehouse(root / "warehouse").folder(), ()))
-    tell("failures", lambda: kpi.open(project_dir=root, failures=True))
+        emit(f"readers {build}", lambda build=build: count(root, build, False))  # type: ignore[misc]
+        emit(f"stewards {build}", lambda build=build: count(root, build, True))  # type: ignore[misc]
+    emit("tests", lambda: run_data_tests(Warehouse(root / "warehouse").folder(), ()))
+    emit("failures", lambda: kpi.open(project_dir=root, failures=True))
     for command in (("runs",), ("builds",), ("freshness",), ("show", "raw.calls")):
-        tell(command[0], lambda command=command: run(command, root))  # type: ignore[misc]
-    tell("doctor", lambda: [finding.what for finding in examine(Warehouse(root / "warehouse"))])
+        emit(command[0], lambda command=command: run(command, root))  # type: ignore[misc]
+    emit("doctor", lambda: [finding.what for finding in examine(Warehouse(root / "warehouse"))])
 
 
 def count(root: Path, build: str | None, stewards: bool) -> object:
@@ -73,7 +73,7 @@ def run(command: tuple[str, ...], root: Path) -> object:
     return cli(["--", *command, "--project-dir", str(root)][1:], standalone_mode=False)
 
 
-def tell(what: str, action: Callable[[], object]) -> None:
+def emit(what: str, action: Callable[[], object]) -> None:
     """Print what an action gives, or in which words it is refused."""
     try:
         print(f"{what}:", action())

@@ -102,8 +102,8 @@ def main() -> None:
     with database.reading(folder / DATABASE) as con:
         con.execute("select count(*) from marts.calls_by_line").fetchall()
         for sql in SQL:
-            told = sql.format(outside=outside, target=target, database=file, stewards=build / STEWARDS / DATABASE)
-            attempt("sql", sql, lambda told=told: con.execute(told).fetchall())  # type: ignore[misc]
+            message = sql.format(outside=outside, target=target, database=file, stewards=build / STEWARDS / DATABASE)
+            attempt("sql", sql, lambda message=message: con.execute(message).fetchall())  # type: ignore[misc]
         attempt("sql", "a second connection that is not", lambda: duckdb.connect(str(file)).execute("select 1"))
     attempt("sql", "a plain connection for writing", lambda: duckdb.connect(str(file)))
     if os.getuid() == NOBODY:  # the owner of a file may do with it as it likes

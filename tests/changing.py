@@ -14,7 +14,7 @@ from kpi import database
 from kpi.engine.compile import check_project
 from kpi.ingest.raw_files import scan
 from kpi.jobs.options import Options
-from kpi.jobs.pipeline import bring_up
+from kpi.jobs.pipeline import run_pipeline
 from kpi.project.project import load_project
 from kpi.warehouse.builds import Warehouse
 from small_project import FILES as SMALL
@@ -79,7 +79,7 @@ class Bench:
     def up(self, con: duckdb.DuckDBPyConnection, before: dict[str, Any], facts: dict[str, Any], **options: Any) -> None:
         graph = check_project(load_project(self.root))
         warehouse = Warehouse(self.root / "warehouse")
-        bring_up(
+        run_pipeline(
             con,
             warehouse,
             graph,

@@ -127,7 +127,7 @@ class _Place:
     year: int
     basis: str
 
-    def tell(self, figure: str, numerator: Number, denominator: Number, value: Number, events: int) -> None:
+    def emit(self, figure: str, numerator: Number, denominator: Number, value: Number, events: int) -> None:
         basis = basis_of(figure, self.service, self.year, self.basis)
         key = (figure, self.service, self.year, basis)
         if key in self.rows:
@@ -135,14 +135,14 @@ class _Place:
         self.rows[key] = Row(_fraction(numerator), _fraction(denominator), _fraction(value), events)
 
     def count(self, figure: str, count: int, events: int | None = None) -> None:
-        self.tell(figure, count, None, count, count if events is None else events)
+        self.emit(figure, count, None, count, count if events is None else events)
 
     def share(self, figure: str, part: int, whole: int, events: int) -> None:
-        self.tell(figure, part, whole, Fraction(100 * part, whole) if whole else None, events)
+        self.emit(figure, part, whole, Fraction(100 * part, whole) if whole else None, events)
 
     def mean(self, figure: str, values: Sequence[int], events: int) -> None:
         total, count = sum(values), len(values)
-        self.tell(figure, total, count, Fraction(total, count) if count else None, events)
+        self.emit(figure, total, count, Fraction(total, count) if count else None, events)
 
 
 class _Sheet:
@@ -351,7 +351,7 @@ def _nps(sheet: _Sheet, responses: Rows, invitations: Rows) -> None:
             detractors = len([score for score in scores if score <= 6])
             n, net = len(scores), promoters - detractors
             here = sheet.at(survey, year)
-            here.tell("nps", net, n, Fraction(100 * net, n) if n else None, n)
+            here.emit("nps", net, n, Fraction(100 * net, n) if n else None, n)
             here.share("nps_promoter_share", promoters, n, n)
             here.share("nps_detractor_share", detractors, n, n)
             here.count("nps_responses", n)
@@ -361,13 +361,13 @@ def _nps(sheet: _Sheet, responses: Rows, invitations: Rows) -> None:
 
     for service, year, events, this, before in sheet.series("nps"):
         change = round_half_away(this) - round_half_away(before)
-        sheet.at(service, year, CHANGE).tell("nps_change", change, None, change, events)
+        sheet.at(service, year, CHANGE).emit("nps_change", change, None, change, events)
     _difference(sheet, "nps_responses")
 
 
 def _difference(sheet: _Sheet, figure: str) -> None:
     for service, year, events, this, before in sheet.series(figure):
-        sheet.at(service, year, CHANGE).tell(f"{figure}_change", this - before, None, this - before, events)
+        sheet.at(service, year, CHANGE).emit(f"{figure}_change", this - before, None, this - before, events)
 
 
 def _experience(sheet: _Sheet, answers: Rows) -> None:
@@ -414,16 +414,16 @@ def _rescue(sheet: _Sheet, missions: Rows) -> None:
         here.count("rescue_missions", len(_where(rows, mission_type="rescue")))
         here.count("ems_missions", len(_where(rows, mission_type="ems")))
         per_day = Fraction(len(rows), days)
-        sheet.at("rescue", year).tell("rescue_unit_alarms_per_day", len(rows), days, per_day, len(rows))
+        sheet.at("rescue", year).emit("rescue_unit_alarms_per_day", len(rows), days, per_day, len(rows))
         urgent = _where(rows, mission_type="rescue", urgency=("A", "B", "C"))
         times = [
             _seconds(row, "alarmed_at", "first_unit_at_scene_at") for row in _with(urgent, "first_unit_at_scene_at")
         ]
         middle = median(times)
-        sheet.at("rescue", year).tell("first_unit_response_seconds", middle, len(times), middle, len(urgent))
+        sheet.at("rescue", year).emit("first_unit_response_seconds", middle, len(times), middle, len(urgent))
     for service, year, events, this, before in sheet.series("rescue_missions"):
         percent = 100 * (this - before) / before if before else None
-        sheet.at(service, year, CHANGE).tell("rescue_missions_change_pct", this - before, before, percent, events)
+        sheet.at(service, year, CHANGE).emit("rescue_missions_change_pct", this - before, before, percent, events)
 
 
 def _inspections(sheet: _Sheet, inspections: Rows) -> None:
@@ -551,7 +551,7 @@ def _decisions(sheet: _Sheet, decisions: Rows) -> None:
             shares.append(Fraction(100 * len(in_time), len(rows)))
         total, count = sum(shares, Fraction(0)), len(shares)
         figure = "social_processes_on_time_share"
-        sheet.at("social_services", year).tell(figure, total, count, total / count, len(of_year))
+        sheet.at("social_services", year).emit(figure, total, count, total / count, len(of_year))
 
 
 def _ombudsman(sheet: _Sheet, contacts: Rows) -> None:
@@ -624,7 +624,7 @@ def _manual(sheet: _Sheet, entered: Rows) -> None:
             raise TypeError(f"value: {value!r}")
         basis = MANUAL_BASIS.get(figure, "calendar_year")
         here = sheet.at(str(row["service"]), _whole(row, "report_year"), basis)
-        here.tell(figure, Fraction(value), None, Fraction(value), 1)
+        here.emit(figure, Fraction(value), None, Fraction(value), 1)
 
 
 YEAR_COLUMN = {

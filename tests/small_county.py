@@ -319,11 +319,11 @@ def _coverage(year: int) -> Iterable[Row]:
 
 
 def _series(year: int) -> Iterable[Row]:
-    for told in _figures(year):
-        figure_id, service = told["figure_id"], told["service"]
+    for message in _figures(year):
+        figure_id, service = message["figure_id"], message["service"]
         if figure_id in FLOWS:
             first = _first("feedback" if figure_id == "feedback_received" else service, year)
-            for month, value in _spread(int(told["value"]), first).items():
+            for month, value in _spread(int(message["value"]), first).items():
                 key = {"figure_id": figure_id, "service": service, "report_year": year, "month": month}
                 yield {**key, "value": value}
 

@@ -70,9 +70,9 @@ def test_a_failing_test_is_told_with_its_rows(small: Path) -> None:
         build(small)
     (folder,) = (entry for entry in (small / "warehouse/builds").iterdir() if entry.name[0].isdigit())
     results = {result["unique_id"]: result for result in read(folder, "run_results.json")["results"]}
-    told = results["test.small.assert_in_time_is_part"]
-    assert (told["status"], told["failures"]) == ("fail", 1)
-    assert told["message"] == "Got 1 result, configured to fail if != 0"
+    message = results["test.small.assert_in_time_is_part"]
+    assert (message["status"], message["failures"]) == ("fail", 1)
+    assert message["message"] == "Got 1 result, configured to fail if != 0"
 
 
 def test_a_project_with_parts_switched_off_has_a_manifest_too(small: Path) -> None:

@@ -37,10 +37,10 @@ FOUND = {"id": "GHSA-1", "aliases": ["CVE-1"], "fix_versions": ["2.0"]}
         ([{"name": "a", "version": "1", "vulns": [FOUND]}], {"CVE-2": "other"}, False, "not accepted"),
     ],
 )
-def test_the_verdict(audit: Any, packages: list[Any], known: dict[str, str], good: bool, told: str) -> None:
+def test_the_verdict(audit: Any, packages: list[Any], known: dict[str, str], good: bool, message: str) -> None:
     is_good, lines = audit.verdict("x", {"dependencies": packages}, known)
     assert is_good == good
-    assert told in "\n".join(lines)
+    assert message in "\n".join(lines)
 
 
 def test_an_acceptance_needs_a_reason(audit: Any) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from kpi.ingest.calendar import (
     Delivered,
-    Due,
     FeedMonths,
+    FeedStatus,
     FeedYear,
     Month,
     expected_next,
@@ -73,11 +73,11 @@ def judged(one: FeedMonths, year: int) -> str:
     return frames.as_severe_as_late(expected, year, one.day).severity if fails else ""
 
 
-def due(one: FeedMonths) -> Due:
+def due(one: FeedMonths) -> FeedStatus:
     """What is expected of a feed next."""
     gap = first_gap(one)
-    told = f"{gap[0]}-{gap[1]:02}" if gap else ""
-    return Due(one.feed, one.every, one.newest, "a.csv", *expected_next(one), told)
+    message = f"{gap[0]}-{gap[1]:02}" if gap else ""
+    return FeedStatus(one.feed, one.every, one.newest, "a.csv", *expected_next(one), message)
 
 
 def state(one: FeedMonths) -> str:
@@ -102,11 +102,11 @@ def test_freshness_expectations_and_basis_agree_on_every_day_of_a_winter(year: i
         one = feed(MONTHLY, day, months_until(newest, (year - 2, 1)))
         worst = max((judged(one, report_year) for report_year in (year - 1, year)), key=["", "warn", "error"].index)
         assert worst == SAME[state(one)], day
-        told = year_of(one, year - 1)
+        message = year_of(one, year - 1)
         if day.year < year:
-            assert told
-            assert (told.state, told.last_full_month) == ("running", last_full_month(one, year - 1))
-        elif told:
+            assert message
+            assert (message.state, message.last_full_month) == ("running", last_full_month(one, year - 1))
+        elif message:
             # December is not there, but it may still come: what is told is told as of the months before it.
             assert day <= month_end(year - 1, 12) + timedelta(days=45)
             assert last_full_month(one, year - 1) < 12
@@ -128,22 +128,22 @@ def test_a_yearly_feed_is_awaited_late_and_very_late(year: int, census: tuple[in
         expected = "" if census or day <= due else "warn" if day <= very_late else "error"
         if day.year == year:
             assert (judged(one, year - 1), SAME[state(one)]) == (expected, expected), day
-        told = year_of(one, year - 1)
+        message = year_of(one, year - 1)
         is_december = census == (12, 31)
         # Another census may come until it is late; that of December is the last one at once.
-        assert (told is None) == (day.year == year and (census is None or is_december or day > due)), day
+        assert (message is None) == (day.year == year and (census is None or is_december or day > due)), day
 
 
 def test_the_days_on_which_it_turns() -> None:
     """December 2026 does not come: awaited, late from 16 January, very late from 15 February."""
-    told: list[tuple[str, object]] = []
+    message: list[tuple[str, object]] = []
     for day in days(date(2026, 12, 30), date(2027, 3, 31)):
         one = feed(MONTHLY, day, months_until(date(2026, 11, 30), (2025, 1)))
         found = year_of(one, 2026)
         now = (state(one), judged(one, 2026), found and (found.state, found.last_full_month))
-        if not told or told[-1][1] != now:
-            told.append((str(day), now))
-    assert told == [
+        if not message or message[-1][1] != now:
+            message.append((str(day), now))
+    assert message == [
         ("2026-12-30", ("fresh", "", ("running", 11))),
         ("2027-01-01", ("fresh", "", ("awaited", 11))),
         ("2027-01-16", ("late", "warn", ("late", 11))),
@@ -181,9 +181,9 @@ def test_a_gap_before_the_newest_month_is_late_in_freshness_too(day: date, expec
     assert (judged(one, 2026), SAME[state(one)]) == (expected, expected)
     assert first_gap(one) == (2026, 2)
     assert first_gap(replace(one, starts_on=date(2026, 3, 1))) is None
-    (told,) = [line for _, line in late_lines([due(one)], date(2026, 5, 20))]
-    assert "its newest day is 2026-03-" in told
-    assert told.endswith(", nothing of 2026-02 came, which was expected by 2026-03-15.")
+    (message,) = [line for _, line in late_lines([due(one)], date(2026, 5, 20))]
+    assert "its newest day is 2026-03-" in message
+    assert message.endswith(", nothing of 2026-02 came, which was expected by 2026-03-15.")
 
 
 def test_few_rows_do_not_make_a_month_cut_short() -> None:

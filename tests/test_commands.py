@@ -26,11 +26,11 @@ def shown() -> set[tuple[str, ...]]:
         for line in code:
             for words in SHOWN.findall(line):
                 # Two blanks begin what is said of it.
-                told = (
+                message = (
                     words.split("  ")[0].split(";")[0].split(" && ")[0].split(" || ")[0].split(" # ")[0].rstrip(",.)|")
                 )
                 try:
-                    found.add(tuple(shlex.split(told)))
+                    found.add(tuple(shlex.split(message)))
                 except ValueError:
                     continue
     return found

@@ -85,12 +85,12 @@ def test_a_change_anywhere_is_seen(tmp_path: Path, file: str, old: str, new: str
 
 def test_a_mistake_is_told_anew_each_time(tmp_path: Path) -> None:
     root = write(tmp_path, {"models/marts/m.sql": "select linee from {{ ref('stg_calls') }}"})
-    told = []
+    message = []
     for _ in range(2):
         with pytest.raises(CompileError) as caught:
             compiled(root)
-        told.append(str(caught.value))
-    assert told[0] == told[1] == "models/marts/m.sql:1:8: there is no column 'linee'. Did you mean 'line'?"
+        message.append(str(caught.value))
+    assert message[0] == message[1] == "models/marts/m.sql:1:8: there is no column 'linee'. Did you mean 'line'?"
 
 
 def test_a_variable_of_the_run_is_another_project(tmp_path: Path) -> None:

@@ -124,8 +124,8 @@ def test_the_rows_of_a_corrected_file_count(calls: Loader, newer: str) -> None:
     calls.deliver("2025-03.csv", CALLS + call(1) + call(2))
     report = calls.load()
     assert calls.rows("call_id, day(arrived_at), _file") == [("c1", 6, newer), ("c2", 6, newer)]
-    told = f"calls/2025-03.csv: all its rows (2) are replaced by calls/{newer}, newer by its name."
-    assert report.warnings == (told,)
+    message = f"calls/2025-03.csv: all its rows (2) are replaced by calls/{newer}, newer by its name."
+    assert report.warnings == (message,)
     columns = "file, delivery_number, rows_superseded, superseded_by"
     assert sorted(calls.ledger(columns)) == sorted([("2025-03.csv", 1, 2, [newer]), (newer, 2, 0, None)])
     compare_with_oracle(calls)
@@ -138,9 +138,9 @@ def test_a_file_is_told_to_be_replaced_by_all_that_replace_it(calls: Loader) -> 
     calls.deliver("a.csv", CALLS + "".join(map(call, range(5))))
     for number in range(5):
         calls.deliver(f"b{number}.csv", CALLS + call(number, day=6))
-    (told,) = calls.load().warnings
+    (message,) = calls.load().warnings
     by = "calls/b0.csv, calls/b1.csv, calls/b2.csv and 2 more"
-    assert told == f"calls/a.csv: all its rows (5) are replaced by {by}, newer by its name."
+    assert message == f"calls/a.csv: all its rows (5) are replaced by {by}, newer by its name."
     calls.deliver("b4.csv", CALLS + call(9))  # a row of a.csv is in force again
     assert calls.load().warnings == ()
     assert calls.ledger("superseded_by")[0] == (["b0.csv", "b1.csv", "b2.csv", "b3.csv"],)
@@ -170,8 +170,8 @@ def test_a_census_in_a_corrected_file_replaces_the_census(tmp_path: Path) -> Non
     queue.deliver("2024.csv", QUEUE + "2024-12-31,p1,x,2024-05-01\n2024-12-31,p2,x,2024-05-01\n")
     report = queue.load()
     assert queue.rows("patient_key") == [("p3",)]
-    told = "all its rows (2) are replaced by care_queue/2024 (1).csv, newer by its name."
-    assert report.warnings == (f"care_queue/2024.csv: {told}",)
+    message = "all its rows (2) are replaced by care_queue/2024 (1).csv, newer by its name."
+    assert report.warnings == (f"care_queue/2024.csv: {message}",)
     compare_with_oracle(queue)
     queue.remove("2024 (1).csv")
     queue.load()
@@ -203,8 +203,8 @@ def test_a_mapping_may_make_keys_of_the_file_name(tmp_path: Path) -> None:
         missions.deliver("rainier_valley_fire_2019.csv", year.format(year=19))
         missions.deliver("rainier_valley_fire_2020.csv", year.format(year=20))
         report = missions.load()
-        told = "all its rows (9) are replaced by rescue_missions/rainier_valley_fire_2020.csv, newer by its name."
-        assert report.warnings == ((f"rescue_missions/rainier_valley_fire_2019.csv: {told}",) if number else ())
+        message = "all its rows (9) are replaced by rescue_missions/rainier_valley_fire_2020.csv, newer by its name."
+        assert report.warnings == ((f"rescue_missions/rainier_valley_fire_2019.csv: {message}",) if number else ())
         assert len(missions.rows()) == (9 if number else 18)
     own = Loader(tmp_path / "own", [feed])
     own.deliver("rainier_valley_fire_2019.csv", year.format(year=19))
@@ -228,8 +228,8 @@ def test_the_newer_may_be_told_by_the_time_of_delivery(tmp_path: Path) -> None:
         ("b.csv", 1, 1_000),  # where times are equal the name decides
         ("z.csv", 2, 1_000),
     ]
-    told = "calls/z.csv: all its rows (1) are replaced by calls/a.csv, newer by its time of delivery."
-    assert report.warnings[-1] == told
+    message = "calls/z.csv: all its rows (1) are replaced by calls/a.csv, newer by its time of delivery."
+    assert report.warnings[-1] == message
     os.utime(calls.raw / "calls" / "b.csv", (0, 3_000))  # delivered again, the same
     calls.load()
     assert calls.rows("day(arrived_at)") == [(3,)]
@@ -261,8 +261,8 @@ def test_the_newer_may_be_told_by_a_column_of_the_rows(tmp_path: Path) -> None:
     calls.load()
     assert sorted(calls.rows("call_id, _file")) == [("c1", "a.csv"), ("c2", "b.csv"), ("c3", "b.csv"), ("c4", "b.csv")]
     calls.deliver("c.csv", CALLS + row.format(1, "2025-03-05 14:59:01"))
-    (told,) = calls.load().warnings
-    assert told == "calls/c.csv: all its rows (1) are replaced by calls/a.csv, newer by ended_at."
+    (message,) = calls.load().warnings
+    assert message == "calls/c.csv: all its rows (1) are replaced by calls/a.csv, newer by ended_at."
     calls.remove("a.csv")
     calls.load()
     assert sorted(calls.rows("call_id, _file"))[0] == ("c1", "c.csv")
@@ -320,8 +320,8 @@ def test_a_refresh_notices_a_delivery_that_came_again_and_tells_what_it_replaces
         (raw / name).write_text(f"visit_id,visited_on\nv1,2025-03-0{day}\n")
         os.utime(raw / name, (0, time))
     lines = tiny.refresh()
-    told = "visits/{}.csv: all its rows (1) are replaced by visits/{}.csv, newer by its time of delivery."
-    assert f"  warning: {told.format('a', 'b')}" in lines
+    message = "visits/{}.csv: all its rows (1) are replaced by visits/{}.csv, newer by its time of delivery."
+    assert f"  warning: {message.format('a', 'b')}" in lines
     assert tiny.published("select day from main.by_day") == [(2,)]
     build = json.loads((tmp_path / "warehouse/current/build.json").read_text())
     assert [(f["file"], f["superseded_by"], f["delivered_at"]) for f in build["files"]] == [
@@ -345,9 +345,9 @@ def test_a_file_that_stays_is_told_of_again_when_another_replaces_it(tmp_path: P
     (raw / "a.csv").write_text("visit_id,visited_on\nv1,2025-03-01\n")
     tiny.refresh()
     (raw / "a (1).csv").write_text("visit_id,visited_on\nv1,2025-03-02\n")
-    told = "  warning: visits/a.csv: all its rows (1) are replaced by visits/a (1).csv, newer by its name."
-    assert told in tiny.refresh()
+    message = "  warning: visits/a.csv: all its rows (1) are replaced by visits/a (1).csv, newer by its name."
+    assert message in tiny.refresh()
     (raw / "b.csv").write_text("visit_id,visited_on\nv2,2025-03-02\n")
-    assert told not in tiny.refresh()  # it was told
+    assert message not in tiny.refresh()  # it was told
     os.utime(raw / "a.csv", (0, 9_000))
     assert tiny.refresh()[-1].startswith("Nothing changed")

@@ -21,7 +21,7 @@ from kpi.jobs.doctor import examine
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.plan import plan
 from kpi.jobs.refresh import refresh
-from kpi.settings import Upkeep
+from kpi.settings import WarehouseSettings
 from kpi.validation.report import SYNTHETIC_LABEL
 from kpi.warehouse import lifecycle
 from kpi.warehouse.builds import FACTS, Warehouse, is_being_written, writing
@@ -141,8 +141,8 @@ def test_readers_are_not_taken_back_to_a_damaged_build_but_away_from_one(warehou
         roll_back(warehouse, second, "")
     shutil.rmtree(warehouse.builds / third)
     arguments = ["rollback", first, "--project-dir", str(warehouse.root.parent)]
-    told = CliRunner().invoke(cli, arguments, catch_exceptions=False).output
-    assert told == f"Readers see build {first} again; before it was {third}.\n"
+    message = CliRunner().invoke(cli, arguments, catch_exceptions=False).output
+    assert message == f"Readers see build {first} again; before it was {third}.\n"
 
 
 def test_current_as_a_folder_is_told_before_anything_is_built(warehouse: Warehouse) -> None:
@@ -258,7 +258,7 @@ def test_what_another_user_left_stops_no_run(warehouse: Warehouse, monkeypatch: 
             removed(path)
 
     monkeypatch.setattr(shutil, "rmtree", refused)
-    monkeypatch.setattr(Upkeep, "grace", timedelta(0))
+    monkeypatch.setattr(WarehouseSettings, "grace", timedelta(0))
     for number in range(8):
         deliver(root, number)
         outcome = night(root)

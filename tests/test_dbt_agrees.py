@@ -163,8 +163,8 @@ def keep(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     if not DBT.is_file():
-        told = f"{DBT} is not there. Set it up: make dbt"
-        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
+        message = f"{DBT} is not there. Set it up: make dbt"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     root = copy_project(tmp_path_factory.mktemp("both"))
     (root / "profiles.yml").write_bytes((ROOT / "profiles.yml").read_bytes())
     for name, text in ODD.items():

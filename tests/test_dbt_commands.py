@@ -126,13 +126,13 @@ def test_a_select_that_is_typed_is_compiled_and_shown(root: Path) -> None:
     shown = said(root, "show", "--inline", "select sum(id) as total from {{ ref('b') }}")
     assert shown.split() == ["total", "─────", "5"] or shown.split()[-1] == "5"
     assert "more rows" in said(root, "show", "--inline", "select id from {{ ref('a') }} order by id", "--limit", "1")
-    for text, told in (
+    for text, message in (
         ("select nope from {{ ref('a') }}", "--inline:1:8: there is no column 'nope'."),
         ("delete from {{ ref('a') }}", "--inline:1:1: a query is one SELECT, here is DELETE."),
         ("select * from read_csv('/etc/passwd')", "--inline:1"),
     ):
         done = kpi(root, "show", "--inline", text)
-        assert str(done.exception).startswith(told)
+        assert str(done.exception).startswith(message)
     assert kpi(root, "show", "a", "--inline", "select 1 as x").exit_code == 2
     assert kpi(root, "show", "a", "--vars", "{low: 1}").exit_code == 2
 
@@ -165,8 +165,8 @@ def test_a_default_selector_counts_where_nothing_is_selected(root: Path) -> None
         (("--selector", "circle"), "selectors.yml: the selector 'circle' leads to itself."),
     ],
 )
-def test_a_mistake_in_a_selector(root: Path, words: tuple[str, ...], told: str) -> None:
-    assert str(kpi(root, "ls", *words).exception) == told
+def test_a_mistake_in_a_selector(root: Path, words: tuple[str, ...], message: str) -> None:
+    assert str(kpi(root, "ls", *words).exception) == message
 
 
 def test_state_may_be_a_build_its_folder_or_a_folder_with_a_manifest(root: Path) -> None:
@@ -184,8 +184,8 @@ def test_state_may_be_a_build_its_folder_or_a_folder_with_a_manifest(root: Path)
     write(root, {"models/a.sql": FILES["models/a.sql"].replace("'night'", "'day'")})
     assert "a" in names(root, "-s", "state:modified.configs", "--state", places[0])
     (root / "empty").mkdir()
-    told = str(kpi(root, "ls", "-s", "state:new", "--state", str(root / "empty")).exception)
-    assert "holds neither a build nor a manifest.json" in told
+    message = str(kpi(root, "ls", "-s", "state:new", "--state", str(root / "empty")).exception)
+    assert "holds neither a build nor a manifest.json" in message
 
 
 def test_a_manifest_of_dbts_own_is_state_too(root: Path) -> None:

@@ -151,13 +151,13 @@ def test_rows_that_wait_in_the_files_log_count(tmp_path: Path) -> None:
     ],
 )
 def test_a_source_that_is_not_found_says_where_it_was_looked_for(
-    tmp_path: Path, files: dict[str, str], table: str, told: str
+    tmp_path: Path, files: dict[str, str], table: str, message: str
 ) -> None:
     root = write(tmp_path, {"models/s.yml": SOURCES, "models/m.sql": MODEL, **files})
     loaded(root / "lake.duckdb", table=table)
     with pytest.raises(KpiError) as error:
         run(root)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_the_profile_may_be_in_the_folder_that_is_named(tmp_path: Path) -> None:

@@ -193,12 +193,12 @@ def test_a_package_that_holds_the_project_is_read_once(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_mistake_in_or_about_a_package(tmp_path: Path, files: dict[str, str], told: str) -> None:
+def test_a_mistake_in_or_about_a_package(tmp_path: Path, files: dict[str, str], message: str) -> None:
     shop = {name: text.replace("    +schema: shop_mart\n", "") for name, text in SHOP.items()}
     root = write(tmp_path, {**shop, "packages.yml": "", "models/beside.sql": "select 1 as x", **files})
     with pytest.raises(KpiError) as error:
         check_project(load_project(root))
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_what_of_a_package_cannot_be_compiled_is_left_out_with_a_note(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_versions_are_selected_by_their_model_or_one_by_one(tmp_path: Path) -> N
         ("versions: [{v: 1}, {v: 2}]", "ref('orders', v=7): there is no such version; there are 1, 2."),
     ],
 )
-def test_a_mistake_in_versions(tmp_path: Path, yml: str, told: str) -> None:
+def test_a_mistake_in_versions(tmp_path: Path, yml: str, message: str) -> None:
     files = {
         "models/orders_v1.sql": "select 1 as id",
         "models/orders_v2.sql": "select 1 as id",
@@ -265,4 +265,4 @@ def test_a_mistake_in_versions(tmp_path: Path, yml: str, told: str) -> None:
     }
     with pytest.raises(KpiError) as error:
         check_project(load_project(write(tmp_path, files)))
-    assert told in str(error.value)
+    assert message in str(error.value)

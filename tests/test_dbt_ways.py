@@ -487,15 +487,15 @@ def contents(database: Path) -> dict[str, tuple[list[tuple[str, str]], list[tupl
 
 def build(root: Path, arguments: str = "") -> tuple[Path, list[str]]:
     """Build a project, whatever its tests say. Returns the folder of the build, and what was told."""
-    told: list[str] = []
+    message: list[str] = []
     options = Options(TODAY, full_refresh="--full-refresh" in arguments, validate=False, unit_tests=True)
     try:
-        refresh(root, options, told.append)
+        refresh(root, options, message.append)
     except KpiError as error:
-        told.append(str(error))
+        message.append(str(error))
     builds = sorted((root / "warehouse/builds").glob("*/kpi.duckdb"))
-    assert builds, told
-    return builds[-1].parent, told
+    assert builds, message
+    return builds[-1].parent, message
 
 
 def statuses(results: Mapping[str, str]) -> dict[str, str]:
@@ -511,12 +511,12 @@ def statuses(results: Mapping[str, str]) -> dict[str, str]:
 @pytest.mark.parametrize("name", WAYS)
 def test_it_builds_to_what_is_said_of_it(tmp_path: Path, name: str) -> None:
     way = WAYS[name]
-    folder, told = build(write(tmp_path, way), way.arguments)
+    folder, message = build(write(tmp_path, way), way.arguments)
     found = contents(folder / "kpi.duckdb")
-    assert {place: found[place][1] if place in found else None for place in way.tables} == dict(way.tables), told
+    assert {place: found[place][1] if place in found else None for place in way.tables} == dict(way.tables), message
     results = json.loads((folder / "run_results.json").read_text(encoding="utf-8"))["results"]
     judged = statuses({result["unique_id"]: result["status"] for result in results})
-    assert {test: judged.get(test) for test in way.results} == dict(way.results), told
+    assert {test: judged.get(test) for test in way.results} == dict(way.results), message
     notes = "\n".join(check_project(load_project(tmp_path)).notes) if way.notes else ""
     assert [note for note in way.notes if note not in notes] == [], notes
 
@@ -525,8 +525,8 @@ def test_it_builds_to_what_is_said_of_it(tmp_path: Path, name: str) -> None:
 def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
     """Every project built by kpi and by dbt: the folders of kpi's build and of dbt's."""
     if not DBT.is_file():
-        told = f"{DBT} is not there. Set it up: make dbt"
-        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
+        message = f"{DBT} is not there. Set it up: make dbt"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     top = tmp_path_factory.mktemp("ways")
     ours = {}
     for number, (name, way) in enumerate(WAYS.items()):

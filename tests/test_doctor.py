@@ -98,9 +98,9 @@ FAULTS: dict[str, tuple[Callable[[Warehouse], object], str, str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found_with_its_remedy(warehouse: Warehouse, fault: str) -> None:
     assert findings(warehouse) == []
-    make, level, told = FAULTS[fault]
+    make, level, message = FAULTS[fault]
     make(warehouse)
-    found = [finding for finding in findings(warehouse) if told in finding.what]
+    found = [finding for finding in findings(warehouse) if message in finding.what]
     assert [finding.level for finding in found] == [level]
     assert found[0].remedy
 
@@ -109,8 +109,8 @@ def test_a_build_published_despite_a_failed_check_is_told_with_the_reason(wareho
     (warehouse.raw / "calls/b.csv").write_text("call_id,line,waited_seconds,arrived_on\n2,nowhere,3,2024-01-01\n")
     despite = Options(DAY, validate=False, publish_despite_checks="the new line, see ticket 12")
     build = refresh(warehouse.root.parent, despite, silent).build
-    told = f"{build} was published despite 1 failed check: the new line, see ticket 12"
-    assert [finding.what for finding in findings(warehouse)] == [told]
+    message = f"{build} was published despite 1 failed check: the new line, see ticket 12"
+    assert [finding.what for finding in findings(warehouse)] == [message]
 
 
 def test_a_running_refresh_is_no_fault(warehouse: Warehouse) -> None:
@@ -129,13 +129,13 @@ def test_a_late_feed_a_failed_run_and_passwords_in_the_open_are_found(
     monkeypatch.delenv("KPI_NOTIFY", raising=False)
     contract = warehouse.root.parent / "models/staging/calls.yml"
     contract.write_text(contract.read_text().replace(", expected_every: once", ""))
-    attend(warehouse.root.parent, "refresh", DAY, silent, lambda tell: refresh(warehouse.root.parent, ASKED, tell))
+    attend(warehouse.root.parent, "refresh", DAY, silent, lambda emit: refresh(warehouse.root.parent, ASKED, emit))
     with pytest.raises(ZeroDivisionError):
-        attend(warehouse.root.parent, "refresh", DAY, silent, lambda tell: Outcome(str(1 // 0), published=True))
+        attend(warehouse.root.parent, "refresh", DAY, silent, lambda emit: Outcome(str(1 // 0), published=True))
     (warehouse.root / "notify.txt").write_text("json://user:secret@host")
     (warehouse.root / "notify.txt").chmod(0o644)
-    told = {finding.what: finding for finding in findings(warehouse)}
-    assert [finding.level for finding in told.values()] == ["warning", "error", "error"]
-    assert "ended as: failed" in " ".join(told)
-    assert "very late: calls: its newest day is 2024-01-01" in " ".join(told)
-    assert "secret" not in " ".join(told)
+    message = {finding.what: finding for finding in findings(warehouse)}
+    assert [finding.level for finding in message.values()] == ["warning", "error", "error"]
+    assert "ended as: failed" in " ".join(message)
+    assert "very late: calls: its newest day is 2024-01-01" in " ".join(message)
+    assert "secret" not in " ".join(message)

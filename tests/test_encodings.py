@@ -45,7 +45,7 @@ def counts(loader: Loader) -> tuple[str, int, int, int]:
 
 
 def warnings(loader: Loader) -> list[str]:
-    return [warning for (told,) in loader.ledger("warnings") for warning in told or ()]
+    return [warning for (message,) in loader.ledger("warnings") for warning in message or ()]
 
 
 # --- What Finnish offices deliver
@@ -232,13 +232,13 @@ DOUBTS = {
 
 
 @pytest.mark.parametrize(("words", "told"), DOUBTS.values(), ids=DOUBTS.keys())
-def test_what_is_in_doubt_is_told_with_its_words(loader: Loader, words: bytes, told: list[str]) -> None:
+def test_what_is_in_doubt_is_told_with_its_words(loader: Loader, words: bytes, message: list[str]) -> None:
     lines = [b"k%d;;%s\n" % (number, word) for number, word in enumerate(words.split(b";"))]
     loader.deliver("a.csv", b"id;comment;unit\n" + b"".join(lines))
     report = loader.load()
     assert counts(loader)[1] == len(lines)
     said = "\n".join(warnings(loader))
-    for part in told:
+    for part in message:
         assert part in said, said
     assert all(f"places/a.csv: {warning}." in report.warnings for warning in warnings(loader))
     assert said or loader.rejects()  # never in silence

@@ -43,13 +43,13 @@ def failing(root: Path, rows: str) -> str:
     folder = root / "warehouse/raw/calls"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "a.csv").write_text(f"call_id,line,waited_seconds,caller,said,arrived_on\n{rows}", encoding="utf-8")
-    told: list[str] = []
+    message: list[str] = []
     with pytest.raises(CheckFailed) as caught:
-        refresh(root, Options(date(2026, 3, 5), validate=False), told.append)
+        refresh(root, Options(date(2026, 3, 5), validate=False), message.append)
     # The error goes into mails, which quote no row: after the number of rows nothing follows.
     assert re.search(r"\d failing rows$", str(caught.value), re.MULTILINE)
     assert "failing rows:" not in str(caught.value)
-    return "\n".join(told)
+    return "\n".join(message)
 
 
 def test_up_to_three_of_the_values_are_shown_in_the_message_the_build_and_by_kpi_test(tmp_path: Path) -> None:
@@ -79,13 +79,13 @@ def test_up_to_three_of_the_values_are_shown_in_the_message_the_build_and_by_kpi
 )
 def test_nothing_of_a_person_is_shown(tmp_path: Path, test: str, shown: str) -> None:
     root = project(tmp_path, {"tests/no_call.sql": test.replace("CODE", CODE)})
-    told = failing(root, "1,health,3,p1,words,2024-01-01\n")
-    assert [line for line in told.splitlines() if ", failing rows: " in line] == (
+    message = failing(root, "1,health,3,p1,words,2024-01-01\n")
+    assert [line for line in message.splitlines() if ", failing rows: " in line] == (
         [f"  no_call, failing rows: {shown}"] if shown else []
     )
-    assert CODE not in told
-    assert "p1" not in told
-    assert "words" not in told
+    assert CODE not in message
+    assert "p1" not in message
+    assert "words" not in message
 
 
 def test_nothing_is_shown_of_what_only_stewards_may_open(tmp_path: Path) -> None:
@@ -97,6 +97,8 @@ def test_nothing_is_shown_of_what_only_stewards_may_open(tmp_path: Path) -> None
         "tests/mart.sql": "select line from {{ ref('calls_by_line') }}",
     }
     root = project(tmp_path, files, "stewards_schemas: [raw, staging]")
-    told = failing(root, "secret1,health,3,p1,,2024-01-01\n")
-    assert "secret1" not in told
-    assert [line for line in told.splitlines() if ", failing rows: " in line] == ["  mart, failing rows: line=health"]
+    message = failing(root, "secret1,health,3,p1,,2024-01-01\n")
+    assert "secret1" not in message
+    assert [line for line in message.splitlines() if ", failing rows: " in line] == [
+        "  mart, failing rows: line=health"
+    ]

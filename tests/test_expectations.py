@@ -63,11 +63,11 @@ def test_every_rule_has_something_to_judge_in_a_county_in_order(county: County) 
 
 def test_results_say_what_was_seen(county: County) -> None:
     results = {result.expectation: result for result in county.judge(2025)}
-    told = len([row for row in county.tables[FIGURES] if row["report_year"] == 2025])
-    assert results["year_has_figures"].observed == f"{told} rows"
+    message = len([row for row in county.tables[FIGURES] if row["report_year"] == 2025])
+    assert results["year_has_figures"].observed == f"{message} rows"
     assert results["every_month_present:safety_inspections"].observed == "12 values: 500"
     assert results["every_month_present:calls"].observed == "12 values: 6666 to 6667"
-    assert results["figures_described"].observed == f"{told} values"
+    assert results["figures_described"].observed == f"{message} values"
     shares = results["shares_within_0_and_100"]
     assert shares.description == "Every share lies between 0 and 100 percent."
     assert shares.description_fi == "Jokainen osuus on 0–100 prosenttia."
@@ -749,8 +749,10 @@ def test_importing_the_module_does_not_import_great_expectations() -> None:
 def test_a_formula_is_read_term_by_term() -> None:
     formula = read_formula("nps - before:nps - 1 <= calls_received.denominator@lines? + rows:calls#december")
     assert not formula.is_equal
-    told = [(t.side, t.sign, t.name, t.amount, t.services, t.basis, t.years_back, t.is_optional) for t in formula.terms]
-    assert told == [
+    message = [
+        (t.side, t.sign, t.name, t.amount, t.services, t.basis, t.years_back, t.is_optional) for t in formula.terms
+    ]
+    assert message == [
         ("left", 1, "nps", "value", (), "", 0, False),
         ("left", -1, "nps", "value", (), "", 1, False),
         ("left", -1, "", "1", (), "", 0, False),
@@ -814,9 +816,9 @@ def test_results_are_written_as_a_table_and_as_json(county: County) -> None:
         ("observed", "VARCHAR"),
         ("is_provisional", "BOOLEAN"),
     ]
-    told = json.loads(results_as_json(results))
-    assert [tuple(one[name] for name, *_ in described) for one in told] == written
-    assert [one["rows"] for one in told if not one["success"]] == [
+    message = json.loads(results_as_json(results))
+    assert [tuple(one[name] for name, *_ in described) for one in message] == written
+    assert [one["rows"] for one in message if not one["success"]] == [
         [
             {
                 "figure_id": "rescue_department_missions",
@@ -827,7 +829,7 @@ def test_results_are_written_as_a_table_and_as_json(county: County) -> None:
             }
         ]
     ]
-    assert all(one["rows"] == [] for one in told if one["success"])
+    assert all(one["rows"] == [] for one in message if one["success"])
 
 
 def test_it_is_silent_and_touches_neither_network_nor_disk(
@@ -851,19 +853,19 @@ def test_it_is_silent_and_touches_neither_network_nor_disk(
 def test_the_documentation_names_every_expectation_with_its_severities() -> None:
     text = (Path(__file__).parents[1] / "docs/validation.md").read_text(encoding="utf-8")
     letters = {"error": "E", "warn": "w", "skip": "-"}
-    told: dict[str, str] = {}
+    message: dict[str, str] = {}
     for line in text.splitlines():
         if line.startswith("| `") and line.count("|") == 4:
             names, severities, _ = (cell.strip() for cell in line.strip("|").split("|"))
             each = [part.strip() for part in severities.split("/")]
             for place, name in enumerate(re.findall(r"`([\w:<>]+)`", names)):
-                told[name] = each[place] if len(each) > 1 else each[0]
+                message[name] = each[place] if len(each) > 1 else each[0]
     expected = {rule.name: f"{letters[rule.severity]} {letters[rule.running_year]}" for rule in RULES}
     plausible = {name for name in expected if name.startswith("plausible:")}
-    assert {told["plausible:<figure>"]} == {expected.pop(name) for name in plausible}
-    assert expected.items() <= told.items()
+    assert {message["plausible:<figure>"]} == {expected.pop(name) for name in plausible}
+    assert expected.items() <= message.items()
     others = {"plausible:<figure>", "every_month_present:<feed>", "delivered_in_year:<feed>", "no_later_years"}
-    assert set(told) == set(expected) | others
+    assert set(message) == set(expected) | others
 
 
 # --- years whose deliveries were deleted by their retention ----------------------------------------------------------
@@ -889,11 +891,11 @@ def test_a_kept_year_neither_fails_nor_passes_in_silence(county: County) -> None
     county.keep(SERIES, lambda row: row["report_year"] != 2024)
     results = county.judge()
     assert [(result.report_year, result.expectation) for result in results if not result.success] == []
-    (told,) = (result for result in results if result.expectation == "kept_as_published")
-    assert (told.report_year, told.is_provisional) == (2024, False)
+    (message,) = (result for result in results if result.expectation == "kept_as_published")
+    assert (message.report_year, message.is_provisional) == (2024, False)
     count_ = sum(row["report_year"] == 2024 for row in county.tables[FIGURES])
-    assert told.observed.startswith(f"kept from build 00012: {count_} figures, deliveries of callbacks deleted: 1, ")
-    assert len(told.rows) == 1 + len(MONTHLY) + len(YEARLY)
+    assert message.observed.startswith(f"kept from build 00012: {count_} figures, deliveries of callbacks deleted: 1, ")
+    assert len(message.rows) == 1 + len(MONTHLY) + len(YEARLY)
     asked = {result.expectation for result in results if result.report_year == 2024}
     assert not {name for name in asked if name.startswith(("every_month_present", "delivered_in_year"))}
 

@@ -51,9 +51,9 @@ def deliver(root: Path, rows: int) -> Path:
 
 
 def run(root: Path) -> list[str]:
-    told: list[str] = []
-    refresh(root, Options(date(2026, 3, 5), validate=False), told.append)
-    return told
+    message: list[str] = []
+    refresh(root, Options(date(2026, 3, 5), validate=False), message.append)
+    return message
 
 
 def calls(root: Path) -> int:

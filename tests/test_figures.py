@@ -70,7 +70,7 @@ def test_deliveries_are_conserved(demo_project: Path) -> None:
             "select count(*), count(*) filter (where rows_loaded + rows_rejected <> records) from raw.deliveries"
         ).fetchall()[0]
         rejects = con.execute("select count(*) from raw.rejects").fetchall()
-        told = con.execute("select sum(rows_rejected)::bigint from raw.deliveries").fetchall()
+        message = con.execute("select sum(rows_rejected)::bigint from raw.deliveries").fetchall()
     assert files > 90
     assert wrong == 0
-    assert rejects == told
+    assert rejects == message

@@ -89,8 +89,10 @@ def _refreshed(project: Path) -> dict[Key, Doubles]:
 
 
 def _expected(raw: Path, aliases: dict[str, dict[str, str]]) -> dict[Key, Doubles]:
-    told = figures({feed: read_feed(feed, raw / feed, c.with_aliases(aliases[feed])) for feed, c in CONTRACTS.items()})
-    return {key: _by_contract(key, row).as_doubles() for key, row in told.items() if key[2] != AS_OF.year}
+    message = figures(
+        {feed: read_feed(feed, raw / feed, c.with_aliases(aliases[feed])) for feed, c in CONTRACTS.items()}
+    )
+    return {key: _by_contract(key, row).as_doubles() for key, row in message.items() if key[2] != AS_OF.year}
 
 
 def _by_contract(key: Key, row: Row) -> Row:
@@ -121,14 +123,14 @@ def test_the_contracts_are_those_of_the_oracle(feeds: dict[str, Feed]) -> None:
         feed = feeds[name]
         assert (feed.key, feed.census or None) == (contract.key, contract.census), name
         assert feed.time_order == contract.order or len(feed.time_order) == 1, name
-        for column, told in zip(feed.columns, contract.columns, strict=True):
-            assert (column.name, column.kind) == (told.name, kinds.get(told.type, told.type)), name
-            assert column.required == told.required, (name, column.name)
-            assert set(column.codes) == (told.codes or set()), (name, column.name)
-            assert column.minimum == told.lowest, (name, column.name)
-            assert column.maximum == told.highest, (name, column.name)
-            assert column.grouped_digits == told.is_grouped, (name, column.name)
-            assert column.first_of_month == told.is_first_of_month, (name, column.name)
+        for column, message in zip(feed.columns, contract.columns, strict=True):
+            assert (column.name, column.kind) == (message.name, kinds.get(message.type, message.type)), name
+            assert column.required == message.required, (name, column.name)
+            assert set(column.codes) == (message.codes or set()), (name, column.name)
+            assert column.minimum == message.lowest, (name, column.name)
+            assert column.maximum == message.highest, (name, column.name)
+            assert column.grouped_digits == message.is_grouped, (name, column.name)
+            assert column.first_of_month == message.is_first_of_month, (name, column.name)
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])
@@ -186,7 +188,7 @@ def test_working_days_are_those_of_the_oracle(empty: Bench) -> None:
     rows = empty.rows("select calendar_date, is_working_day from intermediate.int_calendar order by 1")
     assert [day for day, _ in rows] == [date(1990, 1, 1) + timedelta(days=n) for n in range(len(rows))]
     assert rows[-1][0] == date(2099, 12, 31)
-    assert [day for day, told in rows if told != is_working_day(day)] == [date(1990, 5, 24)]
+    assert [day for day, message in rows if message != is_working_day(day)] == [date(1990, 5, 24)]
 
 
 def test_holidays_are_those_of_a_kept_library(empty: Bench) -> None:
@@ -194,7 +196,7 @@ def test_holidays_are_those_of_a_kept_library(empty: Bench) -> None:
     library = pytest.importorskip("holidays")
     finnish = library.country_holidays("FI", years=range(1990, 2100))
     rows = empty.rows("select calendar_date, holiday is not null from intermediate.int_calendar")
-    assert [day for day, told in rows if told != (day in finnish)] == []
+    assert [day for day, message in rows if message != (day in finnish)] == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from kpi.errors import ContractError
-from kpi.ingest.calendar import Due, as_facts, from_facts, late_lines, measure, read_months
+from kpi.ingest.calendar import FeedStatus, as_facts, from_facts, late_lines, measure, read_months
 from kpi.ingest.contract import Cadence, is_feed, read_cadence, read_feed
 from kpi.project.project import load_project
 from small_project import FILES, write
@@ -19,7 +19,7 @@ RAW_CALLS = "create table raw.calls (arrived_on date, _file varchar, _is_superse
 FEED = "config: {meta: {feed: {key: [call_id]}}}"
 
 
-def dues(root: Path, newest: str | None, as_of: str, contract: str = FEED, **changes: str) -> list[Due]:
+def dues(root: Path, newest: str | None, as_of: str, contract: str = FEED, **changes: str) -> list[FeedStatus]:
     write(root, {"models/staging/calls.yml": CALLS.replace(FEED, contract), **changes})
     feeds = [read_feed(source) for source in load_project(root).sources if is_feed(source)]
     with duckdb.connect() as con:
@@ -67,7 +67,7 @@ def test_dbts_own_freshness_goes_before_the_contract(tmp_path: Path) -> None:
 
 
 def test_states_change_the_day_after() -> None:
-    due = Due("calls", "month", date(2025, 10, 31), "a.csv", date(2025, 12, 15), date(2026, 1, 14))
+    due = FeedStatus("calls", "month", date(2025, 10, 31), "a.csv", date(2025, 12, 15), date(2026, 1, 14))
     assert [due.state(date(2025, 12, 15)), due.state(date(2025, 12, 16))] == ["fresh", "late"]
     assert [due.state(date(2026, 1, 14)), due.state(date(2026, 1, 15))] == ["late", "very late"]
     assert from_facts(as_facts([due])) == [due]
@@ -104,8 +104,8 @@ def test_a_feed_without_a_day_in_its_rows_was_delivered_all_the_same(tmp_path: P
         ("expected_every: once, late_after_days: 3", "expected once is never late"),
     ],
 )
-def test_a_cadence_that_makes_no_sense_names_its_line(tmp_path: Path, settings: str, told: str) -> None:
-    with pytest.raises(ContractError, match=rf"models/staging/calls.yml:5: .*{told}"):
+def test_a_cadence_that_makes_no_sense_names_its_line(tmp_path: Path, settings: str, message: str) -> None:
+    with pytest.raises(ContractError, match=rf"models/staging/calls.yml:5: .*{message}"):
         dues(tmp_path, None, "2026-01-01", f"config: {{meta: {{feed: {{key: [call_id], {settings}}}}}}}")
 
 

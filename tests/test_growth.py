@@ -21,7 +21,7 @@ from kpi.errors import CheckFailed, ConfigError
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
-from kpi.settings import Upkeep, spill_folder
+from kpi.settings import WarehouseSettings, spill_folder
 from kpi.warehouse.builds import Warehouse, writing
 from kpi.warehouse.lifecycle import free_share, prune, roll_back
 from small_project import FILES, write
@@ -46,9 +46,9 @@ def published_long_ago(warehouse: Warehouse) -> None:
     ledger.write_text(re.sub(r'"at": "\d{4}', '"at": "2020', ledger.read_text()))
 
 
-def run(root: Path, told: list[str] | None = None, **options: object) -> Outcome:
-    tell = told.append if told is not None else lambda _: None
-    return refresh(root, Options(date(2026, 3, 5), validate=False, **options), tell)  # type: ignore[arg-type]
+def run(root: Path, message: list[str] | None = None, **options: object) -> Outcome:
+    emit = message.append if message is not None else lambda _: None
+    return refresh(root, Options(date(2026, 3, 5), validate=False, **options), emit)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -66,20 +66,20 @@ def run(root: Path, told: list[str] | None = None, **options: object) -> Outcome
         ("temp_directory: ''", "5: 'temp_directory' must be a text."),
     ],
 )
-def test_a_wrong_setting_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> None:
+def test_a_wrong_setting_is_told_with_its_line(tmp_path: Path, line: str, message: str) -> None:
     # One line above it, so that the line told is the setting's own.
     root = write(tmp_path, with_settings(line))
     lines = (root / "dbt_project.yml").read_text().splitlines()
     where = lines.index(f"    {line}") + 1
     with pytest.raises(ConfigError) as raised:
         load_project(root)
-    assert str(raised.value) == f"dbt_project.yml:{where}:{told.partition(':')[2]}"
+    assert str(raised.value) == f"dbt_project.yml:{where}:{message.partition(':')[2]}"
 
 
 def test_settings_are_read_also_below_the_projects_name_and_not_from_vars(tmp_path: Path) -> None:
     text = SETTINGS.replace("vars:\n", "vars:\n  small: {kpi_warehouse: {keep_failed: 9}}\n")
     root = write(tmp_path, {"dbt_project.yml": text})
-    assert load_project(root).upkeep == Upkeep(keep_failed=9)
+    assert load_project(root).warehouse_settings == WarehouseSettings(keep_failed=9)
     with pytest.raises(ConfigError, match=r"--vars: kpi_warehouse is read from dbt_project\.yml only"):
         load_project(root, {"kpi_warehouse": {"keep_failed": 1}})
 
@@ -122,28 +122,28 @@ def test_builds_go_by_age_too_but_never_the_one_readers_see(tmp_path: Path) -> N
         then = time.time() - days * 86_400
         os.utime(warehouse.builds / name, (then, then))
     # Whoever opened a build just before another was published is not cut off, however old the build is.
-    assert prune(warehouse, Upkeep(keep_published_days=30)) == ()
+    assert prune(warehouse, WarehouseSettings(keep_published_days=30)) == ()
     published_long_ago(warehouse)
-    assert prune(warehouse, Upkeep()) == ()
-    assert prune(warehouse, Upkeep(keep_published_days=30, grace_hours=24 * 60)) == ()
-    assert prune(warehouse, Upkeep(keep_published_days=30)) == (ids[0],)
-    assert prune(warehouse, Upkeep(keep_published_days=1)) == (ids[1],)
+    assert prune(warehouse, WarehouseSettings()) == ()
+    assert prune(warehouse, WarehouseSettings(keep_published_days=30, grace_hours=24 * 60)) == ()
+    assert prune(warehouse, WarehouseSettings(keep_published_days=30)) == (ids[0],)
+    assert prune(warehouse, WarehouseSettings(keep_published_days=1)) == (ids[1],)
 
 
 def test_many_builds_of_one_day_are_thinned_and_the_run_says_so(tmp_path: Path) -> None:
     """They are within the grace: an afternoon of builds would fill the disk before it is over."""
     root = write(tmp_path, with_settings("keep_of_a_day: 2"))
     warehouse = Warehouse(root / "warehouse")
-    told: list[str] = []
+    message: list[str] = []
     for number in range(6):
         deliver(root, str(number))
-        run(root, told=told)
+        run(root, told=message)
     kept = [folder.name[:5] for folder in warehouse.kept()]
     assert kept == ["00005", "00006"]
     pruned = [event for event in warehouse.ledger() if event["event"] == "pruned"]
     assert {event["reason"] for event in pruned} == {"keep_of_a_day 2"}
     assert [event["build"][:5] for event in pruned] == ["00001", "00002", "00003", "00004"]
-    lines = [line for line in told if line.startswith("Removed ")]
+    lines = [line for line in message if line.startswith("Removed ")]
     assert len(lines) == 4
     assert re.fullmatch(r"Removed 1 build, \d+\.\d MB, by keep_of_a_day 2: 00004-\w+\.", lines[-1])
 
@@ -232,13 +232,13 @@ def test_a_build_is_named_by_number_beginning_candidate_and_latest(tmp_path: Pat
     assert (meant("candidate"), meant("latest"), meant("00003")) == (failed, last, last)
     with kpi.open(build="candidate", project_dir=root) as con:
         assert con.execute("select distinct line from staging.stg_calls").fetchall() == [("nowhere",)]
-    for text, told in (
+    for text, message in (
         ("0000", "there is no build '0000'"),
         ("0000x", "no build"),
         ("", "no build"),
         ("9", "no build"),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             meant(text)
     (warehouse.builds / f"{first}x").mkdir()
     with pytest.raises(ConfigError, match="may be build"):
@@ -299,9 +299,9 @@ def test_a_file_that_has_grown_is_written_anew_with_all_it_holds(tmp_path: Path)
     assert " MB" in line
 
     deliver(root, *map(str, range(3000)), "x", "y")
-    told: list[str] = []
-    third = run(root, told).build
-    assert any(f"of build {second}'s file is free: this build starts from a fresh copy" in line for line in told)
+    message: list[str] = []
+    third = run(root, message).build
+    assert any(f"of build {second}'s file is free: this build starts from a fresh copy" in line for line in message)
     # What did not change was not built again, and nothing was lost on the way.
     now = Warehouse(root / "warehouse").facts_of()["nodes"]
     assert now["seed.small.lines"]["built_in"] == facts["nodes"]["seed.small.lines"]["built_in"]
@@ -330,8 +330,8 @@ def test_a_copy_that_fails_costs_nothing_but_the_room(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(database, "copy_tables", fails)
     deliver(root, "1")
-    told: list[str] = []
-    run(root, told)
-    assert any("it cannot be copied compactly: cannot be copied" in line for line in told)
+    message: list[str] = []
+    run(root, message)
+    assert any("it cannot be copied compactly: cannot be copied" in line for line in message)
     with kpi.open(project_dir=root) as con:
         assert con.execute("select call_count from marts.calls_by_line").fetchall() == [(1,)]

@@ -204,11 +204,11 @@ OTHERS: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize(("content", "told"), OTHERS.values(), ids=OTHERS.keys())
 def test_a_file_that_is_no_csv_is_refused_for_what_it_is(
-    tmp_path: Path, content: bytes, told: str, is_packed: bool
+    tmp_path: Path, content: bytes, message: str, is_packed: bool
 ) -> None:
     packed = gzip.compress(content, mtime=0) if is_packed else content
     reason = refused(loaded(tmp_path, packed, name="a.csv.gz" if is_packed else "a.csv"))
-    assert told in reason
+    assert message in reason
     assert reason.isascii()
     assert reason.isprintable()
     assert CODE not in reason
@@ -253,8 +253,8 @@ def test_a_header_that_is_a_record_is_quoted_nowhere(tmp_path: Path, text: str, 
     loader = loaded(tmp_path, text.encode(codec))
     report = loader.load()
     reason = refused(loader)
-    told = "\n".join([reason, loader.refused(), *report.warnings, str(loader.ledger("*"))])
-    assert [secret for secret in SECRETS if secret in told] == []
+    message = "\n".join([reason, loader.refused(), *report.warnings, str(loader.ledger("*"))])
+    assert [secret for secret in SECRETS if secret in message] == []
     assert "required columns are missing: " in reason
     assert re.search("none of its [0-9] columns is known|its one column|of its [0-9] columns are known", reason)
 
@@ -301,6 +301,6 @@ def test_unknown_columns_of_a_file_that_is_read_are_told_by_place(tmp_path: Path
     ((unknown,),) = loader.ledger("unknown_columns")
     assert unknown[:3] == ["column 4", "column 5 (did you mean 'answered_at'?)", "column 6"]
     assert len(unknown) == 23
-    (told,) = (warning for warning in loader.load().warnings if "nobody asked for" in warning)
-    assert told.endswith("column 11 and 15 more.") or told.endswith("column 11, and 15 more.")
+    (message,) = (warning for warning in loader.load().warnings if "nobody asked for" in warning)
+    assert message.endswith("column 11 and 15 more.") or message.endswith("column 11, and 15 more.")
     assert json.dumps(unknown).isascii()

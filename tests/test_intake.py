@@ -24,9 +24,9 @@ def deliver(root: Path, name: str, header: str = HEADER, rows: str = "1,health,3
 
 
 def run(root: Path) -> list[str]:
-    told: list[str] = []
-    refresh(root, Options(date(2026, 3, 5), validate=False), told.append)
-    return [line for line in told if "warning" in line]
+    message: list[str] = []
+    refresh(root, Options(date(2026, 3, 5), validate=False), message.append)
+    return [line for line in message if "warning" in line]
 
 
 def test_warnings_that_differ_in_numbers_alone_are_one_line_a_feed() -> None:
@@ -60,9 +60,9 @@ def test_a_refused_file_is_told_by_the_error_and_not_by_a_warning_too(tmp_path: 
     root = write(tmp_path)
     deliver(root, "bad.csv", "something,else")
     deliver(root, "fine.csv", f"{HEADER},more", "1,health,3,2024-01-01,x\n")
-    told: list[str] = []
+    message: list[str] = []
     with pytest.raises(DeliveryError, match=r"calls/bad.csv: refused") as caught:
-        refresh(root, Options(date(2026, 3, 5), validate=False), told.append)
+        refresh(root, Options(date(2026, 3, 5), validate=False), message.append)
     assert caught.value.paths == ("calls/bad.csv",)
-    assert [line for line in told if "bad.csv" in line] == []
-    assert [line for line in told if "fine.csv" in line]
+    assert [line for line in message if "bad.csv" in line] == []
+    assert [line for line in message if "fine.csv" in line]

@@ -198,5 +198,5 @@ def test_the_command_prints_text_json_and_mermaid(tmp_path: Path) -> None:
     chart = run(cli, [*what, "--format", "mermaid"]).output
     assert chart.startswith("flowchart LR\n")
     assert "==>" in chart
-    told = run(cli, ["lineage", "calls_by_line.in_tim_count", "--project-dir", root]).exception
-    assert str(told) == "'calls_by_line' has no column 'in_tim_count'. Did you mean 'in_time_count'?"
+    message = run(cli, ["lineage", "calls_by_line.in_tim_count", "--project-dir", root]).exception
+    assert str(message) == "'calls_by_line' has no column 'in_tim_count'. Did you mean 'in_time_count'?"

@@ -385,9 +385,11 @@ def test_no_more_than_ten_reasons_are_told(tmp_path: Path) -> None:
     nps = Loader(tmp_path, [contracts()["nps_responses"]])
     nps.deliver("a.csv", NPS + rows)
     nps.load()
-    told = nps.refused().splitlines()[2:-1]
-    assert len(told) == 10
-    assert told[:4] == [f"            20 x {name}: missing" for name in ("channel", "responded_at", "score", "survey")]
+    message = nps.refused().splitlines()[2:-1]
+    assert len(message) == 10
+    assert message[:4] == [
+        f"            20 x {name}: missing" for name in ("channel", "responded_at", "score", "survey")
+    ]
 
 
 def test_a_refused_file_is_a_share_of_one_however_small(calls: Loader) -> None:

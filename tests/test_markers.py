@@ -106,24 +106,24 @@ def deliver(root: Path, files: Mapping[str, str]) -> None:
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunResult:
     """A command that ran as from a shell, but in this process: to start one costs more than what it does."""
 
     code: int
     told: str
 
 
-def kpi(root: Path, *command: str) -> Ran:
-    told = io.StringIO()
+def kpi(root: Path, *command: str) -> RunResult:
+    message = io.StringIO()
     sys.argv, argv = ["kpi", *command, "--project-dir", str(root)], sys.argv
     try:
-        with redirect_stdout(told), redirect_stderr(told):
+        with redirect_stdout(message), redirect_stderr(message):
             main()
     except SystemExit as error:
-        return Ran(int(error.code or 0), told.getvalue())
+        return RunResult(int(error.code or 0), message.getvalue())
     finally:
         sys.argv = argv
-    return Ran(0, told.getvalue())
+    return RunResult(0, message.getvalue())
 
 
 def written(*folders: Path) -> Iterator[tuple[Path, bytes]]:
@@ -144,9 +144,9 @@ def written(*folders: Path) -> Iterator[tuple[Path, bytes]]:
                         yield path / ".".join(names), str(rows).encode()
 
 
-def places_of(markers: tuple[str, ...], told: str, *folders: Path) -> list[str]:
+def places_of(markers: tuple[str, ...], message: str, *folders: Path) -> list[str]:
     """Say where any of the markers stands. Names of files that were delivered are theirs who deliver."""
-    found = [f"{marker} is told" for marker in markers if marker in told]
+    found = [f"{marker} is told" for marker in markers if marker in message]
     for path, content in written(*folders):
         found += [f"{marker} in {path}" for marker in markers if marker.encode() in content]
         found += [f"{marker} in {path}" for marker in markers if json.dumps(marker)[1:-1].encode() in content]
@@ -159,12 +159,14 @@ def test_what_is_planted_in_a_delivery_stands_nowhere(root: Path, tmp_path: Path
         ran = kpi(root, "refresh", "--as-of", "2026-03-05", "--max-reject-share", "1", *extra)
         assert ran.code in (0, 4), ran.told
         assert places_of(MARKERS, ran.told, root) == []
-    told = [kpi(root, *command) for command in (("runs",), ("runs", "show"), ("builds",), ("doctor",), ("freshness",))]
-    told += [kpi(root, "query", sql) for sql in ("from raw.rejects", "from raw.deliveries", "from raw.visits")]
-    told.append(kpi(root, "publish", "--public", str(tmp_path / "public")))
-    assert places_of(MARKERS, "".join(one.told for one in told), root, tmp_path / "public") == []
+    message = [
+        kpi(root, *command) for command in (("runs",), ("runs", "show"), ("builds",), ("doctor",), ("freshness",))
+    ]
+    message += [kpi(root, "query", sql) for sql in ("from raw.rejects", "from raw.deliveries", "from raw.visits")]
+    message.append(kpi(root, "publish", "--public", str(tmp_path / "public")))
+    assert places_of(MARKERS, "".join(one.told for one in message), root, tmp_path / "public") == []
     # No word of a delivery is told, whatever it is: it stands in the lines of rejects and nowhere else.
-    held = places_of((WORD,), "".join(one.told for one in told[:5]), root)
+    held = places_of((WORD,), "".join(one.told for one in message[:5]), root)
     assert all(".duckdb" in place for place in held), held
     with duckdb.connect(
         next(root.glob("warehouse/builds/*/stewards/*.duckdb"), root / "warehouse/current/kpi.duckdb")
@@ -198,8 +200,8 @@ def test_what_an_error_of_the_database_quotes_is_masked(root: Path) -> None:
     assert "poistettu]" in ran.told
     logs = root / "warehouse/runs"
     assert places_of(MARKERS, ran.told, logs) == []
-    told = [path.read_text() for path in root.glob("warehouse/builds/*/*.json")]
-    assert not [text for text in told if CODE in text or PHONE in text]
+    message = [path.read_text() for path in root.glob("warehouse/builds/*/*.json")]
+    assert not [text for text in message if CODE in text or PHONE in text]
     assert CODE not in (root / "warehouse/builds/ledger.jsonl").read_text()
 
 

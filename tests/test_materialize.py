@@ -83,12 +83,12 @@ def test_nested_ephemeral_models_are_ctes_each_once_and_tables_nowhere(tiny: Tin
         ),
     ],
 )
-def test_mistakes_around_ephemeral_models_keep_their_lines(tiny: Tiny, model: str, text: str, told: str) -> None:
+def test_mistakes_around_ephemeral_models_keep_their_lines(tiny: Tiny, model: str, text: str, message: str) -> None:
     tiny.seed("id,v", "1,10")
     tiny.write({**NESTED, model: text})
     with pytest.raises(CompileError) as caught:
         tiny.compiled()
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
 
 
 def test_an_ephemeral_model_is_tested_as_any_other(tiny: Tiny) -> None:
@@ -268,13 +268,13 @@ def test_a_value_that_does_not_fit_leaves_the_table_as_it_was(tiny: Tiny) -> Non
     ],
 )
 def test_settings_of_an_incremental_model_are_checked_before_anything_runs(
-    tiny: Tiny, settings: str, told: str
+    tiny: Tiny, settings: str, message: str
 ) -> None:
     tiny.seed(*FIRST)
     tiny.write({"m": incremental(settings)})
     with pytest.raises(CompileError) as caught:
         tiny.compiled()
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def definitions_after(tiny: Tiny, **files: str) -> set[str]:
@@ -302,10 +302,10 @@ def test_a_changed_definition_builds_anew_but_where_the_project_says_to_keep_the
     tiny.write({"plain": incremental(""), **protected})
     graph = tiny.compiled()
     facts = {"nodes": {node: {"definition": "another"} for node in graph.nodes}}
-    told: list[str] = []
+    message: list[str] = []
     now = runner.definitions(graph)
-    assert pipeline.anew(graph, facts, now, False, told.append) == {"model.tiny.plain"}
-    assert told == ["Built from nothing, for what defines them changed: plain."]
+    assert pipeline.anew(graph, facts, now, False, message.append) == {"model.tiny.plain"}
+    assert message == ["Built from nothing, for what defines them changed: plain."]
     same = {"nodes": {node: {"definition": now[node]} for node in graph.nodes}}
     assert pipeline.anew(graph, same, now, False, quiet) == frozenset()
     assert len(pipeline.anew(graph, same, now, True, quiet)) == 3
@@ -350,9 +350,9 @@ def test_a_contract_gives_the_table_its_order_types_and_constraints(tiny: Tiny) 
     runner.build_node(tiny.con, graph, node, None)
     assert tiny.columns("m") == {"id": "INTEGER", "name": "VARCHAR", "amount": "DECIMAL(10,2)"}
     assert [row[3] for row in tiny.con.execute("describe main.m").fetchall()] == ["PRI", "PRI", None]
-    for wrong, told in (("'' as name, 1 as id", "CHECK"), ("'x' as name, null::int as id", "NOT NULL")):
+    for wrong, message in (("'' as name, 1 as id", "CHECK"), ("'x' as name, null::int as id", "NOT NULL")):
         broken = replace(node, sql=f"select 1.5::decimal(10, 2) as amount, {wrong}")
-        with pytest.raises(BuildError, match=told):
+        with pytest.raises(BuildError, match=message):
             runner.build_node(tiny.con, graph, broken, "table")
     assert tiny.rows("select id, name from main.m") == [(1, "x")]
 
@@ -376,12 +376,12 @@ def test_a_contract_gives_the_table_its_order_types_and_constraints(tiny: Tiny) 
         ([column("id", "int", {"type": "notnull"})], ["models/m.yml:4: a constraint is one of check, not_null"]),
     ],
 )
-def test_a_broken_contract_tells_in_a_table_what_differs(tiny: Tiny, columns: list[Column], told: list[str]) -> None:
+def test_a_broken_contract_tells_in_a_table_what_differs(tiny: Tiny, columns: list[Column], message: list[str]) -> None:
     node = contracted("", *columns)
     yields = (("id", "INTEGER"), ("name", "VARCHAR"), ("amount", "DECIMAL(10,2)"))
     with pytest.raises(CompileError) as caught:
         materializations.check(tiny.con, node, yields)
-    assert all(line in str(caught.value) for line in told)
+    assert all(line in str(caught.value) for line in message)
 
 
 def test_a_contract_is_checked_before_anything_runs(tiny: Tiny) -> None:
@@ -543,8 +543,8 @@ def test_rows_are_added_from_build_to_build_until_the_definition_changes(tmp_pat
     assert tiny.published("select v from main.m order by v") == [(1,), (2,), (3,), (9,)]
     tiny.refresh()
     tiny.write({"m": incremental("incremental_strategy='append'", where="v >= (select max(v) from {{ this }})")})
-    told = tiny.refresh()
-    assert "Built from nothing, for what defines them changed: m." in told
+    message = tiny.refresh()
+    assert "Built from nothing, for what defines them changed: m." in message
     assert tiny.published("select v from main.m") == [(9,)]
 
 

@@ -138,8 +138,8 @@ def test_compile_names_the_models_of_a_family_that_nobody_lists_and_where_to_lis
         ("ind_home_visits", "ind_*", "indicators"),
         ("int_home_visits_figures", "int_*_figures", "monthly_series"),
     ):
-        told = f"'{hub}' reads every model named {pattern} (its meta.reads_every), but not '{model}'. {place}"
-        assert told in str(caught.value)
+        message = f"'{hub}' reads every model named {pattern} (its meta.reads_every), but not '{model}'. {place}"
+        assert message in str(caught.value)
 
 
 def test_a_family_that_would_tell_a_running_year_as_a_whole_one_is_refused(root: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_new_feed_is_in_every_hub_without_an_edit_of_a_model_or_of_another_mod
         ("services_by: town", "services_by: towm", "'services_by' names no column 'towm'. Did you mean 'town'?"),
     ],
 )
-def test_a_contract_says_what_its_rows_are_counted_by(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_a_contract_says_what_its_rows_are_counted_by(tmp_path: Path, old: str, new: str, message: str) -> None:
     """With several dates, which of them gives the report year; but only where the counts are read."""
     with closing(duckdb.connect()) as con:
         tiny = Tiny(tmp_path, con)
@@ -204,7 +204,7 @@ def test_a_contract_says_what_its_rows_are_counted_by(tmp_path: Path, old: str, 
         tiny.write({"models/home_visits.yml": CONTRACT, "stg_home_visits": STAGING, "models/counts.yml": counts})
         tiny.compiled()
         tiny.write({"models/home_visits.yml": CONTRACT.replace(old, new)})
-        with pytest.raises(KpiError, match=re.escape(told)):
+        with pytest.raises(KpiError, match=re.escape(message)):
             tiny.compiled()
         if not new:
             tiny.write({"models/counts.yml": ""})
@@ -220,14 +220,14 @@ def test_a_contract_says_what_its_rows_are_counted_by(tmp_path: Path, old: str, 
         ("part_*", "meta.reads_every has 'models', a pattern of names such as ind_\\*"),
     ],
 )
-def test_a_model_that_should_read_others_and_does_not_is_refused(tmp_path: Path, wanted: str, told: str) -> None:
+def test_a_model_that_should_read_others_and_does_not_is_refused(tmp_path: Path, wanted: str, message: str) -> None:
     with closing(duckdb.connect()) as con:
         tiny = Tiny(tmp_path, con)
         tiny.write({"part_a": "select 1 as x", "part_b": "select 2 as x", "whole": "select x from {{ ref('part_a') }}"})
         tiny.compiled()
         yaml = f"models:\n  - name: whole\n    config:\n      meta:\n        reads_every: {wanted}\n"
         tiny.write({"models/whole.yml": yaml})
-        with pytest.raises(KpiError, match=told):
+        with pytest.raises(KpiError, match=message):
             tiny.compiled()
         every = "select x from {{ ref('part_a') }} union all select x from {{ ref('part_b') }}"
         tiny.write({"whole": every, "models/whole.yml": yaml.replace(wanted, "{models: part_*}")})

@@ -20,7 +20,7 @@ from kpi.errors import CheckFailed, KpiError
 from kpi.events import Event, silent
 from kpi.jobs import notifications
 from kpi.jobs.options import Options
-from kpi.jobs.recorded_run import attend, tell_crashed
+from kpi.jobs.recorded_run import attend, notify_crash
 from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse, writing
 from kpi.warehouse.run_log import RunLog, events_of, history
@@ -60,9 +60,9 @@ def deliver(root: Path, name: str, *lines: str) -> None:
     path.write_text("\n".join(("call_id,line,waited_seconds,arrived_on", *lines)) + "\n")
 
 
-def night(root: Path, as_of: date = DAY, tell: Callable[[str], None] = silent, **options: object) -> None:
+def night(root: Path, as_of: date = DAY, emit: Callable[[str], None] = silent, **options: object) -> None:
     asked = Options(as_of, validate=False, **options)  # type: ignore[arg-type]
-    attend(root, "refresh", as_of, tell, lambda tell: refresh(root, asked, tell))
+    attend(root, "refresh", as_of, emit, lambda emit: refresh(root, asked, emit))
 
 
 def run(root: Path, *arguments: str) -> Result:
@@ -164,28 +164,28 @@ def test_what_goes_wrong_in_telling_does_not_make_a_run_fail(
     deliver(project, "2027.csv", "2,unheard-of-line,3,2026-03-02")
     lines: list[str] = []
     with pytest.raises(CheckFailed):
-        night(project, tell=lines.append)
+        night(project, emit=lines.append)
     assert "  warning: people could not be told: RuntimeError." in lines
     assert [run.exit_code for run in history(project / "warehouse")] == [0, 7]
 
 
 def test_a_killed_run_is_told_by_who_finds_it(project: Path, sent: list[notifications.Message]) -> None:
     warehouse = Warehouse(project / "warehouse")
-    assert tell_crashed(warehouse, {}, silent) is None
+    assert notify_crash(warehouse, {}, silent) is None
     assert sent == []
     night(project)
     log = RunLog(warehouse.root, "refresh")
-    log.hear(Event("building", stage="build", name="one"))
+    log.on_event(Event("building", stage="build", name="one"))
     os.close(log._file or 0)
-    found = tell_crashed(warehouse, {"MONITOR_SERVICE_RESULT": "oom-kill"}, silent)
+    found = notify_crash(warehouse, {"MONITOR_SERVICE_RESULT": "oom-kill"}, silent)
     assert found is not None
     assert found.run == log.run
     assert (sent[0].title, "ended from outside in the stage build (oom-kill)" in sent[0].body) == (
         "kpi county: the refresh was killed",
         True,
     )
-    assert tell_crashed(warehouse, {}, silent) is None
-    tell_crashed(warehouse, {"MONITOR_INVOCATION_ID": "none", "MONITOR_SERVICE_RESULT": "exit-code"}, silent)
+    assert notify_crash(warehouse, {}, silent) is None
+    notify_crash(warehouse, {"MONITOR_INVOCATION_ID": "none", "MONITOR_SERVICE_RESULT": "exit-code"}, silent)
     assert sent[1].title == "kpi county: no refresh began"
     night(project)
     assert sent[2].title == "kpi county: the refresh works again"
@@ -270,7 +270,7 @@ def test_who_waited_finds_that_the_other_run_did_it_all(project: Path, sent: lis
             lock.__exit__(None, None, None)
             night(project)
 
-    night(project, tell=other_run, wait_seconds=30)
+    night(project, emit=other_run, wait_seconds=30)
     assert lines[-1].startswith("Nothing changed since build 00001-")
     assert {run.outcome for run in history(project / "warehouse")} == {"nothing to do", "published"}
     assert len(Warehouse(project / "warehouse").list_builds()) == 1
@@ -292,9 +292,9 @@ def test_a_full_disk_ends_with_9_frees_what_was_written_and_readers_keep_theirs(
         "select unnest(generate_series(1, 3000000)) as n, random() as r, uuid() as u\n"
     )
     child = in_a_process(project, limit=limit)
-    _, told = child.communicate(timeout=60)
-    assert child.returncode == 9, told
-    assert "the disk is full (" in told
+    _, message = child.communicate(timeout=60)
+    assert child.returncode == 9, message
+    assert "the disk is full (" in message
     assert [folder.name for folder in warehouse.kept()] == before
     assert list(warehouse.builds.glob(".tmp-*")) == []
     assert history(warehouse.root)[-1].outcome == "disk full"

@@ -15,7 +15,7 @@ import pytest
 
 from kpi.errors import BuildError, CheckFailed, CompileError, DeliveryError, DiskFull
 from kpi.jobs import notifications
-from kpi.jobs.notifications import Message, addresses, good_news, is_exposed, is_new, send, what_failed
+from kpi.jobs.notifications import Message, addresses, is_exposed, is_new, recovery_message, send, what_failed
 from kpi.warehouse.builds import Warehouse
 
 MESSAGE = Message("failure", "a title", "a body\n")
@@ -150,7 +150,7 @@ def test_a_warning_is_new_when_it_is_another_not_when_its_count_is() -> None:
 
 
 def test_a_feed_that_is_very_late_is_told_as_a_failure(tmp_path: Path) -> None:
-    message = good_news(
+    message = recovery_message(
         Warehouse(tmp_path / "warehouse"), None, (), ["very late: calls: its newest day is 2025-10-31."]
     )
     assert (message.kind, "deliveries are very late (1)" in message.title) == ("failure", True)

@@ -550,7 +550,7 @@ def row(
 
 
 def test_calls() -> None:
-    told = figures(
+    message = figures(
         feed_of(
             "calls",
             f"{HEADER}\n"
@@ -563,18 +563,20 @@ def test_calls() -> None:
         )
     )
     year = "calendar_year"
-    assert told["calls_received", "oral_health", 2024, year] == row(3, None, 3, 3)
-    assert told["call_mean_wait_seconds", "oral_health", 2024, year] == row(599, 2, Fraction(599, 2), 3)
-    assert told["calls_answered_within_5_minutes_share", "oral_health", 2024, year] == row(1, 2, 50, 3)
-    assert told["call_mean_handling_seconds", "oral_health", 2024, year] == row(420, 1, 420, 3)
-    assert told["calls_received", "health_lines", 2024, year] == row(4, None, 4, 4)
-    assert told["calls_answered_within_5_minutes_share", "health_lines", 2024, year] == row(2, 3, Fraction(200, 3), 4)
-    assert told["call_mean_handling_seconds", "health_lines", 2024, year] == row(421, 2, Fraction(421, 2), 4)
-    assert told["calls_answered_within_5_minutes_share", "social_advice", 2024, year] == row(1, 1, 100, 1)
-    assert told["call_mean_handling_seconds", "social_advice", 2024, year] == row(0, 0, None, 1)
-    assert told["calls_received", "social_advice", 2023, "partial_year"] == row(1, None, 1, 1)
-    assert told["call_mean_wait_seconds", "social_advice", 2023, "partial_year"] == row(0, 0, None, 1)
-    assert Counter(key[1:3] for key in told) == dict.fromkeys(
+    assert message["calls_received", "oral_health", 2024, year] == row(3, None, 3, 3)
+    assert message["call_mean_wait_seconds", "oral_health", 2024, year] == row(599, 2, Fraction(599, 2), 3)
+    assert message["calls_answered_within_5_minutes_share", "oral_health", 2024, year] == row(1, 2, 50, 3)
+    assert message["call_mean_handling_seconds", "oral_health", 2024, year] == row(420, 1, 420, 3)
+    assert message["calls_received", "health_lines", 2024, year] == row(4, None, 4, 4)
+    assert message["calls_answered_within_5_minutes_share", "health_lines", 2024, year] == row(
+        2, 3, Fraction(200, 3), 4
+    )
+    assert message["call_mean_handling_seconds", "health_lines", 2024, year] == row(421, 2, Fraction(421, 2), 4)
+    assert message["calls_answered_within_5_minutes_share", "social_advice", 2024, year] == row(1, 1, 100, 1)
+    assert message["call_mean_handling_seconds", "social_advice", 2024, year] == row(0, 0, None, 1)
+    assert message["calls_received", "social_advice", 2023, "partial_year"] == row(1, None, 1, 1)
+    assert message["call_mean_wait_seconds", "social_advice", 2023, "partial_year"] == row(0, 0, None, 1)
+    assert Counter(key[1:3] for key in message) == dict.fromkeys(
         [
             ("oral_health", 2024),
             ("rehabilitation", 2024),
@@ -587,7 +589,7 @@ def test_calls() -> None:
 
 
 def test_callbacks() -> None:
-    told = figures(
+    message = figures(
         feed_of(
             "callbacks",
             "callback_id,service_line,requested_at,reached_at\n"
@@ -599,12 +601,12 @@ def test_callbacks() -> None:
     )
     year = "calendar_year"
     for service in ("oral_health", "health_lines"):
-        assert told["callbacks_received", service, 2024, year] == row(3, None, 3, 3)
-        assert told["callbacks_never_reached", service, 2024, year] == row(1, None, 1, 3)
-        assert told["same_day_callback_share", service, 2024, year] == row(1, 2, 50, 3)
-        assert told["callback_mean_seconds", service, 2024, year] == row(360, 2, 180, 3)
-    assert told["same_day_callback_share", "social_advice", 2024, year] == row(0, 0, None, 1)
-    assert len(told) == 12
+        assert message["callbacks_received", service, 2024, year] == row(3, None, 3, 3)
+        assert message["callbacks_never_reached", service, 2024, year] == row(1, None, 1, 3)
+        assert message["same_day_callback_share", service, 2024, year] == row(1, 2, 50, 3)
+        assert message["callback_mean_seconds", service, 2024, year] == row(360, 2, 180, 3)
+    assert message["same_day_callback_share", "social_advice", 2024, year] == row(0, 0, None, 1)
+    assert len(message) == 12
 
 
 def nps_of(counts: Mapping[tuple[int, str, str], str]) -> dict[str, FeedResult]:
@@ -636,32 +638,32 @@ def test_nps_by_text_message_only() -> None:
         "health,sms,2024-01-01,30\nhealth,sms,2024-12-01,10\nhealth,web,2024-12-01,1000\n"
         "social_advice,sms,2024-01-01,7\nhealth,sms,2021-01-01,5\n",
     )
-    told = figures(feeds)
+    message = figures(feeds)
     year, change = "calendar_year", "change_from_previous_year"
-    assert told["nps", "health", 2023, year] == row(-3, 9, Fraction(-300, 9), 9)
-    assert told["nps", "health", 2024, year] == row(3, 8, Fraction(75, 2), 8)
-    assert told["nps_promoter_share", "health", 2024, year] == row(4, 8, 50, 8)
-    assert told["nps_detractor_share", "health", 2024, year] == row(1, 8, Fraction(25, 2), 8)
-    assert told["nps_responses", "health", 2024, year] == row(8, None, 8, 8)
-    assert told["nps_response_rate", "health", 2024, year] == row(8, 40, 20, 8)
-    assert told["nps_response_rate", "health", 2025, year] == row(2, 0, None, 2)
-    assert told["nps_change", "health", 2024, change] == row(38 + 33, None, 71, 8)
-    assert told["nps_change", "health", 2025, change] == row(-38, None, -38, 2)
-    assert told["nps_responses_change", "health", 2024, change] == row(-1, None, -1, 8)
+    assert message["nps", "health", 2023, year] == row(-3, 9, Fraction(-300, 9), 9)
+    assert message["nps", "health", 2024, year] == row(3, 8, Fraction(75, 2), 8)
+    assert message["nps_promoter_share", "health", 2024, year] == row(4, 8, 50, 8)
+    assert message["nps_detractor_share", "health", 2024, year] == row(1, 8, Fraction(25, 2), 8)
+    assert message["nps_responses", "health", 2024, year] == row(8, None, 8, 8)
+    assert message["nps_response_rate", "health", 2024, year] == row(8, 40, 20, 8)
+    assert message["nps_response_rate", "health", 2025, year] == row(2, 0, None, 2)
+    assert message["nps_change", "health", 2024, change] == row(38 + 33, None, 71, 8)
+    assert message["nps_change", "health", 2025, change] == row(-38, None, -38, 2)
+    assert message["nps_responses_change", "health", 2024, change] == row(-1, None, -1, 8)
 
-    assert told["nps", "social_advice", 2024, year] == row(0, 0, None, 0)
-    assert told["nps_promoter_share", "social_advice", 2024, year] == row(0, 0, None, 0)
-    assert told["nps_responses", "social_advice", 2024, year] == row(0, None, 0, 0)
-    assert told["nps_response_rate", "social_advice", 2024, year] == row(0, 7, 0, 0)
-    assert ("nps_change", "social_advice", 2024, change) not in told
-    assert told["nps_responses_change", "social_advice", 2024, change] == row(-1, None, -1, 0)
-    assert told["nps_change", "social_advice", 2023, "partial_year"] == row(100, None, 100, 1)
-    assert told["nps", "social_advice", 2023, "partial_year"] == row(1, 1, 100, 1)
-    assert not [key for key in told if key[2] == 2021]
+    assert message["nps", "social_advice", 2024, year] == row(0, 0, None, 0)
+    assert message["nps_promoter_share", "social_advice", 2024, year] == row(0, 0, None, 0)
+    assert message["nps_responses", "social_advice", 2024, year] == row(0, None, 0, 0)
+    assert message["nps_response_rate", "social_advice", 2024, year] == row(0, 7, 0, 0)
+    assert ("nps_change", "social_advice", 2024, change) not in message
+    assert message["nps_responses_change", "social_advice", 2024, change] == row(-1, None, -1, 0)
+    assert message["nps_change", "social_advice", 2023, "partial_year"] == row(100, None, 100, 1)
+    assert message["nps", "social_advice", 2023, "partial_year"] == row(1, 1, 100, 1)
+    assert not [key for key in message if key[2] == 2021]
 
 
 def test_rescue_missions() -> None:
-    told = figures(
+    message = figures(
         feed_of(
             "rescue_missions",
             "mission_id,mission_type,urgency,alarmed_at,first_unit_at_scene_at\n"
@@ -675,23 +677,23 @@ def test_rescue_missions() -> None:
         )
     )
     year, change = "calendar_year", "change_from_previous_year"
-    assert told["rescue_department_missions", "rescue", 2024, year] == row(5, None, 5, 5)
-    assert told["rescue_missions", "rescue", 2024, year] == row(4, None, 4, 4)
-    assert told["ems_missions", "rescue", 2024, year] == row(1, None, 1, 1)
-    assert told["rescue_unit_alarms_per_day", "rescue", 2024, year] == row(5, 366, Fraction(5, 366), 5)
-    assert told["rescue_unit_alarms_per_day", "rescue", 2023, year] == row(1, 365, Fraction(1, 365), 1)
+    assert message["rescue_department_missions", "rescue", 2024, year] == row(5, None, 5, 5)
+    assert message["rescue_missions", "rescue", 2024, year] == row(4, None, 4, 4)
+    assert message["ems_missions", "rescue", 2024, year] == row(1, None, 1, 1)
+    assert message["rescue_unit_alarms_per_day", "rescue", 2024, year] == row(5, 366, Fraction(5, 366), 5)
+    assert message["rescue_unit_alarms_per_day", "rescue", 2023, year] == row(1, 365, Fraction(1, 365), 1)
     middle = Fraction(300 + 361, 2)
-    assert told["first_unit_response_seconds", "rescue", 2024, year] == row(middle, 2, middle, 3)
-    assert told["first_unit_response_seconds", "rescue", 2023, year] == row(None, 0, None, 0)
-    assert told["rescue_missions", "rescue", 2023, year] == row(0, None, 0, 0)
-    assert told["ems_missions", "rescue", 2025, year] == row(0, None, 0, 0)
-    assert told["rescue_missions_change_pct", "rescue", 2024, change] == row(4, 0, None, 4)
-    assert told["rescue_missions_change_pct", "rescue", 2025, change] == row(-3, 4, -75, 1)
-    assert ("rescue_missions_change_pct", "rescue", 2023, change) not in told
+    assert message["first_unit_response_seconds", "rescue", 2024, year] == row(middle, 2, middle, 3)
+    assert message["first_unit_response_seconds", "rescue", 2023, year] == row(None, 0, None, 0)
+    assert message["rescue_missions", "rescue", 2023, year] == row(0, None, 0, 0)
+    assert message["ems_missions", "rescue", 2025, year] == row(0, None, 0, 0)
+    assert message["rescue_missions_change_pct", "rescue", 2024, change] == row(4, 0, None, 4)
+    assert message["rescue_missions_change_pct", "rescue", 2025, change] == row(-3, 4, -75, 1)
+    assert ("rescue_missions_change_pct", "rescue", 2023, change) not in message
 
 
 def test_the_queue_counts_patients_of_the_years_last_census() -> None:
-    told = figures(
+    message = figures(
         feed_of(
             "care_queue",
             "census_date,patient_key,specialty,need_confirmed_on\n"
@@ -705,19 +707,19 @@ def test_the_queue_counts_patients_of_the_years_last_census() -> None:
         )
     )
     december, census = "census_december", "census"
-    assert told["specialist_queue", "specialist_care", 2024, december] == row(3, None, 3, 4)
-    assert told["specialist_queue_over_180_days", "specialist_care", 2024, december] == row(2, None, 2, 3)
-    share = told["specialist_queue_over_180_days_share", "specialist_care", 2024, december]
+    assert message["specialist_queue", "specialist_care", 2024, december] == row(3, None, 3, 4)
+    assert message["specialist_queue_over_180_days", "specialist_care", 2024, december] == row(2, None, 2, 3)
+    share = message["specialist_queue_over_180_days_share", "specialist_care", 2024, december]
     assert share == row(2, 3, Fraction(200, 3), 4)
-    share = told["specialist_queue_over_6_months_share", "specialist_care", 2024, december]
+    share = message["specialist_queue_over_6_months_share", "specialist_care", 2024, december]
     assert share == row(1, 3, Fraction(100, 3), 4)
-    assert told["specialist_queue_over_180_days", "specialist_care", 2025, census] == row(2, None, 2, 2)
-    assert told["specialist_queue_over_6_months_share", "specialist_care", 2025, census] == row(1, 2, 50, 2)
-    assert len(told) == 8
+    assert message["specialist_queue_over_180_days", "specialist_care", 2025, census] == row(2, None, 2, 2)
+    assert message["specialist_queue_over_6_months_share", "specialist_care", 2025, census] == row(1, 2, 50, 2)
+    assert len(message) == 8
 
 
 def test_chats_and_the_helpline() -> None:
-    told = figures(
+    message = figures(
         feed_of(
             "chats",
             "chat_id,service_line,started_at,resolved_without_visit\n1,oral_health,2024-05-05 10:00,k\n"
@@ -730,19 +732,19 @@ def test_chats_and_the_helpline() -> None:
         )
     )
     year = "calendar_year"
-    assert told["chats_received", "social_advice", 2024, year] == row(2, None, 2, 2)
-    assert told["chats_received", "health_lines", 2024, year] == row(1, None, 1, 1)
-    assert told["chats_resolved_without_visit_share", "all_chats", 2024, year] == row(1, 2, 50, 3)
-    assert told["chats_resolved_without_visit_share", "all_chats", 2023, year] == row(0, 0, None, 1)
+    assert message["chats_received", "social_advice", 2024, year] == row(2, None, 2, 2)
+    assert message["chats_received", "health_lines", 2024, year] == row(1, None, 1, 1)
+    assert message["chats_resolved_without_visit_share", "all_chats", 2024, year] == row(1, 2, 50, 3)
+    assert message["chats_resolved_without_visit_share", "all_chats", 2023, year] == row(0, 0, None, 1)
     helpline = "emergency_helpline"
     third = Fraction(100, 3)
-    assert told["helpline_resolved_at_first_contact_share", helpline, 2024, year] == row(1, 3, third, 3)
-    assert told["helpline_sent_to_emergency_share", helpline, 2024, year] == row(1, 3, third, 3)
-    assert told["helpline_sufficient_advice_share", helpline, 2024, year] == row(1, 2, 50, 3)
+    assert message["helpline_resolved_at_first_contact_share", helpline, 2024, year] == row(1, 3, third, 3)
+    assert message["helpline_sent_to_emergency_share", helpline, 2024, year] == row(1, 3, third, 3)
+    assert message["helpline_sufficient_advice_share", helpline, 2024, year] == row(1, 2, 50, 3)
 
 
 def test_experience_and_feedback() -> None:
-    told = figures(
+    message = figures(
         feed_of(
             "experience_answers",
             "answer_id,statement,answered_at,score\n1,felt_safe,2024-05-05 10:00,5\n"
@@ -759,24 +761,24 @@ def test_experience_and_feedback() -> None:
         )
     )
     year, change = "calendar_year", "change_from_previous_year"
-    assert told["experience_statement_mean", "felt_safe", 2024, year] == row(9, 2, Fraction(9, 2), 2)
-    assert told["experience_mean", "all_services", 2024, year] == row(10, 3, Fraction(10, 3), 3)
-    assert told["experience_answers", "all_services", 2024, year] == row(3, None, 3, 3)
-    assert ("experience_statement_mean", "knows_what_happens_next", 2024, year) not in told
-    assert told["feedback_received", "all_services", 2024, year] == row(3, None, 3, 3)
-    assert told["feedback_share", "other", 2024, year] == row(2, 3, Fraction(200, 3), 3)
-    assert told["feedback_share", "social", 2024, year] == row(0, 3, 0, 3)
-    assert told["feedback_received_change", "all_services", 2024, change] == row(2, None, 2, 3)
-    assert told["feedback_received_change", "all_services", 2023, "partial_year"] == row(0, None, 0, 1)
-    assert told["feedback_received", "all_services", 2023, "partial_year"] == row(1, None, 1, 1)
-    assert told["feedback_content", "thanks", 2024, year] == row(2, None, 2, 2)
-    assert told["feedback_content", "suggestion", 2024, year] == row(0, None, 0, 0)
-    assert told["feedback_content", "other", 2023, "partial_year"] == row(1, None, 1, 1)
-    assert not [key for key in told if key[0] == "feedback_content" and key[2] == 2022]
+    assert message["experience_statement_mean", "felt_safe", 2024, year] == row(9, 2, Fraction(9, 2), 2)
+    assert message["experience_mean", "all_services", 2024, year] == row(10, 3, Fraction(10, 3), 3)
+    assert message["experience_answers", "all_services", 2024, year] == row(3, None, 3, 3)
+    assert ("experience_statement_mean", "knows_what_happens_next", 2024, year) not in message
+    assert message["feedback_received", "all_services", 2024, year] == row(3, None, 3, 3)
+    assert message["feedback_share", "other", 2024, year] == row(2, 3, Fraction(200, 3), 3)
+    assert message["feedback_share", "social", 2024, year] == row(0, 3, 0, 3)
+    assert message["feedback_received_change", "all_services", 2024, change] == row(2, None, 2, 3)
+    assert message["feedback_received_change", "all_services", 2023, "partial_year"] == row(0, None, 0, 1)
+    assert message["feedback_received", "all_services", 2023, "partial_year"] == row(1, None, 1, 1)
+    assert message["feedback_content", "thanks", 2024, year] == row(2, None, 2, 2)
+    assert message["feedback_content", "suggestion", 2024, year] == row(0, None, 0, 0)
+    assert message["feedback_content", "other", 2023, "partial_year"] == row(1, None, 1, 1)
+    assert not [key for key in message if key[0] == "feedback_content" and key[2] == 2022]
 
 
 def test_visits_housing_and_decisions() -> None:
-    told = figures(
+    message = figures(
         feed_of(
             "care_visits",
             "visit_id,service,need_assessed_on,visited_on,age_years\n1,primary_care,2024-12-31,2025-01-14,23\n"
@@ -799,28 +801,28 @@ def test_visits_housing_and_decisions() -> None:
         )
     )
     year = "calendar_year"
-    assert told["primary_care_within_14_days_share", "primary_care", 2025, year] == row(1, 2, 50, 2)
-    assert told["care_guarantee_primary_care_23_and_over_share", "primary_care", 2025, year] == row(1, 1, 100, 1)
-    assert told["care_guarantee_primary_care_under_23_share", "primary_care", 2025, year] == row(0, 1, 0, 1)
-    assert told["oral_health_within_3_months_share", "oral_health", 2025, year] == row(1, 2, 50, 2)
-    assert told["care_guarantee_oral_health_23_and_over_share", "oral_health", 2025, year] == row(1, 2, 50, 2)
-    assert told["care_guarantee_oral_health_under_23_share", "oral_health", 2025, year] == row(0, 0, None, 0)
+    assert message["primary_care_within_14_days_share", "primary_care", 2025, year] == row(1, 2, 50, 2)
+    assert message["care_guarantee_primary_care_23_and_over_share", "primary_care", 2025, year] == row(1, 1, 100, 1)
+    assert message["care_guarantee_primary_care_under_23_share", "primary_care", 2025, year] == row(0, 1, 0, 1)
+    assert message["oral_health_within_3_months_share", "oral_health", 2025, year] == row(1, 2, 50, 2)
+    assert message["care_guarantee_oral_health_23_and_over_share", "oral_health", 2025, year] == row(1, 2, 50, 2)
+    assert message["care_guarantee_oral_health_under_23_share", "oral_health", 2025, year] == row(0, 0, None, 0)
     wait = "elderly_housing_mean_wait_days"
-    assert told[wait, "elderly_housing", 2024, year] == row(17, 3, Fraction(17, 3), 3)
-    assert told[wait, "elderly_housing", 2024, "december"] == row(5, 1, 5, 1)
-    assert told[wait, "elderly_housing", 2023, "december"] == row(0, 0, None, 0)
-    assert told["disability_decisions_on_time_share", "disability_services", 2025, year] == row(
+    assert message[wait, "elderly_housing", 2024, year] == row(17, 3, Fraction(17, 3), 3)
+    assert message[wait, "elderly_housing", 2024, "december"] == row(5, 1, 5, 1)
+    assert message[wait, "elderly_housing", 2023, "december"] == row(0, 0, None, 0)
+    assert message["disability_decisions_on_time_share", "disability_services", 2025, year] == row(
         2, 3, Fraction(200, 3), 3
     )
-    assert told["income_support_on_time_share", "income_support", 2025, year] == row(1, 2, 50, 2)
-    assert told["child_welfare_notifications_on_time_share", "child_welfare", 2026, year] == row(1, 1, 100, 1)
+    assert message["income_support_on_time_share", "income_support", 2025, year] == row(1, 2, 50, 2)
+    assert message["child_welfare_notifications_on_time_share", "child_welfare", 2026, year] == row(1, 1, 100, 1)
     total = Fraction(200, 3) + 50
-    assert told["social_processes_on_time_share", "social_services", 2025, year] == row(total, 2, total / 2, 5)
-    assert ("service_needs_assessments_on_time_share", "service_needs_assessment", 2025, year) not in told
+    assert message["social_processes_on_time_share", "social_services", 2025, year] == row(total, 2, total / 2, 5)
+    assert ("service_needs_assessments_on_time_share", "service_needs_assessment", 2025, year) not in message
 
 
 def test_the_other_feeds() -> None:
-    told = figures(
+    message = figures(
         feed_of(
             "ombudsman_contacts",
             "contact_id,contacted_on,client_type,resolved_in_one_call\n1,2024-05-05,patient,k\n2,2024-05-05,patient,\n",
@@ -883,7 +885,7 @@ def test_the_other_feeds() -> None:
         ("wellbeing_service_monthly_reach", "wellbeing_service", 2025, "monthly_mean"): row(2400, None, 2400, 1),
         ("oma", "x", 2025, year): row(Fraction(-3, 2), None, Fraction(-3, 2), 1),
     }
-    assert told == expected
+    assert message == expected
 
 
 def test_the_basis_of_the_year_a_service_started() -> None:
@@ -914,8 +916,8 @@ def test_hostile_files_follow_from_the_seed_and_hold_every_kind_of_dirt(tmp_path
             kinds.update(
                 flag.partition(":")[2] for each in feed.rows for flag in str(each["_clock"]).split(",") if flag
             )
-        told = figures(feeds)
-        assert sum(each.value is not None for each in told.values()) > 200
+        message = figures(feeds)
+        assert sum(each.value is not None for each in message.values()) > 200
     for kind in (
         *("unreadable", "no_header", "named_twice", "missing_column", "accepted"),
         *("utf-8", "windows-1252", "iso-8859-15", ",", ";", "\t", "superseded", "twice", "skipped"),

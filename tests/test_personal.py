@@ -60,8 +60,8 @@ def test_telephone_numbers(number: str) -> None:
 
 
 def test_several_hits_in_one_text() -> None:
-    told = masked(f"{code(2, 3, 44, '-', 901)} ja {code(2, 3, 44, 'A', 902)}: a.b@example.com, 040 1234567")
-    assert told == (
+    message = masked(f"{code(2, 3, 44, '-', 901)} ja {code(2, 3, 44, 'A', 902)}: a.b@example.com, 040 1234567")
+    assert message == (
         "[henkilötunnus poistettu] ja [henkilötunnus poistettu]: [sähköposti poistettu], [puhelinnumero poistettu]"
     )
 

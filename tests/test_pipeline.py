@@ -47,8 +47,8 @@ def indicators(loader: Loader, graph: Graph) -> dict[Key, Doubles]:
 def expected(raw: Path) -> dict[Key, Doubles]:
     known = {feed: contract.with_aliases(aliases(feed)) for feed, contract in CONTRACTS.items()}
     rows: Mapping[Key, Row] = figures({feed: read_feed(feed, raw / feed, contract) for feed, contract in known.items()})
-    told = {key: row.as_doubles() for key, row in rows.items()}
-    return {key: (None, *row[1:]) if key[0] in MEDIANS else row for key, row in told.items()}
+    message = {key: row.as_doubles() for key, row in rows.items()}
+    return {key: (None, *row[1:]) if key[0] in MEDIANS else row for key, row in message.items()}
 
 
 def assert_same(found: dict[Key, Doubles], wanted: dict[Key, Doubles]) -> None:

@@ -81,8 +81,8 @@ def test_a_mistake_is_told_where_it_stands(tmp_path: Path, file: str, text: str,
     path.write_text(marked.replace("¦", ""))
     with pytest.raises(KpiError) as caught:
         compiled(tmp_path)
-    (told,) = mistakes(caught.value)
-    assert (told.file, told.line, told.column) == (
+    (message,) = mistakes(caught.value)
+    assert (message.file, message.line, message.column) == (
         file,
         marked[:place].count("\n") + 1,
         place - marked.rfind("\n", 0, place),
@@ -111,7 +111,7 @@ def test_what_a_wrong_model_makes_unknown_is_not_told_too(tmp_path: Path) -> Non
     )
     with pytest.raises(KpiError) as caught:
         compiled(tmp_path)
-    assert [told.file for told in mistakes(caught.value)] == ["models/staging/stg_calls.sql"]
+    assert [message.file for message in mistakes(caught.value)] == ["models/staging/stg_calls.sql"]
 
 
 def test_a_test_may_ask_for_the_columns_of_what_it_judges(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_lines_elsewhere_than_on_a_terminal_are_the_text_alone() -> None:
     screen = make_screen("auto", lines.append, io.StringIO(), Path("none"))
     assert type(screen) is PlainScreen
     for event in EVENTS:
-        screen.hear(event)
+        screen.on_event(event)
     assert lines == ["Compiled 2 models.", "  warning: [odd] markup"]
 
 
@@ -38,7 +38,7 @@ def test_other_programs_get_each_event_as_a_line_of_json() -> None:
     lines: list[str] = []
     screen = make_screen("json", lines.append, Terminal(), Path("none"))
     assert isinstance(screen, JsonScreen)
-    screen.hear(EVENTS[1])
+    screen.on_event(EVENTS[1])
     screen("text")
     first, second = (json.loads(line) for line in lines)
     assert first.pop("at")
@@ -54,7 +54,7 @@ def test_a_terminal_shows_stage_rows_and_time_left_and_keeps_the_lines(monkeypat
     assert isinstance(screen, TerminalScreen)
     screen = TerminalScreen(stream, lambda: USUAL)
     for event in EVENTS[:3]:
-        screen.hear(event)
+        screen.on_event(event)
     screen.close()
     text = stream.getvalue()
     assert "Compiled 2 models." in text
@@ -66,8 +66,8 @@ def test_a_terminal_shows_stage_rows_and_time_left_and_keeps_the_lines(monkeypat
 def test_a_file_among_others_does_not_set_the_stage_back() -> None:
     stream = Terminal()
     screen = TerminalScreen(stream, lambda: USUAL)
-    screen.hear(EVENTS[1])
-    screen.hear(Event("loaded", stage="load", name="calls/a.csv", rows=7))
+    screen.on_event(EVENTS[1])
+    screen.on_event(Event("loaded", stage="load", name="calls/a.csv", rows=7))
     screen.close()
     assert "1/4 calls/a.csv 7 rows" in stream.getvalue()
 

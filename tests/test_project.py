@@ -213,8 +213,8 @@ def test_a_properties_file_that_is_not_utf8(tmp_path: Path) -> None:
 def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_project(tmp_path)
-    told = "no dbt_project.yml here. Go to the project's folder, or name it with --project-dir."
-    assert str(caught.value) == f"{tmp_path}: {told}"
+    message = "no dbt_project.yml here. Go to the project's folder, or name it with --project-dir."
+    assert str(caught.value) == f"{tmp_path}: {message}"
 
 
 def test_all_mistakes_in_yaml_are_told_together(tmp_path: Path) -> None:

@@ -178,15 +178,15 @@ def deliver(root: Path, files: Mapping[str, str]) -> None:
 
 
 def refreshed(root: Path) -> list[str]:
-    told: list[str] = []
-    refresh(root, replace(RUN, max_reject_share=1), told.append)
-    return told
+    message: list[str] = []
+    refresh(root, replace(RUN, max_reject_share=1), message.append)
+    return message
 
 
 def prune(root: Path, delete: bool = True, **options: Any) -> list[str]:
-    told: list[str] = []
-    prune_raw(root, replace(RUN, max_reject_share=1), told.append, delete, **{"today": TODAY, **options})
-    return told
+    message: list[str] = []
+    prune_raw(root, replace(RUN, max_reject_share=1), message.append, delete, **{"today": TODAY, **options})
+    return message
 
 
 def ask(root: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -224,11 +224,11 @@ def test_the_deliveries_go_and_every_figure_stays(root: Path) -> None:
     """To the last digit, and with what became of each record on record: rows in are rows loaded and rejected."""
     before, delivered = figures(root), ask(root, "select file, records, rows_loaded from raw.deliveries order by all")
     was = Warehouse(root / "warehouse").published()
-    told = "\n".join(prune(root))
+    message = "\n".join(prune(root))
     assert figures(root) == before
     assert lying(root) == set(DELIVERED) - GONE
-    assert "delete  calls/2020.csv: 2020, 3 rows loaded, 1 rejected" in told
-    assert f"Builds that hold rows of deleted deliveries, or of those to be deleted: {was}." in told
+    assert "delete  calls/2020.csv: 2020, 3 rows loaded, 1 rejected" in message
+    assert f"Builds that hold rows of deleted deliveries, or of those to be deleted: {was}." in message
     assert ask(root, "select distinct report_year, kept_from, kept_on from raw.kept_indicators") == [(2020, was, TODAY)]
     gone = ask(root, "select file, records, rows_loaded, rows_rejected, rows_superseded, first_year, last_year,"
                      " kept_from from marts.deleted_deliveries where feed = 'calls' order by file")  # fmt: skip
@@ -285,18 +285,18 @@ def test_without_the_flag_nothing_is_touched(root: Path) -> None:
         return {str(path): path.read_bytes() for path in paths}
 
     before = state()
-    told = prune(root, delete=False)
+    message = prune(root, delete=False)
     assert state() == before
     assert not (root / "warehouse/kept").exists()
-    assert "  delete  calls/2020_correction.csv.gz: 2020, 1 rows loaded, 0 rejected" in told
-    assert any("3 of 2020" in line for line in told)
-    assert told[-1] == "Nothing was deleted. To delete what is listed: kpi prune-raw --delete"
+    assert "  delete  calls/2020_correction.csv.gz: 2020, 1 rows loaded, 0 rejected" in message
+    assert any("3 of 2020" in line for line in message)
+    assert message[-1] == "Nothing was deleted. To delete what is listed: kpi prune-raw --delete"
 
 
 def test_a_refresh_tells_of_it_and_deletes_nothing(root: Path) -> None:
     deliver(root, {"calls/2025_more.csv": HEADER + "c2,health,1,2025-07-01,\n"})
-    told = "\n".join(refreshed(root))
-    assert "calls: 2 of its deliveries hold nothing after 2020, past retention. See: kpi prune-raw" in told
+    message = "\n".join(refreshed(root))
+    assert "calls: 2 of its deliveries hold nothing after 2020, past retention. See: kpi prune-raw" in message
     assert lying(root) == {*DELIVERED, "calls/2025_more.csv"}
 
 
@@ -339,9 +339,9 @@ def test_killed_at_any_step_nothing_is_lost_and_running_it_again_finishes(root: 
     with STEPS[step](), pytest.raises(Killed):
         prune(root)
     assert figures(root) == before
-    told = refreshed(root)
+    message = refreshed(root)
     assert figures(root) == before
-    assert not any("gone" in line for line in told)
+    assert not any("gone" in line for line in message)
     left = lying(root)
     prune(root)
     assert figures(root) == before
@@ -356,8 +356,8 @@ def test_a_file_that_comes_back_is_not_read(root: Path) -> None:
     before = figures(root)
     prune(root)
     deliver(root, {"calls/2020.csv": DELIVERED["calls/2020.csv"], "calls/2025_more.csv": HEADER})
-    told = "\n".join(refreshed(root))
-    assert "calls/2020.csv: deleted by retention, lies there and not read. See: kpi prune-raw" in told
+    message = "\n".join(refreshed(root))
+    assert "calls/2020.csv: deleted by retention, lies there and not read. See: kpi prune-raw" in message
     assert figures(root) == before
     assert "  delete  calls/2020.csv: on record as deleted already, and not read" in prune(root, delete=False)
     prune(root)
@@ -370,11 +370,11 @@ def test_a_period_delivered_again_changes_nothing_that_is_kept(root: Path) -> No
     before = figures(root)
     prune(root)
     deliver(root, {"calls/2020_again.csv": HEADER + "a1,health,99,2020-02-01,\n"})
-    told = "\n".join(refreshed(root))
-    assert "calls: 1 of its deliveries hold nothing after 2020, past retention" in told
+    message = "\n".join(refreshed(root))
+    assert "calls: 1 of its deliveries hold nothing after 2020, past retention" in message
     assert figures(root) == before
-    told = "\n".join(prune(root))
-    assert "none that is not kept already or can still be derived" in told
+    message = "\n".join(prune(root))
+    assert "none that is not kept already or can still be derived" in message
     assert figures(root) == before
     assert lying(root) == set(DELIVERED) - GONE
     assert len(ask(root, "from raw.deleted_deliveries where file = '2020_again.csv'")) == 1
@@ -386,9 +386,9 @@ def test_what_a_later_file_still_holds_of_the_year_does_not_change_it(root: Path
     deliver(root, {"calls/2025_x.csv": HEADER + "a1,health,11,2020-02-01,\nc9,health,5,2025-09-01,\n"})
     refreshed(root)
     before = figures(root)
-    told = "\n".join(prune(root))
-    assert "stays   calls/2025_x.csv: 2020 to 2025, not all of it is past" in told
-    assert "calls/2025_x.csv: holds rows of 2020, a year whose deliveries were deleted: they change no kept" in told
+    message = "\n".join(prune(root))
+    assert "stays   calls/2025_x.csv: 2020 to 2025, not all of it is past" in message
+    assert "calls/2025_x.csv: holds rows of 2020, a year whose deliveries were deleted: they change no kept" in message
     assert figures(root) == before
     assert ask(root, "select count(*) from raw.calls where year(arrived_on) = 2020") == [(1,)]
 
@@ -402,8 +402,8 @@ def test_a_figure_that_nothing_of_the_deletion_touches_is_not_kept(root: Path) -
     )
     refreshed(root)
     before = figures(root)
-    told = "\n".join(prune(root))
-    assert "none that is not kept already or can still be derived" in told or "1 of 2020" in told
+    message = "\n".join(prune(root))
+    assert "none that is not kept already or can still be derived" in message or "1 of 2020" in message
     assert figures(root) == before
     kept_ids = {row[0] for row in ask(root, "select figure_id from raw.kept_indicators")}
     assert not kept_ids & {"calls_received", "call_mean_wait_seconds"}
@@ -447,9 +447,9 @@ def test_figures_that_the_project_does_not_take_in_are_not_lost(root: Path) -> N
 
 
 def test_a_check_that_would_fail_afterwards_stops_it(root: Path) -> None:
-    told = "select 1 as found where (select count(*) from {{ ref('stg_calls') }}) < 8\n"
+    message = "select 1 as found where (select count(*) from {{ ref('stg_calls') }}) < 8\n"
     (root / "tests").mkdir(exist_ok=True)
-    (root / "tests/assert_enough.sql").write_text(told)
+    (root / "tests/assert_enough.sql").write_text(message)
     refreshed(root)
     with pytest.raises(CheckFailed, match="assert_enough"):
         prune(root)
@@ -499,10 +499,10 @@ def test_what_is_kept_is_used_as_written_or_not_at_all(pruned: Path, tmp_path: P
     """A change nobody signed for, or one that makes no sense, stops the run; readers keep the figures they had."""
     root = shutil.copytree(pruned, tmp_path / "project", symlinks=True)
     before = figures(root)
-    change, told = DAMAGES[damage]
+    change, message = DAMAGES[damage]
     (folder,) = (root / "warehouse/kept").iterdir()
     change(folder)
-    with pytest.raises(DeliveryError, match=told):
+    with pytest.raises(DeliveryError, match=message):
         refreshed(root)
     assert figures(root) == before
 
@@ -539,17 +539,19 @@ def test_what_is_kept_is_given_up_only_with_a_reason(pruned: Path, tmp_path: Pat
         (date(2036, 1, 1), date(2026, 3, 5), True, "has not come yet"),
     ],
 )
-def test_a_clock_that_is_wrong_deletes_nothing(root: Path, as_of: date, today: date, is_named: bool, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_clock_that_is_wrong_deletes_nothing(
+    root: Path, as_of: date, today: date, is_named: bool, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         prune_raw(root, replace(RUN, as_of=as_of), lambda line: None, True, today, is_named)
     assert lying(root) == set(DELIVERED)
 
 
 def test_a_clock_that_went_back_deletes_less(root: Path) -> None:
-    told: list[str] = []
-    prune_raw(root, replace(RUN, as_of=date(2025, 12, 31)), told.append, True, date(2025, 12, 31), False)
+    message: list[str] = []
+    prune_raw(root, replace(RUN, as_of=date(2025, 12, 31)), message.append, True, date(2025, 12, 31), False)
     assert lying(root) == set(DELIVERED)
-    assert any("so 2019 and before are past retention" in line for line in told)
+    assert any("so 2019 and before are past retention" in line for line in message)
 
 
 def test_only_what_readers_see_is_compared_with(root: Path) -> None:
@@ -612,10 +614,10 @@ def test_what_cannot_be_told_the_age_of_stays(root: Path) -> None:
     deliver(root, {"elsewhere/linked.csv": HEADER + "k1,health,1,2020-01-05,\n"})
     (root / "warehouse/raw/calls/linked.csv").symlink_to(root / "warehouse/raw/elsewhere/linked.csv")
     refreshed(root)
-    told = "\n".join(prune(root))
-    assert "stays   calls/odd.csv: not all of it has a date" in told
-    assert "stays   calls/empty.csv" not in told
-    assert "stays   calls/linked.csv: 2020, a link" in told
+    message = "\n".join(prune(root))
+    assert "stays   calls/odd.csv: not all of it has a date" in message
+    assert "stays   calls/empty.csv" not in message
+    assert "stays   calls/linked.csv: 2020, a link" in message
     assert lying(root) >= {"calls/odd.csv", "calls/empty.csv", "calls/linked.csv", "elsewhere/linked.csv"}
 
 
@@ -623,8 +625,8 @@ def test_notes_of_a_call_that_stays_stay_with_it(root: Path) -> None:
     """The notes of 2020 in one file with one of 2021 are as young as that call."""
     deliver(root, {"notes/2020.csv": DELIVERED["notes/2020.csv"] + "b2,late\n"})
     refreshed(root)
-    told = "\n".join(prune(root))
-    assert "stays   notes/2020.csv: 2020 to 2021, not all of it is past" in told
+    message = "\n".join(prune(root))
+    assert "stays   notes/2020.csv: 2020 to 2021, not all of it is past" in message
     assert "notes/2020.csv" in lying(root)
 
 
@@ -640,11 +642,11 @@ def test_notes_of_a_call_that_stays_stay_with_it(root: Path) -> None:
         ("raw_retention_years: 5, raw_retention_by: call.arrived_on", "Did you mean 'calls'?"),
     ],
 )
-def test_a_feed_that_cannot_follow_another_does_not_compile(tmp_path: Path, notes: str, told: str) -> None:
+def test_a_feed_that_cannot_follow_another_does_not_compile(tmp_path: Path, notes: str, message: str) -> None:
     root = project(tmp_path, notes=notes)
     with pytest.raises(KpiError) as raised:
         refreshed(root)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "models/staging/calls.yml:" in str(raised.value)
 
 
@@ -686,13 +688,13 @@ def test_feeds_go_by_their_own_years(tmp_path: Path) -> None:
     deliver(root, {**DELIVERED, **files})
     refreshed(root)
     before = figures(root)
-    told = "\n".join(prune(root))
+    message = "\n".join(prune(root))
     assert figures(root) == before
     assert "chats/2021.csv" not in lying(root)
     assert "calls/2021.csv" in lying(root)
     of_2021 = ask(root, "select distinct figure_id from raw.kept_indicators where report_year = 2021")
     assert of_2021 == [("chats",)]
-    assert "of 2020" in told
+    assert "of 2020" in message
 
 
 def test_a_project_without_a_place_for_figures_is_told_so(tmp_path: Path) -> None:

@@ -97,10 +97,10 @@ def test_a_year_goes_and_nothing_that_was_told_of_it(county: Path, tmp_path: Pat
     derived = ask(root, "select distinct figure_id from marts.indicator_origins where report_year = 2023"
                         " and origin = 'derived' order by all")  # fmt: skip
     assert [row[0] for row in derived] == ["digital_care_paths", "digital_self_care_paths", "new_chat_services"]
-    told = ask(root, "select report_year, success, observed from marts.expectation_results"
+    message = ask(root, "select report_year, success, observed from marts.expectation_results"
                      " where expectation = 'kept_as_published'")  # fmt: skip
-    assert [row[:2] for row in told] == [(2023, True)]
-    assert f"kept from build {was}: " in told[0][2]
+    assert [row[:2] for row in message] == [(2023, True)]
+    assert f"kept from build {was}: " in message[0][2]
     page = (Warehouse(root / "warehouse").folder() / "report/2023.html").read_text()
     assert f"aineisto poistettu, luku koonnista {was}" in page
     with database.reading(Warehouse(root / "warehouse").folder() / "kpi.duckdb") as con:

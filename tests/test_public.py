@@ -130,10 +130,10 @@ def test_a_text_of_a_delivery_that_no_list_names_stops_it_and_leaves_what_was_th
     built(root, f"{ONE}2,{value},5,2024-01-03\n", {"models/staging/calls.yml": OPEN})
     with pytest.raises(ConfigError) as stopped:
         publish(root, tmp_path / "out")
-    told = str(stopped.value)
-    assert "marts.open_calls.line: 1 value in 1 row" in told
-    assert "accepted_values" in told
-    assert (value in told) == (value == "call me")
+    message = str(stopped.value)
+    assert "marts.open_calls.line: 1 value in 1 row" in message
+    assert "accepted_values" in message
+    assert (value in message) == (value == "call me")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     result = CliRunner().invoke(cli, ["publish", "--public", str(tmp_path / "new"), "--project-dir", str(root)])
     assert isinstance(result.exception, ConfigError)

@@ -160,14 +160,14 @@ def test_a_cell_that_may_hide_records_is_told(
     loader = Loader(tmp_path, [places(Dialect(separator=separator))])
     loader.deliver("b.csv", text.replace(";", separator))
     report = loader.load(careful=careful)
-    ((records_, loaded, rejected, told),) = loader.ledger("records, rows_loaded, rows_rejected, warnings")
+    ((records_, loaded, rejected, message),) = loader.ledger("records, rows_loaded, rows_rejected, warnings")
     assert records_ == count == loaded + rejected
     if not suspects:
-        assert not told
+        assert not message
         return
     named = f"record{'s' if len(suspects) > 1 else ''} {', '.join(map(str, suspects))}"
-    assert told == [
+    assert message == [
         f"a cell holds line ends and as many separators as a record has, in {named}:"
         " there may be records in it, between two quotes that are letters"
     ]
-    assert f"places/b.csv: {told[0]}." in report.warnings
+    assert f"places/b.csv: {message[0]}." in report.warnings

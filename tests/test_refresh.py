@@ -21,7 +21,7 @@ import kpi
 from kpi.errors import BuildError, CheckFailed, CompileError, ConfigError, DeliveryError, LockHeld
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
-from kpi.settings import Upkeep
+from kpi.settings import WarehouseSettings
 from kpi.warehouse.builds import Warehouse, writing
 from kpi.warehouse.lifecycle import prune
 
@@ -164,10 +164,10 @@ def test_a_removed_file_and_a_folder_nobody_reads_are_told(project: Path) -> Non
     (project / "warehouse/raw/visits/2025.csv").unlink()
     (project / "warehouse/raw/visit").mkdir()
     (project / "warehouse/raw/visit/a.csv").write_text("x\n")
-    told: list[str] = []
-    refresh(project, Options(as_of=TODAY), told.append)
-    assert "  warning: visits/2025.csv: no longer there, its rows are gone." in told
-    assert "  warning: visit/: no feed has this name, its files are not read. Did you mean 'visits'?" in told
+    message: list[str] = []
+    refresh(project, Options(as_of=TODAY), message.append)
+    assert "  warning: visits/2025.csv: no longer there, its rows are gone." in message
+    assert "  warning: visit/: no feed has this name, its files are not read. Did you mean 'visits'?" in message
 
 
 def test_a_misspelt_column_stops_before_anything_runs(project: Path) -> None:
@@ -266,8 +266,8 @@ def test_old_builds_are_pruned_but_never_the_current_one(project: Path) -> None:
         deliver(project, f"{year}.csv", f"y{year},{year}-01-01 00:00,")
         run(project)
     first = warehouse.list_builds()[0]["id"]
-    assert prune(warehouse, Upkeep(keep_published=2, keep_failed=1, grace_hours=1)) == ()
-    gone = prune(warehouse, Upkeep(keep_published=2, keep_failed=1, grace_hours=-1))
+    assert prune(warehouse, WarehouseSettings(keep_published=2, keep_failed=1, grace_hours=1)) == ()
+    gone = prune(warehouse, WarehouseSettings(keep_published=2, keep_failed=1, grace_hours=-1))
     assert first in gone
     assert len(warehouse.list_builds()) == 2
     assert len(visits(project)) == 6
@@ -339,9 +339,9 @@ def test_exit_codes_of_the_command_line(project: Path) -> None:
     deliver(project, "bad.csv", *[f"x{n},no," for n in range(11)])
     assert code("refresh")[0] == DeliveryError.exit_code
     (project / "models/visits_by_year.sql").write_text("select x from {{ ref('nothing') }}")
-    status, told = code("refresh")
+    status, message = code("refresh")
     assert status == CompileError.exit_code
-    assert told.startswith("kpi: models/visits_by_year.sql:1:23: ref('nothing'): there is no such model or seed.")
+    assert message.startswith("kpi: models/visits_by_year.sql:1:23: ref('nothing'): there is no such model or seed.")
 
 
 def test_what_made_a_build_is_written_beside_it(project: Path) -> None:

@@ -83,10 +83,12 @@ def test_what_the_failed_run_built_is_kept_and_the_rest_is_done(project: Path, t
         go(project)
     assert built(project) == {"desks"}
     change(project, {BY_LINE: FILES[BY_LINE].replace("<=", "<")})
-    told: list[str] = []
-    assert retry(project, Options(as_of=TODAY), told.append).published
-    assert told[1].startswith("Continuing build 00002-")
-    assert told[1].endswith("Could not convert string 'health' to INT64), which built 1 node.") or "desk" in told[1]
+    message: list[str] = []
+    assert retry(project, Options(as_of=TODAY), message.append).published
+    assert message[1].startswith("Continuing build 00002-")
+    assert (
+        message[1].endswith("Could not convert string 'health' to INT64), which built 1 node.") or "desk" in message[1]
+    )
     assert built(project) == {"calls_by_desk", "named", "names", "share"}
     assert contents(project) == fresh(tmp_path, project)
 

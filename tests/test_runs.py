@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from kpi.cli.main import cli
 from kpi.errors import ConfigError, DiskFull, LockHeld, exit_code_of
-from kpi.events import Event, Several, note
+from kpi.events import Event, Listeners, emit_event
 from kpi.warehouse import run_log
 from kpi.warehouse.builds import held, is_held
 from kpi.warehouse.run_log import (
@@ -51,9 +51,9 @@ with held(root / "builds/.lock"):
 
 def ended(root: Path, outcome: str = "published", code: int = 0) -> RunLog:
     log = RunLog(root, "refresh")
-    log.hear(Event("loaded", stage="load", name="calls/a.csv"))
-    log.hear(Event("built", stage="build", name="one"))
-    log.hear(Event("built", stage="build", name="two"))
+    log.on_event(Event("loaded", stage="load", name="calls/a.csv"))
+    log.on_event(Event("built", stage="build", name="one"))
+    log.on_event(Event("built", stage="build", name="two"))
     log.end(outcome, code, "00001-x", ["a warning"], "what was wrong")
     return log
 
@@ -75,8 +75,8 @@ def test_a_killed_process_leaves_what_it_did_and_no_lock(tmp_path: Path) -> None
         assert [run.outcome for run in history(tmp_path)] == ["running"]
         assert close_killed(tmp_path) == []
         assert is_held(tmp_path / "builds/.lock")
-        told = rf"process {child.pid} on .* since 20.* UTC\. Waited 0 s"
-        with pytest.raises(LockHeld, match=told), held(tmp_path / "builds/.lock", 0.2):
+        message = rf"process {child.pid} on .* since 20.* UTC\. Waited 0 s"
+        with pytest.raises(LockHeld, match=message), held(tmp_path / "builds/.lock", 0.2):
             pass
         child.send_signal(signal.SIGKILL)
     (run,) = history(tmp_path)
@@ -146,13 +146,13 @@ def test_a_disk_that_takes_nothing_does_not_stop_a_run(tmp_path: Path) -> None:
 def test_a_full_disk_cuts_a_line_and_the_next_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     log = RunLog(tmp_path, "refresh")
-    log.hear(Event("told", "one"))
+    log.on_event(Event("told", "one"))
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:20]))
-    log.hear(Event("told", "two"))
+    log.on_event(Event("told", "two"))
     monkeypatch.setattr(os, "write", write)
-    log.hear(Event("told", "three"))
-    told = [event.get("message") for event in events_of(tmp_path, log.run) if event["event"] == "told"]
-    assert told == ["one", "three"]
+    log.on_event(Event("told", "three"))
+    message = [event.get("message") for event in events_of(tmp_path, log.run) if event["event"] == "told"]
+    assert message == ["one", "three"]
 
 
 def test_runs_that_found_nothing_to_do_share_a_file_that_stays_small(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_only_the_newest_runs_are_kept(tmp_path: Path) -> None:
 def test_the_history_is_a_table(tmp_path: Path) -> None:
     ended(tmp_path)
     running = RunLog(tmp_path, "refresh")
-    running.hear(Event("told", "begun"))
+    running.on_event(Event("told", "begun"))
     with duckdb.connect() as con:
         write_table(con, tmp_path)
         write_table(con, tmp_path)
@@ -213,12 +213,12 @@ def test_a_plain_listener_gets_lines_and_another_events() -> None:
         def __call__(self, line: str) -> None:
             raise AssertionError(line)
 
-        def hear(self, event: Event) -> None:
+        def on_event(self, event: Event) -> None:
             heard.append(event)
 
-    everyone = Several(lines.append, Ear())
+    everyone = Listeners(lines.append, Ear())
     everyone("a line")
-    note(everyone, Event("built", stage="build", name="one", rows=0))
+    emit_event(everyone, Event("built", stage="build", name="one", rows=0))
     assert lines == ["a line"]
     assert [event.as_dict() for event in heard] == [
         {"event": "told", "message": "a line"},
@@ -247,7 +247,7 @@ def test_each_error_has_its_exit_code(error: BaseException, code: int) -> None:
 def test_an_end_longer_than_what_is_read_of_a_log_is_found(tmp_path: Path) -> None:
     for warnings in (["x" * 90] * 2_000, ["y" * 3_000_000], ['{"event": "begun"}\n' * 9_000]):
         log = RunLog(tmp_path, "refresh")
-        log.hear(Event("built", stage="build", name="one"))
+        log.on_event(Event("built", stage="build", name="one"))
         log.end("published", 0, "00001-x", warnings)
         run = history(tmp_path)[-1]
         assert (run.outcome, run.exit_code, run.warnings) == ("published", 0, len(warnings))
@@ -256,7 +256,7 @@ def test_an_end_longer_than_what_is_read_of_a_log_is_found(tmp_path: Path) -> No
 
 def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = RunLog(tmp_path, "refresh")
-    log.hear(Event("built", stage="build", name="one"))
+    log.on_event(Event("built", stage="build", name="one"))
     read = run_log._last_lines
 
     def late(stream: BinaryIO) -> list[dict[str, Any]]:
@@ -271,7 +271,7 @@ def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(tmp_path: Path, mo
 def test_a_run_is_shown_a_warning_a_line(tmp_path: Path) -> None:
     (tmp_path / "dbt_project.yml").write_text("name: small\n")
     log = RunLog(tmp_path / "warehouse", "refresh")
-    log.hear(Event("built", stage="build", name="one", rows=3))
+    log.on_event(Event("built", stage="build", name="one", rows=3))
     log.end("published", 0, "00001-x", ["one that is\nlong", "another"])
     shown = CliRunner().invoke(cli, ["runs", "show", "--project-dir", str(tmp_path)], catch_exceptions=False).output
     assert re.sub(r"(?m)^[\d:]{8}|[\d.]+$", "", shown).splitlines()[-4:] == [

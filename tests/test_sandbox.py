@@ -225,13 +225,13 @@ def test_pytz_is_given_in_part(templates: Templates) -> None:
     ],
 )
 def test_what_takes_too_much_ends_in_a_clear_error(
-    templates: Templates, text: str, told: str, monkeypatch: pytest.MonkeyPatch
+    templates: Templates, text: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kpi.project.jinja.SECONDS", 1)
     begun = time.process_time()
     with pytest.raises(CompileError) as caught:
         render(templates, text)
-    assert told.replace("10 sec", "1 sec") in str(caught.value)
+    assert message.replace("10 sec", "1 sec") in str(caught.value)
     assert str(caught.value).startswith("models/m.sql:")
     assert len(str(caught.value)) < 600
     assert time.process_time() - begun < 8

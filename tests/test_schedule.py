@@ -83,15 +83,15 @@ def test_it_is_said_when_the_owner_of_the_warehouse_could_not_run_it() -> None:
         (root / "warehouse").mkdir()
         os.chown(root / "warehouse", pwd.getpwnam("nobody").pw_uid, -1)
         job = make_job(root, "kpi", "03:15", "", False, False)
-        told = f"nobody cannot reach {root}/warehouse: {above} is closed to others. Move it, or open that folder."
-        assert told in obstacles(job)
+        message = f"nobody cannot reach {root}/warehouse: {above} is closed to others. Move it, or open that folder."
+        assert message in obstacles(job)
         Path(above).chmod(0o755)
-        assert told not in obstacles(job)
+        assert message not in obstacles(job)
 
 
 def test_a_warehouse_in_the_temporary_folder_is_hidden_from_the_service() -> None:
-    (told, *_) = obstacles(replace(JOB, root=Path("/tmp/county"), user=""))
-    assert told == "/tmp/county is in /tmp, of which the service has one of its own. Move it."
+    (message, *_) = obstacles(replace(JOB, root=Path("/tmp/county"), user=""))
+    assert message == "/tmp/county is in /tmp, of which the service has one of its own. Move it."
 
 
 def test_the_timer_makes_up_for_a_missed_night() -> None:
@@ -140,8 +140,8 @@ def test_installing_writes_the_units_and_never_over_those_of_another_warehouse(
         ("03:15", "kpi", "1M", "at least 512M"),
     ],
 )
-def test_what_cannot_be_scheduled_is_said(tmp_path: Path, at: str, name: str, memory: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_what_cannot_be_scheduled_is_said(tmp_path: Path, at: str, name: str, memory: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         make_job(tmp_path, name, at, memory, False, False)
 
 

@@ -97,9 +97,9 @@ def test_results_of_the_last_run_select_and_none_is_no_mistake(graph: Graph) -> 
         ("selector", ["source:shop.raw.calls", "shop.staging.stg_calls"]),
     ],
 )
-def test_listing(graph: Graph, output: str, told: list[str]) -> None:
+def test_listing(graph: Graph, output: str, message: list[str]) -> None:
     ids = ("source.shop.raw.calls", "model.shop.stg_calls")
-    assert list(lines([graph.nodes[node] for node in ids], output)) == told
+    assert list(lines([graph.nodes[node] for node in ids], output)) == message
     assert json.loads(next(lines([graph.nodes[ids[1]]], "json")))["depends_on"] == {"nodes": [ids[0]]}
 
 

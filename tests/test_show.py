@@ -86,10 +86,10 @@ def test_a_service(root: Path) -> None:
         (("raw.delivereis",), "there is no figure, service or table 'raw.delivereis'. Did you mean 'raw.deliveries'?"),
     ],
 )
-def test_what_is_not_there_is_answered_with_what_is(root: Path, words: tuple[str, ...], told: str) -> None:
+def test_what_is_not_there_is_answered_with_what_is(root: Path, words: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         show(root, *words)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 def test_a_year_that_python_is_asked_for_is_there_or_an_error_says_which_are(root: Path) -> None:

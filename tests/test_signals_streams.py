@@ -186,14 +186,14 @@ def test_a_command_that_shows_says_that_its_output_cannot_be_written(tmp_path: P
 
 
 def test_an_unbroken_stream_tells_once_that_it_broke() -> None:
-    told: list[str] = []
+    message: list[str] = []
     with open("/dev/full", "w", buffering=1) as full:
-        stream = Unbroken(full, told.append)
+        stream = Unbroken(full, message.append)
         for _ in range(3):
             stream.write("x\n")
             stream.flush()
-    assert len(told) == 1
-    assert Unbroken(None, told.append).write("x") == 1
+    assert len(message) == 1
+    assert Unbroken(None, message.append).write("x") == 1
 
 
 def test_what_goes_wrong_after_the_swap_makes_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,12 +206,12 @@ def test_what_goes_wrong_after_the_swap_makes_no_failure(tmp_path: Path, monkeyp
             raise OSError(5, "Input/output error")
         real(path)
 
-    def tell(line: str) -> None:
+    def emit(line: str) -> None:
         if line.startswith("Published"):
             raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.setattr(builds, "to_disk", to_disk)
-    outcome = refresh(tmp_path, Options(date(2026, 3, 5)), tell)
+    outcome = refresh(tmp_path, Options(date(2026, 3, 5)), emit)
     assert outcome.published
     assert warehouse.published() == outcome.build == warehouse.ledger()[-1]["build"]
     assert warehouse.ledger()[-1]["event"] == "published"
@@ -298,8 +298,8 @@ def test_a_link_to_itself_among_the_deliveries_is_passed_over_and_told(tmp_path:
     warehouse = published(tmp_path)
     made_wrong(warehouse.raw / name, "loop")
     deliver(tmp_path, CALLS + "2,health,6,2025-01-02\n")
-    told: list[str] = []
-    refresh(tmp_path, AS_OF, told.append)
-    assert any(f"warning: {name}: " in line and "not read" in line for line in told), told
+    message: list[str] = []
+    refresh(tmp_path, AS_OF, message.append)
+    assert any(f"warning: {name}: " in line and "not read" in line for line in message), message
     with database.reading(warehouse.folder(warehouse.last_run()["id"]) / "kpi.duckdb") as con:
         assert con.execute("select count(*) from raw.calls").fetchall() == [(2,)]

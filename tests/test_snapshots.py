@@ -189,11 +189,11 @@ def test_a_new_column_is_added_and_a_check_of_all_sees_it(tiny: Tiny) -> None:
         ({"snapshot_meta_column_names": {"valid_to": "x"}}, "there is no 'valid_to'"),
     ],
 )
-def test_wrong_settings_of_a_snapshot(change: dict[str, Any], told: str) -> None:
+def test_wrong_settings_of_a_snapshot(change: dict[str, Any], message: str) -> None:
     problems = incremental.snapshot_problems(
         {name: value for name, value in {**BY_TIME, **change}.items() if value is not None}
     )
-    assert told in " ".join(problems)
+    assert message in " ".join(problems)
 
 
 @pytest.mark.parametrize(
@@ -209,9 +209,9 @@ def test_wrong_settings_of_a_snapshot(change: dict[str, Any], told: str) -> None
         ),
     ],
 )
-def test_columns_that_a_snapshots_settings_name(config: dict[str, Any], columns: list[str], told: str) -> None:
+def test_columns_that_a_snapshots_settings_name(config: dict[str, Any], columns: list[str], message: str) -> None:
     mistakes = incremental.column_problems(snapshot(config), tuple((name, "INTEGER") for name in columns))
-    assert [str(one).partition(": ")[2].startswith(told) for one in mistakes] == [True]
+    assert [str(one).partition(": ")[2].startswith(message) for one in mistakes] == [True]
 
 
 def test_a_build_from_nothing_takes_over_what_cannot_be_derived_again(tiny: Tiny, tmp_path: Path) -> None:
@@ -222,20 +222,20 @@ def test_a_build_from_nothing_takes_over_what_cannot_be_derived_again(tiny: Tiny
     )
     tiny.con.execute("checkpoint")
     facts = {"nodes": {"snapshot.tiny.kept": {"relation": "main.kept"}}, "kept": ["logs.audit", "logs.gone"]}
-    told: list[str] = []
+    message: list[str] = []
     with database.building(tmp_path / "new.duckdb", tmp_path / "spill2") as con:
         # The snapshot is no longer in the project: its history stays all the same.
-        pipeline.carry_over(con, tiny.compiled(), facts, tmp_path / "copy.duckdb", told.append)
+        pipeline.carry_over(con, tiny.compiled(), facts, tmp_path / "copy.duckdb", message.append)
         assert database.relations(con) == {}
         (tmp_path / "copy.duckdb").write_bytes((tmp_path / "kpi.duckdb").read_bytes())
-        pipeline.carry_over(con, tiny.compiled(), facts, tmp_path / "copy.duckdb", told.append)
+        pipeline.carry_over(con, tiny.compiled(), facts, tmp_path / "copy.duckdb", message.append)
         assert sorted(database.relations(con)) == ["logs.audit", "main.kept"]
         assert con.execute("select id, v from main.kept").fetchall() == [(1, "a")]
         assert con.execute('select "null" from (describe logs.audit)').fetchall() == [("NO",)]
         assert con.execute("select count(*) from duckdb_databases() where database_name = 'published'").fetchall() == [
             (0,)
         ]
-    assert told == ["Carried over from the published build: logs.audit, main.kept."]
+    assert message == ["Carried over from the published build: logs.audit, main.kept."]
     assert pipeline.kept(tiny.compiled(), facts) == {"main.kept", "logs.audit", "logs.gone"}
 
 

@@ -132,8 +132,8 @@ def test_a_key_or_a_code_that_looks_like_another_is_a_reject(tmp_path: Path, col
     ]
     loader.deliver("a.csv", "visit_id;unit\n" + "".join(rows) + "v2;k\n")
     load_both_ways(loader)
-    told = dict(zip(MISSPELT, (reasons for _, reasons in reasons_of(loader)), strict=True))
-    assert told == {name: [f"{column}: {reason}"] for name, (_, reason) in MISSPELT.items()}
+    message = dict(zip(MISSPELT, (reasons for _, reasons in reasons_of(loader)), strict=True))
+    assert message == {name: [f"{column}: {reason}"] for name, (_, reason) in MISSPELT.items()}
     assert loader.rows("visit_id, unit") == [("v2", "k")]
 
 
@@ -187,8 +187,8 @@ def test_keys_that_look_the_same_become_one_where_a_contract_says_so(tmp_path: P
         ("v 2", "x\u200b", "sms"),  # in the middle a figure space is a space
         ("v9", "x", "hätä"),
     ]
-    told = {reason for _, _, reasons in loader.rejects() for reason in reasons}
-    assert told == {"visit_id: the key stands in an earlier record of the file already", "visit_id: missing"}
+    message = {reason for _, _, reasons in loader.rejects() for reason in reasons}
+    assert message == {"visit_id: the key stands in an earlier record of the file already", "visit_id: missing"}
 
 
 def test_free_text_may_hold_anything(tmp_path: Path) -> None:
@@ -245,12 +245,12 @@ def test_a_column_of_numbers_that_may_be_thousands_is_told(
 ) -> None:
     loader = Loader(tmp_path / "raw", [feed_of(tmp_path, amount={"grouped_digits": True})])
     report = column_of(loader, "amount", *cells)
-    told = [warning for warning in report.warnings if "were thousands meant?" in warning]
-    assert len(told) == is_told
+    message = [warning for warning in report.warnings if "were thousands meant?" in warning]
+    assert len(message) == is_told
     assert loader.ledger("columns_maybe_thousands") == [(["amount"] if is_told else None,)]
     assert all(
         warning.startswith("visits/a.csv: the numbers in amount with a point, or with a comma, all look")
-        for warning in told
+        for warning in message
     )
 
 
@@ -402,8 +402,10 @@ def test_a_file_whose_times_have_no_seconds_is_told(
     loader.deliver("a.csv", times(*cells))
     report = load_both_ways(loader)
     assert loader.ledger("columns_without_seconds") == [(["arrived_at"] if is_told else None,)]
-    told = "visits/a.csv: no time in arrived_at has seconds: did a spreadsheet drop them?"
-    assert [warning for warning in report.warnings if warning.startswith(told)] == list(report.warnings[-1:]) * is_told
+    message = "visits/a.csv: no time in arrived_at has seconds: did a spreadsheet drop them?"
+    assert [warning for warning in report.warnings if warning.startswith(message)] == list(
+        report.warnings[-1:]
+    ) * is_told
 
 
 # --- A file most of which is rejected

@@ -24,7 +24,7 @@ from kpi import database
 from kpi.cli.main import cli
 from kpi.engine.compile import compiled
 from kpi.errors import BuildError, CheckFailed, ConfigError, DeliveryError, KpiError
-from kpi.events import Tell
+from kpi.events import Emit
 from kpi.jobs import candidate, pipeline
 from kpi.jobs.doctor import examine
 from kpi.jobs.options import Options, Outcome
@@ -86,17 +86,17 @@ def deliver(root: Path, rows: int, name: str = "a") -> Path:
 
 def run(root: Path, options: Options = OPTIONS) -> list[str]:
     """Refresh as the command line does, with its log, and return what was told."""
-    told: list[str] = []
+    message: list[str] = []
 
-    def work(tell: Tell) -> Outcome:
-        return refresh(root, options, tell)
+    def work(emit: Emit) -> Outcome:
+        return refresh(root, options, emit)
 
-    attend(root, "refresh", options.as_of, told.append, work)
-    return told
+    attend(root, "refresh", options.as_of, message.append, work)
+    return message
 
 
-def built(told: list[str]) -> str:
-    return next(line for line in told if line.startswith("Built "))
+def built(message: list[str]) -> str:
+    return next(line for line in message if line.startswith("Built "))
 
 
 def warehouse_of(root: Path) -> Warehouse:
@@ -152,7 +152,7 @@ def holding(root: Path) -> list[str]:
 
 
 def test_readers_get_a_file_without_the_rows_and_stewards_all(root: Path) -> None:
-    told = run(root)
+    message = run(root)
     assert schemas(root) == {"marts", "seeds"}
     assert schemas(root, stewards=True) == {"raw", "staging", "marts", "seeds"}
     assert calls(root, stewards=False) == calls(root, stewards=True) == 3
@@ -162,7 +162,7 @@ def test_readers_get_a_file_without_the_rows_and_stewards_all(root: Path) -> Non
     assert [mode(build / DATABASE), mode(build / "stewards" / DATABASE), mode(build / "stewards")] == [
         *(0o444, 0o400, 0o700)
     ]
-    assert any(line.startswith("Left out of the readers' file: raw, staging.") for line in told)
+    assert any(line.startswith("Left out of the readers' file: raw, staging.") for line in message)
     assert findings(root).keys() == {f"others may look into {root}/warehouse/raw, {ROWS_ELSEWHERE}"}
 
 
@@ -183,8 +183,8 @@ def test_a_view_of_what_is_left_out_is_a_table_there_and_others_stay_views(root:
         assert len(con.execute("from marts.line_names").fetchall()) == 2
     with kpi.open(project_dir=root, stewards=True) as con:
         assert con.execute(kinds).fetchall()[0] == ("by_line_now", "VIEW")
-    told = CliRunner().invoke(cli, ["compile", "--project-dir", str(root)]).output
-    assert re.findall(r"note: readers get (\S+) as a table", told) == ["marts.by_line_now"]
+    message = CliRunner().invoke(cli, ["compile", "--project-dir", str(root)]).output
+    assert re.findall(r"note: readers get (\S+) as a table", message) == ["marts.by_line_now"]
 
 
 def test_without_the_setting_nothing_is_other_than_it_was(root: Path) -> None:
@@ -204,12 +204,12 @@ def test_the_setting_is_turned_on_widened_and_off_and_nothing_is_rebuilt(root: P
     run(root)
     project.write_text(settings(LEFT_OUT.replace("raw, staging", "RAW")))
     assert [(step.action, step.name) for step in plan(root, OPTIONS)] == [("write", DATABASE)]
-    told = run(root)
-    assert built(told).startswith("Built 0 of ")
+    message = run(root)
+    assert built(message).startswith("Built 0 of ")
     assert schemas(root) == {"staging", "marts", "seeds"}
     project.write_text(settings())
-    told = run(root)
-    assert built(told).startswith("Built 0 of ")
+    message = run(root)
+    assert built(message).startswith("Built 0 of ")
     assert schemas(root) == {"marts", "seeds"}
     assert plan(root, OPTIONS) == ()
     first, second, third = warehouse_of(root).kept()
@@ -218,8 +218,8 @@ def test_the_setting_is_turned_on_widened_and_off_and_nothing_is_rebuilt(root: P
     assert holding(root) == []
     assert schemas(root, stewards=True, build="1") == {"raw", "staging", "marts", "seeds"}
     project.write_text(settings("vars:\n"))
-    told = run(root)
-    assert built(told).startswith("Built 0 of ")
+    message = run(root)
+    assert built(message).startswith("Built 0 of ")
     assert schemas(root) == {"raw", "staging", "marts", "seeds"}
     assert mode(first) == 0o700
 
@@ -231,9 +231,9 @@ def test_a_run_that_failed_before_the_setting_is_continued_with_it(root: Path) -
     assert holding(root) != []
     (root / "tests/assert_never.sql").unlink()
     put(root, {"dbt_project.yml": settings()})
-    told: list[str] = []
-    assert retry(root, OPTIONS, told.append).published
-    assert built(told).startswith("Built 0 of ")
+    message: list[str] = []
+    assert retry(root, OPTIONS, message.append).published
+    assert built(message).startswith("Built 0 of ")
     assert schemas(root) == {"marts", "seeds"}
     assert holding(root) == []
 
@@ -253,8 +253,8 @@ def test_what_is_public_is_written_from_the_readers_file_and_is_none_of_what_is_
 def test_the_next_build_starts_from_the_stewards_file(root: Path) -> None:
     run(root)
     deliver(root, 2, "b")
-    told = run(root)
-    assert any(line.startswith("Loaded 1 new or changed files, dropped 0") for line in told)
+    message = run(root)
+    assert any(line.startswith("Loaded 1 new or changed files, dropped 0") for line in message)
     assert calls(root, stewards=False) == calls(root, stewards=True) == 5
     with kpi.open(project_dir=root, stewards=True) as con:
         assert con.execute("select count(*) from raw.calls").fetchall() == [(5,)]
@@ -265,8 +265,8 @@ def test_a_stewards_file_that_was_taken_away_is_made_anew(root: Path) -> None:
     shutil.rmtree(warehouse_of(root).folder() / "stewards")
     assert any("stewards/kpi.duckdb is gone" in what for what in findings(root))
     deliver(root, 2, "b")
-    told = run(root)
-    assert any(line.startswith("Loaded 2 new or changed files") for line in told)
+    message = run(root)
+    assert any(line.startswith("Loaded 2 new or changed files") for line in message)
     assert calls(root, stewards=False) == calls(root, stewards=True) == 5
 
 
@@ -275,8 +275,8 @@ def test_a_file_that_has_grown_is_copied_compactly(root: Path) -> None:
     (root / "dbt_project.yml").write_text(settings(variables))
     for rows in (20_000, 10, 11):
         deliver(root, rows)
-        told = run(root)
-    assert any("starts from a fresh copy" in line for line in told)
+        message = run(root)
+    assert any("starts from a fresh copy" in line for line in message)
     assert calls(root, stewards=False) == 11
     assert holding(root) == []
 
@@ -338,8 +338,8 @@ def test_what_runs_failed_of_before_is_taken_out_of_the_ledger(root: Path) -> No
 def test_warnings_of_a_published_build_hold_no_header_that_may_be_a_record(root: Path) -> None:
     (root / "warehouse/raw/calls").mkdir(exist_ok=True)
     (root / "warehouse/raw/calls/b.csv").write_text(f"{MARKER},health,3,2024-01-01\n")
-    told = run(root, Options(date(2026, 3, 5), validate=False, max_reject_share=1.0))
-    assert not any(MARKER in line for line in told)
+    message = run(root, Options(date(2026, 3, 5), validate=False, max_reject_share=1.0))
+    assert not any(MARKER in line for line in message)
     assert any("refused" in line for line in warehouse_of(root).facts_of()["warnings"])
     assert holding(root) == []
 
@@ -362,12 +362,12 @@ def test_a_failed_run_is_continued_and_one_that_is_held_back_has_both_files(root
     with pytest.raises(CheckFailed, match="stewards=True"):
         run(root)
     (root / "tests/assert_never.sql").unlink()
-    told: list[str] = []
-    assert retry(root, OPTIONS, told.append).published
-    assert built(told).startswith("Built 0 of ")
+    message: list[str] = []
+    assert retry(root, OPTIONS, message.append).published
+    assert built(message).startswith("Built 0 of ")
     assert calls(root, stewards=False) == 3
     deliver(root, 5)
-    outcome = refresh(root, Options(date(2026, 3, 5), validate=False, select=("stg_calls",)), told.append)
+    outcome = refresh(root, Options(date(2026, 3, 5), validate=False, select=("stg_calls",)), message.append)
     assert not outcome.published
     assert schemas(root, build="candidate") == {"marts", "seeds"}
     assert schemas(root, stewards=True, build="candidate") == {"raw", "staging", "marts", "seeds"}
@@ -382,12 +382,12 @@ def test_a_watch_keeps_its_build_from_readers(root: Path) -> None:
         seen.append(holding(root))
         raise KeyboardInterrupt
 
-    told: list[str] = []
-    watch(root, OPTIONS, told.append, wait)
+    message: list[str] = []
+    watch(root, OPTIONS, message.append, wait)
     assert seen == [[]]
     assert holding(root) == []
     assert calls(root, stewards=True, build="watch") == 3
-    assert any("stewards=True" in line for line in told)
+    assert any("stewards=True" in line for line in message)
     with pytest.raises(ConfigError, match="no file for readers"):
         kpi.open("watch", root)
 
@@ -494,7 +494,7 @@ def test_diff_and_doctor_look_at_both_files(root: Path) -> None:
 
 def test_a_setting_that_would_not_do_what_it_says_is_refused(root: Path) -> None:
     project = root / "dbt_project.yml"
-    for given, told in (
+    for given, message in (
         ("stewards_schemas: [raw, stagging]", "no schema 'stagging'. Did you mean 'staging'"),
         ("stewards_schemas: [raw, marts]", "marts cannot be left out"),
         ("stewards_schemas: 3", "'stewards_schemas' must be a list"),
@@ -502,25 +502,25 @@ def test_a_setting_that_would_not_do_what_it_says_is_refused(root: Path) -> None
     ):
         text = given if given.startswith("{") else f"{{{given}}}"
         project.write_text(settings(f"vars:\n  kpi_warehouse: {text}\n"))
-        with pytest.raises(ConfigError, match=re.escape(told)):
+        with pytest.raises(ConfigError, match=re.escape(message)):
             run(root)
         # Another machine need not have the group.
         ended = CliRunner().invoke(cli, ["compile", "--project-dir", str(root)])
-        assert (ended.exit_code == 0) == ("group" in told), given
+        assert (ended.exit_code == 0) == ("group" in message), given
     assert warehouse_of(root).kept() == []
     project.write_text(settings("vars:\n  kpi_warehouse: {stewards_schemas: raw}\n"))
-    assert load_project(root).upkeep.stewards_schemas == ("raw",)
+    assert load_project(root).warehouse_settings.stewards_schemas == ("raw",)
 
 
 def test_a_command_tells_what_is_left_out(root: Path) -> None:
     run(root)
     where = ["--project-dir", str(root)]
-    told = {}
+    message = {}
     for command in (["show", "raw.calls"], ["query", "select * from raw.calls"]):
         with pytest.raises(ConfigError, match="raw is left out of the file for all readers: --stewards"):
             CliRunner().invoke(cli, [*command, *where], catch_exceptions=False, standalone_mode=False)
-        told[command[0]] = CliRunner().invoke(cli, [*command, "--stewards", *where]).output
-    assert all(MARKER in output for output in told.values())
+        message[command[0]] = CliRunner().invoke(cli, [*command, "--stewards", *where]).output
+    assert all(MARKER in output for output in message.values())
     listed = CliRunner().invoke(cli, ["builds", *where]).output
     assert re.search(r"published +\d+\.\d \+ \d+\.\d MB", listed)
 
@@ -555,19 +555,21 @@ def test_another_user_gets_at_no_row_by_any_way_of_opening(root: Path) -> None:
     run(root)
     (root / "warehouse/raw").chmod(0o700)
     open_before, failed, published = (folder.name for folder in warehouse_of(root).kept())
-    told = as_another(root)
-    assert told["holds"] == ""
-    assert told["readers"] == "(3, False)"
+    message = as_another(root)
+    assert message["holds"] == ""
+    assert message["readers"] == "(3, False)"
     for what in ("stewards", "tests", "freshness", "failures", f"stewards {published}"):
-        assert told[what].startswith("ConfigError: you are not among those who may open the stewards' file of"), what
-        assert told[what].endswith("that is for its owner root.")
+        assert message[what].startswith("ConfigError: you are not among those who may open the stewards' file of"), what
+        assert message[what].endswith("that is for its owner root.")
     for build in (open_before, failed):
         for who in ("readers", "stewards"):
-            assert told[f"{who} {build}"].startswith("ConfigError: you are not among those who may open build"), build
-    assert told["runs"].startswith("ConfigError: ")
-    assert "left out of the file for all readers" in told["show"]
-    assert "ConfigError" in told["rollback"]
-    assert "only stewards can look at all of it" in told["doctor"]
+            assert message[f"{who} {build}"].startswith("ConfigError: you are not among those who may open build"), (
+                build
+            )
+    assert message["runs"].startswith("ConfigError: ")
+    assert "left out of the file for all readers" in message["show"]
+    assert "ConfigError" in message["rollback"]
+    assert "only stewards can look at all of it" in message["doctor"]
 
 
 @as_root

@@ -110,7 +110,7 @@ COMMANDS = (
 def test_nothing_of_a_delivery_reaches_a_terminal_as_a_command(tmp_path: Path) -> None:
     root = hostile(tmp_path / "project")
     for command in COMMANDS:
-        told = on_a_terminal([sys.executable, "-m", "kpi.cli", *command, "--project-dir", str(root)])
+        message = on_a_terminal([sys.executable, "-m", "kpi.cli", *command, "--project-dir", str(root)])
         for sent in (
             "PWNED\x07",
             "\x1b]",
@@ -124,7 +124,7 @@ def test_nothing_of_a_delivery_reaches_a_terminal_as_a_command(tmp_path: Path) -
             "\x07",
             "\x08",
         ):
-            assert sent not in told, (command, sent)
+            assert sent not in message, (command, sent)
     for path in [*root.glob("warehouse/runs/*.json*"), *root.glob("warehouse/builds/*.jsonl")]:
         for line in path.read_text().split("\n"):
             assert is_harmless(line)

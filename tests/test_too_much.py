@@ -48,13 +48,13 @@ LINES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: \0\n", "not valid YAML"),
     ],
 )
-def test_a_yaml_file_that_asks_for_too_much_is_refused_at_once(tmp_path: Path, text: str, told: str) -> None:
+def test_a_yaml_file_that_asks_for_too_much_is_refused_at_once(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "x.yml"
     file.write_text(text)
     before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(ConfigError) as caught:
         yaml_loader.read_yaml(file, Path("x.yml"))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith("x.yml:")
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)

@@ -204,11 +204,11 @@ def test_overrides_render_the_model_anew_and_leave_other_tests_alone(tmp_path: P
         (CSV.replace('2,"",0.5', "2,,half"), "models/unit.yml:10: 'x' is DOUBLE, which 'half' is not."),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line_before_anything_runs(tmp_path: Path, yaml: str, told: str) -> None:
+def test_what_is_wrong_is_told_with_its_line_before_anything_runs(tmp_path: Path, yaml: str, message: str) -> None:
     files: Changes = {"tests/fixtures/expected.csv": FIXTURE, "tests/fixtures/short.csv": "id,name\n1,a\n1,b,c\n"}
     with pytest.raises(Exception, match=r"^") as caught:
         results(tmp_path, yaml, files)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
     assert caught.value.exit_code in (3, 5)  # type: ignore[attr-defined]
 
 
@@ -338,9 +338,9 @@ def test_failing_rows_of_a_published_build_are_kept_beside_it(tmp_path: Path) ->
     assert built.exit_code == 0, built.output
     published = (tmp_path / "warehouse/current/kpi.duckdb").resolve()
     before = published.read_bytes()
-    told = runner.invoke(cli, ["test", "--store-failures", *project]).output
-    assert "WARN assert_in_time_is_part (tests/assert_in_time_is_part.sql:1): 1 failing row: line=health\n" in told
-    assert "Ran 4 data tests: 0 failed, 1 warned." in told
+    message = runner.invoke(cli, ["test", "--store-failures", *project]).output
+    assert "WARN assert_in_time_is_part (tests/assert_in_time_is_part.sql:1): 1 failing row: line=health\n" in message
+    assert "Ran 4 data tests: 0 failed, 1 warned." in message
     assert published.read_bytes() == before
     asked = "select * from dbt_test__audit.assert_in_time_is_part"
     assert "health" in runner.invoke(cli, ["query", "--failures", asked, *project]).output

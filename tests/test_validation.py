@@ -92,12 +92,12 @@ def built(root: Path) -> Path:
 
 
 def test_a_refresh_leaves_results_and_pages_in_the_folder_of_the_build(project: Path) -> None:
-    told: list[str] = []
-    outcome = refresh(project, Options(as_of=TODAY), told.append)
+    message: list[str] = []
+    outcome = refresh(project, Options(as_of=TODAY), message.append)
     folder = built(project)
     assert sorted(path.name for path in (folder / "report").iterdir()) == ["2025.html", "index.html"]
     assert outcome.build in (folder / "report/2025.html").read_text(encoding="utf-8")
-    assert any(line.endswith(str(folder / "report/index.html")) for line in told)
+    assert any(line.endswith(str(folder / "report/index.html")) for line in message)
     results = json.loads((folder / "expectations.json").read_text(encoding="utf-8"))
     assert {result["report_year"] for result in results} == {2025}
     assert all(result["success"] for result in results)

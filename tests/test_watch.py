@@ -39,10 +39,10 @@ def watched(root: Path, saves: Sequence[Changes | Callable[[], object]]) -> list
         else:
             change(root, save)
 
-    def tell(line: str) -> None:
+    def emit(line: str) -> None:
         rounds[-1].append(line)
 
-    watch(root, Options(as_of=TODAY), tell, wait)
+    watch(root, Options(as_of=TODAY), emit, wait)
     return rounds
 
 

@@ -50,9 +50,9 @@ class Tiny:
 
     def refresh(self, full_refresh: bool = False) -> list[str]:
         """Run the nightly job, without judging report years, and return what it told."""
-        told: list[str] = []
-        refresh(self.root, Options(date(2026, 3, 5), full_refresh=full_refresh, validate=False), told.append)
-        return told
+        message: list[str] = []
+        refresh(self.root, Options(date(2026, 3, 5), full_refresh=full_refresh, validate=False), message.append)
+        return message
 
     def published(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query of the published build."""

@@ -45,8 +45,8 @@ def ours(root: Path) -> Tables:
 def theirs(root: Path, *words: str, command: Sequence[str] = ("build",)) -> Tables:
     """What dbt builds of the same project, without kpi's profile: dbt has one of its own."""
     if not DBT.is_file():
-        told = f"{DBT} is not there. Set it up: make dbt"
-        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
+        message = f"{DBT} is not there. Set it up: make dbt"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     profiles = root / "theirs"
     profiles.mkdir(exist_ok=True)
     (profiles / "profiles.yml").write_text(PROFILE.replace("theirs/", f"{profiles}/"), encoding="utf-8")

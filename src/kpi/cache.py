@@ -136,8 +136,8 @@ def _stamp() -> bytes:
     if not _stamps:
         from importlib.metadata import version
 
-        told = [code_digest(), sys.version, *(f"{name} {version(name)}" for name in _LIBRARIES)]
-        _stamps.append(hashlib.blake2b("\n".join(told).encode(), digest_size=32).digest())
+        message = [code_digest(), sys.version, *(f"{name} {version(name)}" for name in _LIBRARIES)]
+        _stamps.append(hashlib.blake2b("\n".join(message).encode(), digest_size=32).digest())
     return _stamps[0]
 
 

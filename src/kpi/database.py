@@ -414,8 +414,10 @@ def _parsed(sql: str) -> Any:
     row = _parser().execute("select json_serialize_sql(?)", [sql]).fetchall()[0]
     found = json.loads(row[0])
     if found["error"]:
-        told = str(found["error_message"])
-        return "a second statement begins in it" if told.startswith("Only SELECT") else told.partition("\n")[0][:300]
+        message = str(found["error_message"])
+        return (
+            "a second statement begins in it" if message.startswith("Only SELECT") else message.partition("\n")[0][:300]
+        )
     statements = found["statements"]
     return statements[0] if len(statements) == 1 else "a second statement begins in it"
 
@@ -530,17 +532,17 @@ def problem_of(error: duckdb.Error, statement: str, known: Iterable[str] = ()) -
     return Problem(message, offset)
 
 
-def _in_plain_words(told: str) -> tuple[str, str]:
+def _in_plain_words(message: str) -> tuple[str, str]:
     for pattern, words in _PLAIN_WORDS:
-        found = re.match(pattern, told)
+        found = re.match(pattern, message)
         if found:
             return words.format(**found.groupdict()).replace("_LITERAL", ""), found.groupdict().get("name", "")
-    called = re.match(r"No function matches the given name and argument types '(.+?)'", told)
+    called = re.match(r"No function matches the given name and argument types '(.+?)'", message)
     if called:
-        takes = [line.strip() for line in told.split("\n")[2:] if "(" in line]
+        takes = [line.strip() for line in message.split("\n")[2:] if "(" in line]
         shown = "; ".join(takes[:3]) + ("; …" if len(takes) > 3 else "")
         return f"no function takes {called[1].replace('_LITERAL', '')}. There is: {shown}.", ""
-    return told.partition("\n")[0].rstrip("!. ") + ".", ""
+    return message.partition("\n")[0].rstrip("!. ") + ".", ""
 
 
 def _place_of(name: str, statement: str) -> int | None:

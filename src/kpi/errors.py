@@ -106,9 +106,9 @@ def is_disk_full(error: BaseException) -> bool:
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
-        told = str(seen).lower()
+        message = str(seen).lower()
         is_of_writing = isinstance(seen, BuildError) or not isinstance(seen, KpiError)
-        if is_of_writing and any(words in told for words in _FULL):
+        if is_of_writing and any(words in message for words in _FULL):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, runtime_checkable
 
-Tell = Callable[[str], None]
+Emit = Callable[[str], None]
 STAGES = ("compile", "wait", "load", "build", "test", "judge", "publish")
 
 
@@ -43,32 +43,32 @@ class Listener(Protocol):
     def __call__(self, line: str) -> None:
         """Hear a line of text."""
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Hear an event."""
 
 
-def note(tell: Tell, event: Event) -> None:
+def emit_event(emit: Emit, event: Event) -> None:
     """Tell an event: whole to who listens to events, else the line of text it has."""
-    if isinstance(tell, Listener):
-        tell.hear(event)
+    if isinstance(emit, Listener):
+        emit.on_event(event)
     elif event.message:
-        tell(event.message)
+        emit(event.message)
 
 
-class Several:
+class Listeners:
     """Tells everything to several listeners, in order."""
 
-    def __init__(self, *listeners: Tell) -> None:
+    def __init__(self, *listeners: Emit) -> None:
         self._listeners = listeners
 
     def __call__(self, line: str) -> None:
         """Pass on a line."""
-        self.hear(Event("told", line))
+        self.on_event(Event("told", line))
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Pass on an event."""
         for listener in self._listeners:
-            note(listener, event)
+            emit_event(listener, event)
 
 
 def silent(line: str) -> None:

@@ -23,7 +23,7 @@ _SIZE = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|%)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Upkeep:
+class WarehouseSettings:
     """The settings, as documented in docs/operations.md. 0 days is no limit, 0 threads and an empty text DuckDB's own.
 
     A build goes when as many newer ones of its kind as are kept are there, or when it is older than the days given;
@@ -61,13 +61,13 @@ class Upkeep:
         return {**{name: value for name, value in own.items() if value not in ("", "0")}, **given}
 
 
-def read_upkeep(variables: Section, project: str) -> Upkeep:
+def read_warehouse_settings(variables: Section, project: str) -> WarehouseSettings:
     """Read the settings from the variables of a project. Raises ConfigError with file and line."""
     own = variables.section(project) if isinstance(variables.get(project), dict) else variables
     for given in (own, variables):
         if KEY in given:
             return _read(given.section(KEY))
-    return Upkeep()
+    return WarehouseSettings()
 
 
 def check_size(text: str, where: str) -> str:
@@ -100,8 +100,8 @@ def spill_folder(warehouse: Path, root: Path, given: str) -> Path:
     return own
 
 
-def _read(section: Section) -> Upkeep:
-    known = {field.name: field.default for field in fields(Upkeep)}
+def _read(section: Section) -> WarehouseSettings:
+    known = {field.name: field.default for field in fields(WarehouseSettings)}
     section.allow(known, KEY)
     values: dict[str, Any] = {}
     for key, value in section.items():
@@ -112,8 +112,8 @@ def _read(section: Section) -> Upkeep:
             # In DuckDB the names of schemas are the same in capitals.
             values[key] = tuple(sorted({name.strip().lower() for name in section.strings(key)}))
             if needed := [name for name in READERS_SCHEMAS if name in values[key]]:
-                told = "its tables are what readers are shown. Give those with rows of persons another schema."
-                raise ConfigError(f"{where}: {needed[0]} cannot be left out: {told}")
+                message = "its tables are what readers are shown. Give those with rows of persons another schema."
+                raise ConfigError(f"{where}: {needed[0]} cannot be left out: {message}")
         elif isinstance(usual, str):
             if not isinstance(value, str) or not value.strip():
                 raise ConfigError(f"{where}: '{key}' must be a text.")
@@ -121,11 +121,11 @@ def _read(section: Section) -> Upkeep:
         elif isinstance(value, bool) or not isinstance(value, int if key not in _NUMBERS else int | float):
             raise ConfigError(f"{where}: '{key}' must be a {'number' if key in _NUMBERS else 'whole number'}.")
         elif not _LEAST.get(key, 0) <= value <= _MOST.get(key, 1_000_000):
-            told = f"from {_LEAST.get(key, 0)} to {_MOST.get(key, 1_000_000)}"
-            raise ConfigError(f"{where}: '{key}' must be {told}, not {value}.")
+            message = f"from {_LEAST.get(key, 0)} to {_MOST.get(key, 1_000_000)}"
+            raise ConfigError(f"{where}: '{key}' must be {message}, not {value}.")
         else:
             values[key] = value
-    return Upkeep(**values)
+    return WarehouseSettings(**values)
 
 
 # What readers are shown, and by what it is named: without these their file would be none.

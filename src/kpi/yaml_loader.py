@@ -38,16 +38,16 @@ class Section(dict[str, Any]):
         """Return `file:line` of a key, or of the section itself."""
         return f"{self.file}:{self.lines.get(key, self.line) if key else self.line}"
 
-    def allow(self, keys: Iterable[str], what: str, tell: Callable[[ConfigError], None] | None = None) -> None:
+    def allow(self, keys: Iterable[str], what: str, emit: Callable[[ConfigError], None] | None = None) -> None:
         """Raise ConfigError for the first key outside `keys`, or `tell` each: no typo may be ignored in silence."""
         known = set(keys)
         for key in self:
             if key in known:
                 continue
             error = ConfigError(f"{self.where(key)}: '{key}' is not supported in {what}.{nearest(key, known)}")
-            if tell is None:
+            if emit is None:
                 raise error
-            tell(error)
+            emit(error)
 
     def section(self, key: str) -> Section:
         """Return the mapping under `key`; empty when there is none."""
@@ -114,8 +114,8 @@ def read_yaml(file: Path, shown: Path) -> Section:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
-        told = str(getattr(error, "problem", None) or error).partition("\n")[0][:300]
-        raise ConfigError(f"{shown}:{line}: not valid YAML: {told}.") from None
+        message = str(getattr(error, "problem", None) or error).partition("\n")[0][:300]
+        raise ConfigError(f"{shown}:{line}: not valid YAML: {message}.") from None
     if not isinstance(value, Section):
         raise ConfigError(f"{shown}:1: the top of the file must be a mapping.")
     return value

@@ -37,9 +37,11 @@ def main() -> int:
             continue
         began = time.monotonic()
         results.append(scenario())
-        told = results[-1]
+        message = results[-1]
         print(
-            f"{name}: {time.monotonic() - began:.0f} s, {told.tries} times: {told.ended}", file=sys.stderr, flush=True
+            f"{name}: {time.monotonic() - began:.0f} s, {message.tries} times: {message.ended}",
+            file=sys.stderr,
+            flush=True,
         )
         for wrong in results[-1].wrong:
             print(f"  wrong: {wrong}", file=sys.stderr)

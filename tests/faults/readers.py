@@ -37,12 +37,12 @@ class Readers:
             if process.is_alive():
                 process.kill()
                 wrong.append("a reader hung")
-            told = self.folder / f"reader-{number}.json"
-            if not told.is_file():
+            message = self.folder / f"reader-{number}.json"
+            if not message.is_file():
                 wrong.append(f"a reader died with {process.exitcode}")
                 continue
-            found = json.loads(told.read_text())
-            told.unlink()
+            found = json.loads(message.read_text())
+            message.unlink()
             reads, builds = reads + found["reads"], max(builds, found["builds"])
             wrong += found["wrong"]
         self.processes = []
@@ -50,7 +50,7 @@ class Readers:
         return reads, builds, wrong
 
 
-def read(root: Path, told: Path, stop: Path, threads: int, pause: float) -> None:
+def read(root: Path, message: Path, stop: Path, threads: int, pause: float) -> None:
     """Read with so many threads until told to stop."""
     reads = [0] * threads
     seen: set[int] = set()
@@ -63,7 +63,7 @@ def read(root: Path, told: Path, stop: Path, threads: int, pause: float) -> None
         thread.start()
     for thread in work:
         thread.join()
-    told.write_text(json.dumps({"reads": sum(reads), "builds": len(seen), "wrong": wrong[:5]}))
+    message.write_text(json.dumps({"reads": sum(reads), "builds": len(seen), "wrong": wrong[:5]}))
 
 
 def _read_on(

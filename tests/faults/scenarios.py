@@ -49,8 +49,8 @@ def stage_of(inside: Path | None = None, stewards: bool = False) -> Iterator[Sta
 
 def _result(what: str, stage: Stage, ended: Iterable[str], tail: str = "") -> Result:
     counts = Counter(ended)
-    told = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
-    return Result(what, counts.total(), told + tail, tuple(stage.wrong))
+    message = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
+    return Result(what, counts.total(), message + tail, tuple(stage.wrong))
 
 
 def steps_of(stage: Stage) -> list[str]:
@@ -104,8 +104,8 @@ def killed_at_random(tries: int, seed: int) -> Result:
                 ended.append(stage.suffer(f"SIGKILL at random moment {number}", kill, codes=(KILLED, 0)))
             reads, _, wrong = readers.end()
         stage.wrong += wrong
-        told = f"; {codes[KILLED]} died before their end; {reads} reads meanwhile"
-        return _result("SIGKILL at random moments", stage, ended, told)
+        message = f"; {codes[KILLED]} died before their end; {reads} reads meanwhile"
+        return _result("SIGKILL at random moments", stage, ended, message)
 
 
 def rollback_killed(every: int = 1) -> Result:
@@ -234,8 +234,8 @@ def bits_flipped(tries: int, seed: int) -> Result:
             for number in range(tries)
         ]
         found = ended.count("not published")
-        told = f"found {found}, harmless {len(ended) - found}"
-        return Result("a bit flipped in the candidate before it is verified", tries, told, tuple(stage.wrong))
+        message = f"found {found}, harmless {len(ended) - found}"
+        return Result("a bit flipped in the candidate before it is verified", tries, message, tuple(stage.wrong))
 
 
 def deliveries_changing() -> Result:
@@ -304,8 +304,8 @@ def together(tries: int) -> Result:
             return ended[0] if ended[1] in (0, 8) else ended[1]
 
         ended = [stage.suffer(f"two at once {number}", both, codes=(0,)) for number in range(tries)]
-        told = ", ".join(f"exit code {code}: {count}" for code, count in sorted(codes.items()))
-        return _result("two refreshes at once", stage, ended, f"; {told}")
+        message = ", ".join(f"exit code {code}: {count}" for code, count in sorted(codes.items()))
+        return _result("two refreshes at once", stage, ended, f"; {message}")
 
 
 def rollback_meanwhile(tries: int) -> Result:

@@ -29,12 +29,12 @@ from unittest.mock import patch
 
 TODAY = "2026-03-05"
 WATCHED = (
-    *(f"warehouse.builds.{name}" for name in ("begin", "seal", "publish")),
-    *(f"warehouse.ledger.{name}" for name in ("record", "_clean", "_catch_up")),
-    *("warehouse.keeping.prune", "warehouse.runs.write_table", "artifacts.artifacts.write_artifacts"),
-    *("base.engine.row_counts", "base.engine.read_all", "base.engine.copy_without"),
-    *("warehouse.finished.write_readers_file", "warehouse.keeping.close_earlier"),
-    *("warehouse.rights.make_place", "warehouse.rights.close", "warehouse.rights.open_up"),
+    *(f"warehouse.builds.{name}" for name in ("begin", "finalize", "publish")),
+    *(f"warehouse.builds.{name}" for name in ("record", "_clean", "_catch_up")),
+    *("warehouse.lifecycle.prune", "warehouse.run_log.write_table", "engine.artifacts.write_artifacts"),
+    *("database.row_counts", "database.read_all", "database.copy_without"),
+    *("jobs.pipeline.write_readers_file", "warehouse.lifecycle.close_earlier"),
+    *("warehouse.permissions.make_place", "warehouse.permissions.close", "warehouse.permissions.open_up"),
 )
 AUDITED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.symlink", "os.truncate", "shutil.copyfile"}
 
@@ -146,34 +146,36 @@ def log_of(root: Path) -> Path:
 
 
 def _prepare(root: Path, plan: Plan) -> None:
-    from kpi.events import Tell, silent
-    from kpi.settings import Upkeep
+    from kpi.events import Emit, silent
+    from kpi.settings import WarehouseSettings
     from kpi.warehouse import lifecycle, run_log
     from kpi.warehouse.builds import Warehouse
 
-    few = Upkeep(keep_published=plan.keep, keep_failed=2, grace_hours=0, keep_of_a_day=0)
+    few = WarehouseSettings(keep_published=plan.keep, keep_failed=2, grace_hours=0, keep_of_a_day=0)
     prune = lifecycle.prune
 
-    def prune_to_few(warehouse: Warehouse, upkeep: Upkeep, tell: Tell = silent) -> tuple[str, ...]:
-        return prune(warehouse, few, tell)
+    def prune_to_few(
+        warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emit = silent
+    ) -> tuple[str, ...]:
+        return prune(warehouse, few, emit)
 
     lifecycle.prune = prune_to_few
     steps = Steps(root, plan)
     if plan.die_at or plan.list_steps or plan.pause[0]:
         for name in WATCHED:
             _watch(name, steps)
-        hear, fsync = run_log.RunLog.hear, os.fsync
+        on_event, fsync = run_log.RunLog.on_event, os.fsync
 
         def heard(log: run_log.RunLog, event: Any) -> None:
             steps(f"event {event.event} {event.name}".strip())
-            hear(log, event)
+            on_event(log, event)
 
         def synced(descriptor: int) -> None:
             path = os.readlink(f"/proc/self/fd/{descriptor}")
             steps(f"fsync {plain_name(path.removeprefix(str(root)).lstrip('/'))}")
             fsync(descriptor)
 
-        _set(run_log.RunLog, "hear", heard)
+        _set(run_log.RunLog, "on_event", heard)
         _set(os, "fsync", synced)
         sys.addaudithook(steps.audit)
     if plan.flip is not None:

@@ -40,7 +40,7 @@ def refresh(**options: Any) -> None:
     from kpi.jobs.refresh import refresh
 
     root = project_folder(options["project_dir"])
-    attended("refresh", options, lambda tell: refresh(root, _options(options), tell))
+    attended("refresh", options, lambda emit: refresh(root, _options(options), emit))
 
 
 @click.command()
@@ -61,7 +61,7 @@ def build(watch: bool, **options: Any) -> None:
         return
     from kpi.jobs.refresh import refresh
 
-    attended("build", options, lambda tell: refresh(root, _options(options), tell), notifies=False)
+    attended("build", options, lambda emit: refresh(root, _options(options), emit), notifies=False)
 
 
 @click.command()
@@ -71,7 +71,7 @@ def retry(**options: Any) -> None:
     from kpi.jobs.refresh import retry
 
     root = project_folder(options["project_dir"])
-    attended("retry", options, lambda tell: retry(root, _options(options), tell))
+    attended("retry", options, lambda emit: retry(root, _options(options), emit))
 
 
 @click.command()
@@ -94,9 +94,9 @@ def plan(as_json: bool, **options: Any) -> None:
         click.echo(json.dumps([asdict(step) for step in steps], indent=1, ensure_ascii=False))
         return
     # Tests that run again only because of what they judge are counted, not told one by one.
-    told = [step for step in steps if step.action != "test" or "because of" not in step.why]
-    width = max((len(step.name) for step in told), default=0)
-    for step in told:
+    message = [step for step in steps if step.action != "test" or "because of" not in step.why]
+    width = max((len(step.name) for step in message), default=0)
+    for step in message:
         click.echo(f"{step.action + '?' * (not step.certain):<7} {step.name:<{width}}  {step.why}")
     built = [step for step in steps if step.action == "build"]
     sure = sum(step.certain for step in built)
@@ -158,11 +158,11 @@ def demo(project_dir: Path | None, seed: int, scale: float, if_empty: bool) -> N
         raise SystemExit(_failed_demo(done.stderr, done.returncode))
 
 
-def _failed_demo(told: str, code: int) -> int:
+def _failed_demo(message: str, code: int) -> int:
     """Print what the demo says of its failure; return its exit code."""
     from kpi.cli.options import complain
 
-    complain(f"kpi: {told.strip()}")
+    complain(f"kpi: {message.strip()}")
     return code
 
 

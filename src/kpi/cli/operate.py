@@ -54,8 +54,8 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
     roll_back(warehouse, build, reason, show_rows)
     click.echo(f"Readers see build {warehouse.published()} again; before it was {was or 'none'}.")
     if deleted_since(warehouse, warehouse.facts_of()):
-        told = "it was made before deliveries were deleted, so readers see their rows again."
-        click.echo(f"  warning: {told} As it was: kpi rollback {was or 'ID'}", err=True)
+        message = "it was made before deliveries were deleted, so readers see their rows again."
+        click.echo(f"  warning: {message} As it was: kpi rollback {was or 'ID'}", err=True)
 
 
 @click.command("prune-raw")
@@ -83,7 +83,7 @@ def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) ->
         prune_raw(root, run, click.echo, is_named=as_of is not None)
         return
     given = {**options, "as_of": as_of, "log_format": "auto", "detailed_exit_codes": False}
-    attended("prune-raw", given, lambda tell: prune_raw(root, run, tell, delete, is_named=as_of is not None))
+    attended("prune-raw", given, lambda emit: prune_raw(root, run, emit, delete, is_named=as_of is not None))
 
 
 @click.command()
@@ -138,8 +138,8 @@ def _open_to_us(warehouse: Path) -> Path:
 
     folder = warehouse / "runs"
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-        told = "what runs told may quote rows of persons, so it is for stewards. In short it is in marts.runs."
-        raise ConfigError(f"{folder} is closed to you: {told}")
+        message = "what runs told may quote rows of persons, so it is for stewards. In short it is in marts.runs."
+        raise ConfigError(f"{folder} is closed to you: {message}")
     return warehouse
 
 
@@ -155,8 +155,8 @@ def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:
     from kpi.warehouse.run_log import history, unreadable
 
     found = history(_open_to_us(_warehouse(project_dir).root))
-    for told in unreadable(_warehouse(project_dir).root):
-        click.echo(f"  warning: {told}", err=True)
+    for message in unreadable(_warehouse(project_dir).root):
+        click.echo(f"  warning: {message}", err=True)
     rows = [
         (
             run.run[:6],
@@ -225,14 +225,14 @@ def schedule(
 
     root = project_folder(project_dir).resolve()
     warehouse = _warehouse(root)
-    temp_directory = load_project(root).upkeep.temp_directory
+    temp_directory = load_project(root).warehouse_settings.temp_directory
     job = schedules.make_job(root, name, at, memory_max, bool(addresses(warehouse.root)), for_user, temp_directory)
     if os.environ.get(VARIABLE) and not (warehouse.root / FILE).is_file():
-        told = f"{VARIABLE} is set here, but not where the schedule runs: write the addresses into warehouse/{FILE}."
-        click.echo(f"  warning: {told}", err=True)
+        message = f"{VARIABLE} is set here, but not where the schedule runs: write the addresses into warehouse/{FILE}."
+        click.echo(f"  warning: {message}", err=True)
     if not job.user and not for_user and not cron:
-        told = "the warehouse belongs to root, so the service runs as root. Better give it a user of its own."
-        click.echo(f"  warning: {told}", err=True)
+        message = "the warehouse belongs to root, so the service runs as root. Better give it a user of its own."
+        click.echo(f"  warning: {message}", err=True)
     for obstacle in [] if cron else schedules.obstacles(job):
         click.echo(f"  warning: {obstacle}", err=True)
     if cron:
@@ -276,7 +276,7 @@ def notify(is_test: bool, crashed: bool, project_dir: Path | None) -> None:
     import os
 
     from kpi.jobs import notifications as sending
-    from kpi.jobs.recorded_run import tell_crashed
+    from kpi.jobs.recorded_run import notify_crash
 
     warehouse = _warehouse(project_dir)
     urls = sending.addresses(warehouse.root)
@@ -292,7 +292,7 @@ def notify(is_test: bool, crashed: bool, project_dir: Path | None) -> None:
     if sending.is_exposed(warehouse.root):
         click.echo(f"  warning: others can read {sending.FILE}, which holds passwords. chmod 600 it.", err=True)
     if crashed:
-        tell_crashed(warehouse, os.environ, click.echo)
+        notify_crash(warehouse, os.environ, click.echo)
         return
     body = f"Messages about the warehouse {warehouse.root.parent} reach you.\n"
     troubles = sending.send(urls, sending.Message("info", f"kpi {warehouse.root.parent.name}: a test", body))

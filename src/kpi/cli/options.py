@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from kpi.errors import ConfigError, interruptible
-from kpi.events import Tell
+from kpi.events import Emit
 from kpi.jobs.options import Outcome
 
 
@@ -90,8 +90,10 @@ def select_options(command: Any) -> Any:
 
 def _no_defer(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
-        told = "what is not selected is always that of the published build, so there is nothing to defer. Leave it out."
-        raise click.UsageError(f"--defer: {told}", context)
+        message = (
+            "what is not selected is always that of the published build, so there is nothing to defer. Leave it out."
+        )
+        raise click.UsageError(f"--defer: {message}", context)
 
 
 vars_option = click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run.")
@@ -168,7 +170,7 @@ def run_options(command: Any) -> Any:
     return command
 
 
-def attended(command: str, given: Mapping[str, Any], work: Callable[[Tell], Outcome], notifies: bool = True) -> None:
+def attended(command: str, given: Mapping[str, Any], work: Callable[[Emit], Outcome], notifies: bool = True) -> None:
     """Do a run: its progress shown, its log kept, people told. Exits with its code when that is not 0."""
     from kpi.errors import exit_code_of
     from kpi.jobs.progress import Unbroken, make_screen

@@ -112,8 +112,8 @@ def _test_result(node: Node, name: str, check: Mapping[str, Any]) -> dict[str, A
     status = "pass" if not failures else "warn" if severity == "warn" else "fail"
     status = check.get("status", status)
     condition = getattr(node.test, f"{'warn' if status == 'warn' else 'error'}_if", "!= 0")
-    told = f"Got {failures} result{'s' if failures > 1 else ''}, configured to {status} if {condition}"
-    return _result(node, name, status, None if status == "pass" else told) | {
+    message = f"Got {failures} result{'s' if failures > 1 else ''}, configured to {status} if {condition}"
+    return _result(node, name, status, None if status == "pass" else message) | {
         "execution_time": check.get("seconds") or 0.0,
         "failures": failures,
     }
@@ -121,8 +121,8 @@ def _test_result(node: Node, name: str, check: Mapping[str, Any]) -> dict[str, A
 
 def _unit_result(unit: str, found: Mapping[str, Any]) -> dict[str, Any]:
     status = found["status"]
-    told = None if status == "pass" else found["told"]
-    return _of_all(unit, status, told) | {"failures": {"pass": 0, "fail": 1}.get(status)}
+    message = None if status == "pass" else found["told"]
+    return _of_all(unit, status, message) | {"failures": {"pass": 0, "fail": 1}.get(status)}
 
 
 def _result(node: Node, name: str, status: str, message: str | None) -> dict[str, Any]:
@@ -289,8 +289,8 @@ def read_manifest(folder: Path) -> Facts:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        told = f"--state: {folder} holds neither a build nor a {MANIFEST}"
-        raise ConfigError(f"{told}. kpi artifacts writes one, as dbt does.") from None
+        message = f"--state: {folder} holds neither a build nor a {MANIFEST}"
+        raise ConfigError(f"{message}. kpi artifacts writes one, as dbt does.") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"--state: {file} cannot be read: {error}.") from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("nodes"), dict):

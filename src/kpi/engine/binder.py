@@ -90,8 +90,8 @@ class Binder:
         try:
             self.con.execute(f"create or replace table {node.relation} ({typed})")
         except duckdb.Error:
-            told = f"{node.relation} cannot be the name of a table: a part of it is a word of SQL."
-            raise CompileError(node.file, node.line, told) from None
+            message = f"{node.relation} cannot be the name of a table: a part of it is a word of SQL."
+            raise CompileError(node.file, node.line, message) from None
         self._made.add(node.id)
         return True
 
@@ -122,18 +122,18 @@ class Binder:
         value = cast["children"][0].get("value") or {}
         families = (_family(given), _family(wanted))
         if families[0] != families[1] and _APART.issuperset(families) and families != ("day", "time"):
-            told = (
+            message = (
                 f"{given} cannot be cast to {wanted}" if is_written else f"{given} is compared or mixed with {wanted}"
             )
-            raise at(node, offset, f"{told}: there is no such cast. Write what is meant.")
+            raise at(node, offset, f"{message}: there is no such cast. Write what is meant.")
         if given == "VARCHAR" and text[:1] == "'" and isinstance(value.get("value"), str):
             self._check_constant(node, str(value["value"]), cast["return_type"], offset)
         elif not is_written and given != wanted and "VARCHAR" in (given, wanted) and given != "NULL":
-            told = f"{given} is turned into {wanted} here without being told to. Write the cast."
-            return Finding("implicit_cast", offset, told)
+            message = f"{given} is turned into {wanted} here without being told to. Write the cast."
+            return Finding("implicit_cast", offset, message)
         elif is_written and given in ("DOUBLE", "FLOAT") and _is_integer(wanted) and node.lines.is_own(offset):
-            told = f"{given} to {wanted} rounds on one engine and cuts on another. Round, or use a macro that does."
-            return Finding("integer_cast", offset, told)
+            message = f"{given} to {wanted} rounds on one engine and cuts on another. Round, or use a macro that does."
+            return Finding("integer_cast", offset, message)
         return None
 
     def _check_constant(self, node: Node, value: str, kind: dict[str, Any], offset: int) -> None:
@@ -173,12 +173,12 @@ def tables_of(nodes: Mapping[str, Node], node: Node) -> list[str]:
     return list(found)
 
 
-def at(node: Node, offset: int | None, told: str) -> CompileError:
+def at(node: Node, offset: int | None, message: str) -> CompileError:
     """The error at an offset of a node's SQL, or at its line when that is not known or not its file's."""
     if node.test is not None and node.test.kind != "singular":
-        return CompileError(node.file, node.line, told)
+        return CompileError(node.file, node.line, message)
     line, column = node.lines.place(offset or 0)
-    return CompileError(node.file, line, told, column if offset is not None else 0)
+    return CompileError(node.file, line, message, column if offset is not None else 0)
 
 
 def _is_integer(kind: str) -> bool:

@@ -70,8 +70,8 @@ def judged(node: Node, findings: Iterable[Finding], *, is_whole: bool = True) ->
         mistakes.append(CompileError(node.file, line, f"{finding.message} [{finding.rule}]", column))
     for name in allow if is_whole and isinstance(allow, Mapping) else ():
         if name not in used:
-            told = f"the exception '{name}' is not needed: nothing here breaks it.{_meant(name)}"
-            mistakes.append(_at(node, allow, name, told))
+            message = f"the exception '{name}' is not needed: nothing here breaks it.{_meant(name)}"
+            mistakes.append(_at(node, allow, name, message))
     return mistakes
 
 
@@ -88,8 +88,8 @@ def unread(nodes: Mapping[str, Node]) -> list[CompileError]:
             continue
         pattern = wanted.get("models") if isinstance(wanted, Mapping) else None
         if not isinstance(pattern, str) or set(wanted) - {"models", "listed_in"}:
-            told = "meta.reads_every has 'models', a pattern of names such as ind_*, and may have 'listed_in'."
-            mistakes.append(_at(node, wanted, "models", told))
+            message = "meta.reads_every has 'models', a pattern of names such as ind_*, and may have 'listed_in'."
+            mistakes.append(_at(node, wanted, "models", message))
             continue
         found = [one for one in nodes.values() if one.kind == "model" and fnmatchcase(one.name, pattern)]
         if not found:
@@ -99,8 +99,10 @@ def unread(nodes: Mapping[str, Node]) -> list[CompileError]:
         place = wanted.get("listed_in")
         for one in found:
             if one is not node and one.id not in node.depends_on:
-                told = f"'{node.name}' reads every model named {pattern} (its meta.reads_every), but not '{one.name}'."
-                mistakes.append(CompileError(one.file, one.line, f"{told}{f' Add it to {place}.' if place else ''}"))
+                message = (
+                    f"'{node.name}' reads every model named {pattern} (its meta.reads_every), but not '{one.name}'."
+                )
+                mistakes.append(CompileError(one.file, one.line, f"{message}{f' Add it to {place}.' if place else ''}"))
     return mistakes
 
 
@@ -117,12 +119,12 @@ def _wrong_exceptions(node: Node, allow: Any) -> Iterator[CompileError]:
             yield _at(node, allow, name, f"the exception '{name}' needs a reason, in words.")
 
 
-def _at(node: Node, allow: Any, name: str, told: str) -> CompileError:
+def _at(node: Node, allow: Any, name: str, message: str) -> CompileError:
     """At the line of the YAML file where the exception is written, or of the model when it is in its config()."""
     lines = getattr(allow, "lines", None)
     if lines and name in lines:
-        return CompileError(allow.file, lines[name], told)
-    return CompileError(node.file, node.line, told)
+        return CompileError(allow.file, lines[name], message)
+    return CompileError(node.file, node.line, message)
 
 
 def check_project(project: Project) -> Graph:
@@ -195,8 +197,8 @@ def _with_comma(graph: Graph, node: Node, error: CompileError) -> CompileError:
             before = re.search(r"(\w+)\s*$", parent.sql[: finding.offset])
             if finding.rule == "bare_alias" and name and before and f"'{before[1]}'" in error.message:
                 line, column = parent.lines.place(finding.offset)
-                told = f"{error.message} Or is a comma missing before '{name[0]}' in {parent.file}:{line}:{column}?"
-                return CompileError(error.file, error.line, told, error.column)
+                message = f"{error.message} Or is a comma missing before '{name[0]}' in {parent.file}:{line}:{column}?"
+                return CompileError(error.file, error.line, message, error.column)
     return error
 
 
@@ -217,11 +219,11 @@ def _bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> 
         return remembered(lambda: _columns_outside(binder, graph, node), "outside", node.sql, node.shape), ()
     if str(node.relation) in raw:
         return raw[str(node.relation)], ()
-    told = (
+    message = (
         f"nothing loads the source '{node.name}': it has no config.meta.feed and no config.meta.external_location,"
         f" and no seed or model makes it.{_no_database(graph, node)}"
     )
-    raise CompileError(node.file, node.line, told)
+    raise CompileError(node.file, node.line, message)
 
 
 def _no_database(graph: Graph, node: Node) -> str:
@@ -250,8 +252,8 @@ def _model_columns(binder: Binder, node: Node) -> tuple[Columns, tuple[Finding, 
     names = [name.lower() for name, _ in columns]
     names_twice = sorted(name for name in set(names) if names.count(name) > 1)
     if names_twice:
-        told = f"the model has two columns named '{names_twice[0]}'."
-        raise at(node, second_column(node.sql, names_twice[0]), told)
+        message = f"the model has two columns named '{names_twice[0]}'."
+        raise at(node, second_column(node.sql, names_twice[0]), message)
     return columns, casts
 
 
@@ -263,8 +265,8 @@ def _snapshot(binder: Binder, node: Node, columns: Columns) -> Columns:
         binder.make_parents(node)
         return columns_of(binder.con, incremental.first_select(node))
     except duckdb.Error as error:
-        told = f"the snapshot's settings are no SQL that DuckDB takes: {problem_of(error, '').message}"
-        raise CompileError(node.file, node.line, told) from None
+        message = f"the snapshot's settings are no SQL that DuckDB takes: {problem_of(error, '').message}"
+        raise CompileError(node.file, node.line, message) from None
 
 
 def _columns_outside(binder: Binder, graph: Graph, node: Node) -> Columns:
@@ -275,8 +277,8 @@ def _columns_outside(binder: Binder, graph: Graph, node: Node) -> Columns:
         problem = problem_of(error, f"describe {node.sql}")
         if "does not have any tables matching" in problem.message:
             file = reached(graph.project.root, node.sql.removeprefix("select * from "))[0].name
-            told = f"the source '{node.name}': {file} has no table {node.relation}. A view there is not read"
-            raise CompileError(node.file, node.line, f"{told}: make it a table.") from None
+            message = f"the source '{node.name}': {file} has no table {node.relation}. A view there is not read"
+            raise CompileError(node.file, node.line, f"{message}: make it a table.") from None
         raise CompileError(node.file, node.line, f"the source '{node.name}': {problem.message}") from None
 
 
@@ -302,8 +304,8 @@ def _undocumented(node: Node, columns: Columns, is_strict: bool) -> list[Compile
     for column in _missing(node, columns):
         hint = nearest(column.name, names)
         if ("Did you mean" in hint and is_strict) or column.is_tested or node.config.get("contract"):
-            told = f"'{node.name}' has no column '{column.name}'.{hint}"
-            mistakes.append(CompileError(column.meta.file, column.line, told))
+            message = f"'{node.name}' has no column '{column.name}'.{hint}"
+            mistakes.append(CompileError(column.meta.file, column.line, message))
     return mistakes
 
 
@@ -337,8 +339,8 @@ def _check_test(binder: Binder, graph: Graph, test: Node) -> None:
         key = spec.arguments["field"]
         key_kind = _type_of(test, key, spec.arguments["to"], known)
         if _family(kind) != _family(key_kind):
-            told = f"'{spec.column}' ({kind}) cannot be compared with '{key}' ({key_kind})."
-            raise CompileError(test.file, test.line, told)
+            message = f"'{spec.column}' ({kind}) cannot be compared with '{key}' ({key_kind})."
+            raise CompileError(test.file, test.line, message)
     if spec.kind == "accepted_values" and (kind != "VARCHAR" or not spec.arguments.get("quote", True)):
         _check_values(binder, spec, kind)
     if spec.where:
@@ -349,8 +351,8 @@ def _check_values(binder: Binder, spec: TestSpec, kind: str) -> None:
     """Raise CompileError for an accepted value that a column of the type cannot have."""
     for value in accepted(spec):
         if not _is_value(binder, value, kind, bool(spec.arguments.get("quote", True))):
-            told = f"'{spec.column}' ({kind}) cannot be compared with {value}."
-            raise CompileError(spec.file, spec.line, told)
+            message = f"'{spec.column}' ({kind}) cannot be compared with {value}."
+            raise CompileError(spec.file, spec.line, message)
 
 
 def _is_value(binder: Binder, value: str, kind: str, is_quoted: bool) -> bool:
@@ -369,8 +371,8 @@ def _is_value(binder: Binder, value: str, kind: str, is_quoted: bool) -> bool:
 def _type_of(test: Node, column: str, table: str, known: dict[str, Columns]) -> str:
     kinds = dict(known[table])
     if column not in kinds:
-        told = f"'{table.split('.', 2)[2]}' has no column '{column}'.{nearest(column, kinds)}"
-        raise CompileError(test.file, test.line, told)
+        message = f"'{table.split('.', 2)[2]}' has no column '{column}'.{nearest(column, kinds)}"
+        raise CompileError(test.file, test.line, message)
     return kinds[column]
 
 

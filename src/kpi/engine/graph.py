@@ -243,8 +243,8 @@ def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
     types: Section = config.get("column_types") or Section(resource.file, 1)
     for name in types:
         if name not in header:
-            told = f"column_types: '{resource.name}' has no column '{name}'.{nearest(name, header)}"
-            raise CompileError(types.file, types.lines[name], told)
+            message = f"column_types: '{resource.name}' has no column '{name}'.{nearest(name, header)}"
+            raise CompileError(types.file, types.lines[name], message)
     content = f"{text}\0{sorted(types.items())}\0{delimiter}"
     about, node_id = resource.properties, resource.id
     return Node(
@@ -317,16 +317,20 @@ def _check_settings(resource: Resource, relation: Relation, config: Mapping[str,
     """Raise CompileError for settings that contradict each other, came too late, or name another database."""
     for name in ("database", "target_database"):
         if config.get(name) and str(config[name]).lower() != DATABASE:
-            told = f"{name}='{config[name]}': there is one database here, '{DATABASE}'. Leave it out, or set a schema."
-            raise CompileError(resource.file, resource.line, told)
+            message = (
+                f"{name}='{config[name]}': there is one database here, '{DATABASE}'. Leave it out, or set a schema."
+            )
+            raise CompileError(resource.file, resource.line, message)
     if resource.kind == "snapshot":
-        for told in incremental.snapshot_problems(config):
-            raise CompileError(resource.file, resource.line, told)
-    elif told := external_problem(config):
-        raise CompileError(resource.file, resource.line, told)
+        for message in incremental.snapshot_problems(config):
+            raise CompileError(resource.file, resource.line, message)
+    elif message := external_problem(config):
+        raise CompileError(resource.file, resource.line, message)
     elif (config.get("materialized") == "ephemeral") != (not relation.schema):
-        told = "materialized='ephemeral' must be known before anything else: set it in the first config(), or in YAML."
-        raise CompileError(resource.file, resource.line, told)
+        message = (
+            "materialized='ephemeral' must be known before anything else: set it in the first config(), or in YAML."
+        )
+        raise CompileError(resource.file, resource.line, message)
 
 
 # What of a model's settings changes the table it becomes, apart from its SQL and its place.
@@ -489,8 +493,8 @@ def unwatched(project: Project) -> Iterable[str]:
     for source in project.sources:
         if source.freshness and not is_feed(source):
             about = source.properties
-            told = "its freshness is not looked at: kpi looks at that of feeds (config.meta.feed)."
-            yield f"{about.file}:{about.line}: the source '{source.source_name}.{source.name}': {told}"
+            message = "its freshness is not looked at: kpi looks at that of feeds (config.meta.feed)."
+            yield f"{about.file}:{about.line}: the source '{source.source_name}.{source.name}': {message}"
 
 
 def without_unbuilt(
@@ -524,8 +528,8 @@ def without_unbuilt(
             gone[node_id] = reason
             what = relations[parent].name if parent in relations else parent
             if project.package_of(node.file) == project.name and node.kind != "exposure":
-                told = f"'{what}' of a package is not built: {getattr(reason, 'message', reason)}"
-                own.append(CompileError(node.file, line_of(node, relations[parent]), told))
+                message = f"'{what}' of a package is not built: {getattr(reason, 'message', reason)}"
+                own.append(CompileError(node.file, line_of(node, relations[parent]), message))
             else:
                 notes.append(
                     f"{node.file}:{node.line}: '{node.name}' is not built, for it reads '{what}', which is not."
@@ -657,8 +661,8 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
         mistakes.append(error)
         nodes = {}
     nodes = with_ctes(nodes)
-    told = dict.fromkeys([*templates.notes, *unwatched(project)])
-    notes = (*left_out, *project.notes, *told, *templates.macros.without_effect(), *external_notes(nodes.values()))
+    message = dict.fromkeys([*templates.notes, *unwatched(project)])
+    notes = (*left_out, *project.notes, *message, *templates.macros.without_effect(), *external_notes(nodes.values()))
     return Graph(project, nodes, feeds, templates.environment_read, notes=notes, on_run=on_run), mistakes
 
 
@@ -763,8 +767,8 @@ def _misplaced(nodes: Iterable[Node], has_feeds: bool) -> list[CompileError]:
         is_reserved = place in RESERVED_TABLES or node.relation.schema == AUDIT_SCHEMA
         is_reserved |= has_feeds and node.relation.schema == RESERVED_SCHEMA
         if first is not node:
-            told = f"{node.relation} is where {first.name} ({first.file}) is too."
-            mistakes.append(CompileError(node.file, node.line, told))
+            message = f"{node.relation} is where {first.name} ({first.file}) is too."
+            mistakes.append(CompileError(node.file, node.line, message))
         elif is_reserved and (node.kind != "source" or node.sql):
             mistakes.append(CompileError(node.file, node.line, f"{place} is kept for kpi's own tables."))
     return mistakes
@@ -776,8 +780,8 @@ def _disabled(disabled: Mapping[str, Relation], nodes: Mapping[str, Node]) -> li
     for node in nodes.values():
         for parent in node.depends_on:
             if parent in disabled:
-                told = f"ref('{disabled[parent].name}'): it is disabled (enabled: false)."
-                mistakes.append(CompileError(node.file, line_of(node, disabled[parent]), told))
+                message = f"ref('{disabled[parent].name}'): it is disabled (enabled: false)."
+                mistakes.append(CompileError(node.file, line_of(node, disabled[parent]), message))
     return mistakes
 
 
@@ -793,6 +797,6 @@ def _ordered(nodes: Mapping[str, Node]) -> dict[str, Node]:
         start = circle.index(min(circle))
         circle = [*circle[start:], *circle[:start], circle[start]]
         chain = " -> ".join(nodes[node_id].name for node_id in circle)
-        told = f"these models depend on each other in a circle: {chain}."
+        message = f"these models depend on each other in a circle: {chain}."
         first, second = nodes[circle[0]], nodes[circle[1]]
-        raise CompileError(first.file, line_of(first, second.relation), told) from None
+        raise CompileError(first.file, line_of(first, second.relation), message) from None

@@ -41,21 +41,21 @@ def problems(node: Node, columns: Columns, increment: Columns) -> list[CompileEr
     """What is wrong with a model's settings, given the columns of its table and of what is added to it."""
     if node.increment is None:
         return []
-    told: list[str] = []
+    message: list[str] = []
     config, names = node.config, [name for name, _ in columns]
     strategy, how = strategy_of(node), config.get("on_schema_change")
     if strategy not in STRATEGIES:
-        told.append(f"incremental_strategy '{strategy}' is not supported.{nearest(strategy, STRATEGIES)}")
+        message.append(f"incremental_strategy '{strategy}' is not supported.{nearest(strategy, STRATEGIES)}")
     if how and how not in SCHEMA_CHANGES:
-        told.append(f"on_schema_change is one of {', '.join(SCHEMA_CHANGES)}, not '{how}'.")
+        message.append(f"on_schema_change is one of {', '.join(SCHEMA_CHANGES)}, not '{how}'.")
     if strategy == "insert_overwrite" and not config.get("partition_by"):
-        told.append("insert_overwrite needs partition_by: the column whose values are replaced together.")
+        message.append("insert_overwrite needs partition_by: the column whose values are replaced together.")
     if strategy == "merge" and not config.get("unique_key"):
-        told.append("merge needs unique_key: the columns by which a new row replaces an old one.")
+        message.append("merge needs unique_key: the columns by which a new row replaces an old one.")
     for setting in ("unique_key", "partition_by", "merge_update_columns", "merge_exclude_columns"):
         for name in listed(config.get(setting)):
             if name.isidentifier() and name.lower() not in [known.lower() for known in names]:
-                told.append(f"{setting}: '{node.name}' has no column '{name}'.{nearest(name, names)}")
+                message.append(f"{setting}: '{node.name}' has no column '{name}'.{nearest(name, names)}")
     for setting in (
         "unique_key",
         "partition_by",
@@ -65,11 +65,11 @@ def problems(node: Node, columns: Columns, increment: Columns) -> list[CompileEr
     ):
         for text in listed(config.get(setting)):
             if problem := expression_problem(str(text)):
-                told.append(f"{setting}: '{str(text)[:100]}' {problem}.")
+                message.append(f"{setting}: '{str(text)[:100]}' {problem}.")
     if not config.get("on_schema_change"):
         missing = sorted(set(names) - {name for name, _ in increment})
-        told += [f"when is_incremental() is true, the model has no column '{name}'." for name in missing]
-    return [CompileError(node.file, node.line, one) for one in told]
+        message += [f"when is_incremental() is true, the model has no column '{name}'." for name in missing]
+    return [CompileError(node.file, node.line, one) for one in message]
 
 
 def strategy_of(node: Node) -> str:
@@ -211,29 +211,29 @@ class Plan:
 
 def snapshot_problems(config: Mapping[str, Any]) -> list[str]:
     """Say what is wrong with a snapshot's settings."""
-    told = []
+    message = []
     strategy, checked = config.get("strategy"), config.get("check_cols")
     if not config.get("unique_key"):
-        told.append("a snapshot needs unique_key: the column, or the list of columns, that tells its rows apart.")
+        message.append("a snapshot needs unique_key: the column, or the list of columns, that tells its rows apart.")
     if strategy not in SNAPSHOT_STRATEGIES:
-        told.append(
+        message.append(
             f"a snapshot's strategy is timestamp or check, not '{strategy}'."
             f"{nearest(str(strategy), SNAPSHOT_STRATEGIES)}"
         )
     elif strategy == "timestamp" and not config.get("updated_at"):
-        told.append("the strategy timestamp needs updated_at: the column that tells when a row was changed.")
+        message.append("the strategy timestamp needs updated_at: the column that tells when a row was changed.")
     elif strategy == "timestamp" and checked:
-        told.append("the strategy timestamp takes no check_cols; with them it is the strategy check.")
+        message.append("the strategy timestamp takes no check_cols; with them it is the strategy check.")
     elif strategy == "check" and checked != "all" and (isinstance(checked, str) or not checked):
-        told.append(f"the strategy check needs check_cols: 'all' or a list of columns, not {checked!r}.")
+        message.append(f"the strategy check needs check_cols: 'all' or a list of columns, not {checked!r}.")
     if config.get("hard_deletes") is not None and config.get("invalidate_hard_deletes") is not None:
-        told.append("hard_deletes and invalidate_hard_deletes say the same; keep hard_deletes.")
+        message.append("hard_deletes and invalidate_hard_deletes say the same; keep hard_deletes.")
     if config.get("hard_deletes", "ignore") not in HARD_DELETES:
-        told.append(f"hard_deletes is one of {', '.join(HARD_DELETES)}, not '{config['hard_deletes']}'.")
+        message.append(f"hard_deletes is one of {', '.join(HARD_DELETES)}, not '{config['hard_deletes']}'.")
     for name in config.get("snapshot_meta_column_names") or {}:
         if name not in META_COLUMNS:
-            told.append(f"snapshot_meta_column_names: there is no '{name}'.{nearest(name, META_COLUMNS)}")
-    return told
+            message.append(f"snapshot_meta_column_names: there is no '{name}'.{nearest(name, META_COLUMNS)}")
+    return message
 
 
 def plan_of(node: Node) -> Plan:
@@ -262,19 +262,21 @@ def column_problems(node: Node, columns: Columns) -> list[CompileError]:
     asked += [("updated_at", str(node.config["updated_at"]))] if node.config.get("updated_at") else []
     asked += [("check_cols", name) for name in (checked if isinstance(checked, list | tuple) else ())]
     asked_too = [("dbt_valid_to_current", str(node.config.get("dbt_valid_to_current") or "null"))]
-    told = [
+    message = [
         f"{setting}: '{text[:100]}' {problem}."
         for setting, text in asked + asked_too
         if (problem := expression_problem(str(text)))
     ]
-    told += [
+    message += [
         f"{setting}: '{node.name}' has no column '{name}'.{nearest(name, names)}"
         for setting, name in asked
         if name.isidentifier() and name.lower() not in [known.lower() for known in names]
     ]
     meta = plan_of(node).names.values()
-    told += [f"the column '{name}' is one that the snapshot itself adds. Rename it." for name in names if name in meta]
-    return [CompileError(node.file, node.line, one) for one in told]
+    message += [
+        f"the column '{name}' is one that the snapshot itself adds. Rename it." for name in names if name in meta
+    ]
+    return [CompileError(node.file, node.line, one) for one in message]
 
 
 def first_select(node: Node) -> str:

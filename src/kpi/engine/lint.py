@@ -160,8 +160,8 @@ def not_portable(node: Any, sql: str) -> Iterator[tuple[str, str]]:
     for name in (
         key for key, value in node.args.items() if value not in (None, False, []) and key not in (allowed or ())
     ):
-        told = kind if allowed is None else f"{kind} {name}"
-        yield _refused(_WORDS.get(told) or _in_words(told))
+        message = kind if allowed is None else f"{kind} {name}"
+        yield _refused(_WORDS.get(message) or _in_words(message))
         if allowed is None:
             break
     if allowed is None and not node.args:
@@ -206,8 +206,8 @@ _CALL = "Write it with the functions that are in it, or let the model off with a
 
 
 def _refused(name: str) -> tuple[str, str]:
-    told = f"'{name}' is outside the portable subset. {_INSTEAD.get(name, 'Write it in another way.')}"
-    return name.replace(" ", "_"), told
+    message = f"'{name}' is outside the portable subset. {_INSTEAD.get(name, 'Write it in another way.')}"
+    return name.replace(" ", "_"), message
 
 
 def _listed(what: str, names: frozenset[str]) -> str:
@@ -280,23 +280,25 @@ def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:
         if id(node.parent) in refused:
             refused.add(id(node))
         else:
-            for name, told in not_portable(node, sql):
+            for name, message in not_portable(node, sql):
                 refused.add(id(node))
-                yield Finding(name, _place_of_words(name, node, sql), told)
+                yield Finding(name, _place_of_words(name, node, sql), message)
         name = only_in_macros(node, sql)
         if name and lines.is_own(place_of(node)):
-            told = "means different things on different engines. Call it through a macro that says which is meant."
-            yield Finding(name, place_of(node), f"{name.replace('_', ' ')} {told}")
+            message = "means different things on different engines. Call it through a macro that says which is meant."
+            yield Finding(name, place_of(node), f"{name.replace('_', ' ')} {message}")
         if isinstance(node, exp.Join):
             joins.append(place_of(node))
         yield from _of_one(node, sql)
     if len(joins) > MOST_JOINS:
-        told = f"a model has at most {MOST_JOINS} joins, this one {len(joins)}. Give some of them a model of their own."
-        yield Finding("joins", sorted(joins)[MOST_JOINS], told)
+        message = (
+            f"a model has at most {MOST_JOINS} joins, this one {len(joins)}. Give some of them a model of their own."
+        )
+        yield Finding("joins", sorted(joins)[MOST_JOINS], message)
     last = lines.at(len(sql) - 1)
     if last > LONGEST:
-        told = f"a model has at most {LONGEST} lines, this one {last}. Cut it in two."
-        yield Finding("length", len(sql), told)
+        message = f"a model has at most {LONGEST} lines, this one {last}. Cut it in two."
+        yield Finding("length", len(sql), message)
 
 
 def _of_one(node: Any, sql: str) -> Iterator[Finding]:
@@ -305,8 +307,8 @@ def _of_one(node: Any, sql: str) -> Iterator[Finding]:
     match node:
         case exp.Div() | exp.IntDiv() | exp.Mod():
             if not _is_never_zero(node.expression):
-                told = "a denominator may be zero. Write nullif(…, 0)."
-                yield Finding("division", place_of(node.expression), told)
+                message = "a denominator may be zero. Write nullif(…, 0)."
+                yield Finding("division", place_of(node.expression), message)
         case exp.Select():
             yield from _stars(node, sql)
         case exp.With():
@@ -331,8 +333,8 @@ def uneven_union(sql: str) -> tuple[int | None, str]:
         if isinstance(node, exp.SetOperation):
             first, second = _names(node.left), _names(node.right)
             if len(first) != len(second) and "*" not in (*first, *second):
-                told = f"this side has {len(second)} columns and the one before it {len(first)}"
-                return place_of(node.right), f"{told}. Both sides of a union have the same columns."
+                message = f"this side has {len(second)} columns and the one before it {len(first)}"
+                return place_of(node.right), f"{message}. Both sides of a union have the same columns."
     return None, "both sides of a union have the same number of columns."
 
 
@@ -415,16 +417,16 @@ def _stars(select: Any, sql: str) -> Iterator[Finding]:
     is_import = isinstance(select.parent, exp.CTE) and isinstance(source, exp.Table) and not others
     if not is_import:
         place = sql.rfind("*", 0, place_of(source)) if source is not None else place_of(select)
-        told = "`select *` is for import CTEs (`select * from {{ ref(…) }}`) alone. Name the columns."
-        yield Finding("select_star", max(place, 0), told)
+        message = "`select *` is for import CTEs (`select * from {{ ref(…) }}`) alone. Name the columns."
+        yield Finding("select_star", max(place, 0), message)
 
 
 def _bare_alias(alias: Any, sql: str) -> Iterator[Finding]:
     """A name after a blank alone: mostly the next column, and a comma is missing."""
     place = alias.args["alias"].meta.get("start") if alias.args.get("alias") is not None else None
     if place is not None and sql[:place].split()[-1:] not in (["as"], ["AS"], ["As"]):
-        told = f"'{alias.alias}' gives another name without `as`. Is a comma missing before it?"
-        yield Finding("bare_alias", place, told)
+        message = f"'{alias.alias}' gives another name without `as`. Is a comma missing before it?"
+        yield Finding("bare_alias", place, message)
 
 
 def _unused(ctes: Any) -> Iterator[Finding]:
@@ -461,8 +463,8 @@ def _permuted(union: Any) -> Iterator[Finding]:
     if first != second and sorted(first) == sorted(second) and "*" not in first:
         place = next(index for index, name in enumerate(second) if name != first[index])
         right = union.right.unnest()
-        told = f"a union goes by place, and here '{second[place]}' would be put in '{first[place]}'. Keep one order."
-        yield Finding("union_order", place_of(right.selects[place] if right.selects else right), told)
+        message = f"a union goes by place, and here '{second[place]}' would be put in '{first[place]}'. Keep one order."
+        yield Finding("union_order", place_of(right.selects[place] if right.selects else right), message)
 
 
 def _names(query: Any) -> list[str]:

@@ -55,8 +55,8 @@ def external_problem(config: Mapping[str, Any]) -> str:
     form = _format_of(config) if config.get("materialized") == "external" else ""
     if form in ("", "parquet"):
         return ""
-    told = f"materialized='external' with {form}: reading that back may change types."
-    return f"{told} Use parquet, or a table and `kpi query --csv`."
+    message = f"materialized='external' with {form}: reading that back may change types."
+    return f"{message} Use parquet, or a table and `kpi query --csv`."
 
 
 def _format_of(config: Mapping[str, Any]) -> str:
@@ -80,14 +80,14 @@ def seed_columns(text: str, file: Path, delimiter: str) -> dict[str, str]:
                 values = [set() for _ in row]
                 wrong = [name for name in row if row.count(name) > 1 or not name.strip()]
                 if wrong or not row:
-                    told = f"'{wrong[0]}' twice" if wrong and wrong[0].strip() else "a column without a name"
-                    raise CompileError(file, 1, f"the header has {told}.")
+                    message = f"'{wrong[0]}' twice" if wrong and wrong[0].strip() else "a column without a name"
+                    raise CompileError(file, 1, f"the header has {message}.")
             elif not row:
                 # A line without anything: no row, or in a table of one column a row of nothing.
                 values[0].update([""] if len(header) == 1 else [])
             elif len(row) != len(header):
-                told = f"the header has {len(header)} columns, this row {len(row)}."
-                raise CompileError(file, rows.line_num, told)
+                message = f"the header has {len(header)} columns, this row {len(row)}."
+                raise CompileError(file, rows.line_num, message)
             else:
                 for seen, value in zip(values, row, strict=True):
                     seen.add(value)
@@ -268,25 +268,25 @@ def promised(con: duckdb.DuckDBPyConnection, node: Node) -> Columns:
     Raises CompileError for a column without a type, or with one that there is not.
     """
     if not node.columns:
-        told = "the contract is enforced, but the YAML names no columns. List each with its data_type."
-        raise CompileError(node.file, node.line, told)
+        message = "the contract is enforced, but the YAML names no columns. List each with its data_type."
+        raise CompileError(node.file, node.line, message)
     given = [(column.line, constraint) for column in node.columns for constraint in column.constraints]
     for line, constraint in [*given, *((node.columns[0].line, constraint) for constraint in node.constraints)]:
-        if told := constraint_problem(constraint):
-            raise CompileError(node.columns[0].meta.file, line, told)
+        if message := constraint_problem(constraint):
+            raise CompileError(node.columns[0].meta.file, line, message)
     found = []
     for column in node.columns:
         if not column.data_type:
-            told = f"the contract is enforced, but '{column.name}' has no data_type."
-            raise CompileError(column.meta.file, column.line, told)
+            message = f"the contract is enforced, but '{column.name}' has no data_type."
+            raise CompileError(column.meta.file, column.line, message)
         if problem := type_problem(column.data_type):
-            told = f"'{column.name}': the data_type '{column.data_type[:100]}' {problem}."
-            raise CompileError(column.meta.file, column.line, told)
+            message = f"'{column.name}': the data_type '{column.data_type[:100]}' {problem}."
+            raise CompileError(column.meta.file, column.line, message)
         try:
             kind = columns_of(con, f"select cast(null as {column.data_type}) as c")[0][1]
         except duckdb.Error:
-            told = f"'{column.name}': there is no type '{column.data_type}'."
-            raise CompileError(column.meta.file, column.line, told) from None
+            message = f"'{column.name}': there is no type '{column.data_type}'."
+            raise CompileError(column.meta.file, column.line, message) from None
         found.append((column.name, kind))
     return tuple(found)
 
@@ -309,9 +309,9 @@ def check(con: duckdb.DuckDBPyConnection, node: Node, columns: Columns) -> Colum
     rows += [(name, kind, "", "missing in the contract", "") for name, kind in seen.values()]
     if rows:
         head = ("column", "the model has", "the contract says", "what differs", "in the contract")
-        told = "the model does not keep its contract.\n" + _table([head, *sorted(rows)])
+        message = "the model does not keep its contract.\n" + _table([head, *sorted(rows)])
         line, column = _place(node, [row[0] for row in sorted(rows)])
-        raise CompileError(node.file, line, told, column)
+        raise CompileError(node.file, line, message, column)
     # A view yields its columns as its SELECT names them; a table has them in the contract's order.
     return columns if node.materialized == "view" else contract
 
@@ -494,18 +494,18 @@ def check_hook(sql: str, file: Path, line: int, what: str) -> None:
     try:
         kinds = [(str(one.type).rpartition(".")[2], one.query) for one in con.extract_statements(sql)]
     except duckdb.Error as error:
-        told = str(error).partition("\n")[0].removeprefix("Parser Error: ")
-        raise CompileError(file, line, f"{what}: not SQL: {told}.") from None
+        message = str(error).partition("\n")[0].removeprefix("Parser Error: ")
+        raise CompileError(file, line, f"{what}: not SQL: {message}.") from None
     except ValueError:  # a kind of statement that has no name in Python
         kinds = [("", sql)]
     for kind, statement in kinds:
         if kind not in _ALLOWED or re.match(r"(?i)\s*(create\b.*?\bsecret|summarize)\b", statement):
-            told = "a hook works inside the candidate only: no files, no network, no settings, no transactions."
-            raise CompileError(file, line, f"{what}: {_first_words(statement)} is refused; {told}")
+            message = "a hook works inside the candidate only: no files, no network, no settings, no transactions."
+            raise CompileError(file, line, f"{what}: {_first_words(statement)} is refused; {message}")
     refused = _reached(sql, outside)
     if refused:
-        told = "a hook works with what is in the candidate, and leaves the deliveries as they were loaded."
-        raise CompileError(file, line, f"{what}: {refused} is refused; {told}")
+        message = "a hook works with what is in the candidate, and leaves the deliveries as they were loaded."
+        raise CompileError(file, line, f"{what}: {refused} is refused; {message}")
 
 
 @cache
@@ -562,7 +562,7 @@ def _mapping_in(text: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
+class ExistingRelation:
     """What is there before a node is built.
 
     `kind` is 'table', 'view' or empty, `columns` those of its table, `new` those its SELECT yields now; both are known
@@ -575,7 +575,7 @@ class Present:
     anew: bool = False
 
 
-NOTHING = Present()
+NOTHING = ExistingRelation()
 
 
 def keeps_table(node: Node, kind: str, anew: bool) -> bool:
@@ -583,7 +583,7 @@ def keeps_table(node: Node, kind: str, anew: bool) -> bool:
     return kind == "table" and (node.kind == "snapshot" or adds_to(node, True, anew))
 
 
-def statements(project: Project, node: Node, present: Present = NOTHING) -> tuple[str, ...]:
+def statements(project: Project, node: Node, present: ExistingRelation = NOTHING) -> tuple[str, ...]:
     """Return the statements that build a node, hooks included, to be run in order and all or none.
 
     Raises BuildError when what is there does not fit what is to come and the project says that this is an error.
@@ -600,7 +600,7 @@ def _kind(node: Node) -> str:
     return "view" if node.materialized == "view" else "table"
 
 
-def _own(project: Project, node: Node, present: Present, adds: bool) -> tuple[str, ...]:
+def _own(project: Project, node: Node, present: ExistingRelation, adds: bool) -> tuple[str, ...]:
     if node.kind == "seed":
         return (seed_table(project, node),)
     if node.kind == "snapshot":

@@ -138,8 +138,8 @@ def _read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[s
             sql = sql[: tokens.pop().start].rstrip()
         for token, after in pairwise(tokens):
             if token.token_type == semicolon:
-                told = f"a {what} is one SELECT, here a second one begins."
-                raise _at(rendered, file, after.start, told)
+                message = f"a {what} is one SELECT, here a second one begins."
+                raise _at(rendered, file, after.start, message)
         if not tokens:
             raise CompileError(file, 1, f"a {what} is one SELECT, here is none.")
         tree = dialect.parser().parse(tokens, sql)[0]
@@ -181,8 +181,8 @@ def _not_sql(rendered: Rendered, file: Path, error: Any) -> CompileError:
     before = rendered.sql.split("\n")[: int(facts.get("line") or 1)]
     offset = sum(len(line) + 1 for line in before[:-1]) + int(facts.get("col") or 1) - 1
     near = f" near {facts['highlight']}" if facts.get("highlight") else ""
-    told = f"DuckDB reads this SQL but sqlglot, which kpi needs to, does not{near}. Write it in another way."
-    return _at(rendered, file, offset, told)
+    message = f"DuckDB reads this SQL but sqlglot, which kpi needs to, does not{near}. Write it in another way."
+    return _at(rendered, file, offset, message)
 
 
 def _check_tree(tree: Any, rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> None:
@@ -190,18 +190,18 @@ def _check_tree(tree: Any, rendered: Rendered, file: Path, what: str, relations:
 
     for node in every(tree):
         if isinstance(node, exp.DML | exp.DDL) and not isinstance(node, exp.Query):
-            told = f"a {what} only selects, {node.key.upper()} is not allowed."
-            raise _at(rendered, file, place_of(node), told)
+            message = f"a {what} only selects, {node.key.upper()} is not allowed."
+            raise _at(rendered, file, place_of(node), message)
         if isinstance(node, exp.Pivot) and not node.args.get("unpivot") and _is_open(node):
-            told = (
+            message = (
                 "PIVOT takes its columns from the data, so what they are is not known. Name them: ON x IN ('a', 'b')."
             )
-            raise _at(rendered, file, place_of(node), told)
+            raise _at(rendered, file, place_of(node), message)
         if isinstance(node, exp.Table | exp.Lateral):
             _check_table(node, rendered, file, what, relations)
         elif isinstance(node, exp.CTE) and node.alias.lower() in _in_sight(node.parent):
-            told = f"the CTE '{node.alias}' hides another of that name. Rename one of them."
-            raise _at(rendered, file, place_of(node.args["alias"]), told)
+            message = f"the CTE '{node.alias}' hides another of that name. Rename one of them."
+            raise _at(rendered, file, place_of(node.args["alias"]), message)
 
 
 def _is_open(pivot: Any) -> bool:
@@ -218,8 +218,10 @@ def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relation
     if isinstance(table.this, exp.Func):
         name = (table.this.name if isinstance(table.this, exp.Anonymous) else table.this.sql_name()).lower()
         if name not in _TABLE_FUNCTIONS:
-            told = f"a {what} reads ref() and source() only, not {name}().{_A_FILE if name.startswith('read_') else ''}"
-            raise _at(rendered, file, place_of(table), told)
+            message = (
+                f"a {what} reads ref() and source() only, not {name}().{_A_FILE if name.startswith('read_') else ''}"
+            )
+            raise _at(rendered, file, place_of(table), message)
         return
     if isinstance(table, exp.Lateral):
         return
@@ -234,13 +236,13 @@ def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relation
             return
         raise _at(rendered, file, place, "a model cannot read itself.")
     if len(parts) == 1 and not parts[0].isidentifier():
-        told = f"a {what} reads ref() and source() only, not the file '{name}'.{_A_FILE}"
-        raise _at(rendered, file, place, told)
+        message = f"a {what} reads ref() and source() only, not the file '{name}'.{_A_FILE}"
+        raise _at(rendered, file, place, message)
     calls = {relation.name: _call(node) for node, relation in relations.items()}
     close = nearest(parts[-1], calls)
     meant = calls.get(close.removeprefix(" Did you mean '").removesuffix("'?"), "")
-    told = f"the table '{name}' is named outright; write {meant or 'ref() or source()'}."
-    raise _at(rendered, file, place, told)
+    message = f"the table '{name}' is named outright; write {meant or 'ref() or source()'}."
+    raise _at(rendered, file, place, message)
 
 
 def _call(node: str) -> str:
@@ -268,7 +270,7 @@ def _in_sight(place: Any) -> Iterator[str]:
         came, node = node, node.parent
 
 
-def _at(rendered: Rendered, file: Path, offset: int, told: str) -> CompileError:
+def _at(rendered: Rendered, file: Path, offset: int, message: str) -> CompileError:
     """The error at the place of the file that an offset of the compiled SQL comes from."""
     line, column = rendered.lines.place(offset)
-    return CompileError(file, line, told, column)
+    return CompileError(file, line, message, column)

@@ -22,11 +22,11 @@ import duckdb
 from kpi import database
 from kpi.database import columns_of, drop, empty_schemas, fetch_one, relations
 from kpi.engine.graph import AUDIT_SCHEMA, RESERVED_SCHEMA, RESERVED_TABLES, Graph
-from kpi.engine.materializations import Present, is_ephemeral, keeps_table, schema_statement, statements
+from kpi.engine.materializations import ExistingRelation, is_ephemeral, keeps_table, schema_statement, statements
 from kpi.engine.node import Node
 from kpi.environment import digest, hashed_values, holds_value
 from kpi.errors import BuildError
-from kpi.events import Event, Tell, note, silent
+from kpi.events import Emit, Event, emit_event, silent
 from kpi.ingest import loader
 from kpi.ingest.contract import TIME_OF_DELIVERY
 from kpi.ingest.loader import contract_fingerprint
@@ -49,7 +49,7 @@ VIRTUAL = ("view", "ephemeral")
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class NodeChecksum:
     """What a node is in itself: a hash of its SQL or seed, and its settings that count, as text.
 
     `text` is a hash of its file as written, which rebuilds nothing but tells a changed file from a changed macro.
@@ -60,14 +60,14 @@ class Own:
     text: str = ""
 
 
-def own_parts(graph: Graph, folder: RawFolder) -> dict[str, Own]:
+def own_parts(graph: Graph, folder: RawFolder) -> dict[str, NodeChecksum]:
     """Return what each node is in itself, by id. A feed's shape is its files' content, its contract a setting."""
     texts = {
         file: _text_of(graph, file) for file in {node.file for node in graph.nodes.values() if node.kind in _WRITTEN}
     }
     root = graph.project.root
     found = {
-        node.id: Own(_shape(node, root), _without_values(settings_of(node), root), texts.get(node.file, ""))
+        node.id: NodeChecksum(_shape(node, root), _without_values(settings_of(node), root), texts.get(node.file, ""))
         for node in graph.nodes.values()
     }
     feeds = {f"raw.{feed.name}": feed for feed in graph.feeds}
@@ -81,13 +81,13 @@ def own_parts(graph: Graph, folder: RawFolder) -> dict[str, Own]:
                 if file.feed == feed.name
             ]
             settings = {**found[node.id].settings, "contract": contract_fingerprint(feed)}
-            found[node.id] = Own(_hash(*files), settings)
+            found[node.id] = NodeChecksum(_hash(*files), settings)
         elif node.kind == "source" and str(node.relation) in RELATIONS:
-            found[node.id] = Own(
+            found[node.id] = NodeChecksum(
                 _hash(*(f"{kept.name}\0{kept.content_hash}" for kept in folder.kept)), settings_of(node)
             )
         elif node.kind == "source" and str(node.relation) == f"raw.{loader.TABLE}":
-            found[node.id] = Own(_hash(*loader.definitions(graph.feeds).values()), settings_of(node))
+            found[node.id] = NodeChecksum(_hash(*loader.definitions(graph.feeds).values()), settings_of(node))
     return found
 
 
@@ -105,7 +105,7 @@ def settings_of(node: Node) -> dict[str, str]:
     return {name: _text(value) for name, value in sorted(found.items())}
 
 
-def fingerprint(node: Node, own: Own, parents: Mapping[str, str]) -> str:
+def fingerprint(node: Node, own: NodeChecksum, parents: Mapping[str, str]) -> str:
     """Return the fingerprint of a node made from the given versions of its parents."""
     made_from = sorted(f"{parent}={version}" for parent, version in parents.items())
     return _hash(node.kind, own.shape, _text(own.settings), *made_from)
@@ -161,7 +161,7 @@ class NodeResult:
 def prepare(con: duckdb.DuckDBPyConnection, graph: Graph, nodes: Iterable[Node], kept: Collection[str] = ()) -> None:
     """Drop what no node stands for any more, but for the places `kept`, and make the schemas of the given nodes."""
     kinds = relations(con)
-    for place in strangers(con, graph):
+    for place in orphaned_relations(con, graph):
         if place not in kept:
             drop(con, place, kinds[place])
     # A schema that nothing is in any more goes too; a hook's macro or sequence keeps its own.
@@ -172,7 +172,7 @@ def prepare(con: duckdb.DuckDBPyConnection, graph: Graph, nodes: Iterable[Node],
         con.execute(schema)
 
 
-def strangers(con: duckdb.DuckDBPyConnection, graph: Graph) -> list[str]:
+def orphaned_relations(con: duckdb.DuckDBPyConnection, graph: Graph) -> list[str]:
     """Return what is there and no node stands for, views first; kpi's own tables apart."""
     wanted = {str(node.relation) for node in graph.built()} | set(RESERVED_TABLES)
     wanted |= {f"{AUDIT_SCHEMA}.{word(test.name)}" for test in graph.tests()}
@@ -193,10 +193,10 @@ def build_node(
     sql = ""
     con.begin()
     try:
-        there = Present(kind, anew=anew)
+        there = ExistingRelation(kind, anew=anew)
         if keeps_table(node, kind, anew):
             sql = node.increment.sql if node.increment else node.sql
-            there = Present(kind, columns_of(con, f"from {place}"), columns_of(con, sql), anew)
+            there = ExistingRelation(kind, columns_of(con, f"from {place}"), columns_of(con, sql), anew)
         for sql in statements(graph.project, node, there):
             con.execute(sql)
         is_view = node.materialized == "view"
@@ -243,8 +243,8 @@ def run_hooks(con: duckdb.DuckDBPyConnection, setting: str, hooks: Sequence[str]
 
 
 Facts = dict[str, Any]
-NEW: Facts = dict.fromkeys(("fingerprint", "version", "shape", "text", "relation", "sql"), "")
-NEW |= {"settings": {}, "parents": {}, "seconds": None, "built_in": None}
+UNBUILT: Facts = dict.fromkeys(("fingerprint", "version", "shape", "text", "relation", "sql"), "")
+UNBUILT |= {"settings": {}, "parents": {}, "seconds": None, "built_in": None}
 _OF_A_RUN = ("status", "message")
 
 
@@ -259,7 +259,7 @@ class Task:
     """
 
     graph: Graph
-    own: Mapping[str, Own]
+    own: Mapping[str, NodeChecksum]
     known: Mapping[str, Facts]
     chosen: frozenset[str]
     forced: frozenset[str]
@@ -269,11 +269,11 @@ class Task:
     definitions: Mapping[str, str] = field(default_factory=dict)
     anew: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
-    tell: Tell = silent
+    emit: Emit = silent
 
 
 @dataclass(slots=True)
-class Ran:
+class RunResult:
     """What came of a run: results in building order, errors, who was skipped because of whom, who was left stale."""
 
     results: list[NodeResult] = field(default_factory=list)
@@ -283,8 +283,8 @@ class Ran:
 
     def lines(self, graph: Graph) -> list[str]:
         """Return a line for each node that failed or was skipped."""
-        told = [f"{error}" for error in self.failed.values()]
-        return told + [
+        message = [f"{error}" for error in self.failed.values()]
+        return message + [
             f"{graph.nodes[node_id].name}: skipped, because {graph.nodes[cause].name} failed."
             for node_id, cause in self.skipped.items()
         ]
@@ -292,7 +292,7 @@ class Ran:
 
 def known_nodes(build: Mapping[str, Any]) -> dict[str, Facts]:
     """Return the facts of the nodes of a build, of those only that are told as they are now: an older kpi told less."""
-    return {node: facts for node, facts in build.get("nodes", {}).items() if facts.keys() >= NEW.keys()}
+    return {node: facts for node, facts in build.get("nodes", {}).items() if facts.keys() >= UNBUILT.keys()}
 
 
 def facts_of_sources(
@@ -314,18 +314,20 @@ def facts_of_sources(
     return facts
 
 
-def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts]) -> Ran:
+def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts]) -> RunResult:
     """Build what is due in building order. `facts` holds those of the sources, and gets those of all seeds and models.
 
     At every moment they say what the database holds. A node that fails leaves its table as it was; those below it are
     skipped, and without `keep_going` nothing is built after it. Raises no BuildError: they are in what is returned.
     """
-    ran = Ran()
+    ran = RunResult()
     nodes = task.graph.built()
     saving = _unchanged(task)
     for node in nodes:
         # A node that is left stale keeps the facts it had, so that the next run still rebuilds it.
-        facts[node.id] = {name: value for name, value in task.known.get(node.id, NEW).items() if name not in _OF_A_RUN}
+        facts[node.id] = {
+            name: value for name, value in task.known.get(node.id, UNBUILT).items() if name not in _OF_A_RUN
+        }
     built = {node.id for node in nodes}
     prepare(con, task.graph, nodes, task.kept)
     run_hooks(con, "on-run-start", task.graph.on_run.before)
@@ -347,7 +349,7 @@ def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts
             if not ran.results:
                 task.begin()
             done = nodes.index(node)
-            note(task.tell, Event("building", stage="build", name=node.name, done=done, total=len(nodes)))
+            emit_event(task.emit, Event("building", stage="build", name=node.name, done=done, total=len(nodes)))
             try:
                 result, is_same = _build(con, task, node, before, present, saving)
             except BuildError as error:
@@ -361,11 +363,11 @@ def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts
                 present[result.relation] = "view" if node.materialized == "view" else "table"
             ran.results.append(result)
             event = Event("built", stage="build", name=node.name, rows=result.rows, seconds=result.seconds)
-            note(task.tell, event)
+            emit_event(task.emit, event)
     return ran
 
 
-def _follow(node: Node, task: Task, facts: dict[str, Facts], ran: Ran) -> None:
+def _follow(node: Node, task: Task, facts: dict[str, Facts], ran: RunResult) -> None:
     """Note what is not built: a source that a model fills holds what that holds; exposures and analyses."""
     if node.kind == "source" and node.depends_on:
         facts[node.id] = facts_now(node, task, {parent: facts[parent]["version"] for parent in node.depends_on})
@@ -401,7 +403,7 @@ def is_due(node: Node, task: Task, before: Facts, now: Facts, present: Mapping[s
     return node.id in task.forced or before["fingerprint"] != now["fingerprint"] or is_missing
 
 
-def _cause(node: Node, ran: Ran) -> str:
+def _cause(node: Node, ran: RunResult) -> str:
     """The failed node because of which this one cannot be built; empty when there is none."""
     return next(
         (
@@ -423,8 +425,8 @@ def _build(
     parents = [task.graph.nodes[parent] for parent in node.depends_on]
     for parent in parents:
         if parent.kind != "source" and parent.materialized != "ephemeral" and str(parent.relation) not in present:
-            told = f"it reads {parent.name}, which has not been built yet; select that too, as +{node.name}."
-            raise BuildError(f"{node.name} ({node.file})", told)
+            message = f"it reads {parent.name}, which has not been built yet; select that too, as +{node.name}."
+            raise BuildError(f"{node.name} ({node.file})", message)
     was_there = present.get(place) == "table" and before["version"] and before["relation"] == place
     if not was_there or node.materialized in VIRTUAL or node.id not in saving:
         return build_node(con, task.graph, node, present.get(place), node.id in task.anew), False
@@ -437,7 +439,7 @@ def _unchanged(task: Task) -> set[str]:
     """The nodes that some seed, model or test reads which is what it was: it stays when their content does."""
     found: set[str] = set()
     for node in task.graph.nodes.values():
-        before, own = task.known.get(node.id, NEW), task.own[node.id]
+        before, own = task.known.get(node.id, UNBUILT), task.own[node.id]
         if (
             node.kind not in ("exposure", "analysis")
             and node.id not in task.forced

@@ -345,8 +345,8 @@ class Selectors:
                 (method, value), *_ = definition.items()
                 return self._word(f"{method}:{value}", self._indirect)
             case _:
-                told = "a definition is a text, a method with a value, a union or an intersection"
-                raise ConfigError(f"{section.where('definition')}: {told}.")
+                message = "a definition is a text, a method with a value, a union or an intersection"
+                raise ConfigError(f"{section.where('definition')}: {message}.")
 
     def _set(self, definition: Section, how: str) -> Pair:
         kept: list[Pair] = []

@@ -366,8 +366,8 @@ class Templates:
             line = line_in(error, file)
             if error.relation is None:
                 raise NeedsGraph(file, line, "the graph of all nodes is not known here.") from None
-            told = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
-            raise NeedsColumns(file, line, told) from None
+            message = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
+            raise NeedsColumns(file, line, message) from None
         except ConfigError as error:
             raise self._told(error, file, str(error)) from None
         except CompileError:

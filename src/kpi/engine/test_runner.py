@@ -360,8 +360,8 @@ def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None) -> C
     asked = f"select {calculated}, {calculated} {spec.warn_if}, {calculated} {spec.error_if} from {rows}"
     failures, should_warn, should_fail = fetch_one(con, asked)
     if failures is None:
-        told = f"fail_calc {calculated} gives null; write coalesce({calculated}, 0)."
-        raise BuildError(f"{test.name} ({test.file}:{test.line})", told, asked)
+        message = f"fail_calc {calculated} gives null; write coalesce({calculated}, 0)."
+        raise BuildError(f"{test.name} ({test.file}:{test.line})", message, asked)
     result = _result(test, int(str(failures)), bool(should_warn), bool(should_fail))
     if place and store and result.status == "pass":
         _forget(con, store, [test])
@@ -420,7 +420,7 @@ def with_examples(
 
 def is_restricted(graph: Graph, test: Node) -> bool:
     """Tell whether a test looks at a table that only stewards may open, itself or through an ephemeral model."""
-    schemas = set(graph.project.upkeep.stewards_schemas)
+    schemas = set(graph.project.warehouse_settings.stewards_schemas)
     waiting = list(test.depends_on)
     while waiting and schemas:
         node = graph.nodes.get(waiting.pop())

@@ -105,8 +105,8 @@ def test_nodes(
             test = _with_hash(test)
             first = tests.setdefault(test.id, test)
         if first is not test:
-            told = f"the test {test.name} is also at {first.file}:{first.line}."
-            errors.append(CompileError(test.file, test.line, told))
+            message = f"the test {test.name} is also at {first.file}:{first.line}."
+            errors.append(CompileError(test.file, test.line, message))
     return [tests[name] for name in sorted(tests)], errors
 
 
@@ -159,8 +159,8 @@ def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec)
     if spec.kind == "relationships":
         to = spec.arguments["to"]
         if not isinstance(to, Relation):
-            told = f"'to' is a ref('…') or source('…', '…'), not '{to}'."
-            raise CompileError(spec.file, spec.line, told)
+            message = f"'to' is a ref('…') or source('…', '…'), not '{to}'."
+            raise CompileError(spec.file, spec.line, message)
         relations.append(Relation(to.node, to.schema, to.name))
         spec = replace(spec, arguments={**spec.arguments, "to": to.node})
     rendered.depends_on = {one.node: one for one in (*relations, *rendered.depends_on.values())}
@@ -184,10 +184,10 @@ def _name(node: Node, spec: TestSpec) -> str:
     arguments = {**spec.arguments, **({"column_name": spec.column} if spec.column else {})}
     for _, value in sorted(arguments.items()):
         flat += value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
-    told = "__".join(re.sub("[^0-9a-zA-Z_]+", "_", str(value)) for value in flat)
+    message = "__".join(re.sub("[^0-9a-zA-Z_]+", "_", str(value)) for value in flat)
     prefix = "source_" if node.kind == "source" else ""
     package, _, kind = spec.kind.rpartition(".")
-    name = f"{package + '_' if package else ''}{prefix}{kind}_{node.name.replace('.', '_')}_{told}"
+    name = f"{package + '_' if package else ''}{prefix}{kind}_{node.name.replace('.', '_')}_{message}"
     if not spec.where:
         return name
     return f"{name}_{hashlib.blake2b(spec.where.encode(), digest_size=4).hexdigest()}"
@@ -222,13 +222,13 @@ def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec
         found = {package: templates.macros.names_of(package or project.name) for package in {"", package}}
         known = {f"{one}.{name}".lstrip(".") for one, names in found.items() for name in names if name[:5] == "test_"}
         known = {name.replace("test_", "", 1) for name in known} | set(GENERIC)
-        told = f"the test '{spec.kind}' is not supported.{nearest(spec.kind, known)}"
-        raise CompileError(spec.file, spec.line, told)
+        message = f"the test '{spec.kind}' is not supported.{nearest(spec.kind, known)}"
+        raise CompileError(spec.file, spec.line, message)
     given = {**spec.arguments, **({"column_name": column} if column else {})}
     if macro and not macro.takes_more:
         for wrong in [argument for argument in given if argument not in macro.arguments]:
-            told = f"{spec.kind} takes no '{wrong}'.{nearest(wrong, {*macro.arguments} - {'model'})}"
-            raise CompileError(spec.file, spec.line, told)
+            message = f"{spec.kind} takes no '{wrong}'.{nearest(wrong, {*macro.arguments} - {'model'})}"
+            raise CompileError(spec.file, spec.line, message)
         for missing in [argument for argument in macro.required if argument not in {"model", *given}]:
             error = CompileError(spec.file, spec.line, f"{spec.kind} needs '{missing}'.")
             if project.is_strict:
@@ -264,8 +264,8 @@ def _with_checked_arguments(spec: TestSpec, column: str) -> TestSpec:
     arguments = {name: value for name, value in spec.arguments.items() if name != "column_name"}
     for name in arguments:
         if name not in needed + optional:
-            told = f"{spec.kind} takes no '{name}'.{nearest(name, needed + optional)}"
-            raise CompileError(spec.file, spec.line, told)
+            message = f"{spec.kind} takes no '{name}'.{nearest(name, needed + optional)}"
+            raise CompileError(spec.file, spec.line, message)
     for name in needed:
         if name not in arguments:
             raise CompileError(spec.file, spec.line, f"{spec.kind} needs '{name}'.")

@@ -101,10 +101,10 @@ def shown(columns: Sequence[str], differences: Sequence[Difference]) -> str:
     more = len(lines) - 1 - SHOWN
     lines = lines[: SHOWN + 1]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    told = ["    " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    message = ["    " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     if more > 0:
-        told.append(f"    and {more} more rows that differ")
-    return "\n".join([*told, "    (- expected but not there, + there but not expected, ~ expected -> found)"])
+        message.append(f"    and {more} more rows that differ")
+    return "\n".join([*message, "    (- expected but not there, + there but not expected, ~ expected -> found)"])
 
 
 def _alike(
@@ -202,13 +202,13 @@ def unit_tests_of(graph: Graph, models: Iterable[str], chosen: Container[str] = 
 def refuse_failing(results: Sequence[UnitResult]) -> None:
     """Raise CheckFailed with all unit tests that did not pass; BuildErrors when those only cannot run."""
     wrong = [result for result in results if not result.passed]
-    told = [result.told for result in wrong]
+    message = [result.told for result in wrong]
     if any(result.status == "fail" for result in wrong):
-        lines = "\n".join(told)
+        lines = "\n".join(message)
         raise CheckFailed(f"{len(wrong)} of {len(results)} unit tests failed; nothing was built.\n{lines}")
     errors = [BuildError(result.test.name, str(result.error)) for result in wrong]
     if errors:
-        raise BuildErrors(errors, told)
+        raise BuildErrors(errors, message)
 
 
 class _Runner:
@@ -260,8 +260,8 @@ class _Runner:
                 raise BuildError(f"{test.name} ({test.file}:{test.line})", f"what it runs {problem}.", query)
             return self.con.execute(query).fetchall()
         except duckdb.Error as error:
-            told = problem_of(error, query).message
-            raise BuildError(f"{test.name} ({test.file}:{test.line})", told, query) from None
+            message = problem_of(error, query).message
+            raise BuildError(f"{test.name} ({test.file}:{test.line})", message, query) from None
 
     def _model_sql(self, test: UnitTest) -> str:
         """The model's SQL, reading the test's rows where it reads tables."""
@@ -333,8 +333,8 @@ class _Runner:
             with overridden(templates, changed.variables, changed.env_vars, changed.macros):
                 sql = templates.render(sql, fixture.file, ()).sql
         if problem := select_problem(sql):
-            told = f"rows of the unit test {test.name} are given by one SELECT, and this {problem}."
-            raise CompileError(fixture.file, fixture.line, told)
+            message = f"rows of the unit test {test.name} are given by one SELECT, and this {problem}."
+            raise CompileError(fixture.file, fixture.line, message)
         return sql
 
     def _expected(self, test: UnitTest, columns: Sequence[str], kinds: Mapping[str, str]) -> str:
@@ -364,8 +364,8 @@ def _wrong_values(tests: Iterable[UnitTest], known: Mapping[str, Columns]) -> li
             values = list(group)
             for number in _not_castable(con, values, kind):
                 for row, column in group[values[number]]:
-                    told = f"'{column}' is {kind}, which {values[number]} is not."
-                    mistakes.append(CompileError(row.file, row.line_of(column), told))
+                    message = f"'{column}' is {kind}, which {values[number]} is not."
+                    mistakes.append(CompileError(row.file, row.line_of(column), message))
     return mistakes
 
 

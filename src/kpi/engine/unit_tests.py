@@ -85,8 +85,8 @@ def read_fixture(project: Project, entry: Section, node: str, what: str, line: i
     file, first = entry.file, entry.lines.get("rows", line) + 1
     if name:
         if "rows" in entry or form == "dict":
-            told = "a fixture is a file with format csv or sql, and rows stand here or in the file."
-            raise CompileError(entry.file, entry.lines["fixture"], told)
+            message = "a fixture is a file with format csv or sql, and rows stand here or in the file."
+            raise CompileError(entry.file, entry.lines["fixture"], message)
         file, first = _fixture_file(project, entry, name, form), 1
         rows = read_text(project.root, file)
     if form == "dict":
@@ -107,8 +107,8 @@ def same_columns(fixture: Fixture) -> Fixture:
     for row in fixture.rows or ():
         if set(row.values) != set(fixture.columns):
             names = ", ".join(sorted(set(fixture.columns) - set(row.values)))
-            told = f"every expected row needs the same columns; this one is without {names}."
-            raise CompileError(row.file, row.line, told)
+            message = f"every expected row needs the same columns; this one is without {names}."
+            raise CompileError(row.file, row.line, message)
     return fixture
 
 
@@ -136,8 +136,8 @@ def _csv_rows(text: str, file: Path, first: int) -> Iterator[Row]:
 def _fixture_file(project: Project, entry: Section, name: str, form: str) -> Path:
     names = {file.stem: file for file in project.fixture_files if file.suffix == f".{form}"}
     if name not in names:
-        told = f"there is no fixture '{name}.{form}' in a folder fixtures of the tests.{nearest(name, names)}"
-        raise CompileError(entry.file, entry.lines["fixture"], told)
+        message = f"there is no fixture '{name}.{form}' in a folder fixtures of the tests.{nearest(name, names)}"
+        raise CompileError(entry.file, entry.lines["fixture"], message)
     return names[name]
 
 
@@ -195,8 +195,8 @@ def read_unit_tests(project: Project, nodes: Mapping[str, Node]) -> tuple[tuple[
             continue
         first = found.setdefault(test.id, test) if test else None
         if test and first is not test:
-            told = f"the unit test '{test.name}' is also at {first.file}:{first.line}." if first else ""
-            mistakes.append(CompileError(test.file, test.line, told))
+            message = f"the unit test '{test.name}' is also at {first.file}:{first.line}." if first else ""
+            mistakes.append(CompileError(test.file, test.line, message))
     return tuple(found[key] for key in sorted(found)), mistakes
 
 
@@ -212,8 +212,8 @@ def problems_of(test: UnitTest, known: Mapping[str, Columns]) -> list[CompileErr
             if column not in names:
                 row = next(row for row in fixture.rows or () if column in row.values)
                 owner = (fixture.node or test.model).split(".", 2)[2]
-                told = f"'{owner}' has no column '{column}'.{nearest(column, names)}"
-                mistakes.append(CompileError(row.file, row.line_of(column), told))
+                message = f"'{owner}' has no column '{column}'.{nearest(column, names)}"
+                mistakes.append(CompileError(row.file, row.line_of(column), message))
     return mistakes
 
 
@@ -256,8 +256,8 @@ def _unit_test(project: Project, nodes: Mapping[str, Node], entry: Section) -> U
     given = tuple(_given(project, nodes, model_id, one) for one in entry.sections("given"))
     for number, fixture in enumerate(given):
         if fixture.node in [other.node for other in given[:number]]:
-            told = f"the input '{fixture.node.split('.', 2)[2]}' is given twice."
-            raise CompileError(fixture.file, fixture.line, told)
+            message = f"the input '{fixture.node.split('.', 2)[2]}' is given twice."
+            raise CompileError(fixture.file, fixture.line, message)
     expect = entry.section("expect")
     overrides = _overrides(entry.section("overrides"))
     _refuse_unsaid_increment(project, nodes[model_id], overrides, given, entry)
@@ -291,11 +291,11 @@ def _refuse_unsaid_increment(
         return
     choice = overrides.macros.get("is_incremental")
     if not isinstance(choice, bool):
-        told = f"{model.name} asks is_incremental(): say true or false under overrides: macros: is_incremental."
-        raise CompileError(entry.file, entry.line, told)
+        message = f"{model.name} asks is_incremental(): say true or false under overrides: macros: is_incremental."
+        raise CompileError(entry.file, entry.line, message)
     if choice and model.id not in {fixture.node for fixture in given}:
-        told = "with is_incremental true, rows for 'input: this' are needed."
-        raise CompileError(entry.file, entry.line, told)
+        message = "with is_incremental true, rows for 'input: this' are needed."
+        raise CompileError(entry.file, entry.line, message)
 
 
 def missing_input(test: str, model: str, parent: str) -> str:
@@ -314,8 +314,8 @@ def _given(project: Project, nodes: Mapping[str, Node], model_id: str, entry: Se
         return read_fixture(project, entry, model_id, "input", line)
     found = _INPUT.fullmatch(text)
     if not found or (found[1] == "source" and not found[5]):
-        told = f"an input is ref('…'), source('…', '…') or this, not '{text}'."
-        raise CompileError(entry.file, line, told)
+        message = f"an input is ref('…'), source('…', '…') or this, not '{text}'."
+        raise CompileError(entry.file, line, message)
     if found[1] == "source":
         known = {node.name: node.id for node in nodes.values() if node.kind == "source"}
         name = f"{found[3]}.{found[5]}"

@@ -262,8 +262,8 @@ def _read(con: duckdb.DuckDBPyConnection, feed: Feed, limits: Mapping[str, Limit
         years = {int(year) for (year,) in con.execute(f"select distinct year from ({_years(feed)})").fetchall()}
         later = frozenset(year for year in years if year > day.year)
         newest, file = _newest(con, _days(feed, limits, by=""), day)[1:]
-        told = FeedMonths(feed.name, feed.expected_every, cadence, day, None, {}, frozenset(years) - later, later)
-        return replace(told, newest=newest, newest_file=file)
+        message = FeedMonths(feed.name, feed.expected_every, cadence, day, None, {}, frozenset(years) - later, later)
+        return replace(message, newest=newest, newest_file=file)
     rows = _days(feed, limits, by)
     first, newest, file = _newest(con, rows, day)
     longest = max(cadence.very_late_after_days or 0, cadence.late_after_days or 0)
@@ -343,7 +343,7 @@ State = Literal["fresh", "late", "very late", "not expected", "not delivered", "
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class FeedStatus:
     """How far a feed has come. `newest` is the newest day in its rows, None when it has none; days are inclusive.
 
     `newest_file` is the file with that day, or the last by name when no row has a day.
@@ -370,7 +370,7 @@ class Due:
         return "fresh" if self.expected_by or self.very_late_by else "not expected"
 
 
-def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[FeedMonths]) -> list[Due]:
+def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[FeedMonths]) -> list[FeedStatus]:
     """Return how far each feed has come, in their order, by what is there of it up to a day (`read_months`).
 
     When more is expected, and when it is very late, is said by `kpi.ingest.calendar`.
@@ -383,12 +383,12 @@ def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[FeedMonths]) -> list
             newest = month_end(newest.year, newest.month)
         file = feed.newest_file or files.get(feed.feed, "")
         gap = first_gap(feed)
-        told = f"{gap[0]}-{gap[1]:02}" if gap else ""
-        found.append(Due(feed.feed, feed.cadence.every, newest, file, late, very_late, told))
+        message = f"{gap[0]}-{gap[1]:02}" if gap else ""
+        found.append(FeedStatus(feed.feed, feed.cadence.every, newest, file, late, very_late, message))
     return found
 
 
-def as_facts(dues: Iterable[Due]) -> list[dict[str, Any]]:
+def as_facts(dues: Iterable[FeedStatus]) -> list[dict[str, Any]]:
     """Return what a build keeps of it, from which later days can be judged without opening it."""
     return [
         {
@@ -404,14 +404,14 @@ def as_facts(dues: Iterable[Due]) -> list[dict[str, Any]]:
     ]
 
 
-def from_facts(facts: Iterable[Mapping[str, Any]]) -> list[Due]:
+def from_facts(facts: Iterable[Mapping[str, Any]]) -> list[FeedStatus]:
     """Read what `as_facts` wrote."""
 
     def day(text: str | None) -> date | None:
         return date.fromisoformat(text) if text else None
 
     return [
-        Due(
+        FeedStatus(
             feed=str(fact["feed"]),
             every=str(fact["every"]),
             newest=day(fact["newest"]),
@@ -424,7 +424,7 @@ def from_facts(facts: Iterable[Mapping[str, Any]]) -> list[Due]:
     ]
 
 
-def late_lines(dues: Iterable[Due], day: date) -> Iterator[tuple[str, str]]:
+def late_lines(dues: Iterable[FeedStatus], day: date) -> Iterator[tuple[str, str]]:
     """Yield feed and sentence of each feed that is late on a day."""
     for due in dues:
         state = due.state(day)
@@ -434,7 +434,9 @@ def late_lines(dues: Iterable[Due], day: date) -> Iterator[tuple[str, str]]:
             yield due.feed, f"{state}: {due.feed}: its newest day is {due.newest}, {more} was expected by {by}."
 
 
-def table(dues: Iterable[Due], day: date, is_more_expected: bool = True) -> tuple[list[str], list[tuple[object, ...]]]:
+def table(
+    dues: Iterable[FeedStatus], day: date, is_more_expected: bool = True
+) -> tuple[list[str], list[tuple[object, ...]]]:
     """Return the columns and rows that `kpi freshness` prints."""
     columns = ["feed", "every", "newest_day", "newest_file", "expected_by", "very_late_after", "state"]
     rows = [

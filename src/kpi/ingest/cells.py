@@ -110,8 +110,8 @@ def form_hint(kind: str, text: str) -> str:
         "decimal": (*_HINTED_NUMBERS[:2], *_HINTED_NUMBERS[3:]),
     }
     whens = " ".join(
-        f"when regexp_full_match(left({text}, 100), {literal(pattern)}) then {literal(': ' + told)}"
-        for pattern, told in (*_HINTED_CELLS, *hints.get(kind, ()))
+        f"when regexp_full_match(left({text}, 100), {literal(pattern)}) then {literal(': ' + message)}"
+        for pattern, message in (*_HINTED_CELLS, *hints.get(kind, ()))
     )
     return f"case {whens} else '' end"
 
@@ -294,11 +294,11 @@ def reasons(column: FeedColumn, text: str, value: str) -> list[tuple[str, str]]:
     elif not column.free_text and column.rules.lookalikes != "keep":
         found.append((misspelling(text), is_misspelt(text)))
     if column.rules.decimals is not None:
-        told, excess = (
+        message, excess = (
             literal(f"more than {column.rules.decimals} decimals"),
             has_decimals(text, column.rules.decimals + 1),
         )
-        found.append((told, f"({value} is not null and {excess})"))
+        found.append((message, f"({value} is not null and {excess})"))
     if column.minimum is not None:
         found.append((literal(f"less than {column.minimum}"), f"coalesce({value} < {column.minimum}, false)"))
     if column.maximum is not None:

@@ -68,13 +68,13 @@ class Dialect:
 UNKNOWN = Dialect()
 
 
-def _encoding(told: str) -> str:
+def _encoding(message: str) -> str:
     """The encoding of CODECS that Python knows by a name, as `latin-1` or `utf8`; empty when it is none of them."""
     # A byte order mark tells the order; this is that of files without one.
     other = {"utf-16": "utf-16-le", "utf-8-sig": "utf-8"}
     names = {codecs.lookup(codec).name: name for name, codec in CODECS.items()}
     try:
-        known = codecs.lookup(told).name
+        known = codecs.lookup(message).name
     except (LookupError, ValueError):
         return ""
     return other.get(known) or names.get(known, "")
@@ -85,11 +85,11 @@ def read_dialect(meta: Section, default: Dialect) -> Dialect:
 
     Raises ContractError for an encoding or a separator that files are not read in.
     """
-    told = meta.text("encoding", default.encoding)
-    encoding = _encoding(told)
-    if told and not encoding:
-        hint = nearest(told, CODECS)
-        raise ContractError(f"{meta.where('encoding')}: files are not read in the encoding '{told}'.{hint}")
+    message = meta.text("encoding", default.encoding)
+    encoding = _encoding(message)
+    if message and not encoding:
+        hint = nearest(message, CODECS)
+        raise ContractError(f"{meta.where('encoding')}: files are not read in the encoding '{message}'.{hint}")
     letters = {name: letter for letter, name in SEPARATORS.items()}
     separator = meta.text("separator", default.separator)
     separator = letters.get(separator, separator)
@@ -199,11 +199,13 @@ def read_newer_by(meta: Section, columns: Iterable[str]) -> str:
     """Read how a contract tells the newer of two deliveries, or of two rows of a key. Raises ContractError."""
     given, names = meta.text("newer_by", FILE_NAME), tuple(columns)
     if given not in (FILE_NAME, TIME_OF_DELIVERY, *names):
-        told = f"'newer_by' is {FILE_NAME}, {TIME_OF_DELIVERY} or a column of the feed, not '{given}'."
-        raise ContractError(f"{meta.where('newer_by')}: {told}{nearest(given, (FILE_NAME, TIME_OF_DELIVERY, *names))}")
+        message = f"'newer_by' is {FILE_NAME}, {TIME_OF_DELIVERY} or a column of the feed, not '{given}'."
+        raise ContractError(
+            f"{meta.where('newer_by')}: {message}{nearest(given, (FILE_NAME, TIME_OF_DELIVERY, *names))}"
+        )
     if given in names and given in (FILE_NAME, TIME_OF_DELIVERY):
-        told = f"'newer_by: {given}' could also mean the feed's column of that name. Name the column otherwise."
-        raise ContractError(f"{meta.where('newer_by')}: {told}")
+        message = f"'newer_by: {given}' could also mean the feed's column of that name. Name the column otherwise."
+        raise ContractError(f"{meta.where('newer_by')}: {message}")
     return given
 
 
@@ -385,8 +387,8 @@ def read_cadence(source: Source, every: str) -> Cadence:
     late, very_late = days
     if late is not None and very_late is not None and very_late < late:
         if "very_late_after_days" in meta:
-            told = f"'very_late_after_days' is {very_late}, less than the {late} after which it is late."
-            raise ContractError(f"{meta.where('very_late_after_days')}: {told}")
+            message = f"'very_late_after_days' is {very_late}, less than the {late} after which it is late."
+            raise ContractError(f"{meta.where('very_late_after_days')}: {message}")
         very_late = late + GRACE[every][1] - GRACE[every][0]
     return Cadence(source.name, every, late, very_late)
 
@@ -428,7 +430,7 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Aged:
+class ColumnAge:
     """One delivery and the report years of its rows; None when no row tells. `undated` counts rows that do not."""
 
     feed: str
@@ -453,24 +455,25 @@ def read_retention(source: Source, kinds: Mapping[str, str], census: str, every:
     meta = source.meta.section("feed")
     years, by = meta.get("raw_retention_years"), meta.text("raw_retention_by")
     if years is not None and (not isinstance(years, int) or isinstance(years, bool) or years < 1):
-        told = f"'raw_retention_years' is a whole number of years, 1 or more, not '{years}'."
-        raise ContractError(f"{meta.where('raw_retention_years')}: {told}")
+        message = f"'raw_retention_years' is a whole number of years, 1 or more, not '{years}'."
+        raise ContractError(f"{meta.where('raw_retention_years')}: {message}")
     if years is not None and every == "once":
-        told = "a register has no retention: what is in use today may have been delivered at any time."
-        raise ContractError(f"{meta.where('raw_retention_years')}: {told}")
+        message = "a register has no retention: what is in use today may have been delivered at any time."
+        raise ContractError(f"{meta.where('raw_retention_years')}: {message}")
     dates = tuple(name for name, kind in kinds.items() if kind in _DATED)
     of, _, column = by.rpartition(".")
     if of:
         return Retention(years, column, of, where=meta.where("raw_retention_by"))
     if by and kinds.get(by) not in _AGED:
         aged = [name for name, kind in kinds.items() if kind in _AGED]
-        told = f"'raw_retention_by' names a date, a time or a year of the feed, not '{by}'.{nearest(by, aged)}"
-        raise ContractError(f"{meta.where('raw_retention_by')}: {told}")
+        message = f"'raw_retention_by' names a date, a time or a year of the feed, not '{by}'.{nearest(by, aged)}"
+        raise ContractError(f"{meta.where('raw_retention_by')}: {message}")
     by = by or census or (dates[0] if len(dates) == 1 else "")
     if years is not None and not by:
-        told = "say by 'raw_retention_by' which column gives the report year" + (f": {', '.join(dates)}." if dates else
-            ", as feed.column when it is that of another feed's row with the same key.")  # fmt: skip
-        raise ContractError(f"{meta.where('raw_retention_years')}: {told}")
+        others = ", as feed.column when it is that of another feed's row with the same key."
+        choice = f": {', '.join(dates)}." if dates else others
+        message = f"say by 'raw_retention_by' which column gives the report year{choice}"
+        raise ContractError(f"{meta.where('raw_retention_years')}: {message}")
     others = tuple(name for name in dates if name != by)
     return Retention(years, by, others=others, where=meta.where("raw_retention_by"))
 
@@ -490,18 +493,20 @@ def followed(one: Limits, by_name: Mapping[str, Limits]) -> Limits:
     retention = one.retention
     other = by_name.get(retention.of)
     if other is None or other.kinds.get(retention.by) not in _AGED or not set(other.key) <= set(one.key):
-        told = f"'{retention.of}.{retention.by}' is no date of a feed whose whole key is in that of '{one.feed}'."
-        raise ContractError(f"{retention.where}: {told}{nearest(retention.of, by_name)}")
+        message = f"'{retention.of}.{retention.by}' is no date of a feed whose whole key is in that of '{one.feed}'."
+        raise ContractError(f"{retention.where}: {message}{nearest(retention.of, by_name)}")
     if other.retention.years != retention.years:
-        told = f"'{one.feed}' takes its years from '{other.feed}', so 'raw_retention_years' of both must be the same."
-        raise ContractError(f"{retention.where}: {told}")
+        message = (
+            f"'{one.feed}' takes its years from '{other.feed}', so 'raw_retention_years' of both must be the same."
+        )
+        raise ContractError(f"{retention.where}: {message}")
     return other
 
 
-def survey(con: duckdb.DuckDBPyConnection, limits: Sequence[Limits]) -> list[Aged]:
+def survey(con: duckdb.DuckDBPyConnection, limits: Sequence[Limits]) -> list[ColumnAge]:
     """Return every delivery of the feeds that have a retention, with the years of its rows, in order of the names."""
     by_name = {one.feed: one for one in limits}
-    found: list[Aged] = []
+    found: list[ColumnAge] = []
     for one in sorted(limits, key=lambda one: one.feed):
         if one.retention.years is None:
             continue
@@ -514,11 +519,11 @@ def survey(con: duckdb.DuckDBPyConnection, limits: Sequence[Limits]) -> list[Age
             " where d.feed = ? order by d.file",
             [one.feed],
         ).fetchall()
-        found += (Aged(one.feed, *row) for row in rows)
+        found += (ColumnAge(one.feed, *row) for row in rows)
     return found
 
 
-def past(aged: Iterable[Aged], limits: Iterable[Limits], year: int) -> Iterator[tuple[int, Aged]]:
+def past(aged: Iterable[ColumnAge], limits: Iterable[Limits], year: int) -> Iterator[tuple[int, ColumnAge]]:
     """Yield the deliveries that are past retention in a year, each with the latest report year of its feed that is."""
     last_years = {one.feed: one.retention.last_year(year) for one in limits}
     for one in aged:

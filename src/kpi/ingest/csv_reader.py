@@ -484,13 +484,13 @@ def shortened(items: Sequence[str]) -> str:
 
 def missing_columns(layout: Layout, names: Mapping[str, str], missing: Sequence[str]) -> str:
     """Say that a file is refused for its missing columns, and what may be the cause."""
-    told = f"required columns are missing: {shortened(missing)}"
+    message = f"required columns are missing: {shortened(missing)}"
     known = sum(name in names for name in layout.header)
     hint = _hint(layout, names, known)
     if known:
         unknown = shortened(unknown_columns(layout.header, names))
-        told += f"; {known} of its {len(layout.header)} columns are known"
-        return told + (f", unknown are: {unknown}" if unknown else "") + (f"; {hint}" if hint else "")
+        message += f"; {known} of its {len(layout.header)} columns are known"
+        return message + (f", unknown are: {unknown}" if unknown else "") + (f"; {hint}" if hint else "")
     # Nothing told the separator: the one of most cells is meant.
     line = layout.body[layout.begin : layout.start].decode()
     header = max((split_record(line, separator) for separator in SEPARATORS), key=len)
@@ -498,7 +498,7 @@ def missing_columns(layout: Layout, names: Mapping[str, str], missing: Sequence[
     kind = text_kind(layout.body[layout.top : layout.top + _BEGINNING].decode("utf-8", "ignore"))
     cause = f"it is {kind}" if kind else hint or shortened(near) or "the header line may be missing"
     count = f"none of its {len(header)} columns is known" if len(header) > 1 else "its one column is not known"
-    return f"{told}; {count}: {cause}"
+    return f"{message}; {count}: {cause}"
 
 
 def _near(name: str, names: Mapping[str, str]) -> str:
@@ -542,13 +542,13 @@ def warnings_of(layout: Layout, cut: Cut, quotable: Collection[str]) -> list[str
     import numpy as np
 
     numbers = np.cumsum(~cut.blank, dtype=np.int64)
-    told = [_doubt(layout, cut, numbers, doubt, quotable) for doubt in layout.doubts]
+    message = [_doubt(layout, cut, numbers, doubt, quotable) for doubt in layout.doubts]
     if suspects := _that_swallow(layout, cut):
-        told.append(
+        message.append(
             f"a cell holds line ends and as many separators as a record has, in {_named(numbers[suspects].tolist())}:"
             " there may be records in it, between two quotes that are letters"
         )
-    return told
+    return message
 
 
 def pieces_at(layout: Layout, cut: Cut, places: Sequence[int]) -> NDArray[np.int64]:
@@ -566,13 +566,13 @@ def _named(numbers: Sequence[int]) -> str:
 
 
 def _doubt(layout: Layout, cut: Cut, numbers: NDArray[np.int64], doubt: Doubt, quotable: Collection[str]) -> str:
-    told = f"read as {layout.encoding}, {doubt.why}"
+    message = f"read as {layout.encoding}, {doubt.why}"
     hits = [hit.start() for hit in doubt.letters.finditer(layout.body, layout.start)]
     if not hits:
-        return told
+        return message
     examples = _examples(layout, cut, pieces_at(layout, cut, hits[:_SEARCHED]), doubt, quotable)
     records = _named(numbers[pieces_at(layout, cut, hits)].tolist())
-    return f"{told}: {', '.join(islice(dict.fromkeys(examples), _EXAMPLES))}, in {records}"
+    return f"{message}: {', '.join(islice(dict.fromkeys(examples), _EXAMPLES))}, in {records}"
 
 
 def _examples(
@@ -586,11 +586,11 @@ def _examples(
         record = layout.body[start : int(cut.ends[piece])].decode("utf-8", "replace")
         for place, cell in enumerate(split_record(record, layout.separator)):
             words = _words(cell, doubt.letters, place in may_quote)
-            told = (_both(word, layout.encoding, doubt.other) for word in words)
+            message = (_both(word, layout.encoding, doubt.other) for word in words)
             if place in may_quote:
-                yield from told
+                yield from message
             else:
-                short += told
+                short += message
     yield from short
 
 

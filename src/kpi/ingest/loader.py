@@ -24,7 +24,7 @@ import duckdb
 
 from kpi.database import fetch_one, one_thread
 from kpi.errors import BuildError, ContractError, DeliveryError, nearest
-from kpi.events import Event, Tell, note, silent
+from kpi.events import Emit, Event, emit_event, silent
 from kpi.ingest import calendar, cells, contract, csv_reader, masking, raw_files, statements
 from kpi.ingest.contract import FILE_NAME, MOST_REJECTED, SEPARATORS, TIME_OF_DELIVERY, DeliveryMapping, Feed, followed
 from kpi.ingest.csv_reader import Cut, Form, Layout, cut_records, form_of, shortened
@@ -66,8 +66,8 @@ def check_report_years(feeds: Sequence[Feed]) -> list[ContractError]:
     for feed in feeds:
         dates = [column.name for column in feed.columns if column.kind in ("timestamp", "date")]
         if not feed.retention.by and len(dates) > 1:
-            told = f"raw.{TABLE} counts the rows of '{feed.name}' by report year: say by 'raw_retention_by' which"
-            mistakes.append(ContractError(f"{feed.retention.where}: {told} column gives it: {', '.join(dates)}."))
+            message = f"raw.{TABLE} counts the rows of '{feed.name}' by report year: say by 'raw_retention_by' which"
+            mistakes.append(ContractError(f"{feed.retention.where}: {message} column gives it: {', '.join(dates)}."))
     return mistakes
 
 
@@ -182,20 +182,20 @@ def refuse_changed(lines: Iterable[Mapping[str, object]], hashed: Mapping[str, s
     """
     for line in lines:
         if line["content_hash"] != hashed[str(line["file"])]:
-            told = "changed after the run had begun. Is it still being written? Run again when it is whole"
-            raise DeliveryError(f"{line['path']} {told}.")
+            message = "changed after the run had begun. Is it still being written? Run again when it is whole"
+            raise DeliveryError(f"{line['path']} {message}.")
 
 
 def note_files(
-    con: duckdb.DuckDBPyConnection, feed: Feed, changed: Sequence[str], gone: Sequence[str], tell: Tell
+    con: duckdb.DuckDBPyConnection, feed: Feed, changed: Sequence[str], gone: Sequence[str], emit: Emit
 ) -> None:
     """Tell of each file that was loaded how many rows it has, and which files are gone."""
     for name in gone:
-        note(tell, Event("removed", stage="load", name=f"{feed.name}/{name}"))
+        emit_event(emit, Event("removed", stage="load", name=f"{feed.name}/{name}"))
     if changed:
         wanted = "select file, rows_loaded from raw.deliveries where feed = ? and list_contains(?, file) order by file"
         for name, rows in con.execute(wanted, [feed.name, list(changed)]).fetchall():
-            note(tell, Event("loaded", stage="load", name=f"{feed.name}/{name}", rows=rows))
+            emit_event(emit, Event("loaded", stage="load", name=f"{feed.name}/{name}", rows=rows))
 
 
 def note_numbers(con: duckdb.DuckDBPyConnection, feed: Feed) -> None:
@@ -371,7 +371,7 @@ def _run(
             con.unregister(name)
 
 
-def worth_telling(
+def warnings_of(
     con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folder: RawFolder, as_of: date
 ) -> tuple[str, ...]:
     """Return every warning as a line, each beginning with the path it is about. `as_of` is the day of the refresh."""
@@ -386,10 +386,10 @@ def worth_telling(
 
 
 def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> list[str]:
-    strangers = sorted({file.feed for file in folder.files} - set(feeds))
-    told = "no feed has this name, its files are not read."
+    orphaned_relations = sorted({file.feed for file in folder.files} - set(feeds))
+    message = "no feed has this name, its files are not read."
     file, link = "hidden, or not a .csv or .csv.gz file", "a link that leads out of the folder, or nowhere"
-    return [f"{quoted(name)}/: {told}{nearest(name, feeds)}" for name in strangers] + [
+    return [f"{quoted(name)}/: {message}{nearest(name, feeds)}" for name in orphaned_relations] + [
         f"{quoted(path)}: {file if '/' in path else link}; not read." for path in folder.ignored
     ]
 
@@ -402,12 +402,12 @@ def _past_retention(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folde
     past = list(contract.past(aged, limits, as_of.year))
     for last_year, one in past:
         files.setdefault(one.feed, []).append(last_year)
-    told = [
+    message = [
         f"{feed}: {len(last)} of its deliveries hold nothing after {last[0]}, past retention. See: kpi prune-raw"
         for feed, last in files.items()
     ]
     kept_until = dict(con.execute("select feed, max(last_year) from raw.deleted_deliveries group by feed").fetchall())
-    told += [
+    message += [
         f"{one.path}: holds rows of {one.first_year}, a year whose deliveries were deleted: they change no kept figure."
         for one in sorted(set(aged).difference(one for _, one in past), key=lambda one: one.path)
         if one.first_year is not None and one.first_year <= kept_until.get(one.feed, 0)
@@ -415,33 +415,35 @@ def _past_retention(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folde
     if again := [file.path for file in folder.deleted]:
         more = f" and {len(again) - 3} more" if len(again) > 3 else ""
         lie = "lies" if len(again) == 1 else "lie"
-        told.append(f"{', '.join(again[:3])}{more}: deleted by retention, {lie} there and not read. See: kpi prune-raw")
-    return told
+        message.append(
+            f"{', '.join(again[:3])}{more}: deleted by retention, {lie} there and not read. See: kpi prune-raw"
+        )
+    return message
 
 
 def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
-    told = []
+    message = []
     for path, refused, unknown, missing, warnings, rejected, records, ahead, masked in con.execute(
         "select path, refused, unknown_columns, missing_columns, warnings, rows_rejected, records, rows_dated_ahead,"
         " rows_masked from raw.deliveries order by path"
     ).fetchall():
         if refused:
-            told.append(f"{path}: refused, {refused}.")
+            message.append(f"{path}: refused, {refused}.")
             continue
         if not records:
-            told.append(f"{path}: holds no records.")
+            message.append(f"{path}: holds no records.")
         if unknown:
-            told.append(f"{path}: columns nobody asked for, ignored: {shortened(unknown)}.")
+            message.append(f"{path}: columns nobody asked for, ignored: {shortened(unknown)}.")
         if missing:
-            told.append(f"{path}: optional columns that are not there, taken as missing: {', '.join(missing)}.")
-        told += [f"{path}: {warning}." for warning in warnings or ()]
+            message.append(f"{path}: optional columns that are not there, taken as missing: {', '.join(missing)}.")
+        message += [f"{path}: {warning}." for warning in warnings or ()]
         if rejected:
-            told.append(f"{path}: {rejected} of {records} records rejected, see raw.rejects.")
+            message.append(f"{path}: {rejected} of {records} records rejected, see raw.rejects.")
         if masked:
-            told.append(f"{path}: personal data was masked in {masked} rows.")
+            message.append(f"{path}: personal data was masked in {masked} rows.")
         if ahead:
-            told.append(f"{path}: {ahead} rows dated after the day of the refresh.")
-    return told
+            message.append(f"{path}: {ahead} rows dated after the day of the refresh.")
+    return message
 
 
 def _replaced(con: duckdb.DuckDBPyConnection, feeds: Mapping[str, Feed]) -> list[str]:
@@ -516,8 +518,8 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
             if refused:
                 lines.append(one_line(f"{feed.name}/{file}: refused with its {records} records: {refused}."))
                 continue
-            told = f"{feed.name}/{file}: {rejected} of {records} records rejected; allowed are {allowed}."
-            lines.append(one_line(told))
+            message = f"{feed.name}/{file}: {rejected} of {records} records rejected; allowed are {allowed}."
+            lines.append(one_line(message))
             lines += [f"    {count:>8} x {reason}" for reason, count in _commonest(con, feed.name, file)]
     if lines:
         raise DeliveryError(
@@ -630,7 +632,7 @@ def load(
     raw: Path,
     folder: RawFolder,
     as_of: date,
-    tell: Tell = silent,
+    emit: Emit = silent,
 ) -> LoadReport:
     """Bring the raw tables up to what lies in the raw folder, touching only what changed.
 
@@ -643,10 +645,10 @@ def load(
     loaded, removed, reordered = list[str](), list[str](), set[str]()
     with one_thread(con):
         for place, feed in enumerate(feeds):
-            note(tell, Event("loading", stage="load", name=feed.name, done=place, total=len(feeds)))
+            emit_event(emit, Event("loading", stage="load", name=feed.name, done=place, total=len(feeds)))
             changed, gone, is_reordered = _bring_up(con, feed, raw, folder, as_of)
             reordered |= {feed.name} if is_reordered else set()
-            note_files(con, feed, changed, gone, tell)
+            note_files(con, feed, changed, gone, emit)
             loaded += [f"{feed.name}/{name}" for name in changed]
             removed += [f"{feed.name}/{name}" for name in gone]
         count_months(con, feeds)
@@ -655,7 +657,7 @@ def load(
         loaded=tuple(loaded),
         removed=tuple(removed),
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
-        warnings=worth_telling(con, feeds, folder, as_of),
+        warnings=warnings_of(con, feeds, folder, as_of),
         reordered=frozenset(reordered),
     )
 
@@ -769,5 +771,5 @@ def _count_rows(con: duckdb.DuckDBPyConnection, feed: Feed, as_of: date) -> None
         " where feed = ? and records <> rows_loaded + rows_rejected order by file",
         [feed.name],
     ).fetchall():
-        told = f"{file} has {records} records, but {loaded} were loaded and {rejected} rejected."
-        raise BuildError(f"raw.{feed.name}", told)
+        message = f"{file} has {records} records, but {loaded} were loaded and {rejected} rejected."
+        raise BuildError(f"raw.{feed.name}", message)

@@ -93,12 +93,15 @@ def read_folder(kept: Path, name: str) -> KeptFolder:
     sums = folder / SUMS
     text = sums.read_bytes() if sums.is_file() else b""
     lines = [line.partition("  ") for line in text.decode("utf-8", "replace").splitlines()]
-    told = {name: checksum for checksum, _, name in lines}
+    message = {name: checksum for checksum, _, name in lines}
     for table, columns in TABLES.items():
         file = folder / file_of(table)
         content = file.read_bytes() if file.is_file() else b""
         header = ",".join(column for column, _ in columns)
-        if hashlib.sha256(content).hexdigest() != told.get(file.name) or content.split(b"\n", 1)[0] != header.encode():
+        if (
+            hashlib.sha256(content).hexdigest() != message.get(file.name)
+            or content.split(b"\n", 1)[0] != header.encode()
+        ):
             raise DeliveryError(
                 f"{file} is not as it was written: it holds what is left of deliveries that were deleted. Get the"
                 f" folder {name} back from a backup. If the change is meant, say so by new sums: cd {folder} &&"
@@ -139,12 +142,12 @@ def load_kept(con: duckdb.DuckDBPyConnection, kept: Path, folders: Sequence[Kept
             try:
                 con.execute(f"insert into raw.{table} from read_csv({literal(str(file))}, {form})")
             except duckdb.Error as error:
-                told = str(error).partition("\n")[0]
-                raise DeliveryError(f"{file} cannot be read: {told}. Get it back from a backup.") from None
+                message = str(error).partition("\n")[0]
+                raise DeliveryError(f"{file} cannot be read: {message}. Get it back from a backup.") from None
         twice = con.execute(f"select {_KEYS[table]} from raw.{table} group by all having count(*) > 1").fetchone()
         if twice:
-            told = f"{kept}: {' '.join(map(str, twice))} stands twice in {file_of(table)} of {len(folders)} folders."
-            raise DeliveryError(f"{told} Each figure is kept once, from one build: take one of the rows out.")
+            message = f"{kept}: {' '.join(map(str, twice))} stands twice in {file_of(table)} of {len(folders)} folders."
+            raise DeliveryError(f"{message} Each figure is kept once, from one build: take one of the rows out.")
 
 
 ENDINGS = (".csv", ".csv.gz")  # in any case: Windows writes .CSV
@@ -235,8 +238,8 @@ def scan(raw: Path) -> RawFolder:
             continue
         for entry in _entries(Path(feed.path)):
             if hidden_codes(entry.name) != entry.name:
-                told = f"{feed.name}/{hidden_codes(entry.name)}: the name of this file holds an identity code."
-                raise DeliveryError(f"{told} Rename it: names of files stand in every row and in logs.")
+                message = f"{feed.name}/{hidden_codes(entry.name)}: the name of this file holds an identity code."
+                raise DeliveryError(f"{message} Rename it: names of files stand in every row and in logs.")
             shown = os.fsencode(f"{feed.name}/{entry.name}").decode("utf-8", "backslashreplace")
             is_delivery = entry.name.lower().endswith(ENDINGS)
             is_hidden = entry.name[0] == "."

@@ -308,15 +308,15 @@ def read_numbers(feed: Feed, sources: Sequence[str]) -> str:
 
 def forget(feed: Feed) -> tuple[str, ...]:
     """Statements that delete all there is of files, the parameter `files`."""
-    told = f"where feed = {literal(feed.name)} and file in {_FILES}"
+    message = f"where feed = {literal(feed.name)} and file in {_FILES}"
     rows = f"delete from {raw_table(feed)} where _file in {_FILES}"
-    return rows, f"delete from raw.rejects {told}", f"delete from raw.deliveries {told}"
+    return rows, f"delete from raw.rejects {message}", f"delete from raw.deliveries {message}"
 
 
 def reject_beyond_first(feed: Feed) -> str:
     """Put the records that are in the table `beyond_first` among the rejects."""
-    told = literal("the key stands in an earlier record of the file already")
-    fault = _fault(" and ".join(feed.key), "key_text", told)
+    message = literal("the key stands in an earlier record of the file already")
+    fault = _fault(" and ".join(feed.key), "key_text", message)
     return _reject(
         feed,
         f"select _file, _record, _line, [{fault}] as reasons from records join beyond_first using (_file, _record)",

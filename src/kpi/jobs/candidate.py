@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kpi.errors import CheckFailed, KpiError, interruptible, is_disk_full
-from kpi.events import Event, Tell, note
+from kpi.events import Emit, Event, emit_event
 from kpi.ingest import raw_files
 from kpi.ingest.raw_files import kept_beside
 from kpi.jobs.options import Inputs, Options, Outcome
 from kpi.project.external import reached
 from kpi.settings import spill_folder
-from kpi.warehouse.builds import Warehouse, ingredients_of, publish, seal
-from kpi.warehouse.lifecycle import close_earlier, settle
+from kpi.warehouse.builds import Warehouse, finalize, ingredients_of, publish
+from kpi.warehouse.lifecycle import close_earlier, record_outcome
 from kpi.warehouse.permissions import DATABASE, as_facts, whole
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def working_on(
+def open_candidate(
     warehouse: Warehouse, graph: Graph, options: Options, candidate: Path
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the database of a build's private folder for writing, confined to what it is made from."""
@@ -41,10 +41,10 @@ def working_on(
 
 def resources(warehouse: Warehouse, graph: Graph, options: Options, candidate: Path) -> tuple[Path, dict[str, str]]:
     """Where a build may spill, and DuckDB's other settings."""
-    upkeep, root = graph.project.upkeep, graph.project.root
-    settings = upkeep.engine_settings(options.settings or {})
+    warehouse_settings, root = graph.project.warehouse_settings, graph.project.root
+    settings = warehouse_settings.engine_settings(options.settings or {})
     given = settings.pop("temp_directory", "")
-    if upkeep.stewards_schemas and not given:
+    if warehouse_settings.stewards_schemas and not given:
         spill = whole(candidate) / "spill"
     else:
         spill = spill_folder(warehouse.root, root, given)
@@ -85,23 +85,23 @@ class Run:
         warehouse: Warehouse,
         graph: Graph,
         options: Options,
-        tell: Tell,
+        emit: Emit,
         candidate: Path,
         before: Mapping[str, Any],
         folder: raw_files.RawFolder,
         inputs: Inputs,
         importing: Importing | None,
     ) -> None:
-        self.warehouse, self.graph, self.options, self.tell = warehouse, graph, options, tell
+        self.warehouse, self.graph, self.options, self.emit = warehouse, graph, options, emit
         self.candidate, self.before, self.folder, self.importing = candidate, before, folder, importing
-        self.upkeep = graph.project.upkeep
+        self.warehouse_settings = graph.project.warehouse_settings
         self.facts: dict[str, Any] = {
             "id": candidate.name.removeprefix(".tmp-"),
             "started_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             "as_of": str(options.as_of),
             "inputs": {name: getattr(inputs, name) for name in Inputs.__slots__},
             "settings": settings_of(graph.project),
-            "upkeep": asdict(graph.project.upkeep),
+            "upkeep": asdict(graph.project.warehouse_settings),
             "based_on": before.get("id"),
             "outside": graph.outside,
             "retained": [kept.name for kept in folder.kept],
@@ -109,17 +109,17 @@ class Run:
             "asked": {name: getattr(options, name) for name in ASKED},
             "continued": options.continued,
             "ingredients": asdict(ingredients_of(graph.project, graph.environment_read)),
-            **as_facts(self.upkeep),
+            **as_facts(self.warehouse_settings),
         }
         self.warnings: tuple[str, ...] = ()
 
-    def carry_out(self) -> Outcome:
+    def run(self) -> Outcome:
         """Build, check, seal, publish; on failure keep the candidate and tell readers nothing."""
         try:
             with interruptible():
                 self._build()
                 failures = self._verdict()
-                if self.upkeep.stewards_schemas and (not failures or self.options.publish_despite_checks):
+                if self.warehouse_settings.stewards_schemas and (not failures or self.options.publish_despite_checks):
                     self._part()
         except KpiError as error:
             if is_disk_full(error):  # there is no room to keep it
@@ -133,7 +133,7 @@ class Run:
             raise
         if failures and not self.options.publish_despite_checks:
             kept = self._keep_failed("checks failed")
-            as_steward = ", stewards=True" if self.upkeep.stewards_schemas else ""
+            as_steward = ", stewards=True" if self.warehouse_settings.stewards_schemas else ""
             raise CheckFailed(
                 "Checks failed; readers keep the build they had.\n  "
                 + "\n  ".join(failures)
@@ -148,7 +148,7 @@ class Run:
         from kpi import database
         from kpi.engine.artifacts import write_artifacts
 
-        with working_on(self.warehouse, self.graph, self.options, self.candidate) as con:
+        with open_candidate(self.warehouse, self.graph, self.options, self.candidate) as con:
             try:
                 with interruptible():
                     self._work_on(con)
@@ -163,18 +163,18 @@ class Run:
         self._verify()
 
     def _work_on(self, con: duckdb.DuckDBPyConnection) -> None:
-        from kpi.jobs.pipeline import bring_up
+        from kpi.jobs.pipeline import run_pipeline
         from kpi.warehouse.run_log import unreadable, write_table
 
         begin = self.importing.start if self.importing else lambda: None
-        about = self.warehouse, self.graph, self.options, self.before, self.folder, self.facts, self.tell
-        bring_up(con, *about, begin)
+        about = self.warehouse, self.graph, self.options, self.before, self.folder, self.facts, self.emit
+        run_pipeline(con, *about, begin)
         self.warnings = tuple(self.facts.pop("warnings", ()))
         self._validate(con)
         self._note_freshness(con)
-        for told in unreadable(self.warehouse.root):
-            self._warn(told)
-        write_table(con, self.warehouse.root, with_messages=not self.upkeep.stewards_schemas)
+        for message in unreadable(self.warehouse.root):
+            self._warn(message)
+        write_table(con, self.warehouse.root, with_messages=not self.warehouse_settings.stewards_schemas)
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
         """Judge each report year and write its pages; carried over when nothing that is judged has changed."""
@@ -196,7 +196,7 @@ class Run:
             self.facts["years"] = self.before["years"]
             check_build.carry_over(self.warehouse.builds / str(self.before["id"]), self.candidate)
             return
-        note(self.tell, Event("judging", stage="judge"))
+        emit_event(self.emit, Event("judging", stage="judge"))
         self.importing.join()
         about = About(self.facts["id"], self.options.as_of, self.facts["synthetic"])
         results = check_build.judge_candidate(con, self.candidate, feeds, about)
@@ -207,7 +207,7 @@ class Run:
         ]
         years = len({result.report_year for result in results})
         index = self.warehouse.builds / self.facts["id"] / check_build.PAGES / "index.html"
-        self.tell(f"Judged {len(results)} expectations of {years} report years: {index}")
+        self.emit(f"Judged {len(results)} expectations of {years} report years: {index}")
 
     def _note_freshness(self, con: duckdb.DuckDBPyConnection) -> None:
         """Note how far each feed has come, and on which days that is judged alike.
@@ -231,7 +231,7 @@ class Run:
         from kpi.errors import BuildError
         from kpi.jobs.pipeline import read_back
 
-        note(self.tell, Event("publishing", stage="publish"))
+        emit_event(self.emit, Event("publishing", stage="publish"))
         try:
             seen = read_back(whole(self.candidate) / DATABASE)
         except BuildError:
@@ -246,17 +246,17 @@ class Run:
 
         spill, settings = resources(self.warehouse, self.graph, self.options, self.candidate)
         settings = {"temp_directory": str(spill), **settings}
-        schemas = self.upkeep.stewards_schemas
-        self.facts["readers"] = write_readers_file(self.candidate, schemas, settings, self.tell)
+        schemas = self.warehouse_settings.stewards_schemas
+        self.facts["readers"] = write_readers_file(self.candidate, schemas, settings, self.emit)
 
     def _verdict(self) -> list[str]:
         from kpi.jobs.pipeline import example_lines, verdict
 
         failures, warnings = verdict(self.facts)
-        for told in warnings:
-            self.tell(f"  warning: {told}")
-        for told in example_lines(self.facts):
-            self.tell(told)
+        for message in warnings:
+            self.emit(f"  warning: {message}")
+        for message in example_lines(self.facts):
+            self.emit(message)
         self.warnings = (*self.warnings, *warnings)
         return failures
 
@@ -268,10 +268,12 @@ class Run:
             write_artifacts(self.candidate, self.graph, self.facts, None)
         if whole(self.candidate) != self.candidate:
             (self.candidate / DATABASE).unlink(missing_ok=True)  # what is not for readers has no file for them
-        kept = seal(self.warehouse, self.candidate, self.facts, self.upkeep)
+        kept = finalize(self.warehouse, self.candidate, self.facts, self.warehouse_settings)
         # An error may quote a row. All readers see the ledger; this build only stewards do.
-        told = "told in its build.json" if self.upkeep.stewards_schemas else reason.split("\n", maxsplit=1)[0]
-        self._settle(kept.name, "failed", told)
+        message = (
+            "told in its build.json" if self.warehouse_settings.stewards_schemas else reason.split("\n", maxsplit=1)[0]
+        )
+        self._settle(kept.name, "failed", message)
         return kept
 
     def _publish(self, failures: Sequence[str]) -> Outcome:
@@ -284,16 +286,16 @@ class Run:
             "warnings": list(self.warnings),
             "finished_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         }
-        kept = seal(self.warehouse, self.candidate, self.facts, self.upkeep)
+        kept = finalize(self.warehouse, self.candidate, self.facts, self.warehouse_settings)
         if held_back:
-            self.tell(f"Not published: {held_back}. Open it with kpi.open(build={kept.name!r}).")
+            self.emit(f"Not published: {held_back}. Open it with kpi.open(build={kept.name!r}).")
         else:
-            if told := publish(self.warehouse, kept):
-                self._warn(told)
+            if message := publish(self.warehouse, kept):
+                self._warn(message)
             # Readers have it: whatever goes wrong from here on is told, and does not make the run fail.
             despite = f" Despite failed checks: {reason}" if reason else ""
-            self._afterwards(lambda: self.tell(f"Published build {kept.name}.{despite}"))
-            self._afterwards(lambda: close_earlier(self.warehouse, self.upkeep, self.tell))
+            self._afterwards(lambda: self.emit(f"Published build {kept.name}.{despite}"))
+            self._afterwards(lambda: close_earlier(self.warehouse, self.warehouse_settings, self.emit))
         self._settle(kept.name, "held back" if held_back else "published", held_back or reason)
         return Outcome(kept.name, published=not held_back, warnings=self.warnings)
 
@@ -305,19 +307,22 @@ class Run:
         return "its report years were not judged" if is_judged(self.graph) and not self.options.validate else ""
 
     def _settle(self, build: str, event: str, reason: str) -> None:
-        for told in settle(self.warehouse, self.upkeep, build, event, reason, self.tell):
-            self._warn(told)
+        for message in record_outcome(self.warehouse, self.warehouse_settings, build, event, reason, self.emit):
+            self._warn(message)
 
-    def _warn(self, told: str) -> None:
-        self.warnings = (*self.warnings, told)
-        self.tell(f"  warning: {told}")
+    def _warn(self, message: str) -> None:
+        self.warnings = (*self.warnings, message)
+        self.emit(f"  warning: {message}")
 
     def _afterwards(self, step: Callable[[], object]) -> None:
         try:
             step()
         except (OSError, KeyboardInterrupt) as error:
-            told = str(error) or "interrupted"
-            self.warnings = (*self.warnings, f"readers have the build, but what comes after was not all done: {told}")
+            message = str(error) or "interrupted"
+            self.warnings = (
+                *self.warnings,
+                f"readers have the build, but what comes after was not all done: {message}",
+            )
 
 
 def is_judged_alike(facts: Mapping[str, Any], day: str) -> bool:

@@ -133,9 +133,9 @@ def _summary(year: int, results: Sequence[YearResult]) -> str:
     of_year = [result for result in results if result.report_year == year]
     failed = [_severity(result) for result in of_year if not result.success]
     counts = [(failed.count(kind), kind) for kind in ("error", "warning")]
-    told = " and ".join(f"{count} {kind}{'s' * (count > 1)}" for count, kind in counts if count) or "all hold"
+    message = " and ".join(f"{count} {kind}{'s' * (count > 1)}" for count, kind in counts if count) or "all hold"
     running = ", not over yet" if any(result.is_provisional for result in of_year) else ""
-    return f"{year}: {len(of_year)} expectation{'s' * (len(of_year) != 1)}, {told}{running}."
+    return f"{year}: {len(of_year)} expectation{'s' * (len(of_year) != 1)}, {message}{running}."
 
 
 @dataclass(frozen=True, slots=True)

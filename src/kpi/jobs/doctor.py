@@ -53,7 +53,7 @@ def _asked(warehouse: Warehouse) -> frozenset[str] | None:
     from kpi.project.project import load_project
 
     try:
-        return frozenset(load_project(warehouse.root.parent).upkeep.stewards_schemas)
+        return frozenset(load_project(warehouse.root.parent).warehouse_settings.stewards_schemas)
     except KpiError:
         return None
 
@@ -70,13 +70,13 @@ def _modes(warehouse: Warehouse, folder: Path) -> Iterator[Finding]:
             about = path.stat()
         except OSError:  # it is closed to whoever asks
             continue
-        mode, told = stat.S_IMODE(about.st_mode), path.relative_to(warehouse.builds)
+        mode, message = stat.S_IMODE(about.st_mode), path.relative_to(warehouse.builds)
         allowed = 0o700 | (0o050 if group else 0)
         if mode & ~allowed or (path.name == DATABASE and mode & 0o222):
             remedy = f"chmod {allowed if path.is_dir() else allowed & 0o440:04o} {path}"
-            yield Finding("error", f"{told} is for stewards, and has the mode {mode:04o}", remedy)
+            yield Finding("error", f"{message} is for stewards, and has the mode {mode:04o}", remedy)
         if group and group_of(about.st_gid) != group:
-            yield Finding("error", f"{told} belongs to group {group_of(about.st_gid)}", f"chgrp {group} {path}")
+            yield Finding("error", f"{message} belongs to group {group_of(about.st_gid)}", f"chgrp {group} {path}")
 
 
 def _shown(warehouse: Warehouse, schemas: frozenset[str]) -> Iterator[Finding]:
@@ -87,11 +87,11 @@ def _shown(warehouse: Warehouse, schemas: frozenset[str]) -> Iterator[Finding]:
         if not os.access(folder, os.X_OK) or is_closed(folder, group):
             continue
         if shown := shows(warehouse, folder, schemas):
-            told = f"build {folder.name} shows all readers {', '.join(shown)}"
+            message = f"build {folder.name} shows all readers {', '.join(shown)}"
             newer = rolled_back_from(warehouse)
             forward = f"kpi rollback {newer.name}" if newer else "Run: kpi refresh"
             remedy = forward if folder == current else f"chmod 0700 {folder}, or remove it"
-            yield Finding("warning", told, remedy)
+            yield Finding("warning", message, remedy)
 
 
 def _beside(warehouse: Warehouse) -> Iterator[Finding]:
@@ -101,8 +101,8 @@ def _beside(warehouse: Warehouse) -> Iterator[Finding]:
         yield Finding("warning", f"readers may open {runs}, where errors quote rows", f"chmod 0700 {runs}")
     way = [folder.stat().st_mode & 0o001 for folder in (warehouse.root.parent, warehouse.root)]
     if raw.is_dir() and all(way) and raw.stat().st_mode & 0o001:
-        told = f"others may look into {raw}, where the rows are that readers' builds leave out"
-        yield Finding("warning", told, f"chmod o-rwx {raw}")
+        message = f"others may look into {raw}, where the rows are that readers' builds leave out"
+        yield Finding("warning", message, f"chmod o-rwx {raw}")
 
 
 def _group(warehouse: Warehouse) -> str:
@@ -146,9 +146,9 @@ def _versions(warehouse: Warehouse) -> Iterator[Finding]:
         yield Finding("warning", f"the published build was made with {made}", "The next refresh builds all anew.")
     for folder in warehouse.kept():
         if str(warehouse.facts(folder).get("settings", "")).endswith(f"duckdb {LEAKING}"):
-            told = f"build {folder.name} was written by DuckDB {LEAKING}: its file may hold text of tables it lacks"
+            message = f"build {folder.name} was written by DuckDB {LEAKING}: its file may hold text of tables it lacks"
             remedy = "kpi refresh --full-refresh" if folder == warehouse.current() else f"rm -r {folder}"
-            yield Finding("warning", f"{told} (duckdb#23382)", f"Pass it on to nobody. {remedy}")
+            yield Finding("warning", f"{message} (duckdb#23382)", f"Pass it on to nobody. {remedy}")
 
 
 def _time_zones(_: Warehouse) -> Iterator[Finding]:
@@ -171,11 +171,11 @@ def _time_zones(_: Warehouse) -> Iterator[Finding]:
 def _permissions(warehouse: Warehouse) -> Iterator[Finding]:
     for folder in (warehouse.root, warehouse.builds):
         if folder.is_dir() and os.statvfs(folder).f_flag & os.ST_RDONLY:
-            told = "Mount it writable. One that became read-only by itself has a disk that fails: see dmesg."
-            yield Finding("error", f"{folder} is on a file system that is read-only", told)
+            message = "Mount it writable. One that became read-only by itself has a disk that fails: see dmesg."
+            yield Finding("error", f"{folder} is on a file system that is read-only", message)
         elif folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
-            told = f"{folder} cannot be written by user {os.getuid()}"
-            yield Finding("error", told, "Run as the owner of the folder, or give it to the user that refreshes.")
+            message = f"{folder} cannot be written by user {os.getuid()}"
+            yield Finding("error", message, "Run as the owner of the folder, or give it to the user that refreshes.")
         elif folder.is_dir() and folder.stat().st_mode & stat.S_IWOTH:
             yield Finding("error", f"{folder} can be written by everybody", f"chmod o-w {folder}")
     loose = [
@@ -197,11 +197,11 @@ def _disk(warehouse: Warehouse) -> Iterator[Finding]:
     size = sum(os.stat(file).st_size for file in files if os.access(file, os.F_OK))
     place = next(folder for folder in (warehouse.root, *warehouse.root.parents) if folder.is_dir())
     free, needed = shutil.disk_usage(place).free, max(3 * size, LEAST_FREE)
-    told = f"{free / 1e9:.1f} GB free, a refresh may need {needed / 1e9:.1f} GB"
+    message = f"{free / 1e9:.1f} GB free, a refresh may need {needed / 1e9:.1f} GB"
     if free < needed:
-        yield Finding("warning", told, "Free disk, or keep fewer builds.")
+        yield Finding("warning", message, "Free disk, or keep fewer builds.")
     else:
-        yield Finding("ok", told)
+        yield Finding("ok", message)
 
 
 def _raw(warehouse: Warehouse) -> Iterator[Finding]:
@@ -228,8 +228,8 @@ def _leftovers(warehouse: Warehouse) -> Iterator[Finding]:
         return
     for left in sorted(warehouse.builds.glob(".tmp-*")) if warehouse.builds.is_dir() else []:
         owner = left.lstat().st_uid
-        told = f"Belongs to user {owner}, who must remove it, or root: rm -r {left}"
-        remedy = "The next refresh removes it." if owner == warehouse.builds.stat().st_uid else told
+        message = f"Belongs to user {owner}, who must remove it, or root: rm -r {left}"
+        remedy = "The next refresh removes it." if owner == warehouse.builds.stat().st_uid else message
         yield Finding("warning", f"{left.name} was left by a run that died", remedy)
     for wal in sorted(warehouse.builds.rglob(f"{DATABASE}.wal")) if warehouse.builds.is_dir() else []:
         yield Finding("error", f"{wal} blocks opening the build", f"Remove it: rm {wal}")
@@ -249,11 +249,13 @@ def _current(warehouse: Warehouse) -> Iterator[Finding]:
         yield Finding("ok", f"readers see {current.name}")
         facts = warehouse.facts(current)
         if deleted_since(warehouse, facts):
-            told = f"{current.name} was made before deliveries were deleted, and may show their rows"
-            yield Finding("warning", told, "Run: kpi prune-raw --delete; after a rollback: kpi rollback ID")
+            message = f"{current.name} was made before deliveries were deleted, and may show their rows"
+            yield Finding("warning", message, "Run: kpi prune-raw --delete; after a rollback: kpi rollback ID")
         if failed := facts.get("despite"):
-            told = f"{current.name} was published despite {counted(len(failed), 'failed check')}: {facts.get('reason')}"
-            yield Finding("warning", told, "Mend what failed; the next run without the flag judges it again.")
+            message = (
+                f"{current.name} was published despite {counted(len(failed), 'failed check')}: {facts.get('reason')}"
+            )
+            yield Finding("warning", message, "Mend what failed; the next run without the flag judges it again.")
 
 
 def _builds(warehouse: Warehouse) -> Iterator[Finding]:
@@ -304,20 +306,20 @@ def _wrong_with(folder: Path, facts: dict[str, Any]) -> str:
 
 def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
     if why := why_unreadable(warehouse.builds / "ledger.jsonl"):
-        told = "The next run that builds sets it aside and begins a new one; or give it to the user that refreshes."
-        yield Finding("error", f"the ledger cannot be read: {why}", told)
+        message = "The next run that builds sets it aside and begins a new one; or give it to the user that refreshes."
+        yield Finding("error", f"the ledger cannot be read: {why}", message)
         return
     for aside in sorted(warehouse.builds.glob(f"{UNREADABLE}*")):
-        told = f"Where it can be read again: append ledger.jsonl to it and move it back; else remove {aside}"
-        yield Finding("warning", f"{aside.name} is a ledger that could not be used", told)
+        message = f"Where it can be read again: append ledger.jsonl to it and move it back; else remove {aside}"
+        yield Finding("warning", f"{aside.name} is a ledger that could not be used", message)
     events = warehouse.ledger()
     known = {str(event.get("build")) for event in events}
     kept = warehouse.kept()
     lost = sorted(missing(events, kept))
     strange = sorted({folder.name for folder in kept} - known)
     for build in lost:
-        told = "Bring it back from a backup if it is needed; the next run that builds notes that it is gone."
-        yield Finding("warning", f"the ledger has {build}, whose folder is gone", told)
+        message = "Bring it back from a backup if it is needed; the next run that builds notes that it is gone."
+        yield Finding("warning", f"the ledger has {build}, whose folder is gone", message)
     for build in strange:
         yield Finding("warning", f"{build} is not in the ledger", "Was it copied here? If not needed, remove it.")
     if not lost and not strange:
@@ -332,13 +334,13 @@ def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
     if runs and runs[-1].exit_code == 0:
         yield Finding("ok", f"the last run {runs[-1].outcome} build {runs[-1].build}")
     elif runs:
-        told = f"the last run, {runs[-1].run}, ended as: {runs[-1].outcome}"
-        yield Finding("warning", told, f"kpi runs show {runs[-1].run}")
+        message = f"the last run, {runs[-1].run}, ended as: {runs[-1].outcome}"
+        yield Finding("warning", message, f"kpi runs show {runs[-1].run}")
     for line in unreadable(warehouse.root):
         yield Finding("warning", line, "Give it to the user that refreshes, or remove it.")
     if why := unreadable_addresses(warehouse.root):
-        told = f"{warehouse.root / FILE} cannot be read: {why}. Nobody is told when a run fails"
-        yield Finding("error", told, "Make it a UTF-8 file of the user that refreshes, chmod 600.")
+        message = f"{warehouse.root / FILE} cannot be read: {why}. Nobody is told when a run fails"
+        yield Finding("error", message, "Make it a UTF-8 file of the user that refreshes, chmod 600.")
     elif is_exposed(warehouse.root):
         path = warehouse.root / FILE
         yield Finding("error", f"others can read {path}, which holds passwords", f"chmod 600 {path}")

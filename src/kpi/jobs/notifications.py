@@ -26,7 +26,7 @@ from kpi.files import read_regular, why_unreadable
 from kpi.ingest.masking import message
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, whole
-from kpi.warehouse.run_log import OUTCOMES, Ended
+from kpi.warehouse.run_log import OUTCOMES, RunOutcome
 
 if TYPE_CHECKING:
     import duckdb
@@ -132,7 +132,7 @@ def _kind_of(url: str) -> str:
 FIGURE = "figure_id"
 
 
-def figures_concerned(warehouse: Warehouse, error: BaseException, build: str) -> tuple[str, ...]:
+def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> tuple[str, ...]:
     """Return `id (name)` of each figure that a failed run concerns, in order; empty when none can be told.
 
     `build` is the candidate that was kept, if one was. Judged by the builds on disk alone: the project may not compile.
@@ -197,8 +197,8 @@ def _of_rows(con: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
 def _causes(error: BaseException, nodes: Mapping[str, Any]) -> set[str]:
     """The nodes that an error names: the feed of a delivery, or the models that failed."""
     if isinstance(error, DeliveryError):
-        told = str(error)
-        return {node for node in nodes if node.startswith("source.") and f"{node.rpartition('.')[2]}/" in told}
+        message = str(error)
+        return {node for node in nodes if node.startswith("source.") and f"{node.rpartition('.')[2]}/" in message}
     if isinstance(error, BuildError):
         failed = {part.node.partition(" ")[0] for part in getattr(error, "errors", (error,))}
         return {node for node in nodes if node.rpartition(".")[2] in failed}
@@ -265,7 +265,7 @@ def failure(warehouse: Warehouse, run: str, error: BaseException, figures: Seque
     )
 
 
-def killed(warehouse: Warehouse, run: Ended | None, how: str) -> Message:
+def killed(warehouse: Warehouse, run: RunOutcome | None, how: str) -> Message:
     """Tell that a run ended without being able to tell so itself, or never began."""
     what = f"It was ended from outside {run.message}".strip() if run else "It left no trace in kpi runs: it never began"
     return Message(
@@ -280,7 +280,7 @@ def killed(warehouse: Warehouse, run: Ended | None, how: str) -> Message:
     )
 
 
-def good_news(
+def recovery_message(
     warehouse: Warehouse, failing: dict[str, Any] | None, warnings: Sequence[str], late: Sequence[str]
 ) -> Message:
     """Tell that a run succeeded after one that failed, or has warnings that the last published build did not have."""
@@ -346,8 +346,8 @@ def _without_values(line: str) -> str:
     return line.partition(": ")[0] if re.match(r"\d{4} ", line) else line
 
 
-def _kind(told: str) -> str:
-    kind = told.partition(":")[0]
+def _kind(message: str) -> str:
+    kind = message.partition(":")[0]
     return kind if kind.endswith("Error") and len(kind) < 60 else "failed while it ran"
 
 

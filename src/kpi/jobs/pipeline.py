@@ -16,25 +16,25 @@ from kpi.engine.artifacts import state_of
 from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
 from kpi.engine.incremental import keeps_rows
 from kpi.engine.runner import (
-    NEW,
-    Own,
-    Ran,
+    UNBUILT,
+    NodeChecksum,
+    RunResult,
     Task,
     definitions,
     facts_now,
     facts_of_sources,
     known_nodes,
+    orphaned_relations,
     own_parts,
     run_hooks,
     run_nodes,
-    strangers,
 )
 from kpi.engine.selector import select
 from kpi.engine.test_runner import CheckResult, Store, run_tests, told_rows, with_examples
 from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
 from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, is_disk_full
-from kpi.events import Event, Tell, note
+from kpi.events import Emit, Event, emit_event
 from kpi.ingest.loader import LoadReport, load, refuse_bad_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
@@ -44,7 +44,7 @@ from kpi.warehouse.permissions import DATABASE, whole
 
 
 def anew(
-    graph: Graph, published: Mapping[str, Any], definitions: Mapping[str, str], full_refresh: bool, tell: Tell
+    graph: Graph, published: Mapping[str, Any], definitions: Mapping[str, str], full_refresh: bool, emit: Emit
 ) -> frozenset[str]:
     """Return the ids of incremental models whose tables must not be added to.
 
@@ -60,9 +60,9 @@ def anew(
         for node in models
         if not keeps_rows(node.config) and known.get(node.id, {}).get("definition") != definitions[node.id]
     ]
-    told = sorted(node.name for node in changed if node.id in known)
-    if told:
-        tell(f"Built from nothing, for what defines them changed: {', '.join(told)}.")
+    message = sorted(node.name for node in changed if node.id in known)
+    if message:
+        emit(f"Built from nothing, for what defines them changed: {', '.join(message)}.")
     return frozenset(node.id for node in changed)
 
 
@@ -72,7 +72,7 @@ def kept(graph: Graph, published: Mapping[str, Any]) -> frozenset[str]:
 
 
 def carry_over(
-    con: duckdb.DuckDBPyConnection, graph: Graph, published: Mapping[str, Any], database: Path, tell: Tell
+    con: duckdb.DuckDBPyConnection, graph: Graph, published: Mapping[str, Any], database: Path, emit: Emit
 ) -> None:
     """Copy into a candidate that starts from nothing the tables that cannot be derived again, with their constraints.
 
@@ -86,9 +86,11 @@ def carry_over(
         con.execute(f"attach {literal(str(database))} as published (read_only)")
     except duckdb.Error as error:
         first = str(error).partition("\n")[0]
-        told = f"it holds what cannot be derived again ({', '.join(sorted(wanted))}), and cannot be opened ({first})."
+        message = (
+            f"it holds what cannot be derived again ({', '.join(sorted(wanted))}), and cannot be opened ({first})."
+        )
         remedy = "kpi rollback, so that an earlier build is what is started from; or bring it back from a backup."
-        raise BuildError(f"build {database.parent.name}", f"{told} {remedy}") from None
+        raise BuildError(f"build {database.parent.name}", f"{message} {remedy}") from None
     try:
         tables = con.execute(
             "select schema_name, table_name, sql from duckdb_tables() where database_name = 'published' order by all"
@@ -103,7 +105,7 @@ def carry_over(
         con.execute("detach published")
     if found:
         names = ", ".join(relation_name(schema, name) for schema, name, _ in found)
-        tell(f"Carried over from the published build: {names}.")
+        emit(f"Carried over from the published build: {names}.")
 
 
 def _snapshots(published: Mapping[str, Any]) -> set[str]:
@@ -115,13 +117,13 @@ def _places(graph: Graph) -> set[str]:
     return {str(node.relation) for node in graph.built()}
 
 
-def take_in(
+def ingest_deliveries(
     con: duckdb.DuckDBPyConnection,
     warehouse: Warehouse,
     graph: Graph,
     folder: RawFolder,
     options: Options,
-    tell: Tell,
+    emit: Emit,
 ) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
     """Load what changed. Returns all warnings, and what became of each file.
 
@@ -129,14 +131,14 @@ def take_in(
     kept of deleted ones is.
     """
     _refuse_lost(warehouse, folder, options)
-    report = load(con, graph.feeds, warehouse.raw, folder, options.as_of, tell)
+    report = load(con, graph.feeds, warehouse.raw, folder, options.as_of, emit)
     worse_than_allowed: DeliveryError | None = None
     try:
         refuse_bad_files(con, graph.feeds, options.max_reject_share)
     except DeliveryError as error:
         worse_than_allowed = error
     # What the error says of a file is not a warning beside it.
-    _tell(report, folder, tell, worse_than_allowed.paths if worse_than_allowed else ())
+    _tell(report, folder, emit, worse_than_allowed.paths if worse_than_allowed else ())
     had = warehouse.facts(warehouse.current()).get("files", [])
     known = deleted(kept_beside(warehouse.raw), folder.kept)
     is_lost = any((f"{file['feed']}/{file['file']}", file["content_hash"]) not in known for file in had)
@@ -168,17 +170,17 @@ def _refuse_lost(warehouse: Warehouse, folder: RawFolder, options: Options) -> N
         )
 
 
-def _tell(report: LoadReport, folder: RawFolder, tell: Tell, told_later: Collection[str]) -> None:
+def _tell(report: LoadReport, folder: RawFolder, emit: Emit, told_later: Collection[str]) -> None:
     """Tell what was loaded and what is worth a warning; not of the files that the run is about to stop for."""
     records = f"{report.records:,}".replace(",", " ")
-    tell(
+    emit(
         f"Loaded {len(report.loaded)} new or changed files, dropped {len(report.removed)};"
         f" the deliveries hold {records} records."
     )
     for path in report.removed[:10]:
-        tell(f"  warning: {path}: no longer there, its rows are gone.")
+        emit(f"  warning: {path}: no longer there, its rows are gone.")
     if len(report.removed) > 10:
-        tell(f"  warning: and {len(report.removed) - 10} more files are no longer there.")
+        emit(f"  warning: and {len(report.removed) - 10} more files are no longer there.")
     # What an earlier run told of a delivery that is still the same is not told every night.
     known = {file.path for file in folder.files} - set(report.loaded)
     # A file that is the same may be warned of because of one that is not, or that counts as newer now: it is replaced.
@@ -196,11 +198,11 @@ def _tell(report: LoadReport, folder: RawFolder, tell: Tell, told_later: Collect
         and not (warning.partition(": ")[0] in told_later and later.match(warning.partition(": ")[2]))
     ]
     for warning in new:
-        note(tell, Event("warning", stage="load", name=warning))  # for the log: each of them
+        emit_event(emit, Event("warning", stage="load", name=warning))  # for the log: each of them
     for line in grouped(new):
-        tell(f"  warning: {line}")
+        emit(f"  warning: {line}")
     if old:
-        tell(f"  {len(old)} older warnings of deliveries that are the same: see rows_rejected in raw.deliveries.")
+        emit(f"  {len(old)} older warnings of deliveries that are the same: see rows_rejected in raw.deliveries.")
 
 
 def grouped(warnings: Iterable[str]) -> Iterator[str]:
@@ -230,12 +232,12 @@ def verdict(facts: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         old = "pass" if not check["failures"] else "fail" if check["severity"] == "error" else "warn"
         status = check.get("status", old)
         if status != "pass":
-            told = f"{check['name']} ({check['where']}): {check['failures']} failing rows"
-            told += f", kept in {check['stored']}" if check.get("stored") else ""
-            (failures if status == "fail" else warnings).append(told)
+            message = f"{check['name']} ({check['where']}): {check['failures']} failing rows"
+            message += f", kept in {check['stored']}" if check.get("stored") else ""
+            (failures if status == "fail" else warnings).append(message)
     for year in facts.get("years", []):
-        told = f"{year['year']} {year['expectation']}: {year['observed']}"
-        (failures if year["severity"] == "error" else warnings).append(told)
+        message = f"{year['year']} {year['expectation']}: {year['observed']}"
+        (failures if year["severity"] == "error" else warnings).append(message)
     return failures, warnings
 
 
@@ -251,7 +253,7 @@ def example_lines(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def tables_for_readers(graph: Graph) -> list[str]:
     """Return the places of views that are tables in the readers' file: they read a schema that is left out of it."""
-    schemas = set(graph.project.upkeep.stewards_schemas)
+    schemas = set(graph.project.warehouse_settings.stewards_schemas)
     cut: dict[str, str] = {}
     for node in graph.nodes.values() if schemas else ():
         virtual = node.materialized in ("view", "ephemeral") and node.relation.schema.lower() not in schemas
@@ -274,13 +276,13 @@ def read_back(file: Path) -> dict[str, int]:
             return seen
     except (duckdb.Error, UnicodeDecodeError) as error:
         first = str(error).partition("\n")[0]
-        told = f"the finished file cannot be read back ({first})."
-        told += " Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
-        raise BuildError(DATABASE, told) from None
+        message = f"the finished file cannot be read back ({first})."
+        message += " Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
+        raise BuildError(DATABASE, message) from None
 
 
 def write_readers_file(
-    candidate: Path, schemas: Collection[str], settings: dict[str, str], tell: Tell
+    candidate: Path, schemas: Collection[str], settings: dict[str, str], emit: Emit
 ) -> dict[str, Any]:
     """Write the file that all readers open beside the whole one: without these schemas and kept failing rows.
 
@@ -293,19 +295,19 @@ def write_readers_file(
         if is_disk_full(error):
             raise
         first = str(error).partition("\n")[0]
-        told = f"the readers' file cannot be made without {', '.join(schemas)}: {first}"
-        raise BuildError(DATABASE, told) from None
+        message = f"the readers' file cannot be made without {', '.join(schemas)}: {first}"
+        raise BuildError(DATABASE, message) from None
     rows = read_back(target)
-    told = f"; tables there, not views: {', '.join(views)}" if views else ""
+    message = f"; tables there, not views: {', '.join(views)}" if views else ""
     size = f"{target.stat().st_size / 1e6:.1f} MB of {source.stat().st_size / 1e6:.1f} MB"
-    tell(f"Left out of the readers' file: {', '.join(schemas)}. It has {len(rows)} tables, {size}{told}.")
+    emit(f"Left out of the readers' file: {', '.join(schemas)}. It has {len(rows)} tables, {size}{message}.")
     return {"rows": rows, "tables": list(views)}
 
 
 Facts = dict[str, Any]
 
 
-def bring_up(
+def run_pipeline(
     con: duckdb.DuckDBPyConnection,
     warehouse: Warehouse,
     graph: Graph,
@@ -313,7 +315,7 @@ def bring_up(
     before: Mapping[str, Any],
     folder: RawFolder,
     facts: Facts,
-    tell: Tell,
+    emit: Emit,
     begin: Callable[[], object] = lambda: None,
 ) -> None:
     """Load what changed, build what that touches, and test it. `before` are the facts of the database as it is.
@@ -336,11 +338,11 @@ def bring_up(
         facts["unit_tests"] = {one.test.id: {"status": one.status, "told": one.told} for one in results}
         refuse_failing(results)
         if results:
-            tell(f"Ran {counted(len(results), 'unit test')} of what is rebuilt: none failed.")
+            emit(f"Ran {counted(len(results), 'unit test')} of what is rebuilt: none failed.")
     published = warehouse.current()
     derived_from = before or warehouse.facts(published)
     if published and not before:
-        carry_over(con, graph, derived_from, whole(published) / DATABASE, tell)
+        carry_over(con, graph, derived_from, whole(published) / DATABASE, emit)
     made = definitions(graph)
     task = Task(
         graph,
@@ -352,39 +354,39 @@ def bring_up(
         options.keep_going,
         begin,
         made,
-        anew(graph, derived_from, made, options.full_refresh, tell),
+        anew(graph, derived_from, made, options.full_refresh, emit),
         kept(graph, derived_from),
-        tell,
+        emit,
     )
     facts["kept"] = list(before.get("kept", ()))
     facts["loading"] = True
     with _raw_as_it_was(con) as old:
         if graph.feeds:
-            facts["warnings"], facts["files"] = take_in(con, warehouse, graph, folder, options, tell)
+            facts["warnings"], facts["files"] = ingest_deliveries(con, warehouse, graph, folder, options, emit)
         nodes = facts_of_sources(con, old, task)
     del facts["loading"]
     for test in graph.tests():
-        nodes[test.id] = known.get(test.id, NEW)
+        nodes[test.id] = known.get(test.id, UNBUILT)
     checks = {check["name"]: check for check in before.get("checks", [])}
     facts["checks"] = [checks[test.name] for test in graph.tests() if test.name in checks]
     facts["nodes"] = nodes
     ran = run_nodes(con, task, nodes)
-    tell(f"Built {len(ran.results)} of {len(graph.built())} seeds and models.")
+    emit(f"Built {len(ran.results)} of {len(graph.built())} seeds and models.")
     facts["partial"] = [graph.nodes[node_id].name for node_id in ran.left]
     if not ran.failed or options.keep_going:
-        _test(con, task, options, ran, facts, checks, tell)
+        _test(con, task, options, ran, facts, checks, emit)
     run_hooks(con, "on-run-end", graph.on_run.after)
-    facts["kept"] = strangers(con, graph)
+    facts["kept"] = orphaned_relations(con, graph)
     if ran.failed:
         raise BuildErrors(tuple(ran.failed.values()), ran.lines(graph))
 
 
 def _changed_models(
-    graph: Graph, own: Mapping[str, Own], known: Mapping[str, Facts], chosen: frozenset[str]
+    graph: Graph, own: Mapping[str, NodeChecksum], known: Mapping[str, Facts], chosen: frozenset[str]
 ) -> list[str]:
     """The models that are other than they were: what their unit tests say does not depend on rows."""
     models = [node.id for node in graph.built() if node.kind == "model" and node.id in chosen]
-    return [model for model in models if known.get(model, NEW)["shape"] != own[model].shape]
+    return [model for model in models if known.get(model, UNBUILT)["shape"] != own[model].shape]
 
 
 @contextmanager
@@ -401,10 +403,10 @@ def _test(
     con: duckdb.DuckDBPyConnection,
     task: Task,
     options: Options,
-    ran: Ran,
+    ran: RunResult,
     facts: Facts,
     checks: dict[str, Facts],
-    tell: Tell,
+    emit: Emit,
 ) -> None:
     """Run the tests whose SQL, settings or parents' content changed, and those that failed when they last ran."""
     due: dict[str, Facts] = {}
@@ -421,14 +423,14 @@ def _test(
             facts["partial"] += [] if same else [test.name]
         elif not same or _failed(checks.get(test.name)):
             due[test.id] = now | {"built_in": task.build}
-    note(tell, Event("testing", stage="test", done=0, total=len(due)))
+    emit_event(emit, Event("testing", stage="test", done=0, total=len(due)))
     store = Store(database.CATALOG, options.store_failures)
     results = run_tests(con, [task.graph.nodes[test_id] for test_id in due], store)
     results = with_examples(con, task.graph, results)
     nodes.update(due)
     checks |= {check.name: _noted(check) | {"run_in": task.build} for check in results}
     facts["checks"] = [checks[test.name] for test in task.graph.tests() if test.name in checks]
-    tell(f"Ran {counted(len(results), 'data test')}: {sum(check.is_error for check in results)} failed.")
+    emit(f"Ran {counted(len(results), 'data test')}: {sum(check.is_error for check in results)} failed.")
 
 
 def _failed(check: Facts | None) -> bool:

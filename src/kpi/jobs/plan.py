@@ -13,7 +13,7 @@ from typing import Any
 from kpi.engine.artifacts import state_of
 from kpi.engine.graph import Graph, with_unit_tests
 from kpi.engine.node import Node
-from kpi.engine.runner import NEW, VIRTUAL, Own, known_nodes, own_parts
+from kpi.engine.runner import UNBUILT, VIRTUAL, NodeChecksum, known_nodes, own_parts
 from kpi.engine.selector import select
 from kpi.ingest.raw_files import RELATIONS, RawFolder, scan
 from kpi.jobs.options import Options, selector_of
@@ -76,7 +76,7 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
 
 def _parts(before: Mapping[str, Any], graph: Graph) -> Iterator[Step]:
     """A step for the readers' file, when other schemas are left out of it than were."""
-    then, now = left_out(before), frozenset(graph.project.upkeep.stewards_schemas)
+    then, now = left_out(before), frozenset(graph.project.warehouse_settings.stewards_schemas)
     if then != now:
         yield Step("write", DATABASE, f"left out for readers: {', '.join(sorted(now)) or 'nothing any more'}")
 
@@ -86,12 +86,12 @@ def _files(before: Mapping[str, Any], graph: Graph, folder: RawFolder) -> Iterat
     feeds = {feed.name for feed in graph.feeds}
     old = {f"{file['feed']}/{file['file']}": file["content_hash"] for file in before.get("files", [])}
     new = {file.path: file.content_hash for file in folder.files if file.feed in feeds}
-    told: dict[tuple[str, str], list[str]] = {}
+    message: dict[tuple[str, str], list[str]] = {}
     for path in sorted({*old, *new}):
         if old.get(path) != new.get(path):
             why = "new" if path not in old else "gone" if path not in new else "changed"
-            told.setdefault((path.partition("/")[0], why), []).append(path)
-    for (feed, why), paths in told.items():
+            message.setdefault((path.partition("/")[0], why), []).append(path)
+    for (feed, why), paths in message.items():
         yield from (Step("load", path, why, id=feed) for path in paths[:FILES_TOLD])
         if len(paths) > FILES_TOLD:
             yield Step("load", f"{feed}/", f"and {len(paths) - FILES_TOLD} more {why}", id=feed)
@@ -103,7 +103,7 @@ class _Planner:
     def __init__(
         self,
         graph: Graph,
-        own: Mapping[str, Own],
+        own: Mapping[str, NodeChecksum],
         before: Mapping[str, Any],
         present: Mapping[str, str],
         chosen: frozenset[str],
@@ -145,7 +145,7 @@ class _Planner:
             self.sure.add(node.id)
         elif before["shape"] != own.shape or before["settings"] != own.settings:
             self.perhaps.add(node.id)
-        elif not fed and any(self.known.get(n.id, NEW)["shape"] != self.own[n.id].shape for n in self._feeds()):
+        elif not fed and any(self.known.get(n.id, UNBUILT)["shape"] != self.own[n.id].shape for n in self._feeds()):
             self.perhaps.add(node.id)  # what was loaded and rejected of all feeds
 
     def _feeds(self) -> Iterator[Node]:
@@ -162,13 +162,13 @@ class _Planner:
             yield Step("leave", _name(node), f"not selected, though {'; '.join(reasons)}", certain, node.id)
             return
         yield Step(action, _name(node), "; ".join(reasons), certain, node.id)
-        was_there = self.present.get(str(node.relation)) == "table" and self.known.get(node.id, NEW)["version"]
+        was_there = self.present.get(str(node.relation)) == "table" and self.known.get(node.id, UNBUILT)["version"]
         virtual = node.materialized in VIRTUAL
         (self.sure if certain and (virtual or not was_there) else self.perhaps).add(node.id)
 
     def own_reasons(self, node: Node) -> list[str]:
         """Why a node must be made anew in itself, whatever its parents hold."""
-        before, own = self.known.get(node.id, NEW), self.own[node.id]
+        before, own = self.known.get(node.id, UNBUILT), self.own[node.id]
         if node.id in self.forced:
             return ["--full-refresh"]
         if not before["fingerprint"]:
@@ -186,7 +186,7 @@ class _Planner:
             reasons.append("missing in the database")
         return reasons
 
-    def _why_other(self, node: Node, before: Mapping[str, Any], own: Own) -> str:
+    def _why_other(self, node: Node, before: Mapping[str, Any], own: NodeChecksum) -> str:
         if node.kind == "seed":
             return "its seed changed"
         if before.get("text") != own.text:
@@ -195,7 +195,7 @@ class _Planner:
 
     def _because(self, node: Node) -> tuple[list[str], bool]:
         """Why a node is made anew for its parents' sake, and whether that is certain."""
-        known = self.known.get(node.id, NEW)["parents"]
+        known = self.known.get(node.id, UNBUILT)["parents"]
         reasons, certain = [], False
         for parent in node.depends_on:
             name = self.graph.nodes[parent].name

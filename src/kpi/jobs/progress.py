@@ -40,8 +40,8 @@ class Unbroken:
     What cannot be written is lost; `told` hears of it once. `stream` may be None, as where output was closed.
     """
 
-    def __init__(self, stream: TextIO | None, told: Callable[[str], object]) -> None:
-        self._stream, self._told = stream, told
+    def __init__(self, stream: TextIO | None, message: Callable[[str], object]) -> None:
+        self._stream, self._told = stream, message
 
     def write(self, text: str) -> int:
         """Write, or do as if."""
@@ -89,7 +89,7 @@ class PlainScreen:
         """Print a line."""
         self._echo(message(line))
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Print the line an event has, if any."""
         if event.message:
             self._echo(message(event.message))
@@ -103,9 +103,9 @@ class JsonScreen(PlainScreen):
 
     def __call__(self, line: str) -> None:
         """Print a line as an event."""
-        self.hear(Event("told", line))
+        self.on_event(Event("told", line))
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Print an event."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         said = {name: message(value) if isinstance(value, str) else value for name, value in event.as_dict().items()}
@@ -131,7 +131,7 @@ class TerminalScreen(PlainScreen):
         else:
             self._echo(line)
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Move the bar, and print the line an event has."""
         if event.event == "end":
             self.close()

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import CheckFailed, ConfigError, KpiError
-from kpi.events import Tell
+from kpi.events import Emit
 from kpi.ingest import contract, raw_files
 from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
-from kpi.jobs.candidate import working_on
+from kpi.jobs.candidate import open_candidate
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import inputs_of, refresh, was_made_from
 from kpi.sql import literal
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kpi.engine.graph import Graph
-    from kpi.ingest.contract import Aged
+    from kpi.ingest.contract import ColumnAge
 
 
 GRAIN = ("figure_id", "service", "report_year", "basis")
@@ -51,11 +51,11 @@ class Plan:
     build: str
     facts: dict[str, Any]
     folder: RawFolder
-    past: tuple[tuple[int, Aged], ...]
+    past: tuple[tuple[int, ColumnAge], ...]
 
 
 @contextmanager
-def tried(warehouse: Warehouse, plan: Plan, options: Options, tell: Tell) -> Iterator[Path]:
+def tried(warehouse: Warehouse, plan: Plan, options: Options, emit: Emit) -> Iterator[Path]:
     """Make what is to be kept in a folder that is not in effect yet, after trying it on a copy of the published build.
 
     Raises CheckFailed when figures would change, with what to do; then, and in the end, nothing is left of the trial.
@@ -64,10 +64,10 @@ def tried(warehouse: Warehouse, plan: Plan, options: Options, tell: Tell) -> Ite
     folder = kept_home / UNFINISHED
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    candidate = begin(warehouse, plan.graph.project.upkeep, warehouse.current())
+    candidate = begin(warehouse, plan.graph.project.warehouse_settings, warehouse.current())
     try:
-        with working_on(warehouse, plan.graph, options, candidate) as con:
-            _try(con, warehouse, plan, options, folder, tell)
+        with open_candidate(warehouse, plan.graph, options, candidate) as con:
+            _try(con, warehouse, plan, options, folder, emit)
         for path in (*folder.iterdir(), folder):
             to_disk(path)
         yield folder
@@ -79,9 +79,9 @@ def tried(warehouse: Warehouse, plan: Plan, options: Options, tell: Tell) -> Ite
 
 
 def _try(
-    con: duckdb.DuckDBPyConnection, warehouse: Warehouse, plan: Plan, options: Options, folder: Path, tell: Tell
+    con: duckdb.DuckDBPyConnection, warehouse: Warehouse, plan: Plan, options: Options, folder: Path, emit: Emit
 ) -> None:
-    from kpi.jobs.pipeline import bring_up
+    from kpi.jobs.pipeline import run_pipeline
 
     day = options.as_of
     published = ", ".join(name for name, _ in raw_files.KEPT_INDICATORS if not name.startswith("kept_"))
@@ -102,7 +102,7 @@ def _try(
         nonlocal facts
         # Content is named by the build that changed it: a second round under the same name would leave stale tables.
         before, facts = facts, {"id": f"trial-{next(rounds)}"}
-        bring_up(con, warehouse, plan.graph, options, before, folder_now, facts, lambda line: None)
+        run_pipeline(con, warehouse, plan.graph, options, before, folder_now, facts, lambda line: None)
 
     # Feeds with the same last year together, the earliest first: what goes with them is of those years alone.
     for last_year, group in groupby(plan.past, key=lambda pair: pair[0]):
@@ -115,7 +115,7 @@ def _try(
         bring_up_without(left)
         _refuse_changes(con, last_year, sorted(set(gone.values())))
     _refuse_failing(con, plan, facts, day)
-    _tell_kept(con, plan.build, tell)
+    _tell_kept(con, plan.build, emit)
 
 
 def _write(con: duckdb.DuckDBPyConnection, folder: Path) -> raw_files.KeptFolder:
@@ -131,14 +131,14 @@ def _refuse_changes(con: duckdb.DuckDBPyConnection, last_year: int, feeds: Seque
     found = con.execute(_DIFFERENCES).fetchall()
     if not found:
         return
-    told = "\n  ".join(_told(found))
+    message = "\n  ".join(_told(found))
     if all(row[2] <= last_year for row in found):
         raise CheckFailed(
-            f"These figures would not stand as published, although they are kept:\n  {told}\nNothing was deleted. Does"
-            " marts.indicators take in raw.kept_indicators, and put it before what is derived?"
+            f"These figures would not stand as published, although they are kept:\n  {message}\nNothing was deleted."
+            " Does marts.indicators take in raw.kept_indicators, and put it before what is derived?"
         )
     raise CheckFailed(
-        f"Without the deliveries of {last_year} and before, figures would change that must be derived:\n  {told}\n"
+        f"Without the deliveries of {last_year} and before, figures would change that must be derived:\n  {message}\n"
         f"Nothing was deleted. Give a longer raw_retention_years to the feed that they need, of {', '.join(feeds)}; or"
         " look whether its raw_retention_by is the column that gives the report year."
     )
@@ -154,17 +154,17 @@ def _refuse_failing(con: duckdb.DuckDBPyConnection, plan: Plan, facts: dict[str,
     results = errors(validate(con, feed_expectations(plan.graph.feeds), day, is_more_expected=is_more_expected))
     failing += [f"{result.report_year} {result.expectation}: {result.observed}" for result in results]
     if failing:
-        told = "Checks would fail without the deliveries, so nothing was deleted:\n  "
+        message = "Checks would fail without the deliveries, so nothing was deleted:\n  "
         raise CheckFailed(
-            told + "\n  ".join(failing[:TOLD]) + "\nSee what they say of the published build: kpi validate"
+            message + "\n  ".join(failing[:TOLD]) + "\nSee what they say of the published build: kpi validate"
         )
 
 
-def _tell_kept(con: duckdb.DuckDBPyConnection, build: str, tell: Tell) -> None:
+def _tell_kept(con: duckdb.DuckDBPyConnection, build: str, emit: Emit) -> None:
     counts = con.execute("select report_year, count(*) from to_keep group by all order by all").fetchall()
-    told = ", ".join(f"{count} of {year}" for year, count in counts)
-    told = told or "none that is not kept already or can still be derived"
-    tell(f"Figures that would be kept as build {build} published them: {told}.")
+    message = ", ".join(f"{count} of {year}" for year, count in counts)
+    message = message or "none that is not kept already or can still be derived"
+    emit(f"Figures that would be kept as build {build} published them: {message}.")
 
 
 def _told(rows: Sequence[tuple[Any, ...]]) -> list[str]:
@@ -200,7 +200,7 @@ LOST_SINCE = f"""
 
 
 def prune_raw(
-    root: Path, options: Options, tell: Tell, delete: bool = False, today: date | None = None, is_named: bool = True
+    root: Path, options: Options, emit: Emit, delete: bool = False, today: date | None = None, is_named: bool = True
 ) -> Outcome:
     """Say which deliveries are past their retention and what would be kept of them; with `delete` do it.
 
@@ -211,25 +211,25 @@ def prune_raw(
     root = root.resolve()
     warehouse = Warehouse(root / "warehouse")
     _refuse_odd_day(warehouse, options.as_of, today or date.today(), is_named)
-    outcome = _finish(root, warehouse, options, tell, delete)
-    with writing(warehouse, options.wait_seconds, tell):
-        plan = _plan(root, warehouse, options, tell)
+    outcome = _finish(root, warehouse, options, emit, delete)
+    with writing(warehouse, options.wait_seconds, emit):
+        plan = _plan(root, warehouse, options, emit)
         if plan.past:
-            with tried(warehouse, plan, options, tell) as folder:
+            with tried(warehouse, plan, options, emit) as folder:
                 if delete:
                     folder.rename(folder.with_name(plan.build))
                     to_disk(folder.parent)
-                    tell(f"What is kept of them is in {folder.with_name(plan.build)}: back it up as you do deliveries.")
-        _tell_builds(warehouse, plan, tell)
+                    emit(f"What is kept of them is in {folder.with_name(plan.build)}: back it up as you do deliveries.")
+        _tell_builds(warehouse, plan, emit)
     if not plan.past:
         return outcome or Outcome(plan.build, published=True, nothing_to_do=True)
     if not delete:
-        tell("Nothing was deleted. To delete what is listed: kpi prune-raw --delete")
+        emit("Nothing was deleted. To delete what is listed: kpi prune-raw --delete")
         return Outcome(plan.build, published=True, nothing_to_do=True)
-    return _finish(root, warehouse, options, tell, delete) or Outcome(plan.build, published=True)
+    return _finish(root, warehouse, options, emit, delete) or Outcome(plan.build, published=True)
 
 
-def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell) -> Plan:
+def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Plan:
     """Find what is past retention. Raises ConfigError when readers do not see what the deliveries make now."""
     from kpi import database
     from kpi.engine.compile import compiled
@@ -259,24 +259,24 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, tell: Tell) -> Pla
     past = tuple(pair for pair in contract.past(aged, limits, options.as_of.year) if pair[1].path not in links)
     years = {one.feed: one.retention for one in limits if one.retention.years}
     if not years:
-        tell("No feed has a retention: raw_retention_years in its contract sets one (docs/deliveries.md).")
+        emit("No feed has a retention: raw_retention_years in its contract sets one (docs/deliveries.md).")
     gone = {one.path for _, one in past}
     for name, of_feed in sorted(years.items()):
         last = of_feed.last_year(options.as_of.year)
-        tell(f"{name}: raw_retention_years {of_feed.years}, so {last} and before are past retention")
+        emit(f"{name}: raw_retention_years {of_feed.years}, so {last} and before are past retention")
         for one in (one for one in aged if one.feed == name):
             if line := _line(one, one.path in gone, one.path in links, last):
-                tell(line)
+                emit(line)
     return Plan(graph, build, facts, folder, tuple(sorted(past, key=lambda pair: (pair[0], pair[1].path))))
 
 
-def _line(one: Aged, is_past: bool, is_link: bool, last: int) -> str:
+def _line(one: ColumnAge, is_past: bool, is_link: bool, last: int) -> str:
     span = f"{one.first_year}" if one.first_year == one.last_year else f"{one.first_year} to {one.last_year}"
     if is_past:
         return f"  delete  {one.path}: {span}, {one.rows_loaded} rows loaded, {one.rows_rejected} rejected"
     if one.first_year is None or one.undated:
-        told = f"  stays   {one.path}: not all of it has a date that tells its age; look yourself"
-        return told if one.records else ""
+        message = f"  stays   {one.path}: not all of it has a date that tells its age; look yourself"
+        return message if one.records else ""
     why = "a link, look yourself at what it leads to" if is_link else "not all of it is past"
     return f"  stays   {one.path}: {span}, {why}" if one.first_year <= last else ""
 
@@ -294,27 +294,27 @@ def _refuse_odd_day(warehouse: Warehouse, as_of: date, today: date, is_named: bo
             0
         ]
     if not is_named and isinstance(newest, date) and as_of.year > newest.year + 1:
-        told = f"the clock says {as_of}, but the newest record of all deliveries is of {newest}: is the clock right?"
-        raise ConfigError(f"{told} If it is, say so: --as-of {as_of}")
+        message = f"the clock says {as_of}, but the newest record of all deliveries is of {newest}: is the clock right?"
+        raise ConfigError(f"{message} If it is, say so: --as-of {as_of}")
 
 
-def _finish(root: Path, warehouse: Warehouse, options: Options, tell: Tell, delete: bool) -> Outcome | None:
+def _finish(root: Path, warehouse: Warehouse, options: Options, emit: Emit, delete: bool) -> Outcome | None:
     """Delete what is on record as deleted and lies there all the same, once the published build is made without it."""
     folder = scan(warehouse.raw)
     if not folder.deleted:
         return None
     if not delete:
         for file in folder.deleted:
-            tell(f"  delete  {file.path}: on record as deleted already, and not read")
+            emit(f"  delete  {file.path}: on record as deleted already, and not read")
         return None
-    outcome = refresh(root, replace(options, wait_seconds=max(options.wait_seconds, 60)), tell)
-    with writing(warehouse, options.wait_seconds, tell):
+    outcome = refresh(root, replace(options, wait_seconds=max(options.wait_seconds, 60)), emit)
+    with writing(warehouse, options.wait_seconds, emit):
         build = _refuse_unsafe(warehouse, folder)
         for path in (warehouse.root, kept_beside(warehouse.raw)):
             to_disk(path)
         for file in folder.deleted:
             _delete(warehouse, file, build)
-    tell(f"Deleted {len(folder.deleted)} deliveries. What backups hold of them is yours to delete.")
+    emit(f"Deleted {len(folder.deleted)} deliveries. What backups hold of them is yours to delete.")
     return outcome
 
 
@@ -366,11 +366,11 @@ def _delete(warehouse: Warehouse, file: RawFile, build: str) -> None:
             to_disk(path.parent)
         except OSError as error:
             raise KpiError(f"{path} cannot be deleted: {error.strerror}. Mend that, and run this again.") from None
-        told = f"{file.path}, sha256 {file.content_hash}; see marts.deleted_deliveries"
-        record(warehouse, build, "delivery deleted", told)
+        message = f"{file.path}, sha256 {file.content_hash}; see marts.deleted_deliveries"
+        record(warehouse, build, "delivery deleted", message)
 
 
-def _tell_builds(warehouse: Warehouse, plan: Plan, tell: Tell) -> None:
+def _tell_builds(warehouse: Warehouse, plan: Plan, emit: Emit) -> None:
     """Tell which builds hold rows of deliveries that are deleted, or are to be."""
     gone = {(one.path, one.content_hash) for _, one in plan.past}
     gone |= raw_files.deleted(kept_beside(warehouse.raw), plan.folder.kept)
@@ -383,8 +383,8 @@ def _tell_builds(warehouse: Warehouse, plan: Plan, tell: Tell) -> None:
         if "files" not in facts or gone & {(f"{f['feed']}/{f['file']}", f["content_hash"]) for f in facts["files"]}
     ]
     if holding:
-        days = plan.graph.project.upkeep.keep_published_days
-        told = f"after {days} days (keep_published_days)" if days else "when there are enough newer ones"
-        tell(f"Builds that hold rows of deleted deliveries, or of those to be deleted: {', '.join(holding)}.")
-        tell(f"  They go {told}; set keep_published_days and keep_failed_days to have them go by age.")
-        tell("  What backups hold of deliveries and builds is beyond kpi.")
+        days = plan.graph.project.warehouse_settings.keep_published_days
+        message = f"after {days} days (keep_published_days)" if days else "when there are enough newer ones"
+        emit(f"Builds that hold rows of deleted deliveries, or of those to be deleted: {', '.join(holding)}.")
+        emit(f"  They go {message}; set keep_published_days and keep_failed_days to have them go by age.")
+        emit("  What backups hold of deliveries and builds is beyond kpi.")

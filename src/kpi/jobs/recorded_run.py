@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import exit_code_of
-from kpi.events import Event, Several, Tell, note
+from kpi.events import Emit, Event, Listeners, emit_event
 from kpi.files import read_regular
 from kpi.jobs.options import Outcome
 from kpi.warehouse.builds import Warehouse
@@ -20,7 +20,7 @@ from kpi.warehouse.run_log import OUTCOMES, RunLog
 
 if TYPE_CHECKING:
     from kpi.jobs.notifications import Message
-    from kpi.warehouse.run_log import Ended
+    from kpi.warehouse.run_log import RunOutcome
 
 
 TOLD = "told.json"
@@ -28,7 +28,7 @@ NOBODY_ASLEEP = (130,)  # who pressed Ctrl-C knows
 
 
 def attend(
-    root: Path, command: str, as_of: date, tell: Tell, work: Callable[[Tell], Outcome], notifies: bool = True
+    root: Path, command: str, as_of: date, emit: Emit, work: Callable[[Emit], Outcome], notifies: bool = True
 ) -> Outcome:
     """Do `work` with its events kept in warehouse/runs, and tell people of failure, recovery and new warnings.
 
@@ -36,7 +36,7 @@ def attend(
     """
     warehouse = Warehouse(root.resolve() / "warehouse")
     log = RunLog(warehouse.root, command)
-    everyone = Several(log, tell)
+    everyone = Listeners(log, emit)
     kept = {folder.name for folder in warehouse.kept()}
     before = warehouse.current()
     try:
@@ -44,26 +44,26 @@ def attend(
     except BaseException as error:
         code = exit_code_of(error)
         new = sorted(folder.name for folder in warehouse.kept() if folder.name not in kept) if code != 8 else []
-        log.hear(Event("failed"))
+        log.on_event(Event("failed"))
         if notifies and code not in NOBODY_ASLEEP:
             _quietly(everyone, partial(_tell_failure, warehouse, log, error, new[-1] if new else "", everyone))
-        told = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
-        log.end(OUTCOMES.get(code, "failed"), code, new[-1] if new else "", (), told)
-        note(tell, Event("end", outcome=OUTCOMES.get(code, "failed"), exit_code=code))
+        message = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+        log.end(OUTCOMES.get(code, "failed"), code, new[-1] if new else "", (), message)
+        emit_event(emit, Event("end", outcome=OUTCOMES.get(code, "failed"), exit_code=code))
         raise
     if outcome.nothing_to_do:
         if log.run:  # it waited for another run that did it all
             log.end("nothing to do", 0, outcome.build, ())
         else:
             log.rest(outcome.build)
-        note(tell, Event("end", name=outcome.build, outcome="nothing to do", exit_code=0))
+        emit_event(emit, Event("end", name=outcome.build, outcome="nothing to do", exit_code=0))
         _quietly(everyone, lambda: _tell_quiet_night(warehouse, as_of, everyone, notifies))
         return outcome
     if notifies and outcome.published:
         _quietly(everyone, lambda: _tell_success(warehouse, outcome, before, as_of, everyone))
     ended = "published" if outcome.published else "held back"
     log.end(ended, 0, outcome.build, outcome.warnings)
-    note(tell, Event("end", name=outcome.build, outcome=ended, exit_code=0))
+    emit_event(emit, Event("end", name=outcome.build, outcome=ended, exit_code=0))
     return outcome
 
 
@@ -76,7 +76,7 @@ def exit_code(outcome: Outcome, detailed: bool) -> int:
     return 12 if not outcome.published else 11 if outcome.warnings else 0
 
 
-def tell_crashed(warehouse: Warehouse, about: Mapping[str, str], tell: Tell) -> Ended | None:
+def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> RunOutcome | None:
     """Tell of a run that could not do so itself. `about` are systemd's MONITOR_ variables; empty elsewhere.
 
     Returns the run when it was killed and this is the first to tell. A run that ended by itself has told.
@@ -88,64 +88,64 @@ def tell_crashed(warehouse: Warehouse, about: Mapping[str, str], tell: Tell) -> 
     invocation = about.get("MONITOR_INVOCATION_ID", "")
     run = last_invocation(warehouse.root, invocation) if invocation else None
     if not dead and (run is not None or not invocation):
-        tell("No run was killed: whatever failed has told so itself. See: kpi runs")
+        emit("No run was killed: whatever failed has told so itself. See: kpi runs")
         return None
     how = ", ".join(
         about[f"MONITOR_{part}"] for part in ("SERVICE_RESULT", "EXIT_STATUS") if about.get(f"MONITOR_{part}")
     )
     ended = dead[-1] if dead else None
     _remember(warehouse, failing={"run": ended.run if ended else "", "outcome": "killed", "at": _now()})
-    _send(warehouse, notifications.killed(warehouse, ended, how), tell)
+    _send(warehouse, notifications.killed(warehouse, ended, how), emit)
     return ended
 
 
-def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build: str, tell: Tell) -> None:
+def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build: str, emit: Emit) -> None:
     from kpi.warehouse.run_log import close_killed
 
     _remember(warehouse, failing={"run": log.run, "outcome": OUTCOMES.get(exit_code_of(error), "failed"), "at": _now()})
     close_killed(warehouse.root)
     from kpi.jobs import notifications
-    from kpi.jobs.notifications import figures_concerned
+    from kpi.jobs.notifications import affected_figures
 
-    figures = figures_concerned(warehouse, error, build) if _addresses(warehouse) else ()
-    _send(warehouse, notifications.failure(warehouse, log.run, error, figures), tell)
+    figures = affected_figures(warehouse, error, build) if _addresses(warehouse) else ()
+    _send(warehouse, notifications.failure(warehouse, log.run, error, figures), emit)
 
 
-def _tell_success(warehouse: Warehouse, outcome: Outcome, before: Path | None, as_of: date, tell: Tell) -> None:
+def _tell_success(warehouse: Warehouse, outcome: Outcome, before: Path | None, as_of: date, emit: Emit) -> None:
     from kpi.jobs import notifications
     from kpi.warehouse.run_log import close_killed
 
-    told = _told(warehouse)
-    failing = told.get("failing")
+    message = _told(warehouse)
+    failing = message.get("failing")
     for run in close_killed(warehouse.root):
         failing = failing or {"run": run.run, "outcome": f"killed {run.message}", "at": run.started_at}
     facts = warehouse.facts(warehouse.current())
     due = facts.get("freshness", [])
     known = warehouse.facts(before).get("warnings", []) if before else []
     new = [line for line in outcome.warnings if not _is_late(line) and notifications.is_new(line, known)]
-    late, states = _newly_late(due, told.get("late", {}), as_of)
+    late, states = _newly_late(due, message.get("late", {}), as_of)
     _remember(warehouse, failing=None, late=states, due=due)
     if failing or new or late:
-        _send(warehouse, notifications.good_news(warehouse, failing, new, late), tell)
+        _send(warehouse, notifications.recovery_message(warehouse, failing, new, late), emit)
 
 
-def _tell_quiet_night(warehouse: Warehouse, as_of: date, tell: Tell, notifies: bool) -> None:
+def _tell_quiet_night(warehouse: Warehouse, as_of: date, emit: Emit, notifies: bool) -> None:
     """Nothing changed: yet a run before may have failed, and a feed may have become late by that very silence."""
-    told = _told(warehouse)
-    if not told.get("failing") and not told.get("due"):
+    message = _told(warehouse)
+    if not message.get("failing") and not message.get("due"):
         return
-    late, states = _newly_late(told.get("due", []), told.get("late", {}), as_of)
-    if told.get("failing") is None and states == told.get("late", {}):
+    late, states = _newly_late(message.get("due", []), message.get("late", {}), as_of)
+    if message.get("failing") is None and states == message.get("late", {}):
         return
     for line in late:
-        tell(f"  warning: {line}")
+        emit(f"  warning: {line}")
     if not notifies:
         return
     _remember(warehouse, failing=None, late=states)
-    if told.get("failing") or late:
+    if message.get("failing") or late:
         from kpi.jobs import notifications
 
-        _send(warehouse, notifications.good_news(warehouse, told.get("failing"), (), late), tell)
+        _send(warehouse, notifications.recovery_message(warehouse, message.get("failing"), (), late), emit)
 
 
 def _newly_late(due: list[dict[str, Any]], known: Mapping[str, str], as_of: date) -> tuple[list[str], dict[str, str]]:
@@ -170,7 +170,7 @@ def _addresses(warehouse: Warehouse) -> tuple[str, ...]:
     return addresses(warehouse.root)
 
 
-def _send(warehouse: Warehouse, message: Message, tell: Tell) -> None:
+def _send(warehouse: Warehouse, message: Message, emit: Emit) -> None:
     from kpi.jobs.notifications import send
 
     urls = _addresses(warehouse)
@@ -178,28 +178,28 @@ def _send(warehouse: Warehouse, message: Message, tell: Tell) -> None:
         from kpi.jobs.notifications import FILE, unreadable
 
         if why := unreadable(warehouse.root):
-            note(tell, Event("not notified", f"  warning: nobody is told: {FILE} cannot be read: {why}."))
+            emit_event(emit, Event("not notified", f"  warning: nobody is told: {FILE} cannot be read: {why}."))
         return
     troubles = send(urls, message)
-    note(tell, Event("notified", name=message.title, done=len(urls) - len(troubles), total=len(urls)))
+    emit_event(emit, Event("notified", name=message.title, done=len(urls) - len(troubles), total=len(urls)))
     for trouble in troubles:
-        note(tell, Event("not notified", f"  warning: {trouble}"))
+        emit_event(emit, Event("not notified", f"  warning: {trouble}"))
 
 
-def _quietly(tell: Tell, work: Callable[[], None]) -> None:
+def _quietly(emit: Emit, work: Callable[[], None]) -> None:
     """Do what must not make a run fail; what goes wrong in it is told by its kind alone."""
     try:
         work()
     except Exception as error:
-        note(tell, Event("not notified", f"  warning: people could not be told: {type(error).__name__}."))
+        emit_event(emit, Event("not notified", f"  warning: people could not be told: {type(error).__name__}."))
 
 
 def _told(warehouse: Warehouse) -> dict[str, Any]:
     try:
-        told = json.loads(read_regular(warehouse.root / "runs" / TOLD))
+        message = json.loads(read_regular(warehouse.root / "runs" / TOLD))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return message if isinstance(message, dict) else {}
 
 
 def _remember(warehouse: Warehouse, **parts: Any) -> None:

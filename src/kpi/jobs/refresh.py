@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.environment import environment_of
 from kpi.errors import ConfigError, LockHeld
-from kpi.events import Event, Tell, note
+from kpi.events import Emit, Event, emit_event
 from kpi.ingest import raw_files
 from kpi.jobs.candidate import Run, is_judged, is_judged_alike, settings_of
 from kpi.jobs.options import Inputs, Options, Outcome
 from kpi.project.external import contents
-from kpi.settings import Upkeep
+from kpi.settings import WarehouseSettings
 from kpi.sql import counted
 from kpi.warehouse.builds import Warehouse, begin, writing
 from kpi.warehouse.lifecycle import copy_compactly, is_grown, is_prune_due, prune, rolled_back_from, start_for
@@ -31,7 +31,7 @@ Start = tuple[Path | None, dict[str, Any], tuple[str, ...]]
 _NOTES = 10  # that a run tells; `kpi compile` tells all
 
 
-def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
+def refresh(root: Path, options: Options, emit: Emit) -> Outcome:
     """Bring the published build up to date with the project and the deliveries.
 
     `tell` gets a line for each step. Raises DeliveryError, CompileErrors, BuildErrors or CheckFailed, after which
@@ -41,21 +41,21 @@ def refresh(root: Path, options: Options, tell: Tell) -> Outcome:
     folder = raw_files.scan(warehouse.raw)
     inputs = inputs_of(root.resolve(), folder, options)
     if _is_needless(root, warehouse, options, inputs):
-        _clean_up(warehouse, tell)
-        return _nothing_to_do(warehouse, tell)
+        _clean_up(warehouse, emit)
+        return _nothing_to_do(warehouse, emit)
 
     def start(settings: str) -> Start:
-        newest, told = start_for(warehouse)
+        newest, message = start_for(warehouse)
         before = warehouse.facts(newest)
         # Deleted rows stand in the free blocks of a copied file: where deliveries were deleted it is made anew.
         is_retained = before.get("retained", []) == [kept.name for kept in folder.kept]
         from_nothing = (options.full_refresh or not is_retained) and not options.is_partial
-        return (None, {}, told) if from_nothing or before.get("settings") != settings else (newest, before, told)
+        return (None, {}, message) if from_nothing or before.get("settings") != settings else (newest, before, message)
 
-    return _run(root, warehouse, options, tell, folder, inputs, start)
+    return _run(root, warehouse, options, emit, folder, inputs, start)
 
 
-def retry(root: Path, options: Options, tell: Tell) -> Outcome:
+def retry(root: Path, options: Options, emit: Emit) -> Outcome:
     """Continue the last failed candidate: what it built and is still right is kept, the rest of the run done.
 
     It selects what the failed run selected, and runs unit tests and keeps failing rows when that did. Raises what
@@ -86,24 +86,26 @@ def retry(root: Path, options: Options, tell: Tell) -> Outcome:
             raise ConfigError(f"build {failed['id']} cannot be continued any more. Run: kpi refresh")
         built = sum(node.get("built_in") == failed["id"] for node in failed["nodes"].values())
         why = failed["reason"].splitlines()[0]
-        tell(f"Continuing build {failed['id']} ({why}), which built {counted(built, 'node')}.")
+        emit(f"Continuing build {failed['id']} ({why}), which built {counted(built, 'node')}.")
         return warehouse.builds / failed["id"], failed, ()
 
-    return _run(root, warehouse, options, tell, folder, inputs_of(root.resolve(), folder, options), start)
+    return _run(root, warehouse, options, emit, folder, inputs_of(root.resolve(), folder, options), start)
 
 
 def _last_failed(warehouse: Warehouse) -> dict[str, Any]:
     """The facts of the last run, which failed and can be continued. Raises ConfigError."""
     last = warehouse.last_run()
     if last.get("status") != "failed":
-        told = f"the last run made build {last['id']}, which is {last.get('status')}" if last else "nothing was run yet"
-        raise ConfigError(f"there is nothing to retry: {told}. Run: kpi refresh")
+        message = (
+            f"the last run made build {last['id']}, which is {last.get('status')}" if last else "nothing was run yet"
+        )
+        raise ConfigError(f"there is nothing to retry: {message}. Run: kpi refresh")
     if "nodes" not in last or "asked" not in last:
         raise ConfigError(f"build {last['id']} failed before anything was built: nothing to retry. Run: kpi refresh")
     current = warehouse.current()
     if last["current"] != (current.name if current else None):
-        told = f"build {last['id']} was made when readers had {last['current'] or 'none'}"
-        raise ConfigError(f"{told}, now they have {current and current.name}: nothing to retry. Run: kpi refresh")
+        message = f"build {last['id']} was made when readers had {last['current'] or 'none'}"
+        raise ConfigError(f"{message}, now they have {current and current.name}: nothing to retry. Run: kpi refresh")
     return last
 
 
@@ -111,7 +113,7 @@ def _run(
     root: Path,
     warehouse: Warehouse,
     options: Options,
-    tell: Tell,
+    emit: Emit,
     folder: raw_files.RawFolder,
     inputs: Inputs,
     start: Callable[[str], Start],
@@ -120,35 +122,37 @@ def _run(
     from kpi.engine.compile import compiled
 
     refuse_leaking()
-    note(tell, Event("compiling", stage="compile"))
+    emit_event(emit, Event("compiling", stage="compile"))
     graph = compiled(root, options.variables, options.target, options.invocation).graph
-    tell(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
+    emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     for line in graph.notes[:_NOTES]:
-        tell(f"  note: {line}")
+        emit(f"  note: {line}")
     if len(graph.notes) > _NOTES:
-        tell(f"  note: {len(graph.notes) - _NOTES} more notes are told by: kpi compile")
+        emit(f"  note: {len(graph.notes) - _NOTES} more notes are told by: kpi compile")
     importing = _Expectations() if options.validate and is_judged(graph) else None
-    with writing(warehouse, options.wait_seconds, tell) as waited:
+    with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
             # The run that was waited for may have done it all, or something changed meanwhile.
             folder = raw_files.scan(warehouse.raw)
             inputs = inputs_of(root.resolve(), folder, options)
             if _is_needless(root, warehouse, options, inputs):
-                return _nothing_to_do(warehouse, tell)
+                return _nothing_to_do(warehouse, emit)
             graph = compiled(root, options.variables, options.target, options.invocation).graph
         folder_before, before, warnings = start(settings_of(graph.project))
         for line in warnings:
-            tell(f"  warning: {line}")
-        upkeep = graph.project.upkeep
+            emit(f"  warning: {line}")
+        warehouse_settings = graph.project.warehouse_settings
         refuse_unusable(graph)
-        if upkeep.stewards_schemas and (warehouse.root / "runs").is_dir():
-            close(warehouse.root / "runs", upkeep.stewards_group)  # what a run tells may quote a row
-        grown = folder_before is not None and is_grown(before, upkeep)
-        candidate = begin(warehouse, upkeep, None if grown else folder_before)
+        if warehouse_settings.stewards_schemas and (warehouse.root / "runs").is_dir():
+            close(warehouse.root / "runs", warehouse_settings.stewards_group)  # what a run tells may quote a row
+        grown = folder_before is not None and is_grown(before, warehouse_settings)
+        candidate = begin(warehouse, warehouse_settings, None if grown else folder_before)
         if folder_before and grown:
-            copy_compactly(folder_before, candidate, before, upkeep.engine_settings(options.settings or {}), tell)
-        run = Run(warehouse, graph, options, tell, candidate, before, folder, inputs, importing)
-        outcome = run.carry_out()
+            copy_compactly(
+                folder_before, candidate, before, warehouse_settings.engine_settings(options.settings or {}), emit
+            )
+        run = Run(warehouse, graph, options, emit, candidate, before, folder, inputs, importing)
+        outcome = run.run()
         return replace(outcome, warnings=(*warnings, *outcome.warnings))
 
 
@@ -157,24 +161,24 @@ def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inp
     return not asks_for_more and is_up_to_date(root, warehouse, inputs)
 
 
-def _clean_up(warehouse: Warehouse, tell: Tell) -> None:
+def _clean_up(warehouse: Warehouse, emit: Emit) -> None:
     """Remove what a killed run left and builds that are too old, if there are any and nobody is writing."""
     made = warehouse.facts(rolled_back_from(warehouse) or warehouse.current())
-    upkeep = Upkeep(**made.get("upkeep", {}))  # as the project says: it is the same
-    is_due = is_prune_due(warehouse, upkeep)
+    warehouse_settings = WarehouseSettings(**made.get("upkeep", {}))  # as the project says: it is the same
+    is_due = is_prune_due(warehouse, warehouse_settings)
     if is_due or any(warehouse.builds.glob(".tmp-*")):
         with suppress(LockHeld), writing(warehouse):
             if is_due:
-                prune(warehouse, upkeep, tell)
+                prune(warehouse, warehouse_settings, emit)
 
 
-def _nothing_to_do(warehouse: Warehouse, tell: Tell) -> Outcome:
+def _nothing_to_do(warehouse: Warehouse, emit: Emit) -> Outcome:
     build, left = warehouse.facts(warehouse.current())["id"], rolled_back_from(warehouse)
-    told = f"Nothing changed since build {build}: nothing to do."
+    message = f"Nothing changed since build {build}: nothing to do."
     if left is not None:
-        told = f"Nothing changed since build {left.name}, which was rolled back: readers keep {build}."
-        told += f" To let them see it again: kpi rollback {left.name}"
-    note(tell, Event("nothing to do", told))
+        message = f"Nothing changed since build {left.name}, which was rolled back: readers keep {build}."
+        message += f" To let them see it again: kpi rollback {left.name}"
+    emit_event(emit, Event("nothing to do", message))
     return Outcome(build, published=True, nothing_to_do=True)
 
 

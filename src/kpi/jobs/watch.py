@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import KpiError, LockHeld
-from kpi.events import Tell
+from kpi.events import Emit
 from kpi.files import project_files
 from kpi.ingest.raw_files import scan
 from kpi.jobs.candidate import settings_of
 from kpi.jobs.options import Options
-from kpi.settings import Upkeep
+from kpi.settings import WarehouseSettings
 from kpi.warehouse.builds import FACTS, Warehouse
 from kpi.warehouse.permissions import DATABASE, as_facts, close, make_place, refuse_unusable, whole
 
@@ -37,7 +37,7 @@ EVERY_SECONDS = 0.5
 Seen = Mapping[Path, tuple[int, int]]
 
 
-def watch(root: Path, options: Options, tell: Tell, wait: Callable[[], object] | None = None) -> None:
+def watch(root: Path, options: Options, emit: Emit, wait: Callable[[], object] | None = None) -> None:
     """Build and test what each saved file touches, until interrupted with Ctrl-C.
 
     What is wrong is told, and the watch goes on. `wait` is called between two looks at the files. Raises LockHeld when
@@ -47,11 +47,11 @@ def watch(root: Path, options: Options, tell: Tell, wait: Callable[[], object] |
     warehouse = Warehouse(root / "warehouse")
     wait = wait or (lambda: time.sleep(EVERY_SECONDS))
     with _alone(warehouse) as folder:
-        _watch(root, warehouse, folder, replace(options, keep_going=True), tell, wait)
+        _watch(root, warehouse, folder, replace(options, keep_going=True), emit, wait)
 
 
 def _watch(
-    root: Path, warehouse: Warehouse, folder: Path, options: Options, tell: Tell, wait: Callable[[], object]
+    root: Path, warehouse: Warehouse, folder: Path, options: Options, emit: Emit, wait: Callable[[], object]
 ) -> None:
     from kpi import database
     from kpi.engine.materializations import seed_folders
@@ -67,8 +67,8 @@ def _watch(
         os.chmod(folder / DATABASE, 0o644)
     else:
         facts = {}
-    tell(f"Watching {root}; the working build starts from {facts.get('id', 'nothing')}. Ctrl-C ends it.")
-    settings = project.upkeep.engine_settings(options.settings or {})
+    emit(f"Watching {root}; the working build starts from {facts.get('id', 'nothing')}. Ctrl-C ends it.")
+    settings = project.warehouse_settings.engine_settings(options.settings or {})
     settings.pop("temp_directory", "")  # of a watch it stays in its own folder
     settings["file_search_path"] = str(root)
     outside = [path for source in project.sources if source.location for path in reached(root, source.location)]
@@ -84,13 +84,13 @@ def _watch(
                     number += 1
                     changed = [path for path in {**seen, **now} if seen.get(path) != now.get(path)]
                     if seen:
-                        tell(f"{datetime.now():%H:%M:%S} {', '.join(sorted(str(p) for p in changed)[:5])}")
+                        emit(f"{datetime.now():%H:%M:%S} {', '.join(sorted(str(p) for p in changed)[:5])}")
                     seen = now
-                    facts = _round(con, root, warehouse, options, facts, f"{BUILD}-{number}", tell)
-                    _show(warehouse, folder, facts, tell)
+                    facts = _round(con, root, warehouse, options, facts, f"{BUILD}-{number}", emit)
+                    _show(warehouse, folder, facts, emit)
                 wait()
         except KeyboardInterrupt:
-            tell("The watch has ended; what it built was not published.")
+            emit("The watch has ended; what it built was not published.")
 
 
 def look(root: Path) -> Seen:
@@ -112,56 +112,56 @@ def _round(
     options: Options,
     before: Mapping[str, Any],
     build: str,
-    tell: Tell,
+    emit: Emit,
 ) -> dict[str, Any]:
     """Compile, build and test once. Returns the facts of the database as it then is; what is wrong is told."""
     from kpi.engine.compile import compiled
-    from kpi.jobs.pipeline import bring_up
+    from kpi.jobs.pipeline import run_pipeline
 
     started = time.perf_counter()
     facts: dict[str, Any] = {"id": build}
     lines: list[str] = []
     try:
         graph = compiled(root, options.variables, options.target, options.invocation).graph
-        upkeep = graph.project.upkeep
+        warehouse_settings = graph.project.warehouse_settings
         refuse_unusable(graph)
     except (KpiError, OSError) as error:  # a file may be gone for the moment in which it is saved
-        tell(f"{error}")
+        emit(f"{error}")
         return dict(before)
-    facts |= {"settings": settings_of(graph.project), **as_facts(upkeep)}
+    facts |= {"settings": settings_of(graph.project), **as_facts(warehouse_settings)}
     try:
-        bring_up(con, warehouse, graph, options, before, scan(warehouse.raw), facts, lines.append)
+        run_pipeline(con, warehouse, graph, options, before, scan(warehouse.raw), facts, lines.append)
     except KpiError as error:
-        tell(f"failed: {error}")
+        emit(f"failed: {error}")
         if "nodes" not in facts and "loading" not in facts:
             return dict(before)
         if "nodes" not in facts:
             # Loading failed halfway: what the raw tables hold now has no name.
             nodes = {node: about for node, about in before.get("nodes", {}).items() if not node.startswith("source.")}
-            return {**before, "nodes": nodes, **as_facts(upkeep)}
+            return {**before, "nodes": nodes, **as_facts(warehouse_settings)}
     con.execute("checkpoint")
     for line in lines:
         if not line.startswith("Loaded"):
-            tell(line)
+            emit(line)
     for check in facts.get("checks", []):
         if check["failures"]:
             word = "failed" if check["severity"] == "error" else "warning"
-            tell(f"  {word}: {check['name']} ({check['where']}): {check['failures']} failing rows")
-    tell(f"{time.perf_counter() - started:.1f} s")
+            emit(f"  {word}: {check['name']} ({check['where']}): {check['failures']} failing rows")
+    emit(f"{time.perf_counter() - started:.1f} s")
     return facts
 
 
-def _show(warehouse: Warehouse, folder: Path, facts: dict[str, Any], tell: Tell) -> None:
+def _show(warehouse: Warehouse, folder: Path, facts: dict[str, Any], emit: Emit) -> None:
     """Put a copy of the working database in place as the build `watch`."""
     if "nodes" not in facts:
         return
-    told = not (warehouse.builds / BUILD / FACTS).is_file()
+    message = not (warehouse.builds / BUILD / FACTS).is_file()
     status = {"status": "held back", "reason": "a watch's working build", "at": f"{datetime.now(UTC):%FT%TZ}"}
     _put_in_place(warehouse, folder / DATABASE, BUILD, {**facts, **status, "id": BUILD})
-    if told:
+    if message:
         stewards = "stewards" in facts
         called = f"kpi query {'--stewards ' * stewards}--build {BUILD} '…'"
-        tell(f"Open it with kpi.open(build={BUILD!r}{', stewards=True' * stewards}), or: {called}")
+        emit(f"Open it with kpi.open(build={BUILD!r}{', stewards=True' * stewards}), or: {called}")
 
 
 def _put_in_place(warehouse: Warehouse, database: Path, name: str, facts: Mapping[str, Any]) -> None:
@@ -169,7 +169,7 @@ def _put_in_place(warehouse: Warehouse, database: Path, name: str, facts: Mappin
     folder = warehouse.builds / f".next-{name}"
     shutil.rmtree(folder, ignore_errors=True)
     given = facts.get("stewards", {})
-    place = make_place(folder, Upkeep(stewards_schemas=tuple(given.get("schemas", ()))))
+    place = make_place(folder, WarehouseSettings(stewards_schemas=tuple(given.get("schemas", ()))))
     shutil.copyfile(database, place / DATABASE)
     os.chmod(place / DATABASE, 0o444)
     for path in (place / DATABASE, place, folder) if given else ():

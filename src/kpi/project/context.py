@@ -118,8 +118,8 @@ class Selected(Sequence[str]):
 
     def _ids(self) -> list[str]:
         if self._is_partial:
-            told = "selected_resources is not known while a run compiles that selects some of the nodes"
-            raise Wrong(f"{told}. Run it without --select, --exclude and --resource-type.")
+            message = "selected_resources is not known while a run compiles that selects some of the nodes"
+            raise Wrong(f"{message}. Run it without --select, --exclude and --resource-type.")
         found = (one for one in self._graph().get("nodes", {}).values() if one["resource_type"] != "analysis")
         return sorted(str(one["unique_id"]) for one in found)
 
@@ -248,8 +248,8 @@ def run_query(sql: str) -> Table:
             result = con.execute(sql)
             return Table(tuple(column[0] for column in result.description or ()), result.fetchall())
         except duckdb.CatalogException:
-            told = f"run_query(): {NOTHING_RUNS}. Name the values in a variable (vars), a seed or the SQL itself."
-            raise Wrong(told) from None
+            message = f"run_query(): {NOTHING_RUNS}. Name the values in a variable (vars), a seed or the SQL itself."
+            raise Wrong(message) from None
         except duckdb.Error as error:
             raise Wrong(f"run_query(): {str(error).partition(chr(10))[0]}") from None
 
@@ -322,10 +322,10 @@ class Values:
     def env_var(self, name: str, default: object = _MISSING) -> Any:
         """The env_var() of templates. Raises Wrong when the variable is secret, or not set and there is no default."""
         if str(name).startswith(SECRET) and not self.may_be_secret:
-            told = (
+            message = (
                 f"variables that begin with {SECRET} are for profiles.yml alone, as in dbt: what is built holds none."
             )
-            raise Wrong(f"env_var('{name}'): {told}")
+            raise Wrong(f"env_var('{name}'): {message}")
         if name in self.given:
             return self.given[name]
         found = os.environ.get(name)

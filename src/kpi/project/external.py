@@ -52,8 +52,8 @@ def location_problem(root: Path, folders: Iterable[str], location: str) -> str:
         strange = ".." in path.parts[wild:] or not any(fixed.resolve().is_relative_to(one) for one in allowed)
         files = [] if strange else outside_files(root, literal(name.replace("''", "'")))
         if strange or not all(any(file.resolve().is_relative_to(one) for one in allowed) for file in files):
-            told = "Copy it into the project, or name its folder in vars: kpi_warehouse: source_folders."
-            return f"'{name[:200]}' lies outside the project. {told}"
+            message = "Copy it into the project, or name its folder in vars: kpi_warehouse: source_folders."
+            return f"'{name[:200]}' lies outside the project. {message}"
     return ""
 
 

@@ -79,19 +79,19 @@ def bounded(what: str) -> Iterator[None]:
     try:
         yield
     except RecursionError as error:
-        told = f"{what} is nested too deeply, or calls itself without an end."
-        raise TooMuch(told).with_traceback(error.__traceback__) from None
+        message = f"{what} is nested too deeply, or calls itself without an end."
+        raise TooMuch(message).with_traceback(error.__traceback__) from None
     except (_TimeUp, RuntimeError) as error:
         # DuckDB stops at a signal too, and says so in words of its own.
         if isinstance(error, RuntimeError) and not is_interrupt(error):
             raise
         if not stops:
             raise KeyboardInterrupt from error
-        told = f"{what} takes more than {SECONDS} seconds of computing, so perhaps it never ends"
-        raise TooMuch(f"{told}. Let it do less, or do it in SQL.").with_traceback(error.__traceback__) from None
+        message = f"{what} takes more than {SECONDS} seconds of computing, so perhaps it never ends"
+        raise TooMuch(f"{message}. Let it do less, or do it in SQL.").with_traceback(error.__traceback__) from None
     except MemoryError as error:
-        told = f"{what} needs more than {MEGABYTES} MB of memory. Let it do less, or do it in SQL."
-        raise TooMuch(told).with_traceback(error.__traceback__) from None
+        message = f"{what} needs more than {MEGABYTES} MB of memory. Let it do less, or do it in SQL."
+        raise TooMuch(message).with_traceback(error.__traceback__) from None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, handler)
@@ -567,14 +567,14 @@ def parsed(environment: jinja2.Environment, text: str, file: Path) -> nodes.Temp
     except TooMuch as error:
         raise CompileError(file, 1, str(error)) from None
     except jinja2.TemplateSyntaxError as error:
-        told = f"Jinja: {error.message}"
+        message = f"Jinja: {error.message}"
         unknown = re.match(r"Encountered unknown tag '(\w+)'", error.message or "")
         if unknown and unknown[1] in ("snapshot", "docs"):
             folder = "an .sql file of the folder snapshots" if unknown[1] == "snapshot" else "an .md file"
-            told = f"{{% {unknown[1]} %}} is not supported here. Put it into {folder}."
+            message = f"{{% {unknown[1]} %}} is not supported here. Put it into {folder}."
         elif unknown:
-            told = f"{{% {unknown[1]} %}} is not supported.{nearest(unknown[1], _TAGS)}"
-        raise CompileError(file, error.lineno, told) from None
+            message = f"{{% {unknown[1]} %}} is not supported.{nearest(unknown[1], _TAGS)}"
+        raise CompileError(file, error.lineno, message) from None
 
 
 @dataclass(frozen=True, slots=True)

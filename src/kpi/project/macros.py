@@ -182,8 +182,8 @@ class Macros:
             macro = Macro(node, file, self.scope(package))
             other = known.setdefault(macro.name, macro)
             if other is not macro:
-                told = f"the macro '{macro.name}' is in {other.file} too. Rename one of them."
-                raise CompileError(file, macro.line, told)
+                message = f"the macro '{macro.name}' is in {other.file} too. Rename one of them."
+                raise CompileError(file, macro.line, message)
 
     def later(self, package: str, text: str, file: Path) -> None:
         """Remember a file of a package; it is read when one of its macros is first asked for."""
@@ -293,6 +293,6 @@ def undefined(error: jinja2.UndefinedError, macros: Macros, root: Path) -> str:
     if not unknown:
         return f"Jinja: {text}."
     if asks_for(root, unknown[1]):
-        told = "is asked for, but is not in dbt_packages. Run `dbt deps`, or copy the package there."
-        return f"the package '{unknown[1]}' {told}"
+        message = "is asked for, but is not in dbt_packages. Run `dbt deps`, or copy the package there."
+        return f"the package '{unknown[1]}' {message}"
     return f"there is no macro or variable '{unknown[1]}'.{nearest(unknown[1], macros.scope())}"

@@ -19,7 +19,7 @@ from kpi.errors import CompileError, ConfigError, KpiError, nearest
 from kpi.yaml_loader import Section, read_yaml
 
 # Hears of something that is wrong, or only without use.
-Tell = Callable[[KpiError], None]
+Emit = Callable[[KpiError], None]
 # Settings of dbt_project.yml that dbt has given other names.
 _OLD_KEYS = {
     **{"source-paths": "model-paths", "data-paths": "seed-paths", "modules-path": "packages-install-path"},
@@ -38,7 +38,7 @@ class Judge:
     mistakes: list[KpiError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def tell(self, error: KpiError, instead: str = "Nothing is done with it.") -> None:
+    def emit(self, error: KpiError, instead: str = "Nothing is done with it.") -> None:
         """Tell of something that dbt passes over; a note says what is done `instead`."""
         if self.is_strict:
             self.mistakes.append(error)
@@ -284,8 +284,8 @@ def read_profile(root: Path, name: str, target: str, fill: Callable[[Section], S
     shown = Path(PROFILES) if folder == root else folder / PROFILES
     outputs, usual = _outputs(read_yaml(folder / PROFILES, shown), name, fill)
     if target and outputs and target not in outputs:
-        told = f"--target: the profile '{name}' in {shown} has no target '{target}'.{nearest(target, outputs)}"
-        raise ConfigError(told)
+        message = f"--target: the profile '{name}' in {shown} has no target '{target}'.{nearest(target, outputs)}"
+        raise ConfigError(message)
     output = outputs.get(target or usual)
     if not isinstance(output, Section) or output.get("type") != "duckdb":
         return Profile(file=str(shown))

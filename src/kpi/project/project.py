@@ -36,11 +36,11 @@ from kpi.project.resources import (
     as_told,
     levels_of,
     merged,
+    orphaned_properties,
     resources_of,
     snapshots_in_yaml,
-    tell_strangers,
 )
-from kpi.settings import KEY, Invocation, Upkeep, read_upkeep
+from kpi.settings import KEY, Invocation, WarehouseSettings, read_warehouse_settings
 from kpi.yaml_loader import Section, read_yaml
 
 _SOURCE_TREE = ("enabled", "meta", "tags", "freshness", "event_time", "loaded_at_field", "quoting")
@@ -99,13 +99,13 @@ def read_part(
     by_name = {resource.name: resource for resource in resources if resource.kind != "analysis"}
     for kind in ("model", "seed", "snapshot"):
         names = {resource.name for resource in resources if resource.kind == kind}
-        tell_strangers(found, kind, described.found[f"{kind}s"], names, by_name)
+        orphaned_properties(found, kind, described.found[f"{kind}s"], names, by_name)
     resources = [as_told(one, by_name) for one in resources]
     for file, _ in files_in(root, paths["model"], ".py"):
-        told = (
+        message = (
             "models in Python are not supported. Write a SELECT, or prepare the data outside and read it as a source."
         )
-        mistakes.append(CompileError(file, 1, told))
+        mistakes.append(CompileError(file, 1, message))
     tests, fixtures = ([file for file, _ in files_in(root, paths["test"], end)] for end in (".sql", ".csv"))
     trees = [settings.section("sources")] + ([] if is_own else [own.settings.section("sources")])
     return Part(
@@ -205,7 +205,7 @@ class Project:
     undeclared: tuple[str, ...]
     asked: frozenset[str]
     environment_read: Mapping[str, str]
-    upkeep: Upkeep
+    warehouse_settings: WarehouseSettings
     profile: Profile
     target: str = ""
     selectors: Mapping[str, Section] = field(default_factory=dict)
@@ -223,8 +223,8 @@ class Project:
             return source.database_file, source.properties.file.as_posix()
         if source.database in self.profile.databases:
             return self.profile.databases[source.database], self.profile.file
-        if self.upkeep.database_file:
-            return self.upkeep.database_file, "dbt_project.yml"
+        if self.warehouse_settings.database_file:
+            return self.warehouse_settings.database_file, "dbt_project.yml"
         return self.profile.path, self.profile.file
 
     @property
@@ -273,7 +273,7 @@ def load_project(
     if not name.isidentifier():
         raise ConfigError(f"{settings.where('name')}: the project's name must be letters, digits and _, not '{name}'.")
     own, packages = Package(name, Path(), settings), packages_of(root, settings)
-    upkeep = read_upkeep(settings.section("vars"), name)
+    warehouse_settings = read_warehouse_settings(settings.section("vars"), name)
     if KEY in (overrides or {}):
         raise ConfigError(
             f"--vars: {KEY} is read from dbt_project.yml only. Set it there, or use the command's options."
@@ -292,7 +292,7 @@ def load_project(
     resources = [resource for part in parts for resource in part.resources]
     mistakes += _named_twice([resource for resource in resources if resource.kind != "analysis"])
     sources = tuple(source for part in parts for source in part.sources)
-    mistakes += unreadable(root, upkeep.source_folders, sources)
+    mistakes += unreadable(root, warehouse_settings.source_folders, sources)
     if mistakes:
         raise together(mistakes, root)
     described = [part.described for part in parts]
@@ -337,7 +337,7 @@ def load_project(
         undeclared=tuple(variable for variable in overrides or () if variable not in known),
         asked=frozenset(values.asked),
         environment_read=values.environment_read,
-        upkeep=upkeep,
+        warehouse_settings=warehouse_settings,
         profile=_profile(root, settings, sources, target, jinja),
         target=target,
         selectors=_selectors(root, jinja),
@@ -362,8 +362,8 @@ def _selectors(root: Path, jinja: YamlJinja) -> dict[str, Section]:
         selector.allow(("name", "description", "definition", "default"), "a selector")
         name = selector.required("name")
         if "definition" not in selector or name in found:
-            told = "is here twice" if name in found else "has no definition"
-            raise ConfigError(f"{selector.where()}: the selector '{name}' {told}.")
+            message = "is here twice" if name in found else "has no definition"
+            raise ConfigError(f"{selector.where()}: the selector '{name}' {message}.")
         found[name] = selector
     return found
 
@@ -389,8 +389,8 @@ def _doc_in(docs: Mapping[str, Mapping[str, str]], values: Values) -> Callable[.
         for known in (docs.get(first, {}), *docs.values()):
             if wanted in known:
                 return known[wanted]
-        told = f"doc('{wanted}'): there is no such doc block"
-        raise ConfigError(f"{told}.{nearest(wanted, [name for known in docs.values() for name in known])}")
+        message = f"doc('{wanted}'): there is no such doc block"
+        raise ConfigError(f"{message}.{nearest(wanted, [name for known in docs.values() for name in known])}")
 
     return doc
 
@@ -429,5 +429,5 @@ def _named_twice(resources: Sequence[Resource]) -> Iterator[CompileError]:
     for resource in resources:
         first = seen.setdefault((resource.package, resource.name), resource)
         if first is not resource:
-            told = f"'{resource.name}' is also the name of {first.file}. Rename one of them."
-            yield CompileError(resource.file, 1, told)
+            message = f"'{resource.name}' is also the name of {first.file}. Rename one of them."
+            yield CompileError(resource.file, 1, message)

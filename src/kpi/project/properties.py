@@ -11,7 +11,7 @@ from string import Template
 from typing import Any
 
 from kpi.errors import CompileError, ConfigError, KpiError, nearest
-from kpi.project.packages import Judge, Tell
+from kpi.project.packages import Emit, Judge
 from kpi.sql import literal
 from kpi.yaml_loader import Items, Section
 
@@ -222,7 +222,7 @@ _KINDS_OF_VALUES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def settings_in(
-    level: Section, allowed: Sequence[str], tell: Callable[[ConfigError], None] | None = None, *, is_tree: bool = True
+    level: Section, allowed: Sequence[str], emit: Callable[[ConfigError], None] | None = None, *, is_tree: bool = True
 ) -> dict[str, Any]:
     """Return the settings given at one level, without the + that may lead them.
 
@@ -240,9 +240,9 @@ def settings_in(
             found[name] = value
         elif key.startswith("+") or not (is_tree and (value is None or isinstance(value, Section))):
             error = f"{level.where(key)}: the setting '{name}' is not supported.{nearest(name, allowed)}"
-            if tell is None:
+            if emit is None:
                 raise ConfigError(error)
-            tell(ConfigError(error))
+            emit(ConfigError(error))
             found[name] = value
     return found
 
@@ -272,7 +272,7 @@ BESIDE = (
 )
 
 
-def tests_of(entry: Section, column: str, tell: Tell) -> Iterator[TestSpec]:
+def tests_of(entry: Section, column: str, emit: Emit) -> Iterator[TestSpec]:
     """Read the data tests of one entry. `tell` hears of unknown settings. Raises ConfigError with file and line."""
     for key in ("data_tests", "tests"):
         items = entry.items_of(key)
@@ -280,7 +280,7 @@ def tests_of(entry: Section, column: str, tell: Tell) -> Iterator[TestSpec]:
             if isinstance(item, str):
                 yield TestSpec(item, column, {}, "error", "", entry.file, line)
             elif isinstance(item, Section) and item:
-                yield _with_settings(item, column, tell)
+                yield _with_settings(item, column, emit)
             else:
                 raise ConfigError(f"{entry.file}:{line}: a data test is a name, or a name with its settings.")
 
@@ -296,7 +296,7 @@ def configured(spec: TestSpec, settings: Mapping[str, Any]) -> TestSpec:
     return replace(spec, config=merged, **_fields(merged))
 
 
-def _with_settings(item: Section, column: str, tell: Tell) -> TestSpec:
+def _with_settings(item: Section, column: str, emit: Emit) -> TestSpec:
     kind = next(iter(item))
     settings = item
     if "test_name" in item:
@@ -305,7 +305,7 @@ def _with_settings(item: Section, column: str, tell: Tell) -> TestSpec:
         item.allow((kind,), "a data test (indent its settings below its name)")
         settings = item.section(kind)
     config = settings.section("config")
-    config.allow(TEST_CONFIGS, "the config of a data test", tell)
+    config.allow(TEST_CONFIGS, "the config of a data test", emit)
     beside = Section(settings.file, settings.line)
     arguments = dict(settings.section("arguments"))
     for name, value in settings.items():
@@ -383,13 +383,15 @@ def source_tables(entry: Section, read: Any) -> Iterator[Source]:
         if "feed" in meta:
             for part in (schema, identifier):
                 if not is_plain(part):
-                    told = f"'{part}' must be lower-case letters, digits and _."
-                    raise CompileError(properties.file, properties.line, told)
+                    message = f"'{part}' must be lower-case letters, digits and _."
+                    raise CompileError(properties.file, properties.line, message)
         options = {**meta_of(entry), **_extra(shared), **meta, **_extra(config)}
         names = {"name": properties.name, "identifier": identifier, "schema": schema, "database": "kpi", **options}
         if "plugin" in options:
-            told = "dbt-duckdb's plugins are not supported. Write the data to a CSV or Parquet file: external_location."
-            raise CompileError(properties.file, properties.line, told)
+            message = (
+                "dbt-duckdb's plugins are not supported. Write the data to a CSV or Parquet file: external_location."
+            )
+            raise CompileError(properties.file, properties.line, message)
         yield Source(
             source_name=name,
             name=properties.name,
@@ -441,8 +443,8 @@ def _location(text: object, names: Mapping[str, Any], table: Section) -> str:
     except (KeyError, ValueError, IndexError) as error:
         raise ConfigError(f"{table.where()}: external_location: there is nothing to put in for {error}.") from None
     if "://" in found and not found.startswith("file://"):
-        told = "external_location: kpi reaches for no network. Fetch the file, and name its path here"
-        raise ConfigError(f"{table.where()}: {told}: {found}.")
+        message = "external_location: kpi reaches for no network. Fetch the file, and name its path here"
+        raise ConfigError(f"{table.where()}: {message}: {found}.")
     return found if "(" in found or found.startswith("'") else literal(found)
 
 
@@ -575,7 +577,7 @@ def read_properties(documents: Sequence[Section], judge: Judge) -> Described:
     described, mistakes = Described(judge), judge.mistakes
     for document in documents:
         try:
-            document.allow(("version", "anchors", *_KEYS), "a properties file", judge.tell)
+            document.allow(("version", "anchors", *_KEYS), "a properties file", judge.emit)
             described.unit_tests += document.sections("unit_tests")
             entries = [(kind, entry) for kind in _KEYS if kind != "unit_tests" for entry in document.sections(kind)]
             for kind in _NOT_BUILT:
@@ -601,7 +603,7 @@ def _read(described: Described, kind: str, entry: Section) -> None:
                 _add_source(source, described.by_place)
         case "models" | "seeds" | "snapshots":
             for one, named in versions_of(entry) if kind == "models" else ((entry, {}),):
-                _add(replace(_described(one, kind, described.judge.tell), **named), described.found[kind])
+                _add(replace(_described(one, kind, described.judge.emit), **named), described.found[kind])
             if kind == "snapshots" and entry.text("relation"):
                 described.relations[entry.required("name")] = entry.text("relation")
         case "exposures":
@@ -609,9 +611,9 @@ def _read(described: Described, kind: str, entry: Section) -> None:
             if exposure:
                 described.exposures[exposure.name] = exposure
         case "data_tests":
-            tell, config = described.judge.tell, entry.section("config")
-            entry.allow(("name", "description", "config", "meta", "docs"), "the properties of a singular test", tell)
-            config.allow(TEST_CONFIGS, "the config of a data test", tell)
+            emit, config = described.judge.emit, entry.section("config")
+            entry.allow(("name", "description", "config", "meta", "docs"), "the properties of a singular test", emit)
+            config.allow(TEST_CONFIGS, "the config of a data test", emit)
             described.singular[entry.required("name")] = settings_in(config, TEST_CONFIGS, nobody, is_tree=False)
         case "macros" | "analyses":
             entry.required("name")
@@ -620,34 +622,34 @@ def _read(described: Described, kind: str, entry: Section) -> None:
 
 
 def _source_table(described: Described, table: Section) -> Properties:
-    return _properties(table, "source table", OF_A_TABLE, {}, described.judge.tell)
+    return _properties(table, "source table", OF_A_TABLE, {}, described.judge.emit)
 
 
-def _described(entry: Section, kind: str, tell: Tell) -> Properties:
+def _described(entry: Section, kind: str, emit: Emit) -> Properties:
     allowed = _SETTINGS[kind]
-    entry.section("config").allow(allowed, f"the config of a {kind[:-1]}", tell)
+    entry.section("config").allow(allowed, f"the config of a {kind[:-1]}", emit)
     settings = settings_in(entry.section("config"), allowed, nobody, is_tree=False)
     for name in ("tags", "meta", "docs", "access", "group"):
         if name in entry and name not in settings:
             beside = Section(entry.file, entry.line)
             beside[name], beside.lines[name] = entry[name], entry.lines[name]
             settings |= settings_in(beside, allowed)
-    return _properties(entry, kind[:-1], _OF_A_MODEL, settings, tell)
+    return _properties(entry, kind[:-1], _OF_A_MODEL, settings, emit)
 
 
 def _add(properties: Properties, known: dict[str, Properties]) -> None:
     other = known.get(properties.name)
     if other:
-        told = f"'{properties.name}' is described at {other.file}:{other.line} too."
-        raise CompileError(properties.file, properties.line, told)
+        message = f"'{properties.name}' is described at {other.file}:{other.line} too."
+        raise CompileError(properties.file, properties.line, message)
     known[properties.name] = properties
 
 
 def _add_source(source: Source, known: dict[tuple[str, str], Source]) -> None:
     about, other = source.properties, known.get((source.source_name, source.name))
     if other:
-        told = f"the source '{source.source_name}.{source.name}' is described at"
-        raise CompileError(about.file, about.line, f"{told} {other.properties.file}:{other.properties.line} too.")
+        message = f"the source '{source.source_name}.{source.name}' is described at"
+        raise CompileError(about.file, about.line, f"{message} {other.properties.file}:{other.properties.line} too.")
     known[source.source_name, source.name] = source
 
 
@@ -669,19 +671,19 @@ def _exposure(entry: Section) -> Exposure | None:
 
 
 def _properties(
-    entry: Section, what: str, others: tuple[str, ...], settings: Mapping[str, Any], tell: Tell
+    entry: Section, what: str, others: tuple[str, ...], settings: Mapping[str, Any], emit: Emit
 ) -> Properties:
-    entry.allow(("name", "description", "columns", "data_tests", "tests", "config", *others), f"a {what}", tell)
+    entry.allow(("name", "description", "columns", "data_tests", "tests", "config", *others), f"a {what}", emit)
     name = entry.required("name")
     columns: dict[str, Column] = {}
-    tests = list(tests_of(entry, "", tell))
+    tests = list(tests_of(entry, "", emit))
     for item in entry.sections("columns"):
-        column = _column(item, tell)
+        column = _column(item, emit)
         if column.name in columns:
-            told = f"{item.where()}: the column '{column.name}' stands here twice."
-            tell(ConfigError(f"{told} The later one says what it is; the tests of both run."))
+            message = f"{item.where()}: the column '{column.name}' stands here twice."
+            emit(ConfigError(f"{message} The later one says what it is; the tests of both run."))
         columns[column.name] = column
-        tests.extend(tests_of(item, column.name, tell))
+        tests.extend(tests_of(item, column.name, emit))
     return Properties(
         name=name,
         description=entry.text("description"),
@@ -690,35 +692,35 @@ def _properties(
         config=settings,
         file=entry.file,
         line=entry.line,
-        constraints=_constraints(entry, tell),
+        constraints=_constraints(entry, emit),
     )
 
 
-def _column(item: Section, tell: Tell) -> Column:
-    item.allow(_OF_A_COLUMN, "a column", tell)
-    item.section("config").allow(("meta", "tags"), "the config of a column", tell)
+def _column(item: Section, emit: Emit) -> Column:
+    item.allow(_OF_A_COLUMN, "a column", emit)
+    item.section("config").allow(("meta", "tags"), "the config of a column", emit)
     return Column(
         name=item.required("name"),
         data_type=item.text("data_type"),
         description=item.text("description"),
         meta=meta_of(item),
         line=item.line,
-        constraints=_constraints(item, tell),
+        constraints=_constraints(item, emit),
         tags=item.strings("tags") + tags_of(item.section("config").get("tags")),
         quote=bool(item.get("quote")),
         is_tested=bool(item.get("data_tests") or item.get("tests")),
     )
 
 
-def _constraints(entry: Section, tell: Tell) -> tuple[Section, ...]:
-    return tuple(_each_constraint(entry, tell))
+def _constraints(entry: Section, emit: Emit) -> tuple[Section, ...]:
+    return tuple(_each_constraint(entry, emit))
 
 
-def _each_constraint(entry: Section, tell: Tell) -> Iterator[Section]:
+def _each_constraint(entry: Section, emit: Emit) -> Iterator[Section]:
     for item in entry.sections("constraints"):
         item.allow(
             ("type", "name", "expression", "columns", "to", "to_columns", "warn_unenforced", "warn_unsupported"),
             "a constraint",
-            tell,
+            emit,
         )
         yield item

@@ -202,8 +202,8 @@ def resources_of(
         parts = (found.project, *file.relative_to(folder).with_suffix("").parts)
         try:
             if kind in ("model", "analysis") and is_blank(root, file):
-                told = CompileError(file, 1, f"a{'n' * (kind == 'analysis')} {kind} is one SELECT, here is none.")
-                found.judge.tell(told, "The file is passed over.")
+                message = CompileError(file, 1, f"a{'n' * (kind == 'analysis')} {kind} is one SELECT, here is none.")
+                found.judge.emit(message, "The file is passed over.")
                 continue
             for name, text, line in _pieces(root, file, kind):
                 own = properties.get(name)
@@ -251,7 +251,7 @@ def snapshots_in_yaml(
     return resources
 
 
-def tell_strangers(
+def orphaned_properties(
     found: Found, kind: str, properties: Mapping[str, Properties], names: set[str], resources: dict[str, Resource]
 ) -> None:
     """Tell what YAML describes as one kind and is not there: a slip when something of nearly that name is, else a note.
@@ -265,22 +265,22 @@ def tell_strangers(
             continue
         hint = nearest(name, names)
         if other is not None and other.kind != "analysis":
-            told = f"'{name}' is a {other.kind} and described as a {kind}. Describe it under {other.kind}s."
-            error = CompileError(entry.file, entry.line, told)
-            found.judge.tell(error, "Its tests run, the rest of this is not used.")
+            message = f"'{name}' is a {other.kind} and described as a {kind}. Describe it under {other.kind}s."
+            error = CompileError(entry.file, entry.line, message)
+            found.judge.emit(error, "Its tests run, the rest of this is not used.")
             own = other.properties or Properties(name, "", (), (), {}, entry.file, entry.line)
             both = replace(own, tests=numbered((*own.tests, *entry.tests)))
             resources[name] = replace(other, properties=both)
         elif "Did you mean" in hint:
             error = CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}")
-            found.judge.tell(error, "Nothing of this is used.")
+            found.judge.emit(error, "Nothing of this is used.")
         else:
             found.notes.append(f"{entry.file}:{entry.line}: no {kind} is named '{name}': nothing of this is used.")
 
 
-def as_told(resource: Resource, told: Mapping[str, Resource]) -> Resource:
+def as_told(resource: Resource, message: Mapping[str, Resource]) -> Resource:
     """The resource as it is among those that YAML was told of, by name; of two of one name each stays itself."""
-    found = told.get(resource.name, resource)
+    found = message.get(resource.name, resource)
     return found if (found.kind, found.file) == (resource.kind, resource.file) else resource
 
 
@@ -341,7 +341,7 @@ def _refuse_strangers(
 
     What is near nothing that is there is noted: settings of a package, or of a folder that once was there.
     """
-    for name in settings_in(level, allowed, found.judge.tell):
+    for name in settings_in(level, allowed, found.judge.emit):
         if name in NO_EFFECT:
             key = next(key for key in level if key.removeprefix("+").replace("-", "_") == name)
             found.notes.append(f"{level.where(key)}: the setting '{name}' has no effect here.")
@@ -354,11 +354,11 @@ def _refuse_strangers(
             settings = ("meta", "docs", "contract", "column_types", "vars")
             known = [*(other[-1] for other in places if other[:-1] == place), *settings]
             hint = nearest(key, known)
-            told = f"{level.where(key)}: there is nothing named '{key}' in {kind}"
+            message = f"{level.where(key)}: there is nothing named '{key}' in {kind}"
             if "Did you mean" in hint and not (place == () and key in found.packages):
-                found.judge.tell(ConfigError(f"{told}.{hint}"), "It has no effect.")
+                found.judge.emit(ConfigError(f"{message}.{hint}"), "It has no effect.")
             else:
-                found.notes.append(f"{told}: no effect.")
+                found.notes.append(f"{message}: no effect.")
             continue
         if value is None:
             continue
@@ -375,10 +375,10 @@ class Config:
         for key, value in {**(given[0] if given else {}), **named}.items():
             name = key.replace("-", "_")
             if name not in self._settings:
-                told = f"config({key}=...) is not supported here.{nearest(name, self._settings)}"
+                message = f"config({key}=...) is not supported here.{nearest(name, self._settings)}"
                 if self._is_strict or not self._settings:
-                    raise Wrong(told)
-                self._rendered.notes.append(f" {told} Nothing is done with it.")
+                    raise Wrong(message)
+                self._rendered.notes.append(f" {message} Nothing is done with it.")
             problem = config_problem(name, value)
             if problem:
                 raise Wrong(problem)

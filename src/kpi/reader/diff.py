@@ -240,10 +240,10 @@ def difference_lines(found: Difference) -> Iterator[str]:
             )
             yield f"  {change.table}: {side}"
             continue
-        told = f"{change.rows_before} -> {change.rows_after} rows"
+        message = f"{change.rows_before} -> {change.rows_after} rows"
         parts = [(change.added, "added"), (change.removed, "removed"), (change.changed, "changed")]
-        told += "".join(f", {count} {word}" for count, word in parts if count)
-        yield f"  {change.table}: {told}{f'; columns: {change.columns}' if change.columns else ''}"
+        message += "".join(f", {count} {word}" for count, word in parts if count)
+        yield f"  {change.table}: {message}{f'; columns: {change.columns}' if change.columns else ''}"
     yield f"Deliveries: {len(found.deliveries)} differ."
     for delivery in found.deliveries:
         yield f"  {delivery.line()}"

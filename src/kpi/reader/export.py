@@ -61,8 +61,8 @@ def refuse_identity_codes(folder: Path) -> None:
     """Raise ConfigError when any file in a folder holds an identity code, wherever in it that stands."""
     for path in sorted(folder.iterdir()):
         if has_identity_code(path.read_bytes()):
-            told = "Neither a text, a comment nor a name of a column may."
-            raise ConfigError(f"Not published: {path.name} would hold an identity code. {told}")
+            message = "Neither a text, a comment nor a name of a column may."
+            raise ConfigError(f"Not published: {path.name} would hold an identity code. {message}")
 
 
 def _problems(
@@ -74,7 +74,7 @@ def _problems(
     for column, kind in kinds:
         if kind in _NO_TEXT or kind.startswith("DECIMAL"):
             continue
-        text, told = f"{identifier(column)}::varchar", f"{node.relation}.{column}"
+        text, message = f"{identifier(column)}::varchar", f"{node.relation}.{column}"
         is_open, allowed = _closed_list(graph, _made_from(edges, (str(node.relation), column)))
         known = f"({seeds} union all select unnest([{', '.join(map(literal, allowed))}]::varchar[]))"
         unknown = f"{text} not in {known}"
@@ -89,7 +89,7 @@ def _problems(
             shown = ", ".join(f"'{quoted(str(row[0]), 60)}'" for row in values[:SHOWN])
             more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
             why = "hold personal data" if any(row[1] for row in values) else "stand in no list"
-            yield f"{told}: {counted(len(values), 'value')} in {counted(rows, 'row')} {why}: {shown}{more}"
+            yield f"{message}: {counted(len(values), 'value')} in {counted(rows, 'row')} {why}: {shown}{more}"
 
 
 def _closed_list(graph: Graph, places: Collection[Place]) -> tuple[bool, tuple[str, ...]]:
@@ -165,15 +165,17 @@ def replaced(folder: Path, name: str = "public") -> Iterator[Path]:
         yield staged
         new = sorted(path.name for path in staged.iterdir())
         old = written_by_kpi(folder)
-        strangers = [path for path in sorted(folder.iterdir()) if path.name not in old and path != staged]
-        if taken := [path.name for path in strangers if path.name in {*new, LIST}]:
-            told = f"{', '.join(taken)} in {folder} {'is' if len(taken) == 1 else 'are'} not of kpi's writing"
-            raise ConfigError(f"{told}, and public files would take the name. Move them away, or name another folder.")
+        orphaned_relations = [path for path in sorted(folder.iterdir()) if path.name not in old and path != staged]
+        if taken := [path.name for path in orphaned_relations if path.name in {*new, LIST}]:
+            message = f"{', '.join(taken)} in {folder} {'is' if len(taken) == 1 else 'are'} not of kpi's writing"
+            raise ConfigError(
+                f"{message}, and public files would take the name. Move them away, or name another folder."
+            )
         _write_list(staged, new)
         for path in staged.iterdir():
             os.chmod(path, 0o444 if path.suffix == ".duckdb" else 0o644)
             to_disk(path)
-        if not (beside and _in_one_step(folder, staged, strangers)):
+        if not (beside and _in_one_step(folder, staged, orphaned_relations)):
             _one_by_one(folder, staged, old)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -212,15 +214,15 @@ def _write_list(staged: Path, names: list[str], old: Iterable[Path] = ()) -> Non
     files = {name: [_sum(staged / name)] for name in names}
     for path in old:
         files.setdefault(path.name, []).append(_sum(path))
-    told = "The files that kpi publish --public wrote. It replaces and removes these, and no others."
-    text = json.dumps({"about": told, "files": files}, indent=1, ensure_ascii=False)
+    message = "The files that kpi publish --public wrote. It replaces and removes these, and no others."
+    text = json.dumps({"about": message, "files": files}, indent=1, ensure_ascii=False)
     (staged / LIST).write_text(text + "\n", encoding="utf-8")
 
 
-def _in_one_step(folder: Path, staged: Path, strangers: list[Path]) -> bool:
+def _in_one_step(folder: Path, staged: Path, orphaned_relations: list[Path]) -> bool:
     """Let both folders change places, files of others being in both; tell whether that could be done."""
     try:
-        for path in strangers:
+        for path in orphaned_relations:
             if path.is_symlink() or not path.is_file():
                 return False  # a folder cannot be in two places
             os.link(path, staged / path.name)
@@ -236,7 +238,7 @@ def _in_one_step(folder: Path, staged: Path, strangers: list[Path]) -> bool:
     if done:
         to_disk(folder.parent)
         return True
-    for path in strangers:
+    for path in orphaned_relations:
         (staged / path.name).unlink(missing_ok=True)
     return False
 
@@ -288,10 +290,10 @@ def public_nodes(graph: Graph) -> tuple[Node, ...]:
     if not nodes:
         raise ConfigError(f"no model has the tag '{TAG}': give it to those that may leave the house.")
     for node in nodes:
-        private = {*PRIVATE_LAYERS, *graph.project.upkeep.stewards_schemas}
+        private = {*PRIVATE_LAYERS, *graph.project.warehouse_settings.stewards_schemas}
         if node.relation.schema.lower() in private or {"staging", "intermediate"}.intersection(node.file.parts):
-            told = f"'{node.name}' has the tag '{TAG}', but {node.relation.schema} is not for the public."
-            raise ConfigError(f"{node.file}:{node.line}: {told}")
+            message = f"'{node.name}' has the tag '{TAG}', but {node.relation.schema} is not for the public."
+            raise ConfigError(f"{node.file}:{node.line}: {message}")
     return nodes
 
 
@@ -342,8 +344,8 @@ def _finished_rows(con: duckdb.DuckDBPyConnection, node: Node) -> str:
     schema, name = identifier(node.relation.schema), identifier(node.relation.name)
     kinds = con.execute(f"select column_name, column_type from (describe build.{schema}.{name})").fetchall()
     if (column, "BOOLEAN") not in kinds:
-        told = f"the table {node.relation} of the build has no boolean column '{column}', its meta.unfinished_rows."
-        raise ConfigError(f"{node.file}:{node.line}: {told} Run: kpi refresh")
+        message = f"the table {node.relation} of the build has no boolean column '{column}', its meta.unfinished_rows."
+        raise ConfigError(f"{node.file}:{node.line}: {message} Run: kpi refresh")
     return f"where {identifier(column)} is not true"
 
 

@@ -28,8 +28,8 @@ def check_year(con: duckdb.DuckDBPyConnection, year: int, figure_id: str | None 
     years = [str(row[0]) for row in rows]
     if str(year) not in years:
         of_what = f"'{figure_id}'" if figure_id else "no figure"
-        told = f"{of_what} is {'not ' if figure_id else ''}told of {year}."
-        raise ConfigError(f"{told}{_there_are(years)}")
+        message = f"{of_what} is {'not ' if figure_id else ''}told of {year}."
+        raise ConfigError(f"{message}{_there_are(years)}")
 
 
 def rows_of(con: duckdb.DuckDBPyConnection, table: str, year: int | None = None) -> str:
@@ -59,8 +59,8 @@ def find_project(start: Path | str | None = None) -> Path:
     for folder in (here, *here.parents):
         if (folder / "dbt_project.yml").is_file():
             return _usable(folder)
-    told = "Name the project with --project-dir, project_dir= or KPI_PROJECT_DIR."
-    raise ConfigError(f"{here}: no dbt_project.yml here or above. {told}")
+    message = "Name the project with --project-dir, project_dir= or KPI_PROJECT_DIR."
+    raise ConfigError(f"{here}: no dbt_project.yml here or above. {message}")
 
 
 def _usable(folder: Path) -> Path:
@@ -72,8 +72,8 @@ def _usable(folder: Path) -> Path:
     wrong = next((sign for sign in path if sign in "?*[" or not sign.isprintable()), "")
     if wrong:
         shown = path.encode("unicode_escape", "backslashreplace").decode()
-        told = "DuckDB does not take it for a part of a file's name. Rename the folder, or move the project."
-        raise ConfigError(f"{shown} has {wrong!a} in it: {told}")
+        message = "DuckDB does not take it for a part of a file's name. Rename the folder, or move the project."
+        raise ConfigError(f"{shown} has {wrong!a} in it: {message}")
     return folder
 
 
@@ -163,8 +163,8 @@ def _origins(con: duckdb.DuckDBPyConnection) -> dict[int, list[tuple[str, int, i
     """Of each year in which figures are kept: the build they are from, how many, and how many the year has."""
     found: dict[int, list[tuple[str, int, int]]] = {}
     if _has_origins(con):
-        for year, *told in con.execute(_ORIGINS).fetchall():
-            found.setdefault(year, []).append(tuple(told))
+        for year, *message in con.execute(_ORIGINS).fetchall():
+            found.setdefault(year, []).append(tuple(message))
     return found
 
 
@@ -177,9 +177,9 @@ def _counted_months(con: duckdb.DuckDBPyConnection, figure_id: str | None, servi
             _COUNTED_MONTHS, {"figure": figure_id, "service": service}
         ).fetchall():
             first, last = month_name[1], month_name[month or 1]
-            told = "by hand" if month is None else first if month == 1 else f"{first} to {last}"
+            message = "by hand" if month is None else first if month == 1 else f"{first} to {last}"
             how_many = "" if count == of else f": {count} of {of} figures"
-            found.setdefault(year, []).append(f"not finished, year to date: {told}{how_many}")
+            found.setdefault(year, []).append(f"not finished, year to date: {message}{how_many}")
     return found
 
 

@@ -135,10 +135,10 @@ def results_as_json(results: Iterable[YearResult]) -> str:
 
     `rows` holds the rows that break an expectation; of one that holds it is empty.
     """
-    told = [asdict(replace(result, rows=() if result.success else result.rows)) for result in results]
-    for result in told:
+    message = [asdict(replace(result, rows=() if result.success else result.rows)) for result in results]
+    for result in message:
         result["rows"] = [{name: value for name, value in row.items() if value is not None} for row in result["rows"]]
-    return json.dumps(told, ensure_ascii=False, indent=2) + "\n"
+    return json.dumps(message, ensure_ascii=False, indent=2) + "\n"
 
 
 class _Judge:

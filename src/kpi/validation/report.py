@@ -120,8 +120,8 @@ def amount(value: float | Decimal | None, unit: str | None, decimals: str | None
 def _duration(seconds: int, to_the_minute: bool) -> str:
     hours, minutes, rest = abs(seconds) // 3600, abs(seconds) // 60 % 60, abs(seconds) % 60
     parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
-    told = [f"{count}{NO_BREAK}{name}" for count, name in parts if count and not (to_the_minute and name == "s")]
-    return ("\u2212" if seconds < 0 else "") + (" ".join(told) or f"0{NO_BREAK}{'min' if to_the_minute else 's'}")
+    message = [f"{count}{NO_BREAK}{name}" for count, name in parts if count and not (to_the_minute and name == "s")]
+    return ("\u2212" if seconds < 0 else "") + (" ".join(message) or f"0{NO_BREAK}{'min' if to_the_minute else 's'}")
 
 
 def _finnish(text: str) -> str:
@@ -253,9 +253,9 @@ def _year(
 ) -> dict[str, Any]:
     """Return all that the page of a year tells."""
     checks = [_check(result, names) for result in results if result.report_year == year]
-    told = [_figure(figure, names) for figure in figures if figure["report_year"] == year]
-    printed = [figure["status_id"] for figure in told if figure["status_id"]]
-    families = {figure["family"] for figure in told}
+    message = [_figure(figure, names) for figure in figures if figure["report_year"] == year]
+    printed = [figure["status_id"] for figure in message if figure["status_id"]]
+    families = {figure["family"] for figure in message}
     return {
         "year": year,
         "is_provisional": any(result.is_provisional for result in results if result.report_year == year),
@@ -267,10 +267,10 @@ def _year(
         ],
         "counts": {kind: sum(check["outcome"] == kind for check in checks) for kind in ("ok", "warning", "error")},
         "families": [
-            (FAMILIES.get(family, UNNAMED_FAMILY), [figure for figure in told if figure["family"] == family])
+            (FAMILIES.get(family, UNNAMED_FAMILY), [figure for figure in message if figure["family"] == family])
             for family in sorted(families, key=_place)
         ],
-        "figure_count": sum(figure["is_told"] for figure in told),
+        "figure_count": sum(figure["is_told"] for figure in message),
         "printed": {status: printed.count(status) for status in STATUSES},
         "printed_count": len(printed),
     }  # fmt: skip

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.environment import environment_of, hashed_values
 from kpi.errors import ConfigError, DiskFull, LockHeld, is_disk_full, is_not_allowed, nearest
-from kpi.events import Event, Tell, note, silent
+from kpi.events import Emit, Event, emit_event, silent
 from kpi.files import is_regular, read_regular, why_unreadable
 from kpi.ingest.masking import message
 from kpi.presentation import visible
@@ -38,14 +38,14 @@ from kpi.warehouse.permissions import DATABASE, close, make_place, open_up, whol
 
 if TYPE_CHECKING:
     from kpi.project.project import Project
-    from kpi.settings import Upkeep
+    from kpi.settings import WarehouseSettings
 
 
 LOOK_EVERY = 0.25  # seconds
 
 
 @contextmanager
-def held(path: Path, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[bool]:
+def held(path: Path, wait_seconds: float = 0, emit: Emit = silent) -> Iterator[bool]:
     """Hold the lock, waiting for it at most so long; yields whether there was anything to wait for.
 
     Raises LockHeld, saying who holds it and since when, or ConfigError when the file cannot be written.
@@ -53,7 +53,7 @@ def held(path: Path, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[b
     descriptor = _open(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        waited = _take(descriptor, folder, wait_seconds, tell)
+        waited = _take(descriptor, folder, wait_seconds, emit)
         import socket  # not at the top: a refresh with nothing to do never gets here
 
         holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -117,10 +117,10 @@ def _open(path: Path) -> int:
         if not is_not_allowed(error):
             raise
         owner = path if path.exists() else path.parent if path.parent.exists() else path.parent.parent
-        told = f"{path} cannot be written by user {os.getuid()}"
-        told += f"; {owner.name} belongs to user {owner.stat().st_uid}" if owner.exists() else ""
+        message = f"{path} cannot be written by user {os.getuid()}"
+        message += f"; {owner.name} belongs to user {owner.stat().st_uid}" if owner.exists() else ""
         raise ConfigError(
-            f"{told}. Run as the owner of the warehouse, or give it to the user that refreshes."
+            f"{message}. Run as the owner of the warehouse, or give it to the user that refreshes."
         ) from None
 
 
@@ -135,13 +135,13 @@ def _lock(descriptor: int, folder: int) -> None:
         return  # a file system where folders have no locks
 
 
-def _take(descriptor: int, folder: int, wait_seconds: float, tell: Tell) -> bool:
+def _take(descriptor: int, folder: int, wait_seconds: float, emit: Emit) -> bool:
     started = time.monotonic()
-    told = ""
+    message = ""
     while True:
         try:
             _lock(descriptor, folder)
-            return bool(told)
+            return bool(message)
         except BlockingIOError:
             holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip() or "another process"
         waited = time.monotonic() - started
@@ -150,9 +150,9 @@ def _take(descriptor: int, folder: int, wait_seconds: float, tell: Tell) -> bool
             raise LockHeld(
                 f"the warehouse is being written by {holder}.{gave_up} Try again when it is done, or with --wait."
             )
-        if holder != told:
-            note(tell, Event("waiting", f"Waiting: the warehouse is being written by {holder}.", stage="wait"))
-            told = holder
+        if holder != message:
+            emit_event(emit, Event("waiting", f"Waiting: the warehouse is being written by {holder}.", stage="wait"))
+            message = holder
         time.sleep(min(LOOK_EVERY, max(0.0, wait_seconds - waited)))
 
 
@@ -364,7 +364,7 @@ class Warehouse:
         return sorted(folder for folder in self.builds.iterdir() if folder.is_dir() and folder.name[0] != ".")
 
 
-def begin(warehouse: Warehouse, upkeep: Upkeep, start_from: Path | None) -> Path:
+def begin(warehouse: Warehouse, warehouse_settings: WarehouseSettings, start_from: Path | None) -> Path:
     """Make the private folder of a new build, with a copy of the database of another build when one is given."""
     import shutil
 
@@ -372,14 +372,16 @@ def begin(warehouse: Warehouse, upkeep: Upkeep, start_from: Path | None) -> Path
     names = [folder.name for folder in warehouse.kept()] + [str(event.get("build")) for event in warehouse.ledger()]
     number = max(map(number_of, names), default=0) + 1
     folder = warehouse.builds / f".tmp-{number:05}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    place = make_place(folder, upkeep)
+    place = make_place(folder, warehouse_settings)
     if start_from is not None:
         shutil.copyfile(whole(start_from) / DATABASE, place / DATABASE)
         os.chmod(place / DATABASE, 0o644)
     return folder
 
 
-def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any], upkeep: Upkeep) -> Path:
+def finalize(
+    warehouse: Warehouse, folder: Path, facts: Mapping[str, Any], warehouse_settings: WarehouseSettings
+) -> Path:
     """Write what made the build, get everything to disk, make it read-only and give the folder its name.
 
     Where schemas are left out for readers, the stewards' part of it is closed to all others; so is all of a build
@@ -393,7 +395,7 @@ def seal(warehouse: Warehouse, folder: Path, facts: Mapping[str, Any], upkeep: U
     (folder / FACTS).write_text(visible(text) + "\n", encoding="utf-8")
     if place != folder:
         for entry in (*place.iterdir(), place, *([] if database.is_file() else [folder])):
-            close(entry, upkeep.stewards_group)
+            close(entry, warehouse_settings.stewards_group)
     for entry in sorted(folder.rglob("*")):
         if entry == database:
             os.chmod(entry, 0o444)
@@ -442,17 +444,17 @@ UNREADABLE = "unreadable-ledger-"
 
 
 @contextmanager
-def writing(warehouse: Warehouse, wait_seconds: float = 0, tell: Tell = silent) -> Iterator[bool]:
+def writing(warehouse: Warehouse, wait_seconds: float = 0, emit: Emit = silent) -> Iterator[bool]:
     """Hold the one writer's lock, waiting for it at most so long; yields whether it had to. Raises LockHeld.
 
     When the disk is full in the meantime, what was being written is removed, and DiskFull raised.
     """
-    with held(warehouse.builds / ".lock", wait_seconds, tell) as waited:
+    with held(warehouse.builds / ".lock", wait_seconds, emit) as waited:
         link = warehouse.root / "current"
         if link.is_dir() and not link.is_symlink():
             raise ConfigError(f"{link} is a folder, not the link that readers follow. Move it away, then run again.")
         _clean(warehouse)
-        _set_aside(warehouse, tell)
+        _set_aside(warehouse, emit)
         _catch_up(warehouse)
         try:
             yield waited
@@ -460,9 +462,11 @@ def writing(warehouse: Warehouse, wait_seconds: float = 0, tell: Tell = silent) 
             if not is_disk_full(error):
                 raise
             _clean(warehouse)
-            told = "What this run had written was removed, and readers keep the build they had."
+            message = "What this run had written was removed, and readers keep the build they had."
             first = str(error).split("\n", maxsplit=1)[0]
-            raise DiskFull(f"the disk is full ({first}). {told} kpi doctor tells how much room is needed.") from error
+            raise DiskFull(
+                f"the disk is full ({first}). {message} kpi doctor tells how much room is needed."
+            ) from error
 
 
 def is_being_written(warehouse: Warehouse) -> bool:
@@ -493,7 +497,7 @@ def _clean(warehouse: Warehouse) -> None:
     (warehouse.root / ".current-next").unlink(missing_ok=True)
 
 
-def _set_aside(warehouse: Warehouse, tell: Tell) -> None:
+def _set_aside(warehouse: Warehouse, emit: Emit) -> None:
     """Move a ledger that cannot be read and written out of the way: the builds themselves tell most of what it did."""
     path = warehouse.builds / "ledger.jsonl"
     why = why_unreadable(path)
@@ -502,7 +506,7 @@ def _set_aside(warehouse: Warehouse, tell: Tell) -> None:
     if why:
         aside = path.with_name(f"{UNREADABLE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
         os.rename(path, aside)
-        tell(f"  warning: the ledger could not be used ({why}): it is now {aside.name}, and a new one is begun.")
+        emit(f"  warning: the ledger could not be used ({why}): it is now {aside.name}, and a new one is begun.")
 
 
 def _catch_up(warehouse: Warehouse) -> None:

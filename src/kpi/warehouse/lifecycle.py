@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError
-from kpi.events import Tell, silent
+from kpi.events import Emit, silent
 from kpi.ingest.raw_files import kept_beside
 from kpi.sql import counted
 from kpi.warehouse.builds import (
@@ -32,17 +32,17 @@ from kpi.warehouse.builds import (
 from kpi.warehouse.permissions import DATABASE, close, is_closed, is_whole, left_out, open_up, whole
 
 if TYPE_CHECKING:
-    from kpi.settings import Upkeep
+    from kpi.settings import WarehouseSettings
 
 
-def prune(warehouse: Warehouse, upkeep: Upkeep, tell: Tell = silent) -> tuple[str, ...]:
+def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emit = silent) -> tuple[str, ...]:
     """Remove builds beyond those to be kept, note it in the ledger, and tell which by which rule. Returns their ids.
 
     Never the current one, nor one that somebody has open, nor one that was written, or that readers were pointed at,
     within the grace; unless it is one of many of a day: of those not the one readers saw before the current one, nor
     any that they were taken back to. Only the holder of the writer's lock may.
     """
-    events, grace_began = warehouse.ledger(), f"{datetime.now(UTC) - upkeep.grace:%Y-%m-%dT%H:%M:%SZ}"
+    events, grace_began = warehouse.ledger(), f"{datetime.now(UTC) - warehouse_settings.grace:%Y-%m-%dT%H:%M:%SZ}"
     left, wanted = left_at(events), _wanted(events)
     rules = {True: ("keep_published", "keep_published_days"), False: ("keep_failed", "keep_failed_days")}
     newer: Counter[object] = Counter()
@@ -50,16 +50,16 @@ def prune(warehouse: Warehouse, upkeep: Upkeep, tell: Tell = silent) -> tuple[st
     for facts in reversed(warehouse.list_builds()):
         folder, kind = warehouse.builds / facts["id"], facts.get("status") == "published"
         age, of_a_day = datetime.now(UTC).timestamp() - folder.stat().st_mtime, (kind, _day_of(folder))
-        is_in_grace = age <= upkeep.grace.total_seconds() or left.get(facts["id"], "") > grace_began
+        is_in_grace = age <= warehouse_settings.grace.total_seconds() or left.get(facts["id"], "") > grace_began
         by_number, by_age = rules[kind]
-        count, days = getattr(upkeep, by_number), getattr(upkeep, by_age)
+        count, days = getattr(warehouse_settings, by_number), getattr(warehouse_settings, by_age)
         rule = ""
         if not is_in_grace and newer[kind] >= count:
             rule = f"{by_number} {count}"
         elif not is_in_grace and days and age > days * 86_400:
             rule = f"{by_age} {days:g}"
-        elif 0 < upkeep.keep_of_a_day <= newer[of_a_day] and facts["id"] not in wanted:
-            rule = f"keep_of_a_day {upkeep.keep_of_a_day}"
+        elif 0 < warehouse_settings.keep_of_a_day <= newer[of_a_day] and facts["id"] not in wanted:
+            rule = f"keep_of_a_day {warehouse_settings.keep_of_a_day}"
         newer.update((kind, of_a_day))
         if rule and not facts["is_current"] and not any(map(is_open, folder.rglob("*.duckdb"))):
             with suppress(OSError):  # a disk that is full is a reason to go on
@@ -70,7 +70,7 @@ def prune(warehouse: Warehouse, upkeep: Upkeep, tell: Tell = silent) -> tuple[st
     for rule, builds in removed.items():
         ids = ", ".join(build for build, _ in builds[:3]) + (f" and {len(builds) - 3} more" if builds[3:] else "")
         size = f"{sum(size for _, size in builds) / 1e6:.1f} MB"
-        tell(f"Removed {counted(len(builds), 'build')}, {size}, by {rule}: {ids}.")
+        emit(f"Removed {counted(len(builds), 'build')}, {size}, by {rule}: {ids}.")
     return tuple(build for builds in removed.values() for build, _ in builds)
 
 
@@ -87,40 +87,45 @@ def _day_of(folder: Path) -> str:
     return found[1] if found else f"{datetime.fromtimestamp(folder.stat().st_mtime, UTC):%Y%m%d}"
 
 
-def settle(
-    warehouse: Warehouse, upkeep: Upkeep, build: str, event: str, reason: str, tell: Tell = silent
+def record_outcome(
+    warehouse: Warehouse,
+    warehouse_settings: WarehouseSettings,
+    build: str,
+    event: str,
+    reason: str,
+    emit: Emit = silent,
 ) -> tuple[str, ...]:
     """Note what became of a build and remove old ones. Returns what went wrong: the build stands anyway."""
     troubles = []
-    for step in (lambda: record(warehouse, build, event, reason), lambda: prune(warehouse, upkeep, tell)):
+    for step in (lambda: record(warehouse, build, event, reason), lambda: prune(warehouse, warehouse_settings, emit)):
         try:
             step()
         except OSError as error:
-            told = f"build {build} is {event}, but what comes after that was not all done: {error}. See: kpi doctor"
-            troubles.append(told)
+            message = f"build {build} is {event}, but what comes after that was not all done: {error}. See: kpi doctor"
+            troubles.append(message)
     return tuple(troubles)
 
 
-def close_earlier(warehouse: Warehouse, upkeep: Upkeep, tell: Tell) -> None:
+def close_earlier(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emit) -> None:
     """Close the other builds whose file for readers holds a schema that is left out now; who has one open keeps it."""
     current = warehouse.current()
-    if upkeep.stewards_schemas:
+    if warehouse_settings.stewards_schemas:
         forget_reasons(warehouse)
     closed = []
-    for folder in warehouse.kept() if upkeep.stewards_schemas else ():
+    for folder in warehouse.kept() if warehouse_settings.stewards_schemas else ():
         if (
             folder != current
-            and not is_closed(folder, upkeep.stewards_group)
-            and shows(warehouse, folder, upkeep.stewards_schemas)
+            and not is_closed(folder, warehouse_settings.stewards_group)
+            and shows(warehouse, folder, warehouse_settings.stewards_schemas)
         ):
             try:
-                close(folder, upkeep.stewards_group)
+                close(folder, warehouse_settings.stewards_group)
             except OSError as error:
-                tell(f"  warning: build {folder.name} holds what is left out now and cannot be closed: {error}")
+                emit(f"  warning: build {folder.name} holds what is left out now and cannot be closed: {error}")
             else:
                 closed.append(folder.name)
     if closed:
-        tell(f"Closed to readers, for they hold what is left out now: {', '.join(closed)}.")
+        emit(f"Closed to readers, for they hold what is left out now: {', '.join(closed)}.")
 
 
 def shows(warehouse: Warehouse, folder: Path, schemas: Collection[str]) -> list[str]:
@@ -145,20 +150,24 @@ def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[str, ...]]:
         return current, ()
     if not current and not shown:
         return None, ()
-    told = f"the published build {current.name} is gone or" if current else "the link to the published build is gone or"
+    message = (
+        f"the published build {current.name} is gone or" if current else "the link to the published build is gone or"
+    )
     for facts in reversed(warehouse.list_builds()):
         folder = warehouse.builds / facts["id"]
         if folder.name in shown and (not current or folder.name < current.name) and is_whole(folder, facts):
-            return folder, (f"{told} not what was written, see kpi doctor: this one starts from build {folder.name}.",)
-    return None, (f"{told} not what was written, see kpi doctor: this one starts from nothing.",)
+            return folder, (
+                f"{message} not what was written, see kpi doctor: this one starts from build {folder.name}.",
+            )
+    return None, (f"{message} not what was written, see kpi doctor: this one starts from nothing.",)
 
 
-def is_prune_due(warehouse: Warehouse, upkeep: Upkeep) -> bool:
+def is_prune_due(warehouse: Warehouse, warehouse_settings: WarehouseSettings) -> bool:
     """Tell whether a build may be old enough to be removed, without opening any of them: for a night like others."""
-    limits = [days for days in (upkeep.keep_published_days, upkeep.keep_failed_days) if days]
+    limits = [days for days in (warehouse_settings.keep_published_days, warehouse_settings.keep_failed_days) if days]
     if not limits:
         return False
-    oldest = datetime.now(UTC).timestamp() - max(min(limits) * 86_400, upkeep.grace.total_seconds())
+    oldest = datetime.now(UTC).timestamp() - max(min(limits) * 86_400, warehouse_settings.grace.total_seconds())
     current = warehouse.current()
     return any(folder != current and folder.stat().st_mtime < oldest for folder in warehouse.kept())
 
@@ -179,8 +188,10 @@ def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = F
         current = warehouse.current()
         shown = shows(warehouse, folder, left_out(warehouse.facts_of()))
         if shown and not show_rows:
-            told = f"build {build} would show all readers {', '.join(shown)}, which are left out of what they have now."
-            raise ConfigError(f"{told} If that is meant: kpi rollback {build} --show-rows")
+            message = (
+                f"build {build} would show all readers {', '.join(shown)}, which are left out of what they have now."
+            )
+            raise ConfigError(f"{message} If that is meant: kpi rollback {build} --show-rows")
         open_up(folder, current if current in warehouse.kept() else warehouse.builds)  # it may have been closed
         publish(warehouse, folder)
         left = f"from {current.name if current else 'none'}"
@@ -190,12 +201,12 @@ def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = F
 def rolled_back_from(warehouse: Warehouse) -> Path | None:
     """Return the newest published build when readers were taken back to an older one, else None."""
     current = warehouse.current()
-    told = told_published(warehouse) if current else set()
+    message = told_published(warehouse) if current else set()
     for folder in reversed(warehouse.kept()) if current else ():
         if folder == current:
             return None
         # One that is not in the ledger was never seen: its run was killed just before it published it.
-        if folder.name in told and warehouse.facts(folder).get("status") == "published":
+        if folder.name in message and warehouse.facts(folder).get("status") == "published":
             return folder
     return None
 
@@ -207,14 +218,14 @@ def free_share(facts: Mapping[str, Any]) -> float | None:
     return float(storage["free_blocks"]) / blocks if blocks else None
 
 
-def is_grown(facts: Mapping[str, Any], upkeep: Upkeep) -> bool:
+def is_grown(facts: Mapping[str, Any], warehouse_settings: WarehouseSettings) -> bool:
     """Tell whether more of a build's file is free than the settings allow."""
     share = free_share(facts)
-    return share is not None and 100 * share > upkeep.compact_above_percent
+    return share is not None and 100 * share > warehouse_settings.compact_above_percent
 
 
 def copy_compactly(
-    source: Path, candidate: Path, facts: Mapping[str, Any], settings: Mapping[str, str], tell: Tell
+    source: Path, candidate: Path, facts: Mapping[str, Any], settings: Mapping[str, str], emit: Emit
 ) -> None:
     """Copy the database of the build in `source` into a candidate's empty folder: its content, not its free blocks.
 
@@ -239,8 +250,8 @@ def copy_compactly(
         new.unlink(missing_ok=True)
         shutil.copyfile(old, new)
         os.chmod(new, 0o644)
-        told = str(error).partition("\n")[0]
-        tell(f"  warning: {share} of build {facts['id']}'s file is free, but it cannot be copied compactly: {told}")
+        message = str(error).partition("\n")[0]
+        emit(f"  warning: {share} of build {facts['id']}'s file is free, but it cannot be copied compactly: {message}")
         return
     sizes = f"{old.stat().st_size / 1e6:.1f} MB to {new.stat().st_size / 1e6:.1f} MB"
-    tell(f"{share} of build {facts['id']}'s file is free: this build starts from a fresh copy of its tables, {sizes}.")
+    emit(f"{share} of build {facts['id']}'s file is free: this build starts from a fresh copy of its tables, {sizes}.")

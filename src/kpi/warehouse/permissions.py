@@ -18,7 +18,7 @@ from kpi.ingest.raw_files import hash_of
 
 if TYPE_CHECKING:
     from kpi.engine.graph import Graph
-    from kpi.settings import Upkeep
+    from kpi.settings import WarehouseSettings
 
 
 DATABASE = "kpi.duckdb"
@@ -42,20 +42,20 @@ def database_path(folder: Path, stewards: bool = False, name: str = DATABASE) ->
         raise _refusal(folder, place) from None
     except FileNotFoundError:
         if not stewards and whole(folder) != folder:
-            told = f"build {folder.resolve().name} was not published, so it has no file for readers."
-            raise ConfigError(f"{told} Stewards open it with --stewards, or kpi.open(stewards=True).") from None
+            message = f"build {folder.resolve().name} was not published, so it has no file for readers."
+            raise ConfigError(f"{message} Stewards open it with --stewards, or kpi.open(stewards=True).") from None
         return place
     if not os.access(place, os.R_OK):
         raise _refusal(folder, place)
     return place
 
 
-def make_place(folder: Path, upkeep: Upkeep) -> Path:
+def make_place(folder: Path, warehouse_settings: WarehouseSettings) -> Path:
     """Make the folder of a new build, and return where in it the database is to be written.
 
     Where schemas are left out for readers, nobody else can look into it until the build is sealed.
     """
-    if not upkeep.stewards_schemas:
+    if not warehouse_settings.stewards_schemas:
         folder.mkdir()
         return folder
     folder.mkdir(mode=0o700)
@@ -95,11 +95,13 @@ def is_whole(folder: Path, facts: Mapping[str, Any]) -> bool:
     return all(known in (None, hash_of(place / DATABASE)) for place, known in sums.items())
 
 
-def as_facts(upkeep: Upkeep) -> dict[str, Any]:
+def as_facts(warehouse_settings: WarehouseSettings) -> dict[str, Any]:
     """Return what is noted in a build of who may open what; empty when all is for all readers."""
-    if not upkeep.stewards_schemas:
+    if not warehouse_settings.stewards_schemas:
         return {}
-    return {"stewards": {"schemas": list(upkeep.stewards_schemas), "group": upkeep.stewards_group}}
+    return {
+        "stewards": {"schemas": list(warehouse_settings.stewards_schemas), "group": warehouse_settings.stewards_group}
+    }
 
 
 def left_out(facts: Mapping[str, Any]) -> frozenset[str]:
@@ -137,32 +139,32 @@ def open_up(folder: Path, like: Path) -> None:
 def refuse_unusable(graph: Graph) -> None:
     """Raise ConfigError when what is set for stewards cannot be done here."""
     refuse_unknown(graph)
-    _refuse_group(graph.project.upkeep)
+    _refuse_group(graph.project.warehouse_settings)
 
 
 def refuse_unknown(graph: Graph) -> None:
     """Raise ConfigError when a schema to be left out is none of the project's."""
     known = {"raw", *(node.relation.schema.lower() for node in graph.nodes.values() if node.relation.schema)}
-    for name in graph.project.upkeep.stewards_schemas:
+    for name in graph.project.warehouse_settings.stewards_schemas:
         if name not in known:
             # A slip of the pen must not show readers what was meant to be left out.
             raise ConfigError(f"stewards_schemas: the project has no schema '{name}'.{nearest(name, known)}")
 
 
-def _refuse_group(upkeep: Upkeep) -> None:
+def _refuse_group(warehouse_settings: WarehouseSettings) -> None:
     """Raise ConfigError when whoever runs cannot give a file to the group of stewards."""
-    if not upkeep.stewards_schemas or not upkeep.stewards_group:
+    if not warehouse_settings.stewards_schemas or not warehouse_settings.stewards_group:
         return
     import grp
 
     try:
-        number = grp.getgrnam(upkeep.stewards_group).gr_gid
+        number = grp.getgrnam(warehouse_settings.stewards_group).gr_gid
     except KeyError:
-        told = f"stewards_group: there is no group '{upkeep.stewards_group}' on this machine."
-        raise ConfigError(f"{told} Make it, or leave the setting out: then the owner alone is a steward.") from None
+        message = f"stewards_group: there is no group '{warehouse_settings.stewards_group}' on this machine."
+        raise ConfigError(f"{message} Make it, or leave the setting out: then the owner alone is a steward.") from None
     if os.geteuid() and number not in (os.getegid(), *os.getgroups()):
-        told = f"user {_user(os.geteuid())} is not in it, so cannot give it a file. Add the user to the group."
-        raise ConfigError(f"stewards_group: '{upkeep.stewards_group}': {told}")
+        message = f"user {_user(os.geteuid())} is not in it, so cannot give it a file. Add the user to the group."
+        raise ConfigError(f"stewards_group: '{warehouse_settings.stewards_group}': {message}")
 
 
 def _refusal(folder: Path, place: Path) -> ConfigError:

@@ -57,9 +57,9 @@ class RunLog:
 
     def __call__(self, line: str) -> None:
         """Write down a line of text."""
-        self.hear(Event("told", line))
+        self.on_event(Event("told", line))
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Write down an event. A run that finds nothing to do has none but that, and no file of its own."""
         if event.event in ("nothing to do", "end"):
             return
@@ -191,7 +191,7 @@ TAIL = 1 << 16  # bytes in which a run's last line is looked for first; it may b
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RunOutcome:
     """What one run did. Times are UTC as ISO 8601; `exit_code` and `finished_at` are None while it is running.
 
     `changed` says in a few words what it loaded and built, `message` the first line of what made it fail.
@@ -210,7 +210,7 @@ class Ended:
     message: str = ""
 
 
-def history(warehouse: Path) -> list[Ended]:
+def history(warehouse: Path) -> list[RunOutcome]:
     """Return the runs that are kept, oldest first; those that found nothing to do are not among them.
 
     What cannot be read is passed over: `unreadable` says which those are.
@@ -221,8 +221,8 @@ def history(warehouse: Path) -> list[Ended]:
 def unreadable(warehouse: Path) -> list[str]:
     """Return a line for each log of a run that cannot be read, as one that another user wrote for itself alone."""
     found = unreadable_runs(warehouse / "runs")
-    told = [f"the log of a run {path.name} is passed over: {why}" for path, why in found[:3]]
-    return told + [f"{len(found) - 3} more logs of runs cannot be read either"] * (len(found) > 3)
+    message = [f"the log of a run {path.name} is passed over: {why}" for path, why in found[:3]]
+    return message + [f"{len(found) - 3} more logs of runs cannot be read either"] * (len(found) > 3)
 
 
 def events_of(warehouse: Path, run: str) -> list[dict[str, Any]]:
@@ -231,7 +231,7 @@ def events_of(warehouse: Path, run: str) -> list[dict[str, Any]]:
     return list(_lines(path.read_bytes())) if path in run_files(warehouse / "runs") else []
 
 
-def close_killed(warehouse: Path) -> list[Ended]:
+def close_killed(warehouse: Path) -> list[RunOutcome]:
     """Write an end to every run that has none and is not running: it was killed. Returns them."""
     found = []
     for path in run_files(warehouse / "runs")[-20:]:
@@ -245,7 +245,7 @@ def close_killed(warehouse: Path) -> list[Ended]:
     return found
 
 
-def last_invocation(warehouse: Path, invocation: str) -> Ended | None:
+def last_invocation(warehouse: Path, invocation: str) -> RunOutcome | None:
     """Return the newest run that a start of the systemd service made, if it left one."""
     for path in reversed(run_files(warehouse / "runs")[-20:]):
         first: dict[str, Any] = {}
@@ -278,7 +278,7 @@ def write_table(con: duckdb.DuckDBPyConnection, warehouse: Path, with_messages: 
     import pyarrow as pa
 
     kinds = {"seconds": pa.float64(), "exit_code": pa.int64(), "warnings": pa.int64()}
-    schema = pa.schema([(field.name, kinds.get(field.name, pa.string())) for field in fields(Ended)])
+    schema = pa.schema([(field.name, kinds.get(field.name, pa.string())) for field in fields(RunOutcome)])
     con.execute("create schema if not exists marts")
     left_out = {} if with_messages else {"message": ""}
     con.register("runs_so_far", pa.Table.from_pylist([asdict(run) | left_out for run in history(warehouse)], schema))
@@ -289,7 +289,7 @@ def write_table(con: duckdb.DuckDBPyConnection, warehouse: Path, with_messages: 
     con.unregister("runs_so_far")
 
 
-def _read(path: Path) -> Ended | None:
+def _read(path: Path) -> RunOutcome | None:
     """Read the first line and the last of a run; None when it cannot be read."""
     try:
         with path.open("rb") as stream:
@@ -300,13 +300,13 @@ def _read(path: Path) -> Ended | None:
     except OSError:
         return None
     last = lines[-1] if lines else {}
-    begun = Ended(path.stem, str(first.get("command", "")), str(first.get("begun_at") or _time_in(path.stem)))
+    begun = RunOutcome(path.stem, str(first.get("command", "")), str(first.get("begun_at") or _time_in(path.stem)))
     if last.get("event") != "end":
         stage = next((str(line["stage"]) for line in reversed(lines) if line.get("stage")), "")
         outcome = "running" if alive else "killed"
-        told = f"in the stage {stage}" if stage else ""
-        return Ended(begun.run, begun.command, begun.started_at, outcome=outcome, message=told)
-    return Ended(
+        message = f"in the stage {stage}" if stage else ""
+        return RunOutcome(begun.run, begun.command, begun.started_at, outcome=outcome, message=message)
+    return RunOutcome(
         run=begun.run,
         command=begun.command,
         started_at=begun.started_at,
