@@ -8,10 +8,10 @@ from datetime import date, timedelta
 
 import pytest
 
+from kpi.build_record import FeedStatus
 from kpi.ingest.calendar import (
     Delivered,
     FeedMonths,
-    FeedStatus,
     FeedYear,
     Month,
     expected_next,

@@ -24,10 +24,10 @@ from kpi.jobs.refresh import refresh
 from kpi.settings import WarehouseSettings
 from kpi.validation.report import SYNTHETIC_LABEL
 from kpi.warehouse import lifecycle
-from kpi.warehouse.builds import FACTS, Warehouse, is_being_written, writing
+from kpi.warehouse.builds import Warehouse, is_being_written, writing
 from kpi.warehouse.lifecycle import roll_back
 from kpi.warehouse.permissions import DATABASE, STEWARDS
-from small_project import FILES, write
+from small_project import FILES, recorded, write
 
 Table = list[tuple[Any, ...]]
 
@@ -100,7 +100,7 @@ def test_a_published_build_that_is_damaged_is_made_anew_by_the_next_night(damage
     assert outcome.published
     assert f"starts from build {start}." in outcome.warnings[0]
     assert seen(root) == expected
-    assert warehouse.facts(warehouse.current())["based_on"] == start
+    assert recorded(warehouse).based_on == start
     assert night(root).nothing_to_do
 
 
@@ -218,10 +218,10 @@ def test_a_run_of_an_earlier_version_is_respected_too(warehouse: Warehouse) -> N
 
 
 @pytest.mark.parametrize("text", ["", "[", "[1]", "{"])
-def test_facts_that_cannot_be_read_cost_a_build_from_nothing_and_no_more(text: str, warehouse: Warehouse) -> None:
+def test_a_record_that_cannot_be_read_costs_a_build_from_nothing_and_no_more(text: str, warehouse: Warehouse) -> None:
     root = warehouse.root.parent
     expected = seen(root)
-    (current(warehouse) / FACTS).write_text(text)
+    (current(warehouse) / "build.json").write_text(text)
     assert night(root).published
     assert seen(root) == expected
 

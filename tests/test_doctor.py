@@ -58,7 +58,7 @@ def cut_short(warehouse: Warehouse) -> None:
     database(warehouse).chmod(0o444)
 
 
-def spoil_facts(warehouse: Warehouse) -> None:
+def spoil_record(warehouse: Warehouse) -> None:
     (database(warehouse).parent / "build.json").write_text("{")
 
 
@@ -74,7 +74,7 @@ def by_a_leaking_duckdb(warehouse: Warehouse) -> None:
 FAULTS: dict[str, tuple[Callable[[Warehouse], object], str, str]] = {
     "a bit": (flip_a_bit, "error", "is not what was written"),
     "a truncated file": (cut_short, "error", "is not what was written"),
-    "no facts": (spoil_facts, "error", "its build.json cannot be read"),
+    "no facts": (spoil_record, "error", "its build.json is damaged"),
     "current dangles": (break_link, "error", "which is gone"),
     "a lost build": (lambda w: shutil.rmtree(w.kept()[0]), "warning", "whose folder is gone"),
     "a strange build": (

@@ -12,7 +12,7 @@ from kpi.jobs.options import Options
 from kpi.jobs.pipeline import grouped
 from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse
-from small_project import write
+from small_project import recorded, write
 
 HEADER = "call_id,line,waited_seconds,arrived_on"
 
@@ -52,7 +52,7 @@ def test_a_run_groups_the_warnings_of_deliveries_and_the_build_keeps_each(tmp_pa
         line
         == f"  warning: calls: 12 files, the first is calls/00.csv: {missing} Each of them: kpi show raw.deliveries"
     )
-    kept = Warehouse(root / "warehouse").facts_of()["warnings"]
+    kept = recorded(Warehouse(root / "warehouse")).warnings
     assert [one for one in kept if "optional" in one] == [f"calls/{number:02}.csv: {missing}" for number in range(12)]
 
 

@@ -85,7 +85,7 @@ def test_a_failed_check_is_told_with_figures_readers_and_remedy_and_so_is_recove
     project: Path, sent: list[notifications.Message]
 ) -> None:
     night(project)
-    (build,) = (facts["id"] for facts in Warehouse(project / "warehouse").list_builds())
+    (build,) = (build.id for build in Warehouse(project / "warehouse").list_builds())
     deliver(project, "2027.csv", "2,unheard-of-line,3,2026-03-02")
     with pytest.raises(CheckFailed):
         night(project)

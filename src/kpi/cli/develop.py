@@ -201,7 +201,7 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
         else {}
     )
     named = options["state"]
-    state = state_of(graph, named, warehouse.facts_of(named), own, warehouse.last_results())
+    state = state_of(graph, named, warehouse.nodes_of(named), own, warehouse.last_results())
     wide = with_unit_tests(graph)
     given = options["select"], options["exclude"], options["indirect"], options["kinds"]
     selector = options["selector"] or ("" if any(given[:2]) or given[3] else default_of(graph.project.selectors))

@@ -53,7 +53,8 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
         raise ConfigError(f"{build} is what readers see already.")
     roll_back(warehouse, build, reason, show_rows)
     click.echo(f"Readers see build {warehouse.published()} again; before it was {was or 'none'}.")
-    if deleted_since(warehouse, warehouse.facts_of()):
+    now = warehouse.current_record()
+    if now and deleted_since(warehouse, now):
         message = "it was made before deliveries were deleted, so readers see their rows again."
         click.echo(f"  warning: {message} As it was: kpi rollback {was or 'ID'}", err=True)
 

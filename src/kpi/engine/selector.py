@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
+from kpi.build_record import NodeRecord
 from kpi.engine.graph import Graph
 from kpi.engine.node import Node
 from kpi.errors import ConfigError, nearest
@@ -22,22 +23,39 @@ RESULTS = ("error", "fail", "warn", "success", "pass", "skipped")
 VERSIONS = ("latest", "prerelease", "old", "none")
 TEST_TYPES = ("generic", "singular", "data", "unit")
 _WILDCARD = re.compile(r"[*?\[\]]")
+_UNKNOWN = NodeRecord()
+
+
+class Checksum(Protocol):
+    """What a node is now: its `shape` and `settings`, and `text`, a hash of its file's text."""
+
+    @property
+    def shape(self) -> str:
+        """A hash of its SQL or seed."""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Those of its settings that count, as text."""
+
+    @property
+    def text(self) -> str:
+        """A hash of its file as written."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What `state:` and `result:` compare with: the facts of the nodes of a build, and how each node of a run ended.
+    """What `state:` and `result:` compare with: the records of a build's nodes, and how each node of a run ended.
 
-    `now` is what each node is (its `shape` and `settings`), `text` a hash of its file's text.
+    `now` is what each node is.
     """
 
-    before: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    now: Mapping[str, Any] = field(default_factory=dict)
+    before: Mapping[str, NodeRecord] = field(default_factory=dict)
+    now: Mapping[str, Checksum] = field(default_factory=dict)
     results: Mapping[str, str] = field(default_factory=dict)
 
     def is_new(self, node: Node) -> bool:
         """Whether the build does not know the node. Builds keep nothing of unit tests: they go with their models."""
-        return node.kind != "unit_test" and not self.before.get(node.id, {}).get("fingerprint")
+        return node.kind != "unit_test" and not self.before.get(node.id, _UNKNOWN).fingerprint
 
     def is_modified(self, node: Node) -> bool:
         """Whether the node itself is another than in the build; new deliveries do not make a source another."""
@@ -51,12 +69,12 @@ class State:
         before, now = self.before.get(node.id), self.now.get(node.id)
         if not before or now is None:
             return True
-        old, new = dict(before["settings"]), dict(now.settings)
+        old, new = dict(before.settings), dict(now.settings)
         match part:
             case "body":
-                return bool(before["shape"] != now.shape)
+                return before.shape != now.shape
             case "macros":
-                return bool(before["shape"] != now.shape and before.get("text") == now.text)
+                return before.shape != now.shape and before.text == now.text
             case "configs":
                 return {**old, "relation": ""} != {**new, "relation": ""}
             case _:

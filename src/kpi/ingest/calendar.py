@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from kpi.build_record import FeedStatus
 from kpi.ingest.contract import Cadence, Limits, followed
 from kpi.sql import identifier
 
@@ -339,37 +340,6 @@ def write_calendar(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], day: d
         con.unregister("calendar")
 
 
-State = Literal["fresh", "late", "very late", "not expected", "not delivered", "no dates"]
-
-
-@dataclass(frozen=True, slots=True)
-class FeedStatus:
-    """How far a feed has come. `newest` is the newest day in its rows, None when it has none; days are inclusive.
-
-    `newest_file` is the file with that day, or the last by name when no row has a day.
-    It is late from the day after `expected_by`, and very late from the day after `very_late_by`. `gap` is a month, as
-    YYYY-MM, that is missing before the newest day, and what is expected then.
-    """
-
-    feed: str
-    every: str
-    newest: date | None
-    newest_file: str
-    expected_by: date | None
-    very_late_by: date | None
-    gap: str = ""
-
-    def state(self, day: date) -> State:
-        """Return how the feed stands on a day."""
-        if self.newest is None:
-            return "no dates" if self.newest_file else "not delivered"
-        if self.very_late_by and day > self.very_late_by:
-            return "very late"
-        if self.expected_by and day > self.expected_by:
-            return "late"
-        return "fresh" if self.expected_by or self.very_late_by else "not expected"
-
-
 def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[FeedMonths]) -> list[FeedStatus]:
     """Return how far each feed has come, in their order, by what is there of it up to a day (`read_months`).
 
@@ -386,42 +356,6 @@ def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[FeedMonths]) -> list
         message = f"{gap[0]}-{gap[1]:02}" if gap else ""
         found.append(FeedStatus(feed.feed, feed.cadence.every, newest, file, late, very_late, message))
     return found
-
-
-def as_facts(dues: Iterable[FeedStatus]) -> list[dict[str, Any]]:
-    """Return what a build keeps of it, from which later days can be judged without opening it."""
-    return [
-        {
-            "feed": due.feed,
-            "every": due.every,
-            "newest": str(due.newest) if due.newest else None,
-            "file": due.newest_file,
-            "expected_by": str(due.expected_by) if due.expected_by else None,
-            "very_late_by": str(due.very_late_by) if due.very_late_by else None,
-            "gap": due.gap,
-        }
-        for due in dues
-    ]
-
-
-def from_facts(facts: Iterable[Mapping[str, Any]]) -> list[FeedStatus]:
-    """Read what `as_facts` wrote."""
-
-    def day(text: str | None) -> date | None:
-        return date.fromisoformat(text) if text else None
-
-    return [
-        FeedStatus(
-            feed=str(fact["feed"]),
-            every=str(fact["every"]),
-            newest=day(fact["newest"]),
-            newest_file=str(fact["file"]),
-            expected_by=day(fact["expected_by"]),
-            very_late_by=day(fact["very_late_by"]),
-            gap=str(fact.get("gap", "")),
-        )
-        for fact in facts
-    ]
 
 
 def late_lines(dues: Iterable[FeedStatus], day: date) -> Iterator[tuple[str, str]]:

@@ -82,14 +82,18 @@ def judge(
 
     warehouse = Warehouse(root.resolve() / "warehouse")
     folder = warehouse.folder(build)
-    facts = warehouse.facts(folder)
-    day = as_of or date.fromisoformat(facts["as_of"])
+    record = warehouse.record(folder)
+    if not record.as_of and as_of is None:
+        raise ConfigError(
+            f"build {folder.resolve().name} does not say of which day it is ({record.problem}): give --as-of."
+        )
+    day = as_of or date.fromisoformat(record.as_of)
     feeds = feed_expectations(read_feed(source) for source in load_project(root).sources if is_feed(source))
     # A year is judged by marts and seeds, which readers have too, where there is a file for them.
     with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
-        results = validate(con, feeds, day, year, is_more_expected=not facts.get("synthetic"))
+        results = validate(con, feeds, day, year, is_more_expected=not record.synthetic)
         if html is not None:
-            write_pages(html, con, results, About(facts["id"], day, bool(facts.get("synthetic"))))
+            write_pages(html, con, results, About(record.id, day, record.synthetic))
     return results
 
 

@@ -21,12 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kpi.build_record import BuildRecord, NodeRecord
 from kpi.errors import BuildError, CheckFailed, DeliveryError, KpiError, exit_code_of
 from kpi.files import read_regular, why_unreadable
 from kpi.ingest.masking import message
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, whole
-from kpi.warehouse.run_log import OUTCOMES, RunOutcome
+from kpi.warehouse.run_log import OUTCOMES, FailedRun, RunOutcome
 
 if TYPE_CHECKING:
     import duckdb
@@ -138,23 +139,23 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
     `build` is the candidate that was kept, if one was. Judged by the builds on disk alone: the project may not compile.
     """
     candidate = warehouse.builds / build if build else None
-    facts = warehouse.facts(candidate)
+    record = warehouse.record(candidate) if candidate else BuildRecord("")
     published = warehouse.current()
-    nodes = {**warehouse.facts(published).get("nodes", {}), **facts.get("nodes", {})}
+    nodes = {**((warehouse.record(published).nodes if published else None) or {}), **(record.nodes or {})}
     found: set[str] = set()
-    failed = [check for check in facts.get("checks", []) if check["failures"] and check["severity"] == "error"]
+    failed = [check for check in record.checks if check.failures and check.severity == "error"]
     causes: set[str] = set()
     if candidate and not isinstance(error, BuildError | DeliveryError):
-        found, feeds = _of_years(candidate, facts)
+        found, feeds = _of_years(candidate, record)
         causes = {node for node in nodes if node.startswith("source.") and node.rpartition(".")[2] in feeds}
         with suppress(Exception), _open(candidate) as con:
             for check in list(failed):
-                if figures := _of_rows(con, str(check["sql"])):
+                if figures := _of_rows(con, check.sql):
                     found |= figures
                     failed.remove(check)
-    names_of_failed = {check["name"] for check in failed}
+    names_of_failed = {check.name for check in failed}
     tests = {node for node in nodes if node.startswith("test.") and node.rpartition(".")[2] in names_of_failed}
-    causes |= {parent for node in tests for parent in nodes[node].get("parents", {})}
+    causes |= {parent for node in tests for parent in nodes[node].parents}
     causes |= _causes(error, nodes)
     names: dict[str, str] = {}
     if published:
@@ -170,9 +171,9 @@ def _open(folder: Path) -> duckdb.DuckDBPyConnection:
     return database.reading(whole(folder) / DATABASE)
 
 
-def _of_years(candidate: Path, facts: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+def _of_years(candidate: Path, record: BuildRecord) -> tuple[set[str], set[str]]:
     """Figures, and feeds, of the rows that break an expectation whose failure is an error."""
-    errors = {(year["year"], year["expectation"]) for year in facts.get("years", []) if year["severity"] == "error"}
+    errors = {(year.year, year.expectation) for year in record.years or () if year.severity == "error"}
     try:
         results = json.loads((candidate / "expectations.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -194,7 +195,7 @@ def _of_rows(con: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
     return set()
 
 
-def _causes(error: BaseException, nodes: Mapping[str, Any]) -> set[str]:
+def _causes(error: BaseException, nodes: Mapping[str, NodeRecord]) -> set[str]:
     """The nodes that an error names: the feed of a delivery, or the models that failed."""
     if isinstance(error, DeliveryError):
         message = str(error)
@@ -208,7 +209,7 @@ def _causes(error: BaseException, nodes: Mapping[str, Any]) -> set[str]:
     return set()
 
 
-def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, Any], causes: Iterable[str]) -> set[str]:
+def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, NodeRecord], causes: Iterable[str]) -> set[str]:
     """Figures of the nearest tables of figures made from the given nodes: beyond those, all figures come together."""
     tables = {
         f"{schema}.{name}"
@@ -217,14 +218,14 @@ def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, Any], causes
         ).fetchall()
     }
     children: dict[str, list[str]] = {}
-    for node, facts in nodes.items():
-        for parent in facts.get("parents", {}):
+    for node, noted in nodes.items():
+        for parent in noted.parents:
             children.setdefault(parent, []).append(node)
     found: set[str] = set()
     waiting, seen = list(causes), set(causes)
     while waiting:
         node = waiting.pop()
-        place = nodes[node].get("relation") if not node.startswith("test.") else None
+        place = nodes[node].relation if not node.startswith("test.") else None
         if place in tables and not node.startswith(("seed.", "source.")):
             found |= {str(row[0]) for row in con.execute(f"select distinct {FIGURE} from {place}").fetchall()}
             continue
@@ -281,7 +282,7 @@ def killed(warehouse: Warehouse, run: RunOutcome | None, how: str) -> Message:
 
 
 def recovery_message(
-    warehouse: Warehouse, failing: dict[str, Any] | None, warnings: Sequence[str], late: Sequence[str]
+    warehouse: Warehouse, failing: FailedRun | None, warnings: Sequence[str], late: Sequence[str]
 ) -> Message:
     """Tell that a run succeeded after one that failed, or has warnings that the last published build did not have."""
     name = _name(warehouse)
@@ -289,11 +290,7 @@ def recovery_message(
     title = f"kpi {name}: new warnings ({len(warnings) + len(late)})"
     title = f"kpi {name}: deliveries are very late ({len(very_late)})" if very_late else title
     title = f"kpi {name}: the refresh works again" if failing else title
-    again = (
-        [f"The run {failing.get('run', '')} of {str(failing.get('at'))[:16]} failed: {failing.get('outcome')}."]
-        if failing
-        else []
-    )
+    again = [f"The run {failing.run} of {failing.at[:16]} failed: {failing.outcome}."] if failing else []
     return Message(
         "failure" if very_late else "warning" if warnings or late else "success",
         title,
@@ -313,9 +310,9 @@ def readers_see(warehouse: Warehouse) -> str:
     current = warehouse.current()
     if current is None:
         return "Nothing: no build was published yet."
-    facts = warehouse.facts(current)
-    finished = str(facts.get("finished_at", "")).replace("T", " ").removesuffix("Z")[:16]
-    return f"Build {current.name}, of {facts.get('as_of', 'an unknown day')}, finished {finished} UTC."
+    record = warehouse.record(current)
+    finished = record.finished_at.replace("T", " ").removesuffix("Z")[:16] or "at an unknown time,"
+    return f"Build {current.name}, of {record.as_of or 'an unknown day'}, finished {finished} UTC."
 
 
 def what_failed(error: BaseException) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kpi.errors import ConfigError, nearest
 from kpi.presentation import presented, significant, with_decimals
 from kpi.warehouse.builds import FAILURES, Warehouse
-from kpi.warehouse.permissions import DATABASE, database_path, left_out
+from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
     import duckdb
@@ -104,7 +104,8 @@ def open_build(
 
 def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
     """Say which schema that SQL, or a table's name, asks for is left out of the file for all readers; else nothing."""
-    found = left_out(Warehouse(project_dir.resolve() / "warehouse").facts_of(build or ""))
+    warehouse = Warehouse(project_dir.resolve() / "warehouse")
+    found = warehouse.record(warehouse.folder(build)).restricted_schemas
     named = sorted(found & set(re.findall(r"\w+", asked.lower())))
     return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
 

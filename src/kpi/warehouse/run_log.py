@@ -186,6 +186,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """A run that people were told had failed: its name, how it ended, and when (ISO 8601)."""
+
+    run: str
+    outcome: str
+    at: str
+
+
 TABLE = "marts.runs"
 TAIL = 1 << 16  # bytes in which a run's last line is looked for first; it may be longer
 
