@@ -54,7 +54,7 @@ PEER_sqlmesh := sqlmesh
 PEER_lea := lea-cli
 
 golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
-	$(BIN)/python -m pytest --golden tests/test_figures.py tests/test_golden_errors.py
+	$(BIN)/python -m pytest --golden tests/test_figures.py tests/test_golden_errors.py tests/test_exits.py
 
 clean: ## Remove builds, the environment and caches; never warehouse/raw
 	rm -rf $(VENV) $(DBT) target logs warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

@@ -137,5 +137,5 @@ def test_a_late_feed_a_failed_run_and_passwords_in_the_open_are_found(
     message = {finding.what: finding for finding in findings(warehouse)}
     assert [finding.level for finding in message.values()] == ["warning", "error", "error"]
     assert "ended as: failed" in " ".join(message)
-    assert "very late: calls: its newest day is 2024-01-01" in " ".join(message)
+    assert "calls: very late: its newest day is 2024-01-01" in " ".join(message)
     assert "secret" not in " ".join(message)

@@ -19,7 +19,7 @@ from datetime import date
 from functools import cache
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from kpi.errors import KpiError
+from kpi.errors import KpiError, Problem
 from kpi.presentation import visible
 from kpi.settings import WarehouseSettings
 
@@ -254,7 +254,7 @@ class BuildRecord:
     synthetic: bool = False
     freshness: tuple[FeedStatus, ...] = ()
     unchanged_between: tuple[str, str] | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     overruled: tuple[str, ...] = ()
     rows: Mapping[str, int] | None = None
     storage: StorageRecord | None = None
@@ -309,7 +309,7 @@ def _from_version_0(content: dict[str, Any]) -> BuildRecord:
     names = {"engine": "settings", "overruled": "despite"}
     readable = (
         *("id", "status", "reason", "started_at", "finished_at", "as_of", "engine", "retained", "files", "kept"),
-        *("synthetic", "warnings", "overruled", "rows", "storage", "checksum", "bytes", "stewards", "readers"),
+        *("synthetic", "overruled", "rows", "storage", "checksum", "bytes", "stewards", "readers"),
     )
     types_of = get_type_hints(BuildRecord)
     if not isinstance(content.get("id"), str):

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.errors import ConfigError
+from kpi.errors import ConfigError, Place
 
 if TYPE_CHECKING:
     from kpi.yaml_loader import Section
@@ -70,10 +70,10 @@ def read_warehouse_settings(variables: Section, project: str) -> WarehouseSettin
     return WarehouseSettings()
 
 
-def check_size(text: str, where: str) -> str:
+def check_size(text: str, where: Place) -> str:
     """Return a size such as 2GB or 80%. Raises ConfigError when it is none."""
     if not _SIZE.fullmatch(text.strip()):
-        raise ConfigError(f"{where}: a size is a number and KB, MB, GB, TB or %, as 2GB, not '{text}'.")
+        raise ConfigError(f"a size is a number and KB, MB, GB, TB or %, as 2GB, not '{text}'.", where)
     return text.strip()
 
 
@@ -113,16 +113,16 @@ def _read(section: Section) -> WarehouseSettings:
             values[key] = tuple(sorted({name.strip().lower() for name in section.strings(key)}))
             if needed := [name for name in READERS_SCHEMAS if name in values[key]]:
                 message = "its tables are what readers are shown. Give those with rows of persons another schema."
-                raise ConfigError(f"{where}: {needed[0]} cannot be left out: {message}")
+                raise ConfigError(f"{needed[0]} cannot be left out: {message}", where)
         elif isinstance(usual, str):
             if not isinstance(value, str) or not value.strip():
-                raise ConfigError(f"{where}: '{key}' must be a text.")
+                raise ConfigError(f"'{key}' must be a text.", where)
             values[key] = check_size(value, where) if key == "memory_limit" else value
         elif isinstance(value, bool) or not isinstance(value, int if key not in _NUMBERS else int | float):
-            raise ConfigError(f"{where}: '{key}' must be a {'number' if key in _NUMBERS else 'whole number'}.")
+            raise ConfigError(f"'{key}' must be a {'number' if key in _NUMBERS else 'whole number'}.", where)
         elif not _LEAST.get(key, 0) <= value <= _MOST.get(key, 1_000_000):
             message = f"from {_LEAST.get(key, 0)} to {_MOST.get(key, 1_000_000)}"
-            raise ConfigError(f"{where}: '{key}' must be {message}, not {value}.")
+            raise ConfigError(f"'{key}' must be {message}, not {value}.", where)
         else:
             values[key] = value
     return WarehouseSettings(**values)

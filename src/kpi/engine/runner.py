@@ -26,7 +26,7 @@ from kpi.engine.graph import AUDIT_SCHEMA, RESERVED_SCHEMA, RESERVED_TABLES, Gra
 from kpi.engine.materializations import ExistingRelation, is_ephemeral, keeps_table, schema_statement, statements
 from kpi.engine.node import Node
 from kpi.environment import digest, hashed_values, holds_value
-from kpi.errors import BuildError
+from kpi.errors import BuildError, Place
 from kpi.events import Emit, Event, emit_event, silent
 from kpi.ingest import loader
 from kpi.ingest.contract import TIME_OF_DELIVERY
@@ -205,7 +205,9 @@ def build_node(
         con.commit()
     except duckdb.Error as error:
         _undo(con)
-        raise BuildError(f"{node.name} ({node.file})", of_error(error), sql) from None
+        raise BuildError(
+            node.name, database.kind_of(error), sql, place=Place(str(node.file)), restricted=of_error(error)
+        ) from None
     except BaseException:
         _undo(con)
         raise
@@ -240,7 +242,8 @@ def run_hooks(con: duckdb.DuckDBPyConnection, setting: str, hooks: Sequence[str]
         try:
             con.execute(sql)
         except duckdb.Error as error:
-            raise BuildError(f"{setting} {number} (dbt_project.yml)", of_error(error), sql) from None
+            kind, place = database.kind_of(error), Place("dbt_project.yml")
+            raise BuildError(f"{setting} {number}", kind, sql, place=place, restricted=of_error(error)) from None
 
 
 UNBUILT = NodeRecord()
@@ -421,7 +424,7 @@ def _build(
     for parent in parents:
         if parent.kind != "source" and parent.materialized != "ephemeral" and str(parent.relation) not in present:
             message = f"it reads {parent.name}, which has not been built yet; select that too, as +{node.name}."
-            raise BuildError(f"{node.name} ({node.file})", message)
+            raise BuildError(node.name, message, place=Place(str(node.file)))
     was_there = present.get(place) == "table" and before.version and before.relation == place
     if not was_there or node.materialized in VIRTUAL or node.id not in saving:
         return build_node(con, task.graph, node, present.get(place), node.id in task.anew), False

@@ -326,7 +326,7 @@ def default_of(selectors: Mapping[str, Section]) -> str:
     """
     found = [name for name, selector in selectors.items() if selector.get("default") is True]
     if len(found) > 1:
-        raise ConfigError(f"{selectors[found[1]].where('default')}: '{found[0]}' is the default selector already.")
+        raise ConfigError(f"'{found[0]}' is the default selector already.", selectors[found[1]].where("default"))
     return found[0] if found else ""
 
 
@@ -364,7 +364,7 @@ class Selectors:
                 return self._word(f"{method}:{value}", self._indirect)
             case _:
                 message = "a definition is a text, a method with a value, a union or an intersection"
-                raise ConfigError(f"{section.where('definition')}: {message}.")
+                raise ConfigError(f"{message}.", section.where("definition"))
 
     def _set(self, definition: Section, how: str) -> Pair:
         kept: list[Pair] = []
@@ -375,7 +375,7 @@ class Selectors:
             found = self._excluded(item) if is_exclusion else self._read(item, definition)
             (gone if is_exclusion else kept).append(found)
         if not kept:
-            raise ConfigError(f"{definition.where(how)}: '{how}' has nothing to select from.")
+            raise ConfigError(f"'{how}' has nothing to select from.", definition.where(how))
         both = self._union(kept) if how == "union" else self._intersection(kept)
         return _less(both, self._union(gone))
 
@@ -423,24 +423,28 @@ _SPEC = re.compile(
 _MAY_BE_NONE = re.compile(r"\b(state|result|source_status):")
 
 
-def select(
-    graph: Graph,
-    wanted: Iterable[str],
-    excluded: Iterable[str] = (),
-    indirect: str = "eager",
-    kinds: Iterable[str] = (),
-    state: State | None = None,
-    selector: str = "",
-) -> frozenset[str]:
-    """Return the ids that a selection means. Words are a union, commas an intersection; no words select all.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which nodes are meant. Words are a union, commas in them an intersection; no words mean all.
 
     Data tests come along with what they judge: `eager` with any of it, `cautious` with all of it, `buildable` with all
     of it or its parents, `empty` not at all. `kinds` keeps only nodes of these kinds. `selector` is one of
-    selectors.yml, and stands instead of words. Raises ConfigError when a word selects nothing or cannot be read.
+    selectors.yml, and stands instead of words.
     """
-    chooser = _Chooser(graph, state or State())
-    words = [word for text in wanted for word in text.split()]
-    left_out = [word for text in excluded for word in text.split()]
+
+    wanted: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    indirect: str = "eager"
+    kinds: tuple[str, ...] = ()
+    selector: str = ""
+
+
+def select(graph: Graph, selection: Selection, state: State | None = None) -> frozenset[str]:
+    """Return the ids that a selection means. Raises ConfigError when a word selects nothing or cannot be read."""
+    chooser, indirect = _Chooser(graph, state or State()), selection.indirect
+    kinds, selector = selection.kinds, selection.selector
+    words = [word for text in selection.wanted for word in text.split()]
+    left_out = [word for text in selection.excluded for word in text.split()]
     if indirect not in INDIRECT:
         raise ConfigError(f"'{indirect}' is no way to select tests indirectly.{nearest(indirect, INDIRECT)}")
     for kind in kinds:

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from kpi.build_record import FeedStatus
+from kpi.errors import Problem
 from kpi.ingest.contract import Cadence, Limits, followed
 from kpi.sql import identifier
 
@@ -358,14 +359,18 @@ def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[FeedMonths]) -> list
     return found
 
 
-def late_lines(dues: Iterable[FeedStatus], day: date) -> Iterator[tuple[str, str]]:
-    """Yield feed and sentence of each feed that is late on a day."""
+LATE = {"late": "feed.late", "very late": "feed.very_late"}
+
+
+def late_problems(dues: Iterable[FeedStatus], day: date) -> Iterator[Problem]:
+    """Yield a problem for each feed that is late on a day; its code is one of LATE, its subject the feed."""
     for due in dues:
         state = due.state(day)
-        if state in ("late", "very late"):
+        if state in LATE:
             by = due.expected_by or due.very_late_by
             more = f"nothing of {due.gap} came, which" if due.gap else "more"
-            yield due.feed, f"{state}: {due.feed}: its newest day is {due.newest}, {more} was expected by {by}."
+            message = f"{state}: its newest day is {due.newest}, {more} was expected by {by}."
+            yield Problem(LATE[state], message, subject=due.feed)
 
 
 def table(

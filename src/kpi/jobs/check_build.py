@@ -17,7 +17,7 @@ import duckdb
 from kpi import database
 from kpi.engine.graph import Graph, with_unit_tests
 from kpi.engine.node import Node
-from kpi.engine.selector import default_of, select
+from kpi.engine.selector import Selection, default_of, select
 from kpi.engine.test_runner import CheckResult, Store, run_tests, with_examples
 from kpi.engine.unit_tests import UnitTest
 from kpi.errors import ConfigError
@@ -165,7 +165,7 @@ def chosen_tests(
         selector = default_of(graph.project.selectors)
 
     def meant(words: list[str], selector: str = "") -> set[str]:
-        nodes = select(wide, words, selector=selector)
+        nodes = select(wide, Selection(tuple(words), selector=selector))
         if any("resource_type:" in word or "test_type:" in word for word in words):
             return set(nodes)
         return set(nodes) | {test.id for test in tests if nodes.intersection(test.depends_on)}

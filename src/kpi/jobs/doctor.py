@@ -14,7 +14,7 @@ from typing import Literal
 from kpi.build_record import BuildRecord
 from kpi.errors import KpiError
 from kpi.files import why_unreadable
-from kpi.ingest.calendar import late_lines
+from kpi.ingest.calendar import LATE, late_problems
 from kpi.ingest.masking import quoted
 from kpi.ingest.raw_files import hash_of, scan
 from kpi.jobs.notifications import FILE, addresses, is_exposed
@@ -25,12 +25,14 @@ from kpi.warehouse.lifecycle import deleted_since, rolled_back_from, shows
 from kpi.warehouse.permissions import DATABASE, STEWARDS, group_of, is_closed, whole
 from kpi.warehouse.run_log import history, unreadable
 
+Level = Literal["ok", "warning", "error"]
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that was looked at. `remedy` says what to do when it is not well."""
 
-    level: Literal["ok", "warning", "error"]
+    level: Level
     what: str
     remedy: str = ""
 
@@ -214,8 +216,9 @@ def _raw(warehouse: Warehouse) -> Iterator[Finding]:
     try:
         folder = scan(warehouse.raw)
     except DeliveryError as error:
-        is_unreadable = "cannot be read" in str(error)  # of anything else it says itself what to do
-        yield Finding("error", str(error), "Give the user that refreshes the right to read it." * is_unreadable)
+        # Of anything but what may not be read it says itself what to do.
+        remedy = "Give the user that refreshes the right to read it." if error.is_unreadable else ""
+        yield Finding("error", str(error), remedy)
         return
     for file in folder.deleted:
         yield Finding(
@@ -304,7 +307,7 @@ def _wrong_with(folder: Path, record: BuildRecord) -> str:
                 with database.reading(file) as con:
                     seen = database.row_counts(con)
             except duckdb.Error as error:
-                return str(error).partition("\n")[0]
+                return database.first_line(error)
             if seen != (seen if rows is None else rows):
                 return "its tables do not have the rows that were written"
     return ""
@@ -342,8 +345,8 @@ def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
     elif runs:
         message = f"the last run, {runs[-1].run}, ended as: {runs[-1].outcome}"
         yield Finding("warning", message, f"kpi runs show {runs[-1].run}")
-    for line in unreadable(warehouse.root):
-        yield Finding("warning", line, "Give it to the user that refreshes, or remove it.")
+    for problem in unreadable(warehouse.root):
+        yield Finding("warning", str(problem), "Give it to the user that refreshes, or remove it.")
     if why := unreadable_addresses(warehouse.root):
         message = f"{warehouse.root / FILE} cannot be read: {why}. Nobody is told when a run fails"
         yield Finding("error", message, "Make it a UTF-8 file of the user that refreshes, chmod 600.")
@@ -363,8 +366,9 @@ def _feeds(warehouse: Warehouse) -> Iterator[Finding]:
         return
     published = warehouse.current_record()
     due = published.freshness if published else ()
-    late = list(late_lines(due, date.today()))
-    for _, line in late:
-        yield Finding("error" if line.startswith("very") else "warning", line, "Ask who delivers it.")
+    late = list(late_problems(due, date.today()))
+    for problem in late:
+        level: Level = "error" if problem.code == LATE["very late"] else "warning"
+        yield Finding(level, str(problem), "Ask who delivers it.")
     if due and not late:
         yield Finding("ok", f"no delivery of {len(due)} feeds is late")

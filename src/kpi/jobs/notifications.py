@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import stat
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,12 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.build_record import BuildRecord, NodeRecord
-from kpi.errors import BuildError, CheckFailed, DeliveryError, KpiError, exit_code_of
+from kpi.errors import EXITS, KILLED, UNEXPECTED, BuildError, CompileError, DeliveryError, Problem, exit_of, problems_of
 from kpi.files import read_regular, why_unreadable
+from kpi.ingest.calendar import LATE
+from kpi.ingest.loader import READING
 from kpi.ingest.masking import message
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, whole
-from kpi.warehouse.run_log import OUTCOMES, FailedRun, RunOutcome
+from kpi.warehouse.run_log import FailedRun, RunOutcome
 
 if TYPE_CHECKING:
     import duckdb
@@ -198,13 +199,13 @@ def _of_rows(con: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
 def _causes(error: BaseException, nodes: Mapping[str, NodeRecord]) -> set[str]:
     """The nodes that an error names: the feed of a delivery, or the models that failed."""
     if isinstance(error, DeliveryError):
-        message = str(error)
-        return {node for node in nodes if node.startswith("source.") and f"{node.rpartition('.')[2]}/" in message}
+        feeds = {Path(problem.place.file).parts[0] for problem in error.files}
+        return {node for node in nodes if node.startswith("source.") and node.rpartition(".")[2] in feeds}
     if isinstance(error, BuildError):
-        failed = {part.node.partition(" ")[0] for part in getattr(error, "errors", (error,))}
+        failed = {problem.subject for problem in error.problems}
         return {node for node in nodes if node.rpartition(".")[2] in failed}
-    if isinstance(error, KpiError) and hasattr(error, "file"):
-        files = {Path(part.file).stem for part in getattr(error, "errors", (error,))}
+    if isinstance(error, CompileError):
+        files = {Path(problem.place.file).stem for problem in error.problems}
         return {node for node in nodes if node.rpartition(".")[2] in files}
     return set()
 
@@ -236,32 +237,23 @@ def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, NodeRecord],
 
 
 SHOWN = 12  # lines of a list
-REMEDIES = {
-    3: "Mend the setting that is named above, then: kpi refresh",
-    4: "Ask for the delivery anew or take it out of warehouse/raw; or let it through: kpi refresh --max-reject-share 1",
-    5: "Mend the file that is named above, then: kpi refresh",
-    6: "Mend the model that is named above, then: kpi refresh",
-    7: "Look into the candidate that was kept (kpi builds). Mend what is wrong, or publish it all the same:"
-    " kpi refresh --publish-despite-checks REASON",
-    8: "See whether the run that holds the lock goes on or hangs: kpi runs",
-    9: "Free disk (kpi doctor tells how much is needed), then: kpi refresh",
-}
-OTHERWISE = "See what it did and whether the warehouse is well: kpi runs show, kpi doctor. Then: kpi refresh"
 
 
 def failure(warehouse: Warehouse, run: str, error: BaseException, figures: Sequence[str]) -> Message:
     """Tell that a run failed."""
-    code = exit_code_of(error)
-    outcome = OUTCOMES.get(code, "failed")
+    ended = exit_of(error)
     return Message(
         "failure",
-        f"kpi {_name(warehouse)}: the refresh failed: {outcome}",
+        f"kpi {_name(warehouse)}: the refresh failed: {ended.outcome}",
         _text(
-            f"The refresh of {warehouse.root.parent} {_here()} failed: {outcome} (exit code {code}).",
+            f"The refresh of {warehouse.root.parent} {_here()} failed: {ended.outcome} (exit code {ended.code}).",
             ("What failed", what_failed(error)),
             ("Figures concerned", figures),
             ("What readers see", [readers_see(warehouse)]),
-            ("What to do", [REMEDIES.get(code, OTHERWISE), *([f"All of it: kpi runs show {run}"] if run else [])]),
+            (
+                "What to do",
+                [ended.remedy or EXITS[UNEXPECTED].remedy, *([f"All of it: kpi runs show {run}"] if run else [])],
+            ),
         ),
     )
 
@@ -276,17 +268,20 @@ def killed(warehouse: Warehouse, run: RunOutcome | None, how: str) -> Message:
             f"The refresh of {warehouse.root.parent} {_here()} did not end by itself.",
             ("What failed", [f"{what}{f' ({how})' if how else ''}."]),
             ("What readers see", [readers_see(warehouse)]),
-            ("What to do", [OTHERWISE, "Too little memory? Then: kpi schedule --memory-max, or --memory-limit"]),
+            (
+                "What to do",
+                [EXITS[KILLED].remedy, "Too little memory? Then: kpi schedule --memory-max, or --memory-limit"],
+            ),
         ),
     )
 
 
 def recovery_message(
-    warehouse: Warehouse, failing: FailedRun | None, warnings: Sequence[str], late: Sequence[str]
+    warehouse: Warehouse, failing: FailedRun | None, warnings: Sequence[Problem], late: Sequence[Problem]
 ) -> Message:
     """Tell that a run succeeded after one that failed, or has warnings that the last published build did not have."""
     name = _name(warehouse)
-    very_late = [line for line in late if line.startswith("very late")]
+    very_late = [problem for problem in late if problem.code == LATE["very late"]]
     title = f"kpi {name}: new warnings ({len(warnings) + len(late)})"
     title = f"kpi {name}: deliveries are very late ({len(very_late)})" if very_late else title
     title = f"kpi {name}: the refresh works again" if failing else title
@@ -297,8 +292,8 @@ def recovery_message(
         _text(
             f"The refresh of {warehouse.root.parent} {_here()} {'works again' if failing else 'has news'}.",
             ("Before", again),
-            ("Deliveries that are late", late),
-            ("New warnings", [_without_values(line) for line in warnings]),
+            ("Deliveries that are late", [str(problem.public()) for problem in late]),
+            ("New warnings", [str(problem.public()) for problem in warnings]),
             ("What readers see", [readers_see(warehouse)]),
             ("What to do", ["Ask for the deliveries; see kpi freshness."] if late else []),
         ),
@@ -316,36 +311,14 @@ def readers_see(warehouse: Warehouse) -> str:
 
 
 def what_failed(error: BaseException) -> list[str]:
-    """Return what an error says, a line each, without values of rows: of DuckDB's errors only their kind."""
-    if isinstance(error, BuildError):
-        parts = getattr(error, "errors", (error,))
-        return [f"{part.node}: {_kind(str(part).removeprefix(f'{part.node}: '))}" for part in parts]
-    if isinstance(error, CheckFailed):
-        lines = [line.strip() for line in str(error).splitlines() if line.startswith("  ")]
-        return [_without_values(line) for line in lines] or [str(error).splitlines()[0]]
-    if isinstance(error, KpiError):
-        return [line.rstrip() for line in str(error).splitlines()]
-    return [f"{type(error).__name__}, which kpi did not expect."]
+    """Return what an error says, a line each, without anything that is restricted."""
+    lines = [line for problem in problems_of(error) for line in str(problem.public()).split("\n")]
+    return [line.rstrip() for line in lines]
 
 
-def is_new(warning: str, before: Iterable[str]) -> bool:
-    """Tell whether a warning is none of those before. Counts, values and lines of files may differ."""
-    return _essence(warning) not in {_essence(line) for line in before}
-
-
-def _essence(warning: str) -> str:
-    what, _, rest = warning.partition(": ")
-    return re.sub(r":\d+\)", ")", what) + re.sub(r"\d+(?:[.,]\d+)*", "#", rest)
-
-
-def _without_values(line: str) -> str:
-    """A report year's expectation without what was seen; any other line as it is."""
-    return line.partition(": ")[0] if re.match(r"\d{4} ", line) else line
-
-
-def _kind(message: str) -> str:
-    kind = message.partition(":")[0]
-    return kind if kind.endswith("Error") and len(kind) < 60 else "failed while it ran"
+def identity(problem: Problem) -> tuple[str, ...]:
+    """Return what makes a warning the same as one of another night; counts, values and lines of files may differ."""
+    return (*problem.key, problem.message if problem.code == READING else "")
 
 
 def _name(warehouse: Warehouse) -> str:

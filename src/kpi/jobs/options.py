@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from kpi.errors import Problem
 from kpi.settings import Invocation
 
 if TYPE_CHECKING:
@@ -72,4 +73,4 @@ class Outcome:
     build: str
     published: bool
     nothing_to_do: bool = False
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ import duckdb
 
 from kpi import database
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ReadersRecord, TestRecord, UnitTestRecord
-from kpi.database import relations
+from kpi.database import first_line, relations
 from kpi.engine.artifacts import state_of
 from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
 from kpi.engine.incremental import keeps_rows
@@ -30,15 +29,16 @@ from kpi.engine.runner import (
     run_nodes,
     source_records,
 )
-from kpi.engine.selector import State, select
+from kpi.engine.selector import Selection, State, select
 from kpi.engine.test_runner import CheckResult, Store, run_tests, told_rows, with_examples
 from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
 from kpi.environment import hidden_values
-from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, interruptible, is_disk_full
+from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
-from kpi.ingest.loader import LoadReport, load, refuse_bad_files
+from kpi.ingest.loader import READING, LoadReport, LoadWarning, load, refuse_bad_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
+from kpi.presentation import one_line
 from kpi.sql import counted, identifier, literal, relation_name
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, whole
@@ -91,12 +91,10 @@ def carry_over(
     try:
         con.execute(f"attach {literal(str(database))} as published (read_only)")
     except duckdb.Error as error:
-        first = str(error).partition("\n")[0]
-        message = (
-            f"it holds what cannot be derived again ({', '.join(sorted(wanted))}), and cannot be opened ({first})."
-        )
+        held = f"it holds what cannot be derived again ({', '.join(sorted(wanted))}), and cannot be opened"
         remedy = "kpi rollback, so that an earlier build is what is started from; or bring it back from a backup."
-        raise BuildError(f"build {database.parent.name}", f"{message} {remedy}") from None
+        restricted = f"{held} ({first_line(error)}). {remedy}"
+        raise BuildError(f"build {database.parent.name}", f"{held}. {remedy}", restricted=restricted) from None
     try:
         tables = con.execute(
             "select schema_name, table_name, sql from duckdb_tables() where database_name = 'published' order by all"
@@ -112,6 +110,9 @@ def carry_over(
     if found:
         names = ", ".join(relation_name(schema, name) for schema, name, _ in found)
         emit(f"Carried over from the published build: {names}.")
+
+
+LOAD_SUMMARY = "load summary"  # the event that says how much was loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class PipelineContext:
 
 def ingest_deliveries(
     con: duckdb.DuckDBPyConnection, context: PipelineContext
-) -> tuple[tuple[str, ...], tuple[FileRecord, ...]]:
+) -> tuple[tuple[Problem, ...], tuple[FileRecord, ...]]:
     """Load what changed. Returns all warnings, and what became of each file.
 
     Raises DeliveryError when files are worse than their contract allows, when all of them are gone, or when what was
@@ -147,7 +148,7 @@ def ingest_deliveries(
     except DeliveryError as error:
         worse_than_allowed = error
     # What the error says of a file is not a warning beside it.
-    _tell(report, folder, context.emit, worse_than_allowed.paths if worse_than_allowed else ())
+    _tell(report, folder, context.emit, worse_than_allowed.files if worse_than_allowed else ())
     published = warehouse.current_record()
     had = (published.files if published else None) or ()
     known = deleted(kept_beside(warehouse.raw), folder.kept)
@@ -164,7 +165,7 @@ def ingest_deliveries(
         " same_content_as, epoch(delivered_at)::bigint as delivered_at"
     )
     rows = con.execute(f"select {columns} from raw.deliveries order by feed, file").fetchall()
-    return report.warnings, tuple(_file_record(*row) for row in rows)
+    return tuple(warning.problem for warning in report.problems), tuple(_file_record(*row) for row in rows)
 
 
 def _file_record(*row: Any) -> FileRecord:
@@ -184,13 +185,14 @@ def _refuse_lost(warehouse: Warehouse, folder: RawFolder, options: Options) -> N
         )
 
 
-def _tell(report: LoadReport, folder: RawFolder, emit: Emit, told_later: Collection[str]) -> None:
+def _tell(report: LoadReport, folder: RawFolder, emit: Emit, in_error: Iterable[Problem]) -> None:
     """Tell what was loaded and what is worth a warning; not of the files that the run is about to stop for."""
     records = f"{report.records:,}".replace(",", " ")
-    emit(
+    summary = (
         f"Loaded {len(report.loaded)} new or changed files, dropped {len(report.removed)};"
         f" the deliveries hold {records} records."
     )
+    emit_event(emit, Event(LOAD_SUMMARY, summary, stage="load"))
     for path in report.removed[:10]:
         emit(f"  warning: {path}: no longer there, its rows are gone.")
     if len(report.removed) > 10:
@@ -198,57 +200,54 @@ def _tell(report: LoadReport, folder: RawFolder, emit: Emit, told_later: Collect
     # What an earlier run told of a delivery that is still the same is not told every night.
     known = {file.path for file in folder.files} - set(report.loaded)
     # A file that is the same may be warned of because of one that is not, or that counts as newer now: it is replaced.
-    fresh = [
+    loaded, said_by_error = set(report.loaded), {problem.key for problem in in_error}
+    old = [
         warning
-        for warning in report.warnings
-        if warning.partition("/")[0] in report.reordered or any(path in warning for path in report.loaded)
+        for warning in report.problems
+        if warning.problem.place.file in known
+        and warning.feed not in report.reordered
+        and loaded.isdisjoint(warning.related)
     ]
-    old = [warning for warning in report.warnings if warning.partition(": ")[0] in known and warning not in fresh]
-    later = re.compile(r"refused, |\d+ of \d+ records rejected")  # what the error says too
-    new = [
-        warning
-        for warning in report.warnings
-        if warning not in old
-        and not (warning.partition(": ")[0] in told_later and later.match(warning.partition(": ")[2]))
-    ]
+    new = [warning for warning in report.problems if warning not in old and warning.problem.key not in said_by_error]
     for warning in new:
-        emit_event(emit, Event("warning", stage="load", name=warning))  # for the log: each of them
+        emit_event(emit, Event("warning", stage="load", name=one_line(str(warning.problem))))  # for the log: each
     for line in grouped(new):
-        emit(f"  warning: {line}")
+        emit(f"  warning: {one_line(line)}")
     if old:
         emit(f"  {len(old)} older warnings of deliveries that are the same: see rows_rejected in raw.deliveries.")
 
 
-def grouped(warnings: Iterable[str]) -> Iterator[str]:
-    """Yield the warnings of deliveries, those that say the same of several files of a feed as one line.
+def grouped(warnings: Iterable[LoadWarning]) -> Iterator[str]:
+    """Yield the warnings of deliveries, those of one kind about several files of a feed as one line.
 
-    They say the same when they differ in numbers alone. The line counts the files and gives the first one's words.
+    The line counts the files and gives the first one's words.
     """
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, ...], list[LoadWarning]] = {}
     for warning in warnings:
-        path, _, text = warning.partition(": ")
-        feed, is_file, _ = path.partition("/")
-        key = (feed, re.sub(r"\d+", "#", text)) if is_file else (path, text)
-        groups.setdefault(key, []).append(warning)
-    for (feed, _), alike in groups.items():
+        problem = warning.problem
+        key = (warning.feed, problem.code, problem.message if problem.code == READING else "")
+        groups.setdefault(key if warning.feed else (str(problem),), []).append(warning)
+    for alike in groups.values():
+        first = alike[0]
         if len(alike) == 1:
-            yield alike[0]
+            yield str(first.problem)
             continue
-        yield f"{feed}: {len(alike)} files, the first is {alike[0]} Each of them: kpi show raw.deliveries"
+        yield f"{first.feed}: {len(alike)} files, the first is {first.problem} Each of them: kpi show raw.deliveries"
 
 
-def verdict(record: BuildRecord) -> tuple[list[str], list[str]]:
-    """Return what the checks of a build found, a line each: what keeps it from readers, and what is worth a warning."""
-    failures: list[str] = []
-    warnings: list[str] = []
+def verdict(record: BuildRecord) -> tuple[list[Problem], list[Problem]]:
+    """Return what the checks of a build found: what keeps it from readers, and what is worth a warning."""
+    failures: list[Problem] = []
+    warnings: list[Problem] = []
     for check in record.checks:
         if check.status != "pass":
-            message = f"{check.name} ({check.where}): {check.failures} failing rows"
-            message += f", kept in {check.stored}" if check.stored else ""
-            (failures if check.status == "fail" else warnings).append(message)
+            message = f"{check.failures} failing rows{f', kept in {check.stored}' if check.stored else ''}"
+            problem = Problem("test.failed", message, Place(check.where), subject=check.name)
+            (failures if check.status == "fail" else warnings).append(problem)
     for year in record.years or ():
-        message = f"{year.year} {year.expectation}: {year.observed}"
-        (failures if year.severity == "error" else warnings).append(message)
+        subject = f"{year.year} {year.expectation}"
+        problem = Problem("expectation.failed", "does not hold", restricted=year.observed, subject=subject)
+        (failures if year.severity == "error" else warnings).append(problem)
     return failures, warnings
 
 
@@ -286,10 +285,10 @@ def read_back(file: Path) -> dict[str, int]:
             database.read_all(con, seen)
             return seen
     except (duckdb.Error, UnicodeDecodeError) as error:
-        first = str(error).partition("\n")[0]
-        message = f"the finished file cannot be read back ({first})."
-        message += " Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
-        raise BuildError(DATABASE, message) from None
+        remedy = "Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
+        message = "the finished file cannot be read back"
+        restricted = f"{message} ({first_line(error)}). {remedy}"
+        raise BuildError(DATABASE, f"{message}. {remedy}", restricted=restricted) from None
 
 
 def write_readers_file(
@@ -305,9 +304,8 @@ def write_readers_file(
     except duckdb.Error as error:
         if is_disk_full(error):
             raise
-        first = str(error).partition("\n")[0]
-        message = f"the readers' file cannot be made without {', '.join(schemas)}: {first}"
-        raise BuildError(DATABASE, message) from None
+        message = f"the readers' file cannot be made without {', '.join(schemas)}"
+        raise BuildError(DATABASE, message, restricted=f"{message}: {first_line(error)}") from None
     rows = read_back(target)
     message = f"; tables there, not views: {', '.join(views)}" if views else ""
     size = f"{target.stat().st_size / 1e6:.1f} MB of {source.stat().st_size / 1e6:.1f} MB"
@@ -324,7 +322,7 @@ class PipelineResult:
     """
 
     record: BuildRecord
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     error: KpiError | KeyboardInterrupt | None = None
     is_ingest_cut: bool = False
 
@@ -337,7 +335,7 @@ class _Progress:
     nodes: dict[str, NodeRecord] | None = None
     checks: dict[str, TestRecord] = field(default_factory=dict)
     partial: list[str] = field(default_factory=list)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     is_ingesting: bool = False
 
     def result(self, graph: Graph, error: KpiError | KeyboardInterrupt | None) -> PipelineResult:
@@ -375,8 +373,9 @@ def selection_of(context: PipelineContext, own: Mapping[str, NodeChecksum]) -> f
     """Return the ids of the nodes that a run with these options selects."""
     graph, options, warehouse = context.graph, context.options, context.warehouse
     state: State = state_of(graph, options.state, warehouse.nodes_of(options.state), own, warehouse.last_results())
-    words = options.select, options.exclude, options.indirect, options.kinds
-    return select(with_unit_tests(graph), *words, state, selector_of(graph.project, options))
+    selector = selector_of(graph.project, options)
+    selection = Selection(options.select, options.exclude, options.indirect, options.kinds, selector)
+    return select(with_unit_tests(graph), selection, state)
 
 
 def _run_steps(

@@ -17,8 +17,7 @@ from kpi.events import silent
 from kpi.ingest.raw_files import RELATIONS, RawFolder, scan
 from kpi.jobs.options import Options
 from kpi.warehouse.builds import Warehouse, changed_ingredients, ingredients_of
-from kpi.warehouse.lifecycle import start_for
-from kpi.warehouse.permissions import DATABASE, database_path, has_its_size, refuse_unusable
+from kpi.warehouse.permissions import DATABASE, database_path, refuse_unusable
 
 FILES_TOLD = 10  # of each feed and kind of change
 
@@ -42,33 +41,40 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
     from kpi import database
     from kpi.engine.compile import compiled
     from kpi.jobs.pipeline import PipelineContext, selection_of
-    from kpi.jobs.refresh import inputs_of, is_up_to_date, settings_of
+    from kpi.jobs.refresh import inputs_of, is_needless, settings_of, start_of
 
     warehouse = Warehouse(root.resolve() / "warehouse")
     folder = scan(warehouse.raw)
-    if not options.full_refresh and is_up_to_date(root, warehouse, inputs_of(root.resolve(), folder, options)):
+    if is_needless(root, warehouse, options, inputs_of(root.resolve(), folder, options)):
         return ()
     graph = compiled(root, options.variables, options.target, options.invocation).graph
     refuse_unusable(graph)
-    current, present = warehouse.current(), dict[str, str]()
-    if current is None or not has_its_size(current, warehouse.record(current)):
-        current, _ = start_for(warehouse)
-    before = warehouse.record(current) if current else None
-    parts = list(_parts(before, graph))
-    from_nothing = options.full_refresh and not options.is_partial
-    if before and (before.problem or before.engine != settings_of(graph.project)):
-        before = None
-    if before and current:
+    start, published = start_of(warehouse, options, folder, settings_of(graph.project)), warehouse.current_record()
+    from_nothing = start.record is None
+    # Of a full refresh it is said what is asked for, not that nothing is there.
+    before = published if options.full_refresh and not options.is_partial else start.record
+    present = dict[str, str]()
+    current = start.folder or (warehouse.current() if before else None)
+    if before and current and before.nodes is not None:
         with database.reading(database_path(current, stewards=True)) as con:
             present = database.relations(con)
     own = own_parts(graph, folder)
     chosen = selection_of(PipelineContext(warehouse, graph, options, folder, silent), own)
     forced = chosen if options.full_refresh else frozenset[str]()
     files = [] if not graph.feeds else list(_files(None if from_nothing else before, graph, folder))
-    steps = (*files, *_Planner(graph, own, before, present, chosen, forced).steps(), *parts)
+    planner = _Planner(graph, own, before, present, _Asked(chosen, forced, published is not None and from_nothing))
+    steps = (*files, *planner.steps(), *_parts(published, graph))
     # Something did change, or this would have ended above: a comment, how late a feed may be, kpi itself, the month.
-    is_noted = not steps and not options.is_partial
-    return (Step("write", DATABASE, "a new build: what it notes changes, and no table does"),) if is_noted else steps
+    return steps or (Step("write", DATABASE, "a new build: what it notes changes, and no table does"),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The ids of the nodes that may be built and of those that must, and whether all starts from nothing."""
+
+    chosen: frozenset[str]
+    forced: frozenset[str]
+    is_anew: bool
 
 
 def _parts(before: BuildRecord | None, graph: Graph) -> Iterator[Step]:
@@ -104,10 +110,10 @@ class _Planner:
         own: Mapping[str, NodeChecksum],
         before: BuildRecord | None,
         present: Mapping[str, str],
-        chosen: frozenset[str],
-        forced: frozenset[str],
+        asked: _Asked,
     ) -> None:
-        self.graph, self.own, self.present, self.chosen, self.forced = graph, own, present, chosen, forced
+        self.graph, self.own, self.present = graph, own, present
+        self.chosen, self.forced, self.is_anew = asked.chosen, asked.forced, asked.is_anew
         self.known: Mapping[str, NodeRecord] = (before.nodes if before else None) or {}
         self.failed = {check.name for check in (before.checks if before else ()) if check.status == "fail"}
         self.then = before.ingredients if before else Ingredients()
@@ -170,7 +176,7 @@ class _Planner:
         if node.id in self.forced:
             return ["--full-refresh"]
         if not before.fingerprint:
-            return ["new"]
+            return ["everything is built anew" if self.is_anew else "new"]
         reasons = []
         names = {*before.settings, *own.settings}
         changed = sorted(name for name in names if before.settings.get(name) != own.settings.get(name))

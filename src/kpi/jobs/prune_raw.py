@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from itertools import count, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord
-from kpi.errors import CheckFailed, ConfigError, KpiError
+from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit, silent
 from kpi.ingest import contract, raw_files
 from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
@@ -134,16 +134,23 @@ def _refuse_changes(con: duckdb.DuckDBPyConnection, last_year: int, feeds: Seque
     found = con.execute(_DIFFERENCES).fetchall()
     if not found:
         return
-    message = "\n  ".join(_told(found))
+    changed = [
+        Problem("figure.changed", "would change", restricted=f"{before} -> {after}", subject=f"{year} {name} ({basis})")
+        for figure, service, year, basis, before, after, _ in found
+        for name in (f"{figure} {service}",)
+    ]
+    message = "\n  ".join(_shortened(changed))
     if all(row[2] <= last_year for row in found):
         raise CheckFailed(
             f"These figures would not stand as published, although they are kept:\n  {message}\nNothing was deleted."
-            " Does marts.indicators take in raw.kept_indicators, and put it before what is derived?"
+            " Does marts.indicators take in raw.kept_indicators, and put it before what is derived?",
+            changed,
         )
     raise CheckFailed(
         f"Without the deliveries of {last_year} and before, figures would change that must be derived:\n  {message}\n"
         f"Nothing was deleted. Give a longer raw_retention_years to the feed that they need, of {', '.join(feeds)}; or"
-        " look whether its raw_retention_by is the column that gives the report year."
+        " look whether its raw_retention_by is the column that gives the report year.",
+        changed,
     )
 
 
@@ -152,15 +159,26 @@ def _refuse_failing(con: duckdb.DuckDBPyConnection, plan: Plan, record: BuildRec
     from kpi.jobs.check_build import errors, feed_expectations
     from kpi.validation.expectations import validate
 
-    failing = [f"{check.name} ({check.where})" for check in record.checks if check.status == "fail"]
+    failing = [
+        Problem("test.failed", "fails", Place(check.where), subject=check.name)
+        for check in record.checks
+        if check.status == "fail"
+    ]
     is_more_expected = not plan.record.synthetic
     results = errors(validate(con, feed_expectations(plan.graph.feeds), day, is_more_expected=is_more_expected))
-    failing += [f"{result.report_year} {result.expectation}: {result.observed}" for result in results]
-    if failing:
-        message = "Checks would fail without the deliveries, so nothing was deleted:\n  "
-        raise CheckFailed(
-            message + "\n  ".join(failing[:TOLD]) + "\nSee what they say of the published build: kpi validate"
+    failing += [
+        Problem(
+            "expectation.failed",
+            "does not hold",
+            restricted=result.observed,
+            subject=f"{result.report_year} {result.expectation}",
         )
+        for result in results
+    ]
+    if failing:
+        lines = "\n  ".join(_shortened(failing))
+        message = f"Checks would fail without the deliveries, so nothing was deleted:\n  {lines}"
+        raise CheckFailed(f"{message}\nSee what they say of the published build: kpi validate", failing)
 
 
 def _tell_kept(con: duckdb.DuckDBPyConnection, build: str, emit: Emit) -> None:
@@ -170,12 +188,9 @@ def _tell_kept(con: duckdb.DuckDBPyConnection, build: str, emit: Emit) -> None:
     emit(f"Figures that would be kept as build {build} published them: {message}.")
 
 
-def _told(rows: Sequence[tuple[Any, ...]]) -> list[str]:
-    lines = [
-        f"{year} {figure} {service} ({basis}): {before} -> {after}"
-        for figure, service, year, basis, before, after, _ in rows
-    ]
-    return lines[:TOLD] + [f"and {len(lines) - TOLD} more"] * (len(lines) > TOLD)
+def _shortened(problems: Sequence[Problem]) -> list[str]:
+    """The problems as lines, the first of them where they are many."""
+    return [*map(str, problems[:TOLD]), *[f"and {len(problems) - TOLD} more"] * (len(problems) > TOLD)]
 
 
 _ON = " and ".join(f"a.{column} is not distinct from b.{column}" for column in GRAIN)

@@ -13,12 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
 
 from kpi.build_record import FeedStatus, Malformed, from_plain, to_plain
-from kpi.errors import exit_code_of
+from kpi.errors import (
+    DONE,
+    EXITS,
+    HELD_BACK,
+    INTERRUPTED,
+    KILLED,
+    NOTHING_TO_DO,
+    WITH_WARNINGS,
+    Problem,
+    exit_of,
+    problems_of,
+)
 from kpi.events import Emit, Event, Listeners, emit_event
 from kpi.files import read_regular
 from kpi.jobs.options import Outcome
+from kpi.presentation import headline
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.run_log import OUTCOMES, FailedRun, RunLog
+from kpi.warehouse.run_log import FailedRun, RunLog
 
 if TYPE_CHECKING:
     from kpi.jobs.notifications import Message
@@ -26,7 +38,7 @@ if TYPE_CHECKING:
 
 
 TOLD = "told.json"
-NOBODY_ASLEEP = (130,)  # who pressed Ctrl-C knows
+NOBODY_ASLEEP = (INTERRUPTED,)  # who pressed Ctrl-C knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +65,39 @@ def attend(
     try:
         outcome = work(everyone)
     except BaseException as error:
-        code = exit_code_of(error)
+        ended = exit_of(error)
+        code = ended.code
         new = sorted(folder.name for folder in warehouse.kept() if folder.name not in kept) if code != 8 else []
         log.on_event(Event("failed"))
         if notifies and code not in NOBODY_ASLEEP:
             _quietly(everyone, partial(_tell_failure, warehouse, log, error, new[-1] if new else "", everyone))
-        message = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
-        log.end(OUTCOMES.get(code, "failed"), code, new[-1] if new else "", (), message)
-        emit_event(emit, Event("end", outcome=OUTCOMES.get(code, "failed"), exit_code=code))
+        message = headline(str(error)) or type(error).__name__
+        log.end(ended.outcome, code, new[-1] if new else "", (), message, problems_of(error))
+        emit_event(emit, Event("end", outcome=ended.outcome, exit_code=code))
         raise
     if outcome.nothing_to_do:
         if log.run:  # it waited for another run that did it all
-            log.end("nothing to do", 0, outcome.build, ())
+            log.end(EXITS[NOTHING_TO_DO].outcome, DONE, outcome.build, ())
         else:
             log.rest(outcome.build)
-        emit_event(emit, Event("end", name=outcome.build, outcome="nothing to do", exit_code=0))
+        emit_event(emit, Event("end", name=outcome.build, outcome=EXITS[NOTHING_TO_DO].outcome, exit_code=DONE))
         _quietly(everyone, lambda: _tell_quiet_night(warehouse, as_of, everyone, notifies))
         return outcome
     if notifies and outcome.published:
         _quietly(everyone, lambda: _tell_success(warehouse, outcome, before, as_of, everyone))
-    ended = "published" if outcome.published else "held back"
-    log.end(ended, 0, outcome.build, outcome.warnings)
-    emit_event(emit, Event("end", name=outcome.build, outcome=ended, exit_code=0))
+    word = EXITS[DONE if outcome.published else HELD_BACK].outcome
+    log.end(word, DONE, outcome.build, [str(problem) for problem in outcome.warnings], problems=outcome.warnings)
+    emit_event(emit, Event("end", name=outcome.build, outcome=word, exit_code=DONE))
     return outcome
 
 
 def exit_code(outcome: Outcome, detailed: bool) -> int:
     """Return the exit code of a run that did not fail: 0, or in detail 10, 11 or 12."""
     if not detailed:
-        return 0
+        return DONE
     if outcome.nothing_to_do:
-        return 10
-    return 12 if not outcome.published else 11 if outcome.warnings else 0
+        return NOTHING_TO_DO
+    return HELD_BACK if not outcome.published else WITH_WARNINGS if outcome.warnings else DONE
 
 
 def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> RunOutcome | None:
@@ -105,7 +118,10 @@ def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> 
         about[f"MONITOR_{part}"] for part in ("SERVICE_RESULT", "EXIT_STATUS") if about.get(f"MONITOR_{part}")
     )
     ended = dead[-1] if dead else None
-    _remember(warehouse, replace(_notified(warehouse), failing=FailedRun(ended.run if ended else "", "killed", _now())))
+    _remember(
+        warehouse,
+        replace(_notified(warehouse), failing=FailedRun(ended.run if ended else "", EXITS[KILLED].outcome, _now())),
+    )
     _send(warehouse, notifications.killed(warehouse, ended, how), emit)
     return ended
 
@@ -113,7 +129,7 @@ def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> 
 def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build: str, emit: Emit) -> None:
     from kpi.warehouse.run_log import close_killed
 
-    failing = FailedRun(log.run, OUTCOMES.get(exit_code_of(error), "failed"), _now())
+    failing = FailedRun(log.run, exit_of(error).outcome, _now())
     _remember(warehouse, replace(_notified(warehouse), failing=failing))
     close_killed(warehouse.root)
     from kpi.jobs import notifications
@@ -124,6 +140,7 @@ def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build
 
 
 def _tell_success(warehouse: Warehouse, outcome: Outcome, before: Path | None, as_of: date, emit: Emit) -> None:
+    from kpi.ingest.calendar import LATE
     from kpi.jobs import notifications
     from kpi.warehouse.run_log import close_killed
 
@@ -133,7 +150,12 @@ def _tell_success(warehouse: Warehouse, outcome: Outcome, before: Path | None, a
         failing = failing or FailedRun(run.run, f"killed {run.message}", run.started_at)
     due = published.freshness if published else ()
     known = warehouse.record(before).warnings if before else ()
-    new = [line for line in outcome.warnings if not _is_late(line) and notifications.is_new(line, known)]
+    seen, late_kinds = {notifications.identity(problem) for problem in known}, LATE.values()
+    new = [
+        problem
+        for problem in outcome.warnings
+        if problem.code not in late_kinds and notifications.identity(problem) not in seen
+    ]
     late, states = _newly_late(due, notified.late, as_of)
     _remember(warehouse, Notified(None, states, due))
     if failing or new or late:
@@ -148,8 +170,8 @@ def _tell_quiet_night(warehouse: Warehouse, as_of: date, emit: Emit, notifies: b
     late, states = _newly_late(notified.due, notified.late, as_of)
     if notified.failing is None and states == notified.late:
         return
-    for line in late:
-        emit(f"  warning: {line}")
+    for problem in late:
+        emit(f"  warning: {problem}")
     if not notifies:
         return
     _remember(warehouse, replace(notified, failing=None, late=states))
@@ -159,19 +181,17 @@ def _tell_quiet_night(warehouse: Warehouse, as_of: date, emit: Emit, notifies: b
         _send(warehouse, notifications.recovery_message(warehouse, notified.failing, (), late), emit)
 
 
-def _newly_late(due: Sequence[FeedStatus], known: Mapping[str, str], as_of: date) -> tuple[list[str], dict[str, str]]:
-    """Return a line for each feed that became late or very late since people were told, and how all late ones stand."""
+def _newly_late(
+    due: Sequence[FeedStatus], known: Mapping[str, str], as_of: date
+) -> tuple[list[Problem], dict[str, str]]:
+    """Return a problem for each feed that became late or very late since people heard, and how all late ones stand."""
     if not any(by < as_of for feed in due for by in (feed.expected_by, feed.very_late_by) if by):
         return [], {}
-    from kpi.ingest.calendar import late_lines
+    from kpi.ingest.calendar import late_problems
 
-    lines = dict(late_lines(due, as_of))
-    states = {feed: line.partition(":")[0] for feed, line in lines.items()}
-    return [lines[feed] for feed, state in states.items() if known.get(feed) != state], states
-
-
-def _is_late(line: str) -> bool:
-    return line.startswith(("late: ", "very late: "))
+    problems = {problem.subject: problem for problem in late_problems(due, as_of)}
+    states: dict[str, str] = {feed.feed: feed.state(as_of) for feed in due if feed.feed in problems}
+    return [problems[feed] for feed, state in states.items() if known.get(feed) != state], states
 
 
 def _addresses(warehouse: Warehouse) -> tuple[str, ...]:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, YearRecord
 from kpi.environment import environment_of
-from kpi.errors import CheckFailed, ConfigError, KpiError, LockHeld, interruptible, is_disk_full
+from kpi.errors import CheckFailed, ConfigError, KpiError, LockHeld, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
 from kpi.ingest import raw_files
 from kpi.ingest.raw_files import kept_beside
 from kpi.jobs.options import Options, Outcome
+from kpi.presentation import headline
 from kpi.project.external import contents, reached
 from kpi.settings import spill_folder
 from kpi.sql import counted
@@ -56,7 +57,7 @@ class Start:
 
     folder: Path | None = None
     record: BuildRecord | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def refresh(root: Path, options: Options, emit: Emit) -> Outcome:
     """
     warehouse = Warehouse(root.resolve() / "warehouse")
     found = _Found.now(root, options)
-    if _is_needless(root, warehouse, options, found.inputs):
+    if is_needless(root, warehouse, options, found.inputs):
         _clean_up(warehouse, emit)
         return _nothing_to_do(warehouse, emit)
     return _run(root, options, emit, found, lambda settings: start_of(warehouse, options, found.folder, settings))
@@ -117,7 +118,7 @@ def retry(root: Path, options: Options, emit: Emit) -> Outcome:
         if _last_failed(warehouse).id != failed.id or failed.engine != engine:
             raise ConfigError(f"build {failed.id} cannot be continued any more. Run: kpi refresh")
         built = sum(node.built_in == failed.id for node in (failed.nodes or {}).values())
-        why = failed.reason.splitlines()[0]
+        why = headline(failed.reason)
         emit(f"Continuing build {failed.id} ({why}), which built {counted(built, 'node')}.")
         return Start(warehouse.builds / failed.id, failed)
 
@@ -163,12 +164,12 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
         if waited:
             # The run that was waited for may have done it all, or something changed meanwhile.
             found = _Found.now(root, options)
-            if _is_needless(root, warehouse, options, found.inputs):
+            if is_needless(root, warehouse, options, found.inputs):
                 return _nothing_to_do(warehouse, emit)
             graph = compiled(root, options.variables, options.target, options.invocation).graph
         start = start_by(settings_of(graph.project))
-        for line in start.warnings:
-            emit(f"  warning: {line}")
+        for problem in start.warnings:
+            emit(f"  warning: {problem}")
         warehouse_settings = graph.project.warehouse_settings
         refuse_unusable(graph)
         if warehouse_settings.stewards_schemas and (warehouse.root / "runs").is_dir():
@@ -184,7 +185,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
         return replace(outcome, warnings=(*start.warnings, *outcome.warnings))
 
 
-def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inputs) -> bool:
+def is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inputs) -> bool:
+    """Tell whether a refresh with these options has nothing to do."""
     asks_for_more = options.full_refresh or options.is_partial or options.continued
     return not asks_for_more and is_up_to_date(root, warehouse, inputs)
 
@@ -348,7 +350,7 @@ class Run:
         self.candidate, self.before, self.importing = candidate, before, importing
         self.warehouse_settings = context.graph.project.warehouse_settings
         self.record = _begun(context, candidate, before, inputs)
-        self.warnings: tuple[str, ...] = ()
+        self.warnings: tuple[Problem, ...] = ()
 
     def run(self) -> Outcome:
         """Build, check, seal, publish; on failure keep the candidate and tell readers nothing."""
@@ -361,21 +363,22 @@ class Run:
         except KpiError as error:
             if is_disk_full(error):  # there is no room to keep it
                 raise
-            kept = self._keep_failed(str(error))
+            kept = self._keep_failed(str(error), str(error.problems[0].public()))
             if self.record.nodes is not None:
                 error.args = (f"{error}\nWhat was built is kept as build {kept.name}. Mend it, then: kpi retry",)
             raise
         except KeyboardInterrupt:
-            self._keep_failed("interrupted")
+            self._keep_failed("interrupted", "interrupted")
             raise
         if failures and not self.options.publish_despite_checks:
-            kept = self._keep_failed("checks failed")
+            kept = self._keep_failed("checks failed", "checks failed")
             as_steward = ", stewards=True" if self.warehouse_settings.stewards_schemas else ""
             raise CheckFailed(
                 "Checks failed; readers keep the build they had.\n  "
-                + "\n  ".join(failures)
+                + "\n  ".join(map(str, failures))
                 + f"\nThe candidate is kept: kpi.open(build={kept.name!r}{as_steward})."
-                " Mend it, then: kpi retry. To publish it all the same: --publish-despite-checks REASON"
+                " Mend it, then: kpi retry. To publish it all the same: --publish-despite-checks REASON",
+                failures,
             )
         return self._publish(failures)
 
@@ -409,8 +412,8 @@ class Run:
             raise result.error
         self._validate(con)
         self._note_freshness(con)
-        for message in unreadable(self.warehouse.root):
-            self._warn(message)
+        for problem in unreadable(self.warehouse.root):
+            self._warn(problem)
         write_table(con, self.warehouse.root, with_messages=not self.warehouse_settings.stewards_schemas)
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
@@ -456,7 +459,7 @@ class Run:
 
         Synthetic deliveries are not expected to go on.
         """
-        from kpi.ingest.calendar import late_lines, measure, read_months, unchanged_between
+        from kpi.ingest.calendar import late_problems, measure, read_months, unchanged_between
         from kpi.validation.report import is_labelled_synthetic
 
         months = read_months(con, self.graph.feeds, self.options.as_of)
@@ -465,8 +468,8 @@ class Run:
         if self.graph.feeds and not is_labelled_synthetic(self.warehouse.raw):
             due = measure(con, months)
             self.record = replace(self.record, freshness=tuple(due))
-            for _, line in late_lines(due, self.options.as_of):
-                self._warn(line)
+            for problem in late_problems(due, self.options.as_of):
+                self._warn(problem)
 
     def _verify(self) -> None:
         """Read the finished file back, all of it."""
@@ -491,18 +494,19 @@ class Run:
         schemas = self.warehouse_settings.stewards_schemas
         self.record = replace(self.record, readers=write_readers_file(self.candidate, schemas, settings, self.emit))
 
-    def _verdict(self) -> list[str]:
+    def _verdict(self) -> list[Problem]:
         from kpi.jobs.pipeline import example_lines, verdict
 
         failures, warnings = verdict(self.record)
-        for message in warnings:
-            self.emit(f"  warning: {message}")
+        for problem in warnings:
+            self.emit(f"  warning: {problem}")
         for message in example_lines(self.record):
             self.emit(message)
         self.warnings = (*self.warnings, *warnings)
         return failures
 
-    def _keep_failed(self, reason: str) -> Path:
+    def _keep_failed(self, reason: str, public: str) -> Path:
+        """Keep the candidate for who may look at it. All readers see the ledger, which gets the `public` reason."""
         self.record = replace(self.record, status="failed", reason=reason, finished_at=_now())
         if self.record.nodes is not None and not (self.candidate / "run_results.json").is_file():
             from kpi.engine.artifacts import write_artifacts
@@ -511,30 +515,28 @@ class Run:
         if whole(self.candidate) != self.candidate:
             (self.candidate / DATABASE).unlink(missing_ok=True)  # what is not for readers has no file for them
         kept = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
-        # An error may quote a row. All readers see the ledger; this build only stewards do.
-        message = (
-            "told in its build.json" if self.warehouse_settings.stewards_schemas else reason.split("\n", maxsplit=1)[0]
+        self._settle(
+            kept.name, "failed", "told in its build.json" if self.warehouse_settings.stewards_schemas else public
         )
-        self._settle(kept.name, "failed", message)
         return kept
 
-    def _publish(self, failures: Sequence[str]) -> Outcome:
+    def _publish(self, failures: Sequence[Problem]) -> Outcome:
         reason = self.options.publish_despite_checks if failures else ""
         held_back = self._held_back()
         self.record = replace(
             self.record,
             status="held back" if held_back else "published",
             reason=held_back or reason,
-            overruled=tuple(failures),
-            warnings=self.warnings,
+            overruled=tuple(str(problem.public()) for problem in failures),
+            warnings=tuple(problem.public() for problem in self.warnings),
             finished_at=_now(),
         )
         kept = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
         if held_back:
             self.emit(f"Not published: {held_back}. Open it with kpi.open(build={kept.name!r}).")
         else:
-            if message := publish(self.warehouse, kept):
-                self._warn(message)
+            if problem := publish(self.warehouse, kept):
+                self._warn(problem)
             # Readers have it: whatever goes wrong from here on is told, and does not make the run fail.
             despite = f" Despite failed checks: {reason}" if reason else ""
             self._afterwards(lambda: self.emit(f"Published build {kept.name}.{despite}"))
@@ -550,22 +552,19 @@ class Run:
         return "its report years were not judged" if is_judged(self.graph) and not self.options.validate else ""
 
     def _settle(self, build: str, event: str, reason: str) -> None:
-        for message in record_outcome(self.warehouse, self.warehouse_settings, build, event, reason, self.emit):
-            self._warn(message)
+        for problem in record_outcome(self.warehouse, self.warehouse_settings, build, event, reason, self.emit):
+            self._warn(problem)
 
-    def _warn(self, message: str) -> None:
-        self.warnings = (*self.warnings, message)
-        self.emit(f"  warning: {message}")
+    def _warn(self, problem: Problem) -> None:
+        self.warnings = (*self.warnings, problem)
+        self.emit(f"  warning: {problem}")
 
     def _afterwards(self, step: Callable[[], object]) -> None:
         try:
             step()
         except (OSError, KeyboardInterrupt) as error:
-            message = str(error) or "interrupted"
-            self.warnings = (
-                *self.warnings,
-                f"readers have the build, but what comes after was not all done: {message}",
-            )
+            message = f"readers have the build, but what comes after was not all done: {str(error) or 'interrupted'}"
+            self.warnings = (*self.warnings, Problem("build.unfinished", message))
 
 
 def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None, inputs: Inputs) -> BuildRecord:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from kpi.build_record import FILE, BuildRecord, to_json
 from kpi.errors import KpiError, LockHeld
-from kpi.events import Emit
+from kpi.events import Emit, Event
 from kpi.files import project_files
 from kpi.ingest.raw_files import scan
 from kpi.jobs.options import Options
@@ -119,7 +119,7 @@ def _round(
 
     started = time.perf_counter()
     warehouse = Warehouse(root / "warehouse")
-    lines: list[str] = []
+    heard = _Lines()
     try:
         graph = compiled(root, options.variables, options.target, options.invocation).graph
         warehouse_settings = graph.project.warehouse_settings
@@ -129,7 +129,7 @@ def _round(
         return before
     begun = BuildRecord(build, engine=settings_of(graph.project), stewards=stewards_of(warehouse_settings))
     try:
-        context = PipelineContext(warehouse, graph, options, scan(warehouse.raw), lines.append)
+        context = PipelineContext(warehouse, graph, options, scan(warehouse.raw), heard)
     except KpiError as error:
         emit(f"failed: {error}")
         return before
@@ -147,15 +147,32 @@ def _round(
             nodes = {node: noted for node, noted in known.items() if not node.startswith("source.")}
             return replace(before or begun, nodes=nodes, stewards=begun.stewards)
     con.execute("checkpoint")
-    for line in lines:
-        if not line.startswith("Loaded"):
-            emit(line)
+    for line in heard.lines:
+        emit(line)
     for check in record.checks:
         if check.failures:
             word = "failed" if check.severity == "error" else "warning"
             emit(f"  {word}: {check.name} ({check.where}): {check.failures} failing rows")
     emit(f"{time.perf_counter() - started:.1f} s")
     return record
+
+
+class _Lines:
+    """Hears a run and keeps what it says, but for how much was loaded: nothing was, most times."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, line: str) -> None:
+        """Keep a line."""
+        self.lines.append(line)
+
+    def on_event(self, event: Event) -> None:
+        """Keep the line that an event has."""
+        from kpi.jobs.pipeline import LOAD_SUMMARY
+
+        if event.message and event.event != LOAD_SUMMARY:
+            self.lines.append(event.message)
 
 
 def _show(warehouse: Warehouse, folder: Path, record: BuildRecord | None, emit: Emit) -> None:

@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.build_record import FILE, BuildRecord, Ingredients, NodeRecord, RecordError, from_json, to_json
 from kpi.environment import environment_of, hashed_values
-from kpi.errors import ConfigError, DiskFull, LockHeld, is_disk_full, is_not_allowed, nearest
+from kpi.errors import ConfigError, DiskFull, LockHeld, Problem, is_disk_full, is_not_allowed, nearest
 from kpi.events import Emit, Event, emit_event, silent
 from kpi.files import is_regular, read_regular, why_unreadable
 from kpi.ingest.masking import message
+from kpi.presentation import headline
 from kpi.warehouse.permissions import DATABASE, close, make_place, open_up, whole, written
 
 if TYPE_CHECKING:
@@ -422,10 +423,10 @@ def finalize(warehouse: Warehouse, folder: Path, record: BuildRecord, warehouse_
     return final
 
 
-def publish(warehouse: Warehouse, folder: Path) -> str:
+def publish(warehouse: Warehouse, folder: Path) -> Problem | None:
     """Point `current` at a build, in one step that readers cannot see halfway.
 
-    Returns a warning when readers have it and the disk did not say that it keeps it; else an empty text.
+    Returns a problem when readers have it and the disk did not say that it keeps it.
     """
     link = warehouse.root / ".current-next"
     link.unlink(missing_ok=True)
@@ -434,8 +435,9 @@ def publish(warehouse: Warehouse, folder: Path) -> str:
     try:
         to_disk(warehouse.root)
     except OSError as error:
-        return f"readers have build {folder.name}, but the disk did not confirm it: {error}. See: kpi doctor"
-    return ""
+        message = f"readers have build {folder.name}, but the disk did not confirm it: {error}."
+        return Problem("build.unconfirmed", message, suggestion="See: kpi doctor")
+    return None
 
 
 def number_of(build: str) -> int:
@@ -476,7 +478,7 @@ def writing(warehouse: Warehouse, wait_seconds: float = 0, emit: Emit = silent) 
                 raise
             _clean(warehouse)
             message = "What this run had written was removed, and readers keep the build they had."
-            first = str(error).split("\n", maxsplit=1)[0]
+            first = headline(str(error))
             raise DiskFull(
                 f"the disk is full ({first}). {message} kpi doctor tells how much room is needed."
             ) from error

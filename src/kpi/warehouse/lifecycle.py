@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.build_record import BuildRecord
-from kpi.errors import ConfigError
+from kpi.errors import ConfigError, Problem
 from kpi.events import Emit, silent
 from kpi.ingest.raw_files import kept_beside
 from kpi.sql import counted
@@ -95,15 +95,15 @@ def record_outcome(
     event: str,
     reason: str,
     emit: Emit = silent,
-) -> tuple[str, ...]:
+) -> tuple[Problem, ...]:
     """Note what became of a build and remove old ones. Returns what went wrong: the build stands anyway."""
     troubles = []
     for step in (lambda: record(warehouse, build, event, reason), lambda: prune(warehouse, warehouse_settings, emit)):
         try:
             step()
         except OSError as error:
-            message = f"build {build} is {event}, but what comes after that was not all done: {error}. See: kpi doctor"
-            troubles.append(message)
+            message = f"build {build} is {event}, but what comes after that was not all done: {error}."
+            troubles.append(Problem("build.unfinished", message, suggestion="See: kpi doctor"))
     return tuple(troubles)
 
 
@@ -143,7 +143,7 @@ def deleted_since(warehouse: Warehouse, record: BuildRecord) -> list[str]:
     return sorted(names - set(record.retained))
 
 
-def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[str, ...]]:
+def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[Problem, ...]]:
     """Return the build that the next one starts from, and what is to be told when it is not the one readers see.
 
     It is the newest published one, from that of the readers on, whose every byte is as it was written. Where nothing
@@ -152,9 +152,8 @@ def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[str, ...]]:
     current, shown = warehouse.current(), told_published(warehouse)
     if current and is_whole(current, record := warehouse.record(current)):
         if record.problem:
-            return None, (
-                f"everything is built anew, for nothing can start from build {current.name}: {record.problem}.",
-            )
+            message = f"everything is built anew, for nothing can start from build {current.name}: {record.problem}."
+            return None, (Problem("build.start", message),)
         return current, ()
     if not current and not shown:
         return None, ()
@@ -164,10 +163,10 @@ def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[str, ...]]:
     for build in reversed(warehouse.list_builds()):
         folder, is_older = build.folder, not current or build.id < current.name
         if build.id in shown and is_older and not build.record.problem and is_whole(folder, build.record):
-            return folder, (
-                f"{message} not what was written, see kpi doctor: this one starts from build {folder.name}.",
-            )
-    return None, (f"{message} not what was written, see kpi doctor: this one starts from nothing.",)
+            message += f" not what was written, see kpi doctor: this one starts from build {folder.name}."
+            return folder, (Problem("build.start", message),)
+    message += " not what was written, see kpi doctor: this one starts from nothing."
+    return None, (Problem("build.start", message),)
 
 
 def is_prune_due(warehouse: Warehouse, warehouse_settings: WarehouseSettings) -> bool:
@@ -258,7 +257,7 @@ def copy_compactly(source: Path, candidate: Path, noted: BuildRecord, settings: 
         new.unlink(missing_ok=True)
         shutil.copyfile(old, new)
         os.chmod(new, 0o644)
-        message = str(error).partition("\n")[0]
+        message = database.first_line(error)
         emit(f"  warning: {share} of build {noted.id}'s file is free, but it cannot be copied compactly: {message}")
         return
     sizes = f"{old.stat().st_size / 1e6:.1f} MB to {new.stat().st_size / 1e6:.1f} MB"
