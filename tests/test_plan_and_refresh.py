@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,13 +67,13 @@ CHANGES: tuple[Callable[[random.Random], Changes], ...] = (
         "macros/macros.sql": FILES["macros/macros.sql"].replace("100 *", chosen.choice(("100 *", "100.0 *")))
     },
 )
-OPTIONS: tuple[dict[str, object], ...] = (
-    *({},) * 8,
+OPTIONS: list[dict[str, Any]] = [
+    *[{}] * 8,
     {"select": ("calls_by_desk",)},
     {"select": ("desks+",)},
     {"exclude": ("share",)},
     {"full_refresh": True},
-)
+]
 
 
 def in_order(part: Iterable[str], whole: list[str]) -> bool:
@@ -133,5 +134,5 @@ def test_what_is_planned_is_what_a_refresh_does(tmp_path: Path, seed: int) -> No
             count += 1
             changes = make(chosen)
             change(root, {name: text for name, text in changes.items() if text is not None or (root / name).exists()})
-        options = Options(TODAY, validate=False, **chosen.choice(OPTIONS))  # type: ignore[arg-type]
+        options = Options(TODAY, validate=False, **chosen.choice(OPTIONS))
         step_by_step(root, plan(root, options), options)

@@ -9,7 +9,6 @@ import click
 
 from kpi.cli.options import attended, day, project_folder, project_option, say, stewards_option, variables_of
 from kpi.errors import ConfigError, KpiError
-from kpi.presentation import one_line
 from kpi.sql import counted
 
 
@@ -203,7 +202,7 @@ def show_run(run: str | None, as_json: bool, project_dir: Path | None) -> None:
         event.pop("problems", None)  # said by the message and the warnings
         rest = "  ".join(f"{name}={value}" for name, value in event.items() if value not in ("", [], None))
         click.echo(f"{at}  {kind:<12} {message or ''}{'  ' if message and rest else ''}{rest}".rstrip())
-        say(f"{'':14}warning: {one_line(str(text))}" for text in warnings)
+        say(f"{'':14}warning: {' '.join(str(text).split())}" for text in warnings)
 
 
 @click.command()
