@@ -70,7 +70,7 @@ class Bench:
     def __init__(self, folder: Path, scale: float) -> None:
         self.root = folder / "project"
         self.root.mkdir()
-        for name in ("models", "seeds", "macros", "tests"):
+        for name in ("models", "seeds", "macros", "expectations", "tests"):
             shutil.copytree(HERE.parent / name, self.root / name, ignore=shutil.ignore_patterns("data", "*.py"))
         shutil.copy(HERE.parent / "dbt_project.yml", self.root)
         self.raw = self.root / "warehouse/raw"

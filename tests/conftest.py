@@ -44,7 +44,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 def copy_project(folder: Path) -> Path:
     """Copy the project, without deliveries and builds, into a folder."""
-    for name in ("models", "seeds", "macros", "tests/sql"):
+    for name in ("models", "seeds", "macros", "expectations", "tests/sql"):
         shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / "dbt_project.yml", folder)
     return folder

@@ -223,11 +223,13 @@ def compile_command(
     from kpi.engine.compile import compiled
     from kpi.errors import nearest
     from kpi.jobs.pipeline import tables_for_readers
+    from kpi.validation.rule import check_expectations, read_expectations
     from kpi.warehouse.permissions import refuse_unknown
 
     try:
         graph = compiled(project_folder(project_dir), variables_of(variables), target).graph
         refuse_unknown(graph)
+        check_expectations(read_expectations(graph.project), graph)
     except KpiError as error:
         if not as_json:
             raise

@@ -57,21 +57,22 @@ def show(
     if inline:
         _show_inline(root, inline, build_id, limit, variables, target, stewards)
         return
+    tables = figures.tables_of(build_id, root)
     with figures.open_build(build_id, root, stewards=stewards) as con:
         if what is None:
-            say(figures.figure_lines(con, year=year))
-            say(["", *figures.summary_lines(con)])
+            say(figures.figure_lines(con, year=year, tables=tables))
+            say(["", *figures.summary_lines(con, tables)])
             return
         try:
-            kind, name = figures.resolve(con, what)
+            kind, name = figures.resolve(con, what, tables)
         except ConfigError as error:
             raise ConfigError(f"{error}{'' if stewards else figures.hint_left_out(what, build_id, root)}") from None
         if kind == "figure":
-            lines = figures.figure_lines(con, name, year)
-            say([*figures.definition_lines(con, name), *lines])
+            lines = figures.figure_lines(con, name, year, tables=tables)
+            say([*figures.definition_lines(con, name, tables), *lines])
             return
         if kind == "service":
-            say(figures.figure_lines(con, year=year, service=name))
+            say(figures.figure_lines(con, year=year, service=name, tables=tables))
             return
         result = con.execute(f"{rows_of(con, name, year)} limit {int(limit) + 1}")
         rows = result.fetchall()

@@ -1,4 +1,4 @@
--- The formulas of `yearly.sums`, computed. Grain, one row per formula, year and, when it is told by service, service.
+-- The formulas of sums.yml, computed. Grain, one row per formula, year and, when it holds by service, service.
 -- `gap` is 0 where the formula holds.
 with formulas as (
     select unnest($formulas, recursive := true)
@@ -6,52 +6,6 @@ with formulas as (
 
 terms as (
     select unnest($terms, recursive := true)
-),
-
--- Of a year that is not finished the records of the full months count, as in its figures.
-counted as (
-    select c.feed, c.report_year, c.row_count
-    from marts_coverage as c
-    left join unfinished as u on c.feed = u.feed and c.report_year = u.report_year
-    where u.feed is null or c.month <= u.last_full_month
-),
-
-amounts as (
-    -- A change of a year that is not finished is from the same months of the year before, which are no figure.
-    select report_year, figure_id as name, service, basis, 'value' as amount, value as number
-    from figures
-    where basis <> 'year_to_date' or coalesce(kind, '') <> 'change'
-
-    union all
-
-    select report_year, figure_id as name, service, basis, 'numerator' as amount, numerator as number
-    from figures
-    where basis <> 'year_to_date' or coalesce(kind, '') <> 'change'
-
-    union all
-
-    select report_year, figure_id as name, service, basis, 'denominator' as amount, denominator as number
-    from figures
-
-    union all
-
-    select report_year, figure_id as name, service, basis, 'event_count' as amount, event_count as number
-    from figures
-
-    union all
-
-    select report_year, feed as name, '' as service, '' as basis, 'rows' as amount, sum(row_count) as number
-    from counted as c
-    where not exists (select 1 from deleted as d where d.feed = c.feed and d.report_year = c.report_year)
-    group by report_year, feed
-
-    union all
-
-    select y.report_year, c.feed as name, '' as service, '' as basis, 'rows_until' as amount, sum(c.row_count) as number
-    from (select distinct report_year from marts_coverage) as y
-    inner join counted as c on c.report_year <= y.report_year
-    where not exists (select 1 from deleted as d where d.feed = c.feed and d.report_year <= y.report_year)
-    group by y.report_year, c.feed
 ),
 
 matched as (
