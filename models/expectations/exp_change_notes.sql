@@ -62,6 +62,10 @@ select distinct
     report_year,
     basis,
     cast(starts_on as varchar) || ': ' || reason_en as note_en,
-    cast(day(starts_on) as varchar) || '.' || cast(month(starts_on) as varchar) || '.' || cast(year(starts_on) as varchar)
-        || ': ' || reason_fi as note_fi
+    cast(day(starts_on) as varchar)
+    || '.'
+    || cast(month(starts_on) as varchar)
+    || '.'
+    || cast(year(starts_on) as varchar)
+    || ': ' || reason_fi as note_fi
 from reasons

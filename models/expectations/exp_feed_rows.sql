@@ -47,11 +47,11 @@ select
     feed_years.row_count
 from feed_years
 where not exists (
-    select 1
-    from deleted_deliveries
-    where deleted_deliveries.feed = feed_years.feed
-        and feed_years.report_year between deleted_deliveries.first_year and deleted_deliveries.last_year
-)
+        select 1
+        from deleted_deliveries
+        where deleted_deliveries.feed = feed_years.feed
+            and feed_years.report_year between deleted_deliveries.first_year and deleted_deliveries.last_year
+    )
 
 union all
 
@@ -63,8 +63,8 @@ select
 from covered_years
 inner join feed_years on covered_years.report_year >= feed_years.report_year
 where not exists (
-    select 1
-    from deleted_deliveries
-    where deleted_deliveries.feed = feed_years.feed and deleted_deliveries.first_year <= covered_years.report_year
-)
+        select 1
+        from deleted_deliveries
+        where deleted_deliveries.feed = feed_years.feed and deleted_deliveries.first_year <= covered_years.report_year
+    )
 group by feed_years.feed, covered_years.report_year

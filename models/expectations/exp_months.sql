@@ -37,7 +37,8 @@ select
     end as month_ratio,
     case
         when flow_months.value is null or figure_feeds.since is null then null
-        when 12 * flow_months.report_year + flow_months.month < 12 * year(figure_feeds.since) + month(figure_feeds.since)
+        when 12 * flow_months.report_year + flow_months.month
+            < 12 * year(figure_feeds.since) + month(figure_feeds.since)
             then 'before'
         else 'ok'
     end as start_is

@@ -46,19 +46,19 @@ select
     and exists (
         select 1 from figure_services as other_services where other_services.figure_id = figure_values.figure_id
     ) as is_stranger,
-    exists (
+    exists(
         select 1
         from unfinished_years
         where unfinished_years.feed = figure_values.feed
             and unfinished_years.report_year = figure_values.report_year
             and unfinished_years.state <> 'future'
     ) as is_unfinished,
-    exists (
+    exists(
         select 1
         from unfinished_years
         where unfinished_years.report_year = figure_values.report_year and unfinished_years.state <> 'future'
     ) as is_provisional,
-    exists (
+    exists(
         select 1
         from reconciliation
         where reconciliation.figure_id = figure_values.figure_id

@@ -1,4 +1,5 @@
--- A target, a national value, a limit, an owner or an accepted change of something that no figure tells would be of no use.
+-- A target, a national value, a limit, an owner or an accepted change of something that no figure tells would be of no
+-- use.
 with named as (
 
     select 'targets' as seed, figure_id, service from {{ ref('targets') }}
