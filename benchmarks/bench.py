@@ -118,8 +118,10 @@ class Bench:
         """Change what CHANGED_MODEL means, though not its rows."""
         (path,) = (self.root / "models").rglob(f"{CHANGED_MODEL}.sql")
         turn[0] += 1
-        text = (HERE.parent / path.relative_to(self.root)).read_text()
-        path.write_text(text.replace("    from missions\n", f"    from missions\n    where {turn[0]} > 0\n"))
+        before, found, after = (HERE.parent / path.relative_to(self.root)).read_text().partition("    from missions\n")
+        if not found:
+            raise RuntimeError(f"{path} reads no missions any more: say what else to change.")
+        path.write_text(f"{before}{found}    where {turn[0]} > 0\n{after}")
 
     def change_file(self, turn: list[int]) -> None:
         """Append one call to a plain monthly file."""

@@ -13,24 +13,24 @@ from conftest import copy_project
 from kpi.engine.compile import compiled
 from kpi.errors import KpiError, mistakes
 
-STG, INT, MARTS = "models/staging/", "models/intermediate/", "models/marts/"
+STG, INT, MARTS = "models/staging/calls/", "models/intermediate/", "models/marts/"
 
 # File, what stands there, what is written instead, and words of the message. ¦ marks the place that must be told: its
 # line, and its column when one is told. A mistake that shows elsewhere names that file and the text at that place.
 MUTATIONS: tuple[tuple[str, str, str, str] | tuple[str, str, str, str, str, str], ...] = (
     # Columns.
     (STG + "stg_calls.sql", "    service_line,", "    ¦servce_line,", "Did you mean 'service_line'?"),
-    (INT + "int_decisions.sql", "where decisions.decided_on", "where ¦decisions.decide_on", "Did you mean 'decided_on'?"),
-    (INT + "int_calls_monthly.sql", "sum(timed_calls.wait_s", "sum(¦timed_calls.wat_s", "no column 'wat_seconds'"),
-    (INT + "int_calls_monthly.sql", "    timed_calls.service_line,", "    ¦service_line,", "more than one table"),
-    (INT + "int_calls_monthly.sql", "and timed_calls.arrived_on", "and ¦timed_call.arrived_on", "no table or alias"),
+    (INT + "social/int_decisions.sql", "where decisions.decided_on", "where ¦decisions.decide_on", "Did you mean 'decided_on'?"),
+    (INT + "calls/int_calls_monthly.sql", "sum(timed_calls.wait_s", "sum(¦timed_calls.wat_s", "no column 'wat_seconds'"),
+    (INT + "calls/int_calls_monthly.sql", "    timed_calls.service_line,", "    ¦service_line,", "more than one table"),
+    (INT + "calls/int_calls_monthly.sql", "and timed_calls.arrived_on", "and ¦timed_call.arrived_on", "no table or alias"),
     (MARTS + "coverage.sql", "    feed,", "    feed,\n    ¦feed,", "two columns named 'feed'"),
     (MARTS + "monthly_series.sql", "month(starts_on) as report_month,", "¦month(reason_fi) as report_month,", "takes month"),
     ("tests/sql/assert_every_call_is_counted_once.sql", "sum(row_count)", "sum(¦row_cont)", "Did you mean 'row_count'?"),
     # Types.
-    (INT + "int_calls_monthly.sql", "timed_calls.wait_seconds <=", "¦timed_calls.arrived_on <=", "DATE cannot be compared with BIGINT"),
-    (INT + "int_rescue_figures.sql", "mission_type = 'rescue' and", "report_year = ¦'rescue' and", "is no BIGINT"),
-    (INT + "int_care_visits.sql", "visits.age_years < 23", "¦visits.service < 23", "Write the cast"),
+    (INT + "calls/int_calls_monthly.sql", "timed_calls.wait_seconds <=", "¦timed_calls.arrived_on <=", "DATE cannot be compared with BIGINT"),
+    (INT + "rescue/int_rescue_figures.sql", "mission_type = 'rescue' and", "report_year = ¦'rescue' and", "is no BIGINT"),
+    (INT + "access/int_care_visits.sql", "visits.age_years < 23", "¦visits.service < 23", "Write the cast"),
     (MARTS + "monthly_series.sql", "        year(starts_on) as report_year,", "        ¦reason_fi as report_year,", "grouped"),
     (STG + "stg_calls.sql", "cast(arrived_at as date)", "cast(arrived_at as ¦dat)", "there is no type 'dat'"),
     (STG + "stg_calls.sql", "    year(arrived_at)", "    ¦yeer(arrived_at)", "Did you mean 'year'?"),
@@ -45,11 +45,11 @@ MUTATIONS: tuple[tuple[str, str, str, str] | tuple[str, str, str, str, str, str]
     (MARTS + "coverage.sql", "ref('int_coverage", "ref('int_coverag", "Did you mean 'int_coverage'?",
      MARTS + "coverage.sql", "int_coverag'"),
     (MARTS + "coverage.sql", "from feed_months\n", "from ¦feed_month\n", "named outright"),
-    (INT + "int_coverage.sql", "source('raw', 'feed_months')", "ref('coverage')", "in a circle",
+    (INT + "deliveries/int_coverage.sql", "source('raw', 'feed_months')", "ref('coverage')", "in a circle",
      MARTS + "coverage.sql", "{{ ref('int_coverage')"),
     # House rules.
     (MARTS + "coverage.sql", "select\n    feed", "select\n    ¦*, feed", "Name the columns"),
-    (INT + "int_decisions.sql", "with decisions as", "with ¦unread as (select 1 as x),\n\ndecisions as", "'unread'"),
+    (INT + "social/int_decisions.sql", "with decisions as", "with ¦unread as (select 1 as x),\n\ndecisions as", "'unread'"),
     (MARTS + "coverage.sql", "    row_count,", "    row_count / ¦service_count as row_count,", "nullif"),
     (MARTS + "coverage.sql", "    row_count,\n", "    ¦mode(row_count) as row_count,\n", "row_number()"),
     (MARTS + "coverage.sql", "    report_year,", "    ¦isodow(date '2025-01-01') as report_year,", "a macro"),
@@ -58,17 +58,17 @@ MUTATIONS: tuple[tuple[str, str, str, str] | tuple[str, str, str, str, str, str]
     (MARTS + "coverage.sql", "with feed_m", "{{ config(meta={'allow': {'mode': 'no use'}}) }}\n¦with feed_m", "not needed"),
     # Jinja.
     (MARTS + "coverage.sql", "{{ ref", "{{ ¦reff", "there is no macro or variable 'reff'"),
-    (INT + "int_rescue_figures.sql", "{{ figures_with_basis() }}", "{{ ¦figure_with_basis() }}", "figures_with_basis"),
-    (INT + "int_rescue_figures.sql", "materialized='table'", "materialised='table'", "Did you mean 'materialized'?",
-     INT + "int_rescue_figures.sql", "materialised"),
+    (INT + "rescue/int_rescue_figures.sql", "{{ figures_with_basis() }}", "{{ ¦figure_with_basis() }}", "figures_with_basis"),
+    (INT + "rescue/int_rescue_figures.sql", "materialized='table'", "materialised='table'", "Did you mean 'materialized'?",
+     INT + "rescue/int_rescue_figures.sql", "materialised"),
     ("macros/rounding.sql", "var('about_tolerance_percent')", "var('about_tolerance')", "has no value",
      MARTS + "reconciliation.sql", "{{ is_about("),
     ("macros/figures.sql", "{%- endmacro %}", "{%- endmacr %}", "is not supported", "macros/figures.sql", "{%- endmacr "),
     # YAML.
     (STG + "calls.yml", "        data_tests: [not_null, unique]", "        ¦data_test: [not_null, unique]", "'data_test'"),
     (STG + "calls.yml", "data_tests: [not_null, unique]", "data_tests: [¦not_nul, unique]", "Did you mean 'not_null'?"),
-    (MARTS + "marts.yml", "  - name: coverage\n", "  - name: ¦coverag\n", "Did you mean 'coverage'?"),
-    (MARTS + "marts.yml", "      - name: numerator\n", "      - name: ¦numerater\n", "Did you mean 'numerator'?"),
+    (MARTS + "coverage.yml", "  - name: coverage\n", "  - name: ¦coverag\n", "Did you mean 'coverage'?"),
+    (MARTS + "indicators.yml", "      - name: numerator\n", "      - name: ¦numerater\n", "Did you mean 'numerator'?"),
     (STG + "calls.yml", "    schema: raw\n", "     schema: raw\n", "YAML", STG + "calls.yml", "schema: raw"),
     (STG + "calls.yml", "{required: true, aliases: [puhelun", "{¦requird: true, aliases: [puhelun", "requird"),
     ("seeds/properties.yml", "        report_year: bigint\n", "        ¦report_yer: bigint\n", "Did you mean 'report_year'?"),

@@ -103,9 +103,9 @@ FAMILY = "    - care_contacts\n"
 def root(tmp_path: Path) -> Path:
     """The county's project with a feed, its staging model and its figure more, and two deliveries of it."""
     root = copy_project(tmp_path / "county")
-    (root / "models/staging/home_visits.yml").write_text(CONTRACT)
-    (root / "models/staging/stg_home_visits.sql").write_text(STAGING)
-    (root / "models/intermediate/int_home_visits_figures.sql").write_text(STEP)
+    (root / "models/staging/social/home_visits.yml").write_text(CONTRACT)
+    (root / "models/staging/social/stg_home_visits.sql").write_text(STAGING)
+    (root / "models/intermediate/social/int_home_visits_figures.sql").write_text(STEP)
     for seed, row in (
         ("figures", "home_visits,home_visits,Kotikäynnit,Hembesök,Home visits,Kaikki.,Alla.,All.,count,0,none,"
          "calendar_year,client_advice,2025-01-01,suppress,Sopimus"),
@@ -139,7 +139,7 @@ def test_compile_names_the_model_of_a_family_that_nobody_lists_and_where_to_list
 
 def test_a_family_that_would_tell_a_running_year_as_a_whole_one_is_refused(root: Path) -> None:
     list_family(root)
-    step = root / "models/intermediate/int_home_visits_figures.sql"
+    step = root / "models/intermediate/social/int_home_visits_figures.sql"
     step.write_text(step.read_text().replace("by_year_and_month('visits')", "by_year_and_month()"))
     with pytest.raises(KpiError, match=r"int_home_visits_figures.sql:\d+: .*a running year would pass for a whole one"):
         check_project(load_project(root))
@@ -173,7 +173,7 @@ def test_a_new_feed_is_in_every_hub_without_an_edit_of_a_model_or_of_another_mod
 
     (root / "warehouse/raw/home_visits/2026.csv").unlink()
     assert again() == [(2025, 1, 1), (2025, 2, 2)]
-    contract = root / "models/staging/home_visits.yml"
+    contract = root / "models/staging/social/home_visits.yml"
     contract.write_text(
         CONTRACT.replace("planned_at\n        columns", "arrived_at\n        columns").replace(TOWN, "")
     )
