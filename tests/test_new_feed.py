@@ -211,8 +211,8 @@ def test_a_contract_says_what_its_rows_are_counted_by(tmp_path: Path, old: str, 
     [
         ("{models: part_*}", "models/part_b.sql:1: 'whole' reads every model named part_\\* .* but not 'part_b'.$"),
         ("{models: inc_*}", "models/whole.yml:5: no model is named inc_\\*, which meta.reads_every asks for."),
-        ("{model: part_*}", "models/whole.sql:1: meta.reads_every has 'models', a pattern of names such as ind_\\*"),
-        ("part_*", "meta.reads_every has 'models', a pattern of names such as ind_\\*"),
+        ("{model: part_*}", "models/whole.sql:1: meta.reads_every has 'models', a pattern of names such as int_\\*"),
+        ("part_*", "meta.reads_every has 'models', a pattern of names such as int_\\*"),
     ],
 )
 def test_a_model_that_should_read_others_and_does_not_is_refused(tmp_path: Path, wanted: str, message: str) -> None:
