@@ -8,7 +8,7 @@
     ('service_needs_assessment', 'service_needs_assessments_on_time_share', 'service_needs_assessment'),
 ] -%}
 
-with decisions as (
+with cases as (
 
     select * from {{ ref('int_decisions') }}
 
@@ -29,17 +29,16 @@ service_starts as (
 periods as (
 
     select
-        {{ period_columns('decisions') }},
+        {{ period_columns('cases') }},
         count(*) as case_count,
         {% for process, figure_id, service in processes %}
-        count(case when decisions.process = '{{ process }}' then 1 end) as {{ process }}_count,
-        count(case when decisions.process = '{{ process }}' and decisions.is_on_time then 1 end)
-            as {{ process }}_on_time_count
+        count(case when cases.process = '{{ process }}' then 1 end) as {{ process }}_count,
+        count(case when cases.process = '{{ process }}' and cases.is_on_time then 1 end) as {{ process }}_on_time_count
         {%- if not loop.last %},{% endif %}
         {% endfor %}
-    from decisions
-    {{ join_unfinished_months('decisions', 'decisions') }}
-    {{ by_year_and_month('decisions') }}
+    from cases
+    {{ join_unfinished_months('cases', 'decisions') }}
+    {{ by_year_and_month('cases') }}
 
 ),
 
