@@ -51,7 +51,7 @@ def main() -> None:
         for name in ("models", "seeds", "macros", "expectations", "tests"):
             shutil.copytree(HERE.parent / name, own / name, ignore=shutil.ignore_patterns("data", "*.py"))
         shutil.copy(HERE.parent / "dbt_project.yml", own)
-        cases = [("this project", own, own / "models/marts/ind_rescue.sql")]
+        cases = [("this project", own, own / "models/intermediate/rescue/int_rescue_figures.sql")]
         for models in options.models:
             root = write_project(Path(folder) / str(models), models)
             cases.append((f"{models} generated models", root, root / f"models/m_{models - 1:05}.sql"))
