@@ -21,7 +21,7 @@ select
     figure_services.service,
     figure_services.since,
     described_figures.family,
-    figure_expectations.feed,
+    coalesce(figure_expectations.feed, described_figures.family) as feed,
     coalesce(figure_expectations.services, 'all') as services
 from figure_services
 inner join described_figures on figure_services.figure_id = described_figures.figure_id

@@ -30,7 +30,7 @@ select
     described_figures.unit,
     described_figures.basis as described_basis,
     described_figures.figure_id is not null as is_described,
-    figure_expectations.feed,
+    coalesce(figure_expectations.feed, described_figures.family) as feed,
     coalesce(figure_expectations.volume in ('main', 'stock'), false) as is_main_volume,
     coalesce(figure_expectations.value_from, 'parts') as value_from,
     coalesce(figure_expectations.events, 'records') as events,
