@@ -155,7 +155,7 @@ def test_a_default_selector_counts_where_nothing_is_selected(root: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (
             ("--selector", "nightli"),

@@ -52,7 +52,7 @@ def run(root: Path, message: list[str] | None = None, **options: object) -> Outc
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("keep_publishd: 3", "5: 'keep_publishd' is not supported in kpi_warehouse. Did you mean 'keep_published'?"),
         ("keep_published: 0", "5: 'keep_published' must be from 1 to 1000000, not 0."),

@@ -186,7 +186,7 @@ def test_a_new_feed_is_in_every_hub_without_an_edit_of_a_model_or_of_another_mod
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         (
             "              raw_retention_by: planned_at\n",
@@ -212,7 +212,7 @@ def test_a_contract_says_what_its_rows_are_counted_by(tmp_path: Path, old: str, 
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "message"),
     [
         ("{models: part_*}", "models/part_b.sql:1: 'whole' reads every model named part_\\* .* but not 'part_b'.$"),
         ("{models: inc_*}", "models/whole.yml:5: no model is named inc_\\*, which meta.reads_every asks for."),
