@@ -137,7 +137,7 @@ def test_many_builds_of_one_day_are_thinned_and_the_run_says_so(tmp_path: Path) 
     message: list[str] = []
     for number in range(6):
         deliver(root, str(number))
-        run(root, told=message)
+        run(root, message=message)
     kept = [folder.name[:5] for folder in warehouse.kept()]
     assert kept == ["00005", "00006"]
     pruned = [event for event in warehouse.ledger() if event["event"] == "pruned"]
