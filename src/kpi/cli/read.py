@@ -105,7 +105,7 @@ def _show_inline(
 @click.command()
 @click.argument("sql")
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
-@click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures kept of it.")
+@click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures wrote for it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @stewards_option
 @project_option
@@ -138,15 +138,15 @@ def query(
 
 
 @click.command()
-@click.option("--year", type=click.IntRange(1990, 2099), help="Judge this report year alone.")
-@click.option("--build", "build_id", metavar="BUILD", help="Judge this build, not the published one.")
-@click.option("--as-of", metavar="DATE", help="The day to judge on, YYYY-MM-DD; else the day of the build.")
+@click.option("--year", type=click.IntRange(1990, 2099), help="Validate this report year alone.")
+@click.option("--build", "build_id", metavar="BUILD", help="Validate this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="As if it were this day, YYYY-MM-DD; else the day of the build.")
 @click.option("--html", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write the pages here.")
 @project_option
 def validate(
     year: int | None, build_id: str | None, as_of: str | None, html: Path | None, project_dir: Path | None
 ) -> None:
-    """Judge the report years of a build again, by the rules of today. Nothing is rebuilt or published.
+    """Validate the report years of a build again, by the rules of today. Nothing is rebuilt or published.
 
     Exits with 7 when an expectation whose failure is an error does not hold.
     """
