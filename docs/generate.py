@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -26,6 +27,8 @@ from kpi.ingest.contract import (
     KINDS,
     MAPPING_SETTINGS,
     Feed,
+    FeedColumn,
+    is_feed,
     read_feed,
 )
 from kpi.ingest.loader import OWN
@@ -263,7 +266,7 @@ def figures_page(words: Mapping[str, Mapping[str, str]]) -> str:
     seen: dict[tuple[tuple[str, str], ...], str] = {}
     for node in sorted(marts, key=lambda node: node.name):
         columns = tuple((column.name, column.description) for column in node.columns)
-        lines += [f"### {node.name}", " ".join(node.description.split())]
+        lines += [f"### {node.name}", _line(node.description)]
         same = seen.setdefault(columns, node.name)
         lines.append(
             f"Its columns are those of [`{same}`](#{_slug(same)})."
@@ -278,16 +281,51 @@ def figures_page(words: Mapping[str, Mapping[str, str]]) -> str:
         + " and ".join(f"`{name}`" for name in RESERVED_TABLES)
         + ": the results of the [validation](validation.md), and the [runs](../concepts/builds.md#runs).",
         "## Raw tables",
-        "Besides one table a feed (`raw.calls`, …) with the columns of its [contract](feed-contract.md#raw-tables):",
+        "Besides one table a [feed](feeds.md), with the columns of its contract and [those that kpi"
+        " adds](feed-contract.md#raw-tables):",
     ]
-    for name, _, what in _rows("tables", words, dict.fromkeys(OWN)):
-        table = name.strip("`")
-        lines += [
-            f"### raw.{table}",
-            what,
-            _table(("column", "type"), ((f"`{column}`", kind.lower()) for column, kind in OWN[table])),
-        ]
+    described = {source.name: source.properties for source in project.sources}
+    left = {name: words["tables"][name] for name in OWN if name not in described}
+    for name, columns in OWN.items():
+        if name in left:
+            rows = [(f"`{column}`", kind.lower(), words[name][column]) for column, kind in columns]
+        else:
+            rows = [(f"`{column.name}`", column.data_type, column.description) for column in described[name].columns]
+        about = left.get(name) or described[name].description
+        lines += [f"### raw.{name}", _line(about), _table(("column", "type", "what"), rows)]
     return _page(lines)
+
+
+def feeds_page() -> str:
+    """Every feed of the project with the columns of its contract, for who delivers its files."""
+    project = load_project(ROOT)
+    lines = [
+        "# Feeds",
+        _WRITTEN.format(what="the contracts in models/staging"),
+        "What the files of each feed hold. How they may be written: [the contract of a feed](feed-contract.md)."
+        " A column may have any of its names in the header.",
+    ]
+    for source in sorted((source for source in project.sources if is_feed(source)), key=lambda source: source.name):
+        feed = read_feed(source)
+        lines += [f"## {feed.name}", _line(source.properties.description), _promise(feed)]
+        about = {column.name: column.description for column in source.properties.columns}
+        rows = [(*_names(column), about[column.name], ", ".join(column.codes)) for column in feed.columns]
+        lines.append(_table(("column", "other names", "type", "required", "what", "codes"), rows))
+    return _page(lines)
+
+
+def _promise(feed: Feed) -> str:
+    """What identifies a row of a feed, and when rows are expected."""
+    every = {"month": "expected every month", "year": "expected every year", "once": "a register"}[feed.expected_every]
+    since = f" from {feed.expected_from}" if feed.expected_from else ""
+    census = f", replaced a whole census (`{feed.census}`) at a time" if feed.census else ""
+    key = ", ".join(f"`{name}`" for name in feed.key)
+    return f"Folder `warehouse/raw/{feed.name}/`. Key: {key}. It is {every}{since}{census}."
+
+
+def _names(column: FeedColumn) -> tuple[str, str, str, str]:
+    aliases = ", ".join(f"`{name}`" for name in column.aliases)
+    return f"`{column.name}`", aliases, column.kind, "yes" if column.required else ""
 
 
 def _figure(figure: Mapping[str, str], services: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
@@ -303,8 +341,13 @@ def _seed(name: str) -> list[dict[str, str]]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    cells = (" | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in row) for row in rows)
+    cells = (" | ".join(_line(cell).replace("|", "\\|") for cell in row) for row in rows)
     return "\n".join([f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {row} |" for row in cells)])
+
+
+def _line(text: str) -> str:
+    """A text in one line; what stands in angle brackets outside code is no HTML."""
+    return re.sub(r"`[^`]*`|<", lambda found: "&lt;" if found[0] == "<" else found[0], " ".join(text.split()))
 
 
 def _slug(heading: str) -> str:
@@ -324,6 +367,7 @@ def _words() -> Any:
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/commands.md": commands_page,
     "reference/settings.md": lambda: settings_page(_words()),
+    "reference/feeds.md": feeds_page,
     "reference/figures.md": lambda: figures_page(_words()),
 }
 

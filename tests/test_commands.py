@@ -31,7 +31,8 @@ def shown() -> set[tuple[str, ...]]:
     """Each command that a page shows in code, as its words: of its own line or between backquotes."""
     found = set()
     for page in PAGES:
-        text = page.read_text(encoding="utf-8")
+        # A query may go on in the next line.
+        text = re.sub(r'(kpi query "[^"\n]*)\n +', r"\1 ", page.read_text(encoding="utf-8"))
         code = re.findall(r"^(?: {4}|\t@?).*$", text, re.MULTILINE) + re.findall(r"`[^`\n]+`", text)
         for line in code:
             for words in SHOWN.findall(line):

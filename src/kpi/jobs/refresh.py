@@ -128,7 +128,7 @@ def _run(
     for line in graph.notes[:_NOTES]:
         emit(f"  note: {line}")
     if len(graph.notes) > _NOTES:
-        emit(f"  note: {len(graph.notes) - _NOTES} more notes are printed by: kpi compile")
+        emit(f"  note: {len(graph.notes) - _NOTES} more notes are told by: kpi compile")
     importing = _Expectations() if options.validate and is_judged(graph) else None
     with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
