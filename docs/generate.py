@@ -33,7 +33,7 @@ from kpi.ingest.contract import (
 )
 from kpi.ingest.loader import OWN
 from kpi.project import properties
-from kpi.project.project import load_project
+from kpi.project.project import Project, load_project
 from kpi.project.properties import Column, Properties, Source
 from kpi.settings import KEY, WarehouseSettings
 from kpi.yaml_loader import Items, Section
@@ -41,6 +41,7 @@ from kpi.yaml_loader import Items, Section
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 DESCRIPTIONS = DOCS / "descriptions.yml"
+Words = Mapping[str, Mapping[str, str]]
 _WRITTEN = "<!-- Written by `make docs`. Edit {what} instead. -->"
 _KINDS = {
     "model": properties.MODEL_CONFIGS,
@@ -125,16 +126,12 @@ def _answer(command: click.Command, context: click.Context) -> tuple[str, str]:
     return typed, said.rpartition("Error: ")[2].strip()
 
 
-def settings_page(words: Mapping[str, Mapping[str, str]]) -> str:
+def settings_page(words: Words) -> str:
     """Every setting that the program knows, with its default. Raises ValueError when it and the words differ."""
     feed, usual = _usual_feed(), WarehouseSettings()
-    of_kind: dict[str, list[str]] = {}
-    for kind, names in _KINDS.items():
-        for name in names:
-            if name not in properties.NO_EFFECT or (kind, name) == ("source", "freshness"):
-                of_kind.setdefault(name, []).append(kind)
     # 0 threads is how the settings say that none were set.
     warehouse = {field.name: getattr(usual, field.name) for field in fields(WarehouseSettings)} | {"threads": None}
+    with_default = ("setting", "unless set", "what")
     lines = [
         "# Settings",
         _WRITTEN.format(what="docs/descriptions.yml"),
@@ -143,49 +140,56 @@ def settings_page(words: Mapping[str, Mapping[str, str]]) -> str:
         "## The warehouse",
         "In `dbt_project.yml`, where dbt takes them for a variable like any other:",
         f"    vars:\n      {KEY}:\n        keep_published: 7\n        memory_limit: 4GB",
-        _table(("setting", "unless set", "what"), _rows("warehouse", words, warehouse)),
+        _table(with_default, _rows("warehouse", words, warehouse)),
         "`--memory-limit`, `--threads` and `--temp-directory` of a run win.",
         "## The contract of a feed",
         "In the YAML of its source, under `config: meta: feed:` of the table. What each means for a file:"
         " [the contract](feed-contract.md).",
-        _table(("setting", "unless set", "what"), _rows("contract", words, _contract_defaults(feed))),
-        "Of a column, under `config: meta:` beside its `data_type`, which is one of "
-        + ", ".join(f"`{name}`" for name in KINDS)
-        + ":",
-        _table(("setting", "unless set", "what"), _rows("contract_column", words, _column_defaults(feed))),
+        _table(with_default, _rows("contract", words, _contract_defaults(feed))),
+        f"Of a column, under `config: meta:` beside its `data_type`, which is one of {_listed(KINDS)}:",
+        _table(with_default, _rows("contract_column", words, _column_defaults(feed))),
         "Of one of the `mappings`:",
-        _table(
-            ("setting", "what"),
-            ((name, what) for name, _, what in _rows("mapping", words, dict.fromkeys(MAPPING_SETTINGS))),
-        ),
-        "## Models",
-        "And seeds, snapshots, sources and data tests: in `config()`, in the `config:` of their YAML, or by folder in"
-        " `dbt_project.yml`, with dbt's rules for which goes before which.",
-        _table(
-            ("setting", "of a", "what"),
-            (
-                (name, ", ".join(of_kind[name.strip("`")]), what)
-                for name, _, what in _rows("node", words, dict.fromkeys(of_kind))
-            ),
-        ),
-        "Known to dbt and without effect here, so that a project that has them still builds: "
-        + ", ".join(f"`{name}`" for name in sorted(properties.NO_EFFECT))
-        + ".",
+        _named("setting", "mapping", words, MAPPING_SETTINGS),
+        *_node_settings(words),
         "## Meta",
         "What kpi reads of `meta`; all else in it is yours.",
-        _table(("key", "what"), ((name, what) for name, _, what in _rows("meta", words, dict.fromkeys(words["meta"])))),
+        _named("key", "meta", words, words["meta"]),
         "## Environment",
-        _table(
-            ("variable", "what"),
-            ((name, what) for name, _, what in _rows("environment", words, dict.fromkeys(words["environment"]))),
-        ),
+        _named("variable", "environment", words, words["environment"]),
     ]
     return _page(lines)
 
 
-def _rows(
-    group: str, words: Mapping[str, Mapping[str, str]], known: Mapping[str, object]
-) -> list[tuple[str, str, str]]:
+def _node_settings(words: Words) -> list[str]:
+    """The settings of models, seeds, snapshots, sources and data tests, with which of them each is of."""
+    of_kind: dict[str, list[str]] = {}
+    for kind, names in _KINDS.items():
+        for name in names:
+            if name not in properties.NO_EFFECT or (kind, name) == ("source", "freshness"):
+                of_kind.setdefault(name, []).append(kind)
+    rows = _rows("node", words, dict.fromkeys(of_kind))
+    return [
+        "## Models",
+        "And seeds, snapshots, sources and data tests: in `config()`, in the `config:` of their YAML, or by folder in"
+        " `dbt_project.yml`, with dbt's rules for which goes before which.",
+        _table(
+            ("setting", "of a", "what"), ((name, ", ".join(of_kind[name.strip("`")]), what) for name, _, what in rows)
+        ),
+        "Known to dbt and without effect here, so that a project that has them still builds: "
+        f"{_listed(sorted(properties.NO_EFFECT))}.",
+    ]
+
+
+def _named(head: str, group: str, words: Words, names: Iterable[str]) -> str:
+    """The table of a group of settings that have no defaults."""
+    return _table((head, "what"), ((name, what) for name, _, what in _rows(group, words, dict.fromkeys(names))))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _rows(group: str, words: Words, known: Mapping[str, object]) -> list[tuple[str, str, str]]:
     """A row for each setting: its name, its default, and what is said of it. Raises ValueError when they differ."""
     said = words[group]
     if wrong := sorted(set(known) ^ set(said)):
@@ -235,9 +239,10 @@ def _column_defaults(feed: Feed) -> dict[str, object]:
     }
 
 
-def figures_page(words: Mapping[str, Mapping[str, str]]) -> str:
-    """Every figure of the project's seeds, and every mart with its columns as its YAML describes them."""
+def figures_page(words: Words) -> str:
+    """Every figure of the project's seeds, and every mart and raw table with its columns as YAML describes them."""
     figures, services = _seed("figures"), _seed("figure_services")
+    head = ("figure", "name", "what it counts", "unit", "basis", "better", "since", "of")
     lines = [
         "# Figures and marts",
         _WRITTEN.format(what="the seeds figures and figure_services, and the YAML of the marts"),
@@ -246,54 +251,50 @@ def figures_page(words: Mapping[str, Mapping[str, str]]) -> str:
         "## Figures",
     ]
     for family in dict.fromkeys(figure["family"] for figure in figures):
-        lines += [
-            f"### {family.replace('_', ' ')}",
-            _table(
-                ("figure", "name", "what it counts", "unit", "basis", "better", "since", "of"),
-                (_figure(figure, services) for figure in figures if figure["family"] == family),
-            ),
-        ]
-    lines += [
-        "## Marts",
-        "What readers open in the schema `marts`, each table with the grain that its description names.",
-    ]
+        of_family = (_figure(figure, services) for figure in figures if figure["family"] == family)
+        lines += [f"### {family.replace('_', ' ')}", _table(head, of_family)]
     project = load_project(ROOT)
-    marts = [
-        node
-        for node in compile_project(project).nodes.values()
-        if node.kind == "model" and node.relation.schema == "marts"
-    ]
-    seen: dict[tuple[tuple[str, str], ...], str] = {}
+    return _page([*lines, *_marts(project), *_raw_tables(project, words)])
+
+
+def _marts(project: Project) -> Iterator[str]:
+    """The marts in order of their names; columns that an earlier one has as well are not listed again."""
+    yield "## Marts"
+    yield "What readers open in the schema `marts`, each table with the grain that its description names."
+    nodes = compile_project(project).nodes.values()
+    marts = [node for node in nodes if node.kind == "model" and node.relation.schema == "marts"]
+    first: dict[str, str] = {}
     for node in sorted(marts, key=lambda node: node.name):
-        columns = tuple((column.name, column.description) for column in node.columns)
-        lines += [f"### {node.name}", _line(node.description)]
-        same = seen.setdefault(columns, node.name)
-        lines.append(
-            f"Its columns are those of [`{same}`](#{_slug(same)})."
-            if same != node.name
-            else _table(
-                ("column", "type", "what"),
-                ((f"`{column.name}`", column.data_type, column.description) for column in node.columns),
-            )
-        )
-    lines += [
-        "kpi itself writes "
-        + " and ".join(f"`{name}`" for name in RESERVED_TABLES)
-        + ": the results of the [validation](validation.md), and the [runs](../concepts/builds.md#runs).",
-        "## Raw tables",
-        "Besides one table a [feed](feeds.md), with the columns of its contract and [those that kpi"
-        " adds](feed-contract.md#raw-tables):",
-    ]
+        rows = [(f"`{column.name}`", column.data_type, column.description) for column in node.columns]
+        columns = _table(("column", "type", "what"), rows)
+        same = first.setdefault(columns, node.name)
+        yield f"### {node.name}"
+        yield _line(node.description)
+        yield columns if same == node.name else f"Its columns are those of [`{same}`](#{_slug(same)})."
+    names = " and ".join(f"`{name}`" for name in RESERVED_TABLES)
+    yield (
+        f"kpi itself writes {names}: the results of the [validation](validation.md), and the"
+        " [runs](../concepts/builds.md#runs)."
+    )
+
+
+def _raw_tables(project: Project, words: Words) -> Iterator[str]:
+    """The raw tables that are no feed's, in the words of the project's YAML, or in ours where it has none."""
+    yield "## Raw tables"
+    yield (
+        "Besides one table a [feed](feeds.md), with the columns of its contract and"
+        " [those that kpi adds](feed-contract.md#raw-tables):"
+    )
     described = {source.name: source.properties for source in project.sources}
-    left = {name: words["tables"][name] for name in OWN if name not in described}
     for name, columns in OWN.items():
-        if name in left:
+        about = described.get(name)
+        if about is None:
             rows = [(f"`{column}`", kind.lower(), words[name][column]) for column, kind in columns]
         else:
-            rows = [(f"`{column.name}`", column.data_type, column.description) for column in described[name].columns]
-        about = left.get(name) or described[name].description
-        lines += [f"### raw.{name}", _line(about), _table(("column", "type", "what"), rows)]
-    return _page(lines)
+            rows = [(f"`{column.name}`", column.data_type, column.description) for column in about.columns]
+        yield f"### raw.{name}"
+        yield _line(about.description if about else words["tables"][name])
+        yield _table(("column", "type", "what"), rows)
 
 
 def feeds_page() -> str:

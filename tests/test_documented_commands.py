@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import ROOT, TODAY, copy_project
-from demo.deliver import FEEDS, write_demo
+from demo.deliver import write_demo
+from demo.feeds import FEEDS
 from kpi.cli.main import cli
 from kpi.errors import exit_code_of
 from kpi.jobs.notifications import VARIABLE
@@ -34,7 +35,7 @@ PLACEHOLDERS = {
     "42": "1",
     "...": "select 1",
 }
-NAMED_ALONE = {("query", "--csv"): "select 1"}  # in a sentence, without what it takes
+NAMED_ALONE: dict[tuple[str, ...], str] = {("query", "--csv"): "select 1"}  # in a sentence, without what it takes
 LEFT_OUT = {"[ID]", "[A]", "[B]"}
 # Commands that change the machine, wait for a person or need something broken, and the tests that run them.
 ELSEWHERE = {
