@@ -470,8 +470,8 @@ def read_retention(source: Source, kinds: Mapping[str, str], census: str, every:
         raise ContractError(f"{meta.where('raw_retention_by')}: {message}")
     by = by or census or (dates[0] if len(dates) == 1 else "")
     if years is not None and not by:
-        others = ", as feed.column when it is that of another feed's row with the same key."
-        choice = f": {', '.join(dates)}." if dates else others
+        elsewhere = ", as feed.column when it is that of another feed's row with the same key."
+        choice = f": {', '.join(dates)}." if dates else elsewhere
         message = f"say by 'raw_retention_by' which column gives the report year{choice}"
         raise ContractError(f"{meta.where('raw_retention_years')}: {message}")
     others = tuple(name for name in dates if name != by)
