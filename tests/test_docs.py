@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from conftest import ROOT
 from docs.generate import DESCRIPTIONS, DOCS, PAGES
@@ -141,6 +142,10 @@ OF_THE_PROJECT = ("figures.md", "feeds.md")  # their words are those of the seed
 )
 def test_pages_speak_of_refreshes_validation_and_warnings(page: Path) -> None:
     assert REPLACED.findall(without_code(page.read_text(encoding="utf-8"))) == []
+
+
+def test_the_list_of_commands_says_of_each_what_it_does_without_being_cut() -> None:
+    assert "..." not in CliRunner().invoke(cli, ["--help"], terminal_width=80).output.partition("Commands:")[2]
 
 
 def test_help_texts_speak_of_refreshes_validation_and_warnings() -> None:

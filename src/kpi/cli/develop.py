@@ -48,7 +48,7 @@ def refresh(**options: Any) -> None:
 @click.option("--watch", is_flag=True, help="Go on: build and test what each saved file touches. Nothing is published.")
 @run_options
 def build(watch: bool, **options: Any) -> None:
-    """Refresh, of selected nodes if you like, and only when the unit tests of what is rebuilt pass.
+    """Refresh selected nodes, or all, when their unit tests pass.
 
     When nodes that changed are left out, the build is kept for you to open but not published.
     """
@@ -67,7 +67,10 @@ def build(watch: bool, **options: Any) -> None:
 @click.command()
 @run_options
 def retry(**options: Any) -> None:
-    """Continue the last run if it failed: keep what it built and do the rest, with the selection of that run."""
+    """Continue the last run if it failed.
+
+    What it built is kept, and the rest is done, with the selection of that run.
+    """
     from kpi.jobs.refresh import retry
 
     root = project_folder(options["project_dir"])
@@ -142,7 +145,10 @@ def _options(given: dict[str, Any]) -> Options:
 @click.option("--scale", default=1.0, show_default=True, help="Share of the county's true volumes.")
 @click.option("--if-empty", is_flag=True, help="Do nothing when there are deliveries already.")
 def demo(project_dir: Path | None, seed: int, scale: float, if_empty: bool) -> None:
-    """Write the project's synthetic deliveries into warehouse/raw: it runs demo/. No real person is in them."""
+    """Write the project's synthetic deliveries into warehouse/raw.
+
+    It runs the project's demo/. No real person is in them.
+    """
     import subprocess
     import sys
 
@@ -179,7 +185,10 @@ def _failed_demo(message: str, code: int) -> int:
 )
 @project_option
 def list_nodes(project_dir: Path | None, output: str, variables: str, target: str, **options: Any) -> None:
-    """List the project's nodes in building order: all, or those of the default selector of selectors.yml."""
+    """List the project's nodes in building order.
+
+    Unless some are selected it lists all, or those of the default selector of selectors.yml.
+    """
     from dataclasses import replace
 
     from kpi.cache import caching
@@ -225,7 +234,7 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
 def compile_command(
     model: str | None, inline: str, as_json: bool, variables: str, target: str, project_dir: Path | None
 ) -> None:
-    """Check every model and test, and print the compiled SQL of MODEL if one is named."""
+    """Check every model and test; print the compiled SQL of MODEL."""
     from kpi.engine.compile import compiled
     from kpi.errors import nearest
     from kpi.jobs.pipeline import tables_for_readers
@@ -288,7 +297,10 @@ def _print_mistakes(error: KpiError) -> None:
 def lineage_command(
     what: str, downstream: bool, also_used: bool, form: str, variables: str, target: str, project_dir: Path | None
 ) -> None:
-    """Print what a column is made from, down to the raw columns; of a table, for each of its columns."""
+    """Print what a column is made from, down to the raw columns.
+
+    Of a table it prints that for each of its columns.
+    """
     from kpi.cache import caching
     from kpi.engine import lineage
     from kpi.engine.compile import CACHE, compiled
@@ -397,9 +409,10 @@ def _data_lines(report: Report, build: str) -> Iterator[str]:
 def artifacts(
     project_dir: Path | None, build: str | None, target_path: Path | None, variables: str, target: str
 ) -> None:
-    """Write manifest.json, run_results.json and catalog.json for dbt's tools.
+    """Write dbt's artifacts, for the tools that read them.
 
-    The manifest is of the project as it is now. Results and catalog are of a build, when there is one.
+    They are manifest.json, run_results.json and catalog.json. The manifest is of the project as it is now. Results
+    and catalog are of a build, when there is one.
     """
     import shutil
 

@@ -45,7 +45,10 @@ def show(
     stewards: bool,
     project_dir: Path | None,
 ) -> None:
-    """Print every indicator beside its printed value, or those of one figure or service, or a table; or a SELECT."""
+    """Print every indicator beside its printed value.
+
+    Or those of one FIGURE or SERVICE; or the rows of a TABLE, or of a SELECT given by --inline.
+    """
     from kpi.reader import figures
     from kpi.reader.figures import rows_of
 
@@ -112,7 +115,10 @@ def _show_inline(
 def query(
     sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards: bool, project_dir: Path | None
 ) -> None:
-    """Run one SQL query on the published build, read-only, and print its rows."""
+    """Run one SQL query on the published build and print its rows.
+
+    The build is opened read-only.
+    """
     import duckdb
 
     from kpi.reader import figures
@@ -146,9 +152,10 @@ def query(
 def validate(
     year: int | None, build_id: str | None, as_of: str | None, html: Path | None, project_dir: Path | None
 ) -> None:
-    """Validate the report years of a build again, by the rules of today. Nothing is rebuilt or published.
+    """Validate the report years of a build again.
 
-    Exits with 7 when an expectation whose failure is an error does not hold.
+    It goes by the rules of today. Nothing is rebuilt or published. Exits with 7 when an expectation whose failure
+    is an error does not hold.
     """
     from kpi.errors import CheckFailed
     from kpi.jobs.check_build import errors, judge, result_lines
@@ -162,9 +169,9 @@ def validate(
 @click.command()
 @project_option
 def builds(project_dir: Path | None) -> None:
-    """List the builds that are kept, the size of each file and how much of it is free; the published one is marked.
+    """List the builds, their state, size and free space.
 
-    Where there is a file for stewards, its size comes second.
+    The published one is marked. Where there is a file for stewards, its size comes second.
     """
     from kpi.warehouse.builds import Warehouse
     from kpi.warehouse.lifecycle import free_share
