@@ -35,7 +35,7 @@ from kpi.ingest.loader import OWN
 from kpi.project import properties
 from kpi.project.project import Project, load_project
 from kpi.project.properties import Column, Properties, Source
-from kpi.settings import KEY, WarehouseSettings
+from kpi.settings import KEY, TABLES_KEY, ReportTables, WarehouseSettings
 from kpi.yaml_loader import Items, Section
 
 DOCS = Path(__file__).parent
@@ -142,6 +142,11 @@ def settings_page(words: Words) -> str:
         f"    vars:\n      {KEY}:\n        keep_published: 7\n        memory_limit: 4GB",
         _table(with_default, _rows("warehouse", words, warehouse)),
         "`--memory-limit`, `--threads` and `--temp-directory` of a run win.",
+        "## The tables that the engine knows",
+        "In `dbt_project.yml` too, each as schema.name; a name that no model or seed has is an error with its line."
+        " [Which columns are read](expectations.md#the-tables-that-the-engine-knows).",
+        f"    vars:\n      {TABLES_KEY}:\n        indicators: reports.yearly_figures",
+        _table(with_default, _rows("report_tables", words, ReportTables().names())),
         "## The contract of a feed",
         "In the YAML of its source, under `config: meta: feed:` of the table. What each means for a file:"
         " [the contract](feed-contract.md).",

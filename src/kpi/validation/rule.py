@@ -1,7 +1,7 @@
 """What a project expects of its report years, read from `expectations/`: topics with their rules, sums and labels.
 
 The engine has kinds of rules and no rule: which table of the build is judged, by what, how severely and in which words
-is the project's (`rules.yml`, `sums.yml`, `labels_fi.yml`; docs/validation.md says what their keys mean). A topic is a
+is the project's (`rules.yml`, `sums.yml`, `labels_fi.yml`; docs/reference/expectations.md says what their keys mean). A topic is a
 table with a row per figure, month or the like, made by a model; a rule looks at one column of it. What is impossible
 or incomplete is an error and stops the publication; what is only implausible warns. A rule that finds nothing to judge
 makes no result. Of a project without the folder only the feeds' contracts are judged. A mistake in a file is a
