@@ -67,7 +67,7 @@ left join unfinished_months
 {% macro by_year_and_month(rows=none, service=none) -%}
 {%- if rows is none %}{{ exceptions.raise_compiler_error(
     "by_year_and_month needs the name of the CTE it groups, joined by join_unfinished_months and with period_columns"
-    " among its columns: otherwise a running year would pass for a whole one. docs/models.md shows such a model."
+    " among its columns: otherwise a running year would pass for a whole one. docs/guides/add-a-figure.md shows such a model."
 ) }}{% endif -%}
 {%- set of_service = service ~ ', ' if service else '' -%}
 group by grouping sets (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,10 @@ from kpi.jobs.refresh import refresh
 
 ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)
+
+
+# A shell ignores Ctrl-C in what it starts in the background, as CI may, and children inherit that: some tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -851,7 +851,7 @@ def test_it_is_silent_and_touches_neither_network_nor_disk(
 
 
 def test_the_documentation_names_every_expectation_with_its_severities() -> None:
-    text = (Path(__file__).parents[1] / "docs/validation.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "docs/reference/validation.md").read_text(encoding="utf-8")
     letters = {"error": "E", "warn": "w", "skip": "-"}
     message: dict[str, str] = {}
     for line in text.splitlines():

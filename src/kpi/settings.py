@@ -24,7 +24,7 @@ _SIZE = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|%)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class WarehouseSettings:
-    """The settings, as documented in docs/operations.md. 0 days is no limit, 0 threads and an empty text DuckDB's own.
+    """The settings of docs/reference/settings.md. 0 days is no limit, 0 threads and an empty text are DuckDB's own.
 
     A build goes when as many newer ones of its kind as are kept are there, or when it is older than the days given;
     never the one readers see, and none within `grace_hours` of being written. But of one day only the newest

@@ -243,8 +243,8 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Pla
     places = {str(node.relation) for node in graph.nodes.values()}
     if missing := {"marts.indicators", "raw.kept_indicators", "raw.deleted_deliveries"} - places:
         raise ConfigError(
-            f"the project has no {', '.join(sorted(missing))}: its figures could not be kept. docs/deliveries.md says"
-            " which sources and models it takes."
+            f"the project has no {', '.join(sorted(missing))}: its figures could not be kept. Which sources and models"
+            " it takes: docs/guides/delete-old-deliveries.md."
         )
     inputs = replace(inputs_of(root, folder, options), day=facts["inputs"].get("day", ""))
     current = warehouse.current()
@@ -259,7 +259,8 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Pla
     past = tuple(pair for pair in contract.past(aged, limits, options.as_of.year) if pair[1].path not in links)
     years = {one.feed: one.retention for one in limits if one.retention.years}
     if not years:
-        emit("No feed has a retention: raw_retention_years in its contract sets one (docs/deliveries.md).")
+        guide = "docs/guides/delete-old-deliveries.md"
+        emit(f"No feed has a retention: raw_retention_years in its contract sets one ({guide}).")
     gone = {one.path for _, one in past}
     for name, of_feed in sorted(years.items()):
         last = of_feed.last_year(options.as_of.year)
