@@ -431,6 +431,34 @@ models:
             "main.one": [(1,), (2,), (None,)],
         },
     ),
+    "models that read files outright": Way(
+        {
+            "data/calls.csv": "id,line\n1,a\n2,b\n",
+            "data/a_1.json": '[{"k": 1}]',
+            "data/a_2.json": '[{"k": 2}]',
+            "models/m.sql": "{{ config(materialized='table') }}\nselect * from read_csv_auto('data/calls.csv')",
+            "models/n.sql": "{{ config(materialized='table') }}\n{% set folder = 'data' %}"
+            "with c as (select * from read_csv('{{ folder }}/calls.csv', all_varchar = true))\n"
+            "select c.id || j.k as a from c join read_json('{{ folder }}/a_*.json') as j on j.k::varchar = c.id",
+            "models/o.sql": "{{ config(materialized='incremental') }}select c.line from 'data/calls.csv' as c"
+            " {% if is_incremental() %} where line not in (select line from {{ this }}) {% endif %}",
+            "models/p.sql": "{{ config(materialized='table') }}"
+            "select 'from ''data/calls.csv''' as t from {{ ref('m') }}",
+            "models/q.sql": "{{ config(materialized='ephemeral') }}select * from \"data/calls.csv\"",
+            "models/r.sql": "{{ config(materialized='table') }}select id from {{ ref('q') }}",
+            "models/m.yml": TESTS_OF_A.replace("{name: a,", "{name: id,"),
+        },
+        {
+            "main.m": [(1, "a"), (2, "b")],
+            "main.n": [("11",), ("22",)],
+            "main.o": [("a",), ("b",)],
+            "main.p": [("from 'data/calls.csv'",)] * 2,
+            "main.r": [(1,), (2,)],
+        },
+        {"unique_m_id": "pass", "not_null_m_id": "pass"},
+        notes=("models/m.sql:2: read_csv_auto('data/calls.csv') is read once, as the table files.calls_",),
+        apart=("files.",),
+    ),
     "files by their names": Way(
         {
             "models/UPPER.SQL": "select 2 as a",

@@ -36,6 +36,7 @@ from kpi.project.jinja import (
 from kpi.project.macros import Macro, Macros, Wrong, compiled, run, undefined
 from kpi.project.packages import read_text
 from kpi.project.project import Project
+from kpi.project.properties import Source
 from kpi.project.resources import Config
 
 _KINDS = ("model", "seed", "snapshot")
@@ -169,6 +170,7 @@ class Templates:
         self.macros.search = dict(project.dispatch)
         self.macros.shared = context.shared(self.values, self.macros, self._columns_of, self._graph, project.invocation)
         self.notes: list[str] = []
+        self.outside: dict[str, Source] = {}
         self._files = {file: file for file in project.macro_files}
         self._short: dict[str, jinja2.Template] = {}
         self._macro_texts: list[str] = []

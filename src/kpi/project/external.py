@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,59 @@ def location_problem(root: Path, folders: Iterable[str], location: str) -> str:
             message = "Copy it into the project, or name its folder in vars: kpi_warehouse: source_folders."
             return f"'{name[:200]}' lies outside the project. {message}"
     return ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """Files that SQL reads by itself: from `start` to `end` stands what can stand after `from`, the `location`."""
+
+    start: int
+    end: int
+    location: str
+
+    @property
+    def table(self) -> str:
+        """A name for the table that they are: of the first file, and of all that the location says."""
+        named = re.search(r"'((?:[^']|'')*)'", self.location)
+        stem = re.sub(r"\W+", "_", Path(named[1]).stem if named else "").strip("_").lower()
+        return f"{stem or 'table'}_{hashlib.blake2b(self.location.encode(), digest_size=4).hexdigest()}"
+
+
+def files_read(sql: str) -> list[FileRead]:
+    """Return the files that SQL reads outright: by a function of DuckDB, or by their names after `from` or `join`."""
+    if not _MAY_READ_FILES.search(sql):
+        return []
+    import sqlglot
+
+    from kpi.database import FILE_READERS
+
+    kinds = sqlglot.TokenType
+    try:
+        tokens = sqlglot.Dialect.get_or_raise("duckdb").tokenize(sql)
+    except sqlglot.errors.SqlglotError:
+        return []
+    found = []
+    for place, token in enumerate(tokens):
+        after = tokens[place + 1].token_type if place + 1 < len(tokens) else None
+        before = tokens[place - 1].token_type if place else None
+        if token.text.lower() in FILE_READERS and after == kinds.L_PAREN and token.token_type != kinds.STRING:
+            depth = 0
+            for one in tokens[place + 1 :]:
+                depth += {kinds.L_PAREN: 1, kinds.R_PAREN: -1}.get(one.token_type, 0)
+                if not depth:
+                    if not (found and token.start < found[-1].end):
+                        found.append(FileRead(token.start, one.end + 1, sql[token.start : one.end + 1]))
+                    break
+        elif before in (kinds.FROM, kinds.JOIN) and after != kinds.DOT and _A_FILE.search(token.text):
+            if token.token_type in (kinds.STRING, kinds.IDENTIFIER):
+                found.append(FileRead(token.start, token.end + 1, literal(token.text)))
+    return found
+
+
+_A_FILE = re.compile(r"\.(csv|tsv|txt|parquet|json|jsonl|ndjson)(\.gz|\.zst)?$", re.IGNORECASE)
+_MAY_READ_FILES = re.compile(
+    r"read_|sniff_|_scan|(from|join)\s+['\"][^'\"]+\.(csv|tsv|txt|parquet|json|jsonl|ndjson)", re.IGNORECASE
+)
 
 
 def unreadable(root: Path, folders: Sequence[str], sources: Sequence[Source]) -> Iterator[CompileError]:
