@@ -431,6 +431,42 @@ models:
             "main.one": [(1,), (2,), (None,)],
         },
     ),
+    "models that DuckDB takes, and that are no SELECT": Way(
+        {
+            "models/v.sql": "values (1, 'a'), (2, 'b');",
+            "models/w.sql": "-- by name\n{{ config(materialized='table') }}\nvalues (1, 'a')",
+            "models/s.sql": "{{ config(materialized='table') }}summarize select 1 as a",
+            "models/u.sql": "unpivot (select id, 5 as v, 6 as w from {{ ref('i') }}) on v, w into name k value x",
+            "models/i.sql": "select 1 as id, 'a' as k, 5 as v",
+            "models/p.sql": "pivot {{ ref('i') }} on k in ('a', 'b') using sum(v)",
+            "models/q.sql": "select id, a from {{ ref('p') }}",
+            "models/f.sql": "from {{ ref('v') }}",
+        },
+        {
+            "main.v": [(1, "a"), (2, "b")],
+            "main.w": [(1, "a")],
+            "main.u": [(1, "v", 5), (1, "w", 6)],
+            "main.p": [(1, 5, None)],
+            "main.q": [(1, 5)],
+            "main.f": [(1, "a"), (2, "b")],
+        },
+    ),
+    "two columns of one name": Way(
+        {
+            "models/m.sql": "select 1 as id, 'x' as a",
+            "models/n.sql": "select m.*, o.* from {{ ref('m') }} as m join {{ ref('m') }} as o on m.id = o.id",
+            "models/o.sql": "{{ config(materialized='table') }}select 1 as a, 2 as \"A\", 3 as a, 4 as a_1",
+            "models/p.sql": "select id_1, a_1 from {{ ref('n') }} cross join (select 1 as q from {{ ref('o') }}) as o",
+            "models/n.yml": "models: [{name: n, columns: [{name: id, data_tests: [unique]},"
+            " {name: a_1, data_tests: [not_null]}]}]",
+        },
+        {"main.n": [(1, "x", 1, "x")], "main.o": [(1, 2, 3, 4)]},
+        {"unique_n_id": "pass", "not_null_n_a_1": "pass"},
+        notes=(
+            "models/n.sql:1: the model has two columns named 'a'. DuckDB gives what comes later other names:"
+            " 'id_1', 'a_1'.",
+        ),
+    ),
     "models that read files outright": Way(
         {
             "data/calls.csv": "id,line\n1,a\n2,b\n",

@@ -322,7 +322,7 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         )
         again = _with_sources(project, resource, templates, again)
         added = read_select(again, resource.file, resource.kind, templates.relations)
-        increment = Increment(added.sql, again.lines, Hooks())
+        increment = Increment(added.sql, added.lines, Hooks())
         depends_on |= again.depends_on
         shape = digest(shape, added.shape)
     return Node(
@@ -336,7 +336,7 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         tags=config["tags"],
         depends_on=tuple(depends_on),
         sql=select.sql,
-        lines=rendered.lines,
+        lines=select.lines,
         shape=digest(shape, settings_text(config, about)),
         description=about.description if about else "",
         columns=about.columns if about else (),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kpi.errors import CompileError
 from kpi.sql import literal
@@ -87,22 +87,30 @@ def files_read(sql: str) -> list[FileRead]:
         tokens = sqlglot.Dialect.get_or_raise("duckdb").tokenize(sql)
     except sqlglot.errors.SqlglotError:
         return []
-    found = []
+    found: list[FileRead] = []
     for place, token in enumerate(tokens):
-        after = tokens[place + 1].token_type if place + 1 < len(tokens) else None
-        before = tokens[place - 1].token_type if place else None
-        if token.text.lower() in FILE_READERS and after == kinds.L_PAREN and token.token_type != kinds.STRING:
-            depth = 0
-            for one in tokens[place + 1 :]:
-                depth += {kinds.L_PAREN: 1, kinds.R_PAREN: -1}.get(one.token_type, 0)
-                if not depth:
-                    if not (found and token.start < found[-1].end):
-                        found.append(FileRead(token.start, one.end + 1, sql[token.start : one.end + 1]))
-                    break
-        elif before in (kinds.FROM, kinds.JOIN) and after != kinds.DOT and _A_FILE.search(token.text):
-            if token.token_type in (kinds.STRING, kinds.IDENTIFIER):
-                found.append(FileRead(token.start, token.end + 1, literal(token.text)))
+        before, after = (tokens[at].token_type if 0 <= at < len(tokens) else None for at in (place - 1, place + 1))
+        is_name = token.token_type != kinds.STRING
+        if found and token.start < found[-1].end:
+            continue
+        if is_name and token.text.lower() in FILE_READERS and after == kinds.L_PAREN:
+            end = _closed_at(tokens[place + 1 :])
+            found.append(FileRead(token.start, end, sql[token.start : end]))
+        elif before not in (kinds.FROM, kinds.JOIN) or after == kinds.DOT or not _A_FILE.search(token.text):
+            continue
+        elif token.token_type in (kinds.STRING, kinds.IDENTIFIER):
+            found.append(FileRead(token.start, token.end + 1, literal(token.text)))
     return found
+
+
+def _closed_at(tokens: Sequence[Any]) -> int:
+    """Where the bracket ends that the first of these words opens."""
+    depth = 0
+    for token in tokens:
+        depth += {"(": 1, ")": -1}.get(token.text, 0) if token.token_type.name.endswith("_PAREN") else 0
+        if not depth:
+            return int(token.end) + 1
+    return int(tokens[-1].end) + 1
 
 
 _A_FILE = re.compile(r"\.(csv|tsv|txt|parquet|json|jsonl|ndjson)(\.gz|\.zst)?$", re.IGNORECASE)
