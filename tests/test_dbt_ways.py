@@ -223,6 +223,30 @@ sources: [{name: s, config: {zork: 1}, schema: main, tables: [{name: s, zork: 1,
         {"not_null_m_a": "pass"},
         notes=("'zork' is not supported in a properties file.", "'monitoring' is not supported", "'owner'", "zork2"),
     ),
+    "settings that have no effect": Way(
+        {
+            "models/m.sql": "{{ config(materialized='table', grants={'select': ['x']}, indexes=[{'columns': ['a']}]) }}"
+            "select 1 as a",
+            "models/n.sql": "select 1 as a",
+            "models/m.yml": "models: [{name: n, access: public, config: {query_tag: x, group: y}}]\n"
+            "groups: [{name: y, owner: {name: z, email: z@z}}]",
+            "snapshots/s.sql": "{% snapshot s %}{{ config(strategy='check', unique_key='a', check_cols='all',"
+            " copy_grants=true) }}select 1 as a{% endsnapshot %}",
+        },
+        {"main.m": [(1,)], "main.n": [(1,)]},
+        notes=tuple(
+            f"{place}: the setting '{name}' has no effect here."
+            for place, name in (
+                ("models/m.sql", "grants"),
+                ("models/m.sql", "indexes"),
+                ("models/m.yml:1", "access"),
+                ("models/m.yml:1", "query_tag"),
+                ("models/m.yml:1", "group"),
+                ("snapshots/s.sql", "copy_grants"),
+            )
+        ),
+        apart=("main.s",),
+    ),
     "columns described twice, and columns that are gone": Way(
         {
             "models/m.sql": "select 1 as store_health_score, 2 as b",
@@ -430,6 +454,28 @@ models:
             "main.blank": [(1, "x"), (2, "y")],
             "main.one": [(1,), (2,), (None,)],
         },
+    ),
+    "tests of quoted columns": Way(
+        {
+            "models/m.sql": "select 1 as \"Branch Id\", 1 as \"parent\"",
+            "models/m.yml": """\
+models:
+  - name: m
+    columns:
+      - {name: Branch Id, quote: true, data_tests: [unique, not_null, {seen: {arguments: {least: 1}}}]}
+      - {name: parent, data_tests: [{relationships: {arguments: {to: ref('m'), field: '"Branch Id"'}}}]}
+sources: [{name: s, schema: main, tables: [{name: m, columns: [{name: Branch Id, quote: true, data_tests: [unique]}]}]}]
+""",
+            "tests/generic/s.sql": "{% test seen(model, column_name, least) %}\n"
+            "select * from {{ model }} where {{ column_name }} < {{ least }}\n{% endtest %}",
+        },
+        results={
+            "unique_m__Branch_Id_": "pass",
+            "not_null_m__Branch_Id_": "pass",
+            "relationships_m_parent___Branch_Id___ref_m_": "pass",
+            "seen_m__Branch_Id___1": "pass",
+        },
+        apart=("source_unique",),
     ),
     "models that DuckDB takes, and that are no SELECT": Way(
         {

@@ -38,7 +38,7 @@ from kpi.errors import CompileError, KpiError, nearest
 from kpi.files import project_digest
 from kpi.ingest.contract import is_feed
 from kpi.ingest.loader import OWN
-from kpi.project.external import absolute, reached
+from kpi.project.external import absolute, outside_files, reached
 from kpi.project.jinja import Relation
 from kpi.project.project import Project, together
 from kpi.project.properties import Column, TestSpec
@@ -229,6 +229,8 @@ def _bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> 
         return remembered(lambda: _columns_outside(binder, graph, node), "outside", node.sql, node.shape), ()
     if str(node.relation) in raw:
         return raw[str(node.relation)], ()
+    if problem := next(one.problem for one in graph.project.sources if one.id == node.id):
+        raise CompileError(node.file, node.line, problem)
     message = (
         f"nothing loads the source '{node.name}': it has no config.meta.feed and no config.meta.external_location,"
         f" and no seed or model makes it.{_no_database(graph, node)}"
@@ -288,12 +290,15 @@ def _snapshot(binder: Binder, node: Node, columns: Columns) -> Columns:
 
 def _columns_outside(binder: Binder, graph: Graph, node: Node) -> Columns:
     """The columns of a source that is files outside. Raises CompileError when they cannot be read."""
+    location = node.sql.removeprefix("select * from ")
+    if not outside_files(graph.project.root, location):
+        raise CompileError(node.file, node.line, f"the source '{node.name}': no file matches {location[:300]}.")
     try:
         return columns_of(binder.con, absolute(graph.project.root, node.sql))
     except duckdb.Error as error:
         problem = problem_of(error, f"describe {node.sql}")
         if "does not have any tables matching" in problem.message:
-            file = reached(graph.project.root, node.sql.removeprefix("select * from "))[0].name
+            file = reached(graph.project.root, location)[0].name
             message = f"the source '{node.name}': {file} has no table {node.relation}. A view there is not read"
             raise CompileError(node.file, node.line, f"{message}: make it a table.") from None
         raise CompileError(node.file, node.line, f"the source '{node.name}': {problem.message}") from None

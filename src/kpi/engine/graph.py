@@ -168,7 +168,7 @@ def from_databases(project: Project, nodes: Mapping[str, Node], delivered: Colle
         node = nodes[source.id]
         file, _ = project.database_file(source)
         is_loaded = "feed" in source.meta or str(node.relation) in delivered
-        if node.sql or node.depends_on or is_loaded or not file or not (project.root / file).is_file():
+        if node.sql or node.depends_on or is_loaded or source.problem or not file or not (project.root / file).is_file():
             continue
         location = in_database(file, source.schema, source.identifier)
         shape = content_of(project.root, location)

@@ -373,7 +373,9 @@ def names_of_tests(project: Project, nodes: Mapping[str, Node]) -> dict[str, Tes
 
 def generic_name(project: str, judged: Node, spec: TestSpec) -> TestName:
     """Return dbt's names of a generic test of a node."""
-    arguments = {**({"column_name": spec.column} if spec.column else {}), **spec.arguments}
+    is_quoted = any(column.quote for column in judged.columns if column.name == spec.column)
+    column = identifier(spec.column) if is_quoted else spec.column
+    arguments = {**({"column_name": column} if column else {}), **spec.arguments}
     package, _, kind = spec.kind.rpartition(".")
     of = judged.name
     if judged.kind == "source":
@@ -392,7 +394,7 @@ def generic_name(project: str, judged: Node, spec: TestSpec) -> TestName:
     arguments["model"] = f"{{{{ get_where_subquery({model}) }}}}"
     about = {"kwargs": _texts(arguments), "name": kind, "namespace": str(package or None)}
     hashed = _md5(name + repr(about))[-KEPT_OF_HASH:]
-    return TestName(f"test.{project}.{name}.{hashed}", name, alias, arguments, spec.column, spec.kind)
+    return TestName(f"test.{project}.{name}.{hashed}", name, alias, arguments, column, spec.kind)
 
 
 def _specs(project: Project) -> Iterator[tuple[str, TestSpec]]:
