@@ -284,7 +284,7 @@ def test_a_mistake_in_the_place_of_a_source(tmp_path: Path, location: str, messa
 
 def test_a_source_on_the_network_that_nobody_reads_is_noted(tmp_path: Path) -> None:
     """dbt looks at it when it is read; an end of line in the place changes nothing."""
-    table = '{name: t, meta: {external_location: "read_csv(\'https://x.example/a.csv\')\\n"}}'
+    table = "{name: t, meta: {external_location: \"read_csv('https://x.example/a.csv')\\n\"}}"
     files = {"models/s.yml": f"sources: [{{name: o, tables: [{table}]}}]", "models/m.sql": "select 1 as a"}
     assert "models/s.yml:1: nothing loads or reads the source 'o.t'." in compiled(tmp_path, files).notes
 

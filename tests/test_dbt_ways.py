@@ -455,9 +455,38 @@ models:
             "main.one": [(1,), (2,), (None,)],
         },
     ),
+    "tests that name what is not there": Way(
+        {
+            "models/m.sql": "select 1 as a",
+            "models/off.sql": "{{ config(enabled=false) }}select 1 as a",
+            "models/m.yml": """\
+models:
+  - name: m
+    columns:
+      - name: a
+        data_tests:
+          - unique
+          - relationships: {arguments: {to: ref('gone'), field: a}}
+          - relationships: {arguments: {to: "source('gone', 'too')", field: a}}
+          - relationships: {arguments: {to: ref('off'), field: a}}
+""",
+            "tests/t.sql": "select * from {{ ref('gone') }}",
+            "tests/u.sql": "select * from {{ ref('off') }}",
+            "tests/v.sql": "select * from {{ ref('m') }} where false",
+        },
+        {"main.m": [(1,)]},
+        {"unique_m_a": "pass", "v": "pass"},
+        notes=(
+            "ref('gone'): there is no such model or seed. There is: m, off. The test is not run.",
+            "source('gone', 'too'): there is no such source table. The test is not run.",
+            "ref('off'): it is disabled (enabled: false). The test is not run.",
+            "tests/t.sql:1:",
+            "tests/u.sql:1:",
+        ),
+    ),
     "tests of quoted columns": Way(
         {
-            "models/m.sql": "select 1 as \"Branch Id\", 1 as \"parent\"",
+            "models/m.sql": 'select 1 as "Branch Id", 1 as "parent"',
             "models/m.yml": """\
 models:
   - name: m

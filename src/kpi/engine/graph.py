@@ -168,7 +168,14 @@ def from_databases(project: Project, nodes: Mapping[str, Node], delivered: Colle
         node = nodes[source.id]
         file, _ = project.database_file(source)
         is_loaded = "feed" in source.meta or str(node.relation) in delivered
-        if node.sql or node.depends_on or is_loaded or source.problem or not file or not (project.root / file).is_file():
+        if (
+            node.sql
+            or node.depends_on
+            or is_loaded
+            or source.problem
+            or not file
+            or not (project.root / file).is_file()
+        ):
             continue
         location = in_database(file, source.schema, source.identifier)
         shape = content_of(project.root, location)
@@ -683,7 +690,7 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     exposures, wrong = exposure_nodes(project, templates)
     mistakes += wrong
     nodes.update({exposure.id: exposure for exposure in exposures})
-    certain += _disabled(disabled, nodes)
+    certain += _disabled(project, templates, disabled, nodes)
     feeds, wrong_feeds = _feeds(project)
     mistakes += wrong_feeds
     for name in project.undeclared:
@@ -816,14 +823,19 @@ def _misplaced(nodes: Iterable[Node], has_feeds: bool) -> list[CompileError]:
     return mistakes
 
 
-def _disabled(disabled: Mapping[str, Relation], nodes: Mapping[str, Node]) -> list[CompileError]:
-    """References to models and seeds that are switched off."""
+def _disabled(
+    project: Project, templates: Templates, disabled: Mapping[str, Relation], nodes: dict[str, Node]
+) -> list[CompileError]:
+    """References to models and seeds that are switched off. Tests with one are left out of `nodes`, with a note."""
     mistakes = []
-    for node in nodes.values():
-        for parent in node.depends_on:
-            if parent in disabled:
-                message = f"ref('{disabled[parent].name}'): it is disabled (enabled: false)."
-                mistakes.append(CompileError(node.file, line_of(node, disabled[parent]), message))
+    for node in list(nodes.values()):
+        for parent in [parent for parent in node.depends_on if parent in disabled]:
+            message = f"ref('{disabled[parent].name}'): it is disabled (enabled: false)."
+            error = CompileError(node.file, line_of(node, disabled[parent]), message)
+            if node.kind != "test" or project.is_strict:
+                mistakes.append(error)
+            elif nodes.pop(node.id, None):
+                templates.notes.append(f"{error} The test is not run.")
     return mistakes
 
 

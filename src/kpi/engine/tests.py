@@ -12,7 +12,7 @@ from typing import Any
 
 from kpi.database import expression_problem
 from kpi.engine.node import Node, read_select
-from kpi.engine.template import Templates
+from kpi.engine.template import MissingParentError, Templates
 from kpi.errors import CompileError, nearest
 from kpi.project.jinja import Lines, Relation, Rendered, as_seen
 from kpi.project.packages import read_text
@@ -95,6 +95,12 @@ def test_nodes(
     for make in wanted:
         try:
             test = make()
+        except MissingParentError as error:
+            if project.is_strict:
+                errors.append(error)
+            else:
+                templates.notes.append(f"{error} The test is not run.")
+            continue
         except CompileError as error:
             errors.append(error)
             continue
@@ -208,7 +214,7 @@ def _rendered(templates: Templates, spec: TestSpec, depends_on: dict[str, Relati
     try:
         arguments = {key: item if key == "column_name" else value_of(item) for key, item in spec.arguments.items()}
     except CompileError as error:
-        raise CompileError(spec.file, spec.line, error.message) from None
+        raise type(error)(spec.file, spec.line, error.message) from None
     return replace(spec, arguments=arguments)
 
 
