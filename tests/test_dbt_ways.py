@@ -484,6 +484,15 @@ models:
             "tests/u.sql:1:",
         ),
     ),
+    "a macro that names the database": Way(
+        {
+            "models/m.sql": "{{ config(database='elsewhere') }}select 1 as a",
+            "models/n.sql": "select a from {{ ref('m') }}",
+            "macros/d.sql": "{% macro generate_database_name(custom_database_name=none, node=none) %}\n"
+            "{{ target.database }}\n{% endmacro %}",
+        },
+        {"main.n": [(1,)]},
+    ),
     "tests of quoted columns": Way(
         {
             "models/m.sql": 'select 1 as "Branch Id", 1 as "parent"',
@@ -711,6 +720,13 @@ def test_dbt_builds_the_same(both: dict[str, tuple[Path, Path]]) -> None:
 def test_another_database_is_refused(tmp_path: Path, files: dict[str, str]) -> None:
     with pytest.raises(KpiError, match="database='elsewhere': there is one database here, 'kpi'"):
         check_project(load_project(write(tmp_path, Way(files))))
+
+
+def test_a_macro_that_names_another_database_is_refused(tmp_path: Path) -> None:
+    macro = "{% macro generate_database_name(custom_database_name=none, node=none) %} lake {% endmacro %}"
+    way = Way({"models/m.sql": "select 1 as a", "macros/d.sql": macro})
+    with pytest.raises(KpiError, match=r"generate_database_name\(\) gives 'lake': there is one database here, 'kpi'"):
+        check_project(load_project(write(tmp_path, way)))
 
 
 def test_the_freshness_of_a_source_that_is_no_feed_is_noted(tmp_path: Path) -> None:

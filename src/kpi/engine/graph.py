@@ -321,7 +321,8 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
     select = read_select(rendered, resource.file, resource.kind, templates.relations)
     about = resource.properties
     config = merged([resource.config, rendered.config, resource.above])
-    _check_settings(resource, relation, config)
+    database = templates.database_of(config.get("target_database") or config.get("database"), facts)
+    _check_settings(resource, relation, config, database)
     increment, depends_on, shape = None, dict(rendered.depends_on), select.shape
     if config.get("materialized") == "incremental":
         again = templates.render(
@@ -356,14 +357,13 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
     )
 
 
-def _check_settings(resource: Resource, relation: Relation, config: Mapping[str, Any]) -> None:
+def _check_settings(resource: Resource, relation: Relation, config: Mapping[str, Any], database: str) -> None:
     """Raise CompileError for settings that contradict each other, came too late, or name another database."""
-    for name in ("database", "target_database"):
-        if config.get(name) and str(config[name]).lower() != DATABASE:
-            message = (
-                f"{name}='{config[name]}': there is one database here, '{DATABASE}'. Leave it out, or set a schema."
-            )
-            raise CompileError(resource.file, resource.line, message)
+    if database.lower() != DATABASE:
+        found = (f"{name}='{config[name]}'" for name in ("target_database", "database") if config.get(name))
+        what = next(found, f"generate_database_name() gives '{database}'")
+        message = f"{what}: there is one database here, '{DATABASE}'. Leave it out, or set a schema."
+        raise CompileError(resource.file, resource.line, message)
     if resource.kind == "snapshot":
         for message in incremental.snapshot_problems(config):
             raise CompileError(resource.file, resource.line, message)

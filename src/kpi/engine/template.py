@@ -204,6 +204,10 @@ class Templates:
         """Return the name in its schema of a node with the given `alias` setting."""
         return self._named("generate_alias_name", custom, node)
 
+    def database_of(self, custom: str | None, node: Mapping[str, Any]) -> str:
+        """Return the database of a node with that `database` setting, as the project's macro or else dbt has it."""
+        return self._named("generate_database_name", custom, node)
+
     def _named(self, macro: str, custom: str | None, node: Mapping[str, Any] | None) -> str:
         given = dict(node) if node is not None else None
         # A package that has such a macro names its own models by it.
