@@ -493,6 +493,16 @@ models:
         },
         {"main.n": [(1,)]},
     ),
+    "a source whose seed is disabled": Way(
+        {
+            "dbt_project.yml": "name: own\nprofile: default\nseeds: {own: {+enabled: \"{{ var('load', false) }}\"}}\n",
+            "seeds/s.csv": "a\n1\n",
+            "models/s.yml": "sources: [{name: o, schema: main, tables: [{name: s}]}]",
+            "models/m.sql": "select 1 as a",
+        },
+        {"main.m": [(1,)]},
+        notes=("nothing loads or reads the source 'o.s'.",),
+    ),
     "tests of quoted columns": Way(
         {
             "models/m.sql": 'select 1 as "Branch Id", 1 as "parent"',

@@ -677,6 +677,9 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     delivered = {f"{RESERVED_SCHEMA}.{table}" for table in OWN} if _has_feeds(project) else set()
     nodes |= from_databases(project, nodes, delivered)
     disabled = _compile(project, resources, templates, nodes, mistakes, columns_of)
+    # A source that would be filled by what is disabled is one that nothing fills.
+    empty = {node.id: replace(node, depends_on=()) for node in nodes.values() if _is_filled_by(node, disabled)}
+    nodes |= empty | (from_databases(project, nodes | empty, delivered) if empty else {})
     certain: list[KpiError] = [*_misplaced(nodes.values(), _has_feeds(project))]
     tests, wrong = test_nodes(project, templates, nodes)
     if any(isinstance(error, NeedsGraph) for error in wrong):
@@ -802,6 +805,10 @@ def _filled(nodes: Mapping[str, Node], relations: Mapping[str, Relation]) -> dic
         for node in nodes.values()
         if str(node.relation).lower() in places and not node.sql
     }
+
+
+def _is_filled_by(node: Node, others: Collection[str]) -> bool:
+    return node.kind == "source" and any(parent in others for parent in node.depends_on)
 
 
 def _misplaced(nodes: Iterable[Node], has_feeds: bool) -> list[CompileError]:
