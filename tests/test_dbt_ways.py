@@ -527,7 +527,7 @@ sources: [{name: s, schema: main, tables: [{name: m, columns: [{name: Branch Id,
     ),
     "models that DuckDB takes, and that are no SELECT": Way(
         {
-            "models/v.sql": "values (1, 'a'), (2, 'b');",
+            "models/v.sql": "values (1, 'a'), (2, 'b')",
             "models/w.sql": "-- by name\n{{ config(materialized='table') }}\nvalues (1, 'a')",
             "models/s.sql": "{{ config(materialized='table') }}summarize select 1 as a",
             "models/u.sql": "unpivot (select id, 5 as v, 6 as w from {{ ref('i') }}) on v, w into name k value x",
