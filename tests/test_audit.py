@@ -27,7 +27,7 @@ FOUND = {"id": "GHSA-1", "aliases": ["CVE-1"], "fix_versions": ["2.0"]}
 
 
 @pytest.mark.parametrize(
-    ("packages", "known", "good", "told"),
+    ("packages", "known", "good", "message"),
     [
         ([], {}, True, "x: not audited, nobody could be asked about any of its 0 packages."),
         ([{"name": "a", "skip_reason": "no"}], {}, True, "x: not audited, nobody could be asked about any of its 1"),

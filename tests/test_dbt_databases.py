@@ -130,7 +130,7 @@ def test_rows_that_wait_in_the_files_log_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "table", "told"),
+    ("files", "table", "message"),
     [
         ({}, "landing.calls", "If a DuckDB file has it, name the file: config.meta.database_file."),
         (

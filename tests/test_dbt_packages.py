@@ -173,7 +173,7 @@ def test_a_package_that_holds_the_project_is_read_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         (
             {"models/m.sql": "select * from {{ ref('shop', 'derr') }}"},
@@ -248,7 +248,7 @@ def test_versions_are_selected_by_their_model_or_one_by_one(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("yml", "told"),
+    ("yml", "message"),
     [
         ("versions: [{v: 1}, {v: 1}]", "the version 1 of 'orders' is here twice."),
         ("versions: [{defined_in: x}]", "a version of 'orders' needs its 'v'."),

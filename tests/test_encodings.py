@@ -231,7 +231,7 @@ DOUBTS = {
 }
 
 
-@pytest.mark.parametrize(("words", "told"), DOUBTS.values(), ids=DOUBTS.keys())
+@pytest.mark.parametrize(("words", "message"), DOUBTS.values(), ids=DOUBTS.keys())
 def test_what_is_in_doubt_is_told_with_its_words(loader: Loader, words: bytes, message: list[str]) -> None:
     lines = [b"k%d;;%s\n" % (number, word) for number, word in enumerate(words.split(b";"))]
     loader.deliver("a.csv", b"id;comment;unit\n" + b"".join(lines))

@@ -96,7 +96,7 @@ def test_a_feed_without_a_day_in_its_rows_was_delivered_all_the_same(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ("late_after_days: -1", "'late_after_days' is a whole number of days"),
         ("late_after_days: soon", "'late_after_days' is a whole number of days"),

@@ -52,7 +52,7 @@ def run(root: Path, message: list[str] | None = None, **options: object) -> Outc
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("keep_publishd: 3", "5: 'keep_publishd' is not supported in kpi_warehouse. Did you mean 'keep_published'?"),
         ("keep_published: 0", "5: 'keep_published' must be from 1 to 1000000, not 0."),
@@ -137,7 +137,7 @@ def test_many_builds_of_one_day_are_thinned_and_the_run_says_so(tmp_path: Path) 
     message: list[str] = []
     for number in range(6):
         deliver(root, str(number))
-        run(root, told=message)
+        run(root, message=message)
     kept = [folder.name[:5] for folder in warehouse.kept()]
     assert kept == ["00005", "00006"]
     pruned = [event for event in warehouse.ledger() if event["event"] == "pruned"]

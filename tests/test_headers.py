@@ -202,7 +202,7 @@ OTHERS: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("is_packed", [False, True])
-@pytest.mark.parametrize(("content", "told"), OTHERS.values(), ids=OTHERS.keys())
+@pytest.mark.parametrize(("content", "message"), OTHERS.values(), ids=OTHERS.keys())
 def test_a_file_that_is_no_csv_is_refused_for_what_it_is(
     tmp_path: Path, content: bytes, message: str, is_packed: bool
 ) -> None:

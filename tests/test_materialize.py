@@ -58,7 +58,7 @@ def test_nested_ephemeral_models_are_ctes_each_once_and_tables_nowhere(tiny: Tin
 
 
 @pytest.mark.parametrize(
-    ("model", "text", "told"),
+    ("model", "text", "message"),
     [
         ("top", "select id,\n    w\nfrom {{ ref('middle') }}", "models/top.sql:2:5: there is no column 'w'"),
         (
@@ -256,7 +256,7 @@ def test_a_value_that_does_not_fit_leaves_the_table_as_it_was(tiny: Tiny) -> Non
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ("unique_key='idd'", "unique_key: 'm' has no column 'idd'. Did you mean 'id'?"),
         ("unique_key=['id', 'year']", "unique_key: 'm' has no column 'year'."),
@@ -358,7 +358,7 @@ def test_a_contract_gives_the_table_its_order_types_and_constraints(tiny: Tiny) 
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "message"),
     [
         (
             [column("identity", "int"), column("name", "int"), column("amount", "decimal")],

@@ -532,7 +532,7 @@ def test_what_is_kept_is_given_up_only_with_a_reason(pruned: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("as_of", "today", "is_named", "told"),
+    ("as_of", "today", "is_named", "message"),
     [
         (date(2036, 1, 1), date(2036, 1, 1), False, "is the clock right"),
         (date(2027, 1, 1), date(2027, 1, 1), False, "is the clock right"),
@@ -631,7 +631,7 @@ def test_notes_of_a_call_that_stays_stay_with_it(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("notes", "told"),
+    ("notes", "message"),
     [
         (
             "raw_retention_years: 4, raw_retention_by: calls.arrived_on",
@@ -710,7 +710,7 @@ def test_feeds_without_a_retention_keep_everything(tmp_path: Path) -> None:
     deliver(root, DELIVERED)
     refreshed(root)
     assert prune(root) == [
-        "No feed has a retention: raw_retention_years in its contract sets one (docs/deliveries.md)."
+        "No feed has a retention: raw_retention_years in its contract sets one (docs/guides/delete-old-deliveries.md)."
     ]
     assert lying(root) == set(DELIVERED)
 

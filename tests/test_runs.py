@@ -43,7 +43,7 @@ from kpi.warehouse.run_log import RunLog
 root = Path(sys.argv[1])
 with held(root / "builds/.lock"):
     log = RunLog(root, "refresh")
-    log.hear(Event("built", stage="build", name="one", rows=3))
+    log.on_event(Event("built", stage="build", name="one", rows=3))
     print("ready", flush=True)
     time.sleep(60)
 """

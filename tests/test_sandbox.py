@@ -192,7 +192,7 @@ def test_pytz_is_given_in_part(templates: Templates) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{{ range(10 ** 9) }}", "range"),
         ("{{ 'a' * 10 ** 10 }}", "memory"),

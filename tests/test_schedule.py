@@ -131,7 +131,7 @@ def test_installing_writes_the_units_and_never_over_those_of_another_warehouse(
 
 
 @pytest.mark.parametrize(
-    ("at", "name", "memory", "told"),
+    ("at", "name", "memory", "message"),
     [
         ("25:00", "kpi", "", "--at takes a time of day"),
         ("3", "kpi", "", "--at takes a time of day"),

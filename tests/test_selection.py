@@ -90,7 +90,7 @@ def test_results_of_the_last_run_select_and_none_is_no_mistake(graph: Graph) -> 
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "message"),
     [
         ("name", ["raw.calls", "stg_calls"]),
         ("path", ["models/staging/staging.yml", "models/staging/stg_calls.sql"]),

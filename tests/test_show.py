@@ -74,7 +74,7 @@ def test_a_service(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("answered", "--year", "2030"), "'answered' is not told of 2030. There are: 2024, 2025."),
         (("waits", "--year", "2024"), "'waits' is not told of 2024. There is: 2025."),

@@ -176,7 +176,7 @@ def test_a_new_column_is_added_and_a_check_of_all_sees_it(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"unique_key": None}, "a snapshot needs unique_key"),
         ({"strategy": "timestamps"}, "is timestamp or check, not 'timestamps'. Did you mean 'timestamp'?"),
@@ -197,7 +197,7 @@ def test_wrong_settings_of_a_snapshot(change: dict[str, Any], message: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("config", "columns", "told"),
+    ("config", "columns", "message"),
     [
         ({**BY_TIME, "unique_key": ["id", "key"]}, ["id", "changed_at"], "unique_key: 'kept' has no column 'key'."),
         (BY_TIME, ["id", "updated_at"], "updated_at: 'kept' has no column 'changed_at'. Did you mean 'updated_at'?"),

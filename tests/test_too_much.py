@@ -25,7 +25,7 @@ LINES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (LINES, "with its aliases the file has more than 100000 values"),
         (LINES.replace("[", "{k: [").replace("]", "]}"), "values"),

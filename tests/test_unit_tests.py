@@ -144,7 +144,7 @@ def test_overrides_render_the_model_anew_and_leave_other_tests_alone(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("yaml", "told"),
+    ("yaml", "message"),
     [
         (
             unit(BOTH % ("", ""), "{rows: []}", "raed"),

@@ -93,7 +93,7 @@ def unread(nodes: Mapping[str, Node]) -> list[CompileError]:
             continue
         pattern = wanted.get("models") if isinstance(wanted, Mapping) else None
         if not isinstance(pattern, str) or set(wanted) - {"models", "listed_in"}:
-            message = "meta.reads_every has 'models', a pattern of names such as ind_*, and may have 'listed_in'."
+            message = "meta.reads_every has 'models', a pattern of names such as int_*, and may have 'listed_in'."
             mistakes.append(_at(node, wanted, "models", message))
             continue
         found = [one for one in nodes.values() if one.kind == "model" and fnmatchcase(one.name, pattern)]

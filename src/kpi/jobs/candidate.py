@@ -60,7 +60,6 @@ def within(warehouse: Warehouse, graph: Graph) -> list[Path]:
     return [warehouse.raw, kept_beside(warehouse.raw), warehouse.builds, *seed_folders(project), *outside]
 
 
-JUDGED = ("marts.indicators", "marts.coverage", "marts.reconciliation")
 ASKED = (
     *("select", "exclude", "indirect", "kinds", "state", "selector", "usual_selector", "full_refresh"),
     *("unit_tests", "store_failures"),
@@ -108,6 +107,7 @@ class Run:
             "current": current.name if (current := warehouse.current()) else None,
             "asked": {name: getattr(options, name) for name in ASKED},
             "continued": options.continued,
+            "tables": graph.project.report_tables.names(),
             "ingredients": asdict(ingredients_of(graph.project, graph.environment_read)),
             **as_facts(self.warehouse_settings),
         }
@@ -182,10 +182,12 @@ class Run:
             return
         from kpi.jobs import check_build
         from kpi.validation.report import About, is_labelled_synthetic
+        from kpi.validation.rule import read_expectations
 
-        judged = {node.id for node in self.graph.built() if str(node.relation) in check_build.LOOKED_AT}
+        expectations = read_expectations(self.graph.project)
+        judged = {node.id for node in self.graph.built() if str(node.relation) in expectations.read_tables()}
         feeds = check_build.feed_expectations(self.graph.feeds)
-        self.facts["expected"] = [str(feed) for feed in feeds]
+        self.facts["expected"] = [*(str(feed) for feed in feeds), f"rules {expectations.checksum}"]
         self.facts["synthetic"] = is_labelled_synthetic(self.warehouse.raw)
         inputs, old = self.facts["inputs"], self.before.get("inputs", {})
         same = inputs["code"] == old.get("code") and is_judged_alike(self.before, inputs["day"])
@@ -199,7 +201,7 @@ class Run:
         emit_event(self.emit, Event("judging", stage="judge"))
         self.importing.join()
         about = About(self.facts["id"], self.options.as_of, self.facts["synthetic"])
-        results = check_build.judge_candidate(con, self.candidate, feeds, about)
+        results = check_build.judge_candidate(con, self.candidate, expectations, feeds, about)
         self.facts["years"] = [
             {"year": r.report_year, "expectation": r.expectation, "severity": r.severity, "observed": r.observed}
             for r in results
@@ -333,7 +335,7 @@ def is_judged_alike(facts: Mapping[str, Any], day: str) -> bool:
 
 def is_judged(graph: Graph) -> bool:
     """Tell whether a build of the project has report years to judge."""
-    return any(str(node.relation) in JUDGED for node in graph.built())
+    return any(str(node.relation) in graph.project.report_tables.judged() for node in graph.built())
 
 
 def settings_of(project: Project) -> str:

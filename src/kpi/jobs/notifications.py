@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kpi.errors import BuildError, CheckFailed, DeliveryError, KpiError, exit_code_of
 from kpi.files import read_regular, why_unreadable
 from kpi.ingest.masking import message
+from kpi.settings import ReportTables
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, whole
 from kpi.warehouse.run_log import OUTCOMES, RunOutcome
@@ -160,7 +161,8 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
     if published:
         with suppress(Exception), _open(published) as con:
             found |= _downstream(con, nodes, causes)
-            names = dict(con.execute("select figure_id, name_en from seeds.figures").fetchall())
+            figures_table = ReportTables.of_facts(warehouse.facts(published)).figures
+            names = dict(con.execute(f"select figure_id, name_en from {figures_table}").fetchall())
     return tuple(f"{figure} ({names[figure]})" if names.get(figure) else figure for figure in sorted(found))
 
 

@@ -120,10 +120,12 @@ def _run(
 ) -> Outcome:
     from kpi.database import refuse_leaking
     from kpi.engine.compile import compiled
+    from kpi.validation.rule import check_expectations, read_expectations
 
     refuse_leaking()
     emit_event(emit, Event("compiling", stage="compile"))
     graph = compiled(root, options.variables, options.target, options.invocation).graph
+    check_expectations(read_expectations(graph.project), graph)
     emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     for line in graph.notes[:_NOTES]:
         emit(f"  note: {line}")

@@ -40,7 +40,14 @@ from kpi.project.resources import (
     resources_of,
     snapshots_in_yaml,
 )
-from kpi.settings import KEY, Invocation, WarehouseSettings, read_warehouse_settings
+from kpi.settings import (
+    KEY,
+    Invocation,
+    ReportTables,
+    WarehouseSettings,
+    read_report_tables,
+    read_warehouse_settings,
+)
 from kpi.yaml_loader import Section, read_yaml
 
 _SOURCE_TREE = ("enabled", "meta", "tags", "freshness", "event_time", "loaded_at_field", "quoting")
@@ -206,6 +213,7 @@ class Project:
     asked: frozenset[str]
     environment_read: Mapping[str, str]
     warehouse_settings: WarehouseSettings
+    report_tables: ReportTables
     profile: Profile
     target: str = ""
     selectors: Mapping[str, Section] = field(default_factory=dict)
@@ -274,6 +282,7 @@ def load_project(
         raise ConfigError(f"{settings.where('name')}: the project's name must be letters, digits and _, not '{name}'.")
     own, packages = Package(name, Path(), settings), packages_of(root, settings)
     warehouse_settings = read_warehouse_settings(settings.section("vars"), name)
+    report_tables = read_report_tables(settings.section("vars"), name)
     if KEY in (overrides or {}):
         raise ConfigError(
             f"--vars: {KEY} is read from dbt_project.yml only. Set it there, or use the command's options."
@@ -338,6 +347,7 @@ def load_project(
         asked=frozenset(values.asked),
         environment_read=values.environment_read,
         warehouse_settings=warehouse_settings,
+        report_tables=report_tables,
         profile=_profile(root, settings, sources, target, jinja),
         target=target,
         selectors=_selectors(root, jinja),
