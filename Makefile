@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test lint faults dbt bench peers golden clean
+.PHONY: help models refresh demo test lint faults dbt bench peers golden docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,10 +33,10 @@ lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 	@# sqlfluff only warns of a file it cannot read: whatever it says but that it is finished is a failure.
 	! $(BIN)/sqlfluff lint --processes 0 --disable-progress-bar models tests/sql | grep -v -e '^All Finished' -e '^ *$$'
 
-faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times while readers read; prints the table of docs/faults.md
+faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times while readers read; prints the table of docs/reference/faults.md
 	PYTHONPATH=tests $(BIN)/python -m faults
 
-dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/dbt.md
+dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/reference/dbt.md
 
 bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run, and against the peers that are installed
 	$(BIN)/python -m benchmarks.bench
@@ -54,7 +54,10 @@ PEER_sqlmesh := sqlmesh
 PEER_lea := lea-cli
 
 golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
-	$(BIN)/python -m pytest --golden tests/test_figures.py tests/test_golden_errors.py tests/test_exits.py
+	$(BIN)/python -m pytest --golden tests/test_figures.py tests/test_golden_errors.py
+
+docs: $(VENV)/dev ## Write the reference pages of commands, exit codes, settings, feeds and figures from the program; review the diff
+	$(BIN)/python -m docs.generate
 
 clean: ## Remove builds, the environment and caches; never warehouse/raw
 	rm -rf $(VENV) $(DBT) target logs warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

@@ -48,10 +48,10 @@ def main() -> None:
     print(f"{'CPU s, median of ' + str(options.runs):<32}{'from nothing':>14}{'no change':>12}{'one changed':>13}")
     with tempfile.TemporaryDirectory(prefix="kpi-compiling-") as folder:
         own = Path(folder) / "own"
-        for name in ("models", "seeds", "macros", "tests"):
+        for name in ("models", "seeds", "macros", "expectations", "tests"):
             shutil.copytree(HERE.parent / name, own / name, ignore=shutil.ignore_patterns("data", "*.py"))
         shutil.copy(HERE.parent / "dbt_project.yml", own)
-        cases = [("this project", own, own / "models/marts/ind_rescue.sql")]
+        cases = [("this project", own, own / "models/intermediate/rescue/int_rescue_figures.sql")]
         for models in options.models:
             root = write_project(Path(folder) / str(models), models)
             cases.append((f"{models} generated models", root, root / f"models/m_{models - 1:05}.sql"))

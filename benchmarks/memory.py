@@ -58,7 +58,7 @@ def main() -> None:
         root.mkdir()
         if shutil.disk_usage(root).free < given.gigabytes * 1e9:
             sys.exit(f"less than {given.gigabytes:g} GB are free here; see --gigabytes")
-        for folder in ("models", "seeds", "macros", "tests"):
+        for folder in ("models", "seeds", "macros", "expectations", "tests"):
             shutil.copytree(HERE.parent / folder, root / folder, ignore=shutil.ignore_patterns("data", "*.py"))
         shutil.copy(HERE.parent / "dbt_project.yml", root)
         raw = root / "warehouse/raw"

@@ -67,7 +67,7 @@ left join unfinished_months
 {% macro by_year_and_month(rows=none, service=none) -%}
 {%- if rows is none %}{{ exceptions.raise_compiler_error(
     "by_year_and_month needs the name of the CTE it groups, joined by join_unfinished_months and with period_columns"
-    " among its columns: otherwise a running year would pass for a whole one. docs/models.md shows such a model."
+    " among its columns: otherwise a running year would pass for a whole one. docs/guides/add-a-figure.md shows such a model."
 ) }}{% endif -%}
 {%- set of_service = service ~ ', ' if service else '' -%}
 group by grouping sets (
@@ -94,11 +94,11 @@ group by grouping sets (
         end as last_full_month
 {%- endmacro %}
 
-{#- The end of a model of figures: the CTE `figures`, where the year a service started is a partial year, before
-    any other basis but year_to_date. Needs the CTE `service_starts`. Distinct, because two starts may concern the same
-    figure. -#}
+{#- The end of a model of figures: every row of the CTE `figures` as it is, but that of a year in which a service it is
+    told for started is a partial year, before any other basis but year_to_date. Needs the CTE `service_starts`. It asks
+    whether there is such a start, and joins none, because several may concern one figure. -#}
 {% macro figures_with_basis(has_months=true) -%}
-select distinct
+select
     figures.figure_id,
     figures.service,
     figures.report_year,
@@ -106,7 +106,14 @@ select distinct
     figures.report_month,
     {%- endif %}
     case
-        when figures.basis <> 'year_to_date' and service_starts.started_on is not null then 'partial_year'
+        when figures.basis <> 'year_to_date' and exists (
+            select service_starts.started_on
+            from service_starts
+            where
+                year(service_starts.started_on) = figures.report_year
+                and coalesce(service_starts.service, figures.service) = figures.service
+                and starts_with(figures.figure_id, coalesce(service_starts.figure_id_prefix, ''))
+        ) then 'partial_year'
         else figures.basis
     end as basis,
     figures.numerator,
@@ -120,8 +127,4 @@ select distinct
     figures.last_full_month
     {%- endif %}
 from figures
-left join service_starts
-    on figures.report_year = year(service_starts.started_on)
-    and figures.service = coalesce(service_starts.service, figures.service)
-    and starts_with(figures.figure_id, coalesce(service_starts.figure_id_prefix, ''))
 {%- endmacro %}

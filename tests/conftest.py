@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,10 @@ from kpi.jobs.refresh import refresh
 
 ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)
+
+
+# A shell ignores Ctrl-C in what it starts in the background, as CI may, and children inherit that: some tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +49,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 def copy_project(folder: Path) -> Path:
     """Copy the project, without deliveries and builds, into a folder."""
-    for name in ("models", "seeds", "macros", "tests/sql"):
+    for name in ("models", "seeds", "macros", "expectations", "tests/sql"):
         shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / "dbt_project.yml", folder)
     return folder

@@ -4,8 +4,8 @@
     county.figure("nps_responses", "health", 2025)["value"] = -1
     county.failures(2025)        # {"counts_not_negative": "nps_responses health 2025 = -1", ...}
 
-The figures are described by the project's own seeds. Everything but the care paths and the days of the year is the
-same in 2023, 2024 and 2025, so that nothing changes unless a test changes it.
+The figures are described by the project's own seeds, and what is judged is made by its own models. Everything but the
+care paths and the days of the year is the same in 2023, 2024 and 2025: nothing changes unless a test changes it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,28 @@ import csv
 from calendar import isleap
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from kpi.engine.compile import check_project
+from kpi.project.project import load_project
 from kpi.validation.expectations import YearResult, validate
-from kpi.validation.rule import FLOWS, HEALTH_LINES, FeedExpectation
+from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
 
-SEEDS = Path(__file__).parents[1] / "seeds"
+ROOT = Path(__file__).parents[1]
+SEEDS = ROOT / "seeds"
+HEALTH_LINES = (
+    "health_station",
+    "maternity_and_child_clinic",
+    "oral_health",
+    "rehabilitation",
+    "emergency_helpline",
+    "mental_health_and_substance_abuse",
+)
 YEARS = (2023, 2024, 2025)
 AFTER_THE_YEARS = date(2026, 5, 2)  # everything of 2025 that is missing is very late
 FEEDBACK_BEGAN = date(2023, 6, 1)
@@ -41,6 +53,12 @@ COLUMNS = {
     "kept_from varchar",
     "marts.deleted_deliveries": "feed varchar, file varchar, rows_loaded bigint, first_year bigint, last_year bigint, "
     "kept_from varchar",
+    "marts.unfinished_years": "feed varchar, report_year bigint, state varchar, last_full_month bigint",
+    "intermediate.int_calendar": "report_year bigint",
+    "seeds.figure_expectations": "figure_id varchar, feed varchar, services varchar, volume varchar, "
+    "value_from varchar, events varchar",
+    "seeds.accepted_changes": "figure_id varchar, service varchar, report_year bigint, starts_on date, "
+    "reason_fi varchar, reason_en varchar",
     "seeds.figures": "figure_id varchar, family varchar, name_fi varchar, definition_fi varchar, unit varchar, "
     "decimals varchar, basis varchar",
     "seeds.figure_services": "figure_id varchar, service varchar, service_name_fi varchar, since date",
@@ -107,8 +125,12 @@ class County:
                     "reason_en": "The county grew.",
                 }
             ],
-            **{f"seeds.{name}": _seed(name) for name in ("figures", "figure_services", "targets")},
+            **{
+                f"seeds.{name}": _seed(name)
+                for name in ("figures", "figure_services", "figure_expectations", "targets")
+            },
             "seeds.national_comparisons": [],
+            "intermediate.int_calendar": [{"report_year": year} for year in YEARS],
         }
 
     def figure(self, figure_id: str, service: str, year: int, basis: str = "") -> Row:
@@ -124,17 +146,19 @@ class County:
         self.tables[table] = [row for row in self.tables[table] if condition(row)]
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return an in-memory database with the tables."""
+        """Return an in-memory database with the tables, empty where the county has none, and the project's models."""
         con = duckdb.connect()
-        con.execute("create schema marts; create schema seeds")
+        con.execute("create schema marts; create schema seeds; create schema intermediate; create schema expectations")
         for table, columns in COLUMNS.items():
-            if table in self.tables:
-                con.execute(f"create table {table} ({columns})")
+            con.execute(f"create table {table} ({columns})")
+            if self.tables.get(table):
                 names = [column.split()[0] for column in columns.split(", ")]
                 delivered = pa.table({name: [row.get(name) for row in self.tables[table]] for name in names})
                 con.register("delivered", delivered)
                 con.execute(f"insert into {table} from delivered")
                 con.unregister("delivered")
+        for table, sql in models():
+            con.execute(f"create table {table} as {sql}")
         return con
 
     def judge(
@@ -146,7 +170,7 @@ class County:
     ) -> tuple[YearResult, ...]:
         """Judge the county, of which no more than its three years is expected unless a test says so."""
         with self.connect() as con:
-            return validate(con, feeds, as_of, only_year, is_more_expected)
+            return validate(con, expectations(), feeds, as_of, only_year, is_more_expected)
 
     def failures(self, year: int) -> dict[str, str]:
         """Return what was observed of each expectation of a year that failed; of the feeds, a few are judged."""
@@ -154,9 +178,28 @@ class County:
         return {result.expectation: result.observed for result in results if not result.success}
 
 
+@cache
+def expectations() -> Expectations:
+    """Return what the project expects of its report years."""
+    return read_expectations(load_project(ROOT))
+
+
+@cache
+def models() -> tuple[tuple[str, str], ...]:
+    """Return name and compiled SQL of each model of models/expectations, in building order."""
+    nodes = check_project(load_project(ROOT)).built()
+    return tuple((str(node.relation), node.sql) for node in nodes if node.relation.schema == "expectations")
+
+
+@cache
+def flows() -> frozenset[str]:
+    """Return the figures of what happens all the year round."""
+    return frozenset(row["figure_id"] for row in _seed("figure_expectations") if row["volume"] in ("main", "flow"))
+
+
 def _seed(name: str) -> list[Row]:
     with (SEEDS / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+        return [{name: cell or None for name, cell in row.items()} for row in csv.DictReader(stream)]
 
 
 def figure(
@@ -321,7 +364,7 @@ def _coverage(year: int) -> Iterable[Row]:
 def _series(year: int) -> Iterable[Row]:
     for message in _figures(year):
         figure_id, service = message["figure_id"], message["service"]
-        if figure_id in FLOWS:
+        if figure_id in flows():
             first = _first("feedback" if figure_id == "feedback_received" else service, year)
             for month, value in _spread(int(message["value"]), first).items():
                 key = {"figure_id": figure_id, "service": service, "report_year": year, "month": month}

@@ -13,7 +13,17 @@ from click.testing import CliRunner
 from conftest import ROOT
 from kpi.cli.main import cli
 
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "Makefile")
+# Not commands.md, which is generated from the commands themselves.
+PAGES = (
+    ROOT / "README.md",
+    *sorted(
+        page
+        for folder in ("guides", "concepts", "reference")
+        for page in (ROOT / "docs" / folder).glob("*.md")
+        if page.name != "commands.md"
+    ),
+    ROOT / "Makefile",
+)
 SHOWN = re.compile(r"(?:^|[`/ ])kpi ((?:[a-z]|--)[^`\n]*)", re.MULTILINE)
 
 
@@ -21,7 +31,8 @@ def shown() -> set[tuple[str, ...]]:
     """Each command that a page shows in code, as its words: of its own line or between backquotes."""
     found = set()
     for page in PAGES:
-        text = page.read_text(encoding="utf-8")
+        # A query may go on in the next line.
+        text = re.sub(r'(kpi query "[^"\n]*)\n +', r"\1 ", page.read_text(encoding="utf-8"))
         code = re.findall(r"^(?: {4}|\t@?).*$", text, re.MULTILINE) + re.findall(r"`[^`\n]+`", text)
         for line in code:
             for words in SHOWN.findall(line):

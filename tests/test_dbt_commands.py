@@ -210,5 +210,5 @@ def test_fail_fast_stops_at_the_first_test_that_fails(root: Path) -> None:
 
 
 def test_the_words_of_this_page_are_in_the_documentation() -> None:
-    text = (ROOT / "docs/dbt.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/reference/dbt.md").read_text(encoding="utf-8")
     assert all(word in text for word in ("--selector", "--defer", "show --inline", "source freshness", "--state"))

@@ -477,7 +477,7 @@ def test_what_a_killed_run_left_is_finished_and_never_read_by_half(tmp_path: Pat
     code = (
         "import os\n"
         "from pathlib import Path\n"
-        "from kpi.demo import deliver\n"
+        "from demo import deliver\n"
         "real, left = os.replace, [SEEN]\n"
         "def replace(source, target):\n"
         "    if not str(target).endswith('ready.json'):\n"

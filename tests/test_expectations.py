@@ -8,18 +8,19 @@ import re
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from kpi.validation import datasets as yearly_frames
 from kpi.validation.expectations import YearResult, results_as_json, validate, write_results
-from kpi.validation.rule import HEALTH_LINES, RULES, SUMS, Check, Rule, read_formula
+from kpi.validation.rule import Check, Rule, read_formula
 from small_county import (
     AFTER_THE_YEARS,
     FEEDS,
+    HEALTH_LINES,
     MONTHLY,
     PROCESSES,
     YEARLY,
@@ -29,6 +30,7 @@ from small_county import (
     add,
     count,
     drop,
+    expectations,
     figure,
     printed,
     put,
@@ -37,6 +39,8 @@ from small_county import (
     together,
 )
 
+RULES = tuple(rule for rule in expectations().rules if rule.topic != "kept")
+SUMS = expectations().sums
 FIGURES, COVERAGE, SERIES = "marts.indicators", "marts.coverage", "marts.monthly_series"
 
 
@@ -537,22 +541,25 @@ def test_nothing_fails(county: County, change: Break, year: int) -> None:
     assert county.failures(year) == {}
 
 
-def test_an_accepted_change_is_a_warning_with_its_reason(county: County, monkeypatch: pytest.MonkeyPatch) -> None:
+def accept(county: County, figure_id: str, service: str, starts_on: date, reason: str) -> None:
+    change = {"figure_id": figure_id, "service": service, "report_year": 2025, "starts_on": starts_on}
+    county.tables["seeds.accepted_changes"] = [{**change, "reason_en": reason, "reason_fi": f"{reason}, suomeksi"}]
+
+
+def test_an_accepted_change_is_a_warning_with_its_reason(county: County) -> None:
     together(count("safety_inspections", "rescue", 2025, 1_000), rows("safety_inspections", 2025, 1_000))(county)
-    accepted = {"safety_inspections rescue 2025": "2025-02-01: done by another county"}
-    monkeypatch.setattr(yearly_frames, "ACCEPTED_CHANGES", accepted)
+    accept(county, "safety_inspections", "rescue", date(2025, 2, 1), "done by another county")
     (failed,) = [result for result in county.judge(2025) if not result.success]
     assert (failed.expectation, failed.severity) == ("main_volumes_change_at_break", "warn")
     assert failed.observed.endswith("[2025-02-01: done by another county]")
-    assert [row.note for row in failed.rows] == ["2025-02-01: done by another county"]
+    assert [row.note for row in failed.rows] == ["1.2.2025: done by another county, suomeksi"]
 
 
-def test_an_accepted_end_of_a_service_does_not_fail(county: County, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accepted_end_of_a_service_does_not_fail(county: County) -> None:
     break_it, year, expectation, _ = BREAKS["a main volume that is not told any more"]
     break_it(county)
     assert set(county.failures(year)) == {expectation}
-    accepted = {"chats_received social_advice 2025": "2025-01-01: closed"}
-    monkeypatch.setattr(yearly_frames, "ACCEPTED_CHANGES", accepted)
+    accept(county, "chats_received", "social_advice", date(2025, 1, 1), "closed")
     assert county.failures(year) == {}
 
 
@@ -704,7 +711,7 @@ def test_a_figure_of_the_running_year_that_differs_only_warns(county: County) ->
 
 def test_a_warehouse_without_any_table_has_nothing_to_judge() -> None:
     with duckdb.connect() as con:
-        assert validate(con, FEEDS, AFTER_THE_YEARS) == ()
+        assert validate(con, expectations(), FEEDS, AFTER_THE_YEARS) == ()
 
 
 @pytest.mark.parametrize("table", [COVERAGE, SERIES, "marts.reconciliation", "marts.comparability_breaks",
@@ -716,11 +723,26 @@ def test_a_table_that_was_not_built_is_not_judged(county: County, table: str) ->
     assert county.failures(2025) == {}
 
 
+@pytest.mark.parametrize("name", ["figures", "expected", "changes", "parts", "reconciliation", "series"])
+def test_a_topic_whose_table_was_not_built_is_not_judged(county: County, name: str) -> None:
+    (topic,) = (topic for topic in expectations().topics if topic.name == name)
+    with county.connect() as con:
+        con.execute(f"drop table {topic.table}")
+        results = validate(con, expectations(), FEEDS, AFTER_THE_YEARS, 2025)
+    assert [result.expectation for result in results if not result.success] == []
+    assert topic.name not in {result.topic for result in results}
+
+
 def test_an_older_warehouse_may_lack_columns(county: County) -> None:
     with county.connect() as con:
-        con.execute("alter table marts.indicators drop column event_count")
-        con.execute("alter table seeds.figures drop column family")
-        failed = [result.expectation for result in validate(con, FEEDS, AFTER_THE_YEARS, 2025) if not result.success]
+        con.execute("alter table expectations.exp_figures drop column uncounted")
+        con.execute("alter table expectations.exp_changes drop column ratio")
+        con.execute("alter table expectations.exp_completeness drop column reason")
+        failed = [
+            result.expectation
+            for result in validate(con, expectations(), FEEDS, AFTER_THE_YEARS, 2025)
+            if not result.success
+        ]
     assert failed == []
 
 
@@ -729,7 +751,9 @@ def test_a_crash_inside_great_expectations_fails_the_rule_that_crashed(
 ) -> None:
     crash = Check("ExpectColumnValuesToMatchRegex", {"regex": "("})
     odd = Rule("odd", "figures", "share", crash, "error", "error", "Odd", "Outo")
-    monkeypatch.setattr("kpi.validation.datasets.RULES", (*RULES, odd))
+    figures, *others = expectations().topics
+    changed = replace(expectations(), topics=(replace(figures, rules=(*figures.rules, odd)), *others))
+    monkeypatch.setattr("small_county.expectations", lambda: changed)
     failures = county.failures(2025)
     assert set(failures) == {"odd"}
     assert failures["odd"].startswith("could not be judged: ")
@@ -747,7 +771,9 @@ def test_importing_the_module_does_not_import_great_expectations() -> None:
 
 
 def test_a_formula_is_read_term_by_term() -> None:
-    formula = read_formula("nps - before:nps - 1 <= calls_received.denominator@lines? + rows:calls#december")
+    formula = read_formula(
+        "nps - before:nps - 1 <= calls_received.denominator@lines? + rows:calls#december", {"lines": HEALTH_LINES}
+    )
     assert not formula.is_equal
     message = [
         (t.side, t.sign, t.name, t.amount, t.services, t.basis, t.years_back, t.is_optional) for t in formula.terms
@@ -799,7 +825,7 @@ def test_what_the_order_of_adding_leaves_behind_is_not_told(county: County) -> N
 def test_results_are_written_as_a_table_and_as_json(county: County) -> None:
     count("ems_missions", "rescue", 2025, 8_999)(county)
     with county.connect() as con:
-        results = validate(con, FEEDS, AFTER_THE_YEARS, 2025)
+        results = validate(con, expectations(), FEEDS, AFTER_THE_YEARS, 2025)
         write_results(con, results)
         write_results(con, results)
         described = con.execute("describe marts.expectation_results").fetchall()
@@ -851,7 +877,7 @@ def test_it_is_silent_and_touches_neither_network_nor_disk(
 
 
 def test_the_documentation_names_every_expectation_with_its_severities() -> None:
-    text = (Path(__file__).parents[1] / "docs/validation.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "docs/reference/validation.md").read_text(encoding="utf-8")
     letters = {"error": "E", "warn": "w", "skip": "-"}
     message: dict[str, str] = {}
     for line in text.splitlines():

@@ -28,7 +28,7 @@ from oracle_figures import add_months, add_working_days, care_limit, is_working_
 
 ROOT = Path(__file__).resolve().parents[1]
 AS_OF = date(2026, 3, 5)  # by then all of 2025 that did not come is very late, and 2025 a whole year
-PARTS = ("models", "seeds", "macros", "tests", "dbt_project.yml")
+PARTS = ("models", "seeds", "macros", "expectations", "tests", "dbt_project.yml")
 Doubles = tuple[float | None, float | None, float | None, int]
 
 

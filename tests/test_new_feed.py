@@ -103,11 +103,9 @@ FAMILY = "    - care_contacts\n"
 def root(tmp_path: Path) -> Path:
     """The county's project with a feed, its staging model and its figure more, and two deliveries of it."""
     root = copy_project(tmp_path / "county")
-    (root / "models/staging/home_visits.yml").write_text(CONTRACT)
-    (root / "models/staging/stg_home_visits.sql").write_text(STAGING)
-    (root / "models/intermediate/int_home_visits_figures.sql").write_text(STEP)
-    mart = (root / "models/marts/ind_chats.sql").read_text()
-    (root / "models/marts/ind_home_visits.sql").write_text(mart.replace("int_chats_figures", "int_home_visits_figures"))
+    (root / "models/staging/social/home_visits.yml").write_text(CONTRACT)
+    (root / "models/staging/social/stg_home_visits.sql").write_text(STAGING)
+    (root / "models/intermediate/social/int_home_visits_figures.sql").write_text(STEP)
     for seed, row in (
         ("figures", "home_visits,home_visits,Kotikäynnit,Hembesök,Home visits,Kaikki.,Alla.,All.,count,0,none,"
          "calendar_year,client_advice,2025-01-01,suppress,Sopimus"),
@@ -130,21 +128,18 @@ def list_family(root: Path) -> None:
     settings.write_text(settings.read_text().replace(FAMILY, f"{FAMILY}    - home_visits\n"))
 
 
-def test_compile_names_the_models_of_a_family_that_nobody_lists_and_where_to_list_it(root: Path) -> None:
+def test_compile_names_the_model_of_a_family_that_nobody_lists_and_where_to_list_it(root: Path) -> None:
     with pytest.raises(KpiError) as caught:
         check_project(load_project(root))
     place = "Add it to figure_families under vars in dbt_project.yml."
-    for model, pattern, hub in (
-        ("ind_home_visits", "ind_*", "indicators"),
-        ("int_home_visits_figures", "int_*_figures", "monthly_series"),
-    ):
-        message = f"'{hub}' reads every model named {pattern} (its meta.reads_every), but not '{model}'. {place}"
-        assert message in str(caught.value)
+    for hub in ("indicators", "monthly_series", "int_same_months_before"):
+        reads_every = f"'{hub}' reads every model named int_*_figures (its meta.reads_every)"
+        assert f"{reads_every}, but not 'int_home_visits_figures'. {place}" in str(caught.value)
 
 
 def test_a_family_that_would_tell_a_running_year_as_a_whole_one_is_refused(root: Path) -> None:
     list_family(root)
-    step = root / "models/intermediate/int_home_visits_figures.sql"
+    step = root / "models/intermediate/social/int_home_visits_figures.sql"
     step.write_text(step.read_text().replace("by_year_and_month('visits')", "by_year_and_month()"))
     with pytest.raises(KpiError, match=r"int_home_visits_figures.sql:\d+: .*a running year would pass for a whole one"):
         check_project(load_project(root))
@@ -178,7 +173,7 @@ def test_a_new_feed_is_in_every_hub_without_an_edit_of_a_model_or_of_another_mod
 
     (root / "warehouse/raw/home_visits/2026.csv").unlink()
     assert again() == [(2025, 1, 1), (2025, 2, 2)]
-    contract = root / "models/staging/home_visits.yml"
+    contract = root / "models/staging/social/home_visits.yml"
     contract.write_text(
         CONTRACT.replace("planned_at\n        columns", "arrived_at\n        columns").replace(TOWN, "")
     )
@@ -216,8 +211,8 @@ def test_a_contract_says_what_its_rows_are_counted_by(tmp_path: Path, old: str, 
     [
         ("{models: part_*}", "models/part_b.sql:1: 'whole' reads every model named part_\\* .* but not 'part_b'.$"),
         ("{models: inc_*}", "models/whole.yml:5: no model is named inc_\\*, which meta.reads_every asks for."),
-        ("{model: part_*}", "models/whole.sql:1: meta.reads_every has 'models', a pattern of names such as ind_\\*"),
-        ("part_*", "meta.reads_every has 'models', a pattern of names such as ind_\\*"),
+        ("{model: part_*}", "models/whole.sql:1: meta.reads_every has 'models', a pattern of names such as int_\\*"),
+        ("part_*", "meta.reads_every has 'models', a pattern of names such as int_\\*"),
     ],
 )
 def test_a_model_that_should_read_others_and_does_not_is_refused(tmp_path: Path, wanted: str, message: str) -> None:

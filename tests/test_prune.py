@@ -710,7 +710,7 @@ def test_feeds_without_a_retention_keep_everything(tmp_path: Path) -> None:
     deliver(root, DELIVERED)
     refreshed(root)
     assert prune(root) == [
-        "No feed has a retention: raw_retention_years in its contract sets one (docs/deliveries.md)."
+        "No feed has a retention: raw_retention_years in its contract sets one (docs/guides/delete-old-deliveries.md)."
     ]
     assert lying(root) == set(DELIVERED)
 

@@ -33,7 +33,7 @@ Rows = list[tuple[Any, ...]]
 
 def with_retention(root: Path, years: int) -> None:
     """Give every feed whose rows are not a register's the same retention."""
-    for path in (root / "models/staging").glob("*.yml"):
+    for path in (root / "models/staging").rglob("*.yml"):
         text = re.sub(r" +raw_retention_years: .*\n", "", path.read_text())
         if "expected_every: once" not in text:
             text = re.sub(r"(?m)^( +)(expected_every: .*)$", rf"\1\2\n\1raw_retention_years: {years}", text)
@@ -116,7 +116,7 @@ def test_a_year_goes_and_nothing_that_was_told_of_it(county: Path, tmp_path: Pat
 def test_a_retention_too_short_for_a_visit_is_refused(county: Path, tmp_path: Path) -> None:
     """Counted from the need and not from the visit, a file of 2023 makes figures of 2024: those would change."""
     root = shutil.copytree(county, tmp_path / "county", symlinks=True)
-    contract = root / "models/staging/care_visits.yml"
+    contract = root / "models/staging/access/care_visits.yml"
     contract.write_text(
         contract.read_text().replace("raw_retention_by: visited_on", "raw_retention_by: need_assessed_on")
     )

@@ -29,6 +29,7 @@ from kpi.jobs.options import Options, Outcome
 from kpi.jobs.recorded_run import attend
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
+from kpi.settings import ReportTables
 from kpi.warehouse.builds import Warehouse
 from small_project import FILES, write
 
@@ -157,7 +158,7 @@ def changed_figure(root: Path, emit: Emit) -> Outcome:
         for table, value in (("as_published", 1), ("marts.indicators", 2)):
             con.execute(f"create table {table} ({columns}, value int, event_count int)")
             con.execute(f"insert into {table} values ('f', 's', 2025, 'calendar_year', 1, 1, {value}, 1)")
-        prune_raw._refuse_changes(con, 2024, ["calls"])
+        prune_raw._refuse_changes(con, ReportTables(), 2024, ["calls"])
     raise AssertionError
 
 

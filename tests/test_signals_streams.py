@@ -93,9 +93,12 @@ def test_ctrl_c_in_a_statement_is_130_and_no_traceback(tmp_path: Path, place: st
         before = warehouse.current()
     write(tmp_path, changes)
     process = started(tmp_path, *words, env={"KPI_NOTIFY": "json://127.0.0.1:9/"})
-    busy(process)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        busy(process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, (out, err)
     assert "Traceback" not in err
     assert "interrupted" in err
@@ -153,7 +156,10 @@ def test_a_reader_that_leaves_stops_no_run(tmp_path: Path, word: str, log_format
             break
     process.stdout.close()
     process.stdout = None
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 0, err
     warehouse = Warehouse(tmp_path / "warehouse")
     last = warehouse.ledger()[-1]

@@ -35,12 +35,22 @@ def test_every_model_has_two_unit_tests_one_of_empty_input(project: Project, lay
         assert [given["rows"] for given in empty.sections("given")][:1] in ([[]], []), empty.where()
 
 
-def test_unit_tests_are_named_after_their_model_and_file(project: Project) -> None:
-    """No name stands twice; each begins with its model, stands in the model's file and tells its rule."""
+def test_every_model_has_one_yaml_file_beside_it(project: Project) -> None:
+    """With the same stem; a staging model stands in the file of its feed's contract."""
+    beside = {model.name: model.file.with_name(f"{model.name.removeprefix('stg_')}.yml") for model in project.models}
+    described = {model.name: model.properties.file if model.properties else None for model in project.models}
+    assert described == beside
+    assert len(set(beside.values())) == len(beside)
+
+
+def test_unit_tests_are_named_after_their_model_and_stand_beside_it(project: Project) -> None:
+    """No name stands twice; each begins with its model, stands in the YAML file beside it and states its rule."""
+    files = {model.name: model.file for model in project.models}
     assert [name for name, count in Counter(test["name"] for test in project.unit_tests).items() if count > 1] == []
     for test in project.unit_tests:
         assert test["name"].startswith(f"{test['model']}_"), test.where()
-        assert (test.file.parent.name, test.file.stem) == ("unit_tests", test["model"]), test.where()
+        model = files[test["model"]]
+        assert test.file == model.with_name(f"{model.stem.removeprefix('stg_')}.yml"), test.where()
         assert test["description"].endswith("."), test.where()
 
 

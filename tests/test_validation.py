@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 1, 15)
 PROJECT = """
 name: small
-models: {small: {+schema: marts, +materialized: table}}
+models: {small: {+schema: marts, +materialized: table, expectations: {+schema: expectations}}}
 seeds: {small: {+schema: seeds}}
 """
 CONTRACT = """
@@ -42,7 +42,23 @@ sources:
           - {name: visit_id, data_type: varchar, config: {meta: {required: true}}}
           - {name: came_on, data_type: date, config: {meta: {required: true}}}
 """
+RULES = """
+topics:
+  figures:
+    table: expectations.exp_figures
+    row: ["{figure_id} {service} {report_year} = {value}"]
+    rules:
+      - name: year_has_figures
+        check: any_row
+        severity: error
+        running_year: skip
+        expects_en: The year has figures
+        expects_fi: Vuodella on tunnuslukuja
+        found_en: no figures
+      - {name: few, column: value, check: {between: [null, 99]}, severity: warn, expects_en: Few, expects_fi: Vähän}
+"""
 MODELS = {
+    "expectations/exp_figures": "select * from {{ ref('indicators') }}",
     "indicators": """
         select 'visits' as figure_id, 'clinic' as service, year(came_on) as report_year, 'calendar_year' as basis,
             cast(count(*) as double) as numerator, cast(null as double) as denominator,
@@ -61,13 +77,14 @@ MODELS = {
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """One feed and the two marts that are judged, of the whole year 2025: it builds in a second."""
-    for name in ("models", "seeds", "macros", "warehouse/raw/visits"):
+    for name in ("models/expectations", "seeds", "macros", "expectations", "warehouse/raw/visits"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "dbt_project.yml").write_text(PROJECT)
     shutil.copy(ROOT / "macros/generate_schema_name.sql", tmp_path / "macros")
     (tmp_path / "models/visits.yml").write_text(CONTRACT)
     for name, sql in MODELS.items():
         (tmp_path / f"models/{name}.sql").write_text(sql)
+    (tmp_path / "expectations/rules.yml").write_text(RULES)
     (tmp_path / "seeds/figures.csv").write_text("figure_id,family,name_fi,unit,decimals\nvisits,v,Käynnit,count,0\n")
     deliver(tmp_path, *(f"2025-{month:02}-01" for month in range(1, 13)))
     return tmp_path
@@ -127,12 +144,14 @@ def test_what_was_judged_is_carried_over_while_nothing_that_is_judged_changes(
         assert (second / name).read_bytes() == (first / name).read_bytes()
 
 
-@pytest.mark.parametrize("change", ["contract", "label"])
-def test_another_expectation_of_a_feed_or_another_label_is_judged_anew(project: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["contract", "label", "rules"])
+def test_another_rule_or_expectation_of_a_feed_or_another_label_is_judged_anew(project: Path, change: str) -> None:
     run(project)
     if change == "contract":
         text = CONTRACT.replace("expected_every: month", "expected_every: month, expected_from: '2025-03-01'")
         (project / "models/visits.yml").write_text(text)
+    elif change == "rules":
+        (project / "expectations/rules.yml").write_text(RULES.replace("[null, 99]", "[null, 9]"))
     else:
         (project / "warehouse/raw" / LABEL_NAME).write_text(LABEL)
         (project / "models/other.sql").write_text("select 1 as one\n")
@@ -140,6 +159,7 @@ def test_another_expectation_of_a_feed_or_another_label_is_judged_anew(project: 
     page = (built(project) / "report/2025.html").read_text(encoding="utf-8")
     if change == "contract":
         assert "10 kuukautta" in page
+    assert ("! varoitus few" in Page(page).text()) == (change == "rules")
     assert ("SYNTEETTISTÄ AINEISTOA" in page) == (change == "label")
 
 
@@ -340,7 +360,7 @@ FAILS = {
 def bad_county(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole project with a fiftieth of the synthetic deliveries, and bad ones among them, refreshed in vain."""
     root = tmp_path_factory.mktemp("bad")
-    for name in ("models", "seeds", "macros", "tests/sql"):
+    for name in ("models", "seeds", "macros", "expectations", "tests/sql"):
         shutil.copytree(ROOT / name, root / name)
     shutil.copy(ROOT / "dbt_project.yml", root)
     (root / "seeds/published_figures.csv").write_text(PUBLISHED, encoding="utf-8")

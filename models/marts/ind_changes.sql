@@ -1,9 +1,9 @@
-{#- Of each change: its figure, the mart and figure it is the change of, and the value that is compared. -#}
+{#- Of each change: its figure, the model and figure it is the change of, and the value that is compared. -#}
 {% set changes = [
-    ('nps_change', 'ind_nps', 'nps', 'cast(' ~ round_half_away('value', 0) ~ ' as double)'),
-    ('nps_responses_change', 'ind_nps', 'nps_responses', 'value'),
-    ('feedback_received_change', 'ind_feedback', 'feedback_received', 'value'),
-    ('rescue_missions_change_pct', 'ind_rescue', 'rescue_missions', 'value'),
+    ('nps_change', 'int_nps_figures', 'nps', 'cast(' ~ round_half_away('value', 0) ~ ' as double)'),
+    ('nps_responses_change', 'int_nps_figures', 'nps_responses', 'value'),
+    ('feedback_received_change', 'int_feedback_figures', 'feedback_received', 'value'),
+    ('rescue_missions_change_pct', 'int_rescue_figures', 'rescue_missions', 'value'),
 ] -%}
 
 with service_starts as (
@@ -26,16 +26,16 @@ same_months_before as (
 
 derived as (
 
-    {% for change_id, mart, figure_id, value in changes %}
-    select figure_id, service, report_year, basis, value, event_count, last_full_month
-    from {{ ref(mart) }} where figure_id = '{{ figure_id }}'
+    {% for change_id, model, figure_id, value in changes %}
+    select figure_id, service, report_year, basis, value, event_count, last_full_month from {{ ref(model) }}
+    where figure_id = '{{ figure_id }}' and report_month is null and not is_comparison
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 
 ),
 
 -- What is kept of deleted deliveries goes before what is derived. Unfinished years have the same months beside them.
-told as (
+values_in_force as (
 
     select
         derived.figure_id, derived.service, derived.report_year, derived.value, derived.event_count,
@@ -64,11 +64,11 @@ told as (
 
 bases as (
 
-    {% for change_id, mart, figure_id, value in changes %}
+    {% for change_id, model, figure_id, value in changes %}
     select
         '{{ change_id }}' as figure_id, service, report_year, {{ value }} as value, event_count, last_full_month,
         is_comparison
-    from told where figure_id = '{{ figure_id }}'
+    from values_in_force where figure_id = '{{ figure_id }}'
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 

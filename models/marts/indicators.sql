@@ -1,5 +1,5 @@
 with figures as (
-    {% for family in (var('figure_families') | list) + ['changes', 'manual'] %}
+    {% for family in var('figure_families') %}
     select
         figure_id,
         service,
@@ -10,7 +10,22 @@ with figures as (
         value,
         event_count,
         last_full_month
-    from {{ ref('ind_' ~ family) }}
+    from {{ ref('int_' ~ family ~ '_figures') }}
+    where report_month is null and not is_comparison
+    union all
+    {% endfor %}
+    {% for model in ['ind_changes', 'ind_manual'] %}
+    select
+        figure_id,
+        service,
+        report_year,
+        basis,
+        numerator,
+        denominator,
+        value,
+        event_count,
+        last_full_month
+    from {{ ref(model) }}
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 ),

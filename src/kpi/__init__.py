@@ -1,4 +1,4 @@
-"""The KPI data warehouse of a wellbeing services county, from raw deliveries to published indicators.
+"""A KPI data warehouse, from raw deliveries to published indicators. What is counted is the project's.
 
 In a notebook: `con = kpi.open()` gives a read-only connection to the published build, and `kpi.indicators(2025)` a
 frame of one report year's figures.

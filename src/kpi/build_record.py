@@ -218,6 +218,7 @@ class BuildRecord:
     """All that is noted of one build. Only `id` must be known; a None says that nothing is known of that part.
 
     `engine` is the project's name and DuckDB's version: with another, the file is no start for the next build.
+    `tables` names the tables that the engine knows (`kpi.settings.ReportTables`); none where they have the usual names.
     `nodes` are by id, None when loading failed, for then nothing is known of what the database holds. `rows` counts the
     rows of each table. `based_on` is the build this one started from, `current` the one readers saw when it began,
     `continues` the failed builds it goes on with. `snapshots` and `kept` are tables that cannot be derived again: those
@@ -239,6 +240,7 @@ class BuildRecord:
     retained: tuple[str, ...] = ()
     options: OptionsRecord | None = None
     warehouse_settings: WarehouseSettings = field(default_factory=WarehouseSettings)
+    tables: Mapping[str, str] = field(default_factory=dict)
     based_on: str | None = None
     current: str | None = None
     continues: tuple[str, ...] = ()

@@ -106,7 +106,7 @@ def exit_code_page() -> str:
         (
             "# Exit codes",
             "",
-            "<!-- Written by `make golden`. Edit EXITS in src/kpi/errors.py instead. -->",
+            "<!-- Written by `make docs`. Edit EXITS in src/kpi/errors.py instead. -->",
             "",
             "What a command ends with, the word that `kpi runs` has for it, and what to do.",
             "",

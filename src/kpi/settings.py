@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 KEY = "kpi_warehouse"
+TABLES_KEY = "kpi_tables"
 _SIZE = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|%)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class WarehouseSettings:
-    """The settings, as documented in docs/operations.md. 0 days is no limit, 0 threads and an empty text DuckDB's own.
+    """The settings of docs/reference/settings.md. 0 days is no limit, 0 threads and an empty text are DuckDB's own.
 
     A build goes when as many newer ones of its kind as are kept are there, or when it is older than the days given;
     never the one readers see, and none within `grace_hours` of being written. But of one day only the newest
@@ -70,6 +71,64 @@ def read_warehouse_settings(variables: Section, project: str) -> WarehouseSettin
     return WarehouseSettings()
 
 
+@dataclass(frozen=True, slots=True)
+class ReportTables:
+    """The tables that the engine knows, each as schema.name (`vars: kpi_tables:` of dbt_project.yml).
+
+    Years are judged, figures shown, compared and kept by them. A project may lack any of them. `places` says where one
+    is named that is not by its usual name, as file:line.
+    """
+
+    indicators: str = "marts.indicators"
+    indicator_changes: str = "marts.indicator_changes"
+    indicator_origins: str = "marts.indicator_origins"
+    coverage: str = "marts.coverage"
+    reconciliation: str = "marts.reconciliation"
+    unfinished_years: str = "marts.unfinished_years"
+    deleted_deliveries: str = "marts.deleted_deliveries"
+    figures: str = "seeds.figures"
+    figure_services: str = "seeds.figure_services"
+    targets: str = "seeds.targets"
+    national_comparisons: str = "seeds.national_comparisons"
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+
+    def names(self) -> dict[str, str]:
+        """Return the name of each table by what the engine calls it."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "places"}
+
+    @classmethod
+    def from_names(cls, names: Mapping[str, str]) -> ReportTables:
+        """Return the tables by the names that a build was made with (`BuildRecord.tables`), the usual ones of none."""
+        values: dict[str, Any] = dict(names)
+        return cls(**values)
+
+    def judged(self) -> tuple[str, ...]:
+        """The tables that have report years to judge: with none of them there are no years."""
+        return self.indicators, self.coverage, self.reconciliation
+
+    def in_sql(self, sql: str) -> str:
+        """Return SQL that is written with the usual names with those of the project."""
+        given = self.names()
+        usual = {name: given[key] for key, name in ReportTables().names().items()}
+        if all(old == new for old, new in usual.items()):
+            return sql
+        return re.sub(r"\b(marts|seeds)\.\w+", lambda found: usual.get(found[0], found[0]), sql)
+
+
+def read_report_tables(variables: Section, project: str) -> ReportTables:
+    """Read the names of the engine's tables from the variables of a project. Raises ConfigError with file and line."""
+    own = variables.section(project) if isinstance(variables.get(project), dict) else variables
+    section = next((given.section(TABLES_KEY) for given in (own, variables) if TABLES_KEY in given), None)
+    if section is None:
+        return ReportTables()
+    section.allow(ReportTables().names(), TABLES_KEY)
+    names = {key: section.required(key).lower() for key in section}
+    for key, name in names.items():
+        if not re.fullmatch(r"\w+\.\w+", name):
+            raise ConfigError(f"a table is named schema.name, not '{name}'.", section.where(key))
+    return ReportTables(**names, places={key: section.where(key) for key in names})
+
+
 def check_size(text: str, where: Place) -> str:
     """Return a size such as 2GB or 80%. Raises ConfigError when it is none."""
     if not _SIZE.fullmatch(text.strip()):
@@ -101,7 +160,7 @@ def spill_folder(warehouse: Path, root: Path, given: str) -> Path:
 
 
 def _read(section: Section) -> WarehouseSettings:
-    known = {field.name: field.default for field in fields(WarehouseSettings)}
+    known = {one.name: one.default for one in fields(WarehouseSettings)}
     section.allow(known, KEY)
     values: dict[str, Any] = {}
     for key, value in section.items():

@@ -1,4 +1,4 @@
-"""Do everything to a refresh and print the table of docs/faults.md: `make faults`."""
+"""Do everything to a refresh and print the table of docs/reference/faults.md: `make faults`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
--- A target, a national value, a limit or an owner of something that no figure tells would be of no use.
+-- A target, a national value, a limit, an owner or an accepted change of something that no figure tells would be of no
+-- use.
 with named as (
 
     select 'targets' as seed, figure_id, service from {{ ref('targets') }}
@@ -8,6 +9,8 @@ with named as (
     select 'figure_limits' as seed, figure_id, service from {{ ref('figure_limits') }}
     union all
     select 'manual_figure_owners' as seed, figure_id, service from {{ ref('manual_figure_owners') }}
+    union all
+    select 'accepted_changes' as seed, figure_id, service from {{ ref('accepted_changes') }}
 
 )
 

@@ -45,10 +45,10 @@ def refresh(**options: Any) -> None:
 
 @click.command()
 @select_options
-@click.option("--watch", is_flag=True, help="Go on: build and test what each saved file touches. Never published.")
+@click.option("--watch", is_flag=True, help="Go on: build and test what each saved file touches. Nothing is published.")
 @run_options
 def build(watch: bool, **options: Any) -> None:
-    """Like refresh, but of selected nodes if you like, and only of models whose unit tests pass.
+    """Refresh selected nodes, or all, when their unit tests pass.
 
     When nodes that changed are left out, the build is kept for you to open but not published.
     """
@@ -67,7 +67,10 @@ def build(watch: bool, **options: Any) -> None:
 @click.command()
 @run_options
 def retry(**options: Any) -> None:
-    """Continue the last run if it failed: keep what it built, do the rest. What that run was asked is asked again."""
+    """Continue the last run if it failed.
+
+    What it built is kept, and the rest is done, with the selection of that run.
+    """
     from kpi.jobs.refresh import retry
 
     root = project_folder(options["project_dir"])
@@ -83,7 +86,7 @@ def retry(**options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @project_option
 def plan(as_json: bool, **options: Any) -> None:
-    """Say what a refresh would rebuild and why, one line a node. Runs nothing, writes nothing."""
+    """Show what a refresh would do and why, one line a node. Runs nothing, writes nothing."""
     from kpi.jobs.plan import plan
 
     steps = plan(project_folder(options["project_dir"]), _options(options))
@@ -93,7 +96,7 @@ def plan(as_json: bool, **options: Any) -> None:
 
         click.echo(json.dumps([asdict(step) for step in steps], indent=1, ensure_ascii=False))
         return
-    # Tests that run again only because of what they judge are counted, not told one by one.
+    # Tests that run again only because a table they test is rebuilt are counted, not listed one by one.
     message = [step for step in steps if step.action != "test" or "because of" not in step.why]
     width = max((len(step.name) for step in message), default=0)
     for step in message:
@@ -142,7 +145,10 @@ def _options(given: dict[str, Any]) -> Options:
 @click.option("--scale", default=1.0, show_default=True, help="Share of the county's true volumes.")
 @click.option("--if-empty", is_flag=True, help="Do nothing when there are deliveries already.")
 def demo(project_dir: Path | None, seed: int, scale: float, if_empty: bool) -> None:
-    """Write the project's synthetic deliveries into warehouse/raw: it runs demo/. No real person is in them."""
+    """Write the project's synthetic deliveries into warehouse/raw.
+
+    It runs the project's demo/. No real person is in them.
+    """
     import subprocess
     import sys
 
@@ -170,10 +176,19 @@ def _failed_demo(message: str, code: int) -> int:
 @select_options
 @vars_option
 @target_option
-@click.option("--output", type=click.Choice(("table", "name", "path", "json", "selector")), default="table")
+@click.option(
+    "--output",
+    type=click.Choice(("table", "name", "path", "json", "selector")),
+    default="table",
+    show_default=True,
+    help="A table of all, or one line a node as dbt prints it.",
+)
 @project_option
 def list_nodes(project_dir: Path | None, output: str, variables: str, target: str, **options: Any) -> None:
-    """List the project's nodes in building order: all, or what the default selector of selectors.yml means."""
+    """List the project's nodes in building order.
+
+    Unless some are selected it lists all, or those of the default selector of selectors.yml.
+    """
     from dataclasses import replace
 
     from kpi.cache import caching
@@ -219,15 +234,17 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
 def compile_command(
     model: str | None, inline: str, as_json: bool, variables: str, target: str, project_dir: Path | None
 ) -> None:
-    """Check every model and test, and print the compiled SQL of MODEL if one is named."""
+    """Check every model and test; print the compiled SQL of MODEL."""
     from kpi.engine.compile import compiled
     from kpi.errors import nearest
     from kpi.jobs.pipeline import tables_for_readers
+    from kpi.validation.rule import check_expectations, read_expectations
     from kpi.warehouse.permissions import refuse_unknown
 
     try:
         graph = compiled(project_folder(project_dir), variables_of(variables), target).graph
         refuse_unknown(graph)
+        check_expectations(read_expectations(graph.project), graph)
     except KpiError as error:
         if not as_json:
             raise
@@ -266,10 +283,15 @@ def _print_mistakes(error: KpiError) -> None:
 
 @click.command("lineage")
 @click.argument("what", metavar="TABLE[.COLUMN]")
-@click.option("--downstream", is_flag=True, help="What is made from it, not what it is made from.")
+@click.option("--downstream", is_flag=True, help="Print what is made from it, not what it is made from.")
 @click.option("--all", "also_used", is_flag=True, help="Also columns that only filter, join, group or order.")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json", "mermaid"]), default="text", show_default=True, help="How."
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "mermaid"]),
+    default="text",
+    show_default=True,
+    help="How to print it.",
 )
 @vars_option
 @target_option
@@ -277,7 +299,10 @@ def _print_mistakes(error: KpiError) -> None:
 def lineage_command(
     what: str, downstream: bool, also_used: bool, form: str, variables: str, target: str, project_dir: Path | None
 ) -> None:
-    """Print what a column is made from, down to the raw columns; of a table, for each of its columns."""
+    """Print what a column is made from, down to the raw columns.
+
+    Of a table it prints that for each of its columns.
+    """
     from kpi.cache import caching
     from kpi.engine import lineage
     from kpi.engine.compile import CACHE, compiled
@@ -304,7 +329,9 @@ def lineage_command(
 @click.option("--store-failures", is_flag=True, help="Keep the failing rows in a file beside the build's.")
 @vars_option
 @target_option
-@click.option("--selector", metavar="NAME", default="", help="Tests of what selectors.yml means by that, instead.")
+@click.option(
+    "--selector", metavar="NAME", default="", help="Tests of the nodes of this selector of selectors.yml instead."
+)
 @click.option("--fail-fast", is_flag=True, help="Stop at the first test that fails.")
 @project_option
 def run_tests(
@@ -384,9 +411,10 @@ def _data_lines(report: Report, build: str) -> Iterator[str]:
 def artifacts(
     project_dir: Path | None, build: str | None, target_path: Path | None, variables: str, target: str
 ) -> None:
-    """Write manifest.json, run_results.json and catalog.json for dbt's tools.
+    """Write dbt's artifacts, for the tools that read them.
 
-    The manifest is of the project as it is now. Results and catalog are of a build, when there is one.
+    They are manifest.json, run_results.json and catalog.json. The manifest is of the project as it is now. Results
+    and catalog are of a build, when there is one.
     """
     import shutil
 

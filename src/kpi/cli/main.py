@@ -90,7 +90,7 @@ for _command in (
 
 
 def main() -> None:
-    """Run the command line. A KpiError is told in plain words and becomes its exit code."""
+    """Run the command line. A KpiError is printed in plain words and becomes its exit code."""
     guard_streams()
     _watch_for_interrupts()
     try:

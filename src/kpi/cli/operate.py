@@ -18,10 +18,11 @@ from kpi.sql import counted
 @stewards_option
 @project_option
 def diff(before: str | None, after: str | None, stewards: bool, project_dir: Path | None) -> None:
-    """Tell what differs between two builds: nodes, tables by content, rows by key, deliveries, and figures.
+    """Show what differs between two builds.
 
-    Of one build it is the difference to the current one, the older first, as in: kpi diff candidate. Without any it is
-    that of the current build to the one published before it.
+    That is nodes, tables by content, rows by key, deliveries, and figures. Of one build it is the difference to the
+    current one, the older first, as in: kpi diff candidate. Without any it is that of the current build to the one
+    published before it.
     """
     from kpi.reader.diff import compare_builds, difference_lines, in_order, keys_of
     from kpi.warehouse.builds import Warehouse
@@ -34,13 +35,16 @@ def diff(before: str | None, after: str | None, stewards: bool, project_dir: Pat
 
 @click.command()
 @click.argument("build", required=False)
-@click.option("--reason", default="", help="Why; it is kept in the ledger.")
-@click.option("--show-rows", is_flag=True, help="Although that build shows readers what is left out for them now.")
+@click.option("--reason", default="", help="Why; it is recorded in the ledger.")
+@click.option(
+    "--show-rows", is_flag=True, help="Roll back although that build shows readers rows that are left out now."
+)
 @project_option
 def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path | None) -> None:
-    """Let readers see an earlier published build again: BUILD, or the one published before the current one.
+    """Let readers see an earlier published build again.
 
-    The next refresh leaves it so until a delivery, the project or kpi itself changes.
+    It is BUILD, or the one published before the current one. The next refresh leaves it so until a delivery, the
+    project or kpi itself changes.
     """
     from kpi.warehouse.builds import Warehouse
     from kpi.warehouse.lifecycle import deleted_since, roll_back
@@ -69,9 +73,9 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
 @click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run.")
 @project_option
 def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) -> None:
-    """Delete deliveries that are past the retention of their feed; the figures made of them stay as published.
+    """Delete deliveries that are past the retention of their feed.
 
-    Never part of a refresh. Deletes nothing unless --delete says so.
+    The figures made of them stay as published. Never part of a refresh. Deletes nothing unless --delete says so.
     """
     from kpi.jobs.options import Options
     from kpi.jobs.prune_raw import prune_raw
@@ -90,7 +94,10 @@ def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) ->
 @click.command()
 @project_option
 def doctor(project_dir: Path | None) -> None:
-    """Look whether the warehouse is well, and say the remedy where it is not. Exits with 1 when something is wrong."""
+    """Check the warehouse, and print the remedy for what is wrong.
+
+    Exits with 1 when something is wrong.
+    """
     from kpi.errors import KpiError
     from kpi.jobs.doctor import examine
     from kpi.warehouse.builds import Warehouse
@@ -104,15 +111,22 @@ def doctor(project_dir: Path | None) -> None:
 
 
 @click.command()
-@click.option("--public", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option(
+    "--public",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The folder to write.",
+)
 @click.option("--build", metavar="BUILD", help="Of this build, not the published one.")
 @click.option("--include-unfinished-years", is_flag=True, help="Also years that are not finished, as year to date.")
 @project_option
 def publish(folder: Path, build: str | None, include_unfinished_years: bool, project_dir: Path | None) -> None:
-    """Write what may leave the house into DIR: the tables tagged `public`, as one DuckDB file and as CSV.
+    """Write what may leave the house into a folder.
 
-    No delivery, no row of a person and no small count is in it. Years that are not finished are left out unless you
-    ask for them.
+    That is the tables tagged `public`, as one DuckDB file and as CSV. No delivery, no row of a person and no small
+    count is in it. Years that are not finished are left out unless you ask for them.
     """
     from kpi.engine.compile import compiled
     from kpi.reader.export import write_public
@@ -139,7 +153,9 @@ def _open_to_us(warehouse: Path) -> Path:
 
     folder = warehouse / "runs"
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-        message = "what runs told may quote rows of persons, so it is for stewards. In short it is in marts.runs."
+        message = (
+            "the logs of runs may quote rows of persons, so they are for stewards. In short they are in marts.runs."
+        )
         raise ConfigError(f"{folder} is closed to you: {message}")
     return warehouse
 
@@ -149,7 +165,10 @@ def _open_to_us(warehouse: Path) -> Path:
 @project_option
 @click.pass_context
 def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:
-    """List the runs that did something: start, duration, outcome, exit code, build, what changed."""
+    """List the runs that did something.
+
+    Of each start, duration, outcome, exit code, build, and what changed.
+    """
     if context.invoked_subcommand:
         return
     from kpi.reader.figures import table_lines
@@ -181,7 +200,10 @@ def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the lines as they were written.")
 @project_option
 def show_run(run: str | None, as_json: bool, project_dir: Path | None) -> None:
-    """Tell what one run did, line by line: RUN by its id or number, or the newest."""
+    """Show what one run did, line by line.
+
+    It is RUN, by its id or number, or the newest.
+    """
     import json
 
     from kpi.warehouse.run_log import events_of, history
@@ -218,7 +240,10 @@ def show_run(run: str | None, as_json: bool, project_dir: Path | None) -> None:
 def schedule(
     at: str, cron: bool, for_user: bool, memory_max: str, name: str, install: bool, project_dir: Path | None
 ) -> None:
-    """Print what makes the refresh run every night: a systemd service and timer, or with --cron a crontab line."""
+    """Print what makes the refresh run every night.
+
+    It is a systemd service and timer, or with --cron a crontab line.
+    """
     import os
 
     from kpi.jobs import schedule as schedules
@@ -272,10 +297,13 @@ def _cron(job: Any, install: bool) -> None:
 
 @click.command()
 @click.option("--test", "is_test", is_flag=True, help="Send a message to every address, to see whether it arrives.")
-@click.option("--crashed", is_flag=True, help="Tell of a run that was killed and could not do so itself.")
+@click.option("--crashed", is_flag=True, help="Notify of a run that was killed and could not do so itself.")
 @project_option
 def notify(is_test: bool, crashed: bool, project_dir: Path | None) -> None:
-    """Send what the nightly job sends. The addresses are those of KPI_NOTIFY, or of warehouse/notify.txt."""
+    """Send what the nightly job sends.
+
+    The addresses are those of KPI_NOTIFY, or of warehouse/notify.txt.
+    """
     import os
 
     from kpi.jobs import notifications as sending
@@ -286,11 +314,11 @@ def notify(is_test: bool, crashed: bool, project_dir: Path | None) -> None:
     if is_test == crashed:
         raise ConfigError("kpi notify takes --test or --crashed.")
     if not crashed and (why := sending.unreadable(warehouse.root)):
-        raise ConfigError(f"{warehouse.root / sending.FILE} cannot be read: {why}. Nobody is told of anything.")
+        raise ConfigError(f"{warehouse.root / sending.FILE} cannot be read: {why}. No notification is sent.")
     if not urls and not crashed:
         raise ConfigError(
-            f"no address is set. Write one a line into {warehouse.root / sending.FILE} (see docs/scheduling.md), or set"
-            f" {sending.VARIABLE}."
+            f"no address is set. Write one a line into {warehouse.root / sending.FILE}"
+            f" (see docs/guides/schedule-the-nightly-job.md), or set {sending.VARIABLE}."
         )
     if sending.is_exposed(warehouse.root):
         click.echo(f"  warning: others can read {sending.FILE}, which holds passwords. chmod 600 it.", err=True)
@@ -308,10 +336,10 @@ def notify(is_test: bool, crashed: bool, project_dir: Path | None) -> None:
 @click.option("--as-of", metavar="DATE", help="On this day, YYYY-MM-DD; else today.")
 @project_option
 def freshness(as_of: str | None, project_dir: Path | None) -> None:
-    """Tell how far each feed has come, when more of it is expected, and which are late.
+    """Show how far each feed has come, and which are late.
 
-    Exits with 7 when a feed is very late. Of deliveries that are labelled synthetic no more is expected, but with
-    --as-of they are judged as others are.
+    It also shows when more is expected. Exits with 7 when a feed is very late. Of deliveries that are labelled
+    synthetic no more is expected, but with --as-of they are treated as others are.
     """
     from kpi import database
     from kpi.errors import CheckFailed

@@ -64,8 +64,10 @@ def select_options(command: Any) -> Any:
     """Add the options that say which nodes are meant."""
     for option in reversed(
         (
-            click.option("--select", "-s", multiple=True, metavar="NODES", help="These only, in dbt's syntax."),
-            click.option("--exclude", multiple=True, metavar="NODES", help="But not these."),
+            click.option(
+                "--select", "-s", multiple=True, metavar="NODES", help="These nodes only, in dbt's selection syntax."
+            ),
+            click.option("--exclude", multiple=True, metavar="NODES", help="But not these nodes."),
             click.option("--resource-type", "kinds", multiple=True, metavar="KIND", help="Nodes of this kind only."),
             click.option(
                 "--indirect-selection",
@@ -73,15 +75,17 @@ def select_options(command: Any) -> Any:
                 type=click.Choice(("eager", "cautious", "buildable", "empty")),
                 default="eager",
                 show_default=True,
-                help="Tests come along with any, with all of what they judge, with all of it or its parents, or never.",
+                help="Take tests along with any node they test, with all, with all or their parents, or never.",
             ),
             click.option(
                 "--state",
                 metavar="BUILD|DIR",
                 default="",
-                help="What state: compares with: a build, or a manifest's folder.",
+                help="The build, or the folder with a manifest, that state: compares with.",
             ),
-            click.option("--selector", metavar="NAME", default="", help="What selectors.yml means by that, instead."),
+            click.option(
+                "--selector", metavar="NAME", default="", help="The nodes of this selector of selectors.yml instead."
+            ),
         )
     ):
         command = option(command)
@@ -112,7 +116,12 @@ def target_option(command: Any) -> Any:
 
 
 defer_option = click.option(
-    "--defer", is_flag=True, expose_value=False, hidden=True, callback=_no_defer, help="Has no use here, and says so."
+    "--defer",
+    is_flag=True,
+    expose_value=False,
+    hidden=True,
+    callback=_no_defer,
+    help="Refused: what is not selected is always that of the published build.",
 )
 
 
@@ -134,7 +143,11 @@ def run_options(command: Any) -> Any:
                 help="For this run: the share of a file's records that may be rejected, 0 to 1.",
             ),
             click.option("--publish-despite-checks", metavar="REASON", default="", help="Publish even if checks fail."),
-            click.option("--no-expectations", is_flag=True, help="Do not judge the report years; then not published."),
+            click.option(
+                "--no-expectations",
+                is_flag=True,
+                help="Do not validate the report years; the build is not published then.",
+            ),
             click.option("--store-failures", is_flag=True, help="Keep the failing rows of data tests in the build."),
             vars_option,
             target_option,
@@ -171,7 +184,7 @@ def run_options(command: Any) -> Any:
 
 
 def attended(command: str, given: Mapping[str, Any], work: Callable[[Emit], Outcome], notifies: bool = True) -> None:
-    """Do a run: its progress shown, its log kept, people told. Exits with its code when that is not 0."""
+    """Do a run: show its progress, keep its log, send notifications. Exits with its code when that is not 0."""
     from kpi.errors import exit_code_of
     from kpi.jobs.progress import Unbroken, make_screen
     from kpi.jobs.recorded_run import attend, exit_code

@@ -45,7 +45,10 @@ def show(
     stewards: bool,
     project_dir: Path | None,
 ) -> None:
-    """Print every indicator beside its printed value, or those of one figure or service, or a table; or a SELECT."""
+    """Print every indicator beside its printed value.
+
+    Or those of one FIGURE or SERVICE; or the rows of a TABLE, or of a SELECT given by --inline.
+    """
     from kpi.reader import figures
     from kpi.reader.figures import rows_of
 
@@ -57,21 +60,22 @@ def show(
     if inline:
         _show_inline(root, inline, build_id, limit, variables, target, stewards)
         return
+    tables = figures.tables_of(build_id, root)
     with figures.open_build(build_id, root, stewards=stewards) as con:
         if what is None:
-            say(figures.figure_lines(con, year=year))
-            say(["", *figures.summary_lines(con)])
+            say(figures.figure_lines(con, year=year, tables=tables))
+            say(["", *figures.summary_lines(con, tables)])
             return
         try:
-            kind, name = figures.resolve(con, what)
+            kind, name = figures.resolve(con, what, tables)
         except ConfigError as error:
             raise ConfigError(f"{error}{'' if stewards else figures.hint_left_out(what, build_id, root)}") from None
         if kind == "figure":
-            lines = figures.figure_lines(con, name, year)
-            say([*figures.definition_lines(con, name), *lines])
+            lines = figures.figure_lines(con, name, year, tables=tables)
+            say([*figures.definition_lines(con, name, tables), *lines])
             return
         if kind == "service":
-            say(figures.figure_lines(con, year=year, service=name))
+            say(figures.figure_lines(con, year=year, service=name, tables=tables))
             return
         result = con.execute(f"{rows_of(con, name, year)} limit {int(limit) + 1}")
         rows = result.fetchall()
@@ -105,14 +109,17 @@ def _show_inline(
 @click.command()
 @click.argument("sql")
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
-@click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures kept of it.")
+@click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures wrote for it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @stewards_option
 @project_option
 def query(
     sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards: bool, project_dir: Path | None
 ) -> None:
-    """Run one SQL query on the published build, read-only, and print its rows."""
+    """Run one SQL query on the published build and print its rows.
+
+    The build is opened read-only.
+    """
     import duckdb
 
     from kpi.reader import figures
@@ -138,17 +145,18 @@ def query(
 
 
 @click.command()
-@click.option("--year", type=click.IntRange(1990, 2099), help="Judge this report year alone.")
-@click.option("--build", "build_id", metavar="BUILD", help="Judge this build, not the published one.")
-@click.option("--as-of", metavar="DATE", help="The day to judge on, YYYY-MM-DD; else the day of the build.")
+@click.option("--year", type=click.IntRange(1990, 2099), help="Validate this report year alone.")
+@click.option("--build", "build_id", metavar="BUILD", help="Validate this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="As if it were this day, YYYY-MM-DD; else the day of the build.")
 @click.option("--html", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write the pages here.")
 @project_option
 def validate(
     year: int | None, build_id: str | None, as_of: str | None, html: Path | None, project_dir: Path | None
 ) -> None:
-    """Judge the report years of a build again, by the rules of today. Nothing is rebuilt or published.
+    """Validate the report years of a build again.
 
-    Exits with 7 when an expectation whose failure is an error does not hold.
+    It goes by the rules of today. Nothing is rebuilt or published. Exits with 7 when an expectation whose failure
+    is an error does not hold.
     """
     from kpi.errors import CheckFailed
     from kpi.jobs.check_build import errors, judge, result_lines
@@ -162,9 +170,9 @@ def validate(
 @click.command()
 @project_option
 def builds(project_dir: Path | None) -> None:
-    """List the builds that are kept, the size of each file and how much of it is free; the published one is marked.
+    """List the builds, their state, size and free space.
 
-    Where there is a file for stewards, its size comes second.
+    The published one is marked. Where there is a file for stewards, its size comes second.
     """
     from kpi.warehouse.builds import Warehouse
     from kpi.warehouse.lifecycle import free_share

@@ -348,8 +348,8 @@ class _Runner:
             with overridden(templates, changed.variables, changed.env_vars, changed.macros):
                 sql = templates.render(sql, fixture.file, ()).sql
         if problem := select_problem(sql):
-            message = f"rows of the unit test {test.name} are given by one SELECT, and this {problem}."
-            raise CompileError(fixture.file, fixture.line, message)
+            message = f"rows are given by one SELECT, and this at {fixture.file}:{fixture.line} {problem}."
+            raise BuildError(f"{test.name} ({test.file}:{test.line})", message, sql)
         return sql
 
     def _expected(self, test: UnitTest, columns: Sequence[str], kinds: Mapping[str, str]) -> str:

@@ -466,8 +466,8 @@ def read_retention(source: Source, kinds: Mapping[str, str], census: str, every:
         raise ContractError(message, meta.where("raw_retention_by"))
     by = by or census or (dates[0] if len(dates) == 1 else "")
     if years is not None and not by:
-        others = ", as feed.column when it is that of another feed's row with the same key."
-        choice = f": {', '.join(dates)}." if dates else others
+        elsewhere = ", as feed.column when it is that of another feed's row with the same key."
+        choice = f": {', '.join(dates)}." if dates else elsewhere
         message = f"say by 'raw_retention_by' which column gives the report year{choice}"
         raise ContractError(message, meta.where("raw_retention_years"))
     rest = tuple(name for name in dates if name != by)
@@ -573,8 +573,16 @@ SQL_TYPES: Mapping[Kind, str] = {
 }
 EXPECTED = ("expected_every", "expected_from", *CADENCE_SETTINGS)
 COUNTED = ("services_by",)
-_OF_A_FEED = ("key", "time_zone", "time_order", "census", "reject_threshold", "mappings", *COUNTED)
-_OF_A_COLUMN = ("required", "aliases", "codes", "min", "max", "grouped_digits", "first_of_month", "free_text")
+# Every setting that a contract knows: of a feed, of a column, of a mapping.
+CONTRACT_SETTINGS = (
+    *("key", "time_zone", "time_order", "census", "reject_threshold", "mappings", *COUNTED),
+    *(*EXPECTED, *RETENTION_SETTINGS, *DIALECT_SETTINGS, *FEED_SETTINGS),
+)
+CONTRACT_COLUMN_SETTINGS = (
+    *("required", "aliases", "codes", "min", "max", "grouped_digits", "first_of_month", "free_text", "pseudonym"),
+    *COLUMN_SETTINGS,
+)
+MAPPING_SETTINGS = ("name", "description", "files", "time_zone", *DIALECT_SETTINGS, "reads", "columns", "implausible")
 PROVENANCE = (("_file", "VARCHAR"), ("_record", "BIGINT"), ("_clock_flags", "VARCHAR"), ("_is_superseded", "BOOLEAN"))
 
 
@@ -671,7 +679,7 @@ def is_feed(source: Source) -> bool:
 def read_feed(source: Source) -> Feed:
     """Read the contract of one source table. Raises ContractError naming file and line of what is wrong."""
     meta = source.meta.section("feed")
-    meta.allow((*_OF_A_FEED, *EXPECTED, *RETENTION_SETTINGS, *DIALECT_SETTINGS, *FEED_SETTINGS), "a feed's contract")
+    meta.allow(CONTRACT_SETTINGS, "a feed's contract")
     columns = tuple(_column(column, source) for column in source.properties.columns)
     names = {column.name: column for column in columns}
     for part in ("key", "time_order", "census", "services_by"):
@@ -749,7 +757,7 @@ def _expected_from(meta: Section) -> date | None:
 
 def _column(column: Column, source: Source) -> FeedColumn:
     meta, where = column.meta, Place(str(source.properties.file), column.line)
-    meta.allow((*_OF_A_COLUMN, "pseudonym", *COLUMN_SETTINGS), "the contract of a column")
+    meta.allow(CONTRACT_COLUMN_SETTINGS, "the contract of a column")
     data_type = column.data_type.lower().replace(" ", "")
     if data_type not in KINDS:
         hint = nearest(data_type, KINDS)
@@ -797,9 +805,7 @@ def _refuse_ambiguous_names(columns: tuple[FeedColumn, ...], source: Source) -> 
 
 
 def _mapping(item: Section, names: Mapping[str, FeedColumn], zone: str, dialect: Dialect) -> DeliveryMapping:
-    item.allow(
-        ("name", "description", "files", "time_zone", *DIALECT_SETTINGS, "reads", "columns", "implausible"), "a mapping"
-    )
+    item.allow(MAPPING_SETTINGS, "a mapping")
     columns = item.section("columns")
     for name in columns:
         if name not in names:

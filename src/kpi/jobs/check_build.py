@@ -23,10 +23,8 @@ from kpi.engine.unit_tests import UnitTest
 from kpi.errors import ConfigError
 from kpi.ingest.contract import Feed, is_feed, read_feed
 from kpi.project.project import load_project
-from kpi.validation import datasets as yearly_frames
-from kpi.validation import report as report_pages
 from kpi.validation.report import About, write_pages
-from kpi.validation.rule import FeedExpectation
+from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
 from kpi.warehouse.builds import FAILURES, Warehouse
 from kpi.warehouse.permissions import DATABASE, database_path
 
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 
 EXPECTATIONS = "expectations.json"
 PAGES = "report"
-LOOKED_AT = frozenset((*yearly_frames.INPUTS, *report_pages.INPUTS))  # the tables that results and pages are made from
 WIDTH = 100
 
 
@@ -50,15 +47,19 @@ def feed_expectations(feeds: Iterable[Feed]) -> tuple[FeedExpectation, ...]:
 
 
 def judge_candidate(
-    con: duckdb.DuckDBPyConnection, folder: Path, feeds: Sequence[FeedExpectation], about: About
+    con: duckdb.DuckDBPyConnection,
+    folder: Path,
+    expectations: Expectations,
+    feeds: Sequence[FeedExpectation],
+    about: About,
 ) -> tuple[YearResult, ...]:
     """Judge a candidate: the results become a table in it, and JSON and pages in its folder."""
     from kpi.validation.expectations import results_as_json, validate, write_results
 
-    results = validate(con, feeds, about.as_of, is_more_expected=not about.is_synthetic)
+    results = validate(con, expectations, feeds, about.as_of, is_more_expected=not about.is_synthetic)
     write_results(con, results)
     (folder / EXPECTATIONS).write_text(results_as_json(results), encoding="utf-8")
-    write_pages(folder / PAGES, con, results, about)
+    write_pages(folder / PAGES, con, results, about, expectations)
     return results
 
 
@@ -84,17 +85,30 @@ def judge(
     folder = warehouse.folder(build)
     record = warehouse.record(folder)
     if not record.as_of and as_of is None:
-        raise ConfigError(
-            f"build {folder.resolve().name} does not say of which day it is ({record.problem}): give --as-of."
-        )
+        message = f"build {folder.resolve().name} does not say of which day it is ({record.problem})"
+        raise ConfigError(f"{message}. Give --as-of.")
     day = as_of or date.fromisoformat(record.as_of)
-    feeds = feed_expectations(read_feed(source) for source in load_project(root).sources if is_feed(source))
+    project = load_project(root)
+    expectations = read_expectations(project)
+    feeds = feed_expectations(read_feed(source) for source in project.sources if is_feed(source))
     # A year is judged by marts and seeds, which readers have too, where there is a file for them.
     with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
-        results = validate(con, feeds, day, year, is_more_expected=not record.synthetic)
+        refuse_missing(con, expectations, record.id)
+        results = validate(con, expectations, feeds, day, year, is_more_expected=not record.synthetic)
         if html is not None:
-            write_pages(html, con, results, About(record.id, day, record.synthetic))
+            write_pages(html, con, results, About(record.id, day, record.synthetic), expectations)
     return results
+
+
+def refuse_missing(con: duckdb.DuckDBPyConnection, expectations: Expectations, build: str) -> None:
+    """Raise ConfigError when a build lacks a table that a topic judges: its rules would be passed over in silence."""
+    built = {row[0] for row in con.execute(
+        "select table_schema || '.' || table_name from information_schema.tables"
+    ).fetchall()}  # fmt: skip
+    for topic in expectations.topics:
+        if topic.table not in built:
+            message = f"build {build} has no {topic.table}: it was made from a project of before."
+            raise ConfigError(f"{message} Run first: kpi refresh", topic.place)
 
 
 def result_lines(results: Sequence[YearResult], width: int = WIDTH) -> list[str]:

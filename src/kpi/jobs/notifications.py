@@ -26,6 +26,7 @@ from kpi.files import read_regular, why_unreadable
 from kpi.ingest.calendar import LATE
 from kpi.ingest.loader import READING
 from kpi.ingest.masking import message
+from kpi.settings import ReportTables
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, whole
 from kpi.warehouse.run_log import FailedRun, RunOutcome
@@ -162,7 +163,8 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
     if published:
         with suppress(Exception), _open(published) as con:
             found |= _downstream(con, nodes, causes)
-            names = dict(con.execute("select figure_id, name_en from seeds.figures").fetchall())
+            figures_table = ReportTables.from_names(warehouse.record(published).tables).figures
+            names = dict(con.execute(f"select figure_id, name_en from {figures_table}").fetchall())
     return tuple(f"{figure} ({names[figure]})" if names.get(figure) else figure for figure in sorted(found))
 
 

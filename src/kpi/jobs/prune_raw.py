@@ -26,6 +26,7 @@ from kpi.ingest import contract, raw_files
 from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import inputs_of, open_candidate, refresh, was_made_from
+from kpi.settings import ReportTables
 from kpi.sql import literal
 from kpi.warehouse.builds import Warehouse, begin, record, to_disk, writing
 from kpi.warehouse.lifecycle import rolled_back_from
@@ -85,7 +86,8 @@ def _try(
 
     day = options.as_of
     published = ", ".join(name for name, _ in raw_files.KEPT_INDICATORS if not name.startswith("kept_"))
-    con.execute(f"create temp table as_published as select {published} from marts.indicators")
+    tables = plan.graph.project.report_tables
+    con.execute(f"create temp table as_published as select {published} from {tables.indicators}")
     lines = [[one.feed, one.file, one.content_hash, one.records, one.rows_loaded, one.rows_rejected,
               one.rows_superseded, one.first_year, one.last_year, plan.build, day] for _, one in plan.past]  # fmt: skip
     typed = ", ".join(f"{name} {kind}" for name, kind in raw_files.DELETED_DELIVERIES)
@@ -112,11 +114,12 @@ def _try(
         gone = {one.path: one.feed for _, one in group}
         left = replace(left, files=tuple(file for file in left.files if file.path not in gone))
         bring_up_without(left)
-        con.execute(f"insert into to_keep select *, ?, ? {_LOST} and report_year <= ?", [plan.build, day, last_year])
+        lost = tables.in_sql(_LOST)
+        con.execute(f"insert into to_keep select *, ?, ? {lost} and report_year <= ?", [plan.build, day, last_year])
         # What is kept stands in for what is gone in figures of later years too, as in a change from the year before.
         left = replace(left, kept=(*plan.folder.kept, _write(con, folder)))
         bring_up_without(left)
-        _refuse_changes(con, last_year, sorted(set(gone.values())))
+        _refuse_changes(con, tables, last_year, sorted(set(gone.values())))
     _refuse_failing(con, plan, record, day)
     _tell_kept(con, plan.build, emit)
 
@@ -129,9 +132,9 @@ def _write(con: duckdb.DuckDBPyConnection, folder: Path) -> raw_files.KeptFolder
     return raw_files.read_folder(folder.parent, folder.name)
 
 
-def _refuse_changes(con: duckdb.DuckDBPyConnection, last_year: int, feeds: Sequence[str]) -> None:
+def _refuse_changes(con: duckdb.DuckDBPyConnection, tables: ReportTables, last_year: int, feeds: Sequence[str]) -> None:
     """Raise CheckFailed when a figure does not come out as published: one of a later year that needs the deliveries."""
-    found = con.execute(_DIFFERENCES).fetchall()
+    found = con.execute(tables.in_sql(_DIFFERENCES)).fetchall()
     if not found:
         return
     changed = [
@@ -143,7 +146,7 @@ def _refuse_changes(con: duckdb.DuckDBPyConnection, last_year: int, feeds: Seque
     if all(row[2] <= last_year for row in found):
         raise CheckFailed(
             f"These figures would not stand as published, although they are kept:\n  {message}\nNothing was deleted."
-            " Does marts.indicators take in raw.kept_indicators, and put it before what is derived?",
+            f" Does {tables.indicators} take in raw.kept_indicators, and put it before what is derived?",
             changed,
         )
     raise CheckFailed(
@@ -158,6 +161,7 @@ def _refuse_failing(con: duckdb.DuckDBPyConnection, plan: Plan, record: BuildRec
     """Raise CheckFailed when the build without the deliveries would not be published."""
     from kpi.jobs.check_build import errors, feed_expectations
     from kpi.validation.expectations import validate
+    from kpi.validation.rule import read_expectations
 
     failing = [
         Problem("test.failed", "fails", Place(check.where), subject=check.name)
@@ -165,7 +169,8 @@ def _refuse_failing(con: duckdb.DuckDBPyConnection, plan: Plan, record: BuildRec
         if check.status == "fail"
     ]
     is_more_expected = not plan.record.synthetic
-    results = errors(validate(con, feed_expectations(plan.graph.feeds), day, is_more_expected=is_more_expected))
+    expectations, feeds = read_expectations(plan.graph.project), feed_expectations(plan.graph.feeds)
+    results = errors(validate(con, expectations, feeds, day, is_more_expected=is_more_expected))
     failing += [
         Problem(
             "expectation.failed",
@@ -209,9 +214,9 @@ _LOST = f"from as_published as b where not exists (select 1 from marts.indicator
 UNTOLD = f"select 1 {_LOST.replace('as_published', 'raw.kept_indicators')} limit 1"
 LOST_SINCE = f"""
     select b.figure_id, b.service, b.report_year
-    from before.marts.indicators as b
+    from before.{{then}} as b
     where b.report_year <= (select max(last_year) from now.raw.deleted_deliveries)
-        and not exists (select 1 from now.marts.indicators as a where {_ON})
+        and not exists (select 1 from now.{{now}} as a where {_ON})
     order by b.report_year, b.figure_id, b.service
     limit {TOLD}
 """
@@ -256,10 +261,10 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Pla
     graph = compiled(root, options.variables, options.target, options.invocation).graph
     folder = scan(warehouse.raw)
     places = {str(node.relation) for node in graph.nodes.values()}
-    if missing := {"marts.indicators", "raw.kept_indicators", "raw.deleted_deliveries"} - places:
+    if missing := {graph.project.report_tables.indicators, "raw.kept_indicators", "raw.deleted_deliveries"} - places:
         raise ConfigError(
-            f"the project has no {', '.join(sorted(missing))}: its figures could not be kept. docs/deliveries.md says"
-            " which sources and models it takes."
+            f"the project has no {', '.join(sorted(missing))}: its figures could not be kept. Which sources and models"
+            " it takes: docs/guides/delete-old-deliveries.md."
         )
     current, record = warehouse.current(), warehouse.current_record()
     if current is None or record is None or record.inputs is None or not is_whole(current, record):
@@ -274,7 +279,8 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Pla
     past = tuple(pair for pair in contract.past(aged, limits, options.as_of.year) if pair[1].path not in links)
     years = {one.feed: one.retention for one in limits if one.retention.years}
     if not years:
-        emit("No feed has a retention: raw_retention_years in its contract sets one (docs/deliveries.md).")
+        guide = "docs/guides/delete-old-deliveries.md"
+        emit(f"No feed has a retention: raw_retention_years in its contract sets one ({guide}).")
     gone = {one.path for _, one in past}
     for name, of_feed in sorted(years.items()):
         last = of_feed.last_year(options.as_of.year)
@@ -343,20 +349,21 @@ def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
     gone = {(file.feed, file.name, file.content_hash) for file in folder.deleted}
     if record is None or record.files is None:  # it may hold rows of any of them
         raise KpiError(f"nothing is noted of the files of build {build}, so none was deleted. Run: kpi refresh")
+    tables = ReportTables.from_names(record.tables)
     has_rows = gone & {(file.feed, file.file, file.content_hash) for file in record.files}
     is_made = record.retained == tuple(one.name for one in folder.kept) and not rolled_back_from(warehouse)
     with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
-        is_told = is_made and not con.execute(UNTOLD).fetchall()
+        is_told = is_made and not con.execute(tables.in_sql(UNTOLD)).fetchall()
     if has_rows or not is_told:
         raise KpiError(
             f"build {build}, which readers see, was not made without the deliveries, so none was deleted."
             " Run: kpi refresh, and then again: kpi prune-raw --delete"
         )
-    _refuse_lost(warehouse, folder, build)
+    _refuse_lost(warehouse, tables, folder, build)
     return build
 
 
-def _refuse_lost(warehouse: Warehouse, folder: RawFolder, build: str) -> None:
+def _refuse_lost(warehouse: Warehouse, tables: ReportTables, folder: RawFolder, build: str) -> None:
     """Raise KpiError when a figure of the years to be deleted has gone since the build that figures were kept from."""
     from kpi import database
 
@@ -368,7 +375,9 @@ def _refuse_lost(warehouse: Warehouse, folder: RawFolder, build: str) -> None:
         with database.scratch() as con:
             for name, file in (("before", then), ("now", database_path(warehouse.folder(), stewards=True))):
                 con.execute(f"attach {literal(str(file.resolve()))} as {name} (read_only)")
-            lost = [f"{year} {figure} {service}" for figure, service, year in con.execute(LOST_SINCE).fetchall()]
+            then_called = ReportTables.from_names(warehouse.record(warehouse.builds / one.name).tables).indicators
+            sql = LOST_SINCE.format(then=then_called, now=tables.indicators)
+            lost = [f"{year} {figure} {service}" for figure, service, year in con.execute(sql).fetchall()]
         if lost:
             raise KpiError(
                 f"build {one.name} told what build {build}, which readers see, does not: {', '.join(lost)}. So no"
@@ -384,7 +393,7 @@ def _delete(warehouse: Warehouse, file: RawFile, build: str) -> None:
             to_disk(path.parent)
         except OSError as error:
             raise KpiError(f"{path} cannot be deleted: {error.strerror}. Mend that, and run this again.") from None
-        message = f"{file.path}, sha256 {file.content_hash}; see marts.deleted_deliveries"
+        message = f"{file.path}, sha256 {file.content_hash}; see raw.deleted_deliveries"
         record(warehouse, build, "delivery deleted", message)
 
 

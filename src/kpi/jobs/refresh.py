@@ -149,11 +149,13 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     from kpi.database import refuse_leaking
     from kpi.engine.compile import compiled
     from kpi.jobs.pipeline import PipelineContext
+    from kpi.validation.rule import check_expectations, read_expectations
 
     refuse_leaking()
     warehouse = Warehouse(root.resolve() / "warehouse")
     emit_event(emit, Event("compiling", stage="compile"))
     graph = compiled(root, options.variables, options.target, options.invocation).graph
+    check_expectations(read_expectations(graph.project), graph)
     emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     for line in graph.notes[:_NOTES]:
         emit(f"  note: {line}")
@@ -320,9 +322,6 @@ def within(warehouse: Warehouse, graph: Graph) -> list[Path]:
     return [warehouse.raw, kept_beside(warehouse.raw), warehouse.builds, *seed_folders(project), *outside]
 
 
-JUDGED = ("marts.indicators", "marts.coverage", "marts.reconciliation")
-
-
 class Importing(Protocol):
     """Something heavy that is imported beside the build: once that is under way, and awaited when it is needed."""
 
@@ -422,11 +421,14 @@ class Run:
             return
         from kpi.jobs import check_build
         from kpi.validation.report import About, is_labelled_synthetic
+        from kpi.validation.rule import read_expectations
 
-        judged = {node.id for node in self.graph.built() if str(node.relation) in check_build.LOOKED_AT}
+        expectations = read_expectations(self.graph.project)
+        judged = {node.id for node in self.graph.built() if str(node.relation) in expectations.read_tables()}
         feeds = check_build.feed_expectations(self.graph.feeds)
+        expected = (*(str(feed) for feed in feeds), f"rules {expectations.checksum}")
         synthetic = is_labelled_synthetic(self.warehouse.raw)
-        self.record = replace(self.record, expected=tuple(str(feed) for feed in feeds), synthetic=synthetic)
+        self.record = replace(self.record, expected=expected, synthetic=synthetic)
         before = self.before
         if before and before.years is not None and self._is_validated_alike(before, judged):
             self.record = replace(self.record, years=before.years)
@@ -435,7 +437,7 @@ class Run:
         emit_event(self.emit, Event("judging", stage="judge"))
         self.importing.join()
         about = About(self.record.id, self.options.as_of, synthetic)
-        results = check_build.judge_candidate(con, self.candidate, feeds, about)
+        results = check_build.judge_candidate(con, self.candidate, expectations, feeds, about)
         broken = tuple(
             YearRecord(r.report_year, r.expectation, r.severity, r.observed) for r in results if not r.success
         )
@@ -586,6 +588,7 @@ def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None
         based_on=before.id if before else None,
         current=current.name if current else None,
         continues=options.continued,
+        tables=project.report_tables.names(),
         stewards=stewards_of(project.warehouse_settings),
     )
 
@@ -604,7 +607,7 @@ def _now() -> str:
 
 def is_judged(graph: Graph) -> bool:
     """Tell whether a build of the project has report years to judge."""
-    return any(str(node.relation) in JUDGED for node in graph.built())
+    return any(str(node.relation) in graph.project.report_tables.judged() for node in graph.built())
 
 
 def settings_of(project: Project) -> str:

@@ -153,7 +153,7 @@ ExecStart={_exec(job.refresh)}
 {limits}{_hardening(job)}"""
     failed = f"""\
 [Unit]
-Description=Tell that the refresh of the KPI warehouse in {_percents(str(job.root))} was killed
+Description=Notify that the refresh of the KPI warehouse in {_percents(str(job.root))} was killed
 
 [Service]
 Type=oneshot

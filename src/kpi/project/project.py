@@ -40,7 +40,14 @@ from kpi.project.resources import (
     resources_of,
     snapshots_in_yaml,
 )
-from kpi.settings import KEY, Invocation, WarehouseSettings, read_warehouse_settings
+from kpi.settings import (
+    KEY,
+    Invocation,
+    ReportTables,
+    WarehouseSettings,
+    read_report_tables,
+    read_warehouse_settings,
+)
 from kpi.yaml_loader import Section, read_yaml
 
 _SOURCE_TREE = ("enabled", "meta", "tags", "freshness", "event_time", "loaded_at_field", "quoting")
@@ -219,6 +226,7 @@ class Project:
     asked: frozenset[str]
     environment_read: Mapping[str, str]
     warehouse_settings: WarehouseSettings
+    report_tables: ReportTables
     profile: Profile
     target: str = ""
     selectors: Mapping[str, Section] = field(default_factory=dict)
@@ -279,19 +287,9 @@ def load_project(
     name = settings.required("name")
     own, packages = Package(name, Path(), settings), packages_of(root, settings)
     warehouse_settings = read_warehouse_settings(settings.section("vars"), name)
-    if KEY in (overrides or {}):
-        raise ConfigError(
-            f"--vars: {KEY} is read from dbt_project.yml only. Set it there, or use the command's options."
-        )
-    variables = own.variables(packages)
-    of_packages = {
-        one: {**package.variables(packages), **variables, **own.variables_for(one), **(overrides or {})}
-        for one, package in packages.items()
-    }
-    values = Values({**variables, **(overrides or {})}, of_packages)
+    report_tables = read_report_tables(settings.section("vars"), name)
+    values, declared = _values_of(own, packages, overrides or {})
     values.target = target
-    declared = {*variables, *(name for package in packages.values() for name in package.variables(packages))}
-    declared |= {name for given in of_packages.values() for name in given} - {*(overrides or ())}
     docs: dict[str, dict[str, str]] = {}
     jinja = YamlJinja(values, name, _doc_in(docs, values))
     mistakes: list[KpiError] = []
@@ -309,7 +307,7 @@ def load_project(
         variables=values.variables,
         **_content_of(parts),
         sources=sources,
-        package_variables=of_packages,
+        package_variables=values.of_packages,
         dispatch=_dispatch(settings),
         docs={name: text for part in reversed(parts) for name, text in docs[part.package.name].items()},
         notes=(*renamed, *parts[0].notes),
@@ -319,6 +317,7 @@ def load_project(
         asked=frozenset(values.asked),
         environment_read=values.environment_read,
         warehouse_settings=warehouse_settings,
+        report_tables=report_tables,
         profile=_profile(root, settings, sources, target, jinja),
         target=target,
         selectors=_selectors(root, jinja),
@@ -338,6 +337,24 @@ def _settings_of(root: Path) -> tuple[Section, list[str]]:
     if not name.isidentifier():
         raise ConfigError(f"the project's name must be letters, digits and _, not '{name}'.", settings.where("name"))
     return settings, renamed
+
+
+def _values_of(
+    own: Package, packages: Mapping[str, Package], overrides: Mapping[str, Any]
+) -> tuple[Values, frozenset[str]]:
+    """Return the variables of the project and its packages, and the names of those that some file declares."""
+    if KEY in overrides:
+        raise ConfigError(
+            f"--vars: {KEY} is read from dbt_project.yml only. Set it there, or use the command's options."
+        )
+    variables = own.variables(packages)
+    of_packages = {
+        one: {**package.variables(packages), **variables, **own.variables_for(one), **overrides}
+        for one, package in packages.items()
+    }
+    declared = {*variables, *(name for package in packages.values() for name in package.variables(packages))}
+    declared |= {name for given in of_packages.values() for name in given} - {*overrides}
+    return Values({**variables, **overrides}, of_packages), frozenset(declared)
 
 
 def _dispatch(settings: Section) -> dict[str, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from kpi.ingest.loader import TABLE
 from kpi.ingest.loader import TABLE as FEED_MONTHS
 from kpi.ingest.raw_files import RELATIONS
 from kpi.presentation import significant
+from kpi.settings import ReportTables
 from kpi.sql import identifier, literal
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
@@ -122,7 +123,6 @@ def _feeds_above(node: str, nodes: Mapping[str, NodeRecord]) -> set[str]:
     return {place.partition(".")[2] for place in places if place.startswith("raw.")}
 
 
-INDICATORS = "marts.indicators"
 RUNS = "marts.runs"  # the history of runs, which no build shares with another
 GRAIN = ("figure_id", "service", "report_year", "basis")
 USUAL_BASIS = "calendar_year"  # of most figures; another one is named
@@ -184,8 +184,9 @@ def compare_builds(
         tables = {name: _tables(con, name) for name in ("before", "after")}
         names = sorted({*tables["before"], *tables["after"]} - {RUNS} - _unused(con, tables))
         found = [_table(con, name, tables, keys.get(name, ())) for name in names]
-        has_indicators = all(INDICATORS in tables[side] for side in tables)
-        indicators = con.execute(_INDICATORS).fetchall() if has_indicators else []
+        names_of = {side: ReportTables.from_names(records[side].tables).indicators for side in tables}
+        has_indicators = all(names_of[side] in tables[side] for side in tables)
+        indicators = con.execute(_INDICATORS.format(**names_of)).fetchall() if has_indicators else []
         figures, feeds = {str(row[0]) for row in indicators}, dict[str, frozenset[str]]()
         for side in ("before", "after"):  # what both have is as the later build has it
             feeds |= feeds_of_figures(con, side, records[side].nodes or {}, tables[side], figures)
@@ -224,8 +225,10 @@ def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
     from kpi.ingest.contract import is_feed, read_feed
     from kpi.project.project import load_project
 
-    feeds = [read_feed(source) for source in load_project(project_dir).sources if is_feed(source)]
-    own: dict[str, tuple[str, ...]] = {INDICATORS: GRAIN, "marts.indicator_origins": GRAIN}
+    project = load_project(project_dir)
+    feeds = [read_feed(source) for source in project.sources if is_feed(source)]
+    tables = project.report_tables
+    own: dict[str, tuple[str, ...]] = {tables.indicators: GRAIN, tables.indicator_origins: GRAIN}
     own |= {"raw.deliveries": ("feed", "file"), f"raw.{FEED_MONTHS}": ("feed", "report_year", "report_month")}
     return {**own, **{f"raw.{feed.name}": feed.key for feed in feeds}}
 
@@ -264,8 +267,8 @@ def difference_lines(found: Difference) -> Iterator[str]:
 
 _INDICATORS = f"""
     select {", ".join(f"coalesce(a.{c}, b.{c}) as {c}" for c in GRAIN)}, b.value as before, a.value as after
-    from before.{INDICATORS} as b
-    full join after.{INDICATORS} as a on {" and ".join(f"a.{c} is not distinct from b.{c}" for c in GRAIN)}
+    from before.{{before}} as b
+    full join after.{{after}} as a on {" and ".join(f"a.{c} is not distinct from b.{c}" for c in GRAIN)}
     where a.value is distinct from b.value
         or a.numerator is distinct from b.numerator
         or a.denominator is distinct from b.denominator

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, nearest
 from kpi.presentation import presented, significant, with_decimals
+from kpi.settings import ReportTables
 from kpi.warehouse.builds import FAILURES, Warehouse
 from kpi.warehouse.permissions import DATABASE, database_path
 
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def check_year(con: duckdb.DuckDBPyConnection, year: int, figure_id: str | None = None) -> None:
+USUAL = ReportTables()
+
+
+def check_year(
+    con: duckdb.DuckDBPyConnection, year: int, figure_id: str | None = None, tables: ReportTables = USUAL
+) -> None:
     """Raise ConfigError, saying which years there are, when nothing is told of a report year, or of a figure in it."""
     rows = con.execute(
-        "select distinct report_year from marts.indicators where $figure is null or figure_id = $figure order by 1",
+        f"select distinct report_year from {tables.indicators} where $figure is null or figure_id = $figure order by 1",
         {"figure": figure_id},
     ).fetchall()
     years = [str(row[0]) for row in rows]
@@ -102,6 +108,12 @@ def open_build(
     return database.reading(file)
 
 
+def tables_of(build: str | None = None, project_dir: Path | str | None = None) -> ReportTables:
+    """Return the names of the tables that figures are read from, as the build was made with them."""
+    warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
+    return ReportTables.from_names(warehouse.record(warehouse.folder(build)).tables)
+
+
 def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
     """Say which schema that SQL, or a table's name, asks for is left out of the file for all readers; else nothing."""
     warehouse = Warehouse(project_dir.resolve() / "warehouse")
@@ -120,29 +132,34 @@ def indicators(
     (1 to 12) says up to which month it is counted; null for a finished year and what was entered by hand. Raises
     ConfigError for a year of which nothing is told.
     """
+    tables = tables_of(build, project_dir)
     with open_build(build, project_dir) as con:
         if report_year is not None:
-            check_year(con, report_year)
+            check_year(con, report_year, tables=tables)
         return con.execute(
-            "select * from marts.indicators where $year is null or report_year = $year"
+            f"select * from {tables.indicators} where $year is null or report_year = $year"
             " order by figure_id, service, report_year, basis",
             {"year": report_year},
         ).df()
 
 
 def figure_lines(
-    con: duckdb.DuckDBPyConnection, figure_id: str | None = None, year: int | None = None, service: str | None = None
+    con: duckdb.DuckDBPyConnection,
+    figure_id: str | None = None,
+    year: int | None = None,
+    service: str | None = None,
+    tables: ReportTables = USUAL,
 ) -> list[str]:
     """Return the indicators by report year, latest first, beside the printed value and its status; at most 80 wide.
 
     All of them, or those of one figure, year or service. Raises ConfigError for a year that is not there.
     """
     if year is not None:
-        check_year(con, year, figure_id)
-    rows = con.execute(_FIGURES, {"figure": figure_id, "year": year, "service": service}).fetchall()
+        check_year(con, year, figure_id, tables)
+    rows = con.execute(tables.in_sql(_FIGURES), {"figure": figure_id, "year": year, "service": service}).fetchall()
     lines: list[str] = []
     seen: tuple[object, object] = (None, None)
-    origins, counted = _origins(con), _counted_months(con, figure_id, service)
+    origins, counted = _origins(con, tables), _counted_months(con, tables, figure_id, service)
     for of_year, figure, name, unit, of_service, value, places, basis, qualifier, printed, decimals, status in rows:
         if of_year != seen[0]:
             lines += ["", _line(f"Report year {of_year}", "value", "printed", "status"), "-" * 80]
@@ -160,22 +177,24 @@ def figure_lines(
     return lines
 
 
-def _origins(con: duckdb.DuckDBPyConnection) -> dict[int, list[tuple[str, int, int]]]:
+def _origins(con: duckdb.DuckDBPyConnection, tables: ReportTables) -> dict[int, list[tuple[str, int, int]]]:
     """Of each year in which figures are kept: the build they are from, how many, and how many the year has."""
     found: dict[int, list[tuple[str, int, int]]] = {}
-    if _has_origins(con):
-        for year, *message in con.execute(_ORIGINS).fetchall():
+    if _has(con, tables.indicator_origins):
+        for year, *message in con.execute(tables.in_sql(_ORIGINS)).fetchall():
             found.setdefault(year, []).append(tuple(message))
     return found
 
 
-def _counted_months(con: duckdb.DuckDBPyConnection, figure_id: str | None, service: str | None) -> dict[int, list[str]]:
+def _counted_months(
+    con: duckdb.DuckDBPyConnection, tables: ReportTables, figure_id: str | None, service: str | None
+) -> dict[int, list[str]]:
     """Of each year that is not finished: a line for each stretch of months that its figures are counted over."""
     found: dict[int, list[str]] = {}
-    columns = con.execute("select column_name from (describe marts.indicators)").fetchall()
+    columns = con.execute(f"select column_name from (describe {tables.indicators})").fetchall()
     if ("last_full_month",) in columns:  # a build of before has none
         for year, month, count, of in con.execute(
-            _COUNTED_MONTHS, {"figure": figure_id, "service": service}
+            tables.in_sql(_COUNTED_MONTHS), {"figure": figure_id, "service": service}
         ).fetchall():
             first, last = month_name[1], month_name[month or 1]
             message = "by hand" if month is None else first if month == 1 else f"{first} to {last}"
@@ -184,21 +203,21 @@ def _counted_months(con: duckdb.DuckDBPyConnection, figure_id: str | None, servi
     return found
 
 
-def _has_origins(con: duckdb.DuckDBPyConnection) -> bool:
-    sql = "select 1 from information_schema.tables where table_schema = 'marts' and table_name = 'indicator_origins'"
-    return con.execute(sql).fetchone() is not None
+def _has(con: duckdb.DuckDBPyConnection, table: str) -> bool:
+    sql = "select 1 from information_schema.tables where table_schema || '.' || table_name = ?"
+    return con.execute(sql, [table]).fetchone() is not None
 
 
-def summary_lines(con: duckdb.DuckDBPyConnection) -> list[str]:
+def summary_lines(con: duckdb.DuckDBPyConnection, tables: ReportTables = USUAL) -> list[str]:
     """Return how the printed figures of each report stand, one line per report."""
     origin, join = "null", ""
-    if _has_origins(con):
-        origin, join = "origin", "left join marts.indicator_origins using (figure_id, service, report_year, basis)"
+    if _has(con, tables.indicator_origins):
+        origin, join = "origin", f"left join {tables.indicator_origins} using (figure_id, service, report_year, basis)"
     rows = con.execute(
         "select source_report, count(*), count(*) filter (where status = 'reproduced'),"
         " count(*) filter (where status = 'documented_inconsistency'), count(*) filter (where status = 'differs'),"
         f" count(*) filter (where status = 'not_delivered'), count(*) filter (where {origin} = 'kept')"
-        f" from marts.reconciliation {join} group by source_report order by source_report"
+        f" from {tables.reconciliation} {join} group by source_report order by source_report"
     ).fetchall()
     return [
         f"Report of {report}: {total} printed figures: {good} reproduced, {documented} documented,"
@@ -207,10 +226,10 @@ def summary_lines(con: duckdb.DuckDBPyConnection) -> list[str]:
     ]
 
 
-def definition_lines(con: duckdb.DuckDBPyConnection, figure_id: str) -> list[str]:
+def definition_lines(con: duckdb.DuckDBPyConnection, figure_id: str, tables: ReportTables = USUAL) -> list[str]:
     """Return a figure's names, definition, unit and source as text."""
     row = con.execute(
-        "select name_en, name_fi, name_sv, definition_en, unit, source from seeds.figures where figure_id = ?",
+        f"select name_en, name_fi, name_sv, definition_en, unit, source from {tables.figures} where figure_id = ?",
         [figure_id],
     ).fetchone()
     if row is None:
@@ -225,7 +244,7 @@ def definition_lines(con: duckdb.DuckDBPyConnection, figure_id: str) -> list[str
     ]
 
 
-def resolve(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
+def resolve(con: duckdb.DuckDBPyConnection, wanted: str, names: ReportTables = USUAL) -> tuple[str, str]:
     """Return ('figure', id), ('table', schema.name) or ('service', id) for what was typed.
 
     Raises ConfigError naming the nearest.
@@ -237,8 +256,8 @@ def resolve(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
         ).fetchall()
     ]
     figures: list[str] = []
-    if "seeds.figures" in tables:
-        figures = [row[0] for row in con.execute("select figure_id from seeds.figures order by 1").fetchall()]
+    if names.figures in tables:
+        figures = [row[0] for row in con.execute(f"select figure_id from {names.figures} order by 1").fetchall()]
     if wanted in figures:
         return "figure", wanted
     found = [table for table in tables if wanted in (table, table.partition(".")[2])]
@@ -247,9 +266,9 @@ def resolve(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
     if found:
         raise ConfigError(f"'{wanted}' may be {' or '.join(found)}. Name its schema too.")
     services: list[str] = []
-    if "marts.indicators" in tables:
+    if names.indicators in tables:
         services = [
-            row[0] for row in con.execute("select distinct service from marts.indicators order by 1").fetchall()
+            row[0] for row in con.execute(f"select distinct service from {names.indicators} order by 1").fetchall()
         ]
     if wanted in services:
         return "service", wanted

@@ -1,8 +1,8 @@
-"""The small tables that the rules of a report year read, one SQL query each over the marts.
+"""The small tables that the rules of a report year read: topics as the project's models made them, and sums, by year.
 
-Every frame has `report_year` and `label`, which names the row where a rule breaks, and a column for each rule. A
-column is null where its rule does not apply. What a reader wants to see of a row stands in further columns: figure_id,
-service, basis, month, value, compared (the value it is judged against) and note_fi.
+A topic is a table of the build with `report_year` and a column for each rule, null where the rule does not apply. What
+a reader wants to see of a row stands in further columns: figure_id, service, basis, feed, month, value, compared (the
+value it is judged against), note_en and note_fi.
 """
 
 from __future__ import annotations
@@ -17,24 +17,8 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from kpi.ingest.calendar import PeriodState, month_end
-from kpi.validation.rule import (
-    ACCEPTED_CHANGES,
-    COUNTED_ELSEWHERE,
-    FAMILIES_BY_SERVICE,
-    FEED_OF_FAMILY,
-    FEED_OF_FIGURE,
-    FLOWS,
-    KEPT_RULE,
-    MAIN_VOLUMES,
-    MEANS_OF_SHARES,
-    MEDIANS,
-    RULES,
-    SUMS,
-    FeedExpectation,
-    Frame,
-    Rule,
-    feed_rule,
-)
+from kpi.sql import literal
+from kpi.validation.rule import Expectations, FeedExpectation, Rule, Sum, Topic, feed_rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,42 +27,51 @@ if TYPE_CHECKING:
 SQL = Path(__file__).parent / "sql"
 
 
-def import_ctes(con: duckdb.DuckDBPyConnection, inputs: Mapping[str, Mapping[str, str]]) -> str:
-    """Return a CTE `schema_table` for each table, with the columns and types given; null or empty if not built."""
+def import_ctes(
+    con: duckdb.DuckDBPyConnection, inputs: Mapping[str, Mapping[str, str]], names: Mapping[str, str]
+) -> str:
+    """Return a CTE for each input, of the table that `names` gives it, with the columns and types given.
+
+    A column that was not built is null, a table that was not built empty.
+    """
+    built = _built(con)
+    ctes = []
+    for cte, columns in inputs.items():
+        table = names[cte]
+        there = built.get(table, set())
+        select = ", ".join(
+            f"cast({name if name in there else 'null'} as {type_}) as {name}" for name, type_ in columns.items()
+        )
+        ctes.append(f"{cte} as (select {select} {f'from {table}' if there else 'where false'})")
+    return ",\n".join(ctes)
+
+
+def _built(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
+    """Return the columns of each table of a build, by schema.name."""
     built: dict[str, set[str]] = {}
     for table, column in con.execute(
         "select table_schema || '.' || table_name, column_name from information_schema.columns"
         " where table_catalog = current_database()"
     ).fetchall():
         built.setdefault(table, set()).add(column)
-    ctes = []
-    for table, columns in inputs.items():
-        there = built.get(table, set())
-        select = ", ".join(
-            f"cast({name if name in there else 'null'} as {type_}) as {name}" for name, type_ in columns.items()
-        )
-        ctes.append(f"{table.replace('.', '_')} as (select {select} {f'from {table}' if there else 'where false'})")
-    return ",\n".join(ctes)
+    return built
 
 
 def run(
     con: duckdb.DuckDBPyConnection,
     imports: str,
-    names: tuple[str, ...],
+    name: str,
     values: Mapping[str, object],
     fragments: Mapping[str, str] = MappingProxyType({}),
 ) -> duckdb.DuckDBPyConnection:
-    """Run the last of the named queries after the import CTEs and the CTEs of those before it.
+    """Run a query of the folder `sql` after the import CTEs.
 
-    Each query is given those of the values that it names; `{name}` in it stands for the SQL fragment of that name.
-    Every file but the last holds nothing but CTEs.
+    It is given those of the values that it names; `{name}` in it stands for the SQL fragment of that name.
     """
-    sql = f"with {imports}"
-    for name in names:
-        text = _without_head((SQL / f"{name}.sql").read_text(encoding="utf-8"))
-        for key, fragment in fragments.items():
-            text = text.replace(f"{{{key}}}", fragment)
-        sql += f",\n{text.removeprefix('with ')}" if text.startswith("with ") else f"\n{text}"
+    text = _without_head((SQL / f"{name}.sql").read_text(encoding="utf-8"))
+    for key, fragment in fragments.items():
+        text = text.replace(f"{{{key}}}", fragment)
+    sql = f"with {imports},\n{text.removeprefix('with ')}" if text.startswith("with ") else f"with {imports}\n{text}"
     return con.execute(sql, {key: value for key, value in values.items() if f"${key}" in sql})
 
 
@@ -88,29 +81,20 @@ def _without_head(text: str) -> str:
     return "\n".join(lines[next(place for place, line in enumerate(lines) if line and line[:2] != "--") :])
 
 
-# The tables read, with the columns used. A table or column that was not built counts as empty.
+# The engine's tables that are read here, with the columns used.
 INPUTS: Mapping[str, Mapping[str, str]] = {
-    "marts.indicators": {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar",
-                         "numerator": "double", "denominator": "double", "value": "double", "event_count": "bigint"},
-    "marts.coverage": {"feed": "varchar", "report_year": "integer", "month": "integer", "row_count": "bigint"},
-    "marts.reconciliation": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
-                             "basis": "varchar", "unit": "varchar", "published_value": "double", "value": "double",
-                             "status": "varchar"},
-    "marts.comparability_breaks": {"figure_id": "varchar", "service": "varchar", "starts_on": "date",
-                                   "reason_en": "varchar", "reason_fi": "varchar"},
-    "marts.monthly_series": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
-                             "month": "integer", "value": "double"},
-    "marts.indicator_origins": {"report_year": "integer", "origin": "varchar", "kept_from": "varchar"},
-    "marts.deleted_deliveries": {"feed": "varchar", "file": "varchar", "rows_loaded": "bigint",
-                                 "first_year": "integer", "last_year": "integer", "kept_from": "varchar"},
-    "marts.unfinished_years": {"feed": "varchar", "report_year": "integer", "state": "varchar",
-                               "last_full_month": "integer"},
-    "seeds.figures": {"figure_id": "varchar", "family": "varchar", "unit": "varchar", "basis": "varchar"},
-    "seeds.figure_services": {"figure_id": "varchar", "service": "varchar", "since": "date"},
-    "seeds.targets": {"report_year": "integer", "figure_id": "varchar", "service": "varchar"},
+    "indicators": {"report_year": "integer"},
+    "coverage": {"feed": "varchar", "report_year": "integer", "month": "integer", "row_count": "bigint"},
+    "deleted_deliveries": {"feed": "varchar", "first_year": "integer", "last_year": "integer"},
+    "unfinished_years": {"feed": "varchar", "report_year": "integer", "state": "varchar",
+                         "last_full_month": "integer"},
+    "figure_services": {"since": "date"},
 }  # fmt: skip
+_AMOUNTS = {"report_year": "integer", "name": "varchar", "service": "varchar", "basis": "varchar", "amount": "varchar",
+            "number": "double"}  # fmt: skip
 _NOT_DUE = ("open", "awaited")
-FRAMES: tuple[Frame, ...] = ("figures", "expected", "changes", "parts", "reconciliation", "series", "kept", "years")
+_LABELLED = ("{label}",)  # how rows of the engine's own topics are called
+YEARS = Topic("years", "", _LABELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +109,14 @@ class Frames:
 
     last_year: int
     began_on: date
-    by_name: Mapping[Frame, pd.DataFrame]
+    by_name: Mapping[str, pd.DataFrame]
     rows: Mapping[str, Mapping[int, Mapping[int | None, int]]]
     deleted: frozenset[tuple[str, int]] = frozenset()
     unfinished: Mapping[tuple[str, int], int | None] = field(default_factory=dict)
     expected_until: int = 0
+    topics: tuple[Topic, ...] = ()
 
-    def of_year(self, name: Frame, year: int) -> pd.DataFrame:
+    def of_year(self, name: str, year: int) -> pd.DataFrame:
         """Return the rows of one year, numbered from 0."""
         frame = self.by_name[name]
         return frame[frame["report_year"] == year].reset_index(drop=True)
@@ -149,20 +134,19 @@ class Frames:
 
     def suites(
         self, feeds: Sequence[FeedExpectation], year: int, as_of: date
-    ) -> Iterator[tuple[Frame, pd.DataFrame, tuple[Rule, ...]]]:
-        """Yield each frame of a year with the rules on it; only of the feeds when nothing of the year came."""
+    ) -> Iterator[tuple[Topic, pd.DataFrame, tuple[Rule, ...]]]:
+        """Yield each topic of a year with its rows and rules; only the feeds when nothing of the year came."""
         expected = self.expected(feeds, year)
         monthly = tuple(feed for feed in expected if feed.every == "month")
         yearly = tuple(feed for feed in expected if feed.every == "year")
-        if year not in self.empty_years():
-            for name in FRAMES[:-2]:
-                # In a year without figures everything would seem to be missing: that it is empty says it all.
-                if name not in ("expected", "series") or len(self.of_year("figures", year)):
-                    yield name, self.of_year(name, year), tuple(rule for rule in RULES if rule.frame == name)
-            yield "kept", self.of_year("kept", year), (KEPT_RULE,)
+        for topic in self.topics if year not in self.empty_years() else ():
+            # In a year without figures everything would seem to be missing: that it is empty says it all.
+            if not topic.only_with or (topic.only_with in self.by_name and len(self.of_year(topic.only_with, year))):
+                yield topic, self.of_year(topic.name, year), topic.rules
         rules = {feed: feed_rule(self.as_severe_as_late(feed, year, as_of)) for feed in (*monthly, *yearly)}
-        yield "months", self.months(monthly, year, as_of), tuple(rules[feed] for feed in monthly)
-        yield "deliveries", self.deliveries(yearly, year, as_of), tuple(rules[feed] for feed in yearly)
+        months, deliveries = Topic("months", "", _LABELLED), Topic("deliveries", "", _LABELLED)
+        yield months, self.months(monthly, year, as_of), tuple(rules[feed] for feed in monthly)
+        yield deliveries, self.deliveries(yearly, year, as_of), tuple(rules[feed] for feed in yearly)
 
     def months(self, feeds: Sequence[FeedExpectation], year: int, day: date) -> pd.DataFrame:
         """Return a row for each month that is over on a day, with the rows of each feed.
@@ -221,54 +205,87 @@ class Frames:
         return tuple(feed for feed in delivered if max(min(self.rows[feed.feed]), self.began_on.year) <= year <= latest)
 
 
-def read_frames(con: duckdb.DuckDBPyConnection, last_year: int, last_month: int) -> Frames:
-    """Read what the rules look at: years up to `last_year`, of which the months up to `last_month` are full."""
-    accepted = dict(sorted(ACCEPTED_CHANGES.items()))
-    values: dict[str, object] = {
-        "last_year": last_year,
-        "last_month": 12 * last_year + last_month,
-        "accepted_names": list(accepted),
-        "accepted_reasons": list(accepted.values()),
-        "family_feeds": [{"family": family, "feed": feed} for family, feed in FEED_OF_FAMILY.items()],
-        "figure_feeds": [{"figure_id": figure_id, "feed": feed} for figure_id, feed in FEED_OF_FIGURE.items()],
-        "families_by_service": list(FAMILIES_BY_SERVICE),
-        "main_volumes": list(MAIN_VOLUMES),
-        "flows": list(FLOWS),
-        "medians": list(MEDIANS),
-        "means_of_shares": list(MEANS_OF_SHARES),
-        "counted_elsewhere": list(COUNTED_ELSEWHERE),
-        "formulas": _formulas(),
-        "terms": _terms(),
-    }
-    imports = import_ctes(con, INPUTS)
-    frames: dict[Frame, pd.DataFrame] = {name: run(con, imports, ("common", name), values).df() for name in FRAMES}
-    for sum_ in SUMS:
-        frames["parts"][sum_.name] = frames["parts"]["gap"].where(frames["parts"]["rule"] == sum_.name)
+def read_frames(con: duckdb.DuckDBPyConnection, expectations: Expectations, last_year: int, last_month: int) -> Frames:
+    """Read what the rules look at: years up to `last_year`, of which the months up to `last_month` are full.
+
+    A topic whose table was not built is not judged.
+    """
+    values: dict[str, object] = {"last_year": last_year, "last_month": 12 * last_year + last_month}
+    names = expectations.tables.names()
+    imports = import_ctes(con, INPUTS, names)
+    built = _built(con)
+    topics = tuple(replace(topic, row=_LABELLED) if topic.sums else topic
+                   for topic in expectations.topics if topic.table in built)  # fmt: skip
+    frames = {topic.name: _topic_frame(con, topic, built, values) for topic in topics}
+    frames["years"] = run(con, imports, "years", values).df()
     rows: dict[str, dict[int, dict[int | None, int]]] = {}
-    for feed, year, month, count in run(con, imports, ("coverage",), values).fetchall():
+    for feed, year, month, count in run(con, imports, "coverage", values).fetchall():
         rows.setdefault(feed, {}).setdefault(year, {})[month] = int(count)
     deleted = {
         (feed, year)
         for feed, first, last in con.execute(
-            f"with {imports} select feed, first_year, last_year from marts_deleted_deliveries"
+            f"with {imports} select feed, first_year, last_year from deleted_deliveries"
         ).fetchall()
         for year in range(first, last + 1)
     }
     unfinished = {
         (feed, year): full
         for feed, year, full in con.execute(
-            f"with {imports} select feed, report_year, last_full_month from marts_unfinished_years"
-            " where state <> 'future'"
+            f"with {imports} select feed, report_year, last_full_month from unfinished_years where state <> 'future'"
         ).fetchall()
     }
-    (began_on,) = con.execute(f"with {imports} select min(since) from seeds_figure_services").fetchall()[0]
-    return Frames(last_year, began_on or date.min, frames, rows, frozenset(deleted), unfinished)
+    (began_on,) = con.execute(f"with {imports} select min(since) from figure_services").fetchall()[0]
+    began_on = began_on or date.min
+    return Frames(last_year, began_on, frames, rows, frozenset(deleted), unfinished, topics=topics)
 
 
-def _formulas() -> list[dict[str, object]]:
+def _topic_frame(
+    con: duckdb.DuckDBPyConnection, topic: Topic, built: Mapping[str, set[str]], values: Mapping[str, object]
+) -> pd.DataFrame:
+    """Return the rows of a topic up to the last year, with a column for each rule."""
+    if topic.sums:
+        given = {**values, "formulas": _formulas(topic.sums), "terms": _terms(topic.sums)}
+        imports = import_ctes(con, {"amounts": _AMOUNTS}, {"amounts": topic.table})
+        frame = run(con, imports, "sums", given).df()
+        for sum_ in topic.sums:
+            frame[sum_.name] = frame["gap"].where(frame["rule"] == sum_.name)
+        return frame
+    frame = con.execute(_topic_sql(topic, built), {key: value for key, value in values.items()
+                                                 if key == "last_year" or topic.only_full_months}).df()  # fmt: skip
+    for rule in topic.rules:
+        if rule.figures:
+            frame[rule.judged_column] = frame[rule.column].where(frame["figure_id"].isin(rule.figures))
+    return frame
+
+
+def _topic_sql(topic: Topic, built: Mapping[str, set[str]]) -> str:
+    there = built[topic.table]
+    notes = built.get(topic.notes.table, set()) if topic.notes else set()
+    columns = [f"t.{name}" for name in sorted(there - {"note_en", "note_fi"})]
+    # What an older build lacks is null, and so judges nothing.
+    columns += [f"null as {name}" for name in sorted(topic.columns() - there - {"report_year"})]
+    joined = ""
+    if topic.notes and notes:
+        keys = sorted(notes - {"note_en", "note_fi"})
+        separator = literal(topic.notes.joined_by)
+        texts = [f"string_agg(distinct {name}, {separator} order by {name}) as {name}"
+                 for name in sorted(notes & {"note_en", "note_fi"})]  # fmt: skip
+        grouped = f"select {', '.join((*keys, *texts))} from {topic.notes.table} group by {', '.join(keys)}"
+        same = " and ".join(f"t.{key} is not distinct from n.{key}" for key in keys)
+        joined = f" left join ({grouped}) as n on {same}"
+    for name in ("note_en", "note_fi"):
+        parts = [f"{alias}.{name}" for alias, known in (("t", there), ("n", notes)) if name in known]
+        columns.append(f"nullif(concat({', '.join(parts)}), '') as {name}" if parts else f"null as {name}")
+    full = " and 12 * t.report_year + t.month <= $last_month" if topic.only_full_months else ""
+    order = ", ".join(("t.report_year", *(f"t.{name}" for name in topic.order if name in there)))
+    sql = f"select {', '.join(columns)} from {topic.table} as t{joined}"
+    return f"{sql} where t.report_year <= $last_year{full} order by {order}"
+
+
+def _formulas(sums: Sequence[Sum]) -> list[dict[str, object]]:
     """Return a row per formula; a plain number in it stands in left_number or right_number."""
     rows: list[dict[str, object]] = []
-    for sum_ in SUMS:
+    for sum_ in sums:
         for formula in sum_.formulas:
             numbers = {"left": 0, "right": 0}
             for term in formula.terms:
@@ -292,9 +309,9 @@ def _formulas() -> list[dict[str, object]]:
     return rows
 
 
-def _terms() -> list[dict[str, object]]:
+def _terms(sums: Sequence[Sum]) -> list[dict[str, object]]:
     """Return a row per term of the formulas, plain numbers left out."""
-    formulas = [formula for sum_ in SUMS for formula in sum_.formulas]
+    formulas = [formula for sum_ in sums for formula in sum_.formulas]
     return [
         {
             "formula": number,

@@ -1,4 +1,4 @@
-"""Great Expectations over each report year: the rules of `yearly.rules` run on the frames of `yearly.frames`.
+"""Great Expectations over each report year: the rules of a project run on its topics, year by year.
 
 The only module that imports Great Expectations. The import takes seconds, so it happens inside a function that a
 refresh calls in a thread while the build runs. Nothing is written to disk and nothing is sent anywhere.
@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from kpi.presentation import significant
-from kpi.validation.datasets import read_frames
-from kpi.validation.rule import NOT_MISSING, FeedExpectation, Frame, Rule, Severity, years_rule
+from kpi.validation.datasets import YEARS, read_frames
+from kpi.validation.rule import FEED_TOPICS, NOT_NULL, Expectations, FeedExpectation, Rule, Severity, Topic, years_rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RESULTS_TABLE = "marts.expectation_results"
 LABELS_SHOWN = 20
+_VALUES = ("value", "compared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class SeenRow:
 class YearResult:
     """What one expectation found in one report year.
 
-    `expectation` is a readable id such as `every_month_present:calls`, `topic` the frame it looks at, `description` one
+    `expectation` is a readable id such as `every_month_present:<feed>`, `topic` what it looks at, `description` one
     sentence that says what was expected, `observed` the values seen or the rows that break it. `judged` counts the
     values looked at, which lie between `lowest` and `highest` when they are numbers. `rows` are those that break it,
     or all that were looked at when it holds. `is_provisional` marks a year that is not finished.
@@ -60,7 +61,7 @@ class YearResult:
 
     report_year: int
     expectation: str
-    topic: Frame
+    topic: str
     description: str
     description_fi: str
     severity: Severity
@@ -84,6 +85,7 @@ def import_great_expectations() -> ModuleType:
 
 def validate(
     con: duckdb.DuckDBPyConnection,
+    expectations: Expectations,
     feeds: Sequence[FeedExpectation],
     as_of: datetime.date,
     only_year: int | None = None,
@@ -93,6 +95,7 @@ def validate(
 
     Args:
         con: the candidate warehouse; it is only read.
+        expectations: the project's topics with their rules.
         feeds: how often each feed is expected. A feed that was never delivered is not judged.
         as_of: the day of the refresh, by which something is due, late or very late (`kpi.ingest.calendar`).
         only_year: judge this year alone. A year outside the warehouse fails as empty.
@@ -101,18 +104,18 @@ def validate(
     Returns:
         One row per report year and expectation that had something to judge, in the order of the rules.
     """
-    frames = read_frames(con, as_of.year, as_of.month - 1)
+    frames = read_frames(con, expectations, as_of.year, as_of.month - 1)
     if is_more_expected:
         frames = replace(frames, expected_until=as_of.year)
     years = frames.years()
     judge = _Judge(as_of, frozenset(year for _, year in frames.unfinished))
     results: list[YearResult] = []
     for year in (*years, *frames.empty_years()) if only_year is None else (only_year,):
-        for name, frame, rules in frames.suites(feeds, year, as_of):
-            results += judge.run(year, name, frame, rules)
+        for topic, frame, rules in frames.suites(feeds, year, as_of):
+            results += judge.run(year, topic, frame, rules)
     last = years[-1] if years else as_of.year
     if only_year in (None, last):
-        results += judge.run(last, "years", frames.by_name["years"], (years_rule(as_of.year),))
+        results += judge.run(last, YEARS, frames.by_name["years"], (years_rule(as_of.year),))
     return tuple(results)
 
 
@@ -163,7 +166,7 @@ class _Judge:
         asset = context.data_sources.add_pandas("warehouse").add_dataframe_asset("year")
         self._batches = asset.add_batch_definition_whole_dataframe("whole")
 
-    def run(self, year: int, name: Frame, frame: pd.DataFrame, rules: Sequence[Rule]) -> list[YearResult]:
+    def run(self, year: int, topic: Topic, frame: pd.DataFrame, rules: Sequence[Rule]) -> list[YearResult]:
         """Return the result of each rule that applies to the year and has something to judge."""
         is_running = year == self._running_year
         judged = [
@@ -175,10 +178,10 @@ class _Judge:
             return []
         batch = self._batches.get_batch(batch_parameters={"dataframe": frame})
         # Asking for a plain yes or no takes half the time, and it is mostly yes: ask for the rows only after a no.
-        answers = self._outcome(f"{year} {name}", batch, judged, "BOOLEAN_ONLY")
+        answers = self._outcome(f"{year} {topic.name}", batch, judged, "BOOLEAN_ONLY")
         broken = [rule for rule in judged if not answers[rule.name].success]
-        details = self._outcome(f"{year} {name}", batch, broken, "COMPLETE") if broken else {}
-        results = (_result(year, rule, frame, is_running, details.get(rule.name)) for rule in judged)
+        details = self._outcome(f"{year} {topic.name}", batch, broken, "COMPLETE") if broken else {}
+        results = (_result(year, topic, rule, frame, is_running, details.get(rule.name)) for rule in judged)
         return [replace(result, is_provisional=is_running or year in self._unfinished) for result in results]
 
     def _outcome(self, name: str, batch: Any, rules: Sequence[Rule], result_format: str) -> dict[str, Any]:
@@ -189,7 +192,7 @@ class _Judge:
 
     def _expectation(self, rule: Rule) -> Any:
         kind = getattr(self._gx.expectations, rule.check.expectation)
-        column = {"column": rule.column} if rule.column else {}
+        column = {"column": rule.judged_column} if rule.column else {}
         severity = "critical" if rule.severity == "error" else "warning"
         return kind(**column, **rule.check.arguments, severity=severity, meta={"rule": rule.name})
 
@@ -198,29 +201,29 @@ def _has_something_to_judge(rule: Rule, frame: pd.DataFrame) -> bool:
     """Tell whether a pass would mean anything: most expectations pass on an empty frame and an all-null column."""
     if not rule.column:
         return True
-    if rule.check == NOT_MISSING:
+    if rule.check == NOT_NULL:
         return len(frame) > 0
-    return bool(frame[rule.column].notna().any())
+    return bool(frame[rule.judged_column].notna().any())
 
 
-def _result(year: int, rule: Rule, frame: pd.DataFrame, is_running: bool, failure: Any) -> YearResult:
+def _result(year: int, topic: Topic, rule: Rule, frame: pd.DataFrame, is_running: bool, failure: Any) -> YearResult:
     """Return the result of a rule; `failure` is what Great Expectations tells of one that does not hold, else None."""
-    values = frame[rule.column].dropna() if rule.column else frame["label"]
+    values = frame[rule.judged_column].dropna() if rule.column else frame["report_year"]
     is_number = bool(rule.column) and values.dtype.kind in "iuf" and len(values) > 0
     found = failure.result.get("unexpected_index_list") if failure and failure.result else None
     places = values.index if found is None else found
-    seen = ", ".join(frame["label"]) if rule.frame == "kept" else _seen(rule, values)
-    if rule.check == NOT_MISSING and found is None:
+    seen = ", ".join(_labels(topic, frame)) if topic.observed == "rows" else _seen(rule, values)
+    if rule.check == NOT_NULL and found is None:
         places = frame.index
     return YearResult(
         report_year=year,
         expectation=rule.name,
-        topic=rule.frame,
+        topic=rule.topic,
         description=rule.description,
         description_fi=rule.description_fi,
         severity=rule.running_year if is_running and rule.running_year != "skip" else rule.severity,
         success=failure is None,
-        observed=seen if failure is None else _broken(rule, frame, values, failure),
+        observed=seen if failure is None else _broken(topic, rule, frame, values, failure),
         is_provisional=is_running,
         judged=len(values),
         lowest=float(values.min()) if is_number else None,
@@ -231,10 +234,10 @@ def _result(year: int, rule: Rule, frame: pd.DataFrame, is_running: bool, failur
 
 def _rows(rule: Rule, frame: pd.DataFrame) -> Iterator[SeenRow]:
     """Yield rows of a frame as a reader sees them. A feed's rows stand in the column the rule looks at."""
-    is_feed = rule.frame in ("months", "deliveries")
+    is_feed = rule.topic in FEED_TOPICS
     names = {
         "figure_id": "figure_id", "service": "service", "basis": "basis", "month": "month",
-        "value": rule.column if is_feed or rule.frame == "years" else "value", "compared": "compared",
+        "value": rule.column if is_feed or rule.topic == "years" else "value", "compared": "compared",
         "note": "note_fi",
     }  # fmt: skip
     columns = {name: column for name, column in names.items() if column in frame.columns}
@@ -249,6 +252,27 @@ def _is_missing(cell: object) -> bool:
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
+def _labels(topic: Topic, frame: pd.DataFrame) -> list[str]:
+    """Return what the rows of a topic are called, by the parts that it gives."""
+    columns = [column for column in frame.columns if any(f"{{{column}" in part for part in topic.row)]
+    rows = zip(*(frame[column].tolist() for column in columns), strict=True)
+    return ["".join(_parts(topic.row, dict(zip(columns, row, strict=True)))) for row in rows]
+
+
+def _parts(row: Sequence[str], cells: Mapping[str, Any]) -> Iterator[str]:
+    """Yield each part with its cell; a part whose cell is missing is left out, save for a value."""
+    for part in row:
+        named = [name for name in cells if f"{{{name}}}" in part or f"{{{name}:" in part]
+        if all(name in _VALUES or not _is_missing(cells[name]) for name in named):
+            yield part.format(**{name: _cell(name, cells[name]) for name in named})
+
+
+def _cell(name: str, cell: Any) -> Any:
+    if name in _VALUES:
+        return "no value" if _is_missing(cell) else f"{float(cell):.10g}"
+    return int(cell) if isinstance(cell, float) else cell
+
+
 def _seen(rule: Rule, values: pd.Series[Any]) -> str:
     """Say how many values a rule that holds was judged on and, of numbers, their range."""
     if not rule.column:
@@ -260,13 +284,13 @@ def _seen(rule: Rule, values: pd.Series[Any]) -> str:
     return f"{count}: {low}" if low == high else f"{count}: {low} to {high}"
 
 
-def _broken(rule: Rule, frame: pd.DataFrame, values: pd.Series[Any], found: Any) -> str:
+def _broken(topic: Topic, rule: Rule, frame: pd.DataFrame, values: pd.Series[Any], found: Any) -> str:
     """Say which rows break a rule or, when it looks at no single row, what was seen instead."""
     if not found.result:
         return f"could not be judged: {_exception_message(found.exception_info)}"
     if "unexpected_index_list" not in found.result:
         return _seen(rule, values) if rule.column else rule.found
-    labels = [str(label) for label in frame.loc[found.result["unexpected_index_list"], "label"]]
+    labels = _labels(topic, frame.loc[found.result["unexpected_index_list"]])
     more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
     return rule.found.format(rows=", ".join(labels[:LABELS_SHOWN]) + more)
 

@@ -18,66 +18,13 @@ import duckdb
 from kpi.files import read_regular
 from kpi.presentation import presented, significant, with_decimals
 from kpi.validation.datasets import import_ctes, run
-from kpi.validation.rule import Frame
+from kpi.validation.rule import FEED_TOPICS, Expectations, Labels
 
 if TYPE_CHECKING:
     from kpi.validation.expectations import SeenRow, YearResult
 
 
-TOPICS: Mapping[Frame, str] = {  # in the order they are told
-    "figures": "Tunnuslukujen arvot",
-    "expected": "Täydellisyys",
-    "reconciliation": "Vertailu julkaistuihin lukuihin",
-    "parts": "Osat ja kokonaisuudet",
-    "changes": "Muutos edellisvuodesta",
-    "series": "Kuukausisarjat",
-    "months": "Aineistojen kuukaudet",
-    "deliveries": "Aineistojen vuodet",
-    "years": "Raportointivuodet",
-    "kept": "Poistetut aineistot",
-}
-COMPARED: Mapping[Frame, str] = {  # what the second value of a row is
-    "changes": "Edellisvuosi",
-    "parts": "Yhtälön toinen puoli",
-    "reconciliation": "Julkaistu",
-    "series": "Mediaanikuukausi",
-}
-FAMILIES: Mapping[str, str] = {  # in the order they are told
-    "calls": "Puhelut",
-    "callbacks": "Takaisinsoitot",
-    "chats": "Chat-keskustelut",
-    "helpline": "Päivystysapu 116117",
-    "nps": "Suositteluindeksi",
-    "experience": "Asiakaskokemus",
-    "feedback": "Palautteet",
-    "rescue": "Pelastustoimi",
-    "inspections": "Palotarkastukset",
-    "specialist_queue": "Erikoissairaanhoidon jono",
-    "care_visits": "Hoitoon pääsy",
-    "housing": "Ikääntyneiden asuminen",
-    "decisions": "Päätökset määräajassa",
-    "ombudsman": "Sosiaali- ja potilasasiavastaavat",
-    "incidents": "Potilas- ja asiakasturvallisuus",
-    "digital_users": "Digipalvelun käyttäjät",
-    "care_paths": "Digihoitopolut",
-    "chat_services": "Chat-palvelut",
-    "care_contacts": "Kontaktit",
-    "changes": "Muutokset edellisvuodesta",
-    "manual": "Käsin syötetyt luvut",
-}
 UNNAMED_FAMILY = "Kuvaamattomat luvut"
-BASES: Mapping[str, str] = {
-    "calendar_year": "kalenterivuosi",
-    "year_to_date": "vuoden alusta",
-    "partial_year": "osavuosi",
-    "census_december": "joulukuun laskenta",
-    "census": "vuoden viimeinen laskenta",
-    "december": "joulukuu",
-    "end_of_year": "vuoden loppu",
-    "change_from_previous_year": "muutos edellisvuodesta",
-    "survey": "kysely",
-    "monthly_mean": "kuukausikeskiarvo",
-}
 STATUSES: Mapping[str, str] = {
     "reproduced": "toistuu",
     "documented_inconsistency": "tunnettu ristiriita",
@@ -137,22 +84,22 @@ TEMPLATES = Path(__file__).parent / "pages"
 ROWS_SHOWN = 500
 SYNTHETIC_LABEL = "SYNTEETTISTÄ AINEISTOA"
 INPUTS: Mapping[str, Mapping[str, str]] = {
-    "marts.indicators": {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar",
+    "indicators": {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar",
                          "value": "double", "last_full_month": "integer"},
-    "marts.indicator_origins": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
+    "indicator_origins": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
                                 "basis": "varchar", "kept_from": "varchar"},
-    "marts.indicator_changes": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
+    "indicator_changes": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
                                 "basis": "varchar", "previous_value": "double", "has_break": "boolean"},
-    "marts.reconciliation": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
+    "reconciliation": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
                              "basis": "varchar", "published_value": "double", "qualifier": "varchar",
                              "decimals": "varchar", "status": "varchar", "reason": "varchar",
                              "source_report": "varchar"},
-    "seeds.figures": {"figure_id": "varchar", "family": "varchar", "name_fi": "varchar", "definition_fi": "varchar",
+    "figures": {"figure_id": "varchar", "family": "varchar", "name_fi": "varchar", "definition_fi": "varchar",
                       "unit": "varchar", "decimals": "varchar"},
-    "seeds.figure_services": {"figure_id": "varchar", "service": "varchar", "service_name_fi": "varchar"},
-    "seeds.targets": {"report_year": "integer", "figure_id": "varchar", "service": "varchar", "target": "double",
+    "figure_services": {"figure_id": "varchar", "service": "varchar", "service_name_fi": "varchar"},
+    "targets": {"report_year": "integer", "figure_id": "varchar", "service": "varchar", "target": "double",
                       "comparison": "varchar"},
-    "seeds.national_comparisons": {"report_year": "integer", "figure_id": "varchar", "service": "varchar",
+    "national_comparisons": {"report_year": "integer", "figure_id": "varchar", "service": "varchar",
                                    "national_value": "double"},
 }  # fmt: skip
 
@@ -179,7 +126,11 @@ def is_labelled_synthetic(raw: Path) -> bool:
 
 
 def write_pages(
-    folder: Path, con: duckdb.DuckDBPyConnection, results: Sequence[YearResult], about: About
+    folder: Path,
+    con: duckdb.DuckDBPyConnection,
+    results: Sequence[YearResult],
+    about: About,
+    expectations: Expectations,
 ) -> tuple[Path, ...]:
     """Write `index.html` and `<year>.html` for each report year judged into a folder, made when missing.
 
@@ -196,8 +147,8 @@ def write_pages(
         keep_trailing_newline=True,
     )
     environment.filters |= {"number": number}
-    figures = _figures(con)
-    names = _Names(figures)
+    figures = _figures(con, expectations)
+    names = _Names(figures, expectations)
     years = [_year(year, results, figures, names) for year in sorted({result.report_year for result in results})]
     pages = {"index.html": environment.get_template("index.html").render(about=about, years=years)}
     template = environment.get_template("year.html")
@@ -210,9 +161,12 @@ def write_pages(
 
 
 class _Names:
-    """The Finnish names of figures and services."""
+    """The Finnish names of figures, services, families, bases and topics; what has none is called by its id."""
 
-    def __init__(self, figures: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, figures: Iterable[Mapping[str, Any]], expectations: Expectations) -> None:
+        self.labels: Labels = expectations.labels
+        self.topics = self.labels.all_topics(expectations.topics)
+        self.sums = {topic.name for topic in expectations.topics if topic.sums}
         self._figures: dict[str, str] = {}
         self._services: dict[tuple[str, str], str] = {}
         for figure in figures:
@@ -223,6 +177,17 @@ class _Names:
 
     def figure(self, figure_id: str) -> str:
         return self._figures.get(figure_id, figure_id)
+
+    def basis(self, basis: str) -> str:
+        return self.labels.bases.get(basis, basis)
+
+    def family(self, family: str | None) -> str:
+        return self.labels.families.get(family, family) if family else UNNAMED_FAMILY
+
+    def place(self, family: str | None) -> tuple[int, str]:
+        """Where a family stands among the others; unknown ones come last."""
+        order = list(self.labels.families)
+        return (order.index(family) if family in order else len(order), family or "")
 
     def service(self, figure_id: str, service: str) -> str:
         return self._services.get((figure_id, service), service)
@@ -235,15 +200,15 @@ class _Names:
             if row.service:
                 parts.append(self.service(row.figure_id, row.service))
         if row.basis and row.basis != "calendar_year":
-            parts.append(BASES.get(row.basis, row.basis))
+            parts.append(self.basis(row.basis))
         if row.month:
             parts.append(MONTHS[row.month - 1])
         return ", ".join(part for part in parts if part)
 
 
-def _figures(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+def _figures(con: duckdb.DuckDBPyConnection, expectations: Expectations) -> list[dict[str, Any]]:
     shown = {f"{name}_shown": presented(column, "decimals", "unit") for name, column in _SHOWN.items()}
-    found = run(con, import_ctes(con, INPUTS), ("pages",), {}, shown)
+    found = run(con, import_ctes(con, INPUTS, expectations.tables.names()), "pages", {}, shown)
     columns = [column[0] for column in found.description or []]
     return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
@@ -262,24 +227,18 @@ def _year(
         "failed": [check for kind in ("error", "warning") for check in checks if check["outcome"] == kind],
         "topics": [
             (heading, [check for check in checks if check["topic"] == topic])
-            for topic, heading in TOPICS.items()
+            for topic, heading in names.topics.items()
             if any(check["topic"] == topic for check in checks)
         ],
         "counts": {kind: sum(check["outcome"] == kind for check in checks) for kind in ("ok", "warning", "error")},
         "families": [
-            (FAMILIES.get(family, UNNAMED_FAMILY), [figure for figure in message if figure["family"] == family])
-            for family in sorted(families, key=_place)
+            (names.family(family), [figure for figure in message if figure["family"] == family])
+            for family in sorted(families, key=names.place)
         ],
         "figure_count": sum(figure["is_told"] for figure in message),
         "printed": {status: printed.count(status) for status in STATUSES},
         "printed_count": len(printed),
     }  # fmt: skip
-
-
-def _place(family: str | None) -> tuple[int, str]:
-    """Where a family stands among the others; unknown ones come last."""
-    order = list(FAMILIES)
-    return (order.index(family) if family in order else len(order), family or "")
 
 
 def _check(result: YearResult, names: _Names) -> dict[str, Any]:
@@ -290,17 +249,17 @@ def _check(result: YearResult, names: _Names) -> dict[str, Any]:
         "description": result.description_fi,
         "severity": "virhe" if result.severity == "error" else "varoitus",
         "outcome": "ok" if result.success else "error" if result.severity == "error" else "warning",
-        "seen": _seen(result),
-        "compared": COMPARED.get(result.topic, ""),
+        "seen": _seen(result, names),
+        "compared": names.labels.compared.get(result.topic, ""),
         "has_notes": any(row.note for row in rows),
         "row_count": len(result.rows),
         "rows": [(names.of(row), row.value, row.compared, row.note) for row in rows],
     }
 
 
-def _seen(result: YearResult) -> str:
+def _seen(result: YearResult, names: _Names) -> str:
     """Say in Finnish what was looked at."""
-    if result.topic in ("months", "deliveries"):
+    if result.topic in FEED_TOPICS:
         count = f"{number(result.judged)} {'kuukausi' if result.judged == 1 else 'kuukautta'}"
         count = "koko vuosi" if result.topic == "deliveries" else count
         values = "tietueita"
@@ -308,7 +267,7 @@ def _seen(result: YearResult) -> str:
         count, values = f"{number(result.judged)} {'arvo' if result.judged == 1 else 'arvoa'}", ""
     if result.observed.startswith("could not be judged"):
         return "tarkistus ei onnistunut"
-    if result.lowest is None or result.highest is None or result.topic == "parts":
+    if result.lowest is None or result.highest is None or result.topic in names.sums:
         return count
     low, high = number(result.lowest, 4), number(result.highest, 4)
     return " ".join(part for part in (f"{count}:", values, low if low == high else f"{low} … {high}") if part)
@@ -317,9 +276,9 @@ def _seen(result: YearResult) -> str:
 def _figure(figure: Mapping[str, Any], names: _Names) -> dict[str, Any]:
     unit, basis = figure["unit"], figure["basis"]
     decimals = figure["decimals"] if unit else None
-    notes = [BASES.get(basis, basis)] if basis and basis != "calendar_year" else []
+    notes = [names.basis(basis)] if basis and basis != "calendar_year" else []
     if figure["last_full_month"] is not None:
-        notes[:] = [f"{BASES['year_to_date']}, {MONTHS[figure['last_full_month'] - 1]} viimeisenä"]
+        notes[:] = [f"{names.basis('year_to_date')}, {MONTHS[figure['last_full_month'] - 1]} viimeisenä"]
     if figure["has_break"]:
         notes.append("katkos")
     if figure["kept_from"]:

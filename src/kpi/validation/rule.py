@@ -1,37 +1,42 @@
-"""The rules of a report year as plain values: checks, sums and volumes.
+"""What a project expects of its report years, read from `expectations/`: topics with their rules, sums and labels.
 
-A formula is `left = right` or `left <= right`, each side a sum of terms. A term is a figure's value, or with a column
-behind a point its numerator, denominator or event_count:
-
-    figure  figure.denominator  figure@service  figure@lines  figure#basis  100
-    before:figure      the same of the year before
-    rows:feed          the rows in force of a feed in the year
-    rows_until:feed    in the year and all before it
-
-`@lines` is the six health lines together. A formula is judged when every term has a value; one that ends in `?` may be
-missing and then counts as 0. Told `by` service, a formula holds for each service that all its terms have; told by year
-it holds for the sums over all services. Pure Python: the SQL is in `yearly.frames`.
-
-A rule looks at one column of one frame: a small table with a row per figure, month or the like, made by the SQL in
-`yearly.frames`. What is impossible or incomplete is an error and stops the publication; what is only implausible warns.
-A rule that finds nothing to judge, as those of a feed that was never delivered, makes no result.
+The engine has kinds of rules and no rule: which table of the build is judged, by what, how severely and in which words
+is the project's (`rules.yml`, `sums.yml`, `labels_fi.yml`; docs/reference/expectations.md says what their keys mean).
+A topic is a table with a row per figure, month or the like, made by a model; a rule looks at one column of it. What is
+impossible or incomplete is an error and stops the publication; what is only implausible warns. A rule that finds
+nothing to judge makes no result. Of a project without the folder only the feeds' contracts are judged. A mistake in a
+file is a ConfigError with file and line.
 """
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from kpi.errors import ConfigError, ConfigErrors, Place, nearest
 from kpi.ingest.calendar import PeriodState, period_state
 from kpi.ingest.contract import GRACE, Cadence
+from kpi.settings import ReportTables
+from kpi.yaml_loader import Section, read_yaml
 
+if TYPE_CHECKING:
+    from kpi.engine.graph import Graph
+    from kpi.project.project import Project
+
+FOLDER = Path("expectations")
 Severity = Literal["error", "warn"]
-Frame = Literal[
-    "figures", "expected", "changes", "parts", "reconciliation", "series", "months", "deliveries", "years", "kept"
-]
+# Topics that every project has: the feeds by their contracts, and the years themselves.
+FEED_TOPICS = ("months", "deliveries")
+OWN_TOPICS = (*FEED_TOPICS, "years")
+
+
+_NOWHERE = Place("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +49,16 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one column of a frame must be like in every report year.
+    """What one column of a topic must be like in every report year.
 
     `expects` and `because` make one English sentence and `finnish` is the same in Finnish; in both {low} and {high}
     stand for the limits of the check. `running_year` is the severity in the year that is not over yet, or 'skip'.
-    `found` says what was seen when the rule fails; {rows} stands for the labels of the rows that break it.
+    `found` says what was seen when the rule fails; {rows} stands for the labels of the rows that break it. `figures`
+    are those it is about, all when empty; `place` is where it is written, file:line.
     """
 
     name: str
-    frame: Frame
+    topic: str
     column: str
     check: Check
     severity: Severity
@@ -61,6 +67,13 @@ class Rule:
     finnish: str
     because: str = ""
     found: str = "{rows}"
+    figures: tuple[str, ...] = ()
+    place: Place = Place("")  # noqa: RUF009  a frozen value
+
+    @property
+    def judged_column(self) -> str:
+        """The column that Great Expectations looks at: of some figures only, one that the rule has for itself."""
+        return self.name if self.figures else self.column
 
     @property
     def description(self) -> str:
@@ -115,13 +128,19 @@ def none_of(*values: str) -> Check:
     return Check("ExpectColumnValuesToNotBeInSet", {"value_set": list(values)})
 
 
-AT_LEAST_ONE_ROW = Check("ExpectTableRowCountToBeBetween", {"min_value": 1})
-NOT_MISSING = Check("ExpectColumnValuesToNotBeNull", {})
-UNIQUE = Check("ExpectColumnValuesToBeUnique", {})
-ABOVE_ZERO = Check("ExpectColumnValuesToBeBetween", {"min_value": 0, "strict_min": True})
-SOME_ABOVE_ZERO = Check("ExpectColumnMaxToBeBetween", {"min_value": 0, "strict_min": True})
-ZERO = Check("ExpectColumnValuesToBeBetween", {"min_value": -1e-6, "max_value": 1e-6})  # of quotients subtracted
-OK = one_of("ok")
+ANY_ROW = Check("ExpectTableRowCountToBeBetween", {"min_value": 1})
+NOT_NULL = Check("ExpectColumnValuesToNotBeNull", {})
+# The kinds of checks that a rule may name; `between`, `one_of` and `none_of` take a list.
+CHECKS: Mapping[str, Check] = {
+    "any_row": ANY_ROW,
+    "not_null": NOT_NULL,
+    "unique": Check("ExpectColumnValuesToBeUnique", {}),
+    "above_zero": Check("ExpectColumnValuesToBeBetween", {"min_value": 0, "strict_min": True}),
+    "some_above_zero": Check("ExpectColumnMaxToBeBetween", {"min_value": 0, "strict_min": True}),
+    "zero": Check("ExpectColumnValuesToBeBetween", {"min_value": -1e-6, "max_value": 1e-6}),  # of quotients subtracted
+    "ok": one_of("ok"),
+}
+_CHECKS_WITH_VALUES = ("between", "one_of", "none_of")
 
 
 def _in_finnish(limit: object) -> str:
@@ -129,25 +148,9 @@ def _in_finnish(limit: object) -> str:
     return text.replace(",", "\u00a0").replace(".", ",").replace("-", "\u2212")
 
 
-HEALTH_LINES = (
-    "health_station",
-    "maternity_and_child_clinic",
-    "oral_health",
-    "rehabilitation",
-    "emergency_helpline",
-    "mental_health_and_substance_abuse",
-)
-_LINE_FIGURES = (
-    ("calls_received", ("value",)),
-    ("call_mean_wait_seconds", ("numerator", "denominator")),
-    ("calls_answered_within_5_minutes_share", ("numerator", "denominator")),
-    ("call_mean_handling_seconds", ("numerator", "denominator")),
-    ("callbacks_received", ("value",)),
-    ("callbacks_never_reached", ("value",)),
-    ("same_day_callback_share", ("numerator", "denominator")),
-    ("callback_mean_seconds", ("numerator", "denominator")),
-    ("chats_received", ("value",)),
-)
+# --- sums ------------------------------------------------------------------------------------------------------------
+
+AMOUNTS = ("value", "numerator", "denominator", "event_count")
 _TERM = re.compile(
     r"(?:(?P<kind>before|rows|rows_until):)?(?P<name>[a-z]\w*|\d+)(?:\.(?P<column>\w+))?"
     r"(?:@(?P<service>\w+))?(?:#(?P<basis>\w+))?(?P<optional>\?)?"
@@ -173,11 +176,12 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A formula as written and as read. `is_equal` is false for `<=`."""
+    """A formula as written, as read, and where. `is_equal` is false for `<=`."""
 
     text: str
     is_equal: bool
     terms: tuple[Term, ...]
+    place: Place = Place("")  # noqa: RUF009  a frozen value
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +195,23 @@ class Sum:
     finnish: str
 
 
-def read_formula(text: str) -> Formula:
-    """Read a formula. Raises ValueError naming what is not understood."""
+def read_formula(
+    text: str, groups: Mapping[str, tuple[str, ...]] = MappingProxyType({}), place: Place = _NOWHERE
+) -> Formula:
+    """Read `left = right` or `left <= right`; `@name` of a group means its services together.
+
+    Raises ValueError naming what is not understood.
+    """
     sides = re.split(r" (=|<=) ", text)
     if len(sides) != 3:
         raise ValueError(f"'{text}' is not of the form 'left = right' or 'left <= right'")
-    return Formula(text, sides[1] == "=", (*_terms(sides[0], "left"), *_terms(sides[2], "right")))
+    terms = (*_terms(sides[0], "left", groups), *_terms(sides[2], "right", groups))
+    if not any(term.name for term in terms):
+        raise ValueError(f"'{text}' names no figure")
+    return Formula(text, sides[1] == "=", terms, place)
 
 
-def _terms(text: str, side: Literal["left", "right"]) -> Iterator[Term]:
+def _terms(text: str, side: Literal["left", "right"], groups: Mapping[str, tuple[str, ...]]) -> Iterator[Term]:
     sign = 1
     for part in text.split():
         if part in "+-":
@@ -208,396 +220,303 @@ def _terms(text: str, side: Literal["left", "right"]) -> Iterator[Term]:
         found = _TERM.fullmatch(part)
         if found is None:
             raise ValueError(f"'{part}' is no term")
-        kind, name, service = found["kind"], found["name"], found["service"]
-        amount = kind if kind in ("rows", "rows_until") else found["column"] or "value"
+        kind, name, service, column = found["kind"], found["name"], found["service"], found["column"]
+        if column and column not in AMOUNTS:
+            raise ValueError(f"'{part}' is no term: a figure has no '{column}'.{nearest(column, AMOUNTS)}")
+        amount = kind if kind in ("rows", "rows_until") else column or "value"
         yield Term(
             side=side,
             sign=sign,
             name="" if name.isdigit() else name,
             amount=name if name.isdigit() else amount,
-            services=HEALTH_LINES if service == "lines" else (service,) if service else (),
+            services=groups.get(service, (service,)) if service else (),
             basis=found["basis"] or "",
             years_back=int(kind == "before"),
             is_optional=found["optional"] is not None,
         )
 
 
-def _sum(name: str, by: Literal["service", "year"], expects: str, finnish: str, *formulas: str) -> Sum:
-    return Sum(name, by, tuple(map(read_formula, formulas)), expects, finnish)
+# --- topics and labels -----------------------------------------------------------------------------------------------
 
 
-SUMS = (
-    _sum("health_lines_are_their_lines", "year",
-         "The six health lines add up to health_lines, in every count behind the figures of calls, callbacks and chats",
-         "Terveydenhuollon kuusi linjaa ovat yhteensä koko asiakasneuvonta kaikissa puhelujen, soittopyyntöjen ja "
-         "chat-keskustelujen lukumäärissä",
-         *(f"{figure}.{column}@health_lines = {figure}.{column}@lines"
-           for figure, columns in _LINE_FIGURES for column in columns)),
-    _sum("answered_calls_within_calls", "service",
-         "No more calls are answered than arrive, and no more are timed than are answered",
-         "Vastattuja puheluja on enintään yhtä monta kuin saapuneita, ja kestoltaan tunnettuja enintään yhtä monta "
-         "kuin vastattuja",
-         "call_mean_wait_seconds.denominator <= calls_received",
-         "call_mean_handling_seconds.denominator <= call_mean_wait_seconds.denominator",
-         "calls_answered_within_5_minutes_share.denominator = call_mean_wait_seconds.denominator"),
-    _sum("callbacks_are_reached_or_never", "service",
-         "Callback requests are those whose caller was reached and those whose caller never was",
-         "Soittopyynnöt ovat yhteensä ne, joiden jättäjä tavoitettiin, ja ne, joiden jättäjää ei tavoitettu",
-         "same_day_callback_share.denominator + callbacks_never_reached = callbacks_received",
-         "callback_mean_seconds.denominator = same_day_callback_share.denominator"),
-    _sum("helpline_outcomes_within_contacts", "service",
-         "The outcomes told of helpline contacts, and the answers on advice, are no more than the contacts",
-         "Päivystysavun yhteydenottojen lopputulokset ja ohjausta koskevat vastaukset mahtuvat yhteydenottojen määrään",
-         "helpline_resolved_at_first_contact_share.numerator + helpline_sent_to_emergency_share.numerator"
-         " <= helpline_resolved_at_first_contact_share.denominator",
-         "helpline_sent_to_emergency_share.denominator = helpline_resolved_at_first_contact_share.denominator",
-         "helpline_sufficient_advice_share.denominator <= helpline_resolved_at_first_contact_share.denominator"),
-    _sum("nps_is_promoters_less_detractors", "service",
-         "The NPS is the share of promoters less the share of detractors",
-         "Suositteluindeksi on suosittelijoiden ja arvostelijoiden osuuksien erotus",
-         "nps = nps_promoter_share - nps_detractor_share"),
-    _sum("nps_answers_agree", "service",
-         "Every NPS figure counts the same answers, and promoters and detractors are no more than those",
-         "Kaikki suositteluindeksin luvut laskevat samat vastaukset, ja suosittelijoita ja arvostelijoita on yhteensä "
-         "enintään niiden verran",
-         "nps.denominator = nps_responses",
-         "nps_response_rate.numerator = nps_responses",
-         "nps_promoter_share.numerator + nps_detractor_share.numerator <= nps_responses"),
-    _sum("experience_is_its_statements", "year",
-         "The answers to the statements, and their scores, add up to those of experience_mean and experience_answers",
-         "Väittämien vastaukset ja niiden pisteet ovat yhteensä koko kyselyn vastaukset ja pisteet",
-         "experience_answers = experience_statement_mean.denominator",
-         "experience_mean.denominator = experience_statement_mean.denominator",
-         "experience_mean.numerator = experience_statement_mean.numerator"),
-    _sum("feedback_shares_make_100", "year",
-         "The shares of feedback by area add up to 100 percent, and their items to all feedback",
-         "Palautteiden osuudet palvelualueittain ovat yhteensä 100 prosenttia ja niiden palautteet kaikki palautteet",
-         "feedback_share = 100",
-         "feedback_share.numerator = feedback_received"),
-    _sum("feedback_labels_within_feedback", "year",
-         "No content is labelled on more items than there are",
-         "Mikään sisältömerkintä ei ole useammalla palautteella kuin palautteita on",
-         *(f"feedback_content@{content} <= feedback_received"
-           for content in ("thanks", "suggestion", "criticism", "other"))),
-    _sum("missions_are_rescue_and_ems", "service",
-         "Rescue missions and EMS missions add up to the missions of the rescue department, which its alarms count",
-         "Pelastus- ja ensihoitotehtävät ovat yhteensä pelastuslaitoksen tehtävät, ja hälytykset vuorokaudessa "
-         "laskevat samat tehtävät",
-         "rescue_department_missions = rescue_missions + ems_missions",
-         "rescue_unit_alarms_per_day.numerator = rescue_department_missions",
-         "first_unit_response_seconds.event_count <= rescue_missions"),
-    _sum("queue_parts_within_queue", "service",
-         "Those waiting over 6 months are among those over 180 days, and these among the queue that the shares are of",
-         "Yli 6 kuukautta odottaneet sisältyvät yli 180 vuorokautta odottaneisiin ja nämä jonoon, josta osuudet "
-         "lasketaan",
-         "specialist_queue_over_180_days <= specialist_queue",
-         "specialist_queue_over_180_days_share.numerator = specialist_queue_over_180_days",
-         "specialist_queue_over_180_days_share.denominator = specialist_queue",
-         "specialist_queue_over_6_months_share.numerator <= specialist_queue_over_180_days",
-         "specialist_queue_over_6_months_share.denominator = specialist_queue"),
-    _sum("care_guarantee_ages_are_all_visits", "service",
-         "Visits of those under 23 and of those 23 and over add up to all visits",
-         "Alle 23-vuotiaiden ja 23 vuotta täyttäneiden käynnit ovat yhteensä kaikki käynnit",
-         *(f"{whole}.denominator = care_guarantee_{service}_23_and_over_share.denominator"
-           f" + care_guarantee_{service}_under_23_share.denominator"
-           for service, whole in (("primary_care", "primary_care_within_14_days_share"),
-                                  ("oral_health", "oral_health_within_3_months_share")))),
-    _sum("december_within_year", "service",
-         "Placements of December are among those of the year",
-         "Joulukuun sijoitukset sisältyvät vuoden sijoituksiin",
-         "elderly_housing_mean_wait_days.denominator#december"
-         " <= elderly_housing_mean_wait_days.denominator#calendar_year"),
-    _sum("social_processes_are_the_mean", "year",
-         "The share of statutory cases on time is made of the shares of the four processes",
-         "Lakisääteisten asioiden osuus määräajassa muodostuu neljän prosessin osuuksista",
-         "social_processes_on_time_share.numerator = disability_decisions_on_time_share?"
-         " + child_welfare_notifications_on_time_share? + income_support_on_time_share?"
-         " + service_needs_assessments_on_time_share?"),
-    _sum("ombudsman_answers_within_contacts", "year",
-         "The contacts whose number of calls is known are no more than all contacts",
-         "Niitä yhteydenottoja, joiden hoitumisesta on tieto, on enintään yhtä monta kuin yhteydenottoja",
-         "ombudsman_resolved_in_one_call_share.denominator <= ombudsman_contacts",
-         "ombudsman_resolved_in_one_call_share.event_count = ombudsman_contacts"),
-    _sum("incident_shares_are_of_incidents", "service",
-         "The share of moderate and severe harm is of all reports",
-         "Kohtalaisen ja vakavan haitan osuus lasketaan kaikista ilmoituksista",
-         "safety_incidents_moderate_or_severe_share.denominator = safety_incidents"),
-    _sum("active_users_within_registered", "service",
-         "Active users are no more than registered users, of whom the share over 70 is taken",
-         "Aktiivisia käyttäjiä on enintään yhtä monta kuin rekisteröityneitä, joista myös 70 vuotta täyttäneiden "
-         "osuus lasketaan",
-         "digital_active_users <= digital_registered_users",
-         "digital_users_over_70_share.denominator = digital_registered_users"),
-    _sum("care_paths_within_opened", "year",
-         "Care paths in use are no more than were ever opened, nor than the year before with those opened since",
-         "Digihoitopolkuja on käytössä enintään yhtä monta kuin niitä on koskaan avattu ja enintään edellisvuoden "
-         "määrä ja vuoden aikana avatut yhteensä",
-         "digital_self_care_paths <= digital_care_paths",
-         "digital_care_paths <= rows_until:digital_care_paths",
-         "digital_care_paths <= before:digital_care_paths + rows:digital_care_paths"),
-    _sum("contacts_replacing_visits_are_remote", "service",
-         "Contacts that replace a visit are among the remote ones, and both shares are of all contacts",
-         "Käynnin korvanneet kontaktit sisältyvät etäkontakteihin, ja molemmat osuudet lasketaan kaikista kontakteista",
-         "visit_replacing_remote_contact_share.numerator <= remote_contact_share.numerator",
-         "visit_replacing_remote_contact_share.denominator = remote_contact_share.denominator"),
-    _sum("changes_are_differences", "service",
-         "Every change is this year's figure less last year's; that of the NPS, of rounded figures, within 1 point",
-         "Jokainen muutos on vuoden ja edellisvuoden lukujen erotus, suositteluindeksissä pyöristettyjen lukujen ja "
-         "siksi yhden pisteen tarkkuudella",
-         "nps_responses_change = nps_responses - before:nps_responses",
-         "feedback_received_change = feedback_received - before:feedback_received",
-         "rescue_missions_change_pct.numerator = rescue_missions - before:rescue_missions",
-         "nps_change <= nps - before:nps + 1",
-         "nps - before:nps - 1 <= nps_change"),
-    _sum("counts_are_their_records", "year",
-         "The figures of a feed count each of its records in force once",
-         "Kunkin aineiston tunnusluvut laskevat jokaisen voimassa olevan tietueen kerran",
-         "calls_received@lines? + calls_received@social_advice? = rows:calls",
-         "callbacks_received@lines? + callbacks_received@social_advice? = rows:callbacks",
-         "chats_received@lines? + chats_received@social_advice? = rows:chats",
-         "chats_resolved_without_visit_share.event_count = rows:chats",
-         "helpline_resolved_at_first_contact_share.denominator = rows:helpline_contacts",
-         "nps_responses <= rows:nps_responses",
-         "experience_answers = rows:experience_answers",
-         "feedback_received = rows:feedback",
-         "feedback_content = rows:feedback_labels",
-         "rescue_department_missions = rows:rescue_missions",
-         "safety_inspections = rows:safety_inspections",
-         "primary_care_within_14_days_share.denominator? + oral_health_within_3_months_share.denominator?"
-         " = rows:care_visits",
-         "elderly_housing_mean_wait_days.denominator#calendar_year = rows:housing_placements",
-         "disability_decisions_on_time_share.denominator? + child_welfare_notifications_on_time_share.denominator?"
-         " + income_support_on_time_share.denominator? + service_needs_assessments_on_time_share.denominator?"
-         " = rows:decisions",
-         "ombudsman_contacts = rows:ombudsman_contacts",
-         "safety_incidents = rows:safety_incidents",
-         "new_chat_services = rows:chat_services"),
-)  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """A table of texts on rows of a topic, whose columns but note_en and note_fi say on which."""
+
+    table: str
+    joined_by: str
+    place: Place = Place("")  # noqa: RUF009  a frozen value
 
 
-FEED_OF_FAMILY: Mapping[str, str] = {  # the feed without which a family of figures is not told
-    "calls": "calls",
-    "callbacks": "callbacks",
-    "chats": "chats",
-    "helpline": "helpline_contacts",
-    "nps": "nps_responses",
-    "experience": "experience_answers",
-    "feedback": "feedback",
-    "rescue": "rescue_missions",
-    "inspections": "safety_inspections",
-    "specialist_queue": "care_queue",
-    "care_visits": "care_visits",
-    "housing": "housing_placements",
-    "decisions": "decisions",
-    "ombudsman": "ombudsman_contacts",
-    "incidents": "safety_incidents",
-    "digital_users": "digital_users",
-    "care_paths": "digital_care_paths",
-    "chat_services": "chat_services",
-    "care_contacts": "care_contacts",
-    "manual": "manual_figures",
-}
-FEED_OF_FIGURE: Mapping[str, str] = {  # where it is not that of the family
-    "feedback_content": "feedback_labels",
-    "nps_change": "nps_responses",
-    "nps_responses_change": "nps_responses",
-    "feedback_received_change": "feedback",
-    "rescue_missions_change_pct": "rescue_missions",
-}
-FAMILIES_BY_SERVICE = ("calls", "callbacks", "chats", "nps", "experience", "care_visits", "decisions")
-# Families whose figures are told for the services with records only; the others are told whole.
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A table that is judged year by year, and the rules on it.
 
-MAIN_VOLUMES = (  # counts that are above 0 wherever they are told
-    "calls_received",
-    "callbacks_received",
-    "chats_received",
-    "experience_answers",
-    "feedback_received",
-    "rescue_department_missions",
-    "safety_inspections",
-    "safety_incidents",
-    "specialist_queue",
+    `row` are the parts of what one of its rows is called: a part is left out when the column it names is null, save
+    for value and compared. `order` are the columns by which rows stand. `only_with` names a topic without rows of a
+    year of which this one is not judged; `only_full_months` leaves out the months that are not over; `observed` rows
+    lists them when all is well. A topic of `sums` has no other rules.
+    """
+
+    name: str
+    table: str
+    row: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    sums: tuple[Sum, ...] = ()
+    only_with: str = ""
+    only_full_months: bool = False
+    observed: Literal["range", "rows"] = "range"
+    notes: Notes | None = None
+    place: Place = Place("")  # noqa: RUF009  a frozen value
+
+    def columns(self) -> frozenset[str]:
+        """Return the columns that its table must have."""
+        named = {name for part in self.row for name in _fields(part)} - {"note_en", "note_fi"}
+        months = {"month"} if self.only_full_months else set()
+        return frozenset({"report_year", *named, *self.order, *months, *(r.column for r in self.rules if r.column)})
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What pages call topics, the second value of their rows, families and bases, in Finnish and in page order."""
+
+    topics: Mapping[str, str] = field(default_factory=dict)
+    compared: Mapping[str, str] = field(default_factory=dict)
+    families: Mapping[str, str] = field(default_factory=dict)
+    bases: Mapping[str, str] = field(default_factory=dict)
+
+    def all_topics(self, topics: Iterable[Topic]) -> dict[str, str]:
+        """Return the heading of every topic: of those without one, the name, and the engine's own word for its own."""
+        own = {"months": "Aineistojen kuukaudet", "deliveries": "Aineistojen vuodet", "years": "Raportointivuodet"}
+        return {**self.topics, **{name: self.topics.get(name, own.get(name, name)) for name in
+                                  (*(topic.name for topic in topics), *OWN_TOPICS)}}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """All that a project expects of its report years, and the names of the tables that the engine knows.
+
+    `checksum` changes with any of the files. Without a folder there are no topics.
+    """
+
+    topics: tuple[Topic, ...] = ()
+    labels: Labels = field(default_factory=Labels)
+    tables: ReportTables = field(default_factory=ReportTables)
+    checksum: str = ""
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of all topics, those made of sums too, in their order."""
+        return tuple(rule for topic in self.topics for rule in topic.rules)
+
+    @property
+    def sums(self) -> tuple[Sum, ...]:
+        """The sums of all topics."""
+        return tuple(sum_ for topic in self.topics for sum_ in topic.sums)
+
+    def read_tables(self) -> frozenset[str]:
+        """Return the tables that results and pages are made from."""
+        notes = {topic.notes.table for topic in self.topics if topic.notes}
+        return frozenset({*self.tables.names(), *(topic.table for topic in self.topics), *notes})
+
+
+def read_expectations(project: Project) -> Expectations:
+    """Read the folder `expectations` of a project. Raises ConfigError with file and line."""
+    folder = project.root / FOLDER
+    tables = project.report_tables
+    if not folder.is_dir():
+        return Expectations(tables=tables)
+    read = {name: read_yaml(folder / name, FOLDER / name) for name in ("rules.yml", "labels_fi.yml", "sums.yml")
+            if (folder / name).is_file()}  # fmt: skip
+    if "rules.yml" not in read:
+        raise ConfigError("there is no rules.yml. Write one, or take the folder away.", Place(str(FOLDER)))
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(read):
+        digest.update((folder / name).read_bytes())
+    unknown = sorted(path.name for path in folder.iterdir() if path.suffix in (".yml", ".yaml"))
+    if strangers := [name for name in unknown if name not in read]:
+        known = ("rules.yml", "sums.yml", "labels_fi.yml")
+        raise ConfigError(f"nothing reads this file.{nearest(strangers[0], known)}", Place(str(FOLDER / strangers[0])))
+    topics = _read_topics(read["rules.yml"], read.get("sums.yml"))
+    labels = _read_labels(read["labels_fi.yml"], topics) if "labels_fi.yml" in read else Labels()
+    return Expectations(topics, labels, tables, digest.hexdigest())
+
+
+_TOPIC_KEYS = ("table", "row", "order", "rules", "sums", "only_with", "only_full_months", "observed", "notes")
+_RULE_KEYS = (
+    *("name", "column", "figures", "check", "severity", "running_year"),
+    *("expects_en", "because_en", "expects_fi", "found_en"),
 )
-FLOWS = tuple(sorted({*MAIN_VOLUMES, "nps_responses", "ombudsman_contacts"} - {"specialist_queue"}))
-# Counts of what happens all the year round.
-MEDIANS = ("first_unit_response_seconds",)
-MEANS_OF_SHARES = ("social_processes_on_time_share",)
-COUNTED_ELSEWHERE = ("care_contacts", "digital_users", "changes", "manual")
-# Families whose event_count counts rows of aggregates, and so may be less than what they add up to.
 
-ACCEPTED_CHANGES: Mapping[str, str] = {  # what is out of bounds but real: figure, service and year; when and why
-    # "calls_received rehabilitation 2027": "2027-03-01: the line was closed and its calls go to the health stations",
-}
 
-# Each rule: name, frame, column, check, severity, severity in the running year, the sentence in English and Finnish,
-# and what else there is to say.
-FIGURE_RULES = (
-    Rule("year_has_figures", "figures", "", AT_LEAST_ONE_ROW, "error", "skip",
-         "The year has figures", "Vuodella on tunnuslukuja", found="no figures"),
-    Rule("figure_keys_complete", "figures", "figure_key", NOT_MISSING, "error", "error",
-         "Every figure names its figure_id, service and basis",
-         "Jokaisella luvulla on tunnus, palvelu ja laskentaperuste"),
-    Rule("figure_keys_unique", "figures", "figure_key", UNIQUE, "error", "error",
-         "Every figure is told once for its service, year and basis",
-         "Jokainen luku on kerran palvelua, vuotta ja laskentaperustetta kohti"),
-    Rule("figures_described", "figures", "description_is", OK, "warn", "warn",
-         "Every figure and its service are described in seeds/figures.csv and seeds/figure_services.csv",
-         "Jokainen luku ja sen palvelu on kuvattu (seeds/figures.csv ja seeds/figure_services.csv); käsin syötetyltä "
-         "luvulta kuvaus voi puuttua, mutta lukija kaipaa sitä",
-         "a figure entered by hand may come without a description, but readers miss it"),
-    Rule("bases_as_described", "figures", "basis_is", OK, "error", "error",
-         "Every figure has the basis it is described or printed with, and partial_year in the year its service started",
-         "Jokaisella luvulla on kuvattu tai julkaistu laskentaperuste, ja palvelun aloitusvuonna osavuosi"),
-    Rule("values_present", "figures", "value_is", OK, "error", "error",
-         "Every count has a value, and so has every other figure whose denominator is above 0",
-         "Jokaisella lukumäärällä on arvo, samoin jokaisella muulla luvulla, jonka nimittäjä on suurempi kuin 0"),
-    Rule("values_are_their_parts", "figures", "value_gap", ZERO, "error", "error",
-         "Every value is its numerator or, by its unit, the quotient of its numerator and denominator",
-         "Jokainen arvo on osoittajansa tai yksikkönsä mukaan osoittajan ja nimittäjän osamäärä",
-         "a figure is derived and never typed in"),
-    Rule("cases_within_events", "figures", "uncounted", between(0, None), "error", "error",
-         "No figure is taken of more cases than there were records",
-         "Mikään luku ei perustu useampaan tapaukseen kuin tietueita on"),
-    Rule("main_volumes_positive", "figures", "main_volume", ABOVE_ZERO, "error", "error",
-         "Every main volume is above 0", "Jokainen päävolyymi on suurempi kuin 0, koska se kerrotaan vain palvelulta, "
-         "jolla on tietueita", "it is only told for a service that has records in the year"),
-    Rule("counts_whole", "figures", "fraction", ZERO, "error", "error",
-         "Every count is a whole number", "Jokainen lukumäärä on kokonaisluku"),
-    Rule("counts_not_negative", "figures", "count_value", between(0, None), "warn", "warn",
-         "No count is below {low}", "Mikään lukumäärä ei ole alle {low}; vain käsin syötetty voi olla, ja se on "
-         "harvoin tarkoitus", "only a figure entered by hand may be negative, and it seldom is meant to be"),
-    Rule("counts_not_all_zero", "figures", "count_value", SOME_ABOVE_ZERO, "warn", "warn",
-         "At least one count of the year is above 0", "Ainakin yksi vuoden lukumääristä on suurempi kuin 0"),
-    Rule("shares_within_0_and_100", "figures", "share", between(0, 100), "error", "error",
-         "Every share lies between {low} and {high} percent", "Jokainen osuus on {low}–{high} prosenttia"),
-    Rule("response_rates_within_0_and_100", "figures", "response_rate", between(0, 100), "warn", "warn",
-         "Every response rate lies between {low} and {high} percent, so no more answer than were invited",
-         "Jokainen vastausprosentti on {low}–{high}, joten vastauksia on enintään kutsujen verran; toisen vuoden "
-         "kutsuihin annetut vastaukset tai toimittamatta jääneet kutsut voivat nostaa sen yli",
-         "answers to invitations of another year, or invitations not delivered, can bring it above"),
-    Rule("nps_within_100_of_0", "figures", "nps", between(-100, 100), "error", "error",
-         "Every NPS lies between {low} and {high}", "Jokainen suositteluindeksi on välillä {low}…{high}"),
-    Rule("scores_within_1_and_5", "figures", "score", between(1, 5), "error", "error",
-         "Every mean score lies between {low} and {high}", "Jokainen keskiarvo on välillä {low}…{high}"),
-    Rule("durations_not_negative", "figures", "duration", between(0, None), "error", "error",
-         "No duration is below {low}", "Mikään kesto ei ole alle {low}, koska väärässä järjestyksessä olevat ajat "
-         "hylätään ladattaessa", "records whose times are in the wrong order are rejected at the load"),
-)  # fmt: skip
+def _read_topics(document: Section, sums: Section | None) -> tuple[Topic, ...]:
+    document.allow(("topics",), str(document.file))
+    section = document.section("topics")
+    topics: list[Topic] = []
+    for name in section:
+        if name in OWN_TOPICS:
+            raise ConfigError(f"'{name}' is a topic of the feeds' contracts. Take another name.", section.where(name))
+        topics.append(_read_topic(name, section.section(name), section, sums))
+    if sums is not None and not any(topic.sums for topic in topics):
+        raise ConfigError(f"{sums.file}:1: no topic of {document.file} has sums: sums.yml.")
+    places: dict[str, Place] = {}
+    for rule in (rule for topic in topics for rule in topic.rules):
+        if rule.name in places:
+            raise ConfigError(f"'{rule.name}' is the name of another rule, at {places[rule.name]}.", rule.place)
+        places[rule.name] = rule.place
+    return tuple(topics)
 
-PLAUSIBLE_MAXIMA: tuple[tuple[str, int, str, str], ...] = (  # figure, highest plausible value in its unit, and why
-    ("call_mean_wait_seconds", 7_200, "nobody holds the line for 2 hours on average",
-     "Puhelun keskimääräinen odotusaika on enintään {high} s: kukaan ei jonota keskimäärin kahta tuntia"),
-    ("call_mean_handling_seconds", 7_200, "a call of 2 hours on average is a line that was not hung up",
-     "Puhelun keskimääräinen asiointiaika on enintään {high} s: kahden tunnin puhelu on sulkematta jäänyt linja"),
-    ("callback_mean_seconds", 1_209_600, "a callback after 14 days on average is a time written wrong",
-     "Keskimääräinen takaisinsoittoaika on enintään {high} s: 14 vuorokautta on väärin kirjattu aika"),
-    ("first_unit_response_seconds", 3_600, "every place of the county is reached within the hour",
-     "Ensimmäisen yksikön toimintavalmiusaika on enintään {high} s: alueen joka paikkaan ehtii tunnissa"),
-    ("elderly_housing_mean_wait_days", 730, "the law gives 3 months, and 2 years would be a date written wrong",
-     "Odotusaika ympärivuorokautiseen asumiseen on enintään {high} pv: laki antaa 3 kuukautta, ja kaksi vuotta olisi "
-     "väärin kirjattu päivä"),
-)  # fmt: skip
-DURATION_RULES = tuple(
-    Rule(f"plausible:{figure_id}", "figures", figure_id, between(None, maximum), "warn", "warn",
-         f"{figure_id} is at most {{high}}", finnish, reason)
-    for figure_id, maximum, reason, finnish in PLAUSIBLE_MAXIMA
-)  # fmt: skip
 
-# Which figures must be there. Not judged: what comes of a feed that has no rows in the year.
-COMPLETENESS_RULES = (
-    Rule("described_figures_told", "expected", "described_is", OK, "error", "error",
-         "Every figure that is described, has begun and has records in the year is told: of a service with records, "
-         "all its figures", "Jokainen kuvattu ja alkanut luku, josta vuodella on tietueita, on kerrottu: palvelusta, "
-         "jolla on tietueita, sen kaikki luvut"),
-    Rule("main_volumes_told_again", "expected", "main_volume_is", OK, "error", "skip",
-         "A main volume of 1000 or more is told again the year after",
-         "Vähintään 1 000:n päävolyymi kerrotaan seuraavanakin vuonna", "a whole service does not fall silent"),
-    Rule("figures_told_again", "expected", "again_is", OK, "warn", "skip",
-         "Every other figure is told again the year after for the same service",
-         "Jokainen muu luku kerrotaan seuraavanakin vuonna samasta palvelusta"),
-    Rule("targets_told", "expected", "target_is", OK, "warn", "skip",
-         "Every figure with a target for the year is told",
-         "Jokainen luku, jolla on tavoite vuodelle, on kerrottu"),
-    Rule("printed_figures_told", "reconciliation", "told_is", OK, "error", "skip",
-         "Every figure printed of the year is told when its feed was delivered",
-         "Jokainen vuodesta julkaistu luku on kerrottu, kun sen aineisto on toimitettu"),
-)  # fmt: skip
+def _read_topic(name: str, entry: Section, topics: Section, sums: Section | None) -> Topic:
+    entry.allow(_TOPIC_KEYS, f"a topic of {entry.file}")
+    table = entry.required("table")
+    if not re.fullmatch(r"\w+\.\w+", table):
+        raise ConfigError(f"a table is named schema.name, not '{table}'.", entry.where("table"))
+    only_with = entry.text("only_with")
+    if only_with and only_with not in topics:
+        raise ConfigError(f"there is no topic '{only_with}'.{nearest(only_with, topics)}", entry.where("only_with"))
+    observed: Any = _choice(entry, "observed", ("range", "rows"), "range")
+    notes = None
+    if "notes" in entry:
+        given = entry.section("notes")
+        given.allow(("table", "joined_by"), "'notes'")
+        notes = Notes(given.required("table"), given.text("joined_by", " "), given.where("table"))
+    only_full_months = entry.get("only_full_months", False)
+    if not isinstance(only_full_months, bool):
+        raise ConfigError("'only_full_months' is true or false.", entry.where("only_full_months"))
+    rules = tuple(_read_rule(one, name) for one in entry.sections("rules"))
+    of_sums: tuple[Sum, ...] = ()
+    if "sums" in entry:
+        if entry.text("sums") != "sums.yml" or sums is None or rules:
+            message = "'sums' is the file sums.yml beside this one, of a topic that has no other rules."
+            raise ConfigError(f"{message}", entry.where("sums"))
+        of_sums = _read_sums(sums)
+        rules = tuple(
+            Rule(one.name, name, one.name, CHECKS["zero"], "error", "error", one.expects, one.finnish,
+                 place=one.formulas[0].place)
+            for one in of_sums
+        )  # fmt: skip
+    row = entry.strings("row")
+    for part in row:
+        if not _is_format(part):
+            raise ConfigError(f"'{part}' is not understood. Columns stand in braces: {{value}}.", entry.where("row"))
+    return Topic(name, table, row, entry.strings("order"), rules, of_sums, only_with, only_full_months, observed,
+                 notes, entry.where("table"))  # fmt: skip
 
-# Bounds of the change from the year before, one row a unit. A ratio is this year's value divided by last year's (by 1
-# when that is less), a difference this year's less last year's. Not judged: a service's first year, a partial year on
-# either side, another basis, and the volumes of the running year. What is known to break a series, in
-# marts.comparability_breaks or by a dated reason in ACCEPTED_CHANGES, is told beside the row and makes it a warning.
-CHANGE_RULES = (
-    Rule("main_volumes_change", "changes", "main_volume_ratio", between(0.2, 5), "error", "skip",
-         "A main volume of 1000 or more the year before changes to between {low} and {high} times of it",
-         "Vähintään 1 000:n päävolyymi muuttuu {low}–{high}-kertaiseksi edellisvuodesta; muuten toimitus on vajaa tai "
-         "kahdentunut", "beyond that a delivery is incomplete or doubled"),
-    Rule("main_volumes_change_at_break", "changes", "broken_volume_ratio", between(0.2, 5), "warn", "skip",
-         "Even where its series is known to break, a main volume changes to between {low} and {high} times of it",
-         "Päävolyymi, jonka aikasarjassa on tunnettu katkos, muuttuu silti {low}–{high}-kertaiseksi edellisvuodesta",
-         "most breaks are smaller"),
-    Rule("counts_change", "changes", "count_ratio", between(0.2, 5), "warn", "skip",
-         "Any other count of 100 or more in either year changes to between {low} and {high} times the year before",
-         "Muu lukumäärä, joka on jompanakumpana vuonna vähintään 100, muuttuu {low}–{high}-kertaiseksi; uusikin "
-         "palvelu kasvaa harvoin nopeammin", "new services grow fast, but seldom faster"),
-    Rule("registered_users_kept", "changes", "registered_ratio", between(0.9, None), "warn", "skip",
-         "Registered users are at least {low} times those of the year before",
-         "Rekisteröityneitä on vähintään {low}-kertaisesti edellisvuoteen nähden, koska rekisteristä poistuu harva",
-         "few ever leave the register"),
-    Rule("durations_change", "changes", "duration_ratio", between(0.2, 5), "warn", "warn",
-         "A mean or median time over 100 cases or more changes to between {low} and {high} times the year before",
-         "Vähintään 100 tapauksen keski- tai mediaaniaika muuttuu {low}–{high}-kertaiseksi; muuten yksikkö tai "
-         "aikavyöhyke on erehdys", "beyond that a unit or a time zone was mistaken"),
-    Rule("shares_change", "changes", "share_difference", between(-40, 40), "warn", "warn",
-         "A share of 100 cases or more changes by {low} to {high} percentage points from the year before",
-         "Vähintään 100 tapauksen osuus muuttuu {low}…{high} prosenttiyksikköä; muuten koodi tai lain määräaika on "
-         "vaihtanut merkitystään", "beyond that a code or a limit in law has changed its meaning"),
-    Rule("nps_change", "changes", "nps_difference", between(-30, 30), "warn", "warn",
-         "An NPS over 100 answers or more changes by {low} to {high} points from the year before",
-         "Vähintään 100 vastauksen suositteluindeksi muuttuu {low}…{high} pistettä; koko alueen indeksi liikkuu "
-         "vuodessa muutaman pisteen", "the NPS of a whole county moves by a few points a year"),
-    Rule("scores_change", "changes", "score_difference", between(-0.5, 0.5), "warn", "warn",
-         "A mean score over 100 answers or more changes by {low} to {high} from the year before",
-         "Vähintään 100 vastauksen keskiarvo muuttuu {low}…{high}; muuten asteikko tai kysymys on vaihtunut",
-         "beyond that the scale or the question has changed"),
-)  # fmt: skip
 
-SUM_RULES = tuple(
-    Rule(sum_.name, "parts", sum_.name, ZERO, "error", "error", sum_.expects, sum_.finnish) for sum_ in SUMS
-)
-RECONCILIATION_RULES = (
-    Rule("reconciliation_never_differs", "reconciliation", "status", none_of("differs"), "error", "warn",
-         "No figure differs from what was published", "Mikään luku ei eroa julkaistusta",
-         found="{rows}. When a later delivery corrected the year, or the printed figure is the wrong one, say so with "
-         "the reason in seeds/documented_inconsistencies.csv, as kind value"),
-    Rule("printed_units_described", "reconciliation", "unit_is", OK, "error", "error",
-         "Every printed figure is in the unit it is described with",
-         "Jokainen julkaistu luku on kuvatussa yksikössä"),
-)  # fmt: skip
-SERIES_RULES = (
-    Rule("services_in_every_month", "series", "months_present", between(1, None), "warn", "warn",
-         "A service with 600 events or more in the year has some in every month from its first on",
-         "Palvelulla, jolla on vuodessa vähintään 600 tapahtumaa, on niitä joka kuukausi ensimmäisestä alkaen; muuten "
-         "yhden palvelun tietueet puuttuvat", "else the records of one service are missing"),
-    Rule("months_alike", "series", "month_ratio", between(0.2, 5), "warn", "warn",
-         "A month of a service with 1200 events or more is between {low} and {high} times the median month of its year",
-         "Kuukausi on {low}–{high}-kertainen vuoden mediaanikuukauteen nähden, kun palvelulla on vuodessa vähintään "
-         "1 200 tapahtumaa; muuten tiedosto on vajaa tai kahdentunut", "else a file is cut short or doubled"),
-    Rule("nothing_before_start", "series", "start_is", OK, "warn", "warn",
-         "No event is dated before the month its service started",
-         "Mikään tapahtuma ei ole ajalta ennen palvelun aloituskuukautta"),
-)  # fmt: skip
-# A year whose deliveries were deleted can be derived no more: what is told of it is said to be kept.
-KEPT_RULE = Rule(
-    "kept_as_published", "kept", "kept_is", OK, "error", "error",
-    "Figures that stand as a build published them are of deliveries whose deletion is recorded",
-    "Julkaistuina säilytetyt luvut ovat aineistosta, jonka poisto säilytysajan päätyttyä on kirjattu",
-)  # fmt: skip
+def _read_rule(entry: Section, topic: str) -> Rule:
+    entry.allow(_RULE_KEYS, f"a rule of {entry.file}")
+    check, column = _read_check(entry), entry.text("column")
+    if (check == ANY_ROW) == bool(column):
+        message = "'any_row' looks at no column." if column else "'column' is missing: which one is judged?"
+        raise ConfigError(f"{message}", entry.where("column" if column else "check"))
+    severity: Any = _choice(entry, "severity", get_args(Severity), "")
+    running_year: Any = _choice(entry, "running_year", (*get_args(Severity), "skip"), severity)
+    rule = Rule(
+        name=entry.required("name"),
+        topic=topic,
+        column=column,
+        check=check,
+        severity=severity,
+        running_year=running_year,
+        expects=entry.required("expects_en"),
+        finnish=entry.required("expects_fi"),
+        because=entry.text("because_en"),
+        found=entry.text("found_en", "{rows}"),
+        figures=entry.strings("figures"),
+        place=entry.where("name"),
+    )
+    for key, text, known in (
+        ("expects_en", rule.expects, rule._limits()),
+        ("because_en", rule.because, rule._limits()),
+        ("expects_fi", rule.finnish, rule._limits()),
+        ("found_en", rule.found, {"rows": ""}),
+    ):
+        if not _is_format(text) or (unknown := sorted(_fields(text) - set(known))):
+            named = f"{{{unknown[0]}}}" if _is_format(text) else "a brace"
+            raise ConfigError(f"{named} stands for nothing here.{nearest(named, known)}", entry.where(key))
+    return rule
 
-RULES = (
-    *FIGURE_RULES, *DURATION_RULES, *COMPLETENESS_RULES, *CHANGE_RULES, *SUM_RULES, *RECONCILIATION_RULES,
-    *SERIES_RULES,
-)  # fmt: skip
+
+def _read_check(entry: Section) -> Check:
+    given = entry.get("check")
+    known = (*CHECKS, *_CHECKS_WITH_VALUES)
+    if isinstance(given, str) and given in CHECKS:
+        return CHECKS[given]
+    where = entry.where("check")
+    if isinstance(given, Section) and len(given) == 1 and next(iter(given)) in _CHECKS_WITH_VALUES:
+        kind = next(iter(given))
+        values = given.items_of(kind)
+        if kind != "between":
+            if not values or not all(isinstance(value, str) for value in values):
+                raise ConfigError(f"'{kind}' is a list of texts.", given.where(kind))
+            return one_of(*values) if kind == "one_of" else none_of(*values)
+        if len(values) != 2 or not all(
+            value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
+        ):
+            raise ConfigError("'between' is two numbers, [low, high]; null is no limit.", given.where(kind))
+        return between(*values)
+    if given is None:
+        raise ConfigError(f"'check' is missing.{nearest('', known)}", entry.where())
+    name = str(next(iter(given), "")) if isinstance(given, dict) else str(given)
+    raise ConfigError(f"there is no check '{name}'.{nearest(name, known)}", where)
+
+
+def _read_sums(document: Section) -> tuple[Sum, ...]:
+    document.allow(("groups", "sums"), str(document.file))
+    given = document.section("groups")
+    groups = {name: given.strings(name) for name in given}
+    sums: list[Sum] = []
+    for entry in document.sections("sums"):
+        entry.allow(("name", "by", "expects_en", "expects_fi", "formulas"), f"a sum of {entry.file}")
+        by: Any = _choice(entry, "by", ("service", "year"), "")
+        formulas = []
+        items = entry.items_of("formulas")
+        for text, line in zip(items, items.lines, strict=True):
+            place = Place(str(entry.file), line)
+            try:
+                formulas.append(read_formula(str(text), groups, place))
+            except ValueError as error:
+                raise ConfigError(str(error), place) from None
+        if not formulas:
+            raise ConfigError("'formulas' is missing.", entry.where())
+        name = entry.required("name")
+        sums.append(Sum(name, by, tuple(formulas), entry.required("expects_en"), entry.required("expects_fi")))
+    return tuple(sums)
+
+
+def _read_labels(document: Section, topics: Iterable[Topic]) -> Labels:
+    parts = ("topics", "compared", "families", "bases")
+    document.allow(parts, str(document.file))
+    read: dict[str, dict[str, str]] = {}
+    for part in parts:
+        section = document.section(part)
+        read[part] = {name: section.required(name) for name in section}
+        if part in ("topics", "compared"):
+            section.allow((*(topic.name for topic in topics), *OWN_TOPICS), f"'{part}': it is no topic")
+    return Labels(**read)
+
+
+def _choice(entry: Section, key: str, known: tuple[str, ...], default: str) -> str:
+    value = entry.text(key, default)
+    if not value:
+        raise ConfigError(f"'{key}' is missing. It is {' or '.join(known)}.", entry.where())
+    if value not in known:
+        raise ConfigError(f"'{key}' is {' or '.join(known)}, not '{value}'.{nearest(value, known)}", entry.where(key))
+    return value
+
+
+def _fields(text: str) -> set[str]:
+    return set(re.findall(r"{(\w+)", text))
+
+
+def _is_format(text: str) -> bool:
+    """Whether the braces of a text hold a name each, with a format or without."""
+    return "{" not in (rest := re.sub(r"{\w+(:[\w.,]+)?}", "", text)) and "}" not in rest
+
+
+# --- rules of the engine's own topics --------------------------------------------------------------------------------
 
 
 def feed_rule(feed: FeedExpectation) -> Rule:
@@ -618,3 +537,55 @@ def years_rule(last_year: int) -> Rule:
     return Rule("no_later_years", "years", "report_year", between(None, last_year), "warn", "warn",
                 f"Nothing is dated after the year {last_year}",
                 f"Mikään ei ole vuoden {last_year} jälkeiseltä ajalta")  # fmt: skip
+
+
+# --- against the project ---------------------------------------------------------------------------------------------
+
+
+def check_expectations(expectations: Expectations, graph: Graph) -> None:
+    """Raise ConfigError telling every table, column, figure and feed that is named and not in the project."""
+    mistakes = [*_wrong_tables(expectations.tables, graph)]  # (what is wrong, where), each once
+    built = {str(node.relation): node for node in graph.built()}
+    feeds = {feed.name for feed in graph.feeds}
+    figures = _figure_ids(expectations.tables.figures, graph)
+    for topic in expectations.topics:
+        named = [(topic.table, topic.place), *([(topic.notes.table, topic.notes.place)] if topic.notes else [])]
+        for table, place in named:
+            if table not in built:
+                mistakes.append((f"no model or seed makes {table}.{nearest(table, built)}", place))
+        if topic.table not in built or topic.sums:
+            continue
+        columns = {name for name, _ in graph.columns.get(built[topic.table].id, ())}
+        ruled = {rule.column: rule.place for rule in reversed(topic.rules) if rule.column}
+        for column in sorted(topic.columns() - columns) if columns else ():
+            message = f"{topic.table} has no column '{column}'.{nearest(column, columns)}"
+            mistakes.append((message, ruled.get(column, topic.place)))
+        for rule in topic.rules:
+            mistakes += [(f"there is no figure '{name}'.{nearest(name, figures)}", rule.place)
+                         for name in rule.figures if figures and name not in figures]  # fmt: skip
+    for formula in (formula for sum_ in expectations.sums for formula in sum_.formulas):
+        for term in formula.terms:
+            what, known = ("feed", feeds) if term.amount.startswith("rows") else ("figure", figures)
+            if term.name and known and term.name not in known:
+                mistakes.append((f"there is no {what} '{term.name}'.{nearest(term.name, known)}", formula.place))
+    if mistakes:
+        raise ConfigErrors([ConfigError(message, place) for message, place in dict.fromkeys(mistakes)])
+
+
+def _wrong_tables(tables: ReportTables, graph: Graph) -> Iterator[tuple[str, Place]]:
+    built = {str(node.relation) for node in graph.built()}
+    for key, place in tables.places.items():
+        name = getattr(tables, key)
+        if name not in built:
+            yield f"no model or seed makes {name}, which is named for '{key}'.{nearest(name, built)}", place
+
+
+def _figure_ids(table: str, graph: Graph) -> frozenset[str]:
+    """Return the figures that a seed describes; empty when they are not described by one."""
+    seed = next((node for node in graph.built() if node.kind == "seed" and str(node.relation) == table), None)
+    if seed is None:
+        return frozenset()
+    import csv
+
+    with (graph.project.root / seed.file).open(encoding="utf-8-sig", newline="") as stream:
+        return frozenset(row.get("figure_id") or "" for row in csv.DictReader(stream))

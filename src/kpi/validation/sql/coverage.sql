@@ -4,7 +4,7 @@ select
     report_year,
     month,
     sum(row_count) as row_count
-from marts_coverage
+from coverage
 where row_count > 0 and report_year <= $last_year
 group by feed, report_year, month
 order by feed, report_year, month

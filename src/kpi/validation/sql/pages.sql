@@ -1,12 +1,12 @@
 -- What the pages of the report years tell of each figure. Grain, one row per figure, service, year and basis that is
 -- told or printed. Columns that end in _shown are rounded, half away from zero, to the decimals beside them,
--- and 0 and 100 only when exact: {value_shown} and {previous_shown} stand for SQL of `base.presented`.
+-- and 0 and 100 only when exact: {value_shown} and {previous_shown} stand for SQL of `presentation.presented`.
 with keys as (
-    select figure_id, service, report_year, basis from marts_indicators
+    select figure_id, service, report_year, basis from indicators
 
     union
 
-    select figure_id, service, report_year, basis from marts_reconciliation
+    select figure_id, service, report_year, basis from reconciliation
 ),
 
 joined as (
@@ -37,34 +37,34 @@ joined as (
         targets.comparison,
         nation.national_value
     from keys
-    left join seeds_figures as described on keys.figure_id = described.figure_id
-    left join seeds_figure_services as listed
+    left join figures as described on keys.figure_id = described.figure_id
+    left join figure_services as listed
         on keys.figure_id = listed.figure_id and keys.service = listed.service
-    left join marts_indicators as indicators
+    left join indicators
         on keys.figure_id = indicators.figure_id
         and keys.service = indicators.service
         and keys.report_year = indicators.report_year
         and keys.basis = indicators.basis
-    left join marts_indicator_changes as changes
+    left join indicator_changes as changes
         on keys.figure_id = changes.figure_id
         and keys.service = changes.service
         and keys.report_year = changes.report_year
         and keys.basis = changes.basis
-    left join marts_indicator_origins as origins
+    left join indicator_origins as origins
         on keys.figure_id = origins.figure_id
         and keys.service = origins.service
         and keys.report_year = origins.report_year
         and keys.basis = origins.basis
-    left join marts_reconciliation as printed
+    left join reconciliation as printed
         on keys.figure_id = printed.figure_id
         and keys.service = printed.service
         and keys.report_year = printed.report_year
         and keys.basis = printed.basis
-    left join seeds_targets as targets
+    left join targets
         on keys.figure_id = targets.figure_id
         and keys.service = targets.service
         and keys.report_year = targets.report_year
-    left join seeds_national_comparisons as nation
+    left join national_comparisons as nation
         on keys.figure_id = nation.figure_id
         and keys.service = nation.service
         and keys.report_year = nation.report_year

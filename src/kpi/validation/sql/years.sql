@@ -1,12 +1,12 @@
 -- Every year that has a figure or a record, with the feeds it has records of. Grain, one row per year.
 with found as (
     select report_year, null as feed
-    from marts_indicators
+    from indicators
 
     union all
 
     select report_year, feed
-    from marts_coverage
+    from coverage
     where row_count > 0
 )
 
