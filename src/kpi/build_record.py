@@ -383,10 +383,10 @@ def _decoder(kind: Any) -> _Decode:
 
 
 def _plain_decoder(kind: type) -> _Decode:
-    allowed = (int, float) if kind is float else kind
+    allowed = (int, float) if kind is float else (kind,)
 
     def decode(value: object) -> object:
-        if isinstance(value, allowed) and (kind is bool or not isinstance(value, bool)):
+        if type(value) in allowed:
             return value
         raise Malformed(f"{_NAMES[kind]} is expected, not {_shown(value)}")
 
@@ -406,7 +406,10 @@ def _tuple_decoder(arguments: tuple[Any, ...]) -> _Decode:
     def decode(value: object) -> tuple[Any, ...]:
         if not isinstance(value, list) or (count is not None and len(value) != count):
             raise Malformed(f"a list{f' of {count}' if count else ''} is expected, not {_shown(value)}")
-        return tuple(_at(str(number), each, one) for number, one in enumerate(value))
+        try:
+            return tuple([each(one) for one in value])
+        except Malformed:  # told with its place, which costs more than reading
+            return tuple(_at(str(number), each, one) for number, one in enumerate(value))
 
     return decode
 
@@ -415,7 +418,10 @@ def _mapping_decoder(each: _Decode) -> _Decode:
     def decode(value: object) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise Malformed(f"an object is expected, not {_shown(value)}")
-        return {name: _at(name, each, one) for name, one in value.items()}
+        try:
+            return {name: each(one) for name, one in value.items()}
+        except Malformed:
+            return {name: _at(name, each, one) for name, one in value.items()}
 
     return decode
 
@@ -427,11 +433,13 @@ def _record_decoder(kind: Any) -> _Decode:
     def decode(value: object) -> Any:
         if not isinstance(value, dict):
             raise Malformed(f"an object is expected, not {_shown(value)}")
-        if strange := [f"'{name}' is missing" for name in decoders if name not in value]:
-            raise Malformed(strange[0])
-        if strange := [f"'{name}' is not known" for name in value if name not in decoders]:
-            raise Malformed(strange[0])
-        return kind(**{name: _at(name, one, value[name]) for name, one in decoders.items()})
+        if value.keys() != decoders.keys():
+            strange = [f"'{name}' is missing" for name in decoders if name not in value]
+            raise Malformed((strange or [f"'{name}' is not known" for name in value if name not in decoders])[0])
+        try:
+            return kind(*[one(value[name]) for name, one in decoders.items()])
+        except Malformed:
+            return kind(**{name: _at(name, one, value[name]) for name, one in decoders.items()})
 
     return decode
 

@@ -222,10 +222,12 @@ def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
     Opens neither. What somebody took back is not published again from the same inputs.
     """
     current = warehouse.current()
-    if current is None or not has_its_size(current, warehouse.record(current)):
+    if current is None:
         return False
-    made = [warehouse.record(folder) for folder in (current, rolled_back_from(warehouse)) if folder]
-    return any(was_made_from(root, inputs, before) for before in made)
+    shown, left = warehouse.record(current), rolled_back_from(warehouse)
+    if not has_its_size(current, shown):
+        return False
+    return was_made_from(root, inputs, shown) or bool(left and was_made_from(root, inputs, warehouse.record(left)))
 
 
 def was_made_from(root: Path, inputs: Inputs, before: BuildRecord) -> bool:
