@@ -270,7 +270,7 @@ sources:
         ("data/{nam}.csv", "4: external_location: there is nothing to put in for 'nam'."),
         (
             "https://x.example/a.csv",
-            "4: external_location: kpi reaches for no network. Fetch the file, and name its path here: https://x.example/a.csv.",
+            "4: external_location: kpi reaches for no network. Fetch the file, and name its path here: 'https://x.example/a.csv'.",
         ),
     ],
 )
@@ -278,7 +278,22 @@ def test_a_mistake_in_the_place_of_a_source(tmp_path: Path, location: str, messa
     text = (
         f"sources:\n  - name: files\n    tables:\n      - name: t\n        meta: {{external_location: '{location}'}}\n"
     )
-    assert told(tmp_path, {"models/s.yml": text}) == f"models/s.yml:{message}"
+    files = {"models/s.yml": text, "models/m.sql": "select * from {{ source('files', 't') }}"}
+    assert told(tmp_path, files) == f"models/s.yml:{message}"
+
+
+def test_a_source_on_the_network_that_nobody_reads_is_noted(tmp_path: Path) -> None:
+    """dbt looks at it when it is read; an end of line in the place changes nothing."""
+    table = "{name: t, meta: {external_location: \"read_csv('https://x.example/a.csv')\\n\"}}"
+    files = {"models/s.yml": f"sources: [{{name: o, tables: [{table}]}}]", "models/m.sql": "select 1 as a"}
+    assert "models/s.yml:1: nothing loads or reads the source 'o.t'." in compiled(tmp_path, files).notes
+
+
+def test_a_source_without_a_file_says_so(tmp_path: Path) -> None:
+    table = "{name: t, meta: {external_location: 'data/{name}_*.csv'}}"
+    assert told(tmp_path, {"models/s.yml": f"sources: [{{name: o, tables: [{table}]}}]"}) == (
+        "models/s.yml:1: the source 'o.t': no file matches 'data/t_*.csv'."
+    )
 
 
 def test_a_source_that_a_seed_fills_comes_after_it(tmp_path: Path) -> None:

@@ -223,6 +223,30 @@ sources: [{name: s, config: {zork: 1}, schema: main, tables: [{name: s, zork: 1,
         {"not_null_m_a": "pass"},
         notes=("'zork' is not supported in a properties file.", "'monitoring' is not supported", "'owner'", "zork2"),
     ),
+    "settings that have no effect": Way(
+        {
+            "models/m.sql": "{{ config(materialized='table', grants={'select': ['x']}, indexes=[{'columns': ['a']}]) }}"
+            "select 1 as a",
+            "models/n.sql": "select 1 as a",
+            "models/m.yml": "models: [{name: n, access: public, config: {query_tag: x, group: y}}]\n"
+            "groups: [{name: y, owner: {name: z, email: z@z}}]",
+            "snapshots/s.sql": "{% snapshot s %}{{ config(strategy='check', unique_key='a', check_cols='all',"
+            " copy_grants=true) }}select 1 as a{% endsnapshot %}",
+        },
+        {"main.m": [(1,)], "main.n": [(1,)]},
+        notes=tuple(
+            f"{place}: the setting '{name}' has no effect here."
+            for place, name in (
+                ("models/m.sql", "grants"),
+                ("models/m.sql", "indexes"),
+                ("models/m.yml:1", "access"),
+                ("models/m.yml:1", "query_tag"),
+                ("models/m.yml:1", "group"),
+                ("snapshots/s.sql", "copy_grants"),
+            )
+        ),
+        apart=("main.s",),
+    ),
     "columns described twice, and columns that are gone": Way(
         {
             "models/m.sql": "select 1 as store_health_score, 2 as b",
@@ -431,6 +455,140 @@ models:
             "main.one": [(1,), (2,), (None,)],
         },
     ),
+    "tests that name what is not there": Way(
+        {
+            "models/m.sql": "select 1 as a",
+            "models/off.sql": "{{ config(enabled=false) }}select 1 as a",
+            "models/m.yml": """\
+models:
+  - name: m
+    columns:
+      - name: a
+        data_tests:
+          - unique
+          - relationships: {arguments: {to: ref('gone'), field: a}}
+          - relationships: {arguments: {to: "source('gone', 'too')", field: a}}
+          - relationships: {arguments: {to: ref('off'), field: a}}
+""",
+            "tests/t.sql": "select * from {{ ref('gone') }}",
+            "tests/u.sql": "select * from {{ ref('off') }}",
+            "tests/v.sql": "select * from {{ ref('m') }} where false",
+        },
+        {"main.m": [(1,)]},
+        {"unique_m_a": "pass", "v": "pass"},
+        notes=(
+            "ref('gone'): there is no such model or seed. There is: m, off. The test is not run.",
+            "source('gone', 'too'): there is no such source table. The test is not run.",
+            "ref('off'): it is disabled (enabled: false). The test is not run.",
+            "tests/t.sql:1:",
+            "tests/u.sql:1:",
+        ),
+    ),
+    "a macro that names the database": Way(
+        {
+            "models/m.sql": "{{ config(database='elsewhere') }}select 1 as a",
+            "models/n.sql": "select a from {{ ref('m') }}",
+            "macros/d.sql": "{% macro generate_database_name(custom_database_name=none, node=none) %}\n"
+            "{{ target.database }}\n{% endmacro %}",
+        },
+        {"main.n": [(1,)]},
+    ),
+    "a source whose seed is disabled": Way(
+        {
+            "dbt_project.yml": "name: own\nprofile: default\nseeds: {own: {+enabled: \"{{ var('load', false) }}\"}}\n",
+            "seeds/s.csv": "a\n1\n",
+            "models/s.yml": "sources: [{name: o, schema: main, tables: [{name: s}]}]",
+            "models/m.sql": "select 1 as a",
+        },
+        {"main.m": [(1,)]},
+        notes=("nothing loads or reads the source 'o.s'.",),
+    ),
+    "tests of quoted columns": Way(
+        {
+            "models/m.sql": 'select 1 as "Branch Id", 1 as "parent"',
+            "models/m.yml": """\
+models:
+  - name: m
+    columns:
+      - {name: Branch Id, quote: true, data_tests: [unique, not_null, {seen: {arguments: {least: 1}}}]}
+      - {name: parent, data_tests: [{relationships: {arguments: {to: ref('m'), field: '"Branch Id"'}}}]}
+sources: [{name: s, schema: main, tables: [{name: m, columns: [{name: Branch Id, quote: true, data_tests: [unique]}]}]}]
+""",
+            "tests/generic/s.sql": "{% test seen(model, column_name, least) %}\n"
+            "select * from {{ model }} where {{ column_name }} < {{ least }}\n{% endtest %}",
+        },
+        results={
+            "unique_m__Branch_Id_": "pass",
+            "not_null_m__Branch_Id_": "pass",
+            "relationships_m_parent___Branch_Id___ref_m_": "pass",
+            "seen_m__Branch_Id___1": "pass",
+        },
+        apart=("source_unique",),
+    ),
+    "models that DuckDB takes, and that are no SELECT": Way(
+        {
+            "models/v.sql": "values (1, 'a'), (2, 'b')",
+            "models/w.sql": "-- by name\n{{ config(materialized='table') }}\nvalues (1, 'a')",
+            "models/s.sql": "{{ config(materialized='table') }}summarize select 1 as a",
+            "models/u.sql": "unpivot (select id, 5 as v, 6 as w from {{ ref('i') }}) on v, w into name k value x",
+            "models/i.sql": "select 1 as id, 'a' as k, 5 as v",
+            "models/p.sql": "pivot {{ ref('i') }} on k in ('a', 'b') using sum(v)",
+            "models/q.sql": "select id, a from {{ ref('p') }}",
+            "models/f.sql": "from {{ ref('v') }}",
+        },
+        {
+            "main.v": [(1, "a"), (2, "b")],
+            "main.w": [(1, "a")],
+            "main.u": [(1, "v", 5), (1, "w", 6)],
+            "main.p": [(1, 5, None)],
+            "main.q": [(1, 5)],
+            "main.f": [(1, "a"), (2, "b")],
+        },
+    ),
+    "two columns of one name": Way(
+        {
+            "models/m.sql": "select 1 as id, 'x' as a",
+            "models/n.sql": "select m.*, o.* from {{ ref('m') }} as m join {{ ref('m') }} as o on m.id = o.id",
+            "models/o.sql": "{{ config(materialized='table') }}select 1 as a, 2 as \"A\", 3 as a, 4 as a_1",
+            "models/p.sql": "select id_1, a_1 from {{ ref('n') }} cross join (select 1 as q from {{ ref('o') }}) as o",
+            "models/n.yml": "models: [{name: n, columns: [{name: id, data_tests: [unique]},"
+            " {name: a_1, data_tests: [not_null]}]}]",
+        },
+        {"main.n": [(1, "x", 1, "x")], "main.o": [(1, 2, 3, 4)]},
+        {"unique_n_id": "pass", "not_null_n_a_1": "pass"},
+        notes=(
+            "models/n.sql:1: the model has two columns named 'a'. DuckDB gives what comes later other names:"
+            " 'id_1', 'a_1'.",
+        ),
+    ),
+    "models that read files outright": Way(
+        {
+            "data/calls.csv": "id,line\n1,a\n2,b\n",
+            "data/a_1.json": '[{"k": 1}]',
+            "data/a_2.json": '[{"k": 2}]',
+            "models/m.sql": "{{ config(materialized='table') }}\nselect * from read_csv_auto('data/calls.csv')",
+            "models/n.sql": "{{ config(materialized='table') }}\n{% set folder = 'data' %}"
+            "with c as (select * from read_csv('{{ folder }}/calls.csv', all_varchar = true))\n"
+            "select c.id || j.k as a from c join read_json('{{ folder }}/a_*.json') as j on j.k::varchar = c.id",
+            "models/o.sql": "{{ config(materialized='incremental') }}select c.line from 'data/calls.csv' as c"
+            " {% if is_incremental() %} where line not in (select line from {{ this }}) {% endif %}",
+            "models/p.sql": "{{ config(materialized='table') }}"
+            "select 'from ''data/calls.csv''' as t from {{ ref('m') }}",
+            "models/q.sql": "{{ config(materialized='ephemeral') }}select * from \"data/calls.csv\"",
+            "models/r.sql": "{{ config(materialized='table') }}select id from {{ ref('q') }}",
+            "models/m.yml": TESTS_OF_A.replace("{name: a,", "{name: id,"),
+        },
+        {
+            "main.m": [(1, "a"), (2, "b")],
+            "main.n": [("11",), ("22",)],
+            "main.o": [("a",), ("b",)],
+            "main.p": [("from 'data/calls.csv'",)] * 2,
+            "main.r": [(1,), (2,)],
+        },
+        {"unique_m_id": "pass", "not_null_m_id": "pass"},
+        notes=("models/m.sql:2: read_csv_auto('data/calls.csv') is read once, as the table files.calls_",),
+        apart=("files.",),
+    ),
     "files by their names": Way(
         {
             "models/UPPER.SQL": "select 2 as a",
@@ -572,6 +730,13 @@ def test_dbt_builds_the_same(both: dict[str, tuple[Path, Path]]) -> None:
 def test_another_database_is_refused(tmp_path: Path, files: dict[str, str]) -> None:
     with pytest.raises(KpiError, match="database='elsewhere': there is one database here, 'kpi'"):
         check_project(load_project(write(tmp_path, Way(files))))
+
+
+def test_a_macro_that_names_another_database_is_refused(tmp_path: Path) -> None:
+    macro = "{% macro generate_database_name(custom_database_name=none, node=none) %} lake {% endmacro %}"
+    way = Way({"models/m.sql": "select 1 as a", "macros/d.sql": macro})
+    with pytest.raises(KpiError, match=r"generate_database_name\(\) gives 'lake': there is one database here, 'kpi'"):
+        check_project(load_project(write(tmp_path, way)))
 
 
 def test_the_freshness_of_a_source_that_is_no_feed_is_noted(tmp_path: Path) -> None:

@@ -200,3 +200,26 @@ def test_the_command_prints_text_json_and_mermaid(tmp_path: Path) -> None:
     assert "==>" in chart
     message = run(cli, ["lineage", "calls_by_line.in_tim_count", "--project-dir", root]).exception
     assert str(message) == "'calls_by_line' has no column 'in_tim_count'. Did you mean 'in_time_count'?"
+
+
+@pytest.mark.parametrize(
+    ("sql", "columns"),
+    [
+        ("pivot {{ ref('i') }} on k in ('a', 'b') using sum(v)", 3),
+        ("summarize {{ ref('i') }}", 12),
+        ("select * from (pivot {{ ref('i') }} on k in ('a', 'b') using sum(v))", 3),
+    ],
+)
+def test_what_a_pivot_or_a_summary_yields_comes_from_everything_there(tmp_path: Path, sql: str, columns: int) -> None:
+    files = {
+        "dbt_project.yml": "name: own\n",
+        "models/i.sql": "select 1 as id, 'a' as k, 5 as v",
+        "models/p.sql": sql,
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    graph = compile_project(load_project(tmp_path))
+    found = node_origins(graph, check_columns(graph)[0], graph.nodes["model.own.p"])
+    everything = {("main.i", name): "computed" for name in ("id", "k", "v")}
+    assert found.columns == (everything,) * columns

@@ -336,7 +336,7 @@ def _count(con: duckdb.DuckDBPyConnection, relation: str) -> tuple[object, ...]:
 
 
 _INSIDE = ("generate_series", "range", "unnest", "repeat", "repeat_row", "json_each", "json_tree")
-_READERS = (
+FILE_READERS = (
     *("read_csv", "read_csv_auto", "sniff_csv", "read_parquet", "parquet_scan", "read_json", "read_json_auto"),
     *("read_json_objects", "read_ndjson", "read_ndjson_auto", "read_ndjson_objects", "read_text", "read_xlsx"),
 )
@@ -381,7 +381,7 @@ def location_problem(text: str) -> str:
     node = tree["node"]
     if node["type"] != "SELECT_NODE" or node["where_clause"] or node["group_expressions"] or node["modifiers"]:
         return "is more than what SQL reads a table from"
-    return _outside(tree, _READERS)
+    return _outside(tree, FILE_READERS)
 
 
 def select_problem(sql: str) -> str:

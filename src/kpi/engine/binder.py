@@ -20,13 +20,15 @@ from kpi.sql import Columns, identifier, literal
 
 
 class Binder:
-    """Binds nodes one after the other. `known` are the columns of those it has bound, by node id.
+    """Binds nodes one after the other. `known` are the columns of those it has bound, by node id, and
+    `notes` what is to be told of them.
 
     The database and its tables are made when they are first asked for: not at all when every answer is remembered.
     """
 
     def __init__(self, nodes: Mapping[str, Node], within: Sequence[Path]) -> None:
         self.known: dict[str, Columns] = {}
+        self.notes: list[str] = []
         self._within = within
         self._nodes = nodes
         self._made: set[str] = set()
@@ -50,6 +52,12 @@ class Binder:
         """Return what a model or test yields, and the casts it should write out. Raises CompileError."""
         given = [(str(self._nodes[one].relation), self.known[one]) for one in self._read_by(node)]
         return remembered(lambda: self._bind(node), "bind", node.sql, given)
+
+    def renamed(self, node: Node) -> Columns:
+        """The columns of a table of the node's SELECT: DuckDB renames what has the name of one before, to `a_1`."""
+        self.make_parents(node)
+        self.con.execute(f"create or replace temp view kpi_probe as\n{node.sql}")
+        return columns_of(self.con, "from temp.kpi_probe")
 
     def make_parents(self, node: Node) -> None:
         """Make sure of the tables that the node reads."""

@@ -38,7 +38,7 @@ from kpi.errors import CompileError, KpiError, nearest
 from kpi.files import project_digest
 from kpi.ingest.contract import is_feed
 from kpi.ingest.loader import OWN
-from kpi.project.external import absolute, reached
+from kpi.project.external import absolute, outside_files, reached
 from kpi.project.jinja import Relation
 from kpi.project.project import Project, together
 from kpi.project.properties import Column, TestSpec
@@ -56,9 +56,9 @@ def judged(node: Node, findings: Iterable[Finding], *, is_whole: bool = True) ->
     Nothing when its project does not ask for house rules. When `findings` are not all there may be (`is_whole` is
     false), no exception counts as without use.
     """
-    meta = node.config.get("meta") or {}
-    if not isinstance(meta, Mapping) or meta.get("house_rules") is not True:
+    if not _has_house_rules(node):
         return []
+    meta = node.config["meta"]
     allow = meta.get("allow") or {}
     mistakes = list(_wrong_exceptions(node, allow))
     used = set()
@@ -73,6 +73,11 @@ def judged(node: Node, findings: Iterable[Finding], *, is_whole: bool = True) ->
             message = f"the exception '{name}' is not needed: nothing here breaks it.{_meant(name)}"
             mistakes.append(_at(node, allow, name, message))
     return mistakes
+
+
+def _has_house_rules(node: Node) -> bool:
+    meta = node.config.get("meta")
+    return isinstance(meta, Mapping) and meta.get("house_rules") is True
 
 
 def unread(nodes: Mapping[str, Node]) -> list[CompileError]:
@@ -135,13 +140,13 @@ def check_project(project: Project) -> Graph:
 def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
     """Compile the project and bind every node. Returns it with the columns of every node by id; raises as above."""
     graph, mistakes = compile_nodes(project, columns_in)
-    known, wrong = check_columns(graph)
+    known, wrong, renamed = _check_columns(graph)
     unit_tests, wrong_units = check_unit_tests(graph, known)
     mistakes += [*wrong, *wrong_units, *unread(graph.nodes)]
     if mistakes:
         raise together(mistakes, project.root)
     idle = (f"{one.file}:{one.line}: nothing loads or reads the source '{one.name}'." for one in graph.unread())
-    notes = (*graph.notes, *_only_documented(graph, known), *idle)
+    notes = (*graph.notes, *renamed, *_only_documented(graph, known), *idle)
     return replace(graph, notes=notes, columns=known, unit_tests=unit_tests), known
 
 
@@ -155,6 +160,11 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
 
     A node whose parents are wrong is passed over: what is wrong with it may come from them.
     """
+    known, mistakes, _ = _check_columns(graph)
+    return known, mistakes
+
+
+def _check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], list[str]]:
     mistakes: list[KpiError] = []
     raw: dict[str, Columns] = {f"raw.{table}": tuple(columns) for table, columns in OWN.items()}
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
@@ -186,7 +196,7 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
                         mistakes += setting_problems(node, columns, _model_columns(binder, grown)[0])
             except CompileError as error:
                 mistakes += [_with_comma(graph, node, error), *judged(node, node.findings, is_whole=False)]
-    return binder.known, mistakes
+    return binder.known, mistakes, binder.notes
 
 
 def _with_comma(graph: Graph, node: Node, error: CompileError) -> CompileError:
@@ -219,6 +229,8 @@ def _bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> 
         return remembered(lambda: _columns_outside(binder, graph, node), "outside", node.sql, node.shape), ()
     if str(node.relation) in raw:
         return raw[str(node.relation)], ()
+    if problem := next(one.problem for one in graph.project.sources if one.id == node.id):
+        raise CompileError(node.file, node.line, problem)
     message = (
         f"nothing loads the source '{node.name}': it has no config.meta.feed and no config.meta.external_location,"
         f" and no seed or model makes it.{_no_database(graph, node)}"
@@ -253,6 +265,13 @@ def _model_columns(binder: Binder, node: Node) -> tuple[Columns, tuple[Finding, 
     names_twice = sorted(name for name in set(names) if names.count(name) > 1)
     if names_twice:
         message = f"the model has two columns named '{names_twice[0]}'."
+        if node.materialized in ("table", "view") and not _has_house_rules(node):
+            renamed = binder.renamed(node)
+            others = ", ".join(f"'{name}'" for name, _ in renamed if name.lower() not in names)
+            binder.notes.append(
+                f"{node.file}:{node.line}: {message} DuckDB gives what comes later other names: {others}."
+            )
+            return renamed, casts
         raise at(node, second_column(node.sql, names_twice[0]), message)
     return columns, casts
 
@@ -271,12 +290,15 @@ def _snapshot(binder: Binder, node: Node, columns: Columns) -> Columns:
 
 def _columns_outside(binder: Binder, graph: Graph, node: Node) -> Columns:
     """The columns of a source that is files outside. Raises CompileError when they cannot be read."""
+    location = node.sql.removeprefix("select * from ")
+    if not outside_files(graph.project.root, location):
+        raise CompileError(node.file, node.line, f"the source '{node.name}': no file matches {location[:300]}.")
     try:
         return columns_of(binder.con, absolute(graph.project.root, node.sql))
     except duckdb.Error as error:
         problem = problem_of(error, f"describe {node.sql}")
         if "does not have any tables matching" in problem.message:
-            file = reached(graph.project.root, node.sql.removeprefix("select * from "))[0].name
+            file = reached(graph.project.root, location)[0].name
             message = f"the source '{node.name}': {file} has no table {node.relation}. A view there is not read"
             raise CompileError(node.file, node.line, f"{message}: make it a table.") from None
         raise CompileError(node.file, node.line, f"the source '{node.name}': {problem.message}") from None
@@ -477,7 +499,7 @@ def compile_inline(graph: Graph, text: str) -> str:
         materialized="view",
         depends_on=tuple(rendered.depends_on),
         sql=select.sql,
-        lines=rendered.lines,
+        lines=select.lines,
     )
     whole = with_ctes({**graph.nodes, node_id: node})
     with closing(Binder(whole, ())) as binder:

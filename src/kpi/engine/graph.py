@@ -30,13 +30,13 @@ from kpi.errors import CompileError, ConfigError, KpiError, nearest
 from kpi.ingest import loader
 from kpi.ingest.contract import Feed, followed, is_feed, read_feed
 from kpi.ingest.loader import OWN
-from kpi.project.external import content_of, in_database
-from kpi.project.jinja import DATABASE, Relation
+from kpi.project.external import content_of, files_read, in_database, location_problem
+from kpi.project.jinja import DATABASE, Relation, Rendered
 from kpi.project.packages import read_text
 from kpi.project.project import Project, together
-from kpi.project.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, Properties, TestSpec, tags_of
+from kpi.project.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, Properties, Source, TestSpec, tags_of
 from kpi.project.resources import Resource, merged
-from kpi.sql import Columns
+from kpi.sql import Columns, relation_name
 from kpi.yaml_loader import Section
 
 SETTINGS = {"model": MODEL_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
@@ -105,26 +105,60 @@ _PLACING = re.compile(r"""\b(schema|alias|target_schema)['"]?\s*[=:]|\bephemeral
 
 def source_nodes(project: Project) -> dict[str, Node]:
     """Return a node for every source table, by id. One that is files outside has the SELECT that reads them."""
-    nodes = {}
-    for source in project.sources:
-        about, node_id = source.properties, source.id
-        nodes[node_id] = Node(
-            id=node_id,
-            kind="source",
-            name=f"{source.source_name}.{source.name}",
-            file=about.file,
-            line=about.line,
-            relation=Relation(node_id, source.schema, source.identifier),
-            materialized="table" if source.location else "source",
-            tags=source.tags,
-            sql=f"select * from {source.location}" if source.location else "",
-            shape=content_of(project.root, source.location) if source.location else "",
-            description=about.description,
-            columns=about.columns,
-            depth=len(project.folders.get(source.package, Path()).parts) + 1,
-            config={"meta": source.meta, "loaded_at_field": source.loaded_at_field, "freshness": source.freshness},
+    return {source.id: _source_node(project, source) for source in project.sources}
+
+
+def _source_node(project: Project, source: Source) -> Node:
+    about, node_id = source.properties, source.id
+    return Node(
+        id=node_id,
+        kind="source",
+        name=f"{source.source_name}.{source.name}",
+        file=about.file,
+        line=about.line,
+        relation=Relation(node_id, source.schema, source.identifier),
+        materialized="table" if source.location else "source",
+        tags=source.tags,
+        sql=f"select * from {source.location}" if source.location else "",
+        shape=content_of(project.root, source.location) if source.location else "",
+        description=about.description,
+        columns=about.columns,
+        depth=len(project.folders.get(source.package, Path()).parts) + 1,
+        config={"meta": source.meta, "loaded_at_field": source.loaded_at_field, "freshness": source.freshness},
+    )
+
+
+def _with_sources(project: Project, resource: Resource, templates: Templates, rendered: Rendered) -> Rendered:
+    """Let a model that reads files outright read them as a source, which is noted among the templates' `outside`.
+
+    The build then holds what was in the files, and who reads it needs none of them. Raises CompileError for files that
+    may not be read. In a project with house rules they are left as they are, which is refused.
+    """
+    if project.is_strict or not (reads := files_read(rendered.sql)):
+        return rendered
+    sql, depends_on = rendered.sql, dict(rendered.depends_on)
+    for read in reversed(reads):
+        line, column = rendered.lines.place(read.start)
+        if problem := location_problem(project.root, project.warehouse_settings.source_folders, read.location):
+            raise CompileError(resource.file, line, f"{read.location[:200]}: {problem}", column)
+        properties = Properties(read.table, "", (), (), {}, resource.file, line)
+        source = Source(
+            *(FILES, read.table, FILES, read.table, (), properties, Section(resource.file, line)),
+            location=read.location,
+            package=resource.package,
         )
-    return nodes
+        source = templates.outside.setdefault(source.id, source)
+        message = f"{read.location[:200]} is read once, as the table {FILES}.{read.table} of the build."
+        templates.notes.append(f"{resource.file}:{line}: {message}")
+        depends_on[source.id] = Relation(source.id, FILES, read.table)
+        sql = sql[: read.start] + str(depends_on[source.id]) + sql[read.end :]
+    spans = [(one.start, one.end, len(relation_name(FILES, one.table))) for one in reads]
+    return replace(rendered, sql=sql, lines=rendered.lines.replaced(spans), depends_on=depends_on)
+
+
+def _with_files(project: Project, templates: Templates) -> Project:
+    """The project with the sources that its models read outright."""
+    return replace(project, sources=(*project.sources, *templates.outside.values()))
 
 
 def from_databases(project: Project, nodes: Mapping[str, Node], delivered: Collection[str]) -> dict[str, Node]:
@@ -134,7 +168,14 @@ def from_databases(project: Project, nodes: Mapping[str, Node], delivered: Colle
         node = nodes[source.id]
         file, _ = project.database_file(source)
         is_loaded = "feed" in source.meta or str(node.relation) in delivered
-        if node.sql or node.depends_on or is_loaded or not file or not (project.root / file).is_file():
+        if (
+            node.sql
+            or node.depends_on
+            or is_loaded
+            or source.problem
+            or not file
+            or not (project.root / file).is_file()
+        ):
             continue
         location = in_database(file, source.schema, source.identifier)
         shape = content_of(project.root, location)
@@ -276,17 +317,20 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
     rendered = templates.render(text, resource.file, settings, relation, base=resource.config, model=facts)
     if not {"enabled": True, **rendered.config, **resource.above}["enabled"]:
         return None
+    rendered = _with_sources(project, resource, templates, rendered)
     select = read_select(rendered, resource.file, resource.kind, templates.relations)
     about = resource.properties
     config = merged([resource.config, rendered.config, resource.above])
-    _check_settings(resource, relation, config)
+    database = templates.database_of(config.get("target_database") or config.get("database"), facts)
+    _check_settings(resource, relation, config, database)
     increment, depends_on, shape = None, dict(rendered.depends_on), select.shape
     if config.get("materialized") == "incremental":
         again = templates.render(
             text, resource.file, settings, relation, base=resource.config, model=facts, is_incremental=True
         )
+        again = _with_sources(project, resource, templates, again)
         added = read_select(again, resource.file, resource.kind, templates.relations)
-        increment = Increment(added.sql, again.lines, Hooks())
+        increment = Increment(added.sql, added.lines, Hooks())
         depends_on |= again.depends_on
         shape = digest(shape, added.shape)
     return Node(
@@ -300,7 +344,7 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
         tags=config["tags"],
         depends_on=tuple(depends_on),
         sql=select.sql,
-        lines=rendered.lines,
+        lines=select.lines,
         shape=digest(shape, settings_text(config, about)),
         description=about.description if about else "",
         columns=about.columns if about else (),
@@ -313,14 +357,13 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
     )
 
 
-def _check_settings(resource: Resource, relation: Relation, config: Mapping[str, Any]) -> None:
+def _check_settings(resource: Resource, relation: Relation, config: Mapping[str, Any], database: str) -> None:
     """Raise CompileError for settings that contradict each other, came too late, or name another database."""
-    for name in ("database", "target_database"):
-        if config.get(name) and str(config[name]).lower() != DATABASE:
-            message = (
-                f"{name}='{config[name]}': there is one database here, '{DATABASE}'. Leave it out, or set a schema."
-            )
-            raise CompileError(resource.file, resource.line, message)
+    if database.lower() != DATABASE:
+        found = (f"{name}='{config[name]}'" for name in ("target_database", "database") if config.get(name))
+        what = next(found, f"generate_database_name() gives '{database}'")
+        message = f"{what}: there is one database here, '{DATABASE}'. Leave it out, or set a schema."
+        raise CompileError(resource.file, resource.line, message)
     if resource.kind == "snapshot":
         for message in incremental.snapshot_problems(config):
             raise CompileError(resource.file, resource.line, message)
@@ -538,6 +581,8 @@ def without_unbuilt(
 
 # Tables that no model or seed may be: deliveries, and what kpi writes beside the models.
 RESERVED_SCHEMA = "raw"
+# Where the files stand as tables that models read outright.
+FILES = "files"
 RESERVED_TABLES = ("marts.expectation_results", "marts.runs")
 # Where failing rows of data tests are kept, a table a test.
 AUDIT_SCHEMA = "dbt_test__audit"
@@ -632,6 +677,9 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     delivered = {f"{RESERVED_SCHEMA}.{table}" for table in OWN} if _has_feeds(project) else set()
     nodes |= from_databases(project, nodes, delivered)
     disabled = _compile(project, resources, templates, nodes, mistakes, columns_of)
+    # A source that would be filled by what is disabled is one that nothing fills.
+    empty = {node.id: replace(node, depends_on=()) for node in nodes.values() if _is_filled_by(node, disabled)}
+    nodes |= empty | (from_databases(project, nodes | empty, delivered) if empty else {})
     certain: list[KpiError] = [*_misplaced(nodes.values(), _has_feeds(project))]
     tests, wrong = test_nodes(project, templates, nodes)
     if any(isinstance(error, NeedsGraph) for error in wrong):
@@ -645,7 +693,7 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     exposures, wrong = exposure_nodes(project, templates)
     mistakes += wrong
     nodes.update({exposure.id: exposure for exposure in exposures})
-    certain += _disabled(disabled, nodes)
+    certain += _disabled(project, templates, disabled, nodes)
     feeds, wrong_feeds = _feeds(project)
     mistakes += wrong_feeds
     for name in project.undeclared:
@@ -663,6 +711,7 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     nodes = with_ctes(nodes)
     message = dict.fromkeys([*templates.notes, *unwatched(project)])
     notes = (*left_out, *project.notes, *message, *templates.macros.without_effect(), *external_notes(nodes.values()))
+    project = _with_files(project, templates)
     return Graph(project, nodes, feeds, templates.environment_read, notes=notes, on_run=on_run), mistakes
 
 
@@ -716,6 +765,8 @@ def _compile(
                 mistakes.append(error)
                 continue
             if node:
+                read = (templates.outside[one] for one in node.depends_on if one in templates.outside)
+                nodes.update((source.id, _source_node(project, source)) for source in read)
                 nodes[node.id] = node
             elif resource.kind != "analysis":
                 disabled[resource.id] = templates.relations[resource.id]
@@ -740,6 +791,7 @@ def _tell_columns(project: Project, templates: Templates, nodes: dict[str, Node]
             break
         ready = kept
     try:
+        project = _with_files(project, templates)
         templates.known_columns = columns_of(Graph(project, with_ctes(_ordered(ready)), _feeds(project)[0]))
     except CompileError:
         templates.known_columns = {}
@@ -753,6 +805,10 @@ def _filled(nodes: Mapping[str, Node], relations: Mapping[str, Relation]) -> dic
         for node in nodes.values()
         if str(node.relation).lower() in places and not node.sql
     }
+
+
+def _is_filled_by(node: Node, others: Collection[str]) -> bool:
+    return node.kind == "source" and any(parent in others for parent in node.depends_on)
 
 
 def _misplaced(nodes: Iterable[Node], has_feeds: bool) -> list[CompileError]:
@@ -774,14 +830,19 @@ def _misplaced(nodes: Iterable[Node], has_feeds: bool) -> list[CompileError]:
     return mistakes
 
 
-def _disabled(disabled: Mapping[str, Relation], nodes: Mapping[str, Node]) -> list[CompileError]:
-    """References to models and seeds that are switched off."""
+def _disabled(
+    project: Project, templates: Templates, disabled: Mapping[str, Relation], nodes: dict[str, Node]
+) -> list[CompileError]:
+    """References to models and seeds that are switched off. Tests with one are left out of `nodes`, with a note."""
     mistakes = []
-    for node in nodes.values():
-        for parent in node.depends_on:
-            if parent in disabled:
-                message = f"ref('{disabled[parent].name}'): it is disabled (enabled: false)."
-                mistakes.append(CompileError(node.file, line_of(node, disabled[parent]), message))
+    for node in list(nodes.values()):
+        for parent in [parent for parent in node.depends_on if parent in disabled]:
+            message = f"ref('{disabled[parent].name}'): it is disabled (enabled: false)."
+            error = CompileError(node.file, line_of(node, disabled[parent]), message)
+            if node.kind != "test" or project.is_strict:
+                mistakes.append(error)
+            elif nodes.pop(node.id, None):
+                templates.notes.append(f"{error} The test is not run.")
     return mistakes
 
 

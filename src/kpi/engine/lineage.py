@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kpi.cache import remembered
@@ -302,7 +302,12 @@ class Edge:
 def node_origins(graph: Graph, columns: Mapping[str, Columns], node: Node) -> Origins:
     """Return where the columns of one model come from."""
     parents = {str(graph.nodes[p].relation): [name for name, _ in columns[p]] for p in tables_of(graph.nodes, node)}
-    return remembered(lambda: origins(node.sql, parents), "origins", node.sql, sorted(parents.items()))
+    found = remembered(lambda: origins(node.sql, parents), "origins", node.sql, sorted(parents.items()))
+    if len(found.columns) == len(columns[node.id]):
+        return found
+    # What a pivot or a summary yields is not told apart: it all comes from everything there.
+    everything = _computed(*found.columns, dict.fromkeys(found.mentioned, COMPUTED))
+    return replace(found, columns=(everything,) * len(columns[node.id]))
 
 
 def edges(graph: Graph, columns: Mapping[str, Columns], nodes: Sequence[Node], also_used: bool) -> list[Edge]:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from kpi.project.properties import Column, TestSpec
 
 NodeKind = Literal["model", "seed", "snapshot", "source", "test", "analysis", "exposure", "unit_test"]
 _A_FILE = " Describe the file as a source (config.meta.external_location) and read that."
+_AROUND = "select * from (\n"
 _TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
 
 
@@ -103,13 +104,15 @@ def line_of(node: Node, parent: Relation) -> int:
 class Select:
     """One SELECT, without the semicolon it may end in, and the line of the file it begins in.
 
-    `shape` is a hash of its words, layout and comments apart; `findings` are the house rules it breaks.
+    `shape` is a hash of its words, layout and comments apart; `findings` are the house rules it breaks, `lines` where
+    in the file the SQL comes from.
     """
 
     sql: str
     shape: str
     line: int
     findings: tuple[Finding, ...] = ()
+    lines: Lines = Lines()  # noqa: RUF009  a frozen value
 
 
 def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> Select:
@@ -146,12 +149,18 @@ def _read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[s
     except (sqlglot.errors.SqlglotError, RecursionError) as error:
         raise _not_sql(rendered, file, error) from None
     line = lines.at(tokens[0].start)
+    if isinstance(tree, sqlglot.exp.Values | sqlglot.exp.Summarize | sqlglot.exp.Pivot):
+        # DuckDB selects by these too: in brackets they stand after `from`, as any SELECT does.
+        start = tokens[0].start
+        lines = lines.replaced([(start, start, len(_AROUND))])
+        sql = f"{sql[:start]}{_AROUND}{sql[start:]}\n)"
+        return _read_select(replace(rendered, sql=sql, lines=lines), file, what, relations)
     if not isinstance(tree, sqlglot.exp.Query):
         word = tokens[0].text if tree is None or isinstance(tree, sqlglot.exp.Command) else tree.key
         raise _at(rendered, file, tokens[0].start, f"a {what} is one SELECT, here is {word.upper()}.")
     _check_tree(tree, rendered, file, what, relations)
     findings = broken_rules(tree, sql, lines) if what == "model" else ()
-    return Select(sql, _shape(tokens, sql), line, findings)
+    return Select(sql, _shape(tokens, sql), line, findings, lines)
 
 
 def _shape(tokens: Any, sql: str) -> str:

@@ -36,21 +36,30 @@ from kpi.project.jinja import (
 from kpi.project.macros import Macro, Macros, Wrong, compiled, run, undefined
 from kpi.project.packages import read_text
 from kpi.project.project import Project
+from kpi.project.properties import Source
 from kpi.project.resources import Config
 
 _KINDS = ("model", "seed", "snapshot")
+
+
+class NoParentError(Wrong):
+    """A template names by ref() or source() what is not there, on its way to becoming a MissingParentError."""
+
+
+class MissingParentError(CompileError):
+    """A model, seed or source that a file names by ref() or source() is not there."""
 
 
 def find_ref(
     project: Project, relations: Mapping[str, Relation], package: str, names: Sequence[str], version: object = None
 ) -> Relation:
     """Return the model, seed or snapshot that ref(...) in a file of a package means; a model's latest version if none
-    is named. Raises Wrong when there is none, or when it may be one of several."""
+    is named. Raises NoParentError when there is none, and Wrong when it may be one of several."""
     if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
         raise Wrong("ref takes the name of a model or seed, and the project's name before it if you like.")
     name, latest = names[-1], project.latest_versions
     if len(names) == 2 and names[0] not in (project.name, *project.packages):
-        raise Wrong(f"ref('{names[0]}', '{name}'): there is no package '{names[0]}' here.")
+        raise NoParentError(f"ref('{names[0]}', '{name}'): there is no package '{names[0]}' here.")
     for one in names[:1] if len(names) == 2 else dict.fromkeys((project.name, package)):
         for kind in _KINDS:
             wanted = f"{name}.v{version}" if version is not None else latest.get((one, name), name)
@@ -72,23 +81,23 @@ def find_ref(
             return anywhere[0]
     versions = sorted(set(_versions(relations, name)))
     if version is not None and versions:
-        raise Wrong(f"ref('{name}', v={version}): there is no such version; there are {', '.join(versions)}.")
+        raise NoParentError(f"ref('{name}', v={version}): there is no such version; there are {', '.join(versions)}.")
     if version is not None and any(node.split(".", 2)[2] == name for node in relations):
         raise Wrong(f"ref('{name}', v={version}): '{name}' has no versions.")
     known = [node.split(".", 2)[2].partition(".v")[0] for node in relations if not node.startswith("source.")]
-    raise Wrong(f"ref('{name}'): there is no such model or seed.{nearest(name, known)}")
+    raise NoParentError(f"ref('{name}'): there is no such model or seed.{nearest(name, known)}")
 
 
 def find_source(
     project: Project, relations: Mapping[str, Relation], package: str, source_name: str, table_name: str
 ) -> Relation:
-    """Return the table that source(...) in a file of a package means. Raises Wrong when there is none."""
+    """Return the table that source(...) in a file of a package means. Raises NoParentError when there is none."""
     for one in dict.fromkeys((project.name, package, *project.packages)):
         if found := relations.get(f"source.{one}.{source_name}.{table_name}"):
             return found
     known = [node.split(".", 2)[2] for node in relations if node.startswith("source.")]
     hint = nearest(f"{source_name}.{table_name}", known)
-    raise Wrong(f"source('{source_name}', '{table_name}'): there is no such source table.{hint}")
+    raise NoParentError(f"source('{source_name}', '{table_name}'): there is no such source table.{hint}")
 
 
 def version_of(given: Mapping[str, object]) -> object:
@@ -169,6 +178,7 @@ class Templates:
         self.macros.search = dict(project.dispatch)
         self.macros.shared = context.shared(self.values, self.macros, self._columns_of, self._graph, project.invocation)
         self.notes: list[str] = []
+        self.outside: dict[str, Source] = {}
         self._files = {file: file for file in project.macro_files}
         self._short: dict[str, jinja2.Template] = {}
         self._macro_texts: list[str] = []
@@ -193,6 +203,10 @@ class Templates:
     def alias_of(self, custom: str | None, node: Mapping[str, Any]) -> str:
         """Return the name in its schema of a node with the given `alias` setting."""
         return self._named("generate_alias_name", custom, node)
+
+    def database_of(self, custom: str | None, node: Mapping[str, Any]) -> str:
+        """Return the database of a node with that `database` setting, as the project's macro or else dbt has it."""
+        return self._named("generate_database_name", custom, node)
 
     def _named(self, macro: str, custom: str | None, node: Mapping[str, Any] | None) -> str:
         given = dict(node) if node is not None else None
@@ -380,4 +394,5 @@ class Templates:
         """The error at the line of the file, naming the macro that failed when it was one."""
         frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]
-        return CompileError(file, line_in(error, file), message + (macros[-1] if macros else ""))
+        kind = MissingParentError if isinstance(error, NoParentError) else CompileError
+        return kind(file, line_in(error, file), message + (macros[-1] if macros else ""))

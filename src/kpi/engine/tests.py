@@ -12,7 +12,7 @@ from typing import Any
 
 from kpi.database import expression_problem
 from kpi.engine.node import Node, read_select
-from kpi.engine.template import Templates
+from kpi.engine.template import MissingParentError, Templates
 from kpi.errors import CompileError, nearest
 from kpi.project.jinja import Lines, Relation, Rendered, as_seen
 from kpi.project.packages import read_text
@@ -95,6 +95,12 @@ def test_nodes(
     for make in wanted:
         try:
             test = make()
+        except MissingParentError as error:
+            if project.is_strict:
+                errors.append(error)
+            else:
+                templates.notes.append(f"{error} The test is not run.")
+            continue
         except CompileError as error:
             errors.append(error)
             continue
@@ -208,7 +214,7 @@ def _rendered(templates: Templates, spec: TestSpec, depends_on: dict[str, Relati
     try:
         arguments = {key: item if key == "column_name" else value_of(item) for key, item in spec.arguments.items()}
     except CompileError as error:
-        raise CompileError(spec.file, spec.line, error.message) from None
+        raise type(error)(spec.file, spec.line, error.message) from None
     return replace(spec, arguments=arguments)
 
 
@@ -373,7 +379,9 @@ def names_of_tests(project: Project, nodes: Mapping[str, Node]) -> dict[str, Tes
 
 def generic_name(project: str, judged: Node, spec: TestSpec) -> TestName:
     """Return dbt's names of a generic test of a node."""
-    arguments = {**({"column_name": spec.column} if spec.column else {}), **spec.arguments}
+    is_quoted = any(column.quote for column in judged.columns if column.name == spec.column)
+    column = identifier(spec.column) if is_quoted else spec.column
+    arguments = {**({"column_name": column} if column else {}), **spec.arguments}
     package, _, kind = spec.kind.rpartition(".")
     of = judged.name
     if judged.kind == "source":
@@ -392,7 +400,7 @@ def generic_name(project: str, judged: Node, spec: TestSpec) -> TestName:
     arguments["model"] = f"{{{{ get_where_subquery({model}) }}}}"
     about = {"kwargs": _texts(arguments), "name": kind, "namespace": str(package or None)}
     hashed = _md5(name + repr(about))[-KEPT_OF_HASH:]
-    return TestName(f"test.{project}.{name}.{hashed}", name, alias, arguments, spec.column, spec.kind)
+    return TestName(f"test.{project}.{name}.{hashed}", name, alias, arguments, column, spec.kind)
 
 
 def _specs(project: Project) -> Iterator[tuple[str, TestSpec]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kpi.errors import CompileError
 from kpi.sql import literal
@@ -55,6 +56,67 @@ def location_problem(root: Path, folders: Iterable[str], location: str) -> str:
             message = "Copy it into the project, or name its folder in vars: kpi_warehouse: source_folders."
             return f"'{name[:200]}' lies outside the project. {message}"
     return ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """Files that SQL reads by itself: from `start` to `end` stands what can stand after `from`, the `location`."""
+
+    start: int
+    end: int
+    location: str
+
+    @property
+    def table(self) -> str:
+        """A name for the table that they are: of the first file, and of all that the location says."""
+        named = re.search(r"'((?:[^']|'')*)'", self.location)
+        stem = re.sub(r"\W+", "_", Path(named[1]).stem if named else "").strip("_").lower()
+        return f"{stem or 'table'}_{hashlib.blake2b(self.location.encode(), digest_size=4).hexdigest()}"
+
+
+def files_read(sql: str) -> list[FileRead]:
+    """Return the files that SQL reads outright: by a function of DuckDB, or by their names after `from` or `join`."""
+    if not _MAY_READ_FILES.search(sql):
+        return []
+    import sqlglot
+
+    from kpi.database import FILE_READERS
+
+    kinds = sqlglot.TokenType
+    try:
+        tokens = sqlglot.Dialect.get_or_raise("duckdb").tokenize(sql)
+    except sqlglot.errors.SqlglotError:
+        return []
+    found: list[FileRead] = []
+    for place, token in enumerate(tokens):
+        before, after = (tokens[at].token_type if 0 <= at < len(tokens) else None for at in (place - 1, place + 1))
+        is_name = token.token_type != kinds.STRING
+        if found and token.start < found[-1].end:
+            continue
+        if is_name and token.text.lower() in FILE_READERS and after == kinds.L_PAREN:
+            end = _closed_at(tokens[place + 1 :])
+            found.append(FileRead(token.start, end, sql[token.start : end]))
+        elif before not in (kinds.FROM, kinds.JOIN) or after == kinds.DOT or not _A_FILE.search(token.text):
+            continue
+        elif token.token_type in (kinds.STRING, kinds.IDENTIFIER):
+            found.append(FileRead(token.start, token.end + 1, literal(token.text)))
+    return found
+
+
+def _closed_at(tokens: Sequence[Any]) -> int:
+    """Where the bracket ends that the first of these words opens."""
+    depth = 0
+    for token in tokens:
+        depth += {"(": 1, ")": -1}.get(token.text, 0) if token.token_type.name.endswith("_PAREN") else 0
+        if not depth:
+            return int(token.end) + 1
+    return int(tokens[-1].end) + 1
+
+
+_A_FILE = re.compile(r"\.(csv|tsv|txt|parquet|json|jsonl|ndjson)(\.gz|\.zst)?$", re.IGNORECASE)
+_MAY_READ_FILES = re.compile(
+    r"read_|sniff_|_scan|(from|join)\s+['\"][^'\"]+\.(csv|tsv|txt|parquet|json|jsonl|ndjson)", re.IGNORECASE
+)
 
 
 def unreadable(root: Path, folders: Sequence[str], sources: Sequence[Source]) -> Iterator[CompileError]:

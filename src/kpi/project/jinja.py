@@ -17,7 +17,7 @@ import signal
 import threading
 import traceback
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -141,6 +141,23 @@ class Lines:
         piece = max(0, bisect_right(self.starts, offset) - 1)
         column = self.columns[piece]
         return self.lines[piece], column + offset - self.starts[piece] if column > 0 else -column
+
+    def replaced(self, spans: Sequence[tuple[int, int, int]]) -> Lines:
+        """Return the lines of the SQL in which other texts stand for spans of it.
+
+        Each of `spans` is where it begins, where it ends and how long the other text is; they are in order and apart.
+        """
+        ends = [end for _, end, _ in spans]
+        starts = {start for start, _, _ in spans}
+        within = [start for start in self.starts if not any(one < start < end for one, end, _ in spans)]
+        found: list[tuple[int, int, int]] = []
+        for offset in sorted({*within, *ends, *starts}):
+            grown = sum(length - (end - start) for start, end, length in spans if end <= offset)
+            line, column = self.place(offset)
+            # All of a text that stands for another one comes from the place where that one began.
+            is_written = self.is_own(offset) and offset not in starts
+            found.append((offset + grown, line, column if is_written else -column))
+        return Lines(*(tuple(part) for part in zip(*found, strict=True)))
 
 
 def mark_places(tree: nodes.Template, text: str, environment: jinja2.Environment) -> None:

@@ -162,7 +162,8 @@ class Source:
     """One table of a dbt source.
 
     `location` is SQL that can stand after `from` when the table is files outside the warehouse; empty otherwise.
-    `database` is the database it is said to be in, and `database_file` a DuckDB file named for it alone.
+    `database` is the database it is said to be in, and `database_file` a DuckDB file named for it alone. `problem`
+    says why it cannot be loaded, for who reads it.
     """
 
     source_name: str
@@ -178,6 +179,7 @@ class Source:
     database: str = ""
     database_file: str = ""
     package: str = ""
+    problem: str = ""
 
     @property
     def id(self) -> str:
@@ -392,6 +394,11 @@ def source_tables(entry: Section, read: Any) -> Iterator[Source]:
                 "dbt-duckdb's plugins are not supported. Write the data to a CSV or Parquet file: external_location."
             )
             raise CompileError(properties.file, properties.line, message)
+        location, problem = _location(options.get("external_location"), names, table), ""
+        if "://" in location and "file://" not in location:
+            # Only who reads it needs the file: dbt does not look at it before.
+            where = "external_location: kpi reaches for no network. Fetch the file, and name its path here"
+            location, problem = "", f"{where}: {' '.join(location.split())}."
         yield Source(
             source_name=name,
             name=properties.name,
@@ -400,7 +407,8 @@ def source_tables(entry: Section, read: Any) -> Iterator[Source]:
             tags=_tags(entry) + _tags(table),
             properties=properties,
             meta=meta,
-            location=_location(options.get("external_location"), names, table),
+            location=location,
+            problem=problem,
             loaded_at_field=str(
                 config.get("loaded_at_field") or table.get("loaded_at_field") or entry.get("loaded_at_field") or ""
             ),
@@ -442,9 +450,6 @@ def _location(text: object, names: Mapping[str, Any], table: Section) -> str:
                 raise ConfigError(f"{table.where()}: formatter is newstyle, oldstyle or template, not '{formatter}'.")
     except (KeyError, ValueError, IndexError) as error:
         raise ConfigError(f"{table.where()}: external_location: there is nothing to put in for {error}.") from None
-    if "://" in found and not found.startswith("file://"):
-        message = "external_location: kpi reaches for no network. Fetch the file, and name its path here"
-        raise ConfigError(f"{table.where()}: {message}: {found}.")
     return found if "(" in found or found.startswith("'") else literal(found)
 
 
@@ -604,6 +609,11 @@ def _read(described: Described, kind: str, entry: Section) -> None:
         case "models" | "seeds" | "snapshots":
             for one, named in versions_of(entry) if kind == "models" else ((entry, {}),):
                 _add(replace(_described(one, kind, described.judge.emit), **named), described.found[kind])
+                for place in (one, one.section("config")):
+                    found = [key for key in place if key.replace("-", "_") in NO_EFFECT]
+                    described.notes.extend(
+                        f"{place.where(key)}: the setting '{key}' has no effect here." for key in found
+                    )
             if kind == "snapshots" and entry.text("relation"):
                 described.relations[entry.required("name")] = entry.text("relation")
         case "exposures":

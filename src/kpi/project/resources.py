@@ -383,6 +383,8 @@ class Config:
             if problem:
                 raise Wrong(problem)
             self._rendered.config[name] = value
+            if name in NO_EFFECT and name != "database":  # another database is refused
+                self._rendered.notes.append(f" the setting '{name}' has no effect here.")
         return ""
 
     def get(self, name: str, default: Any = None, validator: Any = None) -> Any:
