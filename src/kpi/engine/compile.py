@@ -291,11 +291,12 @@ def _snapshot(binder: Binder, node: Node, columns: Columns) -> Columns:
 def _columns_outside(binder: Binder, graph: Graph, node: Node) -> Columns:
     """The columns of a source that is files outside. Raises CompileError when they cannot be read."""
     location = node.sql.removeprefix("select * from ")
-    if not outside_files(graph.project.root, location):
-        raise CompileError(node.file, node.line, f"the source '{node.name}': no file matches {location[:300]}.")
     try:
         return columns_of(binder.con, absolute(graph.project.root, node.sql))
     except duckdb.Error as error:
+        if not outside_files(graph.project.root, location):
+            message = f"the source '{node.name}': no file matches {location[:300]}."
+            raise CompileError(node.file, node.line, message) from None
         problem = problem_of(error, f"describe {node.sql}")
         if problem.is_missing_table:
             file = reached(graph.project.root, location)[0].name

@@ -22,7 +22,7 @@ from kpi.engine.materializations import (
     with_ctes,
     with_hooks,
 )
-from kpi.engine.node import Hooks, Increment, Node, digest, line_of, read_select
+from kpi.engine.node import Hooks, Increment, NamedOutrightError, Node, Select, digest, line_of, read_select
 from kpi.engine.template import NeedsColumns, NeedsGraph, RenderInput, Templates
 from kpi.engine.tests import TestName, names_of_tests, test_nodes
 from kpi.engine.unit_tests import UnitTest, unit_test_nodes
@@ -159,6 +159,33 @@ def _with_sources(project: Project, resource: Resource, templates: Templates, re
         sql = sql[: read.start] + str(depends_on[source.id]) + sql[read.end :]
     spans = [(one.start, one.end, len(relation_name(FILES, one.table))) for one in reads]
     return replace(rendered, sql=sql, lines=rendered.lines.replaced(spans), depends_on=depends_on)
+
+
+def _select(
+    project: Project, resource: Resource, templates: Templates, rendered: Rendered
+) -> tuple[Select, dict[str, Relation]]:
+    """Return what a model's SQL is, and the nodes that it reads.
+
+    A table of the project that it names outright is read as by ref(), with a note; with house rules that is a mistake.
+    """
+    rendered = _with_sources(project, resource, templates, rendered)
+    while True:
+        try:
+            select = read_select(rendered, resource.file, resource.kind, templates.relations)
+        except NamedOutrightError as error:
+            start, end = error.span
+            if project.is_strict or not end:
+                raise
+            relation = error.relation
+            templates.notes.append(f"{error} It is read as that.")
+            rendered = replace(
+                rendered,
+                sql=rendered.sql[:start] + str(relation) + rendered.sql[end:],
+                lines=rendered.lines.replaced([(start, end, len(str(relation)))]),
+                depends_on={**rendered.depends_on, relation.node: relation},
+            )
+        else:
+            return select, rendered.depends_on
 
 
 def _with_files(project: Project, templates: Templates) -> Project:
@@ -328,13 +355,12 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
     )
     if not {"enabled": True, **rendered.config, **resource.above}["enabled"]:
         return None
-    rendered = _with_sources(project, resource, templates, rendered)
-    select = read_select(rendered, resource.file, resource.kind, templates.relations)
+    select, depends_on = _select(project, resource, templates, rendered)
     about = resource.properties
     config = merged([resource.config, rendered.config, resource.above])
     database = templates.database_of(config.get("target_database") or config.get("database"), facts)
     _check_settings(resource, relation, config, database)
-    increment, depends_on, shape = None, dict(rendered.depends_on), select.shape
+    increment, shape = None, select.shape
     if config.get("materialized") == "incremental":
         again = templates.render(
             text,
@@ -342,10 +368,9 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
             settings,
             RenderInput(this=relation, base=resource.config, model=facts, is_incremental=True),
         )
-        again = _with_sources(project, resource, templates, again)
-        added = read_select(again, resource.file, resource.kind, templates.relations)
+        added, more = _select(project, resource, templates, again)
         increment = Increment(added.sql, added.lines, Hooks())
-        depends_on |= again.depends_on
+        depends_on = {**depends_on, **more}
         shape = digest(shape, added.shape)
     return Node(
         id=node_id,

@@ -23,6 +23,7 @@ from kpi.engine.unit_tests import UnitTest
 from kpi.errors import ConfigError
 from kpi.ingest.contract import Feed, is_feed, read_feed
 from kpi.project.project import load_project
+from kpi.validation.datasets import built_columns
 from kpi.validation.report import About, write_pages
 from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
 from kpi.warehouse.builds import FAILURES, Warehouse
@@ -101,13 +102,13 @@ def judge(
 
 
 def refuse_missing(con: duckdb.DuckDBPyConnection, expectations: Expectations, build: str) -> None:
-    """Raise ConfigError when a build lacks a table that a topic judges: its rules would be passed over in silence."""
-    built = {row[0] for row in con.execute(
-        "select table_schema || '.' || table_name from information_schema.tables"
-    ).fetchall()}  # fmt: skip
+    """Raise ConfigError when a build lacks what a topic looks at: its rules would be passed over in silence."""
+    built = built_columns(con)
     for topic in expectations.topics:
-        if topic.table not in built:
-            message = f"build {build} has no {topic.table}: it was made from a project of before."
+        lacking = sorted(topic.columns() - built.get(topic.table, set())) if not topic.sums else []
+        if topic.table not in built or lacking:
+            what = f"no column {lacking[0]} in {topic.table}" if topic.table in built else f"no {topic.table}"
+            message = f"build {build} has {what}: it is not whole, or the project was another."
             raise ConfigError(f"{message} Run first: kpi refresh", topic.place)
 
 

@@ -180,16 +180,25 @@ class Package:
         """How many parts of the paths of its files lie before those below its own folder of models."""
         return len(self.folder.parts) + 1
 
+    def notes_of(self, root: Path) -> Iterator[str]:
+        """A line for each folder of models that is named and not there; dbt passes over it."""
+        for folder in self._without_folder(root):
+            where = self.settings.where("model-paths")
+            yield f"{where}: 'model-paths' names {folder}, which is no folder. No models are read from it."
+
+    def _without_folder(self, root: Path) -> list[Path]:
+        named = self.settings.strings("model-paths") if self.folder == Path() and "model-paths" in self.settings else ()
+        return [Path(folder) for folder in named if not (root / folder).is_dir()]
+
     def folders(self, root: Path, kind: str) -> tuple[Path, ...]:
-        """The folders of one kind, relative to the project. Raises ConfigError for folders of models not there."""
+        """The folders of one kind, relative to the project. Raises ConfigError for what is none."""
         key = f"{kind}-paths"
         folders = tuple(Path(folder) for folder in self.settings.strings(key) or (PATHS.get(kind, kind),))
         for folder in folders:
             if problem := folder_problem(root / self.folder, folder):
                 raise ConfigError(f"'{key}' names {folder}, which {problem}.", self.settings.where(key))
             # dbt's own starter names folders that a project need not have; those that hold models it does.
-            is_own = self.folder == Path()
-            if is_own and kind == "model" and key in self.settings and not (root / folder).is_dir():
+            if kind == "model" and folder in self._without_folder(root) and has_house_rules(self.settings):
                 raise ConfigError(f"'{key}' names {folder}, which is no folder.", self.settings.where(key))
         return tuple(self.folder / folder for folder in folders)
 

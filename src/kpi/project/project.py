@@ -310,7 +310,7 @@ def load_project(
         package_variables=values.of_packages,
         dispatch=_dispatch(settings),
         docs={name: text for part in reversed(parts) for name, text in docs[part.package.name].items()},
-        notes=(*renamed, *parts[0].notes),
+        notes=(*renamed, *own.notes_of(root), *parts[0].notes),
         is_strict=has_house_rules(settings),
         invocation=invocation or Invocation(),
         undeclared=tuple(variable for variable in overrides or () if variable not in declared),

@@ -1,11 +1,11 @@
 """What a project expects of its report years, read from `expectations/`: topics with their rules, sums and labels.
 
 The engine has kinds of rules and no rule: which table of the build is judged, by what, how severely and in which words
-is the project's (`rules.yml`, `sums.yml`, `labels_fi.yml`; docs/reference/expectations.md says what their keys mean).
-A topic is a table with a row per figure, month or the like, made by a model; a rule looks at one column of it. What is
-impossible or incomplete is an error and stops the publication; what is only implausible warns. A rule that finds
-nothing to judge makes no result. Of a project without the folder only the feeds' contracts are judged. A mistake in a
-file is a ConfigError with file and line.
+is the project's (`rules.yml`, `sums.yml`, `labels_fi.yml`; keys: docs/reference/expectations.md). A topic is
+a table with a row per figure, month or the like, made by a model; a rule looks at one column of it. What is impossible
+or incomplete is an error and stops the publication; what is only implausible warns. A rule that finds nothing to judge
+makes no result. Of a project without the folder only the feeds' contracts are judged. A mistake in a file is a
+ConfigError with file and line.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path("expectations")
 Severity = Literal["error", "warn"]
-# Topics that every project has: the feeds by their contracts, and the years themselves.
+# Topics that every project has: the feeds by their contracts, the years themselves, and what retention deleted.
 FEED_TOPICS = ("months", "deliveries")
-OWN_TOPICS = (*FEED_TOPICS, "years")
+OWN_TOPICS = (*FEED_TOPICS, "years", "kept")
 
 
 _NOWHERE = Place("")
@@ -288,7 +288,8 @@ class Labels:
 
     def all_topics(self, topics: Iterable[Topic]) -> dict[str, str]:
         """Return the heading of every topic: of those without one, the name, and the engine's own word for its own."""
-        own = {"months": "Aineistojen kuukaudet", "deliveries": "Aineistojen vuodet", "years": "Raportointivuodet"}
+        own = {"months": "Aineistojen kuukaudet", "deliveries": "Aineistojen vuodet", "years": "Raportointivuodet",
+               "kept": "Poistetut aineistot"}  # fmt: skip
         return {**self.topics, **{name: self.topics.get(name, own.get(name, name)) for name in
                                   (*(topic.name for topic in topics), *OWN_TOPICS)}}  # fmt: skip
 
@@ -356,7 +357,7 @@ def _read_topics(document: Section, sums: Section | None) -> tuple[Topic, ...]:
     topics: list[Topic] = []
     for name in section:
         if name in OWN_TOPICS:
-            raise ConfigError(f"'{name}' is a topic of the feeds' contracts. Take another name.", section.where(name))
+            raise ConfigError(f"'{name}' is a topic of the engine's own. Take another name.", section.where(name))
         topics.append(_read_topic(name, section.section(name), section, sums))
     if sums is not None and not any(topic.sums for topic in topics):
         raise ConfigError(f"{sums.file}:1: no topic of {document.file} has sums: sums.yml.")
@@ -530,6 +531,14 @@ def feed_rule(feed: FeedExpectation) -> Rule:
     return Rule(f"delivered_in_year:{feed.feed}", "deliveries", feed.feed, between(1, None), feed.severity,
                 feed.severity, f"The feed {feed.feed} has records in the year",
                 f"Aineistossa {feed.feed} on tietueita vuodelta", found="no records")  # fmt: skip
+
+
+# A year whose deliveries were deleted can be derived no more: what is there of it is said to be kept.
+KEPT_RULE = Rule(
+    "kept_as_published", "kept", "kept_is", CHECKS["ok"], "error", "error",
+    "Figures that stand as a build published them are of deliveries whose deletion is recorded",
+    "Julkaistuina säilytetyt luvut ovat aineistosta, jonka poisto säilytysajan päätyttyä on kirjattu",
+)  # fmt: skip
 
 
 def years_rule(last_year: int) -> Rule:
