@@ -38,9 +38,11 @@ def labelled(node: Node) -> str:
     return label(facts)
 
 
-def chosen(graph: Graph, selection: tuple[str, str, str], **options: object) -> list[str]:
+def chosen(
+    graph: Graph, selection: tuple[str, str, str], state: State | None = None, kinds: tuple[str, ...] = ()
+) -> list[str]:
     wanted, excluded, indirect = selection
-    found = select(graph, Selection((wanted,), (excluded,), indirect or "eager", **options))  # type: ignore[arg-type]
+    found = select(graph, Selection((wanted,), (excluded,), indirect or "eager", kinds), state)
     return sorted(labelled(graph.nodes[node]) for node in found)
 
 
