@@ -54,7 +54,6 @@ COLUMNS = {
     "marts.deleted_deliveries": "feed varchar, file varchar, rows_loaded bigint, first_year bigint, last_year bigint, "
     "kept_from varchar",
     "marts.unfinished_years": "feed varchar, report_year bigint, state varchar, last_full_month bigint",
-    "intermediate.int_calendar": "report_year bigint",
     "seeds.figure_expectations": "figure_id varchar, feed varchar, services varchar, volume varchar, "
     "value_from varchar, events varchar",
     "seeds.accepted_changes": "figure_id varchar, service varchar, report_year bigint, starts_on date, "
@@ -130,7 +129,6 @@ class County:
                 for name in ("figures", "figure_services", "figure_expectations", "targets")
             },
             "seeds.national_comparisons": [],
-            "intermediate.int_calendar": [{"report_year": year} for year in YEARS],
         }
 
     def figure(self, figure_id: str, service: str, year: int, basis: str = "") -> Row:
@@ -148,7 +146,7 @@ class County:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return an in-memory database with the tables, empty where the county has none, and the project's models."""
         con = duckdb.connect()
-        con.execute("create schema marts; create schema seeds; create schema intermediate; create schema expectations")
+        con.execute("create schema marts; create schema seeds; create schema expectations")
         for table, columns in COLUMNS.items():
             con.execute(f"create table {table} ({columns})")
             if self.tables.get(table):

@@ -39,7 +39,7 @@ from small_county import (
     together,
 )
 
-RULES = tuple(rule for rule in expectations().rules if rule.topic != "kept")
+RULES = expectations().rules
 SUMS = expectations().sums
 FIGURES, COVERAGE, SERIES = "marts.indicators", "marts.coverage", "marts.monthly_series"
 

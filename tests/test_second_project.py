@@ -222,13 +222,19 @@ def test_without_a_folder_of_expectations_only_the_feeds_are_judged(tmp_path: Pa
     }  # fmt: skip
 
 
-def test_a_build_of_before_is_not_judged_by_rules_of_today_in_part(tmp_path: Path) -> None:
-    root = copy_library(tmp_path / "library")
-    rules = (root / "expectations/rules.yml").read_text(encoding="utf-8")
-    build = run(root).build
-    (root / "expectations/rules.yml").write_text(rules.replace("judged.judged_print", "judged.print"), encoding="utf-8")
-    with pytest.raises(ConfigError, match=rf"rules.yml:35: build {build} has no judged.print"):
-        kpi("validate", "--project-dir", str(root))
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("judged.judged_print", "judged.print", r"rules.yml:35: build \S+ has no judged.print: it is not whole"),
+    ("column: ratio", "column: share", r"rules.yml:3: build \S+ has no column share in judged.judged_figures: it is"),
+])  # fmt: skip
+def test_a_build_of_another_project_is_not_judged_in_part(library: Path, old: str, new: str, message: str) -> None:
+    rules = library / "expectations/rules.yml"
+    text = rules.read_text(encoding="utf-8")
+    try:
+        rules.write_text(text.replace(old, new), encoding="utf-8")
+        with pytest.raises(ConfigError, match=message):
+            kpi("validate", "--project-dir", str(library))
+    finally:
+        rules.write_text(text, encoding="utf-8")
 
 
 # --- no word of the county's -----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def unit_tests_of(project: Project, layer: str) -> dict[str, list[Section]]:
     return {name: [test for test in project.unit_tests if test["model"] == name] for name in names}
 
 
-@pytest.mark.parametrize(("layer", "models"), [("staging", 22), ("intermediate", 33)])
+@pytest.mark.parametrize(("layer", "models"), [("staging", 22), ("intermediate", 33), ("expectations", 15)])
 def test_every_model_has_two_unit_tests_one_of_empty_input(project: Project, layer: str, models: int) -> None:
     """Two at least, and the one named so truly gives no rows to what it names first and expects none."""
     found = unit_tests_of(project, layer)

@@ -70,7 +70,7 @@ def renamed_keys(settings: Section) -> Iterator[str]:
             continue
         where = settings.where(old)
         if new in settings:
-            raise ConfigError(f"{where}: '{old}' is the old name of '{new}', which is here too. Leave '{old}' out.")
+            raise ConfigError(f"'{old}' is the old name of '{new}', which is here too. Leave '{old}' out.", where)
         settings[new], settings.lines[new] = settings.pop(old), settings.lines.pop(old)
         yield f"{where}: '{old}' is the old name of '{new}'."
 
@@ -196,10 +196,10 @@ class Package:
         folders = tuple(Path(folder) for folder in self.settings.strings(key) or (PATHS.get(kind, kind),))
         for folder in folders:
             if problem := folder_problem(root / self.folder, folder):
-                raise ConfigError(f"{self.settings.where(key)}: '{key}' names {folder}, which {problem}.")
+                raise ConfigError(f"'{key}' names {folder}, which {problem}.", self.settings.where(key))
             # dbt's own starter names folders that a project need not have; those that hold models it does.
             if kind == "model" and folder in self._without_folder(root) and has_house_rules(self.settings):
-                raise ConfigError(f"{self.settings.where(key)}: '{key}' names {folder}, which is no folder.")
+                raise ConfigError(f"'{key}' names {folder}, which is no folder.", self.settings.where(key))
         return tuple(self.folder / folder for folder in folders)
 
     def variables(self, packages: Mapping[str, Package]) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def packages_of(root: Path, settings: Section) -> dict[str, Package]:
     """Return the packages of a project by name, in that order. Raises ConfigError for one that cannot be read."""
     installed = settings.text("packages-install-path")
     if installed and (problem := folder_problem(root, Path(installed))):
-        raise ConfigError(f"{settings.where('packages-install-path')}: {installed} {problem}.")
+        raise ConfigError(f"{installed} {problem}.", settings.where("packages-install-path"))
     found: dict[str, Package] = {}
     for place in (installed,) if installed else _INSTALLED:
         for file in sorted((root / place).glob("*/dbt_project.yml")):

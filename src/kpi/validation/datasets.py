@@ -18,7 +18,7 @@ import duckdb
 
 from kpi.ingest.calendar import PeriodState, month_end
 from kpi.sql import literal
-from kpi.validation.rule import Expectations, FeedExpectation, Rule, Sum, Topic, feed_rule
+from kpi.validation.rule import KEPT_RULE, Expectations, FeedExpectation, Rule, Sum, Topic, feed_rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ def import_ctes(
 
     A column that was not built is null, a table that was not built empty.
     """
-    built = _built(con)
+    built = built_columns(con)
     ctes = []
     for cte, columns in inputs.items():
         table = names[cte]
@@ -46,7 +46,7 @@ def import_ctes(
     return ",\n".join(ctes)
 
 
-def _built(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
+def built_columns(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
     """Return the columns of each table of a build, by schema.name."""
     built: dict[str, set[str]] = {}
     for table, column in con.execute(
@@ -85,7 +85,8 @@ def _without_head(text: str) -> str:
 INPUTS: Mapping[str, Mapping[str, str]] = {
     "indicators": {"report_year": "integer"},
     "coverage": {"feed": "varchar", "report_year": "integer", "month": "integer", "row_count": "bigint"},
-    "deleted_deliveries": {"feed": "varchar", "first_year": "integer", "last_year": "integer"},
+    "indicator_origins": {"report_year": "integer", "origin": "varchar", "kept_from": "varchar"},
+    "deleted_deliveries": {"feed": "varchar", "first_year": "integer", "last_year": "integer", "kept_from": "varchar"},
     "unfinished_years": {"feed": "varchar", "report_year": "integer", "state": "varchar",
                          "last_full_month": "integer"},
     "figure_services": {"since": "date"},
@@ -95,6 +96,7 @@ _AMOUNTS = {"report_year": "integer", "name": "varchar", "service": "varchar", "
 _NOT_DUE = ("open", "awaited")
 _LABELLED = ("{label}",)  # how rows of the engine's own topics are called
 YEARS = Topic("years", "", _LABELLED)
+KEPT = Topic("kept", "", _LABELLED, observed="rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,8 @@ class Frames:
             # In a year without figures everything would seem to be missing: that it is empty says it all.
             if not topic.only_with or (topic.only_with in self.by_name and len(self.of_year(topic.only_with, year))):
                 yield topic, self.of_year(topic.name, year), topic.rules
+        if year not in self.empty_years():
+            yield KEPT, self.of_year("kept", year), (KEPT_RULE,)
         rules = {feed: feed_rule(self.as_severe_as_late(feed, year, as_of)) for feed in (*monthly, *yearly)}
         months, deliveries = Topic("months", "", _LABELLED), Topic("deliveries", "", _LABELLED)
         yield months, self.months(monthly, year, as_of), tuple(rules[feed] for feed in monthly)
@@ -213,11 +217,11 @@ def read_frames(con: duckdb.DuckDBPyConnection, expectations: Expectations, last
     values: dict[str, object] = {"last_year": last_year, "last_month": 12 * last_year + last_month}
     names = expectations.tables.names()
     imports = import_ctes(con, INPUTS, names)
-    built = _built(con)
+    built = built_columns(con)
     topics = tuple(replace(topic, row=_LABELLED) if topic.sums else topic
                    for topic in expectations.topics if topic.table in built)  # fmt: skip
     frames = {topic.name: _topic_frame(con, topic, built, values) for topic in topics}
-    frames["years"] = run(con, imports, "years", values).df()
+    frames |= {name: run(con, imports, name, values).df() for name in ("kept", "years")}
     rows: dict[str, dict[int, dict[int | None, int]]] = {}
     for feed, year, month, count in run(con, imports, "coverage", values).fetchall():
         rows.setdefault(feed, {}).setdefault(year, {})[month] = int(count)
