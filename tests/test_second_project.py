@@ -156,9 +156,9 @@ MISTAKES = {
                              "expectations/rules.yml:35: no model or seed makes judged.judge_print. Did you mean "
                              "'judged.judged_print'?"),
     "a column": ("expectations/rules.yml", "column: ratio", "column: ration",
-                 "expectations/rules.yml:21: judged.judged_figures has no column 'ration'. Did you mean 'ratio'?"),
+                 "expectations/rules.yml:22: judged.judged_figures has no column 'ration'. Did you mean 'ratio'?"),
     "a figure of a rule": ("expectations/rules.yml", "[mean_loan_days]", "[mean_loan_day]",
-                           "expectations/rules.yml:14: there is no figure 'mean_loan_day'. Did you mean "
+                           "expectations/rules.yml:16: there is no figure 'mean_loan_day'. Did you mean "
                            "'mean_loan_days'?"),
     "a check": ("expectations/rules.yml", "{none_of: [differs]}", "{non_of: [differs]}",
                 "expectations/rules.yml:41: there is no check 'non_of'. Did you mean 'none_of'?"),
@@ -257,7 +257,9 @@ def county_words() -> frozenset[str]:
 
 
 # Plain English that the engine has other uses for; as a value, in quotes, it has none for them either.
-PLAIN = frozenset({"calls", "changes", "decisions", "other", "feedback", "experience", "manual", "visits", "health"})
+PLAIN = frozenset(
+    {"calls", "changes", "decisions", "other", "feedback", "experience", "manual", "visits", "health", "suggestion"}
+)
 
 
 def test_the_engine_has_no_word_of_the_countys() -> None:
@@ -274,3 +276,13 @@ def test_the_engine_has_no_word_of_the_countys() -> None:
         if hit
     ]
     assert found == []
+
+
+def test_sql_with_the_usual_names_reads_the_tables_of_the_project() -> None:
+    tables = load_project(LIBRARY).report_tables
+    sql = "select 1 from before.marts.indicators as i, marts.indicators_of_old, seeds.figures where marts.indicators.x"
+    assert tables.in_sql(sql) == (
+        "select 1 from before.reports.yearly_figures as i, marts.indicators_of_old, registers.figure_register"
+        " where reports.yearly_figures.x"
+    )
+    assert load_project(ROOT).report_tables.in_sql(sql) == sql

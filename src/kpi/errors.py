@@ -462,7 +462,7 @@ def _lines(mistake: Mistake) -> Iterator[str]:
 
 def _mistake(problem: Problem, root: Path | None) -> Mistake:
     place, message = problem.place, problem.message
-    if not place.line:
+    if not place.line or problem.subject or problem.restricted:  # of what ran, not of a file's text
         return Mistake("", 0, 0, str(problem))
     file, line, column = place.file, place.line, place.column
     lines = _lines_of(root / file) if root else []

@@ -92,7 +92,7 @@ def judge(
     project = load_project(root)
     expectations = read_expectations(project)
     feeds = feed_expectations(read_feed(source) for source in project.sources if is_feed(source))
-    # A year is judged by marts and seeds, which readers have too, where there is a file for them.
+    # A year is judged by topics, marts and seeds, which readers have too, where there is a file for them.
     with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
         refuse_missing(con, expectations, record.id)
         results = validate(con, expectations, feeds, day, year, is_more_expected=not record.synthetic)

@@ -364,7 +364,7 @@ class Run:
         except KpiError as error:
             if is_disk_full(error):  # there is no room to keep it
                 raise
-            kept = self._keep_failed(str(error), str(error.problems[0].public()))
+            kept = self._keep_failed(str(error), headline(str(error.problems[0].public())))
             if self.record.nodes is not None:
                 error.args = (f"{error}\nWhat was built is kept as build {kept.name}. Mend it, then: kpi retry",)
             raise

@@ -69,6 +69,11 @@ class Rule:
     found: str = "{rows}"
     figures: tuple[str, ...] = ()
     place: Place = Place("")  # noqa: RUF009  a frozen value
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+
+    def where(self, key: str) -> Place:
+        """Return file and line of one of its keys."""
+        return self.places.get(key, self.place)
 
     @property
     def judged_column(self) -> str:
@@ -427,6 +432,7 @@ def _read_rule(entry: Section, topic: str) -> Rule:
         found=entry.text("found_en", "{rows}"),
         figures=entry.strings("figures"),
         place=entry.where("name"),
+        places={key: entry.where(key) for key in entry},
     )
     for key, text, known in (
         ("expects_en", rule.expects, rule._limits()),
@@ -565,12 +571,12 @@ def check_expectations(expectations: Expectations, graph: Graph) -> None:
         if topic.table not in built or topic.sums:
             continue
         columns = {name for name, _ in graph.columns.get(built[topic.table].id, ())}
-        ruled = {rule.column: rule.place for rule in reversed(topic.rules) if rule.column}
+        ruled = {rule.column: rule.where("column") for rule in reversed(topic.rules) if rule.column}
         for column in sorted(topic.columns() - columns) if columns else ():
             message = f"{topic.table} has no column '{column}'.{nearest(column, columns)}"
             mistakes.append((message, ruled.get(column, topic.place)))
         for rule in topic.rules:
-            mistakes += [(f"there is no figure '{name}'.{nearest(name, figures)}", rule.place)
+            mistakes += [(f"there is no figure '{name}'.{nearest(name, figures)}", rule.where("figures"))
                          for name in rule.figures if figures and name not in figures]  # fmt: skip
     for formula in (formula for sum_ in expectations.sums for formula in sum_.formulas):
         for term in formula.terms:
