@@ -450,3 +450,37 @@ def test_a_project_that_is_copied_has_the_same_files_outside(tmp_path: Path) -> 
     assert one == other
     (tmp_path / "other/data/a.csv").rename(tmp_path / "other/data/b.csv")
     assert content_of(tmp_path / "other", "'data/*.csv'") != one
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"models/m.sql": "select 1 as a,\n  b.* from read_csv('../far/x.csv') as b"},
+            "models/m.sql:2:12: read_csv('../far/x.csv'): '../far/x.csv' lies outside the project. Copy it into the"
+            " project, or name its folder in vars: kpi_warehouse: source_folders.",
+        ),
+        (
+            {"models/m.sql": "select * from read_parquet('https://x.example/a.parquet')"},
+            "models/m.sql:1:15: read_parquet('https://x.example/a.parquet'): kpi reaches for no network. Fetch the file.",
+        ),
+        (
+            {"models/m.sql": "select *\nfrom 'data/x.parquet'"},
+            "models/m.sql:2: the source 'files.x_fddc1e14': no file matches 'data/x.parquet'.",
+        ),
+        (
+            {
+                "models/m.sql": "select * from 'data/x.csv'",
+                "data/x.csv": "a\n1\n",
+                "dbt_project.yml": "name: own\nmodels: {own: {+meta: {house_rules: true}}}\n",
+            },
+            "models/m.sql:1:15: a model reads ref() and source() only, not the file 'data/x.csv'. Describe the file as a"
+            " source (config.meta.external_location) and read that.",
+        ),
+    ],
+)
+def test_files_that_a_model_may_not_read(tmp_path: Path, files: Mapping[str, str], message: str) -> None:
+    root = tmp_path / "own"
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/x.csv").write_text("a\n1\n", encoding="utf-8")
+    assert told(root, files) == message

@@ -144,6 +144,9 @@ def _with_sources(project: Project, resource: Resource, templates: Templates, re
     sql, depends_on = rendered.sql, dict(rendered.depends_on)
     for read in reversed(reads):
         line, column = rendered.lines.place(read.start)
+        if "://" in read.location and "file://" not in read.location:
+            message = f"{read.location[:200]}: kpi reaches for no network. Fetch the file."
+            raise CompileError(resource.file, line, message, column)
         if problem := location_problem(project.root, project.warehouse_settings.source_folders, read.location):
             raise CompileError(resource.file, line, f"{read.location[:200]}: {problem}", column)
         properties = Properties(read.table, "", (), (), {}, resource.file, line)

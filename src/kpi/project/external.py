@@ -95,12 +95,21 @@ def files_read(sql: str) -> list[FileRead]:
             continue
         if is_name and token.text.lower() in FILE_READERS and after == kinds.L_PAREN:
             end = _closed_at(tokens[place + 1 :])
-            found.append(FileRead(token.start, end, sql[token.start : end]))
+            found.append(FileRead(token.start, end, _with_texts(sql[token.start : end], token.start, tokens[place:])))
         elif before not in (kinds.FROM, kinds.JOIN) or after == kinds.DOT or not _A_FILE.search(token.text):
             continue
         elif token.token_type in (kinds.STRING, kinds.IDENTIFIER):
             found.append(FileRead(token.start, token.end + 1, literal(token.text)))
     return found
+
+
+def _with_texts(sql: str, start: int, tokens: Sequence[Any]) -> str:
+    """A call with its files as texts: DuckDB takes a name in double quotes for one too."""
+    named = [one for one in tokens if one.end < start + len(sql) and one.token_type.name == "IDENTIFIER"]
+    for one in reversed(named):
+        if _A_FILE.search(one.text) or "/" in one.text:
+            sql = sql[: one.start - start] + literal(one.text) + sql[one.end + 1 - start :]
+    return sql
 
 
 def _closed_at(tokens: Sequence[Any]) -> int:
