@@ -56,7 +56,7 @@ PEER_lea := lea-cli
 golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
 	$(BIN)/python -m pytest --golden tests/test_figures.py tests/test_golden_errors.py
 
-docs: $(VENV)/dev ## Write the reference pages of commands, settings, feeds and figures from the program; review the diff
+docs: $(VENV)/dev ## Write the reference pages of commands, exit codes, settings, feeds and figures from the program; review the diff
 	$(BIN)/python -m docs.generate
 
 clean: ## Remove builds, the environment and caches; never warehouse/raw

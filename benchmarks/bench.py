@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks import plain
 from kpi.engine.graph import Graph, compile_project
-from kpi.engine.selector import select
+from kpi.engine.selector import Selection, select
 from kpi.ingest.raw_files import scan
 from kpi.project.project import load_project
 
@@ -136,7 +136,7 @@ class Bench:
 
     def descendants(self, name: str) -> frozenset[str]:
         """The ids of a node's descendants and itself."""
-        return select(self.graph, [f"{name}+"])
+        return select(self.graph, Selection((f"{name}+",)))
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 from kpi.cli.main import cli
 from kpi.engine.graph import RESERVED_TABLES, compile_project
+from kpi.errors import exit_code_page
 from kpi.ingest.contract import (
     CONTRACT_COLUMN_SETTINGS,
     CONTRACT_SETTINGS,
@@ -372,6 +373,7 @@ def _words() -> Any:
 # Each page that is generated, and what writes its text.
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/commands.md": commands_page,
+    "reference/exit-codes.md": exit_code_page,
     "reference/settings.md": lambda: settings_page(_words()),
     "reference/feeds.md": feeds_page,
     "reference/figures.md": lambda: figures_page(_words()),

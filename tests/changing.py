@@ -11,10 +11,12 @@ from typing import Any
 import duckdb
 
 from kpi import database
+from kpi.build_record import BuildRecord
 from kpi.engine.compile import check_project
+from kpi.events import silent
 from kpi.ingest.raw_files import scan
 from kpi.jobs.options import Options
-from kpi.jobs.pipeline import run_pipeline
+from kpi.jobs.pipeline import PipelineContext, PipelineResult, run_pipeline
 from kpi.project.project import load_project
 from kpi.warehouse.builds import Warehouse
 from small_project import FILES as SMALL
@@ -55,47 +57,47 @@ class Bench:
 
     def __init__(self, root: Path, stack: ExitStack, start: Bench | None = None) -> None:
         self.root, self.number = root, 0
-        self.facts: dict[str, Any] = {}
+        self.record: BuildRecord | None = None
         if start:
-            self.number, self.facts = start.number, start.facts
+            self.number, self.record = start.number, start.record
             shutil.copytree(start.root, root, dirs_exist_ok=True)
         else:
             lay_out(root)
         self.con = stack.enter_context(database.building(root / "kpi.duckdb", root / "spill"))
 
+    @property
+    def noted(self) -> BuildRecord:
+        """The record of the database as it is."""
+        assert self.record is not None
+        return self.record
+
     def run(self, changes: Changes | None = None, **options: Any) -> list[str]:
         """Change files, bring the database up, and return the names of what was built, then of the tests that ran."""
         change(self.root, changes or {})
         self.number += 1
-        facts: dict[str, Any] = {"id": f"run-{self.number}"}
-        try:
-            self.up(self.con, self.facts, facts, **options)
-        finally:
-            if "nodes" in facts:  # else nothing ran
-                self.facts = facts
-        nodes = facts["nodes"].items()
-        return [node.rpartition(".")[2] for node, about in nodes if about["built_in"] == facts["id"]]
+        result = self.up(self.con, self.record, f"run-{self.number}", **options)
+        record = result.record
+        if record.nodes is not None:  # else nothing ran
+            self.record = record
+        if result.error:
+            raise result.error
+        nodes = (record.nodes or {}).items()
+        return [node.rpartition(".")[2] for node, about in nodes if about.built_in == record.id]
 
-    def up(self, con: duckdb.DuckDBPyConnection, before: dict[str, Any], facts: dict[str, Any], **options: Any) -> None:
+    def up(
+        self, con: duckdb.DuckDBPyConnection, before: BuildRecord | None, build: str, **options: Any
+    ) -> PipelineResult:
         graph = check_project(load_project(self.root))
         warehouse = Warehouse(self.root / "warehouse")
-        run_pipeline(
-            con,
-            warehouse,
-            graph,
-            Options(as_of=TODAY, **options),
-            before,
-            scan(warehouse.raw),
-            facts,
-            lambda line: None,
-        )
+        context = PipelineContext(warehouse, graph, Options(as_of=TODAY, **options), scan(warehouse.raw), silent)
+        return run_pipeline(con, context, before, BuildRecord(build))
 
     def full(self) -> dict[str, list[tuple[object, ...]]]:
         """What everything holds when it is built from nothing."""
         path = self.root / "full.duckdb"
         path.unlink(missing_ok=True)
         with database.building(path, self.root / "spill") as con:
-            self.up(con, {}, {"id": "full"})
+            assert self.up(con, None, "full").error is None
             return contents(con)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from kpi.build_record import BuildRecord
+from kpi.warehouse.builds import Warehouse
+
 FILES: Mapping[str, str] = {
     "dbt_project.yml": """\
 name: small
@@ -98,3 +101,10 @@ def write(root: Path, changes: Mapping[str, str | bytes | None] | None = None) -
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode() if isinstance(text, str) else text)
     return root
+
+
+def recorded(warehouse: Warehouse) -> BuildRecord:
+    """Return the record of the published build."""
+    record = warehouse.current_record()
+    assert record is not None
+    return record

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 
 from kpi import database
+from kpi.build_record import NodeRecord
 from kpi.engine import runner
 from kpi.engine.compile import check_project
 from kpi.engine.graph import Graph
@@ -34,7 +34,7 @@ def compiled(root: Path, changes: Changes | None = None) -> Graph:
     return check_project(load_project(write(root, changes)))
 
 
-Known = dict[str, dict[str, Any]]
+Known = dict[str, NodeRecord]
 
 
 def build_all(con: duckdb.DuckDBPyConnection, graph: Graph, known: Known | None = None) -> list[str]:
@@ -47,12 +47,12 @@ def build_all(con: duckdb.DuckDBPyConnection, graph: Graph, known: Known | None 
     )
     everything = frozenset(graph.nodes)
     task = runner.Task(graph, runner.own_parts(graph, NO_FILES), known or {}, everything, frozenset(), "build")
-    facts = runner.facts_of_sources(con, None, task)
-    ran = runner.run_nodes(con, task, facts)
+    records = runner.source_records(con, None, task)
+    ran = runner.run_nodes(con, task, records)
     for error in ran.failed.values():
         raise error
     if known is not None:
-        known.update(facts)
+        known.update(records)
     return [graph.nodes[result.id].name for result in ran.results]
 
 

@@ -8,16 +8,16 @@ from datetime import date, timedelta
 
 import pytest
 
+from kpi.build_record import FeedStatus
 from kpi.ingest.calendar import (
     Delivered,
     FeedMonths,
-    FeedStatus,
     FeedYear,
     Month,
     expected_next,
     first_gap,
     last_full_month,
-    late_lines,
+    late_problems,
     month_end,
     unchanged_between,
     unfinished_years,
@@ -181,7 +181,7 @@ def test_a_gap_before_the_newest_month_is_late_in_freshness_too(day: date, expec
     assert (judged(one, 2026), SAME[state(one)]) == (expected, expected)
     assert first_gap(one) == (2026, 2)
     assert first_gap(replace(one, starts_on=date(2026, 3, 1))) is None
-    (message,) = [line for _, line in late_lines([due(one)], date(2026, 5, 20))]
+    (message,) = [str(one) for one in late_problems([due(one)], date(2026, 5, 20))]
     assert "its newest day is 2026-03-" in message
     assert message.endswith(", nothing of 2026-02 came, which was expected by 2026-03-15.")
 

@@ -101,7 +101,7 @@ def test_a_fingerprint_that_comes_back_is_no_proof_of_what_is_there(bench: Bench
     other = FILES[BY_LINE].replace("<=", "<")
     # Only the table is built with the edit, and only it after the edit is taken back: those below were never stale.
     assert builds(bench.run({BY_LINE: other}, select=("calls_by_desk",))) == ["calls_by_desk"]
-    assert bench.facts["partial"][:2] == ["named", "share"]
+    assert bench.noted.partial[:2] == ("named", "share")
     bench.run({BY_LINE: FILES[BY_LINE]}, select=("calls_by_desk",))
     bench.run()
     assert contents(bench.con) == bench.full()
@@ -141,7 +141,7 @@ def test_a_failing_node_leaves_its_table_and_skips_what_is_below(bench: Bench) -
     changes: Changes = {BY_LINE: FAILS, "seeds/desks.csv": "desk,name_en\nhealth,Health\n"}
     with pytest.raises(BuildError, match=r"calls_by_desk \(.*Could not convert[\s\S]*share: skipped, because calls_by"):
         bench.run(changes)
-    status = {node.rpartition(".")[2]: facts.get("status") for node, facts in bench.facts["nodes"].items()}
+    status = {node.rpartition(".")[2]: record.status for node, record in (bench.noted.nodes or {}).items()}
     assert status["calls_by_desk"] == "error"
     assert {status[name] for name in ("named", "names", "share")} == {"skipped"}
     assert bench.con.execute("select call_count from marts.calls_by_desk order by all").fetchall() == [(1,), (2,)]
@@ -156,7 +156,7 @@ def test_the_rest_is_finished_only_with_keep_going(bench: Bench, keep_going: boo
     changes: Changes = {BY_LINE: FAILS, "models/marts/zz.sql": fine, "models/marts/xx.sql": fails_too}
     with pytest.raises(BuildError) as caught:
         bench.run(changes, keep_going=keep_going)
-    status = {node.rpartition(".")[2]: facts.get("status") for node, facts in bench.facts["nodes"].items()}
+    status = {node.rpartition(".")[2]: record.status for node, record in (bench.noted.nodes or {}).items()}
     failed = [name for name in ("calls_by_desk", "xx") if status[name] == "error"]
     assert len(failed) == (2 if keep_going else 1)
     assert [f"{name} (models" in str(caught.value) for name in failed] == [True] * len(failed)
@@ -169,7 +169,7 @@ def test_a_node_left_out_stays_stale_until_it_is_built(bench: Bench) -> None:
         {SHARE: str(MORE[SHARE]).replace("value", "share"), BY_LINE: FILES[BY_LINE].replace("<=", "<")},
         select=("names",),
     )
-    assert "calls_by_desk" in bench.facts["partial"]
+    assert "calls_by_desk" in bench.noted.partial
     bench.run()
     assert contents(bench.con) == bench.full()
 

@@ -24,10 +24,10 @@ from kpi.jobs.refresh import refresh
 from kpi.settings import WarehouseSettings
 from kpi.validation.report import SYNTHETIC_LABEL
 from kpi.warehouse import lifecycle
-from kpi.warehouse.builds import FACTS, Warehouse, is_being_written, writing
+from kpi.warehouse.builds import Warehouse, is_being_written, writing
 from kpi.warehouse.lifecycle import roll_back
 from kpi.warehouse.permissions import DATABASE, STEWARDS
-from small_project import FILES, write
+from small_project import FILES, recorded, write
 
 Table = list[tuple[Any, ...]]
 
@@ -98,9 +98,9 @@ def test_a_published_build_that_is_damaged_is_made_anew_by_the_next_night(damage
     plan(root, Options(date(2026, 3, 5)))  # says what it can
     outcome = night(root)
     assert outcome.published
-    assert f"starts from build {start}." in outcome.warnings[0]
+    assert f"starts from build {start}." in str(outcome.warnings[0])
     assert seen(root) == expected
-    assert warehouse.facts(warehouse.current())["based_on"] == start
+    assert recorded(warehouse).based_on == start
     assert night(root).nothing_to_do
 
 
@@ -108,7 +108,7 @@ def test_a_bit_that_flipped_is_not_inherited(warehouse: Warehouse) -> None:
     root = warehouse.root.parent
     rewrite(current(warehouse) / DATABASE, flip)
     deliver(root, 7, 8)
-    assert "not what was written" in night(root).warnings[0]
+    assert "not what was written" in str(night(root).warnings[0])
     assert seen(root) == [("7", 7), ("8", 8)]
 
 
@@ -117,7 +117,7 @@ def test_without_a_whole_build_it_starts_from_nothing(warehouse: Warehouse) -> N
     expected = seen(root)
     for folder in warehouse.kept():
         rewrite(folder / DATABASE, lambda _: b"")
-    assert "starts from nothing" in night(root).warnings[0]
+    assert "starts from nothing" in str(night(root).warnings[0])
     assert seen(root) == expected
 
 
@@ -218,10 +218,10 @@ def test_a_run_of_an_earlier_version_is_respected_too(warehouse: Warehouse) -> N
 
 
 @pytest.mark.parametrize("text", ["", "[", "[1]", "{"])
-def test_facts_that_cannot_be_read_cost_a_build_from_nothing_and_no_more(text: str, warehouse: Warehouse) -> None:
+def test_a_record_that_cannot_be_read_costs_a_build_from_nothing_and_no_more(text: str, warehouse: Warehouse) -> None:
     root = warehouse.root.parent
     expected = seen(root)
-    (current(warehouse) / FACTS).write_text(text)
+    (current(warehouse) / "build.json").write_text(text)
     assert night(root).published
     assert seen(root) == expected
 
@@ -239,7 +239,7 @@ def test_a_ledger_that_cannot_be_written_does_not_unsay_what_was_published(
         patch.setattr(lifecycle, "record", full)
         outcome = night(root)
     assert outcome.published
-    assert "is published, but what comes after that was not all done" in outcome.warnings[-1]
+    assert "is published, but what comes after that was not all done" in str(outcome.warnings[-1])
     assert seen(root) == [("7", 7)]
     deliver(root, 8)
     assert night(root).published
@@ -263,7 +263,7 @@ def test_what_another_user_left_stops_no_run(warehouse: Warehouse, monkeypatch: 
         deliver(root, number)
         outcome = night(root)
     assert outcome.published
-    assert "Permission denied" in outcome.warnings[-1]
+    assert "Permission denied" in str(outcome.warnings[-1])
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
@@ -297,5 +297,5 @@ def test_both_files_of_a_build_are_looked_at_where_there_are_two(place: str, dam
     if damage == "flipped":
         deliver(root, *range(2), 3)
         expected.append(("3", 3))
-    assert "starts from build 00001-" in night(root).warnings[0]
+    assert "starts from build 00001-" in str(night(root).warnings[0])
     assert seen(root) == expected

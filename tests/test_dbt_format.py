@@ -215,7 +215,6 @@ models:
     [
         ("utils.at_most", "5: the test 'utils.at_most' is not supported. Did you mean 'utils.at_least'?"),
         ("utils.at_least: {lest: 1}", "5: utils.at_least takes no 'lest'. Did you mean 'least'?"),
-        ("utils.at_least: {least: \"{{ ref('x') }}\"}", "5: ref('x'): there is no such model or seed. There is: one."),
         ("utils.at_least: {least: nope}", "5: there is no column 'nope'. The nearest is 'Name'."),
     ],
 )

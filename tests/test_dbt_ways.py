@@ -503,6 +503,37 @@ models:
         {"main.m": [(1,)]},
         notes=("nothing loads or reads the source 'o.s'.",),
     ),
+    "tables of the project named outright": Way(
+        {
+            "seeds/raw_calls.csv": "id\n1\n2\n",
+            "seeds/Codes.csv": "id\n1\n",
+            "models/a_first.sql": "select id from main.raw_calls",
+            "models/b.sql": "{{ config(materialized='table') }}with raw_calls as (select 3 as id)\n"
+            "select raw_calls.id, c.id as code, d.id as other\n"
+            'from raw_calls cross join CODES as c cross join "main"."a_first" as d',
+            "models/c.sql": "{{ config(materialized='incremental') }}select id from raw_calls"
+            "{% if is_incremental() %} where id > (select max(id) from {{ this }}){% endif %}",
+            "models/d.sql": "{{ config(materialized='table') }}select raw_calls.id from kpi.main.raw_calls",
+        },
+        {
+            "main.a_first": [(1,), (2,)],
+            "main.b": [(3, 1, 1), (3, 1, 2)],
+            "main.c": [(1,), (2,)],
+            "main.d": [(1,), (2,)],
+        },
+        notes=(
+            "models/b.sql:3:27: the table 'CODES' is named outright; write {{ ref('Codes') }}. It is read as that.",
+        ),
+        apart=("main.a_first", "main.b", "main.c", "main.d", "model."),  # dbt may run them before what they read
+    ),
+    "a folder of models that is not there": Way(
+        {
+            "dbt_project.yml": "name: own\nprofile: default\nmodel-paths: [models, sql]\n",
+            "models/m.sql": "select 1 as a",
+        },
+        {"main.m": [(1,)]},
+        notes=("dbt_project.yml:3: 'model-paths' names sql, which is no folder. No models are read from it.",),
+    ),
     "tests of quoted columns": Way(
         {
             "models/m.sql": 'select 1 as "Branch Id", 1 as "parent"',

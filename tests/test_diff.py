@@ -149,16 +149,20 @@ def test_a_figure_is_made_from_the_feeds_of_its_own_table_and_not_of_what_unites
     """Its own is the table made from the fewest feeds; a count of all feeds counts as all of them."""
     import duckdb
 
+    from kpi.build_record import NodeRecord
     from kpi.reader.diff import DeliveryChange, behind, feeds_of_figures
 
+    def made(relation: str, *parents: str) -> NodeRecord:
+        return NodeRecord(relation=relation, parents=dict.fromkeys(parents, "1"))
+
     nodes = {
-        **{f"source.p.raw.{name}": {"relation": f"raw.{name}"} for name in ("calls", "chats", "feed_months")},
-        "seed.p.figures": {"relation": "seeds.figures"},
-        "model.p.stg": {"relation": "staging.stg", "parents": {"source.p.raw.calls": "1"}},
-        "model.p.a": {"relation": "marts.a", "parents": {"model.p.stg": "1", "seed.p.figures": "1"}},
-        "model.p.b": {"relation": "marts.b", "parents": {"source.p.raw.chats": "1", "source.p.raw.feed_months": "1"}},
-        "model.p.all": {"relation": "marts.all_of_them", "parents": {"model.p.a": "1", "model.p.b": "1"}},
-        "model.p.seeded": {"relation": "marts.seeded", "parents": {"seed.p.figures": "1"}},
+        **{f"source.p.raw.{name}": made(f"raw.{name}") for name in ("calls", "chats", "feed_months")},
+        "seed.p.figures": made("seeds.figures"),
+        "model.p.stg": made("staging.stg", "source.p.raw.calls"),
+        "model.p.a": made("marts.a", "model.p.stg", "seed.p.figures"),
+        "model.p.b": made("marts.b", "source.p.raw.chats", "source.p.raw.feed_months"),
+        "model.p.all": made("marts.all_of_them", "model.p.a", "model.p.b"),
+        "model.p.seeded": made("marts.seeded", "seed.p.figures"),
     }
     with duckdb.connect() as con:
         con.execute("attach ':memory:' as later; create schema later.marts; create schema later.seeds")
@@ -181,7 +185,7 @@ def test_one_build_is_compared_with_what_readers_see_the_older_before_the_later(
     write(root, {"tests/fails.sql": "select 1 as x"})
     with pytest.raises(Exception, match="Checks failed"):
         build(root)
-    failed = warehouse.list_builds()[-1]["id"]
+    failed = warehouse.list_builds()[-1].id
     assert in_order(warehouse, "candidate", None) == (second, failed)
     assert in_order(warehouse, "latest", None) == (second, failed)
     assert in_order(warehouse, first, None) == in_order(warehouse, "1", None) == (first, second)
@@ -225,7 +229,7 @@ def test_there_is_no_way_back_to_what_was_never_published(root: Path) -> None:
     write(root, {"tests/fails.sql": "select 1 as x"})
     with pytest.raises(Exception, match="Checks failed"):
         build(root)
-    failed = warehouse.list_builds()[-1]["id"]
+    failed = warehouse.list_builds()[-1].id
     with pytest.raises(ConfigError, match="was not published"):
         roll_back(warehouse, failed, "")
     with pytest.raises(ConfigError, match="no build published before"):

@@ -58,7 +58,7 @@ def cut_short(warehouse: Warehouse) -> None:
     database(warehouse).chmod(0o444)
 
 
-def spoil_facts(warehouse: Warehouse) -> None:
+def spoil_record(warehouse: Warehouse) -> None:
     (database(warehouse).parent / "build.json").write_text("{")
 
 
@@ -74,7 +74,7 @@ def by_a_leaking_duckdb(warehouse: Warehouse) -> None:
 FAULTS: dict[str, tuple[Callable[[Warehouse], object], str, str]] = {
     "a bit": (flip_a_bit, "error", "is not what was written"),
     "a truncated file": (cut_short, "error", "is not what was written"),
-    "no facts": (spoil_facts, "error", "its build.json cannot be read"),
+    "no facts": (spoil_record, "error", "its build.json is damaged"),
     "current dangles": (break_link, "error", "which is gone"),
     "a lost build": (lambda w: shutil.rmtree(w.kept()[0]), "warning", "whose folder is gone"),
     "a strange build": (
@@ -137,5 +137,5 @@ def test_a_late_feed_a_failed_run_and_passwords_in_the_open_are_found(
     message = {finding.what: finding for finding in findings(warehouse)}
     assert [finding.level for finding in message.values()] == ["warning", "error", "error"]
     assert "ended as: failed" in " ".join(message)
-    assert "very late: calls: its newest day is 2024-01-01" in " ".join(message)
+    assert "calls: very late: its newest day is 2024-01-01" in " ".join(message)
     assert "secret" not in " ".join(message)

@@ -57,8 +57,10 @@ def test_up_to_three_of_the_values_are_shown_in_the_message_the_build_and_by_kpi
     rows = "".join(f"{number},nowhere{number},3,p{number},,2024-01-01\n" for number in range(5))
     shown = "from_field=nowhere0; from_field=nowhere1; from_field=nowhere2; …"
     assert f", failing rows: {shown}" in failing(root, rows)
-    (check,) = [one for one in Warehouse(root / "warehouse").last_run()["checks"] if one["status"] == "fail"]
-    assert check["examples"] == [f"from_field=nowhere{number}" for number in range(3)]
+    last = Warehouse(root / "warehouse").last_run()
+    assert last is not None
+    (check,) = [one for one in last.checks if one.status == "fail"]
+    assert check.examples == tuple(f"from_field=nowhere{number}" for number in range(3))
     result = CliRunner().invoke(cli, ["test", "--build", "candidate", "--project-dir", str(root)])
     assert f"5 failing rows: {shown}" in result.output
 

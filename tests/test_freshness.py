@@ -8,8 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from kpi.build_record import FeedStatus
 from kpi.errors import ContractError
-from kpi.ingest.calendar import FeedStatus, as_facts, from_facts, late_lines, measure, read_months
+from kpi.ingest.calendar import late_problems, measure, read_months
 from kpi.ingest.contract import Cadence, is_feed, read_cadence, read_feed
 from kpi.project.project import load_project
 from small_project import FILES, write
@@ -70,9 +71,8 @@ def test_states_change_the_day_after() -> None:
     due = FeedStatus("calls", "month", date(2025, 10, 31), "a.csv", date(2025, 12, 15), date(2026, 1, 14))
     assert [due.state(date(2025, 12, 15)), due.state(date(2025, 12, 16))] == ["fresh", "late"]
     assert [due.state(date(2026, 1, 14)), due.state(date(2026, 1, 15))] == ["late", "very late"]
-    assert from_facts(as_facts([due])) == [due]
-    assert list(late_lines([due], date(2026, 1, 15))) == [
-        ("calls", "very late: calls: its newest day is 2025-10-31, more was expected by 2025-12-15.")
+    assert list(map(str, late_problems([due], date(2026, 1, 15)))) == [
+        "calls: very late: its newest day is 2025-10-31, more was expected by 2025-12-15."
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from kpi.engine import runner
 from kpi.engine.graph import Graph, compile_project
 from kpi.engine.node import read_select
-from kpi.engine.selector import select
+from kpi.engine.selector import Selection, select
 from kpi.errors import ConfigError
 from kpi.ingest import raw_files
 from kpi.project.jinja import Rendered
@@ -31,7 +31,7 @@ def compiled(root: Path, changes: dict[str, str | bytes | None] | None = None) -
 
 
 def names(graph: Graph, *wanted: str, without: str = "", tests: bool = False) -> list[str]:
-    chosen = select(graph, wanted, [without] if without else [])
+    chosen = select(graph, Selection(tuple(wanted), tuple([without] if without else [])))
     return [node.name for node in graph.nodes.values() if node.id in chosen and (node.kind == "test") == tests]
 
 
@@ -103,7 +103,7 @@ def test_tests_come_along_with_what_they_judge(tmp_path: Path) -> None:
 )
 def test_indirect_selection(tmp_path: Path, words: str, indirect: str, found: list[str]) -> None:
     graph = compiled(tmp_path)
-    chosen = select(graph, [words], indirect=indirect)
+    chosen = select(graph, Selection((words,), indirect=indirect))
     tests = [test.name for test in graph.tests() if test.id in chosen]
     assert ["relationships" if name.startswith("relationships") else name for name in tests] == found
 
@@ -125,7 +125,7 @@ def test_a_word_that_selects_nothing_is_told(tmp_path: Path, word: str, message:
     graph = compiled(tmp_path)
     for words, without in (([word], []), ([], [word])):
         with pytest.raises(ConfigError) as caught:
-            select(graph, words, without)
+            select(graph, Selection(tuple(words), tuple(without)))
         assert str(caught.value) == message
 
 

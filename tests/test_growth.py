@@ -24,7 +24,7 @@ from kpi.project.project import load_project
 from kpi.settings import WarehouseSettings, spill_folder
 from kpi.warehouse.builds import Warehouse, writing
 from kpi.warehouse.lifecycle import free_share, prune, roll_back
-from small_project import FILES, write
+from small_project import FILES, recorded, write
 
 SETTINGS = FILES["dbt_project.yml"]
 
@@ -117,7 +117,7 @@ def test_builds_go_by_age_too_but_never_the_one_readers_see(tmp_path: Path) -> N
     for number in "123":
         deliver(root, number)
         run(root)
-    ids = [facts["id"] for facts in warehouse.list_builds()]
+    ids = [build.id for build in warehouse.list_builds()]
     for days, name in zip((40, 20, 50), ids, strict=True):
         then = time.time() - days * 86_400
         os.utime(warehouse.builds / name, (then, then))
@@ -221,7 +221,7 @@ def test_a_build_is_named_by_number_beginning_candidate_and_latest(tmp_path: Pat
     deliver(root, "1", line="nowhere")
     with pytest.raises(CheckFailed):
         run(root)
-    failed = warehouse.list_builds()[-1]["id"]
+    failed = warehouse.list_builds()[-1].id
     deliver(root, "1", "2")
     last = run(root).build
 
@@ -291,11 +291,12 @@ def test_a_file_that_has_grown_is_written_anew_with_all_it_holds(tmp_path: Path)
     run(root)
     deliver(root, *map(str, range(3000)), "x")
     second = run(root).build
-    facts = Warehouse(root / "warehouse").facts_of()
-    assert facts["storage"]["free_blocks"] > 0
-    assert 0 < (free_share(facts) or 0) < 1
+    record = recorded(Warehouse(root / "warehouse"))
+    assert record.storage is not None
+    assert record.storage.free_blocks > 0
+    assert 0 < (free_share(record) or 0) < 1
     line = CliRunner().invoke(cli, ["builds", "--project-dir", str(root)]).output.splitlines()[-1]
-    assert f"{100 * (free_share(facts) or 0):.0f} % free" in line
+    assert f"{100 * (free_share(record) or 0):.0f} % free" in line
     assert " MB" in line
 
     deliver(root, *map(str, range(3000)), "x", "y")
@@ -303,8 +304,8 @@ def test_a_file_that_has_grown_is_written_anew_with_all_it_holds(tmp_path: Path)
     third = run(root, message).build
     assert any(f"of build {second}'s file is free: this build starts from a fresh copy" in line for line in message)
     # What did not change was not built again, and nothing was lost on the way.
-    now = Warehouse(root / "warehouse").facts_of()["nodes"]
-    assert now["seed.small.lines"]["built_in"] == facts["nodes"]["seed.small.lines"]["built_in"]
+    nodes = Warehouse(root / "warehouse").nodes_of()
+    assert nodes["seed.small.lines"].built_in == (record.nodes or {})["seed.small.lines"].built_in
     assert listed(root, third) == listed(root, second)
     with kpi.open(project_dir=root) as con:
         assert con.execute("select sum(call_count) from marts.a_view").fetchall() == [(3002,)]

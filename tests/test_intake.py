@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from kpi.errors import DeliveryError
+from kpi.errors import DeliveryError, Place, Problem
+from kpi.ingest.loader import LoadWarning
 from kpi.jobs.options import Options
 from kpi.jobs.pipeline import grouped
 from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse
-from small_project import write
+from small_project import recorded, write
 
 HEADER = "call_id,line,waited_seconds,arrived_on"
 
@@ -30,14 +31,26 @@ def run(root: Path) -> list[str]:
 
 
 def test_warnings_that_differ_in_numbers_alone_are_one_line_a_feed() -> None:
-    warnings = ["calls/2024.csv: 3 of 100 records rejected, see raw.rejects.", "calls/2025.csv: holds no records."]
-    warnings += ["calls/2025-02.csv: 14 of 90 records rejected, see raw.rejects.", "chats/a.csv: holds no records."]
-    warnings += ["calls: 2 of its deliveries hold nothing after 2020, past retention. See: kpi prune-raw"]
+    def of_file(code: str, path: str, message: str) -> LoadWarning:
+        return LoadWarning(Problem(code, message, Place(path)), Path(path).parts[0])
+
+    past = Problem("feed.past_retention", "2 of its deliveries are past retention.", subject="calls")
+    warnings = [
+        of_file("file.rejected_records", "calls/2024.csv", "3 of 100 records rejected."),
+        of_file("file.empty", "calls/2025.csv", "holds no records."),
+        of_file("file.rejected_records", "calls/2025-02.csv", "14 of 90 records rejected."),
+        of_file("file.empty", "chats/a.csv", "holds no records."),
+        LoadWarning(past, "calls"),
+        LoadWarning(Problem("file.ignored", "hidden; not read.", Place("calls/.a"))),
+        LoadWarning(Problem("file.ignored", "hidden; not read.", Place("calls/.b"))),
+    ]
     assert list(grouped(warnings)) == [
-        "calls: 2 files, the first is calls/2024.csv: 3 of 100 records rejected, see raw.rejects."
-        " Each of them: kpi show raw.deliveries",
-        *warnings[1:2],
-        *warnings[3:],
+        "calls: 2 files, the first is calls/2024.csv: 3 of 100 records rejected. Each of them: kpi show raw.deliveries",
+        "calls/2025.csv: holds no records.",
+        "chats/a.csv: holds no records.",
+        "calls: 2 of its deliveries are past retention.",
+        "calls/.a: hidden; not read.",
+        "calls/.b: hidden; not read.",
     ]
 
 
@@ -52,8 +65,10 @@ def test_a_run_groups_the_warnings_of_deliveries_and_the_build_keeps_each(tmp_pa
         line
         == f"  warning: calls: 12 files, the first is calls/00.csv: {missing} Each of them: kpi show raw.deliveries"
     )
-    kept = Warehouse(root / "warehouse").facts_of()["warnings"]
-    assert [one for one in kept if "optional" in one] == [f"calls/{number:02}.csv: {missing}" for number in range(12)]
+    kept = recorded(Warehouse(root / "warehouse")).warnings
+    assert [str(one) for one in kept if one.code == "file.missing_columns"] == [
+        f"calls/{number:02}.csv: {missing}" for number in range(12)
+    ]
 
 
 def test_a_refused_file_is_told_by_the_error_and_not_by_a_warning_too(tmp_path: Path) -> None:
@@ -63,6 +78,6 @@ def test_a_refused_file_is_told_by_the_error_and_not_by_a_warning_too(tmp_path: 
     message: list[str] = []
     with pytest.raises(DeliveryError, match=r"calls/bad.csv: refused") as caught:
         refresh(root, Options(date(2026, 3, 5), validate=False), message.append)
-    assert caught.value.paths == ("calls/bad.csv",)
+    assert caught.value.paths == {"calls/bad.csv"}
     assert [line for line in message if "bad.csv" in line] == []
     assert [line for line in message if "fine.csv" in line]

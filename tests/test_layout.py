@@ -69,3 +69,17 @@ def test_queries_pages_and_macros_are_in_the_distribution() -> None:
     beside = {path for path in SOURCE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert beside
     assert beside == packed
+
+
+MOST_LINES = 60  # of a function, with its docstring
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    """Complexity and the number of parameters are ruff's (C901, PLR0913 in pyproject.toml)."""
+    long = [
+        f"{module}.{node.name}: from line {node.lineno} to {node.end_lineno}"
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= MOST_LINES
+    ]
+    assert long == []

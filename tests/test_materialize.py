@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kpi import database
+from kpi.build_record import NodeRecord
 from kpi.engine import materializations, runner
 from kpi.engine.compile import check_columns
 from kpi.engine.materializations import check_hook, type_of
@@ -301,12 +302,12 @@ def test_a_changed_definition_builds_anew_but_where_the_project_says_to_keep_the
     protected = {"kept": incremental("full_refresh=false"), "synced": incremental("on_schema_change='ignore'")}
     tiny.write({"plain": incremental(""), **protected})
     graph = tiny.compiled()
-    facts = {"nodes": {node: {"definition": "another"} for node in graph.nodes}}
+    other = {node: NodeRecord(definition="another") for node in graph.nodes}
     message: list[str] = []
     now = runner.definitions(graph)
-    assert pipeline.anew(graph, facts, now, False, message.append) == {"model.tiny.plain"}
+    assert pipeline.anew(graph, other, now, False, message.append) == {"model.tiny.plain"}
     assert message == ["Built from nothing, for what defines them changed: plain."]
-    same = {"nodes": {node: {"definition": now[node]} for node in graph.nodes}}
+    same = {node: NodeRecord(definition=now[node]) for node in graph.nodes}
     assert pipeline.anew(graph, same, now, False, quiet) == frozenset()
     assert len(pipeline.anew(graph, same, now, True, quiet)) == 3
     # And full_refresh: false holds against a full refresh too.

@@ -85,7 +85,7 @@ def test_a_failed_check_is_told_with_figures_readers_and_remedy_and_so_is_recove
     project: Path, sent: list[notifications.Message]
 ) -> None:
     night(project)
-    (build,) = (facts["id"] for facts in Warehouse(project / "warehouse").list_builds())
+    (build,) = (build.id for build in Warehouse(project / "warehouse").list_builds())
     deliver(project, "2027.csv", "2,unheard-of-line,3,2026-03-02")
     with pytest.raises(CheckFailed):
         night(project)
@@ -145,8 +145,8 @@ def test_a_feed_that_falls_silent_is_told_when_it_is_late_and_when_very_late(
     for day in ("2026-04-29", "2026-04-30", "2026-05-16", "2026-05-17", "2026-06-15"):
         night(project, date.fromisoformat(day), lines.append)
     assert [message.kind for message in sent] == ["warning", "failure"]
-    assert "late: calls: its newest day is 2026-03-01, more was expected by 2026-05-15." in sent[0].body
-    assert "very late: calls" in sent[1].body
+    assert "calls: late: its newest day is 2026-03-01, more was expected by 2026-05-15." in sent[0].body
+    assert "calls: very late" in sent[1].body
     deliver(project, "2027.csv", "2,social,3,2026-04-30", "3,social,3,2026-05-30", "4,social,3,2026-06-16")
     night(project, date(2026, 6, 17))
     night(project, date(2026, 8, 16))

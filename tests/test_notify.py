@@ -6,6 +6,7 @@ import json
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,12 +14,18 @@ from typing import Any
 
 import pytest
 
-from kpi.errors import BuildError, CheckFailed, CompileError, DeliveryError, DiskFull
+from kpi.errors import BuildError, CheckFailed, CompileError, DeliveryError, DiskFull, Place, Problem
 from kpi.jobs import notifications
-from kpi.jobs.notifications import Message, addresses, is_exposed, is_new, recovery_message, send, what_failed
+from kpi.jobs.notifications import Message, addresses, identity, is_exposed, recovery_message, send, what_failed
 from kpi.warehouse.builds import Warehouse
 
 MESSAGE = Message("failure", "a title", "a body\n")
+UNIQUE = Problem("test.failed", "2 failing rows", Place("m.yml:3"), subject="unique_a")
+
+
+def year(number: int, observed: str) -> Problem:
+    """An expectation that a report year breaks."""
+    return Problem("expectation.failed", "does not hold", restricted=observed, subject=f"{number} every_month:calls")
 
 
 class Inbox:
@@ -121,15 +128,18 @@ def test_a_file_of_passwords_that_others_can_read_is_noticed(tmp_path: Path) -> 
     ("error", "lines"),
     [
         (
-            BuildError("one (models/one.sql)", "Conversion Error: Could not convert '010190-123A'"),
+            BuildError(
+                "one",
+                "Conversion Error",
+                place=Place("models/one.sql"),
+                restricted="Conversion Error: Could not convert '010190-123A'",
+            ),
             ["one (models/one.sql): Conversion Error"],
         ),
-        (BuildError("one", "row 010190-123A"), ["one: failed while it ran"]),
+        (BuildError("one", "failed while it ran", restricted="row 010190-123A"), ["one: failed while it ran"]),
         (
-            CheckFailed(
-                "Checks failed.\n  unique_a (m.yml:3): 2 failing rows\n  2025 every_month:calls: 3 of 12\nMore."
-            ),
-            ["unique_a (m.yml:3): 2 failing rows", "2025 every_month:calls"],
+            CheckFailed("Checks failed.\n  2025 every_month:calls: 3 of 12\nMore.", [UNIQUE, year(2025, "3 of 12")]),
+            ["unique_a (m.yml:3): 2 failing rows", "2025 every_month:calls: does not hold"],
         ),
         (DeliveryError("calls/a.csv: 11 of 11 records rejected"), ["calls/a.csv: 11 of 11 records rejected"]),
         (CompileError("m.sql", 3, "no column 'a'"), ["m.sql:3: no column 'a'"]),
@@ -142,16 +152,23 @@ def test_no_value_of_a_row_leaves_the_house(error: BaseException, lines: list[st
 
 
 def test_a_warning_is_new_when_it_is_another_not_when_its_count_is() -> None:
-    before = ["unique_a (m.yml:3): 2 failing rows", "2025 share_in_range: 101.5"]
-    assert not is_new("unique_a (m.yml:7): 900 failing rows", before)
-    assert not is_new("2025 share_in_range: 104", before)
-    assert is_new("2026 share_in_range: 101.5", before)
-    assert is_new("unique_b (m.yml:3): 2 failing rows", before)
+    same = replace(UNIQUE, message="900 failing rows", place=Place("m.yml:7"))
+    assert identity(same) == identity(UNIQUE)
+    assert identity(year(2025, "104")) == identity(year(2025, "101.5").public())
+    assert identity(year(2026, "101.5")) != identity(year(2025, "101.5"))
+    assert identity(replace(UNIQUE, subject="unique_b")) != identity(UNIQUE)
+    files = [Problem("file.empty", "holds no records.", Place(f"calls/{name}.csv")) for name in "ab"]
+    assert identity(files[0]) != identity(files[1])
+    readings = [Problem("file.reading", text, Place("calls/a.csv")) for text in ("read as cp850.", "a cell holds it.")]
+    assert identity(readings[0]) != identity(readings[1])
 
 
 def test_a_feed_that_is_very_late_is_told_as_a_failure(tmp_path: Path) -> None:
     message = recovery_message(
-        Warehouse(tmp_path / "warehouse"), None, (), ["very late: calls: its newest day is 2025-10-31."]
+        Warehouse(tmp_path / "warehouse"),
+        None,
+        (),
+        [Problem("feed.very_late", "very late: its newest day is 2025-10-31.", subject="calls")],
     )
     assert (message.kind, "deliveries are very late (1)" in message.title) == ("failure", True)
-    assert "Deliveries that are late:\n  very late: calls" in message.body
+    assert "Deliveries that are late:\n  calls: very late" in message.body

@@ -94,8 +94,8 @@ def test_a_comment_in_a_model_rebuilds_no_node(project: Path) -> None:
     first = run(project)
     (project / "models/visits_by_year.sql").write_text("-- a comment\n" + MODEL + "\n\n")
     second = run(project)
-    facts = Warehouse(project / "warehouse").facts(project / "warehouse/builds" / second.build)
-    assert {node["built_in"] for node in facts["nodes"].values() if node["built_in"]} == {first.build}
+    record = Warehouse(project / "warehouse").record(project / "warehouse/builds" / second.build)
+    assert {node.built_in for node in (record.nodes or {}).values() if node.built_in} == {first.build}
 
 
 def test_a_failed_test_leaves_readers_on_the_old_build_and_keeps_the_candidate(project: Path) -> None:
@@ -108,12 +108,12 @@ def test_a_failed_test_leaves_readers_on_the_old_build_and_keeps_the_candidate(p
     ):
         run(project)
     assert visits(project) == [(2024, 2)]
-    failed = [build for build in Warehouse(project / "warehouse").list_builds() if build["status"] == "failed"]
+    failed = [build for build in Warehouse(project / "warehouse").list_builds() if build.record.status == "failed"]
     assert len(failed) == 1
-    assert visits(project, failed[0]["id"]) == [(2024, 1), (2024, 2)]
+    assert visits(project, failed[0].id) == [(2024, 1), (2024, 2)]
     assert [(event["event"], event["build"]) for event in Warehouse(project / "warehouse").ledger()] == [
         ("published", first.build),
-        ("failed", failed[0]["id"]),
+        ("failed", failed[0].id),
     ]
 
 
@@ -265,7 +265,7 @@ def test_old_builds_are_pruned_but_never_the_current_one(project: Path) -> None:
     for year in range(2015, 2020):
         deliver(project, f"{year}.csv", f"y{year},{year}-01-01 00:00,")
         run(project)
-    first = warehouse.list_builds()[0]["id"]
+    first = warehouse.list_builds()[0].id
     assert prune(warehouse, WarehouseSettings(keep_published=2, keep_failed=1, grace_hours=1)) == ()
     gone = prune(warehouse, WarehouseSettings(keep_published=2, keep_failed=1, grace_hours=-1))
     assert first in gone

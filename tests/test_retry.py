@@ -14,6 +14,7 @@ import pytest
 
 import kpi
 from changing import BY_LINE, CALLS, FILES, MORE, SHARE, TODAY, change, lay_out
+from kpi.build_record import BuildRecord
 from kpi.engine import runner
 from kpi.engine.node import Node
 from kpi.engine.runner import build_node
@@ -36,17 +37,19 @@ def go(root: Path, run: Any = refresh, **options: Any) -> Outcome:
     return outcome
 
 
-def last(root: Path) -> dict[str, Any]:
-    return Warehouse(root / "warehouse").last_run()
+def last(root: Path) -> BuildRecord:
+    record = Warehouse(root / "warehouse").last_run()
+    assert record is not None
+    return record
 
 
 def built(root: Path) -> set[str]:
     """The seeds and models that the last run built itself."""
-    facts = last(root)
+    record = last(root)
     return {
         node.rpartition(".")[2]
-        for node, about in facts["nodes"].items()
-        if about["built_in"] == facts["id"] and not node.startswith("test.")
+        for node, about in (record.nodes or {}).items()
+        if about.built_in == record.id and not node.startswith("test.")
     }
 
 
@@ -106,7 +109,7 @@ def test_two_runs_that_fail_one_after_the_other(project: Path, tmp_path: Path) -
     change(project, {BY_LINE: FAILS, CALLS: str(MORE[CALLS]).replace("301", "1")})
     for _ in range(2):
         with pytest.raises(BuildError):
-            go(project, retry if last(project)["status"] == "failed" else refresh)
+            go(project, retry if last(project).status == "failed" else refresh)
     change(project, {BY_LINE: FILES[BY_LINE]})
     go(project, retry)
     assert contents(project) == fresh(tmp_path, project)
@@ -128,7 +131,9 @@ def test_failing_rows_are_kept_when_the_failed_run_kept_them(project: Path) -> N
         go(project, store_failures=True, unit_tests=True)
     with pytest.raises(CheckFailed, match="kept in "):
         go(project, retry)
-    assert (last(project)["asked"]["store_failures"], last(project)["asked"]["unit_tests"]) == (True, True)
+    options = last(project).options
+    assert options is not None
+    assert (options.store_failures, options.unit_tests) == (True, True)
 
 
 def test_a_full_refresh_that_failed_does_the_rest_only(project: Path, tmp_path: Path) -> None:
@@ -153,7 +158,7 @@ def test_failed_checks_run_again_and_nothing_else(project: Path) -> None:
     change(project, {"tests/assert_in_time_is_part.sql": "select desk from {{ ref('calls_by_desk') }} where false"})
     assert go(project, retry).published
     assert built(project) == set()
-    assert [check["name"] for check in last(project)["checks"] if check["run_in"] == last(project)["id"]] == [
+    assert [check.name for check in last(project).checks if check.run_in == last(project).id] == [
         "assert_in_time_is_part"
     ]
 
@@ -227,7 +232,7 @@ def test_a_killed_run_leaves_nothing_to_retry(project: Path) -> None:
 
 
 def retry_or_refresh(project: Path) -> Any:
-    return retry if last(project)["status"] == "failed" else refresh
+    return retry if last(project).status == "failed" else refresh
 
 
 def test_an_interrupted_run_is_continued(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +247,7 @@ def test_an_interrupted_run_is_continued(project: Path, monkeypatch: pytest.Monk
     with pytest.raises(KeyboardInterrupt):
         go(project)
     monkeypatch.undo()
-    assert (last(project)["status"], last(project)["reason"]) == ("failed", "interrupted")
+    assert (last(project).status, last(project).reason) == ("failed", "interrupted")
     assert "calls_by_desk" in built(project)
     assert go(project, retry).published
     assert "share" in built(project)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kpi.engine.template import Templates
+from kpi.engine.template import RenderInput, Templates
 from kpi.errors import CompileError, ConfigError, KpiError
 from kpi.project.jinja import Relation
 from kpi.project.project import load_project
@@ -40,7 +40,7 @@ def made(tmp_path: Path) -> Templates:
 def render(templates: Templates, text: str) -> str:
     this = Relation("model.small.m", "marts", "m")
     return templates.render(
-        text, Path("models/m.sql"), ("materialized", "meta"), this, base={"meta": {"owner": "x"}}
+        text, Path("models/m.sql"), ("materialized", "meta"), RenderInput(this=this, base={"meta": {"owner": "x"}})
     ).sql
 
 
@@ -143,9 +143,12 @@ def test_a_setting_that_knows_its_file_gives_no_path_to_a_template(tmp_path: Pat
         "{{ config.get('meta').where() }}",
     ):
         with pytest.raises(CompileError):
-            templates.render(source, Path("models/marts/m.sql"), (), base=base)
+            templates.render(source, Path("models/marts/m.sql"), (), RenderInput(base=base))
     assert victim.read_text() == text
-    assert templates.render("{{ config.get('meta').owner }}", Path("models/marts/m.sql"), (), base=base).sql == "x"
+    assert (
+        templates.render("{{ config.get('meta').owner }}", Path("models/marts/m.sql"), (), RenderInput(base=base)).sql
+        == "x"
+    )
 
 
 # What dbt projects do, and dbt's own sandbox lets them.

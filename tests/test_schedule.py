@@ -16,7 +16,16 @@ from click.testing import CliRunner
 
 from kpi.cli.main import cli
 from kpi.errors import ConfigError
-from kpi.jobs.schedule import Job, add_cron_line, cron_line, install_units, make_job, obstacles, systemd_units
+from kpi.jobs.schedule import (
+    Job,
+    JobOptions,
+    add_cron_line,
+    cron_line,
+    install_units,
+    make_job,
+    obstacles,
+    systemd_units,
+)
 from small_project import write
 
 JOB = Job(Path("/srv/kpi"), "kpi-refresh", (3, 15), ("/opt/kpi/bin/kpi",), 4 << 30, False, False, "kpi")
@@ -82,7 +91,7 @@ def test_it_is_said_when_the_owner_of_the_warehouse_could_not_run_it() -> None:
         root = write(Path(above, "county"))
         (root / "warehouse").mkdir()
         os.chown(root / "warehouse", pwd.getpwnam("nobody").pw_uid, -1)
-        job = make_job(root, "kpi", "03:15", "", False, False)
+        job = make_job(root, JobOptions("kpi", "03:15", "", False), False)
         message = f"nobody cannot reach {root}/warehouse: {above} is closed to others. Move it, or open that folder."
         assert message in obstacles(job)
         Path(above).chmod(0o755)
@@ -142,12 +151,12 @@ def test_installing_writes_the_units_and_never_over_those_of_another_warehouse(
 )
 def test_what_cannot_be_scheduled_is_said(tmp_path: Path, at: str, name: str, memory: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_job(tmp_path, name, at, memory, False, False)
+        make_job(tmp_path, JobOptions(name, at, memory, False), False)
 
 
 def test_a_path_with_a_line_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no schedule can hold"):
-        make_job(tmp_path / "a\nb", "kpi", "03:15", "", False, False)
+        make_job(tmp_path / "a\nb", JobOptions("kpi", "03:15", "", False), False)
 
 
 def test_installing_into_a_crontab_that_is_there_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

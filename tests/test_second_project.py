@@ -257,7 +257,9 @@ def county_words() -> frozenset[str]:
 
 
 # Plain English that the engine has other uses for; as a value, in quotes, it has none for them either.
-PLAIN = frozenset({"calls", "changes", "decisions", "other", "feedback", "experience", "manual", "visits", "health"})
+PLAIN = frozenset(
+    {"calls", "changes", "decisions", "other", "feedback", "experience", "manual", "visits", "health", "suggestion"}
+)
 
 
 def test_the_engine_has_no_word_of_the_countys() -> None:

@@ -12,7 +12,7 @@ from kpi.cli.main import cli
 from kpi.engine.compile import compiled as compiled_whole
 from kpi.engine.graph import Graph, compile_project, with_unit_tests
 from kpi.engine.node import Node
-from kpi.engine.selector import State, lines, select
+from kpi.engine.selector import Selection, State, lines, select
 from kpi.errors import ConfigError
 from kpi.project.project import load_project
 from selections import FILES, SELECTIONS, key, label
@@ -40,7 +40,7 @@ def labelled(node: Node) -> str:
 
 def chosen(graph: Graph, selection: tuple[str, str, str], **options: object) -> list[str]:
     wanted, excluded, indirect = selection
-    found = select(graph, [wanted], [excluded], indirect or "eager", **options)  # type: ignore[arg-type]
+    found = select(graph, Selection((wanted,), (excluded,), indirect or "eager", **options))  # type: ignore[arg-type]
     return sorted(labelled(graph.nodes[node]) for node in found)
 
 
@@ -70,15 +70,15 @@ def test_kinds_keep_only_these(graph: Graph) -> None:
 )
 def test_a_word_that_cannot_be_read_is_told(graph: Graph, word: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        select(graph, [word])
+        select(graph, Selection((word,)))
     assert str(caught.value) == message
 
 
 def test_ways_and_kinds_that_do_not_exist_are_told(graph: Graph) -> None:
     with pytest.raises(ConfigError, match=r"'eagre' is no way to select tests indirectly. Did you mean 'eager'\?"):
-        select(graph, ["both"], indirect="eagre")
+        select(graph, Selection(("both",), indirect="eagre"))
     with pytest.raises(ConfigError, match=r"'models' is no kind of node. Did you mean 'model'\?"):
-        select(graph, ["both"], kinds=["models"])
+        select(graph, Selection(("both",), kinds=("models",)))
 
 
 def test_results_of_the_last_run_select_and_none_is_no_mistake(graph: Graph) -> None:
@@ -113,10 +113,10 @@ def test_unit_tests_are_listed_and_selected(tmp_path: Path) -> None:
     graph = with_unit_tests(compiled_whole(root).graph)
     assert unit not in compiled_whole(root).graph.nodes
     for words in (["test_type:unit"], ["u"], ["unit_test:u"], ["unit_test:small.u"], ["resource_type:unit_test"]):
-        assert select(graph, words) == {unit}
-    assert unit in select(graph, ["calls_by_line"])
-    assert unit not in select(graph, ["calls_by_line"], indirect="empty")
-    assert unit not in select(graph, [], ["test_type:unit"])
+        assert select(graph, Selection(tuple(words))) == {unit}
+    assert unit in select(graph, Selection(("calls_by_line",)))
+    assert unit not in select(graph, Selection(("calls_by_line",), indirect="empty"))
+    assert unit not in select(graph, Selection((), ("test_type:unit",)))
     # A build keeps nothing of unit tests, so they are not modified by themselves: they come with their models.
     assert not State().is_modified(graph.nodes[unit])
     shown = CliRunner().invoke(cli, ["ls", "--project-dir", str(root), "-s", "test_type:unit", "--output", "selector"])

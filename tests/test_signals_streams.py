@@ -26,7 +26,7 @@ from kpi.jobs.refresh import refresh
 from kpi.warehouse import builds
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.run_log import history
-from small_project import write
+from small_project import recorded, write
 
 FOR_EVER = "select sum(sin(a.range * b.range)) as x from range(1000000) as a, range(1000000) as b"
 CALLS = "call_id,line,waited_seconds,arrived_on\n1,health,5,2025-01-01\n"
@@ -105,7 +105,8 @@ def test_ctrl_c_in_a_statement_is_130_and_no_traceback(tmp_path: Path, place: st
     assert warehouse.current() == before
     if words[0] in ("refresh", "build"):
         last = warehouse.last_run()
-        assert (last["status"], last["reason"]) == ("failed", "interrupted")
+        assert last is not None
+        assert (last.status, last.reason) == ("failed", "interrupted")
         assert history(warehouse.root)[-1].exit_code == 130
         assert not (warehouse.root / "runs/told.json").exists()
         assert not list(warehouse.builds.glob(".tmp-*"))
@@ -221,7 +222,7 @@ def test_what_goes_wrong_after_the_swap_makes_no_failure(tmp_path: Path, monkeyp
     assert outcome.published
     assert warehouse.published() == outcome.build == warehouse.ledger()[-1]["build"]
     assert warehouse.ledger()[-1]["event"] == "published"
-    assert ["Input/output" in line or "Broken pipe" in line for line in outcome.warnings[-2:]] == [True, True]
+    assert ["Input/output" in line or "Broken pipe" in line for line in map(str, outcome.warnings[-2:])] == [True, True]
 
 
 def made_wrong(path: Path, how: str) -> None:
@@ -260,7 +261,7 @@ def test_what_is_no_file_hangs_and_stops_no_run(tmp_path: Path, name: str, how: 
         shown = {"builds/ledger.jsonl": "unreadable-ledger"}.get(name, Path(name).name)
         assert any(shown in finding.what for finding in found), found
     if name == "runs/000050-x.jsonl":
-        assert any("000050-x" in line for line in warehouse.facts_of()["warnings"])
+        assert any("000050-x" in line for line in map(str, recorded(warehouse).warnings))
     assert len(warehouse.ledger()) > (0 if "ledger" in name else 1)
 
 
@@ -307,5 +308,5 @@ def test_a_link_to_itself_among_the_deliveries_is_passed_over_and_told(tmp_path:
     message: list[str] = []
     refresh(tmp_path, AS_OF, message.append)
     assert any(f"warning: {name}: " in line and "not read" in line for line in message), message
-    with database.reading(warehouse.folder(warehouse.last_run()["id"]) / "kpi.duckdb") as con:
+    with database.reading(warehouse.folder("latest") / "kpi.duckdb") as con:
         assert con.execute("select count(*) from raw.calls").fetchall() == [(2,)]

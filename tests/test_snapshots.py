@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kpi import database
+from kpi.build_record import BuildRecord
 from kpi.engine import incremental
 from kpi.engine.graph import Graph
 from kpi.engine.node import Node
@@ -221,14 +222,14 @@ def test_a_build_from_nothing_takes_over_what_cannot_be_derived_again(tiny: Tiny
         "create schema logs; create table logs.audit (x integer not null); insert into logs.audit values (1)"
     )
     tiny.con.execute("checkpoint")
-    facts = {"nodes": {"snapshot.tiny.kept": {"relation": "main.kept"}}, "kept": ["logs.audit", "logs.gone"]}
+    record = BuildRecord("1", snapshots=("main.kept",), kept=("logs.audit", "logs.gone"))
     message: list[str] = []
     with database.building(tmp_path / "new.duckdb", tmp_path / "spill2") as con:
         # The snapshot is no longer in the project: its history stays all the same.
-        pipeline.carry_over(con, tiny.compiled(), facts, tmp_path / "copy.duckdb", message.append)
+        pipeline.carry_over(con, tiny.compiled(), record, tmp_path / "copy.duckdb", message.append)
         assert database.relations(con) == {}
         (tmp_path / "copy.duckdb").write_bytes((tmp_path / "kpi.duckdb").read_bytes())
-        pipeline.carry_over(con, tiny.compiled(), facts, tmp_path / "copy.duckdb", message.append)
+        pipeline.carry_over(con, tiny.compiled(), record, tmp_path / "copy.duckdb", message.append)
         assert sorted(database.relations(con)) == ["logs.audit", "main.kept"]
         assert con.execute("select id, v from main.kept").fetchall() == [(1, "a")]
         assert con.execute('select "null" from (describe logs.audit)').fetchall() == [("NO",)]
@@ -236,7 +237,7 @@ def test_a_build_from_nothing_takes_over_what_cannot_be_derived_again(tiny: Tiny
             (0,)
         ]
     assert message == ["Carried over from the published build: logs.audit, main.kept."]
-    assert pipeline.kept(tiny.compiled(), facts) == {"main.kept", "logs.audit", "logs.gone"}
+    assert pipeline.kept(tiny.compiled(), record) == {"main.kept", "logs.audit", "logs.gone"}
 
 
 BLOCK = """\

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kpi.engine.template import Templates
+from kpi.engine.template import RenderInput, Templates
 from kpi.project.jinja import Relation, Rendered
 from kpi.project.project import load_project
 from small_project import write
@@ -35,7 +35,7 @@ def made(tmp_path: Path) -> Templates:
 
 def render(templates: Templates, text: str) -> Rendered:
     this = Relation("model.small.m", "marts", "m")
-    return templates.render(text, Path("models/m.sql"), ("materialized", "tags"), this)
+    return templates.render(text, Path("models/m.sql"), ("materialized", "tags"), RenderInput(this=this))
 
 
 @pytest.mark.parametrize(

@@ -400,7 +400,7 @@ def column_problem(definition: str) -> str:
             con.execute(sql)
             columns = con.execute("select column_name from duckdb_columns() where table_name = 'kpi_probe'").fetchall()
         except duckdb.Error as error:
-            return f"is not the definition of a column: {_first_line(error)}"
+            return f"is not the definition of a column: {first_line(error)}"
     return "" if len(columns) == 1 else "is more than one column"
 
 
@@ -458,7 +458,19 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             waiting += one
 
 
-def _first_line(error: Exception) -> str:
+def kind_of(error: duckdb.Error) -> str:
+    """Return what kind of error DuckDB raised, as it names it, with nothing of what it says: that quotes rows."""
+    kind = str(error).partition(":")[0]
+    return kind if kind.endswith("Error") and len(kind) < 60 else "failed while it ran"
+
+
+def syntax_error(error: duckdb.Error) -> str:
+    """Return what DuckDB says of SQL that it cannot read, in one line."""
+    return first_line(error).removeprefix("Parser Error: ")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what DuckDB says: the rest repeats the SQL. It may quote a row."""
     return str(error).partition("\n")[0]
 
 
@@ -502,14 +514,36 @@ _PLAIN_WORDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class SqlProblem:
     """What is wrong. `offset` is the place in the statement in characters, or None when DuckDB does not tell."""
 
     message: str
     offset: int | None
 
+    @property
+    def is_uneven_union(self) -> bool:
+        """Whether the parts of a UNION or its like have not as many columns."""
+        return self.message.startswith("Set operations")
 
-def problem_of(error: duckdb.Error, statement: str, known: Iterable[str] = ()) -> Problem:
+    @property
+    def is_missing_table(self) -> bool:
+        """Whether a database file has no table of that name."""
+        return "does not have any tables matching" in self.message
+
+    def names(self, word: str) -> bool:
+        """Whether it quotes a word, such as a type."""
+        return f"'{word}'" in self.message
+
+
+def csv_problem(error: duckdb.Error) -> tuple[int, str, str] | None:
+    """Return line, column and what is wrong, of an error in converting a CSV file; None when DuckDB does not tell."""
+    text = str(error).replace("\\n", "\n").replace('\\"', '"')
+    line = re.search(r"CSV Error on Line: (\d+)", text)
+    reason = re.search(r'Error when converting column "(.+?)"\. (.+)', text)
+    return (int(line[1]), reason[1], reason[2]) if line and reason else None
+
+
+def problem_of(error: duckdb.Error, statement: str, known: Iterable[str] = ()) -> SqlProblem:
     """Put an error of a connection with `errors_as_json` in plain words.
 
     `known` are names among which the nearest is looked for, beside those that DuckDB proposes.
@@ -518,7 +552,7 @@ def problem_of(error: duckdb.Error, statement: str, known: Iterable[str] = ()) -
     try:
         facts = json.loads(text[text.index("{") :])
     except ValueError:
-        return Problem(text.partition("\n")[0], None)
+        return SqlProblem(text.partition("\n")[0], None)
     told = str(facts.get("exception_message", text))
     position = facts.get("position")
     # DuckDB counts bytes.
@@ -529,7 +563,7 @@ def problem_of(error: duckdb.Error, statement: str, known: Iterable[str] = ()) -
         hint = nearest(name, {*proposed, *known} - {name})
         message += hint if "Did you mean" in hint else f" The nearest is '{proposed[0]}'." if proposed else ""
         offset = _place_of(name, statement) if offset is None else offset
-    return Problem(message, offset)
+    return SqlProblem(message, offset)
 
 
 def _in_plain_words(message: str) -> tuple[str, str]:

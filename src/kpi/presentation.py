@@ -79,6 +79,11 @@ def one_line(text: str, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
+def headline(text: str) -> str:
+    """Return the first line of a text, for where one line has room."""
+    return text.split("\n", maxsplit=1)[0]
+
+
 def lines(text: str) -> str:
     """Return a text of lines, none of which is longer than a message may be."""
     return "\n".join(one_line(line) if len(line) > LONGEST else visible(line) for line in text.split("\n"))

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.errors import ConfigError
+from kpi.errors import ConfigError, Place
 
 if TYPE_CHECKING:
     from kpi.yaml_loader import Section
@@ -90,11 +90,17 @@ class ReportTables:
     figure_services: str = "seeds.figure_services"
     targets: str = "seeds.targets"
     national_comparisons: str = "seeds.national_comparisons"
-    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
     def names(self) -> dict[str, str]:
         """Return the name of each table by what the engine calls it."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "places"}
+
+    @classmethod
+    def from_names(cls, names: Mapping[str, str]) -> ReportTables:
+        """Return the tables by the names that a build was made with (`BuildRecord.tables`), the usual ones of none."""
+        values: dict[str, Any] = dict(names)
+        return cls(**values)
 
     def judged(self) -> tuple[str, ...]:
         """The tables that have report years to judge: with none of them there are no years."""
@@ -108,11 +114,6 @@ class ReportTables:
             return sql
         return re.sub(r"\b(marts|seeds)\.\w+", lambda found: usual.get(found[0], found[0]), sql)
 
-    @classmethod
-    def of_facts(cls, facts: Mapping[str, Any]) -> ReportTables:
-        """Return the names that a build was made with; of an older one the usual names."""
-        return cls(**facts.get("tables", {}))
-
 
 def read_report_tables(variables: Section, project: str) -> ReportTables:
     """Read the names of the engine's tables from the variables of a project. Raises ConfigError with file and line."""
@@ -124,14 +125,14 @@ def read_report_tables(variables: Section, project: str) -> ReportTables:
     names = {key: section.required(key).lower() for key in section}
     for key, name in names.items():
         if not re.fullmatch(r"\w+\.\w+", name):
-            raise ConfigError(f"{section.where(key)}: a table is named schema.name, not '{name}'.")
+            raise ConfigError(f"a table is named schema.name, not '{name}'.", section.where(key))
     return ReportTables(**names, places={key: section.where(key) for key in names})
 
 
-def check_size(text: str, where: str) -> str:
+def check_size(text: str, where: Place) -> str:
     """Return a size such as 2GB or 80%. Raises ConfigError when it is none."""
     if not _SIZE.fullmatch(text.strip()):
-        raise ConfigError(f"{where}: a size is a number and KB, MB, GB, TB or %, as 2GB, not '{text}'.")
+        raise ConfigError(f"a size is a number and KB, MB, GB, TB or %, as 2GB, not '{text}'.", where)
     return text.strip()
 
 
@@ -171,16 +172,16 @@ def _read(section: Section) -> WarehouseSettings:
             values[key] = tuple(sorted({name.strip().lower() for name in section.strings(key)}))
             if needed := [name for name in READERS_SCHEMAS if name in values[key]]:
                 message = "its tables are what readers are shown. Give those with rows of persons another schema."
-                raise ConfigError(f"{where}: {needed[0]} cannot be left out: {message}")
+                raise ConfigError(f"{needed[0]} cannot be left out: {message}", where)
         elif isinstance(usual, str):
             if not isinstance(value, str) or not value.strip():
-                raise ConfigError(f"{where}: '{key}' must be a text.")
+                raise ConfigError(f"'{key}' must be a text.", where)
             values[key] = check_size(value, where) if key == "memory_limit" else value
         elif isinstance(value, bool) or not isinstance(value, int if key not in _NUMBERS else int | float):
-            raise ConfigError(f"{where}: '{key}' must be a {'number' if key in _NUMBERS else 'whole number'}.")
+            raise ConfigError(f"'{key}' must be a {'number' if key in _NUMBERS else 'whole number'}.", where)
         elif not _LEAST.get(key, 0) <= value <= _MOST.get(key, 1_000_000):
             message = f"from {_LEAST.get(key, 0)} to {_MOST.get(key, 1_000_000)}"
-            raise ConfigError(f"{where}: '{key}' must be {message}, not {value}.")
+            raise ConfigError(f"'{key}' must be {message}, not {value}.", where)
         else:
             values[key] = value
     return WarehouseSettings(**values)

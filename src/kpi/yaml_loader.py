@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from kpi.cache import remembered
-from kpi.errors import ConfigError, nearest
+from kpi.errors import ConfigError, Place, nearest
 
 # More than any project has; a file of few lines can ask for as much as it likes by aliases.
 MOST_BYTES = 4_000_000
@@ -34,9 +34,9 @@ class Section(dict[str, Any]):
         self.file, self.line = file, line
         self.lines: dict[str, int] = {}
 
-    def where(self, key: str | None = None) -> str:
-        """Return `file:line` of a key, or of the section itself."""
-        return f"{self.file}:{self.lines.get(key, self.line) if key else self.line}"
+    def where(self, key: str | None = None) -> Place:
+        """Return file and line of a key, or of the section itself."""
+        return Place(str(self.file), self.lines.get(key, self.line) if key else self.line)
 
     def allow(self, keys: Iterable[str], what: str, emit: Callable[[ConfigError], None] | None = None) -> None:
         """Raise ConfigError for the first key outside `keys`, or `tell` each: no typo may be ignored in silence."""
@@ -44,7 +44,7 @@ class Section(dict[str, Any]):
         for key in self:
             if key in known:
                 continue
-            error = ConfigError(f"{self.where(key)}: '{key}' is not supported in {what}.{nearest(key, known)}")
+            error = ConfigError(f"'{key}' is not supported in {what}.{nearest(key, known)}", self.where(key))
             if emit is None:
                 raise error
             emit(error)
@@ -55,7 +55,7 @@ class Section(dict[str, Any]):
         if value is None:
             return Section(self.file, self.lines.get(key, self.line))
         if not isinstance(value, Section):
-            raise ConfigError(f"{self.where(key)}: '{key}' must be a mapping.")
+            raise ConfigError(f"'{key}' must be a mapping.", self.where(key))
         return value
 
     def sections(self, key: str) -> list[Section]:
@@ -63,7 +63,7 @@ class Section(dict[str, Any]):
         items = self.items_of(key)
         for item, line in zip(items, items.lines, strict=True):
             if not isinstance(item, Section):
-                raise ConfigError(f"{self.file}:{line}: every item of '{key}' must be a mapping.")
+                raise ConfigError(f"every item of '{key}' must be a mapping.", Place(str(self.file), line))
         return items
 
     def items_of(self, key: str) -> Items:
@@ -72,7 +72,7 @@ class Section(dict[str, Any]):
         if value is None:
             return Items()
         if not isinstance(value, Items):
-            raise ConfigError(f"{self.where(key)}: '{key}' must be a list.")
+            raise ConfigError(f"'{key}' must be a list.", self.where(key))
         return value
 
     def strings(self, key: str) -> tuple[str, ...]:
@@ -82,20 +82,20 @@ class Section(dict[str, Any]):
             return (value,)
         items = self.items_of(key)
         if not all(isinstance(item, str) for item in items):
-            raise ConfigError(f"{self.where(key)}: '{key}' must be a list of texts.")
+            raise ConfigError(f"'{key}' must be a list of texts.", self.where(key))
         return tuple(items)
 
     def text(self, key: str, default: str = "") -> str:
         """Return the text under `key`."""
         value = self.get(key, default)
         if not isinstance(value, str):
-            raise ConfigError(f"{self.where(key)}: '{key}' must be a text.")
+            raise ConfigError(f"'{key}' must be a text.", self.where(key))
         return value
 
     def required(self, key: str) -> str:
         """Return the text under `key`, which must be there."""
         if not self.text(key):
-            raise ConfigError(f"{self.where()}: '{key}' is missing.")
+            raise ConfigError(f"'{key}' is missing.", self.where())
         return self.text(key)
 
 
@@ -110,14 +110,14 @@ def read_yaml(file: Path, shown: Path) -> Section:
         raise ConfigError(f"{shown}: no such file.") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{shown}:{line}: not UTF-8 ({error.reason} at byte {error.start}).") from None
+        raise ConfigError(f"not UTF-8 ({error.reason} at byte {error.start}).", Place(str(shown), line)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         message = str(getattr(error, "problem", None) or error).partition("\n")[0][:300]
-        raise ConfigError(f"{shown}:{line}: not valid YAML: {message}.") from None
+        raise ConfigError(f"not valid YAML: {message}.", Place(str(shown), line)) from None
     if not isinstance(value, Section):
-        raise ConfigError(f"{shown}:1: the top of the file must be a mapping.")
+        raise ConfigError("the top of the file must be a mapping.", Place(str(shown), 1))
     return value
 
 
@@ -142,7 +142,7 @@ def _refuse_too_much(text: str, file: Path) -> None:
         if depth > DEEPEST or values > MOST_VALUES:
             what = f"is nested more than {DEEPEST} deep" if depth > DEEPEST else f"has more than {MOST_VALUES} values"
             line = event.start_mark.line + 1 if event.start_mark else 1
-            raise ConfigError(f"{file}:{line}: the file {what}. Split it.")
+            raise ConfigError(f"the file {what}. Split it.", Place(str(file), line))
 
 
 def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...] = ()) -> Any:
@@ -150,23 +150,23 @@ def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...]
     line = node.start_mark.line + 1
     made[0] += 1
     if id(node) in around:
-        raise ConfigError(f"{file}:{line}: what is anchored here holds an alias of itself.")
+        raise ConfigError("what is anchored here holds an alias of itself.", Place(str(file), line))
     if made[0] > MOST_VALUES:
-        raise ConfigError(f"{file}:{line}: with its aliases the file has more than {MOST_VALUES} values.")
+        raise ConfigError(f"with its aliases the file has more than {MOST_VALUES} values.", Place(str(file), line))
     if not isinstance(node, yaml.ScalarNode):
         around = (*around, id(node))
         if node.tag not in _COLLECTIONS:
-            raise ConfigError(f"{file}:{line}: the tag '{node.tag[:100]}' is not supported.")
+            raise ConfigError(f"the tag '{node.tag[:100]}' is not supported.", Place(str(file), line))
     if isinstance(node, yaml.MappingNode):
         section = Section(file, line)
         for key_node, value_node in node.value:
             key_line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError(f"{file}:{key_line}: a key must be a plain text.")
+                raise ConfigError("a key must be a plain text.", Place(str(file), key_line))
             # The text as it stands: YAML would read a key such as `on` as a truth value.
             key = key_node.value
             if key in section:
-                raise ConfigError(f"{file}:{key_line}: '{key}' stands here twice.")
+                raise ConfigError(f"'{key}' stands here twice.", Place(str(file), key_line))
             section[key] = _value(value_node, file, made, around)
             section.lines[key] = key_line
         return section
@@ -174,11 +174,11 @@ def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...]
         lines = [item.start_mark.line + 1 for item in node.value]
         return Items([_value(item, file, made, around) for item in node.value], lines)
     if node.tag in _NUMBERS and len(node.value) > 400:
-        raise ConfigError(f"{file}:{line}: a number of {len(node.value)} digits.")
+        raise ConfigError(f"a number of {len(node.value)} digits.", Place(str(file), line))
     try:
         return _scalar.construct_object(node)
     except ValueError as error:
-        raise ConfigError(f"{file}:{line}: '{node.value[:100]}' is not a value: {error}.") from None
+        raise ConfigError(f"'{node.value[:100]}' is not a value: {error}.", Place(str(file), line)) from None
 
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")

@@ -21,7 +21,7 @@ from kpi.cli.options import (
     variables_of,
     vars_option,
 )
-from kpi.errors import CheckFailed, ConfigError, KpiError
+from kpi.errors import CheckFailed, ConfigError, KpiError, Place
 from kpi.jobs.options import Options
 from kpi.settings import check_size
 from kpi.sql import counted
@@ -113,7 +113,7 @@ def plan(as_json: bool, **options: Any) -> None:
 def _options(given: dict[str, Any]) -> Options:
     settings = {name: given.get(name) for name in ("threads", "memory_limit", "temp_directory")}
     if settings["memory_limit"]:
-        check_size(settings["memory_limit"], "--memory-limit")
+        check_size(settings["memory_limit"], Place("--memory-limit"))
     if settings["temp_directory"]:
         settings["temp_directory"] = Path(settings["temp_directory"]).absolute()
     return Options(
@@ -196,7 +196,7 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     from kpi.engine.compile import CACHE, columns_in
     from kpi.engine.graph import compile_project, with_unit_tests
     from kpi.engine.runner import own_parts
-    from kpi.engine.selector import default_of, lines, select
+    from kpi.engine.selector import Selection, default_of, lines, select
     from kpi.engine.unit_tests import read_unit_tests
     from kpi.ingest.raw_files import scan
     from kpi.project.project import load_project, together
@@ -216,11 +216,11 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
         else {}
     )
     named = options["state"]
-    state = state_of(graph, named, warehouse.facts_of(named), own, warehouse.last_results())
+    state = state_of(graph, named, warehouse.nodes_of(named), own, warehouse.last_results())
     wide = with_unit_tests(graph)
     given = options["select"], options["exclude"], options["indirect"], options["kinds"]
     selector = options["selector"] or ("" if any(given[:2]) or given[3] else default_of(graph.project.selectors))
-    chosen = select(wide, *given, state, selector)
+    chosen = select(wide, Selection(*given, selector), state)
     say(lines([node for node in wide.nodes.values() if node.id in chosen], output))
 
 

@@ -19,7 +19,7 @@ from kpi.cli import read as cli_read
 from kpi.cli.develop import list_nodes
 from kpi.cli.operate import freshness
 from kpi.cli.options import complain
-from kpi.errors import KpiError, exit_code_of, interruptible, is_not_allowed
+from kpi.errors import INTERRUPTED, CompileError, KpiError, exit_code_of, interruptible, is_not_allowed
 from kpi.presentation import guard_streams
 
 _DBT = ".venv-dbt/bin/dbt"
@@ -103,7 +103,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         complain("kpi: interrupted.")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except KpiError as error:
         from kpi.errors import told
         from kpi.ingest.masking import message
@@ -112,7 +112,7 @@ def main() -> None:
         sys.exit(exit_code_of(error))
     except RecursionError:
         complain("kpi: something in the project is nested too deeply. kpi compile may say which file it is.")
-        sys.exit(5)
+        sys.exit(CompileError.exit_code)
     except Exception as error:
         if isinstance(error, OSError) and (code := _broken_output(error)) is not None:
             sys.exit(code)

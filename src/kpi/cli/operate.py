@@ -57,7 +57,8 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
         raise ConfigError(f"{build} is what readers see already.")
     roll_back(warehouse, build, reason, show_rows)
     click.echo(f"Readers see build {warehouse.published()} again; before it was {was or 'none'}.")
-    if deleted_since(warehouse, warehouse.facts_of()):
+    now = warehouse.current_record()
+    if now and deleted_since(warehouse, now):
         message = "it was made before deliveries were deleted, so readers see their rows again."
         click.echo(f"  warning: {message} As it was: kpi rollback {was or 'ID'}", err=True)
 
@@ -220,9 +221,10 @@ def show_run(run: str | None, as_json: bool, project_dir: Path | None) -> None:
         kind = str(event.pop("event", ""))
         message = event.pop("message", "")
         warnings = event.pop("warnings", ())
+        event.pop("problems", None)  # said by the message and the warnings
         rest = "  ".join(f"{name}={value}" for name, value in event.items() if value not in ("", [], None))
         click.echo(f"{at}  {kind:<12} {message or ''}{'  ' if message and rest else ''}{rest}".rstrip())
-        say(f"{'':14}warning: {' '.join(str(line).split())}" for line in warnings)
+        say(f"{'':14}warning: {' '.join(str(text).split())}" for text in warnings)
 
 
 @click.command()
@@ -251,7 +253,8 @@ def schedule(
     root = project_folder(project_dir).resolve()
     warehouse = _warehouse(root)
     temp_directory = load_project(root).warehouse_settings.temp_directory
-    job = schedules.make_job(root, name, at, memory_max, bool(addresses(warehouse.root)), for_user, temp_directory)
+    options = schedules.JobOptions(name, at, memory_max, for_user, temp_directory)
+    job = schedules.make_job(root, options, has_network=bool(addresses(warehouse.root)))
     if os.environ.get(VARIABLE) and not (warehouse.root / FILE).is_file():
         message = f"{VARIABLE} is set here, but not where the schedule runs: write the addresses into warehouse/{FILE}."
         click.echo(f"  warning: {message}", err=True)

@@ -179,19 +179,19 @@ def builds(project_dir: Path | None) -> None:
     from kpi.warehouse.permissions import DATABASE, whole
 
     warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
-    for facts in warehouse.list_builds():
-        reason = " ".join(str(facts.get("reason") or "").split())
-        mark = "*" if facts["is_current"] else " "
-        folder = warehouse.builds / facts["id"]
+    for build in warehouse.list_builds():
+        record, folder = build.record, build.folder
+        reason = " ".join((record.reason or record.problem).split())
+        mark = "*" if build.is_current else " "
         if not os.access(folder, os.X_OK):
-            click.echo(f"{mark} {facts['id']:<24} closed      to you: it holds what only stewards may open")
+            click.echo(f"{mark} {build.id:<24} closed      to you: it holds what only stewards may open")
             continue
         files = [place / DATABASE for place in {folder: 0, whole(folder): 0}]
         size = " + ".join(f"{os.stat(file).st_size / 1e6:.1f}" for file in files if os.access(file, os.F_OK))
         size += " MB" if size else ""
-        share = free_share(facts)
+        share = free_share(record)
         free = "" if share is None else f"{100 * share:.0f} % free"
-        line = f"{mark} {facts['id']:<24} {facts.get('status', 'unknown'):<10} {size:>11} {free:>9}  {reason}"
+        line = f"{mark} {build.id:<24} {record.status:<10} {size:>11} {free:>9}  {reason}"
         click.echo(line[:160].rstrip())
 
 

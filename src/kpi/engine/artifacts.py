@@ -13,13 +13,13 @@ from typing import Any
 
 import duckdb
 
+from kpi.build_record import FILE, NodeRecord, TestRecord, UnitTestRecord
 from kpi.database import CATALOG
 from kpi.engine.artifact_forms import Made, relation_of
 from kpi.engine.graph import Graph
 from kpi.engine.manifest import test_names, write_manifest
 from kpi.engine.node import Node
-from kpi.engine.runner import known_nodes
-from kpi.engine.selector import State
+from kpi.engine.selector import Checksum, State
 from kpi.engine.tests import TestName
 from kpi.environment import hidden_values, is_anything_hidden
 from kpi.errors import ConfigError
@@ -33,18 +33,31 @@ _NAMES = frozenset(
 MANIFEST, RESULTS, CATALOGUE = "manifest.json", "run_results.json", "catalog.json"
 
 
-def write_artifacts(
-    folder: Path, graph: Graph, facts: Mapping[str, Any], con: duckdb.DuckDBPyConnection | None
-) -> None:
-    """Write the artifacts of a build into `folder`. `facts` are what the build knows of itself, `con` is open on it.
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What the artifacts say of a build: its nodes and unit tests by id, its tests, and the rows of its tables.
+
+    `options` are those of the run, as its artifacts name them.
+    """
+
+    build: str
+    nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
+    checks: tuple[TestRecord, ...] = ()
+    unit_tests: Mapping[str, UnitTestRecord] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+def write_artifacts(folder: Path, graph: Graph, results: Results, con: duckdb.DuckDBPyConnection | None) -> None:
+    """Write the artifacts of a build into `folder`. `results` are what the build came to, `con` is open on it.
 
     Without a connection, as after a failure, there is no catalog.
     """
-    made, names = _made(str(facts["id"])), test_names(graph)
+    made, names = _made(results.build), test_names(graph)
     _write(folder / MANIFEST, write_manifest(graph, names, made))
-    _write(folder / RESULTS, run_results(graph, facts, names, made))
+    _write(folder / RESULTS, run_results(graph, results, names, made))
     if con is not None:
-        _write(folder / CATALOGUE, catalog(graph, con, facts.get("rows", {}), made))
+        _write(folder / CATALOGUE, catalog(graph, con, results.rows, made))
 
 
 def write_project_manifest(path: Path, graph: Graph) -> None:
@@ -52,30 +65,30 @@ def write_project_manifest(path: Path, graph: Graph) -> None:
     _write(path, write_manifest(graph, test_names(graph), _made(graph.project.name)))
 
 
-def run_results(graph: Graph, facts: Mapping[str, Any], names: Mapping[str, TestName], made: Made) -> dict[str, Any]:
+def run_results(graph: Graph, found: Results, names: Mapping[str, TestName], made: Made) -> dict[str, Any]:
     """Return what the nodes and tests that ran in a build came to, in the order of the graph (schema v6).
 
     What was up to date did not run and is not there, as with dbt.
     """
-    run = facts["id"]
-    checks = {check["name"]: check for check in facts.get("checks", ()) if check.get("run_in", run) == run}
+    run = found.build
+    checks = {check.name: check for check in found.checks if check.run_in == run}
     results: list[dict[str, Any]] = []
     for node in graph.nodes.values():
         if node.kind == "test" and node.name in checks:
             results.append(_test_result(node, names[node.id].id, checks[node.name]))
         elif node.kind not in ("source", "test") and node.materialized != "ephemeral":
-            known = facts.get("nodes", {}).get(node.id, {})
-            if known.get("status") in ("error", "skipped"):
-                results.append(_result(node, node.id, known["status"], known.get("message")))
-            elif known.get("built_in") == run:
-                results.append(_node_result(node, known, facts.get("rows", {}).get(str(node.relation))))
-    results += [_unit_result(unit, found) for unit, found in facts.get("unit_tests", {}).items()]
-    asked = {name: list(value) if isinstance(value, tuple) else value for name, value in facts.get("asked", {}).items()}
+            known = found.nodes.get(node.id)
+            if known and known.status in ("error", "skipped"):
+                results.append(_result(node, node.id, known.status, known.message or None))
+            elif known and known.built_in == run:
+                results.append(_node_result(node, known, found.rows.get(str(node.relation))))
+    results += [_unit_result(unit, result) for unit, result in found.unit_tests.items()]
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in found.options.items()}
     return {
         "metadata": made.metadata("run-results/v6"),
         "results": results,
         "elapsed_time": round(sum(result["execution_time"] for result in results), 3),
-        "args": {"which": "build", **asked},
+        "args": {"which": "build", **options},
     }
 
 
@@ -97,31 +110,26 @@ def catalog(graph: Graph, con: duckdb.DuckDBPyConnection, rows: Mapping[str, int
     }
 
 
-def _node_result(node: Node, known: Mapping[str, Any], rows: int | None) -> dict[str, Any]:
+def _node_result(node: Node, known: NodeRecord, rows: int | None) -> dict[str, Any]:
     message = f"INSERT {rows}" if node.kind == "seed" and rows is not None else "OK"
     response = {"_message": message} | ({} if rows is None else {"rows_affected": rows})
     return _result(node, node.id, "success", message) | {
-        "execution_time": known.get("seconds") or 0.0,
+        "execution_time": known.seconds or 0.0,
         "adapter_response": response,
         "relation_name": relation_of(node.relation.schema, node.relation.name),
     }
 
 
-def _test_result(node: Node, name: str, check: Mapping[str, Any]) -> dict[str, Any]:
-    failures, severity = check["failures"], check["severity"]
-    status = "pass" if not failures else "warn" if severity == "warn" else "fail"
-    status = check.get("status", status)
+def _test_result(node: Node, name: str, check: TestRecord) -> dict[str, Any]:
+    failures, status = check.failures, check.status
     condition = getattr(node.test, f"{'warn' if status == 'warn' else 'error'}_if", "!= 0")
     message = f"Got {failures} result{'s' if failures > 1 else ''}, configured to {status} if {condition}"
-    return _result(node, name, status, None if status == "pass" else message) | {
-        "execution_time": check.get("seconds") or 0.0,
-        "failures": failures,
-    }
+    return _result(node, name, status, None if status == "pass" else message) | {"failures": failures}
 
 
-def _unit_result(unit: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    status = found["status"]
-    message = None if status == "pass" else found["told"]
+def _unit_result(unit: str, result: UnitTestRecord) -> dict[str, Any]:
+    status = result.status
+    message = None if status == "pass" else result.message
     return _of_all(unit, status, message) | {"failures": {"pass": 0, "fail": 1}.get(status)}
 
 
@@ -214,23 +222,26 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, Iterable) else str(value)
 
 
-Facts = Mapping[str, Any]
+Entry = Mapping[str, Any]  # of a manifest
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestState(State):
     """Compares with a manifest as dbt does: by checksums, unrendered settings, places and macros.
 
-    `ids` are the manifest's names of nodes by our ids, `macros` the texts of macros then, `macros_now` those now.
+    `entries` are those of the manifest, `entries_now` those of the project as it is. `ids` are the manifest's names of
+    nodes by our ids, `macros` the texts of macros then, `macros_now` those now.
     """
 
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    entries_now: Mapping[str, Entry] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=dict)
     macros: Mapping[str, str] = field(default_factory=dict)
     macros_now: Mapping[str, str] = field(default_factory=dict)
 
     def is_new(self, node: Node) -> bool:
         """Whether the manifest does not know the node."""
-        return node.kind != "unit_test" and self.ids.get(node.id, node.id) not in self.before
+        return node.kind != "unit_test" and self.ids.get(node.id, node.id) not in self.entries
 
     def is_modified(self, node: Node) -> bool:
         """Whether the node is another than in the manifest, or what its macros say is."""
@@ -242,7 +253,7 @@ class ManifestState(State):
     def differs(self, node: Node, part: str) -> bool:
         """Whether a part of the node is another than in the manifest."""
         name = self.ids.get(node.id, node.id)
-        then, now = self.before.get(name), self.now.get(name)
+        then, now = self.entries.get(name), self.entries_now.get(name)
         if then is None or now is None:
             return True
         match part:
@@ -260,28 +271,34 @@ class ManifestState(State):
                 return any(self.macros.get(one) != self.macros_now.get(one) for one in used)
 
 
-def state_of(graph: Graph, named: str, build: Facts, own: Mapping[str, Any], results: Mapping[str, str]) -> State:
-    """Return what `state:` and `result:` compare with: the facts of a `build`, or the folder that --state `named`.
+def state_of(
+    graph: Graph,
+    named: str,
+    nodes: Mapping[str, NodeRecord],
+    own: Mapping[str, Checksum],
+    results: Mapping[str, str],
+) -> State:
+    """Return what `state:` and `result:` compare with: the `nodes` of a build, or the folder that --state `named`.
 
     Raises ConfigError for a folder without a manifest.
     """
     folder = Path(named)
-    if not named or not folder.is_dir() or (folder / "build.json").is_file():
-        return State(known_nodes(build), own, results)
+    if not named or not folder.is_dir() or (folder / FILE).is_file():
+        return State(nodes, own, results)
     then = read_manifest(folder)
     names = test_names(graph)
     now = write_manifest(graph, names, Made(datetime.now(UTC), ""))
     return ManifestState(
-        before={**then.get("nodes", {}), **then.get("sources", {}), **then.get("exposures", {})},
-        now={**now["nodes"], **now["sources"], **now["exposures"]},
         results=results,
+        entries={**then.get("nodes", {}), **then.get("sources", {}), **then.get("exposures", {})},
+        entries_now={**now["nodes"], **now["sources"], **now["exposures"]},
         ids={test: name.id for test, name in names.items()},
         macros={name: str(entry.get("macro_sql")) for name, entry in then.get("macros", {}).items()},
         macros_now={name: str(entry["macro_sql"]) for name, entry in now["macros"].items()},
     )
 
 
-def read_manifest(folder: Path) -> Facts:
+def read_manifest(folder: Path) -> Entry:
     """Read the manifest in a folder. Raises ConfigError when there is none that can be read."""
     import json
 
@@ -298,6 +315,6 @@ def read_manifest(folder: Path) -> Facts:
     return manifest
 
 
-def _judges(entry: Facts) -> Any:
+def _judges(entry: Entry) -> Any:
     """What a generic test is made of: it has no file of its own."""
     return entry.get("test_metadata"), entry.get("raw_code") if entry.get("test_metadata") else None

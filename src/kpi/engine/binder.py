@@ -82,7 +82,7 @@ class Binder:
             names = {name for parent in node.depends_on for name, _ in self.known[parent]}
             problem = problem_of(error, "describe " + node.sql, names | set(_ALIAS.findall(node.sql)))
             offset = problem.offset and problem.offset - len("describe ")
-            if problem.message.startswith("Set operations"):
+            if problem.is_uneven_union:
                 raise at(node, *uneven_union(node.sql)) from None
             raise at(node, offset, problem.message) from None
         return columns, tuple(self._casts(node))

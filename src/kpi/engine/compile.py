@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from kpi.cache import WHOLE, caching, key_of, remembered
-from kpi.database import columns_of, problem_of
+from kpi.database import columns_of, csv_problem, problem_of
 from kpi.engine import incremental, materializations
 from kpi.engine.binder import Binder, at
 from kpi.engine.graph import Graph, compile_nodes
@@ -119,8 +119,8 @@ def _wrong_exceptions(node: Node, allow: Any) -> Iterator[CompileError]:
     if not isinstance(allow, Mapping):
         yield CompileError(node.file, node.line, "meta.allow is a mapping of rules or functions to reasons.")
         return
-    for name, reason in allow.items():
-        if not isinstance(reason, str) or len(reason.split()) < 2:
+    for name, why in allow.items():
+        if not isinstance(why, str) or len(why.split()) < 2:
             yield _at(node, allow, name, f"the exception '{name}' needs a reason, in words.")
 
 
@@ -291,13 +291,14 @@ def _snapshot(binder: Binder, node: Node, columns: Columns) -> Columns:
 def _columns_outside(binder: Binder, graph: Graph, node: Node) -> Columns:
     """The columns of a source that is files outside. Raises CompileError when they cannot be read."""
     location = node.sql.removeprefix("select * from ")
-    if not outside_files(graph.project.root, location):
-        raise CompileError(node.file, node.line, f"the source '{node.name}': no file matches {location[:300]}.")
     try:
         return columns_of(binder.con, absolute(graph.project.root, node.sql))
     except duckdb.Error as error:
+        if not outside_files(graph.project.root, location):
+            message = f"the source '{node.name}': no file matches {location[:300]}."
+            raise CompileError(node.file, node.line, message) from None
         problem = problem_of(error, f"describe {node.sql}")
-        if "does not have any tables matching" in problem.message:
+        if problem.is_missing_table:
             file = reached(graph.project.root, location)[0].name
             message = f"the source '{node.name}': {file} has no table {node.relation}. A view there is not read"
             raise CompileError(node.file, node.line, f"{message}: make it a table.") from None
@@ -306,15 +307,12 @@ def _columns_outside(binder: Binder, graph: Graph, node: Node) -> Columns:
 
 def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError:
     problem = problem_of(error, statement)
-    line = re.search(r"CSV Error on Line: (\d+)", problem.message)
-    reason = re.search(
-        r'Error when converting column "(.+?)"\. (.+)', str(error).replace("\\n", "\n").replace('\\"', '"')
-    )
-    if line and reason:
-        return CompileError(node.file, int(line[1]), f"{reason[1]}: {reason[2]}.")
+    if found := csv_problem(error):
+        line, column, reason = found
+        return CompileError(node.file, line, f"{column}: {reason}.")
     types = node.config.get("column_types")
     if isinstance(types, Section):
-        for name in [name for name, kind in types.items() if f"'{kind}'" in problem.message]:
+        for name in [name for name, kind in types.items() if problem.names(str(kind))]:
             return CompileError(types.file, types.lines[name], f"'{name}': {problem.message}")
     return CompileError(node.file, 1, problem.message)
 

@@ -22,8 +22,8 @@ from kpi.engine.materializations import (
     with_ctes,
     with_hooks,
 )
-from kpi.engine.node import Hooks, Increment, Node, digest, line_of, read_select
-from kpi.engine.template import NeedsColumns, NeedsGraph, Templates
+from kpi.engine.node import Hooks, Increment, NamedOutrightError, Node, Select, digest, line_of, read_select
+from kpi.engine.template import NeedsColumns, NeedsGraph, RenderInput, Templates
 from kpi.engine.tests import TestName, names_of_tests, test_nodes
 from kpi.engine.unit_tests import UnitTest, unit_test_nodes
 from kpi.errors import CompileError, ConfigError, KpiError, nearest
@@ -32,6 +32,7 @@ from kpi.ingest.contract import Feed, followed, is_feed, read_feed
 from kpi.ingest.loader import OWN
 from kpi.project.external import content_of, files_read, in_database, location_problem
 from kpi.project.jinja import DATABASE, Relation, Rendered
+from kpi.project.macros import RUN_QUERY
 from kpi.project.packages import read_text
 from kpi.project.project import Project, together
 from kpi.project.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, Properties, Source, TestSpec, tags_of
@@ -85,7 +86,9 @@ def switches_itself_off(project: Project, resource: Resource, templates: Templat
     settings, facts = SETTINGS[resource.kind], facts_of(project, resource, resource.config)
     # What stands before the config() may fail while nothing is known yet; then its own calls are asked alone.
     for one in (text, "".join(_CONFIG.findall(text))):
-        found = templates.render(one, resource.file, settings, base=resource.config, model=facts, parsing=True).config
+        found = templates.render(
+            one, resource.file, settings, RenderInput(base=resource.config, model=facts, parsing=True)
+        ).config
         if "enabled" in found:
             return not found["enabled"]
     return False
@@ -95,7 +98,9 @@ def early_config(project: Project, resource: Resource, templates: Templates) -> 
     """Return the settings of a model as far as they are known before it can be rendered."""
     settings, facts = SETTINGS[resource.kind], facts_of(project, resource, resource.config)
     text = text_of(project, resource)
-    found = templates.render(text, resource.file, settings, base=resource.config, model=facts, parsing=True)
+    found = templates.render(
+        text, resource.file, settings, RenderInput(base=resource.config, model=facts, parsing=True)
+    )
     return merged([resource.config, found.config])
 
 
@@ -156,6 +161,33 @@ def _with_sources(project: Project, resource: Resource, templates: Templates, re
     return replace(rendered, sql=sql, lines=rendered.lines.replaced(spans), depends_on=depends_on)
 
 
+def _select(
+    project: Project, resource: Resource, templates: Templates, rendered: Rendered
+) -> tuple[Select, dict[str, Relation]]:
+    """Return what a model's SQL is, and the nodes that it reads.
+
+    A table of the project that it names outright is read as by ref(), with a note; with house rules that is a mistake.
+    """
+    rendered = _with_sources(project, resource, templates, rendered)
+    while True:
+        try:
+            select = read_select(rendered, resource.file, resource.kind, templates.relations)
+        except NamedOutrightError as error:
+            start, end = error.span
+            if project.is_strict or not end:
+                raise
+            relation = error.relation
+            templates.notes.append(f"{error} It is read as that.")
+            rendered = replace(
+                rendered,
+                sql=rendered.sql[:start] + str(relation) + rendered.sql[end:],
+                lines=rendered.lines.replaced([(start, end, len(str(relation)))]),
+                depends_on={**rendered.depends_on, relation.node: relation},
+            )
+        else:
+            return select, rendered.depends_on
+
+
 def _with_files(project: Project, templates: Templates) -> Project:
     """The project with the sources that its models read outright."""
     return replace(project, sources=(*project.sources, *templates.outside.values()))
@@ -190,7 +222,9 @@ def place(project: Project, resource: Resource, templates: Templates) -> Relatio
     if "config" in text and _PLACING.search(text):
         settings = SETTINGS[resource.kind]
         facts = facts_of(project, resource, config)
-        config |= templates.render(text, resource.file, settings, base=config, model=facts, parsing=True).config
+        config |= templates.render(
+            text, resource.file, settings, RenderInput(base=config, model=facts, parsing=True)
+        ).config
     config |= resource.above
     facts = facts_of(project, resource, config)
     name = templates.alias_of(config.get("alias"), facts)
@@ -215,11 +249,13 @@ def analysis_node(project: Project, resource: Resource, templates: Templates) ->
     if not resource.config.get("enabled", True) or switches_itself_off(project, resource, templates):
         return None
     try:
-        rendered = templates.render(text_of(project, resource), resource.file, MODEL_CONFIGS, base=resource.config)
+        rendered = templates.render(
+            text_of(project, resource), resource.file, MODEL_CONFIGS, RenderInput(base=resource.config)
+        )
     except NeedsColumns:
         raise
     except CompileError as error:
-        if project.is_strict and "run_query()" not in error.message:
+        if project.is_strict and error.code != RUN_QUERY:
             raise
         templates.notes.append(f"{error} The analysis is not compiled.")
         return None
@@ -314,24 +350,27 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
     settings = SETTINGS[resource.kind]
     facts = facts_of(project, resource, resource.config) | {"alias": relation.name, "schema": relation.schema}
     text = text_of(project, resource)
-    rendered = templates.render(text, resource.file, settings, relation, base=resource.config, model=facts)
+    rendered = templates.render(
+        text, resource.file, settings, RenderInput(this=relation, base=resource.config, model=facts)
+    )
     if not {"enabled": True, **rendered.config, **resource.above}["enabled"]:
         return None
-    rendered = _with_sources(project, resource, templates, rendered)
-    select = read_select(rendered, resource.file, resource.kind, templates.relations)
+    select, depends_on = _select(project, resource, templates, rendered)
     about = resource.properties
     config = merged([resource.config, rendered.config, resource.above])
     database = templates.database_of(config.get("target_database") or config.get("database"), facts)
     _check_settings(resource, relation, config, database)
-    increment, depends_on, shape = None, dict(rendered.depends_on), select.shape
+    increment, shape = None, select.shape
     if config.get("materialized") == "incremental":
         again = templates.render(
-            text, resource.file, settings, relation, base=resource.config, model=facts, is_incremental=True
+            text,
+            resource.file,
+            settings,
+            RenderInput(this=relation, base=resource.config, model=facts, is_incremental=True),
         )
-        again = _with_sources(project, resource, templates, again)
-        added = read_select(again, resource.file, resource.kind, templates.relations)
+        added, more = _select(project, resource, templates, again)
         increment = Increment(added.sql, added.lines, Hooks())
-        depends_on |= again.depends_on
+        depends_on = {**depends_on, **more}
         shape = digest(shape, added.shape)
     return Node(
         id=node_id,

@@ -13,7 +13,7 @@ from typing import Any
 
 from kpi.database import expression_problem
 from kpi.engine.node import Node
-from kpi.errors import BuildError, CompileError, nearest
+from kpi.errors import BuildError, CompileError, Place, nearest
 from kpi.sql import Columns, identifier
 
 STRATEGIES = ("append", "delete+insert", "insert_overwrite", "merge")
@@ -162,14 +162,15 @@ def _schema_change(node: Node, table: Columns, new: Columns) -> tuple[tuple[str,
     if how == "ignore":
         if gone:
             told = f"the new rows have no column {_names(gone)}, which {target} has. Set on_schema_change, or"
-            raise BuildError(f"{node.name} ({node.file})", f"{told} build it anew with --full-refresh.")
+            place = Place(str(node.file))
+            raise BuildError(node.name, f"{told} build it anew with --full-refresh.", place=place)
         return (), [name for name, _ in table]
     if how == "fail" and (added or gone or changed):
         told = f"its columns are not those of {target} (on_schema_change: fail):"
         differ = [f"'{name}' is new" for name, _ in added] + [f"'{name}' is gone" for name in gone]
         differ += [f"'{name}' is {kind} and was {old_kinds[name.lower()]}" for name, kind in changed]
         message = f"{told} {', '.join(differ)}. Build it anew with --full-refresh."
-        raise BuildError(f"{node.name} ({node.file})", message)
+        raise BuildError(node.name, message, place=Place(str(node.file)))
     statements = [f"alter table {target} add column {identifier(name)} {kind}" for name, kind in added]
     if how == "sync_all_columns":
         statements += [f"alter table {target} drop column {identifier(name)}" for name in gone]

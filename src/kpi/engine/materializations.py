@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from kpi.database import column_problem, columns_of, expression_problem, type_problem
+from kpi.database import column_problem, columns_of, expression_problem, syntax_error, type_problem
 from kpi.engine.incremental import adds_to, increment_statements, snapshot_statements
 from kpi.engine.lint import last_column
 from kpi.engine.node import Hooks, Node, digest
-from kpi.engine.template import Templates
+from kpi.engine.template import RenderInput, Templates
 from kpi.errors import CompileError, KpiError
 from kpi.project.external import absolute
 from kpi.project.jinja import Lines, Relation
@@ -455,12 +455,15 @@ def run_hooks_of(project: Project, templates: Templates) -> tuple[Hooks, list[Kp
         for file, text in texts:
             try:
                 sql = templates.render(text, file, ()).sql
+            except CompileError as error:
+                mistakes.append(CompileError(file, 0, f"{setting}: {error.message}"))
+                continue
+            try:
                 if sql:
                     check_hook(sql, file, 1, setting)
                     rendered[setting].append(sql)
             except CompileError as error:
-                message = error.message.removeprefix(f"{setting}: ")
-                mistakes.append(CompileError(file, 0, f"{setting}: {message}"))
+                mistakes.append(CompileError(file, 0, error.message))
     return Hooks(tuple(rendered["on-run-start"]), tuple(rendered["on-run-end"])), mistakes
 
 
@@ -475,7 +478,9 @@ def _hooks(node: Node, templates: Templates, incremental: bool) -> tuple[Hooks, 
             raise CompileError(node.file, node.line, f"{setting}: {error}.") from None
         for hook in hooks:
             try:
-                one = templates.render(hook.sql, node.file, (), node.relation, is_incremental=incremental)
+                one = templates.render(
+                    hook.sql, node.file, (), RenderInput(this=node.relation, is_incremental=incremental)
+                )
             except CompileError as error:
                 raise CompileError(node.file, node.line, f"{setting}: {error.message}") from None
             if one.sql:
@@ -494,8 +499,7 @@ def check_hook(sql: str, file: Path, line: int, what: str) -> None:
     try:
         kinds = [(str(one.type).rpartition(".")[2], one.query) for one in con.extract_statements(sql)]
     except duckdb.Error as error:
-        message = str(error).partition("\n")[0].removeprefix("Parser Error: ")
-        raise CompileError(file, line, f"{what}: not SQL: {message}.") from None
+        raise CompileError(file, line, f"{what}: not SQL: {syntax_error(error)}.") from None
     except ValueError:  # a kind of statement that has no name in Python
         kinds = [("", sql)]
     for kind, statement in kinds:

@@ -100,6 +100,15 @@ def line_of(node: Node, parent: Relation) -> int:
     return node.lines.at(found.start() if found else 0)
 
 
+class NamedOutrightError(CompileError):
+    """A model names a table of the project without ref() or source(): the `relation`, and the `span` of its SQL."""
+
+    def __init__(self, file: Path, line: int, column: int, message: str, relation: Relation) -> None:
+        super().__init__(file, line, message, column)
+        self.relation = relation
+        self.span = (0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Select:
     """One SELECT, without the semicolon it may end in, and the line of the file it begins in.
@@ -247,11 +256,24 @@ def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relation
     if len(parts) == 1 and not parts[0].isidentifier():
         message = f"a {what} reads ref() and source() only, not the file '{name}'.{_A_FILE}"
         raise _at(rendered, file, place, message)
+    same = [one for one in relations.values() if one.schema and _is_named(one, parts)]
+    if same:
+        first, last = table.parts[0].meta, table.parts[-1].meta
+        message = f"the table '{name}' is named outright; write {_call(same[0].node)}."
+        error = NamedOutrightError(file, *rendered.lines.place(place), message, same[0])
+        error.span = (int(first["start"]), int(last["end"]) + 1) if "start" in first and "end" in last else (0, 0)
+        raise error
     calls = {relation.name: _call(node) for node, relation in relations.items()}
     close = nearest(parts[-1], calls)
     meant = calls.get(close.removeprefix(" Did you mean '").removesuffix("'?"), "")
     message = f"the table '{name}' is named outright; write {meant or 'ref() or source()'}."
     raise _at(rendered, file, place, message)
+
+
+def _is_named(relation: Relation, parts: tuple[str, ...]) -> bool:
+    """Whether a name of one or two parts is a relation's: without a schema it is one of `main`."""
+    wanted = parts if len(parts) > 1 else ("main", *parts)
+    return tuple(part.lower() for part in relation.parts) == tuple(part.lower() for part in wanted)
 
 
 def _call(node: str) -> str:

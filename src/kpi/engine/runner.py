@@ -13,19 +13,20 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from kpi import database
+from kpi.build_record import NodeRecord
 from kpi.database import columns_of, drop, empty_schemas, fetch_one, relations
 from kpi.engine.graph import AUDIT_SCHEMA, RESERVED_SCHEMA, RESERVED_TABLES, Graph
 from kpi.engine.materializations import ExistingRelation, is_ephemeral, keeps_table, schema_statement, statements
 from kpi.engine.node import Node
 from kpi.environment import digest, hashed_values, holds_value
-from kpi.errors import BuildError
+from kpi.errors import BuildError, Place
 from kpi.events import Emit, Event, emit_event, silent
 from kpi.ingest import loader
 from kpi.ingest.contract import TIME_OF_DELIVERY
@@ -204,7 +205,9 @@ def build_node(
         con.commit()
     except duckdb.Error as error:
         _undo(con)
-        raise BuildError(f"{node.name} ({node.file})", of_error(error), sql) from None
+        raise BuildError(
+            node.name, database.kind_of(error), sql, place=Place(str(node.file)), restricted=of_error(error)
+        ) from None
     except BaseException:
         _undo(con)
         raise
@@ -239,20 +242,18 @@ def run_hooks(con: duckdb.DuckDBPyConnection, setting: str, hooks: Sequence[str]
         try:
             con.execute(sql)
         except duckdb.Error as error:
-            raise BuildError(f"{setting} {number} (dbt_project.yml)", of_error(error), sql) from None
+            kind, place = database.kind_of(error), Place("dbt_project.yml")
+            raise BuildError(f"{setting} {number}", kind, sql, place=place, restricted=of_error(error)) from None
 
 
-Facts = dict[str, Any]
-UNBUILT: Facts = dict.fromkeys(("fingerprint", "version", "shape", "text", "relation", "sql"), "")
-UNBUILT |= {"settings": {}, "parents": {}, "seconds": None, "built_in": None}
-_OF_A_RUN = ("status", "message")
+UNBUILT = NodeRecord()
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """What a run over the nodes is asked.
 
-    `own` is what each node is, `known` the facts of each in the database as it is, both by id; `chosen` may be built,
+    `own` is what each node is, `known` the record of each in the database as it is, both by id; `chosen` may be built,
     `forced` must be; `build` names the content that comes out new. `begin` is called before the first node is built.
     `definitions` are hashes of what defines each node, `anew` the incremental models whose tables must not be added to,
     `kept` the places of no node that stay. `tell` hears of each node.
@@ -260,7 +261,7 @@ class Task:
 
     graph: Graph
     own: Mapping[str, NodeChecksum]
-    known: Mapping[str, Facts]
+    known: Mapping[str, NodeRecord]
     chosen: frozenset[str]
     forced: frozenset[str]
     build: str
@@ -290,32 +291,27 @@ class RunResult:
         ]
 
 
-def known_nodes(build: Mapping[str, Any]) -> dict[str, Facts]:
-    """Return the facts of the nodes of a build, of those only that are told as they are now: an older kpi told less."""
-    return {node: facts for node, facts in build.get("nodes", {}).items() if facts.keys() >= UNBUILT.keys()}
-
-
-def facts_of_sources(
+def source_records(
     con: duckdb.DuckDBPyConnection, old: duckdb.DuckDBPyConnection | None, task: Task
-) -> dict[str, Facts]:
-    """Return the facts of every source after loading; `old` sees the raw tables as they were before, if any were.
+) -> dict[str, NodeRecord]:
+    """Return the record of every source after loading; `old` sees the raw tables as they were before, if any were.
 
     A feed whose files and contract are the same keeps its version unseen, any other raw table when its rows are equal.
     """
-    facts = {}
+    records = {}
     feeds = {f"raw.{feed.name}" for feed in task.graph.feeds}
     for node in task.graph.nodes.values():
         if node.kind == "source" and not node.sql and not node.depends_on:
-            before, now = task.known.get(node.id, {}), facts_now(node, task, {})
-            same = str(node.relation) in feeds and before.get("fingerprint") == now["fingerprint"]
-            if same or (before and old and database.is_same(old, con, str(node.relation))):
-                now["version"] = before["version"]
-            facts[node.id] = now
-    return facts
+            before, now = task.known.get(node.id), new_record(node, task, {})
+            same = before is not None and str(node.relation) in feeds and before.fingerprint == now.fingerprint
+            if before and (same or (old and database.is_same(old, con, str(node.relation)))):
+                now = replace(now, version=before.version)
+            records[node.id] = now
+    return records
 
 
-def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts]) -> RunResult:
-    """Build what is due in building order. `facts` holds those of the sources, and gets those of all seeds and models.
+def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, records: dict[str, NodeRecord]) -> RunResult:
+    """Build what is due in building order. `records` holds those of the sources, and gets those of seeds and models.
 
     At every moment they say what the database holds. A node that fails leaves its table as it was; those below it are
     skipped, and without `keep_going` nothing is built after it. Raises no BuildError: they are in what is returned.
@@ -324,25 +320,23 @@ def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts
     nodes = task.graph.built()
     saving = _unchanged(task)
     for node in nodes:
-        # A node that is left stale keeps the facts it had, so that the next run still rebuilds it.
-        facts[node.id] = {
-            name: value for name, value in task.known.get(node.id, UNBUILT).items() if name not in _OF_A_RUN
-        }
+        # A node that is left stale keeps the record it had, so that the next run still rebuilds it.
+        records[node.id] = replace(task.known.get(node.id, UNBUILT), status="", message="")
     built = {node.id for node in nodes}
     prepare(con, task.graph, nodes, task.kept)
     run_hooks(con, "on-run-start", task.graph.on_run.before)
     present = relations(con)
     for node in task.graph.nodes.values():
         if node.id not in built:
-            _follow(node, task, facts, ran)
+            _follow(node, task, records, ran)
             continue
-        before = facts[node.id]
-        now = facts_now(node, task, {parent: facts[parent]["version"] for parent in node.depends_on})
+        before = records[node.id]
+        now = new_record(node, task, {parent: records[parent].version for parent in node.depends_on})
         if node.id in task.chosen and (cause := _cause(node, ran)):
             ran.skipped[node.id] = cause
-            before["status"] = "skipped"
+            records[node.id] = replace(before, status="skipped")
         elif not is_due(node, task, before, now, present):
-            before["sql"] = hashed_values(node.sql, task.graph.project.root)
+            records[node.id] = replace(before, sql=now.sql)
         elif node.id not in task.chosen:
             ran.left.append(node.id)
         elif task.keep_going or not ran.failed:
@@ -354,11 +348,12 @@ def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts
                 result, is_same = _build(con, task, node, before, present, saving)
             except BuildError as error:
                 ran.failed[node.id] = error
-                before |= {"status": "error", "message": str(error)}
+                records[node.id] = replace(before, status="error", message=str(error))
                 continue
-            if is_same:
-                now["version"] = before["version"]
-            facts[node.id] = now | {"seconds": result.seconds, "built_in": task.build, "status": "success"}
+            version = before.version if is_same else now.version
+            records[node.id] = replace(
+                now, version=version, seconds=result.seconds, built_in=task.build, status="success"
+            )
             if node.materialized != "ephemeral":
                 present[result.relation] = "view" if node.materialized == "view" else "table"
             ran.results.append(result)
@@ -367,40 +362,38 @@ def run_nodes(con: duckdb.DuckDBPyConnection, task: Task, facts: dict[str, Facts
     return ran
 
 
-def _follow(node: Node, task: Task, facts: dict[str, Facts], ran: RunResult) -> None:
+def _follow(node: Node, task: Task, records: dict[str, NodeRecord], ran: RunResult) -> None:
     """Note what is not built: a source that a model fills holds what that holds; exposures and analyses."""
     if node.kind == "source" and node.depends_on:
-        facts[node.id] = facts_now(node, task, {parent: facts[parent]["version"] for parent in node.depends_on})
-        facts[node.id]["version"] = facts[node.depends_on[0]]["version"]
+        now = new_record(node, task, {parent: records[parent].version for parent in node.depends_on})
+        records[node.id] = replace(now, version=records[node.depends_on[0]].version)
         if cause := _cause(node, ran):
             ran.skipped[node.id] = cause
     elif node.kind in ("exposure", "analysis"):
-        facts[node.id] = facts_now(node, task, {})
+        records[node.id] = new_record(node, task, {})
 
 
-def facts_now(node: Node, task: Task, parents: Mapping[str, str]) -> Facts:
-    """Return the facts of a node that was made anew from the given versions of its parents."""
+def new_record(node: Node, task: Task, parents: Mapping[str, str]) -> NodeRecord:
+    """Return the record of a node that was made anew from the given versions of its parents."""
     own = task.own[node.id]
     made = fingerprint(node, own, parents)
-    return {
-        "fingerprint": made,
-        "version": made if node.materialized in VIRTUAL else task.build,
-        "shape": own.shape,
-        "settings": own.settings,
-        "text": own.text,
-        "definition": task.definitions.get(node.id),
-        "parents": dict(parents),
-        "relation": str(node.relation),
-        "sql": hashed_values(node.sql, task.graph.project.root),
-        "seconds": None,
-        "built_in": None,
-    }
+    return NodeRecord(
+        fingerprint=made,
+        version=made if node.materialized in VIRTUAL else task.build,
+        shape=own.shape,
+        settings=own.settings,
+        text=own.text,
+        definition=task.definitions.get(node.id),
+        parents=dict(parents),
+        relation=str(node.relation),
+        sql=hashed_values(node.sql, task.graph.project.root),
+    )
 
 
-def is_due(node: Node, task: Task, before: Facts, now: Facts, present: Mapping[str, str]) -> bool:
+def is_due(node: Node, task: Task, before: NodeRecord, now: NodeRecord, present: Mapping[str, str]) -> bool:
     """Tell whether a seed or model must be made anew."""
     is_missing = str(node.relation) not in present and node.materialized != "ephemeral"
-    return node.id in task.forced or before["fingerprint"] != now["fingerprint"] or is_missing
+    return node.id in task.forced or before.fingerprint != now.fingerprint or is_missing
 
 
 def _cause(node: Node, ran: RunResult) -> str:
@@ -416,7 +409,12 @@ def _cause(node: Node, ran: RunResult) -> str:
 
 
 def _build(
-    con: duckdb.DuckDBPyConnection, task: Task, node: Node, before: Facts, present: Mapping[str, str], saving: set[str]
+    con: duckdb.DuckDBPyConnection,
+    task: Task,
+    node: Node,
+    before: NodeRecord,
+    present: Mapping[str, str],
+    saving: set[str],
 ) -> tuple[NodeResult, bool]:
     """Build one node; tell whether it holds what it held before, as far as anything that reads it is saved by that."""
     place = str(node.relation)
@@ -426,8 +424,8 @@ def _build(
     for parent in parents:
         if parent.kind != "source" and parent.materialized != "ephemeral" and str(parent.relation) not in present:
             message = f"it reads {parent.name}, which has not been built yet; select that too, as +{node.name}."
-            raise BuildError(f"{node.name} ({node.file})", message)
-    was_there = present.get(place) == "table" and before["version"] and before["relation"] == place
+            raise BuildError(node.name, message, place=Place(str(node.file)))
+    was_there = present.get(place) == "table" and before.version and before.relation == place
     if not was_there or node.materialized in VIRTUAL or node.id not in saving:
         return build_node(con, task.graph, node, present.get(place), node.id in task.anew), False
     with database.as_it_was(con, place) as old:
@@ -443,8 +441,8 @@ def _unchanged(task: Task) -> set[str]:
         if (
             node.kind not in ("exposure", "analysis")
             and node.id not in task.forced
-            and before["shape"] == own.shape
-            and before["settings"] == own.settings
+            and before.shape == own.shape
+            and before.settings == own.settings
         ):
             found.update(node.depends_on)
     return found

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
+from kpi.build_record import NodeRecord
 from kpi.engine.graph import Graph
 from kpi.engine.node import Node
 from kpi.errors import ConfigError, nearest
@@ -22,22 +23,39 @@ RESULTS = ("error", "fail", "warn", "success", "pass", "skipped")
 VERSIONS = ("latest", "prerelease", "old", "none")
 TEST_TYPES = ("generic", "singular", "data", "unit")
 _WILDCARD = re.compile(r"[*?\[\]]")
+_UNKNOWN = NodeRecord()
+
+
+class Checksum(Protocol):
+    """What a node is now: its `shape` and `settings`, and `text`, a hash of its file's text."""
+
+    @property
+    def shape(self) -> str:
+        """A hash of its SQL or seed."""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Those of its settings that count, as text."""
+
+    @property
+    def text(self) -> str:
+        """A hash of its file as written."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What `state:` and `result:` compare with: the facts of the nodes of a build, and how each node of a run ended.
+    """What `state:` and `result:` compare with: the records of a build's nodes, and how each node of a run ended.
 
-    `now` is what each node is (its `shape` and `settings`), `text` a hash of its file's text.
+    `now` is what each node is.
     """
 
-    before: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    now: Mapping[str, Any] = field(default_factory=dict)
+    before: Mapping[str, NodeRecord] = field(default_factory=dict)
+    now: Mapping[str, Checksum] = field(default_factory=dict)
     results: Mapping[str, str] = field(default_factory=dict)
 
     def is_new(self, node: Node) -> bool:
         """Whether the build does not know the node. Builds keep nothing of unit tests: they go with their models."""
-        return node.kind != "unit_test" and not self.before.get(node.id, {}).get("fingerprint")
+        return node.kind != "unit_test" and not self.before.get(node.id, _UNKNOWN).fingerprint
 
     def is_modified(self, node: Node) -> bool:
         """Whether the node itself is another than in the build; new deliveries do not make a source another."""
@@ -51,12 +69,12 @@ class State:
         before, now = self.before.get(node.id), self.now.get(node.id)
         if not before or now is None:
             return True
-        old, new = dict(before["settings"]), dict(now.settings)
+        old, new = dict(before.settings), dict(now.settings)
         match part:
             case "body":
-                return bool(before["shape"] != now.shape)
+                return before.shape != now.shape
             case "macros":
-                return bool(before["shape"] != now.shape and before.get("text") == now.text)
+                return before.shape != now.shape and before.text == now.text
             case "configs":
                 return {**old, "relation": ""} != {**new, "relation": ""}
             case _:
@@ -308,7 +326,7 @@ def default_of(selectors: Mapping[str, Section]) -> str:
     """
     found = [name for name, selector in selectors.items() if selector.get("default") is True]
     if len(found) > 1:
-        raise ConfigError(f"{selectors[found[1]].where('default')}: '{found[0]}' is the default selector already.")
+        raise ConfigError(f"'{found[0]}' is the default selector already.", selectors[found[1]].where("default"))
     return found[0] if found else ""
 
 
@@ -346,7 +364,7 @@ class Selectors:
                 return self._word(f"{method}:{value}", self._indirect)
             case _:
                 message = "a definition is a text, a method with a value, a union or an intersection"
-                raise ConfigError(f"{section.where('definition')}: {message}.")
+                raise ConfigError(f"{message}.", section.where("definition"))
 
     def _set(self, definition: Section, how: str) -> Pair:
         kept: list[Pair] = []
@@ -357,7 +375,7 @@ class Selectors:
             found = self._excluded(item) if is_exclusion else self._read(item, definition)
             (gone if is_exclusion else kept).append(found)
         if not kept:
-            raise ConfigError(f"{definition.where(how)}: '{how}' has nothing to select from.")
+            raise ConfigError(f"'{how}' has nothing to select from.", definition.where(how))
         both = self._union(kept) if how == "union" else self._intersection(kept)
         return _less(both, self._union(gone))
 
@@ -405,24 +423,28 @@ _SPEC = re.compile(
 _MAY_BE_NONE = re.compile(r"\b(state|result|source_status):")
 
 
-def select(
-    graph: Graph,
-    wanted: Iterable[str],
-    excluded: Iterable[str] = (),
-    indirect: str = "eager",
-    kinds: Iterable[str] = (),
-    state: State | None = None,
-    selector: str = "",
-) -> frozenset[str]:
-    """Return the ids that a selection means. Words are a union, commas an intersection; no words select all.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which nodes are meant. Words are a union, commas in them an intersection; no words mean all.
 
     Data tests come along with what they judge: `eager` with any of it, `cautious` with all of it, `buildable` with all
     of it or its parents, `empty` not at all. `kinds` keeps only nodes of these kinds. `selector` is one of
-    selectors.yml, and stands instead of words. Raises ConfigError when a word selects nothing or cannot be read.
+    selectors.yml, and stands instead of words.
     """
-    chooser = _Chooser(graph, state or State())
-    words = [word for text in wanted for word in text.split()]
-    left_out = [word for text in excluded for word in text.split()]
+
+    wanted: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    indirect: str = "eager"
+    kinds: tuple[str, ...] = ()
+    selector: str = ""
+
+
+def select(graph: Graph, selection: Selection, state: State | None = None) -> frozenset[str]:
+    """Return the ids that a selection means. Raises ConfigError when a word selects nothing or cannot be read."""
+    chooser, indirect = _Chooser(graph, state or State()), selection.indirect
+    kinds, selector = selection.kinds, selection.selector
+    words = [word for text in selection.wanted for word in text.split()]
+    left_out = [word for text in selection.excluded for word in text.split()]
     if indirect not in INDIRECT:
         raise ConfigError(f"'{indirect}' is no way to select tests indirectly.{nearest(indirect, INDIRECT)}")
     for kind in kinds:

@@ -9,6 +9,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from kpi.project.jinja import (
     parsed,
     traced,
 )
-from kpi.project.macros import Macro, Macros, Wrong, compiled, run, undefined
+from kpi.project.macros import RUN_QUERY, Macro, Macros, NothingRuns, Wrong, compiled, run, undefined
 from kpi.project.packages import read_text
 from kpi.project.project import Project
 from kpi.project.properties import Source
@@ -155,6 +156,23 @@ _ONE_EXPRESSION = re.compile(r"\s*\{\{(?!.*\{\{)(.*)\}\}\s*", re.DOTALL)
 _CALL = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*", re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True)
+class RenderInput:
+    """What one rendering has beside its text: `this`, whether is_incremental() is true, and `base`, settings from
+    elsewhere.
+
+    `model` is what templates see as that; `names` are known to this rendering alone. With `parsing` only the config is
+    of use: references stand for nothing, `execute` is false, and what fails ends the rendering quietly.
+    """
+
+    this: Relation | None = None
+    is_incremental: bool = False
+    base: Mapping[str, Any] | None = None
+    model: Mapping[str, Any] | None = None
+    parsing: bool = False
+    names: Mapping[str, Any] | None = None
+
+
 class Templates:
     """The project's macros, and the rendering of files that use them. `relations` maps node ids to places.
 
@@ -224,25 +242,23 @@ class Templates:
         text: str,
         file: Path,
         settings: Sequence[str],
-        this: Relation | None = None,
-        is_incremental: bool = False,
-        *,
-        base: Mapping[str, Any] | None = None,
-        model: Mapping[str, Any] | None = None,
-        parsing: bool = False,
-        names: Mapping[str, Any] | None = None,
+        given: RenderInput = RenderInput(),
     ) -> Rendered:
-        """Render one file whose config() may set `settings`; `base` are those it has from elsewhere.
+        """Render one file whose config() may set `settings`.
 
-        is_incremental() in it is as told; `names` are known to this rendering alone. With `parsing` only the
-        config is of use: references stand for nothing, `execute` is false, and what fails ends the rendering quietly.
         Raises CompileError with file and line for whatever Jinja or a reference gets wrong.
         """
-        known = "" if names or parsing or self.known_columns or self.known_graph or is_fleeting(text) else self._world()
-        make = partial(self._render, text, file, settings, this, is_incremental, base, model, parsing, names)
-        given = ("render", known, text, str(file), settings, str(this), is_incremental, base, model)
+        known = (
+            ""
+            if given.names or given.parsing or self.known_columns or self.known_graph or is_fleeting(text)
+            else self._world()
+        )
+        make = partial(self._render, text, file, settings, given)
+        parts = (text, str(file), settings, str(given.this), given.is_incremental, given.base, given.model)
         rendered = (
-            remembered(make, *given, is_right=lambda found: is_as_read(found.environment_read)) if known else make()
+            remembered(make, "render", known, *parts, is_right=lambda found: is_as_read(found.environment_read))
+            if known
+            else make()
         )
         self.asked |= rendered.asked
         self.environment_read.update(rendered.environment_read)
@@ -268,22 +284,17 @@ class Templates:
         text: str,
         file: Path,
         settings: Sequence[str],
-        this: Relation | None,
-        is_incremental: bool,
-        base: Mapping[str, Any] | None,
-        model: Mapping[str, Any] | None,
-        parsing: bool,
-        names: Mapping[str, Any] | None,
+        more: RenderInput,
     ) -> Rendered:
+        this, is_incremental, parsing = more.this, more.is_incremental, more.parsing
         rendered = Rendered(this, is_incremental)
-
         package, before = self.project.package_of(file), self.values.package
         self.values.package = package
 
-        def ref(*given: str, **more: Any) -> Relation:
+        def ref(*given: str, **version: Any) -> Relation:
             if parsing:
                 return Relation("", "main", str(given[-1]))
-            return self._refer(rendered, find_ref(self.project, self.relations, package, given, version_of(more)))
+            return self._refer(rendered, find_ref(self.project, self.relations, package, given, version_of(version)))
 
         def source(source_name: str, table_name: str) -> Relation:
             if parsing:
@@ -291,8 +302,12 @@ class Templates:
             return self._refer(rendered, find_source(self.project, self.relations, package, source_name, table_name))
 
         own = {
-            **{"ref": ref, "source": source, "config": Config(rendered, settings, base or {}, self.project.is_strict)},
-            **{"is_incremental": lambda: is_incremental, "execute": not parsing, "model": dict(model or {})},
+            **{
+                "ref": ref,
+                "source": source,
+                "config": Config(rendered, settings, more.base or {}, self.project.is_strict),
+            },
+            **{"is_incremental": lambda: is_incremental, "execute": not parsing, "model": dict(more.model or {})},
         }
         if this:
             own["this"] = as_seen(this)
@@ -301,7 +316,7 @@ class Templates:
         self.asked.clear()
         self.environment_read.clear()
         try:
-            rendered.sql, rendered.lines = self._rendered_with({**own, **(names or {})}, text, file)
+            rendered.sql, rendered.lines = self._rendered_with({**own, **(more.names or {})}, text, file)
         except CompileError:
             if not parsing:
                 raise
@@ -322,7 +337,7 @@ class Templates:
             text = f"{{% do kpi_keep({expression}) %}}"
         elif "{" not in text:
             return text
-        rendered = self.render(text, file, (), names={"kpi_keep": kept.append})
+        rendered = self.render(text, file, (), RenderInput(names={"kpi_keep": kept.append}))
         depends_on.update(rendered.depends_on)
         return kept[0] if kept else rendered.sql
 
@@ -382,6 +397,8 @@ class Templates:
                 raise NeedsGraph(file, line, "the graph of all nodes is not known here.") from None
             message = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
             raise NeedsColumns(file, line, message) from None
+        except NothingRuns as error:
+            raise self._told(error, file, str(error), RUN_QUERY) from None
         except ConfigError as error:
             raise self._told(error, file, str(error)) from None
         except CompileError:
@@ -390,9 +407,9 @@ class Templates:
             reason = re.sub(r"[\w.]*<locals>\.|\bmacro_(?=\w+' takes)", "", str(error)) or type(error).__name__
             raise self._told(error, file, f"the template fails: {reason}.") from None
 
-    def _told(self, error: Exception, file: Path, message: str) -> CompileError:
+    def _told(self, error: Exception, file: Path, message: str, code: str = "") -> CompileError:
         """The error at the line of the file, naming the macro that failed when it was one."""
         frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]
         kind = MissingParentError if isinstance(error, NoParentError) else CompileError
-        return kind(file, line_in(error, file), message + (macros[-1] if macros else ""))
+        return kind(file, line_in(error, file), message + (macros[-1] if macros else ""), code=code)

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import duckdb
 
-from kpi.database import columns_of, fetch_one
+from kpi.database import columns_of, fetch_one, kind_of
 from kpi.engine.graph import AUDIT_SCHEMA, Graph
 from kpi.engine.node import Node
-from kpi.errors import BuildError
+from kpi.errors import BuildError, Place
 from kpi.ingest.masking import masked, of_error
 from kpi.project.properties import TestSpec
 from kpi.sql import identifier, relation_name, word
@@ -328,7 +328,8 @@ def run_tests(
             if test_id not in found:
                 found[test_id] = _alone(con, test, store)
         except duckdb.Error as error:
-            raise BuildError(f"{test.name} ({test.file}:{test.line})", of_error(error), test.sql) from None
+            kind, place = kind_of(error), Place(str(test.file), test.line)
+            raise BuildError(test.name, kind, test.sql, place=place, restricted=of_error(error)) from None
     return tuple(sorted(found.values(), key=lambda result: result.name))
 
 
@@ -361,7 +362,7 @@ def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None) -> C
     failures, should_warn, should_fail = fetch_one(con, asked)
     if failures is None:
         message = f"fail_calc {calculated} gives null; write coalesce({calculated}, 0)."
-        raise BuildError(f"{test.name} ({test.file}:{test.line})", message, asked)
+        raise BuildError(test.name, message, asked, place=Place(str(test.file), test.line))
     result = _result(test, int(str(failures)), bool(should_warn), bool(should_fail))
     if place and store and result.status == "pass":
         _forget(con, store, [test])

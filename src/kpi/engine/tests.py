@@ -12,7 +12,7 @@ from typing import Any
 
 from kpi.database import expression_problem
 from kpi.engine.node import Node, read_select
-from kpi.engine.template import MissingParentError, Templates
+from kpi.engine.template import MissingParentError, RenderInput, Templates
 from kpi.errors import CompileError, nearest
 from kpi.project.jinja import Lines, Relation, Rendered, as_seen
 from kpi.project.packages import read_text
@@ -248,9 +248,11 @@ def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec
             f"{{{{ {call}(model=get_where_subquery(kpi_model), **kpi_arguments) }}}}",
             spec.file,
             TEST_CONFIGS,
-            base={**spec.config, "where": where.sql},
-            model={"name": name, "resource_type": "test", "config": dict(spec.config)},
-            names={"kpi_model": as_seen(node.relation), "kpi_arguments": given},
+            RenderInput(
+                base={**spec.config, "where": where.sql},
+                model={"name": name, "resource_type": "test", "config": dict(spec.config)},
+                names={"kpi_model": as_seen(node.relation), "kpi_arguments": given},
+            ),
         )
     except CompileError as error:
         # Of its own kind still: a test that asks for columns is compiled again when they are known.
@@ -302,7 +304,9 @@ def _singular(project: Project, templates: Templates, file: Path) -> Node | None
         **project.test_settings(file, file.stem),
         **project.singular_tests.get((project.package_of(file), file.stem), {}),
     }
-    rendered = templates.render(text, file, TEST_CONFIGS, base=base, model={"name": file.stem, "resource_type": "test"})
+    rendered = templates.render(
+        text, file, TEST_CONFIGS, RenderInput(base=base, model={"name": file.stem, "resource_type": "test"})
+    )
     own_tags = tags_of(rendered.config.get("tags"))
     spec = configured(TestSpec("singular", "", {}, "error", "", file, 1, tags=own_tags, config=rendered.config), base)
     if not spec.enabled:

@@ -8,13 +8,13 @@ from typing import Any
 
 import duckdb
 
-from kpi.database import columns_of, confined, problem_of, select_problem
+from kpi.database import columns_of, confined, kind_of, problem_of, select_problem
 from kpi.engine.graph import Graph
 from kpi.engine.materializations import schema_statement, seed_folders, seed_table
 from kpi.engine.node import Node
-from kpi.engine.template import Templates, overridden
+from kpi.engine.template import RenderInput, Templates, overridden
 from kpi.engine.unit_tests import Fixture, Row, UnitTest, cell, missing_input, problems_of, read_unit_tests
-from kpi.errors import BuildError, BuildErrors, CheckFailed, CompileError, KpiError
+from kpi.errors import BuildError, BuildErrors, CheckFailed, CompileError, KpiError, Place, Problem
 from kpi.project.packages import read_text
 from kpi.project.properties import MODEL_CONFIGS
 from kpi.sql import Columns, identifier
@@ -205,8 +205,19 @@ def refuse_failing(results: Sequence[UnitResult]) -> None:
     message = [result.told for result in wrong]
     if any(result.status == "fail" for result in wrong):
         lines = "\n".join(message)
-        raise CheckFailed(f"{len(wrong)} of {len(results)} unit tests failed; nothing was built.\n{lines}")
-    errors = [BuildError(result.test.name, str(result.error)) for result in wrong]
+        failed = [
+            Problem(
+                "unit_test.failed", result.told, Place(str(result.test.file), result.test.line), subject=result.test.id
+            )
+            for result in wrong
+        ]
+        raise CheckFailed(f"{len(wrong)} of {len(results)} unit tests failed; nothing was built.\n{lines}", failed)
+    errors = [
+        result.error
+        if isinstance(result.error, BuildError)
+        else BuildError(result.test.name, str(result.error), place=Place(str(result.test.file), result.test.line))
+        for result in wrong
+    ]
     if errors:
         raise BuildErrors(errors, message)
 
@@ -257,11 +268,13 @@ class _Runner:
                 return columns_of(self.con, query.removeprefix("describe "))
             # What a test puts into macros and rows may be any text.
             if problem := select_problem(query):
-                raise BuildError(f"{test.name} ({test.file}:{test.line})", f"what it runs {problem}.", query)
+                place = Place(str(test.file), test.line)
+                raise BuildError(test.name, f"what it runs {problem}.", query, place=place)
             return self.con.execute(query).fetchall()
         except duckdb.Error as error:
             message = problem_of(error, query).message
-            raise BuildError(f"{test.name} ({test.file}:{test.line})", message, query) from None
+            place = Place(str(test.file), test.line)
+            raise BuildError(test.name, kind_of(error), query, place=place, restricted=message) from None
 
     def _model_sql(self, test: UnitTest) -> str:
         """The model's SQL, reading the test's rows where it reads tables."""
@@ -282,7 +295,9 @@ class _Runner:
         with overridden(templates, changed.variables, changed.env_vars, changed.macros):
             text = read_text(self.graph.project.root, node.file)
             about = {"name": node.name, "resource_type": "model", "config": dict(node.config)}
-            rendered = templates.render(text, node.file, MODEL_CONFIGS, node.relation, base=node.config, model=about)
+            rendered = templates.render(
+                text, node.file, MODEL_CONFIGS, RenderInput(this=node.relation, base=node.config, model=about)
+            )
         for parent in rendered.depends_on:
             if parent not in {fixture.node for fixture in test.given}:
                 raise CompileError(test.file, test.line, missing_input(test.name, node.name, parent))

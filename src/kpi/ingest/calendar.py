@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from kpi.build_record import FeedStatus
+from kpi.errors import Problem
 from kpi.ingest.contract import Cadence, Limits, followed
 from kpi.sql import identifier
 
@@ -339,37 +341,6 @@ def write_calendar(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], day: d
         con.unregister("calendar")
 
 
-State = Literal["fresh", "late", "very late", "not expected", "not delivered", "no dates"]
-
-
-@dataclass(frozen=True, slots=True)
-class FeedStatus:
-    """How far a feed has come. `newest` is the newest day in its rows, None when it has none; days are inclusive.
-
-    `newest_file` is the file with that day, or the last by name when no row has a day.
-    It is late from the day after `expected_by`, and very late from the day after `very_late_by`. `gap` is a month, as
-    YYYY-MM, that is missing before the newest day, and what is expected then.
-    """
-
-    feed: str
-    every: str
-    newest: date | None
-    newest_file: str
-    expected_by: date | None
-    very_late_by: date | None
-    gap: str = ""
-
-    def state(self, day: date) -> State:
-        """Return how the feed stands on a day."""
-        if self.newest is None:
-            return "no dates" if self.newest_file else "not delivered"
-        if self.very_late_by and day > self.very_late_by:
-            return "very late"
-        if self.expected_by and day > self.expected_by:
-            return "late"
-        return "fresh" if self.expected_by or self.very_late_by else "not expected"
-
-
 def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[FeedMonths]) -> list[FeedStatus]:
     """Return how far each feed has come, in their order, by what is there of it up to a day (`read_months`).
 
@@ -388,50 +359,18 @@ def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[FeedMonths]) -> list
     return found
 
 
-def as_facts(dues: Iterable[FeedStatus]) -> list[dict[str, Any]]:
-    """Return what a build keeps of it, from which later days can be judged without opening it."""
-    return [
-        {
-            "feed": due.feed,
-            "every": due.every,
-            "newest": str(due.newest) if due.newest else None,
-            "file": due.newest_file,
-            "expected_by": str(due.expected_by) if due.expected_by else None,
-            "very_late_by": str(due.very_late_by) if due.very_late_by else None,
-            "gap": due.gap,
-        }
-        for due in dues
-    ]
+LATE = {"late": "feed.late", "very late": "feed.very_late"}
 
 
-def from_facts(facts: Iterable[Mapping[str, Any]]) -> list[FeedStatus]:
-    """Read what `as_facts` wrote."""
-
-    def day(text: str | None) -> date | None:
-        return date.fromisoformat(text) if text else None
-
-    return [
-        FeedStatus(
-            feed=str(fact["feed"]),
-            every=str(fact["every"]),
-            newest=day(fact["newest"]),
-            newest_file=str(fact["file"]),
-            expected_by=day(fact["expected_by"]),
-            very_late_by=day(fact["very_late_by"]),
-            gap=str(fact.get("gap", "")),
-        )
-        for fact in facts
-    ]
-
-
-def late_lines(dues: Iterable[FeedStatus], day: date) -> Iterator[tuple[str, str]]:
-    """Yield feed and sentence of each feed that is late on a day."""
+def late_problems(dues: Iterable[FeedStatus], day: date) -> Iterator[Problem]:
+    """Yield a problem for each feed that is late on a day; its code is one of LATE, its subject the feed."""
     for due in dues:
         state = due.state(day)
-        if state in ("late", "very late"):
+        if state in LATE:
             by = due.expected_by or due.very_late_by
             more = f"nothing of {due.gap} came, which" if due.gap else "more"
-            yield due.feed, f"{state}: {due.feed}: its newest day is {due.newest}, {more} was expected by {by}."
+            message = f"{state}: its newest day is {due.newest}, {more} was expected by {by}."
+            yield Problem(LATE[state], message, subject=due.feed)
 
 
 def table(

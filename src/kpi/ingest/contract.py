@@ -27,7 +27,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.database import expression_problem
-from kpi.errors import ContractError, nearest
+from kpi.errors import ContractError, Place, nearest
 from kpi.project.properties import Column, Source
 from kpi.sql import identifier
 from kpi.yaml_loader import Section
@@ -89,17 +89,15 @@ def read_dialect(meta: Section, default: Dialect) -> Dialect:
     encoding = _encoding(message)
     if message and not encoding:
         hint = nearest(message, CODECS)
-        raise ContractError(f"{meta.where('encoding')}: files are not read in the encoding '{message}'.{hint}")
+        raise ContractError(f"files are not read in the encoding '{message}'.{hint}", meta.where("encoding"))
     letters = {name: letter for letter, name in SEPARATORS.items()}
     separator = meta.text("separator", default.separator)
     separator = letters.get(separator, separator)
     if separator and separator not in SEPARATORS:
-        raise ContractError(
-            f"{meta.where('separator')}: 'separator' is one of {', '.join(letters)}, not '{separator}'."
-        )
+        raise ContractError(f"'separator' is one of {', '.join(letters)}, not '{separator}'.", meta.where("separator"))
     lines = meta.get("skip_lines", default.skip_lines)
     if not isinstance(lines, int) or isinstance(lines, bool) or not 0 <= lines <= _MOST_LINES:
-        raise ContractError(f"{meta.where('skip_lines')}: 'skip_lines' is a whole number, 0 to {_MOST_LINES}.")
+        raise ContractError(f"'skip_lines' is a whole number, 0 to {_MOST_LINES}.", meta.where("skip_lines"))
     return Dialect(encoding, separator, lines)
 
 
@@ -200,12 +198,10 @@ def read_newer_by(meta: Section, columns: Iterable[str]) -> str:
     given, names = meta.text("newer_by", FILE_NAME), tuple(columns)
     if given not in (FILE_NAME, TIME_OF_DELIVERY, *names):
         message = f"'newer_by' is {FILE_NAME}, {TIME_OF_DELIVERY} or a column of the feed, not '{given}'."
-        raise ContractError(
-            f"{meta.where('newer_by')}: {message}{nearest(given, (FILE_NAME, TIME_OF_DELIVERY, *names))}"
-        )
+        raise ContractError(f"{message}{nearest(given, (FILE_NAME, TIME_OF_DELIVERY, *names))}", meta.where("newer_by"))
     if given in names and given in (FILE_NAME, TIME_OF_DELIVERY):
         message = f"'newer_by: {given}' could also mean the feed's column of that name. Name the column otherwise."
-        raise ContractError(f"{meta.where('newer_by')}: {message}")
+        raise ContractError(message, meta.where("newer_by"))
     return given
 
 
@@ -257,13 +253,13 @@ def read_rules(meta: Section, kind: str, feed: Section) -> ColumnRules:
         ("lookalikes", ("text",)),
     ):
         if setting in meta and kind not in kinds:
-            raise ContractError(f"{meta.where(setting)}: '{setting}' says nothing of a {kind} column.")
+            raise ContractError(f"'{setting}' says nothing of a {kind} column.", meta.where(setting))
     formats = meta.strings("format")
     for form in formats:
         _refuse_format(form, kind, meta.where("format"))
     decimals = whole(meta, "decimals")
     if decimals is not None and not 0 <= decimals <= MOST_DECIMALS:
-        raise ContractError(f"{meta.where('decimals')}: 'decimals' is a whole number from 0 to {MOST_DECIMALS}.")
+        raise ContractError(f"'decimals' is a whole number from 0 to {MOST_DECIMALS}.", meta.where("decimals"))
     return ColumnRules(
         formats=formats,
         null_words=tuple(dict.fromkeys((*feed.strings("null_words"), *meta.strings("null_words")))),
@@ -277,7 +273,7 @@ def flag(meta: Section, key: str) -> bool:
     """Return what is true or false, false when it is not there. Raises ContractError."""
     value = meta.get(key, False)
     if not isinstance(value, bool):
-        raise ContractError(f"{meta.where(key)}: '{key}' is true or false.")
+        raise ContractError(f"'{key}' is true or false.", meta.where(key))
     return value
 
 
@@ -285,7 +281,7 @@ def whole(meta: Section, key: str) -> int | None:
     """Return a whole number, None when it is not there. Raises ContractError."""
     value: Any = meta.get(key)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise ContractError(f"{meta.where(key)}: '{key}' is a whole number.")
+        raise ContractError(f"'{key}' is a whole number.", meta.where(key))
     return value
 
 
@@ -295,7 +291,7 @@ def free_text(meta: Section) -> Literal["", "mask", "reject"]:
     if value == "mask":
         return "mask"
     if value not in ("", "reject"):
-        raise ContractError(f"{meta.where('free_text')}: 'free_text' is mask or reject, not '{value}'.")
+        raise ContractError(f"'free_text' is mask or reject, not '{value}'.", meta.where("free_text"))
     return "reject" if value else ""
 
 
@@ -305,7 +301,7 @@ def read_threshold(meta: Section) -> tuple[float, int]:
     threshold.allow(("share", "rows"), "a reject threshold")
     share = float(threshold.get("share", 0.01))
     if not 0 <= share <= MOST_REJECTED:
-        raise ContractError(f"{threshold.where('share')}: 'share' is at most {MOST_REJECTED} of a file's records.")
+        raise ContractError(f"'share' is at most {MOST_REJECTED} of a file's records.", threshold.where("share"))
     return share, int(threshold.get("rows", 10))
 
 
@@ -318,19 +314,19 @@ def pattern_of(form: str) -> str:
     return "".join(_PARTS[letter] if letter else re.escape(text) for letter, text in parts)
 
 
-def _refuse_format(form: str, kind: str, where: str) -> None:
+def _refuse_format(form: str, kind: str, where: Place) -> None:
     letters = [letter for letter, _ in re.findall(r"%-?(.?)|([^%]+)", form) if letter]
     if form.endswith("%") and not form.endswith("%%"):
-        raise ContractError(f"{where}: the format '{form}' ends in the middle of a part.")
+        raise ContractError(f"the format '{form}' ends in the middle of a part.", where)
     unknown = [letter for letter in letters if letter not in _PARTS]
     if unknown:
         known = ", ".join(f"%{letter}" for letter in _PARTS)
-        raise ContractError(f"{where}: '%{unknown[0]}' is not supported in a format; known are {known}.")
+        raise ContractError(f"'%{unknown[0]}' is not supported in a format; known are {known}.", where)
     has = set(letters)
     if not {"m", "d"} <= has or not has & {"Y", "y"}:
-        raise ContractError(f"{where}: the format '{form}' names no whole date: it takes %Y (or %y), %m and %d.")
+        raise ContractError(f"the format '{form}' names no whole date: it takes %Y (or %y), %m and %d.", where)
     if kind == "timestamp" and not ("M" in has and (has & {"H"} or {"I", "p"} <= has)):
-        raise ContractError(f"{where}: the format '{form}' names no time of day: it takes %H (or %I with %p) and %M.")
+        raise ContractError(f"the format '{form}' names no time of day: it takes %H (or %I with %p) and %M.", where)
 
 
 def _lookalikes(meta: Section) -> Lookalikes:
@@ -339,7 +335,7 @@ def _lookalikes(meta: Section) -> Lookalikes:
     for rule in known:
         if rule == given:
             return rule
-    raise ContractError(f"{meta.where('lookalikes')}: 'lookalikes' is reject, normalise or keep, not '{given}'.")
+    raise ContractError(f"'lookalikes' is reject, normalise or keep, not '{given}'.", meta.where("lookalikes"))
 
 
 def _precision(meta: Section) -> Precision:
@@ -348,7 +344,7 @@ def _precision(meta: Section) -> Precision:
     for precision in known:
         if precision == given:
             return precision
-    raise ContractError(f"{meta.where('precision')}: 'precision' is second or minute, not '{given}'.")
+    raise ContractError(f"'precision' is second or minute, not '{given}'.", meta.where("precision"))
 
 
 # Days after one month, or one year, after the newest day of a feed: late, and very late.
@@ -380,15 +376,15 @@ def read_cadence(source: Source, every: str) -> Cadence:
     for setting, usual in zip(CADENCE_SETTINGS, GRACE.get(every, (None, None)), strict=True):
         given = meta.get(setting, usual)
         if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 0):
-            raise ContractError(f"{meta.where(setting)}: '{setting}' is a whole number of days, not '{given}'.")
+            raise ContractError(f"'{setting}' is a whole number of days, not '{given}'.", meta.where(setting))
         if every == "once" and setting in meta:
-            raise ContractError(f"{meta.where(setting)}: a feed that is expected once is never late.")
+            raise ContractError("a feed that is expected once is never late.", meta.where(setting))
         days.append(given)
     late, very_late = days
     if late is not None and very_late is not None and very_late < late:
         if "very_late_after_days" in meta:
             message = f"'very_late_after_days' is {very_late}, less than the {late} after which it is late."
-            raise ContractError(f"{meta.where('very_late_after_days')}: {message}")
+            raise ContractError(message, meta.where("very_late_after_days"))
         very_late = late + GRACE[every][1] - GRACE[every][0]
     return Cadence(source.name, every, late, very_late)
 
@@ -399,8 +395,8 @@ def _days(source: Source, given: object) -> int | None:
         return None
     count, period = (given.get(part) for part in ("count", "period")) if isinstance(given, Mapping) else (None, None)
     if not isinstance(count, int) or str(period) not in _HOURS:
-        where = f"{source.properties.file}:{source.properties.line}"
-        raise ContractError(f"{where}: freshness takes warn_after and error_after as {{count: 40, period: day}}.")
+        where = Place(str(source.properties.file), source.properties.line)
+        raise ContractError("freshness takes warn_after and error_after as {count: 40, period: day}.", where)
     return math.ceil(count * _HOURS[str(period)] / 24)
 
 
@@ -422,7 +418,7 @@ class Retention:
     by: str
     of: str = ""
     others: tuple[str, ...] = ()
-    where: str = ""
+    where: Place = Place("")  # noqa: RUF009  a frozen value
 
     def last_year(self, year: int) -> int:
         """Return the latest report year that is past retention in the given year; for ever is before all years."""
@@ -456,10 +452,10 @@ def read_retention(source: Source, kinds: Mapping[str, str], census: str, every:
     years, by = meta.get("raw_retention_years"), meta.text("raw_retention_by")
     if years is not None and (not isinstance(years, int) or isinstance(years, bool) or years < 1):
         message = f"'raw_retention_years' is a whole number of years, 1 or more, not '{years}'."
-        raise ContractError(f"{meta.where('raw_retention_years')}: {message}")
+        raise ContractError(message, meta.where("raw_retention_years"))
     if years is not None and every == "once":
         message = "a register has no retention: what is in use today may have been delivered at any time."
-        raise ContractError(f"{meta.where('raw_retention_years')}: {message}")
+        raise ContractError(message, meta.where("raw_retention_years"))
     dates = tuple(name for name, kind in kinds.items() if kind in _DATED)
     of, _, column = by.rpartition(".")
     if of:
@@ -467,15 +463,15 @@ def read_retention(source: Source, kinds: Mapping[str, str], census: str, every:
     if by and kinds.get(by) not in _AGED:
         aged = [name for name, kind in kinds.items() if kind in _AGED]
         message = f"'raw_retention_by' names a date, a time or a year of the feed, not '{by}'.{nearest(by, aged)}"
-        raise ContractError(f"{meta.where('raw_retention_by')}: {message}")
+        raise ContractError(message, meta.where("raw_retention_by"))
     by = by or census or (dates[0] if len(dates) == 1 else "")
     if years is not None and not by:
         elsewhere = ", as feed.column when it is that of another feed's row with the same key."
         choice = f": {', '.join(dates)}." if dates else elsewhere
         message = f"say by 'raw_retention_by' which column gives the report year{choice}"
-        raise ContractError(f"{meta.where('raw_retention_years')}: {message}")
-    others = tuple(name for name in dates if name != by)
-    return Retention(years, by, others=others, where=meta.where("raw_retention_by"))
+        raise ContractError(message, meta.where("raw_retention_years"))
+    rest = tuple(name for name in dates if name != by)
+    return Retention(years, by, others=rest, where=meta.where("raw_retention_by"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,12 +490,12 @@ def followed(one: Limits, by_name: Mapping[str, Limits]) -> Limits:
     other = by_name.get(retention.of)
     if other is None or other.kinds.get(retention.by) not in _AGED or not set(other.key) <= set(one.key):
         message = f"'{retention.of}.{retention.by}' is no date of a feed whose whole key is in that of '{one.feed}'."
-        raise ContractError(f"{retention.where}: {message}{nearest(retention.of, by_name)}")
+        raise ContractError(f"{message}{nearest(retention.of, by_name)}", retention.where)
     if other.retention.years != retention.years:
         message = (
             f"'{one.feed}' takes its years from '{other.feed}', so 'raw_retention_years' of both must be the same."
         )
-        raise ContractError(f"{retention.where}: {message}")
+        raise ContractError(message, retention.where)
     return other
 
 
@@ -689,16 +685,16 @@ def read_feed(source: Source) -> Feed:
     for part in ("key", "time_order", "census", "services_by"):
         for name in meta.strings(part):
             if name not in names:
-                raise ContractError(f"{meta.where(part)}: '{part}' names no column '{name}'.{nearest(name, names)}")
+                raise ContractError(f"'{part}' names no column '{name}'.{nearest(name, names)}", meta.where(part))
     key = meta.strings("key")
     if not key:
-        raise ContractError(f"{meta.where()}: the contract of '{source.name}' names no key.")
+        raise ContractError(f"the contract of '{source.name}' names no key.", meta.where())
     for name in key:
         if not names[name].required:
-            raise ContractError(f"{meta.where('key')}: the key column '{name}' must be required.")
+            raise ContractError(f"the key column '{name}' must be required.", meta.where("key"))
     order = meta.strings("time_order")
     if {names[name].kind for name in order} - {"timestamp", "date"} or len({names[n].kind for n in order}) > 1:
-        raise ContractError(f"{meta.where('time_order')}: 'time_order' takes timestamps only, or dates only.")
+        raise ContractError("'time_order' takes timestamps only, or dates only.", meta.where("time_order"))
     _refuse_ambiguous_names(columns, source)
     share, rows = read_threshold(meta)
     zone = meta.text("time_zone", "Europe/Helsinki")
@@ -747,7 +743,7 @@ def _every(meta: Section) -> Every:
     for every in known:
         if every == given:
             return every
-    raise ContractError(f"{meta.where('expected_every')}: 'expected_every' is month, year or once, not '{given}'.")
+    raise ContractError(f"'expected_every' is month, year or once, not '{given}'.", meta.where("expected_every"))
 
 
 def _expected_from(meta: Section) -> date | None:
@@ -756,16 +752,16 @@ def _expected_from(meta: Section) -> date | None:
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:
-        raise ContractError(f"{meta.where('expected_from')}: 'expected_from' is a date as '2023-06-01'.") from None
+        raise ContractError("'expected_from' is a date as '2023-06-01'.", meta.where("expected_from")) from None
 
 
 def _column(column: Column, source: Source) -> FeedColumn:
-    meta, where = column.meta, f"{source.properties.file}:{column.line}"
+    meta, where = column.meta, Place(str(source.properties.file), column.line)
     meta.allow(CONTRACT_COLUMN_SETTINGS, "the contract of a column")
     data_type = column.data_type.lower().replace(" ", "")
     if data_type not in KINDS:
         hint = nearest(data_type, KINDS)
-        raise ContractError(f"{where}: '{column.name}' has the type '{column.data_type}', unknown in a contract.{hint}")
+        raise ContractError(f"'{column.name}' has the type '{column.data_type}', unknown in a contract.{hint}", where)
     kind = KINDS[data_type]
     for setting, kinds in (
         ("codes", ("text",)),
@@ -777,7 +773,7 @@ def _column(column: Column, source: Source) -> FeedColumn:
         ("pseudonym", ("text",)),
     ):
         if setting in meta and kind not in kinds:
-            raise ContractError(f"{meta.where(setting)}: '{setting}' says nothing of a {kind} column.")
+            raise ContractError(f"'{setting}' says nothing of a {kind} column.", meta.where(setting))
     return FeedColumn(
         name=column.name,
         kind=kind,
@@ -799,12 +795,12 @@ def _refuse_ambiguous_names(columns: tuple[FeedColumn, ...], source: Source) -> 
     ours = {name for name, _ in PROVENANCE} | {f"{column.name}_utc" for column in columns if column.kind == "timestamp"}
     for column in columns:
         if column.name in ours:
-            where = f"{source.properties.file}:{source.properties.line}"
-            raise ContractError(f"{where}: the column '{column.name}' is one that kpi adds. Name it otherwise.")
+            where = Place(str(source.properties.file), source.properties.line)
+            raise ContractError(f"the column '{column.name}' is one that kpi adds. Name it otherwise.", where)
         for name in (column.name, *column.aliases):
             if name in owners:
-                where = f"{source.properties.file}:{source.properties.line}"
-                raise ContractError(f"{where}: the header '{name}' means both {owners[name]} and {column.name}.")
+                where = Place(str(source.properties.file), source.properties.line)
+                raise ContractError(f"the header '{name}' means both {owners[name]} and {column.name}.", where)
             owners[name] = column.name
 
 
@@ -813,19 +809,19 @@ def _mapping(item: Section, names: Mapping[str, FeedColumn], zone: str, dialect:
     columns = item.section("columns")
     for name in columns:
         if name not in names:
-            raise ContractError(f"{columns.where(name)}: the feed has no column '{name}'.{nearest(name, names)}")
+            raise ContractError(f"the feed has no column '{name}'.{nearest(name, names)}", columns.where(name))
         if problem := expression_problem(columns.text(name), tables=False):
-            raise ContractError(f"{columns.where(name)}: '{name}' {problem}.")
+            raise ContractError(f"'{name}' {problem}.", columns.where(name))
     for name, column in names.items():
         if column.required and name not in columns:
-            raise ContractError(f"{columns.where()}: the mapping makes no '{name}', which is required.")
+            raise ContractError(f"the mapping makes no '{name}', which is required.", columns.where())
     if not item.strings("files") or not item.strings("reads"):
-        raise ContractError(f"{item.where()}: a mapping names the 'files' it is for and the columns it 'reads'.")
+        raise ContractError("a mapping names the 'files' it is for and the columns it 'reads'.", item.where())
     rules = []
     for rule in item.sections("implausible"):
         rule.allow(("reason", "when"), "an implausibility rule")
         if problem := expression_problem(rule.required("when"), tables=False):
-            raise ContractError(f"{rule.where('when')}: 'when' {problem}.")
+            raise ContractError(f"'when' {problem}.", rule.where("when"))
         rules.append((rule.required("reason"), rule.required("when")))
     return DeliveryMapping(
         name=item.required("name"),

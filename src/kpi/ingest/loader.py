@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from kpi.database import fetch_one, one_thread
-from kpi.errors import BuildError, ContractError, DeliveryError, nearest
+from kpi.database import fetch_one, kind_of, one_thread
+from kpi.errors import BuildError, ContractError, DeliveryError, Place, Problem, nearest
 from kpi.events import Emit, Event, emit_event, silent
 from kpi.ingest import calendar, cells, contract, csv_reader, masking, raw_files, statements
 from kpi.ingest.contract import FILE_NAME, MOST_REJECTED, SEPARATORS, TIME_OF_DELIVERY, DeliveryMapping, Feed, followed
@@ -67,7 +67,7 @@ def check_report_years(feeds: Sequence[Feed]) -> list[ContractError]:
         dates = [column.name for column in feed.columns if column.kind in ("timestamp", "date")]
         if not feed.retention.by and len(dates) > 1:
             message = f"raw.{TABLE} counts the rows of '{feed.name}' by report year: say by 'raw_retention_by' which"
-            mistakes.append(ContractError(f"{feed.retention.where}: {message} column gives it: {', '.join(dates)}."))
+            mistakes.append(ContractError(f"{message} column gives it: {', '.join(dates)}.", feed.retention.where))
     return mistakes
 
 
@@ -365,36 +365,56 @@ def _run(
     try:
         con.execute(sql, parameters)
     except duckdb.Error as error:
-        raise BuildError(f"raw.{feed.name}", masking.of_error(error), sql) from None
+        restricted = masking.of_error(error)
+        raise BuildError(f"raw.{feed.name}", kind_of(error), sql, restricted=restricted) from None
     finally:
         for name in tables:
             con.unregister(name)
 
 
+READING = "file.reading"  # what is suspect in how a file was read: of several kinds, told apart by their text
+
+
+@dataclass(frozen=True, slots=True)
+class LoadWarning:
+    """A problem with deliveries that stops nothing, of a feed or of none, and the other files that it is about."""
+
+    problem: Problem
+    feed: str = ""
+    related: tuple[str, ...] = ()
+
+
+def _file_problem(code: str, feed: str, file: str, message: str) -> Problem:
+    """A problem of one delivered file, of a feed by its name."""
+    return Problem(code, one_line(message), Place(f"{feed}/{file}"))
+
+
 def warnings_of(
     con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folder: RawFolder, as_of: date
-) -> tuple[str, ...]:
-    """Return every warning as a line, each beginning with the path it is about. `as_of` is the day of the refresh."""
-    found = (
+) -> tuple[LoadWarning, ...]:
+    """Return every warning. `as_of` is the day of the refresh."""
+    return (
         *_unknown_folders(folder, {feed.name: feed for feed in feeds}),
         *_past_retention(con, feeds, folder, as_of),
         *_warnings(con),
         *_replaced(con, {feed.name: feed for feed in feeds}),
         *_spoilt(con),
     )
-    return tuple(one_line(line) for line in found)
 
 
-def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> list[str]:
-    orphaned_relations = sorted({file.feed for file in folder.files} - set(feeds))
-    message = "no feed has this name, its files are not read."
+def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> Iterator[LoadWarning]:
+    for name in sorted({file.feed for file in folder.files} - set(feeds)):
+        message = f"no feed has this name, its files are not read.{nearest(name, feeds)}"
+        yield LoadWarning(Problem("folder.unknown", message, Place(f"{quoted(name)}/")))
     file, link = "hidden, or not a .csv or .csv.gz file", "a link that leads out of the folder, or nowhere"
-    return [f"{quoted(name)}/: {message}{nearest(name, feeds)}" for name in orphaned_relations] + [
-        f"{quoted(path)}: {file if '/' in path else link}; not read." for path in folder.ignored
-    ]
+    for path in folder.ignored:
+        message = f"{file if '/' in path else link}; not read."
+        yield LoadWarning(Problem("file.ignored", message, Place(quoted(path))))
 
 
-def _past_retention(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folder: RawFolder, as_of: date) -> list[str]:
+def _past_retention(
+    con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folder: RawFolder, as_of: date
+) -> Iterator[LoadWarning]:
     """What may not be kept any longer. A run only tells of it: deleting is a decision."""
     limits = [feed.limits for feed in feeds]
     files: dict[str, list[int]] = {}
@@ -402,86 +422,91 @@ def _past_retention(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], folde
     past = list(contract.past(aged, limits, as_of.year))
     for last_year, one in past:
         files.setdefault(one.feed, []).append(last_year)
-    message = [
-        f"{feed}: {len(last)} of its deliveries hold nothing after {last[0]}, past retention. See: kpi prune-raw"
-        for feed, last in files.items()
-    ]
+    for feed, last in files.items():
+        message = f"{len(last)} of its deliveries hold nothing after {last[0]}, past retention."
+        yield LoadWarning(Problem("feed.past_retention", message, suggestion="See: kpi prune-raw", subject=feed), feed)
     kept_until = dict(con.execute("select feed, max(last_year) from raw.deleted_deliveries group by feed").fetchall())
-    message += [
-        f"{one.path}: holds rows of {one.first_year}, a year whose deliveries were deleted: they change no kept figure."
-        for one in sorted(set(aged).difference(one for _, one in past), key=lambda one: one.path)
-        if one.first_year is not None and one.first_year <= kept_until.get(one.feed, 0)
-    ]
+    for one in sorted(set(aged).difference(one for _, one in past), key=lambda one: one.path):
+        if one.first_year is not None and one.first_year <= kept_until.get(one.feed, 0):
+            message = (
+                f"holds rows of {one.first_year}, a year whose deliveries were deleted: they change no kept figure."
+            )
+            yield LoadWarning(_file_problem("file.of_deleted_year", one.feed, one.file, message), one.feed)
     if again := [file.path for file in folder.deleted]:
         more = f" and {len(again) - 3} more" if len(again) > 3 else ""
         lie = "lies" if len(again) == 1 else "lie"
-        message.append(
-            f"{', '.join(again[:3])}{more}: deleted by retention, {lie} there and not read. See: kpi prune-raw"
-        )
-    return message
+        message = f"deleted by retention, {lie} there and not read."
+        place = Place(one_line(f"{', '.join(again[:3])}{more}"))
+        yield LoadWarning(Problem("file.deleted", message, place, "See: kpi prune-raw"), related=tuple(again))
 
 
-def _warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
-    message = []
-    for path, refused, unknown, missing, warnings, rejected, records, ahead, masked in con.execute(
-        "select path, refused, unknown_columns, missing_columns, warnings, rows_rejected, records, rows_dated_ahead,"
-        " rows_masked from raw.deliveries order by path"
+def _warnings(con: duckdb.DuckDBPyConnection) -> Iterator[LoadWarning]:
+    for feed, file, refused, unknown, missing, warnings, rejected, records, ahead, masked in con.execute(
+        "select feed, file, refused, unknown_columns, missing_columns, warnings, rows_rejected, records,"
+        " rows_dated_ahead, rows_masked from raw.deliveries order by path"
     ).fetchall():
+        found: list[tuple[str, str]] = []
         if refused:
-            message.append(f"{path}: refused, {refused}.")
-            continue
-        if not records:
-            message.append(f"{path}: holds no records.")
-        if unknown:
-            message.append(f"{path}: columns nobody asked for, ignored: {shortened(unknown)}.")
-        if missing:
-            message.append(f"{path}: optional columns that are not there, taken as missing: {', '.join(missing)}.")
-        message += [f"{path}: {warning}." for warning in warnings or ()]
-        if rejected:
-            message.append(f"{path}: {rejected} of {records} records rejected, see raw.rejects.")
-        if masked:
-            message.append(f"{path}: personal data was masked in {masked} rows.")
-        if ahead:
-            message.append(f"{path}: {ahead} rows dated after the day of the refresh.")
-    return message
+            found.append(("file.refused", f"refused, {refused}."))
+        else:
+            if not records:
+                found.append(("file.empty", "holds no records."))
+            if unknown:
+                found.append(("file.unknown_columns", f"columns nobody asked for, ignored: {shortened(unknown)}."))
+            if missing:
+                message = f"optional columns that are not there, taken as missing: {', '.join(missing)}."
+                found.append(("file.missing_columns", message))
+            found += [(READING, f"{warning}.") for warning in warnings or ()]
+            if rejected:
+                message = f"{rejected} of {records} records rejected, see raw.rejects."
+                found.append(("file.rejected_records", message))
+            if masked:
+                found.append(("file.masked_rows", f"personal data was masked in {masked} rows."))
+            if ahead:
+                found.append(("file.dated_ahead", f"{ahead} rows dated after the day of the refresh."))
+        for code, message in found:
+            yield LoadWarning(_file_problem(code, feed, file, message), feed)
 
 
-def _replaced(con: duckdb.DuckDBPyConnection, feeds: Mapping[str, Feed]) -> list[str]:
+def _replaced(con: duckdb.DuckDBPyConnection, feeds: Mapping[str, Feed]) -> Iterator[LoadWarning]:
     """Files of which nothing is in force any more, and files that were delivered twice."""
-    found = []
-    for name, path, records, newer, same in con.execute(
-        "select feed, path, rows_loaded, case when rows_loaded > 0 and rows_superseded = rows_loaded"
+    for name, file, records, newer, same in con.execute(
+        "select feed, file, rows_loaded, case when rows_loaded > 0 and rows_superseded = rows_loaded"
         " then superseded_by end, same_content_as from raw.deliveries order by path"
     ).fetchall():
         if newer:
-            by = _first(f"{name}/{file}" for file in newer)
+            others = tuple(f"{name}/{other}" for other in newer)
+            by = _first(others)
             how = _HOW.get(feeds[name].newer_by, f"by {feeds[name].newer_by}")
-            found.append(f"{path}: all its rows ({records}) are replaced by {by}, newer {how}.")
+            message = f"all its rows ({records}) are replaced by {by}, newer {how}."
+            yield LoadWarning(_file_problem("file.replaced", name, file, message), name, others)
         if same:
-            found.append(f"{path}: holds the same as {name}/{same}: it was delivered twice.")
-    return found
+            message = f"holds the same as {name}/{same}: it was delivered twice."
+            yield LoadWarning(_file_problem("file.delivered_twice", name, file, message), name, (f"{name}/{same}",))
 
 
-def _spoilt(con: duckdb.DuckDBPyConnection) -> list[str]:
+def _spoilt(con: duckdb.DuckDBPyConnection) -> Iterator[LoadWarning]:
     """Files whose numbers or times a spreadsheet, or another export, may have changed."""
-    found = []
-    for path, rounded, thousands, blunt in con.execute(
-        "select path, rows_rounded, columns_maybe_thousands, columns_without_seconds from raw.deliveries order by path"
+    for feed, file, rounded, thousands, blunt in con.execute(
+        "select feed, file, rows_rounded, columns_maybe_thousands, columns_without_seconds from raw.deliveries"
+        " order by path"
     ).fetchall():
         if rounded:
-            found.append(f"{path}: {counted(rounded, 'number')} with more than 6 decimals, rounded to 6.")
+            message = f"{counted(rounded, 'number')} with more than 6 decimals, rounded to 6."
+            yield LoadWarning(_file_problem("file.rounded", feed, file, message), feed)
         if thousands:
-            found.append(
-                f"{path}: the numbers in {', '.join(thousands)} with a point, or with a comma, all look like 1.234 or"
+            message = (
+                f"the numbers in {', '.join(thousands)} with a point, or with a comma, all look like 1.234 or"
                 " 1,234: read as decimals, but were thousands meant? Deliver thousands without a mark, or say in the"
                 " contract how many 'decimals' there are."
             )
+            yield LoadWarning(_file_problem("file.maybe_thousands", feed, file, message), feed)
         if blunt:
-            found.append(
-                f"{path}: no time in {', '.join(blunt)} has seconds: did a spreadsheet drop them?"
+            message = (
+                f"no time in {', '.join(blunt)} has seconds: did a spreadsheet drop them?"
                 " If the source has none, say 'precision: minute' of the column in the contract."
             )
-    return found
+            yield LoadWarning(_file_problem("file.without_seconds", feed, file, message), feed)
 
 
 _HOW = {FILE_NAME: "by its name", TIME_OF_DELIVERY: "by its time of delivery"}
@@ -500,7 +525,7 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
     however few its records.
     """
     lines: list[str] = []
-    paths: list[str] = []
+    bad: list[Problem] = []
     for feed in feeds:
         limit = (
             f"least(greatest({feed.reject_share} * records, {feed.reject_rows}), {MOST_REJECTED} * records)"
@@ -514,12 +539,13 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
             [feed.name],
         ).fetchall()
         for file, records, rejected, refused, allowed in rows:
-            paths.append(f"{feed.name}/{file}")
+            message = f"{rejected} of {records} records rejected; allowed are {allowed}."
             if refused:
-                lines.append(one_line(f"{feed.name}/{file}: refused with its {records} records: {refused}."))
+                message = f"refused with its {records} records: {refused}."
+            bad.append(_file_problem("file.refused" if refused else "file.rejected_records", feed.name, file, message))
+            lines.append(str(bad[-1]))
+            if refused:
                 continue
-            message = f"{feed.name}/{file}: {rejected} of {records} records rejected; allowed are {allowed}."
-            lines.append(one_line(message))
             lines += [f"    {count:>8} x {reason}" for reason, count in _commonest(con, feed.name, file)]
     if lines:
         raise DeliveryError(
@@ -527,7 +553,7 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
             + "\n  ".join(lines)
             + "\nThe rejected rows are in raw.rejects of the failed build. Mend the files, or let them through once"
             " with --max-reject-share; refused files only with a share of 1.",
-            paths,
+            bad,
         )
 
 
@@ -595,8 +621,13 @@ class LoadReport:
     loaded: tuple[str, ...]
     removed: tuple[str, ...]
     records: int
-    warnings: tuple[str, ...]
+    problems: tuple[LoadWarning, ...]
     reordered: frozenset[str] = frozenset()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings as text, a line each, each beginning with the path it is about."""
+        return tuple(one_line(str(warning.problem)) for warning in self.problems)
 
 
 def contract_fingerprint(feed: Feed) -> str:
@@ -657,7 +688,7 @@ def load(
         loaded=tuple(loaded),
         removed=tuple(removed),
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
-        warnings=warnings_of(con, feeds, folder, as_of),
+        problems=warnings_of(con, feeds, folder, as_of),
         reordered=frozenset(reordered),
     )
 

@@ -84,7 +84,7 @@ def read_folders(kept: Path) -> tuple[KeptFolder, ...]:
             raise
         return ()
     except OSError as error:
-        raise DeliveryError(f"{error.filename or kept} cannot be read: {error.strerror}.") from None
+        raise DeliveryError(f"{error.filename or kept} cannot be read: {error.strerror}.", is_unreadable=True) from None
 
 
 def read_folder(kept: Path, name: str) -> KeptFolder:
@@ -129,6 +129,8 @@ def load_kept(con: duckdb.DuckDBPyConnection, kept: Path, folders: Sequence[Kept
     """Make the raw tables anew from the folders. Raises DeliveryError for what cannot be read or is kept twice."""
     import duckdb
 
+    from kpi import database
+
     for table, columns in TABLES.items():
         typed = ", ".join(f"{column} {kind}" for column, kind in columns)
         con.execute(f"create or replace table raw.{table} ({typed})")
@@ -142,8 +144,10 @@ def load_kept(con: duckdb.DuckDBPyConnection, kept: Path, folders: Sequence[Kept
             try:
                 con.execute(f"insert into raw.{table} from read_csv({literal(str(file))}, {form})")
             except duckdb.Error as error:
-                message = str(error).partition("\n")[0]
-                raise DeliveryError(f"{file} cannot be read: {message}. Get it back from a backup.") from None
+                message = database.first_line(error)
+                raise DeliveryError(
+                    f"{file} cannot be read: {message}. Get it back from a backup.", is_unreadable=True
+                ) from None
         twice = con.execute(f"select {_KEYS[table]} from raw.{table} group by all having count(*) > 1").fetchone()
         if twice:
             message = f"{kept}: {' '.join(map(str, twice))} stands twice in {file_of(table)} of {len(folders)} folders."
@@ -225,7 +229,7 @@ def scan(raw: Path) -> RawFolder:
     try:
         home = raw.resolve()
     except (OSError, RuntimeError):
-        raise DeliveryError(f"{raw} cannot be read: it is a link to itself.") from None
+        raise DeliveryError(f"{raw} cannot be read: it is a link to itself.", is_unreadable=True) from None
     if os.path.exists(raw / UNFINISHED_DEMO):
         raise DeliveryError(f"{raw} holds a part of what `kpi demo` writes: it was stopped. Run: kpi demo")
     for feed in _entries(raw):
@@ -283,7 +287,7 @@ def _read(feed: str, entry: os.DirEntry[str]) -> RawFile:
             size, modified = stream.tell(), int(os.fstat(stream.fileno()).st_mtime)
             return RawFile(feed, entry.name, hashed.hexdigest(), size, modified)
     except OSError as error:
-        raise DeliveryError(f"{feed}/{entry.name} cannot be read: {error.strerror}.") from None
+        raise DeliveryError(f"{feed}/{entry.name} cannot be read: {error.strerror}.", is_unreadable=True) from None
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -293,4 +297,4 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise DeliveryError(f"{folder} cannot be read: {error.strerror}.") from None
+        raise DeliveryError(f"{folder} cannot be read: {error.strerror}.", is_unreadable=True) from None

@@ -17,7 +17,7 @@ import duckdb
 from kpi import database
 from kpi.engine.graph import Graph, with_unit_tests
 from kpi.engine.node import Node
-from kpi.engine.selector import default_of, select
+from kpi.engine.selector import Selection, default_of, select
 from kpi.engine.test_runner import CheckResult, Store, run_tests, with_examples
 from kpi.engine.unit_tests import UnitTest
 from kpi.errors import ConfigError
@@ -84,17 +84,20 @@ def judge(
 
     warehouse = Warehouse(root.resolve() / "warehouse")
     folder = warehouse.folder(build)
-    facts = warehouse.facts(folder)
-    day = as_of or date.fromisoformat(facts["as_of"])
+    record = warehouse.record(folder)
+    if not record.as_of and as_of is None:
+        message = f"build {folder.resolve().name} does not say of which day it is ({record.problem})"
+        raise ConfigError(f"{message}. Give --as-of.")
+    day = as_of or date.fromisoformat(record.as_of)
     project = load_project(root)
     expectations = read_expectations(project)
     feeds = feed_expectations(read_feed(source) for source in project.sources if is_feed(source))
     # A year is judged by topics, marts and seeds, which readers have too, where there is a file for them.
     with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
-        refuse_missing(con, expectations, facts["id"])
-        results = validate(con, expectations, feeds, day, year, is_more_expected=not facts.get("synthetic"))
+        refuse_missing(con, expectations, record.id)
+        results = validate(con, expectations, feeds, day, year, is_more_expected=not record.synthetic)
         if html is not None:
-            write_pages(html, con, results, About(facts["id"], day, bool(facts.get("synthetic"))), expectations)
+            write_pages(html, con, results, About(record.id, day, record.synthetic), expectations)
     return results
 
 
@@ -106,7 +109,7 @@ def refuse_missing(con: duckdb.DuckDBPyConnection, expectations: Expectations, b
         if topic.table not in built or lacking:
             what = f"no column {lacking[0]} in {topic.table}" if topic.table in built else f"no {topic.table}"
             message = f"build {build} has {what}: it is not whole, or the project was another."
-            raise ConfigError(f"{topic.place}: {message} Run first: kpi refresh")
+            raise ConfigError(f"{message} Run first: kpi refresh", topic.place)
 
 
 def result_lines(results: Sequence[YearResult], width: int = WIDTH) -> list[str]:
@@ -177,7 +180,7 @@ def chosen_tests(
         selector = default_of(graph.project.selectors)
 
     def meant(words: list[str], selector: str = "") -> set[str]:
-        nodes = select(wide, words, selector=selector)
+        nodes = select(wide, Selection(tuple(words), selector=selector))
         if any("resource_type:" in word or "test_type:" in word for word in words):
             return set(nodes)
         return set(nodes) | {test.id for test in tests if nodes.intersection(test.depends_on)}

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from kpi.build_record import BuildRecord
 from kpi.errors import KpiError
 from kpi.files import why_unreadable
-from kpi.ingest.calendar import from_facts, late_lines
+from kpi.ingest.calendar import LATE, late_problems
 from kpi.ingest.masking import quoted
 from kpi.ingest.raw_files import hash_of, scan
 from kpi.jobs.notifications import FILE, addresses, is_exposed
@@ -21,15 +22,17 @@ from kpi.jobs.notifications import unreadable as unreadable_addresses
 from kpi.sql import counted
 from kpi.warehouse.builds import UNREADABLE, Warehouse, is_being_written, missing
 from kpi.warehouse.lifecycle import deleted_since, rolled_back_from, shows
-from kpi.warehouse.permissions import DATABASE, STEWARDS, group_of, is_closed, left_out, whole
+from kpi.warehouse.permissions import DATABASE, STEWARDS, group_of, is_closed, whole
 from kpi.warehouse.run_log import history, unreadable
+
+Level = Literal["ok", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that was looked at. `remedy` says what to do when it is not well."""
 
-    level: Literal["ok", "warning", "error"]
+    level: Level
     what: str
     remedy: str = ""
 
@@ -37,8 +40,8 @@ class Finding:
 def guarded(warehouse: Warehouse) -> Iterator[Finding]:
     """Look whether readers can get at schemas that the project leaves out for them; nothing when it leaves out none."""
     asked = _asked(warehouse)
-    current = warehouse.current()
-    schemas = asked if asked is not None else left_out(warehouse.facts(current))
+    published = warehouse.current_record()
+    schemas = asked if asked is not None else published.restricted_schemas if published else frozenset()
     found = [finding for folder in warehouse.kept() for finding in _modes(warehouse, folder)]
     if schemas:
         found += _shown(warehouse, schemas)
@@ -63,7 +66,8 @@ def _modes(warehouse: Warehouse, folder: Path) -> Iterator[Finding]:
     place = whole(folder)
     if place == folder:
         return
-    group = str(warehouse.facts(folder).get("stewards", {}).get("group", ""))
+    stewards = warehouse.record(folder).stewards
+    group = stewards.group if stewards else ""
     has_readers = os.path.lexists(folder / DATABASE)
     for path in (place, place / DATABASE) if has_readers else (folder, place, place / DATABASE):
         try:
@@ -106,7 +110,8 @@ def _beside(warehouse: Warehouse) -> Iterator[Finding]:
 
 
 def _group(warehouse: Warehouse) -> str:
-    return str(warehouse.facts_of().get("stewards", {}).get("group", ""))
+    published = warehouse.current_record()
+    return published.stewards.group if published and published.stewards else ""
 
 
 LEAST_FREE = 1 << 30  # bytes, where nothing was published yet to go by
@@ -141,11 +146,12 @@ def _versions(warehouse: Warehouse) -> Iterator[Finding]:
 
     now = f"duckdb {duckdb.__version__}"
     yield Finding("ok", f"Python {platform.python_version()}, {now}")
-    made = str(warehouse.facts(warehouse.current()).get("settings", now))
-    if not made.endswith(now):
-        yield Finding("warning", f"the published build was made with {made}", "The next refresh builds all anew.")
+    published = warehouse.current_record()
+    if published and published.engine and not published.engine.endswith(now):
+        message = f"the published build was made with {published.engine}"
+        yield Finding("warning", message, "The next refresh builds all anew.")
     for folder in warehouse.kept():
-        if str(warehouse.facts(folder).get("settings", "")).endswith(f"duckdb {LEAKING}"):
+        if warehouse.record(folder).engine.endswith(f"duckdb {LEAKING}"):
             message = f"build {folder.name} was written by DuckDB {LEAKING}: its file may hold text of tables it lacks"
             remedy = "kpi refresh --full-refresh" if folder == warehouse.current() else f"rm -r {folder}"
             yield Finding("warning", f"{message} (duckdb#23382)", f"Pass it on to nobody. {remedy}")
@@ -210,8 +216,9 @@ def _raw(warehouse: Warehouse) -> Iterator[Finding]:
     try:
         folder = scan(warehouse.raw)
     except DeliveryError as error:
-        is_unreadable = "cannot be read" in str(error)  # of anything else it says itself what to do
-        yield Finding("error", str(error), "Give the user that refreshes the right to read it." * is_unreadable)
+        # Of anything but what may not be read it says itself what to do.
+        remedy = "Give the user that refreshes the right to read it." if error.is_unreadable else ""
+        yield Finding("error", str(error), remedy)
         return
     for file in folder.deleted:
         yield Finding(
@@ -247,14 +254,12 @@ def _current(warehouse: Warehouse) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", f"readers see {current.name}")
-        facts = warehouse.facts(current)
-        if deleted_since(warehouse, facts):
+        record = warehouse.record(current)
+        if deleted_since(warehouse, record):
             message = f"{current.name} was made before deliveries were deleted, and may show their rows"
             yield Finding("warning", message, "Run: kpi prune-raw --delete; after a rollback: kpi rollback ID")
-        if failed := facts.get("despite"):
-            message = (
-                f"{current.name} was published despite {counted(len(failed), 'failed check')}: {facts.get('reason')}"
-            )
+        if failed := record.overruled:
+            message = f"{current.name} was published despite {counted(len(failed), 'failed check')}: {record.reason}"
             yield Finding("warning", message, "Mend what failed; the next run without the flag judges it again.")
 
 
@@ -265,27 +270,31 @@ def _builds(warehouse: Warehouse) -> Iterator[Finding]:
         if not os.access(folder, os.R_OK | os.X_OK) or not os.access(whole(folder), os.R_OK | os.X_OK):
             yield Finding("warning", f"build {folder.name}: only stewards can look at all of it", "Run as its owner.")
             continue
-        wrong = _wrong_with(folder, warehouse.facts(folder))
+        record = warehouse.record(folder)
+        wrong = _wrong_with(folder, record)
         if wrong:
             yield Finding("error", f"build {folder.name}: {wrong}", remedies[current is not None and folder == current])
+        elif record.problem:
+            remedy = "The next refresh builds all anew." if folder == current else "It can be read and rolled back to."
+            yield Finding("warning", f"build {folder.name}: {record.problem}", remedy)
         else:
             yield Finding("ok", f"build {folder.name}: every byte is as it was written")
 
 
-def _wrong_with(folder: Path, facts: dict[str, Any]) -> str:
+def _wrong_with(folder: Path, record: BuildRecord) -> str:
     """Say what is wrong with a build's files; empty when nothing is."""
     import duckdb
 
     from kpi import database
 
-    if not facts:
-        return "its build.json cannot be read"
-    failed = facts.get("status") == "failed"  # may have been stopped before it was whole
-    expected = {folder / DATABASE: (facts.get("checksum"), facts.get("rows"))}
-    if "stewards" in facts:
-        expected = {folder / STEWARDS / DATABASE: (facts["stewards"].get("checksum"), facts.get("rows"))}
-        if "readers" in facts and not failed:
-            expected[folder / DATABASE] = (facts.get("checksum"), facts["readers"]["rows"])
+    if record.status == "unknown":
+        return record.problem
+    failed = record.status == "failed"  # may have been stopped before it was whole
+    expected = {folder / DATABASE: (record.checksum, record.rows)}
+    if record.stewards:
+        expected = {folder / STEWARDS / DATABASE: (record.stewards.checksum, record.rows)}
+        if record.readers and not failed:
+            expected[folder / DATABASE] = (record.checksum, record.readers.rows)
     for file, (written, rows) in expected.items():
         name = file.relative_to(folder)
         if not file.is_file():
@@ -298,7 +307,7 @@ def _wrong_with(folder: Path, facts: dict[str, Any]) -> str:
                 with database.reading(file) as con:
                     seen = database.row_counts(con)
             except duckdb.Error as error:
-                return str(error).partition("\n")[0]
+                return database.first_line(error)
             if seen != (seen if rows is None else rows):
                 return "its tables do not have the rows that were written"
     return ""
@@ -336,8 +345,8 @@ def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
     elif runs:
         message = f"the last run, {runs[-1].run}, ended as: {runs[-1].outcome}"
         yield Finding("warning", message, f"kpi runs show {runs[-1].run}")
-    for line in unreadable(warehouse.root):
-        yield Finding("warning", line, "Give it to the user that refreshes, or remove it.")
+    for problem in unreadable(warehouse.root):
+        yield Finding("warning", str(problem), "Give it to the user that refreshes, or remove it.")
     if why := unreadable_addresses(warehouse.root):
         message = f"{warehouse.root / FILE} cannot be read: {why}. Nobody is told when a run fails"
         yield Finding("error", message, "Make it a UTF-8 file of the user that refreshes, chmod 600.")
@@ -355,9 +364,11 @@ def _feeds(warehouse: Warehouse) -> Iterator[Finding]:
     if is_labelled_synthetic(warehouse.raw):
         yield Finding("ok", "the deliveries are labelled SYNTHETIC (raw/README.txt): no more of them is expected")
         return
-    due = from_facts(warehouse.facts(warehouse.current()).get("freshness", []))
-    late = list(late_lines(due, date.today()))
-    for _, line in late:
-        yield Finding("error" if line.startswith("very") else "warning", line, "Ask who delivers it.")
+    published = warehouse.current_record()
+    due = published.freshness if published else ()
+    late = list(late_problems(due, date.today()))
+    for problem in late:
+        level: Level = "error" if problem.code == LATE["very late"] else "warning"
+        yield Finding(level, str(problem), "Ask who delivers it.")
     if due and not late:
         yield Finding("ok", f"no delivery of {len(due)} feeds is late")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import stat
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,13 +20,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kpi.errors import BuildError, CheckFailed, DeliveryError, KpiError, exit_code_of
+from kpi.build_record import BuildRecord, NodeRecord
+from kpi.errors import EXITS, KILLED, UNEXPECTED, BuildError, CompileError, DeliveryError, Problem, exit_of, problems_of
 from kpi.files import read_regular, why_unreadable
+from kpi.ingest.calendar import LATE
+from kpi.ingest.loader import READING
 from kpi.ingest.masking import message
 from kpi.settings import ReportTables
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, whole
-from kpi.warehouse.run_log import OUTCOMES, RunOutcome
+from kpi.warehouse.run_log import FailedRun, RunOutcome
 
 if TYPE_CHECKING:
     import duckdb
@@ -139,29 +141,29 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
     `build` is the candidate that was kept, if one was. Judged by the builds on disk alone: the project may not compile.
     """
     candidate = warehouse.builds / build if build else None
-    facts = warehouse.facts(candidate)
+    record = warehouse.record(candidate) if candidate else BuildRecord("")
     published = warehouse.current()
-    nodes = {**warehouse.facts(published).get("nodes", {}), **facts.get("nodes", {})}
+    nodes = {**((warehouse.record(published).nodes if published else None) or {}), **(record.nodes or {})}
     found: set[str] = set()
-    failed = [check for check in facts.get("checks", []) if check["failures"] and check["severity"] == "error"]
+    failed = [check for check in record.checks if check.failures and check.severity == "error"]
     causes: set[str] = set()
     if candidate and not isinstance(error, BuildError | DeliveryError):
-        found, feeds = _of_years(candidate, facts)
+        found, feeds = _of_years(candidate, record)
         causes = {node for node in nodes if node.startswith("source.") and node.rpartition(".")[2] in feeds}
         with suppress(Exception), _open(candidate) as con:
             for check in list(failed):
-                if figures := _of_rows(con, str(check["sql"])):
+                if figures := _of_rows(con, check.sql):
                     found |= figures
                     failed.remove(check)
-    names_of_failed = {check["name"] for check in failed}
+    names_of_failed = {check.name for check in failed}
     tests = {node for node in nodes if node.startswith("test.") and node.rpartition(".")[2] in names_of_failed}
-    causes |= {parent for node in tests for parent in nodes[node].get("parents", {})}
+    causes |= {parent for node in tests for parent in nodes[node].parents}
     causes |= _causes(error, nodes)
     names: dict[str, str] = {}
     if published:
         with suppress(Exception), _open(published) as con:
             found |= _downstream(con, nodes, causes)
-            figures_table = ReportTables.of_facts(warehouse.facts(published)).figures
+            figures_table = ReportTables.from_names(warehouse.record(published).tables).figures
             names = dict(con.execute(f"select figure_id, name_en from {figures_table}").fetchall())
     return tuple(f"{figure} ({names[figure]})" if names.get(figure) else figure for figure in sorted(found))
 
@@ -172,9 +174,9 @@ def _open(folder: Path) -> duckdb.DuckDBPyConnection:
     return database.reading(whole(folder) / DATABASE)
 
 
-def _of_years(candidate: Path, facts: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+def _of_years(candidate: Path, record: BuildRecord) -> tuple[set[str], set[str]]:
     """Figures, and feeds, of the rows that break an expectation whose failure is an error."""
-    errors = {(year["year"], year["expectation"]) for year in facts.get("years", []) if year["severity"] == "error"}
+    errors = {(year.year, year.expectation) for year in record.years or () if year.severity == "error"}
     try:
         results = json.loads((candidate / "expectations.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -196,21 +198,21 @@ def _of_rows(con: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
     return set()
 
 
-def _causes(error: BaseException, nodes: Mapping[str, Any]) -> set[str]:
+def _causes(error: BaseException, nodes: Mapping[str, NodeRecord]) -> set[str]:
     """The nodes that an error names: the feed of a delivery, or the models that failed."""
     if isinstance(error, DeliveryError):
-        message = str(error)
-        return {node for node in nodes if node.startswith("source.") and f"{node.rpartition('.')[2]}/" in message}
+        feeds = {Path(problem.place.file).parts[0] for problem in error.files}
+        return {node for node in nodes if node.startswith("source.") and node.rpartition(".")[2] in feeds}
     if isinstance(error, BuildError):
-        failed = {part.node.partition(" ")[0] for part in getattr(error, "errors", (error,))}
+        failed = {problem.subject for problem in error.problems}
         return {node for node in nodes if node.rpartition(".")[2] in failed}
-    if isinstance(error, KpiError) and hasattr(error, "file"):
-        files = {Path(part.file).stem for part in getattr(error, "errors", (error,))}
+    if isinstance(error, CompileError):
+        files = {Path(problem.place.file).stem for problem in error.problems}
         return {node for node in nodes if node.rpartition(".")[2] in files}
     return set()
 
 
-def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, Any], causes: Iterable[str]) -> set[str]:
+def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, NodeRecord], causes: Iterable[str]) -> set[str]:
     """Figures of the nearest tables of figures made from the given nodes: beyond those, all figures come together."""
     tables = {
         f"{schema}.{name}"
@@ -219,14 +221,14 @@ def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, Any], causes
         ).fetchall()
     }
     children: dict[str, list[str]] = {}
-    for node, facts in nodes.items():
-        for parent in facts.get("parents", {}):
+    for node, noted in nodes.items():
+        for parent in noted.parents:
             children.setdefault(parent, []).append(node)
     found: set[str] = set()
     waiting, seen = list(causes), set(causes)
     while waiting:
         node = waiting.pop()
-        place = nodes[node].get("relation") if not node.startswith("test.") else None
+        place = nodes[node].relation if not node.startswith("test.") else None
         if place in tables and not node.startswith(("seed.", "source.")):
             found |= {str(row[0]) for row in con.execute(f"select distinct {FIGURE} from {place}").fetchall()}
             continue
@@ -237,32 +239,23 @@ def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, Any], causes
 
 
 SHOWN = 12  # lines of a list
-REMEDIES = {
-    3: "Mend the setting that is named above, then: kpi refresh",
-    4: "Ask for the delivery anew or take it out of warehouse/raw; or let it through: kpi refresh --max-reject-share 1",
-    5: "Mend the file that is named above, then: kpi refresh",
-    6: "Mend the model that is named above, then: kpi refresh",
-    7: "Look into the candidate that was kept (kpi builds). Mend what is wrong, or publish it all the same:"
-    " kpi refresh --publish-despite-checks REASON",
-    8: "See whether the run that holds the lock goes on or hangs: kpi runs",
-    9: "Free disk (kpi doctor tells how much is needed), then: kpi refresh",
-}
-OTHERWISE = "See what it did and whether the warehouse is well: kpi runs show, kpi doctor. Then: kpi refresh"
 
 
 def failure(warehouse: Warehouse, run: str, error: BaseException, figures: Sequence[str]) -> Message:
     """Tell that a run failed."""
-    code = exit_code_of(error)
-    outcome = OUTCOMES.get(code, "failed")
+    ended = exit_of(error)
     return Message(
         "failure",
-        f"kpi {_name(warehouse)}: the refresh failed: {outcome}",
+        f"kpi {_name(warehouse)}: the refresh failed: {ended.outcome}",
         _text(
-            f"The refresh of {warehouse.root.parent} {_here()} failed: {outcome} (exit code {code}).",
+            f"The refresh of {warehouse.root.parent} {_here()} failed: {ended.outcome} (exit code {ended.code}).",
             ("What failed", what_failed(error)),
             ("Figures concerned", figures),
             ("What readers see", [readers_see(warehouse)]),
-            ("What to do", [REMEDIES.get(code, OTHERWISE), *([f"All of it: kpi runs show {run}"] if run else [])]),
+            (
+                "What to do",
+                [ended.remedy or EXITS[UNEXPECTED].remedy, *([f"All of it: kpi runs show {run}"] if run else [])],
+            ),
         ),
     )
 
@@ -277,33 +270,32 @@ def killed(warehouse: Warehouse, run: RunOutcome | None, how: str) -> Message:
             f"The refresh of {warehouse.root.parent} {_here()} did not end by itself.",
             ("What failed", [f"{what}{f' ({how})' if how else ''}."]),
             ("What readers see", [readers_see(warehouse)]),
-            ("What to do", [OTHERWISE, "Too little memory? Then: kpi schedule --memory-max, or --memory-limit"]),
+            (
+                "What to do",
+                [EXITS[KILLED].remedy, "Too little memory? Then: kpi schedule --memory-max, or --memory-limit"],
+            ),
         ),
     )
 
 
 def recovery_message(
-    warehouse: Warehouse, failing: dict[str, Any] | None, warnings: Sequence[str], late: Sequence[str]
+    warehouse: Warehouse, failing: FailedRun | None, warnings: Sequence[Problem], late: Sequence[Problem]
 ) -> Message:
     """Tell that a run succeeded after one that failed, or has warnings that the last published build did not have."""
     name = _name(warehouse)
-    very_late = [line for line in late if line.startswith("very late")]
+    very_late = [problem for problem in late if problem.code == LATE["very late"]]
     title = f"kpi {name}: new warnings ({len(warnings) + len(late)})"
     title = f"kpi {name}: deliveries are very late ({len(very_late)})" if very_late else title
     title = f"kpi {name}: the refresh works again" if failing else title
-    again = (
-        [f"The run {failing.get('run', '')} of {str(failing.get('at'))[:16]} failed: {failing.get('outcome')}."]
-        if failing
-        else []
-    )
+    again = [f"The run {failing.run} of {failing.at[:16]} failed: {failing.outcome}."] if failing else []
     return Message(
         "failure" if very_late else "warning" if warnings or late else "success",
         title,
         _text(
             f"The refresh of {warehouse.root.parent} {_here()} {'works again' if failing else 'has news'}.",
             ("Before", again),
-            ("Deliveries that are late", late),
-            ("New warnings", [_without_values(line) for line in warnings]),
+            ("Deliveries that are late", [str(problem.public()) for problem in late]),
+            ("New warnings", [str(problem.public()) for problem in warnings]),
             ("What readers see", [readers_see(warehouse)]),
             ("What to do", ["Ask for the deliveries; see kpi freshness."] if late else []),
         ),
@@ -315,42 +307,20 @@ def readers_see(warehouse: Warehouse) -> str:
     current = warehouse.current()
     if current is None:
         return "Nothing: no build was published yet."
-    facts = warehouse.facts(current)
-    finished = str(facts.get("finished_at", "")).replace("T", " ").removesuffix("Z")[:16]
-    return f"Build {current.name}, of {facts.get('as_of', 'an unknown day')}, finished {finished} UTC."
+    record = warehouse.record(current)
+    finished = record.finished_at.replace("T", " ").removesuffix("Z")[:16] or "at an unknown time,"
+    return f"Build {current.name}, of {record.as_of or 'an unknown day'}, finished {finished} UTC."
 
 
 def what_failed(error: BaseException) -> list[str]:
-    """Return what an error says, a line each, without values of rows: of DuckDB's errors only their kind."""
-    if isinstance(error, BuildError):
-        parts = getattr(error, "errors", (error,))
-        return [f"{part.node}: {_kind(str(part).removeprefix(f'{part.node}: '))}" for part in parts]
-    if isinstance(error, CheckFailed):
-        lines = [line.strip() for line in str(error).splitlines() if line.startswith("  ")]
-        return [_without_values(line) for line in lines] or [str(error).splitlines()[0]]
-    if isinstance(error, KpiError):
-        return [line.rstrip() for line in str(error).splitlines()]
-    return [f"{type(error).__name__}, which kpi did not expect."]
+    """Return what an error says, a line each, without anything that is restricted."""
+    lines = [line for problem in problems_of(error) for line in str(problem.public()).split("\n")]
+    return [line.rstrip() for line in lines]
 
 
-def is_new(warning: str, before: Iterable[str]) -> bool:
-    """Tell whether a warning is none of those before. Counts, values and lines of files may differ."""
-    return _essence(warning) not in {_essence(line) for line in before}
-
-
-def _essence(warning: str) -> str:
-    what, _, rest = warning.partition(": ")
-    return re.sub(r":\d+\)", ")", what) + re.sub(r"\d+(?:[.,]\d+)*", "#", rest)
-
-
-def _without_values(line: str) -> str:
-    """A report year's expectation without what was seen; any other line as it is."""
-    return line.partition(": ")[0] if re.match(r"\d{4} ", line) else line
-
-
-def _kind(message: str) -> str:
-    kind = message.partition(":")[0]
-    return kind if kind.endswith("Error") and len(kind) < 60 else "failed while it ran"
+def identity(problem: Problem) -> tuple[str, ...]:
+    """Return what makes a warning the same as one of another night; counts, values and lines of files may differ."""
+    return (*problem.key, problem.message if problem.code == READING else "")
 
 
 def _name(warehouse: Warehouse) -> str:

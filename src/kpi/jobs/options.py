@@ -1,4 +1,4 @@
-"""The options of a run, its inputs and its outcome."""
+"""The options of a run and its outcome."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from kpi.errors import Problem
 from kpi.settings import Invocation
 
 if TYPE_CHECKING:
@@ -72,18 +73,4 @@ class Outcome:
     build: str
     published: bool
     nothing_to_do: bool = False
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a build is made from, as hashes, and the day of the refresh: the same inputs need no build.
-
-    Another day is the same as long as nothing becomes due in between (`alike` in the facts of a build).
-    """
-
-    project: str
-    code: str
-    raw: str
-    day: str
-    variables: str
+    warnings: tuple[Problem, ...] = ()

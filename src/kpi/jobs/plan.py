@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from kpi.engine.artifacts import state_of
-from kpi.engine.graph import Graph, with_unit_tests
+from kpi.build_record import BuildRecord, Ingredients, NodeRecord
+from kpi.engine.graph import Graph
 from kpi.engine.node import Node
-from kpi.engine.runner import UNBUILT, VIRTUAL, NodeChecksum, known_nodes, own_parts
-from kpi.engine.selector import select
+from kpi.engine.runner import UNBUILT, VIRTUAL, NodeChecksum, own_parts
+from kpi.events import silent
 from kpi.ingest.raw_files import RELATIONS, RawFolder, scan
-from kpi.jobs.options import Options, selector_of
-from kpi.warehouse.builds import Ingredients, Warehouse, ingredients_of
-from kpi.warehouse.lifecycle import start_for
-from kpi.warehouse.permissions import DATABASE, database_path, has_its_size, left_out, refuse_unusable
+from kpi.jobs.options import Options
+from kpi.warehouse.builds import Warehouse, changed_ingredients, ingredients_of
+from kpi.warehouse.permissions import DATABASE, database_path, refuse_unusable
 
 FILES_TOLD = 10  # of each feed and kind of change
 
@@ -42,49 +40,55 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
     """
     from kpi import database
     from kpi.engine.compile import compiled
-    from kpi.jobs.candidate import settings_of
-    from kpi.jobs.refresh import inputs_of, is_up_to_date
+    from kpi.jobs.pipeline import PipelineContext, selection_of
+    from kpi.jobs.refresh import inputs_of, is_needless, settings_of, start_of
 
     warehouse = Warehouse(root.resolve() / "warehouse")
     folder = scan(warehouse.raw)
-    if not options.full_refresh and is_up_to_date(root, warehouse, inputs_of(root.resolve(), folder, options)):
+    if is_needless(root, warehouse, options, inputs_of(root.resolve(), folder, options)):
         return ()
     graph = compiled(root, options.variables, options.target, options.invocation).graph
     refuse_unusable(graph)
-    current, present = warehouse.current(), dict[str, str]()
-    if current is None or not has_its_size(current, warehouse.facts(current)):
-        current, _ = start_for(warehouse)
-    before = warehouse.facts(current)
-    parts = list(_parts(before, graph))
-    from_nothing = options.full_refresh and not options.is_partial
-    if before.get("settings") != settings_of(graph.project):
-        before = {}
-    if before and current:
+    start, published = start_of(warehouse, options, folder, settings_of(graph.project)), warehouse.current_record()
+    from_nothing = start.record is None
+    # Of a full refresh it is said what is asked for, not that nothing is there.
+    before = published if options.full_refresh and not options.is_partial else start.record
+    present = dict[str, str]()
+    current = start.folder or (warehouse.current() if before else None)
+    if before and current and before.nodes is not None:
         with database.reading(database_path(current, stewards=True)) as con:
             present = database.relations(con)
     own = own_parts(graph, folder)
-    state = state_of(graph, options.state, warehouse.facts_of(options.state), own, warehouse.last_results())
-    given = options.select, options.exclude, options.indirect, options.kinds
-    chosen = select(with_unit_tests(graph), *given, state, selector_of(graph.project, options))
+    chosen = selection_of(PipelineContext(warehouse, graph, options, folder, silent), own)
     forced = chosen if options.full_refresh else frozenset[str]()
-    files = [] if not graph.feeds else list(_files({} if from_nothing else before, graph, folder))
-    steps = (*files, *_Planner(graph, own, before, present, chosen, forced).steps(), *parts)
+    files = [] if not graph.feeds else list(_files(None if from_nothing else before, graph, folder))
+    planner = _Planner(graph, own, before, present, _Asked(chosen, forced, published is not None and from_nothing))
+    steps = (*files, *planner.steps(), *_parts(published, graph))
     # Something did change, or this would have ended above: a comment, how late a feed may be, kpi itself, the month.
-    is_noted = not steps and not options.is_partial
-    return (Step("write", DATABASE, "a new build: what it notes changes, and no table does"),) if is_noted else steps
+    return steps or (Step("write", DATABASE, "a new build: what it notes changes, and no table does"),)
 
 
-def _parts(before: Mapping[str, Any], graph: Graph) -> Iterator[Step]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The ids of the nodes that may be built and of those that must, and whether all starts from nothing."""
+
+    chosen: frozenset[str]
+    forced: frozenset[str]
+    is_anew: bool
+
+
+def _parts(before: BuildRecord | None, graph: Graph) -> Iterator[Step]:
     """A step for the readers' file, when other schemas are left out of it than were."""
-    then, now = left_out(before), frozenset(graph.project.warehouse_settings.stewards_schemas)
+    then = before.restricted_schemas if before else frozenset()
+    now = frozenset(graph.project.warehouse_settings.stewards_schemas)
     if then != now:
         yield Step("write", DATABASE, f"left out for readers: {', '.join(sorted(now)) or 'nothing any more'}")
 
 
-def _files(before: Mapping[str, Any], graph: Graph, folder: RawFolder) -> Iterator[Step]:
+def _files(before: BuildRecord | None, graph: Graph, folder: RawFolder) -> Iterator[Step]:
     """A step for each delivery that is new, changed or gone."""
     feeds = {feed.name for feed in graph.feeds}
-    old = {f"{file['feed']}/{file['file']}": file["content_hash"] for file in before.get("files", [])}
+    old = {file.path: file.content_hash for file in (before.files if before else None) or ()}
     new = {file.path: file.content_hash for file in folder.files if file.feed in feeds}
     message: dict[tuple[str, str], list[str]] = {}
     for path in sorted({*old, *new}):
@@ -104,25 +108,25 @@ class _Planner:
         self,
         graph: Graph,
         own: Mapping[str, NodeChecksum],
-        before: Mapping[str, Any],
+        before: BuildRecord | None,
         present: Mapping[str, str],
-        chosen: frozenset[str],
-        forced: frozenset[str],
+        asked: _Asked,
     ) -> None:
-        self.graph, self.own, self.present, self.chosen, self.forced = graph, own, present, chosen, forced
-        self.known: Mapping[str, Any] = known_nodes(before)
-        self.checks = {check["name"]: check for check in before.get("checks", [])}
-        self.then = Ingredients.of(before)
+        self.graph, self.own, self.present = graph, own, present
+        self.chosen, self.forced, self.is_anew = asked.chosen, asked.forced, asked.is_anew
+        self.known: Mapping[str, NodeRecord] = (before.nodes if before else None) or {}
+        self.failed = {check.name for check in (before.checks if before else ()) if check.status == "fail"}
+        self.then = before.ingredients if before else Ingredients()
         self.now = ingredients_of(graph.project, graph.environment_read)
         self.sure: set[str] = set()
         self.perhaps: set[str] = set()
 
     def steps(self) -> Iterator[Step]:
         """All steps but loading, in the order of a run."""
-        gone = {node: facts for node, facts in self.known.items() if node not in self.graph.nodes}
-        for node_id, facts in sorted(gone.items()):
-            if facts.get("relation") in self.present and not node_id.startswith("source."):
-                yield Step("drop", facts["relation"], "gone: nothing in the project makes it any more", id=node_id)
+        gone = {node: record.relation for node, record in self.known.items() if node not in self.graph.nodes}
+        for node_id, relation in sorted(gone.items()):
+            if relation in self.present and not node_id.startswith("source."):
+                yield Step("drop", relation, "gone: nothing in the project makes it any more", id=node_id)
         for node in self.graph.nodes.values():
             if node.kind == "source" and not node.sql:
                 self._source(node)
@@ -130,7 +134,7 @@ class _Planner:
                 yield from self._step(node, "build", self.own_reasons(node))
         for test in self.graph.tests():
             reasons = self.own_reasons(test)
-            if not reasons and self.checks.get(test.name, {}).get("status") == "fail":
+            if not reasons and test.name in self.failed:
                 reasons = ["failed when it last ran"]
             yield from self._step(test, "test", reasons)
 
@@ -141,11 +145,11 @@ class _Planner:
             self.perhaps |= {node.id} if self.perhaps.intersection(node.depends_on) else set()
             return
         fed = str(node.relation) in {*RELATIONS, *(f"raw.{feed.name}" for feed in self.graph.feeds)}
-        if not before or not before.get("version"):
+        if before is None or not before.version:
             self.sure.add(node.id)
-        elif before["shape"] != own.shape or before["settings"] != own.settings:
+        elif before.shape != own.shape or before.settings != own.settings:
             self.perhaps.add(node.id)
-        elif not fed and any(self.known.get(n.id, UNBUILT)["shape"] != self.own[n.id].shape for n in self._feeds()):
+        elif not fed and any(self.known.get(n.id, UNBUILT).shape != self.own[n.id].shape for n in self._feeds()):
             self.perhaps.add(node.id)  # what was loaded and rejected of all feeds
 
     def _feeds(self) -> Iterator[Node]:
@@ -162,7 +166,7 @@ class _Planner:
             yield Step("leave", _name(node), f"not selected, though {'; '.join(reasons)}", certain, node.id)
             return
         yield Step(action, _name(node), "; ".join(reasons), certain, node.id)
-        was_there = self.present.get(str(node.relation)) == "table" and self.known.get(node.id, UNBUILT)["version"]
+        was_there = self.present.get(str(node.relation)) == "table" and self.known.get(node.id, UNBUILT).version
         virtual = node.materialized in VIRTUAL
         (self.sure if certain and (virtual or not was_there) else self.perhaps).add(node.id)
 
@@ -171,13 +175,13 @@ class _Planner:
         before, own = self.known.get(node.id, UNBUILT), self.own[node.id]
         if node.id in self.forced:
             return ["--full-refresh"]
-        if not before["fingerprint"]:
-            return ["new"]
+        if not before.fingerprint:
+            return ["everything is built anew" if self.is_anew else "new"]
         reasons = []
-        names = {*before["settings"], *own.settings}
-        changed = sorted(name for name in names if before["settings"].get(name) != own.settings.get(name))
+        names = {*before.settings, *own.settings}
+        changed = sorted(name for name in names if before.settings.get(name) != own.settings.get(name))
         # What a model becomes depends on its settings too, so these are told alone when its file is the same.
-        if before["shape"] != own.shape and not (changed and before["text"] == own.text):
+        if before.shape != own.shape and not (changed and before.text == own.text):
             reasons.append(self._why_other(node, before, own))
         if changed:
             reasons.append(f"its settings changed: {', '.join(changed)}")
@@ -186,16 +190,17 @@ class _Planner:
             reasons.append("missing in the database")
         return reasons
 
-    def _why_other(self, node: Node, before: Mapping[str, Any], own: NodeChecksum) -> str:
+    def _why_other(self, node: Node, before: NodeRecord, own: NodeChecksum) -> str:
         if node.kind == "seed":
             return "its seed changed"
-        if before.get("text") != own.text:
+        if before.text != own.text:
             return "its SQL changed"
-        return self.now.difference(self.then, self.graph.project, node.file) or "what it is rendered from changed"
+        changed = changed_ingredients(self.now, self.then, self.graph.project, node.file)
+        return changed or "what it is rendered from changed"
 
     def _because(self, node: Node) -> tuple[list[str], bool]:
         """Why a node is made anew for its parents' sake, and whether that is certain."""
-        known = self.known.get(node.id, UNBUILT)["parents"]
+        known = self.known.get(node.id, UNBUILT).parents
         reasons, certain = [], False
         for parent in node.depends_on:
             name = self.graph.nodes[parent].name
@@ -204,7 +209,7 @@ class _Planner:
                 certain = True
             elif parent in self.perhaps:
                 reasons.append(f"because of {name} (may turn out unchanged)")
-            elif known.get(parent) != self.known[parent]["version"]:
+            elif known.get(parent) != self.known.get(parent, UNBUILT).version:
                 reasons.append(f"because of {name}, which changed when this was left out")
                 certain = True
         return reasons, certain

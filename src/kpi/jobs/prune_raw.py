@@ -17,15 +17,15 @@ from dataclasses import dataclass, replace
 from datetime import date
 from itertools import count, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kpi.errors import CheckFailed, ConfigError, KpiError
-from kpi.events import Emit
+from kpi.build_record import BuildRecord
+from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
+from kpi.events import Emit, silent
 from kpi.ingest import contract, raw_files
 from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
-from kpi.jobs.candidate import open_candidate
 from kpi.jobs.options import Options, Outcome
-from kpi.jobs.refresh import inputs_of, refresh, was_made_from
+from kpi.jobs.refresh import inputs_of, open_candidate, refresh, was_made_from
 from kpi.settings import ReportTables
 from kpi.sql import literal
 from kpi.warehouse.builds import Warehouse, begin, record, to_disk, writing
@@ -50,7 +50,7 @@ class Plan:
 
     graph: Graph
     build: str
-    facts: dict[str, Any]
+    record: BuildRecord
     folder: RawFolder
     past: tuple[tuple[int, ColumnAge], ...]
 
@@ -82,7 +82,7 @@ def tried(warehouse: Warehouse, plan: Plan, options: Options, emit: Emit) -> Ite
 def _try(
     con: duckdb.DuckDBPyConnection, warehouse: Warehouse, plan: Plan, options: Options, folder: Path, emit: Emit
 ) -> None:
-    from kpi.jobs.pipeline import run_pipeline
+    from kpi.jobs.pipeline import PipelineContext, run_pipeline
 
     day = options.as_of
     published = ", ".join(name for name, _ in raw_files.KEPT_INDICATORS if not name.startswith("kept_"))
@@ -95,16 +95,19 @@ def _try(
     con.executemany(f"insert into to_delete values ({', '.join('?' * len(raw_files.DELETED_DELIVERIES))})", lines)
     typed = ", ".join(f"{name} {kind}" for name, kind in raw_files.KEPT_INDICATORS)
     con.execute(f"create temp table to_keep ({typed})")
-    facts, left, rounds = dict(plan.facts), plan.folder, count(1)
+    record, left, rounds = plan.record, plan.folder, count(1)
     # That deliveries are gone is what is tried, on the day of the published build: what is due does not change.
-    made_on = date.fromisoformat(plan.facts["as_of"])
+    made_on = date.fromisoformat(plan.record.as_of)
     options = replace(options, publish_despite_checks="a trial", as_of=made_on)
 
     def bring_up_without(folder_now: RawFolder) -> None:
-        nonlocal facts
+        nonlocal record
+        context = PipelineContext(warehouse, plan.graph, options, folder_now, silent)
         # Content is named by the build that changed it: a second round under the same name would leave stale tables.
-        before, facts = facts, {"id": f"trial-{next(rounds)}"}
-        run_pipeline(con, warehouse, plan.graph, options, before, folder_now, facts, lambda line: None)
+        result = run_pipeline(con, context, record, BuildRecord(f"trial-{next(rounds)}"))
+        if result.error:
+            raise result.error
+        record = result.record
 
     # Feeds with the same last year together, the earliest first: what goes with them is of those years alone.
     for last_year, group in groupby(plan.past, key=lambda pair: pair[0]):
@@ -117,7 +120,7 @@ def _try(
         left = replace(left, kept=(*plan.folder.kept, _write(con, folder)))
         bring_up_without(left)
         _refuse_changes(con, tables, last_year, sorted(set(gone.values())))
-    _refuse_failing(con, plan, facts, day)
+    _refuse_failing(con, plan, record, day)
     _tell_kept(con, plan.build, emit)
 
 
@@ -134,35 +137,53 @@ def _refuse_changes(con: duckdb.DuckDBPyConnection, tables: ReportTables, last_y
     found = con.execute(tables.in_sql(_DIFFERENCES)).fetchall()
     if not found:
         return
-    message = "\n  ".join(_told(found))
+    changed = [
+        Problem("figure.changed", "would change", restricted=f"{before} -> {after}", subject=f"{year} {name} ({basis})")
+        for figure, service, year, basis, before, after, _ in found
+        for name in (f"{figure} {service}",)
+    ]
+    message = "\n  ".join(_shortened(changed))
     if all(row[2] <= last_year for row in found):
         raise CheckFailed(
             f"These figures would not stand as published, although they are kept:\n  {message}\nNothing was deleted."
-            f" Does {tables.indicators} take in raw.kept_indicators, and put it before what is derived?"
+            f" Does {tables.indicators} take in raw.kept_indicators, and put it before what is derived?",
+            changed,
         )
     raise CheckFailed(
         f"Without the deliveries of {last_year} and before, figures would change that must be derived:\n  {message}\n"
         f"Nothing was deleted. Give a longer raw_retention_years to the feed that they need, of {', '.join(feeds)}; or"
-        " look whether its raw_retention_by is the column that gives the report year."
+        " look whether its raw_retention_by is the column that gives the report year.",
+        changed,
     )
 
 
-def _refuse_failing(con: duckdb.DuckDBPyConnection, plan: Plan, facts: dict[str, Any], day: date) -> None:
+def _refuse_failing(con: duckdb.DuckDBPyConnection, plan: Plan, record: BuildRecord, day: date) -> None:
     """Raise CheckFailed when the build without the deliveries would not be published."""
     from kpi.jobs.check_build import errors, feed_expectations
     from kpi.validation.expectations import validate
     from kpi.validation.rule import read_expectations
 
-    failing = [f"{check['name']} ({check['where']})" for check in facts["checks"] if check["status"] == "fail"]
-    is_more_expected = not plan.facts.get("synthetic")
+    failing = [
+        Problem("test.failed", "fails", Place(check.where), subject=check.name)
+        for check in record.checks
+        if check.status == "fail"
+    ]
+    is_more_expected = not plan.record.synthetic
     expectations, feeds = read_expectations(plan.graph.project), feed_expectations(plan.graph.feeds)
     results = errors(validate(con, expectations, feeds, day, is_more_expected=is_more_expected))
-    failing += [f"{result.report_year} {result.expectation}: {result.observed}" for result in results]
-    if failing:
-        message = "Checks would fail without the deliveries, so nothing was deleted:\n  "
-        raise CheckFailed(
-            message + "\n  ".join(failing[:TOLD]) + "\nSee what they say of the published build: kpi validate"
+    failing += [
+        Problem(
+            "expectation.failed",
+            "does not hold",
+            restricted=result.observed,
+            subject=f"{result.report_year} {result.expectation}",
         )
+        for result in results
+    ]
+    if failing:
+        lines = "\n  ".join(_shortened(failing))
+        message = f"Checks would fail without the deliveries, so nothing was deleted:\n  {lines}"
+        raise CheckFailed(f"{message}\nSee what they say of the published build: kpi validate", failing)
 
 
 def _tell_kept(con: duckdb.DuckDBPyConnection, build: str, emit: Emit) -> None:
@@ -172,12 +193,9 @@ def _tell_kept(con: duckdb.DuckDBPyConnection, build: str, emit: Emit) -> None:
     emit(f"Figures that would be kept as build {build} published them: {message}.")
 
 
-def _told(rows: Sequence[tuple[Any, ...]]) -> list[str]:
-    lines = [
-        f"{year} {figure} {service} ({basis}): {before} -> {after}"
-        for figure, service, year, basis, before, after, _ in rows
-    ]
-    return lines[:TOLD] + [f"and {len(lines) - TOLD} more"] * (len(lines) > TOLD)
+def _shortened(problems: Sequence[Problem]) -> list[str]:
+    """The problems as lines, the first of them where they are many."""
+    return [*map(str, problems[:TOLD]), *[f"and {len(problems) - TOLD} more"] * (len(problems) > TOLD)]
 
 
 _ON = " and ".join(f"a.{column} is not distinct from b.{column}" for column in GRAIN)
@@ -240,22 +258,19 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Pla
     from kpi.engine.compile import compiled
 
     build = warehouse.published()
-    graph, facts, folder = (
-        compiled(root, options.variables, options.target, options.invocation).graph,
-        warehouse.facts_of(),
-        scan(warehouse.raw),
-    )
+    graph = compiled(root, options.variables, options.target, options.invocation).graph
+    folder = scan(warehouse.raw)
     places = {str(node.relation) for node in graph.nodes.values()}
     if missing := {graph.project.report_tables.indicators, "raw.kept_indicators", "raw.deleted_deliveries"} - places:
         raise ConfigError(
             f"the project has no {', '.join(sorted(missing))}: its figures could not be kept. Which sources and models"
             " it takes: docs/guides/delete-old-deliveries.md."
         )
-    inputs = replace(inputs_of(root, folder, options), day=facts["inputs"].get("day", ""))
-    current = warehouse.current()
-    if current is None or not is_whole(current, facts):
+    current, record = warehouse.current(), warehouse.current_record()
+    if current is None or record is None or record.inputs is None or not is_whole(current, record):
         raise ConfigError(f"build {build}, which readers see, is not what was written. Run first: kpi refresh")
-    if rolled_back_from(warehouse) or not was_made_from(root, inputs, facts):
+    inputs = replace(inputs_of(root, folder, options), day=record.inputs.day)
+    if rolled_back_from(warehouse) or not was_made_from(root, inputs, record):
         raise ConfigError("readers do not see what the deliveries and the project make now. Run first: kpi refresh")
     limits = [feed.limits for feed in graph.feeds]
     with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
@@ -273,7 +288,7 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Pla
         for one in (one for one in aged if one.feed == name):
             if line := _line(one, one.path in gone, one.path in links, last):
                 emit(line)
-    return Plan(graph, build, facts, folder, tuple(sorted(past, key=lambda pair: (pair[0], pair[1].path))))
+    return Plan(graph, build, record, folder, tuple(sorted(past, key=lambda pair: (pair[0], pair[1].path))))
 
 
 def _line(one: ColumnAge, is_past: bool, is_link: bool, last: int) -> str:
@@ -293,7 +308,8 @@ def _refuse_odd_day(warehouse: Warehouse, as_of: date, today: date, is_named: bo
 
     if as_of > today:
         raise ConfigError(f"{as_of} has not come yet: years of retention are counted from today, or from a day before.")
-    if not warehouse.facts_of().get("files"):
+    published = warehouse.current_record()
+    if not (published and published.files):
         return
     with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
         newest = database.fetch_one(con, "select max(latest_date) from raw.deliveries where latest_date <= ?", [as_of])[
@@ -329,11 +345,13 @@ def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
     from kpi import database
 
     build = warehouse.published()
-    facts = warehouse.facts_of()
+    record = warehouse.current_record()
     gone = {(file.feed, file.name, file.content_hash) for file in folder.deleted}
-    has_rows = gone & {(file["feed"], file["file"], file["content_hash"]) for file in facts["files"]}
-    tables = ReportTables.of_facts(facts)
-    is_made = facts.get("retained") == [one.name for one in folder.kept] and not rolled_back_from(warehouse)
+    if record is None or record.files is None:  # it may hold rows of any of them
+        raise KpiError(f"nothing is noted of the files of build {build}, so none was deleted. Run: kpi refresh")
+    tables = ReportTables.from_names(record.tables)
+    has_rows = gone & {(file.feed, file.file, file.content_hash) for file in record.files}
+    is_made = record.retained == tuple(one.name for one in folder.kept) and not rolled_back_from(warehouse)
     with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
         is_told = is_made and not con.execute(tables.in_sql(UNTOLD)).fetchall()
     if has_rows or not is_told:
@@ -357,7 +375,7 @@ def _refuse_lost(warehouse: Warehouse, tables: ReportTables, folder: RawFolder, 
         with database.scratch() as con:
             for name, file in (("before", then), ("now", database_path(warehouse.folder(), stewards=True))):
                 con.execute(f"attach {literal(str(file.resolve()))} as {name} (read_only)")
-            then_called = ReportTables.of_facts(warehouse.facts(warehouse.builds / one.name)).indicators
+            then_called = ReportTables.from_names(warehouse.record(warehouse.builds / one.name).tables).indicators
             sql = LOST_SINCE.format(then=then_called, now=tables.indicators)
             lost = [f"{year} {figure} {service}" for figure, service, year in con.execute(sql).fetchall()]
         if lost:
@@ -386,10 +404,10 @@ def _tell_builds(warehouse: Warehouse, plan: Plan, emit: Emit) -> None:
     if not gone:
         return
     holding = [
-        facts["id"]
-        for facts in warehouse.list_builds()
+        kept.id
+        for kept in warehouse.list_builds()
         # What a build that failed in loading holds nobody noted.
-        if "files" not in facts or gone & {(f"{f['feed']}/{f['file']}", f["content_hash"]) for f in facts["files"]}
+        if kept.record.files is None or gone & {(file.path, file.content_hash) for file in kept.record.files}
     ]
     if holding:
         days = plan.graph.project.warehouse_settings.keep_published_days

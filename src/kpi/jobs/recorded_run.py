@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_type_hints
 
-from kpi.errors import exit_code_of
+from kpi.build_record import FeedStatus, Malformed, from_plain, to_plain
+from kpi.errors import (
+    DONE,
+    EXITS,
+    HELD_BACK,
+    INTERRUPTED,
+    KILLED,
+    NOTHING_TO_DO,
+    WITH_WARNINGS,
+    Problem,
+    exit_of,
+    problems_of,
+)
 from kpi.events import Emit, Event, Listeners, emit_event
 from kpi.files import read_regular
 from kpi.jobs.options import Outcome
+from kpi.presentation import headline
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.run_log import OUTCOMES, RunLog
+from kpi.warehouse.run_log import FailedRun, RunLog
 
 if TYPE_CHECKING:
     from kpi.jobs.notifications import Message
@@ -24,7 +38,16 @@ if TYPE_CHECKING:
 
 
 TOLD = "told.json"
-NOBODY_ASLEEP = (130,)  # who pressed Ctrl-C knows
+NOBODY_ASLEEP = (INTERRUPTED,)  # who pressed Ctrl-C knows
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """What people were told, so that they are told once: who failed, how each late feed stands, and what is due."""
+
+    failing: FailedRun | None = None
+    late: Mapping[str, str] = field(default_factory=dict)
+    due: tuple[FeedStatus, ...] = ()
 
 
 def attend(
@@ -42,38 +65,39 @@ def attend(
     try:
         outcome = work(everyone)
     except BaseException as error:
-        code = exit_code_of(error)
+        ended = exit_of(error)
+        code = ended.code
         new = sorted(folder.name for folder in warehouse.kept() if folder.name not in kept) if code != 8 else []
         log.on_event(Event("failed"))
         if notifies and code not in NOBODY_ASLEEP:
             _quietly(everyone, partial(_tell_failure, warehouse, log, error, new[-1] if new else "", everyone))
-        message = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
-        log.end(OUTCOMES.get(code, "failed"), code, new[-1] if new else "", (), message)
-        emit_event(emit, Event("end", outcome=OUTCOMES.get(code, "failed"), exit_code=code))
+        message = headline(str(error)) or type(error).__name__
+        log.end(ended.outcome, code, new[-1] if new else "", (), message, problems_of(error))
+        emit_event(emit, Event("end", outcome=ended.outcome, exit_code=code))
         raise
     if outcome.nothing_to_do:
         if log.run:  # it waited for another run that did it all
-            log.end("nothing to do", 0, outcome.build, ())
+            log.end(EXITS[NOTHING_TO_DO].outcome, DONE, outcome.build, ())
         else:
             log.rest(outcome.build)
-        emit_event(emit, Event("end", name=outcome.build, outcome="nothing to do", exit_code=0))
+        emit_event(emit, Event("end", name=outcome.build, outcome=EXITS[NOTHING_TO_DO].outcome, exit_code=DONE))
         _quietly(everyone, lambda: _tell_quiet_night(warehouse, as_of, everyone, notifies))
         return outcome
     if notifies and outcome.published:
         _quietly(everyone, lambda: _tell_success(warehouse, outcome, before, as_of, everyone))
-    ended = "published" if outcome.published else "held back"
-    log.end(ended, 0, outcome.build, outcome.warnings)
-    emit_event(emit, Event("end", name=outcome.build, outcome=ended, exit_code=0))
+    word = EXITS[DONE if outcome.published else HELD_BACK].outcome
+    log.end(word, DONE, outcome.build, [str(problem) for problem in outcome.warnings], problems=outcome.warnings)
+    emit_event(emit, Event("end", name=outcome.build, outcome=word, exit_code=DONE))
     return outcome
 
 
 def exit_code(outcome: Outcome, detailed: bool) -> int:
     """Return the exit code of a run that did not fail: 0, or in detail 10, 11 or 12."""
     if not detailed:
-        return 0
+        return DONE
     if outcome.nothing_to_do:
-        return 10
-    return 12 if not outcome.published else 11 if outcome.warnings else 0
+        return NOTHING_TO_DO
+    return HELD_BACK if not outcome.published else WITH_WARNINGS if outcome.warnings else DONE
 
 
 def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> RunOutcome | None:
@@ -94,7 +118,10 @@ def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> 
         about[f"MONITOR_{part}"] for part in ("SERVICE_RESULT", "EXIT_STATUS") if about.get(f"MONITOR_{part}")
     )
     ended = dead[-1] if dead else None
-    _remember(warehouse, failing={"run": ended.run if ended else "", "outcome": "killed", "at": _now()})
+    _remember(
+        warehouse,
+        replace(_notified(warehouse), failing=FailedRun(ended.run if ended else "", EXITS[KILLED].outcome, _now())),
+    )
     _send(warehouse, notifications.killed(warehouse, ended, how), emit)
     return ended
 
@@ -102,7 +129,8 @@ def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> 
 def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build: str, emit: Emit) -> None:
     from kpi.warehouse.run_log import close_killed
 
-    _remember(warehouse, failing={"run": log.run, "outcome": OUTCOMES.get(exit_code_of(error), "failed"), "at": _now()})
+    failing = FailedRun(log.run, exit_of(error).outcome, _now())
+    _remember(warehouse, replace(_notified(warehouse), failing=failing))
     close_killed(warehouse.root)
     from kpi.jobs import notifications
     from kpi.jobs.notifications import affected_figures
@@ -112,56 +140,58 @@ def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build
 
 
 def _tell_success(warehouse: Warehouse, outcome: Outcome, before: Path | None, as_of: date, emit: Emit) -> None:
+    from kpi.ingest.calendar import LATE
     from kpi.jobs import notifications
     from kpi.warehouse.run_log import close_killed
 
-    message = _told(warehouse)
-    failing = message.get("failing")
+    notified, published = _notified(warehouse), warehouse.current_record()
+    failing = notified.failing
     for run in close_killed(warehouse.root):
-        failing = failing or {"run": run.run, "outcome": f"killed {run.message}", "at": run.started_at}
-    facts = warehouse.facts(warehouse.current())
-    due = facts.get("freshness", [])
-    known = warehouse.facts(before).get("warnings", []) if before else []
-    new = [line for line in outcome.warnings if not _is_late(line) and notifications.is_new(line, known)]
-    late, states = _newly_late(due, message.get("late", {}), as_of)
-    _remember(warehouse, failing=None, late=states, due=due)
+        failing = failing or FailedRun(run.run, f"killed {run.message}", run.started_at)
+    due = published.freshness if published else ()
+    known = warehouse.record(before).warnings if before else ()
+    seen, late_kinds = {notifications.identity(problem) for problem in known}, LATE.values()
+    new = [
+        problem
+        for problem in outcome.warnings
+        if problem.code not in late_kinds and notifications.identity(problem) not in seen
+    ]
+    late, states = _newly_late(due, notified.late, as_of)
+    _remember(warehouse, Notified(None, states, due))
     if failing or new or late:
         _send(warehouse, notifications.recovery_message(warehouse, failing, new, late), emit)
 
 
 def _tell_quiet_night(warehouse: Warehouse, as_of: date, emit: Emit, notifies: bool) -> None:
     """Nothing changed: yet a run before may have failed, and a feed may have become late by that very silence."""
-    message = _told(warehouse)
-    if not message.get("failing") and not message.get("due"):
+    notified = _notified(warehouse)
+    if not notified.failing and not notified.due:
         return
-    late, states = _newly_late(message.get("due", []), message.get("late", {}), as_of)
-    if message.get("failing") is None and states == message.get("late", {}):
+    late, states = _newly_late(notified.due, notified.late, as_of)
+    if notified.failing is None and states == notified.late:
         return
-    for line in late:
-        emit(f"  warning: {line}")
+    for problem in late:
+        emit(f"  warning: {problem}")
     if not notifies:
         return
-    _remember(warehouse, failing=None, late=states)
-    if message.get("failing") or late:
+    _remember(warehouse, replace(notified, failing=None, late=states))
+    if notified.failing or late:
         from kpi.jobs import notifications
 
-        _send(warehouse, notifications.recovery_message(warehouse, message.get("failing"), (), late), emit)
+        _send(warehouse, notifications.recovery_message(warehouse, notified.failing, (), late), emit)
 
 
-def _newly_late(due: list[dict[str, Any]], known: Mapping[str, str], as_of: date) -> tuple[list[str], dict[str, str]]:
-    """Return a line for each feed that became late or very late since people were told, and how all late ones stand."""
-    day = str(as_of)
-    if not any(by < day for feed in due for by in (feed["expected_by"], feed["very_late_by"]) if by):
+def _newly_late(
+    due: Sequence[FeedStatus], known: Mapping[str, str], as_of: date
+) -> tuple[list[Problem], dict[str, str]]:
+    """Return a problem for each feed that became late or very late since people heard, and how all late ones stand."""
+    if not any(by < as_of for feed in due for by in (feed.expected_by, feed.very_late_by) if by):
         return [], {}
-    from kpi.ingest.calendar import from_facts, late_lines
+    from kpi.ingest.calendar import late_problems
 
-    lines = dict(late_lines(from_facts(due), as_of))
-    states = {feed: line.partition(":")[0] for feed, line in lines.items()}
-    return [lines[feed] for feed, state in states.items() if known.get(feed) != state], states
-
-
-def _is_late(line: str) -> bool:
-    return line.startswith(("late: ", "very late: "))
+    problems = {problem.subject: problem for problem in late_problems(due, as_of)}
+    states: dict[str, str] = {feed.feed: feed.state(as_of) for feed in due if feed.feed in problems}
+    return [problems[feed] for feed, state in states.items() if known.get(feed) != state], states
 
 
 def _addresses(warehouse: Warehouse) -> tuple[str, ...]:
@@ -194,21 +224,26 @@ def _quietly(emit: Emit, work: Callable[[], None]) -> None:
         emit_event(emit, Event("not notified", f"  warning: people could not be told: {type(error).__name__}."))
 
 
-def _told(warehouse: Warehouse) -> dict[str, Any]:
+def _notified(warehouse: Warehouse) -> Notified:
+    """Return what people were told. A part that cannot be read is as if they were not told of it."""
     try:
-        message = json.loads(read_regular(warehouse.root / "runs" / TOLD))
+        content = json.loads(read_regular(warehouse.root / "runs" / TOLD))
     except (OSError, ValueError):
-        return {}
-    return message if isinstance(message, dict) else {}
+        return Notified()
+    notified, hints = Notified(), get_type_hints(Notified)
+    for one in fields(Notified) if isinstance(content, dict) else ():
+        with suppress(Malformed, KeyError):
+            notified = replace(notified, **{one.name: from_plain(hints[one.name], content[one.name])})
+    return notified
 
 
-def _remember(warehouse: Warehouse, **parts: Any) -> None:
+def _remember(warehouse: Warehouse, notified: Notified) -> None:
     """Keep what people were told, so that they are told once."""
     path = warehouse.root / "runs" / TOLD
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f".{TOLD}-{os.getpid()}")
-        new.write_text(json.dumps({**_told(warehouse), **parts}, default=str) + "\n", encoding="utf-8")
+        new.write_text(json.dumps(to_plain(notified)) + "\n", encoding="utf-8")
         os.replace(new, path)
 
 

@@ -1,34 +1,77 @@
-"""The nightly job: load what changed, rebuild what that touches, check, publish. Nothing changed means nothing done."""
+"""The nightly job: load what changed, rebuild what that touches, check, publish. Nothing changed means nothing done.
+
+A build is made in a private folder as a candidate: loaded, built, checked, finalized, and then published or kept.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
+from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, YearRecord
 from kpi.environment import environment_of
-from kpi.errors import ConfigError, LockHeld
+from kpi.errors import CheckFailed, ConfigError, KpiError, LockHeld, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
 from kpi.ingest import raw_files
-from kpi.jobs.candidate import Run, is_judged, is_judged_alike, settings_of
-from kpi.jobs.options import Inputs, Options, Outcome
-from kpi.project.external import contents
-from kpi.settings import WarehouseSettings
+from kpi.ingest.raw_files import kept_beside
+from kpi.jobs.options import Options, Outcome
+from kpi.presentation import headline
+from kpi.project.external import contents, reached
+from kpi.settings import spill_folder
 from kpi.sql import counted
-from kpi.warehouse.builds import Warehouse, begin, writing
-from kpi.warehouse.lifecycle import copy_compactly, is_grown, is_prune_due, prune, rolled_back_from, start_for
-from kpi.warehouse.permissions import close, has_its_size, refuse_unusable
+from kpi.warehouse.builds import Warehouse, begin, finalize, ingredients_of, publish, writing
+from kpi.warehouse.lifecycle import (
+    close_earlier,
+    copy_compactly,
+    is_grown,
+    is_prune_due,
+    prune,
+    record_outcome,
+    rolled_back_from,
+    start_for,
+)
+from kpi.warehouse.permissions import DATABASE, close, has_its_size, refuse_unusable, stewards_of, whole
 
 if TYPE_CHECKING:
     import threading
 
+    import duckdb
 
-# The folder of the build that a run starts from, that build's facts, and what is to be told of it.
-Start = tuple[Path | None, dict[str, Any], tuple[str, ...]]
+    from kpi.engine.artifacts import Results
+    from kpi.engine.graph import Graph
+    from kpi.jobs.pipeline import PipelineContext
+    from kpi.project.project import Project
+
+
 _NOTES = 10  # that a run tells; `kpi compile` tells all
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The build that a run starts from, by its folder and record; neither when it starts from nothing, and warnings."""
+
+    folder: Path | None = None
+    record: BuildRecord | None = None
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What lies in the raw folder, and what a run would be made from, before the lock is taken."""
+
+    folder: raw_files.RawFolder
+    inputs: Inputs
+
+    @classmethod
+    def now(cls, root: Path, options: Options) -> _Found:
+        """Look at the project and the raw folder as they are."""
+        folder = raw_files.scan(root.resolve() / "warehouse" / "raw")
+        return cls(folder, inputs_of(root.resolve(), folder, options))
 
 
 def refresh(root: Path, options: Options, emit: Emit) -> Outcome:
@@ -38,21 +81,23 @@ def refresh(root: Path, options: Options, emit: Emit) -> Outcome:
     readers still see what they saw before and the failed candidate is kept, or LockHeld.
     """
     warehouse = Warehouse(root.resolve() / "warehouse")
-    folder = raw_files.scan(warehouse.raw)
-    inputs = inputs_of(root.resolve(), folder, options)
-    if _is_needless(root, warehouse, options, inputs):
+    found = _Found.now(root, options)
+    if is_needless(root, warehouse, options, found.inputs):
         _clean_up(warehouse, emit)
         return _nothing_to_do(warehouse, emit)
+    return _run(root, options, emit, found, lambda settings: start_of(warehouse, options, found.folder, settings))
 
-    def start(settings: str) -> Start:
-        newest, message = start_for(warehouse)
-        before = warehouse.facts(newest)
-        # Deleted rows stand in the free blocks of a copied file: where deliveries were deleted it is made anew.
-        is_retained = before.get("retained", []) == [kept.name for kept in folder.kept]
-        from_nothing = (options.full_refresh or not is_retained) and not options.is_partial
-        return (None, {}, message) if from_nothing or before.get("settings") != settings else (newest, before, message)
 
-    return _run(root, warehouse, options, emit, folder, inputs, start)
+def start_of(warehouse: Warehouse, options: Options, folder: raw_files.RawFolder, engine: str) -> Start:
+    """Return what a refresh starts from: nothing when nothing can, when all is to be built anew, or for privacy."""
+    newest, warnings = start_for(warehouse)
+    before = warehouse.record(newest) if newest else None
+    # Deleted rows stand in the free blocks of a copied file: where deliveries were deleted it is made anew.
+    is_retained = (before.retained if before else ()) == tuple(kept.name for kept in folder.kept)
+    from_nothing = (options.full_refresh or not is_retained) and not options.is_partial
+    if from_nothing or before is None or before.engine != engine:
+        return Start(warnings=warnings)
+    return Start(newest, before, warnings)
 
 
 def retry(root: Path, options: Options, emit: Emit) -> Outcome:
@@ -63,66 +108,51 @@ def retry(root: Path, options: Options, emit: Emit) -> Outcome:
     loading, or readers have another build by now.
     """
     warehouse = Warehouse(root.resolve() / "warehouse")
-    folder = raw_files.scan(warehouse.raw)
     failed = _last_failed(warehouse)
-    asked = failed["asked"]
-    options = replace(
-        options,
-        select=tuple(asked["select"]),
-        exclude=tuple(asked["exclude"]),
-        indirect=asked["indirect"],
-        kinds=tuple(asked["kinds"]),
-        state=asked["state"],
-        selector=asked.get("selector", ""),
-        usual_selector=asked.get("usual_selector", False),
-        full_refresh=asked["full_refresh"],
-        unit_tests=options.unit_tests or asked.get("unit_tests", False),
-        store_failures=options.store_failures or asked.get("store_failures", False),
-        continued=(*failed["continued"], failed["id"]),
-    )
+    repeated = {one.name: getattr(failed.options, one.name) for one in fields(OptionsRecord)}
+    repeated["unit_tests"] |= options.unit_tests
+    repeated["store_failures"] |= options.store_failures
+    options = replace(options, **repeated, continued=(*failed.continues, failed.id))
 
-    def start(settings: str) -> Start:
-        if _last_failed(warehouse)["id"] != failed["id"] or failed["settings"] != settings:
-            raise ConfigError(f"build {failed['id']} cannot be continued any more. Run: kpi refresh")
-        built = sum(node.get("built_in") == failed["id"] for node in failed["nodes"].values())
-        why = failed["reason"].splitlines()[0]
-        emit(f"Continuing build {failed['id']} ({why}), which built {counted(built, 'node')}.")
-        return warehouse.builds / failed["id"], failed, ()
+    def start(engine: str) -> Start:
+        if _last_failed(warehouse).id != failed.id or failed.engine != engine:
+            raise ConfigError(f"build {failed.id} cannot be continued any more. Run: kpi refresh")
+        built = sum(node.built_in == failed.id for node in (failed.nodes or {}).values())
+        why = headline(failed.reason)
+        emit(f"Continuing build {failed.id} ({why}), which built {counted(built, 'node')}.")
+        return Start(warehouse.builds / failed.id, failed)
 
-    return _run(root, warehouse, options, emit, folder, inputs_of(root.resolve(), folder, options), start)
+    return _run(root, options, emit, _Found.now(root, options), start)
 
 
-def _last_failed(warehouse: Warehouse) -> dict[str, Any]:
-    """The facts of the last run, which failed and can be continued. Raises ConfigError."""
+def _last_failed(warehouse: Warehouse) -> BuildRecord:
+    """The record of the last run, which failed and can be continued. Raises ConfigError."""
     last = warehouse.last_run()
-    if last.get("status") != "failed":
-        message = (
-            f"the last run made build {last['id']}, which is {last.get('status')}" if last else "nothing was run yet"
-        )
+    if last is None:
+        raise ConfigError("there is nothing to retry: nothing was run yet. Run: kpi refresh")
+    if last.problem:
+        raise ConfigError(f"build {last.id} cannot be continued: {last.problem}. Run: kpi refresh")
+    if last.status != "failed":
+        message = f"the last run made build {last.id}, which is {last.status}"
         raise ConfigError(f"there is nothing to retry: {message}. Run: kpi refresh")
-    if "nodes" not in last or "asked" not in last:
-        raise ConfigError(f"build {last['id']} failed before anything was built: nothing to retry. Run: kpi refresh")
+    if last.nodes is None:
+        raise ConfigError(f"build {last.id} failed before anything was built: nothing to retry. Run: kpi refresh")
     current = warehouse.current()
-    if last["current"] != (current.name if current else None):
-        message = f"build {last['id']} was made when readers had {last['current'] or 'none'}"
+    if last.current != (current.name if current else None):
+        message = f"build {last.id} was made when readers had {last.current or 'none'}"
         raise ConfigError(f"{message}, now they have {current and current.name}: nothing to retry. Run: kpi refresh")
     return last
 
 
-def _run(
-    root: Path,
-    warehouse: Warehouse,
-    options: Options,
-    emit: Emit,
-    folder: raw_files.RawFolder,
-    inputs: Inputs,
-    start: Callable[[str], Start],
-) -> Outcome:
+def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Callable[[str], Start]) -> Outcome:
+    """Compile, take the lock and make a build. `start_by` gives what it starts from, by the project and DuckDB."""
     from kpi.database import refuse_leaking
     from kpi.engine.compile import compiled
+    from kpi.jobs.pipeline import PipelineContext
     from kpi.validation.rule import check_expectations, read_expectations
 
     refuse_leaking()
+    warehouse = Warehouse(root.resolve() / "warehouse")
     emit_event(emit, Event("compiling", stage="compile"))
     graph = compiled(root, options.variables, options.target, options.invocation).graph
     check_expectations(read_expectations(graph.project), graph)
@@ -135,38 +165,40 @@ def _run(
     with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
             # The run that was waited for may have done it all, or something changed meanwhile.
-            folder = raw_files.scan(warehouse.raw)
-            inputs = inputs_of(root.resolve(), folder, options)
-            if _is_needless(root, warehouse, options, inputs):
+            found = _Found.now(root, options)
+            if is_needless(root, warehouse, options, found.inputs):
                 return _nothing_to_do(warehouse, emit)
             graph = compiled(root, options.variables, options.target, options.invocation).graph
-        folder_before, before, warnings = start(settings_of(graph.project))
-        for line in warnings:
-            emit(f"  warning: {line}")
+        start = start_by(settings_of(graph.project))
+        for problem in start.warnings:
+            emit(f"  warning: {problem}")
         warehouse_settings = graph.project.warehouse_settings
         refuse_unusable(graph)
         if warehouse_settings.stewards_schemas and (warehouse.root / "runs").is_dir():
             close(warehouse.root / "runs", warehouse_settings.stewards_group)  # what a run tells may quote a row
-        grown = folder_before is not None and is_grown(before, warehouse_settings)
-        candidate = begin(warehouse, warehouse_settings, None if grown else folder_before)
-        if folder_before and grown:
-            copy_compactly(
-                folder_before, candidate, before, warehouse_settings.engine_settings(options.settings or {}), emit
-            )
-        run = Run(warehouse, graph, options, emit, candidate, before, folder, inputs, importing)
-        outcome = run.run()
-        return replace(outcome, warnings=(*warnings, *outcome.warnings))
+        grown = start.record is not None and is_grown(start.record, warehouse_settings)
+        candidate = begin(warehouse, warehouse_settings, None if grown else start.folder)
+        if start.folder and start.record and grown:
+            settings = warehouse_settings.engine_settings(options.settings or {})
+            copy_compactly(start.folder, candidate, start.record, settings, emit)
+        begun = importing.start if importing else lambda: None
+        context = PipelineContext(warehouse, graph, options, found.folder, emit, begun)
+        outcome = Run(context, candidate, start.record, found.inputs, importing).run()
+        return replace(outcome, warnings=(*start.warnings, *outcome.warnings))
 
 
-def _is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inputs) -> bool:
+def is_needless(root: Path, warehouse: Warehouse, options: Options, inputs: Inputs) -> bool:
+    """Tell whether a refresh with these options has nothing to do."""
     asks_for_more = options.full_refresh or options.is_partial or options.continued
     return not asks_for_more and is_up_to_date(root, warehouse, inputs)
 
 
 def _clean_up(warehouse: Warehouse, emit: Emit) -> None:
     """Remove what a killed run left and builds that are too old, if there are any and nobody is writing."""
-    made = warehouse.facts(rolled_back_from(warehouse) or warehouse.current())
-    warehouse_settings = WarehouseSettings(**made.get("upkeep", {}))  # as the project says: it is the same
+    newest = rolled_back_from(warehouse) or warehouse.current()
+    if newest is None:
+        return
+    warehouse_settings = warehouse.record(newest).warehouse_settings  # as the project says: it is the same
     is_due = is_prune_due(warehouse, warehouse_settings)
     if is_due or any(warehouse.builds.glob(".tmp-*")):
         with suppress(LockHeld), writing(warehouse):
@@ -175,7 +207,7 @@ def _clean_up(warehouse: Warehouse, emit: Emit) -> None:
 
 
 def _nothing_to_do(warehouse: Warehouse, emit: Emit) -> Outcome:
-    build, left = warehouse.facts(warehouse.current())["id"], rolled_back_from(warehouse)
+    build, left = warehouse.published(), rolled_back_from(warehouse)
     message = f"Nothing changed since build {build}: nothing to do."
     if left is not None:
         message = f"Nothing changed since build {left.name}, which was rolled back: readers keep {build}."
@@ -190,28 +222,29 @@ def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
     Opens neither. What somebody took back is not published again from the same inputs.
     """
     current = warehouse.current()
-    if current is None or not has_its_size(current, warehouse.facts(current)):
+    if current is None:
         return False
-    made = [warehouse.facts(folder) for folder in (current, rolled_back_from(warehouse)) if folder]
-    return any(was_made_from(root, inputs, before) for before in made)
+    shown, left = warehouse.record(current), rolled_back_from(warehouse)
+    if not has_its_size(current, shown):
+        return False
+    return was_made_from(root, inputs, shown) or bool(left and was_made_from(root, inputs, warehouse.record(left)))
 
 
-def was_made_from(root: Path, inputs: Inputs, before: Mapping[str, Any]) -> bool:
-    """Tell whether a build, by its facts, was made from these inputs and from what lies outside them as it is now."""
-    read = before.get("ingredients", {}).get("environment", {})
-    outside = before.get("outside", {})
+def was_made_from(root: Path, inputs: Inputs, before: BuildRecord) -> bool:
+    """Tell whether a build was made from these inputs and from what lies outside them as it is now."""
+    read = before.ingredients.environment
     return (
         _is_same(inputs, before)
         and environment_of(read, root.resolve()) == read
-        and contents(root.resolve(), outside) == outside
+        and contents(root.resolve(), before.outside) == before.outside
         and _has_its_times(root.resolve() / "warehouse" / "raw", before)
     )
 
 
-def _has_its_times(raw: Path, before: Mapping[str, Any]) -> bool:
+def _has_its_times(raw: Path, before: BuildRecord) -> bool:
     """Tell whether the files whose time of delivery decides something still have the time that a build noted."""
-    timed = [file for file in before.get("files", []) if file.get("delivered_at") is not None]
-    return all(raw_files.modified(raw / file["feed"] / file["file"]) == file["delivered_at"] for file in timed)
+    timed = [file for file in before.files or () if file.delivered_at is not None]
+    return all(raw_files.modified(raw / file.feed / file.file) == file.delivered_at for file in timed)
 
 
 def inputs_of(root: Path, folder: raw_files.RawFolder, options: Options) -> Inputs:
@@ -230,10 +263,9 @@ def inputs_of(root: Path, folder: raw_files.RawFolder, options: Options) -> Inpu
     )
 
 
-def _is_same(inputs: Inputs, before: Mapping[str, Any]) -> bool:
-    made = before.get("inputs", {})
-    same = bool(made) and all(getattr(inputs, name) == made.get(name) for name in Inputs.__slots__ if name != "day")
-    return same and is_judged_alike(before, inputs.day)
+def _is_same(inputs: Inputs, before: BuildRecord) -> bool:
+    made = before.inputs
+    return made is not None and replace(made, day=inputs.day) == inputs and before.is_same_on(inputs.day)
 
 
 class _Expectations:
@@ -257,3 +289,331 @@ class _Expectations:
         self.start()
         if self._thread:
             self._thread.join()
+
+
+@contextmanager
+def open_candidate(
+    warehouse: Warehouse, graph: Graph, options: Options, candidate: Path
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the database of a build's private folder for writing, confined to what it is made from."""
+    from kpi import database
+
+    spill, settings = resources(warehouse, graph, options, candidate)
+    with database.building(whole(candidate) / DATABASE, spill, settings, within(warehouse, graph)) as con:
+        yield con
+
+
+def resources(warehouse: Warehouse, graph: Graph, options: Options, candidate: Path) -> tuple[Path, dict[str, str]]:
+    """Where a build may spill, and DuckDB's other settings."""
+    warehouse_settings, root = graph.project.warehouse_settings, graph.project.root
+    settings = warehouse_settings.engine_settings(options.settings or {})
+    given = settings.pop("temp_directory", "")
+    if warehouse_settings.stewards_schemas and not given:
+        spill = whole(candidate) / "spill"
+    else:
+        spill = spill_folder(warehouse.root, root, given)
+    return spill, {"file_search_path": str(root), **settings}
+
+
+def within(warehouse: Warehouse, graph: Graph) -> list[Path]:
+    """The files that what is run may read: deliveries and what is kept of them, seeds, files outside, and builds."""
+    from kpi.engine.materializations import seed_folders
+
+    project = graph.project
+    outside = [path for location in graph.outside for path in reached(project.root, location)]
+    return [warehouse.raw, kept_beside(warehouse.raw), warehouse.builds, *seed_folders(project), *outside]
+
+
+class Importing(Protocol):
+    """Something heavy that is imported beside the build: once that is under way, and awaited when it is needed."""
+
+    def start(self) -> None:
+        """Begin, if that has not been done."""
+
+    def join(self) -> None:
+        """Wait until it is there."""
+
+
+class Run:
+    """One build on its way from a private folder to a published build."""
+
+    def __init__(
+        self,
+        context: PipelineContext,
+        candidate: Path,
+        before: BuildRecord | None,
+        inputs: Inputs,
+        importing: Importing | None,
+    ) -> None:
+        self.context = context
+        self.warehouse, self.graph = context.warehouse, context.graph
+        self.options, self.emit = context.options, context.emit
+        self.candidate, self.before, self.importing = candidate, before, importing
+        self.warehouse_settings = context.graph.project.warehouse_settings
+        self.record = _begun(context, candidate, before, inputs)
+        self.warnings: tuple[Problem, ...] = ()
+
+    def run(self) -> Outcome:
+        """Build, check, seal, publish; on failure keep the candidate and tell readers nothing."""
+        try:
+            with interruptible():
+                self._build()
+                failures = self._verdict()
+                if self.warehouse_settings.stewards_schemas and (not failures or self.options.publish_despite_checks):
+                    self._part()
+        except KpiError as error:
+            if is_disk_full(error):  # there is no room to keep it
+                raise
+            kept = self._keep_failed(str(error), headline(str(error.problems[0].public())))
+            if self.record.nodes is not None:
+                error.args = (f"{error}\nWhat was built is kept as build {kept.name}. Mend it, then: kpi retry",)
+            raise
+        except KeyboardInterrupt:
+            self._keep_failed("interrupted", "interrupted")
+            raise
+        if failures and not self.options.publish_despite_checks:
+            kept = self._keep_failed("checks failed", "checks failed")
+            as_steward = ", stewards=True" if self.warehouse_settings.stewards_schemas else ""
+            raise CheckFailed(
+                "Checks failed; readers keep the build they had.\n  "
+                + "\n  ".join(map(str, failures))
+                + f"\nThe candidate is kept: kpi.open(build={kept.name!r}{as_steward})."
+                " Mend it, then: kpi retry. To publish it all the same: --publish-despite-checks REASON",
+                failures,
+            )
+        return self._publish(failures)
+
+    def _build(self) -> None:
+        import duckdb
+
+        from kpi import database
+        from kpi.engine.artifacts import write_artifacts
+
+        with open_candidate(self.warehouse, self.graph, self.options, self.candidate) as con:
+            try:
+                with interruptible():
+                    self._work_on(con)
+            except (KpiError, KeyboardInterrupt):
+                with suppress(duckdb.Error):  # what failed first is what is told
+                    con.execute("checkpoint")
+                raise
+            con.execute("checkpoint")
+            storage = StorageRecord(**database.storage(con))
+            self.record = replace(self.record, rows=database.row_counts(con), storage=storage)
+            write_artifacts(self.candidate, self.graph, results_of(self.record), con)
+        self._verify()
+
+    def _work_on(self, con: duckdb.DuckDBPyConnection) -> None:
+        from kpi.jobs.pipeline import run_pipeline
+        from kpi.warehouse.run_log import unreadable, write_table
+
+        result = run_pipeline(con, self.context, self.before, self.record)
+        self.record, self.warnings = result.record, result.warnings
+        if result.error:
+            raise result.error
+        self._validate(con)
+        self._note_freshness(con)
+        for problem in unreadable(self.warehouse.root):
+            self._warn(problem)
+        write_table(con, self.warehouse.root, with_messages=not self.warehouse_settings.stewards_schemas)
+
+    def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Judge each report year and write its pages; carried over when nothing that is judged has changed."""
+        if self.importing is None:
+            return
+        from kpi.jobs import check_build
+        from kpi.validation.report import About, is_labelled_synthetic
+        from kpi.validation.rule import read_expectations
+
+        expectations = read_expectations(self.graph.project)
+        judged = {node.id for node in self.graph.built() if str(node.relation) in expectations.read_tables()}
+        feeds = check_build.feed_expectations(self.graph.feeds)
+        expected = (*(str(feed) for feed in feeds), f"rules {expectations.checksum}")
+        synthetic = is_labelled_synthetic(self.warehouse.raw)
+        self.record = replace(self.record, expected=expected, synthetic=synthetic)
+        before = self.before
+        if before and before.years is not None and self._is_validated_alike(before, judged):
+            self.record = replace(self.record, years=before.years)
+            check_build.carry_over(self.warehouse.builds / before.id, self.candidate)
+            return
+        emit_event(self.emit, Event("judging", stage="judge"))
+        self.importing.join()
+        about = About(self.record.id, self.options.as_of, synthetic)
+        results = check_build.judge_candidate(con, self.candidate, expectations, feeds, about)
+        broken = tuple(
+            YearRecord(r.report_year, r.expectation, r.severity, r.observed) for r in results if not r.success
+        )
+        self.record = replace(self.record, years=broken)
+        years = len({result.report_year for result in results})
+        index = self.warehouse.builds / self.record.id / check_build.PAGES / "index.html"
+        self.emit(f"Judged {len(results)} expectations of {years} report years: {index}")
+
+    def _is_validated_alike(self, before: BuildRecord, judged: set[str]) -> bool:
+        """Whether validating this build would say what it said of the one before: the same rules, tables and days."""
+        now, inputs, old = self.record, self.record.inputs, before.inputs
+        if not (inputs and old and inputs.code == old.code and before.is_same_on(inputs.day)):
+            return False
+        if (now.expected, now.synthetic) != (before.expected, before.synthetic):
+            return False
+        was, nodes = before.nodes or {}, now.nodes or {}
+        return all(node in was and was[node].version == nodes[node].version for node in judged)
+
+    def _note_freshness(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Note how far each feed has come, and on which days that is judged alike.
+
+        Synthetic deliveries are not expected to go on.
+        """
+        from kpi.ingest.calendar import late_problems, measure, read_months, unchanged_between
+        from kpi.validation.report import is_labelled_synthetic
+
+        months = read_months(con, self.graph.feeds, self.options.as_of)
+        first, end = unchanged_between(months, self.options.as_of)
+        self.record = replace(self.record, unchanged_between=(str(first), str(end)))
+        if self.graph.feeds and not is_labelled_synthetic(self.warehouse.raw):
+            due = measure(con, months)
+            self.record = replace(self.record, freshness=tuple(due))
+            for problem in late_problems(due, self.options.as_of):
+                self._warn(problem)
+
+    def _verify(self) -> None:
+        """Read the finished file back, all of it."""
+        from kpi.errors import BuildError
+        from kpi.jobs.pipeline import read_back
+
+        emit_event(self.emit, Event("publishing", stage="publish"))
+        try:
+            seen = read_back(whole(self.candidate) / DATABASE)
+        except BuildError:
+            self.record = replace(self.record, nodes=None)  # it is no start for a retry
+            raise
+        if seen != self.record.rows:
+            raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
+
+    def _part(self) -> None:
+        """Write the file for all readers, without what is for stewards."""
+        from kpi.jobs.pipeline import write_readers_file
+
+        spill, settings = resources(self.warehouse, self.graph, self.options, self.candidate)
+        settings = {"temp_directory": str(spill), **settings}
+        schemas = self.warehouse_settings.stewards_schemas
+        self.record = replace(self.record, readers=write_readers_file(self.candidate, schemas, settings, self.emit))
+
+    def _verdict(self) -> list[Problem]:
+        from kpi.jobs.pipeline import example_lines, verdict
+
+        failures, warnings = verdict(self.record)
+        for problem in warnings:
+            self.emit(f"  warning: {problem}")
+        for message in example_lines(self.record):
+            self.emit(message)
+        self.warnings = (*self.warnings, *warnings)
+        return failures
+
+    def _keep_failed(self, reason: str, public: str) -> Path:
+        """Keep the candidate for who may look at it. All readers see the ledger, which gets the `public` reason."""
+        self.record = replace(self.record, status="failed", reason=reason, finished_at=_now())
+        if self.record.nodes is not None and not (self.candidate / "run_results.json").is_file():
+            from kpi.engine.artifacts import write_artifacts
+
+            write_artifacts(self.candidate, self.graph, results_of(self.record), None)
+        if whole(self.candidate) != self.candidate:
+            (self.candidate / DATABASE).unlink(missing_ok=True)  # what is not for readers has no file for them
+        kept = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
+        self._settle(
+            kept.name, "failed", "told in its build.json" if self.warehouse_settings.stewards_schemas else public
+        )
+        return kept
+
+    def _publish(self, failures: Sequence[Problem]) -> Outcome:
+        reason = self.options.publish_despite_checks if failures else ""
+        held_back = self._held_back()
+        self.record = replace(
+            self.record,
+            status="held back" if held_back else "published",
+            reason=held_back or reason,
+            overruled=tuple(str(problem.public()) for problem in failures),
+            warnings=tuple(problem.public() for problem in self.warnings),
+            finished_at=_now(),
+        )
+        kept = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
+        if held_back:
+            self.emit(f"Not published: {held_back}. Open it with kpi.open(build={kept.name!r}).")
+        else:
+            if problem := publish(self.warehouse, kept):
+                self._warn(problem)
+            # Readers have it: whatever goes wrong from here on is told, and does not make the run fail.
+            despite = f" Despite failed checks: {reason}" if reason else ""
+            self._afterwards(lambda: self.emit(f"Published build {kept.name}.{despite}"))
+            self._afterwards(lambda: close_earlier(self.warehouse, self.warehouse_settings, self.emit))
+        self._settle(kept.name, "held back" if held_back else "published", held_back or reason)
+        return Outcome(kept.name, published=not held_back, warnings=self.warnings)
+
+    def _held_back(self) -> str:
+        """Why readers do not get this build although nothing failed; empty when they do."""
+        if left := self.record.partial:
+            more = f" and {len(left) - 10} more" if len(left) > 10 else ""
+            return f"left as they were: {', '.join(left[:10])}{more}"
+        return "its report years were not judged" if is_judged(self.graph) and not self.options.validate else ""
+
+    def _settle(self, build: str, event: str, reason: str) -> None:
+        for problem in record_outcome(self.warehouse, self.warehouse_settings, build, event, reason, self.emit):
+            self._warn(problem)
+
+    def _warn(self, problem: Problem) -> None:
+        self.warnings = (*self.warnings, problem)
+        self.emit(f"  warning: {problem}")
+
+    def _afterwards(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except (OSError, KeyboardInterrupt) as error:
+            message = f"readers have the build, but what comes after was not all done: {str(error) or 'interrupted'}"
+            self.warnings = (*self.warnings, Problem("build.unfinished", message))
+
+
+def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None, inputs: Inputs) -> BuildRecord:
+    """Return the record of a build that is begun: what it is made from, and nothing of what it holds."""
+    graph, options, project = context.graph, context.options, context.graph.project
+    current = context.warehouse.current()
+    return BuildRecord(
+        id=candidate.name.removeprefix(".tmp-"),
+        status="building",
+        started_at=_now(),
+        as_of=str(options.as_of),
+        engine=settings_of(project),
+        inputs=inputs,
+        ingredients=ingredients_of(project, graph.environment_read),
+        outside=graph.outside,
+        retained=tuple(kept.name for kept in context.folder.kept),
+        options=OptionsRecord(**{one.name: getattr(options, one.name) for one in fields(OptionsRecord)}),
+        warehouse_settings=project.warehouse_settings,
+        based_on=before.id if before else None,
+        current=current.name if current else None,
+        continues=options.continued,
+        tables=project.report_tables.names(),
+        stewards=stewards_of(project.warehouse_settings),
+    )
+
+
+def results_of(record: BuildRecord) -> Results:
+    """Return what dbt's artifacts say of a build."""
+    from kpi.engine.artifacts import Results
+
+    options = {one.name: getattr(record.options, one.name) for one in fields(OptionsRecord)} if record.options else {}
+    return Results(record.id, record.nodes or {}, record.checks, record.unit_tests, record.rows or {}, options)
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def is_judged(graph: Graph) -> bool:
+    """Tell whether a build of the project has report years to judge."""
+    return any(str(node.relation) in graph.project.report_tables.judged() for node in graph.built())
+
+
+def settings_of(project: Project) -> str:
+    """What makes a build file useless as a start for the next: another storage version, for one."""
+    import duckdb
+
+    return f"{project.name} duckdb {duckdb.__version__}"

@@ -49,10 +49,24 @@ class Job:
         return (*self.command, "notify", "--project-dir", str(self.root), "--crashed")
 
 
-def make_job(
-    root: Path, name: str, at: str, memory_max: str, has_network: bool, for_user: bool, temp_directory: str = ""
-) -> Job:
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """How a refresh is to run every night, as it was typed: its name, the time of day and how much memory it may take.
+
+    `for_user` says that it runs as who asks, `temp_directory` where DuckDB may spill.
+    """
+
+    name: str
+    at: str
+    memory_max: str
+    for_user: bool
+    temp_directory: str = ""
+
+
+def make_job(root: Path, options: JobOptions, has_network: bool) -> Job:
     """Return what to run every night. Raises ConfigError when a setting cannot be used."""
+    name, at, memory_max = options.name, options.at, options.memory_max
+    for_user, temp_directory = options.for_user, options.temp_directory
     hour = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
     if not hour:
         raise ConfigError(f"--at takes a time of day such as 03:15, not '{at}'.")

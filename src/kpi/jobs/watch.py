@@ -7,7 +7,6 @@ it is put in place as the build `watch`, for reading: a database that is open fo
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import time
@@ -16,17 +15,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from kpi.build_record import FILE, BuildRecord, to_json
 from kpi.errors import KpiError, LockHeld
-from kpi.events import Emit
+from kpi.events import Emit, Event
 from kpi.files import project_files
 from kpi.ingest.raw_files import scan
-from kpi.jobs.candidate import settings_of
 from kpi.jobs.options import Options
+from kpi.jobs.refresh import settings_of
 from kpi.settings import WarehouseSettings
-from kpi.warehouse.builds import FACTS, Warehouse
-from kpi.warehouse.permissions import DATABASE, as_facts, close, make_place, refuse_unusable, whole
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.permissions import DATABASE, close, make_place, refuse_unusable, stewards_of, whole
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,14 +60,14 @@ def _watch(
     from kpi.project.project import load_project
 
     current = warehouse.current()
-    facts = warehouse.facts(current)
+    record = warehouse.record(current) if current else None
     project = load_project(root, options.variables, options.target, options.invocation)
-    if current and facts.get("settings") == settings_of(project):
+    if current and record and record.engine == settings_of(project) and not record.problem:
         shutil.copyfile(whole(current) / DATABASE, folder / DATABASE)
         os.chmod(folder / DATABASE, 0o644)
     else:
-        facts = {}
-    emit(f"Watching {root}; the working build starts from {facts.get('id', 'nothing')}. Ctrl-C ends it.")
+        record = None
+    emit(f"Watching {root}; the working build starts from {record.id if record else 'nothing'}. Ctrl-C ends it.")
     settings = project.warehouse_settings.engine_settings(options.settings or {})
     settings.pop("temp_directory", "")  # of a watch it stays in its own folder
     settings["file_search_path"] = str(root)
@@ -86,8 +86,8 @@ def _watch(
                     if seen:
                         emit(f"{datetime.now():%H:%M:%S} {', '.join(sorted(str(p) for p in changed)[:5])}")
                     seen = now
-                    facts = _round(con, root, warehouse, options, facts, f"{BUILD}-{number}", emit)
-                    _show(warehouse, folder, facts, emit)
+                    record = _round(con, root, options, record, f"{BUILD}-{number}", emit)
+                    _show(warehouse, folder, record, emit)
                 wait()
         except KeyboardInterrupt:
             emit("The watch has ended; what it built was not published.")
@@ -108,74 +108,98 @@ def look(root: Path) -> Seen:
 def _round(
     con: duckdb.DuckDBPyConnection,
     root: Path,
-    warehouse: Warehouse,
     options: Options,
-    before: Mapping[str, Any],
+    before: BuildRecord | None,
     build: str,
     emit: Emit,
-) -> dict[str, Any]:
-    """Compile, build and test once. Returns the facts of the database as it then is; what is wrong is told."""
+) -> BuildRecord | None:
+    """Compile, build and test once. Returns the record of the database as it then is; what is wrong is told."""
     from kpi.engine.compile import compiled
-    from kpi.jobs.pipeline import run_pipeline
+    from kpi.jobs.pipeline import PipelineContext, run_pipeline
 
     started = time.perf_counter()
-    facts: dict[str, Any] = {"id": build}
-    lines: list[str] = []
+    warehouse = Warehouse(root / "warehouse")
+    heard = _Lines()
     try:
         graph = compiled(root, options.variables, options.target, options.invocation).graph
         warehouse_settings = graph.project.warehouse_settings
         refuse_unusable(graph)
     except (KpiError, OSError) as error:  # a file may be gone for the moment in which it is saved
         emit(f"{error}")
-        return dict(before)
-    facts |= {"settings": settings_of(graph.project), **as_facts(warehouse_settings)}
+        return before
+    begun = BuildRecord(build, engine=settings_of(graph.project), stewards=stewards_of(warehouse_settings))
     try:
-        run_pipeline(con, warehouse, graph, options, before, scan(warehouse.raw), facts, lines.append)
+        context = PipelineContext(warehouse, graph, options, scan(warehouse.raw), heard)
     except KpiError as error:
         emit(f"failed: {error}")
-        if "nodes" not in facts and "loading" not in facts:
-            return dict(before)
-        if "nodes" not in facts:
+        return before
+    result = run_pipeline(con, context, before, begun)
+    record = result.record
+    if isinstance(result.error, KeyboardInterrupt):
+        raise result.error
+    if result.error:
+        emit(f"failed: {result.error}")
+        if record.nodes is None and not result.is_ingest_cut:
+            return before
+        if record.nodes is None:
             # Loading failed halfway: what the raw tables hold now has no name.
-            nodes = {node: about for node, about in before.get("nodes", {}).items() if not node.startswith("source.")}
-            return {**before, "nodes": nodes, **as_facts(warehouse_settings)}
+            known = (before.nodes if before else None) or {}
+            nodes = {node: noted for node, noted in known.items() if not node.startswith("source.")}
+            return replace(before or begun, nodes=nodes, stewards=begun.stewards)
     con.execute("checkpoint")
-    for line in lines:
-        if not line.startswith("Loaded"):
-            emit(line)
-    for check in facts.get("checks", []):
-        if check["failures"]:
-            word = "failed" if check["severity"] == "error" else "warning"
-            emit(f"  {word}: {check['name']} ({check['where']}): {check['failures']} failing rows")
+    for line in heard.lines:
+        emit(line)
+    for check in record.checks:
+        if check.failures:
+            word = "failed" if check.severity == "error" else "warning"
+            emit(f"  {word}: {check.name} ({check.where}): {check.failures} failing rows")
     emit(f"{time.perf_counter() - started:.1f} s")
-    return facts
+    return record
 
 
-def _show(warehouse: Warehouse, folder: Path, facts: dict[str, Any], emit: Emit) -> None:
+class _Lines:
+    """Hears a run and keeps what it says, but for how much was loaded: nothing was, most times."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, line: str) -> None:
+        """Keep a line."""
+        self.lines.append(line)
+
+    def on_event(self, event: Event) -> None:
+        """Keep the line that an event has."""
+        from kpi.jobs.pipeline import LOAD_SUMMARY
+
+        if event.message and event.event != LOAD_SUMMARY:
+            self.lines.append(event.message)
+
+
+def _show(warehouse: Warehouse, folder: Path, record: BuildRecord | None, emit: Emit) -> None:
     """Put a copy of the working database in place as the build `watch`."""
-    if "nodes" not in facts:
+    if record is None or record.nodes is None:
         return
-    message = not (warehouse.builds / BUILD / FACTS).is_file()
-    status = {"status": "held back", "reason": "a watch's working build", "at": f"{datetime.now(UTC):%FT%TZ}"}
-    _put_in_place(warehouse, folder / DATABASE, BUILD, {**facts, **status, "id": BUILD})
-    if message:
-        stewards = "stewards" in facts
+    is_first = not (warehouse.builds / BUILD / FILE).is_file()
+    now = f"{datetime.now(UTC):%FT%TZ}"
+    shown = replace(record, id=BUILD, status="held back", reason="a watch's working build", finished_at=now)
+    _put_in_place(warehouse, folder / DATABASE, shown)
+    if is_first:
+        stewards = record.stewards is not None
         called = f"kpi query {'--stewards ' * stewards}--build {BUILD} '…'"
         emit(f"Open it with kpi.open(build={BUILD!r}{', stewards=True' * stewards}), or: {called}")
 
 
-def _put_in_place(warehouse: Warehouse, database: Path, name: str, facts: Mapping[str, Any]) -> None:
-    """Make a copy of a database the build of that name, in place of an earlier one; who has that open keeps it."""
+def _put_in_place(warehouse: Warehouse, database: Path, record: BuildRecord) -> None:
+    """Make a copy of a database the build of that id, in place of an earlier one; who has that open keeps it."""
+    name, stewards = record.id, record.stewards
     folder = warehouse.builds / f".next-{name}"
     shutil.rmtree(folder, ignore_errors=True)
-    given = facts.get("stewards", {})
-    place = make_place(folder, WarehouseSettings(stewards_schemas=tuple(given.get("schemas", ()))))
+    place = make_place(folder, WarehouseSettings(stewards_schemas=stewards.schemas if stewards else ()))
     shutil.copyfile(database, place / DATABASE)
     os.chmod(place / DATABASE, 0o444)
-    for path in (place / DATABASE, place, folder) if given else ():
-        close(path, given["group"])
-    text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str)
-    (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+    for path in (place / DATABASE, place, folder) if stewards else ():
+        close(path, stewards.group if stewards else "")
+    (folder / FILE).write_text(to_json(record), encoding="utf-8")
     final, old = warehouse.builds / name, warehouse.builds / f".old-{name}"
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():

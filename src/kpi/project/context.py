@@ -17,7 +17,7 @@ from typing import Any
 from kpi.environment import SECRET, Default, note_read
 from kpi.errors import nearest
 from kpi.project.jinja import DATABASE, Chain, Relation, parsed, step_by_step
-from kpi.project.macros import Macros, Returned, Wrong, compiled, run
+from kpi.project.macros import Macros, NothingRuns, Returned, Wrong, compiled, run
 from kpi.settings import Invocation
 from kpi.sql import identifier
 
@@ -240,7 +240,7 @@ def run_query(sql: str) -> Table:
     """Run a query that reads no table, such as the number of days between two dates. Raises Wrong for any other."""
     import duckdb
 
-    from kpi.database import confined
+    from kpi.database import confined, first_line
 
     # One thread, which a signal stops: DuckDB waits for its other threads, and those may go on for hours.
     with confined({"threads": "1"}) as con:
@@ -249,9 +249,9 @@ def run_query(sql: str) -> Table:
             return Table(tuple(column[0] for column in result.description or ()), result.fetchall())
         except duckdb.CatalogException:
             message = f"run_query(): {NOTHING_RUNS}. Name the values in a variable (vars), a seed or the SQL itself."
-            raise Wrong(message) from None
+            raise NothingRuns(message) from None
         except duckdb.Error as error:
-            raise Wrong(f"run_query(): {str(error).partition(chr(10))[0]}") from None
+            raise NothingRuns(f"run_query(): {first_line(error)}") from None
 
 
 _MISSING = object()
@@ -351,11 +351,39 @@ def shared(
     `columns` tells the columns of a relation, or that there is no telling; `graph` what there is in the project.
     """
     asked = invocation or Invocation()
-    results: dict[str, dict[str, Any]] = {}
-    now = datetime.datetime.now(datetime.UTC)
 
-    def give_back(value: object = None) -> None:
-        raise Returned(value)
+    def in_variable(text: str) -> str:
+        file = Path("dbt_project.yml")
+        tree = parsed(macros.environment, text, file)
+        return run(compiled(macros.environment, tree, file), macros.scope())
+
+    values.render = in_variable
+    return {
+        "var": values,
+        "env_var": values.env_var,
+        "target": {**TARGET, **dict.fromkeys(("name", "target_name"), values.target or TARGET["name"])},
+        "schema": TARGET["schema"],
+        "database": DATABASE,
+        "project_name": macros.project,
+        "execute": True,
+        "flags": Flags(asked.flags()),
+        "invocation_args_dict": {name.lower(): value for name, value in asked.flags().items()},
+        "run_started_at": datetime.datetime.now(datetime.UTC),
+        "invocation_id": "00000000-0000-0000-0000-000000000000",
+        "dbt_version": "1.11.0",
+        "dbt_metadata_envs": {},
+        "selected_resources": Selected(graph, asked.is_partial),
+        "graph": Later(graph),
+        "should_full_refresh": lambda: asked.full_refresh,
+        "modules": _modules(),
+        **_of_the_database(macros, columns),
+        **_functions(),
+    }
+
+
+def _of_the_database(macros: Macros, columns: Callable[[Relation], tuple[tuple[str, str], ...]]) -> dict[str, Any]:
+    """The names by which templates ask for queries, relations and columns, and those by which they give up."""
+    results: dict[str, dict[str, Any]] = {}
 
     def statement(name: str | None = None, caller: Any = None, **_: Any) -> str:
         table = run_query(caller())
@@ -373,69 +401,58 @@ def shared(
             raise Wrong("adapter.get_columns_in_relation takes a ref() or source().")
         return [Column(name, kind) for name, kind in columns(relation)]
 
+    return {
+        "exceptions": Unsupported(
+            "exceptions",
+            "raise_compiler_error and warn are",
+            raise_compiler_error=raised,
+            warn=lambda message: "",
+            raise_not_implemented=raised,
+            missing_var=raised,
+        ),
+        "adapter": Unsupported(
+            "adapter",
+            f"{NOTHING_RUNS} or change them",
+            dispatch=dispatch,
+            quote=identifier,
+            quote_as_configured=lambda name, *_: name,
+            type=lambda: "duckdb",
+            get_columns_in_relation=columns_in,
+            behavior=Unsupported("adapter.behavior", "kpi has no such switches"),
+        ),
+        "api": Unsupported("api", "take the relation from ref() or source()", Column=_column_api()),
+        "run_query": run_query,
+        "statement": statement,
+        "load_result": results.get,
+        "load_relation": lambda relation: relation,
+    }
+
+
+def _column_api() -> SimpleNamespace:
+    """What dbt calls api.Column."""
+
     def type_of(name: str) -> str:
         return "TEXT" if name.lower() == "string" else name
 
-    def in_variable(text: str) -> str:
-        file = Path("dbt_project.yml")
-        tree = parsed(macros.environment, text, file)
-        return run(compiled(macros.environment, tree, file), macros.scope())
-
-    values.render = in_variable
-    exceptions = Unsupported(
-        "exceptions",
-        "raise_compiler_error and warn are",
-        raise_compiler_error=raised,
-        warn=lambda message: "",
-        raise_not_implemented=raised,
-        missing_var=raised,
-    )
-    adapter = Unsupported(
-        "adapter",
-        f"{NOTHING_RUNS} or change them",
-        dispatch=dispatch,
-        quote=identifier,
-        quote_as_configured=lambda name, *_: name,
-        type=lambda: "duckdb",
-        get_columns_in_relation=columns_in,
-        behavior=Unsupported("adapter.behavior", "kpi has no such switches"),
-    )
-    column_api = SimpleNamespace(
+    return SimpleNamespace(
         translate_type=type_of,
         numeric_type=lambda kind, precision, scale: f"{kind}({precision},{scale})",
         string_type=lambda size=None: "TEXT",
         create=lambda name, kind: Column(name, type_of(kind)),
     )
+
+
+def _functions() -> dict[str, Any]:
+    """The functions of templates that ask nothing of the project."""
     import yaml
 
+    def give_back(value: object = None) -> None:
+        raise Returned(value)
+
     return {
-        "var": values,
-        "env_var": values.env_var,
-        "target": {**TARGET, **dict.fromkeys(("name", "target_name"), values.target or TARGET["name"])},
-        "schema": TARGET["schema"],
-        "database": DATABASE,
-        "project_name": macros.project,
-        "execute": True,
-        "flags": Flags(asked.flags()),
-        "invocation_args_dict": {name.lower(): value for name, value in asked.flags().items()},
         "log": lambda *_, **__: "",
         "print": lambda *_, **__: "",
         "return": give_back,
-        "exceptions": exceptions,
-        "adapter": adapter,
-        "api": Unsupported("api", "take the relation from ref() or source()", Column=column_api),
-        "modules": _modules(),
-        "run_started_at": now,
-        "invocation_id": "00000000-0000-0000-0000-000000000000",
-        "dbt_version": "1.11.0",
-        "dbt_metadata_envs": {},
-        "selected_resources": Selected(graph, asked.is_partial),
-        "graph": Later(graph),
-        "run_query": run_query,
-        "statement": statement,
-        "load_result": results.get,
-        "load_relation": lambda relation: relation,
-        "should_full_refresh": lambda: asked.full_refresh,
         "zip": _zip,
         "zip_strict": lambda *given: list(zip(*given, strict=False)),
         "set": _set,

@@ -29,6 +29,13 @@ class Wrong(ConfigError):
     """A mistake in a template, on its way to becoming a CompileError with file and line."""
 
 
+RUN_QUERY = "template.run_query"  # the code of a CompileError that comes of the next
+
+
+class NothingRuns(Wrong):
+    """A template asks for what a query yields, and nothing runs while it is rendered."""
+
+
 class Returned(Exception):
     """What a macro gives back by return(), on its way out of it."""
 

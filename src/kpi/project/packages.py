@@ -70,7 +70,7 @@ def renamed_keys(settings: Section) -> Iterator[str]:
             continue
         where = settings.where(old)
         if new in settings:
-            raise ConfigError(f"{where}: '{old}' is the old name of '{new}', which is here too. Leave '{old}' out.")
+            raise ConfigError(f"'{old}' is the old name of '{new}', which is here too. Leave '{old}' out.", where)
         settings[new], settings.lines[new] = settings.pop(old), settings.lines.pop(old)
         yield f"{where}: '{old}' is the old name of '{new}'."
 
@@ -180,17 +180,26 @@ class Package:
         """How many parts of the paths of its files lie before those below its own folder of models."""
         return len(self.folder.parts) + 1
 
+    def notes_of(self, root: Path) -> Iterator[str]:
+        """A line for each folder of models that is named and not there; dbt passes over it."""
+        for folder in self._without_folder(root):
+            where = self.settings.where("model-paths")
+            yield f"{where}: 'model-paths' names {folder}, which is no folder. No models are read from it."
+
+    def _without_folder(self, root: Path) -> list[Path]:
+        named = self.settings.strings("model-paths") if self.folder == Path() and "model-paths" in self.settings else ()
+        return [Path(folder) for folder in named if not (root / folder).is_dir()]
+
     def folders(self, root: Path, kind: str) -> tuple[Path, ...]:
-        """The folders of one kind, relative to the project. Raises ConfigError for folders of models not there."""
+        """The folders of one kind, relative to the project. Raises ConfigError for what is none."""
         key = f"{kind}-paths"
         folders = tuple(Path(folder) for folder in self.settings.strings(key) or (PATHS.get(kind, kind),))
         for folder in folders:
             if problem := folder_problem(root / self.folder, folder):
-                raise ConfigError(f"{self.settings.where(key)}: '{key}' names {folder}, which {problem}.")
+                raise ConfigError(f"'{key}' names {folder}, which {problem}.", self.settings.where(key))
             # dbt's own starter names folders that a project need not have; those that hold models it does.
-            is_own = self.folder == Path()
-            if is_own and kind == "model" and key in self.settings and not (root / folder).is_dir():
-                raise ConfigError(f"{self.settings.where(key)}: '{key}' names {folder}, which is no folder.")
+            if kind == "model" and folder in self._without_folder(root) and has_house_rules(self.settings):
+                raise ConfigError(f"'{key}' names {folder}, which is no folder.", self.settings.where(key))
         return tuple(self.folder / folder for folder in folders)
 
     def variables(self, packages: Mapping[str, Package]) -> dict[str, Any]:
@@ -211,7 +220,7 @@ def packages_of(root: Path, settings: Section) -> dict[str, Package]:
     """Return the packages of a project by name, in that order. Raises ConfigError for one that cannot be read."""
     installed = settings.text("packages-install-path")
     if installed and (problem := folder_problem(root, Path(installed))):
-        raise ConfigError(f"{settings.where('packages-install-path')}: {installed} {problem}.")
+        raise ConfigError(f"{installed} {problem}.", settings.where("packages-install-path"))
     found: dict[str, Package] = {}
     for place in (installed,) if installed else _INSTALLED:
         for file in sorted((root / place).glob("*/dbt_project.yml")):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kpi.errors import CompileError, CompileErrors, ConfigError, KpiError, nearest
+from kpi.errors import CompileError, CompileErrors, ConfigError, ConfigErrors, KpiError, nearest
 from kpi.project.context import Values
 from kpi.project.external import unreadable
 from kpi.project.jinja import blocks
@@ -67,16 +67,22 @@ class Part:
     notes: tuple[str, ...]
 
 
-def read_part(
-    root: Path,
-    package: Package,
-    own: Package,
-    packages: Mapping[str, Package],
-    jinja: YamlJinja,
-    docs: dict[str, dict[str, str]],
-    mistakes: list[KpiError],
-) -> Part:
-    """Read the files of the project or a package. What is wrong goes to `mistakes`."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What reading the parts of a project shares; `docs` and `mistakes` grow as they are read."""
+
+    root: Path
+    own: Package
+    packages: Mapping[str, Package]
+    jinja: YamlJinja
+    docs: dict[str, dict[str, str]]
+    mistakes: list[KpiError]
+
+
+def read_part(reading: Reading, package: Package) -> Part:
+    """Read the files of the project or a package. What is wrong goes to the mistakes."""
+    root, own, packages, jinja = reading.root, reading.own, reading.packages, reading.jinja
+    docs, mistakes = reading.docs, reading.mistakes
     settings, is_own = package.settings, package is own
     jinja.values.package = "" if is_own else package.name
     jinja.fill(settings, (*LATER[3:], "vars"))
@@ -94,20 +100,7 @@ def read_part(
         except ConfigError as error:
             mistakes.append(error)
     described = read_properties(documents, judge)
-    resources: list[Resource] = []
-    for kind, tree in (("model", "models"), ("seed", "seeds"), ("snapshot", "snapshots"), ("analysis", "analyses")):
-        if kind == "analysis" and not is_own:
-            continue  # compiled for people to copy, from their own project
-        about = described.found.get(tree, {})
-        of_kind = resources_of(found, settings.section(tree), kind, paths[kind], about)
-        if kind == "snapshot":
-            of_kind += snapshots_in_yaml(found, settings.section(tree), described.relations, about)
-        resources += of_kind
-    by_name = {resource.name: resource for resource in resources if resource.kind != "analysis"}
-    for kind in ("model", "seed", "snapshot"):
-        names = {resource.name for resource in resources if resource.kind == kind}
-        orphaned_properties(found, kind, described.found[f"{kind}s"], names, by_name)
-    resources = [as_told(one, by_name) for one in resources]
+    resources = _resources_of_part(found, described, settings, paths, is_own)
     for file, _ in files_in(root, paths["model"], ".py"):
         message = (
             "models in Python are not supported. Write a SELECT, or prepare the data outside and read it as a source."
@@ -129,6 +122,26 @@ def read_part(
         # What a package says that has no effect is its makers' business.
         notes=tuple(found.notes) if is_own else (),
     )
+
+
+def _resources_of_part(
+    found: Found, described: Described, settings: Section, paths: Mapping[str, Sequence[Path]], is_own: bool
+) -> list[Resource]:
+    """The models, seeds, snapshots and analyses of a part, with what its YAML says of them."""
+    resources: list[Resource] = []
+    for kind, tree in (("model", "models"), ("seed", "seeds"), ("snapshot", "snapshots"), ("analysis", "analyses")):
+        if kind == "analysis" and not is_own:
+            continue  # compiled for people to copy, from their own project
+        about = described.found.get(tree, {})
+        of_kind = resources_of(found, settings.section(tree), kind, paths[kind], about)
+        if kind == "snapshot":
+            of_kind += snapshots_in_yaml(found, settings.section(tree), described.relations, about)
+        resources += of_kind
+    by_name = {resource.name: resource for resource in resources if resource.kind != "analysis"}
+    for kind in ("model", "seed", "snapshot"):
+        names = {resource.name for resource in resources if resource.kind == kind}
+        orphaned_properties(found, kind, described.found[f"{kind}s"], names, by_name)
+    return [as_told(one, by_name) for one in resources]
 
 
 def _documents(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> list[Section]:
@@ -270,6 +283,49 @@ def load_project(
     Raises ConfigError or CompileErrors that tell every mistake in the YAML files and every name that is there twice.
     """
     root = root.resolve()
+    settings, renamed = _settings_of(root)
+    name = settings.required("name")
+    own, packages = Package(name, Path(), settings), packages_of(root, settings)
+    warehouse_settings = read_warehouse_settings(settings.section("vars"), name)
+    report_tables = read_report_tables(settings.section("vars"), name)
+    values, declared = _values_of(own, packages, overrides or {})
+    values.target = target
+    docs: dict[str, dict[str, str]] = {}
+    jinja = YamlJinja(values, name, _doc_in(docs, values))
+    mistakes: list[KpiError] = []
+    reading = Reading(root, own, packages, jinja, docs, mistakes)
+    parts = [read_part(reading, package) for package in (own, *packages.values())]
+    resources = [resource for part in parts for resource in part.resources]
+    mistakes += _named_twice([resource for resource in resources if resource.kind != "analysis"])
+    sources = tuple(source for part in parts for source in part.sources)
+    mistakes += unreadable(root, warehouse_settings.source_folders, sources)
+    if mistakes:
+        raise together(mistakes, root)
+    return Project(
+        root=root,
+        name=name,
+        variables=values.variables,
+        **_content_of(parts),
+        sources=sources,
+        package_variables=values.of_packages,
+        dispatch=_dispatch(settings),
+        docs={name: text for part in reversed(parts) for name, text in docs[part.package.name].items()},
+        notes=(*renamed, *own.notes_of(root), *parts[0].notes),
+        is_strict=has_house_rules(settings),
+        invocation=invocation or Invocation(),
+        undeclared=tuple(variable for variable in overrides or () if variable not in declared),
+        asked=frozenset(values.asked),
+        environment_read=values.environment_read,
+        warehouse_settings=warehouse_settings,
+        report_tables=report_tables,
+        profile=_profile(root, settings, sources, target, jinja),
+        target=target,
+        selectors=_selectors(root, jinja),
+    )
+
+
+def _settings_of(root: Path) -> tuple[Section, list[str]]:
+    """Read dbt_project.yml. Returns it, and notes of what stands there under an old name."""
     if not (root / "dbt_project.yml").is_file():
         raise ConfigError(
             f"{root}: no dbt_project.yml here. Go to the project's folder, or name it with --project-dir."
@@ -279,79 +335,61 @@ def load_project(
     settings.allow(PROJECT_KEYS, "dbt_project.yml")
     name = settings.required("name")
     if not name.isidentifier():
-        raise ConfigError(f"{settings.where('name')}: the project's name must be letters, digits and _, not '{name}'.")
-    own, packages = Package(name, Path(), settings), packages_of(root, settings)
-    warehouse_settings = read_warehouse_settings(settings.section("vars"), name)
-    report_tables = read_report_tables(settings.section("vars"), name)
-    if KEY in (overrides or {}):
+        raise ConfigError(f"the project's name must be letters, digits and _, not '{name}'.", settings.where("name"))
+    return settings, renamed
+
+
+def _values_of(
+    own: Package, packages: Mapping[str, Package], overrides: Mapping[str, Any]
+) -> tuple[Values, frozenset[str]]:
+    """Return the variables of the project and its packages, and the names of those that some file declares."""
+    if KEY in overrides:
         raise ConfigError(
             f"--vars: {KEY} is read from dbt_project.yml only. Set it there, or use the command's options."
         )
     variables = own.variables(packages)
     of_packages = {
-        one: {**package.variables(packages), **variables, **own.variables_for(one), **(overrides or {})}
+        one: {**package.variables(packages), **variables, **own.variables_for(one), **overrides}
         for one, package in packages.items()
     }
-    values = Values({**variables, **(overrides or {})}, of_packages)
-    values.target = target
-    docs: dict[str, dict[str, str]] = {}
-    jinja = YamlJinja(values, name, _doc_in(docs, values))
-    mistakes: list[KpiError] = []
-    parts = [read_part(root, package, own, packages, jinja, docs, mistakes) for package in (own, *packages.values())]
+    declared = {*variables, *(name for package in packages.values() for name in package.variables(packages))}
+    declared |= {name for given in of_packages.values() for name in given} - {*overrides}
+    return Values({**variables, **overrides}, of_packages), frozenset(declared)
+
+
+def _dispatch(settings: Section) -> dict[str, tuple[str, ...]]:
+    return {item.required("macro_namespace"): item.strings("search_order") for item in settings.sections("dispatch")}
+
+
+def _content_of(parts: Sequence[Part]) -> dict[str, Any]:
+    """The fields of a project that are what its own part and its packages hold together."""
     resources = [resource for part in parts for resource in part.resources]
-    mistakes += _named_twice([resource for resource in resources if resource.kind != "analysis"])
-    sources = tuple(source for part in parts for source in part.sources)
-    mistakes += unreadable(root, warehouse_settings.source_folders, sources)
-    if mistakes:
-        raise together(mistakes, root)
     described = [part.described for part in parts]
-    known = {*variables, *(name for variables in of_packages.values() for name in variables)} - {*(overrides or ())}
-    known |= {*variables, *(name for package in packages.values() for name in package.variables(packages))}
-    return Project(
-        root=root,
-        name=name,
-        variables=values.variables,
-        models=tuple(resource for resource in resources if resource.kind == "model"),
-        seeds=tuple(resource for resource in resources if resource.kind == "seed"),
-        snapshots=tuple(resource for resource in resources if resource.kind == "snapshot"),
-        analyses=tuple(resource for resource in resources if resource.kind == "analysis"),
-        sources=sources,
-        exposures=tuple(
+    return {
+        "models": tuple(resource for resource in resources if resource.kind == "model"),
+        "seeds": tuple(resource for resource in resources if resource.kind == "seed"),
+        "snapshots": tuple(resource for resource in resources if resource.kind == "snapshot"),
+        "analyses": tuple(resource for resource in resources if resource.kind == "analysis"),
+        "exposures": tuple(
             replace(one.exposures[key], package=part.package.name)
             for part, one in zip(parts, described, strict=True)
             for key in sorted(one.exposures)
         ),
-        macro_files=parts[0].macro_files,
-        test_files=tuple(file for part in parts for file in part.test_files),
-        fixture_files=tuple(file for part in parts for file in part.fixture_files),
-        packages={part.package.name: part.macro_files for part in parts[1:]},
-        folders={part.package.name: part.package.folder for part in parts[1:]},
-        package_variables=of_packages,
-        dispatch={
-            item.required("macro_namespace"): item.strings("search_order") for item in settings.sections("dispatch")
-        },
-        unit_tests=tuple(test for one in described for test in one.unit_tests),
-        singular_tests={
+        "macro_files": parts[0].macro_files,
+        "packages": {part.package.name: part.macro_files for part in parts[1:]},
+        "folders": {part.package.name: part.package.folder for part in parts[1:]},
+        "test_files": tuple(file for part in parts for file in part.test_files),
+        "fixture_files": tuple(file for part in parts for file in part.fixture_files),
+        "unit_tests": tuple(test for one in described for test in one.unit_tests),
+        "singular_tests": {
             (part.package.name, test): config
             for part, one in zip(parts, described, strict=True)
             for test, config in one.singular.items()
         },
-        test_trees={part.package.name: _test_tree(part.package.settings) for part in parts},
-        on_run_start=_hooks(parts, "on-run-start"),
-        on_run_end=_hooks(parts, "on-run-end"),
-        docs={name: text for part in reversed(parts) for name, text in docs[part.package.name].items()},
-        notes=(*renamed, *parts[0].notes),
-        is_strict=has_house_rules(settings),
-        invocation=invocation or Invocation(),
-        undeclared=tuple(variable for variable in overrides or () if variable not in known),
-        asked=frozenset(values.asked),
-        environment_read=values.environment_read,
-        warehouse_settings=warehouse_settings,
-        report_tables=report_tables,
-        profile=_profile(root, settings, sources, target, jinja),
-        target=target,
-        selectors=_selectors(root, jinja),
-    )
+        "test_trees": {part.package.name: _test_tree(part.package.settings) for part in parts},
+        "on_run_start": _hooks(parts, "on-run-start"),
+        "on_run_end": _hooks(parts, "on-run-end"),
+    }
 
 
 def _hooks(parts: Sequence[Part], setting: str) -> tuple[tuple[Path, str], ...]:
@@ -373,7 +411,7 @@ def _selectors(root: Path, jinja: YamlJinja) -> dict[str, Section]:
         name = selector.required("name")
         if "definition" not in selector or name in found:
             message = "is here twice" if name in found else "has no definition"
-            raise ConfigError(f"{selector.where()}: the selector '{name}' {message}.")
+            raise ConfigError(f"the selector '{name}' {message}.", selector.where())
         found[name] = selector
     return found
 
@@ -385,7 +423,7 @@ def together(mistakes: Sequence[KpiError], root: Path | None = None) -> KpiError
     if len(mistakes) > 1 and len(found) == len(mistakes):
         error = CompileErrors(sorted(found, key=lambda mistake: (mistake.file, mistake.line, mistake.column)))
     elif len(mistakes) > 1:
-        error = ConfigError("\n".join(str(mistake) for mistake in mistakes))
+        error = ConfigErrors(mistakes)
     error.root = root
     return error
 

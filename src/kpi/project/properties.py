@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from kpi.errors import CompileError, ConfigError, KpiError, nearest
+from kpi.errors import CompileError, ConfigError, KpiError, Place, nearest
 from kpi.project.packages import Emit, Judge
 from kpi.sql import literal
 from kpi.yaml_loader import Items, Section
@@ -238,13 +238,13 @@ def settings_in(
         if name in allowed:
             problem = config_problem(name, value)
             if problem:
-                raise ConfigError(f"{level.where(key)}: {problem}")
+                raise ConfigError(f"{problem}", level.where(key))
             found[name] = value
         elif key.startswith("+") or not (is_tree and (value is None or isinstance(value, Section))):
-            error = f"{level.where(key)}: the setting '{name}' is not supported.{nearest(name, allowed)}"
+            error = ConfigError(f"the setting '{name}' is not supported.{nearest(name, allowed)}", level.where(key))
             if emit is None:
-                raise ConfigError(error)
-            emit(ConfigError(error))
+                raise error
+            emit(error)
             found[name] = value
     return found
 
@@ -284,7 +284,7 @@ def tests_of(entry: Section, column: str, emit: Emit) -> Iterator[TestSpec]:
             elif isinstance(item, Section) and item:
                 yield _with_settings(item, column, emit)
             else:
-                raise ConfigError(f"{entry.file}:{line}: a data test is a name, or a name with its settings.")
+                raise ConfigError("a data test is a name, or a name with its settings.", Place(str(entry.file), line))
 
 
 def numbered(tests: Iterable[TestSpec]) -> tuple[TestSpec, ...]:
@@ -447,9 +447,9 @@ def _location(text: object, names: Mapping[str, Any], table: Section) -> str:
             case "template":
                 found = Template(str(text)).substitute(names)
             case _:
-                raise ConfigError(f"{table.where()}: formatter is newstyle, oldstyle or template, not '{formatter}'.")
+                raise ConfigError(f"formatter is newstyle, oldstyle or template, not '{formatter}'.", table.where())
     except (KeyError, ValueError, IndexError) as error:
-        raise ConfigError(f"{table.where()}: external_location: there is nothing to put in for {error}.") from None
+        raise ConfigError(f"external_location: there is nothing to put in for {error}.", table.where()) from None
     return found if "(" in found or found.startswith("'") else literal(found)
 
 
@@ -473,15 +473,15 @@ def versions_of(entry: Section) -> Iterator[tuple[Section, dict[str, Any]]]:
     for version in versions:
         version.allow(_OF_A_VERSION, "a version of a model")
         if version.get("v") is None:
-            raise ConfigError(f"{version.where()}: a version of '{model}' needs its 'v'.")
+            raise ConfigError(f"a version of '{model}' needs its 'v'.", version.where())
     names = [str(version["v"]) for version in versions]
     for version, name in zip(versions, names, strict=True):
         if names.count(name) > 1:
-            raise ConfigError(f"{version.where('v')}: the version {name} of '{model}' is here twice.")
+            raise ConfigError(f"the version {name} of '{model}' is here twice.", version.where("v"))
     latest = str(entry.get("latest_version") or _newest([version["v"] for version in versions]))
     if latest not in names:
         where = entry.where("latest_version")
-        raise ConfigError(f"{where}: '{model}' has no version {latest}; it has {', '.join(names)}.")
+        raise ConfigError(f"'{model}' has no version {latest}; it has {', '.join(names)}.", where)
     for version, name in zip(versions, names, strict=True):
         own = _with(entry, version)
         own["name"] = version.text("defined_in").removesuffix(".sql") or f"{model}_v{name}"
@@ -690,8 +690,8 @@ def _properties(
     for item in entry.sections("columns"):
         column = _column(item, emit)
         if column.name in columns:
-            message = f"{item.where()}: the column '{column.name}' stands here twice."
-            emit(ConfigError(f"{message} The later one says what it is; the tests of both run."))
+            message = f"the column '{column.name}' stands here twice."
+            emit(ConfigError(f"{message} The later one says what it is; the tests of both run.", item.where()))
         columns[column.name] = column
         tests.extend(tests_of(item, column.name, emit))
     return Properties(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kpi.errors import CompileError, ConfigError, KpiError, nearest
+from kpi.errors import CompileError, ConfigError, KpiError, Place, nearest
 from kpi.project.context import Values, shared
 from kpi.project.jinja import Rendered, blocks, environment, parsed
 from kpi.project.macros import Macros, Wrong, compiled, run
@@ -93,9 +93,9 @@ class YamlJinja:
             tree = parsed(self._environment, text, section.file)
             rendered = run(compiled(self._environment, tree, section.file), self._macros.scope())
         except CompileError as error:
-            raise ConfigError(f"{section.file}:{line}: {error.message}") from None
+            raise ConfigError(error.message, Place(str(section.file), line)) from None
         except Exception as error:  # a template runs as Python, and may fail as Python does
-            raise ConfigError(f"{section.file}:{line}: {str(error).rstrip('.')}.") from None
+            raise ConfigError(f"{str(error).rstrip('.')}.", Place(str(section.file), line)) from None
         return kept[0] if kept else rendered
 
 
@@ -354,11 +354,11 @@ def _refuse_strangers(
             settings = ("meta", "docs", "contract", "column_types", "vars")
             known = [*(other[-1] for other in places if other[:-1] == place), *settings]
             hint = nearest(key, known)
-            message = f"{level.where(key)}: there is nothing named '{key}' in {kind}"
+            message = f"there is nothing named '{key}' in {kind}"
             if "Did you mean" in hint and not (place == () and key in found.packages):
-                found.judge.emit(ConfigError(f"{message}.{hint}"), "It has no effect.")
+                found.judge.emit(ConfigError(f"{message}.{hint}", level.where(key)), "It has no effect.")
             else:
-                found.notes.append(f"{message}: no effect.")
+                found.notes.append(f"{level.where(key)}: {message}: no effect.")
             continue
         if value is None:
             continue

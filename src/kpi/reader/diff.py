@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.build_record import BuildRecord, FileRecord, NodeRecord
 from kpi.ingest.loader import TABLE
 from kpi.ingest.loader import TABLE as FEED_MONTHS
 from kpi.ingest.raw_files import RELATIONS
@@ -58,15 +59,13 @@ class DeliveryChange:
         return f"{self.path}: {was}, {', '.join(parts)}"
 
 
-def changed_deliveries(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[DeliveryChange, ...]:
-    """Return the files that differ between the facts of two builds, in order of their paths."""
-    old, new = (
-        {(str(file["feed"]), str(file["file"])): file for file in facts.get("files", [])} for facts in (before, after)
-    )
+def changed_deliveries(before: BuildRecord, after: BuildRecord) -> tuple[DeliveryChange, ...]:
+    """Return the files that differ between two builds, in order of their paths."""
+    old, new = ({(file.feed, file.file): file for file in record.files or ()} for record in (before, after))
     found = []
     for key in sorted({*old, *new}):
         was, now = old.get(key), new.get(key)
-        is_same = bool(was and now and was["content_hash"] == now["content_hash"])
+        is_same = bool(was and now and was.content_hash == now.content_hash)
         if not is_same or _counts(was) != _counts(now):
             found.append(DeliveryChange(*key, is_same, _counts(was), _counts(now)))
     return tuple(found)
@@ -75,18 +74,18 @@ def changed_deliveries(before: Mapping[str, Any], after: Mapping[str, Any]) -> t
 def feeds_of_figures(
     con: duckdb.DuckDBPyConnection,
     catalog: str,
-    nodes: Mapping[str, Any],
+    nodes: Mapping[str, NodeRecord],
     tables: Mapping[str, Collection[str]],
     figures: Collection[str],
 ) -> dict[str, frozenset[str]]:
     """Return the feeds that each figure is made from, by the build in `catalog`; those of no table are left out.
 
-    `nodes` are the build's facts of its nodes, `tables` the columns of its tables by `schema.name`. Many tables hold a
-    figure; the one made from the fewest feeds is its own, what unites figures is made from all of them.
+    `nodes` are the records of its nodes, `tables` the columns of its tables by name. Many tables hold a figure;
+    the one made from the fewest feeds is its own, what unites figures is made from all of them.
     """
     found: dict[str, frozenset[str]] = {}
-    for node, facts in nodes.items():
-        place = str(facts.get("relation") or "")
+    for node, noted in nodes.items():
+        place = noted.relation
         if not node.startswith("model.") or FIGURE not in tables.get(place, ()):
             continue
         feeds = frozenset(_feeds_above(node, nodes))
@@ -107,19 +106,20 @@ def behind(figure_feeds: Collection[str], changes: Collection[DeliveryChange]) -
     return own or (list(changes) if TABLE in figure_feeds else [])
 
 
-def _counts(file: Mapping[str, Any] | None) -> dict[str, int] | None:
+def _counts(file: FileRecord | None) -> dict[str, int] | None:
     names = ("records", "rows_loaded", "rows_rejected", "rows_superseded")
-    return None if file is None else {name: int(file.get(name) or 0) for name in names}
+    return None if file is None else {name: getattr(file, name) or 0 for name in names}
 
 
-def _feeds_above(node: str, nodes: Mapping[str, Any]) -> set[str]:
+def _feeds_above(node: str, nodes: Mapping[str, NodeRecord]) -> set[str]:
     """The raw tables that a node is made from, by their names."""
     waiting, seen = [node], {node}
     while waiting:
-        new = [parent for parent in nodes.get(waiting.pop(), {}).get("parents", {}) if parent not in seen]
+        noted = nodes.get(waiting.pop())
+        new = [parent for parent in (noted.parents if noted else ()) if parent not in seen]
         seen.update(new)
         waiting += new
-    places = {str(nodes[one].get("relation") or "") for one in seen if one.startswith("source.") and one in nodes}
+    places = {nodes[one].relation for one in seen if one.startswith("source.") and one in nodes}
     return {place.partition(".")[2] for place in places if place.startswith("raw.")}
 
 
@@ -151,7 +151,8 @@ class TableChange:
 class Difference:
     """Everything that differs between two builds, in name order. `indicators` are rows of GRAIN, before and after.
 
-    `feeds` are the feeds that each figure of `indicators` is made from, as far as the builds tell.
+    `feeds` are the feeds that each figure of `indicators` is made from, as far as the builds tell. `problems` say of
+    which build too little is known to compare its nodes.
     """
 
     before: str
@@ -162,6 +163,7 @@ class Difference:
     indicators: tuple[tuple[Any, ...], ...]
     deliveries: tuple[DeliveryChange, ...] = ()
     feeds: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 def compare_builds(
@@ -175,29 +177,30 @@ def compare_builds(
     from kpi.database import scratch
 
     folders = [warehouse.folder(before), warehouse.folder(after)]
-    facts = {side: warehouse.facts(folder) for side, folder in zip(("before", "after"), folders, strict=True)}
+    records = {side: warehouse.record(folder) for side, folder in zip(("before", "after"), folders, strict=True)}
     with scratch() as con:
         for name, folder in zip(("before", "after"), folders, strict=True):
             con.execute(f"attach {literal(str(database_path(folder, stewards)))} as {name} (read_only)")
         tables = {name: _tables(con, name) for name in ("before", "after")}
         names = sorted({*tables["before"], *tables["after"]} - {RUNS} - _unused(con, tables))
         found = [_table(con, name, tables, keys.get(name, ())) for name in names]
-        names_of = {side: ReportTables.of_facts(facts[side]).indicators for side in tables}
+        names_of = {side: ReportTables.from_names(records[side].tables).indicators for side in tables}
         has_indicators = all(names_of[side] in tables[side] for side in tables)
         indicators = con.execute(_INDICATORS.format(**names_of)).fetchall() if has_indicators else []
         figures, feeds = {str(row[0]) for row in indicators}, dict[str, frozenset[str]]()
         for side in ("before", "after"):  # what both have is as the later build has it
-            feeds |= feeds_of_figures(con, side, facts[side].get("nodes", {}), tables[side], figures)
+            feeds |= feeds_of_figures(con, side, records[side].nodes or {}, tables[side], figures)
     changes = tuple(change for change in found if change)
     return Difference(
         before=before,
         after=after,
-        nodes=tuple(_nodes(facts["before"], facts["after"])),
+        nodes=tuple(_nodes(records["before"], records["after"])),
         tables=changes,
         same_tables=len(names) - len(changes),
         indicators=tuple(indicators),
-        deliveries=changed_deliveries(facts["before"], facts["after"]),
+        deliveries=changed_deliveries(records["before"], records["after"]),
         feeds=feeds,
+        problems=tuple(f"build {record.id}: {record.problem}" for record in records.values() if record.problem),
     )
 
 
@@ -233,6 +236,8 @@ def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
 def difference_lines(found: Difference) -> Iterator[str]:
     """Tell a difference in lines, at most about 100 wide."""
     yield f"{found.before} -> {found.after}"
+    for problem in found.problems:
+        yield f"  nodes are not compared: {problem}"
     for what, name in found.nodes:
         yield f"  node {name}: {what}"
     yield f"Tables: {found.same_tables} the same, {len(found.tables)} differ."
@@ -357,9 +362,11 @@ def _counted(con: duckdb.DuckDBPyConnection, relation: str) -> int:
     return int(str(fetch_one(con, f"select count(*) from {relation}")[0]))
 
 
-def _nodes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _nodes(before: BuildRecord, after: BuildRecord) -> Iterator[tuple[str, str]]:
     """Seeds, sources and models that were added, removed or have another definition or other parents."""
-    old, new = before.get("nodes", {}), after.get("nodes", {})
+    if before.problem or after.problem:
+        return
+    old, new = before.nodes or {}, after.nodes or {}
     for node in sorted({*old, *new}):
         if node.startswith("test."):
             continue
@@ -367,7 +374,7 @@ def _nodes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tupl
             yield "new", node
         elif node not in new:
             yield "gone", node
-        elif old[node].get("sql") != new[node].get("sql"):
+        elif old[node].sql != new[node].sql:
             yield "its SQL changed", node
-        elif old[node].get("fingerprint") != new[node].get("fingerprint"):
+        elif old[node].fingerprint != new[node].fingerprint:
             yield "what it is made from changed", node

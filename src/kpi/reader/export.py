@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from kpi.engine.lineage import Edge, Place, lineage
 from kpi.errors import ConfigError, KpiError
+from kpi.errors import Place as FilePlace
 from kpi.ingest.masking import IDENTITY_MARK, has_identity_code, hidden, is_found, masked, quoted
 from kpi.sql import Columns, counted, identifier, literal
 from kpi.warehouse.builds import Warehouse, to_disk
@@ -293,7 +294,7 @@ def public_nodes(graph: Graph) -> tuple[Node, ...]:
         private = {*PRIVATE_LAYERS, *graph.project.warehouse_settings.stewards_schemas}
         if node.relation.schema.lower() in private or {"staging", "intermediate"}.intersection(node.file.parts):
             message = f"'{node.name}' has the tag '{TAG}', but {node.relation.schema} is not for the public."
-            raise ConfigError(f"{node.file}:{node.line}: {message}")
+            raise ConfigError(f"{message}", FilePlace(str(node.file), node.line))
     return nodes
 
 
@@ -345,7 +346,7 @@ def _finished_rows(con: duckdb.DuckDBPyConnection, node: Node) -> str:
     kinds = con.execute(f"select column_name, column_type from (describe build.{schema}.{name})").fetchall()
     if (column, "BOOLEAN") not in kinds:
         message = f"the table {node.relation} of the build has no boolean column '{column}', its meta.unfinished_rows."
-        raise ConfigError(f"{node.file}:{node.line}: {message} Run: kpi refresh")
+        raise ConfigError(f"{message} Run: kpi refresh", FilePlace(str(node.file), node.line))
     return f"where {identifier(column)} is not true"
 
 

@@ -13,7 +13,7 @@ from kpi.errors import ConfigError, nearest
 from kpi.presentation import presented, significant, with_decimals
 from kpi.settings import ReportTables
 from kpi.warehouse.builds import FAILURES, Warehouse
-from kpi.warehouse.permissions import DATABASE, database_path, left_out
+from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
     import duckdb
@@ -111,12 +111,13 @@ def open_build(
 def tables_of(build: str | None = None, project_dir: Path | str | None = None) -> ReportTables:
     """Return the names of the tables that figures are read from, as the build was made with them."""
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
-    return ReportTables.of_facts(warehouse.facts(warehouse.folder(build)))
+    return ReportTables.from_names(warehouse.record(warehouse.folder(build)).tables)
 
 
 def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
     """Say which schema that SQL, or a table's name, asks for is left out of the file for all readers; else nothing."""
-    found = left_out(Warehouse(project_dir.resolve() / "warehouse").facts_of(build or ""))
+    warehouse = Warehouse(project_dir.resolve() / "warehouse")
+    found = warehouse.record(warehouse.folder(build)).restricted_schemas
     named = sorted(found & set(re.findall(r"\w+", asked.lower())))
     return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
 

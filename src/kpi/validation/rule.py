@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from kpi.errors import ConfigError, nearest
+from kpi.errors import ConfigError, ConfigErrors, Place, nearest
 from kpi.ingest.calendar import PeriodState, period_state
 from kpi.ingest.contract import GRACE, Cadence
 from kpi.settings import ReportTables
@@ -34,6 +34,9 @@ Severity = Literal["error", "warn"]
 # Topics that every project has: the feeds by their contracts, the years themselves, and what retention deleted.
 FEED_TOPICS = ("months", "deliveries")
 OWN_TOPICS = (*FEED_TOPICS, "years", "kept")
+
+
+_NOWHERE = Place("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,11 @@ class Rule:
     because: str = ""
     found: str = "{rows}"
     figures: tuple[str, ...] = ()
-    place: str = ""
-    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    place: Place = Place("")  # noqa: RUF009  a frozen value
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
-    def where(self, key: str) -> str:
-        """Return file:line of one of its keys."""
+    def where(self, key: str) -> Place:
+        """Return where one of its keys stands."""
         return self.places.get(key, self.place)
 
     @property
@@ -183,7 +186,7 @@ class Formula:
     text: str
     is_equal: bool
     terms: tuple[Term, ...]
-    place: str = ""
+    place: Place = Place("")  # noqa: RUF009  a frozen value
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,9 @@ class Sum:
     finnish: str
 
 
-def read_formula(text: str, groups: Mapping[str, tuple[str, ...]] = MappingProxyType({}), place: str = "") -> Formula:
+def read_formula(
+    text: str, groups: Mapping[str, tuple[str, ...]] = MappingProxyType({}), place: Place = _NOWHERE
+) -> Formula:
     """Read `left = right` or `left <= right`; `@name` of a group means its services together.
 
     Raises ValueError naming what is not understood.
@@ -245,7 +250,7 @@ class Notes:
 
     table: str
     joined_by: str
-    place: str = ""
+    place: Place = Place("")  # noqa: RUF009  a frozen value
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +273,7 @@ class Topic:
     only_full_months: bool = False
     observed: Literal["range", "rows"] = "range"
     notes: Notes | None = None
-    place: str = ""
+    place: Place = Place("")  # noqa: RUF009  a frozen value
 
     def columns(self) -> frozenset[str]:
         """Return the columns that its table must have."""
@@ -331,14 +336,14 @@ def read_expectations(project: Project) -> Expectations:
     read = {name: read_yaml(folder / name, FOLDER / name) for name in ("rules.yml", "labels_fi.yml", "sums.yml")
             if (folder / name).is_file()}  # fmt: skip
     if "rules.yml" not in read:
-        raise ConfigError(f"{FOLDER}: there is no rules.yml. Write one, or take the folder away.")
+        raise ConfigError("there is no rules.yml. Write one, or take the folder away.", Place(str(FOLDER)))
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(read):
         digest.update((folder / name).read_bytes())
     unknown = sorted(path.name for path in folder.iterdir() if path.suffix in (".yml", ".yaml"))
     if strangers := [name for name in unknown if name not in read]:
         known = ("rules.yml", "sums.yml", "labels_fi.yml")
-        raise ConfigError(f"{FOLDER / strangers[0]}: nothing reads this file.{nearest(strangers[0], known)}")
+        raise ConfigError(f"nothing reads this file.{nearest(strangers[0], known)}", Place(str(FOLDER / strangers[0])))
     topics = _read_topics(read["rules.yml"], read.get("sums.yml"))
     labels = _read_labels(read["labels_fi.yml"], topics) if "labels_fi.yml" in read else Labels()
     return Expectations(topics, labels, tables, digest.hexdigest())
@@ -357,14 +362,14 @@ def _read_topics(document: Section, sums: Section | None) -> tuple[Topic, ...]:
     topics: list[Topic] = []
     for name in section:
         if name in OWN_TOPICS:
-            raise ConfigError(f"{section.where(name)}: '{name}' is a topic of the engine's own. Take another name.")
+            raise ConfigError(f"'{name}' is a topic of the engine's own. Take another name.", section.where(name))
         topics.append(_read_topic(name, section.section(name), section, sums))
     if sums is not None and not any(topic.sums for topic in topics):
         raise ConfigError(f"{sums.file}:1: no topic of {document.file} has sums: sums.yml.")
-    places: dict[str, str] = {}
+    places: dict[str, Place] = {}
     for rule in (rule for topic in topics for rule in topic.rules):
         if rule.name in places:
-            raise ConfigError(f"{rule.place}: '{rule.name}' is the name of another rule, at {places[rule.name]}.")
+            raise ConfigError(f"'{rule.name}' is the name of another rule, at {places[rule.name]}.", rule.place)
         places[rule.name] = rule.place
     return tuple(topics)
 
@@ -373,10 +378,10 @@ def _read_topic(name: str, entry: Section, topics: Section, sums: Section | None
     entry.allow(_TOPIC_KEYS, f"a topic of {entry.file}")
     table = entry.required("table")
     if not re.fullmatch(r"\w+\.\w+", table):
-        raise ConfigError(f"{entry.where('table')}: a table is named schema.name, not '{table}'.")
+        raise ConfigError(f"a table is named schema.name, not '{table}'.", entry.where("table"))
     only_with = entry.text("only_with")
     if only_with and only_with not in topics:
-        raise ConfigError(f"{entry.where('only_with')}: there is no topic '{only_with}'.{nearest(only_with, topics)}")
+        raise ConfigError(f"there is no topic '{only_with}'.{nearest(only_with, topics)}", entry.where("only_with"))
     observed: Any = _choice(entry, "observed", ("range", "rows"), "range")
     notes = None
     if "notes" in entry:
@@ -385,13 +390,13 @@ def _read_topic(name: str, entry: Section, topics: Section, sums: Section | None
         notes = Notes(given.required("table"), given.text("joined_by", " "), given.where("table"))
     only_full_months = entry.get("only_full_months", False)
     if not isinstance(only_full_months, bool):
-        raise ConfigError(f"{entry.where('only_full_months')}: 'only_full_months' is true or false.")
+        raise ConfigError("'only_full_months' is true or false.", entry.where("only_full_months"))
     rules = tuple(_read_rule(one, name) for one in entry.sections("rules"))
     of_sums: tuple[Sum, ...] = ()
     if "sums" in entry:
         if entry.text("sums") != "sums.yml" or sums is None or rules:
             message = "'sums' is the file sums.yml beside this one, of a topic that has no other rules."
-            raise ConfigError(f"{entry.where('sums')}: {message}")
+            raise ConfigError(f"{message}", entry.where("sums"))
         of_sums = _read_sums(sums)
         rules = tuple(
             Rule(one.name, name, one.name, CHECKS["zero"], "error", "error", one.expects, one.finnish,
@@ -401,7 +406,7 @@ def _read_topic(name: str, entry: Section, topics: Section, sums: Section | None
     row = entry.strings("row")
     for part in row:
         if not _is_format(part):
-            raise ConfigError(f"{entry.where('row')}: '{part}' is not understood. Columns stand in braces: {{value}}.")
+            raise ConfigError(f"'{part}' is not understood. Columns stand in braces: {{value}}.", entry.where("row"))
     return Topic(name, table, row, entry.strings("order"), rules, of_sums, only_with, only_full_months, observed,
                  notes, entry.where("table"))  # fmt: skip
 
@@ -411,7 +416,7 @@ def _read_rule(entry: Section, topic: str) -> Rule:
     check, column = _read_check(entry), entry.text("column")
     if (check == ANY_ROW) == bool(column):
         message = "'any_row' looks at no column." if column else "'column' is missing: which one is judged?"
-        raise ConfigError(f"{entry.where('column' if column else 'check')}: {message}")
+        raise ConfigError(f"{message}", entry.where("column" if column else "check"))
     severity: Any = _choice(entry, "severity", get_args(Severity), "")
     running_year: Any = _choice(entry, "running_year", (*get_args(Severity), "skip"), severity)
     rule = Rule(
@@ -437,7 +442,7 @@ def _read_rule(entry: Section, topic: str) -> Rule:
     ):
         if not _is_format(text) or (unknown := sorted(_fields(text) - set(known))):
             named = f"{{{unknown[0]}}}" if _is_format(text) else "a brace"
-            raise ConfigError(f"{entry.where(key)}: {named} stands for nothing here.{nearest(named, known)}")
+            raise ConfigError(f"{named} stands for nothing here.{nearest(named, known)}", entry.where(key))
     return rule
 
 
@@ -452,17 +457,17 @@ def _read_check(entry: Section) -> Check:
         values = given.items_of(kind)
         if kind != "between":
             if not values or not all(isinstance(value, str) for value in values):
-                raise ConfigError(f"{given.where(kind)}: '{kind}' is a list of texts.")
+                raise ConfigError(f"'{kind}' is a list of texts.", given.where(kind))
             return one_of(*values) if kind == "one_of" else none_of(*values)
         if len(values) != 2 or not all(
             value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
         ):
-            raise ConfigError(f"{given.where(kind)}: 'between' is two numbers, [low, high]; null is no limit.")
+            raise ConfigError("'between' is two numbers, [low, high]; null is no limit.", given.where(kind))
         return between(*values)
     if given is None:
-        raise ConfigError(f"{entry.where()}: 'check' is missing.{nearest('', known)}")
+        raise ConfigError(f"'check' is missing.{nearest('', known)}", entry.where())
     name = str(next(iter(given), "")) if isinstance(given, dict) else str(given)
-    raise ConfigError(f"{where}: there is no check '{name}'.{nearest(name, known)}")
+    raise ConfigError(f"there is no check '{name}'.{nearest(name, known)}", where)
 
 
 def _read_sums(document: Section) -> tuple[Sum, ...]:
@@ -476,13 +481,13 @@ def _read_sums(document: Section) -> tuple[Sum, ...]:
         formulas = []
         items = entry.items_of("formulas")
         for text, line in zip(items, items.lines, strict=True):
-            place = f"{entry.file}:{line}"
+            place = Place(str(entry.file), line)
             try:
                 formulas.append(read_formula(str(text), groups, place))
             except ValueError as error:
-                raise ConfigError(f"{place}: {error}") from None
+                raise ConfigError(str(error), place) from None
         if not formulas:
-            raise ConfigError(f"{entry.where()}: 'formulas' is missing.")
+            raise ConfigError("'formulas' is missing.", entry.where())
         name = entry.required("name")
         sums.append(Sum(name, by, tuple(formulas), entry.required("expects_en"), entry.required("expects_fi")))
     return tuple(sums)
@@ -503,9 +508,9 @@ def _read_labels(document: Section, topics: Iterable[Topic]) -> Labels:
 def _choice(entry: Section, key: str, known: tuple[str, ...], default: str) -> str:
     value = entry.text(key, default)
     if not value:
-        raise ConfigError(f"{entry.where()}: '{key}' is missing. It is {' or '.join(known)}.")
+        raise ConfigError(f"'{key}' is missing. It is {' or '.join(known)}.", entry.where())
     if value not in known:
-        raise ConfigError(f"{entry.where(key)}: '{key}' is {' or '.join(known)}, not '{value}'.{nearest(value, known)}")
+        raise ConfigError(f"'{key}' is {' or '.join(known)}, not '{value}'.{nearest(value, known)}", entry.where(key))
     return value
 
 
@@ -554,7 +559,7 @@ def years_rule(last_year: int) -> Rule:
 
 def check_expectations(expectations: Expectations, graph: Graph) -> None:
     """Raise ConfigError telling every table, column, figure and feed that is named and not in the project."""
-    mistakes = [*_wrong_tables(expectations.tables, graph)]
+    mistakes = [*_wrong_tables(expectations.tables, graph)]  # (what is wrong, where), each once
     built = {str(node.relation): node for node in graph.built()}
     feeds = {feed.name for feed in graph.feeds}
     figures = _figure_ids(expectations.tables.figures, graph)
@@ -562,32 +567,32 @@ def check_expectations(expectations: Expectations, graph: Graph) -> None:
         named = [(topic.table, topic.place), *([(topic.notes.table, topic.notes.place)] if topic.notes else [])]
         for table, place in named:
             if table not in built:
-                mistakes.append(f"{place}: no model or seed makes {table}.{nearest(table, built)}")
+                mistakes.append((f"no model or seed makes {table}.{nearest(table, built)}", place))
         if topic.table not in built or topic.sums:
             continue
         columns = {name for name, _ in graph.columns.get(built[topic.table].id, ())}
         ruled = {rule.column: rule.where("column") for rule in reversed(topic.rules) if rule.column}
         for column in sorted(topic.columns() - columns) if columns else ():
             message = f"{topic.table} has no column '{column}'.{nearest(column, columns)}"
-            mistakes.append(f"{ruled.get(column, topic.place)}: {message}")
+            mistakes.append((message, ruled.get(column, topic.place)))
         for rule in topic.rules:
-            mistakes += [f"{rule.where('figures')}: there is no figure '{name}'.{nearest(name, figures)}"
+            mistakes += [(f"there is no figure '{name}'.{nearest(name, figures)}", rule.where("figures"))
                          for name in rule.figures if figures and name not in figures]  # fmt: skip
     for formula in (formula for sum_ in expectations.sums for formula in sum_.formulas):
         for term in formula.terms:
             what, known = ("feed", feeds) if term.amount.startswith("rows") else ("figure", figures)
             if term.name and known and term.name not in known:
-                mistakes.append(f"{formula.place}: there is no {what} '{term.name}'.{nearest(term.name, known)}")
+                mistakes.append((f"there is no {what} '{term.name}'.{nearest(term.name, known)}", formula.place))
     if mistakes:
-        raise ConfigError("\n".join(dict.fromkeys(mistakes)))
+        raise ConfigErrors([ConfigError(message, place) for message, place in dict.fromkeys(mistakes)])
 
 
-def _wrong_tables(tables: ReportTables, graph: Graph) -> Iterator[str]:
+def _wrong_tables(tables: ReportTables, graph: Graph) -> Iterator[tuple[str, Place]]:
     built = {str(node.relation) for node in graph.built()}
     for key, place in tables.places.items():
         name = getattr(tables, key)
         if name not in built:
-            yield f"{place}: no model or seed makes {name}, which is named for '{key}'.{nearest(name, built)}"
+            yield f"no model or seed makes {name}, which is named for '{key}'.{nearest(name, built)}", place
 
 
 def _figure_ids(table: str, graph: Graph) -> frozenset[str]:

@@ -23,17 +23,18 @@ import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.build_record import FILE, BuildRecord, Ingredients, NodeRecord, RecordError, from_json, to_json
 from kpi.environment import environment_of, hashed_values
-from kpi.errors import ConfigError, DiskFull, LockHeld, is_disk_full, is_not_allowed, nearest
+from kpi.errors import ConfigError, DiskFull, LockHeld, Problem, is_disk_full, is_not_allowed, nearest
 from kpi.events import Emit, Event, emit_event, silent
 from kpi.files import is_regular, read_regular, why_unreadable
 from kpi.ingest.masking import message
-from kpi.presentation import visible
+from kpi.presentation import headline
 from kpi.warehouse.permissions import DATABASE, close, make_place, open_up, whole, written
 
 if TYPE_CHECKING:
@@ -159,36 +160,23 @@ def _take(descriptor: int, folder: int, wait_seconds: float, emit: Emit) -> bool
 _MACRO = re.compile(r"\{%-?\s*(macro|test|data_test)\s+(\w+).*?\{%-?\s*end\1\s*[+-]?%\}", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Ingredients:
-    """Hashes of the project's macros and variables, and of the variables of the environment that were read, by name."""
+def changed_ingredients(now: Ingredients, then: Ingredients, project: Project, file: Path) -> str:
+    """Say which macro or variable that a file uses, or asks the environment for, changed; empty when none did."""
+    from kpi.project.packages import read_text
 
-    macros: Mapping[str, str] = field(default_factory=dict)
-    variables: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Ingredients:
-        """Return what a build was made with, from its facts."""
-        return cls(**{name: facts.get("ingredients", {}).get(name, {}) for name in cls.__slots__})
-
-    def difference(self, then: Ingredients, project: Project, file: Path) -> str:
-        """Say which macro or variable that a file uses, or asks the environment for, changed; empty when none did."""
-        from kpi.project.packages import read_text
-
-        texts = _macros(project)
-        words = _words(_all_used(read_text(project.root, file), texts))
-        changed = [
-            f"the {what} {name} changed"
-            for what, now, before in (
-                ("macro", self.macros, then.macros),
-                ("variable", self.variables, then.variables),
-                ("environment variable", self.environment, then.environment),
-            )
-            for name in sorted({*now, *before})
-            if now.get(name) != before.get(name) and name in words
-        ]
-        return "; ".join(changed)
+    texts = _macros(project)
+    words = _words(_all_used(read_text(project.root, file), texts))
+    changed = [
+        f"the {what} {name} changed"
+        for what, current, before in (
+            ("macro", now.macros, then.macros),
+            ("variable", now.variables, then.variables),
+            ("environment variable", now.environment, then.environment),
+        )
+        for name in sorted({*current, *before})
+        if current.get(name) != before.get(name) and name in words
+    ]
+    return "; ".join(changed)
 
 
 def ingredients_of(project: Project, read: Iterable[str] = ()) -> Ingredients:
@@ -227,8 +215,21 @@ def _hash(text: str) -> str:
 
 # Failing rows that `kpi test --store-failures` kept of a build, beside it.
 FAILURES = "failures.duckdb"
-FACTS = "build.json"
 _NEWEST = {"candidate": "build that failed or was held back", "latest": "build"}
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBuild:
+    """A build that is on disk, by its folder, with what is noted of it; `is_current` says that readers see it."""
+
+    folder: Path
+    record: BuildRecord
+    is_current: bool
+
+    @property
+    def id(self) -> str:
+        """The build's id, which is its folder's name whatever the record says."""
+        return self.folder.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +285,7 @@ class Warehouse:
 
     def _newest(self, word: str) -> str:
         for folder in reversed(self.kept()):
-            is_meant = word == "latest" or self.facts(folder).get("status") in ("failed", "held back")
+            is_meant = word == "latest" or self.record(folder).status in ("failed", "held back")
             if folder.name[0].isdigit() and is_meant and os.path.lexists(whole(folder) / DATABASE):
                 return folder.name
         raise ConfigError(f"no {_NEWEST[word]} is kept, or none that you may open. See: kpi builds")
@@ -296,52 +297,66 @@ class Warehouse:
 
     def published_before(self, build: str) -> str:
         """Return the id of the newest kept build, older than the given one, that was published. Raises ConfigError."""
-        older = [facts["id"] for facts in self.list_builds() if facts.get("status") == "published"]
-        older = [name for name in older if name < build]
+        older = [kept.id for kept in self.list_builds() if kept.record.status == "published" and kept.id < build]
         if not older:
             raise ConfigError(f"no build published before {build} is kept, or none that you may open. See: kpi builds")
-        return str(older[-1])
+        return older[-1]
 
-    def facts(self, folder: Path | None) -> dict[str, Any]:
-        """Return what made a build; empty when there is no build, or its facts cannot be read."""
-        if folder is None:
-            return {}
+    def record(self, folder: Path) -> BuildRecord:
+        """Return what is noted of the build in a folder. Where that cannot be read, `problem` says why."""
         try:
-            facts = json.loads(read_regular(folder / FACTS))
-        except (OSError, ValueError):
-            return {}
-        return facts if isinstance(facts, dict) else {}
+            return from_json(read_regular(folder / FILE))
+        except OSError as error:
+            problem = f"its {FILE} cannot be read: {error.strerror or type(error).__name__}"
+        except RecordError as error:
+            problem = str(error)
+        return BuildRecord(folder.resolve().name, problem=problem)
 
-    def list_builds(self) -> list[dict[str, Any]]:
-        """Return the facts of every build that is kept, oldest first, each with `is_current`."""
+    def current_record(self) -> BuildRecord | None:
+        """Return what is noted of the published build, None when nothing is published."""
+        current = self.current()
+        return self.record(current) if current else None
+
+    def list_builds(self) -> list[KeptBuild]:
+        """Return every build that is kept, oldest first."""
         current = self.current()
         return [
-            {**self.facts(folder), "id": folder.name, "is_current": current is not None and folder.name == current.name}
+            KeptBuild(folder, self.record(folder), current is not None and folder.name == current.name)
             for folder in self.kept()
         ]
 
-    def last_run(self) -> dict[str, Any]:
-        """Return the facts of the newest build, whatever became of it; empty when there is none."""
+    def last_run(self) -> BuildRecord | None:
+        """Return what is noted of the newest build, whatever became of it; None when there is none."""
         numbered = [folder for folder in self.kept() if folder.name[0].isdigit()]
-        return {**self.facts(numbered[-1]), "id": numbered[-1].name} if numbered else {}
+        return replace(self.record(numbered[-1]), id=numbered[-1].name) if numbered else None
 
-    def facts_of(self, build: str = "") -> dict[str, Any]:
-        """Return what made a build, or the published one; empty when nothing is published.
+    def nodes_of(self, build: str = "") -> Mapping[str, NodeRecord]:
+        """Return what is noted of the nodes of a build, or of the published one; empty when nothing is published.
 
-        A build may be named by its folder too. Of a folder that holds none there are no facts.
+        A build may be named by its folder too; a folder that holds none has no nodes. Raises ConfigError when there is
+        no such build, or what is noted of the one that is named cannot be read.
         """
-        if build and Path(build).is_dir():
-            return self.facts(Path(build))
-        return self.facts(self.folder(build) if build else self.current())
+        if not build:
+            published = self.current_record()
+            return (published.nodes if published else None) or {}
+        folder = Path(build) if Path(build).is_dir() else self.folder(build)
+        if not os.path.lexists(folder / FILE):
+            return {}
+        record = self.record(folder)
+        if record.problem:
+            raise ConfigError(f"--state: nothing can be compared with build {folder.resolve().name}: {record.problem}.")
+        return record.nodes or {}
 
     def last_results(self) -> dict[str, str]:
         """Return how each node of the last run ended: success, error, skipped; of tests pass, fail, warn."""
         last = self.last_run()
-        ended = {node: facts["status"] for node, facts in last.get("nodes", {}).items() if facts.get("status")}
-        tests = {node.rpartition(".")[2]: node for node in last.get("nodes", {}) if node.startswith("test.")}
-        for check in last.get("checks", []):
-            if check.get("run_in") == last["id"] and check["name"] in tests:
-                ended[tests[check["name"]]] = check["status"]
+        if last is None or last.nodes is None:
+            return {}
+        ended: dict[str, str] = {node: record.status for node, record in last.nodes.items() if record.status}
+        tests = {node.rpartition(".")[2]: node for node in last.nodes if node.startswith("test.")}
+        for check in last.checks:
+            if check.run_in == last.id and check.name in tests:
+                ended[tests[check.name]] = check.status
         return ended
 
     def ledger(self) -> list[dict[str, Any]]:
@@ -379,20 +394,19 @@ def begin(warehouse: Warehouse, warehouse_settings: WarehouseSettings, start_fro
     return folder
 
 
-def finalize(
-    warehouse: Warehouse, folder: Path, facts: Mapping[str, Any], warehouse_settings: WarehouseSettings
-) -> Path:
-    """Write what made the build, get everything to disk, make it read-only and give the folder its name.
+def finalize(warehouse: Warehouse, folder: Path, record: BuildRecord, warehouse_settings: WarehouseSettings) -> Path:
+    """Write the record of a build, get everything to disk, make it read-only and give the folder its name.
 
     Where schemas are left out for readers, the stewards' part of it is closed to all others; so is all of a build
     that has no file for readers.
     """
     database, place = folder / DATABASE, whole(folder)
-    facts = {**facts, **written(database)}
-    if place != folder:
-        facts["stewards"] = {**facts["stewards"], **written(place / DATABASE)}
-    text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str)
-    (folder / FACTS).write_text(visible(text) + "\n", encoding="utf-8")
+    checksum, size = written(database)
+    record = replace(record, checksum=checksum, bytes=size)
+    if record.stewards and place != folder:
+        checksum, size = written(place / DATABASE)
+        record = replace(record, stewards=replace(record.stewards, checksum=checksum, bytes=size))
+    (folder / FILE).write_text(to_json(record), encoding="utf-8")
     if place != folder:
         for entry in (*place.iterdir(), place, *([] if database.is_file() else [folder])):
             close(entry, warehouse_settings.stewards_group)
@@ -409,10 +423,10 @@ def finalize(
     return final
 
 
-def publish(warehouse: Warehouse, folder: Path) -> str:
+def publish(warehouse: Warehouse, folder: Path) -> Problem | None:
     """Point `current` at a build, in one step that readers cannot see halfway.
 
-    Returns a warning when readers have it and the disk did not say that it keeps it; else an empty text.
+    Returns a problem when readers have it and the disk did not say that it keeps it.
     """
     link = warehouse.root / ".current-next"
     link.unlink(missing_ok=True)
@@ -421,8 +435,9 @@ def publish(warehouse: Warehouse, folder: Path) -> str:
     try:
         to_disk(warehouse.root)
     except OSError as error:
-        return f"readers have build {folder.name}, but the disk did not confirm it: {error}. See: kpi doctor"
-    return ""
+        message = f"readers have build {folder.name}, but the disk did not confirm it: {error}."
+        return Problem("build.unconfirmed", message, suggestion="See: kpi doctor")
+    return None
 
 
 def number_of(build: str) -> int:
@@ -463,7 +478,7 @@ def writing(warehouse: Warehouse, wait_seconds: float = 0, emit: Emit = silent) 
                 raise
             _clean(warehouse)
             message = "What this run had written was removed, and readers keep the build they had."
-            first = str(error).split("\n", maxsplit=1)[0]
+            first = headline(str(error))
             raise DiskFull(
                 f"the disk is full ({first}). {message} kpi doctor tells how much room is needed."
             ) from error
@@ -525,7 +540,8 @@ def _catch_up(warehouse: Warehouse) -> None:
     for folder in kept if newest or shown else ():
         if number_of(folder.name) <= newest or folder == current:
             continue
-        status = str(warehouse.facts(folder).get("status", "failed"))
+        status = warehouse.record(folder).status
+        status = "failed" if status == "unknown" else status
         if status == "published" and number_of(folder.name) > shown and events:
             remove(folder)
         else:

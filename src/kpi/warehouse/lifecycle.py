@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.errors import ConfigError
+from kpi.build_record import BuildRecord
+from kpi.errors import ConfigError, Problem
 from kpi.events import Emit, silent
 from kpi.ingest.raw_files import kept_beside
 from kpi.sql import counted
@@ -29,7 +30,7 @@ from kpi.warehouse.builds import (
     told_published,
     writing,
 )
-from kpi.warehouse.permissions import DATABASE, close, is_closed, is_whole, left_out, open_up, whole
+from kpi.warehouse.permissions import DATABASE, close, is_closed, is_whole, open_up, whole
 
 if TYPE_CHECKING:
     from kpi.settings import WarehouseSettings
@@ -47,10 +48,10 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
     rules = {True: ("keep_published", "keep_published_days"), False: ("keep_failed", "keep_failed_days")}
     newer: Counter[object] = Counter()
     removed: dict[str, list[tuple[str, int]]] = {}
-    for facts in reversed(warehouse.list_builds()):
-        folder, kind = warehouse.builds / facts["id"], facts.get("status") == "published"
+    for build in reversed(warehouse.list_builds()):
+        folder, kind = build.folder, build.record.status == "published"
         age, of_a_day = datetime.now(UTC).timestamp() - folder.stat().st_mtime, (kind, _day_of(folder))
-        is_in_grace = age <= warehouse_settings.grace.total_seconds() or left.get(facts["id"], "") > grace_began
+        is_in_grace = age <= warehouse_settings.grace.total_seconds() or left.get(build.id, "") > grace_began
         by_number, by_age = rules[kind]
         count, days = getattr(warehouse_settings, by_number), getattr(warehouse_settings, by_age)
         rule = ""
@@ -58,20 +59,20 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
             rule = f"{by_number} {count}"
         elif not is_in_grace and days and age > days * 86_400:
             rule = f"{by_age} {days:g}"
-        elif 0 < warehouse_settings.keep_of_a_day <= newer[of_a_day] and facts["id"] not in wanted:
+        elif 0 < warehouse_settings.keep_of_a_day <= newer[of_a_day] and build.id not in wanted:
             rule = f"keep_of_a_day {warehouse_settings.keep_of_a_day}"
         newer.update((kind, of_a_day))
-        if rule and not facts["is_current"] and not any(map(is_open, folder.rglob("*.duckdb"))):
+        if rule and not build.is_current and not any(map(is_open, folder.rglob("*.duckdb"))):
             with suppress(OSError):  # a disk that is full is a reason to go on
-                record(warehouse, facts["id"], "pruned", rule)
+                record(warehouse, build.id, "pruned", rule)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
             remove(folder)
-            removed.setdefault(rule, []).append((facts["id"], size))
+            removed.setdefault(rule, []).append((build.id, size))
     for rule, builds in removed.items():
-        ids = ", ".join(build for build, _ in builds[:3]) + (f" and {len(builds) - 3} more" if builds[3:] else "")
-        size = f"{sum(size for _, size in builds) / 1e6:.1f} MB"
-        emit(f"Removed {counted(len(builds), 'build')}, {size}, by {rule}: {ids}.")
-    return tuple(build for builds in removed.values() for build, _ in builds)
+        ids = ", ".join(name for name, _ in builds[:3]) + (f" and {len(builds) - 3} more" if builds[3:] else "")
+        room = f"{sum(size for _, size in builds) / 1e6:.1f} MB"
+        emit(f"Removed {counted(len(builds), 'build')}, {room}, by {rule}: {ids}.")
+    return tuple(name for builds in removed.values() for name, _ in builds)
 
 
 def _wanted(events: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -94,15 +95,15 @@ def record_outcome(
     event: str,
     reason: str,
     emit: Emit = silent,
-) -> tuple[str, ...]:
+) -> tuple[Problem, ...]:
     """Note what became of a build and remove old ones. Returns what went wrong: the build stands anyway."""
     troubles = []
     for step in (lambda: record(warehouse, build, event, reason), lambda: prune(warehouse, warehouse_settings, emit)):
         try:
             step()
         except OSError as error:
-            message = f"build {build} is {event}, but what comes after that was not all done: {error}. See: kpi doctor"
-            troubles.append(message)
+            message = f"build {build} is {event}, but what comes after that was not all done: {error}."
+            troubles.append(Problem("build.unfinished", message, suggestion="See: kpi doctor"))
     return tuple(troubles)
 
 
@@ -130,36 +131,42 @@ def close_earlier(warehouse: Warehouse, warehouse_settings: WarehouseSettings, e
 
 def shows(warehouse: Warehouse, folder: Path, schemas: Collection[str]) -> list[str]:
     """Return which of these schemas a build's file for readers was not made without."""
-    return sorted(set(schemas) - left_out(warehouse.facts(folder))) if os.path.lexists(folder / DATABASE) else []
+    return (
+        sorted(set(schemas) - warehouse.record(folder).restricted_schemas) if os.path.lexists(folder / DATABASE) else []
+    )
 
 
-def deleted_since(warehouse: Warehouse, facts: Mapping[str, Any]) -> list[str]:
+def deleted_since(warehouse: Warehouse, record: BuildRecord) -> list[str]:
     """Return what is kept of deliveries that were deleted after a build was made: it may hold their rows."""
     kept = kept_beside(warehouse.raw)
     names = {entry.name for entry in kept.iterdir() if entry.name[0] != "."} if kept.is_dir() else set()
-    return sorted(names - set(facts.get("retained", [])))
+    return sorted(names - set(record.retained))
 
 
-def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[str, ...]]:
+def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[Problem, ...]]:
     """Return the build that the next one starts from, and what is to be told when it is not the one readers see.
 
-    It is the newest published one, from that of the readers on, whose every byte is as it was written.
+    It is the newest published one, from that of the readers on, whose every byte is as it was written. Where nothing
+    can start from what is noted of that build, it is none, and everything is built anew.
     """
     current, shown = warehouse.current(), told_published(warehouse)
-    if current and is_whole(current, warehouse.facts(current)):
+    if current and is_whole(current, record := warehouse.record(current)):
+        if record.problem:
+            message = f"everything is built anew, for nothing can start from build {current.name}: {record.problem}."
+            return None, (Problem("build.start", message),)
         return current, ()
     if not current and not shown:
         return None, ()
     message = (
         f"the published build {current.name} is gone or" if current else "the link to the published build is gone or"
     )
-    for facts in reversed(warehouse.list_builds()):
-        folder = warehouse.builds / facts["id"]
-        if folder.name in shown and (not current or folder.name < current.name) and is_whole(folder, facts):
-            return folder, (
-                f"{message} not what was written, see kpi doctor: this one starts from build {folder.name}.",
-            )
-    return None, (f"{message} not what was written, see kpi doctor: this one starts from nothing.",)
+    for build in reversed(warehouse.list_builds()):
+        folder, is_older = build.folder, not current or build.id < current.name
+        if build.id in shown and is_older and not build.record.problem and is_whole(folder, build.record):
+            message += f" not what was written, see kpi doctor: this one starts from build {folder.name}."
+            return folder, (Problem("build.start", message),)
+    message += " not what was written, see kpi doctor: this one starts from nothing."
+    return None, (Problem("build.start", message),)
 
 
 def is_prune_due(warehouse: Warehouse, warehouse_settings: WarehouseSettings) -> bool:
@@ -180,13 +187,16 @@ def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = F
     """
     with writing(warehouse):  # held first, so that what is looked at here is not pruned meanwhile
         folder = warehouse.folder(build)
-        build, facts = folder.name, warehouse.facts(folder)
-        if facts.get("status") != "published":
+        build, noted = folder.name, warehouse.record(folder)
+        if noted.status == "unknown":
+            raise ConfigError(f"{build} cannot be told to have been published: {noted.problem}. See: kpi builds")
+        if noted.status != "published":
             raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
-        if not is_whole(folder, facts):
+        if not is_whole(folder, noted):
             raise ConfigError(f"{build} is not what was written: readers would get errors. See: kpi doctor")
         current = warehouse.current()
-        shown = shows(warehouse, folder, left_out(warehouse.facts_of()))
+        published = warehouse.current_record()
+        shown = shows(warehouse, folder, published.restricted_schemas if published else ())
         if shown and not show_rows:
             message = (
                 f"build {build} would show all readers {', '.join(shown)}, which are left out of what they have now."
@@ -206,27 +216,24 @@ def rolled_back_from(warehouse: Warehouse) -> Path | None:
         if folder == current:
             return None
         # One that is not in the ledger was never seen: its run was killed just before it published it.
-        if folder.name in message and warehouse.facts(folder).get("status") == "published":
+        if folder.name in message and warehouse.record(folder).status == "published":
             return folder
     return None
 
 
-def free_share(facts: Mapping[str, Any]) -> float | None:
-    """Return which share of a build's blocks hold nothing, 0 to 1, by its facts; None when it was not noted."""
-    storage = facts.get("storage") or {}
-    blocks = storage.get("blocks")
-    return float(storage["free_blocks"]) / blocks if blocks else None
+def free_share(record: BuildRecord) -> float | None:
+    """Return which share of a build's blocks hold nothing, 0 to 1; None when it was not noted."""
+    storage = record.storage
+    return storage.free_blocks / storage.blocks if storage and storage.blocks else None
 
 
-def is_grown(facts: Mapping[str, Any], warehouse_settings: WarehouseSettings) -> bool:
+def is_grown(record: BuildRecord, warehouse_settings: WarehouseSettings) -> bool:
     """Tell whether more of a build's file is free than the settings allow."""
-    share = free_share(facts)
+    share = free_share(record)
     return share is not None and 100 * share > warehouse_settings.compact_above_percent
 
 
-def copy_compactly(
-    source: Path, candidate: Path, facts: Mapping[str, Any], settings: Mapping[str, str], emit: Emit
-) -> None:
+def copy_compactly(source: Path, candidate: Path, noted: BuildRecord, settings: Mapping[str, str], emit: Emit) -> None:
     """Copy the database of the build in `source` into a candidate's empty folder: its content, not its free blocks.
 
     Rows, constraints, views, indexes and comments are the same, so nothing needs to be rebuilt. Where that
@@ -239,7 +246,7 @@ def copy_compactly(
     from kpi import database
 
     old, new = whole(source) / DATABASE, whole(candidate) / DATABASE
-    share = f"{100 * (free_share(facts) or 0):.0f} %"
+    share = f"{100 * (free_share(noted) or 0):.0f} %"
     try:
         database.copy_tables(old, new, {name: settings[name] for name in settings if name != "temp_directory"})
     except (duckdb.Error, OSError) as error:
@@ -250,8 +257,8 @@ def copy_compactly(
         new.unlink(missing_ok=True)
         shutil.copyfile(old, new)
         os.chmod(new, 0o644)
-        message = str(error).partition("\n")[0]
-        emit(f"  warning: {share} of build {facts['id']}'s file is free, but it cannot be copied compactly: {message}")
+        message = database.first_line(error)
+        emit(f"  warning: {share} of build {noted.id}'s file is free, but it cannot be copied compactly: {message}")
         return
     sizes = f"{old.stat().st_size / 1e6:.1f} MB to {new.stat().st_size / 1e6:.1f} MB"
-    emit(f"{share} of build {facts['id']}'s file is free: this build starts from a fresh copy of its tables, {sizes}.")
+    emit(f"{share} of build {noted.id}'s file is free: this build starts from a fresh copy of its tables, {sizes}.")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from kpi.build_record import BuildRecord, StewardsRecord
 from kpi.errors import ConfigError, nearest
 from kpi.ingest.raw_files import hash_of
 
@@ -64,21 +64,17 @@ def make_place(folder: Path, warehouse_settings: WarehouseSettings) -> Path:
     return place
 
 
-def written(database: Path) -> dict[str, Any]:
-    """Return what is noted of a database file that is finished, by which damage is seen; nothing known of none."""
-    is_there = database.is_file()
-    return {
-        "checksum": hash_of(database) if is_there else None,
-        "bytes": database.stat().st_size if is_there else None,
-    }
+def written(database: Path) -> tuple[str, int] | tuple[None, None]:
+    """Return the checksum and the bytes of a database file that is finished, by which damage is seen; None of none."""
+    return (hash_of(database), database.stat().st_size) if database.is_file() else (None, None)
 
 
-def has_its_size(folder: Path, facts: Mapping[str, Any]) -> bool:
+def has_its_size(folder: Path, record: BuildRecord) -> bool:
     """Tell whether a published build has its files, as large as they were written. Does not read them."""
-    stewards = facts.get("stewards")
+    stewards = record.stewards
     if stewards and whole(folder) == folder:
         return False  # somebody took the stewards' file away
-    sizes = {folder: facts.get("bytes"), **({whole(folder): stewards.get("bytes")} if stewards else {})}
+    sizes = {folder: record.bytes, **({whole(folder): stewards.bytes} if stewards else {})}
     try:
         return all(os.stat(place / DATABASE).st_size == size or size is None for place, size in sizes.items())
     except PermissionError:
@@ -87,26 +83,18 @@ def has_its_size(folder: Path, facts: Mapping[str, Any]) -> bool:
         return False
 
 
-def is_whole(folder: Path, facts: Mapping[str, Any]) -> bool:
+def is_whole(folder: Path, record: BuildRecord) -> bool:
     """Tell whether every byte of a published build is as it was written. Reads it all: 0.1 CPU s for 150 MB."""
-    if not has_its_size(folder, facts):
+    if not has_its_size(folder, record):
         return False
-    sums = {folder: facts.get("checksum"), whole(folder): facts.get("stewards", facts).get("checksum")}
+    sums = {folder: record.checksum, whole(folder): (record.stewards or record).checksum}
     return all(known in (None, hash_of(place / DATABASE)) for place, known in sums.items())
 
 
-def as_facts(warehouse_settings: WarehouseSettings) -> dict[str, Any]:
-    """Return what is noted in a build of who may open what; empty when all is for all readers."""
-    if not warehouse_settings.stewards_schemas:
-        return {}
-    return {
-        "stewards": {"schemas": list(warehouse_settings.stewards_schemas), "group": warehouse_settings.stewards_group}
-    }
-
-
-def left_out(facts: Mapping[str, Any]) -> frozenset[str]:
-    """Return the schemas that a build's readers' file was made without, by its facts."""
-    return frozenset(facts.get("stewards", {}).get("schemas", ()))
+def stewards_of(warehouse_settings: WarehouseSettings) -> StewardsRecord | None:
+    """Return what is noted in a build of who may open what; None when all is for all readers."""
+    schemas = warehouse_settings.stewards_schemas
+    return StewardsRecord(schemas, warehouse_settings.stewards_group) if schemas else None
 
 
 def close(path: Path, group: str) -> None:

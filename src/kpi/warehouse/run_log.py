@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from kpi.errors import EXITS, KILLED, Problem
 from kpi.events import Event
 from kpi.files import is_regular, why_unreadable
 from kpi.ingest.masking import message
@@ -28,17 +29,6 @@ if TYPE_CHECKING:
 
 KEPT = 400  # runs
 IDLE_BYTES = 1 << 16  # of the file of runs that found nothing to do
-OUTCOMES: Mapping[int, str] = {
-    3: "configuration",
-    4: "deliveries",
-    5: "project",
-    6: "build failed",
-    7: "checks failed",
-    8: "lock held",
-    9: "disk full",
-    130: "interrupted",
-    137: "killed",
-}
 
 
 class RunLog:
@@ -84,8 +74,19 @@ class RunLog:
             with path.open("ab") as stream:
                 stream.write(f'{{"at": "{now()}", "command": "{self.command}", "build": "{build}"}}\n'.encode())
 
-    def end(self, outcome: str, exit_code: int, build: str, warnings: Sequence[str], message: str = "") -> None:
-        """Write the last line of the run, and forget the oldest runs beyond those that are kept."""
+    def end(
+        self,
+        outcome: str,
+        exit_code: int,
+        build: str,
+        warnings: Sequence[str],
+        message: str = "",
+        problems: Sequence[Problem] = (),
+    ) -> None:
+        """Write the last line of the run, and forget the oldest runs beyond those that are kept.
+
+        `problems` are what failed, or what is warned of, as data.
+        """
         self._open()
         self._end_stage()
         self._write(
@@ -98,6 +99,7 @@ class RunLog:
                 "run_seconds": round(time.monotonic() - self._started, 3),
                 "warnings": list(warnings),
                 "message": message,
+                "problems": [asdict(problem.public()) for problem in problems],
             }
         )
         if self._file is not None:
@@ -186,6 +188,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """A run that people were told had failed: its name, how it ended, and when (ISO 8601)."""
+
+    run: str
+    outcome: str
+    at: str
+
+
 TABLE = "marts.runs"
 TAIL = 1 << 16  # bytes in which a run's last line is looked for first; it may be longer
 
@@ -218,11 +229,17 @@ def history(warehouse: Path) -> list[RunOutcome]:
     return [ended for path in run_files(warehouse / "runs") if (ended := _read(path))]
 
 
-def unreadable(warehouse: Path) -> list[str]:
-    """Return a line for each log of a run that cannot be read, as one that another user wrote for itself alone."""
+def unreadable(warehouse: Path) -> list[Problem]:
+    """Return a problem for each log of a run that cannot be read, as one that another user wrote for itself alone."""
     found = unreadable_runs(warehouse / "runs")
-    message = [f"the log of a run {path.name} is passed over: {why}" for path, why in found[:3]]
-    return message + [f"{len(found) - 3} more logs of runs cannot be read either"] * (len(found) > 3)
+    more = [f"{len(found) - 3} more logs of runs cannot be read either"] * (len(found) > 3)
+    return [
+        *(
+            Problem("run_log.unreadable", f"the log of a run {path.name} is passed over: {why}")
+            for path, why in found[:3]
+        ),
+        *(Problem("run_logs.unreadable", message) for message in more),
+    ]
 
 
 def events_of(warehouse: Path, run: str) -> list[dict[str, Any]]:
@@ -238,7 +255,13 @@ def close_killed(warehouse: Path) -> list[RunOutcome]:
         ended = _read(path)
         if ended is None or ended.outcome != "killed" or ended.exit_code is not None:
             continue
-        line = {"at": now(), "event": "end", "outcome": "killed", "exit_code": 137, "message": ended.message}
+        line = {
+            "at": now(),
+            "event": "end",
+            "outcome": EXITS[KILLED].outcome,
+            "exit_code": KILLED,
+            "message": ended.message,
+        }
         with suppress(OSError), path.open("ab") as stream:
             stream.write(b"\n" + json.dumps(line).encode() + b"\n")
         found.append(ended)
