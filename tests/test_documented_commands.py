@@ -44,6 +44,7 @@ ELSEWHERE = {
     ("schedule", "--install"): "test_schedule.py",
     ("schedule", "--user"): "test_schedule.py",
     ("demo",): "test_demo.py",
+    ("show", "home_visits"): "test_add_a_figure.py",
     ("test", "--fail-fast"): "test_dbt_commands.py",
 }
 # Where the answer is not 0: nobody to notify, no failed run to continue, and no watch that runs.
