@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test lint faults dbt bench peers golden docs clean
+.PHONY: help models refresh demo test test-long lint faults dbt bench peers golden docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +22,11 @@ refresh: $(VENV)/kpi ## The nightly job: load, build, check and publish what cha
 demo: $(VENV)/kpi ## Write synthetic deliveries into warehouse/raw, which must be empty
 	@$(BIN)/kpi demo
 
-test: $(VENV)/dev ## Set up with what development needs and run all tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+test: $(VENV)/dev ## Set up with what development needs and run the tests of every change: units, features, documents
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup tests/unit tests/functional tests/docs
+
+test-long: $(VENV)/dev ## The long tests: against oracles, against dbt itself (make dbt), and against kills, attackers and full disks
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup tests/oracle tests/dbt tests/faults
 
 lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 	$(BIN)/ruff format --check .
@@ -34,7 +37,7 @@ lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 	! $(BIN)/sqlfluff lint --processes 0 --disable-progress-bar models tests/sql | grep -v -e '^All Finished' -e '^ *$$'
 
 faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times while readers read; prints the table of docs/reference/faults.md
-	PYTHONPATH=tests $(BIN)/python -m faults
+	PYTHONPATH=tests:tests/support $(BIN)/python -m faults
 
 dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/reference/dbt.md
 
@@ -54,7 +57,7 @@ PEER_sqlmesh := sqlmesh
 PEER_lea := lea-cli
 
 golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
-	$(BIN)/python -m pytest --golden tests/test_figures.py tests/test_golden_errors.py
+	$(BIN)/python -m pytest --golden tests/oracle/test_figures.py tests/functional/test_golden_errors.py
 
 docs: $(VENV)/dev ## Write the reference pages of commands, exit codes, settings, feeds and figures from the program; review the diff
 	$(BIN)/python -m docs.generate

@@ -303,8 +303,9 @@ def _shift_clock(shift: timedelta) -> None:
 def _server() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([f"{__package__}.warm"])
-    tests = str(Path(__file__).parents[1])
-    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH", ""))))):
+    tests = Path(__file__).parents[1]
+    paths = (str(tests), str(tests / "support"), os.environ.get("PYTHONPATH", ""))
+    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths))):
         forkserver.ensure_running()
     return context
 

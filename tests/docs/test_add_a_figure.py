@@ -1,0 +1,137 @@
+"""The guides "Add a feed" and "Add a figure", followed step by step in a copy of the project."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from conftest import copy_project
+from kpi.cli.main import cli
+from kpi.reader.figures import indicators, open_build
+from kpi.warehouse.builds import Warehouse
+from page import Page
+
+GUIDES = Path(__file__).parents[2] / "docs/guides"
+PAGES = ("add-a-feed.md", "add-a-figure.md")
+_STEP = re.compile(
+    r"(?P<verb>Write|Add to)\s+`(?P<file>[^`]+)`(?:, below `(?P<line>[^`]+)`)?:\n\n```\w+\n(?P<text>.*?)```\n"
+    r"|```sh\n(?P<commands>.*?)```\n",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a page asks for: a file to write or to add to, at its end or below a line; or commands to run."""
+
+    file: str = ""
+    text: str = ""
+    is_new: bool = False
+    below: str = ""
+    commands: tuple[str, ...] = ()
+
+
+def steps(page: str) -> Iterator[Step]:
+    """The steps of a guide, in its order."""
+    text = (GUIDES / page).read_text(encoding="utf-8")
+    for found in _STEP.finditer(text):
+        if found["commands"]:
+            yield Step(commands=tuple(found["commands"].splitlines()))
+        else:
+            yield Step(found["file"], found["text"], found["verb"] == "Write", found["line"] or "")
+
+
+def follow(root: Path, page: str) -> list[str]:
+    """Do what a page says; return the files it touched."""
+    touched = []
+    for step in steps(page):
+        for command in step.commands:
+            program, *arguments = shlex.split(command)
+            assert program == "kpi"
+            result = CliRunner().invoke(cli, [*arguments, "--project-dir", str(root)], catch_exceptions=False)
+            assert (result.exit_code, " 0 failed" in result.output) == (0, "test" in command), result.output
+        if not step.file:
+            continue
+        file = root / step.file
+        touched.append(step.file)
+        if step.is_new:
+            assert not file.exists(), step.file
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(step.text, encoding="utf-8")
+        elif step.below:
+            text = file.read_text(encoding="utf-8")
+            assert text.count(f"{step.below}\n") == 1, step
+            file.write_text(text.replace(f"{step.below}\n", f"{step.below}\n{step.text}"), encoding="utf-8")
+        else:
+            with file.open("a", encoding="utf-8") as stream:
+                stream.write(step.text)
+    return touched
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A copy of the project after both pages, refreshed, and the files that the pages touch."""
+    root = copy_project(tmp_path_factory.mktemp("guides") / "county")
+    touched = [file for page in PAGES for file in follow(root, page)]
+    despite = ("--publish-despite-checks", "a county of one feed", "--as-of", "2026-02-05")
+    result = CliRunner().invoke(cli, ["refresh", *despite, "--project-dir", str(root)], catch_exceptions=False)
+    assert "Published build" in result.output
+    return root, touched
+
+
+def test_a_family_touches_nine_files_and_none_of_them_is_python(followed: tuple[Path, list[str]]) -> None:
+    _, touched = followed
+    files = {file for file in touched if not file.startswith("warehouse/")}
+    assert len(files) == 9
+    assert {Path(file).suffix for file in files} == {".sql", ".yml", ".csv"}
+    for page in PAGES:
+        table = [line for line in (GUIDES / page).read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+        assert table, page
+
+
+def test_the_figures_are_there_and_shown(followed: tuple[Path, list[str]]) -> None:
+    root, _ = followed
+    found = indicators(2025, project_dir=root)
+    assert found[["figure_id", "service", "value"]].to_numpy().tolist() == [
+        ["home_visits", "home_care", 4],
+        ["home_visits_made_share", "home_care", 50],
+    ]
+    shown = CliRunner().invoke(cli, ["show", "home_visits", "--project-dir", str(root)]).output
+    assert shown.startswith("home_visits: Home visits (count)\n")
+    with open_build(project_dir=root) as con:
+        assert con.execute("select sum(row_count) from marts.coverage where feed = 'home_visits'").fetchone() == (4,)
+        assert con.execute(
+            "select count(*) from marts.public_indicators where figure_id = 'home_visits'"
+        ).fetchone() == (1,)
+
+
+def test_what_is_expected_of_them_was_judged(followed: tuple[Path, list[str]]) -> None:
+    root, _ = followed
+    folder = Warehouse(root / "warehouse").folder()
+    results = json.loads((folder / "expectations.json").read_text(encoding="utf-8"))
+    of_year = {result["expectation"]: result for result in results if result["report_year"] == 2025}
+    assert of_year["home_visits_are_their_records"]["observed"] == "2 values: 0"
+    assert of_year["described_figures_told"]["observed"] == "2 values"
+    assert {name for name, result in of_year.items() if not result["success"]} == {"every_month_present:home_visits"}
+    text = Page((folder / "report/2025.html").read_text(encoding="utf-8")).text()
+    for word in ("Kotikäynnit", "Toteutuneet kotikäynnit", "Kotihoito", "home_visits_are_their_records"):
+        assert word in text
+
+
+def test_no_figure_is_forgotten_in_silence(tmp_path: Path) -> None:
+    """A sum of a figure that is spelt otherwise is refused, with its line."""
+    root = copy_project(tmp_path / "county")
+    for step in (*steps("add-a-feed.md"), *steps("add-a-figure.md")):
+        if step.file.endswith("sums.yml"):
+            with (root / step.file).open("a", encoding="utf-8") as stream:
+                stream.write(step.text)
+    result = CliRunner().invoke(cli, ["compile", "--project-dir", str(root)])
+    assert "expectations/sums.yml:" in str(result.exception)
+    assert "there is no figure 'home_visits'" in str(result.exception)

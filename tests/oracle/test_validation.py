@@ -1,0 +1,401 @@
+"""Report years judged in a refresh and again by `kpi validate`: results, pages, exit codes, and bad deliveries."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from demo.deliver import LABEL, LABEL_NAME, write_demo
+from kpi.cli.main import cli
+from kpi.errors import CheckFailed, ConfigError, ContractError
+from kpi.ingest.contract import read_feed
+from kpi.jobs.check_build import judge, result_lines
+from kpi.jobs.options import Options, Outcome
+from kpi.jobs.refresh import refresh
+from kpi.project.project import load_project
+from kpi.validation.expectations import YearResult
+from kpi.warehouse.builds import Warehouse
+from page import Page
+
+ROOT = Path(__file__).parents[2]
+TODAY = date(2026, 1, 15)
+PROJECT = """
+name: small
+models: {small: {+schema: marts, +materialized: table, expectations: {+schema: expectations}}}
+seeds: {small: {+schema: seeds}}
+"""
+CONTRACT = """
+sources:
+  - name: raw
+    tables:
+      - name: visits
+        config: {meta: {feed: {key: [visit_id], expected_every: month}}}
+        columns:
+          - {name: visit_id, data_type: varchar, config: {meta: {required: true}}}
+          - {name: came_on, data_type: date, config: {meta: {required: true}}}
+"""
+RULES = """
+topics:
+  figures:
+    table: expectations.exp_figures
+    row: ["{figure_id} {service} {report_year} = {value}"]
+    rules:
+      - name: year_has_figures
+        check: any_row
+        severity: error
+        running_year: skip
+        expects_en: The year has figures
+        expects_fi: Vuodella on tunnuslukuja
+        found_en: no figures
+      - {name: few, column: value, check: {between: [null, 99]}, severity: warn, expects_en: Few, expects_fi: Vähän}
+"""
+MODELS = {
+    "expectations/exp_figures": "select * from {{ ref('indicators') }}",
+    "indicators": """
+        select 'visits' as figure_id, 'clinic' as service, year(came_on) as report_year, 'calendar_year' as basis,
+            cast(count(*) as double) as numerator, cast(null as double) as denominator,
+            cast(count(*) as double) as value, count(*) as event_count
+        from {{ source('raw', 'visits') }}
+        group by year(came_on)
+    """,
+    "coverage": """
+        select 'visits' as feed, year(came_on) as report_year, month(came_on) as month, count(*) as row_count
+        from {{ source('raw', 'visits') }}
+        group by year(came_on), month(came_on)
+    """,
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """One feed and the two marts that are judged, of the whole year 2025: it builds in a second."""
+    for name in ("models/expectations", "seeds", "macros", "expectations", "warehouse/raw/visits"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "dbt_project.yml").write_text(PROJECT)
+    shutil.copy(ROOT / "macros/generate_schema_name.sql", tmp_path / "macros")
+    (tmp_path / "models/visits.yml").write_text(CONTRACT)
+    for name, sql in MODELS.items():
+        (tmp_path / f"models/{name}.sql").write_text(sql)
+    (tmp_path / "expectations/rules.yml").write_text(RULES)
+    (tmp_path / "seeds/figures.csv").write_text("figure_id,family,name_fi,unit,decimals\nvisits,v,Käynnit,count,0\n")
+    deliver(tmp_path, *(f"2025-{month:02}-01" for month in range(1, 13)))
+    return tmp_path
+
+
+def deliver(root: Path, *days: str) -> None:
+    lines = [f"{number},{day}" for number, day in enumerate(days)]
+    (root / "warehouse/raw/visits/a.csv").write_text("\n".join(("visit_id,came_on", *lines)) + "\n")
+
+
+def run(root: Path, **options: object) -> Outcome:
+    return refresh(root, Options(as_of=TODAY, **options), lambda line: None)  # type: ignore[arg-type]
+
+
+def built(root: Path) -> Path:
+    """The folder of the latest build."""
+    builds = Warehouse(root / "warehouse").builds.iterdir()
+    return max((path for path in builds if path.is_dir()), key=lambda path: path.stat().st_mtime_ns)
+
+
+# --- in a refresh ----------------------------------------------------------------------------------------------------
+
+
+def test_a_refresh_leaves_results_and_pages_in_the_folder_of_the_build(project: Path) -> None:
+    message: list[str] = []
+    outcome = refresh(project, Options(as_of=TODAY), message.append)
+    folder = built(project)
+    assert sorted(path.name for path in (folder / "report").iterdir()) == ["2025.html", "index.html"]
+    assert outcome.build in (folder / "report/2025.html").read_text(encoding="utf-8")
+    assert any(line.endswith(str(folder / "report/index.html")) for line in message)
+    results = json.loads((folder / "expectations.json").read_text(encoding="utf-8"))
+    assert {result["report_year"] for result in results} == {2025}
+    assert all(result["success"] for result in results)
+
+
+def test_a_candidate_that_fails_has_its_pages_too(project: Path) -> None:
+    deliver(project, "2025-01-01", "2025-12-01")
+    with pytest.raises(CheckFailed, match="2025 every_month_present:visits: missing months 2, 3, 4, 5, 6, 7"):
+        run(project)
+    text = Page((built(project) / "report/2025.html").read_text(encoding="utf-8")).text()
+    assert "✗ virhe every_month_present:visits" in text
+    assert "visits, helmikuu 0" in text
+
+
+def test_what_was_judged_is_carried_over_while_nothing_that_is_judged_changes(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(project)
+    first = built(project)
+    (project / "models/other.sql").write_text("select 1 as one\n")
+    with monkeypatch.context() as patch:
+        patch.delattr("kpi.validation.expectations.validate")
+        run(project)
+    second = built(project)
+    assert second != first
+    for name in ("expectations.json", "report/index.html", "report/2025.html"):
+        assert (second / name).read_bytes() == (first / name).read_bytes()
+
+
+@pytest.mark.parametrize("change", ["contract", "label", "rules"])
+def test_another_rule_or_expectation_of_a_feed_or_another_label_is_judged_anew(project: Path, change: str) -> None:
+    run(project)
+    if change == "contract":
+        text = CONTRACT.replace("expected_every: month", "expected_every: month, expected_from: '2025-03-01'")
+        (project / "models/visits.yml").write_text(text)
+    elif change == "rules":
+        (project / "expectations/rules.yml").write_text(RULES.replace("[null, 99]", "[null, 9]"))
+    else:
+        (project / "warehouse/raw" / LABEL_NAME).write_text(LABEL)
+        (project / "models/other.sql").write_text("select 1 as one\n")
+    run(project)
+    page = (built(project) / "report/2025.html").read_text(encoding="utf-8")
+    if change == "contract":
+        assert "10 kuukautta" in page
+    assert ("! varoitus few" in Page(page).text()) == (change == "rules")
+    assert ("SYNTEETTISTÄ AINEISTOA" in page) == (change == "label")
+
+
+# --- the contract ----------------------------------------------------------------------------------------------------
+
+
+def contract(project: Path, settings: str) -> None:
+    (project / "models/visits.yml").write_text(CONTRACT.replace("expected_every: month", settings))
+    (source,) = load_project(project).sources
+    read_feed(source)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ("expected_every: week", "'expected_every' is month, year or once, not 'week'"),
+    ("expected_from: 1.6.2023", "'expected_from' is a date as '2023-06-01'"),
+    ("expected_from: '2023-13-01'", "'expected_from' is a date as '2023-06-01'"),
+])  # fmt: skip
+def test_a_contract_that_says_it_wrong_is_told(project: Path, settings: str, message: str) -> None:
+    with pytest.raises(ContractError, match=rf"models/visits.yml:6: {message}"):
+        contract(project, settings)
+
+
+def test_a_contract_says_how_often_its_feed_is_expected_and_from_when(project: Path) -> None:
+    (project / "models/visits.yml").write_text(CONTRACT.replace("month", "once, expected_from: '2023-06-01'"))
+    (source,) = load_project(project).sources
+    feed = read_feed(source)
+    assert (feed.expected_every, feed.expected_from) == ("once", date(2023, 6, 1))
+
+
+# --- kpi validate ----------------------------------------------------------------------------------------------------
+
+
+def validate(root: Path, *arguments: str) -> tuple[str, Exception | None]:
+    result = CliRunner().invoke(cli, ["validate", "--project-dir", str(root), *arguments])
+    return result.output, result.exception if isinstance(result.exception, Exception) else None
+
+
+def test_validate_judges_the_published_build_and_changes_nothing(project: Path) -> None:
+    run(project)
+    before = {path: path.stat().st_mtime_ns for path in (project / "warehouse").rglob("*")}
+    output, error = validate(project)
+    assert error is None
+    assert output == f"2025: {len(judge(project, None, None, None, None))} expectations, all hold.\n"
+    assert {path: path.stat().st_mtime_ns for path in (project / "warehouse").rglob("*")} == before
+
+
+def test_validate_judges_by_the_rules_and_contracts_of_today(project: Path) -> None:
+    deliver(project, *(f"2025-{month:02}-01" for month in range(3, 13)))
+    with pytest.raises(CheckFailed):
+        run(project)
+    build = built(project).name
+    output, error = validate(project, "--build", build)
+    assert isinstance(error, CheckFailed)
+    assert error.exit_code == 7
+    assert output.splitlines()[:3] == [
+        "year  severity  expectation                 seen",
+        f"----  --------  {'-' * 26}  {'-' * 56}",
+        "2025  error     every_month_present:visits  missing months 1, 2",
+    ]
+    contract(project, "expected_every: month, expected_from: '2025-03-01'")
+    output, error = validate(project, "--build", build)
+    assert error is None
+    assert output.endswith("all hold.\n")
+
+
+def test_validate_takes_a_year_a_day_and_a_place_for_the_pages(project: Path, tmp_path: Path) -> None:
+    run(project)
+    output, error = validate(project, "--year", "2025", "--as-of", "2025-07-01", "--html", str(tmp_path / "a/b"))
+    assert error is None
+    assert output.endswith("all hold, not over yet.\n")
+    assert "arvioitu 1.7.2025" in (tmp_path / "a/b/2025.html").read_text(encoding="utf-8")
+    output, error = validate(project, "--year", "2019")
+    assert isinstance(error, CheckFailed)
+    assert output.splitlines()[2:] == [
+        "2019  error     year_has_figures  no figures",
+        "",
+        "2019: 1 expectation, 1 error.",
+    ]
+
+
+def test_validate_says_so_when_there_is_nothing_to_judge(project: Path) -> None:
+    _, error = validate(project)
+    assert isinstance(error, ConfigError)
+    run(project)
+    _, error = validate(project, "--build", "nope")
+    assert isinstance(error, ConfigError)
+
+
+def test_the_command_exits_with_7(project: Path) -> None:
+    deliver(project, "2025-01-01")
+    run(project, publish_despite_checks="try")
+    command = [sys.executable, "-m", "kpi.cli", "validate", "--project-dir", str(project)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (7, "kpi: 1 expectation failed.\n")
+
+
+def result(**changes: object) -> YearResult:
+    facts: dict[str, object] = {
+        "report_year": 2025, "expectation": "odd", "topic": "figures", "description": "Odd.", "description_fi": "Outo.",
+        "severity": "error", "success": False, "observed": "seen", "is_provisional": False, "judged": 1,
+        "lowest": None, "highest": None, "rows": (),
+    }  # fmt: skip
+    return YearResult(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("width", [100, 80])
+def test_the_table_fits_whatever_stands_in_it(width: int) -> None:
+    long = "word " * 90 + "x" * 300
+    results = [
+        result(observed=long),
+        result(expectation="a_name_that_is_longer_than_any_of_ours_" * 3, severity="warn"),
+        result(observed="\x1b[31mred\x07\n\u202e"),
+    ]
+    lines = result_lines(results, width)
+    assert max(map(len, lines)) <= width
+    assert "".join(lines).count("x") >= 300
+    assert all(line.isprintable() for line in lines)
+    assert lines[-1] == "2025: 3 expectations, 2 errors and 1 warning."
+
+
+# --- bad deliveries --------------------------------------------------------------------------------------------------
+
+
+def lines(header: str, rows: Iterable[str]) -> str:
+    return "\n".join((header, *rows)) + "\n"
+
+
+def _long_call() -> str:
+    return "bad-1,social_advice,2024-03-01 10:00:00,2024-07-01 10:00:00,2024-07-01 10:05:00"
+
+
+def _many_calls() -> Iterable[str]:
+    for number in range(5_000):
+        moment = datetime(2025, 7, 1, 8) + timedelta(seconds=number)
+        yield f"many-{number},rehabilitation,{moment},{moment + timedelta(seconds=60)},"
+
+
+SCRIPT = "<script>alert(1)</script>"
+BAD: dict[str, tuple[Callable[[], str], str]] = {
+    "calls": (
+        lambda: lines("call_id,service_line,arrived_at,answered_at,ended_at", [
+            _long_call(), "bad-2,social_advice,2023-01-10 10:00:00,2023-01-10 10:01:00,", *_many_calls()]),
+        "a wait of months, a call before the service started, a file of July ten times over",
+    ),
+    "chats": (
+        lambda: lines("chat_id,service_line,started_at,resolved_without_visit", [
+            "bad-1,oral_health,2052-03-01 10:00:00,"]),
+        "a mistyped year",
+    ),
+    "nps_invitations": (
+        lambda: lines("survey,channel,month,invitations_sent", [
+            f"social_advice,sms,2025-{month:02}-01,1" for month in range(1, 13)]),
+        "fewer invitations than answers",
+    ),
+    "digital_users": (
+        lambda: lines("census_date,age_from,age_to,registered_users,active_users", [
+            "2025-12-31,0,,900,901"]),
+        "a last census with more active than registered users, and with fewer than the year before",
+    ),
+    "manual_figures": (
+        lambda: lines("report_year,figure_id,service,value,entered_on,source_note", [
+            f"2025,volunteer_encounters,{SCRIPT},-3,2026-01-10,", "2025,coffee_breaks,olka,5,2026-01-10,"]),
+        "a figure nobody described, a service nobody described, a negative count",
+    ),
+}  # fmt: skip
+GONE = ("care_contacts/kontaktit_2024.csv", "manual_figures/kasin_syotetyt_2024.csv")
+PUBLISHED = """\
+report_year,figure_id,service,value,unit,decimals,qualifier,basis,source_report,section,note
+2025,elderly_housing_mean_wait_days,elderly_housing,0,days,0,more_than,december,2025,Asuminen,
+2025,partner_violence_experienced,elderly_survey,68,persons,0,exact,survey,2025,Turvallisuus,
+2025,safety_inspections,rescue,1,count,0,exact,calendar_year,2025,Turvallisuus,
+2025,rescue_missions,rescue,5,percent,0,more_than,calendar_year,2025,Turvallisuus,
+"""
+FAILS = {
+    # what the calls do
+    (2023, "nothing_before_start"): "calls_received social_advice 2023-01 = ",
+    (2024, "plausible:call_mean_wait_seconds"): "call_mean_wait_seconds social_advice 2024 = ",
+    (2025, "durations_change"): "call_mean_wait_seconds social_advice 2025 = ",
+    (2025, "counts_change"): "calls_received rehabilitation 2025 = ",
+    (2025, "months_alike"): "calls_received rehabilitation 2025-07 = ",
+    # the others, in order
+    # of 2026, which has no full month yet, nothing is told; the care paths are told of the years up to 2052
+    (2025, "no_later_years"): "2027, 2028, ",
+    (2025, "response_rates_within_0_and_100"): "nps_response_rate social_advice 2025 = ",
+    (2025, "active_users_within_registered"): "digital_active_users <= digital_registered_users, oma_kymenlaakso 2025",
+    (2025, "registered_users_kept"): "digital_registered_users oma_kymenlaakso 2025 = 900 (the year before",
+    (2025, "figures_described"): "coffee_breaks olka 2025 = 5, volunteer_encounters <script>alert(1)</script> 2025",
+    (2025, "counts_not_negative"): "volunteer_encounters <script>alert(1)</script> 2025 = -3",
+    (2024, "every_month_present:care_contacts"): "missing months 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12",
+    (2024, "delivered_in_year:manual_figures"): "no records",
+    (2025, "printed_figures_told"): "partner_violence_experienced elderly_survey 2025 = no value (published 68)",
+    (2025, "reconciliation_never_differs"): "safety_inspections rescue 2025 = ",
+    (2025, "printed_units_described"): "rescue_missions rescue 2025 = ",
+}
+
+
+@pytest.fixture(scope="module")
+def bad_county(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole project with a fiftieth of the synthetic deliveries, and bad ones among them, refreshed in vain."""
+    root = tmp_path_factory.mktemp("bad")
+    for name in ("models", "seeds", "macros", "expectations", "tests/sql"):
+        shutil.copytree(ROOT / name, root / name)
+    shutil.copy(ROOT / "dbt_project.yml", root)
+    (root / "seeds/published_figures.csv").write_text(PUBLISHED, encoding="utf-8")
+    documented = root / "seeds/documented_inconsistencies.csv"
+    documented.write_text(documented.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    raw = root / "warehouse/raw"
+    write_demo(raw, scale=0.02)
+    for name in GONE:
+        (raw / name).unlink()
+    for feed, (text, _) in BAD.items():
+        (raw / feed / "zz_bad.csv").write_text(text(), encoding="utf-8")
+    with pytest.raises(CheckFailed):
+        run(root)
+    return root
+
+
+def test_bad_deliveries_fail_the_expectations_they_should_and_no_others(bad_county: Path) -> None:
+    results = json.loads((built(bad_county) / "expectations.json").read_text(encoding="utf-8"))
+    failed = {(one["report_year"], one["expectation"]): one["observed"] for one in results if not one["success"]}
+    assert set(failed) == set(FAILS)
+    assert {key: observed for key, observed in failed.items() if FAILS[key] not in observed} == {}
+
+
+def test_validate_tells_the_same_of_the_candidate(bad_county: Path, tmp_path: Path) -> None:
+    output, error = validate(bad_county, "--build", built(bad_county).name, "--html", str(tmp_path))
+    assert isinstance(error, CheckFailed)
+    assert max(map(len, output.splitlines())) <= 100
+    for _, expectation in FAILS:
+        assert expectation in output
+    for page in tmp_path.iterdir():
+        assert page.read_bytes() == (built(bad_county) / "report" / page.name).read_bytes()
+
+
+def test_a_hostile_service_is_shown_on_the_page_and_not_run(bad_county: Path) -> None:
+    html = (built(bad_county) / "report/2025.html").read_text(encoding="utf-8")
+    assert "<script" not in html
+    assert SCRIPT in Page(html).text()
+    assert "SYNTEETTISTÄ AINEISTOA" in html
