@@ -77,11 +77,6 @@ def test_nested_ephemeral_models_are_ctes_each_once_and_tables_nowhere(tiny: Tin
             "select id\nfrom __dbt__cte__middle",
             "models/top.sql:2:6: the table '__dbt__cte__middle' is named outright",
         ),
-        (
-            "top",
-            "select id from {{ ref('middle') }}\njoin main.src using (id)",
-            "models/top.sql:2:6: the table 'main.src'",
-        ),
     ],
 )
 def test_mistakes_around_ephemeral_models_keep_their_lines(tiny: Tiny, model: str, text: str, message: str) -> None:

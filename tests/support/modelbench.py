@@ -20,7 +20,7 @@ class Bench:
     def __init__(self, graph: Graph, is_built: bool = True) -> None:
         self.graph = graph
         self.con = duckdb.connect()
-        for schema in ("raw", "seeds", "staging", "intermediate", "marts"):
+        for schema in sorted({"raw", *(node.relation.schema for node in graph.built())}):
             self.con.execute(f"create schema {schema}")
         for table, columns in {**OWN, **{feed.name: feed.table_columns for feed in graph.feeds}}.items():
             typed = ", ".join(f'"{name}" {kind}' for name, kind in columns)

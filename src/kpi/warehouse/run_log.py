@@ -149,7 +149,7 @@ class RunLog:
     def _write(self, said: Mapping[str, Any]) -> None:
         if self._file is None:
             return
-        line = json.dumps({"at": now(), **_for_people(said)}, ensure_ascii=False, default=str) + "\n"
+        line = json.dumps({"at": now()} | _for_people(said), ensure_ascii=False, default=str) + "\n"
         data = line.encode("utf-8", "backslashreplace")
         with suppress(OSError):
             # What a full disk cut short gets a line end first, so that the next line is whole.
@@ -157,12 +157,17 @@ class RunLog:
             self._is_cut = os.write(self._file, data) < len(data)
 
 
-def _for_people(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said, each text of it fit to be read on a terminal."""
-    found = {name: message(value) if isinstance(value, str) else value for name, value in said.items()}
-    if "warnings" in found:
-        found["warnings"] = [message(str(line)) for line in found["warnings"]]
-    return found
+def _for_people(said: Any) -> Any:
+    """What is said, each text of it, however deep, fit to be read on a terminal."""
+    match said:
+        case str():
+            return message(said)
+        case Mapping():
+            return {name: _for_people(value) for name, value in said.items()}
+        case list() | tuple():
+            return [_for_people(value) for value in said]
+        case _:
+            return said
 
 
 def run_files(folder: Path) -> list[Path]:
