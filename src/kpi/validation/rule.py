@@ -324,7 +324,7 @@ class Expectations:
     def read_tables(self) -> frozenset[str]:
         """Return the tables that results and pages are made from."""
         notes = {topic.notes.table for topic in self.topics if topic.notes}
-        return frozenset({*self.tables.names(), *(topic.table for topic in self.topics), *notes})
+        return frozenset({*self.tables.names().values(), *(topic.table for topic in self.topics), *notes})
 
 
 def read_expectations(project: Project) -> Expectations:
