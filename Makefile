@@ -23,10 +23,10 @@ demo: $(VENV)/kpi ## Write synthetic deliveries into warehouse/raw, which must b
 	@$(BIN)/kpi demo
 
 test: $(VENV)/dev ## Set up with what development needs and run the tests of every change: units, features, documents
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup tests/unit tests/functional tests/docs
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not long"
 
 test-long: $(VENV)/dev ## The long tests: against oracles, against dbt itself (make dbt), and against kills, attackers and full disks
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup tests/oracle tests/dbt tests/faults
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m long
 
 lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 	$(BIN)/ruff format --check .

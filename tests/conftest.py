@@ -16,6 +16,7 @@ from kpi.jobs.refresh import refresh
 
 ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)
+LONG_KINDS = {"oracle", "dbt", "faults"}
 
 
 # A shell ignores Ctrl-C in what it starts in the background, as CI may, and children inherit that: some tests send it.
@@ -27,10 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the full-volume demo on one worker: making it costs more than they do."""
+    """Mark the long tests, and keep those of the full-volume demo on one worker: making it costs more than they do."""
     for item in items:
-        if "demo_project" in getattr(item, "fixturenames", ()):
+        needs_demo = "demo_project" in getattr(item, "fixturenames", ())
+        if needs_demo:
             item.add_marker(pytest.mark.xdist_group("demo"))
+        if needs_demo or LONG_KINDS & set(item.path.parts):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture

@@ -40,6 +40,8 @@ from kpi.ingest.contract import is_feed, read_feed
 from kpi.ingest.raw_files import scan
 from kpi.project.project import load_project
 
+pytestmark = pytest.mark.xdist_group("deliveries")  # they are written once
+
 PROJECT = Path(__file__).parents[2]
 ROOT = Path(__file__).parents[2]
 SCALE = 0.02

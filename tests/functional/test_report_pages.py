@@ -28,6 +28,8 @@ from kpi.validation.rule import OWN_TOPICS
 from page import Page
 from small_county import AFTER_THE_YEARS, FEEDS, County, add, count, expectations, printed, put, together
 
+pytestmark = pytest.mark.xdist_group("pages")  # they are written once
+
 ABOUT = About("20260115T031500Z-ab12", date(2026, 1, 15), is_synthetic=True)
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=http://evil.test/x.png onerror=alert(1)>'
 

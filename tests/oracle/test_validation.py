@@ -25,6 +25,8 @@ from kpi.validation.expectations import YearResult
 from kpi.warehouse.builds import Warehouse
 from page import Page
 
+pytestmark = pytest.mark.xdist_group("validation")  # one county for all
+
 ROOT = Path(__file__).parents[2]
 TODAY = date(2026, 1, 15)
 PROJECT = """

@@ -19,6 +19,8 @@ from kpi.ingest.raw_files import scan
 from kpi.project.project import load_project
 from modelbench import Bench
 
+pytestmark = pytest.mark.xdist_group("year to date")  # the county is loaded once
+
 Told = dict[tuple[str, str], tuple[float | None, float | None, float | None, int]]
 DATES = {"digital_care_paths": "opened_on", "chat_services": "opened_on"}  # where the contract names no column
 
