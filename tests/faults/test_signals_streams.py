@@ -120,7 +120,7 @@ def test_what_duckdb_raises_at_ctrl_c_is_recognised() -> None:
         "threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"
         "    with interruptible():\n"
-        f"        duckdb.connect().execute({FOR_EVER!r}).fetchall()\n"
+        f"        duckdb.connect(config={{'threads': 1}}).execute({FOR_EVER!r}).fetchall()\n"
         "except KeyboardInterrupt as error:\n"
         "    raise SystemExit(exit_code_of(error))\n"
     )

@@ -147,6 +147,7 @@ def test_a_file_of_text_has_a_size_that_somebody_wrote(tmp_path: Path) -> None:
         "select 1 as a where " + " or ".join(f"1 = {n}" for n in range(20_000)),
         " union all ".join(["select 1 as a"] * 5_000),
     ],
+    ids=["brackets", "lists", "not", "minus", "case", "calls", "subqueries", "with", "or", "union"],
 )
 def test_sql_that_is_nested_too_deeply_is_told_or_taken(tmp_path: Path, sql: str) -> None:
     root = write(tmp_path, {"models/marts/x.sql": sql})
