@@ -45,11 +45,12 @@ def why_unreadable(path: Path) -> str:
 
 
 _ENDINGS = (".sql", ".yml", ".yaml", ".csv")
+_DOC_BLOCK = re.compile(rb"\{%-?\s*docs\b")
 _PASSED_OVER = ("warehouse", "src", "docs", "notebooks", "benchmarks", "target", "build", "dist")
 
 
 def project_digest(root: Path) -> str:
-    """Hash the path and content of every SQL, YAML and CSV file of the project, outside deliveries and hidden folders.
+    """Hash the path and content of every file that `project_files` yields: SQL, YAML, CSV and doc blocks.
 
     Wider than the project's own paths on purpose: it answers "may anything have changed?" without reading any YAML.
     """
@@ -70,7 +71,7 @@ def code_digest() -> str:
 
 
 def project_files(root: Path) -> Iterator[Path]:
-    """Every SQL, YAML and CSV file of the project, in a fixed order.
+    """Every SQL, YAML and CSV file of the project, and Markdown with doc blocks, in a fixed order.
 
     Left out are deliveries, and of the folders in the project's own those that are hidden; below models they count.
     Then those of packages that lie elsewhere, whether a link in dbt_packages or a list of packages leads there.
@@ -114,5 +115,12 @@ def _files_below(root: Path, seen: set[Path]) -> Iterator[Path]:
         )
         for name in sorted(names):
             # A pipe of such a name would be waited for, and a link to nothing is no file.
-            if name.lower().endswith(_ENDINGS) and is_regular(Path(folder, name)):
-                yield Path(folder, name)
+            if is_regular(path := Path(folder, name)) and _is_of_project(path):
+                yield path
+
+
+def _is_of_project(path: Path) -> bool:
+    """Whether what a file holds may matter: of Markdown, doc blocks do; the rest is for people alone."""
+    if path.suffix.lower() == ".md":
+        return bool(_DOC_BLOCK.search(path.read_bytes()))
+    return path.name.lower().endswith(_ENDINGS)

@@ -13,7 +13,7 @@ from kpi.engine import compile
 from kpi.engine.compile import CACHE, Compiled, compiled
 from kpi.errors import CompileError
 from kpi.project.jinja import is_fleeting
-from small_project import write
+from small_project import FILES, write
 
 
 class NotRememberedError(Exception):
@@ -41,6 +41,24 @@ def test_nothing_is_read_again_when_nothing_changed(tmp_path: Path, monkeypatch:
     first = compiled(root)
     monkeypatch.setattr(compile, "_compiled", None)
     assert facts(compiled(root)) == facts(first)
+
+
+@pytest.mark.parametrize(("folder", "is_remembered"), [("models", True), ("docs", False)])
+def test_doc_blocks_are_told_as_they_are_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, is_remembered: bool
+) -> None:
+    """In a folder that the digest covers they are remembered; `docs` at the top it passes over."""
+    project_file = f"docs-paths: [{folder}]\n" + FILES["dbt_project.yml"]
+    block, models = f"{folder}/words.md", FILES["models/staging/calls.yml"]
+    yaml = models + "    description: \"{{ doc('calls') }}\"\n"
+    text = "{% docs calls %}\nEvery call.\n{% enddocs %}\n"
+    root = write(tmp_path, {"dbt_project.yml": project_file, "models/staging/calls.yml": yaml, block: text})
+    assert "Every call." in repr(compiled(root).graph.nodes)
+    write(root, {"dbt_project.yml": project_file, "models/staging/calls.yml": yaml, block: text.replace("ery", "en a")})
+    assert "Even a call." in repr(compiled(root).graph.nodes)
+    if is_remembered:
+        monkeypatch.setattr(compile, "_compiled", None)
+    assert "Even a call." in repr(compiled(root).graph.nodes)
 
 
 def test_only_what_changed_is_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ from kpi.engine.tests import GENERIC, accepted
 from kpi.engine.unit_runner import check_unit_tests
 from kpi.environment import is_as_read
 from kpi.errors import CompileError, KpiError, nearest
-from kpi.files import project_digest
+from kpi.files import project_digest, project_files
 from kpi.ingest.contract import is_feed
 from kpi.ingest.loader import OWN
 from kpi.project.external import absolute, outside_files, reached
@@ -441,8 +441,9 @@ def compiled(
         from kpi.project.jinja import is_fleeting
 
         project = made.graph.project
-        # Files that the digest does not cover: of sources outside, and of doc blocks.
-        is_covered = not project.docs and not any(
+        # Files that the digest may not cover: of sources outside, and of doc blocks in a folder that is passed over.
+        covered = {path.resolve() for path in project_files(root)} if project.doc_files else set()
+        is_covered = all((root / file).resolve() in covered for file in project.doc_files) and not any(
             node.sql for node in made.graph.nodes.values() if node.kind == "source"
         )
         if is_covered and not any(

@@ -64,6 +64,7 @@ class Part:
     macro_files: tuple[Path, ...]
     test_files: tuple[Path, ...]
     fixture_files: tuple[Path, ...]
+    doc_files: tuple[Path, ...]
     notes: tuple[str, ...]
 
 
@@ -92,7 +93,7 @@ def read_part(reading: Reading, package: Package) -> Part:
     found = Found(root, package.name, judge, frozenset(packages), above, package.depth)
     everywhere = tuple(dict.fromkeys(folder for folders in paths.values() for folder in folders))
     doc_folders = package.folders(root, "docs") if "docs-paths" in settings else ()
-    docs[package.name] = _docs(root, doc_folders or everywhere, mistakes)
+    docs[package.name], doc_files = _docs(root, doc_folders or everywhere, mistakes)
     documents = []
     for document in _documents(root, everywhere, mistakes):
         try:
@@ -119,6 +120,7 @@ def read_part(reading: Reading, package: Package) -> Part:
         ),
         test_files=tuple(f for f in tests if not {"fixtures", "generic"} & set(f.parts) and not is_blank(root, f)),
         fixture_files=tuple(file for file in (*tests, *fixtures) if "fixtures" in file.parts),
+        doc_files=doc_files,
         # What a package says that has no effect is its makers' business.
         notes=tuple(found.notes) if is_own else (),
     )
@@ -155,15 +157,18 @@ def _documents(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) ->
     return documents
 
 
-def _docs(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> dict[str, str]:
+def _docs(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> tuple[dict[str, str], tuple[Path, ...]]:
+    """Return the doc blocks in folders by name, and the files that have any."""
     found: dict[str, str] = {}
+    files = []
     for file, _ in files_in(root, folders, ".md"):
         try:
             for block in blocks(read_text(root, file), "docs"):
                 found[block.name] = block.text.strip()
+                files.append(file)
         except CompileError as error:
             mistakes.append(error)
-    return found
+    return found, tuple(dict.fromkeys(files))
 
 
 def _enabled(sources: Sequence[Source], trees: Sequence[Section], package: Package) -> tuple[Source, ...]:
@@ -211,6 +216,7 @@ class Project:
     macro_files: tuple[Path, ...]
     test_files: tuple[Path, ...]
     fixture_files: tuple[Path, ...]
+    doc_files: tuple[Path, ...]
     packages: Mapping[str, tuple[Path, ...]]
     folders: Mapping[str, Path]
     package_variables: Mapping[str, Mapping[str, Any]]
@@ -380,6 +386,7 @@ def _content_of(parts: Sequence[Part]) -> dict[str, Any]:
         "folders": {part.package.name: part.package.folder for part in parts[1:]},
         "test_files": tuple(file for part in parts for file in part.test_files),
         "fixture_files": tuple(file for part in parts for file in part.fixture_files),
+        "doc_files": tuple(file for part in parts for file in part.doc_files),
         "unit_tests": tuple(test for one in described for test in one.unit_tests),
         "singular_tests": {
             (part.package.name, test): config
