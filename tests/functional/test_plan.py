@@ -158,7 +158,8 @@ def test_a_view_that_is_rebuilt_as_it_was_makes_nothing_below_it_due(project: Pa
     assert planned["marts.calls_by_desk"].if_changed == ("model.small.stg_calls",)
     assert run(project, full_refresh=True, select=("stg_calls",)) == ["staging.stg_calls"]
     last = Warehouse(project / "warehouse").last_run()
-    assert last and last.partial == ()
+    assert last
+    assert last.partial == ()
 
 
 def test_a_selection_by_state_compares_with_a_build(project: Path) -> None:

@@ -21,7 +21,7 @@ from kpi.engine.graph import Graph
 from kpi.engine.node import Node
 from kpi.environment import digest, environment_of, hashed_values, holds_value
 from kpi.ingest import loader
-from kpi.ingest.contract import TIME_OF_DELIVERY
+from kpi.ingest.file_order import TIME_OF_DELIVERY
 from kpi.ingest.loader import contract_fingerprint
 from kpi.ingest.raw_files import RELATIONS, RawFolder
 from kpi.project.packages import read_text
