@@ -322,7 +322,7 @@ def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
         message = f"Where it can be read again: append ledger.jsonl to it and move it back; else remove {aside}"
         yield Finding("warning", f"{aside.name} is a ledger that could not be used", message)
     events = warehouse.ledger()
-    known = {str(event.get("build")) for event in events}
+    known = {event.build for event in events}
     kept = warehouse.kept()
     lost = sorted(missing(events, kept))
     strange = sorted({folder.name for folder in kept} - known)
