@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 from kpi.build_record import FeedStatus
 from kpi.errors import Problem
-from kpi.ingest.contract import Cadence, Limits, followed
+from kpi.ingest.contract import Cadence
+from kpi.ingest.retention import Limits, followed
 from kpi.sql import identifier
 
 if TYPE_CHECKING:
