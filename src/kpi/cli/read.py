@@ -220,7 +220,7 @@ def validate(
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
 @project_option
 def deliveries(feed: str | None, as_json: bool, build_id: str | None, project_dir: Path | None) -> None:
-    """List the delivered files of a build, by feed, with every warning about them.
+    """List the deliveries of a build by feed, with every warning.
 
     A feed is counted in files, records, rejected records and warnings. Files without a warning are in --json alone.
     """
