@@ -25,7 +25,7 @@ from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
 from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
-from kpi.ingest.loader import READING, LoadReport, LoadWarning, load, refuse_bad_files
+from kpi.ingest.loader import LoadReport, LoadWarning, load, refuse_bad_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
 from kpi.presentation import one_line
@@ -208,21 +208,18 @@ def _tell(report: LoadReport, folder: RawFolder, emit: Emit, in_error: Iterable[
 
 
 def grouped(warnings: Iterable[LoadWarning]) -> Iterator[str]:
-    """Yield the warnings of deliveries, those of one kind about several files of a feed as one line.
-
-    The line counts the files and gives the first one's words.
-    """
-    groups: dict[tuple[str, ...], list[LoadWarning]] = {}
+    """Yield the warnings of deliveries, a line for each kind: how many files it is about, and the first one's words."""
+    groups: dict[str, list[LoadWarning]] = {}
     for warning in warnings:
-        problem = warning.problem
-        key = (warning.feed, problem.code, problem.message if problem.code == READING else "")
-        groups.setdefault(key if warning.feed else (str(problem),), []).append(warning)
+        groups.setdefault(warning.problem.code, []).append(warning)
     for alike in groups.values():
-        first = alike[0]
+        first, feeds = alike[0].problem, len({warning.feed for warning in alike})
         if len(alike) == 1:
-            yield str(first.problem)
+            yield str(first)
             continue
-        yield f"{first.feed}: {len(alike)} files, the first is {first.problem} Each of them: kpi show raw.deliveries"
+        files = counted(len(alike), "file") if first.place.file else counted(len(alike), "feed")
+        of_feeds = f" of {feeds} feeds" if first.place.file and feeds > 1 else ""
+        yield f"{files}{of_feeds}, the first is {first} Each of them: kpi deliveries"
 
 
 def verdict(record: BuildRecord) -> tuple[list[Problem], list[Problem]]:
