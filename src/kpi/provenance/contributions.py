@@ -101,9 +101,7 @@ def decompose(
     mean = scale * (wholes[0].numerator / _of(wholes[0]) + wholes[1].numerator / _of(wholes[1])) / 2
     found = {}
     for group in groups:
-        weights = [
-            _of(period.get(group)) / _of(whole) for period, whole in zip((before, after), wholes, strict=True)
-        ]
+        weights = [_of(period.get(group)) / _of(whole) for period, whole in zip((before, after), wholes, strict=True)]
         rates = _rates(before.get(group), after.get(group), scale)
         found[group] = Contribution(
             (weights[0] + weights[1]) / 2 * (rates[1] - rates[0]),
