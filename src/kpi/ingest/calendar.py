@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 from kpi.build_record import FeedStatus
 from kpi.cache import remembered
 from kpi.errors import Problem
-from kpi.ingest.contract import Cadence, Limits, followed
+from kpi.ingest.contract import Cadence
+from kpi.ingest.retention import Limits, followed
 from kpi.sql import identifier
 
 if TYPE_CHECKING:

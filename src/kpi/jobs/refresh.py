@@ -24,7 +24,7 @@ from kpi.presentation import headline
 from kpi.project.external import contents, reached
 from kpi.settings import spill_folder
 from kpi.sql import counted
-from kpi.warehouse.builds import Warehouse, begin, finalize, ingredients_of, publish, writing
+from kpi.warehouse.builds import Warehouse, begin, finalize, publish, writing
 from kpi.warehouse.lifecycle import (
     close_earlier,
     copy_compactly,
@@ -587,6 +587,8 @@ class Run:
 
 def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None, inputs: Inputs) -> BuildRecord:
     """Return the record of a build that is begun: what it is made from, and nothing of what it holds."""
+    from kpi.engine.fingerprint import ingredients_of
+
     graph, options, project = context.graph, context.options, context.graph.project
     current = context.warehouse.current()
     return BuildRecord(

@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
-import re
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,8 +27,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.build_record import FILE, BuildRecord, Ingredients, NodeRecord, RecordError, from_json, to_json
-from kpi.environment import environment_of, hashed_values
+from kpi.build_record import FILE, BuildRecord, NodeRecord, RecordError, from_json, to_json
 from kpi.errors import ConfigError, DiskFull, LockHeld, Problem, is_disk_full, is_not_allowed, nearest
 from kpi.events import Emit, Event, emit_event, silent
 from kpi.files import is_regular, read_regular, why_unreadable
@@ -39,7 +36,6 @@ from kpi.presentation import headline
 from kpi.warehouse.permissions import DATABASE, close, make_place, open_up, whole, written
 
 if TYPE_CHECKING:
-    from kpi.project.project import Project
     from kpi.settings import WarehouseSettings
 
 
@@ -156,62 +152,6 @@ def _take(descriptor: int, folder: int, wait_seconds: float, emit: Emit) -> bool
             emit_event(emit, Event("waiting", f"Waiting: the warehouse is being written by {holder}.", stage="wait"))
             message = holder
         time.sleep(min(LOOK_EVERY, max(0.0, wait_seconds - waited)))
-
-
-_MACRO = re.compile(r"\{%-?\s*(macro|test|data_test)\s+(\w+).*?\{%-?\s*end\1\s*[+-]?%\}", re.DOTALL)
-
-
-def changed_ingredients(now: Ingredients, then: Ingredients, project: Project, file: Path) -> str:
-    """Say which macro or variable that a file uses, or asks the environment for, changed; empty when none did."""
-    from kpi.project.packages import read_text
-
-    texts = _macros(project)
-    words = _words(_all_used(read_text(project.root, file), texts))
-    changed = [
-        f"the {what} {name} changed"
-        for what, current, before in (
-            ("macro", now.macros, then.macros),
-            ("variable", now.variables, then.variables),
-            ("environment variable", now.environment, then.environment),
-        )
-        for name in sorted({*current, *before})
-        if current.get(name) != before.get(name) and name in words
-    ]
-    return "; ".join(changed)
-
-
-def ingredients_of(project: Project, read: Iterable[str] = ()) -> Ingredients:
-    """Return what files are rendered with now; `read` are the names of variables of the environment."""
-    return Ingredients(
-        macros={name: _hash(text) for name, text in _macros(project).items()},
-        variables={name: _hash(hashed_values(repr(value), project.root)) for name, value in project.variables.items()},
-        environment=environment_of(read, project.root),
-    )
-
-
-def _macros(project: Project) -> dict[str, str]:
-    from kpi.project.packages import read_text  # not at the top: a refresh with nothing to do never gets here
-
-    return {
-        found[2]: found[0] for file in project.macro_files for found in _MACRO.finditer(read_text(project.root, file))
-    }
-
-
-def _all_used(text: str, macros: Mapping[str, str]) -> str:
-    """The text with the texts of all macros that it names, and that those name."""
-    used: set[str] = set()
-    while found := (_words(text) & set(macros)) - used:
-        used |= found
-        text += "\n".join(macros[name] for name in sorted(found))
-    return text
-
-
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text))
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 # Failing rows that `kpi test --store-failures` kept of a build, beside it.
