@@ -25,11 +25,12 @@ from kpi.cache import WHOLE, caching, key_of, remembered
 from kpi.database import columns_of, csv_problem, problem_of
 from kpi.engine import incremental, materializations
 from kpi.engine.binder import Binder, at
-from kpi.engine.graph import Graph, compile_nodes, place, resource_node, text_of
+from kpi.engine.graph import Graph, compile_nodes
 from kpi.engine.incremental import problems as setting_problems
 from kpi.engine.lint import FUNCTIONS, IN_MACROS, RULES, Finding, second_column
 from kpi.engine.materializations import is_enforced, is_ephemeral, seed_folders, seed_table, with_ctes
 from kpi.engine.node import Node, read_select
+from kpi.engine.parser import place, resource_node, text_of
 from kpi.engine.template import Templates
 from kpi.engine.tests import GENERIC, accepted
 from kpi.engine.unit_runner import check_unit_tests
