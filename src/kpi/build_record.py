@@ -277,10 +277,23 @@ class BuildRecord:
 
 
 def to_json(record: BuildRecord) -> str:
-    """Return a record as it is written to `build.json`."""
+    """Return a record as it is written to `build.json`: a line for each node, test, file and the like."""
     content = {"schema_version": SCHEMA_VERSION, **cast("dict[str, object]", to_plain(record))}
     del content["problem"]
-    return visible(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)) + "\n"
+    lines = ",\n".join(f" {_text(name)}: {_in_lines(content[name])}" for name in sorted(content))
+    return visible(f"{{\n{lines}\n}}\n")
+
+
+def _in_lines(value: object) -> str:
+    """A value as JSON, what it holds in lines of their own. Indented whole it would not be written by C."""
+    if isinstance(value, dict) and value:
+        return "{\n" + ",\n".join(f"  {_text(name)}: {_text(value[name])}" for name in sorted(value)) + "\n }"
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(f"  {_text(one)}" for one in value) + "\n ]"
+    return _text(value)
+
+
+_text = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 def from_json(text: str | bytes) -> BuildRecord:

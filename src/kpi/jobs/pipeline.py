@@ -25,7 +25,7 @@ from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
 from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
-from kpi.ingest.loader import READING, LoadReport, LoadWarning, load, refuse_bad_files
+from kpi.ingest.loader import LoadReport, LoadWarning, load, refuse_bad_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
 from kpi.presentation import one_line
@@ -208,21 +208,18 @@ def _tell(report: LoadReport, folder: RawFolder, emit: Emit, in_error: Iterable[
 
 
 def grouped(warnings: Iterable[LoadWarning]) -> Iterator[str]:
-    """Yield the warnings of deliveries, those of one kind about several files of a feed as one line.
-
-    The line counts the files and gives the first one's words.
-    """
-    groups: dict[tuple[str, ...], list[LoadWarning]] = {}
+    """Yield the warnings of deliveries, a line for each kind: how many files it is about, and the first one's words."""
+    groups: dict[str, list[LoadWarning]] = {}
     for warning in warnings:
-        problem = warning.problem
-        key = (warning.feed, problem.code, problem.message if problem.code == READING else "")
-        groups.setdefault(key if warning.feed else (str(problem),), []).append(warning)
+        groups.setdefault(warning.problem.code, []).append(warning)
     for alike in groups.values():
-        first = alike[0]
+        first, feeds = alike[0].problem, len({warning.feed for warning in alike})
         if len(alike) == 1:
-            yield str(first.problem)
+            yield str(first)
             continue
-        yield f"{first.feed}: {len(alike)} files, the first is {first.problem} Each of them: kpi show raw.deliveries"
+        files = counted(len(alike), "file") if first.place.file else counted(len(alike), "feed")
+        of_feeds = f" of {feeds} feeds" if first.place.file and feeds > 1 else ""
+        yield f"{files}{of_feeds}, the first is {first} Each of them: kpi deliveries"
 
 
 def verdict(record: BuildRecord) -> tuple[list[Problem], list[Problem]]:
@@ -263,16 +260,18 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(file: Path) -> dict[str, int]:
+def read_back(file: Path, start: Path | None = None, written: Collection[str] = ()) -> dict[str, int]:
     """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
 
-    An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Raises
-    BuildError.
+    An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a copy of
+    `start`, a file that is known to be whole, only the tables that were `written` are read, when all other blocks are
+    as they were or whole by their checksums. Raises BuildError.
     """
     try:
         with database.reading(file) as con:
             seen = database.row_counts(con)
-            database.read_all(con, seen)
+            is_proven = start is not None and database.has_only_whole_blocks(file, start)
+            database.read_all(con, [table for table in seen if not is_proven or table in written])
             return seen
     except (duckdb.Error, UnicodeDecodeError) as error:
         remedy = "Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."

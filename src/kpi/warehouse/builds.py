@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -255,7 +256,9 @@ class Warehouse:
     def record(self, folder: Path) -> BuildRecord:
         """Return what is noted of the build in a folder. Where that cannot be read, `problem` says why."""
         try:
-            return from_json(read_regular(folder / FILE))
+            file = folder / FILE
+            about = os.stat(file)
+            return _read_record(file, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
         except OSError as error:
             problem = f"its {FILE} cannot be read: {error.strerror or type(error).__name__}"
         except RecordError as error:
@@ -321,6 +324,15 @@ class Warehouse:
         if not self.builds.is_dir():
             return []
         return sorted(folder for folder in self.builds.iterdir() if folder.is_dir() and folder.name[0] != ".")
+
+
+@lru_cache(maxsize=8)
+def _read_record(file: Path, identity: tuple[int, ...]) -> BuildRecord:
+    """Read a record; a run asks for that of the published build a dozen times. `identity` tells one file from another.
+
+    Raises OSError and RecordError.
+    """
+    return from_json(read_regular(file))
 
 
 def begin(warehouse: Warehouse, warehouse_settings: WarehouseSettings, start_from: Path | None) -> Path:
