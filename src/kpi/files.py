@@ -44,6 +44,7 @@ def why_unreadable(path: Path) -> str:
     return ""
 
 
+RELEASE_FILES = frozenset(("release.yml", "SHA256SUMS"))  # a folder that has both is a release of a report year
 _ENDINGS = (".sql", ".yml", ".yaml", ".csv")
 _DOC_BLOCK = re.compile(rb"\{%-?\s*docs\b")
 _PASSED_OVER = ("warehouse", "src", "docs", "notebooks", "benchmarks", "target", "build", "dist")

@@ -625,7 +625,7 @@ def without_unbuilt(
 RESERVED_SCHEMA = "raw"
 # Where the files stand as tables that models read outright.
 FILES = "files"
-RESERVED_TABLES = ("marts.expectation_results", "marts.runs")
+RESERVED_TABLES = ("marts.expectation_results", "marts.revision_causes", "marts.runs")
 # Where failing rows of data tests are kept, a table a test.
 AUDIT_SCHEMA = "dbt_test__audit"
 

@@ -28,7 +28,7 @@ from kpi.engine.node import Node
 from kpi.environment import digest, hashed_values, holds_value
 from kpi.errors import BuildError, Place
 from kpi.events import Emit, Event, emit_event, silent
-from kpi.ingest import loader
+from kpi.ingest import loader, release_files
 from kpi.ingest.contract import TIME_OF_DELIVERY
 from kpi.ingest.loader import contract_fingerprint
 from kpi.ingest.masking import of_error
@@ -87,6 +87,8 @@ def own_parts(graph: Graph, folder: RawFolder) -> dict[str, NodeChecksum]:
             found[node.id] = NodeChecksum(
                 _hash(*(f"{kept.name}\0{kept.content_hash}" for kept in folder.kept)), settings_of(node)
             )
+        elif node.kind == "source" and str(node.relation) in release_files.RELATIONS:
+            found[node.id] = NodeChecksum(_hash(release_files.digest(root)), settings_of(node))
         elif node.kind == "source" and str(node.relation) == f"raw.{loader.TABLE}":
             found[node.id] = NodeChecksum(_hash(*loader.definitions(graph.feeds).values()), settings_of(node))
     return found

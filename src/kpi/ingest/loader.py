@@ -25,7 +25,7 @@ import duckdb
 from kpi.database import fetch_one, kind_of, one_thread
 from kpi.errors import BuildError, ContractError, DeliveryError, Place, Problem, nearest
 from kpi.events import Emit, Event, emit_event, silent
-from kpi.ingest import calendar, cells, contract, csv_reader, masking, raw_files, statements
+from kpi.ingest import calendar, cells, contract, csv_reader, masking, raw_files, release_files, statements
 from kpi.ingest.contract import FILE_NAME, MOST_REJECTED, SEPARATORS, TIME_OF_DELIVERY, DeliveryMapping, Feed, followed
 from kpi.ingest.csv_reader import Cut, Form, Layout, cut_records, form_of, shortened
 from kpi.ingest.masking import quoted
@@ -611,6 +611,7 @@ OWN: Mapping[str, Sequence[tuple[str, str]]] = {
     TABLE: COLUMNS,
     calendar.TABLE: calendar.COLUMNS,
     **raw_files.TABLES,
+    **release_files.TABLES,
 }
 
 

@@ -14,6 +14,7 @@ from kpi.engine.graph import Graph
 from kpi.engine.node import Node
 from kpi.engine.runner import UNBUILT, VIRTUAL, NodeChecksum, own_parts
 from kpi.events import silent
+from kpi.ingest import release_files
 from kpi.ingest.raw_files import RELATIONS, RawFolder, scan
 from kpi.jobs.options import Options
 from kpi.warehouse.builds import Warehouse, changed_ingredients, ingredients_of
@@ -144,7 +145,8 @@ class _Planner:
             self.sure |= {node.id} if self.sure.intersection(node.depends_on) else set()
             self.perhaps |= {node.id} if self.perhaps.intersection(node.depends_on) else set()
             return
-        fed = str(node.relation) in {*RELATIONS, *(f"raw.{feed.name}" for feed in self.graph.feeds)}
+        feeds = {f"raw.{feed.name}" for feed in self.graph.feeds}
+        fed = str(node.relation) in feeds | RELATIONS | release_files.RELATIONS
         if before is None or not before.version:
             self.sure.add(node.id)
         elif before.shape != own.shape or before.settings != own.settings:
