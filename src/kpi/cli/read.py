@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,6 +27,7 @@ from kpi.presentation import bare
 @click.argument("what", required=False, metavar="[FIGURE|SERVICE|TABLE]")
 @click.option("--year", type=int, metavar="YEAR", help="Of this report year alone.")
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="Of the build that readers saw on that day, YYYY-MM-DD.")
 @click.option(
     "--inline", metavar="SQL", default="", help="The rows of this SELECT, with ref() and source() as in models."
 )
@@ -38,6 +40,7 @@ def show(
     what: str | None,
     year: int | None,
     build_id: str | None,
+    as_of: str | None,
     inline: str,
     limit: int,
     variables: str,
@@ -53,6 +56,7 @@ def show(
     from kpi.reader.figures import rows_of
 
     root = project_folder(project_dir)
+    build_id = build_of_day(root, as_of, build_id)
     if inline and (what or year):
         raise click.UsageError("give a figure, a table or --inline, not two of them; --year is not for --inline.")
     if not inline and (variables or target):
@@ -84,6 +88,14 @@ def show(
             click.echo(f"… more rows; see --limit, or: kpi query '{rows_of(con, name, year)}'")
 
 
+def build_of_day(root: Path, as_of: str | None, build_id: str | None) -> str | None:
+    """Return the build that --as-of means, or the one that is named; None is the published one."""
+    from kpi.reader.figures import build_as_of
+    from kpi.warehouse.builds import Warehouse
+
+    return build_id if as_of is None else build_as_of(Warehouse(root.resolve() / "warehouse"), as_of, build_id)
+
+
 def _show_inline(
     root: Path, text: str, build_id: str | None, limit: int, variables: str, target: str, stewards: bool
 ) -> None:
@@ -109,13 +121,12 @@ def _show_inline(
 @click.command()
 @click.argument("sql")
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="Of the build that readers saw on that day, YYYY-MM-DD.")
 @click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures wrote for it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @stewards_option
 @project_option
-def query(
-    sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards: bool, project_dir: Path | None
-) -> None:
+def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards: bool, **place: Any) -> None:
     """Run one SQL query on the published build and print its rows.
 
     The build is opened read-only.
@@ -124,7 +135,8 @@ def query(
 
     from kpi.reader import figures
 
-    root = project_folder(project_dir)
+    root = project_folder(place["project_dir"])
+    build_id = build_of_day(root, place["as_of"], build_id)
     with figures.open_build(build_id, root, failures, stewards) as con:
         try:
             if len(duckdb.extract_statements(sql)) != 1:

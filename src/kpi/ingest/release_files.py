@@ -15,22 +15,20 @@ import csv
 import hashlib
 import io
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.errors import ConfigError
-from kpi.files import RELEASE_FILES
+from kpi.files import RELEASE_FILES, RELEASE_NAME, RELEASES
 from kpi.sql import literal
 
 if TYPE_CHECKING:
     import duckdb
 
-FOLDER, ACKNOWLEDGED = "releases", "acknowledged.csv"
+ACKNOWLEDGED = "acknowledged.csv"
 SUMS, RELEASE = sorted(RELEASE_FILES)
-_NAME = re.compile(r"(\d{4})-([1-9]\d*)")
 Typed = tuple[tuple[str, str], ...]
 
 # What `release.yml` says, in this order.
@@ -135,12 +133,12 @@ class ReleaseFolder:
 
 def releases_folder(root: Path) -> Path:
     """Return the folder of a project's releases, which is there once something was released."""
-    return root / "seeds" / FOLDER
+    return root / "seeds" / RELEASES
 
 
 def number_of(name: str) -> tuple[int, int]:
     """Return report year and number of a release by its name; zeros when it is none."""
-    found = _NAME.fullmatch(name)
+    found = RELEASE_NAME.fullmatch(name)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
@@ -149,7 +147,7 @@ def names_of(root: Path) -> list[str]:
     folder = releases_folder(root)
     if not folder.is_dir():
         return []
-    found = [entry.name for entry in folder.iterdir() if entry.is_dir() and _NAME.fullmatch(entry.name)]
+    found = [entry.name for entry in folder.iterdir() if entry.is_dir() and RELEASE_NAME.fullmatch(entry.name)]
     return sorted(found, key=number_of)
 
 

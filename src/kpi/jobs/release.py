@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from kpi.errors import CheckFailed, ConfigError, Problem
 from kpi.events import Emit
+from kpi.files import RELEASES
 from kpi.ingest import release_files
 from kpi.ingest.raw_files import kept_beside, scan
 from kpi.jobs.options import Options
@@ -34,7 +35,7 @@ from kpi.provenance.releases import (
 from kpi.settings import ReportTables
 from kpi.sql import counted, literal
 from kpi.warehouse.builds import Warehouse, record, writing
-from kpi.warehouse.lifecycle import rolled_back_from
+from kpi.warehouse.lifecycle import RELEASED, rolled_back_from
 from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def release(root: Path, options: ReleaseOptions, emit: Emit) -> Path:
             said = _said(root, options)
             made = freeze(con, tables, build, said, years_of(con, [feed.limits for feed in graph.feeds]))
         folder = write_release(root, made)
-        record(warehouse, build.id, "released", folder.name)
+        record(warehouse, build.id, RELEASED, folder.name)
     emit(f"Released {options.year} as {folder.name}: {counted(len(made.figures), 'figure')} of build {build.id}.")
     if edited := made.fields["code_changes"]:
         emit(f"  warning: not committed, so nobody else can build it again: {edited}")
@@ -128,7 +129,7 @@ def _said(root: Path, options: ReleaseOptions) -> dict[str, object]:
     from importlib.metadata import version
 
     name, number = next_name(root, options.year)
-    edited = git.edited_files(root, f"seeds/{release_files.FOLDER}", "warehouse")
+    edited = git.edited_files(root, f"seeds/{RELEASES}", "warehouse")
     return {
         "release": name,
         "report_year": options.year,

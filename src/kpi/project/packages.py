@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.errors import CompileError, ConfigError, KpiError, nearest
-from kpi.files import RELEASE_FILES
+from kpi.files import is_release
 from kpi.yaml_loader import Section, read_yaml
 
 # Hears of something that is wrong, or only without use.
@@ -127,7 +127,7 @@ def _below(root: Path, folder: Path) -> Iterator[Path]:
         if not _is_within(Path(place), root, folder):
             raise _leads_out(Path(here).relative_to(root))
         seen.add(place)
-        if set(names) >= RELEASE_FILES:  # what was released is text in git, and neither a seed nor properties
+        if is_release(Path(here), names):  # text in git, and neither a seed nor properties
             folders.clear()
             continue
         folders.sort()

@@ -583,6 +583,27 @@ def left_at(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return left
 
 
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """A time in which readers saw a build: from when, and until when it was (empty: they see it still), in UTC."""
+
+    build: str
+    start: str
+    end: str = ""
+
+
+def showings(events: Iterable[Mapping[str, Any]]) -> list[Showing]:
+    """Return which builds readers saw and when, oldest first, as the ledger writes instants."""
+    found: list[Showing] = []
+    for event in events:
+        if event.get("event") in ("published", "rolled back to"):
+            at = str(event.get("at", ""))
+            if found:
+                found[-1] = replace(found[-1], end=at)
+            found.append(Showing(str(event.get("build")), at))
+    return found
+
+
 def remove(folder: Path) -> None:
     """Remove the folder of a build, so that no part of it ever stands under its name."""
     import shutil
