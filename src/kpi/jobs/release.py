@@ -62,7 +62,7 @@ def release(root: Path, options: ReleaseOptions, emit: Emit) -> Path:
     """
     from kpi import database
     from kpi.engine.compile import compiled
-    from kpi.ingest.contract import years_of
+    from kpi.ingest.retention import years_of
 
     root = root.resolve()
     if not options.note.strip():
