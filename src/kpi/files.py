@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -45,8 +45,20 @@ def why_unreadable(path: Path) -> str:
 
 
 _ENDINGS = (".sql", ".yml", ".yaml", ".csv")
+RELEASE_FILES = frozenset(("release.yml", "SHA256SUMS"))  # of the folder of a release
+RELEASES = "releases"
+RELEASE_NAME = re.compile(r"(\d{4})-([1-9]\d*)")
 _DOC_BLOCK = re.compile(rb"\{%-?\s*docs\b")
 _PASSED_OVER = ("warehouse", "src", "docs", "notebooks", "benchmarks", "target", "build", "dist")
+
+
+def is_release(folder: Path, names: Iterable[str]) -> bool:
+    """Tell whether a folder with files of these names is the release of a report year, or one being written.
+
+    Such as `releases/2025-1`. One of its two files is enough: should the other be lost, the rest are no seeds either.
+    """
+    is_named = folder.parent.name == RELEASES and RELEASE_NAME.fullmatch(folder.name.removeprefix("."))
+    return bool(is_named) and not RELEASE_FILES.isdisjoint(names)
 
 
 def project_digest(root: Path) -> str:

@@ -66,6 +66,7 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
 @click.command("prune-raw")
 @click.option("--delete", is_flag=True, help="Do it. Without this it only says what it would do.")
 @click.option("--dry-run", is_flag=True, help="Only say what it would do, as without --delete.")
+@click.option("--also-released", is_flag=True, help="Also deliveries that a released year was made from.")
 @click.option("--as-of", metavar="DATE", help="The day that years are counted back from, YYYY-MM-DD; else today.")
 @click.option(
     "--max-reject-share", type=click.FloatRange(0, 1), metavar="SHARE", help="As of a refresh, for what stays."
@@ -83,7 +84,12 @@ def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) ->
     if delete and dry_run:
         raise ConfigError("--dry-run and --delete: one or the other.")
     root, day_ = project_folder(options["project_dir"]), day(as_of)
-    run = Options(day_, max_reject_share=options["max_reject_share"], variables=variables_of(options["variables"]))
+    run = Options(
+        day_,
+        max_reject_share=options["max_reject_share"],
+        variables=variables_of(options["variables"]),
+        also_released=options["also_released"],
+    )
     if not delete:
         prune_raw(root, run, click.echo, is_named=as_of is not None)
         return

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @lang_option
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="Of the build that readers saw on that day, YYYY-MM-DD.")
 @click.option(
     "--inline", metavar="SQL", default="", help="The rows of this SELECT, with ref() and source() as in models."
 )
@@ -65,7 +66,8 @@ def show(
     """
     from kpi.reader import figures
 
-    root, build_id, year = project_folder(project_dir), options["build_id"], options["year"]
+    root, year = project_folder(project_dir), options["year"]
+    build_id = options["build_id"] = build_of_day(root, options["as_of"], options["build_id"])
     _refuse_mixed(what, inline, variables, target, options)
     if inline:
         _show_inline(root, inline, build_id, limit, variables, target, stewards)
@@ -135,6 +137,14 @@ def _show_figures(con: Any, root: Path, tables: ReportTables, options: Mapping[s
         screen.write(screen.overview_lines(status, [row for row in rows if row.report_year == year], page, notes))
 
 
+def build_of_day(root: Path, as_of: str | None, build_id: str | None) -> str | None:
+    """Return the build that --as-of means, or the one that is named; None is the published one."""
+    from kpi.reader.figures import build_as_of
+    from kpi.warehouse.builds import Warehouse
+
+    return build_id if as_of is None else build_as_of(Warehouse(root.resolve() / "warehouse"), as_of, build_id)
+
+
 def _show_inline(
     root: Path, text: str, build_id: str | None, limit: int, variables: str, target: str, stewards: bool
 ) -> None:
@@ -160,13 +170,12 @@ def _show_inline(
 @click.command()
 @click.argument("sql")
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="Of the build that readers saw on that day, YYYY-MM-DD.")
 @click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures wrote for it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @stewards_option
 @project_option
-def query(
-    sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards: bool, project_dir: Path | None
-) -> None:
+def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards: bool, **place: Any) -> None:
     """Run one SQL query on the published build and print its rows.
 
     The build is opened read-only.
@@ -175,7 +184,8 @@ def query(
 
     from kpi.reader import figures
 
-    root = project_folder(project_dir)
+    root = project_folder(place["project_dir"])
+    build_id = build_of_day(root, place["as_of"], build_id)
     with figures.open_build(build_id, root, failures, stewards) as con:
         try:
             if len(duckdb.extract_statements(sql)) != 1:
