@@ -86,6 +86,7 @@ class ReportTables:
     reconciliation: str = "marts.reconciliation"
     unfinished_years: str = "marts.unfinished_years"
     deleted_deliveries: str = "marts.deleted_deliveries"
+    revisions: str = "marts.revisions"
     figures: str = "seeds.figures"
     figure_services: str = "seeds.figure_services"
     targets: str = "seeds.targets"
