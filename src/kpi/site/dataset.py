@@ -99,9 +99,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A figure as statistics have it, with its codes and their names in the language of the dataset.
+    """A figure as statistics have it, by its codes.
 
-    `value` is as the table has it, None when there is none; `decimals` is how many places it is shown with.
+    `value` is as the table has it, None when there is none.
     """
 
     figure_id: str
@@ -109,7 +109,6 @@ class Observation:
     report_year: int
     basis: str
     value: float | None
-    decimals: int
     is_suppressed: bool
     is_provisional: bool
     has_break: bool
@@ -127,6 +126,11 @@ class FigureName:
     unit_code: str = ""
     decimals: str = ""
     definition: str = ""
+
+    @property
+    def places(self) -> int:
+        """How many decimals it is shown with."""
+        return int(self.decimals) if self.decimals.isdigit() else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +185,7 @@ class Dataset:
         places = {figure: place for place, figure in enumerate(figures)}
         of_service = {service: place for place, service in enumerate(services)}
         rows.sort(key=lambda row: (places[row[0]], of_service[row[0], row[1]], row[1], row[2], row[3]))
-        return [Observation(*row[:5], self._decimals(row[0]), *row[5:]) for row in rows]
-
-    def _decimals(self, figure_id: str) -> int:
-        decimals = self.figures[figure_id].decimals
-        return int(decimals) if decimals.isdigit() else 0
+        return [Observation(*row) for row in rows]
 
 
 @contextmanager

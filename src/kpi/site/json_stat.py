@@ -107,8 +107,7 @@ def _dataset(dataset: Dataset, title: str, observations: Sequence[Observation]) 
 
 def _unit(dataset: Dataset, figure_id: str) -> Mapping[str, object]:
     figure = dataset.figures[figure_id]
-    decimals = int(figure.decimals) if figure.decimals.isdigit() else 0
-    return {"label": figure.unit_name, "code": figure.unit_code or figure.unit, "decimals": decimals}
+    return {"label": figure.unit_name, "code": figure.unit_code or figure.unit, "decimals": figure.places}
 
 
 def _extension(dataset: Dataset) -> Mapping[str, object]:

@@ -79,12 +79,26 @@ def _rows(dataset: Dataset) -> Iterator[Sequence[object]]:
     area = code_of(dataset.says("region_code", "_Z"))
     for one in dataset.observations():
         status = _status(one.value, one.is_suppressed, one.is_provisional, one.has_break)
-        key = ("A", area, code_of(one.figure_id), code_of(one.service), code_of(one.basis or "_Z"), one.report_year)
-        yield [*key, _number(one.value), *_unit(dataset, one.figure_id), status, "C" if one.is_suppressed else "F"]
+        key = ("A", area, code_of(one.figure_id), code_of(one.service), code_of(one.basis or "_Z"))
+        yield [
+            *key,
+            one.report_year,
+            _number(one.value),
+            *_unit(dataset, one.figure_id),
+            status,
+            "C" if one.is_suppressed else "F",
+        ]
     for figure_id, service, year, month, value, is_hidden, is_full, is_break in _months(dataset):
         status = _status(value, is_hidden, not is_full, is_break)
-        key = ("M", area, code_of(figure_id), code_of(service), MONTH, f"{year}-{month:02}")
-        yield [*key, _number(value), *_unit(dataset, figure_id), status, "C" if is_hidden else "F"]
+        key = ("M", area, code_of(figure_id), code_of(service), MONTH)
+        yield [
+            *key,
+            f"{year}-{month:02}",
+            _number(value),
+            *_unit(dataset, figure_id),
+            status,
+            "C" if is_hidden else "F",
+        ]
 
 
 def _months(dataset: Dataset) -> list[tuple[Any, ...]]:
@@ -113,8 +127,7 @@ def _number(value: float | None) -> str:
 
 def _unit(dataset: Dataset, figure_id: str) -> tuple[object, ...]:
     figure = dataset.figures[figure_id]
-    decimals = int(figure.decimals) if figure.decimals.isdigit() else 0
-    return code_of(figure.unit_code or figure.unit or "_Z"), 0, decimals
+    return code_of(figure.unit_code or figure.unit or "_Z"), 0, figure.places
 
 
 def _agency(dataset: Dataset) -> tuple[str, str]:
