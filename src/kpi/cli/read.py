@@ -27,6 +27,8 @@ from kpi.presentation import bare
 if TYPE_CHECKING:
     from kpi.settings import ReportTables
 
+FORMATS = ("csv", "csv-fi", "parquet", "xlsx", "json-stat", "sdmx-csv", "datapackage")
+
 
 @click.command()
 @click.argument("what", required=False, metavar="[FIGURE|SERVICE|TABLE]")
@@ -165,6 +167,47 @@ def _show_inline(
     say(figures.table_lines(names, rows[:limit]))
     if len(rows) > limit:
         click.echo("… more rows; see --limit")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice((*FORMATS, "all")),
+    default=("all",),
+    show_default=True,
+    help="What to write.",
+)
+@lang_option
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--public", "is_public", is_flag=True, help="From the tables tagged `public` alone, small counts hidden.")
+@click.option("--include-unfinished-years", is_flag=True, help="With --public, also years that are not finished.")
+@project_option
+def export(
+    folder: Path,
+    formats: tuple[str, ...],
+    lang: str,
+    build_id: str | None,
+    is_public: bool,
+    include_unfinished_years: bool,
+    project_dir: Path | None,
+) -> None:
+    """Write the figures as files for others into DIR.
+
+    They are indicators, changes, months, breaks, revisions and definitions, as far as the build has them. The files
+    take the place of what kpi wrote into DIR before; the same build gives the same bytes. Without --public they are
+    for the house: small counts are in them.
+    """
+    from kpi.reader.figures_export import ExportOptions, export_figures
+
+    if include_unfinished_years and not is_public:
+        raise click.UsageError("--include-unfinished-years is for --public: without it they are all there.")
+    chosen = FORMATS if "all" in formats else formats
+    options = ExportOptions(chosen, lang, build_id, is_public, include_unfinished_years)
+    for name, size in export_figures(project_folder(project_dir), folder, options):
+        click.echo(f"{name}: {size:,} bytes")
 
 
 @click.command()

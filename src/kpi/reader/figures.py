@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, nearest
-from kpi.presentation import significant
+from kpi.presentation import LANGUAGES, significant
 from kpi.reader.screen import Status, late_feeds, screen_text
 from kpi.settings import ReportTables
-from kpi.site.figure_data import LANGUAGES, FigureRow, code_list, in_languages, names_of, relation
+from kpi.site.figure_data import FigureRow, code_list, in_languages, names_of, relation
 from kpi.warehouse.builds import FAILURES, Showing, Warehouse, showings
 from kpi.warehouse.permissions import DATABASE, database_path
 
