@@ -90,6 +90,12 @@ class ReportTables:
     figure_services: str = "seeds.figure_services"
     targets: str = "seeds.targets"
     national_comparisons: str = "seeds.national_comparisons"
+    monthly_series: str = "marts.monthly_series"
+    comparability_breaks: str = "marts.comparability_breaks"
+    code_lists: str = "seeds.code_lists"
+    report_sections: str = "seeds.report_sections"
+    report_lines: str = "seeds.report_lines"
+    publication: str = "seeds.publication"
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
     def names(self) -> dict[str, str]:
