@@ -99,6 +99,8 @@ class ReportTables:
     figure_catalogue: str = "marts.figure_catalogue"
     comparability_breaks: str = "marts.comparability_breaks"
     code_lists: str = "seeds.code_lists"
+    report_sections: str = "seeds.report_sections"
+    report_lines: str = "seeds.report_lines"
     publication: str = "seeds.publication"
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 

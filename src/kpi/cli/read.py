@@ -292,6 +292,31 @@ def deliveries(feed: str | None, as_json: bool, build_id: str | None, project_di
 
 
 @click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
+@click.option("--public", is_flag=True, help="For everybody: from public tables alone. Needs DIR.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@project_option
+def site(folder: Path | None, public: bool, build_id: str | None, project_dir: Path | None) -> None:
+    """Print where the pages of the published build are, or write them into DIR.
+
+    They are static and open from a disk: the report of each year, a page for each figure, the quality of each year,
+    data and models, in Finnish, Swedish and English. A refresh writes them beside the build.
+    """
+    from kpi.jobs.build_site import write_copy, written_site
+
+    root = project_folder(project_dir)
+    if folder is None:
+        if public:
+            raise click.UsageError("--public needs a folder to write into: kpi site --public DIR")
+        click.echo(str(written_site(root, build_id)))
+        return
+    written = write_copy(root, build_id, folder, public)
+    for warning in written.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{written.pages} pages, {written.bytes / 1e6:.1f} MB: {folder / 'fi' / 'index.html'}")
+
+
+@click.command()
 @project_option
 def builds(project_dir: Path | None) -> None:
     """List the builds, their state, size and free space.
