@@ -7,14 +7,14 @@ conditions become numbers, so that of each row is known which clause left it out
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kpi.provenance.path import Catalogue, Fixed, Hop, Relation, Scope, Source, conjuncts, opened
 from kpi.provenance.weight import DISTINCT, Weight
 from kpi.sql import identifier
 
-_FURTHEST = 1_000_000
+FURTHEST = 1_000_000
 """The number of a row that no clause leaves out: beyond that of any clause."""
 
 
@@ -29,12 +29,17 @@ class Clause:
 
 @dataclass
 class Trace:
-    """One path of one part, with what it takes to write it as SQL."""
+    """One path of one part, with what it takes to write it as SQL.
+
+    `prior` are conditions that leave rows out before those of the part itself: those of its denominator.
+    """
 
     catalogue: Catalogue
     path: Sequence[Hop]
     weight: Weight
     key: Fixed
+    prior: tuple[Any, ...] = ()
+    carried: tuple[int, str, tuple[str, ...]] | None = None
     plains: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -57,7 +62,7 @@ class Trace:
     def rows_in(self) -> str:
         """Return SELECT of the rows that the row of the figure is made of, before the conditions of its part.
 
-        Columns: __file, __record, __weight_0, …, __in_0, … (whether it enters), __key_0, … (the group that the figure
+        Columns: __row, __file, __record, __weight_0, …, __in_0, … (whether it enters), __key_0, … (the group that the figure
         is), and __group_0, … (of each hop that groups, a hash of the group).
         """
         self.plains = {}
@@ -71,7 +76,7 @@ class Trace:
     def rows_out(self, keys: Sequence[object], clauses: list[Clause]) -> str:
         """Return SELECT of all rows of the feed with the number of the clause that leaves each out.
 
-        Columns: __file, __record, __left (the index in `clauses`, which it adds to; larger than any where the row
+        Columns: __row (the rowid of the raw table), __left (the index in `clauses`, which it adds to; larger than any where the row
         enters). `keys` are the values of __key_0, … of the figure. Of a row that a join brings several times counts
         the time that gets furthest.
         """
@@ -85,9 +90,16 @@ class Trace:
                 clauses.append(Clause(self.path[0].model, f"{name} = {_literal(value)}", "key"))
             other = f", case{cases} end"
         return (
-            f"{self._with(ctes)}\nselect __file, __record, max(coalesce(__left{other}, {_FURTHEST})) as __left"
-            f" from {self._name(first)} group by __file, __record"
+            f"{self._with(ctes)}\nselect __row, max(coalesce(__left{other}, {FURTHEST})) as __left"
+            f" from {self._name(first)} group by __row"
         )
+
+    def rows_of_source(self, place: int, alias: str, columns: Sequence[str]) -> str:
+        """Return SELECT of the rows of a joined source, by some of its columns, that the rows of the figure found."""
+        carrying = replace(self, carried=(place, alias, tuple(columns)))
+        entered = " or ".join(f"__in_{number}" for number in range(len(self.weight.leaves)))
+        names = ", ".join(f"__carried_{number} as {identifier(name)}" for number, name in enumerate(columns))
+        return f"select distinct {names} from (\n{carrying.rows_in()}\n) where {entered}"
 
     def _with(self, ctes: Sequence[tuple[str, str]]) -> str:
         every = [*self.plains.items(), *ctes]
@@ -111,12 +123,12 @@ class Trace:
             writers.append(writer)
         fail = ", cast(null as bigint) as __left" if is_open else ""
         source = "__source"
-        columns = {name.lower() for name in self.catalogue.columns.get(self.base, ())}
-        place_of_row = (
-            "_file as __file, _record as __record"
-            if {"_file", "_record"} <= columns
-            else "{'figure_id': figure_id, 'service': service, 'report_year': report_year} as __file, 0 as __record"
-        )
+        place_of_row = "rowid as __row, _file as __file, _record as __record"
+        if not self.feed:
+            place_of_row = (
+                "0 as __row, {'figure_id': figure_id, 'service': service, 'report_year': report_year} as __file"
+            )
+            place_of_row += ", 0 as __record"
         found = [(source, f"select *, {place_of_row}{fail} from {self.base}")]
         conditions: list[tuple[str, Clause]] = []
         for writer in reversed(writers):
@@ -196,8 +208,8 @@ class _Writer:
             if column.table.lower() == hop.driver or not column.table
         }
         has_first = self.is_grouped_below and (
-            self.is_weighed
-            and self.trace.weight.is_once
+            (self.is_weighed
+            and self.trace.weight.is_once)
             or any(one.find(exp.Window) or (hop.keys is not None and one.find(exp.AggFunc)) for one in every)
             or (self.wants_first and hop.keys is None)
         )
@@ -213,6 +225,7 @@ class _Writer:
             found += hop.keys
         if self.is_weighed:
             found += [part for leaf in self.trace.weight.leaves for part in (leaf.weight, *leaf.conditions)]
+            found += self.trace.prior
         return found
 
     def sql(self, below: str, clauses: list[Clause] | None) -> str:
@@ -220,7 +233,7 @@ class _Writer:
         driver = identifier(self.hop.driver)
         fails = self._fails(clauses) if self.is_open and clauses is not None else []
         within = self._within(fails)
-        columns = [f"{driver}.__file as __file", f"{driver}.__record as __record"]
+        columns = [f"{driver}.{name} as {name}" for name in ("__row", "__file", "__record")]
         columns += [
             f"{self._value(self.hop.resolve(name), within)} as {identifier(name)}" for name in sorted(self.asked)
         ]
@@ -288,6 +301,11 @@ class _Writer:
                 found += [f"{weight} as {names[0]}", f"{entered} as {names[1]}"]
             elif place < trace.weight.place:
                 found += [f"{driver}.{name} as {name}" for name in names]
+        if trace.carried is not None and place <= trace.carried[0]:
+            at, alias, columns = trace.carried
+            for number, name in enumerate(columns):
+                here = f"{identifier(alias)}.{identifier(name)}" if place == at else f"{driver}.__carried_{number}"
+                found.append(f"{here} as __carried_{number}")
         top = trace.top_group
         if top is not None and place <= top:
             count = len(trace.path[top].keys or ())
@@ -511,13 +529,18 @@ class _Writer:
     def _out(self, clauses: list[Clause], within: str) -> str:
         """SQL of the number of the first condition of the part itself that a row fails; null when it enters."""
         leaves = self.trace.weight.leaves
-        model = self.hop.model
+        model, cases = self.hop.model, ""
+        own = {plain_text(one) for leaf in leaves for one in leaf.conditions}
+        for one in self.trace.prior:
+            if plain_text(one) not in own:
+                cases += f" when ({self._text(one)}) is not true then {len(clauses)}"
+                clauses.append(Clause(model, plain_text(one), "condition"))
         if len(leaves) > 1:
             entered = [self._entered(leaf, self._weight(leaf.weight, within)) for leaf in leaves]
             text = " OR ".join(" AND ".join(plain_text(one) for one in leaf.conditions) for leaf in leaves)
             clauses.append(Clause(model, text, "condition"))
-            return f"case when not ({' or '.join(entered)}) then {len(clauses) - 1} end"
-        leaf, cases = leaves[0], ""
+            return f"case{cases} when not ({' or '.join(entered)}) then {len(clauses) - 1} end"
+        leaf = leaves[0]
         for one in leaf.conditions:
             cases += f" when ({self._text(one)}) is not true then {len(clauses)}"
             clauses.append(Clause(model, plain_text(one), "condition"))

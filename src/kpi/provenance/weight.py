@@ -193,7 +193,7 @@ def _of_aggregate(aggregate: Any) -> Leaf:
                 raise _NotLinear
             return _leaf(exp.Anonymous(this=DISTINCT, expressions=[argument.expressions[0].copy()]))
         conditions, is_by_weight = conditions_of(argument)
-        if is_by_weight or isinstance(argument, exp.Case) and not _is_nothing(argument, zero=False):
+        if is_by_weight or (isinstance(argument, exp.Case) and not _is_nothing(argument, zero=False)):
             conditions = [_is_known(argument)]
         return _leaf(_when(exp.and_(*(one.copy() for one in conditions)), _number(1)) if conditions else _number(1))
     if isinstance(aggregate, exp.CountIf):
@@ -349,7 +349,7 @@ def _bare(expression: Any) -> Any:
 def _is_nothing(case: Any, zero: bool = True) -> bool:
     """Whether a CASE is null, or 0, where its condition does not hold."""
     default = case.args.get("default")
-    return default is None or constant(default) is None or zero and constant(default) == 0
+    return default is None or constant(default) is None or (zero and constant(default) == 0)
 
 
 def _when(condition: Any, weight: Any) -> Any:
