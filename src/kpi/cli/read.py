@@ -1,4 +1,4 @@
-"""Commands that read builds: show, query, validate, builds."""
+"""Commands that read builds: show, explain, query, validate, builds."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ from kpi.errors import ConfigError
 from kpi.presentation import bare
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kpi.provenance.explanation import RowKind
     from kpi.settings import ReportTables
 
 FORMATS = ("csv", "csv-fi", "parquet", "xlsx", "json-stat", "sdmx-csv", "datapackage")
@@ -208,6 +211,110 @@ def export(
     options = ExportOptions(chosen, lang, build_id, is_public, include_unfinished_years)
     for name, size in export_figures(project_folder(project_dir), folder, options):
         click.echo(f"{name}: {size:,} bytes")
+
+
+@click.command()
+@click.argument("figure")
+@click.option("--service", metavar="SERVICE", help="Of this service; needed where the figure has several.")
+@click.option("--year", type=int, metavar="YEAR", help="Of this report year, not the last finished one.")
+@click.option("--basis", metavar="BASIS", help="On this basis, not that of the figure's definition.")
+@click.option(
+    "--rows",
+    "kind",
+    type=click.Choice(("numerator", "denominator", "left-out")),
+    help="Print these raw rows themselves, each with its file and record.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "csv", "parquet")),
+    default="table",
+    show_default=True,
+    help="What --rows are written as.",
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write --rows here.")
+@click.option("--limit", default=40, show_default=True, help="Rows of a table to print.")
+@click.option("--sql", "as_sql", is_flag=True, help="Print the SQL of each step, or with --rows that of the rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON.")
+@click.option("--lang", type=click.Choice(("en", "fi", "sv")), default="en", show_default=True, help="The language.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@stewards_option
+@project_option
+def explain(
+    figure: str,
+    service: str | None,
+    year: int | None,
+    basis: str | None,
+    kind: RowKind | None,
+    form: str,
+    output: Path | None,
+    limit: int,
+    as_sql: bool,
+    as_json: bool,
+    lang: str,
+    build_id: str | None,
+    stewards: bool,
+    project_dir: Path | None,
+) -> None:
+    """Say where a FIGURE comes from.
+
+    On one screen: its value, its parts, its definition, the year before, the path from the mart to the raw rows, how
+    many rows were left out by which clause, and the deliveries. With --rows the rows themselves.
+    """
+    from kpi.reader import figures
+
+    if kind is None and (output or form != "table"):
+        raise click.UsageError("--format and --output are for --rows.")
+    if form == "parquet" and output is None:
+        raise click.UsageError("--format parquet needs --output FILE.")
+    root = project_folder(project_dir)
+    found = figures.explain(figure, service, year, basis, build_id, root, stewards=stewards, lang=lang)
+    if kind is not None:
+        if as_sql:
+            click.echo(found.sql_by_kind.get(kind, ""))
+        else:
+            _print_rows(found.rows(kind), form, output, limit)
+    elif as_json:
+        import json
+
+        click.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1, default=str))
+    elif as_sql:
+        say(line for step in found.steps if step.sql for line in (f"-- {step.model}", f"{step.sql};", ""))
+    else:
+        click.echo(found.text)
+
+
+def _print_rows(rows: pa.Table, form: str, output: Path | None, limit: int) -> None:
+    """Print raw rows, or write them to a file; a CSV has no formula live in it."""
+    if form == "parquet":
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(rows, str(output))
+        click.echo(f"{rows.num_rows} rows in {output}", err=True)
+        return
+    cells = list(zip(*(column.to_pylist() for column in rows.columns), strict=True)) if rows.num_columns else []
+    if form == "csv":
+        import csv
+
+        stream = output.open("w", encoding="utf-8", newline="") if output else None
+        target = stream or (sys.stdout if sys.stdout.isatty() else bare(sys.stdout))
+        try:
+            csv.writer(target, lineterminator="\n").writerows(
+                [rows.column_names, *(map(_no_formula, row) for row in cells)]
+            )
+        finally:
+            if stream is not None:
+                stream.close()
+        return
+    from kpi.reader import figures
+
+    lines = figures.table_lines(rows.column_names, cells[:limit])
+    if output:
+        output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    else:
+        say(lines)
+    if len(cells) > limit:
+        click.echo(f"… {len(cells) - limit} more rows; see --limit, or --format csv --output FILE", err=True)
 
 
 @click.command()
