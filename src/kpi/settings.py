@@ -90,6 +90,9 @@ class ReportTables:
     figure_services: str = "seeds.figure_services"
     targets: str = "seeds.targets"
     national_comparisons: str = "seeds.national_comparisons"
+    monthly_series: str = "marts.monthly_series"
+    comparability_breaks: str = "marts.comparability_breaks"
+    figure_sums: str = "intermediate.int_figure_sums"
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
     def names(self) -> dict[str, str]:
