@@ -201,6 +201,8 @@ class _Source:
             found = self._read(services, by_month, months) if services and (by_month or months is None) else None
             if found and (months is not None or all(map(self._is_whole, found, wholes))) and all(found):
                 return found, ()
+        if not any(self._read(own, True, months) or ()):
+            return None, ("No months and no services are told of it, so it has no parts by them.",)
         return None, (
             "Its months do not add up to its year, as of a census, and no services do: it has no parts by them.",
         )
