@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, KpiError
+from kpi.files import project_digest
 from kpi.presentation import one_line, significant
 from kpi.provenance.attribution import Attribution, BuildChange
 from kpi.provenance.figure_values import Key
@@ -126,14 +127,16 @@ def revision_lines(root: Path, revision: str, as_of: date) -> Iterator[str]:
         new = repository.write_working_tree(place / "new")
         if not (old / "dbt_project.yml").is_file():
             raise ConfigError(f"revision {revision} has no {repository.place / 'dbt_project.yml'}: nothing to compare.")
+        if project_digest(old) == project_digest(new):
+            return
+        warehouse = _scratch_warehouse(root, place, (old, new))
         graphs = _compiled(revision, old), _compiled("", new)
         if not _differing(*graphs):
             return
-        with _scratch_warehouse(root, place, (old, new)) as warehouse:
-            sides = _built(warehouse, revision, (old, new), as_of)
-            rows = _moved(sides)
-            if not rows:
-                return
+        _refuse_empty(warehouse, root)
+        sides = _built(warehouse, revision, (old, new), as_of)
+        rows = _moved(sides)
+        if rows:
             state = ", with edits that are not committed" if repository.is_dirty() else ""
             heading = f"Against `{_cell(revision)}` ({commit[:9]}){state}; deliveries of this warehouse, as of {as_of}."
             yield from _markdown(Attribution(sides[0], sides[1], graphs[1].feeds), rows, heading)
@@ -175,16 +178,24 @@ def _differing(old: Graph, new: Graph) -> set[str]:
     return found
 
 
-@contextmanager
-def _scratch_warehouse(root: Path, place: Path, projects: Sequence[Path]) -> Iterator[Warehouse]:
-    """Make a warehouse for both projects that reads the deliveries of the real one, and starts from its last build."""
-    real, scratch = Warehouse(root.resolve() / "warehouse"), Warehouse(place / "warehouse")
-    if not any(real.raw.glob("*/*")):
+def _refuse_empty(warehouse: Warehouse, root: Path) -> None:
+    """Raise ConfigError when there is no delivery: then no figure could move, whatever the edit does."""
+    if not any(warehouse.raw.glob("*/*")):
         raise ConfigError(
-            f"there are no deliveries in {real.raw}, so no figure could move. Where there are none, as in CI, make"
-            " synthetic ones first: kpi demo --scale 0.05"
+            f"there are no deliveries in {root / 'warehouse' / 'raw'}, so no figure could move. Where there are none,"
+            " as in CI, make synthetic ones first: kpi demo --scale 0.05"
         )
+
+
+def _scratch_warehouse(root: Path, place: Path, projects: Sequence[Path]) -> Warehouse:
+    """Make a warehouse for both projects that reads the deliveries of the real one, and starts from its last build."""
+    from kpi.engine.compile import CACHE
+
+    real, scratch = Warehouse(root.resolve() / "warehouse"), Warehouse(place / "warehouse")
     scratch.builds.mkdir(parents=True)
+    with suppress(OSError):  # what is remembered of files holds for the same files elsewhere
+        (place / CACHE).parent.mkdir()
+        shutil.copyfile(root / CACHE, place / CACHE)
     for name in ("raw", "kept", ".salt"):
         if (real.root / name).exists():
             (scratch.root / name).symlink_to(real.root / name)
@@ -199,7 +210,7 @@ def _scratch_warehouse(root: Path, place: Path, projects: Sequence[Path]) -> Ite
     for project in projects:
         shutil.rmtree(project / "warehouse", ignore_errors=True)
         (project / "warehouse").symlink_to(scratch.root)
-    yield scratch
+    return scratch
 
 
 def _link(file: Path, target: Path) -> None:
