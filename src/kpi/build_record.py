@@ -278,10 +278,23 @@ class BuildRecord:
 
 
 def to_json(record: BuildRecord) -> str:
-    """Return a record as it is written to `build.json`."""
+    """Return a record as it is written to `build.json`: a line for each node, test, file and the like."""
     content = {"schema_version": SCHEMA_VERSION, **cast("dict[str, object]", to_plain(record))}
     del content["problem"]
-    return visible(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)) + "\n"
+    lines = ",\n".join(f" {_text(name)}: {_in_lines(content[name])}" for name in sorted(content))
+    return visible(f"{{\n{lines}\n}}\n")
+
+
+def _in_lines(value: object) -> str:
+    """A value as JSON, what it holds in lines of their own. Indented whole it would not be written by C."""
+    if isinstance(value, dict) and value:
+        return "{\n" + ",\n".join(f"  {_text(name)}: {_text(value[name])}" for name in sorted(value)) + "\n }"
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(f"  {_text(one)}" for one in value) + "\n ]"
+    return _text(value)
+
+
+_text = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 def from_json(text: str | bytes) -> BuildRecord:
@@ -346,13 +359,24 @@ class Malformed(ValueError):
 
 def to_plain(value: object) -> object:
     """Return a dataclass of this module as what JSON knows: all its fields by name, dates as ISO 8601."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: to_plain(getattr(value, one.name)) for one in fields(value)}
+    if type(value) in _AS_IT_IS:
+        return value
+    if names := _names_of(type(value)):
+        return {name: to_plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(name): to_plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(one) for one in value]
     return str(value) if isinstance(value, date) else value
+
+
+_AS_IT_IS = (str, int, float, bool, type(None))
+
+
+@cache
+def _names_of(kind: type) -> tuple[str, ...]:
+    """The names of a dataclass's fields; empty of any other type."""
+    return tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
 
 
 def from_plain(kind: Any, value: object) -> Any:

@@ -91,8 +91,11 @@ class ReportTables:
     targets: str = "seeds.targets"
     national_comparisons: str = "seeds.national_comparisons"
     monthly_series: str = "marts.monthly_series"
+    figure_catalogue: str = "marts.figure_catalogue"
     comparability_breaks: str = "marts.comparability_breaks"
     figure_sums: str = "intermediate.int_figure_sums"
+    code_lists: str = "seeds.code_lists"
+    publication: str = "seeds.publication"
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
     def names(self) -> dict[str, str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kpi.cli.options import (
     day,
+    lang_option,
     project_folder,
     project_option,
     say,
@@ -22,10 +24,20 @@ from kpi.cli.options import (
 from kpi.errors import ConfigError
 from kpi.presentation import bare
 
+if TYPE_CHECKING:
+    from kpi.settings import ReportTables
+
 
 @click.command()
 @click.argument("what", required=False, metavar="[FIGURE|SERVICE|TABLE]")
 @click.option("--year", type=int, metavar="YEAR", help="Of this report year alone.")
+@click.option("--family", metavar="FAMILY", help="Every figure of this family.")
+@click.option("--service", metavar="SERVICE", help="Every figure for this service.")
+@click.option("--differs", is_flag=True, help="The figures that differ from what a report prints.")
+@click.option("--all", "is_all", is_flag=True, help="Every figure, not only as many as one screen holds.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the months of each figure.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
+@lang_option
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
 @click.option(
     "--inline", metavar="SQL", default="", help="The rows of this SELECT, with ref() and source() as in models."
@@ -37,52 +49,90 @@ from kpi.presentation import bare
 @project_option
 def show(
     what: str | None,
-    year: int | None,
-    build_id: str | None,
     inline: str,
     limit: int,
     variables: str,
     target: str,
     stewards: bool,
     project_dir: Path | None,
+    **options: Any,
 ) -> None:
-    """Print every indicator beside its printed value.
+    """Print what matters of a build, and its newest figures.
 
-    Or those of one FIGURE or SERVICE; or the rows of a TABLE, or of a SELECT given by --inline.
+    That is one screen, of the newest report year that is finished. Of a FIGURE or SERVICE, and with --family,
+    --service, --differs or --all, it is every figure with its change, target and months; of a TABLE, or of a SELECT
+    given by --inline, it is the rows.
     """
     from kpi.reader import figures
-    from kpi.reader.figures import rows_of
 
-    root = project_folder(project_dir)
-    if inline and (what or year):
-        raise click.UsageError("give a figure, a table or --inline, not two of them; --year is not for --inline.")
-    if not inline and (variables or target):
-        raise click.UsageError("--vars and --target are for --inline: what is built has its values already.")
+    root, build_id, year = project_folder(project_dir), options["build_id"], options["year"]
+    _refuse_mixed(what, inline, variables, target, options)
     if inline:
         _show_inline(root, inline, build_id, limit, variables, target, stewards)
         return
     tables = figures.tables_of(build_id, root)
     with figures.open_build(build_id, root, stewards=stewards) as con:
-        if what is None:
-            say(figures.figure_lines(con, year=year, tables=tables))
-            say(["", *figures.summary_lines(con, tables)])
-            return
         try:
-            kind, name = figures.resolve(con, what, tables)
+            kind, name = figures.resolve(con, what, tables) if what else ("", "")
         except ConfigError as error:
-            raise ConfigError(f"{error}{'' if stewards else figures.hint_left_out(what, build_id, root)}") from None
-        if kind == "figure":
-            lines = figures.figure_lines(con, name, year, tables=tables)
-            say([*figures.definition_lines(con, name, tables), *lines])
+            raise ConfigError(
+                f"{error}{'' if stewards else figures.hint_left_out(what or '', build_id, root)}"
+            ) from None
+        if kind != "table":
+            wanted = options | {"figure": name} if kind == "figure" else options | {kind: name} if kind else options
+            _show_figures(con, root, tables, wanted)
             return
-        if kind == "service":
-            say(figures.figure_lines(con, year=year, service=name, tables=tables))
+        rows_of, as_csv = figures.rows_of(con, name, year), options["as_csv"] or options["as_json"]
+        result = con.execute(rows_of if as_csv else f"{rows_of} limit {int(limit) + 1}")
+        names, rows = [column[0] for column in result.description or []], result.fetchall()
+        if as_csv:
+            (_print_csv if options["as_csv"] else _print_json)(names, rows)
             return
-        result = con.execute(f"{rows_of(con, name, year)} limit {int(limit) + 1}")
-        rows = result.fetchall()
-        say(figures.table_lines([column[0] for column in result.description or []], rows[:limit]))
+        say(figures.table_lines(names, rows[:limit]))
         if len(rows) > limit:
-            click.echo(f"… more rows; see --limit, or: kpi query '{rows_of(con, name, year)}'")
+            click.echo(f"… more rows; see --limit, or: kpi query '{rows_of}'")
+
+
+def _refuse_mixed(what: str | None, inline: str, variables: str, target: str, options: Mapping[str, Any]) -> None:
+    """Raise UsageError when options are given that do not go together."""
+    chosen = [name for name in ("year", "family", "service", "differs", "is_all", "as_json", "as_csv") if options[name]]
+    if inline and (what or chosen):
+        raise click.UsageError("give a figure, a table or --inline, not two of them; --year is not for --inline.")
+    if not inline and (variables or target):
+        raise click.UsageError("--vars and --target are for --inline: what is built has its values already.")
+    if options["as_json"] and options["as_csv"]:
+        raise click.UsageError("--json and --csv: one or the other.")
+
+
+def _show_figures(con: Any, root: Path, tables: ReportTables, options: Mapping[str, Any]) -> None:
+    """Print figures: one screen, or all that are chosen, as text, JSON or CSV."""
+    from kpi.reader import figures, screen
+    from kpi.site.figure_data import figure_rows
+    from kpi.warehouse.builds import Warehouse
+
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    record = warehouse.record(warehouse.folder(options["build_id"]))
+    everything = figure_rows(con, tables, options["lang"])
+    rows, year = figures.chosen_rows(everything, options), options["year"]
+    if options["as_csv"]:
+        _print_csv(*figures.as_table(rows))
+        return
+    status = figures.read_status(con, record, tables, everything)
+    if options["as_json"]:
+        click.echo(figures.as_json(status, rows))
+        return
+    page = screen.screen_of(sys.stdout, options["lang"])
+    notes = figures.year_notes(con, tables, options["lang"])
+    is_list = options["is_all"] or any(options.get(name) for name in ("figure", "service", "family", "differs"))
+    if options.get("figure"):
+        say(figures.definition_lines(con, options["figure"], tables, options["lang"]))
+    if not rows:
+        screen.write([*screen.status_lines(status, page), screen.screen_text("no_figures", page.lang)])
+    elif is_list:
+        screen.write(screen.list_lines(rows, page, notes))
+    else:
+        year = year or screen.year_of_screen(rows, status.unfinished)
+        screen.write(screen.overview_lines(status, [row for row in rows if row.report_year == year], page, notes))
 
 
 def _show_inline(
@@ -136,11 +186,7 @@ def query(
             hint = "" if stewards else figures.hint_left_out(sql, build_id, root)
             raise ConfigError(f"{error}{hint}") from None
     if as_csv:
-        import csv
-
-        # In a file it is data; on a terminal it may be a command to it.
-        stream = sys.stdout if sys.stdout.isatty() else bare(sys.stdout)
-        csv.writer(stream, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
+        _print_csv(names, rows)
     elif names:
         say(figures.table_lines(names, rows))
 
@@ -204,6 +250,30 @@ def validate(
 
 
 @click.command()
+@click.option("--feed", metavar="FEED", help="Of this feed alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: an object for each file, with its warnings.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@project_option
+def deliveries(feed: str | None, as_json: bool, build_id: str | None, project_dir: Path | None) -> None:
+    """List the deliveries of a build by feed, with every warning.
+
+    A feed is counted in files, records, rejected records and warnings. Files without a warning are in --json alone.
+    """
+    from kpi.reader.deliveries import delivered_files, delivery_lines
+    from kpi.warehouse.builds import Warehouse
+
+    warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+    files = delivered_files(warehouse.record(warehouse.folder(build_id)), feed)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        click.echo(json.dumps([asdict(file) for file in files], indent=1, ensure_ascii=False))
+    else:
+        say(delivery_lines(files))
+
+
+@click.command()
 @project_option
 def builds(project_dir: Path | None) -> None:
     """List the builds, their state, size and free space.
@@ -229,6 +299,21 @@ def builds(project_dir: Path | None) -> None:
         free = "" if share is None else f"{100 * share:.0f} % free"
         line = f"{mark} {build.id:<24} {record.status:<10} {size:>11} {free:>9}  {reason}"
         click.echo(line[:160].rstrip())
+
+
+def _print_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows as CSV. In a file it is data; on a terminal it may be a command to it."""
+    import csv
+
+    stream = sys.stdout if sys.stdout.isatty() else bare(sys.stdout)
+    csv.writer(stream, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
+
+
+def _print_json(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    import json
+
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    click.echo(json.dumps(found, indent=1, ensure_ascii=False, default=str))
 
 
 def _no_formula(value: object) -> object:

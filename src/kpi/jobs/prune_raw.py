@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 from kpi.build_record import BuildRecord
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit, silent
-from kpi.ingest import contract, raw_files
+from kpi.ingest import raw_files
 from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
+from kpi.ingest.retention import past_retention, survey
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import inputs_of, open_candidate, refresh, was_made_from
 from kpi.settings import ReportTables
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kpi.engine.graph import Graph
-    from kpi.ingest.contract import ColumnAge
+    from kpi.ingest.retention import ColumnAge
 
 
 GRAIN = ("figure_id", "service", "report_year", "basis")
@@ -274,9 +275,9 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Pla
         raise ConfigError("readers do not see what the deliveries and the project make now. Run first: kpi refresh")
     limits = [feed.limits for feed in graph.feeds]
     with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
-        aged = contract.survey(con, limits)
+        aged = survey(con, limits)
     links = {one.path for one in aged if (warehouse.raw / one.path).is_symlink()}
-    past = tuple(pair for pair in contract.past(aged, limits, options.as_of.year) if pair[1].path not in links)
+    past = tuple(pair for pair in past_retention(aged, limits, options.as_of.year) if pair[1].path not in links)
     years = {one.feed: one.retention for one in limits if one.retention.years}
     if not years:
         guide = "docs/guides/delete-old-deliveries.md"

@@ -24,7 +24,7 @@ from kpi.presentation import headline
 from kpi.project.external import contents, reached
 from kpi.settings import spill_folder
 from kpi.sql import counted
-from kpi.warehouse.builds import Warehouse, begin, finalize, ingredients_of, publish, writing
+from kpi.warehouse.builds import Warehouse, begin, finalize, publish, writing
 from kpi.warehouse.lifecycle import (
     close_earlier,
     copy_compactly,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from kpi.project.project import Project
 
 
+CACHE = Path(".cache/derived")  # below the warehouse: what was found out before of rows that are as they were
 _NOTES = 10  # that a run tells; `kpi compile` tells all
 
 
@@ -181,7 +182,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
         if start.folder and start.record and grown:
             settings = warehouse_settings.engine_settings(options.settings or {})
             copy_compactly(start.folder, candidate, start.record, settings, emit)
-        begun = importing.start if importing else lambda: None
+        begun = importing.start if importing and _is_judged_anew(start.record, found.inputs) else lambda: None
         context = PipelineContext(warehouse, graph, options, found.folder, emit, begun)
         outcome = Run(context, candidate, start.record, found.inputs, importing).run()
         return replace(outcome, warnings=(*start.warnings, *outcome.warnings))
@@ -268,6 +269,11 @@ def _is_same(inputs: Inputs, before: BuildRecord) -> bool:
     return made is not None and replace(made, day=inputs.day) == inputs and before.is_same_on(inputs.day)
 
 
+def _is_judged_anew(before: BuildRecord | None, inputs: Inputs) -> bool:
+    """Tell before anything is built whether every year will be judged: what was found earlier is of no use then."""
+    return before is None or before.years is None or before.inputs is None or before.inputs.code != inputs.code
+
+
 class _Expectations:
     """Imports Great Expectations, which takes seconds, while DuckDB builds and leaves the interpreter free."""
 
@@ -285,8 +291,7 @@ class _Expectations:
             self._thread.start()
 
     def join(self) -> None:
-        """Wait until it is there."""
-        self.start()
+        """Wait until it is there, when that was begun: who judges imports it when there is something to judge."""
         if self._thread:
             self._thread.join()
 
@@ -331,7 +336,7 @@ class Importing(Protocol):
         """Begin, if that has not been done."""
 
     def join(self) -> None:
-        """Wait until it is there."""
+        """Wait until it is there, if that was begun."""
 
 
 class Run:
@@ -387,11 +392,12 @@ class Run:
         import duckdb
 
         from kpi import database
+        from kpi.cache import caching
         from kpi.engine.artifacts import write_artifacts
 
         with open_candidate(self.warehouse, self.graph, self.options, self.candidate) as con:
             try:
-                with interruptible():
+                with interruptible(), caching(self.warehouse.root / CACHE, is_read=not self.options.full_refresh):
                     self._work_on(con)
             except (KpiError, KeyboardInterrupt):
                 with suppress(duckdb.Error):  # what failed first is what is told
@@ -466,7 +472,7 @@ class Run:
         from kpi.ingest.calendar import late_problems, measure, read_months, unchanged_between
         from kpi.validation.report import is_labelled_synthetic
 
-        months = read_months(con, self.graph.feeds, self.options.as_of)
+        months = read_months(con, self.graph.feeds, self.options.as_of, is_settled=True)
         first, end = unchanged_between(months, self.options.as_of)
         self.record = replace(self.record, unchanged_between=(str(first), str(end)))
         if self.graph.feeds and not is_labelled_synthetic(self.warehouse.raw):
@@ -476,18 +482,26 @@ class Run:
                 self._warn(problem)
 
     def _verify(self) -> None:
-        """Read the finished file back, all of it."""
+        """Read the finished file back: all of it, but for what is block by block as in the build it started from."""
         from kpi.errors import BuildError
         from kpi.jobs.pipeline import read_back
 
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
-            seen = read_back(whole(self.candidate) / DATABASE)
+            written = {node.relation for node in (self.record.nodes or {}).values() if node.built_in == self.record.id}
+            seen = read_back(whole(self.candidate) / DATABASE, self._proven(), written)
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
         if seen != self.record.rows:
             raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
+
+    def _proven(self) -> Path | None:
+        """The file that this one began as a copy of, when it was read back itself and is as it was written since."""
+        before = self.before
+        folder = self.warehouse.builds / before.id if before and before.status == "published" else None
+        # A run starts from a published build only when its checksum is right (`start_for`).
+        return whole(folder) / DATABASE if folder else None
 
     def _part(self) -> None:
         """Write the file for all readers, without what is for stewards."""
@@ -573,6 +587,8 @@ class Run:
 
 def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None, inputs: Inputs) -> BuildRecord:
     """Return the record of a build that is begun: what it is made from, and nothing of what it holds."""
+    from kpi.engine.fingerprint import ingredients_of
+
     graph, options, project = context.graph, context.options, context.graph.project
     current = context.warehouse.current()
     return BuildRecord(

@@ -343,7 +343,7 @@ def _without_each_month(
     }
     form = form_of(figure.recorded["after"].values())
     found: dict[str, tuple[Decimal | None, Decimal | None]] = {}
-    for month in range(1, 13) if dated else ():
+    for month in _months_with_rows(con, dated, keys):
         years = ", ".join(literal(f"{key.year}-{month:02}") for key in keys)
         conditions = {relation: f"strftime({by}, '%Y-%m') in ({years})" for relation, by in dated.items()}
         try:
@@ -353,3 +353,15 @@ def _without_each_month(
         values = [presentation.shown(con, form.exact(pick(rows, key)[0])) for key in keys]
         found[f"{month:02}"] = values[0], values[1]
     return found
+
+
+def _months_with_rows(con: duckdb.DuckDBPyConnection, dated: Mapping[str, str], keys: tuple[Key, Key]) -> list[int]:
+    """Return the months of either year that any of these raw tables has rows of; none where they may not be read."""
+    import duckdb
+
+    months = set[int]()
+    for relation, by in dated.items():
+        with suppress(duckdb.CatalogException):
+            sql = f"select distinct month({by}) from {relation} where year({by}) in (?, ?)"
+            months |= {int(row[0]) for row in con.execute(sql, [key.year for key in keys]).fetchall()}
+    return sorted(months)

@@ -7,6 +7,7 @@ model. Only the ancestors of the figure are built, and of them only what comes a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from datetime import date
 from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
 from kpi.errors import ConfigError, KpiError
@@ -220,14 +221,19 @@ class Recomputation:
 
     def _source_entry(self, side: Side, relation: str) -> object:
         """What the contract of a feed says, as the manifest of a build has it; None when that is gone."""
-        folder = self.sides[side].database.parent
-        for place in (folder, folder.parent):
-            if (place / "manifest.json").is_file():
-                sources = json.loads((place / "manifest.json").read_text(encoding="utf-8")).get("sources", {})
-                for entry in sources.values():
-                    if f"{entry.get('schema')}.{entry.get('identifier')}" == relation:
-                        return [entry.get(name) for name in ("columns", "meta", "config", "source_meta")]
+        for entry in self._manifest(side).get("sources", {}).values():
+            if f"{entry.get('schema')}.{entry.get('identifier')}" == relation:
+                return [entry.get(name) for name in ("columns", "meta", "config", "source_meta")]
         return None
+
+    def _manifest(self, side: Side) -> dict[str, Any]:
+        """The manifest that a build was written with; empty when it is gone."""
+        folder = self.sides[side].database.parent
+        for place in (folder, folder.parent):  # beside the stewards' file, or the folder above it
+            if (place / "manifest.json").is_file():
+                found: dict[str, Any] = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+                return found
+        return {}
 
     def _table_changes(self, con: duckdb.DuckDBPyConnection) -> Iterator[InputChange]:
         """Sources that are no feed's, and snapshots: nothing is known of them but what they hold."""
@@ -272,22 +278,33 @@ class Recomputation:
         if not moved:
             return
         written = [node for node in moved if _text(old.get(node)) != _text(new.get(node))]
-        ingredients = [build.record.ingredients for build in self.sides.values()]
-        used = [
-            f"{kind} {name}"
-            for kind, then, now in (
-                ("macro", ingredients[0].macros, ingredients[1].macros),
-                ("variable", ingredients[0].variables, ingredients[1].variables),
-                ("environment variable", ingredients[0].environment, ingredients[1].environment),
-            )
-            for name in sorted({*then, *now})
-            if then.get(name) != now.get(name)
-        ]
         rendered = [node for node in moved if node not in written]
-        subjects = [_name(node) for node in written] + (used if rendered else [])
+        subjects = [*map(_name, written), *(self._ingredients_of(rendered) if rendered else ())]
         cause: Cause = "code" if subjects or self.is_same_engine else "engine"
-        names = tuple(subjects) or tuple(_name(node) for node in rendered)
+        names = tuple(subjects) or tuple(map(_name, rendered))
         yield InputChange("code", cause, names, is_code=True)
+
+    def _ingredients_of(self, nodes: Iterable[str]) -> Iterator[str]:
+        """Name the macros and variables that differ and that the templates of models use, as far as manifests tell."""
+        texts = self._manifest("after"), self._manifest("before")
+        used = set[str]()
+        for manifest in texts:
+            words = re.compile(r"\w+")
+            macros = {entry.get("name"): entry.get("macro_sql", "") for entry in manifest.get("macros", {}).values()}
+            waiting = [manifest.get("nodes", {}).get(node, {}).get("raw_code", "") for node in nodes]
+            while waiting:
+                new = set(words.findall(waiting.pop())) - used
+                used |= new
+                waiting += [macros[name] for name in sorted(new & macros.keys())]
+        old, now = (build.record.ingredients for build in self.sides.values())
+        for kind, before, after in (
+            ("macro", old.macros, now.macros),
+            ("variable", old.variables, now.variables),
+            ("environment variable", old.environment, now.environment),
+        ):
+            for name in sorted({*before, *after}):
+                if before.get(name) != after.get(name) and (name in used or not any(texts)):
+                    yield f"{kind} {name}"
 
     def _differs(self, con: duckdb.DuckDBPyConnection, relations: Iterable[str]) -> bool:
         """Whether any of these tables holds other rows, and is read by the figure."""

@@ -15,21 +15,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
-import re
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.build_record import FILE, BuildRecord, Ingredients, NodeRecord, RecordError, from_json, to_json
-from kpi.environment import environment_of, hashed_values
+from kpi.build_record import FILE, BuildRecord, NodeRecord, RecordError, from_json, to_json
 from kpi.errors import ConfigError, DiskFull, LockHeld, Problem, is_disk_full, is_not_allowed, nearest
 from kpi.events import Emit, Event, emit_event, silent
 from kpi.files import is_regular, read_regular, why_unreadable
@@ -38,7 +36,6 @@ from kpi.presentation import headline
 from kpi.warehouse.permissions import DATABASE, close, make_place, open_up, whole, written
 
 if TYPE_CHECKING:
-    from kpi.project.project import Project
     from kpi.settings import WarehouseSettings
 
 
@@ -157,62 +154,6 @@ def _take(descriptor: int, folder: int, wait_seconds: float, emit: Emit) -> bool
         time.sleep(min(LOOK_EVERY, max(0.0, wait_seconds - waited)))
 
 
-_MACRO = re.compile(r"\{%-?\s*(macro|test|data_test)\s+(\w+).*?\{%-?\s*end\1\s*[+-]?%\}", re.DOTALL)
-
-
-def changed_ingredients(now: Ingredients, then: Ingredients, project: Project, file: Path) -> str:
-    """Say which macro or variable that a file uses, or asks the environment for, changed; empty when none did."""
-    from kpi.project.packages import read_text
-
-    texts = _macros(project)
-    words = _words(_all_used(read_text(project.root, file), texts))
-    changed = [
-        f"the {what} {name} changed"
-        for what, current, before in (
-            ("macro", now.macros, then.macros),
-            ("variable", now.variables, then.variables),
-            ("environment variable", now.environment, then.environment),
-        )
-        for name in sorted({*current, *before})
-        if current.get(name) != before.get(name) and name in words
-    ]
-    return "; ".join(changed)
-
-
-def ingredients_of(project: Project, read: Iterable[str] = ()) -> Ingredients:
-    """Return what files are rendered with now; `read` are the names of variables of the environment."""
-    return Ingredients(
-        macros={name: _hash(text) for name, text in _macros(project).items()},
-        variables={name: _hash(hashed_values(repr(value), project.root)) for name, value in project.variables.items()},
-        environment=environment_of(read, project.root),
-    )
-
-
-def _macros(project: Project) -> dict[str, str]:
-    from kpi.project.packages import read_text  # not at the top: a refresh with nothing to do never gets here
-
-    return {
-        found[2]: found[0] for file in project.macro_files for found in _MACRO.finditer(read_text(project.root, file))
-    }
-
-
-def _all_used(text: str, macros: Mapping[str, str]) -> str:
-    """The text with the texts of all macros that it names, and that those name."""
-    used: set[str] = set()
-    while found := (_words(text) & set(macros)) - used:
-        used |= found
-        text += "\n".join(macros[name] for name in sorted(found))
-    return text
-
-
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text))
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 # Failing rows that `kpi test --store-failures` kept of a build, beside it.
 FAILURES = "failures.duckdb"
 _NEWEST = {"candidate": "build that failed or was held back", "latest": "build"}
@@ -305,7 +246,9 @@ class Warehouse:
     def record(self, folder: Path) -> BuildRecord:
         """Return what is noted of the build in a folder. Where that cannot be read, `problem` says why."""
         try:
-            return from_json(read_regular(folder / FILE))
+            file = folder / FILE
+            about = os.stat(file)
+            return _read_record(file, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
         except OSError as error:
             problem = f"its {FILE} cannot be read: {error.strerror or type(error).__name__}"
         except RecordError as error:
@@ -377,6 +320,15 @@ class Warehouse:
         if not self.builds.is_dir():
             return []
         return sorted(folder for folder in self.builds.iterdir() if folder.is_dir() and folder.name[0] != ".")
+
+
+@lru_cache(maxsize=8)
+def _read_record(file: Path, identity: tuple[int, ...]) -> BuildRecord:
+    """Read a record; a run asks for that of the published build a dozen times. `identity` tells one file from another.
+
+    Raises OSError and RecordError.
+    """
+    return from_json(read_regular(file))
 
 
 def begin(warehouse: Warehouse, warehouse_settings: WarehouseSettings, start_from: Path | None) -> Path:

@@ -303,18 +303,17 @@ def write_table(con: duckdb.DuckDBPyConnection, warehouse: Path, with_messages: 
 
     What made a run fail may quote a row, so it can be left out.
     """
-    import pyarrow as pa
-
-    kinds = {"seconds": pa.float64(), "exit_code": pa.int64(), "warnings": pa.int64()}
-    schema = pa.schema([(field.name, kinds.get(field.name, pa.string())) for field in fields(RunOutcome)])
+    kinds = {"seconds": "double", "exit_code": "bigint", "warnings": "bigint"}
+    typed = ", ".join(f"{field.name} {kinds.get(field.name, 'varchar')}" for field in fields(RunOutcome))
     con.execute("create schema if not exists marts")
     left_out = {} if with_messages else {"message": ""}
-    con.register("runs_so_far", pa.Table.from_pylist([asdict(run) | left_out for run in history(warehouse)], schema))
+    # As a value and not as an Arrow table: for that pyarrow and pandas would be imported, which nothing else may need.
     con.execute(
         f"create or replace table {TABLE} as select * replace (try_cast(started_at as timestamp) as"
-        " started_at, try_cast(finished_at as timestamp) as finished_at) from runs_so_far order by run"
+        " started_at, try_cast(finished_at as timestamp) as finished_at)"
+        f" from (select unnest(cast($runs as struct({typed})[]), recursive := true)) order by run",
+        {"runs": [asdict(run) | left_out for run in history(warehouse)]},
     )
-    con.unregister("runs_so_far")
 
 
 def _read(path: Path) -> RunOutcome | None:
