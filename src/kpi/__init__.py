@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kpi.reader.change_report import why
     from kpi.reader.figures import explain, indicators
     from kpi.reader.figures import open_build as open
 
-__all__ = ["explain", "indicators", "open"]
+__all__ = ["explain", "indicators", "open", "why"]
 __version__ = "0.1.0"
 
 
@@ -23,6 +24,10 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> object:
     # Importing kpi must stay cheap: the command line does it before it knows what it is asked for.
+    if name == "why":
+        from kpi.reader.change_report import why
+
+        return why
     if name in __all__:
         from kpi.reader import figures
 

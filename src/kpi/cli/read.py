@@ -352,6 +352,41 @@ def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards
 
 
 @click.command()
+@click.argument("figure")
+@click.option("--from", "before", metavar="YEAR|BUILD", help="The year, or the build, that it moved from.")
+@click.option("--to", "after", metavar="YEAR|BUILD", help="The year, or the build, that it moved to.")
+@click.option("--service", metavar="SERVICE", help="Of this service alone.")
+@click.option("--year", type=int, metavar="YEAR", help="Between two builds: of this report year alone.")
+@click.option("--basis", metavar="BASIS", default="", help="Where a year has several: of this one, as december.")
+@click.option("--build", "build_id", metavar="BUILD", help="Between two years: of this build, not the published one.")
+@click.option("--json", "as_json", is_flag=True, help="The parts as JSON, amounts as exact fractions.")
+@stewards_option
+@project_option
+def why(
+    figure: str,
+    before: str | None,
+    after: str | None,
+    as_json: bool,
+    project_dir: Path | None,
+    build_id: str | None,
+    **options: Any,
+) -> None:
+    """Say why a FIGURE moved, in parts that add up to the change.
+
+    Between two years by service and month, own value apart from weight; between two builds by cause: deliveries, seeds,
+    code, the engine. A build is named as in kpi diff, or is current or previous. Without --from and --to it is the last
+    year that is told and the one before.
+    """
+    from kpi.reader.change_report import why
+
+    report = why(figure, before, after, build=build_id, project_dir=project_folder(project_dir), **options)
+    if as_json:
+        click.echo(report.to_json())
+    else:
+        say(report.lines())
+
+
+@click.command()
 @click.option("--year", type=click.IntRange(1990, 2099), help="Validate this report year alone.")
 @click.option("--build", "build_id", metavar="BUILD", help="Validate this build, not the published one.")
 @click.option("--as-of", metavar="DATE", help="As if it were this day, YYYY-MM-DD; else the day of the build.")
