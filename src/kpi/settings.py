@@ -86,10 +86,23 @@ class ReportTables:
     reconciliation: str = "marts.reconciliation"
     unfinished_years: str = "marts.unfinished_years"
     deleted_deliveries: str = "marts.deleted_deliveries"
+    observation_status: str = "marts.observation_status"
+    indicators_released: str = "marts.indicators_released"
+    revisions: str = "marts.revisions"
+    vintages: str = "marts.vintages"
     figures: str = "seeds.figures"
     figure_services: str = "seeds.figure_services"
     targets: str = "seeds.targets"
     national_comparisons: str = "seeds.national_comparisons"
+    revision_reasons: str = "seeds.revision_reasons"
+    monthly_series: str = "marts.monthly_series"
+    figure_catalogue: str = "marts.figure_catalogue"
+    comparability_breaks: str = "marts.comparability_breaks"
+    figure_sums: str = "intermediate.int_figure_sums"
+    code_lists: str = "seeds.code_lists"
+    report_sections: str = "seeds.report_sections"
+    report_lines: str = "seeds.report_lines"
+    publication: str = "seeds.publication"
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
     def names(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from kpi.files import read_regular
-from kpi.presentation import presented, significant, with_decimals
+from kpi.presentation import NO_BREAK, Form, presented, significant
 from kpi.validation.datasets import import_ctes, run
 from kpi.validation.rule import FEED_TOPICS, Expectations, Labels
 
@@ -36,8 +36,6 @@ MONTHS = (
     "tammikuu", "helmikuu", "maaliskuu", "huhtikuu", "toukokuu", "kesäkuu", "heinäkuu", "elokuu", "syyskuu",
     "lokakuu", "marraskuu", "joulukuu",
 )  # fmt: skip
-UNITS: Mapping[str, str] = {"percent": " %", "days": " pv", "count_per_day": " / vrk"}
-NO_BREAK = "\u00a0"
 
 
 def number(value: float | Decimal | None, digits: int = 10) -> str:
@@ -54,21 +52,7 @@ def amount(value: float | Decimal | None, unit: str | None, decimals: str | None
     `decimals` is 0, 1 or 2, or minute for seconds that are told to the minute; None tells as many as there are.
     Decimals that the value has beyond them are told too: without them it would look like 0 or 100.
     """
-    if value is None:
-        return "–"
-    size = abs(float(value))
-    if unit == "seconds" and (size == 0 or size >= 1):
-        return _duration(int(value), decimals == "minute" and not 0 < size < 60)
-    shown = f"{Decimal(str(value)):f}"
-    shown = with_decimals(shown, decimals) if "." in shown or decimals else shown
-    return _finnish(shown) + UNITS.get(unit or "", " s" if unit == "seconds" else "").replace(" ", NO_BREAK)
-
-
-def _duration(seconds: int, to_the_minute: bool) -> str:
-    hours, minutes, rest = abs(seconds) // 3600, abs(seconds) // 60 % 60, abs(seconds) % 60
-    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
-    message = [f"{count}{NO_BREAK}{name}" for count, name in parts if count and not (to_the_minute and name == "s")]
-    return ("\u2212" if seconds < 0 else "") + (" ".join(message) or f"0{NO_BREAK}{'min' if to_the_minute else 's'}")
+    return Form(unit or "", decimals, "fi").write(value)
 
 
 def _finnish(text: str) -> str:
