@@ -25,7 +25,13 @@ LINES = (
     "mental_health_and_substance_abuse",
 )
 STATEMENTS = (
-    *("got_help_when_needed", "cared_for_as_a_whole", "decisions_made_together", "felt_safe", "knows_what_happens_next"),
+    *(
+        "got_help_when_needed",
+        "cared_for_as_a_whole",
+        "decisions_made_together",
+        "felt_safe",
+        "knows_what_happens_next",
+    ),
     *("information_was_understandable", "care_was_useful"),
 )
 AREAS = ("health", "social", "rescue", "other")
@@ -99,9 +105,7 @@ FAMILIES: dict[str, Family] = {
         ("requests", "reached", "never", "same_day", "later", "seconds"),
         "requests",
     ),
-    "chats": Family(
-        {"chats_received": ("count", "chats")}, (), {"health_lines": LINES}, ("chats",), "chats"
-    ),
+    "chats": Family({"chats_received": ("count", "chats")}, (), {"health_lines": LINES}, ("chats",), "chats"),
     "helpline": Family(
         {
             "helpline_resolved_at_first_contact_share": ("share", "resolved", "contacts"),

@@ -434,6 +434,58 @@ def deliveries(feed: str | None, as_json: bool, build_id: str | None, project_di
 
 
 @click.command()
+@click.option("--feed", metavar="FEED", default="", help="Of this feed alone.")
+@click.option("--file", metavar="PATH", default="", help="Of this delivery alone, as calls/2025.csv.")
+@click.option(
+    "--for-sender",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write a CSV of each delivery with rejects into DIR, for who sent it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: an object for each reason.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@stewards_option
+@project_option
+def rejects(
+    feed: str,
+    file: str,
+    for_sender: Path | None,
+    as_json: bool,
+    build_id: str | None,
+    stewards: bool,
+    project_dir: Path | None,
+) -> None:
+    """List the rejected rows of a build by reason, with cells.
+
+    Personal data in the cells is masked; those of free text and pseudonyms are not shown.
+    """
+    import duckdb
+
+    from kpi.engine.compile import compiled
+    from kpi.reader import figures
+    from kpi.reader import rejects as read
+
+    root = project_folder(project_dir)
+    private = read.private_columns(compiled(root).graph.feeds)
+    with figures.open_build(build_id, root, stewards=stewards) as con:
+        try:
+            if for_sender:
+                say(read.summary(read.write_for_senders(con, private, for_sender, feed, file)))
+                return
+            reasons = read.reject_reasons(con, private, feed, file)
+        except duckdb.CatalogException as error:
+            hint = "" if stewards else figures.hint_left_out("raw.rejects", build_id, root)
+            raise ConfigError(f"{error}{hint}") from None
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        click.echo(json.dumps([asdict(reason) for reason in reasons], indent=1, ensure_ascii=False))
+    else:
+        say(read.reason_lines(reasons))
+
+
+@click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
 @click.option("--public", is_flag=True, help="For everybody: from public tables alone. Needs DIR.")
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
