@@ -162,11 +162,11 @@ def _told_of(revision: str) -> Iterator[None]:
 
 def _differing(old: Graph, new: Graph) -> set[str]:
     """Return the ids of nodes that make something else, whatever is delivered: not by a comment or a description."""
-    from kpi.engine.runner import own_parts
+    from kpi.engine.fingerprint import checksums_of
     from kpi.ingest.raw_files import RawFolder
 
     nothing = RawFolder(files=(), ignored=())
-    parts = [own_parts(graph, nothing) for graph in (old, new)]
+    parts = [checksums_of(graph, nothing) for graph in (old, new)]
     built = [
         {node.id for node in (*graph.built(), *graph.nodes.values()) if node.kind != "test"} for graph in (old, new)
     ]
