@@ -31,53 +31,45 @@ counted as (
 
 ),
 
--- A figure of a group and of its lines; where the parts are another figure, its numerators add up.
-over_services as (
+-- A sum over services, and one over the parts of a split in each service.
+count_links as (
 
-    select
+    select count_id as whole_count_id, whole_service, count_id as part_count_id, part_service
+    from count_sums
+
+    union all
+
+    select whole_count_id, null as whole_service, part_count_id, null as part_service
+    from count_splits
+    where is_exhaustive
+
+),
+
+-- A figure of a group and of its lines; where the parts are another figure, its numerators add up.
+sums as (
+
+    select distinct
         wholes.figure_id as whole_figure_id,
         wholes.service as whole_service,
         parts.figure_id as part_figure_id,
         parts.service as part_service
-    from count_sums
+    from count_links
     inner join counted as wholes
-        on count_sums.count_id = wholes.count_id and count_sums.whole_service = wholes.service
-    inner join counted as parts on count_sums.count_id = parts.count_id and count_sums.part_service = parts.service
+        on count_links.whole_count_id = wholes.count_id
+        and coalesce(count_links.whole_service, wholes.service) = wholes.service
+    inner join counted as parts
+        on count_links.part_count_id = parts.count_id
+        and coalesce(count_links.part_service, wholes.service) = parts.service
     where
         wholes.figure_id = parts.figure_id
         or (
             wholes.taken_from = 'numerator'
             and parts.taken_from = 'numerator'
-            and not exists (
+            and (count_links.part_service is null or not exists (
                 select figure_services.service from figure_services
                 where figure_services.figure_id = wholes.figure_id and figure_services.service = parts.service
-            )
+            ))
         )
-
-),
-
-over_figures as (
-
-    select
-        wholes.figure_id as whole_figure_id,
-        wholes.service as whole_service,
-        parts.figure_id as part_figure_id,
-        parts.service as part_service
-    from count_splits
-    inner join counted as wholes on count_splits.whole_count_id = wholes.count_id and wholes.taken_from = 'numerator'
-    inner join counted as parts
-        on count_splits.part_count_id = parts.count_id
-        and parts.taken_from = 'numerator'
-        and wholes.service = parts.service
-    where count_splits.is_exhaustive
-
-),
-
-sums as (
-
-    select whole_figure_id, whole_service, part_figure_id, part_service from over_services
-    union
-    select whole_figure_id, whole_service, part_figure_id, part_service from over_figures
 
 )
 
