@@ -67,10 +67,18 @@ def project_digest(root: Path) -> str:
     Wider than the project's own paths on purpose: it answers "may anything have changed?" without reading any YAML.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for path in project_files(root):
-        digest.update(f"{Path(os.path.relpath(path, root)).as_posix()}\0".encode("utf-8", "surrogateescape"))
-        digest.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+    for path, content in project_contents(root).items():
+        digest.update(f"{path}\0".encode("utf-8", "surrogateescape"))
+        digest.update(content)
     return digest.hexdigest()
+
+
+def project_contents(root: Path) -> dict[str, bytes]:
+    """Return a hash of every file that `project_files` yields, by its path from the root."""
+    return {
+        Path(os.path.relpath(path, root)).as_posix(): hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+        for path in project_files(root)
+    }
 
 
 def code_digest() -> str:

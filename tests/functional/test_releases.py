@@ -18,7 +18,7 @@ from kpi.ingest import release_files
 from kpi.jobs.doctor import examine
 from kpi.provenance.releases import releases_with
 from kpi.reader.figures import open_build
-from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.builds import LedgerEvent, Warehouse
 from kpi.warehouse.lifecycle import released_builds
 from released import (
     TODAY,
@@ -231,8 +231,8 @@ def test_the_doctor_knows_a_release_without_its_build_or_folder(library: Path) -
 
 
 def test_builds_of_releases_are_named_by_the_ledger() -> None:
-    events = [{"event": "released", "build": f"0000{number}", "reason": f"202{number}-1"} for number in range(8)]
-    assert released_builds([*events, {"event": "published", "build": "00009"}], 2) == {
+    events = [LedgerEvent("", f"0000{number}", "released", f"202{number}-1") for number in range(8)]
+    assert released_builds([*events, LedgerEvent("", "00009", "published")], 2) == {
         "00006": "2026-1",
         "00007": "2027-1",
     }

@@ -324,7 +324,7 @@ def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
         message = f"Where it can be read again: append ledger.jsonl to it and move it back; else remove {aside}"
         yield Finding("warning", f"{aside.name} is a ledger that could not be used", message)
     events = warehouse.ledger()
-    known = {str(event.get("build")) for event in events}
+    known = {event.build for event in events}
     kept = warehouse.kept()
     lost = sorted(missing(events, kept))
     strange = sorted({folder.name for folder in kept} - known)
@@ -341,8 +341,8 @@ def _releases(warehouse: Warehouse) -> Iterator[Finding]:
     """Whether every release is there as it was written, and its build."""
     root = warehouse.root.parent
     names, builds = release_files.names_of(root), {folder.name for folder in warehouse.kept()}
-    events = [event for event in warehouse.ledger() if event.get("event") == RELEASED]
-    for name in sorted({str(event.get("reason")) for event in events} - set(names)):
+    events = [event for event in warehouse.ledger() if event.event == RELEASED]
+    for name in sorted({event.reason for event in events} - set(names)):
         folder = release_files.releases_folder(root) / name
         yield Finding("error", f"release {name} is gone from {folder.parent}", f"git checkout -- {folder}")
     is_well = True

@@ -9,14 +9,13 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, YearRecord
 from kpi.environment import environment_of
 from kpi.errors import CheckFailed, ConfigError, KpiError, LockHeld, Problem, interruptible, is_disk_full
-from kpi.events import Emit, Event, emit_event
+from kpi.events import Emit, Event, emit_event, now
 from kpi.ingest import raw_files, release_files
 from kpi.ingest.raw_files import kept_beside
 from kpi.jobs.options import Options, Outcome
@@ -543,7 +542,7 @@ class Run:
 
     def _keep_failed(self, reason: str, public: str) -> Path:
         """Keep the candidate for who may look at it. All readers see the ledger, which gets the `public` reason."""
-        self.record = replace(self.record, status="failed", reason=reason, finished_at=_now())
+        self.record = replace(self.record, status="failed", reason=reason, finished_at=now())
         if self.record.nodes is not None and not (self.candidate / "run_results.json").is_file():
             from kpi.engine.artifacts import write_artifacts
 
@@ -565,7 +564,7 @@ class Run:
             reason=held_back or reason,
             overruled=tuple(str(problem.public()) for problem in failures),
             warnings=tuple(problem.public() for problem in self.warnings),
-            finished_at=_now(),
+            finished_at=now(),
         )
         kept = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
         if held_back:
@@ -612,7 +611,7 @@ def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None
     return BuildRecord(
         id=candidate.name.removeprefix(".tmp-"),
         status="building",
-        started_at=_now(),
+        started_at=now(),
         as_of=str(options.as_of),
         engine=settings_of(project),
         inputs=inputs,
@@ -635,10 +634,6 @@ def results_of(record: BuildRecord) -> Results:
 
     options = {one.name: getattr(record.options, one.name) for one in fields(OptionsRecord)} if record.options else {}
     return Results(record.id, record.nodes or {}, record.checks, record.unit_tests, record.rows or {}, options)
-
-
-def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def is_judged(graph: Graph) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
 from kpi.errors import ConfigError, KpiError
-from kpi.ingest import calendar, contract, raw_files, statements
+from kpi.ingest import calendar, file_order, raw_files, statements
 from kpi.ingest.loader import OWN
 from kpi.provenance.contributions import Cause
 from kpi.provenance.figure_values import Rows, read_rows
@@ -484,7 +484,7 @@ class _Scratch:
 
     def _settle(self, feed: Feed, files: Sequence[FileRecord]) -> None:
         times = {file.file: file.delivered_at or 0 for file in files}
-        order = contract.by_time(times) if feed.newer_by == contract.TIME_OF_DELIVERY else contract.oldest_first(times)
+        order = file_order.in_order(times, feed.newer_by)
         self.con.execute(f"update raw.{identifier(feed.name)} set _is_superseded = false")
         # The loader's statements ask the ledger which file is the newer. It stands in nobody's way after that.
         self.con.execute("drop view if exists raw.deliveries")

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord
 from kpi.errors import ConfigError, Problem
@@ -20,14 +20,15 @@ from kpi.events import Emit, silent
 from kpi.ingest.raw_files import kept_beside
 from kpi.sql import counted
 from kpi.warehouse.builds import (
+    LedgerEvent,
     Warehouse,
+    ever_published,
     forget_reasons,
     is_open,
     left_at,
     publish,
     record,
     remove,
-    told_published,
     writing,
 )
 from kpi.warehouse.permissions import DATABASE, close, is_closed, is_whole, open_up, whole
@@ -83,17 +84,17 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
     return tuple(name for builds in removed.values() for name, _ in builds)
 
 
-def released_builds(events: Iterable[Mapping[str, Any]], newest: int = KEEP_RELEASED) -> dict[str, str]:
+def released_builds(events: Iterable[LedgerEvent], newest: int = KEEP_RELEASED) -> dict[str, str]:
     """Return the builds that report years were released of lately, so many at most, each with its last release."""
-    found = {str(event.get("build")): str(event.get("reason")) for event in events if event.get("event") == RELEASED}
+    found = {event.build: event.reason for event in events if event.event == RELEASED}
     return dict(sorted(found.items())[-newest:])
 
 
-def _wanted(events: Iterable[Mapping[str, Any]]) -> set[str]:
+def _wanted(events: Iterable[LedgerEvent]) -> set[str]:
     """The build that readers saw before the one they see, and those that they were ever taken back to."""
-    shown = [str(event.get("build")) for event in events if event.get("event") in ("published", "rolled back to")]
+    shown = [event.build for event in events if event.event in ("published", "rolled back to")]
     before = [build for build in shown if build != shown[-1]]
-    return {*before[-1:], *(str(event.get("build")) for event in events if event.get("event") == "rolled back to")}
+    return {*before[-1:], *(event.build for event in events if event.event == "rolled back to")}
 
 
 def _day_of(folder: Path) -> str:
@@ -163,7 +164,7 @@ def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[Problem, ...]]:
     It is the newest published one, from that of the readers on, whose every byte is as it was written. Where nothing
     can start from what is noted of that build, it is none, and everything is built anew.
     """
-    current, shown = warehouse.current(), told_published(warehouse)
+    current, shown = warehouse.current(), ever_published(warehouse)
     if current and is_whole(current, record := warehouse.record(current)):
         if record.problem:
             message = f"everything is built anew, for nothing can start from build {current.name}: {record.problem}."
@@ -225,7 +226,7 @@ def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = F
 def rolled_back_from(warehouse: Warehouse) -> Path | None:
     """Return the newest published build when readers were taken back to an older one, else None."""
     current = warehouse.current()
-    message = told_published(warehouse) if current else set()
+    message = ever_published(warehouse) if current else set()
     for folder in reversed(warehouse.kept()) if current else ():
         if folder == current:
             return None
