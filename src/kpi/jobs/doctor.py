@@ -341,8 +341,8 @@ def _releases(warehouse: Warehouse) -> Iterator[Finding]:
     """Whether every release is there as it was written, and its build."""
     root = warehouse.root.parent
     names, builds = release_files.names_of(root), {folder.name for folder in warehouse.kept()}
-    events = [event for event in warehouse.ledger() if event.event == RELEASED]
-    for name in sorted({event.reason for event in events} - set(names)):
+    released = {event.reason for event in warehouse.ledger() if event.event == RELEASED}
+    for name in sorted(released - set(names)):
         folder = release_files.releases_folder(root) / name
         yield Finding("error", f"release {name} is gone from {folder.parent}", f"git checkout -- {folder}")
     is_well = True

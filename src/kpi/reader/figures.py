@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, nearest
-from kpi.presentation import significant
+from kpi.presentation import LANGUAGES, significant
 from kpi.reader.screen import Status, late_feeds, screen_text
 from kpi.settings import ReportTables
-from kpi.site.figure_data import LANGUAGES, FigureRow, code_list, in_languages, names_of, relation
+from kpi.site.figure_data import FigureRow, code_list, in_languages, names_of, relation
 from kpi.warehouse.builds import FAILURES, Showing, Warehouse, showings
 from kpi.warehouse.permissions import DATABASE, database_path
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kpi.build_record import BuildRecord
+    from kpi.provenance.explanation import Explanation
 
 
 USUAL = ReportTables()
@@ -166,6 +167,28 @@ def tables_of(build: str | None = None, project_dir: Path | str | None = None) -
     """Return the names of the tables that figures are read from, as the build was made with them."""
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
     return ReportTables.from_names(warehouse.record(warehouse.folder(build)).tables)
+
+
+def explain(
+    figure_id: str,
+    service: str | None = None,
+    year: int | None = None,
+    basis: str | None = None,
+    build: str | None = None,
+    project_dir: Path | str | None = None,
+    stewards: bool = False,
+    lang: str = "en",
+) -> Explanation:
+    """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
+
+    `print(kpi.explain("same_day_callback_share", "health_station", 2025).text)` is the screen of `kpi explain`; `.rows()`
+    are the raw rows. Without `year` it is the last finished one. Raises ConfigError, with the nearest name, for a figure
+    that is not there.
+    """
+    from kpi.provenance.explain import explain as explain_figure
+
+    root = find_project(project_dir)
+    return explain_figure(root, figure_id, service, year, basis, build, stewards=stewards, lang=lang)
 
 
 def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
