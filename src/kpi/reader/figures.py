@@ -141,8 +141,9 @@ def build_as_of(warehouse: Warehouse, as_of: date | str, build: str | None = Non
     there = [one for one in shown if one.build in kept]
     if before and before[-1].build in kept:
         return before[-1].build
-    what = f"readers saw build {before[-1].build} on {wanted}, which is not kept any more"
-    what = what if before else f"nothing was published yet on {wanted}"
+    what = f"nothing was published yet on {wanted}"
+    if before:
+        what = f"readers saw build {before[-1].build} on {wanted}, which is not kept any more"
     if not there:
         raise ConfigError(f"{what}, and no build is. Run: kpi refresh")
     near = min(there, key=lambda one: _seconds_between(one, end))
