@@ -198,6 +198,16 @@ def measure(bench: Bench, runs: int) -> None:
         runs,
         f"{len(reload)} statements",
     )
+    out = bench.root.parent / "out"
+    written = [sys.executable, "-c", "import duckdb, xlsxwriter"]
+    compare(
+        "kpi export, all formats",
+        lambda: bench.kpi("export", str(out)),
+        lambda: run(written),
+        runs,
+        "import duckdb, xlsxwriter",
+    )
+    compare("kpi show", lambda: bench.kpi("show"), lambda: run(importing), runs, "python -c 'import duckdb'")
     helped = [sys.executable, "-c", "import click"]
     compare(
         "kpi --help",

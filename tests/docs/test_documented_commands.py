@@ -46,6 +46,7 @@ ELSEWHERE = {
     ("demo",): "test_demo.py",
     ("show", "home_visits"): "test_add_a_figure.py",
     ("test", "--fail-fast"): "test_dbt_commands.py",
+    ("serve",): "test_serve.py",
 }
 # Where the answer is not 0: nobody to notify, no failed run to continue, and no watch that runs.
 REFUSED = {

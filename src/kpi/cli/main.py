@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from kpi.errors import INTERRUPTED, CompileError, KpiError, exit_code_of, interr
 from kpi.presentation import guard_streams
 
 _DBT = ".venv-dbt/bin/dbt"
+_COMPLETION = "_KPI_COMPLETE"
 # By dbt's command: what to type instead, where the words that were typed go, and why.
 _INSTEAD = {
     "run": ("kpi build {words}", "models are built with their tests, or the build is not published"),
@@ -101,7 +103,8 @@ for _command in (
 
 def main() -> None:
     """Run the command line. A KpiError is printed in plain words and becomes its exit code."""
-    guard_streams()
+    if _COMPLETION not in os.environ:  # what a shell is given to complete is bytes, and of the program's own words
+        guard_streams()
     _watch_for_interrupts()
     try:
         with interruptible():
