@@ -82,22 +82,26 @@ def project_contents(root: Path) -> dict[str, bytes]:
 
 
 def code_digest() -> str:
-    """Hash kpi's own source: modules, and the queries and page templates beside them."""
+    """Hash kpi's own source: modules, and the queries, labels, styles and page templates beside them."""
     digest = hashlib.blake2b(digest_size=16)
     own = Path(__file__).parent
-    for path in sorted(path for pattern in ("*.py", "*.sql", "*.html") for path in own.rglob(pattern)):
+    for path in sorted(
+        path for pattern in ("*.py", "*.sql", "*.html", "*.yml", "*.css", "*.js") for path in own.rglob(pattern)
+    ):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def project_files(root: Path) -> Iterator[Path]:
-    """Every SQL, YAML and CSV file of the project, and Markdown with doc blocks, in a fixed order.
+    """Every SQL, YAML and CSV file of the project, Markdown with doc blocks and the sentences of its report, in order.
 
     Left out are deliveries, and of the folders in the project's own those that are hidden; below models they count.
     Then those of packages that lie elsewhere, whether a link in dbt_packages or a list of packages leads there.
     """
     seen = {root.resolve()}
     yield from _files_below(root, seen)
+    sentences = sorted((root / "report").rglob("*.md"))
+    yield from (path for path in sentences if is_regular(path) and not _is_of_project(path))
     todo = [root]
     while todo:
         for package in _packages_elsewhere(todo.pop()):

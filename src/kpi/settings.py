@@ -98,7 +98,10 @@ class ReportTables:
     monthly_series: str = "marts.monthly_series"
     figure_catalogue: str = "marts.figure_catalogue"
     comparability_breaks: str = "marts.comparability_breaks"
+    figure_sums: str = "intermediate.int_figure_sums"
     code_lists: str = "seeds.code_lists"
+    report_sections: str = "seeds.report_sections"
+    report_lines: str = "seeds.report_lines"
     publication: str = "seeds.publication"
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 

@@ -83,15 +83,8 @@ def cli() -> None:
 for _command in (
     *(cli_build.refresh, cli_build.build, cli_build.retry, cli_build.plan, cli_build.demo),
     *(cli_project.list_nodes, cli_project.compile_command, cli_project.lineage_command),
-    *(
-        cli_read.show,
-        cli_read.query,
-        cli_read.validate,
-        cli_read.builds,
-        cli_read.deliveries,
-        cli_read.export,
-        cli_read.serve,
-    ),
+    *(cli_read.show, cli_read.explain, cli_read.why, cli_read.query, cli_read.validate),
+    *(cli_read.builds, cli_read.deliveries, cli_read.export, cli_read.serve, cli_read.site),
     *(cli_test.run_tests, cli_artifacts.artifacts),
     *(cli_operate.diff, cli_operate.rollback, cli_operate.prune_raw, cli_operate.doctor, cli_operate.publish),
     *(cli_release.release, cli_release.revisions),

@@ -15,10 +15,23 @@ from kpi.sql import counted
 @click.command()
 @click.argument("before", required=False)
 @click.argument("after", required=False)
+@click.option(
+    "--against",
+    metavar="REV",
+    help="Figures that the project as it is moves against this git revision, in Markdown; nothing when it moves none.",
+)
+@click.option("--as-of", metavar="DATE", help="With --against: the day of both builds, YYYY-MM-DD; else today.")
 @stewards_option
 @project_option
-def diff(before: str | None, after: str | None, stewards: bool, project_dir: Path | None) -> None:
-    """Show what differs between two builds.
+def diff(
+    before: str | None,
+    after: str | None,
+    against: str | None,
+    as_of: str | None,
+    stewards: bool,
+    project_dir: Path | None,
+) -> None:
+    """Show what differs between two builds, or which figures an edit moves.
 
     That is nodes, tables by content, rows by key, deliveries, and figures. Of one build it is the difference to the
     current one, the older first, as in: kpi diff candidate. Without any it is that of the current build to the one
@@ -28,6 +41,15 @@ def diff(before: str | None, after: str | None, stewards: bool, project_dir: Pat
     from kpi.warehouse.builds import Warehouse
 
     root = project_folder(project_dir).resolve()
+    if against is not None:
+        from kpi.reader.revision_diff import revision_lines
+
+        if before or after or stewards:
+            raise click.UsageError("--against REV compares the project as it is: name no build, and not --stewards.")
+        say(revision_lines(root, against, day(as_of)))
+        return
+    if as_of:
+        raise click.UsageError("--as-of is for --against: a build has its day already.")
     warehouse = Warehouse(root / "warehouse")
     before, after = in_order(warehouse, before, after)
     say(difference_lines(compare_builds(warehouse, before, after, keys_of(root), stewards)))

@@ -150,6 +150,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     """Compile, take the lock and make a build. `start_by` gives what it starts from, by the project and DuckDB."""
     from kpi.database import refuse_leaking
     from kpi.engine.compile import compiled
+    from kpi.jobs.build_site import check_report
     from kpi.jobs.pipeline import PipelineContext
     from kpi.validation.rule import check_expectations, read_expectations
 
@@ -158,6 +159,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     emit_event(emit, Event("compiling", stage="compile"))
     graph = compiled(root, options.variables, options.target, options.invocation).graph
     check_expectations(read_expectations(graph.project), graph)
+    check_report(graph)
     emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     for line in graph.notes[:_NOTES]:
         emit(f"  note: {line}")
@@ -426,6 +428,18 @@ class Run:
         for problem in unreadable(self.warehouse.root):
             self._warn(problem)
         write_table(con, self.warehouse.root, with_messages=not self.warehouse_settings.stewards_schemas)
+        self._write_site(con)
+
+    def _write_site(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Write the pages of the build, or carry over those of the build before when they would be the same."""
+        from kpi.jobs.build_site import write_beside
+
+        before = self.warehouse.builds / self.before.id if self.before else None
+        if written := write_beside(con, self.graph, self.candidate, self.record, before):
+            index = self.warehouse.builds / self.record.id / "site" / "fi" / "index.html"
+            for warning in written.warnings:
+                self._warn(Problem("site.typed_number", warning))
+            self.emit(f"Wrote {written.pages} pages: {index}")
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
         """Judge each report year and write its pages; carried over when nothing that is judged has changed."""

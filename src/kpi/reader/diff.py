@@ -187,7 +187,7 @@ def compare_builds(
         found = [_table(con, name, tables, keys.get(name, ())) for name in names]
         names_of = {side: ReportTables.from_names(records[side].tables).indicators for side in tables}
         has_indicators = all(names_of[side] in tables[side] for side in tables)
-        indicators = con.execute(_INDICATORS.format(**names_of)).fetchall() if has_indicators else []
+        indicators = moved_indicators(con, names_of) if has_indicators else []
         figures, feeds = {str(row[0]) for row in indicators}, dict[str, frozenset[str]]()
         for side in ("before", "after"):  # what both have is as the later build has it
             feeds |= feeds_of_figures(con, side, records[side].nodes or {}, tables[side], figures)
@@ -203,6 +203,14 @@ def compare_builds(
         feeds=feeds,
         problems=tuple(f"build {record.id}: {record.problem}" for record in records.values() if record.problem),
     )
+
+
+def moved_indicators(con: duckdb.DuckDBPyConnection, names: Mapping[str, str]) -> list[tuple[Any, ...]]:
+    """Return the rows of figures that differ between the databases `before` and `after`: GRAIN and both values.
+
+    `names` are those of the table of indicators in either.
+    """
+    return con.execute(_INDICATORS.format(**names)).fetchall()
 
 
 def in_order(warehouse: Warehouse, first: str | None, second: str | None) -> tuple[str, str]:

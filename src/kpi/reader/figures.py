@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kpi.build_record import BuildRecord
+    from kpi.provenance.explanation import Explanation
 
 
 USUAL = ReportTables()
@@ -164,6 +165,28 @@ def tables_of(build: str | None = None, project_dir: Path | str | None = None) -
     """Return the names of the tables that figures are read from, as the build was made with them."""
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
     return ReportTables.from_names(warehouse.record(warehouse.folder(build)).tables)
+
+
+def explain(
+    figure_id: str,
+    service: str | None = None,
+    year: int | None = None,
+    basis: str | None = None,
+    build: str | None = None,
+    project_dir: Path | str | None = None,
+    stewards: bool = False,
+    lang: str = "en",
+) -> Explanation:
+    """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
+
+    `print(kpi.explain("same_day_callback_share", "health_station", 2025).text)` is the screen of `kpi explain`; `.rows()`
+    are the raw rows. Without `year` it is the last finished one. Raises ConfigError, with the nearest name, for a figure
+    that is not there.
+    """
+    from kpi.provenance.explain import explain as explain_figure
+
+    root = find_project(project_dir)
+    return explain_figure(root, figure_id, service, year, basis, build, stewards=stewards, lang=lang)
 
 
 def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
