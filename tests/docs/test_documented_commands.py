@@ -49,6 +49,7 @@ ELSEWHERE = {
     ("release",): "test_releases.py",
     ("show", "--as-of"): "test_releases.py",
     ("revisions", "acknowledge"): "test_revisions.py",
+    ("serve",): "test_serve.py",
 }
 # Where the answer is not 0: nobody to notify, no failed run to continue, and no watch that runs.
 REFUSED = {

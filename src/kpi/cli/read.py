@@ -214,6 +214,47 @@ def export(
 
 
 @click.command()
+@click.argument(
+    "folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+@click.option(
+    "--exports",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Serve the files of kpi export under /exports/.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 is any that is free.")
+@click.option("--address", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Another needs --to-others.")
+@click.option("--to-others", is_flag=True, help="Let other machines read. There is no password and no encryption.")
+@project_option
+def serve(
+    folder: Path | None, exports: Path | None, port: int, address: str, to_others: bool, project_dir: Path | None
+) -> None:
+    """Serve the published pages to a browser of this machine.
+
+    They are the site of the published build, or the files of DIR. Nothing can be written. A publish is followed.
+    """
+    from kpi.reader.serve import LOOPBACK, Served, site_of
+    from kpi.reader.serve import serve as serve_pages
+    from kpi.warehouse.builds import Warehouse
+
+    if address not in LOOPBACK and not to_others:
+        message = f"{address} can be reached by other machines"
+        raise ConfigError(
+            f"{message}: pages for the house would be open to all on the network. If it is meant: --to-others"
+        )
+    if folder is None:
+        warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+        warehouse.folder()  # or it says that nothing is published
+        if site_of(warehouse) is None:
+            raise ConfigError(
+                f"the build {warehouse.published()} has no pages. Name a folder to serve, or: kpi refresh"
+            )
+    served = Served(lambda: folder or site_of(warehouse), exports, is_local=address in LOOPBACK)
+    serve_pages(served, address, port, lambda url: click.echo(f"Serving {url} until you press Ctrl-C."))
+
+
+@click.command()
 @click.argument("figure")
 @click.option("--service", metavar="SERVICE", help="Of this service; needed where the figure has several.")
 @click.option("--year", type=int, metavar="YEAR", help="Of this report year, not the last finished one.")

@@ -23,7 +23,6 @@ from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
     import duckdb
-    import pandas as pd
 
     from kpi.build_record import BuildRecord
     from kpi.provenance.explanation import Explanation
@@ -197,27 +196,6 @@ def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
     found = warehouse.record(warehouse.folder(build)).restricted_schemas
     named = sorted(found & set(re.findall(r"\w+", asked.lower())))
     return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
-
-
-def indicators(
-    report_year: int | None = None, build: str | None = None, project_dir: Path | str | None = None
-) -> pd.DataFrame:
-    """Return marts.indicators as a frame, of one report year or all.
-
-    Grain: one row per figure_id, service, report_year and basis, in that order. `value` is unrounded, in the unit of
-    seeds.figures; shares are in percent. A year that is not finished has the basis year_to_date, and `last_full_month`
-    (1 to 12) says up to which month it is counted; null for a finished year and what was entered by hand. Raises
-    ConfigError for a year of which nothing is told.
-    """
-    tables = tables_of(build, project_dir)
-    with open_build(build, project_dir) as con:
-        if report_year is not None:
-            check_year(con, report_year, tables=tables)
-        return con.execute(
-            f"select * from {tables.indicators} where $year is null or report_year = $year"
-            " order by figure_id, service, report_year, basis",
-            {"year": report_year},
-        ).df()
 
 
 def read_status(
