@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
 Emit = Callable[[str], None]
@@ -16,7 +17,7 @@ class Event:
 
     `event` is its kind, a word; `message` the line of text it has for people, if any; `stage` one of STAGES; `name` the
     node, feed or file; `done` of `total` say how far the stage is; `rows` and `seconds` what it made and took;
-    `outcome` and `exit_code` how the run ended.
+    `outcome` and `exit_code` how the run ended; `at` is when it was written down (UTC, ISO 8601).
     """
 
     event: str
@@ -29,11 +30,12 @@ class Event:
     total: int | None = None
     outcome: str = ""
     exit_code: int | None = None
+    at: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what is said, without what is not."""
-        said = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in said.items() if value not in (None, "")}
+        """Return the fields that are set, the time first."""
+        content = {"at": self.at} | {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in content.items() if value not in (None, "")}
 
 
 @runtime_checkable
@@ -69,6 +71,11 @@ class Listeners:
         """Pass on an event."""
         for listener in self._listeners:
             emit_event(listener, event)
+
+
+def now(timespec: str = "seconds") -> str:
+    """Return the time as records and logs have it: UTC, ISO 8601, to the second or finer."""
+    return datetime.now(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def silent(line: str) -> None:

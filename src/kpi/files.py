@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -45,8 +45,20 @@ def why_unreadable(path: Path) -> str:
 
 
 _ENDINGS = (".sql", ".yml", ".yaml", ".csv")
+RELEASE_FILES = frozenset(("release.yml", "SHA256SUMS"))  # of the folder of a release
+RELEASES = "releases"
+RELEASE_NAME = re.compile(r"(\d{4})-([1-9]\d*)")
 _DOC_BLOCK = re.compile(rb"\{%-?\s*docs\b")
 _PASSED_OVER = ("warehouse", "src", "docs", "notebooks", "benchmarks", "target", "build", "dist")
+
+
+def is_release(folder: Path, names: Iterable[str]) -> bool:
+    """Tell whether a folder with files of these names is the release of a report year, or one being written.
+
+    Such as `releases/2025-1`. One of its two files is enough: should the other be lost, the rest are no seeds either.
+    """
+    is_named = folder.parent.name == RELEASES and RELEASE_NAME.fullmatch(folder.name.removeprefix("."))
+    return bool(is_named) and not RELEASE_FILES.isdisjoint(names)
 
 
 def project_digest(root: Path) -> str:
@@ -55,10 +67,18 @@ def project_digest(root: Path) -> str:
     Wider than the project's own paths on purpose: it answers "may anything have changed?" without reading any YAML.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for path in project_files(root):
-        digest.update(f"{Path(os.path.relpath(path, root)).as_posix()}\0".encode("utf-8", "surrogateescape"))
-        digest.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+    for path, content in project_contents(root).items():
+        digest.update(f"{path}\0".encode("utf-8", "surrogateescape"))
+        digest.update(content)
     return digest.hexdigest()
+
+
+def project_contents(root: Path) -> dict[str, bytes]:
+    """Return a hash of every file that `project_files` yields, by its path from the root."""
+    return {
+        Path(os.path.relpath(path, root)).as_posix(): hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+        for path in project_files(root)
+    }
 
 
 def code_digest() -> str:

@@ -237,8 +237,8 @@ def test_the_deliveries_go_and_every_figure_stays(root: Path) -> None:
                       " select file, records, rows_loaded from raw.deleted_deliveries order by all")  # fmt: skip
     assert still == delivered
     assert ask(root, "select count(*) from raw.rejects") == [(0,)]
-    events = [event for event in Warehouse(root / "warehouse").ledger() if event["event"] == "delivery deleted"]
-    assert {event["reason"].partition(",")[0] for event in events} == GONE
+    events = [event for event in Warehouse(root / "warehouse").ledger() if event.event == "delivery deleted"]
+    assert {event.reason.partition(",")[0] for event in events} == GONE
     assert refreshed(root)[-1].startswith("Nothing changed")
     assert "none" not in prune(root)[-1]
 

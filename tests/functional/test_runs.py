@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import duckdb
 import pytest
@@ -25,11 +25,12 @@ from kpi.warehouse import run_log
 from kpi.warehouse.builds import held, is_held
 from kpi.warehouse.run_log import (
     KEPT,
+    LogLine,
     RunLog,
     close_killed,
-    events_of,
     history,
     last_invocation,
+    lines_of,
     seconds_of_stages,
     write_table,
 )
@@ -63,9 +64,9 @@ def test_a_run_is_told_by_its_first_line_and_its_last(tmp_path: Path) -> None:
     (run,) = history(tmp_path)
     assert (run.run, run.command, run.outcome, run.exit_code) == (log.run, "refresh", "checks failed", 7)
     assert (run.changed, run.warnings, run.message) == ("1 file loaded, 2 nodes built", 1, "what was wrong")
-    kinds = [event["event"] for event in events_of(tmp_path, log.run)]
+    kinds = [event.event for event in lines_of(tmp_path, log.run)]
     assert kinds == ["begun", "loaded", "stage ended", "built", "built", "stage ended", "end"]
-    assert events_of(tmp_path, "../told") == []
+    assert lines_of(tmp_path, "../told") == []
 
 
 def test_a_killed_process_leaves_what_it_did_and_no_lock(tmp_path: Path) -> None:
@@ -81,7 +82,8 @@ def test_a_killed_process_leaves_what_it_did_and_no_lock(tmp_path: Path) -> None
         child.send_signal(signal.SIGKILL)
     (run,) = history(tmp_path)
     assert (run.outcome, run.message) == ("killed", "in the stage build")
-    assert [event["name"] for event in events_of(tmp_path, run.run) if event["event"] == "built"] == ["one"]
+    events = [line for line in lines_of(tmp_path, run.run) if isinstance(line, Event)]
+    assert [event.name for event in events if event.event == "built"] == ["one"]
     assert [dead.run for dead in close_killed(tmp_path)] == [run.run]
     assert close_killed(tmp_path) == []
     assert [(run.outcome, run.exit_code) for run in history(tmp_path)] == [("killed", 137)]
@@ -151,7 +153,7 @@ def test_a_full_disk_cuts_a_line_and_the_next_one_is_whole(tmp_path: Path, monke
     log.on_event(Event("told", "two"))
     monkeypatch.setattr(os, "write", write)
     log.on_event(Event("told", "three"))
-    message = [event.get("message") for event in events_of(tmp_path, log.run) if event["event"] == "told"]
+    message = [getattr(event, "message", "") for event in lines_of(tmp_path, log.run) if event.event == "told"]
     assert message == ["one", "three"]
 
 
@@ -259,7 +261,7 @@ def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(tmp_path: Path, mo
     log.on_event(Event("built", stage="build", name="one"))
     read = run_log._last_lines
 
-    def late(stream: BinaryIO) -> list[dict[str, Any]]:
+    def late(stream: BinaryIO) -> list[LogLine]:
         lines = read(stream)
         log.end("published", 0, "00001-x", ())
         return lines

@@ -92,9 +92,10 @@ def plan(as_json: bool, **options: Any) -> None:
     steps = plan(project_folder(options["project_dir"]), _options(options))
     if as_json:
         import json
-        from dataclasses import asdict
 
-        click.echo(json.dumps([asdict(step) for step in steps], indent=1, ensure_ascii=False))
+        names = ("action", "name", "why", "certain", "id")
+        rows = [{name: getattr(step, name) for name in names} for step in steps]
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     # Tests that run again only because a table they test is rebuilt are counted, not listed one by one.
     message = [step for step in steps if step.action != "test" or "because of" not in step.why]
@@ -194,8 +195,8 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     from kpi.cache import caching
     from kpi.engine.artifacts import state_of
     from kpi.engine.compile import CACHE, columns_in
+    from kpi.engine.fingerprint import checksums_of
     from kpi.engine.graph import compile_project, with_unit_tests
-    from kpi.engine.runner import own_parts
     from kpi.engine.selector import Selection, default_of, lines, select
     from kpi.engine.unit_tests import read_unit_tests
     from kpi.ingest.raw_files import scan
@@ -210,13 +211,13 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     if wrong:
         raise together(wrong, root)
     graph = replace(graph, unit_tests=tests)
-    own = (
-        own_parts(graph, scan(warehouse.raw))
+    checksums = (
+        checksums_of(graph, scan(warehouse.raw))
         if "state" in "".join(options["select"] + options["exclude"]) or options["selector"]
         else {}
     )
     named = options["state"]
-    state = state_of(graph, named, warehouse.nodes_of(named), own, warehouse.last_results())
+    state = state_of(graph, named, warehouse.nodes_of(named), checksums, warehouse.last_results())
     wide = with_unit_tests(graph)
     given = options["select"], options["exclude"], options["indirect"], options["kinds"]
     selector = options["selector"] or ("" if any(given[:2]) or given[3] else default_of(graph.project.selectors))

@@ -198,7 +198,7 @@ class Templates:
         self.notes: list[str] = []
         self.outside: dict[str, Source] = {}
         self._files = {file: file for file in project.macro_files}
-        self._short: dict[str, jinja2.Template] = {}
+        self._short: dict[tuple[str, str], jinja2.Template] = {}
         self._macro_texts: list[str] = []
         self._known_world = ((-1, ""), "")
         self._known_places = (-1, frozenset[tuple[str, ...]]())
@@ -316,7 +316,8 @@ class Templates:
         self.asked.clear()
         self.environment_read.clear()
         try:
-            rendered.sql, rendered.lines = self._rendered_with({**own, **(more.names or {})}, text, file)
+            names = {**own, **(more.names or {})}
+            rendered.sql, rendered.lines = self._rendered_with(names, text, file, is_alike=bool(more.names))
         except CompileError:
             if not parsing:
                 raise
@@ -366,28 +367,32 @@ class Templates:
             raise LaterError(relation)
         return self.known_columns[relation.node]
 
-    def _rendered_with(self, names: Mapping[str, Any], text: str, file: Path) -> tuple[str, Lines]:
+    def _rendered_with(
+        self, names: Mapping[str, Any], text: str, file: Path, is_alike: bool = False
+    ) -> tuple[str, Lines]:
         # Macros see what is shared, so they find the ref of the file being rendered.
         shared = self.macros.shared
         before = {name: shared[name] for name in names if name in shared}
         shared.update(names)
         try:
-            return traced(in_short(self._text(text, file), self._places))
+            return traced(in_short(self._text(text, file, is_alike), self._places))
         finally:
             for name in names:
                 del shared[name]
             shared.update(before)
 
-    def _text(self, text: str, file: Path) -> str:
+    def _text(self, text: str, file: Path, is_alike: bool) -> str:
+        """Render a text. One that `is_alike` for many, a data test's, names no line of its file: its YAML does."""
         try:
-            scope = self.macros.scope(self.project.package_of(file))
-            template = self._short.get(text)
+            package = self.project.package_of(file)
+            scope = self.macros.scope(package)
+            template = self._short.get((package, text))
             if template is None:
                 tree = parsed(scope.environment, text, file)
                 mark_places(tree, text, scope.environment)
                 template = compiled(scope.environment, tree, file)
-            if file.name == str(file):  # not of a file: what is asked for every node, such as its schema
-                self._short[text] = template
+            if is_alike or file.name == str(file):  # not of a file: what is asked for every node, such as its schema
+                self._short[package, text] = template
             return run(template, scope)
         except jinja2.UndefinedError as error:
             raise self._told(error, file, undefined(error, self.macros, self.project.root)) from None

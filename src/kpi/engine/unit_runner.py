@@ -289,7 +289,7 @@ class _Runner:
         return self._rendered(test, node) if test.overrides else self._read[node.id]
 
     def _rendered(self, test: UnitTest, node: Node) -> str:
-        """The model's SQL rendered anew, with what the test puts in the place of macros and variables."""
+        """The model's SQL rendered again, with what the test puts in the place of macros and variables."""
         templates = self._all_templates()
         changed = test.overrides
         with overridden(templates, changed.variables, changed.env_vars, changed.macros):

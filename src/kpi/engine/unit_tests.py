@@ -286,7 +286,7 @@ def _refuse_missing_inputs(model: Node, given: tuple[Fixture, ...], entry: Secti
 def _refuse_unsaid_increment(
     project: Project, model: Node, overrides: Overrides, given: tuple[Fixture, ...], entry: Section
 ) -> None:
-    """An incremental model is tested either as when it is built anew or as when rows are added: say which."""
+    """An incremental model is tested either as when it is built from nothing or as when rows are added: say which."""
     if model.materialized != "incremental" or "is_incremental" not in read_text(project.root, model.file):
         return
     choice = overrides.macros.get("is_incremental")

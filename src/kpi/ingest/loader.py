@@ -25,11 +25,13 @@ import duckdb
 from kpi.database import fetch_one, kind_of, one_thread
 from kpi.errors import BuildError, ContractError, DeliveryError, Place, Problem, nearest
 from kpi.events import Emit, Event, emit_event, silent
-from kpi.ingest import calendar, cells, contract, csv_reader, masking, raw_files, statements
-from kpi.ingest.contract import FILE_NAME, MOST_REJECTED, SEPARATORS, TIME_OF_DELIVERY, DeliveryMapping, Feed, followed
+from kpi.ingest import calendar, cells, csv_reader, masking, raw_files, release_files, statements
+from kpi.ingest.contract import MOST_REJECTED, SEPARATORS, DeliveryMapping, Feed
 from kpi.ingest.csv_reader import Cut, Form, Layout, cut_records, form_of, shortened
+from kpi.ingest.file_order import FILE_NAME, TIME_OF_DELIVERY
 from kpi.ingest.masking import quoted
 from kpi.ingest.raw_files import RawFolder, content_hash, kept_beside
+from kpi.ingest.retention import followed, past_retention, survey
 from kpi.presentation import one_line
 from kpi.sql import counted, identifier, literal
 
@@ -418,8 +420,8 @@ def _past_retention(
     """What may not be kept any longer. A run only tells of it: deleting is a decision."""
     limits = [feed.limits for feed in feeds]
     files: dict[str, list[int]] = {}
-    aged = contract.survey(con, limits)
-    past = list(contract.past(aged, limits, as_of.year))
+    aged = survey(con, limits)
+    past = list(past_retention(aged, limits, as_of.year))
     for last_year, one in past:
         files.setdefault(one.feed, []).append(last_year)
     for feed, last in files.items():
@@ -611,6 +613,7 @@ OWN: Mapping[str, Sequence[tuple[str, str]]] = {
     TABLE: COLUMNS,
     calendar.TABLE: calendar.COLUMNS,
     **raw_files.TABLES,
+    **release_files.TABLES,
 }
 
 

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from kpi.events import STAGES, Event
+from kpi.events import STAGES, Event, now
 from kpi.ingest.masking import message
 from kpi.presentation import bare
 
@@ -107,9 +106,9 @@ class JsonScreen(PlainScreen):
 
     def on_event(self, event: Event) -> None:
         """Print an event."""
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        said = {name: message(value) if isinstance(value, str) else value for name, value in event.as_dict().items()}
-        self._echo(json.dumps({"at": at, **said}, ensure_ascii=False))
+        content = replace(event, at=now("milliseconds")).as_dict()
+        shown = {name: message(value) if isinstance(value, str) else value for name, value in content.items()}
+        self._echo(json.dumps(shown, ensure_ascii=False))
 
 
 class TerminalScreen(PlainScreen):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING
 
-from kpi.build_record import FeedStatus, Malformed, from_plain, to_plain
+from kpi.build_record import FeedStatus
+from kpi.codec import from_line, to_line
 from kpi.errors import (
     DONE,
     EXITS,
@@ -25,7 +25,7 @@ from kpi.errors import (
     exit_of,
     problems_of,
 )
-from kpi.events import Emit, Event, Listeners, emit_event
+from kpi.events import Emit, Event, Listeners, emit_event, now
 from kpi.files import read_regular
 from kpi.jobs.options import Outcome
 from kpi.presentation import headline
@@ -120,7 +120,7 @@ def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> 
     ended = dead[-1] if dead else None
     _remember(
         warehouse,
-        replace(_notified(warehouse), failing=FailedRun(ended.run if ended else "", EXITS[KILLED].outcome, _now())),
+        replace(_notified(warehouse), failing=FailedRun(ended.run if ended else "", EXITS[KILLED].outcome, now())),
     )
     _send(warehouse, notifications.killed(warehouse, ended, how), emit)
     return ended
@@ -129,7 +129,7 @@ def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> 
 def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build: str, emit: Emit) -> None:
     from kpi.warehouse.run_log import close_killed
 
-    failing = FailedRun(log.run, exit_of(error).outcome, _now())
+    failing = FailedRun(log.run, exit_of(error).outcome, now())
     _remember(warehouse, replace(_notified(warehouse), failing=failing))
     close_killed(warehouse.root)
     from kpi.jobs import notifications
@@ -226,15 +226,9 @@ def _quietly(emit: Emit, work: Callable[[], None]) -> None:
 
 def _notified(warehouse: Warehouse) -> Notified:
     """Return what people were told. A part that cannot be read is as if they were not told of it."""
-    try:
-        content = json.loads(read_regular(warehouse.root / "runs" / TOLD))
-    except (OSError, ValueError):
-        return Notified()
-    notified, hints = Notified(), get_type_hints(Notified)
-    for one in fields(Notified) if isinstance(content, dict) else ():
-        with suppress(Malformed, KeyError):
-            notified = replace(notified, **{one.name: from_plain(hints[one.name], content[one.name])})
-    return notified
+    with suppress(OSError):
+        return from_line(Notified, read_regular(warehouse.root / "runs" / TOLD)) or Notified()
+    return Notified()
 
 
 def _remember(warehouse: Warehouse, notified: Notified) -> None:
@@ -243,9 +237,5 @@ def _remember(warehouse: Warehouse, notified: Notified) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f".{TOLD}-{os.getpid()}")
-        new.write_text(json.dumps(to_plain(notified)) + "\n", encoding="utf-8")
+        new.write_text(to_line(notified) + "\n", encoding="utf-8")
         os.replace(new, path)
-
-
-def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

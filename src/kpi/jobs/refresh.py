@@ -9,22 +9,21 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, YearRecord
 from kpi.environment import environment_of
 from kpi.errors import CheckFailed, ConfigError, KpiError, LockHeld, Problem, interruptible, is_disk_full
-from kpi.events import Emit, Event, emit_event
-from kpi.ingest import raw_files
+from kpi.events import Emit, Event, emit_event, now
+from kpi.ingest import raw_files, release_files
 from kpi.ingest.raw_files import kept_beside
 from kpi.jobs.options import Options, Outcome
 from kpi.presentation import headline
 from kpi.project.external import contents, reached
 from kpi.settings import spill_folder
 from kpi.sql import counted
-from kpi.warehouse.builds import Warehouse, begin, finalize, ingredients_of, publish, writing
+from kpi.warehouse.builds import Warehouse, begin, finalize, publish, writing
 from kpi.warehouse.lifecycle import (
     close_earlier,
     copy_compactly,
@@ -46,8 +45,11 @@ if TYPE_CHECKING:
     from kpi.engine.graph import Graph
     from kpi.jobs.pipeline import PipelineContext
     from kpi.project.project import Project
+    from kpi.provenance.revisions import Revision
 
 
+REVISIONS_TOLD = 20
+CACHE = Path(".cache/derived")  # below the warehouse: what was found out before of rows that are as they were
 _NOTES = 10  # that a run tells; `kpi compile` tells all
 
 
@@ -183,7 +185,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
         if start.folder and start.record and grown:
             settings = warehouse_settings.engine_settings(options.settings or {})
             copy_compactly(start.folder, candidate, start.record, settings, emit)
-        begun = importing.start if importing else lambda: None
+        begun = importing.start if importing and _is_judged_anew(start.record, found.inputs) else lambda: None
         context = PipelineContext(warehouse, graph, options, found.folder, emit, begun)
         outcome = Run(context, candidate, start.record, found.inputs, importing).run()
         return replace(outcome, warnings=(*start.warnings, *outcome.warnings))
@@ -270,6 +272,11 @@ def _is_same(inputs: Inputs, before: BuildRecord) -> bool:
     return made is not None and replace(made, day=inputs.day) == inputs and before.is_same_on(inputs.day)
 
 
+def _is_judged_anew(before: BuildRecord | None, inputs: Inputs) -> bool:
+    """Tell before anything is built whether every year will be judged: what was found earlier is of no use then."""
+    return before is None or before.years is None or before.inputs is None or before.inputs.code != inputs.code
+
+
 class _Expectations:
     """Imports Great Expectations, which takes seconds, while DuckDB builds and leaves the interpreter free."""
 
@@ -287,8 +294,7 @@ class _Expectations:
             self._thread.start()
 
     def join(self) -> None:
-        """Wait until it is there."""
-        self.start()
+        """Wait until it is there, when that was begun: who judges imports it when there is something to judge."""
         if self._thread:
             self._thread.join()
 
@@ -323,7 +329,8 @@ def within(warehouse: Warehouse, graph: Graph) -> list[Path]:
 
     project = graph.project
     outside = [path for location in graph.outside for path in reached(project.root, location)]
-    return [warehouse.raw, kept_beside(warehouse.raw), warehouse.builds, *seed_folders(project), *outside]
+    kept = [kept_beside(warehouse.raw), release_files.releases_folder(project.root)]
+    return [warehouse.raw, *kept, warehouse.builds, *seed_folders(project), *outside]
 
 
 class Importing(Protocol):
@@ -333,7 +340,7 @@ class Importing(Protocol):
         """Begin, if that has not been done."""
 
     def join(self) -> None:
-        """Wait until it is there."""
+        """Wait until it is there, if that was begun."""
 
 
 class Run:
@@ -354,6 +361,7 @@ class Run:
         self.warehouse_settings = context.graph.project.warehouse_settings
         self.record = _begun(context, candidate, before, inputs)
         self.warnings: tuple[Problem, ...] = ()
+        self.revisions: tuple[Revision, ...] = ()
 
     def run(self) -> Outcome:
         """Build, check, seal, publish; on failure keep the candidate and tell readers nothing."""
@@ -389,11 +397,12 @@ class Run:
         import duckdb
 
         from kpi import database
+        from kpi.cache import caching
         from kpi.engine.artifacts import write_artifacts
 
         with open_candidate(self.warehouse, self.graph, self.options, self.candidate) as con:
             try:
-                with interruptible():
+                with interruptible(), caching(self.warehouse.root / CACHE, is_read=not self.options.full_refresh):
                     self._work_on(con)
             except (KpiError, KeyboardInterrupt):
                 with suppress(duckdb.Error):  # what failed first is what is told
@@ -414,6 +423,7 @@ class Run:
         if result.error:
             raise result.error
         self._validate(con)
+        self._compare_releases(con)
         self._note_freshness(con)
         for problem in unreadable(self.warehouse.root):
             self._warn(problem)
@@ -462,6 +472,15 @@ class Run:
         index = self.warehouse.builds / self.record.id / check_build.PAGES / "index.html"
         self.emit(f"Judged {len(results)} expectations of {years} report years: {index}")
 
+    def _compare_releases(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Find the released figures that differ. Those that nobody accounted for keep the build from readers."""
+        from kpi.ingest.retention import years_of
+        from kpi.provenance.revisions import find_revisions
+
+        limits, project = [feed.limits for feed in self.graph.feeds], self.graph.project
+        found = find_revisions(con, project.report_tables, project.root, self.record, lambda: years_of(con, limits))
+        self.revisions = tuple(one for one in found if one.is_open)
+
     def _is_validated_alike(self, before: BuildRecord, judged: set[str]) -> bool:
         """Whether validating this build would say what it said of the one before: the same rules, tables and days."""
         now, inputs, old = self.record, self.record.inputs, before.inputs
@@ -480,7 +499,7 @@ class Run:
         from kpi.ingest.calendar import late_problems, measure, read_months, unchanged_between
         from kpi.validation.report import is_labelled_synthetic
 
-        months = read_months(con, self.graph.feeds, self.options.as_of)
+        months = read_months(con, self.graph.feeds, self.options.as_of, is_settled=True)
         first, end = unchanged_between(months, self.options.as_of)
         self.record = replace(self.record, unchanged_between=(str(first), str(end)))
         if self.graph.feeds and not is_labelled_synthetic(self.warehouse.raw):
@@ -490,18 +509,26 @@ class Run:
                 self._warn(problem)
 
     def _verify(self) -> None:
-        """Read the finished file back, all of it."""
+        """Read the finished file back: all of it, but for what is block by block as in the build it started from."""
         from kpi.errors import BuildError
         from kpi.jobs.pipeline import read_back
 
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
-            seen = read_back(whole(self.candidate) / DATABASE)
+            written = {node.relation for node in (self.record.nodes or {}).values() if node.built_in == self.record.id}
+            seen = read_back(whole(self.candidate) / DATABASE, self._proven(), written)
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
         if seen != self.record.rows:
             raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
+
+    def _proven(self) -> Path | None:
+        """The file that this one began as a copy of, when it was read back itself and is as it was written since."""
+        before = self.before
+        folder = self.warehouse.builds / before.id if before and before.status == "published" else None
+        # A run starts from a published build only when its checksum is right (`start_for`).
+        return whole(folder) / DATABASE if folder else None
 
     def _part(self) -> None:
         """Write the file for all readers, without what is for stewards."""
@@ -521,11 +548,15 @@ class Run:
         for message in example_lines(self.record):
             self.emit(message)
         self.warnings = (*self.warnings, *warnings)
+        failures += [one.problem() for one in self.revisions[:REVISIONS_TOLD]]
+        if more := self.revisions[REVISIONS_TOLD:]:
+            message = f"{len(more)} more released figures differ, and nobody accounted for them"
+            failures.append(Problem("revision.open", message, suggestion="See: kpi revisions"))
         return failures
 
     def _keep_failed(self, reason: str, public: str) -> Path:
         """Keep the candidate for who may look at it. All readers see the ledger, which gets the `public` reason."""
-        self.record = replace(self.record, status="failed", reason=reason, finished_at=_now())
+        self.record = replace(self.record, status="failed", reason=reason, finished_at=now())
         if self.record.nodes is not None and not (self.candidate / "run_results.json").is_file():
             from kpi.engine.artifacts import write_artifacts
 
@@ -547,7 +578,7 @@ class Run:
             reason=held_back or reason,
             overruled=tuple(str(problem.public()) for problem in failures),
             warnings=tuple(problem.public() for problem in self.warnings),
-            finished_at=_now(),
+            finished_at=now(),
         )
         kept = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
         if held_back:
@@ -587,12 +618,14 @@ class Run:
 
 def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None, inputs: Inputs) -> BuildRecord:
     """Return the record of a build that is begun: what it is made from, and nothing of what it holds."""
+    from kpi.engine.fingerprint import ingredients_of
+
     graph, options, project = context.graph, context.options, context.graph.project
     current = context.warehouse.current()
     return BuildRecord(
         id=candidate.name.removeprefix(".tmp-"),
         status="building",
-        started_at=_now(),
+        started_at=now(),
         as_of=str(options.as_of),
         engine=settings_of(project),
         inputs=inputs,
@@ -615,10 +648,6 @@ def results_of(record: BuildRecord) -> Results:
 
     options = {one.name: getattr(record.options, one.name) for one in fields(OptionsRecord)} if record.options else {}
     return Results(record.id, record.nodes or {}, record.checks, record.unit_tests, record.rows or {}, options)
-
-
-def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def is_judged(graph: Graph) -> bool:

@@ -1,23 +1,32 @@
 """Great Expectations over each report year: the rules of a project run on its topics, year by year.
 
 The only module that imports Great Expectations. The import takes seconds, so it happens inside a function that a
-refresh calls in a thread while the build runs. Nothing is written to disk and nothing is sent anywhere.
+refresh calls in a thread while the build runs, and only where something is to be judged. A result follows from the rows
+of its topic and year and from the rules alone: inside `kpi.cache.caching` it is taken from there when these are what
+they were. Nothing else is written to disk and nothing is sent anywhere.
 """
 
 from __future__ import annotations
 
 import datetime
+import importlib
+import importlib.util
 import json
 import logging
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from kpi.cache import remembered
 from kpi.presentation import significant
 from kpi.validation.datasets import YEARS, read_frames
 from kpi.validation.rule import FEED_TOPICS, NOT_NULL, Expectations, FeedExpectation, Rule, Severity, Topic, years_rule
@@ -29,6 +38,9 @@ if TYPE_CHECKING:
 RESULTS_TABLE = "marts.expectation_results"
 LABELS_SHOWN = 20
 _VALUES = ("value", "compared")
+_LIBRARIES = ("great_expectations", "pandas", "numpy")
+# What Great Expectations imports for expectations that no rule here is of: half of the time that importing it takes.
+_POSTPONED = ("scipy.stats", "altair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +90,36 @@ def import_great_expectations() -> ModuleType:
     """Import Great Expectations, which takes seconds, and keep it from sending usage statistics and from logging."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
-    import great_expectations
+    with _postponed():
+        import great_expectations
 
     return great_expectations
+
+
+class _Postponed(ModuleType):
+    """Stands for a module until one of its names is asked for, and is imported then."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextmanager
+def _postponed() -> Iterator[None]:
+    """Let modules that are imported in here get one of `_POSTPONED` when they use it; others never see this."""
+    stand_ins = {}
+    for name in _POSTPONED:
+        if name not in sys.modules and (spec := importlib.util.find_spec(name)):
+            stand_ins[name] = _Postponed(name)
+            stand_ins[name].__spec__, stand_ins[name].__path__ = spec, []
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name, stand_in in stand_ins.items():
+            if sys.modules.get(name) is stand_in:
+                del sys.modules[name]
 
 
 def validate(
@@ -148,8 +187,15 @@ class _Judge:
     """Runs rules through Great Expectations, in one context that lives in memory only."""
 
     def __init__(self, as_of: datetime.date, unfinished: frozenset[int]) -> None:
-        self._gx = import_great_expectations()
         self._running_year, self._unfinished = as_of.year, unfinished
+        self._versions = [version(library) for library in _LIBRARIES]
+
+    @cached_property
+    def _gx(self) -> ModuleType:
+        return import_great_expectations()
+
+    @cached_property
+    def _batches(self) -> Any:
         from great_expectations.data_context.types.base import (
             DataContextConfig,
             InMemoryStoreBackendDefaults,
@@ -164,9 +210,9 @@ class _Judge:
         )
         context = self._gx.get_context(mode="ephemeral", project_config=config)
         asset = context.data_sources.add_pandas("warehouse").add_dataframe_asset("year")
-        self._batches = asset.add_batch_definition_whole_dataframe("whole")
+        return asset.add_batch_definition_whole_dataframe("whole")
 
-    def run(self, year: int, topic: Topic, frame: pd.DataFrame, rules: Sequence[Rule]) -> list[YearResult]:
+    def run(self, year: int, topic: Topic, frame: pd.DataFrame, rules: Sequence[Rule]) -> tuple[YearResult, ...]:
         """Return the result of each rule that applies to the year and has something to judge."""
         is_running = year == self._running_year
         judged = [
@@ -175,14 +221,23 @@ class _Judge:
             if not (is_running and rule.running_year == "skip") and _has_something_to_judge(rule, frame)
         ]
         if not judged:
-            return []
+            return ()
+        found = remembered(
+            lambda: self._judged(year, topic, frame, judged),
+            *("year", year, is_running, topic.name, topic.row, topic.observed, judged),
+            *(_content_of(frame), self._versions),
+        )
+        is_provisional = is_running or year in self._unfinished
+        return tuple(replace(result, is_provisional=is_provisional) for result in found)
+
+    def _judged(self, year: int, topic: Topic, frame: pd.DataFrame, rules: Sequence[Rule]) -> tuple[YearResult, ...]:
         batch = self._batches.get_batch(batch_parameters={"dataframe": frame})
         # Asking for a plain yes or no takes half the time, and it is mostly yes: ask for the rows only after a no.
-        answers = self._outcome(f"{year} {topic.name}", batch, judged, "BOOLEAN_ONLY")
-        broken = [rule for rule in judged if not answers[rule.name].success]
+        answers = self._outcome(f"{year} {topic.name}", batch, rules, "BOOLEAN_ONLY")
+        broken = [rule for rule in rules if not answers[rule.name].success]
         details = self._outcome(f"{year} {topic.name}", batch, broken, "COMPLETE") if broken else {}
-        results = (_result(year, topic, rule, frame, is_running, details.get(rule.name)) for rule in judged)
-        return [replace(result, is_provisional=is_running or year in self._unfinished) for result in results]
+        is_running = year == self._running_year
+        return tuple(_result(year, topic, rule, frame, is_running, details.get(rule.name)) for rule in rules)
 
     def _outcome(self, name: str, batch: Any, rules: Sequence[Rule], result_format: str) -> dict[str, Any]:
         suite = self._gx.ExpectationSuite(name=name, expectations=[self._expectation(rule) for rule in rules])
@@ -195,6 +250,11 @@ class _Judge:
         column = {"column": rule.judged_column} if rule.column else {}
         severity = "critical" if rule.severity == "error" else "warning"
         return kind(**column, **rule.check.arguments, severity=severity, meta={"rule": rule.name})
+
+
+def _content_of(frame: pd.DataFrame) -> str:
+    """Return all that a frame holds as text: names and types of its columns, and every value in its order."""
+    return f"{list(frame.dtypes)} {frame.to_dict('list')}"
 
 
 def _has_something_to_judge(rule: Rule, frame: pd.DataFrame) -> bool:
