@@ -25,6 +25,7 @@ CASES = {
     ),
     "compiling": (["--models", "10", "--runs", "1"], ["this project", "10 generated models"]),
     "peers": (["--scale", "0.01", "--runs", "1"], ["from nothing", "nothing changed", "one model changed"]),
+    "site": (["--scale", "0.01", "--runs", "1"], ["site: ", "public site: "]),
     "memory": (["--scale", "0.01"], ["memory limit 512MB, calls x 0.01: exit 0"]),
 }
 
