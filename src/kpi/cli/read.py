@@ -309,7 +309,9 @@ def explain(
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE.")
     root = project_folder(project_dir)
-    found = figures.explain(figure, service, year, basis, build_id, root, stewards=stewards, lang=lang)
+    found = figures.explain(
+        figure, service, year, basis=basis, build=build_id, project_dir=root, stewards=stewards, lang=lang
+    )
     if kind is not None:
         if as_sql:
             click.echo(found.sql_by_kind.get(kind, ""))

@@ -11,7 +11,7 @@ from dataclasses import fields
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from kpi.errors import ConfigError, nearest
 from kpi.presentation import LANGUAGES, significant
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kpi.build_record import BuildRecord
-    from kpi.provenance.explanation import Explanation
+    from kpi.provenance.explanation import Explanation, Where
 
 
 USUAL = ReportTables()
@@ -168,26 +168,16 @@ def tables_of(build: str | None = None, project_dir: Path | str | None = None) -
     return ReportTables.from_names(warehouse.record(warehouse.folder(build)).tables)
 
 
-def explain(
-    figure_id: str,
-    service: str | None = None,
-    year: int | None = None,
-    basis: str | None = None,
-    build: str | None = None,
-    project_dir: Path | str | None = None,
-    stewards: bool = False,
-    lang: str = "en",
-) -> Explanation:
+def explain(figure_id: str, service: str | None = None, year: int | None = None, **where: Unpack[Where]) -> Explanation:
     """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
 
-    `print(kpi.explain("same_day_callback_share", "health_station", 2025).text)` is the screen of `kpi explain`; `.rows()`
-    are the raw rows. Without `year` it is the last finished one. Raises ConfigError, with the nearest name, for a figure
-    that is not there.
+    `print(kpi.explain("nps", "health", 2025).text)` is the screen of `kpi explain`; `.rows()` are the raw rows. Without
+    `year` it is the last finished one. `basis`, `build`, `project_dir`, `stewards` and `lang` are as in the command.
+    Raises ConfigError, with the nearest name, for a figure that is not there.
     """
     from kpi.provenance.explain import explain as explain_figure
 
-    root = find_project(project_dir)
-    return explain_figure(root, figure_id, service, year, basis, build, stewards=stewards, lang=lang)
+    return explain_figure(find_project(where.get("project_dir")), figure_id, service, year, **where)
 
 
 def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
