@@ -418,7 +418,7 @@ def why(
 
     Between two years by service and month, own value apart from weight; between two builds by cause: deliveries, seeds,
     code, the engine. A build is named as in kpi diff, or is current or previous. Without --from and --to it is the last
-    year that is told and the one before.
+    year and the one before.
     """
     from kpi.reader.change_report import why
 
