@@ -83,11 +83,7 @@ def arguments(words: Sequence[str], project: Path, scratch: Path) -> list[str]:
     given += ["--project-dir", str(project)]
     takes = {name for option in cli.commands[given[0]].params for name in option.opts}
     # With a day given, synthetic feeds are late, and reading is of another build.
-    if "--as-of" in takes - set(given) and given[0] not in ("freshness", "show", "query"):
-    if "--as-of" in takes - set(given) and given[0] not in (
-        "freshness",
-        "diff",
-    ):  # with a day given, synthetic feeds are late
+    if "--as-of" in takes - set(given) and given[0] not in ("freshness", "show", "query", "diff"):
         given += ["--as-of", str(TODAY)]
     if given[0] == "validate" and "--year" not in given:
         given += ["--year", "2025"]  # one is as good as five

@@ -50,7 +50,7 @@ def _redirect(name: str) -> click.Command:
     instead, why = _INSTEAD[name]
 
     @click.pass_context
-    def told(context: click.Context, words: tuple[str, ...]) -> None:
+    def refuse(context: click.Context, words: tuple[str, ...]) -> None:
         typed = instead.format(words=shlex.join(words)).strip()
         raise click.UsageError(f"dbt {name} is here: {typed} ({why}).", context)
 
@@ -60,7 +60,7 @@ def _redirect(name: str) -> click.Command:
         hidden=True,
         help=f"Say what dbt's {name} is here.",
     )
-    return command(click.argument("words", nargs=-1, type=click.UNPROCESSED)(told))
+    return command(click.argument("words", nargs=-1, type=click.UNPROCESSED)(refuse))
 
 
 redirects = tuple(_redirect(name) for name in _INSTEAD)
@@ -114,10 +114,10 @@ def main() -> None:
         complain("kpi: interrupted.")
         sys.exit(INTERRUPTED)
     except KpiError as error:
-        from kpi.errors import told
+        from kpi.errors import error_text
         from kpi.ingest.masking import message
 
-        complain(message(f"kpi: {told(error)}"))
+        complain(message(f"kpi: {error_text(error)}"))
         sys.exit(exit_code_of(error))
     except RecursionError:
         complain("kpi: something in the project is nested too deeply. kpi compile may say which file it is.")

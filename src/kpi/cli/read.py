@@ -444,9 +444,9 @@ def validate(
     is an error does not hold.
     """
     from kpi.errors import CheckFailed
-    from kpi.jobs.check_build import errors, judge, result_lines
+    from kpi.jobs.check_build import errors, result_lines, validate_build
 
-    results = judge(project_folder(project_dir), build_id, year, day(as_of) if as_of else None, html)
+    results = validate_build(project_folder(project_dir), build_id, year, day(as_of) if as_of else None, html)
     say(result_lines(results))
     if failed := errors(results):
         raise CheckFailed(f"{len(failed)} expectation{'s' * (len(failed) > 1)} failed.")
