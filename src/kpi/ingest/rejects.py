@@ -52,8 +52,8 @@ def forget_rejects(con: duckdb.DuckDBPyConnection) -> None:
 def recovered_rows(con: duckdb.DuckDBPyConnection, emit: Emit) -> tuple[RecoveredRows, ...]:
     """Return the rows put aside that are rows now, by feed and reason, commonest first, and emit them.
 
-    Of each feed there is an event `recovered` with its rows and a line for people, then one for each reason. A file that
-    changed since is another delivery: of its rows nothing is said.
+    Of each feed there is an event `recovered` with its rows and a line for people, then one for each reason. A file
+    that changed since is another delivery: of its rows nothing is said.
     """
     is_there = "select 1 from duckdb_tables() where table_name = ? and temporary"
     if not con.execute(is_there, [_BEFORE]).fetchone():
