@@ -289,8 +289,8 @@ class Ancestors:
             made_of = self._common | self._by_figure.get(revision.figure_id, self._all)
             meant = _of_year([one for one in found if one.node in made_of], revision.report_year)
         meant = meant or [one for one in found if one.kind == "engine"]
-        change = revision.change if len(meant) == 1 else None
-        return tuple(dict.fromkeys(Cause(one.kind, one.subject, change) for one in meant)) or (Cause("unknown", ""),)
+        causes = tuple(dict.fromkeys(Cause(one.kind, one.subject) for one in meant)) or (Cause("unknown", ""),)
+        return (replace(causes[0], change=revision.change),) if len(causes) == 1 else causes
 
     def _figures_of(self, con: duckdb.DuckDBPyConnection, node: str) -> set[str] | None:
         """The figures of a table that indicators are united from; None of one that holds none by their ids."""
