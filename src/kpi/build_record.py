@@ -374,7 +374,7 @@ _AS_IT_IS = (str, int, float, bool, type(None))
 
 
 @cache
-def _names_of(kind: type) -> tuple[str, ...]:
+def _names_of(kind: Any) -> tuple[str, ...]:
     """The names of a dataclass's fields; empty of any other type."""
     return tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
 
