@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, nargs="*", default=[250, 500, 1000])
     parser.add_argument("--dbt2", type=Path, help="a folder with dbt's Rust core and DuckDB's library")
     options = parser.parse_args()
-    tools = {"": (compiling, "warehouse/.cache")}
+    tools: dict[str, tuple[Callable[[Path], float], str]] = {"": (compiling, "warehouse/.cache")}
     if options.dbt2:
         tools[", dbt 2"] = (compiling_by_dbt(options.dbt2.resolve()), "target")
     print(f"{'CPU s, median of ' + str(options.runs):<32}{'from nothing':>14}{'no change':>12}{'one changed':>13}")

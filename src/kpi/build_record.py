@@ -361,7 +361,8 @@ def to_plain(value: object) -> object:
     """Return a dataclass of this module as what JSON knows: all its fields by name, dates as ISO 8601."""
     if type(value) in _AS_IT_IS:
         return value
-    if names := _names_of(type(value)):
+    kind: Any = type(value)
+    if names := _names_of(kind):
         return {name: to_plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(name): to_plain(one) for name, one in value.items()}
