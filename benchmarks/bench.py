@@ -217,6 +217,11 @@ def measure(bench: Bench, runs: int) -> Iterator[Case]:
     reload += plain.models(bench.graph, bench.descendants("source:raw.calls"))
     message = f"{len(reload)} statements"
     yield compare("one file changed", with_file_changed, lambda: bench.bare(reload, bench.saved), runs, message)
+    out, writing = str(bench.root.parent / "out"), [sys.executable, "-c", "import duckdb, xlsxwriter"]
+    message = "import duckdb, xlsxwriter"
+    yield compare("kpi export, all formats", lambda: bench.kpi("export", out), lambda: run(writing), runs, message)
+    showing = [sys.executable, "-c", "import duckdb"]
+    yield compare("kpi show", lambda: bench.kpi("show"), lambda: run(showing), runs, "import duckdb")
     helped, importing = [sys.executable, "-m", "kpi.cli", "--help"], [sys.executable, "-c", "import click"]
     yield compare("kpi --help", lambda: run(helped), lambda: run(importing), runs, "import click")
 

@@ -262,7 +262,7 @@ def read_months(
     again inside `kpi.cache.caching`.
     """
     limits = {feed.name: feed.limits for feed in feeds}
-    states = dict(con.execute(_STATE).fetchall()) if is_settled else {}
+    states = dict(con.execute(_STATE).fetchall()) if is_settled and feeds else {}
     return [_read(con, feed, limits, day, states) for feed in sorted(feeds, key=lambda feed: feed.name)]
 
 
