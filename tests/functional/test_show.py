@@ -77,7 +77,7 @@ def test_a_figure_of_one_year(root: Path) -> None:
         "-" * 80,
         "calls",
         "Calls answered (answered)",
-        "= health 99.8 %",
+        "= health 99.8%",
     ]
     assert [line for line in words(show(root, "answered")) if line.startswith("Report year")] == [
         "Report year 2025 value change target Jan–Dec",
@@ -86,7 +86,7 @@ def test_a_figure_of_one_year(root: Path) -> None:
 
 
 def test_a_service_and_a_family(root: Path) -> None:
-    assert words(show(root, "social"))[-2:] == ["Calls answered (answered)", "social 0.2 %"]
+    assert words(show(root, "social"))[-2:] == ["Calls answered (answered)", "social 0.2%"]
     assert show(root, "--service", "social") == show(root, "social")
     assert (
         words(show(root, "--family", "calls", "--year", "2024")) == words(show(root, "answered", "--year", "2024"))[5:]
@@ -100,10 +100,10 @@ def test_one_screen_says_first_what_matters(root: Path) -> None:
         "Report of 2024: 1 printed figures: 1 reproduced, 0 differ.",
         "Late: calls (2024-02-15)",
         "Report year 2025 value change target Jan–Dec",
-        "Calls answered, health 100 %",
+        "Calls answered, health 100%",
     ]
     assert [line for line in words(show(root, "--year", "2024")) if line.startswith("= C")] == [
-        "= Calls answered, health 99.8 %"
+        "= Calls answered, health 99.8%"
     ]
 
 
@@ -157,6 +157,24 @@ def test_a_terminal_has_colours_and_its_width_and_a_pipe_has_neither(root: Path)
         assert len(lines) <= 24
         assert max(map(len, lines)) in range(81, 101)
         assert "\x1b" not in "".join(lines)
+
+
+def test_a_shell_completes_commands_options_and_values() -> None:
+    def completed(line: str, number: int) -> list[str]:
+        environment = os.environ | {"_KPI_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(number)}
+        program = Path(sys.executable).with_name("kpi")
+        done = subprocess.run([program], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert completed("kpi deliv", 1) == ["plain,deliveries"]
+    assert "plain,--lang" in completed("kpi show --la", 2)
+    assert completed("kpi show --lang ", 3) == ["plain,fi", "plain,sv", "plain,en"]
+    page = (Path(__file__).parents[2] / "docs/guides/notebooks.md").read_text(encoding="utf-8")
+    for shell in re.findall(r"_KPI_COMPLETE=(\w+)_source|`(\w+)_source`", page):
+        environment = os.environ | {"_KPI_COMPLETE": f"{''.join(shell)}_source"}
+        program = Path(sys.executable).with_name("kpi")
+        text = subprocess.run([program], env=environment, capture_output=True, text=True, check=True).stdout
+        assert "_KPI_COMPLETE" in text
 
 
 @pytest.mark.parametrize(

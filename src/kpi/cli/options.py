@@ -140,7 +140,7 @@ def run_options(command: Any) -> Any:
         (
             project_option,
             click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today."),
-            click.option("--full-refresh", is_flag=True, help="Build everything anew, whatever changed."),
+            click.option("--full-refresh", is_flag=True, help="Rebuild everything, whatever changed."),
             click.option(
                 "--keep-going/--fail-fast",
                 help="After a failure, finish what does not depend on it; or stop, which is the usual.",

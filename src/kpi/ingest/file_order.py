@@ -100,6 +100,10 @@ def oldest_first(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(one.name for one in ordered)
 
 
-def by_time(times: Mapping[str, int]) -> tuple[str, ...]:
-    """Return names of files by their time of delivery, seconds since 1970; in the order of names where it is equal."""
-    return tuple(sorted(oldest_first(times), key=lambda name: times[name]))
+def in_order(times: Mapping[str, int], newer_by: str) -> tuple[str, ...]:
+    """Return names of files, oldest first, by what the contract says tells the newer.
+
+    `times` are their times of delivery, seconds since 1970; where these are equal the names decide.
+    """
+    names = oldest_first(times)
+    return tuple(sorted(names, key=lambda name: times[name])) if newer_by == TIME_OF_DELIVERY else names

@@ -104,7 +104,7 @@ def find_superseding(feed: Feed) -> str:
 def oldest_first(feed: Feed, folder: RawFolder) -> tuple[str, ...]:
     """Return the names of a feed's files, oldest first."""
     times = {file.name: file.modified for file in folder.files if file.feed == feed.name}
-    return file_order.by_time(times) if feed.newer_by == TIME_OF_DELIVERY else file_order.oldest_first(times)
+    return file_order.in_order(times, feed.newer_by)
 
 
 def is_reordered(con: duckdb.DuckDBPyConnection, feed: Feed, order: Sequence[str], folder: RawFolder) -> bool:

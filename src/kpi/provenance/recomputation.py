@@ -558,11 +558,7 @@ class _Scratch:
 
     def _settle(self, feed: Feed, files: Sequence[FileRecord]) -> None:
         times = {file.file: file.delivered_at or 0 for file in files}
-        order = (
-            file_order.by_time(times)
-            if feed.newer_by == file_order.TIME_OF_DELIVERY
-            else file_order.oldest_first(times)
-        )
+        order = file_order.in_order(times, feed.newer_by)
         self.con.execute(f"update raw.{identifier(feed.name)} set _is_superseded = false")
         # The loader's statements ask the ledger which file is the newer. It stands in nobody's way after that.
         self.con.execute("drop view if exists raw.deliveries")

@@ -138,14 +138,14 @@ def side_of(warehouse: Warehouse, build: str | None, stewards: bool) -> BuildSid
 def _fate_of(warehouse: Warehouse, build: str) -> str:
     """Say what became of a build that is not kept, by the ledger."""
     number = build.zfill(5) if build.isdecimal() else build
-    events = [one for one in warehouse.ledger() if number and str(one.get("build", "")).startswith(number)]
+    events = [one for one in warehouse.ledger() if number and one.build.startswith(number)]
     if not events:
         return ""
-    gone = next((one for one in reversed(events) if one.get("event") == "pruned"), None)
-    how = f"was removed at {gone.get('at')} by {gone.get('reason')}" if gone else "is on record and its folder is gone"
+    gone = next((one for one in reversed(events) if one.event == "pruned"), None)
+    how = f"was removed at {gone.at} by {gone.reason}" if gone else "is on record and its folder is gone"
     kept = ", ".join(folder.name for folder in warehouse.kept())
     return (
-        f"\nBuild {events[-1].get('build')} {how}. With it went its raw rows, its seeds, its compiled SQL and the list"
+        f"\nBuild {events[-1].build} {how}. With it went its raw rows, its seeds, its compiled SQL and the list"
         f" of its deliveries, without which no cause can be told. Kept are: {kept or 'none'}."
     )
 

@@ -8,24 +8,24 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from kpi.errors import ConfigError, nearest
-from kpi.presentation import significant
+from kpi.presentation import LANGUAGES, significant
 from kpi.reader.screen import Status, late_feeds, screen_text
 from kpi.settings import ReportTables
-from kpi.site.figure_data import LANGUAGES, FigureRow, code_list, in_languages, names_of, relation
-from kpi.warehouse.builds import FAILURES, Warehouse
+from kpi.site.figure_data import FigureRow, code_list, in_languages, names_of, relation
+from kpi.warehouse.builds import FAILURES, Showing, Warehouse, showings
 from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
     import duckdb
-    import pandas as pd
 
     from kpi.build_record import BuildRecord
+    from kpi.provenance.explanation import Explanation, Where
 
 
 USUAL = ReportTables()
@@ -96,8 +96,11 @@ def open_build(
     project_dir: Path | str | None = None,
     failures: bool = False,
     stewards: bool = False,
+    as_of: date | str | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Open the published build, or the one named, read-only and hardened.
+
+    With `as_of`, a day such as "2026-03-05", it is the build that readers saw at the end of that day.
 
     `build` is an id, its number (`00012`), a beginning of it, `candidate` (the newest that failed or was held back) or
     `latest` (the newest, whatever became of it).
@@ -109,11 +112,54 @@ def open_build(
     from kpi import database
 
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
+    if as_of is not None:
+        build = build_as_of(warehouse, as_of, build)
     folder = warehouse.folder(build)
     file = database_path(folder, stewards or failures, FAILURES if failures else DATABASE)
     if failures and not file.is_file():
         raise ConfigError(f"{folder}: no failing rows are kept here. Run: kpi test --store-failures")
     return database.reading(file)
+
+
+def build_as_of(warehouse: Warehouse, as_of: date | str, build: str | None = None) -> str:
+    """Return the build that readers saw at the end of a local day.
+
+    Raises ConfigError when nothing was published yet, or when that build is gone: then it names the nearest in time
+    that is kept.
+    """
+    if build is not None:
+        raise ConfigError("as_of and a build: one or the other.")
+    try:
+        wanted = as_of if isinstance(as_of, date) else date.fromisoformat(as_of)
+    except ValueError:
+        raise ConfigError(f"as_of is a day such as 2026-03-05, not '{as_of}'.") from None
+    end = f"{datetime.combine(wanted, time.max).astimezone().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    shown = showings(warehouse.ledger())
+    before = [one for one in shown if one.start <= end]
+    kept = {folder.name for folder in warehouse.kept()}
+    there = [one for one in shown if one.build in kept]
+    if before and before[-1].build in kept:
+        return before[-1].build
+    what = f"nothing was published yet on {wanted}"
+    if before:
+        what = f"readers saw build {before[-1].build} on {wanted}, which is not kept any more"
+    if not there:
+        raise ConfigError(f"{what}, and no build is. Run: kpi refresh")
+    near = min(there, key=lambda one: _seconds_between(one, end))
+    until = f" to {near.end[:10]}" if near.end else " on"
+    raise ConfigError(
+        f"{what}. The nearest that is kept is {near.build}, which they saw from {near.start[:10]}{until}:"
+        f" kpi.open(build={near.build!r}), --build {near.build}"
+    )
+
+
+def _seconds_between(one: Showing, moment: str) -> float:
+    """How far a moment is from the time in which readers saw a build; 0 within it."""
+    start, wanted = datetime.fromisoformat(one.start), datetime.fromisoformat(moment)
+    end = datetime.fromisoformat(one.end) if one.end else None
+    if wanted < start:
+        return (start - wanted).total_seconds()
+    return (wanted - end).total_seconds() if end and wanted > end else 0
 
 
 def tables_of(build: str | None = None, project_dir: Path | str | None = None) -> ReportTables:
@@ -122,33 +168,24 @@ def tables_of(build: str | None = None, project_dir: Path | str | None = None) -
     return ReportTables.from_names(warehouse.record(warehouse.folder(build)).tables)
 
 
+def explain(figure_id: str, service: str | None = None, year: int | None = None, **where: Unpack[Where]) -> Explanation:
+    """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
+
+    `print(kpi.explain("nps", "health", 2025).text)` is the screen of `kpi explain`; `.rows()` are the raw rows. Without
+    `year` it is the last finished one. `basis`, `build`, `project_dir`, `stewards` and `lang` are as in the command.
+    Raises ConfigError, with the nearest name, for a figure that is not there.
+    """
+    from kpi.provenance.explain import explain as explain_figure
+
+    return explain_figure(find_project(where.get("project_dir")), figure_id, service, year, **where)
+
+
 def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
     """Say which schema that SQL, or a table's name, asks for is left out of the file for all readers; else nothing."""
     warehouse = Warehouse(project_dir.resolve() / "warehouse")
     found = warehouse.record(warehouse.folder(build)).restricted_schemas
     named = sorted(found & set(re.findall(r"\w+", asked.lower())))
     return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
-
-
-def indicators(
-    report_year: int | None = None, build: str | None = None, project_dir: Path | str | None = None
-) -> pd.DataFrame:
-    """Return marts.indicators as a frame, of one report year or all.
-
-    Grain: one row per figure_id, service, report_year and basis, in that order. `value` is unrounded, in the unit of
-    seeds.figures; shares are in percent. A year that is not finished has the basis year_to_date, and `last_full_month`
-    (1 to 12) says up to which month it is counted; null for a finished year and what was entered by hand. Raises
-    ConfigError for a year of which nothing is told.
-    """
-    tables = tables_of(build, project_dir)
-    with open_build(build, project_dir) as con:
-        if report_year is not None:
-            check_year(con, report_year, tables=tables)
-        return con.execute(
-            f"select * from {tables.indicators} where $year is null or report_year = $year"
-            " order by figure_id, service, report_year, basis",
-            {"year": report_year},
-        ).df()
 
 
 def read_status(
