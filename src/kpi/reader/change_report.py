@@ -116,7 +116,8 @@ def why(figure: str, from_: str | int | None = None, to: str | int | None = None
     if wanted.build:
         raise ConfigError("--build says of which build years are; between two builds it says nothing.")
     sides = [side_of(warehouse, name, wanted.stewards) for name in names]
-    return _between_builds(Attribution(sides[0], sides[1], feeds_of(root)), figure, wanted)
+    with Attribution(sides[0], sides[1], feeds_of(root)) as attribution:
+        return _between_builds(attribution, figure, wanted)
 
 
 def side_of(warehouse: Warehouse, build: str | None, stewards: bool) -> BuildSide:
