@@ -386,19 +386,20 @@ class _Reading:
             for number, count in rows:
                 if number != FURTHEST:
                     clause = out.clauses[number]
-                    found.append(self._one_left(out.trace.feed, clause.model, clause.text, count))
+                    found.append(self._one_left(out.trace.feed, clause, count))
             missing = self._count(out.trace.base) - sum(count for _, count in rows)
             if missing:
-                found.append(LeftOut(out.trace.feed, out.trace.path[0].model, UNJOINED, missing))
+                found.append(LeftOut(out.trace.feed, out.trace.path[0].model, UNJOINED, missing, kind="unjoined"))
         if "raw.rejects" in self.known:
             for feed in dict.fromkeys(out.trace.feed for out in outs):
                 rejected = self.con.execute("select count(*) from raw.rejects where feed = ?", [feed]).fetchall()[0][0]
                 if rejected:
-                    found.append(self._one_left(feed, f"raw.{feed}", REJECTED, rejected))
+                    found.append(self._one_left(feed, Clause(f"raw.{feed}", REJECTED, REJECTED), rejected))
         return tuple(found)
 
-    def _one_left(self, feed: str, model: str, clause: str, count: int) -> LeftOut:
-        return LeftOut(feed, model, clause, count, self._labels.get((model, clause.lower()), {}))
+    def _one_left(self, feed: str, clause: Clause, count: int) -> LeftOut:
+        labels = self._labels.get((clause.model, clause.text.lower()), {})
+        return LeftOut(feed, clause.model, clause.text, count, labels, clause.kind)
 
     def _count(self, table: str) -> int:
         return int(self.con.execute(f"select count(*) from {table}").fetchall()[0][0])

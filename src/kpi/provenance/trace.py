@@ -75,8 +75,8 @@ class Trace:
         """Return SELECT of all rows of the feed with the number of the clause that leaves each out.
 
         Columns: __row (the rowid of the raw table), __left (the index in `clauses`, which it adds to; larger than any
-        where the row enters). `keys` are the values of __key_0, … of the figure. Of a row that a join brings several times counts
-        the time that gets furthest.
+        where the row enters). `keys` are the values of __key_0, … of the figure. Of a row that a join brings several
+        times counts the time that gets furthest.
         """
         self.plains = {}
         first = self.top_group or 0
@@ -487,9 +487,9 @@ class _Writer:
             if source.alias != hop.driver and self._is_inner(source):
                 on = source.on if source is not hop.sources[0] else hop.driving.on
                 extra = [f"{column} = {_literal(value)}" for column, value in self._fixed_in(source)]
-                text = " AND ".join([*(plain_text(one) for one in (conjuncts(on) if on is not None else ())), *extra])
+                text = " AND ".join(extra or [plain_text(one) for one in (conjuncts(on) if on is not None else ())])
                 name = source.relation.name.rpartition(".")[2] if source.relation else source.alias
-                clause = Clause(hop.model, f"JOIN {name} ON {text}" if text else f"JOIN {name}", "join")
+                clause = Clause(hop.model, f"JOIN {name} ({text})" if text else f"JOIN {name}", "join")
                 found.append((f"{identifier(source.alias)}.__hit", clause))
         found += [(f"({self._text(one)})", Clause(hop.model, plain_text(one), "where")) for one in hop.where]
         if hop.qualify is not None:
