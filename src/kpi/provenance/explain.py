@@ -256,7 +256,7 @@ class _Reading:
     def _of_rows(self, column: str, value: float, traces: Sequence[Trace]) -> _Traced:
         """A part that is made of rows of deliveries: how many, what they come to, by file, and of which group."""
         part = Part("rows", value, column, aggregate=traces[0].weight.aggregate)
-        if any(one.base not in self.known for one in traces):
+        if any(not one.tables <= set(self.known) for one in traces):
             return _Traced(part, tuple(traces))
         used: list[Trace] = []
         keys: list[tuple[object, ...]] = []
@@ -359,9 +359,9 @@ class _Reading:
     # --- the rows that are left out -----------------------------------------------------------------------------------
 
     def _closed(self, traced: Sequence[_Traced]) -> tuple[str, ...]:
-        """The raw tables that the build's file for all readers does not have."""
-        bases = {trace.base for one in traced for trace in one.traces if trace.feed}
-        return tuple(sorted(one for one in bases if one not in self.known))
+        """The tables of the path that the build's file for all readers does not have."""
+        needed = {table for one in traced for trace in one.traces if trace.feed for table in trace.tables}
+        return tuple(sorted(one for one in needed if one not in self.known))
 
     def _outs(self, numerator: _Traced, denominator: _Traced) -> list[_Out]:
         """The queries that tell of each row of the feeds what leaves it out: those of the numerator go before."""

@@ -6,7 +6,7 @@ conditions become numbers, so that of each row is known which clause left it out
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,6 +51,18 @@ class Trace:
     def feed(self) -> str:
         """The feed whose rows these are; empty where the path ends at figures."""
         return self.catalogue.feeds.get(self.base, "")
+
+    @property
+    def tables(self) -> set[str]:
+        """The tables of the build that the rows are traced with, by `schema.name`."""
+        found = {self.base}
+        front: list[tuple[Any, Scope]] = []
+        for hop in self.path:
+            others = [one for one in hop.sources if one.alias != hop.driver and one.relation is not None]
+            found |= {one.relation.name for one in others if one.relation is not None and one.relation.query is None}
+            front += [(one.relation.query, one.relation.scope) for one in others if one.relation and one.relation.query]
+            front += [(one, hop.scope) for one in [*hop.projections.values(), *hop.where]]
+        return found | set(_tables_in(front))
 
     @property
     def top_group(self) -> int | None:
@@ -572,6 +584,23 @@ def _filled(text: str, texts: Sequence[str]) -> str:
     for number, sql in enumerate(texts):
         text = text.replace(f"kpi_sql_{number}_", sql)
     return text
+
+
+def _tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
+    """The tables that queries name, through the CTEs that they read."""
+    from sqlglot import exp
+
+    seen: set[int] = set()
+    while front:
+        query, scope = front.pop()
+        if id(query) in seen:
+            continue
+        seen.add(id(query))
+        for table in query.find_all(exp.Table):
+            if table.db:
+                yield ".".join(part.name for part in table.parts).lower()
+            elif table.name.lower() in scope.ctes:
+                front.append(scope.ctes[table.name.lower()])
 
 
 def _has_window(expression: Any) -> bool:
