@@ -5,112 +5,113 @@
 {{ counted }} between 1 and {{ var('small_counts_up_to', 4) }}
 {%- endmacro %}
 
-{#- A count that hides another behind it: large enough that every small count remains possible. -#}
-{% macro is_cover(counted) -%}
-{{ counted }} >= {{ 2 * var('small_counts_up_to', 4) }}
+{#- Whether two services hide each other in one period, of the columns of the CTE `ranges` of int_cover_pairs: what
+    remains possible of either is as wide as the largest small count. Of a count that is part of no other there is more:
+    who sees that both are hidden knows that neither is zero. Where both are zero there is nothing to hide. -#}
+{% macro is_range_enough() -%}
+case
+            when counted + cover_counted = 0 or rest_counted + cover_rest_counted = 0 then true
+            when rest_counted is null and not is_of_months
+                then greatest(counted, cover_counted) >= {{ 2 * var('small_counts_up_to', 4) }}
+            else width >= {{ var('small_counts_up_to', 4) }}
+        end
 {%- endmacro %}
 
-{#- Hides what is needed for every sum of a level to have at least two unknowns, one of them a cover, as soon as one
-    of its cells is hidden or its remainder is small: the smallest part that is a cover, else the whole, else all
-    parts. Needs the CTEs `cells` (figure_id, service, report_year, basis, counted, whole_counted, is_hidden) and
-    `sums` (the rows of int_figure_sums); ends in the CTE `protected`, which is `cells` with more of them hidden. -#}
-{% macro protect_sums(level) -%}
-members as (
+{#- Hides what is needed so that nothing shown tells a unit of the CTE `start` (unit_id, level, service, report_year), from
+    the counts that are part of no other down to the parts of parts. What lies within a hidden count is hidden. Of a sum
+    over services whose whole is shown, whatever is hidden has another service hidden behind it: the smallest that
+    covers, or the whole where none does. Within a hidden month of a service nothing of its sum's whole is shown either.
+    Needs the CTEs `units`, `sums` and `services` (unit_id, service, report_year of what there is) and `pairs`; ends in
+    the CTE `protected` (unit_id, level, service, report_year). -#}
+{% macro protect_units(is_of_months, levels=3) -%}
+{% for level in range(levels) -%}
+within_{{ level }} as (
 
-    select
-        sums.sum_id,
-        sums.is_whole,
-        sums.is_exhaustive,
-        cells.figure_id,
-        cells.service,
-        cells.report_year,
-        cells.counted,
-        cells.whole_counted,
-        cells.is_hidden
-    from sums
-    inner join cells on sums.figure_id = cells.figure_id and sums.service = cells.service
-    where sums.level = {{ level }}
+    select unit_id, service, report_year from start where level = {{ level }}
+    {%- if level > 0 %}
 
-),
+    union
 
-totals as (
+    select units.unit_id, hidden.service, hidden.report_year
+    from hidden_{{ level - 1 }} as hidden
+    inner join units on hidden.unit_id = units.parent_unit_id
+    {%- if is_of_months %}
 
-    select
-        sum_id,
-        report_year,
-        case
-            when max(is_exhaustive) then 0
-            else coalesce(max(case when is_whole then counted end), max(whole_counted))
-                - sum(case when is_whole then 0 else counted end)
-        end as remainder,
-        count(case when is_hidden then 1 end) as hidden_count,
-        max(case when is_hidden then counted else 0 end) as largest_hidden
-    from members
-    group by sum_id, report_year
+    union
+
+    select units.unit_id, sums.whole_service as service, hidden.report_year
+    from hidden_{{ level - 1 }} as hidden
+    inner join units on hidden.unit_id = units.parent_unit_id
+    inner join sums on hidden.unit_id = sums.unit_id and hidden.service = sums.part_service
+    {%- endif %}
+    {%- endif %}
 
 ),
 
-exposed as (
+exposed_{{ level }} as (
 
-    select
-        sum_id,
-        report_year
-    from totals
-    where (hidden_count > 0 or {{ is_small('remainder') }})
-        and (hidden_count + case when remainder <> 0 then 1 else 0 end < 2
-            or not {{ is_cover('greatest(largest_hidden, remainder)') }})
+    select within.unit_id, sums.whole_service, within.service, within.report_year
+    from within_{{ level }} as within
+    inner join sums on within.unit_id = sums.unit_id and within.service = sums.part_service
+    inner join services
+        on within.unit_id = services.unit_id
+        and sums.whole_service = services.service
+        and within.report_year = services.report_year
+    left join within_{{ level }} as wholes
+        on within.unit_id = wholes.unit_id
+        and sums.whole_service = wholes.service
+        and within.report_year = wholes.report_year
+    where wholes.unit_id is null
 
 ),
 
-candidates as (
+uncovered_{{ level }} as (
+
+    select unit_id, whole_service, service, report_year from exposed_{{ level }}
+
+    except
+
+    select pairs.unit_id, pairs.whole_service, pairs.service, pairs.report_year
+    from pairs
+    inner join within_{{ level }} as covers
+        on pairs.unit_id = covers.unit_id
+        and pairs.cover_service = covers.service
+        and pairs.report_year = covers.report_year
+
+),
+
+candidates_{{ level }} as (
 
     select
-        members.figure_id,
-        members.service,
-        members.report_year,
+        uncovered.unit_id, uncovered.report_year, coalesce(pairs.cover_service, uncovered.whole_service) as service,
         row_number() over (
-            partition by members.sum_id, members.report_year
-            order by
-                case when members.is_whole then 2 when {{ is_cover('members.counted') }} then 1 else 3 end,
-                members.counted,
-                members.figure_id,
-                members.service
-        ) as place,
-        min(case when members.is_whole then 2 when {{ is_cover('members.counted') }} then 1 else 3 end) over (
-            partition by members.sum_id, members.report_year
-        ) as best_choice
-    from members
-    inner join exposed on members.sum_id = exposed.sum_id and members.report_year = exposed.report_year
-    where not members.is_hidden
+            partition by uncovered.unit_id, uncovered.whole_service, uncovered.service, uncovered.report_year
+            order by pairs.cover_counted, pairs.cover_service
+        ) as place
+    from uncovered_{{ level }} as uncovered
+    left join pairs
+        on uncovered.unit_id = pairs.unit_id
+        and uncovered.whole_service = pairs.whole_service
+        and uncovered.service = pairs.service
+        and uncovered.report_year = pairs.report_year
 
 ),
 
-chosen as (
+hidden_{{ level }} as (
 
-    select distinct
-        figure_id,
-        service,
-        report_year
-    from candidates
-    where place = 1 or best_choice = 3
+    select unit_id, service, report_year from within_{{ level }}
+
+    union
+
+    select unit_id, service, report_year from candidates_{{ level }} where place = 1
 
 ),
 
+{% endfor -%}
 protected as (
-
-    select
-        cells.figure_id,
-        cells.service,
-        cells.report_year,
-        cells.basis,
-        cells.counted,
-        cells.whole_counted,
-        cells.is_hidden or chosen.figure_id is not null as is_hidden
-    from cells
-    left join chosen
-        on cells.figure_id = chosen.figure_id
-        and cells.service = chosen.service
-        and cells.report_year = chosen.report_year
-
+    {% for level in range(levels) %}
+    select unit_id, cast({{ level }} as bigint) as level, service, report_year from hidden_{{ level }}
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 )
 {%- endmacro %}

@@ -45,7 +45,8 @@ select
     figures.value,
     figures.event_count,
     break_months.break_count is not null as is_break,
-    figures.last_full_month is null or figures.report_month <= figures.last_full_month as is_full_month
+    figures.last_full_month is null or figures.report_month <= figures.last_full_month as is_full_month,
+    figures.last_full_month
 from figures
 left join break_months
     on figures.figure_id = break_months.figure_id

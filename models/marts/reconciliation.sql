@@ -30,6 +30,8 @@ paired as (
         indicators.value,
         {{ rounded_as_published('indicators.value', 'published_figures.decimals') }} as rounded_value,
         documented_inconsistencies.reason,
+        documented_inconsistencies.reason_fi,
+        documented_inconsistencies.reason_sv,
         documented_inconsistencies.kind as reason_kind,
         published_figures.source_report,
         published_figures.section,
@@ -74,5 +76,7 @@ select
     reason_kind,
     source_report,
     section,
-    note
+    note,
+    reason_fi,
+    reason_sv
 from paired

@@ -12,13 +12,12 @@ becomes of it is read; `problem` then says why nothing can start from it. Import
 from __future__ import annotations
 
 import json
-import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
-from functools import cache
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
+from kpi.codec import Malformed, from_plain, to_plain
 from kpi.errors import KpiError, Problem
 from kpi.presentation import visible
 from kpi.settings import WarehouseSettings
@@ -278,10 +277,23 @@ class BuildRecord:
 
 
 def to_json(record: BuildRecord) -> str:
-    """Return a record as it is written to `build.json`."""
+    """Return a record as it is written to `build.json`: a line for each node, test, file and the like."""
     content = {"schema_version": SCHEMA_VERSION, **cast("dict[str, object]", to_plain(record))}
     del content["problem"]
-    return visible(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)) + "\n"
+    lines = ",\n".join(f" {_text(name)}: {_in_lines(content[name])}" for name in sorted(content))
+    return visible(f"{{\n{lines}\n}}\n")
+
+
+def _in_lines(value: object) -> str:
+    """A value as JSON, what it holds in lines of their own. Indented whole it would not be written by C."""
+    if isinstance(value, dict) and value:
+        return "{\n" + ",\n".join(f"  {_text(name)}: {_text(value[name])}" for name in sorted(value)) + "\n }"
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(f"  {_text(one)}" for one in value) + "\n ]"
+    return _text(value)
+
+
+_text = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 def from_json(text: str | bytes) -> BuildRecord:
@@ -320,7 +332,7 @@ def _from_version_0(content: dict[str, Any]) -> BuildRecord:
     for name in readable:
         value = content.get(names.get(name, name))
         try:
-            found |= {} if value is None else {name: _decoder(types_of[name])(value)}
+            found |= {} if value is None else {name: from_plain(types_of[name], value)}
         except Malformed:
             continue  # not as that kpi wrote it: it stays unknown
     nodes = content.get("nodes")
@@ -330,139 +342,3 @@ def _from_version_0(content: dict[str, Any]) -> BuildRecord:
     return BuildRecord(
         **found, problem=f"an earlier kpi wrote its {FILE} (no schema version; this one: {SCHEMA_VERSION})"
     )
-
-
-class Malformed(ValueError):
-    """A value that is not of the type it is read as. The text is its place and what is wrong with it."""
-
-    def __init__(self, message: str, *place: str) -> None:
-        self.message, self.place = message, place
-        super().__init__(f"{'.'.join(place)}: {message}" if place else message)
-
-    def below(self, place: str) -> Malformed:
-        """The same, seen from what holds the value."""
-        return Malformed(self.message, place, *self.place)
-
-
-def to_plain(value: object) -> object:
-    """Return a dataclass of this module as what JSON knows: all its fields by name, dates as ISO 8601."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: to_plain(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): to_plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(one) for one in value]
-    return str(value) if isinstance(value, date) else value
-
-
-def from_plain(kind: Any, value: object) -> Any:
-    """Return what `to_plain` made of a value of this type. Raises Malformed for what it did not."""
-    return _decoder(kind)(value)
-
-
-_Decode = Callable[[object], Any]
-_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-
-
-@cache
-def _decoder(kind: Any) -> _Decode:
-    """Return what reads values of a type: a plain one, a date, a Literal, a union with None, tuples, Mappings, ours."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        inner = _decoder(next(one for one in arguments if one is not type(None)))
-        return lambda value: None if value is None else inner(value)
-    if origin is Literal:
-        return lambda value: value if value in arguments and isinstance(value, str) else _fail(value, arguments)
-    if origin is tuple:
-        return _tuple_decoder(arguments)
-    if origin is not None:
-        return _mapping_decoder(_decoder(arguments[1]))
-    if is_dataclass(kind):
-        return _record_decoder(kind)
-    return _date if kind is date else _plain_decoder(kind)
-
-
-def _plain_decoder(kind: type) -> _Decode:
-    allowed = (int, float) if kind is float else (kind,)
-
-    def decode(value: object) -> object:
-        if type(value) in allowed:
-            return value
-        raise Malformed(f"{_NAMES[kind]} is expected, not {_shown(value)}")
-
-    return decode
-
-
-def _date(value: object) -> date:
-    try:
-        return date.fromisoformat(value if isinstance(value, str) else "")
-    except ValueError:
-        raise Malformed(f"a date is expected, not {_shown(value)}") from None
-
-
-def _tuple_decoder(arguments: tuple[Any, ...]) -> _Decode:
-    each, count = _decoder(arguments[0]), None if arguments[1] is Ellipsis else len(arguments)
-
-    def decode(value: object) -> tuple[Any, ...]:
-        if not isinstance(value, list) or (count is not None and len(value) != count):
-            raise Malformed(f"a list{f' of {count}' if count else ''} is expected, not {_shown(value)}")
-        try:
-            return tuple([each(one) for one in value])
-        except Malformed:  # told with its place, which costs more than reading
-            return tuple(_at(str(number), each, one) for number, one in enumerate(value))
-
-    return decode
-
-
-def _mapping_decoder(each: _Decode) -> _Decode:
-    def decode(value: object) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise Malformed(f"an object is expected, not {_shown(value)}")
-        try:
-            return {name: each(one) for name, one in value.items()}
-        except Malformed:
-            return {name: _at(name, each, one) for name, one in value.items()}
-
-    return decode
-
-
-def _record_decoder(kind: Any) -> _Decode:
-    hints = get_type_hints(kind)
-    decoders = {one.name: _decoder(hints[one.name]) for one in fields(kind)}
-
-    def decode(value: object) -> Any:
-        if not isinstance(value, dict):
-            raise Malformed(f"an object is expected, not {_shown(value)}")
-        if value.keys() != decoders.keys():
-            strange = [f"'{name}' is missing" for name in decoders if name not in value]
-            raise Malformed((strange or [f"'{name}' is not known" for name in value if name not in decoders])[0])
-        try:
-            return kind(*[one(value[name]) for name, one in decoders.items()])
-        except Malformed:
-            return kind(**{name: _at(name, one, value[name]) for name, one in decoders.items()})
-
-    return decode
-
-
-def _at(place: str, decode: _Decode, value: object) -> Any:
-    try:
-        return decode(value)
-    except Malformed as error:
-        raise error.below(place) from None
-
-
-def _fail(value: object, allowed: tuple[Any, ...]) -> Any:
-    raise Malformed(f"one of {', '.join(map(repr, allowed))} is expected, not {_shown(value)}")
-
-
-def _shown(value: object) -> str:
-    """A value by its kind: what stands in a damaged record may be a row's, and is quoted nowhere."""
-    names = {
-        str: "a text",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        list: "a list",
-        dict: "an object",
-    }
-    return names.get(type(value), "null")

@@ -1,4 +1,4 @@
-"""Results of earlier compilations, kept in one file: it saves time and never changes a result.
+"""Results of earlier compilations and judgements, each kind kept in one file: it saves time and changes no result.
 
 Every entry is found by a hash of all that it follows from, and counts only for the same kpi, Python and libraries. The
 file may be deleted, cut or garbled at any time: it then holds nothing.
@@ -32,9 +32,9 @@ WHOLE = "whole-"
 class Cache:
     """Entries by key, each kept as bytes until it is asked for, with the number of runs it has not been used in."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, is_read: bool = True) -> None:
         self.file = file
-        self._entries: dict[str, tuple[int, bytes]] = _read(file)
+        self._entries: dict[str, tuple[int, bytes]] = _read(file) if is_read else {}
         self._used: dict[str, bytes] = {}
         self._is_new = False
 
@@ -59,7 +59,7 @@ class Cache:
                 self._is_new = True
 
     def save(self) -> None:
-        """Write the file anew when there is something new to keep. A folder that cannot be written is no error."""
+        """Write the file again when there is something new to keep. A folder that cannot be written is no error."""
         if not self._is_new:
             return
         has_whole = any(key.startswith(WHOLE) for key in self._used)
@@ -87,13 +87,13 @@ _active: ContextVar[Cache | None] = ContextVar("compile_cache", default=None)
 
 
 @contextmanager
-def caching(file: Path) -> Iterator[Cache]:
-    """Let all that is compiled in here use the cache in `file`."""
+def caching(file: Path, is_read: bool = True) -> Iterator[Cache]:
+    """Let all that is compiled in here use the cache in `file`; unless `is_read`, it is worked out and kept anew."""
     active = _active.get()
     if active is not None and active.file == file:
         yield active
         return
-    cache = Cache(file)
+    cache = Cache(file, is_read)
     token = _active.set(cache)
     try:
         yield cache
@@ -105,8 +105,8 @@ def caching(file: Path) -> Iterator[Cache]:
 def remembered(make: Callable[[], _T], *parts: object, is_right: Callable[[_T], bool] = lambda found: True) -> _T:
     """Return what `make` makes, or made before from the same `parts`, which must tell all that it follows from.
 
-    What else it follows from, `is_right` must look at. An error is never remembered, so that it is told anew with all
-    it knows.
+    What else it follows from, `is_right` must look at. An error is never remembered, so that it is raised again with
+    all it knows.
     """
     cache = _active.get()
     if cache is None:

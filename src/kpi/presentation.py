@@ -4,6 +4,8 @@ A share of 99.793 % that is rounded to 100 would say that all were in time, and 
 shown with one or two more decimals than its figure has, and at most as 99.99 or at least as 0.01. The models have the
 same as a macro, `presented` in macros/rounding.sql. Comparing with a printed figure rounds as that one was.
 
+`Form` writes a presented value as a Finnish, Swedish or English report does: 9 min 13 s, 1,6 %, +79, −8,5 %.
+
 Names of files, headers and cells come from elsewhere. An escape sequence in one can set a window's title, fill the
 clipboard or overwrite a line above it.
 """
@@ -13,10 +15,12 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 
 def presented(value: str, decimals: str, unit: str) -> str:
@@ -57,6 +61,93 @@ def significant(value: float, digits: int) -> str:
     """Return a number with so many significant digits; with all of them when 0, 100 or -100 would come out wrongly."""
     text = f"{value:.{digits}g}"
     return repr(value) if float(text) in (0, 100, -100) and float(text) != value else text
+
+
+LANGUAGES = ("fi", "sv", "en")
+NO_BREAK = "\u00a0"
+MINUS = "\u2212"
+NO_VALUE = "\u2013"
+_QUALIFIERS = {
+    "fi": {"about": "noin", "more_than": "yli", "less_than": "alle"},
+    "sv": {"about": "cirka", "more_than": "över", "less_than": "under"},
+    "en": {"about": "about", "more_than": "over", "less_than": "under"},
+}
+# What stands after a number where no code list of the project says more.
+_SYMBOLS = {
+    "fi": {"percent": "%", "seconds": "s", "days": "vrk", "count_per_day": "/ vrk"},
+    "sv": {"percent": "%", "seconds": "s", "days": "dygn", "count_per_day": "/ dygn"},
+    "en": {"percent": "%", "seconds": "s", "days": "days", "count_per_day": "a day"},
+}
+_PERCENTAGE_POINTS = {"fi": "prosenttiyksikköä", "sv": "procentenheter", "en": "percentage points"}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How values of one unit are written in a language: for pages, the terminal, exports and notebooks alike.
+
+    `decimals` is '0', '1', '2', 'minute' for seconds to the minute, or None for as many as a value has. `is_signed` is
+    of values before which a plus stands. `symbols` name what stands after a number, by its unit.
+    Values come rounded, as `presented` makes them; decimals beyond the form's are written too, for without them 99.8
+    would be 100.
+    """
+
+    unit: str = "count"
+    decimals: str | None = None
+    language: str = "fi"
+    is_signed: bool = False
+    symbols: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def write(self, value: Decimal | float | str | None, qualifier: str = "exact") -> str:
+        """Return a value in its unit, as 9 min 13 s or +79; an en dash when there is none. No line breaks inside it."""
+        if value is None:
+            return NO_VALUE
+        exact = Decimal(str(value))
+        word = self.qualifier(qualifier)
+        return (f"{word}{NO_BREAK}" if word else "") + self._sign(exact) + self._size(abs(exact))
+
+    def qualifier(self, qualifier: str) -> str:
+        """Return the word for how exactly a value is stated, as 'about'; nothing for an exact one."""
+        return _QUALIFIERS[self.language].get(qualifier, "")
+
+    def change(self, value: Decimal | float | str | None) -> str:
+        """Return a change between two values: signed, and of shares in percentage points."""
+        if value is None:
+            return NO_VALUE
+        exact = Decimal(str(value))
+        sign = MINUS if exact < 0 else "+" if exact > 0 else ""
+        if self.unit != "percent":
+            return sign + self._size(abs(exact))
+        return f"{sign}{self.number(abs(exact))}{NO_BREAK}{_PERCENTAGE_POINTS[self.language]}"
+
+    def number(self, value: Decimal | float | str) -> str:
+        """Return a number with its decimals, without its unit."""
+        exact = Decimal(str(value))
+        text = with_decimals(f"{abs(exact):f}", self.decimals) if self.decimals else _shortest(abs(exact))
+        whole, point, rest = text.partition(".")
+        comma, thousands = (".", ",") if self.language == "en" else (",", NO_BREAK)
+        whole = f"{int(whole):,}".replace(",", thousands)
+        return (MINUS if exact < 0 else "") + whole + (comma if point else "") + rest
+
+    def _sign(self, value: Decimal) -> str:
+        return MINUS if value < 0 else "+" if self.is_signed and value > 0 else ""
+
+    def _size(self, size: Decimal) -> str:
+        if self.unit == "seconds" and (size == 0 or size >= 1):
+            return self._duration(int(size), self.decimals == "minute" and not 0 < size < 60)
+        symbol = self.symbols.get(self.unit) or _SYMBOLS[self.language].get(self.unit, "")
+        gap = NO_BREAK if symbol and not (symbol == "%" and self.language == "en") else ""
+        return self.number(size) + gap + symbol.replace(" ", NO_BREAK)
+
+    @staticmethod
+    def _duration(seconds: int, to_the_minute: bool) -> str:
+        parts = [(seconds // 3600, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
+        words = [f"{count}{NO_BREAK}{name}" for count, name in parts if count and not (to_the_minute and name == "s")]
+        return NO_BREAK.join(words) or f"0{NO_BREAK}{'min' if to_the_minute else 's'}"
+
+
+def _shortest(value: Decimal) -> str:
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 LONGEST = 2_000  # characters of one message

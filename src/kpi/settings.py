@@ -1,6 +1,6 @@
 """Settings of the warehouse (`vars: kpi_warehouse:` of dbt_project.yml, a variable like others to dbt), and of a run.
 
-How many builds are kept and for how long, what DuckDB may use, and when a file that has grown is written anew.
+How many builds are kept and for how long, what DuckDB may use, and when a file that has grown is written from nothing.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def read_warehouse_settings(variables: Section, project: str) -> WarehouseSettin
 class ReportTables:
     """The tables that the engine knows, each as schema.name (`vars: kpi_tables:` of dbt_project.yml).
 
-    Years are judged, figures shown, compared and kept by them. A project may lack any of them. `places` says where one
-    is named that is not by its usual name, as file:line.
+    Years are validated, figures shown, compared and kept by them. A project may lack any of them. `places` says where
+    one is named that is not by its usual name, as file:line.
     """
 
     indicators: str = "marts.indicators"
@@ -86,10 +86,23 @@ class ReportTables:
     reconciliation: str = "marts.reconciliation"
     unfinished_years: str = "marts.unfinished_years"
     deleted_deliveries: str = "marts.deleted_deliveries"
+    observation_status: str = "marts.observation_status"
+    indicators_released: str = "marts.indicators_released"
+    revisions: str = "marts.revisions"
+    vintages: str = "marts.vintages"
     figures: str = "seeds.figures"
     figure_services: str = "seeds.figure_services"
     targets: str = "seeds.targets"
     national_comparisons: str = "seeds.national_comparisons"
+    revision_reasons: str = "seeds.revision_reasons"
+    monthly_series: str = "marts.monthly_series"
+    figure_catalogue: str = "marts.figure_catalogue"
+    comparability_breaks: str = "marts.comparability_breaks"
+    figure_sums: str = "intermediate.int_figure_sums"
+    code_lists: str = "seeds.code_lists"
+    report_sections: str = "seeds.report_sections"
+    report_lines: str = "seeds.report_lines"
+    publication: str = "seeds.publication"
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
     def names(self) -> dict[str, str]:
@@ -102,8 +115,8 @@ class ReportTables:
         values: dict[str, Any] = dict(names)
         return cls(**values)
 
-    def judged(self) -> tuple[str, ...]:
-        """The tables that have report years to judge: with none of them there are no years."""
+    def with_report_years(self) -> tuple[str, ...]:
+        """The tables that have report years: with none of them there are no years."""
         return self.indicators, self.coverage, self.reconciliation
 
     def in_sql(self, sql: str) -> str:

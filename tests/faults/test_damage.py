@@ -162,7 +162,7 @@ def test_a_damaged_ledger_is_read_as_far_as_it_goes(warehouse: Warehouse) -> Non
     deliver(root, 7)
     assert night(root, publish_despite_checks="two\u2028lines").published
     assert wrong(root) == []
-    assert warehouse.ledger()[-1]["event"] == "published"
+    assert warehouse.ledger()[-1].event == "published"
 
 
 @pytest.mark.parametrize("lost", ["all of it", "its end"])
@@ -185,7 +185,7 @@ def test_a_build_that_is_gone_is_told_until_the_next_run_notes_it(warehouse: War
     deliver(root, 7)
     night(root)
     assert wrong(root) == []
-    assert [event["build"] for event in warehouse.ledger() if event["event"] == "gone"] == [first.name]
+    assert [event.build for event in warehouse.ledger() if event.event == "gone"] == [first.name]
 
 
 def test_leftovers_that_are_no_folders_go_and_nothing_they_point_at(warehouse: Warehouse, tmp_path: Path) -> None:

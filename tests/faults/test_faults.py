@@ -80,7 +80,7 @@ def test_a_build_killed_just_before_it_was_published_is_not_taken_for_rolled_bac
     assert calls(root) == 1
     run(root)
     assert calls(root) == 2
-    assert [event["event"] for event in Warehouse(root / "warehouse").ledger()] == ["published", "published"]
+    assert [event.event for event in Warehouse(root / "warehouse").ledger()] == ["published", "published"]
     assert len(Warehouse(root / "warehouse").kept()) == 2
 
 
@@ -95,7 +95,7 @@ def test_a_failed_candidate_whose_run_was_killed_is_recorded_by_the_next(
     (root / "tests/assert_never.sql").unlink()
     deliver(root, 2)
     run(root)
-    events = [event["event"] for event in Warehouse(root / "warehouse").ledger()]
+    events = [event.event for event in Warehouse(root / "warehouse").ledger()]
     assert events == ["published", "failed", "published"]
 
 

@@ -140,9 +140,9 @@ def test_many_builds_of_one_day_are_thinned_and_the_run_says_so(tmp_path: Path) 
         run(root, message=message)
     kept = [folder.name[:5] for folder in warehouse.kept()]
     assert kept == ["00005", "00006"]
-    pruned = [event for event in warehouse.ledger() if event["event"] == "pruned"]
-    assert {event["reason"] for event in pruned} == {"keep_of_a_day 2"}
-    assert [event["build"][:5] for event in pruned] == ["00001", "00002", "00003", "00004"]
+    pruned = [event for event in warehouse.ledger() if event.event == "pruned"]
+    assert {event.reason for event in pruned} == {"keep_of_a_day 2"}
+    assert [event.build[:5] for event in pruned] == ["00001", "00002", "00003", "00004"]
     lines = [line for line in message if line.startswith("Removed ")]
     assert len(lines) == 4
     assert re.fullmatch(r"Removed 1 build, \d+\.\d MB, by keep_of_a_day 2: 00004-\w+\.", lines[-1])
@@ -208,7 +208,7 @@ def test_a_night_with_nothing_to_do_removes_what_is_too_old(tmp_path: Path) -> N
     assert len(warehouse.kept()) == 4, "another process was writing"
     assert run(root).nothing_to_do
     assert [folder.name for folder in warehouse.kept()] == [ids[0], ids[3]]
-    assert [event["build"] for event in warehouse.ledger() if event["event"] == "pruned"] == [ids[2], ids[1]]
+    assert [event.build for event in warehouse.ledger() if event.event == "pruned"] == [ids[2], ids[1]]
 
 
 def test_a_build_is_named_by_number_beginning_candidate_and_latest(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_build_is_named_by_number_beginning_candidate_and_latest(tmp_path: Pat
     (warehouse.builds / f"{first}x").rmdir()
     roll_back(warehouse, "1", "as it was")
     assert warehouse.published() == first
-    assert warehouse.ledger()[-1]["build"] == first
+    assert warehouse.ledger()[-1].build == first
     shown = CliRunner().invoke(
         cli, ["query", "--build", "candidate", "select 1 as one", "--project-dir", str(root)], catch_exceptions=False
     )

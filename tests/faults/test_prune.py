@@ -21,7 +21,7 @@ from kpi.cli.main import cli
 from kpi.errors import CheckFailed, ConfigError, DeliveryError, KpiError
 from kpi.ingest import raw_files
 from kpi.jobs import prune_raw as pruning
-from kpi.jobs.check_build import judge
+from kpi.jobs.check_build import validate_build
 from kpi.jobs.doctor import examine
 from kpi.jobs.options import Options
 from kpi.jobs.prune_raw import prune_raw
@@ -237,8 +237,8 @@ def test_the_deliveries_go_and_every_figure_stays(root: Path) -> None:
                       " select file, records, rows_loaded from raw.deleted_deliveries order by all")  # fmt: skip
     assert still == delivered
     assert ask(root, "select count(*) from raw.rejects") == [(0,)]
-    events = [event for event in Warehouse(root / "warehouse").ledger() if event["event"] == "delivery deleted"]
-    assert {event["reason"].partition(",")[0] for event in events} == GONE
+    events = [event for event in Warehouse(root / "warehouse").ledger() if event.event == "delivery deleted"]
+    assert {event.reason.partition(",")[0] for event in events} == GONE
     assert refreshed(root)[-1].startswith("Nothing changed")
     assert "none" not in prune(root)[-1]
 
@@ -271,7 +271,7 @@ def test_where_rows_are_for_stewards_the_same_holds(root: Path) -> None:
 
 
 def judge_failures(root: Path) -> list[YearResult]:
-    return [result for result in judge(root, None, None, None, None) if not result.success]
+    return [result for result in validate_build(root, None, None, None, None) if not result.success]
 
 
 def test_without_the_flag_nothing_is_touched(root: Path) -> None:

@@ -138,9 +138,9 @@ def test_a_full_output_stops_no_run(tmp_path: Path) -> None:
             stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "what this run tells cannot be written any more" in done.stderr
+    assert "the output of this run cannot be written any more" in done.stderr
     warehouse = Warehouse(tmp_path / "warehouse")
-    assert warehouse.ledger()[-1]["build"] == warehouse.published()  # held back is not among them
+    assert warehouse.ledger()[-1].build == warehouse.published()  # held back is not among them
     assert history(warehouse.root)[-1].exit_code == 0
 
 
@@ -163,8 +163,8 @@ def test_a_reader_that_leaves_stops_no_run(tmp_path: Path, word: str, log_format
     assert process.returncode == 0, err
     warehouse = Warehouse(tmp_path / "warehouse")
     last = warehouse.ledger()[-1]
-    assert last["event"] in ("published", "held back")
-    assert history(warehouse.root)[-1].outcome == last["event"]
+    assert last.event in ("published", "held back")
+    assert history(warehouse.root)[-1].outcome == last.event
     assert not (warehouse.root / "runs/told.json").exists() or not json.loads(
         (warehouse.root / "runs/told.json").read_text()
     ).get("failing")
@@ -220,8 +220,8 @@ def test_what_goes_wrong_after_the_swap_makes_no_failure(tmp_path: Path, monkeyp
     monkeypatch.setattr(builds, "to_disk", to_disk)
     outcome = refresh(tmp_path, Options(date(2026, 3, 5)), emit)
     assert outcome.published
-    assert warehouse.published() == outcome.build == warehouse.ledger()[-1]["build"]
-    assert warehouse.ledger()[-1]["event"] == "published"
+    assert warehouse.published() == outcome.build == warehouse.ledger()[-1].build
+    assert warehouse.ledger()[-1].event == "published"
     assert ["Input/output" in line or "Broken pipe" in line for line in map(str, outcome.warnings[-2:])] == [True, True]
 
 
@@ -293,7 +293,7 @@ def test_a_run_that_fails_says_that_nobody_is_told_when_the_addresses_cannot_be_
     process = started(tmp_path, *REFRESH)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 5
-    assert "warning: nobody is told: notify.txt cannot be read: it is no file" in out
+    assert "warning: nobody is notified: notify.txt cannot be read: it is no file" in out
     process = started(tmp_path, "notify", "--test")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 3

@@ -328,12 +328,12 @@ def test_what_runs_failed_of_before_is_taken_out_of_the_ledger(root: Path) -> No
         run(root)
     for path in files:
         (root / path).unlink()
-    failed = [event for event in warehouse_of(root).ledger() if event["event"] == "failed"]
-    assert failed[0]["reason"]
+    failed = [event for event in warehouse_of(root).ledger() if event.event == "failed"]
+    assert failed[0].reason
     project.write_text(with_stewards)
     run(root)
-    failed = [event for event in warehouse_of(root).ledger() if event["event"] == "failed"]
-    assert [event["reason"] for event in failed] == [""]
+    failed = [event for event in warehouse_of(root).ledger() if event.event == "failed"]
+    assert [event.reason for event in failed] == [""]
 
 
 def test_warnings_of_a_published_build_hold_no_header_that_may_be_a_record(root: Path) -> None:

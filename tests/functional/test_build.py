@@ -9,10 +9,12 @@ import duckdb
 import pytest
 
 from kpi import database
-from kpi.build_record import NodeRecord
+from kpi.build_record import BuildRecord, NodeRecord
 from kpi.engine import runner
 from kpi.engine.compile import check_project
+from kpi.engine.fingerprint import checksums_of
 from kpi.engine.graph import Graph
+from kpi.engine.plan import Content, Request, steps_of
 from kpi.errors import BuildError
 from kpi.ingest import raw_files
 from kpi.ingest.loader import create_tables
@@ -46,9 +48,13 @@ def build_all(con: duckdb.DuckDBPyConnection, graph: Graph, known: Known | None 
         " ('1', 'health', 300, false), ('2', 'health', 301, false), ('3', 'social', 10, false), ('4', 'x', 1, true)"
     )
     everything = frozenset(graph.nodes)
-    task = runner.Task(graph, runner.own_parts(graph, NO_FILES), known or {}, everything, frozenset(), "build")
+    checksums = checksums_of(graph, NO_FILES)
+    request = Request(graph, checksums, BuildRecord("", nodes=known), chosen=everything)
+    task = runner.Task(request, "build")
     records = runner.source_records(con, None, task)
-    ran = runner.run_nodes(con, task, records)
+    present = runner.prepare_run(con, task)
+    steps = steps_of(request, present, {node_id: Content(record.version) for node_id, record in records.items()})
+    ran = runner.run_nodes(con, task, steps, records)
     for error in ran.failed.values():
         raise error
     if known is not None:

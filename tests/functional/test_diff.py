@@ -205,7 +205,7 @@ def test_a_rollback_shows_readers_an_earlier_build_and_is_in_the_ledger(root: Pa
     with reading(warehouse.folder() / "kpi.duckdb") as con:
         assert con.execute("select count(*) from raw.calls").fetchall() == [(3,)]
     last = warehouse.ledger()[-1]
-    assert (last["build"], last["event"], last["reason"]) == (first, "rolled back to", f"from {second}: wrong delivery")
+    assert (last.build, last.event, last.reason) == (first, "rolled back to", f"from {second}: wrong delivery")
 
 
 def test_what_was_taken_back_is_not_published_again_until_something_changes(root: Path) -> None:

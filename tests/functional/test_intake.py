@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from kpi.errors import DeliveryError, Place, Problem
+from kpi.cli.main import cli
+from kpi.errors import ConfigError, DeliveryError, Place, Problem
 from kpi.ingest.loader import LoadWarning
 from kpi.jobs.options import Options
 from kpi.jobs.pipeline import grouped
@@ -30,7 +33,7 @@ def run(root: Path) -> list[str]:
     return [line for line in message if "warning" in line]
 
 
-def test_warnings_that_differ_in_numbers_alone_are_one_line_a_feed() -> None:
+def test_warnings_of_deliveries_are_one_line_a_kind() -> None:
     def of_file(code: str, path: str, message: str) -> LoadWarning:
         return LoadWarning(Problem(code, message, Place(path)), Path(path).parts[0])
 
@@ -45,12 +48,10 @@ def test_warnings_that_differ_in_numbers_alone_are_one_line_a_feed() -> None:
         LoadWarning(Problem("file.ignored", "hidden; not read.", Place("calls/.b"))),
     ]
     assert list(grouped(warnings)) == [
-        "calls: 2 files, the first is calls/2024.csv: 3 of 100 records rejected. Each of them: kpi show raw.deliveries",
-        "calls/2025.csv: holds no records.",
-        "chats/a.csv: holds no records.",
+        "2 files, the first is calls/2024.csv: 3 of 100 records rejected. Each of them: kpi deliveries",
+        "2 files of 2 feeds, the first is calls/2025.csv: holds no records. Each of them: kpi deliveries",
         "calls: 2 of its deliveries are past retention.",
-        "calls/.a: hidden; not read.",
-        "calls/.b: hidden; not read.",
+        "2 files, the first is calls/.a: hidden; not read. Each of them: kpi deliveries",
     ]
 
 
@@ -61,14 +62,25 @@ def test_a_run_groups_the_warnings_of_deliveries_and_the_build_keeps_each(tmp_pa
         deliver(root, f"{number:02}.csv", HEADER.replace(",waited_seconds", ""), rows.replace(",3,", ","))
     (line,) = [line for line in run(root) if "optional columns" in line]
     missing = "optional columns that are not there, taken as missing: waited_seconds."
-    assert (
-        line
-        == f"  warning: calls: 12 files, the first is calls/00.csv: {missing} Each of them: kpi show raw.deliveries"
-    )
+    assert line == f"  warning: 12 files, the first is calls/00.csv: {missing} Each of them: kpi deliveries"
     kept = recorded(Warehouse(root / "warehouse")).warnings
     assert [str(one) for one in kept if one.code == "file.missing_columns"] == [
         f"calls/{number:02}.csv: {missing}" for number in range(12)
     ]
+    words = ["deliveries", "--build", "latest", "--project-dir", str(root)]
+    listed = CliRunner().invoke(cli, words, catch_exceptions=False).output
+    assert listed.splitlines()[0] == "calls: 12 files, 12 records, 0 rejected, 13 warnings"
+    assert [line for line in listed.splitlines() if "optional" in line] == [
+        f"  {number:02}.csv: {missing}" for number in range(12)
+    ]
+    of_feed, *files = json.loads(CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False).output)
+    assert (of_feed["file"], [one["code"] for one in of_feed["warnings"]]) == ("", ["feed.very_late"])
+    assert [(one["feed"], one["file"], one["records"]) for one in files] == [
+        ("calls", f"{number:02}.csv", 1) for number in range(12)
+    ]
+    assert files[0]["warnings"] == [{"code": "file.missing_columns", "message": missing}]
+    with pytest.raises(ConfigError, match=r"there is no feed .cals.. Did you mean .calls.\?"):
+        CliRunner().invoke(cli, [*words, "--feed", "cals"], catch_exceptions=False)
 
 
 def test_a_refused_file_is_told_by_the_error_and_not_by_a_warning_too(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from kpi.errors import BuildError
-from kpi.ingest.contract import Feed, Retention
+from kpi.ingest.contract import Feed
 from kpi.ingest.raw_files import RawFile, RawFolder, scan
+from kpi.ingest.retention import Retention
 from loading import Loader, compare_with_oracle, contracts
 
 CALLS = "call_id,service_line,arrived_at,answered_at,ended_at\n"

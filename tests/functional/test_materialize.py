@@ -13,6 +13,7 @@ from kpi import database
 from kpi.build_record import NodeRecord
 from kpi.engine import materializations, runner
 from kpi.engine.compile import check_columns
+from kpi.engine.fingerprint import definitions
 from kpi.engine.materializations import check_hook, type_of
 from kpi.engine.node import Node
 from kpi.engine.test_runner import run_tests
@@ -170,7 +171,7 @@ def test_an_emptied_source_takes_nothing_away(tiny: Tiny, settings: str) -> None
     tiny.seed("id,y,v")
     tiny.build()
     assert tiny.rows("select v from main.m") == [(1,), (2,), (3,)]
-    tiny.build(anew=["m"])
+    tiny.build(full_refresh=["m"])
     assert tiny.rows("m") == []
 
 
@@ -196,7 +197,7 @@ def test_is_incremental_only_when_its_table_is_there_as_a_table(tiny: Tiny) -> N
     tiny.write({"m": incremental("")})
     tiny.build()
     assert len(tiny.rows("m")) == 3
-    tiny.build(anew=["m"])
+    tiny.build(full_refresh=["m"])
     assert len(tiny.rows("m")) == 3
     tiny.write({"m": "{{ config(materialized='table') }} select {{ is_incremental() }} as x"})
     tiny.build()
@@ -275,9 +276,9 @@ def test_settings_of_an_incremental_model_are_checked_before_anything_runs(
 
 def definitions_after(tiny: Tiny, **files: str) -> set[str]:
     """Write files and return the names of the nodes whose definition that changed."""
-    before = runner.definitions(tiny.compiled())
+    before = definitions(tiny.compiled())
     tiny.write(files)
-    now = runner.definitions(tiny.compiled())
+    now = definitions(tiny.compiled())
     return {node.split(".")[-1] for node in now if now[node] != before.get(node)}
 
 
@@ -299,16 +300,16 @@ def test_a_changed_definition_builds_anew_but_where_the_project_says_to_keep_the
     graph = tiny.compiled()
     other = {node: NodeRecord(definition="another") for node in graph.nodes}
     message: list[str] = []
-    now = runner.definitions(graph)
-    assert pipeline.anew(graph, other, now, False, message.append) == {"model.tiny.plain"}
+    now = definitions(graph)
+    assert pipeline.fully_refreshed(graph, other, now, False, message.append) == {"model.tiny.plain"}
     assert message == ["Built from nothing, for what defines them changed: plain."]
     same = {node: NodeRecord(definition=now[node]) for node in graph.nodes}
-    assert pipeline.anew(graph, same, now, False, quiet) == frozenset()
-    assert len(pipeline.anew(graph, same, now, True, quiet)) == 3
+    assert pipeline.fully_refreshed(graph, same, now, False, quiet) == frozenset()
+    assert len(pipeline.fully_refreshed(graph, same, now, True, quiet)) == 3
     # And full_refresh: false holds against a full refresh too.
     tiny.build()
     tiny.seed(*SECOND)
-    tiny.build(anew=["plain", "kept", "synced"])
+    tiny.build(full_refresh=["plain", "kept", "synced"])
     assert [len(tiny.rows(name)) for name in ("plain", "kept", "synced")] == [3, 6, 3]
 
 
@@ -415,7 +416,7 @@ def test_hooks_run_in_order_with_quotes_and_semicolons(tiny: Tiny) -> None:
         "create or replace table seen ",
     ]
     tiny.con.execute("create table seen (what varchar)")
-    runner.build_nodes(tiny.con, graph, graph.built(), kept=["main.seen"])
+    runner.build_nodes(tiny.con, graph, graph.built(), unmanaged=["main.seen"])
     assert tiny.rows("seen") == [("before; --",), ("project; 'm'",), ("rows 1",)]
 
 

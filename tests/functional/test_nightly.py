@@ -23,7 +23,7 @@ from kpi.jobs.options import Options
 from kpi.jobs.recorded_run import attend, notify_crash
 from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse, writing
-from kpi.warehouse.run_log import RunLog, events_of, history
+from kpi.warehouse.run_log import RunLog, history, lines_of
 from small_project import write
 
 DAY = date(2026, 3, 5)
@@ -75,8 +75,8 @@ def test_a_quiet_night_is_quiet_and_leaves_one_line(project: Path, sent: list[no
     assert sent == []
     (ended,) = history(project / "warehouse")
     assert (ended.outcome, ended.exit_code, ended.changed) == ("published", 0, "1 file loaded, 4 nodes built")
-    kinds = {event["event"] for event in events_of(project / "warehouse", ended.run)}
-    assert {"begun", "loaded", "built", "told", "stage ended", "end"} <= kinds
+    kinds = {event.event for event in lines_of(project / "warehouse", ended.run)}
+    assert {"begun", "loaded", "built", "message", "stage ended", "end"} <= kinds
     idle = (project / "warehouse/runs/idle.jsonl").read_text().splitlines()
     assert [json.loads(line)["build"] for line in idle] == [ended.build]
 
@@ -165,7 +165,7 @@ def test_what_goes_wrong_in_telling_does_not_make_a_run_fail(
     lines: list[str] = []
     with pytest.raises(CheckFailed):
         night(project, emit=lines.append)
-    assert "  warning: people could not be told: RuntimeError." in lines
+    assert "  warning: people could not be notified: RuntimeError." in lines
     assert [run.exit_code for run in history(project / "warehouse")] == [0, 7]
 
 
@@ -312,8 +312,8 @@ def test_a_run_that_is_killed_in_a_query_dies_at_once_and_the_next_one_tells(
     warehouse = project / "warehouse"
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        events = [event for ended in history(warehouse)[1:] for event in events_of(warehouse, ended.run)]
-        if any(event.get("name") == "slow" for event in events):
+        events = [event for ended in history(warehouse)[1:] for event in lines_of(warehouse, ended.run)]
+        if any(getattr(event, "name", "") == "slow" for event in events):
             break
         time.sleep(0.05)
     child.send_signal(by)

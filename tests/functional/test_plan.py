@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from changing import BY_LINE, CALLS, FILES, HEADER, MORE, SHARE, STAGING, TODAY, Changes, change, lay_out
+from kpi.engine.plan import Step
 from kpi.errors import BuildError, CompileError
 from kpi.jobs.options import Options
-from kpi.jobs.plan import Step, plan
+from kpi.jobs.plan import plan
 from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse, writing
 
@@ -94,6 +95,11 @@ BELOW = {"build marts.share": PERHAPS, "build staging.named": PERHAPS}
             {"build staging.stg_calls": "its SQL changed", BUILD_BY_LINE: "because of stg_calls", **BELOW},
         ),
         ({SHARE: None}, {"drop marts.share": "gone: nothing in the project makes it any more"}),
+        # Another model in the same place: its relation is replaced, and not dropped.
+        (
+            {SHARE: None, "models/marts/other.sql": "{{ config(alias='share') }}\nselect 1 as value"},
+            {"build marts.share": "new"},
+        ),
         ({"models/marts/a.sql": "select 1 as x"}, {"build marts.a": "new"}),
         ({"tests/assert_more.sql": "select 1 as x where false"}, {"test assert_more": "new"}),
         (
@@ -144,6 +150,16 @@ def test_what_is_not_selected_is_told_and_stays_due(project: Path) -> None:
 
 def test_a_full_refresh_is_everything(project: Path) -> None:
     assert sum(step.action == "build" and step.certain for step in steps(project, full_refresh=True)) == 6
+
+
+def test_a_view_that_is_rebuilt_as_it_was_makes_nothing_below_it_due(project: Path) -> None:
+    planned = {step.name: step for step in steps(project, full_refresh=True, select=("stg_calls",))}
+    assert planned["staging.stg_calls"].why == "--full-refresh"
+    assert planned["marts.calls_by_desk"].if_changed == ("model.small.stg_calls",)
+    assert run(project, full_refresh=True, select=("stg_calls",)) == ["staging.stg_calls"]
+    last = Warehouse(project / "warehouse").last_run()
+    assert last
+    assert last.partial == ()
 
 
 def test_a_selection_by_state_compares_with_a_build(project: Path) -> None:

@@ -90,10 +90,12 @@ def test_a_build_without_the_table_is_told(tmp_path: Path) -> None:
 
 def test_the_countys_public_tables(demo_project: Path, tmp_path: Path) -> None:
     tables = dict(publish(demo_project, tmp_path / "out"))
-    assert set(tables) == {"marts.public_indicators", "marts.comparability_breaks", "marts.figure_catalogue"}
+    figures = {f"marts.public_{name}" for name in ("indicators", "monthly_series", "changes")}
+    assert set(tables) == {*figures, "marts.comparability_breaks", "marts.figure_catalogue"}
     with duckdb.connect(tmp_path / "out" / PUBLIC_DATABASE, read_only=True) as con:
-        shown = "select count(*) from marts.public_indicators where is_suppressed and value is not null"
-        assert con.execute(shown).fetchall() == [(0,)]
+        for table in ("indicators", "monthly_series"):
+            shown = f"select count(*) from marts.public_{table} where is_suppressed and value is not null"
+            assert con.execute(shown).fetchall() == [(0,)]
     assert all(rows > 0 for rows in tables.values())
 
 

@@ -111,7 +111,7 @@ def test_a_failed_test_leaves_readers_on_the_old_build_and_keeps_the_candidate(p
     failed = [build for build in Warehouse(project / "warehouse").list_builds() if build.record.status == "failed"]
     assert len(failed) == 1
     assert visits(project, failed[0].id) == [(2024, 1), (2024, 2)]
-    assert [(event["event"], event["build"]) for event in Warehouse(project / "warehouse").ledger()] == [
+    assert [(event.event, event.build) for event in Warehouse(project / "warehouse").ledger()] == [
         ("published", first.build),
         ("failed", failed[0].id),
     ]
@@ -124,7 +124,7 @@ def test_publishing_despite_checks_needs_a_reason_and_tells_it(project: Path) ->
     outcome = run(project, publish_despite_checks="the register is down, see ticket 12")
     assert outcome.published
     last = Warehouse(project / "warehouse").ledger()[-1]
-    assert (last["event"], last["reason"]) == ("published", "the register is down, see ticket 12")
+    assert (last.event, last.reason) == ("published", "the register is down, see ticket 12")
 
 
 def test_a_check_that_failed_still_fails_when_something_else_changes(project: Path) -> None:
@@ -280,8 +280,8 @@ def test_a_ledger_line_cut_short_by_a_crash_costs_only_itself(project: Path) -> 
     deliver(project, "2025.csv", "c,2025-01-01 00:00,")
     build = run(project).build
     events = Warehouse(project / "warehouse").ledger()
-    assert [event["reason"][:13] for event in events] == ["recorded late", ""]
-    assert events[-1]["build"] == build
+    assert [event.reason[:13] for event in events] == ["recorded late", ""]
+    assert events[-1].build == build
 
 
 def command(root: Path, *arguments: str) -> list[str]:

@@ -230,7 +230,7 @@ def test_a_page_tells_the_figures_beside_the_printed_ones(page: Page) -> None:
     assert "Terveyden- ja sairaanhoito 60 – 79 ✗ eroaa tavoite vähintään 70; kertomus 2025" in figures
     assert "15\u00a0000 – yli 17\u00a0000 ✓ toistuu joulukuun laskenta; kertomus 2025" in figures
     assert "Päivystysapu 116117 5\u00a0min" in figures
-    assert "80,0\u00a0pv – 80\u00a0pv ✓ toistuu joulukuu" in figures
+    assert "80,0\u00a0vrk – 80\u00a0vrk ✓ toistuu joulukuu" in figures
     assert f"{IMAGE} {IMAGE} {{{{ 7 * 7 }}}} &amp; 5 –" in figures
 
 
@@ -366,7 +366,7 @@ def test_every_kind_of_thing_has_a_finnish_name() -> None:
     (-8.5, "percent", "1", "−8,5 %"),
     (87, "percent", "0", "87 %"),
     (4.7, "score_1_to_5", "2", "4,70"),
-    (80.9, "days", "1", "80,9 pv"),
+    (80.9, "days", "1", "80,9 vrk"),
     (33, "count_per_day", "0", "33 / vrk"),
     (536_831, "count", "0", "536 831"),
     (1e21, "persons", "0", "1 000 000 000 000 000 000 000"),

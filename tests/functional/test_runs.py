@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import duckdb
 import pytest
@@ -25,11 +25,12 @@ from kpi.warehouse import run_log
 from kpi.warehouse.builds import held, is_held
 from kpi.warehouse.run_log import (
     KEPT,
+    LogLine,
     RunLog,
     close_killed,
-    events_of,
     history,
     last_invocation,
+    lines_of,
     seconds_of_stages,
     write_table,
 )
@@ -63,9 +64,9 @@ def test_a_run_is_told_by_its_first_line_and_its_last(tmp_path: Path) -> None:
     (run,) = history(tmp_path)
     assert (run.run, run.command, run.outcome, run.exit_code) == (log.run, "refresh", "checks failed", 7)
     assert (run.changed, run.warnings, run.message) == ("1 file loaded, 2 nodes built", 1, "what was wrong")
-    kinds = [event["event"] for event in events_of(tmp_path, log.run)]
+    kinds = [event.event for event in lines_of(tmp_path, log.run)]
     assert kinds == ["begun", "loaded", "stage ended", "built", "built", "stage ended", "end"]
-    assert events_of(tmp_path, "../told") == []
+    assert lines_of(tmp_path, "../told") == []
 
 
 def test_a_killed_process_leaves_what_it_did_and_no_lock(tmp_path: Path) -> None:
@@ -81,7 +82,8 @@ def test_a_killed_process_leaves_what_it_did_and_no_lock(tmp_path: Path) -> None
         child.send_signal(signal.SIGKILL)
     (run,) = history(tmp_path)
     assert (run.outcome, run.message) == ("killed", "in the stage build")
-    assert [event["name"] for event in events_of(tmp_path, run.run) if event["event"] == "built"] == ["one"]
+    events = [line for line in lines_of(tmp_path, run.run) if isinstance(line, Event)]
+    assert [event.name for event in events if event.event == "built"] == ["one"]
     assert [dead.run for dead in close_killed(tmp_path)] == [run.run]
     assert close_killed(tmp_path) == []
     assert [(run.outcome, run.exit_code) for run in history(tmp_path)] == [("killed", 137)]
@@ -146,12 +148,12 @@ def test_a_disk_that_takes_nothing_does_not_stop_a_run(tmp_path: Path) -> None:
 def test_a_full_disk_cuts_a_line_and_the_next_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     log = RunLog(tmp_path, "refresh")
-    log.on_event(Event("told", "one"))
+    log.on_event(Event("message", "one"))
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:20]))
-    log.on_event(Event("told", "two"))
+    log.on_event(Event("message", "two"))
     monkeypatch.setattr(os, "write", write)
-    log.on_event(Event("told", "three"))
-    message = [event.get("message") for event in events_of(tmp_path, log.run) if event["event"] == "told"]
+    log.on_event(Event("message", "three"))
+    message = [getattr(event, "message", "") for event in lines_of(tmp_path, log.run) if event.event == "message"]
     assert message == ["one", "three"]
 
 
@@ -182,7 +184,7 @@ def test_only_the_newest_runs_are_kept(tmp_path: Path) -> None:
 def test_the_history_is_a_table(tmp_path: Path) -> None:
     ended(tmp_path)
     running = RunLog(tmp_path, "refresh")
-    running.on_event(Event("told", "begun"))
+    running.on_event(Event("message", "begun"))
     with duckdb.connect() as con:
         write_table(con, tmp_path)
         write_table(con, tmp_path)
@@ -221,7 +223,7 @@ def test_a_plain_listener_gets_lines_and_another_events() -> None:
     emit_event(everyone, Event("built", stage="build", name="one", rows=0))
     assert lines == ["a line"]
     assert [event.as_dict() for event in heard] == [
-        {"event": "told", "message": "a line"},
+        {"event": "message", "message": "a line"},
         {"event": "built", "stage": "build", "name": "one", "rows": 0},
     ]
 
@@ -259,7 +261,7 @@ def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(tmp_path: Path, mo
     log.on_event(Event("built", stage="build", name="one"))
     read = run_log._last_lines
 
-    def late(stream: BinaryIO) -> list[dict[str, Any]]:
+    def late(stream: BinaryIO) -> list[LogLine]:
         lines = read(stream)
         log.end("published", 0, "00001-x", ())
         return lines

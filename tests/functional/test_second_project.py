@@ -19,7 +19,8 @@ from kpi.ingest.contract import is_feed
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
-from kpi.reader.figures import indicators, open_build
+from kpi.reader.figures import open_build
+from kpi.reader.notebook import indicators
 from kpi.warehouse.builds import Warehouse
 from page import Page
 
@@ -80,10 +81,10 @@ def test_feeds_become_figures(library: Path) -> None:
 
 def test_show_puts_printed_figures_beside_them(library: Path) -> None:
     shown = kpi("show", "--project-dir", str(library), "--year", "2025")
-    assert re.search(r"main +36 +36 +reproduced", shown)
-    assert "Report of 2025: 3 printed figures: 3 reproduced, 0 documented, 0 differ" in shown
+    assert re.search(r"= Loans, Pääkirjasto +36\b", shown)
+    assert "Report of 2025: 3 printed figures: 3 reproduced, 0 differ" in shown
     assert kpi("show", "mean_loan_days", "--project-dir", str(library)).startswith("mean_loan_days: Mean loan (days)\n")
-    assert "riverside" in kpi("show", "riverside", "--project-dir", str(library))
+    assert "Jokirannan kirjasto" in kpi("show", "riverside", "--project-dir", str(library))
 
 
 def test_report_years_are_judged_by_the_librarys_rules(library: Path) -> None:

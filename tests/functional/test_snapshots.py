@@ -237,7 +237,7 @@ def test_a_build_from_nothing_takes_over_what_cannot_be_derived_again(tiny: Tiny
             (0,)
         ]
     assert message == ["Carried over from the published build: logs.audit, main.kept."]
-    assert pipeline.kept(tiny.compiled(), record) == {"main.kept", "logs.audit", "logs.gone"}
+    assert pipeline.unmanaged_relations(tiny.compiled(), record) == {"main.kept", "logs.audit", "logs.gone"}
 
 
 BLOCK = """\

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import kpi
+from kpi.cli.main import cli
 from kpi.errors import ConfigError
 from kpi.reader import figures
+
+
+def show(root: Path, *words: str) -> list[str]:
+    result = CliRunner().invoke(cli, ["show", *words, "--project-dir", str(root)], catch_exceptions=False)
+    return [line for line in result.output.splitlines() if not re.search(r"(build|koonti|bygge) \d", line)]
 
 
 def test_every_printed_figure_is_reproduced(demo_project: Path) -> None:
@@ -19,16 +27,18 @@ def test_every_printed_figure_is_reproduced(demo_project: Path) -> None:
 
 
 def test_the_table_of_indicators(demo_project: Path, golden: Callable[[str, str], None]) -> None:
-    with kpi.open(project_dir=demo_project) as con:
-        lines = [*figures.figure_lines(con), "", *figures.summary_lines(con)]
-    assert max(map(len, lines)) <= 100
-    golden("show.txt", "\n".join(lines) + "\n")
+    lines = {lang: show(demo_project, "--lang", lang) for lang in ("fi", "sv", "en")}
+    assert {max(map(len, of_lang)) for of_lang in lines.values()} == {80}
+    assert {len(of_lang) for of_lang in lines.values()} == {38}
+    every = show(demo_project, "--all", "--year", "2025", "--lang", "fi")
+    golden("show.txt", "\n".join([*lines["en"], *lines["fi"], *every]) + "\n")
 
 
 def test_one_figure(demo_project: Path, golden: Callable[[str, str], None]) -> None:
     with kpi.open(project_dir=demo_project) as con:
         assert figures.resolve(con, "same_day_callback_share") == ("figure", "same_day_callback_share")
-        text = [*figures.definition_lines(con, "same_day_callback_share"), *figures.figure_lines(con, "nps")]
+        assert figures.resolve(con, "health_lines") == ("service", "health_lines")
+    text = [*show(demo_project, "same_day_callback_share"), *show(demo_project, "nps", "--lang", "sv")]
     golden("show_figure.txt", "\n".join(text) + "\n")
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from changing import BY_LINE, CALLS, FILES, HEADER, MORE, SHARE, STAGING, TODAY, Changes, change, lay_out
 from kpi import database
+from kpi.engine.plan import Step
 from kpi.events import Event
 from kpi.jobs.options import Options
-from kpi.jobs.plan import Step, plan
+from kpi.jobs.plan import plan
 from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse
 
@@ -73,6 +74,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"select": ("desks+",)},
     {"exclude": ("share",)},
     {"full_refresh": True},
+    {"select": ("desks+",), "full_refresh": True},
+    {"select": ("stg_calls",), "full_refresh": True},
 ]
 
 

@@ -22,8 +22,10 @@ class NotRememberedError(Exception):
 
 def facts(project: Compiled) -> tuple[object, ...]:
     """All that a compiled project says."""
-    nodes = tuple((name, repr(node)) for name, node in project.graph.nodes.items())
-    return nodes, repr(project.graph.feeds), sorted(project.columns.items())
+    graph = project.graph
+    nodes = tuple((name, repr(node)) for name, node in graph.nodes.items())
+    rest = (graph.feeds, graph.notes, graph.unit_tests, graph.environment_read, graph.on_run)
+    return nodes, repr(rest), sorted(project.columns.items()), project.files, project.is_closed
 
 
 def test_what_is_remembered_is_the_same(tmp_path: Path) -> None:
@@ -97,6 +99,49 @@ def test_a_change_anywhere_is_seen(tmp_path: Path, file: str, old: str, new: str
     assert old in text
     (root / file).write_text(text.replace(old, new, 1))
     after = compiled(root)
+    (root / CACHE).unlink()
+    assert facts(after) == facts(compiled(root)) != facts(before)
+
+
+STAGED, MART = "models/staging/stg_calls.sql", "models/marts/calls_by_line.sql"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "is_alone"),
+    [
+        (MART, "group by line", "where line <> 'x'\ngroup by line\n-- more", True),
+        (MART, "select\n", "\n\nselect\n", True),
+        (STAGED, "where not", "where call_id is not null and not", True),
+        (MART, "select\n", "{{ config(materialized='table') }}\nselect\n", True),  # as its folder has it
+        (MART, "select\n", "{{ config(schema='other') }}\nselect\n", False),
+        (MART, "select\n", "{{ config(enabled=false) }}\nselect\n", False),
+        (MART, "select\n", "{{ config(materialized='ephemeral') }}\nselect\n", False),
+        (MART, "count(*) as call_count", "sum(1) as call_count", False),  # another type
+        (MART, "count(*) as call_count", "count(*) as calls, count(*) as call_count", False),
+        (MART, "group by line", "group by line having line in (select line from {{ ref('lines') }})", False),
+        (MART, "group by line", "-- {{ env_var('HOME_OF_CALLS', 'x') }}\ngroup by line", False),
+        (MART, "group by line", "-- {{ graph.nodes | length }}\ngroup by line", False),
+    ],
+)
+def test_a_model_of_another_text_alone_is_compiled_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, old: str, new: str, is_alone: bool
+) -> None:
+    root = write(tmp_path, {"models/marts/last.sql": "select * from {{ ref('lines') }}"})
+    before = compiled(root)
+    whole, asked = compile._compiled, list[Path]()
+
+    def noted(root: Path, *given: Any) -> Compiled:
+        asked.append(root)
+        return whole(root, *given)
+
+    monkeypatch.setattr(compile, "_compiled", noted)
+    if "enabled=false" in new:
+        (root / "tests/assert_in_time_is_part.sql").unlink()
+    text = (root / file).read_text()
+    assert old in text
+    (root / file).write_text(text.replace(old, new, 1))
+    after = compiled(root)
+    assert (asked == []) == is_alone
     (root / CACHE).unlink()
     assert facts(after) == facts(compiled(root)) != facts(before)
 

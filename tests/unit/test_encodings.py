@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi.ingest.contract import Dialect, Feed, Retention
+from kpi.ingest.contract import Dialect, Feed
+from kpi.ingest.retention import Retention
 from loading import Loader, contracts
 
 HEADER = "id;huomio;yksikkö\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kpi.engine import runner
+from kpi.engine.fingerprint import checksums_of, fingerprint
 from kpi.engine.graph import Graph, compile_project
 from kpi.engine.node import read_select
 from kpi.engine.selector import Selection, select
@@ -137,10 +137,10 @@ AFTER_CALLS = {"stg_calls", "calls_by_line", "share_by_line"}
 
 def fingerprints(graph: Graph, files: raw_files.RawFolder) -> dict[str, str]:
     """The fingerprints of all nodes when no wave stops: each one's content is another when its fingerprint is."""
-    own = runner.own_parts(graph, files)
+    own = checksums_of(graph, files)
     found: dict[str, str] = {}
     for node in graph.nodes.values():
-        found[node.id] = runner.fingerprint(node, own[node.id], {parent: found[parent] for parent in node.depends_on})
+        found[node.id] = fingerprint(node, own[node.id], {parent: found[parent] for parent in node.depends_on})
     return found
 
 

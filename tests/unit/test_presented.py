@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from conftest import ROOT
-from kpi.presentation import presented, significant, with_decimals
+from kpi.presentation import Form, presented, significant, with_decimals
 from kpi.validation.report import amount, number
 from tiny import Tiny
 
@@ -35,7 +35,7 @@ SHOWN = (
     (0.3, "0", "points", "0.3", "0,3"),
     (99.8, "0", "count_per_day", "100", "100 / vrk"),
     (0.25, "0", "count_per_day", "0.3", "0,3 / vrk"),
-    (12.0, "1", "days", "12.0", "12,0 pv"),
+    (12.0, "1", "days", "12.0", "12,0 vrk"),
     (0.3, "0", "seconds", "0.3", "0,3 s"),
     (20.0, "minute", "seconds", "20", "20 s"),
     (0.0, "minute", "seconds", "0", "0 min"),
@@ -78,6 +78,39 @@ def test_the_macro_of_the_models_says_the_same(tmp_path: Path) -> None:
         other = f"select v, by_macro, {presented('v', 'd', 'u')} as by_engine from shown where by_macro <> by_engine"
         assert con.execute(other).fetchall() == []
         assert con.execute("select count(by_macro) from shown").fetchall() == [(len(lines.splitlines()),)]
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "written"),
+    [
+        (Form("seconds"), 553, "9 min 13 s"),
+        (Form("seconds", "minute"), 20700, "5 h 45 min"),
+        (Form("percent", "1"), "1.60", "1,6 %"),
+        (Form("percent", "1", "en"), "1.60", "1.6%"),
+        (Form("percent", "1", "sv", is_signed=True), "-8.50", "−8,5 %"),
+        (Form("points", "0", is_signed=True), "79.00", "+79"),
+        (Form("points", "0", is_signed=True), "0", "0"),
+        (Form("count", "0"), 11920, "11 920"),
+        (Form("count", "0", "en"), 11920, "11,920"),
+        (Form("days", "1", "sv"), "80.90", "80,9 dygn"),
+        (Form("days", "1", symbols={"days": "pv"}), "80.90", "80,9 pv"),
+        (Form("score_1_to_5", "2"), "4.70", "4,70"),
+        (Form("percent", "0"), "99.80", "99,8 %"),
+        (Form("percent", "0"), None, "–"),
+    ],
+)
+def test_a_value_is_written_as_a_report_of_its_language_prints_it(
+    form: Form, value: str | int | None, written: str
+) -> None:
+    assert form.write(value).replace("\u00a0", " ") == written
+
+
+def test_a_qualifier_stands_before_a_value_and_a_change_of_shares_is_in_percentage_points() -> None:
+    assert Form("persons", "0", "sv").write(70000, "more_than") == "över\u00a070\u00a0000"
+    assert Form("percent", "0").change("-2") == "−2\u00a0prosenttiyksikköä"
+    assert Form("points", "0", "en").change(3) == "+3"
+    assert Form("seconds", "0").change(-61) == "−1\u00a0min\u00a01\u00a0s"
+    assert Form("count", "0").change(0) == "0"
 
 
 def test_significant_digits_never_make_a_whole_of_a_part() -> None:

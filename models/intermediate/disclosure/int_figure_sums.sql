@@ -1,6 +1,18 @@
-with figure_sums as (
+with figure_counts as (
 
-    select * from {{ ref('figure_sums') }}
+    select * from {{ ref('figure_counts') }}
+
+),
+
+count_splits as (
+
+    select * from {{ ref('count_splits') }}
+
+),
+
+count_sums as (
+
+    select * from {{ ref('int_count_sums') }}
 
 ),
 
@@ -10,69 +22,65 @@ figure_services as (
 
 ),
 
-described_figures as (
+counted as (
 
-    select * from {{ ref('figures') }}
-
-),
-
-service_lines as (
-
-    select * from {{ ref('service_lines') }}
+    select distinct figure_counts.figure_id, figure_counts.count_id, figure_counts.taken_from, figure_services.service
+    from figure_counts
+    inner join figure_services on figure_counts.figure_id = figure_services.figure_id
+    where figure_counts.basis is null and figure_counts.service is null
 
 ),
 
-parts as (
+-- A sum over services, and one over the parts of a split in each service.
+count_links as (
 
-    select
-        figure_sums.relation,
-        figure_sums.level,
-        figure_sums.is_exhaustive,
-        figure_sums.whole_figure_id,
-        coalesce(figure_sums.whole_service, figure_services.service) as whole_service,
-        figure_sums.part_figure_id,
-        figure_services.service as part_service
-    from figure_sums
-    inner join figure_services
-        on figure_sums.part_figure_id = figure_services.figure_id
-        and coalesce(figure_sums.part_service, figure_services.service) = figure_services.service
+    select count_id as whole_count_id, whole_service, count_id as part_count_id, part_service
+    from count_sums
 
     union all
 
-    select
-        figure_services.figure_id as relation,
-        2 as level,
-        true as is_exhaustive,
-        figure_services.figure_id as whole_figure_id,
-        service_lines.service_group as whole_service,
-        figure_services.figure_id as part_figure_id,
-        service_lines.service_line as part_service
-    from service_lines
-    inner join figure_services on service_lines.service_line = figure_services.service
-    inner join described_figures
-        on figure_services.figure_id = described_figures.figure_id
-        and described_figures.family in ('calls', 'callbacks', 'chats')
-    where service_lines.service_group is not null
+    select whole_count_id, null as whole_service, part_count_id, null as part_service
+    from count_splits
+    where is_exhaustive
+
+),
+
+-- A figure of a group and of its lines; where the parts are another figure, its numerators add up.
+sums as (
+
+    select distinct
+        wholes.figure_id as whole_figure_id,
+        wholes.service as whole_service,
+        parts.figure_id as part_figure_id,
+        parts.service as part_service
+    from count_links
+    inner join counted as wholes
+        on count_links.whole_count_id = wholes.count_id
+        and coalesce(count_links.whole_service, wholes.service) = wholes.service
+    inner join counted as parts
+        on count_links.part_count_id = parts.count_id
+        and coalesce(count_links.part_service, wholes.service) = parts.service
+    where
+        wholes.figure_id = parts.figure_id
+        or (
+            wholes.taken_from = 'numerator'
+            and parts.taken_from = 'numerator'
+            and (count_links.part_service is null or not exists (
+                select figure_services.service from figure_services
+                where figure_services.figure_id = wholes.figure_id and figure_services.service = parts.service
+            ))
+        )
 
 )
 
 select
-    relation || ' ' || whole_service as sum_id,
-    level,
-    is_exhaustive,
-    false as is_whole,
-    part_figure_id as figure_id,
-    part_service as service
-from parts
+    whole_figure_id || ' ' || whole_service as sum_id, true as is_exhaustive, false as is_whole,
+    part_figure_id as figure_id, part_service as service
+from sums
 
 union all
 
 select distinct
-    relation || ' ' || whole_service as sum_id,
-    level,
-    is_exhaustive,
-    true as is_whole,
-    whole_figure_id as figure_id,
-    whole_service as service
-from parts
-where whole_figure_id is not null
+    whole_figure_id || ' ' || whole_service as sum_id, true as is_exhaustive, true as is_whole,
+    whole_figure_id as figure_id, whole_service as service
+from sums

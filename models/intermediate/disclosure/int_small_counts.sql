@@ -1,53 +1,76 @@
 {{ config(materialized='table') }}
 
-with indicators as (
+with counts as (
 
-    select * from {{ ref('indicators') }}
-
-),
-
-described_figures as (
-
-    select * from {{ ref('figures') }}
+    select * from {{ ref('int_counts') }}
 
 ),
 
--- A change of an unfinished year tells some months of the year before, and nobody judges whether these are small.
--- Of a mean its cases are counted, of anything else its numerator: a figure nobody described is taken for a count.
-counted_cells as (
+units as (
+
+    select * from {{ ref('int_count_units') }}
+
+),
+
+count_sums as (
+
+    select * from {{ ref('int_count_sums') }}
+
+),
+
+-- What of a whole is none of its parts.
+rests as (
 
     select
-        indicators.figure_id,
-        indicators.service,
-        indicators.report_year,
-        indicators.basis,
-        case
-            when described_figures.unit in ('seconds', 'days', 'score_1_to_5', 'points') then indicators.denominator
-            else indicators.numerator
-        end as counted,
-        indicators.denominator as whole_counted,
-        case when described_figures.unit = 'percent' then indicators.denominator - indicators.numerator end
-            as rest_counted,
-        case when coalesce(described_figures.family, 'manual') <> 'manual' then indicators.event_count end
-            as event_count,
-        coalesce(described_figures.small_counts, 'suppress') = 'suppress' as is_judged,
-        described_figures.family = 'changes' and indicators.basis = 'year_to_date' as is_of_months
-    from indicators
-    left join described_figures on indicators.figure_id = described_figures.figure_id
+        parts.unit_id,
+        parts.level,
+        parts.service,
+        parts.report_year,
+        parts.report_month,
+        max(parts.is_judged) as is_judged,
+        max(wholes.counted) - sum(parts.counted) as counted
+    from counts as parts
+    inner join counts as wholes
+        on parts.whole_count_id = wholes.count_id
+        and parts.service = wholes.service
+        and parts.report_year = wholes.report_year
+        and parts.report_month = wholes.report_month
+    inner join units on parts.count_id = units.count_id
+    where units.is_rest_judged
+    group by parts.unit_id, parts.level, parts.service, parts.report_year, parts.report_month
+
+),
+
+judged as (
+
+    select unit_id, level, service, report_year, report_month, is_small
+    from counts
+
+    union all
+
+    select unit_id, level, service, report_year, report_month, is_judged and {{ is_small('counted') }} as is_small
+    from rests
+
+),
+
+-- The parts of a small whole are small, whatever a person is counted as in them.
+small as (
+
+    select unit_id, level, service, report_year, report_month from judged where is_small
+
+    union
+
+    select judged.unit_id, judged.level, count_sums.part_service as service, judged.report_year, judged.report_month
+    from judged
+    inner join count_sums on judged.unit_id = count_sums.unit_id and judged.service = count_sums.whole_service
+    where judged.is_small
 
 )
 
-select
-    figure_id,
+select distinct
+    unit_id,
+    level,
     service,
     report_year,
-    basis,
-    counted,
-    whole_counted,
-    coalesce(is_of_months, false) or (is_judged and (
-        coalesce({{ is_small('counted') }}, false)
-        or coalesce({{ is_small('whole_counted') }}, false)
-        or coalesce({{ is_small('rest_counted') }}, false)
-        or coalesce({{ is_small('event_count') }}, false)
-    )) as is_hidden
-from counted_cells
+    report_month > 0 as is_of_months
+from small

@@ -79,7 +79,7 @@ def retry(**options: Any) -> None:
 
 @click.command()
 @select_options
-@click.option("--full-refresh", is_flag=True, help="As if everything were built anew.")
+@click.option("--full-refresh", is_flag=True, help="As if everything were rebuilt.")
 @click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today.")
 @vars_option
 @target_option
@@ -92,9 +92,10 @@ def plan(as_json: bool, **options: Any) -> None:
     steps = plan(project_folder(options["project_dir"]), _options(options))
     if as_json:
         import json
-        from dataclasses import asdict
 
-        click.echo(json.dumps([asdict(step) for step in steps], indent=1, ensure_ascii=False))
+        names = ("action", "name", "why", "certain", "id")
+        rows = [{name: getattr(step, name) for name in names} for step in steps]
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     # Tests that run again only because a table they test is rebuilt are counted, not listed one by one.
     message = [step for step in steps if step.action != "test" or "because of" not in step.why]
@@ -194,8 +195,8 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     from kpi.cache import caching
     from kpi.engine.artifacts import state_of
     from kpi.engine.compile import CACHE, columns_in
+    from kpi.engine.fingerprint import checksums_of
     from kpi.engine.graph import compile_project, with_unit_tests
-    from kpi.engine.runner import own_parts
     from kpi.engine.selector import Selection, default_of, lines, select
     from kpi.engine.unit_tests import read_unit_tests
     from kpi.ingest.raw_files import scan
@@ -210,13 +211,13 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     if wrong:
         raise together(wrong, root)
     graph = replace(graph, unit_tests=tests)
-    own = (
-        own_parts(graph, scan(warehouse.raw))
+    checksums = (
+        checksums_of(graph, scan(warehouse.raw))
         if "state" in "".join(options["select"] + options["exclude"]) or options["selector"]
         else {}
     )
     named = options["state"]
-    state = state_of(graph, named, warehouse.nodes_of(named), own, warehouse.last_results())
+    state = state_of(graph, named, warehouse.nodes_of(named), checksums, warehouse.last_results())
     wide = with_unit_tests(graph)
     given = options["select"], options["exclude"], options["indirect"], options["kinds"]
     selector = options["selector"] or ("" if any(given[:2]) or given[3] else default_of(graph.project.selectors))
@@ -237,6 +238,7 @@ def compile_command(
     """Check every model and test; print the compiled SQL of MODEL."""
     from kpi.engine.compile import compiled
     from kpi.errors import nearest
+    from kpi.jobs.build_site import check_report
     from kpi.jobs.pipeline import tables_for_readers
     from kpi.project.project import together
     from kpi.provenance.shape import unexplained
@@ -249,6 +251,7 @@ def compile_command(
         check_expectations(read_expectations(graph.project), graph)
         if wrong := unexplained(graph):
             raise together(wrong, graph.project.root)
+        check_report(graph)
     except KpiError as error:
         if not as_json:
             raise
@@ -281,8 +284,8 @@ def _print_mistakes(error: KpiError) -> None:
 
     from kpi.errors import mistakes
 
-    facts = [{name: getattr(mistake, name) for name in mistake.__slots__} for mistake in mistakes(error)]
-    click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    rows = [{name: getattr(mistake, name) for name in mistake.__slots__} for mistake in mistakes(error)]
+    click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
 
 
 @click.command("lineage")
@@ -388,7 +391,7 @@ def _until_one_fails(graph: Graph, units: Sequence[UnitTest]) -> tuple[UnitResul
 def _unit_lines(results: Sequence[UnitResult]) -> Iterator[str]:
     for result in results:
         if not result.passed:
-            yield f"FAIL {result.told}"
+            yield f"FAIL {result.message}"
     if results:
         yield f"Ran {counted(len(results), 'unit test')}: {sum(not result.passed for result in results)} failed."
 
@@ -403,7 +406,7 @@ def _data_lines(report: Report, build: str) -> Iterator[str]:
     counts = {status: sum(check.status == status for check in report.checks) for status in ("fail", "warn")}
     yield f"Ran {counted(len(report.checks), 'data test')}: {counts['fail']} failed, {counts['warn']} warned."
     if any(check.stored for check in report.checks):
-        yield f"Failing rows are in {report.kept}, personal data and all, and go when their build goes."
+        yield f"Failing rows are in {report.failures}, personal data and all, and go when their build goes."
 
 
 @click.command()

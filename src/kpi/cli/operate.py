@@ -15,19 +15,41 @@ from kpi.sql import counted
 @click.command()
 @click.argument("before", required=False)
 @click.argument("after", required=False)
+@click.option(
+    "--against",
+    metavar="REV",
+    help="Figures that the project as it is moves against this git revision, in Markdown; nothing when it moves none.",
+)
+@click.option("--as-of", metavar="DATE", help="With --against: the day of both builds, YYYY-MM-DD; else today.")
 @stewards_option
 @project_option
-def diff(before: str | None, after: str | None, stewards: bool, project_dir: Path | None) -> None:
+def diff(
+    before: str | None,
+    after: str | None,
+    against: str | None,
+    as_of: str | None,
+    stewards: bool,
+    project_dir: Path | None,
+) -> None:
     """Show what differs between two builds.
 
     That is nodes, tables by content, rows by key, deliveries, and figures. Of one build it is the difference to the
     current one, the older first, as in: kpi diff candidate. Without any it is that of the current build to the one
-    published before it.
+    published before it. With --against it is figures that an edit moves.
     """
     from kpi.reader.diff import compare_builds, difference_lines, in_order, keys_of
     from kpi.warehouse.builds import Warehouse
 
     root = project_folder(project_dir).resolve()
+    if against is not None:
+        from kpi.reader.revision_diff import revision_lines
+
+        if before or after or stewards:
+            raise click.UsageError("--against REV compares the project as it is: name no build, and not --stewards.")
+        say(revision_lines(root, against, day(as_of)))
+        return
+    if as_of:
+        raise click.UsageError("--as-of is for --against: a build has its day already.")
     warehouse = Warehouse(root / "warehouse")
     before, after = in_order(warehouse, before, after)
     say(difference_lines(compare_builds(warehouse, before, after, keys_of(root), stewards)))
@@ -66,6 +88,7 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
 @click.command("prune-raw")
 @click.option("--delete", is_flag=True, help="Do it. Without this it only says what it would do.")
 @click.option("--dry-run", is_flag=True, help="Only say what it would do, as without --delete.")
+@click.option("--also-released", is_flag=True, help="Also deliveries that a released year was made from.")
 @click.option("--as-of", metavar="DATE", help="The day that years are counted back from, YYYY-MM-DD; else today.")
 @click.option(
     "--max-reject-share", type=click.FloatRange(0, 1), metavar="SHARE", help="As of a refresh, for what stays."
@@ -83,7 +106,12 @@ def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) ->
     if delete and dry_run:
         raise ConfigError("--dry-run and --delete: one or the other.")
     root, day_ = project_folder(options["project_dir"]), day(as_of)
-    run = Options(day_, max_reject_share=options["max_reject_share"], variables=variables_of(options["variables"]))
+    run = Options(
+        day_,
+        max_reject_share=options["max_reject_share"],
+        variables=variables_of(options["variables"]),
+        also_released=options["also_released"],
+    )
     if not delete:
         prune_raw(root, run, click.echo, is_named=as_of is not None)
         return
@@ -197,34 +225,33 @@ def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:
 
 @runs.command("show")
 @click.argument("run", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print the lines as they were written.")
+@click.option("--json", "is_json", is_flag=True, help="Print the lines as they were written.")
 @project_option
-def show_run(run: str | None, as_json: bool, project_dir: Path | None) -> None:
+def show_run(run: str | None, is_json: bool, project_dir: Path | None) -> None:
     """Show what one run did, line by line.
 
     It is RUN, by its id or number, or the newest.
     """
-    import json
+    from dataclasses import fields
 
-    from kpi.warehouse.run_log import events_of, history
+    from kpi.warehouse.run_log import RunBegun, RunEnded, as_json, history, lines_of
 
     root = _open_to_us(_warehouse(project_dir).root)
     names = [ended.run for ended in history(root)]
     wanted = [name for name in names if run is None or name == run or name[:6] == run.zfill(6)]
     if not wanted:
         raise ConfigError(f"there is no run '{run}'. See: kpi runs" if run else "there is no run yet. Run: kpi refresh")
-    for event in events_of(root, wanted[-1]):
-        if as_json:
-            click.echo(json.dumps(event, ensure_ascii=False))
+    said = ("at", "event", "message", "warnings", "problems")  # problems by the message and the warnings
+    for line in lines_of(root, wanted[-1]):
+        if is_json:
+            click.echo(as_json(line))
             continue
-        at = str(event.pop("at", ""))[11:19]
-        kind = str(event.pop("event", ""))
-        message = event.pop("message", "")
-        warnings = event.pop("warnings", ())
-        event.pop("problems", None)  # said by the message and the warnings
-        rest = "  ".join(f"{name}={value}" for name, value in event.items() if value not in ("", [], None))
-        click.echo(f"{at}  {kind:<12} {message or ''}{'  ' if message and rest else ''}{rest}".rstrip())
-        say(f"{'':14}warning: {' '.join(str(text).split())}" for text in warnings)
+        values = ((one.name, getattr(line, one.name)) for one in fields(line) if one.name not in said)
+        rest = "  ".join(f"{name}={value}" for name, value in values if value not in ("", None))
+        message = "" if isinstance(line, RunBegun) else line.message
+        click.echo(f"{line.at[11:19]}  {line.event:<12} {message}{'  ' if message and rest else ''}{rest}".rstrip())
+        if isinstance(line, RunEnded):
+            say(f"{'':14}warning: {' '.join(text.split())}" for text in line.warnings)
 
 
 @click.command()

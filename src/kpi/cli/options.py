@@ -36,6 +36,15 @@ project_option = click.option(
 
 stewards_option = click.option("--stewards", is_flag=True, help="Open the stewards' file, which has all schemas.")
 
+lang_option = click.option(
+    "--lang",
+    type=click.Choice(("fi", "sv", "en")),
+    envvar="KPI_LANG",
+    default="en",
+    show_default=True,
+    help="The language of names and texts; KPI_LANG sets another than English for good.",
+)
+
 
 def project_folder(folder: Path | None) -> Path:
     """Return the folder of the project that a command means."""
@@ -131,7 +140,7 @@ def run_options(command: Any) -> Any:
         (
             project_option,
             click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today."),
-            click.option("--full-refresh", is_flag=True, help="Build everything anew, whatever changed."),
+            click.option("--full-refresh", is_flag=True, help="Rebuild everything, whatever changed."),
             click.option(
                 "--keep-going/--fail-fast",
                 help="After a failure, finish what does not depend on it; or stop, which is the usual.",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kpi.cli.options import (
     day,
+    lang_option,
     project_folder,
     project_option,
     say,
@@ -26,12 +28,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from kpi.provenance.explanation import RowKind
+    from kpi.settings import ReportTables
+
+FORMATS = ("csv", "csv-fi", "parquet", "xlsx", "json-stat", "sdmx-csv", "datapackage")
 
 
 @click.command()
 @click.argument("what", required=False, metavar="[FIGURE|SERVICE|TABLE]")
 @click.option("--year", type=int, metavar="YEAR", help="Of this report year alone.")
+@click.option("--family", metavar="FAMILY", help="Every figure of this family.")
+@click.option("--service", metavar="SERVICE", help="Every figure for this service.")
+@click.option("--differs", is_flag=True, help="The figures that differ from what a report prints.")
+@click.option("--all", "is_all", is_flag=True, help="Every figure, not only as many as one screen holds.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the months of each figure.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
+@lang_option
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="Of the build that readers saw on that day, YYYY-MM-DD.")
 @click.option(
     "--inline", metavar="SQL", default="", help="The rows of this SELECT, with ref() and source() as in models."
 )
@@ -42,52 +55,99 @@ if TYPE_CHECKING:
 @project_option
 def show(
     what: str | None,
-    year: int | None,
-    build_id: str | None,
     inline: str,
     limit: int,
     variables: str,
     target: str,
     stewards: bool,
     project_dir: Path | None,
+    **options: Any,
 ) -> None:
-    """Print every indicator beside its printed value.
+    """Print what matters of a build, and its newest figures.
 
-    Or those of one FIGURE or SERVICE; or the rows of a TABLE, or of a SELECT given by --inline.
+    That is one screen, of the newest report year that is finished. Of a FIGURE or SERVICE, and with --family,
+    --service, --differs or --all, it is every figure with its change, target and months; of a TABLE, or of a SELECT
+    given by --inline, it is the rows.
     """
     from kpi.reader import figures
-    from kpi.reader.figures import rows_of
 
-    root = project_folder(project_dir)
-    if inline and (what or year):
-        raise click.UsageError("give a figure, a table or --inline, not two of them; --year is not for --inline.")
-    if not inline and (variables or target):
-        raise click.UsageError("--vars and --target are for --inline: what is built has its values already.")
+    root, year = project_folder(project_dir), options["year"]
+    build_id = options["build_id"] = build_of_day(root, options["as_of"], options["build_id"])
+    _refuse_mixed(what, inline, variables, target, options)
     if inline:
         _show_inline(root, inline, build_id, limit, variables, target, stewards)
         return
     tables = figures.tables_of(build_id, root)
     with figures.open_build(build_id, root, stewards=stewards) as con:
-        if what is None:
-            say(figures.figure_lines(con, year=year, tables=tables))
-            say(["", *figures.summary_lines(con, tables)])
-            return
         try:
-            kind, name = figures.resolve(con, what, tables)
+            kind, name = figures.resolve(con, what, tables) if what else ("", "")
         except ConfigError as error:
-            raise ConfigError(f"{error}{'' if stewards else figures.hint_left_out(what, build_id, root)}") from None
-        if kind == "figure":
-            lines = figures.figure_lines(con, name, year, tables=tables)
-            say([*figures.definition_lines(con, name, tables), *lines])
+            raise ConfigError(
+                f"{error}{'' if stewards else figures.hint_left_out(what or '', build_id, root)}"
+            ) from None
+        if kind != "table":
+            wanted = options | {"figure": name} if kind == "figure" else options | {kind: name} if kind else options
+            _show_figures(con, root, tables, wanted)
             return
-        if kind == "service":
-            say(figures.figure_lines(con, year=year, service=name, tables=tables))
+        rows_of, as_csv = figures.rows_of(con, name, year), options["as_csv"] or options["as_json"]
+        result = con.execute(rows_of if as_csv else f"{rows_of} limit {int(limit) + 1}")
+        names, rows = [column[0] for column in result.description or []], result.fetchall()
+        if as_csv:
+            (_print_csv if options["as_csv"] else _print_json)(names, rows)
             return
-        result = con.execute(f"{rows_of(con, name, year)} limit {int(limit) + 1}")
-        rows = result.fetchall()
-        say(figures.table_lines([column[0] for column in result.description or []], rows[:limit]))
+        say(figures.table_lines(names, rows[:limit]))
         if len(rows) > limit:
-            click.echo(f"… more rows; see --limit, or: kpi query '{rows_of(con, name, year)}'")
+            click.echo(f"… more rows; see --limit, or: kpi query '{rows_of}'")
+
+
+def _refuse_mixed(what: str | None, inline: str, variables: str, target: str, options: Mapping[str, Any]) -> None:
+    """Raise UsageError when options are given that do not go together."""
+    chosen = [name for name in ("year", "family", "service", "differs", "is_all", "as_json", "as_csv") if options[name]]
+    if inline and (what or chosen):
+        raise click.UsageError("give a figure, a table or --inline, not two of them; --year is not for --inline.")
+    if not inline and (variables or target):
+        raise click.UsageError("--vars and --target are for --inline: what is built has its values already.")
+    if options["as_json"] and options["as_csv"]:
+        raise click.UsageError("--json and --csv: one or the other.")
+
+
+def _show_figures(con: Any, root: Path, tables: ReportTables, options: Mapping[str, Any]) -> None:
+    """Print figures: one screen, or all that are chosen, as text, JSON or CSV."""
+    from kpi.reader import figures, screen
+    from kpi.site.figure_data import figure_rows
+    from kpi.warehouse.builds import Warehouse
+
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    record = warehouse.record(warehouse.folder(options["build_id"]))
+    everything = figure_rows(con, tables, options["lang"])
+    rows, year = figures.chosen_rows(everything, options), options["year"]
+    if options["as_csv"]:
+        _print_csv(*figures.as_table(rows))
+        return
+    status = figures.read_status(con, record, tables, everything)
+    if options["as_json"]:
+        click.echo(figures.as_json(status, rows))
+        return
+    page = screen.screen_of(sys.stdout, options["lang"])
+    notes = figures.year_notes(con, tables, options["lang"])
+    is_list = options["is_all"] or any(options.get(name) for name in ("figure", "service", "family", "differs"))
+    if options.get("figure"):
+        say(figures.definition_lines(con, options["figure"], tables, options["lang"]))
+    if not rows:
+        screen.write([*screen.status_lines(status, page), screen.screen_text("no_figures", page.lang)])
+    elif is_list:
+        screen.write(screen.list_lines(rows, page, notes))
+    else:
+        year = year or screen.year_of_screen(rows, status.unfinished)
+        screen.write(screen.overview_lines(status, [row for row in rows if row.report_year == year], page, notes))
+
+
+def build_of_day(root: Path, as_of: str | None, build_id: str | None) -> str | None:
+    """Return the build that --as-of means, or the one that is named; None is the published one."""
+    from kpi.reader.figures import build_as_of
+    from kpi.warehouse.builds import Warehouse
+
+    return build_id if as_of is None else build_as_of(Warehouse(root.resolve() / "warehouse"), as_of, build_id)
 
 
 def _show_inline(
@@ -110,6 +170,88 @@ def _show_inline(
     say(figures.table_lines(names, rows[:limit]))
     if len(rows) > limit:
         click.echo("… more rows; see --limit")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice((*FORMATS, "all")),
+    default=("all",),
+    show_default=True,
+    help="What to write.",
+)
+@lang_option
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--public", "is_public", is_flag=True, help="From the tables tagged `public` alone, small counts hidden.")
+@click.option("--include-unfinished-years", is_flag=True, help="With --public, also years that are not finished.")
+@project_option
+def export(
+    folder: Path,
+    formats: tuple[str, ...],
+    lang: str,
+    build_id: str | None,
+    is_public: bool,
+    include_unfinished_years: bool,
+    project_dir: Path | None,
+) -> None:
+    """Write the figures as files for others into DIR.
+
+    They are indicators, changes, months, breaks, revisions and definitions, as far as the build has them. The files
+    take the place of what kpi wrote into DIR before; the same build gives the same bytes. Without --public they are
+    for the house: small counts are in them.
+    """
+    from kpi.reader.figures_export import ExportOptions, export_figures
+
+    if include_unfinished_years and not is_public:
+        raise click.UsageError("--include-unfinished-years is for --public: without it they are all there.")
+    chosen = FORMATS if "all" in formats else formats
+    options = ExportOptions(chosen, lang, build_id, is_public, include_unfinished_years)
+    for name, size in export_figures(project_folder(project_dir), folder, options):
+        click.echo(f"{name}: {size:,} bytes")
+
+
+@click.command()
+@click.argument(
+    "folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+@click.option(
+    "--exports",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Serve the files of kpi export under /exports/.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 is any that is free.")
+@click.option("--address", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Another needs --to-others.")
+@click.option("--to-others", is_flag=True, help="Let other machines read. There is no password and no encryption.")
+@project_option
+def serve(
+    folder: Path | None, exports: Path | None, port: int, address: str, to_others: bool, project_dir: Path | None
+) -> None:
+    """Serve the published pages to a browser of this machine.
+
+    They are the site of the published build, or the files of DIR. Nothing can be written. A publish is followed.
+    """
+    from kpi.reader.serve import LOOPBACK, Served, site_of
+    from kpi.reader.serve import serve as serve_pages
+    from kpi.warehouse.builds import Warehouse
+
+    if address not in LOOPBACK and not to_others:
+        message = f"{address} can be reached by other machines"
+        raise ConfigError(
+            f"{message}: pages for the house would be open to all on the network. If it is meant: --to-others"
+        )
+    if folder is None:
+        warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+        warehouse.folder()  # or it says that nothing is published
+        if site_of(warehouse) is None:
+            raise ConfigError(
+                f"the build {warehouse.published()} has no pages. Name a folder to serve, or: kpi refresh"
+            )
+    served = Served(lambda: folder or site_of(warehouse), exports, is_local=address in LOOPBACK)
+    serve_pages(served, address, port, lambda url: click.echo(f"Serving {url} until you press Ctrl-C."))
 
 
 @click.command()
@@ -221,13 +363,12 @@ def _print_rows(rows: pa.Table, form: str, output: Path | None, limit: int) -> N
 @click.command()
 @click.argument("sql")
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="Of the build that readers saw on that day, YYYY-MM-DD.")
 @click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures wrote for it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @stewards_option
 @project_option
-def query(
-    sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards: bool, project_dir: Path | None
-) -> None:
+def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards: bool, **place: Any) -> None:
     """Run one SQL query on the published build and print its rows.
 
     The build is opened read-only.
@@ -236,7 +377,8 @@ def query(
 
     from kpi.reader import figures
 
-    root = project_folder(project_dir)
+    root = project_folder(place["project_dir"])
+    build_id = build_of_day(root, place["as_of"], build_id)
     with figures.open_build(build_id, root, failures, stewards) as con:
         try:
             if len(duckdb.extract_statements(sql)) != 1:
@@ -247,13 +389,44 @@ def query(
             hint = "" if stewards else figures.hint_left_out(sql, build_id, root)
             raise ConfigError(f"{error}{hint}") from None
     if as_csv:
-        import csv
-
-        # In a file it is data; on a terminal it may be a command to it.
-        stream = sys.stdout if sys.stdout.isatty() else bare(sys.stdout)
-        csv.writer(stream, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
+        _print_csv(names, rows)
     elif names:
         say(figures.table_lines(names, rows))
+
+
+@click.command()
+@click.argument("figure")
+@click.option("--from", "before", metavar="YEAR|BUILD", help="The year, or the build, that it moved from.")
+@click.option("--to", "after", metavar="YEAR|BUILD", help="The year, or the build, that it moved to.")
+@click.option("--service", metavar="SERVICE", help="Of this service alone.")
+@click.option("--year", type=int, metavar="YEAR", help="Between two builds: of this report year alone.")
+@click.option("--basis", metavar="BASIS", default="", help="Where a year has several: of this one, as december.")
+@click.option("--build", "build_id", metavar="BUILD", help="Between two years: of this build, not the published one.")
+@click.option("--json", "as_json", is_flag=True, help="The parts as JSON, amounts as exact fractions.")
+@stewards_option
+@project_option
+def why(
+    figure: str,
+    before: str | None,
+    after: str | None,
+    as_json: bool,
+    project_dir: Path | None,
+    build_id: str | None,
+    **options: Any,
+) -> None:
+    """Say why a FIGURE moved, in parts that add up to the change.
+
+    Between two years by service and month, own value apart from weight; between two builds by cause: deliveries, seeds,
+    code, the engine. A build is named as in kpi diff, or is current or previous. Without --from and --to it is the last
+    year and the one before.
+    """
+    from kpi.reader.change_report import why
+
+    report = why(figure, before, after, build=build_id, project_dir=project_folder(project_dir), **options)
+    if as_json:
+        click.echo(report.to_json())
+    else:
+        say(report.lines())
 
 
 @click.command()
@@ -271,12 +444,113 @@ def validate(
     is an error does not hold.
     """
     from kpi.errors import CheckFailed
-    from kpi.jobs.check_build import errors, judge, result_lines
+    from kpi.jobs.check_build import errors, result_lines, validate_build
 
-    results = judge(project_folder(project_dir), build_id, year, day(as_of) if as_of else None, html)
+    results = validate_build(project_folder(project_dir), build_id, year, day(as_of) if as_of else None, html)
     say(result_lines(results))
     if failed := errors(results):
         raise CheckFailed(f"{len(failed)} expectation{'s' * (len(failed) > 1)} failed.")
+
+
+@click.command()
+@click.option("--feed", metavar="FEED", help="Of this feed alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: an object for each file, with its warnings.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@project_option
+def deliveries(feed: str | None, as_json: bool, build_id: str | None, project_dir: Path | None) -> None:
+    """List the deliveries of a build by feed, with every warning.
+
+    A feed is counted in files, records, rejected records and warnings. Files without a warning are in --json alone.
+    """
+    from kpi.reader.deliveries import delivered_files, delivery_lines
+    from kpi.warehouse.builds import Warehouse
+
+    warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+    files = delivered_files(warehouse.record(warehouse.folder(build_id)), feed)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        click.echo(json.dumps([asdict(file) for file in files], indent=1, ensure_ascii=False))
+    else:
+        say(delivery_lines(files))
+
+
+@click.command()
+@click.option("--feed", metavar="FEED", default="", help="Of this feed alone.")
+@click.option("--file", metavar="PATH", default="", help="Of this delivery alone, as calls/2025.csv.")
+@click.option(
+    "--for-sender",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write a CSV of each delivery with rejects into DIR, for who sent it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: an object for each reason.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@stewards_option
+@project_option
+def rejects(
+    feed: str,
+    file: str,
+    for_sender: Path | None,
+    as_json: bool,
+    build_id: str | None,
+    stewards: bool,
+    project_dir: Path | None,
+) -> None:
+    """List the rejected rows of a build by reason, with cells.
+
+    Personal data in the cells is masked; those of free text and pseudonyms are not shown.
+    """
+    import duckdb
+
+    from kpi.engine.compile import compiled
+    from kpi.reader import figures
+    from kpi.reader import rejects as read
+
+    root = project_folder(project_dir)
+    private = read.private_columns(compiled(root).graph.feeds)
+    with figures.open_build(build_id, root, stewards=stewards) as con:
+        try:
+            if for_sender:
+                say(read.summary(read.write_for_senders(con, private, for_sender, feed, file)))
+                return
+            reasons = read.reject_reasons(con, private, feed, file)
+        except duckdb.CatalogException as error:
+            hint = "" if stewards else figures.hint_left_out("raw.rejects", build_id, root)
+            raise ConfigError(f"{error}{hint}") from None
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        click.echo(json.dumps([asdict(reason) for reason in reasons], indent=1, ensure_ascii=False))
+    else:
+        say(read.reason_lines(reasons))
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
+@click.option("--public", is_flag=True, help="For everybody: from public tables alone. Needs DIR.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@project_option
+def site(folder: Path | None, public: bool, build_id: str | None, project_dir: Path | None) -> None:
+    """Print where the pages of the published build are, or write them into DIR.
+
+    They are static and open from a disk: the report of each year, a page for each figure, the quality of each year,
+    data and models, in Finnish, Swedish and English. A refresh writes them beside the build.
+    """
+    from kpi.jobs.build_site import write_copy, written_site
+
+    root = project_folder(project_dir)
+    if folder is None:
+        if public:
+            raise click.UsageError("--public needs a folder to write into: kpi site --public DIR")
+        click.echo(str(written_site(root, build_id)))
+        return
+    written = write_copy(root, build_id, folder, public)
+    for warning in written.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{written.pages} pages, {written.bytes / 1e6:.1f} MB: {folder / 'fi' / 'index.html'}")
 
 
 @click.command()
@@ -305,6 +579,21 @@ def builds(project_dir: Path | None) -> None:
         free = "" if share is None else f"{100 * share:.0f} % free"
         line = f"{mark} {build.id:<24} {record.status:<10} {size:>11} {free:>9}  {reason}"
         click.echo(line[:160].rstrip())
+
+
+def _print_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows as CSV. In a file it is data; on a terminal it may be a command to it."""
+    import csv
+
+    stream = sys.stdout if sys.stdout.isatty() else bare(sys.stdout)
+    csv.writer(stream, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
+
+
+def _print_json(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    import json
+
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    click.echo(json.dumps(found, indent=1, ensure_ascii=False, default=str))
 
 
 def _no_formula(value: object) -> object:

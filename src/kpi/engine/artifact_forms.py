@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from kpi.database import CATALOG
+from kpi.engine.node import Node
 from kpi.project.properties import Column
 from kpi.sql import identifier
 
@@ -154,6 +155,27 @@ def entry_of(project: str, kind: str, unique_id: str, name: str, file: Path) -> 
         "group": None,
         "build_path": None,
         "doc_blocks": [],
+    }
+
+
+def dependencies_of(node: Node, macros: Sequence[str] = ()) -> dict[str, Any]:
+    """What a node reads, and the macros it calls."""
+    parents = [parent.split(".") for parent in node.depends_on]
+    return {
+        "depends_on": {"macros": list(macros), "nodes": list(node.depends_on)},
+        "refs": [{"name": one[2], "package": None, "version": None} for one in parents if one[0] != "source"],
+        "sources": [one[2:] for one in parents if one[0] == "source"],
+    }
+
+
+def placement_of(node: Node) -> dict[str, Any]:
+    """Where a node's relation is; where it would be, for what has none in the database."""
+    place = node.relation
+    is_placed = place.schema != "" and node.kind != "analysis"
+    return {
+        "schema": place.schema or node.config.get("schema") or "main",
+        "alias": place.name if is_placed else node.config.get("alias") or node.name,
+        "relation_name": relation_of(place.schema, place.name) if is_placed else None,
     }
 
 

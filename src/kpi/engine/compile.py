@@ -6,7 +6,7 @@ rule, or let use one function or piece of syntax, by `config: {meta: {allow: {<n
 A model that unites others says so by `config: {meta: {reads_every: {models: "<pattern>", listed_in: "<place>"}}}`.
 
 Each model is bound, in building order, against tables that have the columns and types of its parents and no rows. The
-engine that will run the SQL judges it, so names, types and functions are all covered (decision 0003).
+engine that will run the SQL checks it, so names, types and functions are all covered (decision 0003).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,14 +28,15 @@ from kpi.engine.binder import Binder, at
 from kpi.engine.graph import Graph, compile_nodes
 from kpi.engine.incremental import problems as setting_problems
 from kpi.engine.lint import FUNCTIONS, IN_MACROS, RULES, Finding, second_column
-from kpi.engine.materializations import is_enforced, seed_folders, seed_table, with_ctes
+from kpi.engine.materializations import is_enforced, is_ephemeral, seed_folders, seed_table, with_ctes
 from kpi.engine.node import Node, read_select
+from kpi.engine.parser import place, resource_node, text_of
 from kpi.engine.template import Templates
 from kpi.engine.tests import GENERIC, accepted
 from kpi.engine.unit_runner import check_unit_tests
 from kpi.environment import is_as_read
 from kpi.errors import CompileError, KpiError, nearest
-from kpi.files import project_digest, project_files
+from kpi.files import project_contents, project_files
 from kpi.ingest.contract import is_feed
 from kpi.ingest.loader import OWN
 from kpi.project.external import absolute, outside_files, reached
@@ -47,10 +48,11 @@ from kpi.yaml_loader import Section
 
 if TYPE_CHECKING:
     from kpi.engine.graph import Graph
+    from kpi.project.resources import Resource
     from kpi.settings import Invocation
 
 
-def judged(node: Node, findings: Iterable[Finding], *, is_whole: bool = True) -> list[CompileError]:
+def finding_errors(node: Node, findings: Iterable[Finding], *, is_whole: bool = True) -> list[CompileError]:
     """Return what is refused in a model: rules it breaks without a reasoned exception, and exceptions without use.
 
     Nothing when its project does not ask for house rules. When `findings` are not all there may be (`is_whole` is
@@ -168,7 +170,7 @@ def _check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], li
     mistakes: list[KpiError] = []
     raw: dict[str, Columns] = {f"raw.{table}": tuple(columns) for table, columns in OWN.items()}
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
-    # A feed whose contract is wrong has no columns to bind against; what is wrong is told already.
+    # A feed whose contract is wrong has no columns to bind against; what is wrong is reported already.
     sources = {source.id: source for source in graph.project.sources}
     unread = {node.id for node in graph.unread()}
     outside = [path for location in graph.outside for path in reached(graph.project.root, location)]
@@ -190,12 +192,12 @@ def _check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], li
                     binder.note(node, columns)
                     mistakes += _undocumented(node, columns, graph.project.is_strict)
                     if node.kind == "model":
-                        mistakes += judged(node, (*node.findings, *casts))
+                        mistakes += finding_errors(node, (*node.findings, *casts))
                     if node.increment:
                         grown = replace(node, sql=node.increment.sql, lines=node.increment.lines)
                         mistakes += setting_problems(node, columns, _model_columns(binder, grown)[0])
             except CompileError as error:
-                mistakes += [_with_comma(graph, node, error), *judged(node, node.findings, is_whole=False)]
+                mistakes += [_with_comma(graph, node, error), *finding_errors(node, node.findings, is_whole=False)]
     return binder.known, mistakes, binder.notes
 
 
@@ -318,7 +320,7 @@ def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError
 
 
 def _undocumented(node: Node, columns: Columns, is_strict: bool) -> list[CompileError]:
-    """Columns of the YAML that are not there and that tests judge; with house rules a name much like another too."""
+    """Columns of the YAML that are not there and that tests look at; with house rules a name much like another too."""
     names = [name for name, _ in columns]
     mistakes = []
     for column in _missing(node, columns):
@@ -330,7 +332,7 @@ def _undocumented(node: Node, columns: Columns, is_strict: bool) -> list[Compile
 
 
 def _only_documented(graph: Graph, known: Mapping[str, Columns]) -> list[str]:
-    """What is to be told of columns that are described, are not there, and that nothing asks for."""
+    """What is worth a note of columns that are described, are not there, and that nothing asks for."""
     return [
         f"{column.meta.file}:{column.line}: '{node.name}' has no column '{column.name}'; its description is not used."
         for node in graph.nodes.values()
@@ -350,11 +352,11 @@ def _check_test(binder: Binder, graph: Graph, test: Node) -> None:
     if spec is None or spec.kind not in GENERIC:
         binder.bind(test)
         return
-    judged = test.depends_on[0]
-    documented = {column.name for column in graph.nodes[judged].columns}
-    if spec.column in documented and spec.column not in dict(known[judged]):
-        return  # told once, of the column itself
-    kind = _type_of(test, spec.column, judged, known)
+    tested = test.depends_on[0]
+    documented = {column.name for column in graph.nodes[tested].columns}
+    if spec.column in documented and spec.column not in dict(known[tested]):
+        return  # reported once, of the column itself
+    kind = _type_of(test, spec.column, tested, known)
     if spec.kind == "relationships":
         key = spec.arguments["field"]
         key_kind = _type_of(test, key, spec.arguments["to"], known)
@@ -413,10 +415,16 @@ CACHE = Path("warehouse/.cache/compiled")
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A graph without mistakes, with name and type of every column of each node by its id."""
+    """A graph without mistakes, with name and type of every column of each node by its id.
+
+    `files` are hashes of the project's files by path. With `is_closed` no template asks what other files say beyond
+    their names, places and columns.
+    """
 
     graph: Graph
     columns: Mapping[str, Columns]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    is_closed: bool = False
 
 
 def compiled(
@@ -433,10 +441,14 @@ def compiled(
     root = root.resolve()
 
     with caching(root / CACHE) as cache:
-        key = WHOLE + key_of(str(root), project_digest(root), sorted((variables or {}).items()), target)
-        found = cache.get(key)
+        key = WHOLE + key_of(str(root), sorted((variables or {}).items()), target)
+        files, found = project_contents(root), cache.get(key)
         if isinstance(found, Compiled) and is_as_read(found.graph.environment_read):
-            return found
+            if found.files == files:
+                return found
+            if not variables and (grown := with_changed_models(found, files)):
+                cache.put(key, grown)
+                return grown
         made = _compiled(root, variables, target, invocation)
         from kpi.project.jinja import is_fleeting
 
@@ -446,11 +458,61 @@ def compiled(
         is_covered = all((root / file).resolve() in covered for file in project.doc_files) and not any(
             node.sql for node in made.graph.nodes.values() if node.kind == "source"
         )
-        if is_covered and not any(
-            is_fleeting((root / f).read_text("utf-8", "replace")) for f in _templates(made.graph)
-        ):
+        templates = [(root / file).read_text("utf-8", "replace") for file in _templates(made.graph)]
+        made = replace(made, files=files, is_closed=not any(re.search(r"\bgraph\b", text) for text in templates))
+        if is_covered and not any(map(is_fleeting, templates)):
             cache.put(key, made)
         return made
+
+
+def with_changed_models(before: Compiled, files: Mapping[str, bytes]) -> Compiled | None:
+    """Return what was compiled before with the models whose files changed compiled again; None when that is not all.
+
+    It is all when each of them yields the columns it had, reads the tables it read and has the settings it had: then
+    nothing else of the project hangs on its text. Whatever is wrong or new is reported by compiling the whole.
+    """
+    graph = before.graph
+    changed = {path for path in {*files, *before.files} if files.get(path) != before.files.get(path)}
+    models = {resource.file.as_posix(): resource for resource in graph.project.models}
+    resources = (*graph.project.seeds, *graph.project.models, *graph.project.snapshots)
+    is_simple = before.is_closed and not graph.environment_read and all(one.id in graph.nodes for one in resources)
+    if not (is_simple and changed <= models.keys() & files.keys()):
+        return None
+    templates = Templates(graph.project)
+    kinds = ("source", "seed", "model", "snapshot")
+    templates.relations.update({node.id: node.relation for node in graph.nodes.values() if node.kind in kinds})
+    nodes = dict(graph.nodes)
+    with closing(Binder(graph.nodes, seed_folders(graph.project))) as binder:
+        binder.known.update(before.columns)
+        for path in sorted(changed):
+            try:
+                node = _again(binder, graph, models[path], templates)
+            except KpiError:
+                return None
+            if node is None or any(path in note for note in graph.notes):
+                return None
+            nodes[node.id] = node
+        if binder.notes or templates.notes or templates.environment_read:
+            return None
+    return replace(before, graph=replace(graph, nodes=nodes), files=files)
+
+
+def _again(binder: Binder, graph: Graph, resource: Resource, templates: Templates) -> Node | None:
+    """A model with the text it has now; None when it is more than its text that changed. Raises CompileError."""
+    from kpi.project.jinja import is_fleeting
+
+    before, text = graph.nodes[resource.id], text_of(graph.project, resource)
+    if is_fleeting(text) or re.search(r"\bgraph\b", text) or before.materialized not in ("table", "view"):
+        return None
+    if place(graph.project, resource, templates) != before.relation:
+        return None
+    node = resource_node(graph.project, resource, templates)
+    if node is None or any(is_ephemeral(graph.nodes[parent]) for parent in node.depends_on):
+        return None
+    of_text = {name: getattr(before, name) for name in ("line", "sql", "lines", "shape", "findings")}
+    columns, casts = _bind(binder, graph, node, {})
+    is_right = not finding_errors(node, (*node.findings, *casts)) and columns == binder.known[node.id]
+    return node if is_right and replace(node, **of_text) == before else None
 
 
 def _compiled(root: Path, variables: Mapping[str, Any] | None, target: str, invocation: Invocation | None) -> Compiled:

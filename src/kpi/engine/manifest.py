@@ -18,14 +18,17 @@ from kpi.engine.artifact_forms import (
     Made,
     column_entry,
     config_of,
+    dependencies_of,
     docs,
     entry_of,
+    placement_of,
     relation_of,
     sha256,
     written_config,
 )
 from kpi.engine.graph import Graph
 from kpi.engine.node import Node
+from kpi.engine.parser import raw_code
 from kpi.engine.tests import TestName, names_of_tests
 from kpi.project.packages import read_text
 from kpi.project.project import Project
@@ -115,7 +118,6 @@ def _rows(given: Section) -> dict[str, Any]:
 
 def exposure_entry(project: str, node: Node) -> dict[str, Any]:
     """The entry of something outside that reads the project's tables."""
-    parents = [parent.split(".") for parent in node.depends_on]
     entry = entry_of(project, "exposure", node.id, node.name, node.file) | {
         "type": node.config["type"],
         "owner": {"name": None, "email": None, **node.config["owner"]},
@@ -128,9 +130,7 @@ def exposure_entry(project: str, node: Node) -> dict[str, Any]:
         "config": {"enabled": True, "tags": list(node.tags), "meta": {}},
         "unrendered_config": {},
         "url": None,
-        "depends_on": {"macros": [], "nodes": list(node.depends_on)},
-        "refs": [{"name": one[2], "package": None, "version": None} for one in parents if one[0] != "source"],
-        "sources": [one[2:] for one in parents if one[0] == "source"],
+        **dependencies_of(node),
         "metrics": [],
     }
     unused = ("database", "columns", "group", "build_path", "doc_blocks")
@@ -232,7 +232,7 @@ def write_manifest(graph: Graph, names: Mapping[str, TestName], made: Made) -> d
 
 def _nodes(graph: Graph, names: Mapping[str, TestName], macros: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     project = graph.project
-    resources = {one.id: one for one in _resources(project)}
+    resources = {one.id: one for one in project.resources}
     keys = _primary_keys(graph, names)
     for node in graph.nodes.values():
         if node.kind == "test" and node.test:
@@ -264,8 +264,7 @@ def _seed(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
 
 
 def _model(graph: Graph, node: Node, resource: Resource, key: list[str], macros: Mapping[str, Any]) -> dict[str, Any]:
-    # A snapshot's template is a part of its file.
-    raw = read_text(graph.project.root, node.file).strip() if resource.text is None else resource.text
+    raw = raw_code(graph.project, resource)
     entry = _resource(graph, node, resource) | _compiled(node, raw, _calls(resource.package, raw, macros))
     entry["contract"] = {**entry["config"]["contract"], "checksum": None}
     if node.kind == "snapshot":
@@ -286,14 +285,11 @@ def _model(graph: Graph, node: Node, resource: Resource, key: list[str], macros:
 
 def _resource(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
     """What the entries of seeds and models share."""
-    about, place = resource.properties, node.relation
-    given = written_config(node.config)
-    is_placed = place.schema != "" and node.kind != "analysis"
+    about, given = resource.properties, written_config(node.config)
     config = config_of(node.kind, given)
     name = about.model if about and about.version else node.name
     return entry_of(resource.package, node.kind, node.id, name, _below(node, 1)) | {
-        "schema": place.schema or node.config.get("schema") or "main",
-        "alias": place.name if is_placed else node.config.get("alias") or node.name,
+        **placement_of(node),
         "path": _below(node, 0).as_posix(),
         "fqn": list(node.fqn),
         "checksum": {"name": "sha256", "checksum": sha256(read_text(graph.project.root, node.file).strip())},
@@ -305,7 +301,6 @@ def _resource(graph: Graph, node: Node, resource: Resource) -> dict[str, Any]:
         "docs": config["docs"],
         "patch_path": f"{resource.package}://{about.file.as_posix()}" if about else None,
         "unrendered_config": given | {name: node.written[name] for name in ("meta", "tags") if name in node.written},
-        "relation_name": relation_of(place.schema, place.name) if is_placed else None,
     }
 
 
@@ -344,11 +339,11 @@ def _test(graph: Graph, node: Node, spec: TestSpec, name: TestName, macros: Mapp
     }
     if not name.arguments:
         return entry
-    judged, _, *parts = node.relation.node.split(".")
+    tested, _, *parts = node.relation.node.split(".")
     return entry | {
         "column_name": name.column or None,
-        "file_key_name": f"{judged}s.{parts[0]}",
-        "attached_node": None if judged == "source" else node.relation.node,
+        "file_key_name": f"{tested}s.{parts[0]}",
+        "attached_node": None if tested == "source" else node.relation.node,
         "test_metadata": {"name": kind, "kwargs": name.arguments, "namespace": package or None},
     }
 
@@ -359,15 +354,12 @@ def _quoted(value: Any) -> str:
 
 def _compiled(node: Node, raw: str, macros: list[str]) -> dict[str, Any]:
     """What entries of all that is compiled have."""
-    parents = [parent.split(".") for parent in node.depends_on]
     return {
         "language": "sql",
         "raw_code": raw,
-        "refs": [{"name": parent[2], "package": None, "version": None} for parent in parents if parent[0] != "source"],
-        "sources": [parent[2:] for parent in parents if parent[0] == "source"],
+        **dependencies_of(node, macros),
         "metrics": [],
         "functions": [],
-        "depends_on": {"macros": macros, "nodes": list(node.depends_on)},
         "compiled_path": None,
         "compiled": True,
         "compiled_code": node.sql,
@@ -412,10 +404,6 @@ def _latest(graph: Graph, resource: Resource) -> int | float | str | None:
     about = resource.properties
     latest = graph.project.latest_versions.get((resource.package, about.model), "") if about and about.version else ""
     return _version(latest.rpartition(".v")[2]) if latest else None
-
-
-def _resources(project: Project) -> Iterable[Resource]:
-    return (*project.seeds, *project.models, *project.snapshots, *project.analyses)
 
 
 def _by_id(entries: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:

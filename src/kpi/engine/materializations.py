@@ -196,7 +196,7 @@ def with_ctes(nodes: Mapping[str, Node]) -> dict[str, Node]:
     """Put into every node the ephemeral models it reads, nested ones too, each once and before those that read it.
 
     `nodes` are in building order. This comes after the SQL was rendered and checked, so that what a node may read is
-    judged by its own text; each ephemeral model's own text is judged where it stands.
+    checked by its own text; each ephemeral model's own text is checked where it stands.
     """
     own = {node.id: node.sql for node in nodes.values() if is_ephemeral(node)}
     return {node_id: _filled(node, nodes, own) if own else node for node_id, node in nodes.items()}
@@ -247,9 +247,9 @@ def _moved(lines: Lines, place: int, length: int, as_of: int) -> Lines:
         (place, here[0], -here[1]),
         (place + length, after[0], after[1] if is_own else -after[1]),
     ]
-    kept = [one for one in pieces if one[0] < place]
+    before = [one for one in pieces if one[0] < place]
     moved = [(start + length, line, column) for start, line, column in pieces if start > place]
-    starts, numbers, columns = zip(*kept, *between, *moved, strict=True)
+    starts, numbers, columns = zip(*before, *between, *moved, strict=True)
     return Lines(starts, numbers, columns)
 
 
@@ -570,21 +570,21 @@ class ExistingRelation:
     """What is there before a node is built.
 
     `kind` is 'table', 'view' or empty, `columns` those of its table, `new` those its SELECT yields now; both are known
-    only where a table is kept. `anew` tells that a table that could be kept is not to be.
+    only where rows are added to a table. With `full_refresh` they are not, where they could be.
     """
 
     kind: str = ""
     columns: Columns = ()
     new: Columns = ()
-    anew: bool = False
+    full_refresh: bool = False
 
 
 NOTHING = ExistingRelation()
 
 
-def keeps_table(node: Node, kind: str, anew: bool) -> bool:
+def keeps_table(node: Node, kind: str, full_refresh: bool) -> bool:
     """Whether the node's table stays and its rows are added to, given what is there and whether that is asked away."""
-    return kind == "table" and (node.kind == "snapshot" or adds_to(node, True, anew))
+    return kind == "table" and (node.kind == "snapshot" or adds_to(node, True, full_refresh))
 
 
 def statements(project: Project, node: Node, present: ExistingRelation = NOTHING) -> tuple[str, ...]:
@@ -592,7 +592,7 @@ def statements(project: Project, node: Node, present: ExistingRelation = NOTHING
 
     Raises BuildError when what is there does not fit what is to come and the project says that this is an error.
     """
-    adds = keeps_table(node, present.kind, present.anew)
+    adds = keeps_table(node, present.kind, present.full_refresh)
     if is_ephemeral(node):
         return ()
     hooks = node.increment.hooks if adds and node.increment else node.hooks

@@ -138,13 +138,13 @@ def overridden(
 ) -> Iterator[None]:
     """Render with other values of variables and of the environment's, and with macros that yield a given value."""
     values = templates.values
-    kept = values.overrides, values.given
+    before = values.overrides, values.given
     values.overrides, values.given = variables, dict(env_vars)
     templates.macros.overrides = {name: _always(value) for name, value in macros.items()}
     try:
         yield
     finally:
-        values.overrides, values.given = kept
+        values.overrides, values.given = before
         templates.macros.overrides = {}
 
 
@@ -198,7 +198,7 @@ class Templates:
         self.notes: list[str] = []
         self.outside: dict[str, Source] = {}
         self._files = {file: file for file in project.macro_files}
-        self._short: dict[str, jinja2.Template] = {}
+        self._short: dict[tuple[str, str], jinja2.Template] = {}
         self._macro_texts: list[str] = []
         self._known_world = ((-1, ""), "")
         self._known_places = (-1, frozenset[tuple[str, ...]]())
@@ -233,7 +233,7 @@ class Templates:
         try:
             with bounded("the macro"):
                 return str((own or self.macros.scope()[macro])(custom, given)).strip()
-        except Exception:  # rendered once more as a template, so that what fails is told with file and line
+        except Exception:  # rendered once more as a template, so that what fails is reported with file and line
             names = {"kpi_custom": custom, "kpi_node": given}
             return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0]
 
@@ -316,7 +316,8 @@ class Templates:
         self.asked.clear()
         self.environment_read.clear()
         try:
-            rendered.sql, rendered.lines = self._rendered_with({**own, **(more.names or {})}, text, file)
+            names = {**own, **(more.names or {})}
+            rendered.sql, rendered.lines = self._rendered_with(names, text, file, is_alike=bool(more.names))
         except CompileError:
             if not parsing:
                 raise
@@ -331,15 +332,15 @@ class Templates:
         """Return what a text of a data test's arguments means: of one expression its value, else the text rendered."""
         found = _ONE_EXPRESSION.fullmatch(text)
         expression = found[1] if found else text if _CALL.fullmatch(text) else ""
-        kept: list[Any] = []
+        values: list[Any] = []
         if expression:
             expression = expression.removeprefix("-").removesuffix("-")
             text = f"{{% do kpi_keep({expression}) %}}"
         elif "{" not in text:
             return text
-        rendered = self.render(text, file, (), RenderInput(names={"kpi_keep": kept.append}))
+        rendered = self.render(text, file, (), RenderInput(names={"kpi_keep": values.append}))
         depends_on.update(rendered.depends_on)
-        return kept[0] if kept else rendered.sql
+        return values[0] if values else rendered.sql
 
     def generic_test(self, kind: str) -> Macro | None:
         """Return the macro of a data test named as in YAML, `name` or `package.name`; None when there is none."""
@@ -366,31 +367,35 @@ class Templates:
             raise LaterError(relation)
         return self.known_columns[relation.node]
 
-    def _rendered_with(self, names: Mapping[str, Any], text: str, file: Path) -> tuple[str, Lines]:
+    def _rendered_with(
+        self, names: Mapping[str, Any], text: str, file: Path, is_alike: bool = False
+    ) -> tuple[str, Lines]:
         # Macros see what is shared, so they find the ref of the file being rendered.
         shared = self.macros.shared
         before = {name: shared[name] for name in names if name in shared}
         shared.update(names)
         try:
-            return traced(in_short(self._text(text, file), self._places))
+            return traced(in_short(self._text(text, file, is_alike), self._places))
         finally:
             for name in names:
                 del shared[name]
             shared.update(before)
 
-    def _text(self, text: str, file: Path) -> str:
+    def _text(self, text: str, file: Path, is_alike: bool) -> str:
+        """Render a text. One that `is_alike` for many, a data test's, names no line of its file: its YAML does."""
         try:
-            scope = self.macros.scope(self.project.package_of(file))
-            template = self._short.get(text)
+            package = self.project.package_of(file)
+            scope = self.macros.scope(package)
+            template = self._short.get((package, text))
             if template is None:
                 tree = parsed(scope.environment, text, file)
                 mark_places(tree, text, scope.environment)
                 template = compiled(scope.environment, tree, file)
-            if file.name == str(file):  # not of a file: what is asked for every node, such as its schema
-                self._short[text] = template
+            if is_alike or file.name == str(file):  # not of a file: what is asked for every node, such as its schema
+                self._short[package, text] = template
             return run(template, scope)
         except jinja2.UndefinedError as error:
-            raise self._told(error, file, undefined(error, self.macros, self.project.root)) from None
+            raise self._error(error, file, undefined(error, self.macros, self.project.root)) from None
         except LaterError as error:
             line = line_in(error, file)
             if error.relation is None:
@@ -398,16 +403,16 @@ class Templates:
             message = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
             raise NeedsColumns(file, line, message) from None
         except NothingRuns as error:
-            raise self._told(error, file, str(error), RUN_QUERY) from None
+            raise self._error(error, file, str(error), RUN_QUERY) from None
         except ConfigError as error:
-            raise self._told(error, file, str(error)) from None
+            raise self._error(error, file, str(error)) from None
         except CompileError:
             raise
         except Exception as error:  # a template runs as Python, and may fail as Python does
             reason = re.sub(r"[\w.]*<locals>\.|\bmacro_(?=\w+' takes)", "", str(error)) or type(error).__name__
-            raise self._told(error, file, f"the template fails: {reason}.") from None
+            raise self._error(error, file, f"the template fails: {reason}.") from None
 
-    def _told(self, error: Exception, file: Path, message: str, code: str = "") -> CompileError:
+    def _error(self, error: Exception, file: Path, message: str, code: str = "") -> CompileError:
         """The error at the line of the file, naming the macro that failed when it was one."""
         frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]

@@ -14,8 +14,10 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from kpi.build_record import FeedStatus
+from kpi.cache import remembered
 from kpi.errors import Problem
-from kpi.ingest.contract import Cadence, Limits, followed
+from kpi.ingest.contract import Cadence
+from kpi.ingest.retention import Limits, followed
 from kpi.sql import identifier
 
 if TYPE_CHECKING:
@@ -251,44 +253,54 @@ COLUMNS = (
 )
 
 
-def read_months(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], day: date) -> list[FeedMonths]:
-    """Look in the raw tables what is there of each feed, in name order. Rows after `day` do not count."""
+def read_months(
+    con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], day: date, is_settled: bool = False
+) -> list[FeedMonths]:
+    """Look in the raw tables what is there of each feed, in name order. Rows after `day` do not count.
+
+    Of tables that are `is_settled`, loaded and counted in `raw.deliveries`, those that are as they were are not read
+    again inside `kpi.cache.caching`.
+    """
     limits = {feed.name: feed.limits for feed in feeds}
-    return [_read(con, feed, limits, day) for feed in sorted(feeds, key=lambda feed: feed.name)]
+    states = dict(con.execute(_STATE).fetchall()) if is_settled and feeds else {}
+    return [_read(con, feed, limits, day, states) for feed in sorted(feeds, key=lambda feed: feed.name)]
 
 
-def _read(con: duckdb.DuckDBPyConnection, feed: Feed, limits: Mapping[str, Limits], day: date) -> FeedMonths:
+# Which rows of a feed are in force hangs on its files, their order, and how many of their rows others supersede.
+_STATE = (
+    "select feed, md5(string_agg(concat_ws('|', file, content_hash, contract, delivery_number, rows_loaded,"
+    " rows_superseded), '/' order by file)) from raw.deliveries group by feed"
+)
+
+
+def _read(
+    con: duckdb.DuckDBPyConnection, feed: Feed, limits: Mapping[str, Limits], day: date, states: Mapping[str, str]
+) -> FeedMonths:
     cadence, of, by = feed.cadence, feed.retention.of, feed.retention.by
     kinds = followed(limits[feed.name], limits).kinds if of else feed.limits.kinds
     if by and kinds[by] == "integer":
         years = {int(year) for (year,) in con.execute(f"select distinct year from ({_years(feed)})").fetchall()}
         later = frozenset(year for year in years if year > day.year)
-        newest, file = _newest(con, _days(feed, limits, by=""), day)[1:]
+        newest, file = _newest(_seen_days(con, feed, limits, "", states), day)
         message = FeedMonths(feed.name, feed.expected_every, cadence, day, None, {}, frozenset(years) - later, later)
         return replace(message, newest=newest, newest_file=file)
-    rows = _days(feed, limits, by)
-    first, newest, file = _newest(con, rows, day)
+    seen = _seen_days(con, feed, limits, by, states)
+    newest, file = _newest(seen, day)
+    first = next((one for one, _ in seen if one and one <= day), None)
     longest = max(cadence.very_late_after_days or 0, cadence.late_after_days or 0)
-    values = {"day": day, "since": date(day.year - 1, 1, 1) - timedelta(days=longest)}
-    found = con.execute(
-        f"select year(day), month(day), max(day), count(distinct day) from ({rows})"
-        " where day between $since and $day group by all order by all",
-        values,
-    ).fetchall()
-    later = frozenset(
-        int(year)
-        for (year,) in con.execute(
-            f"select distinct year(day) from ({rows}) where day >= ?", [date(day.year + 1, 1, 1)]
-        ).fetchall()
-    )
+    since = date(day.year - 1, 1, 1) - timedelta(days=longest)
+    months: dict[Month, Delivered] = {}
+    for one in (one for one, _ in seen if one and since <= one <= day):
+        before = months.get((one.year, one.month))
+        months[one.year, one.month] = Delivered(one, before.days + 1 if before else 1)
     return FeedMonths(
         feed=feed.name,
         every=feed.expected_every,
         cadence=cadence,
         day=day,
         first=(first.year, first.month) if first else None,
-        months={(year, month): Delivered(last, days) for year, month, last, days in found},
-        later=later,
+        months=months,
+        later=frozenset(one.year for one, _ in seen if one and one.year > day.year),
         newest=newest,
         newest_file=file,
         takes_years_from=of,
@@ -297,18 +309,30 @@ def _read(con: duckdb.DuckDBPyConnection, feed: Feed, limits: Mapping[str, Limit
     )
 
 
+_SeenDays = tuple[tuple[date | None, str], ...]
+
+
+def _seen_days(
+    con: duckdb.DuckDBPyConnection, feed: Feed, limits: Mapping[str, Limits], by: str, states: Mapping[str, str]
+) -> _SeenDays:
+    """Return each day of the rows in force with the last file that has it, in order; rows without a day come last."""
+    sql = f"select day, max(_file) from ({_days(feed, limits, by)}) group by day order by day nulls last"
+
+    def ask() -> _SeenDays:
+        return tuple(con.execute(sql).fetchall())
+
+    state = states.get(feed.name), states.get(feed.retention.of)
+    return remembered(ask, "days", sql, state) if state[0] else ask()
+
+
 def _years(feed: Feed) -> str:
     return f"select {identifier(feed.retention.by)} as year from raw.{identifier(feed.name)} where not _is_superseded"
 
 
-def _newest(con: duckdb.DuckDBPyConnection, rows: str, day: date) -> tuple[date | None, date | None, str]:
-    """Return the first and the newest day of rows up to a day, and the file with that; else the last file."""
-    first, newest, file, last = con.execute(
-        "select min(day) filter (where day <= $day), max(day) filter (where day <= $day),"
-        f" arg_max(_file, day) filter (where day <= $day), max(_file) from ({rows})",
-        {"day": day},
-    ).fetchall()[0]
-    return first, newest, file or last or ""
+def _newest(seen: _SeenDays, day: date) -> tuple[date | None, str]:
+    """Return the newest day up to a day, and the file with it; without one, the last file."""
+    upto = [(one, file) for one, file in seen if one and one <= day]
+    return upto[-1] if upto else (None, max((file for _, file in seen), default=""))
 
 
 def _days(feed: Feed, limits: Mapping[str, Limits], by: str) -> str:
@@ -328,17 +352,12 @@ def _days(feed: Feed, limits: Mapping[str, Limits], by: str) -> str:
 
 def write_calendar(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], day: date) -> None:
     """Replace `raw.feed_calendar`. Grain: one row per feed and report year that is not finished on the day."""
-    import pyarrow as pa
-
-    found = unfinished_years(read_months(con, feeds, day), day)
+    found = unfinished_years(read_months(con, feeds, day, is_settled=True), day)
     con.execute(f"delete from raw.{TABLE}")
     if found:
-        rows = [{name: getattr(one, name) for name, _ in COLUMNS} for one in found]
-        types = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "DATE": pa.date32()}
-        schema = pa.schema([(name, types[kind]) for name, kind in COLUMNS])
-        con.register("calendar", pa.Table.from_pylist(rows, schema=schema))
-        con.execute(f"insert into raw.{TABLE} from calendar")
-        con.unregister("calendar")
+        marks = f"({', '.join('?' for _ in COLUMNS)})"
+        values = [getattr(one, name) for one in found for name, _ in COLUMNS]
+        con.execute(f"insert into raw.{TABLE} values {', '.join(marks for _ in found)}", values)
 
 
 def measure(con: duckdb.DuckDBPyConnection, feeds: Sequence[FeedMonths]) -> list[FeedStatus]:

@@ -1,15 +1,5 @@
 """A feed's contract: how its files are written, their columns, their order, when they are due, how long they are kept.
 
-Names are compared by the bytes of what stands before `.csv`; a number of up to three digits counts as a number,
-unless the name begins with it. A file that is called a copy, a correction or a version of another one in the folder
-comes right after that one, whatever punctuation and whatever case the two are written in; one that is called old or a
-draft comes right before it.
-
-of a file may be rejected.
-
-Counted in whole report years, because figures are told of those: with 3 years, in 2026 everything of 2022 and before
-is past. A delivery is past when every row of it is; nothing here deletes anything.
-
 The contract stands under `config.meta.feed` of the source table and `config.meta` of its columns, and nowhere else.
 """
 
@@ -19,22 +9,17 @@ import codecs
 import hashlib
 import math
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TypeVar
 
 from kpi.database import expression_problem
 from kpi.errors import ContractError, Place, nearest
+from kpi.ingest.file_order import FILE_NAME, TIME_OF_DELIVERY
+from kpi.ingest.retention import RETENTION_SETTINGS, Limits, Retention, read_retention
 from kpi.project.properties import Column, Source
-from kpi.sql import identifier
 from kpi.yaml_loader import Section
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 # Every encoding that a file is read in, with Python's name of it.
 CODECS = {
@@ -101,98 +86,6 @@ def read_dialect(meta: Section, default: Dialect) -> Dialect:
     return Dialect(encoding, separator, lines)
 
 
-FILE_NAME, TIME_OF_DELIVERY = "file_name", "time_of_delivery"
-
-_ENDING = re.compile(r"\.csv(?:\.gz)?$", re.IGNORECASE)
-_NEWER = (
-    "corr|corrected|correction|corrections|fix|fixed|fixes|update|updated|revised|revision|resend|resent|new|newer|"
-    "newest|latest|final|copy|korj|korjattu|korjatut|korjaus|korjaukset|korjauksia|korjattuna|täydennetty|täydennys|"
-    "päivitetty|päivitys|uusi|uudempi|uusin|uudelleen|uudestaan|uusittu|lopullinen|kopio|rättad|rättelse|korrigerad|"
-    "uppdaterad|kompletterad|ny|nyare|slutlig|kopia"
-)
-_OLDER = (
-    "old|older|original|previous|preliminary|draft|backup|bak|wrong|vanha|vanhat|vanhempi|vanhentunut|alkuperäinen|"
-    "edellinen|alustava|luonnos|varmuuskopio|väärä|virheellinen|gammal|gamla|ursprunglig|preliminär|utkast"
-)
-# A word is not part of a longer one; a number of more than three digits is a year or a day, and no version.
-_MARK = re.compile(
-    rf"(?<![^\W\d_])(?:"
-    rf"(?P<copied>copy(?: \((?P<copy>[0-9]{{1,3}})\))? of|kopio tiedostosta|kopia av)"
-    rf"|(?P<version>v|ver|versio|version|rev)[\W_]?(?P<which>[0-9]{{1,3}})"
-    rf"|(?P<older>{_OLDER})[0-9]{{0,3}}"
-    rf"|(?P<newer>{_NEWER})(?P<number>[0-9]{{0,3}})"
-    rf")(?![^\W_])|\((?P<place>[0-9]{{1,3}})\)"
-)
-_WORDS = re.compile(r"[^\W\d_]+|[0-9]+")
-_SHORT_NUMBER = re.compile(r"(?<=[^0-9])[0-9]{1,2}(?![0-9])")
-
-
-@dataclass(frozen=True)
-class _Name:
-    """A file's name: `base` is what it is of, `revision` which of the files of that base it is, in their order."""
-
-    name: str
-
-    @cached_property
-    def stem(self) -> str:
-        return _ENDING.sub("", self.name)
-
-    @cached_property
-    def place(self) -> bytes:
-        return _SHORT_NUMBER.sub(lambda number: number[0].zfill(3), self.stem).encode("utf-8", "surrogateescape")
-
-    @cached_property
-    def base(self) -> tuple[str, ...]:
-        words = _WORDS.findall(_MARK.sub("_", self._spelt))
-        return tuple(word.lstrip("0") or "0" if word.isdecimal() else word for word in words)
-
-    @cached_property
-    def revision(self) -> tuple[int, tuple[tuple[str, int], ...]]:
-        if not self.base:
-            return 0, ()  # it is called a correction and nothing else
-        marks = list(_MARK.finditer(self._spelt))
-        number = [mark["copy"] or mark["which"] or mark["number"] or mark["place"] or "1" for mark in marks]
-        words = [
-            "v" if mark["version"] else "copy" if mark["copied"] else mark["newer"] or mark["older"] or ""
-            for mark in marks
-        ]
-        sign = -1 if any(mark["older"] for mark in marks) else int(bool(marks))
-        return sign, tuple((word, int(which)) for word, which in zip(words, number, strict=True))
-
-    @cached_property
-    def _spelt(self) -> str:
-        return unicodedata.normalize("NFC", self.stem).lower()
-
-
-def oldest_first(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names of files in the order in which they count: a later one replaces what an earlier one says."""
-    found = [_Name(name) for name in names]
-    families: dict[tuple[str, ...], list[_Name]] = {}
-    for one in found:
-        families.setdefault(one.base or (one.stem,), []).append(one)
-    places: dict[str, bytes] = {}
-    for family in families.values():
-        if any(one.revision[0] for one in family):
-            # All of them stand where the file stands that the others are copies and corrections of.
-            first = min(family, key=lambda one: (one.revision[0] != 0, one.place))
-            places |= {one.name: first.place for one in family}
-    ordered = sorted(
-        found,
-        key=lambda one: (
-            places.get(one.name, one.place),
-            one.revision if one.name in places else (0, ()),
-            one.place,
-            one.name.encode("utf-8", "surrogateescape"),
-        ),
-    )
-    return tuple(one.name for one in ordered)
-
-
-def by_time(times: Mapping[str, int]) -> tuple[str, ...]:
-    """Return names of files by their time of delivery, seconds since 1970; in the order of names where it is equal."""
-    return tuple(sorted(oldest_first(times), key=lambda name: times[name]))
-
-
 def read_newer_by(meta: Section, columns: Iterable[str]) -> str:
     """Read how a contract tells the newer of two deliveries, or of two rows of a key. Raises ContractError."""
     given, names = meta.text("newer_by", FILE_NAME), tuple(columns)
@@ -207,9 +100,15 @@ def read_newer_by(meta: Section, columns: Iterable[str]) -> str:
 
 Lookalikes = Literal["reject", "normalise", "keep"]
 Precision = Literal["", "second", "minute"]
-
+Choice = TypeVar("Choice", bound=str)
 FEED_SETTINGS = ("newer_by", "null_words", "lookalikes")
 COLUMN_SETTINGS = ("null_words", "lookalikes", "format", "decimals", "precision")
+_KINDS_OF_RULES: Mapping[str, tuple[str, ...]] = {
+    "format": ("timestamp", "date"),
+    "decimals": ("decimal",),
+    "precision": ("timestamp",),
+    "lookalikes": ("text",),
+}
 MOST_REJECTED = 0.5  # of the records of a file, whatever a contract says
 MOST_DECIMALS = 6  # that a DECIMAL(24, 6) holds
 _PARTS = {
@@ -246,14 +145,7 @@ NO_RULES = ColumnRules()
 
 def read_rules(meta: Section, kind: str, feed: Section) -> ColumnRules:
     """Read the rules of a column from its own contract and its feed's. Raises ContractError for what cannot be."""
-    for setting, kinds in (
-        ("format", ("timestamp", "date")),
-        ("decimals", ("decimal",)),
-        ("precision", ("timestamp",)),
-        ("lookalikes", ("text",)),
-    ):
-        if setting in meta and kind not in kinds:
-            raise ContractError(f"'{setting}' says nothing of a {kind} column.", meta.where(setting))
+    refuse_idle(meta, kind, _KINDS_OF_RULES)
     formats = meta.strings("format")
     for form in formats:
         _refuse_format(form, kind, meta.where("format"))
@@ -263,10 +155,29 @@ def read_rules(meta: Section, kind: str, feed: Section) -> ColumnRules:
     return ColumnRules(
         formats=formats,
         null_words=tuple(dict.fromkeys((*feed.strings("null_words"), *meta.strings("null_words")))),
-        lookalikes=_lookalikes(meta if "lookalikes" in meta else feed),
+        lookalikes=choice(
+            meta if "lookalikes" in meta else feed, "lookalikes", ("reject", "normalise", "keep"), "reject"
+        ),
         decimals=decimals,
-        precision=_precision(meta),
+        precision=choice(meta, "precision", ("", "second", "minute"), ""),
     )
+
+
+def choice(meta: Section, key: str, known: tuple[Choice, ...], default: Choice) -> Choice:
+    """Return which of the known texts stands under a key. Raises ContractError for another."""
+    given = meta.text(key, default)
+    for value in known:
+        if value == given:
+            return value
+    *others, last = filter(None, known)
+    raise ContractError(f"'{key}' is {', '.join(others)} or {last}, not '{given}'.", meta.where(key))
+
+
+def refuse_idle(meta: Section, kind: str, settings: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise ContractError for a setting of a column that has no meaning for its kind; `settings` name the kinds."""
+    for setting, kinds in settings.items():
+        if setting in meta and kind not in kinds:
+            raise ContractError(f"'{setting}' says nothing of a {kind} column.", meta.where(setting))
 
 
 def flag(meta: Section, key: str) -> bool:
@@ -283,16 +194,6 @@ def whole(meta: Section, key: str) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise ContractError(f"'{key}' is a whole number.", meta.where(key))
     return value
-
-
-def free_text(meta: Section) -> Literal["", "mask", "reject"]:
-    """Return what is done with personal data in a text. Raises ContractError."""
-    value = meta.text("free_text")
-    if value == "mask":
-        return "mask"
-    if value not in ("", "reject"):
-        raise ContractError(f"'free_text' is mask or reject, not '{value}'.", meta.where("free_text"))
-    return "reject" if value else ""
 
 
 def read_threshold(meta: Section) -> tuple[float, int]:
@@ -327,24 +228,6 @@ def _refuse_format(form: str, kind: str, where: Place) -> None:
         raise ContractError(f"the format '{form}' names no whole date: it takes %Y (or %y), %m and %d.", where)
     if kind == "timestamp" and not ("M" in has and (has & {"H"} or {"I", "p"} <= has)):
         raise ContractError(f"the format '{form}' names no time of day: it takes %H (or %I with %p) and %M.", where)
-
-
-def _lookalikes(meta: Section) -> Lookalikes:
-    known: tuple[Lookalikes, ...] = ("reject", "normalise", "keep")
-    given = meta.text("lookalikes", "reject")
-    for rule in known:
-        if rule == given:
-            return rule
-    raise ContractError(f"'lookalikes' is reject, normalise or keep, not '{given}'.", meta.where("lookalikes"))
-
-
-def _precision(meta: Section) -> Precision:
-    known: tuple[Precision, ...] = ("", "second", "minute")
-    given = meta.text("precision")
-    for precision in known:
-        if precision == given:
-            return precision
-    raise ContractError(f"'precision' is second or minute, not '{given}'.", meta.where("precision"))
 
 
 # Days after one month, or one year, after the newest day of a feed: late, and very late.
@@ -400,159 +283,8 @@ def _days(source: Source, given: object) -> int | None:
     return math.ceil(count * _HOURS[str(period)] / 24)
 
 
-RETENTION_SETTINGS = ("raw_retention_years", "raw_retention_by")
-_DATED = ("timestamp", "date")
-_AGED = (*_DATED, "integer")
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """For how many years after its own the rows of a year are kept; None is for ever.
-
-    `by` is the column whose year is the report year, a date, a time or the year itself. With `of` it is that of
-    another feed's row with the same key. `others` are further dates, which tell the age of a row without that one.
-    `where` is the place in the contract.
-    """
-
-    years: int | None
-    by: str
-    of: str = ""
-    others: tuple[str, ...] = ()
-    where: Place = Place("")  # noqa: RUF009  a frozen value
-
-    def last_year(self, year: int) -> int:
-        """Return the latest report year that is past retention in the given year; for ever is before all years."""
-        return year - self.years - 1 if self.years else 0
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnAge:
-    """One delivery and the report years of its rows; None when no row tells. `undated` counts rows that do not."""
-
-    feed: str
-    file: str
-    content_hash: str
-    records: int
-    rows_loaded: int
-    rows_rejected: int
-    rows_superseded: int
-    first_year: int | None
-    last_year: int | None
-    undated: int
-
-    @property
-    def path(self) -> str:
-        """The file's path below the raw folder."""
-        return f"{self.feed}/{self.file}"
-
-
-def read_retention(source: Source, kinds: Mapping[str, str], census: str, every: str) -> Retention:
-    """Read how long a feed's deliveries are kept. `kinds` are its columns and what they hold. Raises ContractError."""
-    meta = source.meta.section("feed")
-    years, by = meta.get("raw_retention_years"), meta.text("raw_retention_by")
-    if years is not None and (not isinstance(years, int) or isinstance(years, bool) or years < 1):
-        message = f"'raw_retention_years' is a whole number of years, 1 or more, not '{years}'."
-        raise ContractError(message, meta.where("raw_retention_years"))
-    if years is not None and every == "once":
-        message = "a register has no retention: what is in use today may have been delivered at any time."
-        raise ContractError(message, meta.where("raw_retention_years"))
-    dates = tuple(name for name, kind in kinds.items() if kind in _DATED)
-    of, _, column = by.rpartition(".")
-    if of:
-        return Retention(years, column, of, where=meta.where("raw_retention_by"))
-    if by and kinds.get(by) not in _AGED:
-        aged = [name for name, kind in kinds.items() if kind in _AGED]
-        message = f"'raw_retention_by' names a date, a time or a year of the feed, not '{by}'.{nearest(by, aged)}"
-        raise ContractError(message, meta.where("raw_retention_by"))
-    by = by or census or (dates[0] if len(dates) == 1 else "")
-    if years is not None and not by:
-        elsewhere = ", as feed.column when it is that of another feed's row with the same key."
-        choice = f": {', '.join(dates)}." if dates else elsewhere
-        message = f"say by 'raw_retention_by' which column gives the report year{choice}"
-        raise ContractError(message, meta.where("raw_retention_years"))
-    rest = tuple(name for name in dates if name != by)
-    return Retention(years, by, others=rest, where=meta.where("raw_retention_by"))
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What tells the age of a feed's deliveries: its retention, its key, and what its columns hold."""
-
-    feed: str
-    retention: Retention
-    key: tuple[str, ...]
-    kinds: Mapping[str, str]
-
-
-def followed(one: Limits, by_name: Mapping[str, Limits]) -> Limits:
-    """Return the feed that a feed takes its years from. Raises ContractError when it cannot."""
-    retention = one.retention
-    other = by_name.get(retention.of)
-    if other is None or other.kinds.get(retention.by) not in _AGED or not set(other.key) <= set(one.key):
-        message = f"'{retention.of}.{retention.by}' is no date of a feed whose whole key is in that of '{one.feed}'."
-        raise ContractError(f"{message}{nearest(retention.of, by_name)}", retention.where)
-    if other.retention.years != retention.years:
-        message = (
-            f"'{one.feed}' takes its years from '{other.feed}', so 'raw_retention_years' of both must be the same."
-        )
-        raise ContractError(message, retention.where)
-    return other
-
-
-def survey(con: duckdb.DuckDBPyConnection, limits: Sequence[Limits]) -> list[ColumnAge]:
-    """Return every delivery of the feeds that have a retention, with the years of its rows, in order of the names."""
-    by_name = {one.feed: one for one in limits}
-    found: list[ColumnAge] = []
-    for one in sorted(limits, key=lambda one: one.feed):
-        if one.retention.years is None:
-            continue
-        rows = con.execute(
-            "select d.file, d.content_hash, d.records, d.rows_loaded, d.rows_rejected, d.rows_superseded,"
-            " r.first_year, r.last_year, coalesce(r.undated, 0) from raw.deliveries as d left join ("
-            "  select _file, min(year) as first_year, max(year) as last_year,"
-            "  count(*) filter (where year is null) as undated"
-            f" from ({_years(one, by_name)}) group by _file) as r on d.file = r._file"
-            " where d.feed = ? order by d.file",
-            [one.feed],
-        ).fetchall()
-        found += (ColumnAge(one.feed, *row) for row in rows)
-    return found
-
-
-def past(aged: Iterable[ColumnAge], limits: Iterable[Limits], year: int) -> Iterator[tuple[int, ColumnAge]]:
-    """Yield the deliveries that are past retention in a year, each with the latest report year of its feed that is."""
-    last_years = {one.feed: one.retention.last_year(year) for one in limits}
-    for one in aged:
-        if one.last_year is not None and one.last_year <= last_years[one.feed] and not one.undated:
-            yield last_years[one.feed], one
-
-
-def _years(one: Limits, by_name: Mapping[str, Limits]) -> str:
-    """SQL of `_file` and `year` of every row of a feed."""
-    table, retention = f"raw.{identifier(one.feed)}", one.retention
-    if not retention.of:
-        return f"select _file, {_year(one)} as year from {table}"
-    other = followed(one, by_name)
-    # A row without the other counts nowhere, so it is as old as the rest of its file.
-    keys = ", ".join(map(identifier, other.key))
-    return (
-        f"select _file, year from {table} inner join"
-        f" (select {keys}, {_year(other)} as year from raw.{identifier(other.feed)} where not _is_superseded)"
-        f" using ({keys})"
-    )
-
-
-def _year(one: Limits) -> str:
-    by = identifier(one.retention.by)
-    if one.kinds[one.retention.by] not in _DATED:
-        return by
-    dates = [f"{identifier(name)}::date" for name in one.retention.others]
-    return f"year(coalesce({by}::date, greatest({', '.join(dates)})))" if dates else f"year({by})"
-
-
 Kind = Literal["text", "timestamp", "date", "integer", "decimal", "boolean"]
 Every = Literal["month", "year", "once"]
-
 KINDS: Mapping[str, Kind] = {
     "varchar": "text",
     "text": "text",
@@ -583,6 +315,11 @@ CONTRACT_COLUMN_SETTINGS = (
     *COLUMN_SETTINGS,
 )
 MAPPING_SETTINGS = ("name", "description", "files", "time_zone", *DIALECT_SETTINGS, "reads", "columns", "implausible")
+_KINDS_OF_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("codes", "free_text", "pseudonym"), ("text",)),
+    **dict.fromkeys(("min", "max", "grouped_digits"), ("integer", "decimal")),
+    "first_of_month": ("date",),
+}
 PROVENANCE = (("_file", "VARCHAR"), ("_record", "BIGINT"), ("_clock_flags", "VARCHAR"), ("_is_superseded", "BOOLEAN"))
 
 
@@ -700,7 +437,8 @@ def read_feed(source: Source) -> Feed:
     zone = meta.text("time_zone", "Europe/Helsinki")
     dialect = read_dialect(meta, UNKNOWN)
     mappings = tuple(_mapping(item, names, zone, dialect) for item in meta.sections("mappings"))
-    every, services_by = _every(meta), meta.text("services_by")
+    every: Every = choice(meta, "expected_every", ("month", "year", "once"), "month")
+    services_by = meta.text("services_by")
     newer_by = read_newer_by(meta, names)
     retention = read_retention(source, {c.name: c.kind for c in columns}, meta.text("census"), every)
     settings = (
@@ -737,15 +475,6 @@ def read_feed(source: Source) -> Feed:
     )
 
 
-def _every(meta: Section) -> Every:
-    known: tuple[Every, ...] = ("month", "year", "once")
-    given = meta.text("expected_every", "month")
-    for every in known:
-        if every == given:
-            return every
-    raise ContractError(f"'expected_every' is month, year or once, not '{given}'.", meta.where("expected_every"))
-
-
 def _expected_from(meta: Section) -> date | None:
     # Text and not a YAML date: dbt reads this file too, and cannot write a date into its manifest.
     text = meta.text("expected_from")
@@ -763,17 +492,7 @@ def _column(column: Column, source: Source) -> FeedColumn:
         hint = nearest(data_type, KINDS)
         raise ContractError(f"'{column.name}' has the type '{column.data_type}', unknown in a contract.{hint}", where)
     kind = KINDS[data_type]
-    for setting, kinds in (
-        ("codes", ("text",)),
-        ("min", ("integer", "decimal")),
-        ("max", ("integer", "decimal")),
-        ("grouped_digits", ("integer", "decimal")),
-        ("first_of_month", ("date",)),
-        ("free_text", ("text",)),
-        ("pseudonym", ("text",)),
-    ):
-        if setting in meta and kind not in kinds:
-            raise ContractError(f"'{setting}' says nothing of a {kind} column.", meta.where(setting))
+    refuse_idle(meta, kind, _KINDS_OF_SETTINGS)
     return FeedColumn(
         name=column.name,
         kind=kind,
@@ -784,7 +503,7 @@ def _column(column: Column, source: Source) -> FeedColumn:
         maximum=whole(meta, "max"),
         grouped_digits=flag(meta, "grouped_digits"),
         first_of_month=flag(meta, "first_of_month"),
-        free_text=free_text(meta),
+        free_text=choice(meta, "free_text", ("", "mask", "reject"), ""),
         pseudonym=flag(meta, "pseudonym"),
         rules=read_rules(meta, kind, source.meta.section("feed")),
     )

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kpi.ingest import cells, contract, masking
+from kpi.ingest import cells, file_order, masking
 from kpi.ingest.contract import MOST_DECIMALS, DeliveryMapping, Feed, FeedColumn
 from kpi.ingest.csv_reader import Form, cell_pattern, sign_of
+from kpi.ingest.file_order import FILE_NAME, TIME_OF_DELIVERY
 from kpi.ingest.raw_files import RawFolder
 from kpi.sql import identifier, literal
 
@@ -70,7 +71,7 @@ def supersede(feed: Feed, among_claimed: bool) -> tuple[str, ...]:
         among = f" semi join repeated using ({columns})"
     of_feed = f"(select file as _file, delivery_number from raw.deliveries where feed = {literal(feed.name)})"
     age = "delivery_number"
-    if feed.newer_by not in (contract.FILE_NAME, contract.TIME_OF_DELIVERY):
+    if feed.newer_by not in (FILE_NAME, TIME_OF_DELIVERY):
         column = identifier(feed.newer_by)
         age = f"struct_pack(is_told := count({column}) > 0, said := max({column}), delivery_number := delivery_number)"
     files = f"select {columns}, _file, {age} as age from {table}{among} join {of_feed} using (_file)"
@@ -103,7 +104,7 @@ def find_superseding(feed: Feed) -> str:
 def oldest_first(feed: Feed, folder: RawFolder) -> tuple[str, ...]:
     """Return the names of a feed's files, oldest first."""
     times = {file.name: file.modified for file in folder.files if file.feed == feed.name}
-    return contract.by_time(times) if feed.newer_by == contract.TIME_OF_DELIVERY else contract.oldest_first(times)
+    return file_order.in_order(times, feed.newer_by)
 
 
 def is_reordered(con: duckdb.DuckDBPyConnection, feed: Feed, order: Sequence[str], folder: RawFolder) -> bool:
@@ -112,7 +113,7 @@ def is_reordered(con: duckdb.DuckDBPyConnection, feed: Feed, order: Sequence[str
     had = {file: (number, time) for file, number, time in con.execute(sql, [feed.name]).fetchall()}
     times = {file.name: file.modified for file in folder.files if file.feed == feed.name}
     numbers = [had[name][0] for name in order if name in had]
-    is_timed = feed.newer_by == contract.TIME_OF_DELIVERY
+    is_timed = feed.newer_by == TIME_OF_DELIVERY
     return numbers != sorted(numbers) or (
         is_timed and any(had[name][1] != times[name] for name in order if name in had)
     )
@@ -121,7 +122,7 @@ def is_reordered(con: duckdb.DuckDBPyConnection, feed: Feed, order: Sequence[str
 def number_files(con: duckdb.DuckDBPyConnection, feed: Feed, order: Sequence[str], folder: RawFolder) -> None:
     """Write into the ledger in which order the files of a feed were delivered, and when if that decides it."""
     times = {file.name: file.modified for file in folder.files if file.feed == feed.name}
-    is_timed = feed.newer_by == contract.TIME_OF_DELIVERY
+    is_timed = feed.newer_by == TIME_OF_DELIVERY
     con.execute(
         "update raw.deliveries set delivery_number = number,"
         " delivered_at = case when $is_timed then make_timestamp(modified * 1000000) end"

@@ -14,28 +14,19 @@ from kpi import database
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ReadersRecord, TestRecord, UnitTestRecord
 from kpi.database import first_line, relations
 from kpi.engine.artifacts import state_of
+from kpi.engine.fingerprint import checksums_of, definitions
 from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
 from kpi.engine.incremental import keeps_rows
-from kpi.engine.runner import (
-    UNBUILT,
-    NodeChecksum,
-    RunResult,
-    Task,
-    definitions,
-    new_record,
-    orphaned_relations,
-    own_parts,
-    run_hooks,
-    run_nodes,
-    source_records,
-)
+from kpi.engine.plan import UNBUILT, Content, Request, Step, orphaned_relations, steps_of
+from kpi.engine.runner import RunResult, Task, new_record, prepare_run, run_hooks, run_nodes, source_records
 from kpi.engine.selector import Selection, State, select
-from kpi.engine.test_runner import CheckResult, Store, run_tests, told_rows, with_examples
+from kpi.engine.test_runner import CheckResult, Store, examples_text, run_tests, with_examples
 from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
 from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
-from kpi.ingest.loader import READING, LoadReport, LoadWarning, load, refuse_bad_files
+from kpi.ingest import release_files
+from kpi.ingest.loader import LoadReport, LoadWarning, load, refuse_bad_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
 from kpi.presentation import one_line
@@ -44,13 +35,13 @@ from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, whole
 
 
-def anew(
-    graph: Graph, known: Mapping[str, NodeRecord], definitions: Mapping[str, str], full_refresh: bool, emit: Emit
+def fully_refreshed(
+    graph: Graph, before: Mapping[str, NodeRecord], definitions: Mapping[str, str], full_refresh: bool, emit: Emit
 ) -> frozenset[str]:
     """Return the ids of incremental models whose tables must not be added to.
 
-    A full refresh asks for it, or what defines a model changed since the published build, whose nodes are `known`: then
-    its old rows are not what the project says now. Told, when it is the latter.
+    A full refresh asks for it, or what defines a model changed since the published build, whose nodes are `before`:
+    then its old rows are not what the project says now. Says so, when it is the latter.
     """
     models = [node for node in graph.built() if node.materialized == "incremental"]
     if full_refresh:
@@ -58,16 +49,16 @@ def anew(
     changed = [
         node
         for node in models
-        if not keeps_rows(node.config) and known.get(node.id, UNBUILT).definition != definitions[node.id]
+        if not keeps_rows(node.config) and before.get(node.id, UNBUILT).definition != definitions[node.id]
     ]
-    message = sorted(node.name for node in changed if node.id in known)
-    if message:
-        emit(f"Built from nothing, for what defines them changed: {', '.join(message)}.")
+    names = sorted(node.name for node in changed if node.id in before)
+    if names:
+        emit(f"Built from nothing, for what defines them changed: {', '.join(names)}.")
     return frozenset(node.id for node in changed)
 
 
-def kept(graph: Graph, published: BuildRecord) -> frozenset[str]:
-    """Return the places of no node that stay: what hooks made, and snapshots that the project no longer has."""
+def unmanaged_relations(graph: Graph, published: BuildRecord) -> frozenset[str]:
+    """Return the relations of no node that stay: what hooks made, and snapshots that the project no longer has."""
     places = {str(node.relation) for node in graph.built()}
     return frozenset(set(published.snapshots) - places | set(published.kept))
 
@@ -77,15 +68,15 @@ def carry_over(
 ) -> None:
     """Copy into a candidate that starts from nothing the tables that cannot be derived again, with their constraints.
 
-    They are the snapshots, those of the project whatever is noted of the build, what `kept` names, and models with
-    full_refresh: false.
+    They are the snapshots, those of the project whatever is noted of the build, the unmanaged relations, and models
+    with full_refresh: false.
     """
     protected = {
         str(node.relation)
         for node in graph.built()
         if node.kind == "snapshot" or node.config.get("full_refresh") is False
     }
-    wanted = (protected | set(published.snapshots) | kept(graph, published)) - relations(con).keys()
+    wanted = (protected | set(published.snapshots) | unmanaged_relations(graph, published)) - relations(con).keys()
     if not wanted or not database.is_file():
         return
     try:
@@ -148,7 +139,7 @@ def ingest_deliveries(
     except DeliveryError as error:
         worse_than_allowed = error
     # What the error says of a file is not a warning beside it.
-    _tell(report, folder, context.emit, worse_than_allowed.files if worse_than_allowed else ())
+    _emit_report(report, folder, context.emit, worse_than_allowed.files if worse_than_allowed else ())
     published = warehouse.current_record()
     had = (published.files if published else None) or ()
     known = deleted(kept_beside(warehouse.raw), folder.kept)
@@ -185,8 +176,8 @@ def _refuse_lost(warehouse: Warehouse, folder: RawFolder, options: Options) -> N
         )
 
 
-def _tell(report: LoadReport, folder: RawFolder, emit: Emit, in_error: Iterable[Problem]) -> None:
-    """Tell what was loaded and what is worth a warning; not of the files that the run is about to stop for."""
+def _emit_report(report: LoadReport, folder: RawFolder, emit: Emit, in_error: Iterable[Problem]) -> None:
+    """Report what was loaded and what is worth a warning; not the files that the run is about to stop for."""
     records = f"{report.records:,}".replace(",", " ")
     summary = (
         f"Loaded {len(report.loaded)} new or changed files, dropped {len(report.removed)};"
@@ -197,9 +188,9 @@ def _tell(report: LoadReport, folder: RawFolder, emit: Emit, in_error: Iterable[
         emit(f"  warning: {path}: no longer there, its rows are gone.")
     if len(report.removed) > 10:
         emit(f"  warning: and {len(report.removed) - 10} more files are no longer there.")
-    # What an earlier run told of a delivery that is still the same is not told every night.
+    # What an earlier run reported of a delivery that is still the same is not reported every night.
     known = {file.path for file in folder.files} - set(report.loaded)
-    # A file that is the same may be warned of because of one that is not, or that counts as newer now: it is replaced.
+    # A file that is the same may have a warning because of one that is not, or counts as newer now: it is replaced.
     loaded, said_by_error = set(report.loaded), {problem.key for problem in in_error}
     old = [
         warning
@@ -218,21 +209,18 @@ def _tell(report: LoadReport, folder: RawFolder, emit: Emit, in_error: Iterable[
 
 
 def grouped(warnings: Iterable[LoadWarning]) -> Iterator[str]:
-    """Yield the warnings of deliveries, those of one kind about several files of a feed as one line.
-
-    The line counts the files and gives the first one's words.
-    """
-    groups: dict[tuple[str, ...], list[LoadWarning]] = {}
+    """Yield the warnings of deliveries, a line for each kind: how many files it is about, and the first one's words."""
+    groups: dict[str, list[LoadWarning]] = {}
     for warning in warnings:
-        problem = warning.problem
-        key = (warning.feed, problem.code, problem.message if problem.code == READING else "")
-        groups.setdefault(key if warning.feed else (str(problem),), []).append(warning)
+        groups.setdefault(warning.problem.code, []).append(warning)
     for alike in groups.values():
-        first = alike[0]
+        first, feeds = alike[0].problem, len({warning.feed for warning in alike})
         if len(alike) == 1:
-            yield str(first.problem)
+            yield str(first)
             continue
-        yield f"{first.feed}: {len(alike)} files, the first is {first.problem} Each of them: kpi show raw.deliveries"
+        files = counted(len(alike), "file") if first.place.file else counted(len(alike), "feed")
+        of_feeds = f" of {feeds} feeds" if first.place.file and feeds > 1 else ""
+        yield f"{files}{of_feeds}, the first is {first} Each of them: kpi deliveries"
 
 
 def verdict(record: BuildRecord) -> tuple[list[Problem], list[Problem]]:
@@ -258,7 +246,7 @@ def example_lines(record: BuildRecord) -> Iterator[str]:
     """
     for check in record.checks:
         if check.status != "pass" and check.examples:
-            yield f"  {check.name}, failing rows{told_rows(check.examples, check.failures)}"
+            yield f"  {check.name}, failing rows{examples_text(check.examples, check.failures)}"
 
 
 def tables_for_readers(graph: Graph) -> list[str]:
@@ -273,16 +261,18 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(file: Path) -> dict[str, int]:
+def read_back(file: Path, start: Path | None = None, written: Collection[str] = ()) -> dict[str, int]:
     """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
 
-    An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Raises
-    BuildError.
+    An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a copy of
+    `start`, a file that is known to be whole, only the tables that were `written` are read, when all other blocks are
+    as they were or whole by their checksums. Raises BuildError.
     """
     try:
         with database.reading(file) as con:
             seen = database.row_counts(con)
-            database.read_all(con, seen)
+            is_proven = start is not None and database.has_only_whole_blocks(file, start)
+            database.read_all(con, [table for table in seen if not is_proven or table in written])
             return seen
     except (duckdb.Error, UnicodeDecodeError) as error:
         remedy = "Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
@@ -369,105 +359,101 @@ def run_pipeline(
     return progress.result(context.graph, None)
 
 
-def selection_of(context: PipelineContext, own: Mapping[str, NodeChecksum]) -> frozenset[str]:
-    """Return the ids of the nodes that a run with these options selects."""
+def request_of(context: PipelineContext, before: BuildRecord | None) -> Request:
+    """Return what a run with these options is asked to do with the nodes; `before` as in `run_pipeline`."""
     graph, options, warehouse = context.graph, context.options, context.warehouse
-    state: State = state_of(graph, options.state, warehouse.nodes_of(options.state), own, warehouse.last_results())
+    checksums = checksums_of(graph, context.folder)
+    last_results = warehouse.last_results()
+    state: State = state_of(graph, options.state, warehouse.nodes_of(options.state), checksums, last_results)
     selector = selector_of(graph.project, options)
     selection = Selection(options.select, options.exclude, options.indirect, options.kinds, selector)
-    return select(with_unit_tests(graph), selection, state)
+    chosen = select(with_unit_tests(graph), selection, state)
+    # A full refresh that is continued does not do again what it did.
+    nodes = (before.nodes if before else None) or {}
+    done = {node_id for node_id, node in nodes.items() if node.built_in in options.continued}
+    return Request(
+        graph,
+        checksums,
+        before or BuildRecord(""),
+        chosen,
+        forced=chosen - done if options.full_refresh else frozenset(),
+        is_rebuild=before is None and warehouse.current() is not None,
+    )
 
 
 def _run_steps(
     con: duckdb.DuckDBPyConnection, context: PipelineContext, before: BuildRecord | None, progress: _Progress
 ) -> None:
     graph, options, emit = context.graph, context.options, context.emit
-    own = own_parts(graph, context.folder)
-    known = dict((before.nodes if before else None) or {})
-    chosen = selection_of(context, own)
-    _run_unit_tests(context, progress, own, known, chosen)
-    task = _task(con, context, before, progress.record.id, own, chosen)
-    progress.record = replace(progress.record, kept=before.kept if before else ())
+    request = request_of(context, before)
+    _run_unit_tests(context, progress, request)
+    task = _task(con, context, request, progress.record.id)
+    progress.record = replace(progress.record, kept=request.before.kept)
+    # Of which build a row is can be asked in SQL without changing the SQL of any model.
+    con.execute(f"set variable kpi_build = {literal(progress.record.id)}")
     progress.is_ingesting = True
     with _raw_as_it_was(con) as old:
         if graph.feeds:
+            if any(str(node.relation) in release_files.RELATIONS for node in graph.nodes.values()):
+                release_files.load_releases(con, release_files.read_releases(graph.project.root))
             progress.warnings, files = ingest_deliveries(con, context)
             progress.record = replace(progress.record, files=files)
         nodes = source_records(con, old, task)
     progress.is_ingesting = False
-    progress.checks = {check.name: check for check in before.checks} if before else {}
+    progress.checks = {check.name: check for check in request.before.checks}
     progress.nodes = nodes
-    nodes.update({test.id: known.get(test.id, UNBUILT) for test in graph.tests()})
-    ran = run_nodes(con, task, nodes)
+    nodes.update({test.id: request.record_of(test.id) for test in graph.tests()})
+    present = prepare_run(con, task)
+    steps = steps_of(request, present, {node_id: Content(record.version) for node_id, record in nodes.items()})
+    ran = run_nodes(con, task, steps, nodes)
     emit(f"Built {len(ran.results)} of {len(graph.built())} seeds and models.")
     progress.partial = [graph.nodes[node_id].name for node_id in ran.left]
     if not ran.failed or options.keep_going:
-        _test(con, context, task, ran, progress)
+        _test(con, context, task, steps, ran, progress)
     run_hooks(con, "on-run-end", graph.on_run.after)
-    progress.record = replace(progress.record, kept=tuple(orphaned_relations(con, graph)))
+    progress.record = replace(progress.record, kept=tuple(orphaned_relations(graph, relations(con))))
     if ran.failed:
         raise BuildErrors(tuple(ran.failed.values()), ran.lines(graph))
 
 
-def _run_unit_tests(
-    context: PipelineContext,
-    progress: _Progress,
-    own: Mapping[str, NodeChecksum],
-    known: Mapping[str, NodeRecord],
-    chosen: frozenset[str],
-) -> None:
+def _run_unit_tests(context: PipelineContext, progress: _Progress, request: Request) -> None:
     """Run the unit tests of what is rebuilt, when they are asked for. Raises CheckFailed when one fails."""
     if not context.options.unit_tests:
         return
-    units = unit_tests_of(context.graph, _changed_models(context.graph, own, known, chosen), chosen)
+    units = unit_tests_of(context.graph, _changed_models(request), request.chosen)
     results = run_unit_tests(context.graph, units) if units else ()
-    records = {one.test.id: UnitTestRecord(one.status, one.told) for one in results}
+    records = {one.test.id: UnitTestRecord(one.status, one.message) for one in results}
     progress.record = replace(progress.record, unit_tests=records)
     refuse_failing(results)
     if results:
         context.emit(f"Ran {counted(len(results), 'unit test')} of what is rebuilt: none failed.")
 
 
-def _task(
-    con: duckdb.DuckDBPyConnection,
-    context: PipelineContext,
-    before: BuildRecord | None,
-    build: str,
-    own: Mapping[str, NodeChecksum],
-    chosen: frozenset[str],
-) -> Task:
-    """Return what is asked of the run over the nodes, after copying in what a database from nothing must not lose."""
+def _task(con: duckdb.DuckDBPyConnection, context: PipelineContext, request: Request, build: str) -> Task:
+    """Return what the run over the nodes works with, after copying in what a database from nothing must not lose."""
     graph, options, warehouse = context.graph, context.options, context.warehouse
-    known = dict((before.nodes if before else None) or {})
-    # A full refresh that is continued does not do again what it did.
-    done = {node_id for node_id, node in known.items() if node.built_in in options.continued}
     published = warehouse.current()
-    derived_from = before or (warehouse.record(published) if published else BuildRecord(""))
-    if published and not before:
+    derived_from = request.before
+    if published and request.is_rebuild:
+        derived_from = warehouse.record(published)
         carry_over(con, graph, derived_from, whole(published) / DATABASE, context.emit)
     now = definitions(graph)
     return Task(
-        graph,
-        own,
-        known,
-        chosen,
-        forced=chosen - done if options.full_refresh else frozenset(),
-        build=build,
+        request,
+        build,
         keep_going=options.keep_going,
         begin=context.begin,
         definitions=now,
-        anew=anew(graph, derived_from.nodes or {}, now, options.full_refresh, context.emit),
-        kept=kept(graph, derived_from),
+        full_refresh=fully_refreshed(graph, derived_from.nodes or {}, now, options.full_refresh, context.emit),
+        unmanaged=unmanaged_relations(graph, derived_from),
         emit=context.emit,
     )
 
 
-def _changed_models(
-    graph: Graph, own: Mapping[str, NodeChecksum], known: Mapping[str, NodeRecord], chosen: frozenset[str]
-) -> list[str]:
+def _changed_models(request: Request) -> list[str]:
     """The models that are other than they were: what their unit tests say does not depend on rows."""
-    models = [node.id for node in graph.built() if node.kind == "model" and node.id in chosen]
-    return [model for model in models if known.get(model, UNBUILT).shape != own[model].shape]
+    models = [node.id for node in request.graph.built() if node.kind == "model" and node.id in request.chosen]
+    return [model for model in models if request.record_of(model).shape != request.checksums[model].shape]
 
 
 @contextmanager
@@ -481,35 +467,35 @@ def _raw_as_it_was(con: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyCo
 
 
 def _test(
-    con: duckdb.DuckDBPyConnection, context: PipelineContext, task: Task, ran: RunResult, progress: _Progress
+    con: duckdb.DuckDBPyConnection,
+    context: PipelineContext,
+    task: Task,
+    steps: Iterable[Step],
+    ran: RunResult,
+    progress: _Progress,
 ) -> None:
-    """Run the tests whose SQL, settings or parents' content changed, and those that failed when they last ran."""
+    """Execute the steps of data tests."""
     due: dict[str, NodeRecord] = {}
-    nodes = progress.nodes or {}
-    for test in task.graph.tests():
+    nodes, graph = progress.nodes or {}, context.graph
+    planned = {step.id: step for step in steps}
+    for test in graph.tests():
         now = new_record(test, task, {parent: nodes[parent].version for parent in test.depends_on})
-        same = nodes[test.id].fingerprint == now.fingerprint and test.id not in task.forced
-        causes = [
-            ran.skipped.get(parent, parent) for parent in test.depends_on if parent in {**ran.failed, **ran.skipped}
-        ]
-        if causes:
-            ran.skipped[test.id] = causes[0]
-        elif test.id not in task.chosen or not all(nodes[parent].version for parent in test.depends_on):
-            progress.partial += [] if same else [test.name]
-        elif not same or _failed(progress.checks.get(test.name)):
+        step = planned.get(test.id)
+        if cause := ran.cause(test):
+            ran.skipped[test.id] = cause
+        elif step is None or not step.is_due(nodes[test.id], now.parents):
+            continue
+        elif step.action == "leave":
+            progress.partial.append(test.name)
+        else:
             due[test.id] = replace(now, built_in=task.build)
     emit_event(context.emit, Event("testing", stage="test", done=0, total=len(due)))
     store = Store(database.CATALOG, context.options.store_failures)
-    results = run_tests(con, [task.graph.nodes[test_id] for test_id in due], store)
-    results = with_examples(con, task.graph, results)
+    results = run_tests(con, [graph.nodes[test_id] for test_id in due], store)
+    results = with_examples(con, graph, results)
     nodes.update(due)
     progress.checks |= {check.name: _test_record(check, task.build) for check in results}
     context.emit(f"Ran {counted(len(results), 'data test')}: {sum(check.is_error for check in results)} failed.")
-
-
-def _failed(check: TestRecord | None) -> bool:
-    """Whether a test stopped a build, or never ran; a warning is told again without being asked again."""
-    return check is None or check.status == "fail"
 
 
 def _test_record(check: CheckResult, build: str) -> TestRecord:

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from kpi.events import STAGES, Event
+from kpi.events import STAGES, Event, now
 from kpi.ingest.masking import message
 from kpi.presentation import bare
 
@@ -28,20 +27,20 @@ WORDS: Mapping[str, str] = {
     "load": "Loading",
     "build": "Building",
     "test": "Testing",
-    "judge": "Judging",
+    "validate": "Validating",
     "publish": "Publishing",
 }
 SLOTS = 1000  # of the bar
 
 
 class Unbroken:
-    """A stream for what a run tells, which goes on when nobody can hear it any more: a closed pipe, a full disk.
+    """A stream for the output of a run, which goes on when nobody can hear it any more: a closed pipe, a full disk.
 
-    What cannot be written is lost; `told` hears of it once. `stream` may be None, as where output was closed.
+    What cannot be written is lost; `message` hears of it once. `stream` may be None, as where output was closed.
     """
 
     def __init__(self, stream: TextIO | None, message: Callable[[str], object]) -> None:
-        self._stream, self._told = stream, message
+        self._stream, self._message = stream, message
 
     def write(self, text: str) -> int:
         """Write, or do as if."""
@@ -68,7 +67,7 @@ class Unbroken:
             mute(self._stream)
             self._stream = None
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            self._told(f"kpi: what this run tells cannot be written any more ({why}); it goes on. See: kpi runs")
+            self._message(f"kpi: the output of this run cannot be written any more ({why}); it goes on. See: kpi runs")
 
 
 def mute(stream: TextIO) -> None:
@@ -103,13 +102,13 @@ class JsonScreen(PlainScreen):
 
     def __call__(self, line: str) -> None:
         """Print a line as an event."""
-        self.on_event(Event("told", line))
+        self.on_event(Event("message", line))
 
     def on_event(self, event: Event) -> None:
         """Print an event."""
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        said = {name: message(value) if isinstance(value, str) else value for name, value in event.as_dict().items()}
-        self._echo(json.dumps({"at": at, **said}, ensure_ascii=False))
+        content = replace(event, at=now("milliseconds")).as_dict()
+        shown = {name: message(value) if isinstance(value, str) else value for name, value in content.items()}
+        self._echo(json.dumps(shown, ensure_ascii=False))
 
 
 class TerminalScreen(PlainScreen):

@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.build_record import FILE, BuildRecord, to_json
 from kpi.errors import KpiError, LockHeld
 from kpi.events import Emit, Event
+from kpi.events import now as utc_now
 from kpi.files import project_files
 from kpi.ingest.raw_files import scan
 from kpi.jobs.options import Options
@@ -40,8 +41,8 @@ Seen = Mapping[Path, tuple[int, int]]
 def watch(root: Path, options: Options, emit: Emit, wait: Callable[[], object] | None = None) -> None:
     """Build and test what each saved file touches, until interrupted with Ctrl-C.
 
-    What is wrong is told, and the watch goes on. `wait` is called between two looks at the files. Raises LockHeld when
-    another watch is running.
+    What is wrong is reported, and the watch goes on. `wait` is called between two looks at the files. Raises LockHeld
+    when another watch is running.
     """
     root = root.resolve()
     warehouse = Warehouse(root / "warehouse")
@@ -113,7 +114,7 @@ def _round(
     build: str,
     emit: Emit,
 ) -> BuildRecord | None:
-    """Compile, build and test once. Returns the record of the database as it then is; what is wrong is told."""
+    """Compile, build and test once. Returns the record of the database as it then is; what is wrong is reported."""
     from kpi.engine.compile import compiled
     from kpi.jobs.pipeline import PipelineContext, run_pipeline
 
@@ -180,8 +181,8 @@ def _show(warehouse: Warehouse, folder: Path, record: BuildRecord | None, emit: 
     if record is None or record.nodes is None:
         return
     is_first = not (warehouse.builds / BUILD / FILE).is_file()
-    now = f"{datetime.now(UTC):%FT%TZ}"
-    shown = replace(record, id=BUILD, status="held back", reason="a watch's working build", finished_at=now)
+    reason = "a watch's working build"
+    shown = replace(record, id=BUILD, status="held back", reason=reason, finished_at=utc_now())
     _put_in_place(warehouse, folder / DATABASE, shown)
     if is_first:
         stewards = record.stewards is not None

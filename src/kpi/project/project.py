@@ -244,6 +244,11 @@ class Project:
         """The folder that holds raw deliveries and builds."""
         return self.root / "warehouse"
 
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """Seeds, models, snapshots and analyses."""
+        return (*self.seeds, *self.models, *self.snapshots, *self.analyses)
+
     def database_file(self, source: Source) -> tuple[str, str]:
         """Return the DuckDB file in which a source is that nothing else loads, and what names it; empty for none."""
         if source.database_file:

@@ -32,25 +32,12 @@ NO_EFFECT = (
     *("unlogged", "freshness", "database", "indexes"),
 )
 _ALL_CONFIGS = (
-    "schema",
-    "alias",
-    "tags",
-    "enabled",
-    "meta",
-    "docs",
-    "pre_hook",
-    "post_hook",
-    "full_refresh",
+    *("schema", "alias", "tags", "enabled", "meta", "docs", "pre_hook", "post_hook", "full_refresh"),
     *NO_EFFECT,
 )
 MODEL_CONFIGS = (
     *_ALL_CONFIGS,
-    "materialized",
-    "contract",
-    "incremental_strategy",
-    "unique_key",
-    "partition_by",
-    "on_schema_change",
+    *("materialized", "contract", "incremental_strategy", "unique_key", "partition_by", "on_schema_change"),
     *("incremental_predicates", "merge_update_columns", "merge_exclude_columns"),
     *("location", "format", "options", "delimiter", "glue_register", "glue_database"),
 )
@@ -60,10 +47,12 @@ SNAPSHOT_CONFIGS = (
     *("strategy", "unique_key", "updated_at", "check_cols", "invalidate_hard_deletes", "hard_deletes"),
     *("target_schema", "target_database", "dbt_valid_to_current", "snapshot_meta_column_names"),
 )
-TEST_CONFIGS = (
-    *("severity", "where", "limit", "error_if", "warn_if", "fail_calc", "tags", "enabled", "meta"),
-    *("store_failures", "store_failures_as", "schema", "alias", "database", "group"),
+# What may stand beside a test's arguments, where dbt had it first. Other settings' names may be arguments of a test.
+BESIDE = (
+    *("severity", "where", "limit", "error_if", "warn_if", "store_failures", "store_failures_as"),
+    *("tags", "enabled", "fail_calc"),
 )
+TEST_CONFIGS = (*BESIDE, "meta", "schema", "alias", "database", "group")
 SOURCE_CONFIGS = ("enabled", "meta", "tags", "event_time", "freshness", "loaded_at_field", "loaded_at_query")
 MATERIALIZATIONS = ("view", "table", "ephemeral", "incremental", "external")
 SEVERITIES = ("error", "warn")
@@ -259,19 +248,6 @@ def tags_of(value: Any) -> tuple[str, ...]:
 
 
 _OWN = ("arguments", "config", "name", "description", "test_name", "column_name")
-# What may stand beside the arguments, where dbt had it first. Other settings' names may be arguments of a test.
-BESIDE = (
-    "severity",
-    "where",
-    "limit",
-    "error_if",
-    "warn_if",
-    "store_failures",
-    "store_failures_as",
-    "tags",
-    "enabled",
-    "fail_calc",
-)
 
 
 def tests_of(entry: Section, column: str, emit: Emit) -> Iterator[TestSpec]:
@@ -346,26 +322,12 @@ def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _SHARED = (
-    "name",
-    "description",
-    "config",
-    "meta",
-    "tags",
-    "freshness",
-    "loaded_at_field",
-    "loaded_at_query",
-    "quoting",
+    *("name", "description", "config", "meta", "tags", "quoting"),
+    *("freshness", "loaded_at_field", "loaded_at_query"),
 )
 _OF_A_SOURCE = (
-    "schema",
-    "database",
-    "catalog",
-    "tables",
-    "loader",
-    "overrides",
-    "tests",
-    "data_tests",
-    "unrendered_database",
+    *("schema", "database", "unrendered_database", "catalog", "tables", "loader", "overrides"),
+    *("tests", "data_tests"),
 )
 OF_A_TABLE = (*_SHARED, "identifier", "external", "loader", "docs")
 
@@ -545,6 +507,10 @@ _OF_A_COLUMN = (
     *("name", "description", "data_type", "data_tests", "tests", "config", "meta", "tags", "quote", "constraints"),
     *("policy_tags", "dimension", "entity", "granularity"),
 )
+_OF_A_CONSTRAINT = (
+    *("type", "name", "expression", "columns", "to", "to_columns"),
+    *("warn_unenforced", "warn_unsupported"),
+)
 _OF_AN_EXPOSURE = (
     *("name", "label", "type", "owner", "depends_on", "url", "maturity", "description", "tags", "meta", "config"),
     "enabled",
@@ -723,14 +689,7 @@ def _column(item: Section, emit: Emit) -> Column:
 
 
 def _constraints(entry: Section, emit: Emit) -> tuple[Section, ...]:
-    return tuple(_each_constraint(entry, emit))
-
-
-def _each_constraint(entry: Section, emit: Emit) -> Iterator[Section]:
-    for item in entry.sections("constraints"):
-        item.allow(
-            ("type", "name", "expression", "columns", "to", "to_columns", "warn_unenforced", "warn_unsupported"),
-            "a constraint",
-            emit,
-        )
-        yield item
+    found = tuple(entry.sections("constraints"))
+    for item in found:
+        item.allow(_OF_A_CONSTRAINT, "a constraint", emit)
+    return found

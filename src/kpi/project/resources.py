@@ -35,6 +35,7 @@ LATER = (
     *("on-run-start", "on-run-end", "query-comment", "pre-hook", "post-hook", "pre_hook", "post_hook"),
 )
 _ONE = re.compile(r"\s*\{\{(?!.*\{\{)-?(.*?)-?\}\}\s*", re.DOTALL)
+_DOC = re.compile(r"""\s*\{\{\s*doc\(\s*((?:(?:'\w+'|"\w+")\s*,\s*)?(?:'\w+'|"\w+"))\s*\)\s*\}\}\s*""")
 _BOOLS = {"true": True, "false": False}
 
 
@@ -47,7 +48,7 @@ class YamlJinja:
         self._environment.filters.update(as_bool=_as_bool, as_number=_as_number, as_native=_as_native, as_text=str)
         self._macros = Macros(self._environment, project)
         self._macros.shared = shared(values, self._macros, _no_columns)
-        self._macros.shared["doc"] = doc
+        self._macros.shared["doc"] = self._doc = doc
 
     def fill(self, section: Section, later: Collection[str] = LATER) -> Section:
         """Render all values of a section in place, and return it. Raises ConfigError with file and line."""
@@ -84,12 +85,14 @@ class YamlJinja:
                 return value
 
     def _value(self, text: str, section: Section, line: int) -> Any:
-        found = _ONE.fullmatch(text)
+        found, block = _ONE.fullmatch(text), _DOC.fullmatch(text)
         kept: list[Any] = []
         if found:
             text = f"{{% do kpi_keep({found[1]}) %}}"
         self._macros.shared["kpi_keep"] = kept.append
         try:
+            if block:  # most of what there is, and compiling a template takes a millisecond
+                return self._doc(*re.findall(r"\w+", block[1]))
             tree = parsed(self._environment, text, section.file)
             rendered = run(compiled(self._environment, tree, section.file), self._macros.scope())
         except CompileError as error:

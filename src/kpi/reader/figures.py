@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from calendar import month_name
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from kpi.errors import ConfigError, nearest
-from kpi.presentation import presented, significant, with_decimals
+from kpi.presentation import LANGUAGES, significant
+from kpi.reader.screen import Status, late_feeds, screen_text
 from kpi.settings import ReportTables
-from kpi.warehouse.builds import FAILURES, Warehouse
+from kpi.site.figure_data import FigureRow, code_list, in_languages, names_of, relation
+from kpi.warehouse.builds import FAILURES, Showing, Warehouse, showings
 from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
     import duckdb
-    import pandas as pd
 
+    from kpi.build_record import BuildRecord
     from kpi.provenance.explanation import Explanation, Where
 
 
@@ -90,8 +96,11 @@ def open_build(
     project_dir: Path | str | None = None,
     failures: bool = False,
     stewards: bool = False,
+    as_of: date | str | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Open the published build, or the one named, read-only and hardened.
+
+    With `as_of`, a day such as "2026-03-05", it is the build that readers saw at the end of that day.
 
     `build` is an id, its number (`00012`), a beginning of it, `candidate` (the newest that failed or was held back) or
     `latest` (the newest, whatever became of it).
@@ -103,11 +112,54 @@ def open_build(
     from kpi import database
 
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
+    if as_of is not None:
+        build = build_as_of(warehouse, as_of, build)
     folder = warehouse.folder(build)
     file = database_path(folder, stewards or failures, FAILURES if failures else DATABASE)
     if failures and not file.is_file():
         raise ConfigError(f"{folder}: no failing rows are kept here. Run: kpi test --store-failures")
     return database.reading(file)
+
+
+def build_as_of(warehouse: Warehouse, as_of: date | str, build: str | None = None) -> str:
+    """Return the build that readers saw at the end of a local day.
+
+    Raises ConfigError when nothing was published yet, or when that build is gone: then it names the nearest in time
+    that is kept.
+    """
+    if build is not None:
+        raise ConfigError("as_of and a build: one or the other.")
+    try:
+        wanted = as_of if isinstance(as_of, date) else date.fromisoformat(as_of)
+    except ValueError:
+        raise ConfigError(f"as_of is a day such as 2026-03-05, not '{as_of}'.") from None
+    end = f"{datetime.combine(wanted, time.max).astimezone().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    shown = showings(warehouse.ledger())
+    before = [one for one in shown if one.start <= end]
+    kept = {folder.name for folder in warehouse.kept()}
+    there = [one for one in shown if one.build in kept]
+    if before and before[-1].build in kept:
+        return before[-1].build
+    what = f"nothing was published yet on {wanted}"
+    if before:
+        what = f"readers saw build {before[-1].build} on {wanted}, which is not kept any more"
+    if not there:
+        raise ConfigError(f"{what}, and no build is. Run: kpi refresh")
+    near = min(there, key=lambda one: _seconds_between(one, end))
+    until = f" to {near.end[:10]}" if near.end else " on"
+    raise ConfigError(
+        f"{what}. The nearest that is kept is {near.build}, which they saw from {near.start[:10]}{until}:"
+        f" kpi.open(build={near.build!r}), --build {near.build}"
+    )
+
+
+def _seconds_between(one: Showing, moment: str) -> float:
+    """How far a moment is from the time in which readers saw a build; 0 within it."""
+    start, wanted = datetime.fromisoformat(one.start), datetime.fromisoformat(moment)
+    end = datetime.fromisoformat(one.end) if one.end else None
+    if wanted < start:
+        return (start - wanted).total_seconds()
+    return (wanted - end).total_seconds() if end and wanted > end else 0
 
 
 def tables_of(build: str | None = None, project_dir: Path | str | None = None) -> ReportTables:
@@ -136,126 +188,130 @@ def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
     return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
 
 
-def indicators(
-    report_year: int | None = None, build: str | None = None, project_dir: Path | str | None = None
-) -> pd.DataFrame:
-    """Return marts.indicators as a frame, of one report year or all.
+def read_status(
+    con: duckdb.DuckDBPyConnection, record: BuildRecord, tables: ReportTables, rows: Sequence[FigureRow]
+) -> Status:
+    """Return what matters of a build, by its record, its tables and its figures, as of today."""
+    statuses: dict[int, Counter[str]] = {}
+    printed = relation(con, tables.reconciliation, {"source_report": "bigint", "status": "varchar"})
+    for report, status, count in con.execute(
+        f"select source_report, status, count(*) from {printed} where source_report is not null group by all"
+    ).fetchall():
+        statuses.setdefault(report, Counter())[status] = count
+    future = relation(con, tables.unfinished_years, {"report_year": "bigint", "state": "varchar"})
+    years = {row.report_year for row in rows}
+    unfinished = {row.report_year for row in rows if row.basis == "year_to_date"}
+    unfinished.update(
+        year for (year,) in con.execute(f"select distinct report_year from {future} where state = 'future'").fetchall()
+    )
+    return Status(
+        build=record.id,
+        years=tuple(sorted(years)),
+        unfinished=frozenset(unfinished),
+        statuses=statuses,
+        differing=tuple(row for row in rows if row.status == "differs"),
+        late=late_feeds(record, date.today()),
+        is_synthetic=record.synthetic,
+    )
 
-    Grain: one row per figure_id, service, report_year and basis, in that order. `value` is unrounded, in the unit of
-    seeds.figures; shares are in percent. A year that is not finished has the basis year_to_date, and `last_full_month`
-    (1 to 12) says up to which month it is counted; null for a finished year and what was entered by hand. Raises
-    ConfigError for a year of which nothing is told.
+
+def chosen_rows(rows: Sequence[FigureRow], wanted: Mapping[str, Any]) -> list[FigureRow]:
+    """Return the figures of the `year`, `figure`, `service` and `family` that are wanted, and that differ if asked.
+
+    Raises ConfigError, saying which there are, for a year, a family or a service that no figure is of.
     """
-    tables = tables_of(build, project_dir)
-    with open_build(build, project_dir) as con:
-        if report_year is not None:
-            check_year(con, report_year, tables=tables)
-        return con.execute(
-            f"select * from {tables.indicators} where $year is null or report_year = $year"
-            " order by figure_id, service, report_year, basis",
-            {"year": report_year},
-        ).df()
+    found, message = list(rows), "no figure"
+    for name, value_of in _FILTERS.items():
+        value = wanted.get(name)
+        if value is None:
+            continue
+        known = sorted({str(value_of(row)) for row in found})
+        if str(value) not in known:
+            if name == "year":
+                is_named = message != "no figure"
+                raise ConfigError(f"{message} is {'not ' if is_named else ''}told of {value}.{_there_are(known)}")
+            raise ConfigError(f"there is no {name} '{value}'.{nearest(str(value), known)}")
+        found = [row for row in found if str(value_of(row)) == str(value)]
+        message = f"'{value}'"
+    return [row for row in found if row.status == "differs"] if wanted.get("differs") else found
 
 
-def figure_lines(
-    con: duckdb.DuckDBPyConnection,
-    figure_id: str | None = None,
-    year: int | None = None,
-    service: str | None = None,
-    tables: ReportTables = USUAL,
-) -> list[str]:
-    """Return the indicators by report year, latest first, beside the printed value and its status; at most 80 wide.
-
-    All of them, or those of one figure, year or service. Raises ConfigError for a year that is not there.
-    """
-    if year is not None:
-        check_year(con, year, figure_id, tables)
-    rows = con.execute(tables.in_sql(_FIGURES), {"figure": figure_id, "year": year, "service": service}).fetchall()
-    lines: list[str] = []
-    seen: tuple[object, object] = (None, None)
-    origins, counted = _origins(con, tables), _counted_months(con, tables, figure_id, service)
-    for of_year, figure, name, unit, of_service, value, places, basis, qualifier, printed, decimals, status in rows:
-        if of_year != seen[0]:
-            lines += ["", _line(f"Report year {of_year}", "value", "printed", "status"), "-" * 80]
-            lines += [
-                f"kept from build {build}, deliveries deleted: {'all' if count == of else f'{count} of {of}'} figures"
-                for build, count, of in origins.get(of_year, [])
-            ]
-            lines += counted.get(of_year, [])
-        if (of_year, figure) != seen:
-            lines.append(f"{figure}{f': {name}' if name else ''}"[:80])
-        seen = of_year, figure
-        partial = _PARTIAL.get(basis, "")
-        shown = "-" if value is None else f"{with_decimals(str(value), places)}{_UNITS.get(unit, '')}"
-        lines.append(_line(f"  {of_service}{partial}", shown, _printed(qualifier, printed, decimals), status or ""))
-    return lines
+_FILTERS: Mapping[str, Callable[[FigureRow], object]] = {
+    "figure": lambda row: row.figure_id,
+    "family": lambda row: row.family,
+    "service": lambda row: row.service,
+    "year": lambda row: row.report_year,
+}
 
 
-def _origins(con: duckdb.DuckDBPyConnection, tables: ReportTables) -> dict[int, list[tuple[str, int, int]]]:
-    """Of each year in which figures are kept: the build they are from, how many, and how many the year has."""
-    found: dict[int, list[tuple[str, int, int]]] = {}
-    if _has(con, tables.indicator_origins):
-        for year, *message in con.execute(tables.in_sql(_ORIGINS)).fetchall():
-            found.setdefault(year, []).append(tuple(message))
-    return found
+def as_table(rows: Sequence[FigureRow]) -> tuple[list[str], list[list[object]]]:
+    """Return figures as names of columns and rows, without their months; `target_is_met` is the last column."""
+    names = [one.name for one in fields(FigureRow) if one.name != "months"]
+    return [*names, "target_is_met"], [[*(getattr(row, name) for name in names), row.target_is_met] for row in rows]
 
 
-def _counted_months(
-    con: duckdb.DuckDBPyConnection, tables: ReportTables, figure_id: str | None, service: str | None
-) -> dict[int, list[str]]:
-    """Of each year that is not finished: a line for each stretch of months that its figures are counted over."""
-    found: dict[int, list[str]] = {}
-    columns = con.execute(f"select column_name from (describe {tables.indicators})").fetchall()
-    if ("last_full_month",) in columns:  # a build of before has none
-        for year, month, count, of in con.execute(
-            tables.in_sql(_COUNTED_MONTHS), {"figure": figure_id, "service": service}
-        ).fetchall():
-            first, last = month_name[1], month_name[month or 1]
-            message = "by hand" if month is None else first if month == 1 else f"{first} to {last}"
-            how_many = "" if count == of else f": {count} of {of} figures"
-            found.setdefault(year, []).append(f"not finished, year to date: {message}{how_many}")
-    return found
-
-
-def _has(con: duckdb.DuckDBPyConnection, table: str) -> bool:
-    sql = "select 1 from information_schema.tables where table_schema || '.' || table_name = ?"
-    return con.execute(sql, [table]).fetchone() is not None
-
-
-def summary_lines(con: duckdb.DuckDBPyConnection, tables: ReportTables = USUAL) -> list[str]:
-    """Return how the printed figures of each report stand, one line per report."""
-    origin, join = "null", ""
-    if _has(con, tables.indicator_origins):
-        origin, join = "origin", f"left join {tables.indicator_origins} using (figure_id, service, report_year, basis)"
-    rows = con.execute(
-        "select source_report, count(*), count(*) filter (where status = 'reproduced'),"
-        " count(*) filter (where status = 'documented_inconsistency'), count(*) filter (where status = 'differs'),"
-        f" count(*) filter (where status = 'not_delivered'), count(*) filter (where {origin} = 'kept')"
-        f" from {tables.reconciliation} {join} group by source_report order by source_report"
-    ).fetchall()
-    return [
-        f"Report of {report}: {total} printed figures: {good} reproduced, {documented} documented,"
-        f" {differs} differ, {absent} not delivered{f'; {kept} are kept' if kept else ''}."
-        for report, total, good, documented, differs, absent, kept in rows
+def as_json(status: Status, rows: Sequence[FigureRow]) -> str:
+    """Return what matters of a build, and figures, as JSON. Numbers that are shown, or printed, are decimals."""
+    names, values = as_table(rows)
+    figures = [
+        dict(zip(names, row, strict=True)) | {"months": one.months} for row, one in zip(values, rows, strict=True)
     ]
+    content = {
+        "build": status.build,
+        "report_years": status.years,
+        "unfinished_years": sorted(status.unfinished),
+        "is_synthetic": status.is_synthetic,
+        "printed": {str(report): dict(sorted(counts.items())) for report, counts in sorted(status.statuses.items())},
+        "late": [{"feed": feed, "expected_by": by} for feed, by in status.late],
+        "figures": figures,
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, default=_plain, allow_nan=False)
 
 
-def definition_lines(con: duckdb.DuckDBPyConnection, figure_id: str, tables: ReportTables = USUAL) -> list[str]:
-    """Return a figure's names, definition, unit and source as text."""
+def _plain(value: object) -> object:
+    """A decimal as a number, where JSON has only those; a day as text."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value)
+
+
+def year_notes(con: duckdb.DuckDBPyConnection, tables: ReportTables, lang: str = "en") -> dict[int, list[str]]:
+    """Return what is to be said of years whose figures are kept from a build, or that are not finished, by year."""
+    found: dict[int, list[str]] = {}
+    origins = relation(
+        con, tables.indicator_origins, {"report_year": "bigint", "origin": "varchar", "kept_from": "varchar"}
+    )
+    for year, build, count, of in con.execute(_ORIGINS.format(origins=origins)).fetchall():
+        found.setdefault(year, []).append(screen_text("kept", lang).format(build=build, count=f"{count}/{of}"))
+    counted = relation(
+        con, tables.indicators, {"report_year": "bigint", "basis": "varchar", "last_full_month": "bigint"}
+    )
+    for year, month, count, of in con.execute(_COUNTED_MONTHS.format(indicators=counted)).fetchall():
+        text = screen_text("by_hand" if month is None else "to_date", lang)
+        found.setdefault(year, []).append(text.format(month=month, count=f"{count}/{of}"))
+    return found
+
+
+def definition_lines(
+    con: duckdb.DuckDBPyConnection, figure_id: str, tables: ReportTables = USUAL, lang: str = "en"
+) -> list[str]:
+    """Return a figure's names, definition, unit and source as text, its name in the language first."""
+    wanted = (
+        dict.fromkeys(("figure_id", "unit", "source"), "varchar") | in_languages("name") | in_languages("definition")
+    )
+    unit = code_list(con, tables, "unit", lang)
     row = con.execute(
-        f"select name_en, name_fi, name_sv, definition_en, unit, source from {tables.figures} where figure_id = ?",
+        f"select {', '.join(f'name_{one}' for one in LANGUAGES)}, {names_of('f', 'definition', lang, repr(''))}, unit,"
+        f" source from {relation(con, tables.figures, wanted)} as f where figure_id = ?",
         [figure_id],
     ).fetchone()
     if row is None:
         return []
-    english, finnish, swedish, definition, unit, source = row
-    return [
-        f"{figure_id}: {english} ({unit})",
-        f"  fi: {finnish}",
-        f"  sv: {swedish}",
-        f"  {definition}",
-        f"  {source}",
-    ]
+    names = dict(zip(LANGUAGES, row[:3], strict=True))
+    others = [f"  {one}: {names[one]}" for one in LANGUAGES if one != lang and names[one]]
+    named = unit[row[4]][0] if row[4] in unit else row[4]
+    first = f"{figure_id}: {names[lang] or next(filter(None, row[:3]), figure_id)} ({named})"
+    return [first, *others, *(f"  {text}" for text in row[3:4] + row[5:6] if text)]
 
 
 def resolve(con: duckdb.DuckDBPyConnection, wanted: str, names: ReportTables = USUAL) -> tuple[str, str]:
@@ -307,61 +363,18 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[s
 
 _ORIGINS = """
     select report_year, kept_from, count(*), any_value(year_count)
-    from (select *, count(*) over (partition by report_year) as year_count from marts.indicator_origins)
+    from (select *, count(*) over (partition by report_year) as year_count from {origins})
     where origin = 'kept'
     group by report_year, kept_from
     order by report_year, kept_from
 """
 _COUNTED_MONTHS = """
     select report_year, last_full_month, count(*), any_value(year_count)
-    from (select *, count(*) over (partition by report_year) as year_count
-        from marts.indicators
-        where ($figure is null or figure_id = $figure) and ($service is null or service = $service))
+    from (select *, count(*) over (partition by report_year) as year_count from {indicators})
     where basis = 'year_to_date'
     group by report_year, last_full_month
     order by report_year, last_full_month nulls last
 """
-_PARTIAL = {"partial_year": " (partial year)", "year_to_date": " (to date)"}
-_UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
-_QUALIFIERS = {"about": "about ", "more_than": "over ", "less_than": "under "}
-_FIGURES = """
-    select
-        i.report_year,
-        i.figure_id,
-        f.name_en,
-        f.unit,
-        i.service,
-        {shown} as shown,
-        f.decimals,
-        i.basis,
-        r.qualifier,
-        r.published_value,
-        r.decimals,
-        r.status
-    from marts.indicators as i
-    left join seeds.figures as f on i.figure_id = f.figure_id
-    left join marts.reconciliation as r
-        on i.figure_id = r.figure_id
-        and i.service = r.service
-        and i.report_year = r.report_year
-        and i.basis = r.basis
-    where ($figure is null or i.figure_id = $figure)
-        and ($year is null or i.report_year = $year)
-        and ($service is null or i.service = $service)
-    order by i.report_year desc, f.family, i.figure_id, i.service, i.basis
-""".replace("{shown}", presented("i.value", "cast(f.decimals as varchar)", "f.unit"))
-
-
-def _line(label: str, value: str, printed: str, status: str) -> str:
-    return f"{label:<42} {value:>10} {printed:>13}  {status}".rstrip()
-
-
-def _printed(qualifier: str | None, value: Any, decimals: str | None) -> str:
-    if value is None:
-        return ""
-    places = int(decimals) if decimals and decimals.isdigit() else 0
-    to_the_minute = " (min)" if decimals == "minute" else ""
-    return f"{_QUALIFIERS.get(str(qualifier), '')}{value:.{places}f}{to_the_minute}"
 
 
 def _cell(value: Any) -> str:

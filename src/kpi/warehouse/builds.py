@@ -15,30 +15,27 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
-import json
 import os
-import re
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kpi.build_record import FILE, BuildRecord, Ingredients, NodeRecord, RecordError, from_json, to_json
-from kpi.environment import environment_of, hashed_values
+from kpi.build_record import FILE, BuildRecord, NodeRecord, RecordError, from_json, to_json
+from kpi.codec import from_line, to_line
 from kpi.errors import ConfigError, DiskFull, LockHeld, Problem, is_disk_full, is_not_allowed, nearest
-from kpi.events import Emit, Event, emit_event, silent
+from kpi.events import Emit, Event, emit_event, now, silent
 from kpi.files import is_regular, read_regular, why_unreadable
 from kpi.ingest.masking import message
 from kpi.presentation import headline
 from kpi.warehouse.permissions import DATABASE, close, make_place, open_up, whole, written
 
 if TYPE_CHECKING:
-    from kpi.project.project import Project
     from kpi.settings import WarehouseSettings
 
 
@@ -157,69 +154,13 @@ def _take(descriptor: int, folder: int, wait_seconds: float, emit: Emit) -> bool
         time.sleep(min(LOOK_EVERY, max(0.0, wait_seconds - waited)))
 
 
-_MACRO = re.compile(r"\{%-?\s*(macro|test|data_test)\s+(\w+).*?\{%-?\s*end\1\s*[+-]?%\}", re.DOTALL)
-
-
-def changed_ingredients(now: Ingredients, then: Ingredients, project: Project, file: Path) -> str:
-    """Say which macro or variable that a file uses, or asks the environment for, changed; empty when none did."""
-    from kpi.project.packages import read_text
-
-    texts = _macros(project)
-    words = _words(_all_used(read_text(project.root, file), texts))
-    changed = [
-        f"the {what} {name} changed"
-        for what, current, before in (
-            ("macro", now.macros, then.macros),
-            ("variable", now.variables, then.variables),
-            ("environment variable", now.environment, then.environment),
-        )
-        for name in sorted({*current, *before})
-        if current.get(name) != before.get(name) and name in words
-    ]
-    return "; ".join(changed)
-
-
-def ingredients_of(project: Project, read: Iterable[str] = ()) -> Ingredients:
-    """Return what files are rendered with now; `read` are the names of variables of the environment."""
-    return Ingredients(
-        macros={name: _hash(text) for name, text in _macros(project).items()},
-        variables={name: _hash(hashed_values(repr(value), project.root)) for name, value in project.variables.items()},
-        environment=environment_of(read, project.root),
-    )
-
-
-def _macros(project: Project) -> dict[str, str]:
-    from kpi.project.packages import read_text  # not at the top: a refresh with nothing to do never gets here
-
-    return {
-        found[2]: found[0] for file in project.macro_files for found in _MACRO.finditer(read_text(project.root, file))
-    }
-
-
-def _all_used(text: str, macros: Mapping[str, str]) -> str:
-    """The text with the texts of all macros that it names, and that those name."""
-    used: set[str] = set()
-    while found := (_words(text) & set(macros)) - used:
-        used |= found
-        text += "\n".join(macros[name] for name in sorted(found))
-    return text
-
-
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text))
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 # Failing rows that `kpi test --store-failures` kept of a build, beside it.
 FAILURES = "failures.duckdb"
 _NEWEST = {"candidate": "build that failed or was held back", "latest": "build"}
 
 
 @dataclass(frozen=True, slots=True)
-class KeptBuild:
+class StoredBuild:
     """A build that is on disk, by its folder, with what is noted of it; `is_current` says that readers see it."""
 
     folder: Path
@@ -230,6 +171,16 @@ class KeptBuild:
     def id(self) -> str:
         """The build's id, which is its folder's name whatever the record says."""
         return self.folder.name
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEvent:
+    """What became of a build, at a time (UTC, ISO 8601), and why: `event` is such as published, failed, pruned."""
+
+    at: str
+    build: str
+    event: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +248,7 @@ class Warehouse:
 
     def published_before(self, build: str) -> str:
         """Return the id of the newest kept build, older than the given one, that was published. Raises ConfigError."""
-        older = [kept.id for kept in self.list_builds() if kept.record.status == "published" and kept.id < build]
+        older = [one.id for one in self.list_builds() if one.record.status == "published" and one.id < build]
         if not older:
             raise ConfigError(f"no build published before {build} is kept, or none that you may open. See: kpi builds")
         return older[-1]
@@ -305,7 +256,9 @@ class Warehouse:
     def record(self, folder: Path) -> BuildRecord:
         """Return what is noted of the build in a folder. Where that cannot be read, `problem` says why."""
         try:
-            return from_json(read_regular(folder / FILE))
+            file = folder / FILE
+            about = os.stat(file)
+            return _read_record(file, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
         except OSError as error:
             problem = f"its {FILE} cannot be read: {error.strerror or type(error).__name__}"
         except RecordError as error:
@@ -317,11 +270,11 @@ class Warehouse:
         current = self.current()
         return self.record(current) if current else None
 
-    def list_builds(self) -> list[KeptBuild]:
+    def list_builds(self) -> list[StoredBuild]:
         """Return every build that is kept, oldest first."""
         current = self.current()
         return [
-            KeptBuild(folder, self.record(folder), current is not None and folder.name == current.name)
+            StoredBuild(folder, self.record(folder), current is not None and folder.name == current.name)
             for folder in self.kept()
         ]
 
@@ -359,18 +312,12 @@ class Warehouse:
                 ended[tests[check.name]] = check.status
         return ended
 
-    def ledger(self) -> list[dict[str, Any]]:
+    def ledger(self) -> list[LedgerEvent]:
         """Return every event of the ledger, oldest first. A line that is cut short or damaged is passed over."""
-        events = []
         content = b""
-        with suppress(OSError):  # what cannot be read is set aside by who writes next, and told by the doctor
+        with suppress(OSError):  # what cannot be read is set aside by who writes next, and the doctor says so
             content = read_regular(self.builds / "ledger.jsonl")
-        for line in content.split(b"\n") if content else []:
-            with suppress(ValueError):  # bytes that are no UTF-8 are a ValueError too
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    events.append(event)
-        return events
+        return [event for line in content.split(b"\n") if (event := from_line(LedgerEvent, line))]
 
     def kept(self) -> list[Path]:
         """Return the folders of all builds, oldest first."""
@@ -379,12 +326,21 @@ class Warehouse:
         return sorted(folder for folder in self.builds.iterdir() if folder.is_dir() and folder.name[0] != ".")
 
 
+@lru_cache(maxsize=8)
+def _read_record(file: Path, identity: tuple[int, ...]) -> BuildRecord:
+    """Read a record; a run asks for that of the published build a dozen times. `identity` tells one file from another.
+
+    Raises OSError and RecordError.
+    """
+    return from_json(read_regular(file))
+
+
 def begin(warehouse: Warehouse, warehouse_settings: WarehouseSettings, start_from: Path | None) -> Path:
     """Make the private folder of a new build, with a copy of the database of another build when one is given."""
     import shutil
 
     # Numbered first: builds sort by name in the order they were made, whatever the clock does.
-    names = [folder.name for folder in warehouse.kept()] + [str(event.get("build")) for event in warehouse.ledger()]
+    names = [folder.name for folder in warehouse.kept()] + [event.build for event in warehouse.ledger()]
     number = max(map(number_of, names), default=0) + 1
     folder = warehouse.builds / f".tmp-{number:05}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     place = make_place(folder, warehouse_settings)
@@ -491,13 +447,12 @@ def is_being_written(warehouse: Warehouse) -> bool:
 
 def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> None:
     """Append one event of a build to the ledger."""
-    at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    line = {"at": at, "build": build, "event": event, "reason": message(reason)}
+    line = to_line(LedgerEvent(now(), build, event, message(reason)))
     path = warehouse.builds / "ledger.jsonl"
     # A crash may have cut the last line short; a line end of our own keeps the next one whole.
     broken = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     with path.open("ab") as stream:
-        stream.write(("\n" if broken else "").encode() + json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        stream.write(("\n" if broken else "").encode() + line.encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
 
@@ -529,15 +484,15 @@ def _catch_up(warehouse: Warehouse) -> None:
 
     What a run was about to publish and did not is removed.
     """
-    current, events, kept = warehouse.current(), warehouse.ledger(), warehouse.kept()
+    current, events, folders = warehouse.current(), warehouse.ledger(), warehouse.kept()
     late = f"recorded late: {'the run that made it was cut short' if events else 'the ledger was lost'}"
-    for build in sorted(missing(events, kept)):
+    for build in sorted(missing(events, folders)):
         record(warehouse, build, "gone", "its folder is not there any more")
-    if current in kept and current.name not in told_published(warehouse):
+    if current in folders and current.name not in ever_published(warehouse):
         record(warehouse, current.name, "published", late)
-    newest = max((number_of(str(event.get("build"))) for event in events), default=0)
+    newest = max((number_of(event.build) for event in events), default=0)
     shown = number_of(current.name) if current else 0
-    for folder in kept if newest or shown else ():
+    for folder in folders if newest or shown else ():
         if number_of(folder.name) <= newest or folder == current:
             continue
         status = warehouse.record(folder).status
@@ -548,39 +503,59 @@ def _catch_up(warehouse: Warehouse) -> None:
             record(warehouse, folder.name, status, late)
 
 
-def missing(events: Iterable[Mapping[str, Any]], kept: Sequence[Path]) -> set[str]:
+def missing(events: Iterable[LedgerEvent], folders: Sequence[Path]) -> set[str]:
     """Return the ids of builds that the ledger does not say are gone, and whose folders are."""
-    last = {str(event.get("build")): event.get("event") for event in events}
-    return {build for build, event in last.items() if event not in ("pruned", "gone")} - {path.name for path in kept}
+    last = {event.build: event.event for event in events}
+    return {build for build, event in last.items() if event not in ("pruned", "gone")} - {path.name for path in folders}
 
 
-def told_published(warehouse: Warehouse) -> set[str]:
+def ever_published(warehouse: Warehouse) -> set[str]:
     """Return the ids of all builds that readers were ever shown."""
-    return {str(event.get("build")) for event in warehouse.ledger() if event.get("event") == "published"}
+    return {event.build for event in warehouse.ledger() if event.event == "published"}
 
 
 def forget_reasons(warehouse: Warehouse) -> None:
     """Take out of the ledger what runs failed of, which may quote a row. Only the holder of the lock may."""
     events = warehouse.ledger()
-    if not any(event.get("event") == "failed" and event.get("reason") for event in events):
+    if not any(event.event == "failed" and event.reason for event in events):
         return
-    lines = [event | {"reason": ""} if event.get("event") == "failed" else event for event in events]
+    lines = [to_line(replace(event, reason="") if event.event == "failed" else event) for event in events]
     new = warehouse.builds / ".tmp-ledger"
     with new.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        stream.writelines(f"{line}\n" for line in lines)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(new, warehouse.builds / "ledger.jsonl")
 
 
-def left_at(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def left_at(events: Iterable[LedgerEvent]) -> dict[str, str]:
     """Return when readers were last pointed from a build to another one, by its id, as the ledger writes instants."""
     left: dict[str, str] = {}
     shown = ""
     for event in events:
-        if event.get("event") in ("published", "rolled back to"):
-            left[shown], shown = str(event.get("at", "")), str(event.get("build"))
+        if event.event in ("published", "rolled back to"):
+            left[shown], shown = event.at, event.build
     return left
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """A time in which readers saw a build: from when, and until when it was (empty: they see it still), in UTC."""
+
+    build: str
+    start: str
+    end: str = ""
+
+
+def showings(events: Iterable[LedgerEvent]) -> list[Showing]:
+    """Return which builds readers saw and when, oldest first, as the ledger writes instants."""
+    found: list[Showing] = []
+    for event in events:
+        if event.event in ("published", "rolled back to"):
+            if found:
+                found[-1] = replace(found[-1], end=event.at)
+            found.append(Showing(event.build, event.at))
+    return found
 
 
 def remove(folder: Path) -> None:

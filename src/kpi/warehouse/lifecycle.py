@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord
 from kpi.errors import ConfigError, Problem
@@ -20,14 +20,15 @@ from kpi.events import Emit, silent
 from kpi.ingest.raw_files import kept_beside
 from kpi.sql import counted
 from kpi.warehouse.builds import (
+    LedgerEvent,
     Warehouse,
+    ever_published,
     forget_reasons,
     is_open,
     left_at,
     publish,
     record,
     remove,
-    told_published,
     writing,
 )
 from kpi.warehouse.permissions import DATABASE, close, is_closed, is_whole, open_up, whole
@@ -36,38 +37,49 @@ if TYPE_CHECKING:
     from kpi.settings import WarehouseSettings
 
 
-def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emit = silent) -> tuple[str, ...]:
-    """Remove builds beyond those to be kept, note it in the ledger, and tell which by which rule. Returns their ids.
+KEEP_RELEASED = 5  # builds of releases that stay whatever their number; by age they go all the same
+RELEASED = "released"  # the event of the ledger
 
-    Never the current one, nor one that somebody has open, nor one that was written, or that readers were pointed at,
-    within the grace; unless it is one of many of a day: of those not the one readers saw before the current one, nor
-    any that they were taken back to. Only the holder of the writer's lock may.
+
+def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emit = silent) -> tuple[str, ...]:
+    """Remove builds beyond those to be kept, note it in the ledger, and say which by which rule. Returns their ids.
+
+    Never the current one, nor one of the latest releases unless it is too old, nor one that somebody has open, nor one
+    that was written, or that readers were pointed at, within the grace; unless it is one of many of a day: of those not
+    the one readers saw before the current one, nor any that they were taken back to. Only the holder of the writer's
+    lock may.
     """
     events, grace_began = warehouse.ledger(), f"{datetime.now(UTC) - warehouse_settings.grace:%Y-%m-%dT%H:%M:%SZ}"
-    left, wanted = left_at(events), _wanted(events)
+    outcomes, current = _outcomes(events), warehouse.current()
+    left, wanted, released = left_at(events), _wanted(events), released_builds(events)
     rules = {True: ("keep_published", "keep_published_days"), False: ("keep_failed", "keep_failed_days")}
     newer: Counter[object] = Counter()
     removed: dict[str, list[tuple[str, int]]] = {}
-    for build in reversed(warehouse.list_builds()):
-        folder, kind = build.folder, build.record.status == "published"
+    for folder in reversed(warehouse.kept()):
+        build = folder.name
+        # What the ledger tells of each is enough, and much less to read than all their records.
+        kind = (outcomes.get(build) or warehouse.record(folder).status) == "published"
         age, of_a_day = datetime.now(UTC).timestamp() - folder.stat().st_mtime, (kind, _day_of(folder))
-        is_in_grace = age <= warehouse_settings.grace.total_seconds() or left.get(build.id, "") > grace_began
+        is_in_grace = age <= warehouse_settings.grace.total_seconds() or left.get(build, "") > grace_began
         by_number, by_age = rules[kind]
         count, days = getattr(warehouse_settings, by_number), getattr(warehouse_settings, by_age)
         rule = ""
-        if not is_in_grace and newer[kind] >= count:
+        if not is_in_grace and newer[kind] >= count and build not in released:
             rule = f"{by_number} {count}"
         elif not is_in_grace and days and age > days * 86_400:
             rule = f"{by_age} {days:g}"
-        elif 0 < warehouse_settings.keep_of_a_day <= newer[of_a_day] and build.id not in wanted:
+        elif 0 < warehouse_settings.keep_of_a_day <= newer[of_a_day] and build not in {*wanted, *released}:
             rule = f"keep_of_a_day {warehouse_settings.keep_of_a_day}"
         newer.update((kind, of_a_day))
-        if rule and not build.is_current and not any(map(is_open, folder.rglob("*.duckdb"))):
+        if rule and folder != current and not any(map(is_open, folder.rglob("*.duckdb"))):
             with suppress(OSError):  # a disk that is full is a reason to go on
-                record(warehouse, build.id, "pruned", rule)
+                record(warehouse, build, "pruned", rule)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
             remove(folder)
-            removed.setdefault(rule, []).append((build.id, size))
+            removed.setdefault(rule, []).append((build, size))
+    releases = released_builds(events, KEEP_RELEASED + len(events))
+    for name in (name for builds in removed.values() for name, _ in builds if name in releases):
+        emit(f"  warning: build {name} was that of release {releases[name]}: kpi release verify builds it again.")
     for rule, builds in removed.items():
         ids = ", ".join(name for name, _ in builds[:3]) + (f" and {len(builds) - 3} more" if builds[3:] else "")
         room = f"{sum(size for _, size in builds) / 1e6:.1f} MB"
@@ -75,11 +87,26 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
     return tuple(name for builds in removed.values() for name, _ in builds)
 
 
-def _wanted(events: Iterable[Mapping[str, Any]]) -> set[str]:
+def released_builds(events: Iterable[LedgerEvent], newest: int = KEEP_RELEASED) -> dict[str, str]:
+    """Return the builds that report years were released of lately, so many at most, each with its last release."""
+    found = {event.build: event.reason for event in events if event.event == RELEASED}
+    return dict(sorted(found.items())[-newest:])
+
+
+def _outcomes(events: Iterable[LedgerEvent]) -> dict[str, str]:
+    """What became of each build when it was finished, by the ledger; one that was ever published is published."""
+    found: dict[str, str] = {}
+    for event in events:
+        if event.event in ("published", "failed", "held back") and found.get(event.build) != "published":
+            found[event.build] = event.event
+    return found
+
+
+def _wanted(events: Iterable[LedgerEvent]) -> set[str]:
     """The build that readers saw before the one they see, and those that they were ever taken back to."""
-    shown = [str(event.get("build")) for event in events if event.get("event") in ("published", "rolled back to")]
+    shown = [event.build for event in events if event.event in ("published", "rolled back to")]
     before = [build for build in shown if build != shown[-1]]
-    return {*before[-1:], *(str(event.get("build")) for event in events if event.get("event") == "rolled back to")}
+    return {*before[-1:], *(event.build for event in events if event.event == "rolled back to")}
 
 
 def _day_of(folder: Path) -> str:
@@ -138,21 +165,21 @@ def shows(warehouse: Warehouse, folder: Path, schemas: Collection[str]) -> list[
 
 def deleted_since(warehouse: Warehouse, record: BuildRecord) -> list[str]:
     """Return what is kept of deliveries that were deleted after a build was made: it may hold their rows."""
-    kept = kept_beside(warehouse.raw)
-    names = {entry.name for entry in kept.iterdir() if entry.name[0] != "."} if kept.is_dir() else set()
+    figures = kept_beside(warehouse.raw)
+    names = {entry.name for entry in figures.iterdir() if entry.name[0] != "."} if figures.is_dir() else set()
     return sorted(names - set(record.retained))
 
 
 def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[Problem, ...]]:
-    """Return the build that the next one starts from, and what is to be told when it is not the one readers see.
+    """Return the build that the next one starts from, and a warning when it is not the one readers see.
 
     It is the newest published one, from that of the readers on, whose every byte is as it was written. Where nothing
-    can start from what is noted of that build, it is none, and everything is built anew.
+    can start from what is noted of that build, it is none, and everything is rebuilt.
     """
-    current, shown = warehouse.current(), told_published(warehouse)
+    current, shown = warehouse.current(), ever_published(warehouse)
     if current and is_whole(current, record := warehouse.record(current)):
         if record.problem:
-            message = f"everything is built anew, for nothing can start from build {current.name}: {record.problem}."
+            message = f"everything is rebuilt, for nothing can start from build {current.name}: {record.problem}."
             return None, (Problem("build.start", message),)
         return current, ()
     if not current and not shown:
@@ -189,7 +216,7 @@ def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = F
         folder = warehouse.folder(build)
         build, noted = folder.name, warehouse.record(folder)
         if noted.status == "unknown":
-            raise ConfigError(f"{build} cannot be told to have been published: {noted.problem}. See: kpi builds")
+            raise ConfigError(f"{build} is not known to have been published: {noted.problem}. See: kpi builds")
         if noted.status != "published":
             raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
         if not is_whole(folder, noted):
@@ -211,7 +238,7 @@ def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = F
 def rolled_back_from(warehouse: Warehouse) -> Path | None:
     """Return the newest published build when readers were taken back to an older one, else None."""
     current = warehouse.current()
-    message = told_published(warehouse) if current else set()
+    message = ever_published(warehouse) if current else set()
     for folder in reversed(warehouse.kept()) if current else ():
         if folder == current:
             return None
@@ -237,7 +264,7 @@ def copy_compactly(source: Path, candidate: Path, noted: BuildRecord, settings: 
     """Copy the database of the build in `source` into a candidate's empty folder: its content, not its free blocks.
 
     Rows, constraints, views, indexes and comments are the same, so nothing needs to be rebuilt. Where that
-    cannot be had, the file is copied as it is, and that is told.
+    cannot be had, the file is copied as it is, and a warning says so.
     """
     import shutil
 

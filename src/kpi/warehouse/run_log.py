@@ -12,13 +12,14 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from kpi.codec import from_line, to_line, to_plain
 from kpi.errors import EXITS, KILLED, Problem
-from kpi.events import Event
+from kpi.events import Event, now
 from kpi.files import is_regular, why_unreadable
 from kpi.ingest.masking import message
 from kpi.sql import counted
@@ -31,6 +32,51 @@ KEPT = 400  # runs
 IDLE_BYTES = 1 << 16  # of the file of runs that found nothing to do
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBegun:
+    """The first line of a run's log. Times are UTC as ISO 8601.
+
+    `invocation` is systemd's name for the start of the service, by which the unit for failures finds the run.
+    """
+
+    at: str = ""
+    event: Literal["begun"] = "begun"
+    run: str = ""
+    command: str = ""
+    process: int = 0
+    invocation: str = ""
+    begun_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    """The last line of a run's log, with what it came to. `problems` are what failed or is warned of, as data."""
+
+    at: str = ""
+    event: Literal["end"] = "end"
+    outcome: str = ""
+    exit_code: int | None = None
+    build: str = ""
+    changed: str = ""
+    run_seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+    message: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IdleRun:
+    """A line of the file that runs with nothing to do share."""
+
+    at: str
+    command: str
+    build: str
+
+
+LogLine = RunBegun | Event | RunEnded
+_KINDS: dict[str, type[RunBegun | RunEnded]] = {"begun": RunBegun, "end": RunEnded}
+
+
 class RunLog:
     """Hears the events of a run and writes them down, each as one line, at once."""
 
@@ -41,13 +87,13 @@ class RunLog:
         self._broken = False
         self._is_cut = False
         self._started = time.monotonic()
-        self._at = now()
+        self._at = now("milliseconds")
         self._stage, self._stage_began = "", self._started
         self._counts: dict[str, int] = {}
 
     def __call__(self, line: str) -> None:
         """Write down a line of text."""
-        self.on_event(Event("told", line))
+        self.on_event(Event("message", line))
 
     def on_event(self, event: Event) -> None:
         """Write down an event. A run that finds nothing to do has none but that, and no file of its own."""
@@ -59,7 +105,7 @@ class RunLog:
         if event.stage and event.stage != self._stage:
             self._end_stage()
             self._stage = event.stage
-        self._write(event.as_dict())
+        self._write(event)
 
     def rest(self, build: str) -> None:
         """Note that there was nothing to do: one short line in a file that all such runs share."""
@@ -72,7 +118,7 @@ class RunLog:
                 half = path.read_bytes()[IDLE_BYTES // 2 :]
                 path.write_bytes(half[half.find(b"\n") + 1 :])
             with path.open("ab") as stream:
-                stream.write(f'{{"at": "{now()}", "command": "{self.command}", "build": "{build}"}}\n'.encode())
+                stream.write(f"{to_line(IdleRun(now('milliseconds'), self.command, build))}\n".encode())
 
     def end(
         self,
@@ -90,17 +136,16 @@ class RunLog:
         self._open()
         self._end_stage()
         self._write(
-            {
-                "event": "end",
-                "outcome": outcome,
-                "exit_code": exit_code,
-                "build": build,
-                "changed": self.changed(),
-                "run_seconds": round(time.monotonic() - self._started, 3),
-                "warnings": list(warnings),
-                "message": message,
-                "problems": [asdict(problem.public()) for problem in problems],
-            }
+            RunEnded(
+                outcome=outcome,
+                exit_code=exit_code,
+                build=build,
+                changed=self.changed(),
+                run_seconds=round(time.monotonic() - self._started, 3),
+                warnings=tuple(warnings),
+                message=message,
+                problems=tuple(problem.public() for problem in problems),
+            )
         )
         if self._file is not None:
             with suppress(OSError):
@@ -118,11 +163,11 @@ class RunLog:
         return ", ".join(f"{counted(number, what)} {done}" for number, what, done in made if number)
 
     def _end_stage(self) -> None:
-        now = time.monotonic()
+        moment = time.monotonic()
         if self._stage:
-            seconds = round(now - self._stage_began, 3)
-            self._write({"event": "stage ended", "stage": self._stage, "seconds": seconds})
-        self._stage_began = now
+            seconds = round(moment - self._stage_began, 3)
+            self._write(Event("stage ended", stage=self._stage, seconds=seconds))
+        self._stage_began = moment
 
     def _open(self) -> None:
         if self._file is not None or self._broken:
@@ -142,32 +187,37 @@ class RunLog:
         except OSError:
             self._broken = True
             return
-        # systemd's name for this start of the service, by which the unit for failures finds the run.
-        started = {"event": "begun", "run": self.run, "command": self.command, "process": os.getpid()}
-        self._write(started | {"invocation": os.environ.get("INVOCATION_ID", ""), "begun_at": self._at})
+        invocation, process = os.environ.get("INVOCATION_ID", ""), os.getpid()
+        begun = RunBegun(run=self.run, command=self.command, process=process, invocation=invocation, begun_at=self._at)
+        self._write(begun)
 
-    def _write(self, said: Mapping[str, Any]) -> None:
+    def _write(self, line: LogLine) -> None:
         if self._file is None:
             return
-        line = json.dumps({"at": now()} | _for_people(said), ensure_ascii=False, default=str) + "\n"
-        data = line.encode("utf-8", "backslashreplace")
+        data = (as_json(replace(line, at=now("milliseconds"))) + "\n").encode("utf-8", "backslashreplace")
         with suppress(OSError):
             # What a full disk cut short gets a line end first, so that the next line is whole.
             data = b"\n" + data if self._is_cut else data
             self._is_cut = os.write(self._file, data) < len(data)
 
 
-def _for_people(said: Any) -> Any:
-    """What is said, each text of it, however deep, fit to be read on a terminal."""
-    match said:
+def as_json(line: LogLine) -> str:
+    """Return a line as it is written: of an event the fields that are set, of the first and the last line all."""
+    content = line.as_dict() if isinstance(line, Event) else to_plain(line)
+    return json.dumps(_for_people(content), ensure_ascii=False)
+
+
+def _for_people(content: object) -> object:
+    """The content, each text of it, however deep, fit to be read on a terminal."""
+    match content:
         case str():
-            return message(said)
+            return message(content)
         case Mapping():
-            return {name: _for_people(value) for name, value in said.items()}
-        case list() | tuple():
-            return [_for_people(value) for value in said]
+            return {name: _for_people(value) for name, value in content.items()}
+        case list():
+            return [_for_people(value) for value in content]
         case _:
-            return said
+            return content
 
 
 def run_files(folder: Path) -> list[Path]:
@@ -188,14 +238,9 @@ def _named_as_runs(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def now() -> str:
-    """The time as it stands in the log."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 @dataclass(frozen=True, slots=True)
 class FailedRun:
-    """A run that people were told had failed: its name, how it ended, and when (ISO 8601)."""
+    """A run that people were notified of as failed: its name, how it ended, and when (ISO 8601)."""
 
     run: str
     outcome: str
@@ -247,7 +292,7 @@ def unreadable(warehouse: Path) -> list[Problem]:
     ]
 
 
-def events_of(warehouse: Path, run: str) -> list[dict[str, Any]]:
+def lines_of(warehouse: Path, run: str) -> list[LogLine]:
     """Return all that a run wrote down, in order; empty when there is no such run."""
     path = warehouse / "runs" / f"{run}.jsonl"
     return list(_lines(path.read_bytes())) if path in run_files(warehouse / "runs") else []
@@ -260,15 +305,9 @@ def close_killed(warehouse: Path) -> list[RunOutcome]:
         ended = _read(path)
         if ended is None or ended.outcome != "killed" or ended.exit_code is not None:
             continue
-        line = {
-            "at": now(),
-            "event": "end",
-            "outcome": EXITS[KILLED].outcome,
-            "exit_code": KILLED,
-            "message": ended.message,
-        }
+        line = RunEnded(at=now("milliseconds"), outcome=EXITS[KILLED].outcome, exit_code=KILLED, message=ended.message)
         with suppress(OSError), path.open("ab") as stream:
-            stream.write(b"\n" + json.dumps(line).encode() + b"\n")
+            stream.write(f"\n{as_json(line)}\n".encode())
         found.append(ended)
     return found
 
@@ -276,11 +315,10 @@ def close_killed(warehouse: Path) -> list[RunOutcome]:
 def last_invocation(warehouse: Path, invocation: str) -> RunOutcome | None:
     """Return the newest run that a start of the systemd service made, if it left one."""
     for path in reversed(run_files(warehouse / "runs")[-20:]):
-        first: dict[str, Any] = {}
         with suppress(OSError), path.open("rb") as stream:
-            first = next(_lines(stream.readline()), {})
-        if first.get("invocation") == invocation:
-            return _read(path)
+            first = next(_lines(stream.readline()), None)
+            if isinstance(first, RunBegun) and first.invocation == invocation:
+                return _read(path)
     return None
 
 
@@ -290,11 +328,8 @@ def seconds_of_stages(warehouse: Path) -> dict[str, float]:
         ended = _read(path)
         if ended is None or ended.outcome != "published":
             continue
-        stages: dict[str, float] = {}
-        for line in _lines(path.read_bytes()):
-            if line.get("event") == "stage ended" and isinstance(line.get("seconds"), int | float):
-                stages[str(line.get("stage"))] = float(line["seconds"])
-        return stages
+        lines = [line for line in _lines(path.read_bytes()) if isinstance(line, Event)]
+        return {line.stage: line.seconds for line in lines if line.event == "stage ended" and line.seconds is not None}
     return {}
 
 
@@ -303,18 +338,17 @@ def write_table(con: duckdb.DuckDBPyConnection, warehouse: Path, with_messages: 
 
     What made a run fail may quote a row, so it can be left out.
     """
-    import pyarrow as pa
-
-    kinds = {"seconds": pa.float64(), "exit_code": pa.int64(), "warnings": pa.int64()}
-    schema = pa.schema([(field.name, kinds.get(field.name, pa.string())) for field in fields(RunOutcome)])
+    kinds = {"seconds": "double", "exit_code": "bigint", "warnings": "bigint"}
+    typed = ", ".join(f"{field.name} {kinds.get(field.name, 'varchar')}" for field in fields(RunOutcome))
     con.execute("create schema if not exists marts")
     left_out = {} if with_messages else {"message": ""}
-    con.register("runs_so_far", pa.Table.from_pylist([asdict(run) | left_out for run in history(warehouse)], schema))
+    # As a value and not as an Arrow table: for that pyarrow and pandas would be imported, which nothing else may need.
     con.execute(
         f"create or replace table {TABLE} as select * replace (try_cast(started_at as timestamp) as"
-        " started_at, try_cast(finished_at as timestamp) as finished_at) from runs_so_far order by run"
+        " started_at, try_cast(finished_at as timestamp) as finished_at)"
+        f" from (select unnest(cast($runs as struct({typed})[]), recursive := true)) order by run",
+        {"runs": [asdict(run) | left_out for run in history(warehouse)]},
     )
-    con.unregister("runs_so_far")
 
 
 def _read(path: Path) -> RunOutcome | None:
@@ -323,33 +357,33 @@ def _read(path: Path) -> RunOutcome | None:
         with path.open("rb") as stream:
             # Before its lines are read: a run that ends in between has its end among them, and was not killed.
             alive = not _is_free(stream.fileno())
-            first = next(_lines(stream.readline()), {})
+            first = next(_lines(stream.readline()), None)
             lines = _last_lines(stream)
     except OSError:
         return None
-    last = lines[-1] if lines else {}
-    begun = RunOutcome(path.stem, str(first.get("command", "")), str(first.get("begun_at") or _time_in(path.stem)))
-    if last.get("event") != "end":
-        stage = next((str(line["stage"]) for line in reversed(lines) if line.get("stage")), "")
-        outcome = "running" if alive else "killed"
+    begun = first if isinstance(first, RunBegun) else RunBegun()
+    command, started_at = begun.command, begun.begun_at or _time_in(path.stem)
+    last = lines[-1] if lines else None
+    if not isinstance(last, RunEnded):
+        stage = next((line.stage for line in reversed(lines) if isinstance(line, Event) and line.stage), "")
         message = f"in the stage {stage}" if stage else ""
-        return RunOutcome(begun.run, begun.command, begun.started_at, outcome=outcome, message=message)
+        return RunOutcome(path.stem, command, started_at, outcome="running" if alive else "killed", message=message)
     return RunOutcome(
-        run=begun.run,
-        command=begun.command,
-        started_at=begun.started_at,
-        finished_at=str(last.get("at")),
-        seconds=last.get("run_seconds"),
-        outcome=str(last.get("outcome")),
-        exit_code=last.get("exit_code"),
-        build=str(last.get("build", "")),
-        changed=str(last.get("changed", "")),
-        warnings=len(last.get("warnings", ())),
-        message=str(last.get("message", "")),
+        run=path.stem,
+        command=command,
+        started_at=started_at,
+        finished_at=last.at,
+        seconds=last.run_seconds,
+        outcome=last.outcome,
+        exit_code=last.exit_code,
+        build=last.build,
+        changed=last.changed,
+        warnings=len(last.warnings),
+        message=last.message,
     )
 
 
-def _last_lines(stream: BinaryIO) -> list[dict[str, Any]]:
+def _last_lines(stream: BinaryIO) -> list[LogLine]:
     """Read the last lines of a file: those in its last bytes, or in more of them when its last line is longer."""
     size, tail = stream.seek(0, os.SEEK_END), TAIL
     while True:
@@ -376,10 +410,10 @@ def _is_free(descriptor: int) -> bool:
     return True
 
 
-def _lines(data: bytes) -> Iterator[dict[str, Any]]:
+def _lines(data: bytes) -> Iterator[LogLine]:
     """The lines that are whole: a crash may have cut one short, and a tail begins in the middle of one."""
     for line in data.split(b"\n"):
-        with suppress(ValueError):
-            said = json.loads(line)
-            if isinstance(said, dict):
-                yield said
+        event = from_line(Event, line)
+        if event is not None:
+            kind = _KINDS.get(event.event)
+            yield (from_line(kind, line) if kind else None) or event

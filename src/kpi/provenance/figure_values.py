@@ -1,0 +1,162 @@
+"""The value of a figure as an exact fraction and as it is shown; imports nothing heavy.
+
+Marts hold a value as a DOUBLE, which is the quotient of two integers beside it, or a hundred times that. Parts of a
+change sum exactly only when they are taken of the quotient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from kpi.presentation import presented, with_decimals
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from kpi.settings import ReportTables
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A figure of a service in a report year; an empty basis means the only one, or that of the whole year."""
+
+    figure: str
+    service: str
+    year: int
+    basis: str = ""
+
+    def __str__(self) -> str:
+        basis = f", {self.basis}" if self.basis else ""
+        return f"{self.figure} {self.service} {self.year}{basis}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Numerator, denominator and value of a figure as a table has them."""
+
+    numerator: float | None
+    denominator: float | None
+    value: float | None
+
+
+Rows = dict[tuple[str, int, str], Row]
+"""Of one figure: its rows by service, report year and basis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a figure's value follows from numerator and denominator: as a count, as a quotient, or not at all.
+
+    `scale` is 1 or 100 for a quotient. A median, and a change of another figure, has none of both.
+    """
+
+    is_count: bool = False
+    scale: int | None = None
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether it is a count, or a quotient of two counts, so that its parts are parts of these."""
+        return self.is_count or self.scale is not None
+
+    def exact(self, row: Row | None) -> Fraction | None:
+        """Return the exact value of a row; None where there is none. A count that is not there is none of anything."""
+        if row is None or row.value is None or not isfinite(row.value):
+            return Fraction(0) if row is None and self.is_count else None
+        if self.is_count:
+            return Fraction(row.numerator or 0)
+        if self.scale is not None and row.denominator:
+            return self.scale * Fraction(row.numerator or 0) / Fraction(row.denominator)
+        return Fraction(row.value)
+
+
+def form_of(rows: Iterable[Row]) -> Form:
+    """Tell the form of a figure by all its rows."""
+    found = [row for row in rows if row.value is not None]
+    if found and all(row.denominator is None and row.numerator == row.value for row in found):
+        return Form(is_count=True)
+    for scale in (1, 100):
+        if found and all(_is_quotient(row, scale) for row in found):
+            return Form(scale=scale)
+    return Form()
+
+
+def _is_quotient(row: Row, scale: int) -> bool:
+    if not row.denominator or row.numerator is None or row.value is None:
+        return False
+    expected = scale * row.numerator / row.denominator
+    return abs(expected - row.value) <= 1e-12 * max(1.0, abs(expected))
+
+
+def pick(rows: Rows, key: Key) -> tuple[Row | None, str]:
+    """Return the row that a key means, and its basis; none when it is not there.
+
+    Of several bases and none named it is that of a year to date, of a part of a year or of a calendar year.
+    """
+    found = {basis: row for (service, year, basis), row in rows.items() if (service, year) == (key.service, key.year)}
+    if key.basis in found:
+        return found[key.basis], key.basis
+    whole = ("year_to_date", "partial_year", "calendar_year")
+    for basis in (*whole, *sorted(found)):
+        # One figure has another basis when a month was added to its year.
+        if basis in found and (not key.basis or (key.basis in whole and basis in whole)):
+            return found[basis], basis
+    return None, key.basis
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """Unit and decimals of a figure, as its seed gives them: `decimals` is '0', '1', '2' or 'minute'."""
+
+    unit: str = ""
+    decimals: str = "2"
+
+    def shown(self, con: duckdb.DuckDBPyConnection, value: Fraction | None) -> Decimal | None:
+        """Return a value as it is printed, in its unit."""
+        if value is None:
+            return None
+        sql = f"select {presented('v', 'd', 'u')} from (select ?::double as v, ?::varchar as d, ?::varchar as u)"
+        found = con.execute(sql, [float(value), self.decimals, self.unit]).fetchone()
+        return Decimal(found[0]) if found and found[0] is not None else None
+
+    def step(self, *shown: Decimal | None) -> Decimal:
+        """Return the unit of the last decimal that any of these is printed with."""
+        if self.decimals == "minute":
+            return Decimal(60)
+        places = int(self.decimals) if self.decimals.isdigit() else 0
+        for one in shown:
+            text = with_decimals(str(one), self.decimals) if one is not None else ""
+            places = max(places, len(text.partition(".")[2]))
+        return Decimal(1).scaleb(-places)
+
+    def text(self, value: Decimal | None, sign: bool = False) -> str:
+        """Return a printed value as text, with its sign when it is a change."""
+        if value is None:
+            return "-"
+        text = with_decimals(f"{value:.2f}", self.decimals)
+        return f"+{text}" if sign and value > 0 else text
+
+
+def presentation_of(
+    con: duckdb.DuckDBPyConnection, tables: ReportTables, figure: str, catalog: str = ""
+) -> Presentation:
+    """Read unit and decimals of a figure; two decimals where it is not described."""
+    import duckdb
+
+    place = f"{catalog}.{tables.figures}" if catalog else tables.figures
+    try:
+        row = con.execute(f"select unit, decimals from {place} where figure_id = ?", [figure]).fetchone()
+    except duckdb.CatalogException:
+        row = None
+    return Presentation(str(row[0] or ""), str(row[1] if row[1] is not None else "0")) if row else Presentation()
+
+
+def read_rows(con: duckdb.DuckDBPyConnection, relation: str, figure: str) -> Rows:
+    """Read all rows of a figure from a table of indicators."""
+    columns = "service, report_year, basis, numerator, denominator, value"
+    found = con.execute(f"select {columns} from {relation} where figure_id = ? order by all", [figure]).fetchall()
+    return {(service, int(year), str(basis)): Row(*values) for service, year, basis, *values in found}

@@ -1,0 +1,640 @@
+"""A figure built again in a scratch database, from any choice of what two builds were made from.
+
+Everything is in the builds: a build holds its raw rows, each with its file, its seeds, and the compiled SQL of every
+model. Only the ancestors of the figure are built, and of them only what comes after something that was exchanged.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kpi.build_record import BuildRecord, FileRecord, NodeRecord
+from kpi.errors import ConfigError, KpiError
+from kpi.ingest import calendar, file_order, raw_files, statements
+from kpi.ingest.loader import OWN
+from kpi.provenance.contributions import Cause
+from kpi.provenance.figure_values import Rows, read_rows
+from kpi.settings import ReportTables
+from kpi.sql import identifier, literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from kpi.ingest.contract import Feed
+
+Side = Literal["before", "after"]
+SIDES: tuple[Side, Side] = ("before", "after")
+FIGURE = "figure_id"
+CALENDAR = f"raw.{calendar.TABLE}"
+BEFORE = "kpi_before"
+_OWN = frozenset(f"raw.{name}" for name in OWN)  # raw tables that are no feed's
+_ENVIRONMENT = "{{ env_var("  # what stands in a record's SQL for a value that is not written down
+
+
+class NotRebuildable(KpiError):
+    """A figure that cannot be built again from this choice of inputs; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSide:
+    """A build to compare: its record, and its DuckDB file with all schemas that the figure is made from."""
+
+    record: BuildRecord
+    database: Path
+
+    @property
+    def tables(self) -> ReportTables:
+        """The names of the tables that the engine knows."""
+        return ReportTables.from_names(self.record.tables)
+
+
+@dataclass(frozen=True, slots=True)
+class InputChange:
+    """One thing that a figure is made from and that differs between two builds, to be taken from either.
+
+    `files` are of feeds, as pairs of feed and file; `relations` are tables that are taken whole; `readings` are feeds
+    whose files are the same and their rows are not. `is_day` is the day of the refresh, `is_code` all compiled SQL.
+    """
+
+    group: Literal["data", "definition", "code"]
+    cause: Cause
+    subjects: tuple[str, ...]
+    files: frozenset[tuple[str, str]] = frozenset()
+    relations: frozenset[str] = frozenset()
+    readings: frozenset[str] = frozenset()
+    is_day: bool = False
+    is_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Ancestors:
+    """The models that a figure is made by, in building order, and what they are made from, by id."""
+
+    models: Mapping[str, NodeRecord]
+    leaves: Mapping[str, NodeRecord]
+
+
+@dataclass
+class Recomputation:
+    """One figure of two builds. `feeds` are the contracts of the project.
+
+    Raises ConfigError when a build cannot be compared: its record is of an earlier kpi, or it has no indicators.
+    """
+
+    before: BuildSide
+    after: BuildSide
+    feeds: Sequence[Feed]
+    figure: str
+    _results: dict[frozenset[InputChange], Rows | str] = field(default_factory=dict, init=False)
+
+    @cached_property
+    def sides(self) -> dict[Side, BuildSide]:
+        """Both builds."""
+        return {"before": self.before, "after": self.after}
+
+    @cached_property
+    def catalogs(self) -> dict[Side, str]:
+        """What the files of both are attached as; one name where they are one build."""
+        is_one = self.before.database == self.after.database
+        return {"before": BEFORE, "after": BEFORE if is_one else "kpi_after"}
+
+    @cached_property
+    def is_same_engine(self) -> bool:
+        """Whether both were made by the same kpi and DuckDB: then what stands in them need not be built again."""
+        old, new = self.before.record, self.after.record
+        return bool(old.inputs and new.inputs and old.inputs.code == new.inputs.code and old.engine == new.engine)
+
+    @cached_property
+    def changes(self) -> tuple[InputChange, ...]:
+        """What the figure is made from and that differs, data first, each kind in the order of its names."""
+        with self.attached() as con:
+            found = [*self._file_changes(con), *self._table_changes(con), *self._day_change(con)]
+        return (*found, *self._seed_changes(), *self._code_change())
+
+    def rows(self, switched: Collection[InputChange]) -> Rows:
+        """Return the figure's rows with these inputs as the later build has them, the others as the earlier one has.
+
+        Raises NotRebuildable when they do not go together.
+        """
+        state = frozenset(switched)
+        if state not in self._results:
+            try:
+                self._results[state] = self._build(state)
+            except NotRebuildable as error:
+                self._results[state] = str(error)
+        found = self._results[state]
+        if isinstance(found, str):
+            raise NotRebuildable(found)
+        return found
+
+    def rows_without(self, conditions: Mapping[str, str]) -> Rows:
+        """Return the figure's rows of the later build without the rows of raw tables that meet a condition each.
+
+        Raises NotRebuildable.
+        """
+        with self.attached() as con:
+            return _Scratch(self, con, frozenset(self.changes), "after", {*conditions}, conditions).rows()
+
+    @property
+    def feed_tables(self) -> Mapping[str, Feed]:
+        """The feeds that the figure is made from, by the names of their raw tables."""
+        return self._feeds_by_relation
+
+    @cached_property
+    def recorded(self) -> dict[Side, Rows]:
+        """The figure's rows as both builds hold them."""
+        with self.attached() as con:
+            return {
+                side: read_rows(con, f"{self.catalogs[side]}.{build.tables.indicators}", self.figure)
+                for side, build in self.sides.items()
+            }
+
+    # --- what differs -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _feeds_by_relation(self) -> dict[str, Feed]:
+        leaves = {leaf.relation for side in SIDES for leaf in self._ancestors[side].leaves.values()}
+        return {f"raw.{feed.name}": feed for feed in self.feeds if f"raw.{feed.name}" in leaves}
+
+    def _files(self, side: Side) -> dict[tuple[str, str], FileRecord]:
+        feeds = {feed.name for feed in self._feeds_by_relation.values()}
+        return {(file.feed, file.file): file for file in self.sides[side].record.files or () if file.feed in feeds}
+
+    def _file_changes(self, con: duckdb.DuckDBPyConnection) -> Iterator[InputChange]:
+        """The deliveries that came, changed or went, each for itself, and feeds that are read in another way."""
+        old, new = self._files("before"), self._files("after")
+        gone = {side: _deleted(con, self.catalogs[side], self._tables[side]) for side in SIDES}
+        deleted = gone["after"] - gone["before"]
+        newer = {(file.feed, name) for file in new.values() for name in file.superseded_by or ()}
+        newer -= {(file.feed, name) for file in old.values() for name in file.superseded_by or ()}
+        kept = frozenset(place for place in old if place not in new and place in deleted)
+        for place in sorted({*old, *new}):
+            was, now = old.get(place), new.get(place)
+            subjects = (f"{place[0]}/{place[1]}",)
+            if was and now:
+                if (was.content_hash, was.delivered_at) != (now.content_hash, now.delivered_at):
+                    yield InputChange("data", "corrected_delivery", subjects, files=frozenset({place}))
+            elif now:
+                cause: Cause = "corrected_delivery" if place in newer else "late_delivery"
+                yield InputChange("data", cause, subjects, files=frozenset({place}))
+            elif place not in kept:
+                yield InputChange("data", "removed_delivery", subjects, files=frozenset({place}))
+        if kept or self._differs(con, raw_files.RELATIONS):
+            # What went and the figures that are kept of it belong together: without either the other says nothing.
+            names = tuple(f"{feed}/{file}" for feed, file in sorted(kept)) or ("warehouse/kept",)
+            yield InputChange("data", "kept_delivery", names, files=kept, relations=raw_files.RELATIONS)
+        yield from self._reading_changes(con, {place for place in old if place in new and _is_same(old, new, place)})
+
+    def _reading_changes(
+        self, con: duckdb.DuckDBPyConnection, same: Collection[tuple[str, str]]
+    ) -> Iterator[InputChange]:
+        """Feeds whose files are the same and whose rows are not: by another contract, or another kpi that loads."""
+        for relation, feed in sorted(self._feeds_by_relation.items()):
+            nodes = [_by_relation(self._ancestors[side].leaves, relation) for side in SIDES]
+            files = sorted(file for of, file in same if of == feed.name)
+            if not files or (nodes[0] and nodes[1] and nodes[0].settings == nodes[1].settings):
+                continue
+            hashes = [self._row_hash(con, side, relation, files) for side in SIDES]
+            if hashes[0] != hashes[1]:
+                is_contract = self._source_entry("before", relation) != self._source_entry("after", relation)
+                subjects = (f"contract of {feed.name}" if is_contract else f"kpi, loading {feed.name}",)
+                yield InputChange(
+                    "code", "code" if is_contract else "engine", subjects, readings=frozenset({feed.name})
+                )
+
+    def _row_hash(self, con: duckdb.DuckDBPyConnection, side: Side, relation: str, files: Sequence[str]) -> object:
+        columns = self._tables[side].get(relation)
+        if not columns:
+            return None
+        names = ", ".join(identifier(name) for name in columns if name != "_is_superseded")
+        rows = f"{self.catalogs[side]}.{relation} where list_contains(?, _file)"
+        return con.execute(f"select count(*), sum(hash({names})::hugeint) from {rows}", [list(files)]).fetchone()
+
+    def _source_entry(self, side: Side, relation: str) -> object:
+        """What the contract of a feed says, as the manifest of a build has it; None when that is gone."""
+        for entry in self._manifest(side).get("sources", {}).values():
+            if f"{entry.get('schema')}.{entry.get('identifier')}" == relation:
+                return [entry.get(name) for name in ("columns", "meta", "config", "source_meta")]
+        return None
+
+    def _manifest(self, side: Side) -> dict[str, Any]:
+        """The manifest that a build was written with; empty when it is gone."""
+        folder = self.sides[side].database.parent
+        for place in (folder, folder.parent):  # beside the stewards' file, or the folder above it
+            if (place / "manifest.json").is_file():
+                found: dict[str, Any] = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+                return found
+        return {}
+
+    def _table_changes(self, con: duckdb.DuckDBPyConnection) -> Iterator[InputChange]:
+        """Sources that are no feed's, and snapshots: nothing is known of them but what they hold."""
+        known = {*self._feeds_by_relation, *_OWN}
+        leaves = {**self._ancestors["before"].leaves, **self._ancestors["after"].leaves}
+        for node, leaf in sorted(leaves.items()):
+            is_table = node.startswith(("source.", "snapshot.")) and leaf.relation not in known
+            if is_table and self._differs(con, {leaf.relation}):
+                places = frozenset({leaf.relation})
+                yield InputChange("data", "corrected_delivery", (leaf.relation,), relations=places)
+
+    def _day_change(self, con: duckdb.DuckDBPyConnection) -> Iterator[InputChange]:
+        """The day of the refresh, where it decides which months and years of the figure's feeds are finished."""
+        leaves = {leaf.relation for side in SIDES for leaf in self._ancestors[side].leaves.values()}
+        feeds = sorted(feed.name for feed in self._feeds_by_relation.values())
+        if CALENDAR not in leaves:
+            return
+        rows = [
+            con.execute(
+                f"select feed, report_year, last_full_month from {self.catalogs[side]}.{CALENDAR}"
+                " where list_contains(?, feed) order by all",
+                [feeds],
+            ).fetchall()
+            for side in SIDES
+            if CALENDAR in self._tables[side]
+        ]
+        days = [build.record.as_of for build in self.sides.values()]
+        if len(rows) == 2 and rows[0] != rows[1] and days[0] != days[1]:
+            yield InputChange("data", "calendar", (f"{days[0]} -> {days[1]}",), is_day=True)
+
+    def _seed_changes(self) -> Iterator[InputChange]:
+        old, new = (self._ancestors[side].leaves for side in SIDES)
+        for node in sorted({*old} & {*new}):
+            if node.startswith("seed.") and old[node].shape != new[node].shape:
+                places = frozenset({new[node].relation})
+                yield InputChange("definition", "definition", (_name(node),), relations=places)
+
+    def _code_change(self) -> Iterator[InputChange]:
+        """All compiled SQL together: a new model may need a column that only another new model has."""
+        old, new = (self._ancestors[side].models for side in SIDES)
+        moved = [node for node in sorted({*old, *new}) if _sql(old.get(node)) != _sql(new.get(node))]
+        if not moved:
+            return
+        written = [node for node in moved if _text(old.get(node)) != _text(new.get(node))]
+        rendered = [node for node in moved if node not in written]
+        subjects = [*map(_name, written), *(self._ingredients_of(rendered) if rendered else ())]
+        cause: Cause = "code" if subjects or self.is_same_engine else "engine"
+        names = tuple(subjects) or tuple(map(_name, rendered))
+        yield InputChange("code", cause, names, is_code=True)
+
+    def _ingredients_of(self, nodes: Iterable[str]) -> Iterator[str]:
+        """Name the macros and variables that differ and that the templates of models use, as far as manifests tell."""
+        texts = self._manifest("after"), self._manifest("before")
+        used = set[str]()
+        for manifest in texts:
+            words = re.compile(r"\w+")
+            macros = {entry.get("name"): entry.get("macro_sql", "") for entry in manifest.get("macros", {}).values()}
+            waiting = [manifest.get("nodes", {}).get(node, {}).get("raw_code", "") for node in nodes]
+            while waiting:
+                new = set(words.findall(waiting.pop())) - used
+                used |= new
+                waiting += [macros[name] for name in sorted(new & macros.keys())]
+        old, now = (build.record.ingredients for build in self.sides.values())
+        for kind, before, after in (
+            ("macro", old.macros, now.macros),
+            ("variable", old.variables, now.variables),
+            ("environment variable", old.environment, now.environment),
+        ):
+            for name in sorted({*before, *after}):
+                if before.get(name) != after.get(name) and (name in used or not any(texts)):
+                    yield f"{kind} {name}"
+
+    def _differs(self, con: duckdb.DuckDBPyConnection, relations: Iterable[str]) -> bool:
+        """Whether any of these tables holds other rows, and is read by the figure."""
+        leaves = {leaf.relation for side in SIDES for leaf in self._ancestors[side].leaves.values()}
+        for relation in sorted(leaves.intersection(relations)):
+            found = []
+            for side in SIDES:
+                columns = self._tables[side].get(relation, ())
+                names = ", ".join(map(identifier, columns)) or "1"
+                sql = f"select count(*), sum(hash({names})::hugeint) from {self.catalogs[side]}.{relation}"
+                found.append((tuple(columns), con.execute(sql).fetchone() if columns else None))
+            if found[0] != found[1]:
+                return True
+        return False
+
+    # --- the ancestors ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _tables(self) -> dict[Side, dict[str, list[str]]]:
+        """The columns of the tables of both builds."""
+        found: dict[Side, dict[str, list[str]]] = {"before": {}, "after": {}}
+        with self.attached() as con:
+            for side, tables in found.items():
+                for schema, table, column in con.execute(
+                    "select schema_name, table_name, column_name from duckdb_columns() where database_name = ?"
+                    " and not internal and table_oid in (select table_oid from duckdb_tables() where database_name = ?)"
+                    " order by schema_name, table_name, column_index",
+                    [self.catalogs[side], self.catalogs[side]],
+                ).fetchall():
+                    tables.setdefault(f"{schema}.{table}", []).append(column)
+        return found
+
+    @cached_property
+    def _ancestors(self) -> dict[Side, _Ancestors]:
+        others = self._tables_of_other_figures()
+        return {side: _ancestors_of(build, others[side]) for side, build in self.sides.items()}
+
+    def _tables_of_other_figures(self) -> dict[Side, set[str]]:
+        """The tables that hold figures, but not this one, in either build: what they are made from does not count."""
+        holding: dict[Side, set[str]] = {"before": set(), "after": set()}
+        with self.attached() as con:
+            for side, tables in self._tables.items():
+                for relation, columns in tables.items():
+                    if FIGURE in columns and not relation.startswith(("raw.", "seeds.")):
+                        sql = f"select 1 from {self.catalogs[side]}.{relation} where {FIGURE} = ? limit 1"
+                        if con.execute(sql, [self.figure]).fetchone():
+                            holding[side].add(relation)
+        own = holding["before"] | holding["after"]
+        return {
+            side: {relation for relation, columns in tables.items() if FIGURE in columns and relation not in own}
+            for side, tables in self._tables.items()
+        }
+
+    # --- building -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def attached(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a scratch database beside both builds, which reaches nothing else."""
+        from kpi.database import CATALOG, confine, scratch
+
+        with scratch() as con:
+            for side, build in self.sides.items():
+                if side == "before" or self.catalogs[side] != BEFORE:
+                    con.execute(f"attach {literal(str(build.database))} as {self.catalogs[side]} (read_only)")
+            con.execute(f"attach ':memory:' as {CATALOG}")
+            con.execute(f"use {CATALOG}")
+            confine(con)
+            yield con
+
+    def _build(self, state: frozenset[InputChange]) -> Rows:
+        code: Side = "after" if any(change.is_code for change in state) else "before"
+        if not any(change.is_code for change in self.changes):
+            code = "after" if len(state) * 2 > len(self.changes) else "before"  # the nearer one: less is to be built
+        dirty = {
+            relation
+            for change in self.changes
+            if (change in state) != (code == "after")
+            for relation in self._relations_of(change)
+        }
+        target = self.sides[code].tables.indicators
+        with self.attached() as con:
+            if not dirty and self.is_same_engine:
+                return read_rows(con, f"{self.catalogs[code]}.{target}", self.figure)
+            return _Scratch(self, con, state, code, dirty).rows()
+
+    def _relations_of(self, change: InputChange) -> set[str]:
+        """The tables that an input is found in; the calendar follows from the deliveries and the day."""
+        feeds = {f"raw.{feed}" for feed, _ in change.files} | {f"raw.{feed}" for feed in change.readings}
+        follows = {CALENDAR} if feeds or change.is_day else set()
+        return feeds | follows | set(change.relations)
+
+
+class _Scratch:
+    """One build of the figure's ancestors, with the compiled SQL of one of the two builds."""
+
+    def __init__(
+        self,
+        figure: Recomputation,
+        con: duckdb.DuckDBPyConnection,
+        state: frozenset[InputChange],
+        code: Side,
+        dirty: set[str],
+        left_out: Mapping[str, str] | None = None,
+    ) -> None:
+        self.left_out = left_out or {}
+        self.figure, self.con, self.state, self.code = figure, con, state, code
+        self.ancestors = figure._ancestors[code]
+        self.tables = figure._tables
+        self.due = self._models_due(dirty)
+
+    def rows(self) -> Rows:
+        """Build what is due and return the figure's rows. Raises NotRebuildable."""
+        import duckdb
+
+        from kpi.database import first_line
+
+        name = ""
+        try:
+            target = self.figure.sides[self.code].tables.indicators
+            if target not in {self.ancestors.models[node].relation for node in self.due}:
+                return read_rows(self.con, f"{self.figure.catalogs[self.code]}.{target}", self.figure.figure)
+            for name in self._needed():
+                self._make_schema(name)
+                self._provide(name)
+            self._provide_calendar()
+            for node in self.due:
+                record = self.ancestors.models[node]
+                name = record.relation
+                if _kind(record) == "ephemeral":
+                    continue
+                if _ENVIRONMENT in record.sql:
+                    message = "its SQL holds a value of the environment, which is not written down"
+                    raise NotRebuildable(f"{name} cannot be built again: {message}.")
+                self._make_schema(name)
+                what = "view" if _kind(record) == "view" else "table"
+                self.con.execute(f"create {what} {name} as {record.sql}")
+            return read_rows(self.con, target, self.figure.figure)
+        except duckdb.Error as error:
+            raise NotRebuildable(f"{name} cannot be built: {first_line(error)}") from None
+
+    def _models_due(self, dirty: Collection[str]) -> list[str]:
+        """The models after what was exchanged, and views in between, in building order; all with another engine."""
+        models, leaves = self.ancestors.models, self.ancestors.leaves
+        moved = {node for node, leaf in leaves.items() if leaf.relation in dirty}
+        due = set[str]()
+        for node, record in models.items():
+            if not self.figure.is_same_engine or moved.intersection(record.parents) or due.intersection(record.parents):
+                due.add(node)
+        waiting = [*due]
+        while waiting:
+            for parent in models[waiting.pop()].parents:
+                is_there = parent not in models or models[parent].relation in self.tables[self.code]
+                if parent not in due and not is_there:
+                    due.add(parent)
+                    waiting.append(parent)
+        return [node for node in models if node in due]
+
+    def _needed(self) -> list[str]:
+        """The tables that what is due reads and that are not due themselves; of feeds, all that the calendar reads."""
+        models, leaves = self.ancestors.models, self.ancestors.leaves
+        parents = {parent for node in self.due for parent in models[node].parents} - set(self.due)
+        found = {(leaves.get(parent) or models[parent]).relation for parent in parents}
+        if CALENDAR in found:
+            found |= {f"raw.{feed.name}" for feed in self._calendar_feeds()}
+        # The ledger last: it is in the way of settling which rows are in force.
+        return sorted(found - {CALENDAR}, key=lambda relation: (relation == "raw.deliveries", relation))
+
+    def _provide(self, relation: str) -> None:
+        """Make a table that is read: as one of the builds has it, or of the files of both."""
+        feed = self.figure._feeds_by_relation.get(relation)
+        side = self._side_of(relation)
+        if feed is not None and side is None:
+            self._mix(feed)
+            return
+        if relation not in self.tables[side or self.code]:
+            record = self.figure.sides[side or self.code].record
+            is_restricted = relation.partition(".")[0] in record.restricted_schemas
+            message = "is left out of the readers' file: as a steward, add --stewards" if is_restricted else "is gone"
+            raise NotRebuildable(f"{relation} {message} (build {record.id}).")
+        place = f"{self.figure.catalogs[side or self.code]}.{relation}"
+        condition = f" where not coalesce({self.left_out[relation]}, false)" if relation in self.left_out else ""
+        self.con.execute(f"create view {relation} as select * from {place}{condition}")
+
+    def _side_of(self, relation: str) -> Side | None:
+        """The build that a table is taken from; None when it is made of both."""
+        changes = [change for change in self.figure.changes if relation in self.figure._relations_of(change)]
+        if relation in _OWN and relation not in raw_files.RELATIONS:  # they follow from the deliveries
+            changes = [change for change in self.figure.changes if change.group == "data"]
+        switched = [change in self.state for change in changes]
+        found: Side | None = self.code if not changes else "after" if all(switched) else None
+        if changes and not any(switched):
+            found = "before"
+        if found is None and relation in _OWN:
+            found = self.code
+        # A table that one build alone has is its own.
+        if found and relation not in self.tables[found]:
+            return next((side for side in SIDES if relation in self.tables[side]), found)
+        return found
+
+    def _mix(self, feed: Feed) -> None:
+        """Make a feed's raw table of the files of both builds, and settle anew which of their rows are in force."""
+        relation = f"raw.{identifier(feed.name)}"
+        old, new = self.figure._files("before"), self.figure._files("after")
+        switched = {place for change in self.state for place in change.files}
+        is_read_anew = any(feed.name in change.readings for change in self.state)
+        changed = {place for change in self.figure.changes for place in change.files}
+        files: dict[Side, list[FileRecord]] = {"before": [], "after": []}
+        for place in sorted({*old, *new}):
+            if place[0] != feed.name:
+                continue
+            is_new = place in switched if place in changed else is_read_anew
+            found = (new if is_new else old).get(place)
+            if found:
+                files["after" if is_new else "before"].append(found)
+        parts = []
+        for side, records in files.items():
+            names = ", ".join(literal(record.file) for record in records)
+            if names:
+                parts.append(f"select * from {self.figure.catalogs[side]}.{relation} where _file in ({names})")
+        parts = parts or [f"select * from {self.figure.catalogs[self.code]}.{relation} limit 0"]
+        self.con.execute(f"create table {relation} as {' union all by name '.join(parts)}")
+        self._settle(feed, [record for records in files.values() for record in records])
+
+    def _settle(self, feed: Feed, files: Sequence[FileRecord]) -> None:
+        times = {file.file: file.delivered_at or 0 for file in files}
+        order = file_order.in_order(times, feed.newer_by)
+        self.con.execute(f"update raw.{identifier(feed.name)} set _is_superseded = false")
+        # The loader's statements ask the ledger which file is the newer. It stands in nobody's way after that.
+        self.con.execute("drop view if exists raw.deliveries")
+        self.con.execute(
+            f"create table raw.deliveries as select {literal(feed.name)} as feed, unnest(?::varchar[]) as file,"
+            " unnest(?::bigint[]) as delivery_number",
+            [list(order), list(range(1, len(order) + 1))],
+        )
+        for sql in (*statements.find_repeated(feed, False), *statements.supersede(feed, False)):
+            self.con.execute(sql)
+        self.con.execute("drop table raw.deliveries")
+
+    def _calendar_feeds(self) -> list[Feed]:
+        """The feeds of the figure, and those that they take their years from."""
+        own = self.figure._feeds_by_relation.values()
+        wanted = {feed.name for feed in own} | {feed.retention.of for feed in own}
+        there = {*self.tables["before"], *self.tables["after"]}
+        return [feed for feed in self.figure.feeds if feed.name in wanted and f"raw.{feed.name}" in there]
+
+    def _provide_calendar(self) -> None:
+        """Make the calendar of what is delivered in this choice, on its day."""
+        parents = {parent for node in self.due for parent in self.ancestors.models[node].parents}
+        if not any(self.ancestors.leaves[one].relation == CALENDAR for one in parents if one in self.ancestors.leaves):
+            return
+        changes = [change for change in self.figure.changes if CALENDAR in self.figure._relations_of(change)]
+        switched = {change in self.state for change in changes}
+        self._make_schema(CALENDAR)
+        if len(switched) <= 1:
+            side: Side = self.code if not switched else "after" if True in switched else "before"
+            self.con.execute(f"create view {CALENDAR} as select * from {self.figure.catalogs[side]}.{CALENDAR}")
+            return
+        is_later = any(change.is_day for change in self.state)
+        days = [build.record.as_of for build in self.figure.sides.values()]
+        # Without a day that decides anything, that of either build does.
+        day = date.fromisoformat(days[1] if is_later or not any(change.is_day for change in changes) else days[0])
+        columns = ", ".join(f"{name} {kind}" for name, kind in calendar.COLUMNS)
+        self.con.execute(f"create table {CALENDAR} ({columns})")
+        calendar.write_calendar(self.con, self._calendar_feeds(), day)
+        others = ", ".join(literal(feed.name) for feed in self._calendar_feeds())
+        names = ", ".join(name for name, _ in calendar.COLUMNS)
+        place = f"{self.figure.catalogs[self.code]}.{CALENDAR}"
+        self.con.execute(
+            f"insert into {CALENDAR} ({names}) select {names} from {place} where feed not in ({others or literal('')})"
+        )
+
+    def _make_schema(self, relation: str) -> None:
+        self.con.execute(f"create schema if not exists {relation.rpartition('.')[0]}")
+
+
+def _ancestors_of(build: BuildSide, others: Collection[str]) -> _Ancestors:
+    """Return what the indicators of a build are made by, without the tables of other figures."""
+    record = build.record
+    if record.problem or record.nodes is None:
+        raise ConfigError(f"build {record.id} cannot be compared: {record.problem or 'it failed in loading'}.")
+    nodes = record.nodes
+    target = next((node for node, noted in nodes.items() if noted.relation == build.tables.indicators), None)
+    if target is None:
+        raise ConfigError(f"build {record.id} has no {build.tables.indicators}.")
+    models: dict[str, NodeRecord] = {}
+    leaves: dict[str, NodeRecord] = {}
+    waiting = [target]
+    while waiting:
+        node = waiting.pop()
+        noted = nodes[node]
+        # Of the tables of figures beside each other only those with this one are built again.
+        if not node.startswith("model.") or (node != target and noted.relation in others):
+            leaves[node] = noted
+        elif node not in models:
+            models[node] = noted
+            waiting += [parent for parent in noted.parents if parent in nodes]
+    order = TopologicalSorter({node: [one for one in noted.parents if one in models] for node, noted in models.items()})
+    return _Ancestors({node: models[node] for node in order.static_order()}, leaves)
+
+
+def _deleted(con: duckdb.DuckDBPyConnection, catalog: str, tables: Collection[str]) -> set[tuple[str, str]]:
+    """The deliveries that were deleted after their figures were kept, by feed and file."""
+    if "raw.deleted_deliveries" not in tables:
+        return set()
+    found = con.execute(f"select distinct feed, file from {catalog}.raw.deleted_deliveries").fetchall()
+    return {(str(feed), str(file)) for feed, file in found}
+
+
+def _by_relation(nodes: Mapping[str, NodeRecord], relation: str) -> NodeRecord | None:
+    return next((node for node in nodes.values() if node.relation == relation), None)
+
+
+def _is_same(
+    old: Mapping[tuple[str, str], FileRecord], new: Mapping[tuple[str, str], FileRecord], place: tuple[str, str]
+) -> bool:
+    return old[place].content_hash == new[place].content_hash
+
+
+def _kind(record: NodeRecord) -> str:
+    """How a node is materialized."""
+    return str(json.loads(record.settings.get("materialized", '"table"')))
+
+
+def _name(node: str) -> str:
+    return node.rpartition(".")[2]
+
+
+def _sql(record: NodeRecord | None) -> str | None:
+    return record.sql if record else None
+
+
+def _text(record: NodeRecord | None) -> str | None:
+    return record.text if record else None
