@@ -1,7 +1,8 @@
 """An attacker holds everything that is published together, and finds no small count.
 
 The protection range: the least and the greatest value that a small count (1 to 4) can have, by all that is published,
-are at least 4 apart. What the attacker knows is in tests/support/attacker.py, the rule in docs/guides/publish-openly.md.
+are at least 4 apart. What the attacker knows is in tests/support/attacker.py, the rule in
+docs/guides/publish-openly.md.
 """
 
 from __future__ import annotations

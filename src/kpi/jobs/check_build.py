@@ -47,14 +47,14 @@ def feed_expectations(feeds: Iterable[Feed]) -> tuple[FeedExpectation, ...]:
     )
 
 
-def judge_candidate(
+def validate_candidate(
     con: duckdb.DuckDBPyConnection,
     folder: Path,
     expectations: Expectations,
     feeds: Sequence[FeedExpectation],
     about: About,
 ) -> tuple[YearResult, ...]:
-    """Judge a candidate: the results become a table in it, and JSON and pages in its folder."""
+    """Validate a candidate: the results become a table in it, and JSON and pages in its folder."""
     from kpi.validation.expectations import results_as_json, validate, write_results
 
     results = validate(con, expectations, feeds, about.as_of, is_more_expected=not about.is_synthetic)
@@ -65,19 +65,19 @@ def judge_candidate(
 
 
 def carry_over(source: Path, folder: Path) -> None:
-    """Copy what was found when the report years were last judged. The pages name the build they were judged in."""
+    """Copy the results of the last validation. The pages name the build in which they were written."""
     if (source / EXPECTATIONS).is_file():
         shutil.copyfile(source / EXPECTATIONS, folder / EXPECTATIONS)
     if (source / PAGES).is_dir():
         shutil.copytree(source / PAGES, folder / PAGES)
 
 
-def judge(
+def validate_build(
     root: Path, build: str | None, year: int | None, as_of: date | None, html: Path | None
 ) -> tuple[YearResult, ...]:
-    """Judge the published build, or the one with the given id, by the rules and contracts of today.
+    """Validate the published build, or the one with the given id, by the rules and contracts of today.
 
-    `as_of` is the day to judge on; None is the day of the refresh that made the build. Pages are written into `html`
+    `as_of` is the day to validate on; None is the day of the refresh that made the build. Pages are written into `html`
     when it is given. A year that the build does not hold fails as empty. Raises ConfigError when there is no build.
     """
     from kpi.validation.expectations import validate
@@ -92,7 +92,7 @@ def judge(
     project = load_project(root)
     expectations = read_expectations(project)
     feeds = feed_expectations(read_feed(source) for source in project.sources if is_feed(source))
-    # A year is judged by topics, marts and seeds, which readers have too, where there is a file for them.
+    # A year is validated by topics, marts and seeds, which readers have too, where there is a file for them.
     with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
         refuse_missing(con, expectations, record.id)
         results = validate(con, expectations, feeds, day, year, is_more_expected=not record.synthetic)
@@ -159,10 +159,10 @@ def _summary(year: int, results: Sequence[YearResult]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the data tests found. `kept` is the file that holds failing rows, when they were to be kept."""
+    """What the data tests found. `failures` is the file that holds failing rows, when they were to be stored."""
 
     checks: tuple[CheckResult, ...] = ()
-    kept: Path | None = None
+    failures: Path | None = None
 
 
 def chosen_tests(

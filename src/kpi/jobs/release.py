@@ -181,8 +181,10 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
     root = root.resolve()
     folder, warehouse = find_release(root, wanted), Warehouse(root / "warehouse")
     said = {name: str(value or "") for name, value in release_files.fields_of(folder).items()}
-    missing = [*_missing_code(root, said), *missing_deliveries(folder, warehouse.raw, scan(warehouse.raw))]
-    kept = [kept_beside(warehouse.raw) / name for name in said["kept"].split()]
+    lying = scan(warehouse.raw)
+    missing = [*_missing_code(root, said), *missing_deliveries(folder, warehouse.raw, lying)]
+    names = {*said["kept"].split(), *(one.name for one in lying.kept)}
+    kept = [kept_beside(warehouse.raw) / name for name in sorted(names)]
     missing += [f"what was kept of deleted deliveries, {one}, is gone" for one in kept if not one.is_dir()]
     if missing:
         problems = [Problem("release.missing", one) for one in missing]
@@ -213,6 +215,8 @@ def _missing_code(root: Path, said: dict[str, str]) -> list[str]:
 def _lay_out(folder: Path, warehouse: Warehouse, target: Path, kept: Iterable[Path]) -> None:
     """Copy the deliveries of a release, with their times, and what was kept of deleted ones."""
     for row in release_files.rows_of(folder, "deliveries.csv"):
+        if not (warehouse.raw / row["feed"] / row["file"]).is_file():
+            continue  # deleted by its retention, and its figures are kept
         copy = target / "raw" / row["feed"] / row["file"]
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(warehouse.raw / row["feed"] / row["file"], copy)
