@@ -277,10 +277,10 @@ def _marts(project: Project) -> Iterator[str]:
         yield f"### {node.name}"
         yield _line(node.description)
         yield columns if same == node.name else f"Its columns are those of [`{same}`](#{_slug(same)})."
-    names = " and ".join(f"`{name}`" for name in RESERVED_TABLES)
+    names = ", ".join(f"`{name}`" for name in RESERVED_TABLES)
     yield (
-        f"kpi itself writes {names}: the results of the [validation](validation.md), and the"
-        " [runs](../concepts/builds.md#runs)."
+        f"kpi itself writes {names}: the results of the [validation](validation.md), why"
+        " [released figures](../guides/release-a-year.md) differ, and the [runs](../concepts/builds.md#runs)."
     )
 
 

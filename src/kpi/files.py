@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -45,8 +45,20 @@ def why_unreadable(path: Path) -> str:
 
 
 _ENDINGS = (".sql", ".yml", ".yaml", ".csv")
+RELEASE_FILES = frozenset(("release.yml", "SHA256SUMS"))  # of the folder of a release
+RELEASES = "releases"
+RELEASE_NAME = re.compile(r"(\d{4})-([1-9]\d*)")
 _DOC_BLOCK = re.compile(rb"\{%-?\s*docs\b")
 _PASSED_OVER = ("warehouse", "src", "docs", "notebooks", "benchmarks", "target", "build", "dist")
+
+
+def is_release(folder: Path, names: Iterable[str]) -> bool:
+    """Tell whether a folder with files of these names is the release of a report year, or one being written.
+
+    Such as `releases/2025-1`. One of its two files is enough: should the other be lost, the rest are no seeds either.
+    """
+    is_named = folder.parent.name == RELEASES and RELEASE_NAME.fullmatch(folder.name.removeprefix("."))
+    return bool(is_named) and not RELEASE_FILES.isdisjoint(names)
 
 
 def project_digest(root: Path) -> str:
@@ -70,22 +82,26 @@ def project_contents(root: Path) -> dict[str, bytes]:
 
 
 def code_digest() -> str:
-    """Hash kpi's own source: modules, and the queries and page templates beside them."""
+    """Hash kpi's own source: modules, and the queries, labels, styles and page templates beside them."""
     digest = hashlib.blake2b(digest_size=16)
     own = Path(__file__).parent
-    for path in sorted(path for pattern in ("*.py", "*.sql", "*.html") for path in own.rglob(pattern)):
+    for path in sorted(
+        path for pattern in ("*.py", "*.sql", "*.html", "*.yml", "*.css", "*.js") for path in own.rglob(pattern)
+    ):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def project_files(root: Path) -> Iterator[Path]:
-    """Every SQL, YAML and CSV file of the project, and Markdown with doc blocks, in a fixed order.
+    """Every SQL, YAML and CSV file of the project, Markdown with doc blocks and the sentences of its report, in order.
 
     Left out are deliveries, and of the folders in the project's own those that are hidden; below models they count.
     Then those of packages that lie elsewhere, whether a link in dbt_packages or a list of packages leads there.
     """
     seen = {root.resolve()}
     yield from _files_below(root, seen)
+    sentences = sorted((root / "report").rglob("*.md"))
+    yield from (path for path in sentences if is_regular(path) and not _is_of_project(path))
     todo = [root]
     while todo:
         for package in _packages_elsewhere(todo.pop()):

@@ -102,8 +102,12 @@ class Form:
         if value is None:
             return NO_VALUE
         exact = Decimal(str(value))
-        word = _QUALIFIERS[self.language].get(qualifier, "")
+        word = self.qualifier(qualifier)
         return (f"{word}{NO_BREAK}" if word else "") + self._sign(exact) + self._size(abs(exact))
+
+    def qualifier(self, qualifier: str) -> str:
+        """Return the word for how exactly a value is stated, as 'about'; nothing for an exact one."""
+        return _QUALIFIERS[self.language].get(qualifier, "")
 
     def change(self, value: Decimal | float | str | None) -> str:
         """Return a change between two values: signed, and of shares in percentage points."""

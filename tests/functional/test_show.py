@@ -77,7 +77,7 @@ def test_a_figure_of_one_year(root: Path) -> None:
         "-" * 80,
         "calls",
         "Calls answered (answered)",
-        "= health 99.8 %",
+        "= health 99.8%",
     ]
     assert [line for line in words(show(root, "answered")) if line.startswith("Report year")] == [
         "Report year 2025 value change target Jan–Dec",
@@ -86,7 +86,7 @@ def test_a_figure_of_one_year(root: Path) -> None:
 
 
 def test_a_service_and_a_family(root: Path) -> None:
-    assert words(show(root, "social"))[-2:] == ["Calls answered (answered)", "social 0.2 %"]
+    assert words(show(root, "social"))[-2:] == ["Calls answered (answered)", "social 0.2%"]
     assert show(root, "--service", "social") == show(root, "social")
     assert (
         words(show(root, "--family", "calls", "--year", "2024")) == words(show(root, "answered", "--year", "2024"))[5:]
@@ -100,10 +100,10 @@ def test_one_screen_says_first_what_matters(root: Path) -> None:
         "Report of 2024: 1 printed figures: 1 reproduced, 0 differ.",
         "Late: calls (2024-02-15)",
         "Report year 2025 value change target Jan–Dec",
-        "Calls answered, health 100 %",
+        "Calls answered, health 100%",
     ]
     assert [line for line in words(show(root, "--year", "2024")) if line.startswith("= C")] == [
-        "= Calls answered, health 99.8 %"
+        "= Calls answered, health 99.8%"
     ]
 
 

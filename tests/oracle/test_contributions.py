@@ -125,8 +125,8 @@ def test_the_parts_of_either_dimension_sum_to_the_change(seed: int) -> None:
 def test_differences_of_counts_add_directly(seed: int) -> None:
     for tables in pairs(seed):
         before, after = ({group: part for group, (part, _) in one.items()} for one in tables)
-        counts = ({group: Totals(Fraction(count)) for group, count in one.items()} for one in (before, after))
-        parts = decompose(*counts)
+        counts = [{group: Totals(Fraction(count)) for group, count in one.items()} for one in (before, after)]
+        parts = decompose(counts[0], counts[1])
         assert {group: part.total for group, part in parts.items()} == {
             group: after.get(group, 0) - before.get(group, 0) for group in {*before, *after}
         }

@@ -238,6 +238,7 @@ def compile_command(
     """Check every model and test; print the compiled SQL of MODEL."""
     from kpi.engine.compile import compiled
     from kpi.errors import nearest
+    from kpi.jobs.build_site import check_report
     from kpi.jobs.pipeline import tables_for_readers
     from kpi.validation.rule import check_expectations, read_expectations
     from kpi.warehouse.permissions import refuse_unknown
@@ -246,6 +247,7 @@ def compile_command(
         graph = compiled(project_folder(project_dir), variables_of(variables), target).graph
         refuse_unknown(graph)
         check_expectations(read_expectations(graph.project), graph)
+        check_report(graph)
     except KpiError as error:
         if not as_json:
             raise

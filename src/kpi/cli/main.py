@@ -16,6 +16,7 @@ from kpi.cli import develop as cli_test
 from kpi.cli import operate as cli_nightly
 from kpi.cli import operate as cli_operate
 from kpi.cli import read as cli_read
+from kpi.cli import release as cli_release
 from kpi.cli.develop import list_nodes
 from kpi.cli.operate import freshness
 from kpi.cli.options import complain
@@ -80,9 +81,11 @@ def cli() -> None:
 for _command in (
     *(cli_build.refresh, cli_build.build, cli_build.retry, cli_build.plan, cli_build.demo),
     *(cli_project.list_nodes, cli_project.compile_command, cli_project.lineage_command),
-    *(cli_read.show, cli_read.query, cli_read.validate, cli_read.builds, cli_read.deliveries),
+    *(cli_read.show, cli_read.explain, cli_read.why, cli_read.query, cli_read.validate),
+    *(cli_read.builds, cli_read.deliveries, cli_read.export, cli_read.site),
     *(cli_test.run_tests, cli_artifacts.artifacts),
     *(cli_operate.diff, cli_operate.rollback, cli_operate.prune_raw, cli_operate.doctor, cli_operate.publish),
+    *(cli_release.release, cli_release.revisions),
     *(source, list_as_dbt, *redirects),
     *(cli_nightly.runs, cli_nightly.freshness, cli_nightly.notify, cli_nightly.schedule),
 ):

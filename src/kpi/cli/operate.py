@@ -15,10 +15,23 @@ from kpi.sql import counted
 @click.command()
 @click.argument("before", required=False)
 @click.argument("after", required=False)
+@click.option(
+    "--against",
+    metavar="REV",
+    help="Figures that the project as it is moves against this git revision, in Markdown; nothing when it moves none.",
+)
+@click.option("--as-of", metavar="DATE", help="With --against: the day of both builds, YYYY-MM-DD; else today.")
 @stewards_option
 @project_option
-def diff(before: str | None, after: str | None, stewards: bool, project_dir: Path | None) -> None:
-    """Show what differs between two builds.
+def diff(
+    before: str | None,
+    after: str | None,
+    against: str | None,
+    as_of: str | None,
+    stewards: bool,
+    project_dir: Path | None,
+) -> None:
+    """Show what differs between two builds, or which figures an edit moves.
 
     That is nodes, tables by content, rows by key, deliveries, and figures. Of one build it is the difference to the
     current one, the older first, as in: kpi diff candidate. Without any it is that of the current build to the one
@@ -28,6 +41,15 @@ def diff(before: str | None, after: str | None, stewards: bool, project_dir: Pat
     from kpi.warehouse.builds import Warehouse
 
     root = project_folder(project_dir).resolve()
+    if against is not None:
+        from kpi.reader.revision_diff import revision_lines
+
+        if before or after or stewards:
+            raise click.UsageError("--against REV compares the project as it is: name no build, and not --stewards.")
+        say(revision_lines(root, against, day(as_of)))
+        return
+    if as_of:
+        raise click.UsageError("--as-of is for --against: a build has its day already.")
     warehouse = Warehouse(root / "warehouse")
     before, after = in_order(warehouse, before, after)
     say(difference_lines(compare_builds(warehouse, before, after, keys_of(root), stewards)))
@@ -66,6 +88,7 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
 @click.command("prune-raw")
 @click.option("--delete", is_flag=True, help="Do it. Without this it only says what it would do.")
 @click.option("--dry-run", is_flag=True, help="Only say what it would do, as without --delete.")
+@click.option("--also-released", is_flag=True, help="Also deliveries that a released year was made from.")
 @click.option("--as-of", metavar="DATE", help="The day that years are counted back from, YYYY-MM-DD; else today.")
 @click.option(
     "--max-reject-share", type=click.FloatRange(0, 1), metavar="SHARE", help="As of a refresh, for what stays."
@@ -83,7 +106,12 @@ def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) ->
     if delete and dry_run:
         raise ConfigError("--dry-run and --delete: one or the other.")
     root, day_ = project_folder(options["project_dir"]), day(as_of)
-    run = Options(day_, max_reject_share=options["max_reject_share"], variables=variables_of(options["variables"]))
+    run = Options(
+        day_,
+        max_reject_share=options["max_reject_share"],
+        variables=variables_of(options["variables"]),
+        also_released=options["also_released"],
+    )
     if not delete:
         prune_raw(root, run, click.echo, is_named=as_of is not None)
         return

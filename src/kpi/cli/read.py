@@ -1,4 +1,4 @@
-"""Commands that read builds: show, query, validate, builds."""
+"""Commands that read builds: show, explain, query, validate, builds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ from kpi.errors import ConfigError
 from kpi.presentation import bare
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kpi.provenance.explanation import RowKind
     from kpi.settings import ReportTables
+
+FORMATS = ("csv", "csv-fi", "parquet", "xlsx", "json-stat", "sdmx-csv", "datapackage")
 
 
 @click.command()
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @lang_option
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="Of the build that readers saw on that day, YYYY-MM-DD.")
 @click.option(
     "--inline", metavar="SQL", default="", help="The rows of this SELECT, with ref() and source() as in models."
 )
@@ -65,7 +71,8 @@ def show(
     """
     from kpi.reader import figures
 
-    root, build_id, year = project_folder(project_dir), options["build_id"], options["year"]
+    root, year = project_folder(project_dir), options["year"]
+    build_id = options["build_id"] = build_of_day(root, options["as_of"], options["build_id"])
     _refuse_mixed(what, inline, variables, target, options)
     if inline:
         _show_inline(root, inline, build_id, limit, variables, target, stewards)
@@ -135,6 +142,14 @@ def _show_figures(con: Any, root: Path, tables: ReportTables, options: Mapping[s
         screen.write(screen.overview_lines(status, [row for row in rows if row.report_year == year], page, notes))
 
 
+def build_of_day(root: Path, as_of: str | None, build_id: str | None) -> str | None:
+    """Return the build that --as-of means, or the one that is named; None is the published one."""
+    from kpi.reader.figures import build_as_of
+    from kpi.warehouse.builds import Warehouse
+
+    return build_id if as_of is None else build_as_of(Warehouse(root.resolve() / "warehouse"), as_of, build_id)
+
+
 def _show_inline(
     root: Path, text: str, build_id: str | None, limit: int, variables: str, target: str, stewards: bool
 ) -> None:
@@ -158,15 +173,159 @@ def _show_inline(
 
 
 @click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice((*FORMATS, "all")),
+    default=("all",),
+    show_default=True,
+    help="What to write.",
+)
+@lang_option
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--public", "is_public", is_flag=True, help="From the tables tagged `public` alone, small counts hidden.")
+@click.option("--include-unfinished-years", is_flag=True, help="With --public, also years that are not finished.")
+@project_option
+def export(
+    folder: Path,
+    formats: tuple[str, ...],
+    lang: str,
+    build_id: str | None,
+    is_public: bool,
+    include_unfinished_years: bool,
+    project_dir: Path | None,
+) -> None:
+    """Write the figures as files for others into DIR.
+
+    They are indicators, changes, months, breaks, revisions and definitions, as far as the build has them. The files
+    take the place of what kpi wrote into DIR before; the same build gives the same bytes. Without --public they are
+    for the house: small counts are in them.
+    """
+    from kpi.reader.figures_export import ExportOptions, export_figures
+
+    if include_unfinished_years and not is_public:
+        raise click.UsageError("--include-unfinished-years is for --public: without it they are all there.")
+    chosen = FORMATS if "all" in formats else formats
+    options = ExportOptions(chosen, lang, build_id, is_public, include_unfinished_years)
+    for name, size in export_figures(project_folder(project_dir), folder, options):
+        click.echo(f"{name}: {size:,} bytes")
+
+
+@click.command()
+@click.argument("figure")
+@click.option("--service", metavar="SERVICE", help="Of this service; needed where the figure has several.")
+@click.option("--year", type=int, metavar="YEAR", help="Of this report year, not the last finished one.")
+@click.option("--basis", metavar="BASIS", help="On this basis, not that of the figure's definition.")
+@click.option(
+    "--rows",
+    "kind",
+    type=click.Choice(("numerator", "denominator", "left-out")),
+    help="Print these raw rows themselves, each with its file and record.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "csv", "parquet")),
+    default="table",
+    show_default=True,
+    help="What --rows are written as.",
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write --rows here.")
+@click.option("--limit", default=40, show_default=True, help="Rows of a table to print.")
+@click.option("--sql", "as_sql", is_flag=True, help="Print the SQL of each step, or with --rows that of the rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON.")
+@click.option("--lang", type=click.Choice(("en", "fi", "sv")), default="en", show_default=True, help="The language.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@stewards_option
+@project_option
+def explain(
+    figure: str,
+    service: str | None,
+    year: int | None,
+    basis: str | None,
+    kind: RowKind | None,
+    form: str,
+    output: Path | None,
+    limit: int,
+    as_sql: bool,
+    as_json: bool,
+    lang: str,
+    build_id: str | None,
+    stewards: bool,
+    project_dir: Path | None,
+) -> None:
+    """Say where a FIGURE comes from.
+
+    On one screen: its value, its parts, its definition, the year before, the path from the mart to the raw rows, how
+    many rows were left out by which clause, and the deliveries. With --rows the rows themselves.
+    """
+    from kpi.reader import figures
+
+    if kind is None and (output or form != "table"):
+        raise click.UsageError("--format and --output are for --rows.")
+    if form == "parquet" and output is None:
+        raise click.UsageError("--format parquet needs --output FILE.")
+    root = project_folder(project_dir)
+    found = figures.explain(figure, service, year, basis, build_id, root, stewards=stewards, lang=lang)
+    if kind is not None:
+        if as_sql:
+            click.echo(found.sql_by_kind.get(kind, ""))
+        else:
+            _print_rows(found.rows(kind), form, output, limit)
+    elif as_json:
+        import json
+
+        click.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1, default=str))
+    elif as_sql:
+        say(line for step in found.steps if step.sql for line in (f"-- {step.model}", f"{step.sql};", ""))
+    else:
+        click.echo(found.text)
+
+
+def _print_rows(rows: pa.Table, form: str, output: Path | None, limit: int) -> None:
+    """Print raw rows, or write them to a file; a CSV has no formula live in it."""
+    if form == "parquet":
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(rows, str(output))
+        click.echo(f"{rows.num_rows} rows in {output}", err=True)
+        return
+    cells = list(zip(*(column.to_pylist() for column in rows.columns), strict=True)) if rows.num_columns else []
+    if form == "csv":
+        import csv
+
+        stream = output.open("w", encoding="utf-8", newline="") if output else None
+        target = stream or (sys.stdout if sys.stdout.isatty() else bare(sys.stdout))
+        try:
+            csv.writer(target, lineterminator="\n").writerows(
+                [rows.column_names, *(map(_no_formula, row) for row in cells)]
+            )
+        finally:
+            if stream is not None:
+                stream.close()
+        return
+    from kpi.reader import figures
+
+    lines = figures.table_lines(rows.column_names, cells[:limit])
+    if output:
+        output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    else:
+        say(lines)
+    if len(cells) > limit:
+        click.echo(f"… {len(cells) - limit} more rows; see --limit, or --format csv --output FILE", err=True)
+
+
+@click.command()
 @click.argument("sql")
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@click.option("--as-of", metavar="DATE", help="Of the build that readers saw on that day, YYYY-MM-DD.")
 @click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures wrote for it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @stewards_option
 @project_option
-def query(
-    sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards: bool, project_dir: Path | None
-) -> None:
+def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards: bool, **place: Any) -> None:
     """Run one SQL query on the published build and print its rows.
 
     The build is opened read-only.
@@ -175,7 +334,8 @@ def query(
 
     from kpi.reader import figures
 
-    root = project_folder(project_dir)
+    root = project_folder(place["project_dir"])
+    build_id = build_of_day(root, place["as_of"], build_id)
     with figures.open_build(build_id, root, failures, stewards) as con:
         try:
             if len(duckdb.extract_statements(sql)) != 1:
@@ -189,6 +349,41 @@ def query(
         _print_csv(names, rows)
     elif names:
         say(figures.table_lines(names, rows))
+
+
+@click.command()
+@click.argument("figure")
+@click.option("--from", "before", metavar="YEAR|BUILD", help="The year, or the build, that it moved from.")
+@click.option("--to", "after", metavar="YEAR|BUILD", help="The year, or the build, that it moved to.")
+@click.option("--service", metavar="SERVICE", help="Of this service alone.")
+@click.option("--year", type=int, metavar="YEAR", help="Between two builds: of this report year alone.")
+@click.option("--basis", metavar="BASIS", default="", help="Where a year has several: of this one, as december.")
+@click.option("--build", "build_id", metavar="BUILD", help="Between two years: of this build, not the published one.")
+@click.option("--json", "as_json", is_flag=True, help="The parts as JSON, amounts as exact fractions.")
+@stewards_option
+@project_option
+def why(
+    figure: str,
+    before: str | None,
+    after: str | None,
+    as_json: bool,
+    project_dir: Path | None,
+    build_id: str | None,
+    **options: Any,
+) -> None:
+    """Say why a FIGURE moved, in parts that add up to the change.
+
+    Between two years by service and month, own value apart from weight; between two builds by cause: deliveries, seeds,
+    code, the engine. A build is named as in kpi diff, or is current or previous. Without --from and --to it is the last
+    year that is told and the one before.
+    """
+    from kpi.reader.change_report import why
+
+    report = why(figure, before, after, build=build_id, project_dir=project_folder(project_dir), **options)
+    if as_json:
+        click.echo(report.to_json())
+    else:
+        say(report.lines())
 
 
 @click.command()
@@ -236,6 +431,31 @@ def deliveries(feed: str | None, as_json: bool, build_id: str | None, project_di
         click.echo(json.dumps([asdict(file) for file in files], indent=1, ensure_ascii=False))
     else:
         say(delivery_lines(files))
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
+@click.option("--public", is_flag=True, help="For everybody: from public tables alone. Needs DIR.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@project_option
+def site(folder: Path | None, public: bool, build_id: str | None, project_dir: Path | None) -> None:
+    """Print where the pages of the published build are, or write them into DIR.
+
+    They are static and open from a disk: the report of each year, a page for each figure, the quality of each year,
+    data and models, in Finnish, Swedish and English. A refresh writes them beside the build.
+    """
+    from kpi.jobs.build_site import write_copy, written_site
+
+    root = project_folder(project_dir)
+    if folder is None:
+        if public:
+            raise click.UsageError("--public needs a folder to write into: kpi site --public DIR")
+        click.echo(str(written_site(root, build_id)))
+        return
+    written = write_copy(root, build_id, folder, public)
+    for warning in written.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{written.pages} pages, {written.bytes / 1e6:.1f} MB: {folder / 'fi' / 'index.html'}")
 
 
 @click.command()

@@ -92,7 +92,7 @@ def without_unbuilt(
 
 # Tables that no model or seed may be: deliveries, and what kpi writes beside the models.
 RESERVED_SCHEMA = "raw"
-RESERVED_TABLES = ("marts.expectation_results", "marts.runs")
+RESERVED_TABLES = ("marts.expectation_results", "marts.revision_causes", "marts.runs")
 # Where failing rows of data tests are kept, a table a test.
 AUDIT_SCHEMA = "dbt_test__audit"
 

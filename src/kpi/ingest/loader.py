@@ -25,7 +25,7 @@ import duckdb
 from kpi.database import fetch_one, kind_of, one_thread
 from kpi.errors import BuildError, ContractError, DeliveryError, Place, Problem, nearest
 from kpi.events import Emit, Event, emit_event, silent
-from kpi.ingest import calendar, cells, csv_reader, masking, raw_files, statements
+from kpi.ingest import calendar, cells, csv_reader, masking, raw_files, release_files, statements
 from kpi.ingest.contract import MOST_REJECTED, SEPARATORS, DeliveryMapping, Feed
 from kpi.ingest.csv_reader import Cut, Form, Layout, cut_records, form_of, shortened
 from kpi.ingest.file_order import FILE_NAME, TIME_OF_DELIVERY
@@ -613,6 +613,7 @@ OWN: Mapping[str, Sequence[tuple[str, str]]] = {
     TABLE: COLUMNS,
     calendar.TABLE: calendar.COLUMNS,
     **raw_files.TABLES,
+    **release_files.TABLES,
 }
 
 

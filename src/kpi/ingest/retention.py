@@ -137,6 +137,21 @@ def survey(con: duckdb.DuckDBPyConnection, limits: Sequence[Limits]) -> list[Col
     return found
 
 
+def years_of(con: duckdb.DuckDBPyConnection, limits: Sequence[Limits]) -> dict[str, tuple[int, int]]:
+    """Return the first and the last report year of the rows of each delivery that tells any, by its path.
+
+    A feed whose contract names no column that gives the year has none.
+    """
+    by_name = {one.feed: one for one in limits}
+    found: dict[str, tuple[int, int]] = {}
+    for one in limits:
+        if one.retention.by and one.retention.of in ("", *by_name):
+            dated = f"({_years(one, by_name)}) where year is not null"
+            rows = con.execute(f"select _file, min(year), max(year) from {dated} group by _file").fetchall()
+            found |= {f"{one.feed}/{file}": (first, last) for file, first, last in rows}
+    return found
+
+
 def past_retention(aged: Iterable[ColumnAge], limits: Iterable[Limits], year: int) -> Iterator[tuple[int, ColumnAge]]:
     """Yield the deliveries that are past retention in a year, each with the latest report year of its feed that is."""
     last_years = {one.feed: one.retention.last_year(year) for one in limits}

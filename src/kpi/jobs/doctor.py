@@ -14,6 +14,7 @@ from typing import Literal
 from kpi.build_record import BuildRecord
 from kpi.errors import KpiError
 from kpi.files import why_unreadable
+from kpi.ingest import release_files
 from kpi.ingest.calendar import LATE, late_problems
 from kpi.ingest.masking import quoted
 from kpi.ingest.raw_files import hash_of, scan
@@ -21,7 +22,7 @@ from kpi.jobs.notifications import FILE, addresses, is_exposed
 from kpi.jobs.notifications import unreadable as unreadable_addresses
 from kpi.sql import counted
 from kpi.warehouse.builds import UNREADABLE, Warehouse, is_being_written, missing
-from kpi.warehouse.lifecycle import deleted_since, rolled_back_from, shows
+from kpi.warehouse.lifecycle import RELEASED, deleted_since, rolled_back_from, shows
 from kpi.warehouse.permissions import DATABASE, STEWARDS, group_of, is_closed, whole
 from kpi.warehouse.run_log import history, unreadable
 
@@ -130,6 +131,7 @@ def examine(warehouse: Warehouse) -> Iterator[Finding]:
         _current,
         _builds,
         _ledger,
+        _releases,
         _nightly,
         _feeds,
     )
@@ -334,6 +336,26 @@ def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
         yield Finding("warning", f"{build} is not in the ledger", "Was it copied here? If not needed, remove it.")
     if not lost and not strange:
         yield Finding("ok", f"the ledger's {len(known)} builds agree with the folders")
+
+
+def _releases(warehouse: Warehouse) -> Iterator[Finding]:
+    """Whether every release is there as it was written, and its build."""
+    root = warehouse.root.parent
+    names, builds = release_files.names_of(root), {folder.name for folder in warehouse.kept()}
+    released = {event.reason for event in warehouse.ledger() if event.event == RELEASED}
+    for name in sorted(released - set(names)):
+        folder = release_files.releases_folder(root) / name
+        yield Finding("error", f"release {name} is gone from {folder.parent}", f"git checkout -- {folder}")
+    is_well = True
+    for name in names:
+        folder = release_files.releases_folder(root) / name
+        if wrong := release_files.wrong_with(folder):
+            is_well = False
+            yield Finding("error", f"release {name}: {wrong}", f"git checkout -- {folder}")
+        elif (build := str(release_files.fields_of(folder).get("build"))) not in builds:
+            yield Finding("warning", f"release {name} is of build {build}, which is gone", f"kpi release verify {name}")
+    if names and is_well:
+        yield Finding("ok", f"{counted(len(names), 'release')} as released")
 
 
 def _nightly(warehouse: Warehouse) -> Iterator[Finding]:

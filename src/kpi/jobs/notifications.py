@@ -151,6 +151,8 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
         found, feeds = _of_years(candidate, record)
         causes = {node for node in nodes if node.startswith("source.") and node.rpartition(".")[2] in feeds}
         with suppress(Exception), _open(candidate) as con:
+            revisions = ReportTables.from_names(record.tables).revisions
+            found |= _of_rows(con, f"select figure_id from {revisions} where status = 'open'")
             for check in list(failed):
                 if figures := _of_rows(con, check.sql):
                     found |= figures

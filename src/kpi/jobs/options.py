@@ -23,6 +23,7 @@ class Options:
     that `state:` compares with (the published one when empty), `continued` the failed candidates this run goes on with,
     `wait_seconds` how long to wait for another writer. `selector` is one of selectors.yml; with `usual_selector` its
     default one counts where nothing is selected. `target` is the name that templates see of the target.
+    `also_released` lets deliveries go that a release was made from.
     """
 
     as_of: date
@@ -45,6 +46,7 @@ class Options:
     selector: str = ""
     usual_selector: bool = False
     target: str = ""
+    also_released: bool = False
 
     @property
     def is_partial(self) -> bool:

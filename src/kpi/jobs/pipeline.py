@@ -25,6 +25,7 @@ from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
 from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
+from kpi.ingest import release_files
 from kpi.ingest.loader import LoadReport, LoadWarning, load, refuse_bad_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
@@ -388,9 +389,13 @@ def _run_steps(
     _run_unit_tests(context, progress, request)
     task = _task(con, context, request, progress.record.id)
     progress.record = replace(progress.record, kept=request.before.kept)
+    # Of which build a row is can be asked in SQL without changing the SQL of any model.
+    con.execute(f"set variable kpi_build = {literal(progress.record.id)}")
     progress.is_ingesting = True
     with _raw_as_it_was(con) as old:
         if graph.feeds:
+            if any(str(node.relation) in release_files.RELATIONS for node in graph.nodes.values()):
+                release_files.load_releases(con, release_files.read_releases(graph.project.root))
             progress.warnings, files = ingest_deliveries(con, context)
             progress.record = replace(progress.record, files=files)
         nodes = source_records(con, old, task)

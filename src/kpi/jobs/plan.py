@@ -10,6 +10,7 @@ from kpi.build_record import BuildRecord
 from kpi.engine.graph import Graph
 from kpi.engine.plan import NEW_CONTENT, Content, Request, Step, drop_steps, steps_of
 from kpi.events import silent
+from kpi.ingest import release_files
 from kpi.ingest.raw_files import RELATIONS, RawFolder, scan
 from kpi.jobs.options import Options
 from kpi.warehouse.builds import Warehouse
@@ -75,7 +76,7 @@ def _source_contents(request: Request) -> dict[str, Content]:
     """What is known of each loaded table before anything is loaded."""
     sources = [node for node in request.graph.nodes.values() if node.kind == "source"]
     is_delivered = any(request.record_of(node.id).shape != request.checksums[node.id].shape for node in sources)
-    fed = {*RELATIONS, *(f"raw.{feed.name}" for feed in request.graph.feeds)}
+    fed = {*RELATIONS, *release_files.RELATIONS, *(f"raw.{feed.name}" for feed in request.graph.feeds)}
     contents = {}
     for node in sources:
         record, checksum = request.record_of(node.id), request.checksums[node.id]

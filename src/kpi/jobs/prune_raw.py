@@ -27,6 +27,7 @@ from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
 from kpi.ingest.retention import past_retention, survey
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import inputs_of, open_candidate, refresh, was_made_from
+from kpi.provenance.releases import releases_with
 from kpi.settings import ReportTables
 from kpi.sql import literal
 from kpi.warehouse.builds import Warehouse, begin, record, to_disk, writing
@@ -239,6 +240,7 @@ def prune_raw(
     with writing(warehouse, options.wait_seconds, emit):
         plan = _plan(root, warehouse, options, emit)
         if plan.past:
+            _refuse_released(root, plan, options, emit, delete)
             with tried(warehouse, plan, options, emit) as folder:
                 if delete:
                     folder.rename(folder.with_name(plan.build))
@@ -290,6 +292,19 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Pla
             if line := _line(one, one.path in gone, one.path in links, last):
                 emit(line)
     return Plan(graph, build, record, folder, tuple(sorted(past, key=lambda pair: (pair[0], pair[1].path))))
+
+
+def _refuse_released(root: Path, plan: Plan, options: Options, emit: Emit, delete: bool) -> None:
+    """Tell which releases are made from deliveries that are to go. Raises ConfigError before they are, unless it is
+    meant."""
+    found = releases_with(root, ((one.path, one.content_hash) for _, one in plan.past))
+    for name, paths in sorted(found.items()):
+        emit(f"  warning: release {name} was made from {len(paths)} of these: it could never be built again.")
+    if found and delete and not options.also_released:
+        raise ConfigError(
+            f"deliveries of {', '.join(sorted(found))} would go, which were released. Nothing was deleted. If it is"
+            " meant, say so: kpi prune-raw --delete --also-released"
+        )
 
 
 def _line(one: ColumnAge, is_past: bool, is_link: bool, last: int) -> str:

@@ -16,7 +16,7 @@ from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, 
 from kpi.environment import environment_of
 from kpi.errors import CheckFailed, ConfigError, KpiError, LockHeld, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event, now
-from kpi.ingest import raw_files
+from kpi.ingest import raw_files, release_files
 from kpi.ingest.raw_files import kept_beside
 from kpi.jobs.options import Options, Outcome
 from kpi.presentation import headline
@@ -45,8 +45,10 @@ if TYPE_CHECKING:
     from kpi.engine.graph import Graph
     from kpi.jobs.pipeline import PipelineContext
     from kpi.project.project import Project
+    from kpi.provenance.revisions import Revision
 
 
+REVISIONS_TOLD = 20
 CACHE = Path(".cache/derived")  # below the warehouse: what was found out before of rows that are as they were
 _NOTES = 10  # that a run tells; `kpi compile` tells all
 
@@ -148,6 +150,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     """Compile, take the lock and make a build. `start_by` gives what it starts from, by the project and DuckDB."""
     from kpi.database import refuse_leaking
     from kpi.engine.compile import compiled
+    from kpi.jobs.build_site import check_report
     from kpi.jobs.pipeline import PipelineContext
     from kpi.validation.rule import check_expectations, read_expectations
 
@@ -156,6 +159,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     emit_event(emit, Event("compiling", stage="compile"))
     graph = compiled(root, options.variables, options.target, options.invocation).graph
     check_expectations(read_expectations(graph.project), graph)
+    check_report(graph)
     emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
     for line in graph.notes[:_NOTES]:
         emit(f"  note: {line}")
@@ -325,7 +329,8 @@ def within(warehouse: Warehouse, graph: Graph) -> list[Path]:
 
     project = graph.project
     outside = [path for location in graph.outside for path in reached(project.root, location)]
-    return [warehouse.raw, kept_beside(warehouse.raw), warehouse.builds, *seed_folders(project), *outside]
+    kept = [kept_beside(warehouse.raw), release_files.releases_folder(project.root)]
+    return [warehouse.raw, *kept, warehouse.builds, *seed_folders(project), *outside]
 
 
 class Importing(Protocol):
@@ -356,6 +361,7 @@ class Run:
         self.warehouse_settings = context.graph.project.warehouse_settings
         self.record = _begun(context, candidate, before, inputs)
         self.warnings: tuple[Problem, ...] = ()
+        self.revisions: tuple[Revision, ...] = ()
 
     def run(self) -> Outcome:
         """Build, check, seal, publish; on failure keep the candidate and tell readers nothing."""
@@ -417,10 +423,23 @@ class Run:
         if result.error:
             raise result.error
         self._validate(con)
+        self._compare_releases(con)
         self._note_freshness(con)
         for problem in unreadable(self.warehouse.root):
             self._warn(problem)
         write_table(con, self.warehouse.root, with_messages=not self.warehouse_settings.stewards_schemas)
+        self._write_site(con)
+
+    def _write_site(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Write the pages of the build, or carry over those of the build before when they would be the same."""
+        from kpi.jobs.build_site import write_beside
+
+        before = self.warehouse.builds / self.before.id if self.before else None
+        if written := write_beside(con, self.graph, self.candidate, self.record, before):
+            index = self.warehouse.builds / self.record.id / "site" / "fi" / "index.html"
+            for warning in written.warnings:
+                self._warn(Problem("site.typed_number", warning))
+            self.emit(f"Wrote {written.pages} pages: {index}")
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
         """Validate each report year and write its pages; carried over when nothing that is validated has changed."""
@@ -452,6 +471,15 @@ class Run:
         years = len({result.report_year for result in results})
         index = self.warehouse.builds / self.record.id / check_build.PAGES / "index.html"
         self.emit(f"Validated {len(results)} expectations of {years} report years: {index}")
+
+    def _compare_releases(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Find the released figures that differ. Those that nobody accounted for keep the build from readers."""
+        from kpi.ingest.retention import years_of
+        from kpi.provenance.revisions import find_revisions
+
+        limits, project = [feed.limits for feed in self.graph.feeds], self.graph.project
+        found = find_revisions(con, project.report_tables, project.root, self.record, lambda: years_of(con, limits))
+        self.revisions = tuple(one for one in found if one.is_open)
 
     def _is_validated_alike(self, before: BuildRecord, validated: set[str]) -> bool:
         """Whether validating this build would say what it said of the one before: the same rules, tables and days."""
@@ -520,6 +548,10 @@ class Run:
         for message in example_lines(self.record):
             self.emit(message)
         self.warnings = (*self.warnings, *warnings)
+        failures += [one.problem() for one in self.revisions[:REVISIONS_TOLD]]
+        if more := self.revisions[REVISIONS_TOLD:]:
+            message = f"{len(more)} more released figures differ, and nobody accounted for them"
+            failures.append(Problem("revision.open", message, suggestion="See: kpi revisions"))
         return failures
 
     def _keep_failed(self, reason: str, public: str) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.errors import CompileError, ConfigError, KpiError, nearest
+from kpi.files import is_release
 from kpi.yaml_loader import Section, read_yaml
 
 # Hears of something that is wrong, or only without use.
@@ -126,6 +127,9 @@ def _below(root: Path, folder: Path) -> Iterator[Path]:
         if not _is_within(Path(place), root, folder):
             raise _leads_out(Path(here).relative_to(root))
         seen.add(place)
+        if is_release(Path(here), names):  # text in git, and neither a seed nor properties
+            folders.clear()
+            continue
         folders.sort()
         yield from (Path(here, name) for name in names)
 

@@ -79,6 +79,10 @@ class Attribution:
         found = {Key(figure, service, year, basis) for service, year, basis in moved}
         return sorted(found, key=lambda key: (-key.year, key.service, key.basis))
 
+    def has(self, figure: str) -> bool:
+        """Tell whether either build has the figure."""
+        return any(self._of(figure).recorded.values())
+
     def causes(self, key: Key) -> BuildChange:
         """Return how a figure moved and why. Raises ConfigError when it is in neither build."""
         figure = self._of(key.figure)
@@ -89,15 +93,15 @@ class Attribution:
             builds = f"{self.before.record.id}, {self.after.record.id}"
             raise ConfigError(f"{key} is in neither build: {builds}. See: kpi show {key.figure}")
         with figure.attached() as con:
-            presentation = presentation_of(con, self.after.tables, key.figure, "kpi_after")
+            presentation = presentation_of(con, self.after.tables, key.figure, figure.catalogs["after"])
             form = form_of([*recorded["before"].values(), *recorded["after"].values()])
             work = _Work(figure, Key(key.figure, key.service, key.year, basis or key.basis), form)
             values = form.exact(old), form.exact(new)
-            shown = tuple(presentation.shown(con, value) for value in values)
+            shown = presentation.shown(con, values[0]), presentation.shown(con, values[1])
             amounts, notes = work.parts(*values)
             without = {path: presentation.shown(con, value) for path, value in work.without().items()}
             parts = _printed(amounts, shown, presentation)
-        return BuildChange(key, *values, *shown, parts, presentation, without, notes)
+        return BuildChange(key, values[0], values[1], shown[0], shown[1], parts, presentation, without, notes)
 
 
 Amounts = list[tuple[Cause, tuple[str, ...], Fraction | None]]

@@ -110,8 +110,8 @@ def decompose(
     return found
 
 
-def summed(parts: Mapping[tuple[str, ...], Contribution], dimension: int) -> dict[str, Contribution]:
-    """Sum the parts of a cross product over all dimensions but one."""
+def summed(parts: Mapping[tuple[str, str], Contribution], dimension: int) -> dict[str, Contribution]:
+    """Sum the parts of a cross product over one of its two dimensions: what is left is by the other, `dimension`."""
     found: dict[str, Contribution] = {}
     for group, part in parts.items():
         name = group[dimension]

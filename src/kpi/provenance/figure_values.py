@@ -138,7 +138,7 @@ class Presentation:
         if value is None:
             return "-"
         text = with_decimals(f"{value:.2f}", self.decimals)
-        return f"+{text}" if sign and value >= 0 else text
+        return f"+{text}" if sign and value > 0 else text
 
 
 def presentation_of(

@@ -7,6 +7,7 @@ model. Only the ancestors of the figure are built, and of them only what comes a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from datetime import date
 from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
 from kpi.errors import ConfigError, KpiError
@@ -34,7 +35,7 @@ Side = Literal["before", "after"]
 SIDES: tuple[Side, Side] = ("before", "after")
 FIGURE = "figure_id"
 CALENDAR = f"raw.{calendar.TABLE}"
-_CATALOGS = {"before": "kpi_before", "after": "kpi_after"}
+BEFORE = "kpi_before"
 _OWN = frozenset(f"raw.{name}" for name in OWN)  # raw tables that are no feed's
 _ENVIRONMENT = "{{ env_var("  # what stands in a record's SQL for a value that is not written down
 
@@ -101,6 +102,12 @@ class Recomputation:
         return {"before": self.before, "after": self.after}
 
     @cached_property
+    def catalogs(self) -> dict[Side, str]:
+        """What the files of both are attached as; one name where they are one build."""
+        is_one = self.before.database == self.after.database
+        return {"before": BEFORE, "after": BEFORE if is_one else "kpi_after"}
+
+    @cached_property
     def is_same_engine(self) -> bool:
         """Whether both were made by the same kpi and DuckDB: then what stands in them need not be built again."""
         old, new = self.before.record, self.after.record
@@ -129,12 +136,25 @@ class Recomputation:
             raise NotRebuildable(found)
         return found
 
+    def rows_without(self, conditions: Mapping[str, str]) -> Rows:
+        """Return the figure's rows of the later build without the rows of raw tables that meet a condition each.
+
+        Raises NotRebuildable.
+        """
+        with self.attached() as con:
+            return _Scratch(self, con, frozenset(self.changes), "after", {*conditions}, conditions).rows()
+
+    @property
+    def feed_tables(self) -> Mapping[str, Feed]:
+        """The feeds that the figure is made from, by the names of their raw tables."""
+        return self._feeds_by_relation
+
     @cached_property
     def recorded(self) -> dict[Side, Rows]:
         """The figure's rows as both builds hold them."""
         with self.attached() as con:
             return {
-                side: read_rows(con, f"{_CATALOGS[side]}.{build.tables.indicators}", self.figure)
+                side: read_rows(con, f"{self.catalogs[side]}.{build.tables.indicators}", self.figure)
                 for side, build in self.sides.items()
             }
 
@@ -152,7 +172,8 @@ class Recomputation:
     def _file_changes(self, con: duckdb.DuckDBPyConnection) -> Iterator[InputChange]:
         """The deliveries that came, changed or went, each for itself, and feeds that are read in another way."""
         old, new = self._files("before"), self._files("after")
-        deleted = _deleted(con, "after", self._tables["after"]) - _deleted(con, "before", self._tables["before"])
+        gone = {side: _deleted(con, self.catalogs[side], self._tables[side]) for side in SIDES}
+        deleted = gone["after"] - gone["before"]
         newer = {(file.feed, name) for file in new.values() for name in file.superseded_by or ()}
         newer -= {(file.feed, name) for file in old.values() for name in file.superseded_by or ()}
         kept = frozenset(place for place in old if place not in new and place in deleted)
@@ -169,8 +190,8 @@ class Recomputation:
                 yield InputChange("data", "removed_delivery", subjects, files=frozenset({place}))
         if kept or self._differs(con, raw_files.RELATIONS):
             # What went and the figures that are kept of it belong together: without either the other says nothing.
-            subjects = tuple(f"{feed}/{file}" for feed, file in sorted(kept)) or ("warehouse/kept",)
-            yield InputChange("data", "kept_delivery", subjects, files=kept, relations=raw_files.RELATIONS)
+            names = tuple(f"{feed}/{file}" for feed, file in sorted(kept)) or ("warehouse/kept",)
+            yield InputChange("data", "kept_delivery", names, files=kept, relations=raw_files.RELATIONS)
         yield from self._reading_changes(con, {place for place in old if place in new and _is_same(old, new, place)})
 
     def _reading_changes(
@@ -195,19 +216,24 @@ class Recomputation:
         if not columns:
             return None
         names = ", ".join(identifier(name) for name in columns if name != "_is_superseded")
-        rows = f"{_CATALOGS[side]}.{relation} where list_contains(?, _file)"
+        rows = f"{self.catalogs[side]}.{relation} where list_contains(?, _file)"
         return con.execute(f"select count(*), sum(hash({names})::hugeint) from {rows}", [list(files)]).fetchone()
 
     def _source_entry(self, side: Side, relation: str) -> object:
         """What the contract of a feed says, as the manifest of a build has it; None when that is gone."""
-        folder = self.sides[side].database.parent
-        for place in (folder, folder.parent):
-            if (place / "manifest.json").is_file():
-                sources = json.loads((place / "manifest.json").read_text(encoding="utf-8")).get("sources", {})
-                for entry in sources.values():
-                    if f"{entry.get('schema')}.{entry.get('identifier')}" == relation:
-                        return [entry.get(name) for name in ("columns", "meta", "config", "source_meta")]
+        for entry in self._manifest(side).get("sources", {}).values():
+            if f"{entry.get('schema')}.{entry.get('identifier')}" == relation:
+                return [entry.get(name) for name in ("columns", "meta", "config", "source_meta")]
         return None
+
+    def _manifest(self, side: Side) -> dict[str, Any]:
+        """The manifest that a build was written with; empty when it is gone."""
+        folder = self.sides[side].database.parent
+        for place in (folder, folder.parent):  # beside the stewards' file, or the folder above it
+            if (place / "manifest.json").is_file():
+                found: dict[str, Any] = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+                return found
+        return {}
 
     def _table_changes(self, con: duckdb.DuckDBPyConnection) -> Iterator[InputChange]:
         """Sources that are no feed's, and snapshots: nothing is known of them but what they hold."""
@@ -227,7 +253,7 @@ class Recomputation:
             return
         rows = [
             con.execute(
-                f"select feed, report_year, last_full_month from {_CATALOGS[side]}.{CALENDAR}"
+                f"select feed, report_year, last_full_month from {self.catalogs[side]}.{CALENDAR}"
                 " where list_contains(?, feed) order by all",
                 [feeds],
             ).fetchall()
@@ -252,22 +278,33 @@ class Recomputation:
         if not moved:
             return
         written = [node for node in moved if _text(old.get(node)) != _text(new.get(node))]
-        ingredients = [build.record.ingredients for build in self.sides.values()]
-        used = [
-            f"{kind} {name}"
-            for kind, then, now in (
-                ("macro", ingredients[0].macros, ingredients[1].macros),
-                ("variable", ingredients[0].variables, ingredients[1].variables),
-                ("environment variable", ingredients[0].environment, ingredients[1].environment),
-            )
-            for name in sorted({*then, *now})
-            if then.get(name) != now.get(name)
-        ]
         rendered = [node for node in moved if node not in written]
-        subjects = [_name(node) for node in written] + (used if rendered else [])
+        subjects = [*map(_name, written), *(self._ingredients_of(rendered) if rendered else ())]
         cause: Cause = "code" if subjects or self.is_same_engine else "engine"
-        names = tuple(subjects) or tuple(_name(node) for node in rendered)
+        names = tuple(subjects) or tuple(map(_name, rendered))
         yield InputChange("code", cause, names, is_code=True)
+
+    def _ingredients_of(self, nodes: Iterable[str]) -> Iterator[str]:
+        """Name the macros and variables that differ and that the templates of models use, as far as manifests tell."""
+        texts = self._manifest("after"), self._manifest("before")
+        used = set[str]()
+        for manifest in texts:
+            words = re.compile(r"\w+")
+            macros = {entry.get("name"): entry.get("macro_sql", "") for entry in manifest.get("macros", {}).values()}
+            waiting = [manifest.get("nodes", {}).get(node, {}).get("raw_code", "") for node in nodes]
+            while waiting:
+                new = set(words.findall(waiting.pop())) - used
+                used |= new
+                waiting += [macros[name] for name in sorted(new & macros.keys())]
+        old, now = (build.record.ingredients for build in self.sides.values())
+        for kind, before, after in (
+            ("macro", old.macros, now.macros),
+            ("variable", old.variables, now.variables),
+            ("environment variable", old.environment, now.environment),
+        ):
+            for name in sorted({*before, *after}):
+                if before.get(name) != after.get(name) and (name in used or not any(texts)):
+                    yield f"{kind} {name}"
 
     def _differs(self, con: duckdb.DuckDBPyConnection, relations: Iterable[str]) -> bool:
         """Whether any of these tables holds other rows, and is read by the figure."""
@@ -277,7 +314,7 @@ class Recomputation:
             for side in SIDES:
                 columns = self._tables[side].get(relation, ())
                 names = ", ".join(map(identifier, columns)) or "1"
-                sql = f"select count(*), sum(hash({names})::hugeint) from {_CATALOGS[side]}.{relation}"
+                sql = f"select count(*), sum(hash({names})::hugeint) from {self.catalogs[side]}.{relation}"
                 found.append((tuple(columns), con.execute(sql).fetchone() if columns else None))
             if found[0] != found[1]:
                 return True
@@ -295,7 +332,7 @@ class Recomputation:
                     "select schema_name, table_name, column_name from duckdb_columns() where database_name = ?"
                     " and not internal and table_oid in (select table_oid from duckdb_tables() where database_name = ?)"
                     " order by schema_name, table_name, column_index",
-                    [_CATALOGS[side], _CATALOGS[side]],
+                    [self.catalogs[side], self.catalogs[side]],
                 ).fetchall():
                     tables.setdefault(f"{schema}.{table}", []).append(column)
         return found
@@ -312,7 +349,7 @@ class Recomputation:
             for side, tables in self._tables.items():
                 for relation, columns in tables.items():
                     if FIGURE in columns and not relation.startswith(("raw.", "seeds.")):
-                        sql = f"select 1 from {_CATALOGS[side]}.{relation} where {FIGURE} = ? limit 1"
+                        sql = f"select 1 from {self.catalogs[side]}.{relation} where {FIGURE} = ? limit 1"
                         if con.execute(sql, [self.figure]).fetchone():
                             holding[side].add(relation)
         own = holding["before"] | holding["after"]
@@ -330,7 +367,8 @@ class Recomputation:
 
         with scratch() as con:
             for side, build in self.sides.items():
-                con.execute(f"attach {literal(str(build.database))} as {_CATALOGS[side]} (read_only)")
+                if side == "before" or self.catalogs[side] != BEFORE:
+                    con.execute(f"attach {literal(str(build.database))} as {self.catalogs[side]} (read_only)")
             con.execute(f"attach ':memory:' as {CATALOG}")
             con.execute(f"use {CATALOG}")
             confine(con)
@@ -349,7 +387,7 @@ class Recomputation:
         target = self.sides[code].tables.indicators
         with self.attached() as con:
             if not dirty and self.is_same_engine:
-                return read_rows(con, f"{_CATALOGS[code]}.{target}", self.figure)
+                return read_rows(con, f"{self.catalogs[code]}.{target}", self.figure)
             return _Scratch(self, con, state, code, dirty).rows()
 
     def _relations_of(self, change: InputChange) -> set[str]:
@@ -369,7 +407,9 @@ class _Scratch:
         state: frozenset[InputChange],
         code: Side,
         dirty: set[str],
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
+        self.left_out = left_out or {}
         self.figure, self.con, self.state, self.code = figure, con, state, code
         self.ancestors = figure._ancestors[code]
         self.tables = figure._tables
@@ -385,7 +425,7 @@ class _Scratch:
         try:
             target = self.figure.sides[self.code].tables.indicators
             if target not in {self.ancestors.models[node].relation for node in self.due}:
-                return read_rows(self.con, f"{_CATALOGS[self.code]}.{target}", self.figure.figure)
+                return read_rows(self.con, f"{self.figure.catalogs[self.code]}.{target}", self.figure.figure)
             for name in self._needed():
                 self._make_schema(name)
                 self._provide(name)
@@ -439,8 +479,14 @@ class _Scratch:
         if feed is not None and side is None:
             self._mix(feed)
             return
-        place = f"{_CATALOGS[side or self.code]}.{relation}"
-        self.con.execute(f"create view {relation} as select * from {place}")
+        if relation not in self.tables[side or self.code]:
+            record = self.figure.sides[side or self.code].record
+            is_restricted = relation.partition(".")[0] in record.restricted_schemas
+            message = "is left out of the readers' file: as a steward, add --stewards" if is_restricted else "is gone"
+            raise NotRebuildable(f"{relation} {message} (build {record.id}).")
+        place = f"{self.figure.catalogs[side or self.code]}.{relation}"
+        condition = f" where not coalesce({self.left_out[relation]}, false)" if relation in self.left_out else ""
+        self.con.execute(f"create view {relation} as select * from {place}{condition}")
 
     def _side_of(self, relation: str) -> Side | None:
         """The build that a table is taken from; None when it is made of both."""
@@ -477,8 +523,8 @@ class _Scratch:
         for side, records in files.items():
             names = ", ".join(literal(record.file) for record in records)
             if names:
-                parts.append(f"select * from {_CATALOGS[side]}.{relation} where _file in ({names})")
-        parts = parts or [f"select * from {_CATALOGS[self.code]}.{relation} limit 0"]
+                parts.append(f"select * from {self.figure.catalogs[side]}.{relation} where _file in ({names})")
+        parts = parts or [f"select * from {self.figure.catalogs[self.code]}.{relation} limit 0"]
         self.con.execute(f"create table {relation} as {' union all by name '.join(parts)}")
         self._settle(feed, [record for records in files.values() for record in records])
 
@@ -513,8 +559,8 @@ class _Scratch:
         switched = {change in self.state for change in changes}
         self._make_schema(CALENDAR)
         if len(switched) <= 1:
-            side = {frozenset({True}): "after", frozenset({False}): "before"}.get(frozenset(switched), self.code)
-            self.con.execute(f"create view {CALENDAR} as select * from {_CATALOGS[side]}.{CALENDAR}")
+            side: Side = self.code if not switched else "after" if True in switched else "before"
+            self.con.execute(f"create view {CALENDAR} as select * from {self.figure.catalogs[side]}.{CALENDAR}")
             return
         is_later = any(change.is_day for change in self.state)
         days = [build.record.as_of for build in self.figure.sides.values()]
@@ -525,7 +571,7 @@ class _Scratch:
         calendar.write_calendar(self.con, self._calendar_feeds(), day)
         others = ", ".join(literal(feed.name) for feed in self._calendar_feeds())
         names = ", ".join(name for name, _ in calendar.COLUMNS)
-        place = f"{_CATALOGS[self.code]}.{CALENDAR}"
+        place = f"{self.figure.catalogs[self.code]}.{CALENDAR}"
         self.con.execute(
             f"insert into {CALENDAR} ({names}) select {names} from {place} where feed not in ({others or literal('')})"
         )
@@ -559,11 +605,11 @@ def _ancestors_of(build: BuildSide, others: Collection[str]) -> _Ancestors:
     return _Ancestors({node: models[node] for node in order.static_order()}, leaves)
 
 
-def _deleted(con: duckdb.DuckDBPyConnection, side: Side, tables: Collection[str]) -> set[tuple[str, str]]:
+def _deleted(con: duckdb.DuckDBPyConnection, catalog: str, tables: Collection[str]) -> set[tuple[str, str]]:
     """The deliveries that were deleted after their figures were kept, by feed and file."""
     if "raw.deleted_deliveries" not in tables:
         return set()
-    found = con.execute(f"select distinct feed, file from {_CATALOGS[side]}.raw.deleted_deliveries").fetchall()
+    found = con.execute(f"select distinct feed, file from {catalog}.raw.deleted_deliveries").fetchall()
     return {(str(feed), str(file)) for feed, file in found}
 
 

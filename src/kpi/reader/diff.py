@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
+from kpi.ingest import raw_files, release_files
 from kpi.ingest.loader import TABLE
 from kpi.ingest.loader import TABLE as FEED_MONTHS
-from kpi.ingest.raw_files import RELATIONS
 from kpi.presentation import significant
 from kpi.settings import ReportTables
 from kpi.sql import identifier, literal
@@ -127,6 +127,7 @@ RUNS = "marts.runs"  # the history of runs, which no build shares with another
 GRAIN = ("figure_id", "service", "report_year", "basis")
 USUAL_BASIS = "calendar_year"  # of most figures; another one is named
 SHOWN_FILES = 2  # of a figure's deliveries
+UNUSED = raw_files.RELATIONS | release_files.RELATIONS  # said nothing of while they are empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def compare_builds(
         found = [_table(con, name, tables, keys.get(name, ())) for name in names]
         names_of = {side: ReportTables.from_names(records[side].tables).indicators for side in tables}
         has_indicators = all(names_of[side] in tables[side] for side in tables)
-        indicators = con.execute(_INDICATORS.format(**names_of)).fetchall() if has_indicators else []
+        indicators = moved_indicators(con, names_of) if has_indicators else []
         figures, feeds = {str(row[0]) for row in indicators}, dict[str, frozenset[str]]()
         for side in ("before", "after"):  # what both have is as the later build has it
             feeds |= feeds_of_figures(con, side, records[side].nodes or {}, tables[side], figures)
@@ -202,6 +203,14 @@ def compare_builds(
         feeds=feeds,
         problems=tuple(f"build {record.id}: {record.problem}" for record in records.values() if record.problem),
     )
+
+
+def moved_indicators(con: duckdb.DuckDBPyConnection, names: Mapping[str, str]) -> list[tuple[Any, ...]]:
+    """Return the rows of figures that differ between the databases `before` and `after`: GRAIN and both values.
+
+    `names` are those of the table of indicators in either.
+    """
+    return con.execute(_INDICATORS.format(**names)).fetchall()
 
 
 def in_order(warehouse: Warehouse, first: str | None, second: str | None) -> tuple[str, str]:
@@ -298,8 +307,8 @@ def _tables(con: duckdb.DuckDBPyConnection, side: str) -> dict[str, dict[str, st
 
 
 def _unused(con: duckdb.DuckDBPyConnection, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> set[str]:
-    """The tables of what is kept of deleted deliveries, where nothing ever was."""
-    places = [(name, f"{side}.{name}") for side in tables for name in RELATIONS if name in tables[side]]
+    """The tables of what is kept of deleted deliveries, and of releases, where nothing ever was."""
+    places = [(name, f"{side}.{name}") for side in tables for name in UNUSED if name in tables[side]]
     used = {name for name, place in places if _counted(con, place)}
     return {name for name, _ in places} - used
 

@@ -215,7 +215,7 @@ def _write_list(staged: Path, names: list[str], old: Iterable[Path] = ()) -> Non
     files = {name: [_sum(staged / name)] for name in names}
     for path in old:
         files.setdefault(path.name, []).append(_sum(path))
-    message = "The files that kpi publish --public wrote. It replaces and removes these, and no others."
+    message = "The files that kpi publish or kpi export wrote. It replaces and removes these, and no others."
     text = json.dumps({"about": message, "files": files}, indent=1, ensure_ascii=False)
     (staged / LIST).write_text(text + "\n", encoding="utf-8")
 
@@ -309,6 +309,30 @@ def write_public(
     written with `unfinished_years`. Raises ConfigError when the build lacks a table, or that column, when a text came
     from a delivery and stands in no closed list, and when a file that is not kpi's would be overwritten.
     """
+    tables = [
+        {
+            "schema": node.relation.schema,
+            "name": node.relation.name,
+            "comment": node.description,
+            "rows": finished,
+        }
+        for node, finished in checked_public_tables(warehouse, graph, build, unfinished_years)
+    ]
+    with replaced(folder) as staged:
+        rows = _written(database_path(warehouse.folder(build)), staged, tables)
+        refuse_identity_codes(staged)
+    names = [f"{table['schema']}.{table['name']}" for table in tables]
+    return tuple(PublicTable(name, count) for name, count in zip(names, rows, strict=True))
+
+
+def checked_public_tables(
+    warehouse: Warehouse, graph: Graph, build: str | None = None, unfinished_years: bool = False
+) -> list[tuple[Node, str]]:
+    """Return the public tables of a build, each with the SQL after its name that says which rows may leave the house.
+
+    Raises ConfigError when the build lacks a table, or the column that says which years are not finished, and when a
+    text came from a delivery and stands in no closed list.
+    """
     from kpi.cache import caching
     from kpi.database import scratch
     from kpi.engine.compile import CACHE, check_all
@@ -321,19 +345,7 @@ def write_public(
         for node in nodes:
             _refuse_missing(con, node)
         refuse_open_text(con, graph, columns, nodes)
-        tables = [
-            {
-                "schema": node.relation.schema,
-                "name": node.relation.name,
-                "comment": node.description,
-                "rows": "" if unfinished_years else _finished_rows(con, node),
-            }
-            for node in nodes
-        ]
-    with replaced(folder) as staged:
-        rows = _written(source, staged, tables)
-        refuse_identity_codes(staged)
-    return tuple(PublicTable(str(node.relation), count) for node, count in zip(nodes, rows, strict=True))
+        return [(node, "" if unfinished_years else _finished_rows(con, node)) for node in nodes]
 
 
 def _finished_rows(con: duckdb.DuckDBPyConnection, node: Node) -> str:

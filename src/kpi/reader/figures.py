@@ -8,17 +8,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, nearest
-from kpi.presentation import significant
+from kpi.presentation import LANGUAGES, significant
 from kpi.reader.screen import Status, late_feeds, screen_text
 from kpi.settings import ReportTables
-from kpi.site.figure_data import LANGUAGES, FigureRow, code_list, in_languages, names_of, relation
-from kpi.warehouse.builds import FAILURES, Warehouse
+from kpi.site.figure_data import FigureRow, code_list, in_languages, names_of, relation
+from kpi.warehouse.builds import FAILURES, Showing, Warehouse, showings
 from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kpi.build_record import BuildRecord
+    from kpi.provenance.explanation import Explanation
 
 
 USUAL = ReportTables()
@@ -96,8 +97,11 @@ def open_build(
     project_dir: Path | str | None = None,
     failures: bool = False,
     stewards: bool = False,
+    as_of: date | str | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Open the published build, or the one named, read-only and hardened.
+
+    With `as_of`, a day such as "2026-03-05", it is the build that readers saw at the end of that day.
 
     `build` is an id, its number (`00012`), a beginning of it, `candidate` (the newest that failed or was held back) or
     `latest` (the newest, whatever became of it).
@@ -109,6 +113,8 @@ def open_build(
     from kpi import database
 
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
+    if as_of is not None:
+        build = build_as_of(warehouse, as_of, build)
     folder = warehouse.folder(build)
     file = database_path(folder, stewards or failures, FAILURES if failures else DATABASE)
     if failures and not file.is_file():
@@ -116,10 +122,72 @@ def open_build(
     return database.reading(file)
 
 
+def build_as_of(warehouse: Warehouse, as_of: date | str, build: str | None = None) -> str:
+    """Return the build that readers saw at the end of a local day.
+
+    Raises ConfigError when nothing was published yet, or when that build is gone: then it names the nearest in time
+    that is kept.
+    """
+    if build is not None:
+        raise ConfigError("as_of and a build: one or the other.")
+    try:
+        wanted = as_of if isinstance(as_of, date) else date.fromisoformat(as_of)
+    except ValueError:
+        raise ConfigError(f"as_of is a day such as 2026-03-05, not '{as_of}'.") from None
+    end = f"{datetime.combine(wanted, time.max).astimezone().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    shown = showings(warehouse.ledger())
+    before = [one for one in shown if one.start <= end]
+    kept = {folder.name for folder in warehouse.kept()}
+    there = [one for one in shown if one.build in kept]
+    if before and before[-1].build in kept:
+        return before[-1].build
+    what = f"readers saw build {before[-1].build} on {wanted}, which is not kept any more"
+    what = what if before else f"nothing was published yet on {wanted}"
+    if not there:
+        raise ConfigError(f"{what}, and no build is. Run: kpi refresh")
+    near = min(there, key=lambda one: _seconds_between(one, end))
+    until = f" to {near.end[:10]}" if near.end else " on"
+    raise ConfigError(
+        f"{what}. The nearest that is kept is {near.build}, which they saw from {near.start[:10]}{until}:"
+        f" kpi.open(build={near.build!r}), --build {near.build}"
+    )
+
+
+def _seconds_between(one: Showing, moment: str) -> float:
+    """How far a moment is from the time in which readers saw a build; 0 within it."""
+    start, wanted = datetime.fromisoformat(one.start), datetime.fromisoformat(moment)
+    end = datetime.fromisoformat(one.end) if one.end else None
+    if wanted < start:
+        return (start - wanted).total_seconds()
+    return (wanted - end).total_seconds() if end and wanted > end else 0
+
+
 def tables_of(build: str | None = None, project_dir: Path | str | None = None) -> ReportTables:
     """Return the names of the tables that figures are read from, as the build was made with them."""
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
     return ReportTables.from_names(warehouse.record(warehouse.folder(build)).tables)
+
+
+def explain(
+    figure_id: str,
+    service: str | None = None,
+    year: int | None = None,
+    basis: str | None = None,
+    build: str | None = None,
+    project_dir: Path | str | None = None,
+    stewards: bool = False,
+    lang: str = "en",
+) -> Explanation:
+    """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
+
+    `print(kpi.explain("same_day_callback_share", "health_station", 2025).text)` is the screen of `kpi explain`; `.rows()`
+    are the raw rows. Without `year` it is the last finished one. Raises ConfigError, with the nearest name, for a figure
+    that is not there.
+    """
+    from kpi.provenance.explain import explain as explain_figure
+
+    root = find_project(project_dir)
+    return explain_figure(root, figure_id, service, year, basis, build, stewards=stewards, lang=lang)
 
 
 def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:

@@ -8,12 +8,12 @@ each has.
 
 from __future__ import annotations
 
-import codecs
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpi.site.flat_files import write_csv, write_finnish_csv
 from kpi.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ STORAGE = "v1.0.0"  # every DuckDB since 2024 reads it; what 2.0 writes for itse
 # Compressed for that version, the same rows are other bytes each time, and what is in the unused part of a block is not
 # said anywhere. Public tables are small.
 PLAINLY = "set force_compression = 'uncompressed'"
-# A spreadsheet takes a text that begins with one of these for a formula, the full-width ones too.
-FORMULA = "^[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"
-_BLOCK = 1 << 16
 
 
 def main() -> None:
@@ -60,35 +57,10 @@ def write_files(source: Path, folder: Path, tables: list[dict[str, str]]) -> lis
     return found
 
 
-def guarded(con: duckdb.DuckDBPyConnection, select: str, has_decimal_comma: bool = False) -> str:
-    """SQL of the same rows, in which no text is a formula for a spreadsheet; numbers as Finns write them if asked."""
-    from kpi.database import columns_of
-
-    columns = []
-    for name, kind in columns_of(con, select):
-        column = identifier(name)
-        if kind == "VARCHAR":
-            safe = f"case when regexp_matches({column}, {literal(FORMULA)}) then '''' || {column} else {column} end"
-            columns.append(f"{safe} as {column}")
-        elif has_decimal_comma and (kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL")):
-            columns.append(f"replace({column}::varchar, '.', ',') as {column}")
-        else:
-            columns.append(column)
-    return f"select {', '.join(columns)} from ({select}\n)"
-
-
 def _write_csv(con: duckdb.DuckDBPyConnection, table: str, folder: Path, name: str) -> None:
     rows = f"select * from {table} order by all"
-    form = "format csv, header, delimiter"
-    con.execute(f"copy ({guarded(con, rows)}) to {literal(str(folder / f'{name}.csv'))} ({form} ',')")
-    # As a Finnish spreadsheet opens it with a double click: semicolons, decimal commas, and a mark that it is UTF-8.
-    plain = folder / f"{name}.fi.csv.part"
-    con.execute(f"copy ({guarded(con, rows, has_decimal_comma=True)}) to {literal(str(plain))} ({form} ';')")
-    with plain.open("rb") as source, (folder / f"{name}.fi.csv").open("wb") as target:
-        target.write(codecs.BOM_UTF8)
-        while piece := source.read(_BLOCK):
-            target.write(piece)
-    plain.unlink()
+    write_csv(con, rows, folder / f"{name}.csv")
+    write_finnish_csv(con, rows, folder / f"{name}.fi.csv")
 
 
 if __name__ == "__main__":

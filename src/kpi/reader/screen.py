@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, TextIO
 
-from kpi.presentation import bare, one_line, with_decimals
+from kpi.presentation import MINUS, NO_BREAK, Form, bare, one_line
 from kpi.site.figure_data import FigureRow
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ _NARROWEST, _WIDEST = 60, 140
 _MOST_DIFFERING = 3
 _SPARKS = "▁▂▃▄▅▆▇█"
 _MARKS = {"reproduced": "=", "differs": "≠", "documented_inconsistency": "~", "not_delivered": "?"}
-_UNITS = {"percent": " %"}
 _TEXT = {
     "years": {"en": "Report years", "fi": "Raportointivuodet", "sv": "Rapportår"},
     "year": {"en": "Report year", "fi": "Raportointivuosi", "sv": "Rapportår"},
@@ -79,12 +77,9 @@ _TEXT = {
     },
     "legend": {
         "en": "= as printed  ≠ differs  ~ documented  | a break between the years  ✓ target met",
-        "fi": "= kuten painettu  ≠ poikkeaa  ~ selitetty  | katkos vuosien välissä  ✓ tavoite täyttyi",
+        "fi": "= kuten painettu  ≠ poikkeaa  ~ selitetty  | katkos välissä  ✓ tavoite täyttyi",
         "sv": "= som tryckt  ≠ avviker  ~ förklarad  | brott mellan åren  ✓ målet nått",
     },
-    "about": {"en": "about ", "fi": "noin ", "sv": "cirka "},
-    "more_than": {"en": "over ", "fi": "yli ", "sv": "över "},
-    "less_than": {"en": "under ", "fi": "alle ", "sv": "under "},
     "partial_year": {"en": "partial year", "fi": "vajaa vuosi", "sv": "del av året"},
     "year_to_date": {"en": "to date", "fi": "tähän asti", "sv": "hittills"},
     "percentage_points": {"en": " pp", "fi": " %-yks.", "sv": " %-enh."},
@@ -275,7 +270,7 @@ def _figure_line(row: FigureRow, label: str, screen: Screen) -> str:
     if row.target is not None:
         sign = "≤" if row.target_comparison == "at_most" else "≥"
         met = {True: " ✓", False: " ✗", None: ""}[row.target_is_met]
-        target = f"{sign} {quantity(row.target, '', row.unit, row.unit_symbol, screen.lang)}{met}"
+        target = f"{sign} {_plain(_form(row, screen.lang, None).write(row.target))}{met}"
     style = {"better": "green", "worse": "red"}.get(row.assessment or "") if row.is_comparable else None
     line = _columns(f"{mark} {label}{partial}", value, _change(row, screen.lang), target, sparkline(row.months), screen)
     if not screen.has_colour:
@@ -299,16 +294,16 @@ def _cut(text: str, width: int) -> str:
 
 def _change(row: FigureRow, lang: str) -> str:
     """How much more or less than the year before, in the unit of the figure; `|` where a break lies between."""
-    if row.change is None or row.direction is None:
+    if row.change is None:
         return ""
-    if row.unit == "percent":
-        amount = _number(abs(row.change), row.decimals, lang) + _TEXT["percentage_points"][lang]
-    else:
-        amount = quantity(abs(row.change), row.decimals, row.unit, row.unit_symbol, lang).removeprefix("+")
     mark = "" if row.is_comparable or row.is_comparable is None else "|"
     if row.change == 0:
         return f"{mark}="
-    return f"{mark}{'+' if row.change > 0 else '−'}{amount}"
+    form = _form(row, lang, row.decimals)
+    if row.unit != "percent":
+        return mark + _plain(form.change(row.change))
+    sign = "+" if row.change > 0 else MINUS
+    return f"{mark}{sign}{_plain(form.number(abs(row.change)))}{_TEXT['percentage_points'][lang]}"
 
 
 def sparkline(values: Sequence[float | None]) -> str:
@@ -325,43 +320,22 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 def shown_value(row: FigureRow, lang: str) -> str:
     """Return a figure's value as people see it, in its unit."""
-    return "–" if row.shown is None else quantity(row.shown, row.decimals, row.unit, row.unit_symbol, lang)
+    return _plain(_form(row, lang, row.decimals).write(row.shown))
 
 
 def printed_text(row: FigureRow, lang: str) -> str:
     """Return the value that a report prints, with the words of its precision."""
     if row.printed_value is None:
         return ""
-    about = _TEXT.get(row.printed_qualifier or "", {}).get(lang, "")
-    return about + quantity(row.printed_value, row.printed_decimals or "", row.unit, row.unit_symbol, lang)
+    return _plain(_form(row, lang, row.printed_decimals).write(row.printed_value, row.printed_qualifier or "exact"))
 
 
-def quantity(value: Decimal, decimals: str, unit: str, symbol: str | None, lang: str) -> str:
-    """Return a value in its unit: `9 min 13 s`, `1,6 %`, `+79`. A list of codes says how the unit is written."""
-    if unit == "seconds":
-        return _duration(value, decimals, lang)
-    sign = "+" if unit == "points" and value > 0 else ""
-    return f"{sign}{_number(value, decimals, lang)}{_UNITS.get(unit, '') if symbol is None else symbol}"
+def _form(row: FigureRow, lang: str, decimals: str | None) -> Form:
+    """How values of a figure are written."""
+    symbols = {row.unit: row.unit_symbol} if row.unit_symbol else {}
+    return Form(row.unit or "count", decimals or None, lang, row.is_signed, symbols)
 
 
-def _number(value: Decimal, decimals: str, lang: str) -> str:
-    text = with_decimals(f"{abs(value):f}", decimals)
-    whole, _, rest = text.partition(".")
-    groups = f"{int(whole):,}".replace(",", " " if lang != "en" else ",")
-    minus = "−" if value < 0 and any(digit in "123456789" for digit in text) else ""
-    return f"{minus}{groups}{('.' if lang == 'en' else ',') + rest if rest else ''}"
-
-
-def _duration(value: Decimal, decimals: str, lang: str) -> str:
-    hour = {"en": "h", "fi": "t", "sv": "tim"}[lang]
-    whole = int(abs(value).quantize(Decimal(1), ROUND_HALF_UP))
-    minutes, seconds = divmod(whole, 60)
-    minus = "−" if value < 0 and whole else ""
-    if minutes >= 60 or decimals == "minute":
-        hours, minutes = divmod(minutes + (seconds >= 30), 60)
-        parts = [f"{hours} {hour}"] * bool(hours) + [f"{minutes} min"] * bool(minutes or not hours)
-    elif minutes:
-        parts = [f"{minutes} min"] + [f"{seconds} s"] * bool(seconds)
-    else:
-        return minus + _number(abs(value), "" if decimals == "minute" else decimals, lang) + " s"
-    return minus + " ".join(parts)
+def _plain(text: str) -> str:
+    """A text with blanks that can be typed: on a terminal, lines are cut where they end."""
+    return text.replace(NO_BREAK, " ")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from kpi.presentation import presented
+from kpi.presentation import LANGUAGES, presented
 from kpi.sql import identifier
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kpi.settings import ReportTables
 
 
-LANGUAGES = ("fi", "sv", "en")
 _SECOND = {"fi": ("fi", "en", "sv"), "sv": ("sv", "fi", "en"), "en": ("en", "fi", "sv")}
 
 
@@ -27,7 +26,7 @@ _SECOND = {"fi": ("fi", "en", "sv"), "sv": ("sv", "fi", "en"), "en": ("en", "fi"
 class FigureRow:
     """A figure for a service, of a report year and basis, as marts.indicators has it, with names in one language.
 
-    `value` is unrounded, in `unit`, which is written as `unit_symbol` (None when no list says how); `shown` is it at
+    `value` is unrounded, in `unit`, which is written as `unit_symbol` where a list says how; `shown` is it at
     the figure's precision. `change` is what is shown less what was shown of the year before, in the unit of the figure;
     `assessment` is better, worse or neutral, None where a break lies between (`is_comparable` is false). `status` says
     how `printed_value`, of a report, compares. `months` are the values of January to December, None where none is.
@@ -43,7 +42,8 @@ class FigureRow:
     family_name: str
     theme_name: str
     unit: str
-    unit_symbol: str | None
+    unit_symbol: str
+    is_signed: bool
     decimals: str
     value: float | None
     shown: Decimal | None
@@ -146,7 +146,7 @@ def _selected(lang: str) -> str:
         {names_of("s", "service_name", lang, "i.service")},
         {names_of("families", "name", lang, "coalesce(f.family, '')")},
         {names_of("themes", "name", lang, "coalesce(f.theme, '')")},
-        coalesce(f.unit, ''), {names_of("units", "symbol", lang, "case when units.code is not null then '' end")},
+        coalesce(f.unit, ''), {names_of("units", "symbol", lang, repr(""))}, coalesce(f.shown_sign, false),
         coalesce(f.decimals, ''),
         i.value, {presented("i.value", "f.decimals", "f.unit")}, i.event_count, i.last_full_month,
         c.previous_value,
@@ -203,6 +203,7 @@ _FIGURES = {
     "figure_id": "varchar",
     "family": "varchar",
     "theme": "varchar",
+    "shown_sign": "boolean",
     "sort_order": "bigint",
     **in_languages("name"),
     "unit": "varchar",

@@ -538,6 +538,26 @@ def left_at(events: Iterable[LedgerEvent]) -> dict[str, str]:
     return left
 
 
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """A time in which readers saw a build: from when, and until when it was (empty: they see it still), in UTC."""
+
+    build: str
+    start: str
+    end: str = ""
+
+
+def showings(events: Iterable[LedgerEvent]) -> list[Showing]:
+    """Return which builds readers saw and when, oldest first, as the ledger writes instants."""
+    found: list[Showing] = []
+    for event in events:
+        if event.event in ("published", "rolled back to"):
+            if found:
+                found[-1] = replace(found[-1], end=event.at)
+            found.append(Showing(event.build, event.at))
+    return found
+
+
 def remove(folder: Path) -> None:
     """Remove the folder of a build, so that no part of it ever stands under its name."""
     import shutil

@@ -37,43 +37,69 @@ if TYPE_CHECKING:
     from kpi.settings import WarehouseSettings
 
 
+KEEP_RELEASED = 5  # builds of releases that stay whatever their number; by age they go all the same
+RELEASED = "released"  # the event of the ledger
+
+
 def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emit = silent) -> tuple[str, ...]:
     """Remove builds beyond those to be kept, note it in the ledger, and say which by which rule. Returns their ids.
 
-    Never the current one, nor one that somebody has open, nor one that was written, or that readers were pointed at,
-    within the grace; unless it is one of many of a day: of those not the one readers saw before the current one, nor
-    any that they were taken back to. Only the holder of the writer's lock may.
+    Never the current one, nor one of the latest releases unless it is too old, nor one that somebody has open, nor one
+    that was written, or that readers were pointed at, within the grace; unless it is one of many of a day: of those not
+    the one readers saw before the current one, nor any that they were taken back to. Only the holder of the writer's
+    lock may.
     """
     events, grace_began = warehouse.ledger(), f"{datetime.now(UTC) - warehouse_settings.grace:%Y-%m-%dT%H:%M:%SZ}"
-    left, wanted = left_at(events), _wanted(events)
+    outcomes, current = _outcomes(events), warehouse.current()
+    left, wanted, released = left_at(events), _wanted(events), released_builds(events)
     rules = {True: ("keep_published", "keep_published_days"), False: ("keep_failed", "keep_failed_days")}
     newer: Counter[object] = Counter()
     removed: dict[str, list[tuple[str, int]]] = {}
-    for build in reversed(warehouse.list_builds()):
-        folder, kind = build.folder, build.record.status == "published"
+    for folder in reversed(warehouse.kept()):
+        build = folder.name
+        # What the ledger tells of each is enough, and much less to read than all their records.
+        kind = (outcomes.get(build) or warehouse.record(folder).status) == "published"
         age, of_a_day = datetime.now(UTC).timestamp() - folder.stat().st_mtime, (kind, _day_of(folder))
-        is_in_grace = age <= warehouse_settings.grace.total_seconds() or left.get(build.id, "") > grace_began
+        is_in_grace = age <= warehouse_settings.grace.total_seconds() or left.get(build, "") > grace_began
         by_number, by_age = rules[kind]
         count, days = getattr(warehouse_settings, by_number), getattr(warehouse_settings, by_age)
         rule = ""
-        if not is_in_grace and newer[kind] >= count:
+        if not is_in_grace and newer[kind] >= count and build not in released:
             rule = f"{by_number} {count}"
         elif not is_in_grace and days and age > days * 86_400:
             rule = f"{by_age} {days:g}"
-        elif 0 < warehouse_settings.keep_of_a_day <= newer[of_a_day] and build.id not in wanted:
+        elif 0 < warehouse_settings.keep_of_a_day <= newer[of_a_day] and build not in {*wanted, *released}:
             rule = f"keep_of_a_day {warehouse_settings.keep_of_a_day}"
         newer.update((kind, of_a_day))
-        if rule and not build.is_current and not any(map(is_open, folder.rglob("*.duckdb"))):
+        if rule and folder != current and not any(map(is_open, folder.rglob("*.duckdb"))):
             with suppress(OSError):  # a disk that is full is a reason to go on
-                record(warehouse, build.id, "pruned", rule)
+                record(warehouse, build, "pruned", rule)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
             remove(folder)
-            removed.setdefault(rule, []).append((build.id, size))
+            removed.setdefault(rule, []).append((build, size))
+    releases = released_builds(events, KEEP_RELEASED + len(events))
+    for name in (name for builds in removed.values() for name, _ in builds if name in releases):
+        emit(f"  warning: build {name} was that of release {releases[name]}: kpi release verify builds it again.")
     for rule, builds in removed.items():
         ids = ", ".join(name for name, _ in builds[:3]) + (f" and {len(builds) - 3} more" if builds[3:] else "")
         room = f"{sum(size for _, size in builds) / 1e6:.1f} MB"
         emit(f"Removed {counted(len(builds), 'build')}, {room}, by {rule}: {ids}.")
     return tuple(name for builds in removed.values() for name, _ in builds)
+
+
+def released_builds(events: Iterable[LedgerEvent], newest: int = KEEP_RELEASED) -> dict[str, str]:
+    """Return the builds that report years were released of lately, so many at most, each with its last release."""
+    found = {event.build: event.reason for event in events if event.event == RELEASED}
+    return dict(sorted(found.items())[-newest:])
+
+
+def _outcomes(events: Iterable[LedgerEvent]) -> dict[str, str]:
+    """What became of each build when it was finished, by the ledger; one that was ever published is published."""
+    found: dict[str, str] = {}
+    for event in events:
+        if event.event in ("published", "failed", "held back") and found.get(event.build) != "published":
+            found[event.build] = event.event
+    return found
 
 
 def _wanted(events: Iterable[LedgerEvent]) -> set[str]:

@@ -1,0 +1,278 @@
+"""Releases of report years as text in git: `seeds/releases/<year>-<number>/`, read and checked, and as raw tables.
+
+A release is a folder that never changes: what was released (`release.yml`), its figures, their definitions, the
+deliveries and the nodes it was made from, and the sums of these files. Beside them `acknowledged.csv` grows with every
+revision that somebody accounted for. dbt takes no file of it for a seed, nor do we: a folder with a release is left out
+where files of the project are looked for (`kpi.project.packages`).
+
+The sums are of the text, without a byte order mark and with plain line ends: what git or a spreadsheet does to these
+changes no release, and every other edit is found. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kpi.errors import ConfigError
+from kpi.files import RELEASE_FILES, RELEASE_NAME, RELEASES
+from kpi.sql import literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+ACKNOWLEDGED = "acknowledged.csv"
+SUMS, RELEASE = sorted(RELEASE_FILES)
+Typed = tuple[tuple[str, str], ...]
+
+# What `release.yml` says, in this order.
+FIELDS: Typed = (
+    ("release", "VARCHAR"),
+    ("report_year", "BIGINT"),
+    ("number", "BIGINT"),
+    ("build", "VARCHAR"),
+    ("as_of", "DATE"),
+    ("released_at", "TIMESTAMP"),
+    ("released_by", "VARCHAR"),
+    ("note", "VARCHAR"),
+    ("despite", "VARCHAR"),
+    ("code_revision", "VARCHAR"),
+    ("code_changes", "VARCHAR"),
+    ("kpi_version", "VARCHAR"),
+    ("kpi_code", "VARCHAR"),
+    ("duckdb_version", "VARCHAR"),
+    ("variables", "VARCHAR"),
+    ("kept", "VARCHAR"),
+)
+FIGURES: Typed = (
+    ("figure_id", "VARCHAR"),
+    ("service", "VARCHAR"),
+    ("report_year", "BIGINT"),
+    ("basis", "VARCHAR"),
+    ("numerator", "DOUBLE"),
+    ("denominator", "DOUBLE"),
+    ("value", "DOUBLE"),
+    ("event_count", "BIGINT"),
+    ("printed_value", "DECIMAL(38, 2)"),
+    ("decimals", "VARCHAR"),
+    ("unit", "VARCHAR"),
+    ("obs_status", "VARCHAR"),
+)
+DEFINITIONS: Typed = (("figure_id", "VARCHAR"), ("field", "VARCHAR"), ("text", "VARCHAR"))
+DELIVERIES: Typed = (
+    ("feed", "VARCHAR"),
+    ("file", "VARCHAR"),
+    ("content_hash", "VARCHAR"),
+    ("records", "BIGINT"),
+    ("rows_loaded", "BIGINT"),
+    ("rows_rejected", "BIGINT"),
+    ("rows_superseded", "BIGINT"),
+    ("delivered_at", "BIGINT"),
+    ("first_year", "BIGINT"),
+    ("last_year", "BIGINT"),
+)
+NODES: Typed = (("node", "VARCHAR"), ("checksum", "VARCHAR"), ("text", "VARCHAR"))
+REVISIONS: Typed = (
+    ("revision_id", "VARCHAR"),
+    ("figure_id", "VARCHAR"),
+    ("service", "VARCHAR"),
+    ("report_year", "BIGINT"),
+    ("basis", "VARCHAR"),
+    ("released_value", "DOUBLE"),
+    ("value", "DOUBLE"),
+    ("released_printed_value", "DECIMAL(38, 2)"),
+    ("printed_value", "DECIMAL(38, 2)"),
+    ("causes", "VARCHAR"),
+    ("reason", "VARCHAR"),
+    ("note", "VARCHAR"),
+    ("acknowledged_by", "VARCHAR"),
+    ("acknowledged_at", "TIMESTAMP"),
+)
+# By the name of the file of a release: its columns.
+FILES: Mapping[str, Typed] = {
+    "figures.csv": FIGURES,
+    "definitions.csv": DEFINITIONS,
+    "deliveries.csv": DELIVERIES,
+    "nodes.csv": NODES,
+}
+# By the name of the raw table: the file whose rows it has, with the release before them.
+_TABLES = {
+    "released_indicators": ("figures.csv", FIGURES),
+    "released_definitions": ("definitions.csv", DEFINITIONS),
+    "released_deliveries": ("deliveries.csv", DELIVERIES),
+    "released_nodes": ("nodes.csv", NODES),
+    "acknowledged_revisions": (ACKNOWLEDGED, REVISIONS),
+}
+TABLES: Mapping[str, Typed] = {
+    "releases": FIELDS,
+    **{table: (("release", "VARCHAR"), *columns) for table, (_, columns) in _TABLES.items()},
+}
+RELATIONS = frozenset(f"raw.{table}" for table in TABLES)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFolder:
+    """The folder of one release, as it was written. `content_hash` covers what was acknowledged of it too."""
+
+    path: Path
+    report_year: int
+    number: int
+    content_hash: str
+
+    @property
+    def name(self) -> str:
+        """The release, as `2025-1`."""
+        return self.path.name
+
+
+def releases_folder(root: Path) -> Path:
+    """Return the folder of a project's releases, which is there once something was released."""
+    return root / "seeds" / RELEASES
+
+
+def number_of(name: str) -> tuple[int, int]:
+    """Return report year and number of a release by its name; zeros when it is none."""
+    found = RELEASE_NAME.fullmatch(name)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def names_of(root: Path) -> list[str]:
+    """Return the names of all releases, by year and number, without reading any."""
+    folder = releases_folder(root)
+    if not folder.is_dir():
+        return []
+    found = [entry.name for entry in folder.iterdir() if entry.is_dir() and RELEASE_NAME.fullmatch(entry.name)]
+    return sorted(found, key=number_of)
+
+
+def read_releases(root: Path) -> tuple[ReleaseFolder, ...]:
+    """Return all releases by year and number. Raises ConfigError when a file of one is not as it was released."""
+    return tuple(read_release(releases_folder(root) / name) for name in names_of(root))
+
+
+def digest(root: Path) -> str:
+    """Return a text that is another one as soon as a release or what was acknowledged is. Raises ConfigError."""
+    return "\n".join(f"{one.name}\0{one.content_hash}" for one in read_releases(root))
+
+
+def read_release(folder: Path) -> ReleaseFolder:
+    """Return one release after comparing its files with their sums. Raises ConfigError."""
+    year, number = number_of(folder.name)
+    if wrong := wrong_with(folder):
+        raise ConfigError(
+            f"{wrong}: it is of release {folder.name}, which stands as it was released. Get it back:"
+            f" git checkout -- {folder}. A year that is published anew is a release of its own: kpi release {year}"
+        )
+    texts = [text_of(folder / SUMS), text_of(folder / ACKNOWLEDGED) if (folder / ACKNOWLEDGED).exists() else ""]
+    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    return ReleaseFolder(folder, year, number, digest)
+
+
+def wrong_with(folder: Path) -> str:
+    """Say which file of a release is gone or edited; empty when none is."""
+    sums = {name: total for total, _, name in (line.partition("  ") for line in _lines(folder / SUMS))}
+    for name in (RELEASE, *FILES):
+        if not (folder / name).is_file():
+            return f"{folder / name} is gone"
+        if sums.get(name) != sum_of(folder / name):
+            return f"{folder / name} was edited, or {SUMS} was"
+    acknowledged = folder / ACKNOWLEDGED
+    header = ",".join(name for name, _ in REVISIONS)
+    if acknowledged.exists() and _lines(acknowledged)[:1] != [header]:
+        return f"{acknowledged} does not begin with the line {header}"
+    return ""
+
+
+def text_of(file: Path) -> str:
+    """Return the text of a file of a release, without a byte order mark and with plain line ends."""
+    try:
+        return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def sum_of(file: Path) -> str:
+    """Return the sum of a file's text."""
+    return hashlib.sha256(text_of(file).encode()).hexdigest()
+
+
+def _lines(file: Path) -> list[str]:
+    return text_of(file).splitlines()
+
+
+def write_sums(folder: Path) -> None:
+    """Write the sums of a release's files, as sha256sum does."""
+    lines = [f"{sum_of(folder / name)}  {name}\n" for name in sorted((RELEASE, *FILES))]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def to_csv(columns: Typed, rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as the text of a CSV file with plain line ends; a null is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([name for name, _ in columns])
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def append_rows(file: Path, columns: Typed, rows: Iterable[Sequence[object]]) -> None:
+    """Add rows to a CSV file with these columns, which is made when it is not there. All of them or none."""
+    before = text_of(file) if file.exists() else to_csv(columns, ())
+    new = file.with_name(f".{file.name}")
+    added = to_csv(columns, rows).split("\n", 1)[1]
+    new.write_text(f"{before}{'' if before.endswith(chr(10)) else chr(10)}{added}", encoding="utf-8")
+    os.replace(new, file)
+
+
+def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
+    """Return the rows of a file of a release as texts, by column; none when the file is not there."""
+    return list(csv.DictReader(io.StringIO(text_of(folder / name), newline="")))
+
+
+def fields_of(folder: Path) -> dict[str, object]:
+    """Return what `release.yml` says, by field. Raises ConfigError for what cannot be read."""
+    from kpi.yaml_loader import read_yaml
+
+    section = read_yaml(folder / RELEASE, folder / RELEASE)
+    section.allow((name for name, _ in FIELDS), RELEASE)
+    return dict(section)
+
+
+def load_releases(con: duckdb.DuckDBPyConnection, releases: Sequence[ReleaseFolder]) -> None:
+    """Make the raw tables of all releases anew. Raises ConfigError for what cannot be read."""
+    import duckdb
+
+    from kpi import database
+
+    con.execute("create schema if not exists raw")
+    for table, columns in TABLES.items():
+        con.execute(f"create or replace table raw.{table} ({_typed(columns)})")
+    for one in releases:
+        said = fields_of(one.path)
+        marks = ", ".join("?" * len(FIELDS))
+        con.execute(f"insert into raw.releases values ({marks})", [_plain(said.get(name)) for name, _ in FIELDS])
+        for table, (name, columns) in _TABLES.items():
+            file = one.path / name
+            if not file.exists():
+                continue
+            struct = ", ".join(f"{literal(column)}: {literal(kind)}" for column, kind in columns)
+            form = "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', nullstr = ''"
+            sql = f"select {literal(one.name)}, * from read_csv({literal(str(file))}, {form}, columns = {{{struct}}})"
+            try:
+                con.execute(f"insert into raw.{table} {sql}")
+            except duckdb.Error as error:
+                raise ConfigError(f"{file} cannot be read: {database.first_line(error)}.") from None
+
+
+def _typed(columns: Typed) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in columns)
+
+
+def _plain(value: object) -> object:
+    return value if value is None or isinstance(value, str | int) else str(value)

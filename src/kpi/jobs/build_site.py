@@ -1,0 +1,133 @@
+"""Write the site of a build: beside it when it is made, or into a folder, for all or for the public."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kpi import database
+from kpi.errors import ConfigError, ConfigErrors
+from kpi.site.content import INPUTS
+from kpi.site.language import LANGUAGES
+from kpi.site.model_pages import models_of
+from kpi.site.pages import About
+from kpi.site.sentences import check_sentences, read_sentences
+from kpi.site.site import FINGERPRINT, FOLDER, ProjectFiles, Written, fingerprint_of, read_results, write_site
+from kpi.site.site import carry_over as carry_over_site
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.permissions import DATABASE, database_path
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from kpi.build_record import BuildRecord
+    from kpi.engine.graph import Graph
+
+EXPECTATIONS = "expectations.json"
+
+
+def check_report(graph: Graph) -> None:
+    """Raise ConfigError, with file and line, for each slot of a sentence that no figure, service or form answers to.
+
+    Figures, services and sections are those of the seeds. Where a project has no seed of figures nothing is checked.
+    """
+    sentences = read_sentences(graph.project.root)
+    if not sentences.general and not sentences.of_years:
+        return
+    tables = graph.project.report_tables
+    figures = _seed(graph, tables.figures)
+    units = {row["figure_id"]: row.get("unit") or "count" for row in figures}
+    services: dict[str, list[str]] = {}
+    for row in _seed(graph, tables.figure_services):
+        services.setdefault(row["figure_id"], []).append(row["service"])
+    sections = [row["section"] for row in _seed(graph, tables.report_sections)]
+    mistakes = check_sentences(sentences, units, services, sections) if figures else []
+    if mistakes:
+        raise ConfigErrors(mistakes)
+
+
+def _seed(graph: Graph, table: str) -> Sequence[dict[str, str]]:
+    """Return the rows of a seed; nothing of a table that is none."""
+    node = next((one for one in graph.built() if one.kind == "seed" and str(one.relation) == table), None)
+    if node is None:
+        return ()
+    with (graph.project.root / node.file).open(encoding="utf-8-sig", newline="") as stream:
+        return list(csv.DictReader(stream, delimiter=node.delimiter))
+
+
+def write_beside(
+    con: duckdb.DuckDBPyConnection, graph: Graph, candidate: Path, record: BuildRecord, before: Path | None
+) -> Written | None:
+    """Write the site of a build that is being made into its folder; that of the build before when nothing changed.
+
+    Returns what was written: None when it was carried over, or there is nothing to show.
+    """
+    tables = graph.project.report_tables
+    read = {getattr(tables, name) for name in INPUTS} | {"marts.expectation_results"}
+    nodes = record.nodes or {}
+    versions = {node.id: str(nodes[node.id].version) for node in graph.built()
+                if node.id in nodes and str(node.relation) in read}  # fmt: skip
+    results = candidate / EXPECTATIONS
+    judged = results.read_text(encoding="utf-8") if results.is_file() else ""
+    files = "".join(f"{one.path} {one.rows_loaded} {one.rows_rejected}\n" for one in record.files or ())
+    inputs = record.inputs
+    more = (inputs.code if inputs else "", inputs.project if inputs else "", str(record.synthetic), files)
+    fingerprint = fingerprint_of(versions, graph.project.root, judged, *more)
+    if before and carry_over_site(before, candidate, fingerprint):
+        return None
+    about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)
+    project = ProjectFiles(graph.project.root, tables)
+    models = models_of(graph, database.row_counts(con))
+    written = write_site(candidate / FOLDER, con, project, about, read_results(candidate, EXPECTATIONS), models)
+    if written:
+        (candidate / FOLDER / FINGERPRINT).write_text(f"{fingerprint}\n", encoding="utf-8")
+    return written
+
+
+def written_site(root: Path, build: str | None) -> Path:
+    """Return the page to open of the site of the published build, or of the one named. Raises ConfigError."""
+    folder = Warehouse(root.resolve() / "warehouse").folder(build)
+    page = folder / FOLDER / "fi" / "index.html"
+    if not page.is_file():
+        message = f"build {folder.resolve().name} has no pages: it has no figures, or an earlier kpi made it"
+        raise ConfigError(f"{message}. Write them: kpi site DIR")
+    return page
+
+
+def write_copy(root: Path, build: str | None, target: Path, is_public: bool) -> Written:
+    """Write the site of a build into a folder, anew: for all, or for the public from public tables alone.
+
+    Raises ConfigError when the folder holds what is not of a site, or the build has no figures for it.
+    """
+    from kpi.engine.compile import compiled
+
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    folder = warehouse.folder(build)
+    record = warehouse.record(folder)
+    graph = compiled(root).graph
+    check_report(graph)
+    _make_room(target)
+    about = About(record.id, date.fromisoformat(record.as_of or str(date.today())), record.synthetic, is_public)
+    with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
+        project = ProjectFiles(graph.project.root, graph.project.report_tables)
+        models = None if is_public else models_of(graph, database.row_counts(con))
+        written = write_site(target, con, project, about, read_results(folder, EXPECTATIONS), models)
+    if written is None:
+        raise ConfigError(f"build {record.id} has no figures{' for the public' if is_public else ''} to show.")
+    (target / FINGERPRINT).write_text(f"copy of {record.id}\n", encoding="utf-8")
+    return written
+
+
+def _make_room(target: Path) -> None:
+    """Remove the site that lies in a folder. Raises ConfigError when something else does."""
+    if not target.exists():
+        return
+    if not target.is_dir() or (any(target.iterdir()) and not (target / FINGERPRINT).is_file()):
+        raise ConfigError(f"{target} holds something that is no site of kpi's. Name an empty folder, or a new one.")
+    for name in (*LANGUAGES, "data"):
+        shutil.rmtree(target / name, ignore_errors=True)

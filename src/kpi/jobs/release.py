@@ -1,0 +1,259 @@
+"""Release a report year from the published build, and verify a release by building it again in a scratch place."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kpi.errors import CheckFailed, ConfigError, Problem
+from kpi.events import Emit
+from kpi.files import RELEASES
+from kpi.ingest import release_files
+from kpi.ingest.raw_files import kept_beside, scan
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import inputs_of, was_made_from
+from kpi.provenance import git
+from kpi.provenance.releases import (
+    FigureDifference,
+    compare_figures,
+    freeze,
+    missing_deliveries,
+    next_name,
+    refuse_unfinished,
+    refuse_without_tables,
+    write_release,
+)
+from kpi.settings import ReportTables
+from kpi.sql import counted, literal
+from kpi.warehouse.builds import Warehouse, record, writing
+from kpi.warehouse.lifecycle import RELEASED, rolled_back_from
+from kpi.warehouse.permissions import DATABASE, database_path
+
+if TYPE_CHECKING:
+    from kpi.build_record import BuildRecord
+
+TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOptions:
+    """What a release was asked with. `despite` says why it is made although checks of the year failed."""
+
+    year: int
+    note: str
+    by: str = ""
+    despite: str = ""
+
+
+def release(root: Path, options: ReleaseOptions, emit: Emit) -> Path:
+    """Freeze a report year as the published build has it, in `seeds/releases`. Returns the new folder.
+
+    Raises ConfigError for a year without figures or that is not over, when readers do not see what the deliveries and
+    the project make now, or when nothing is said for a note; CheckFailed when checks of the year failed.
+    """
+    from kpi import database
+    from kpi.engine.compile import compiled
+    from kpi.ingest.retention import years_of
+
+    root = root.resolve()
+    if not options.note.strip():
+        raise ConfigError("--note must say in words what is released: it is read years from now.")
+    warehouse = Warehouse(root / "warehouse")
+    with writing(warehouse):
+        build = _up_to_date(root, warehouse)
+        release_files.read_releases(root)  # none of them may be edited
+        graph = compiled(root).graph
+        tables = ReportTables.from_names(build.tables)
+        with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
+            refuse_without_tables(con, tables)
+            waiting = refuse_unfinished(con, tables, options.year, date.fromisoformat(build.as_of).year)
+            _refuse_failed(build, waiting, options)
+            said = _said(root, options)
+            made = freeze(con, tables, build, said, years_of(con, [feed.limits for feed in graph.feeds]))
+        folder = write_release(root, made)
+        record(warehouse, build.id, RELEASED, folder.name)
+    emit(f"Released {options.year} as {folder.name}: {counted(len(made.figures), 'figure')} of build {build.id}.")
+    if edited := made.fields["code_changes"]:
+        emit(f"  warning: not committed, so nobody else can build it again: {edited}")
+    if not made.fields["code_revision"]:
+        emit("  warning: the project is in no git repository, so the code it was made by is not recorded.")
+    emit(f"Commit {folder.relative_to(root)}. The next refresh takes it into the warehouse: kpi refresh")
+    return folder
+
+
+def _up_to_date(root: Path, warehouse: Warehouse) -> BuildRecord:
+    """The record of the published build. Raises ConfigError unless it was made from what is there now."""
+    warehouse.published()
+    build = warehouse.current_record()
+    if build is None or build.problem or not build.as_of:
+        raise ConfigError("what is noted of the published build cannot be read. Run: kpi refresh")
+    inputs = inputs_of(root, scan(warehouse.raw), Options(as_of=date.fromisoformat(build.as_of)))
+    if rolled_back_from(warehouse) or not was_made_from(root, inputs, build):
+        raise ConfigError(
+            f"build {build.id}, which readers see, is not what the deliveries and the project make now, so it does not"
+            " tell by what it was made. Run first: kpi refresh"
+        )
+    return build
+
+
+def _refuse_failed(build: BuildRecord, waiting: Iterable[str], options: ReleaseOptions) -> None:
+    """Raise CheckFailed when a check of the year failed, or of all years, and nobody says why it is released."""
+    failing = [
+        Problem("expectation.failed", "does not hold", restricted=one.observed, subject=f"{one.year} {one.expectation}")
+        for one in build.years or ()
+        if one.year == options.year and one.severity == "error"
+    ]
+    failing += [Problem("check.overruled", text) for text in build.overruled if not failing]
+    failing += [Problem("feed.unfinished", f"is still waited for in {options.year}", subject=feed) for feed in waiting]
+    if build.years is None:
+        failing.append(Problem("year.unjudged", "the report years of the published build were not validated"))
+    if failing and not options.despite.strip():
+        lines = "\n  ".join(map(str, failing[:TOLD]))
+        raise CheckFailed(
+            f"{options.year} is not released, for its checks failed:\n  {lines}\nMend it, or say why it is released all"
+            " the same: --despite-failed-checks REASON",
+            failing,
+        )
+
+
+def _said(root: Path, options: ReleaseOptions) -> dict[str, object]:
+    from importlib.metadata import version
+
+    name, number = next_name(root, options.year)
+    edited = git.edited_files(root, f"seeds/{RELEASES}", "warehouse")
+    return {
+        "release": name,
+        "report_year": options.year,
+        "number": number,
+        "released_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+        "released_by": name_of_user(root, options.by),
+        "note": options.note,
+        "despite": options.despite,
+        "code_revision": git.revision_of(root),
+        "code_changes": " ".join(edited[:TOLD]) + (f" and {len(edited) - TOLD} more" if len(edited) > TOLD else ""),
+        "kpi_version": version("kpi"),
+    }
+
+
+def name_of_user(root: Path, by: str = "") -> str:
+    """Return who does it: who is named, else git's user, else that of the system."""
+    try:
+        return by.strip() or git.user_of(root) or getpass.getuser()
+    except (OSError, KeyError):
+        return f"user {os.getuid()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What came of building a release again: figures compared, those that differ, and those that were kept as they
+    were because their deliveries were deleted, which proves nothing of them."""
+
+    release: str
+    figures: int
+    differences: tuple[FigureDifference, ...]
+    kept: int
+
+
+def find_release(root: Path, wanted: str) -> Path:
+    """Return the folder of a release by its name, or by a year its latest. Raises ConfigError when there is none."""
+    names = release_files.names_of(root)
+    found = [name for name in names if name == wanted or str(release_files.number_of(name)[0]) == wanted]
+    if not found:
+        there = f"There is: {', '.join(names)}." if names else f"Nothing was released yet: kpi release {wanted}"
+        raise ConfigError(f"there is no release '{wanted}'. {there}")
+    return release_files.read_release(release_files.releases_folder(root) / found[-1]).path
+
+
+def verify(root: Path, wanted: str, emit: Emit) -> Verification:
+    """Build a release again, of its deliveries and by its revision of the code, in a scratch place, and compare.
+
+    Raises CheckFailed that says exactly what is missing, or when it cannot be built any more.
+    """
+    root = root.resolve()
+    folder, warehouse = find_release(root, wanted), Warehouse(root / "warehouse")
+    said = {name: str(value or "") for name, value in release_files.fields_of(folder).items()}
+    missing = [*_missing_code(root, said), *missing_deliveries(folder, warehouse.raw, scan(warehouse.raw))]
+    kept = [kept_beside(warehouse.raw) / name for name in said["kept"].split()]
+    missing += [f"what was kept of deleted deliveries, {one}, is gone" for one in kept if not one.is_dir()]
+    if missing:
+        problems = [Problem("release.missing", one) for one in missing]
+        lines = "\n  ".join(missing)
+        raise CheckFailed(f"release {folder.name} cannot be built again:\n  {lines}", problems)
+    with tempfile.TemporaryDirectory(prefix="kpi-verify-") as name:
+        scratch = Path(name) / root.name
+        scratch.mkdir()
+        git.write_revision(root, said["code_revision"], scratch)
+        shutil.rmtree(scratch / "warehouse", ignore_errors=True)
+        _lay_out(folder, warehouse, scratch / "warehouse", kept)
+        emit(f"Building release {folder.name} again, by revision {said['code_revision'][:12]} of the project.")
+        _build(scratch, said["as_of"])
+        return _compare(folder, scratch)
+
+
+def _missing_code(root: Path, said: dict[str, str]) -> list[str]:
+    if not said["code_revision"]:
+        return ["the revision of the code was not recorded: it was released without git"]
+    found = []
+    if not git.has_revision(root, said["code_revision"]):
+        found.append(f"revision {said['code_revision']} is not in this clone. Try: git fetch --all")
+    if said["code_changes"]:
+        found.append(f"files were edited and not committed when it was released: {said['code_changes']}")
+    return found
+
+
+def _lay_out(folder: Path, warehouse: Warehouse, target: Path, kept: Iterable[Path]) -> None:
+    """Copy the deliveries of a release, with their times, and what was kept of deleted ones."""
+    for row in release_files.rows_of(folder, "deliveries.csv"):
+        copy = target / "raw" / row["feed"] / row["file"]
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(warehouse.raw / row["feed"] / row["file"], copy)
+        if row["delivered_at"]:
+            os.utime(copy, (int(row["delivered_at"]), int(row["delivered_at"])))
+    if (warehouse.raw / "README.txt").is_file():  # says whether the deliveries are synthetic
+        shutil.copy2(warehouse.raw / "README.txt", target / "raw" / "README.txt")
+    for one in kept:
+        shutil.copytree(one, target / "kept" / one.name)
+
+
+def _build(scratch: Path, as_of: str) -> None:
+    """Refresh the scratch project in a process of its own; with the kpi of its revision, where it has one."""
+    environment = {**os.environ, "KPI_NOTIFY": ""}
+    environment.pop("KPI_PROJECT_DIR", None)
+    if (scratch / "src" / "kpi").is_dir():
+        environment["PYTHONPATH"] = str(scratch / "src")
+    words = ["refresh", "--project-dir", str(scratch), "--as-of", as_of, "--log-format", "plain"]
+    command = [sys.executable, "-m", "kpi.cli", *words, "--publish-despite-checks", "a release is verified"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=environment)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()[-TOLD:]
+        message = "\n  ".join(lines)
+        raise CheckFailed(
+            f"the project of that revision cannot be built here any more:\n  {message}",
+            [Problem("release.unbuildable", "the project of that revision cannot be built", restricted=message)],
+        )
+
+
+def _compare(folder: Path, scratch: Path) -> Verification:
+    from kpi import database
+
+    warehouse = Warehouse(scratch / "warehouse")
+    tables = ReportTables.from_names((warehouse.current_record() or warehouse.record(warehouse.folder())).tables)
+    place = database_path(warehouse.folder(), stewards=not os.path.lexists(warehouse.folder() / DATABASE))
+    with database.scratch() as con:
+        con.execute(f"attach {literal(str(place.resolve()))} as again (read_only)")
+        count, differences = compare_figures(con, folder, f"again.{tables.indicators}")
+        year, kept = release_files.number_of(folder.name)[0], 0
+        sql = "select count(*) from again.raw.kept_indicators where report_year = ?"
+        known = "select 1 from duckdb_tables() where schema_name = 'raw' and table_name = 'kept_indicators'"
+        if con.execute(known).fetchall():
+            kept = int(con.execute(sql, [year]).fetchall()[0][0])
+    return Verification(folder.name, count, differences, kept)

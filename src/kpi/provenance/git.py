@@ -1,0 +1,63 @@
+"""The git repository that a project lies in, if it does: its revision, what was edited since, a revision's files."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from kpi.errors import ConfigError
+
+
+def run(root: Path, *words: str) -> subprocess.CompletedProcess[bytes] | None:
+    """Run git in a folder. None where there is no git; what it says on stderr is not shown."""
+    try:
+        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
+    except OSError:
+        return None
+
+
+def answer(root: Path, *words: str) -> str:
+    """Return what git prints, without blanks around it; empty when it fails or is not there."""
+    done = run(root, *words)
+    return done.stdout.decode("utf-8", "replace").strip() if done and done.returncode == 0 else ""
+
+
+def revision_of(root: Path) -> str:
+    """Return the id of the commit that is checked out; empty without git, or before the first commit."""
+    return answer(root, "rev-parse", "--verify", "--quiet", "HEAD")
+
+
+def edited_files(root: Path, *but: str) -> list[str]:
+    """Return the files below a folder that are other than in the commit, or not in it; not those below `but`."""
+    status = run(root, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", ".",
+                 *(f":(exclude){folder}" for folder in but))  # fmt: skip
+    if not status or status.returncode:
+        return []
+    top = Path(answer(root, "rev-parse", "--show-toplevel"))
+    paths = [top / entry[3:].decode("utf-8", "backslashreplace") for entry in status.stdout.split(b"\0") if entry]
+    return sorted(path.relative_to(root.resolve()).as_posix() for path in paths if path.is_relative_to(root.resolve()))
+
+
+def has_revision(root: Path, revision: str) -> bool:
+    """Tell whether a commit is in this clone."""
+    done = run(root, "cat-file", "-e", f"{revision}^{{commit}}")
+    return bool(done and done.returncode == 0)
+
+
+def user_of(root: Path) -> str:
+    """Return name and address that git knows its user by; empty when it knows none."""
+    name, address = answer(root, "config", "user.name"), answer(root, "config", "user.email")
+    return f"{name} <{address}>" if name and address else name or address
+
+
+def write_revision(root: Path, revision: str, folder: Path) -> None:
+    """Write the files that a commit has below a folder into another one. Raises ConfigError when git cannot."""
+    import io
+    import tarfile
+
+    done = run(root, "archive", "--format=tar", revision)
+    if not done or done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip() if done else "there is no git command"
+        raise ConfigError(f"git cannot give the files of revision {revision}: {said}")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as files:
+        files.extractall(folder, filter="data")

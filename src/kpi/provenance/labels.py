@@ -1,0 +1,81 @@
+"""What the project says of its models, read from the manifest of the build: descriptions, and names of clauses.
+
+A model calls its clauses by `config: {meta: {left_out: [{clause: …, fi: …, sv: …, en: …}]}}`; `clause` is a condition of
+its SQL, written with columns by their names alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from kpi.files import read_regular
+
+LEFT_OUT = "left_out"
+
+
+@lru_cache(maxsize=4)
+def _manifest(folder: Path, build: str) -> dict[str, dict[str, Any]]:
+    """The nodes and sources of a build's manifest by `schema.name`; none where it has no manifest."""
+    try:
+        content = json.loads(read_regular(folder / "manifest.json"))
+    except (OSError, ValueError):
+        return {}
+    every = [*content.get("nodes", {}).values(), *content.get("sources", {}).values()]
+    found = {}
+    for node in every:
+        if node.get("resource_type") in ("model", "source", "seed", "snapshot"):
+            name = node.get("alias") or node.get("identifier") or node["name"]
+            found[f"{node.get('schema')}.{name}"] = node
+    return found
+
+
+def _nodes(folder: Path) -> dict[str, dict[str, Any]]:
+    resolved = folder.resolve()
+    return _manifest(resolved, resolved.name)
+
+
+def normal(clause: str) -> str:
+    """Return the SQL of a clause as the tracer writes it, in lower case. Raises ValueError when it is no condition."""
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    from kpi.provenance.trace import plain_text
+
+    try:
+        return plain_text(sqlglot.parse_one(clause, dialect="duckdb")).lower()
+    except SqlglotError as error:
+        raise ValueError(str(error).split("\n", maxsplit=1)[0]) from None
+
+
+def clause_labels(folder: Path) -> Mapping[tuple[str, str], Mapping[str, str]]:
+    """Return what each model calls its clauses: by relation and clause, a text by language."""
+    found: dict[tuple[str, str], Mapping[str, str]] = {}
+    for relation, node in _nodes(folder).items():
+        meta = node.get("config", {}).get("meta") or node.get("meta") or {}
+        for one in meta.get(LEFT_OUT) or ():
+            if isinstance(one, dict) and isinstance(one.get("clause"), str):
+                texts = {lang: str(one[lang]) for lang in ("fi", "sv", "en") if one.get(lang)}
+                try:
+                    found[relation, normal(one["clause"])] = texts
+                except ValueError:
+                    continue
+    return found
+
+
+def descriptions(folder: Path) -> Mapping[str, str]:
+    """Return the description of each model and source by its relation."""
+    return {name: " ".join(str(node.get("description") or "").split()) for name, node in _nodes(folder).items()}
+
+
+def pseudonyms(folder: Path, relation: str) -> tuple[str, ...]:
+    """Return the columns of a raw table whose contract calls them pseudonyms."""
+    columns = _nodes(folder).get(relation, {}).get("columns", {})
+    return tuple(
+        name
+        for name, column in columns.items()
+        if (column.get("config", {}).get("meta") or column.get("meta") or {}).get("pseudonym")
+    )

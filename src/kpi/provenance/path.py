@@ -1,0 +1,612 @@
+"""The paths from a column of one row of a mart down to raw tables: one SELECT after the other, through models and CTEs.
+
+A path is found in the compiled SQL alone. Where a union, grouping sets or a join offer several ways, constants decide:
+of `'a' as figure_id` in one branch and 'b' in the other, only that of the figure is followed. What is left are several
+paths, and each of them may bring rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from kpi.errors import KpiError
+
+Fixed = dict[str, object]
+"""Columns of a query with the value that they have in the row that is looked for; None is null."""
+UNKNOWN = object()
+FIGURE_COLUMNS = frozenset(("figure_id", "service", "report_year", "value"))
+
+
+class Untraceable(KpiError):
+    """A figure whose rows cannot be told from the SQL; the text says where, and what to write instead."""
+
+    def __init__(self, model: str, message: str) -> None:
+        super().__init__(f"{model}: {message}")
+        self.model, self.message = model, message
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the names in one query mean: the model that it is written in, and its CTEs with theirs."""
+
+    model: str
+    ctes: Mapping[str, tuple[Any, Scope]]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What a query selects from: a table of the build by its `schema.name`, or a query written in place or as a CTE."""
+
+    name: str
+    query: Any = None
+    scope: Scope | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One item of `from`: its alias, what it is, and how it is joined (`side` and `kind` as SQL writes them)."""
+
+    alias: str
+    relation: Relation | None
+    item: Any
+    side: str = ""
+    kind: str = ""
+    on: Any = None
+
+
+class Catalogue:
+    """The models of a build: `models` are their compiled SELECTs by `schema.name`, `feeds` the feed of each raw table.
+
+    `columns` are those of tables in the build. `marks` are the names of columns in a row of a delivery.
+    """
+
+    def __init__(
+        self, models: Mapping[str, str], feeds: Mapping[str, str], columns: Mapping[str, Sequence[str]]
+    ) -> None:
+        self.models, self.feeds, self.columns = models, feeds, columns
+        self._parsed: dict[str, tuple[Any, Scope]] = {}
+        self._backed: dict[str, bool] = {}
+
+    def query_of(self, relation: Relation) -> tuple[Any, Scope] | None:
+        """The SELECT of a relation and what its names mean; None for a table that no model makes."""
+        if relation.query is not None:
+            assert relation.scope is not None
+            return opened(relation.query, relation.scope)
+        if relation.name not in self.models:
+            return None
+        if relation.name not in self._parsed:
+            import sqlglot
+
+            tree = sqlglot.parse_one(self.models[relation.name], dialect="duckdb")
+            self._parsed[relation.name] = opened(tree, Scope(relation.name, {}))
+        return self._parsed[relation.name]
+
+    def columns_of(self, relation: Relation) -> tuple[str, ...]:
+        """The columns of a relation in lower case, in their order; none where they are not known."""
+        if relation.query is None and relation.name in self.columns:
+            return tuple(name.lower() for name in self.columns[relation.name])
+        found = self.query_of(relation)
+        if found is None:
+            return ()
+        query, scope = found
+        while not hasattr(query, "expressions") or _is_union(query):
+            query = query.this
+        names: list[str] = []
+        for one in query.expressions:
+            if is_star(one):
+                for source in sources_of(query, scope):
+                    if one.args.get("table") is None or one.table.lower() == source.alias:
+                        names += self.columns_of(source.relation) if source.relation else ()
+            else:
+                names.append(one.alias_or_name.lower())
+        return tuple(dict.fromkeys(names))
+
+    def is_backed(self, relation: Relation) -> bool:
+        """Tell whether rows of deliveries, or figures, stand behind the rows of a relation."""
+        key = relation.name if relation.query is None else f"{id(relation.query)}"
+        if key not in self._backed:
+            self._backed[key] = False  # a model that reads itself
+            self._backed[key] = self._reaches_rows(relation)
+        return self._backed[key]
+
+    def has_figures(self, relation: Relation) -> bool:
+        """Tell whether a relation is a table of figures."""
+        return relation.query is None and set(self.columns_of(relation)) >= FIGURE_COLUMNS
+
+    def _reaches_rows(self, relation: Relation) -> bool:
+        if relation.query is None and (relation.name in self.feeds or self.has_figures(relation)):
+            return True
+        found = self.query_of(relation)
+        if found is None:
+            return False
+        selects = branches(found[0])
+        items = [source.relation for select, _ in selects for source in sources_of(select, found[1])]
+        return any(self.is_backed(one) for one in items if one is not None)
+
+
+@dataclass
+class Hop:
+    """One SELECT on a path, seen from above: of a union one branch, of grouping sets one set.
+
+    `driver` is the source whose rows are followed, `siblings` those that paths of their own follow. `keys` are what it
+    groups by, None when it does not. `renamed` are the names in this branch of the columns of a union.
+    """
+
+    model: str
+    name: str
+    select: Any
+    scope: Scope
+    sources: tuple[Source, ...]
+    projections: dict[str, Any]
+    stars: tuple[str, ...]
+    where: list[Any]
+    keys: list[Any] | None
+    having: Any
+    qualify: Any
+    renamed: dict[str, str]
+    catalogue: Catalogue = field(repr=False)
+    driver: str = ""
+    siblings: frozenset[str] = frozenset()
+    is_one_of_sets: bool = False
+
+    @cached_property
+    def driving(self) -> Source:
+        """The source whose rows are followed."""
+        return next(one for one in self.sources if one.alias == self.driver)
+
+    def resolve(self, column: str) -> Any:
+        """Return what a column of this SELECT is, in terms of its sources. Raises Untraceable when it has none such."""
+        from sqlglot import exp
+
+        name = self.renamed.get(column, column)
+        if name in self.projections:
+            return self.projections[name].copy()
+        for alias in self.stars:
+            source = next(one for one in self.sources if one.alias == alias)
+            known = self.catalogue.columns_of(source.relation) if source.relation else ()
+            if name in known or len(self.stars) == 1:
+                return exp.column(name, table=alias)
+        raise Untraceable(self.model, f"{self.name} has no column '{column}'.")
+
+    def expand(self, expression: Any) -> Any:
+        """Return an expression of this SELECT's own columns in terms of its sources."""
+        from sqlglot import exp
+
+        def inside(node: Any) -> Any:
+            if isinstance(node, exp.Column) and not node.find_ancestor(exp.Query):
+                found = self.resolve(node.name.lower())
+                return found if isinstance(found, exp.Column | exp.Literal | exp.Func) else exp.paren(found, copy=False)
+            return node
+
+        return expression.copy().transform(inside)
+
+
+def paths(catalogue: Catalogue, table: str, columns: Sequence[str], fixed: Fixed) -> list[list[Hop]]:
+    """Return the paths, each from the table down, of columns in the row that `fixed` names.
+
+    A path ends above a raw table, or above a table of figures that is of another figure.
+    """
+    found = list(_paths(catalogue, Relation(table), frozenset(columns), dict(fixed), fixed.get("figure_id"), 0))
+    for path in found:
+        for hop in path:
+            if any(one.side in ("RIGHT", "FULL") for one in hop.sources):
+                raise Untraceable(hop.model, f"{hop.name}: write a left or inner join for a right or full one.")
+    return found
+
+
+_DEEPEST = 200
+
+
+def _paths(
+    catalogue: Catalogue, relation: Relation, columns: frozenset[str], fixed: Fixed, figure: object, depth: int
+) -> Iterator[list[Hop]]:
+    found = catalogue.query_of(relation)
+    if found is None or depth > _DEEPEST:
+        return
+    query, scope = found
+    for select, renamed in branches(query):
+        inner = {renamed.get(name, name): value for name, value in fixed.items()}
+        for hop in _hops(catalogue, relation, select, scope, renamed, inner):
+            used = _used(hop, columns)
+            for source, siblings in _drivers(catalogue, hop, used):
+                own = frozenset(one.name.lower() for one in used if one.table.lower() == source.alias)
+                below = _fixed_below(hop, source.alias, inner)
+                there = Hop(**{**vars(hop), "driver": source.alias, "siblings": siblings})
+                assert source.relation is not None
+                is_table = source.relation.query is None
+                if is_table and (
+                    source.relation.name in catalogue.feeds or _is_other(catalogue, source, below, figure)
+                ):
+                    yield [there]
+                    continue
+                for rest in _paths(catalogue, source.relation, own, below, figure, depth + 1):
+                    yield [there, *rest]
+
+
+def _is_other(catalogue: Catalogue, source: Source, fixed: Fixed, figure: object) -> bool:
+    """Whether a source is a table of figures, read for another one."""
+    assert source.relation is not None
+    return fixed.get("figure_id", figure) != figure and catalogue.has_figures(source.relation)
+
+
+def _used(hop: Hop, columns: frozenset[str]) -> list[Any]:
+    from sqlglot import exp
+
+    found = [hop.resolve(name) for name in columns if name in hop.projections or hop.renamed.get(name) or hop.stars]
+    return [one for each in found for one in each.find_all(exp.Column)]
+
+
+def _drivers(catalogue: Catalogue, hop: Hop, used: Sequence[Any]) -> list[tuple[Source, frozenset[str]]]:
+    """The sources whose rows make the columns that matter: one, but of a row made by a join, each that has a part."""
+    backed = [one for one in hop.sources if one.relation is not None and catalogue.is_backed(one.relation)]
+    named = {column.table.lower() for column in used}
+    own = [one for one in backed if one.alias in named] or backed
+    if not own:
+        return []
+    if hop.keys is not None or len(own) == 1:
+        return [(own[0], frozenset())]
+    return [(one, frozenset(other.alias for other in own if other is not one)) for one in own]
+
+
+def _hops(
+    catalogue: Catalogue, relation: Relation, select: Any, scope: Scope, renamed: dict[str, str], fixed: Fixed
+) -> Iterator[Hop]:
+    """The SELECT as hops that can have the row: one, or one for each of its grouping sets."""
+    query, scope = opened(select, scope)
+    if query.args.get("limit") or query.args.get("offset"):
+        raise Untraceable(scope.model, "a LIMIT chooses rows by no rule that could be explained. Use row_number().")
+    sources = tuple(sources_of(query, scope))
+    base = Hop(
+        scope.model, relation.name.rpartition(".")[2], query, scope, sources, {}, (), [], None, None, None, renamed,
+        catalogue,
+    )  # fmt: skip
+    qualified = _Qualifier(catalogue, sources, query)
+    base.stars = tuple(
+        source.alias
+        for one in query.expressions
+        if is_star(one)
+        for source in sources
+        if not one.args.get("table") or one.table.lower() == source.alias
+    )
+    base.projections = {
+        one.alias_or_name.lower(): qualified(one.unalias()) for one in query.expressions if not is_star(one)
+    }
+    where, having, qualify = (query.args.get(name) for name in ("where", "having", "qualify"))
+    base.where = [qualified(one) for one in conjuncts(where.this)] if where else []
+    base.having = qualified(having.this) if having else None
+    base.qualify = qualified(qualify.this) if qualify else None
+    for keys, all_keys in _grouping_sets(query, base.projections, qualified):
+        hop = Hop(**{**vars(base), "keys": keys})
+        if all_keys is not None:
+            hop.is_one_of_sets = True
+            _fix_grouping(hop, keys or [], all_keys)
+        if _is_possible(hop, fixed):
+            yield hop
+
+
+def _is_possible(hop: Hop, fixed: Fixed) -> bool:
+    """Whether a row of this SELECT may have the values that are looked for, as far as constants tell."""
+    for name, value in fixed.items():
+        if name in hop.projections:
+            shown = constant(hop.projections[name])
+            if shown is not UNKNOWN and not same(shown, value):
+                return False
+            if (
+                value is None
+                and hop.is_one_of_sets
+                and any(_sql(key) == _sql(hop.projections[name]) for key in hop.keys or ())
+            ):
+                return False
+    tests = [*hop.where, *([hop.having] if hop.having is not None else [])]
+    return all(constant(test) not in (False, None) for test in tests) and _known(hop, fixed) is not None
+
+
+def _fixed_below(hop: Hop, alias: str, fixed: Fixed) -> Fixed:
+    """What is known of the columns of a source."""
+    return {name: value for (table, name), value in (_known(hop, fixed) or {}).items() if table == alias}
+
+
+def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
+    """The values that columns of the sources must have, by what they become and by conditions; None if they cannot."""
+    from sqlglot import exp
+
+    known: dict[tuple[str, str], object] = {}
+    for name, value in fixed.items():
+        if name in hop.projections or hop.stars:
+            column = hop.resolve(name)
+            if isinstance(column, exp.Column):
+                known[_place(column)] = value
+    for test in hop.where:
+        match test:
+            case exp.EQ() if isinstance(test.left, exp.Column) and constant(test.right) is not UNKNOWN:
+                place, value = _place(test.left), constant(test.right)
+            case exp.Not() if isinstance(test.this, exp.Column):
+                place, value = _place(test.this), False
+            case exp.Column():
+                place, value = _place(test), True
+            case exp.Is() if isinstance(test.expression, exp.Null) and isinstance(test.this, exp.Column):
+                place, value = _place(test.this), None
+            case _:
+                continue
+        if not same(known.setdefault(place, value), value):
+            return None
+    for test in (*hop.where, *(one for source in hop.sources if source.on for one in conjuncts(source.on))):
+        if isinstance(test, exp.EQ) and isinstance(test.left, exp.Column) and isinstance(test.right, exp.Column):
+            one, other = _place(test.left), _place(test.right)
+            for here, there in ((one, other), (other, one)):
+                if here in known:
+                    known.setdefault(there, known[here])
+    return known
+
+
+def _place(column: Any) -> tuple[str, str]:
+    return column.table.lower(), column.name.lower()
+
+
+def _grouping_sets(
+    query: Any, projections: Mapping[str, Any], qualified: Any
+) -> Iterator[tuple[list[Any] | None, list[Any] | None]]:
+    """The keys of each set that a SELECT groups by, None without; and the keys of all where there are several sets."""
+    from sqlglot import exp
+
+    group, distinct = query.args.get("group"), query.args.get("distinct")
+    if group is None:
+        is_grouped = any(one.find(exp.AggFunc) and not _in_window(one) for one in projections.values())
+        if distinct is not None and distinct.args.get("on") is not None:
+            raise Untraceable("", "write row_number() for DISTINCT ON.")
+        yield ([] if is_grouped else list(projections.values()) if distinct else None), None
+        return
+
+    def key(one: Any) -> Any:
+        if isinstance(one, exp.Literal) and not one.is_string:
+            return list(projections.values())[int(one.name) - 1].copy()
+        named = projections.get(one.name.lower()) if isinstance(one, exp.Column) and not one.table else None
+        return qualified(one) if named is None or named.find(exp.AggFunc) else named.copy()
+
+    if group.args.get("all"):
+        yield [one.copy() for one in projections.values() if not one.find(exp.AggFunc)], None
+        return
+    plain = [one for one in group.expressions if not isinstance(one, exp.GroupingSets | exp.Rollup | exp.Cube)]
+    sets = [one for one in group.expressions if isinstance(one, exp.GroupingSets)]
+    sets += group.args.get("grouping_sets") or []
+    if group.args.get("rollup") or group.args.get("cube") or len(sets) > 1:
+        raise Untraceable("", "write GROUPING SETS for ROLLUP and CUBE, once.")
+    if not sets:
+        yield [key(one) for one in plain], None
+        return
+    each = [_members(one) for one in sets[0].expressions]
+    all_keys = [key(one) for one in plain] + [key(one) for members in each for one in members]
+    for members in each:
+        yield [key(one) for one in plain] + [key(one) for one in members], all_keys
+
+
+def _members(one: Any) -> list[Any]:
+    from sqlglot import exp
+
+    if isinstance(one, exp.Tuple):
+        return list(one.expressions)
+    return [one.this] if isinstance(one, exp.Paren) else [one]
+
+
+def _fix_grouping(hop: Hop, keys: Sequence[Any], all_keys: Sequence[Any]) -> None:
+    """Make one of several grouping sets an ordinary one: keys of others are null, and grouping() is a number."""
+    from sqlglot import exp
+
+    own, others = {_sql(one) for one in keys}, {_sql(one) for one in all_keys}
+
+    def fixed(node: Any) -> Any:
+        if isinstance(node, exp.Grouping):
+            return exp.Literal.number(0 if _sql(node.expressions[0]) in own else 1)
+        if _sql(node) in others - own and not node.find_ancestor(exp.AggFunc):
+            return exp.null()
+        return node
+
+    hop.projections = {name: simplified(one.copy().transform(fixed)) for name, one in hop.projections.items()}
+    if hop.having is not None:
+        hop.having = simplified(hop.having.copy().transform(fixed))
+
+
+class _Qualifier:
+    """Gives every column of an expression the alias of its source."""
+
+    def __init__(self, catalogue: Catalogue, sources: Sequence[Source], query: Any) -> None:
+        self.sources, self.catalogue = sources, catalogue
+        self._named = {one.alias.lower(): one.this for one in query.expressions if one.alias}
+
+    def __call__(self, expression: Any) -> Any:
+        from sqlglot import exp
+
+        def inside(node: Any) -> Any:
+            if not isinstance(node, exp.Column) or node.find_ancestor(exp.Query):
+                return node
+            if node.table:
+                return exp.column(node.name.lower(), table=node.table.lower())
+            return self._own(node)
+
+        return expression.copy().transform(inside)
+
+    def _own(self, column: Any) -> Any:
+        from sqlglot import exp
+
+        name = column.name.lower()
+        if len(self.sources) == 1:
+            return exp.column(name, table=self.sources[0].alias)
+        for source in self.sources:
+            if source.relation is not None and name in self.catalogue.columns_of(source.relation):
+                return exp.column(name, table=source.alias)
+        if name in self._named and not self._named[name].find(exp.Window):
+            return self(self._named[name])
+        return exp.column(name, table=self.sources[0].alias if self.sources else "")
+
+
+def opened(query: Any, scope: Scope) -> tuple[Any, Scope]:
+    """Return a query without brackets and WITH, and the scope in which its names mean what they say."""
+    from sqlglot import exp
+
+    while True:
+        with_ = query.args.get("with_")
+        if with_ is not None:
+            ctes = dict(scope.ctes)
+            for cte in with_.expressions:
+                ctes[cte.alias.lower()] = (cte.this, Scope(scope.model, dict(ctes)))
+            scope = Scope(scope.model, ctes)
+            query = query.copy()
+            query.set("with_", None)
+        if not isinstance(query, exp.Subquery):
+            return query, scope
+        query = query.this
+
+
+def branches(query: Any) -> list[tuple[Any, dict[str, str]]]:
+    """Return the SELECTs of a union, each with its names for those of the first; else the SELECT alone."""
+    from sqlglot import exp
+
+    if isinstance(query, exp.Subquery):
+        return branches(query.this)
+    if not _is_union(query):
+        return [(query, {})]
+    left, right = branches(query.left), branches(query.right)
+    if query.args.get("by_name"):
+        return left + right
+    first = [one.alias_or_name.lower() for one in left[0][0].expressions]
+    found = list(left)
+    for select, _ in right:
+        names = [one.alias_or_name.lower() for one in select.expressions]
+        if any(is_star(one) for one in (*select.expressions, *left[0][0].expressions)):
+            names = first = []
+        found.append((select, {a: b for a, b in zip(first, names, strict=False) if a != b}))
+    return found
+
+
+def _is_union(query: Any) -> bool:
+    from sqlglot import exp
+
+    return isinstance(query, exp.SetOperation)
+
+
+def is_star(projection: Any) -> bool:
+    """Whether a projection is `*` or `x.*`."""
+    from sqlglot import exp
+
+    return isinstance(projection, exp.Star) or (
+        isinstance(projection, exp.Column) and isinstance(projection.this, exp.Star)
+    )
+
+
+def sources_of(select: Any, scope: Scope) -> Iterator[Source]:
+    """Yield what a SELECT reads, in the order of FROM."""
+    from_ = select.args.get("from_")
+    if from_ is None:
+        return
+    yield _source(from_.this, scope)
+    for nested in from_.this.args.get("joins") or ():
+        yield _source(nested.this, scope, nested)
+    for join in select.args.get("joins") or ():
+        yield _source(join.this, scope, join)
+
+
+def _source(item: Any, scope: Scope, join: Any = None) -> Source:
+    from sqlglot import exp
+
+    alias = item.alias_or_name.lower()
+    side, kind = ((join.side or "").upper(), (join.kind or "").upper()) if join is not None else ("", "")
+    on = join.args.get("on") if join is not None else None
+    if join is not None and join.args.get("using"):
+        first = join.parent.args["from_"].this.alias_or_name.lower()
+        equal = [
+            exp.EQ(this=exp.column(one.name, table=first), expression=exp.column(one.name, table=alias))
+            for one in join.args["using"]
+        ]
+        on = exp.and_(*equal)
+    relation: Relation | None = None
+    if isinstance(item, exp.Table) and not isinstance(item.this, exp.Func):
+        name = ".".join(part.name for part in item.parts).lower()
+        if name in scope.ctes:
+            relation = Relation(name, *scope.ctes[name])
+        else:
+            relation = Relation(name)
+    elif isinstance(item, exp.Subquery):
+        relation = Relation(alias, item, scope)
+    return Source(alias, relation, item, side, kind, on)
+
+
+def conjuncts(condition: Any) -> list[Any]:
+    """Return the conditions that are joined by AND."""
+    from sqlglot import exp
+
+    if isinstance(condition, exp.Paren):
+        return conjuncts(condition.this)
+    if isinstance(condition, exp.And):
+        return conjuncts(condition.left) + conjuncts(condition.right)
+    return [condition]
+
+
+def simplified(expression: Any) -> Any:
+    """Return an expression without the branches of CASE that constants rule out."""
+    from sqlglot import exp
+
+    def inside(node: Any) -> Any:
+        if not isinstance(node, exp.Case) or node.this is not None:
+            return node
+        kept = []
+        for one in node.args["ifs"]:
+            found = constant(one.this)
+            if found is True and not kept:
+                return one.args["true"]
+            if found not in (False, None):
+                kept.append(one)
+        if not kept:
+            return node.args.get("default") or exp.null()
+        node.set("ifs", kept)
+        return node
+
+    return expression.transform(inside)
+
+
+def constant(expression: Any) -> object:
+    """Return the value of an expression of constants (None is null), UNKNOWN of any other."""
+    from sqlglot import exp
+
+    match expression:
+        case exp.Literal():
+            if expression.is_string:
+                return expression.name
+            return int(expression.name) if expression.name.isdigit() else float(expression.name)
+        case exp.Boolean():
+            return bool(expression.this)
+        case exp.Null():
+            return None
+        case exp.Paren() | exp.Cast() | exp.Alias():
+            return constant(expression.this)
+        case exp.Not():
+            found = constant(expression.this)
+            return found if found in (None, UNKNOWN) else not found
+        case exp.EQ():
+            left, right = constant(expression.left), constant(expression.right)
+            return UNKNOWN if UNKNOWN in (left, right) else None if None in (left, right) else same(left, right)
+        case exp.And():
+            both = constant(expression.left), constant(expression.right)
+            return False if False in both else UNKNOWN if UNKNOWN in both else None if None in both else True
+        case _:
+            return UNKNOWN
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two constants are the same value."""
+    if isinstance(one, str) or isinstance(other, str):
+        return str(one) == str(other)
+    return one == other
+
+
+def _in_window(expression: Any) -> bool:
+    from sqlglot import exp
+
+    found = [one for one in expression.find_all(exp.AggFunc) if not isinstance(one.parent, exp.Window)]
+    return all(one.find_ancestor(exp.Window) for one in found)
+
+
+def _sql(expression: Any) -> str:
+    return str(expression.sql(dialect="duckdb")).lower()

@@ -1,0 +1,193 @@
+"""The models of a traced path as people read them: their SQL, but only of the columns that matter to the figure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from kpi.provenance.path import Hop, Source, is_star
+from kpi.provenance.trace import Trace
+from kpi.sql import identifier
+
+KEYS = ("figure_id", "service", "report_year", "report_month", "basis")
+
+
+def shown_sql(trace: Trace, model: str, column: str) -> tuple[tuple[str, ...], str]:
+    """Return the columns of a model that matter to a part of the figure, and its SQL with them alone.
+
+    Of a union only the branch of the figure is there, of grouping sets only its set.
+    """
+    asked = _asked(trace, column)
+    hops = [(place, hop) for place, hop in enumerate(trace.path) if hop.model == model]
+    plains: dict[str, str] = {}
+    texts: list[str] = []
+    for place, hop in reversed(hops):
+        sql = _select(trace, hop, asked[place], plains)
+        name = hop.name
+        if place == hops[0][0]:
+            texts.append(sql)
+        elif not _is_import(hop):
+            plains[name] = sql
+    ctes = ",\n".join(f"{name} as (\n{_indented(sql)}\n)" for name, sql in plains.items())
+    top = hops[0][1]
+    return tuple(sorted(asked[hops[0][0]] & _names(top))), (f"with {ctes}\n" if ctes else "") + texts[-1]
+
+
+def _names(hop: Hop) -> set[str]:
+    return {name for name in hop.projections} | {name for name in hop.renamed} | (set(KEYS) if hop.stars else set())
+
+
+def _asked(trace: Trace, column: str) -> list[set[str]]:
+    """The columns of each hop that the figure needs."""
+    from sqlglot import exp
+
+    asked = {column, *trace.key}
+    found = []
+    for place, hop in enumerate(trace.path):
+        found.append(asked)
+        expressions = [hop.resolve(name) for name in asked if _has(hop, name)]
+        expressions += hop.where + [one for one in (hop.having, hop.qualify) if one is not None]
+        expressions += [source.on for source in hop.sources if source.on is not None] + list(hop.keys or ())
+        if place == trace.weight.place:
+            expressions += [leaf.weight for leaf in trace.weight.leaves]
+        asked = {
+            one.name.lower()
+            for each in expressions
+            for one in each.find_all(exp.Column)
+            if one.table.lower() == hop.driver
+        }
+    return found
+
+
+def _has(hop: Hop, name: str) -> bool:
+    return bool(hop.stars) or hop.renamed.get(name, name) in hop.projections
+
+
+def _is_import(hop: Hop) -> bool:
+    """Whether a hop only takes another relation over: `select * from x`."""
+    return len(hop.sources) == 1 and not hop.projections and not hop.where and hop.keys is None
+
+
+def _select(trace: Trace, hop: Hop, asked: set[str], plains: dict[str, str]) -> str:
+    from sqlglot import exp
+
+    is_alone = len(hop.sources) == 1
+    names = sorted(asked & {*hop.projections, *hop.renamed}, key=list({**hop.projections, **hop.renamed}).index)
+    lines = [
+        f"    {_text(hop.resolve(name), is_alone)}{_as(hop.resolve(name), name)}"
+        for name in names
+        if name not in hop.renamed.values() or name in hop.projections
+    ]
+    if hop.stars and not hop.projections:
+        lines = ["    *"]
+    sql = "select\n" + ",\n".join(lines or ["    *"])
+    for number, source in enumerate(hop.sources):
+        item = _item(trace, hop, source, plains)
+        kind = " ".join(part for part in (source.side, source.kind) if part).lower()
+        on = f"\n    on {_text(source.on, False)}" if source.on is not None else ""
+        sql += f"\nfrom {item}" if not number else f"\n{kind or ('inner' if on else 'cross')} join {item}{on}"
+    if hop.where:
+        sql += "\nwhere " + "\n    and ".join(_text(one, is_alone) for one in hop.where)
+    if hop.keys and any(one.find(exp.AggFunc) for one in hop.projections.values()):
+        sql += "\ngroup by " + ", ".join(_text(one, is_alone) for one in hop.keys)
+    if hop.having is not None:
+        sql += f"\nhaving {_text(hop.having, is_alone)}"
+    if hop.qualify is not None:
+        sql += f"\nqualify {_text(hop.qualify, is_alone)}"
+    return sql
+
+
+def _as(expression: Any, name: str) -> str:
+    from sqlglot import exp
+
+    return "" if isinstance(expression, exp.Column) and expression.name.lower() == name else f" as {name}"
+
+
+def _item(trace: Trace, hop: Hop, source: Source, plains: dict[str, str]) -> str:
+    """What a SELECT reads, with imports by the name of what they import."""
+    if source.relation is None:
+        return str(source.item.sql(dialect="duckdb"))
+    name = source.relation.name
+    if source.relation.query is not None:
+        inner = _imported(source.relation.query)
+        if inner:
+            name = inner
+        elif source.alias != hop.driver and name not in plains and not _is_subquery(source):
+            plains[name] = _pretty(source.relation.query)
+    return name if name.rpartition(".")[2] == source.alias else f"{name} as {source.alias}"
+
+
+def _is_subquery(source: Source) -> bool:
+    from sqlglot import exp
+
+    return isinstance(source.item, exp.Subquery)
+
+
+def _imported(query: Any) -> str:
+    """The table that a CTE imports by `select * from x`; empty when it does more."""
+    from sqlglot import exp
+
+    from_ = query.args.get("from_")
+    is_plain = isinstance(query, exp.Select) and len(query.expressions) == 1 and is_star(query.expressions[0])
+    others = any(query.args.get(name) for name in ("joins", "where", "group", "having", "qualify", "distinct", "limit"))
+    if not is_plain or others or from_ is None or not isinstance(from_.this, exp.Table):
+        return ""
+    return ".".join(part.name for part in from_.this.parts) if from_.this.db else ""
+
+
+def _pretty(query: Any) -> str:
+    return str(query.sql(dialect="duckdb", pretty=True, normalize_functions="lower")).lower()
+
+
+def _text(expression: Any, is_alone: bool) -> str:
+    from sqlglot import exp
+
+    copy = expression.copy()
+    if is_alone:
+        for column in list(copy.find_all(exp.Column)):
+            if not column.find_ancestor(exp.Query):
+                column.set("table", None)
+    return str(copy.sql(dialect="duckdb", normalize_functions="lower"))
+
+
+def _indented(sql: str) -> str:
+    return "\n".join(f"    {line}" for line in sql.split("\n"))
+
+
+def dated_seeds(trace: Trace, seeds: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the seeds that rows are joined to by dates, each with SELECT of their rows that the figure's rows found."""
+    for place, hop in enumerate(trace.path):
+        for source in hop.sources:
+            if source.alias == hop.driver or source.relation is None or source.on is None:
+                continue
+            seed = _seed_of(trace, source, seeds)
+            columns = trace.catalogue.columns_of(source.relation)
+            dated = [one for one in columns if one in ("valid_from", "valid_to", "starts_on", "ends_on")]
+            if seed and dated:
+                common = [one for one in columns if one in trace.catalogue.columns.get(seed, ())]
+                found = trace.rows_of_source(place, source.alias, common)
+                match = " and ".join(f"s.{identifier(one)} is not distinct from f.{identifier(one)}" for one in common)
+                yield (
+                    seed,
+                    f"select distinct s.* from {seed} as s inner join (\n{found}\n) as f on {match} order by all",
+                )
+
+
+def _seed_of(trace: Trace, source: Source, seeds: Collection[str]) -> str:
+    from sqlglot import exp
+
+    relation = source.relation
+    assert relation is not None
+    if relation.query is None:
+        return relation.name if relation.name in seeds else ""
+    names = set()
+    front = [(relation.query, relation.scope)]
+    while front:
+        query, scope = front.pop()
+        for table in query.find_all(exp.Table):
+            name = ".".join(part.name for part in table.parts).lower()
+            if scope is not None and not table.db and name in scope.ctes:
+                front.append(scope.ctes[name])
+            else:
+                names.add(name)
+    return names.pop() if len(names) == 1 and names <= set(seeds) else ""

@@ -1,0 +1,597 @@
+"""The raw rows of a figure, as SQL: the SELECTs of a path written again, each with the rows of the one below.
+
+Two forms. `rows_in` has the rows that enter, with their weight. `rows_out` filters nothing: joins become outer ones,
+conditions become numbers, so that of each row is known which clause left it out first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kpi.provenance.path import Catalogue, Fixed, Hop, Relation, Scope, Source, conjuncts, opened
+from kpi.provenance.weight import DISTINCT, Weight
+from kpi.sql import identifier
+
+FURTHEST = 1_000_000
+"""The number of a row that no clause leaves out: beyond that of any clause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A clause of a model that leaves rows out. `kind` is join, where, key (the figure's own group) or condition."""
+
+    model: str
+    text: str
+    kind: str
+
+
+@dataclass
+class Trace:
+    """One path of one part, with what it takes to write it as SQL.
+
+    `prior` are conditions that leave rows out before those of the part itself: those of its denominator.
+    """
+
+    catalogue: Catalogue
+    path: Sequence[Hop]
+    weight: Weight
+    key: Fixed
+    prior: tuple[Any, ...] = ()
+    carried: tuple[int, str, tuple[str, ...]] | None = None
+    plains: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def base(self) -> str:
+        """The raw table, or the table of other figures, that the path ends at."""
+        relation = self.path[-1].driving.relation
+        assert relation is not None
+        return relation.name
+
+    @property
+    def feed(self) -> str:
+        """The feed whose rows these are; empty where the path ends at figures."""
+        return self.catalogue.feeds.get(self.base, "")
+
+    @property
+    def top_group(self) -> int | None:
+        """The number of the topmost hop that groups; None where no hop does."""
+        return next((place for place, hop in enumerate(self.path) if hop.keys is not None), None)
+
+    def rows_in(self) -> str:
+        """Return SELECT of the rows that the row of the figure is made of, before the conditions of its part.
+
+        Columns: __row, __file, __record, __weight_0, …, __in_0, … (whether it enters), __key_0, … (the group that the figure
+        is), and __group_0, … (of each hop that groups, a hash of the group).
+        """
+        self.plains = {}
+        ctes = self._ctes(is_open=False, first=0)
+        top = self._name(0)
+        where = " and ".join(
+            f"{identifier(name)} is not distinct from {_literal(value)}" for name, value in self.key.items()
+        )
+        return f"{self._with(ctes)}\nselect * from {top} where {where}"
+
+    def rows_out(self, keys: Sequence[object], clauses: list[Clause]) -> str:
+        """Return SELECT of all rows of the feed with the number of the clause that leaves each out.
+
+        Columns: __row (the rowid of the raw table), __left (the index in `clauses`, which it adds to; larger than any where the row
+        enters). `keys` are the values of __key_0, … of the figure. Of a row that a join brings several times counts
+        the time that gets furthest.
+        """
+        self.plains = {}
+        first = self.top_group or 0
+        ctes = self._ctes(is_open=True, first=first, keys=keys, clauses=clauses)
+        other, cases = "", ""
+        if self.top_group is None:
+            for name, value in self.key.items():
+                cases += f" when {identifier(name)} is distinct from {_literal(value)} then {len(clauses)}"
+                clauses.append(Clause(self.path[0].model, f"{name} = {_literal(value)}", "key"))
+            other = f", case{cases} end"
+        return (
+            f"{self._with(ctes)}\nselect __row, max(coalesce(__left{other}, {FURTHEST})) as __left"
+            f" from {self._name(first)} group by __row"
+        )
+
+    def rows_of_source(self, place: int, alias: str, columns: Sequence[str]) -> str:
+        """Return SELECT of the rows of a joined source, by some of its columns, that the rows of the figure found."""
+        carrying = replace(self, carried=(place, alias, tuple(columns)))
+        entered = " or ".join(f"__in_{number}" for number in range(len(self.weight.leaves)))
+        names = ", ".join(f"__carried_{number} as {identifier(name)}" for number, name in enumerate(columns))
+        return f"select distinct {names} from (\n{carrying.rows_in()}\n) where {entered}"
+
+    def _with(self, ctes: Sequence[tuple[str, str]]) -> str:
+        every = [*self.plains.items(), *ctes]
+        return "with " + ",\n".join(f"{name} as (\n{sql}\n)" for name, sql in every)
+
+    def _name(self, place: int) -> str:
+        hop = self.path[place]
+        model = hop.model.rpartition(".")[2]
+        return identifier(f"{place:02}_{model}" + (f"_{hop.name}" if hop.name != model else ""))
+
+    def _ctes(
+        self, is_open: bool, first: int, keys: Sequence[object] | None = None, clauses: list[Clause] | None = None
+    ) -> list[tuple[str, str]]:
+        """The SELECTs from the raw table up to the hop `first`, which comes last."""
+        asked = set(self.key) if not is_open or self.top_group is None else set()
+        wants_first = [False] * (len(self.path) + 1)
+        writers = []
+        for place in range(first, len(self.path)):
+            writer = _Writer(self, place, is_open, asked, wants_first[place], keys if place == first else None)
+            asked, wants_first[place + 1] = writer.needs()
+            writers.append(writer)
+        fail = ", cast(null as bigint) as __left" if is_open else ""
+        source = "__source"
+        place_of_row = "rowid as __row, _file as __file, _record as __record"
+        if not self.feed:
+            place_of_row = (
+                "0 as __row, {'figure_id': figure_id, 'service': service, 'report_year': report_year} as __file"
+            )
+            place_of_row += ", 0 as __record"
+        found = [(source, f"select *, {place_of_row}{fail} from {self.base}")]
+        conditions: list[tuple[str, Clause]] = []
+        for writer in reversed(writers):
+            found.append((self._name(writer.place), writer.sql(found[-1][0], clauses)))
+            conditions += writer.conditions if clauses is not None else []
+        return found
+
+    def plain(self, relation: Relation) -> str:
+        """Return the name by which a relation is selected from whose rows are not followed; adds its CTE."""
+        if relation.query is None:
+            return relation.name
+        assert relation.scope is not None
+        name = identifier(f"{relation.scope.model.rpartition('.')[2]}__{relation.name}")
+        if name not in self.plains:
+            query, scope = opened(relation.query, relation.scope)
+            sql = self.bound(query, scope)
+            self.plains.setdefault(name, sql)
+        return name
+
+    def bound(self, expression: Any, scope: Scope) -> str:
+        """Return SQL of an expression in which the names of CTEs are those of `plain`."""
+        from sqlglot import exp
+
+        copy = expression.copy()
+        for table in list(copy.find_all(exp.Table)):
+            name = table.name.lower()
+            if not table.db and name in scope.ctes and not isinstance(table.this, exp.Func):
+                alias = table.alias or name
+                plain = self.plain(Relation(name, *scope.ctes[name]))
+                fresh = exp.to_table(plain, dialect="duckdb")
+                fresh.set("alias", exp.TableAlias(this=exp.to_identifier(alias)))
+                if table.args.get("joins"):
+                    fresh.set("joins", table.args["joins"])
+                if table is copy:
+                    return str(fresh.sql(dialect="duckdb"))
+                table.replace(fresh)
+        return str(copy.sql(dialect="duckdb"))
+
+
+@dataclass
+class _Writer:
+    """Writes one hop. `asked` are the columns that are needed above it, `wants_first` whether the first of each group is."""
+
+    trace: Trace
+    place: int
+    is_open: bool
+    asked: set[str]
+    wants_first: bool
+    keys: Sequence[object] | None
+    conditions: list[tuple[str, Clause]] = field(default_factory=list)
+
+    @property
+    def hop(self) -> Hop:
+        return self.trace.path[self.place]
+
+    @property
+    def is_grouped_below(self) -> bool:
+        return any(one.keys is not None for one in self.trace.path[self.place + 1 :])
+
+    @property
+    def group_below(self) -> int:
+        return next(at for at in range(self.place + 1, len(self.trace.path)) if self.trace.path[at].keys is not None)
+
+    @property
+    def is_weighed(self) -> bool:
+        return self.trace.weight.place == self.place
+
+    def needs(self) -> tuple[set[str], bool]:
+        """Return the columns that this hop needs of the one below, and whether it needs the first row of each group."""
+        from sqlglot import exp
+
+        hop, every = self.hop, self._expressions()
+        names = {
+            column.name.lower()
+            for one in every
+            for column in one.find_all(exp.Column)
+            if column.table.lower() == hop.driver or not column.table
+        }
+        has_first = self.is_grouped_below and (
+            (self.is_weighed and self.trace.weight.is_once)
+            or any(one.find(exp.Window) or (hop.keys is not None and one.find(exp.AggFunc)) for one in every)
+            or (self.wants_first and hop.keys is None)
+        )
+        return names, bool(has_first)
+
+    def _expressions(self) -> list[Any]:
+        """All that this hop computes, in terms of its sources."""
+        hop = self.hop
+        found = [hop.resolve(name) for name in sorted(self.asked)]
+        found += hop.where + [one for one in (hop.having, hop.qualify) if one is not None]
+        found += [source.on for source in hop.sources if source.on is not None]
+        if hop.keys is not None:
+            found += hop.keys
+        if self.is_weighed:
+            found += [part for leaf in self.trace.weight.leaves for part in (leaf.weight, *leaf.conditions)]
+            found += self.trace.prior
+        return found
+
+    def sql(self, below: str, clauses: list[Clause] | None) -> str:
+        """Return the SELECT of this hop over the one below."""
+        driver = identifier(self.hop.driver)
+        fails = self._fails(clauses) if self.is_open and clauses is not None else []
+        within = self._within(fails)
+        columns = [f"{driver}.{name} as {name}" for name in ("__row", "__file", "__record")]
+        columns += [
+            f"{self._value(self.hop.resolve(name), within)} as {identifier(name)}" for name in sorted(self.asked)
+        ]
+        columns += self._hidden(within)
+        if self.is_open:
+            columns.append(self._left(fails, within, clauses))
+            from_, rest = self._open_from(below), ""
+        else:
+            from_, rest = self._from(below), self._filters(within)
+        if not self.is_open and self.hop.keys is None and self.is_grouped_below and any(map(_has_window, self._own())):
+            return self._spread(columns, from_, rest)
+        return "select\n    " + ",\n    ".join(columns) + f"\nfrom {from_}{rest}"
+
+    def _own(self) -> list[Any]:
+        return [self.hop.resolve(name) for name in sorted(self.asked)]
+
+    def _value(self, expression: Any, within: str) -> str:
+        """SQL of the value that an expression has in each group, on every row of it."""
+        from sqlglot import exp
+
+        hop = self.hop
+        if hop.keys is None or not expression.find(exp.AggFunc):
+            return self._text(expression)
+        over = ", ".join(self._text(key) for key in hop.keys) + within
+        over = over.removeprefix(", ")
+        texts: list[str] = []
+
+        def windowed(node: Any) -> Any:
+            is_aggregate = isinstance(node, exp.AggFunc | exp.Filter | exp.WithinGroup)
+            if not is_aggregate or node.find_ancestor(exp.AggFunc, exp.Filter, exp.WithinGroup, exp.Window, exp.Query):
+                return node
+            text = self._text(self._of_first(node) if self.is_grouped_below else node)
+            return _held(texts, f"{text} over ({f'partition by {over}' if over else ''})")
+
+        return _filled(self._text(expression.copy().transform(windowed)), texts)
+
+    def _of_first(self, aggregate: Any) -> Any:
+        """An aggregate over the first row of each group below: one for each of its rows."""
+        from sqlglot import exp
+
+        found = aggregate.copy()
+        first = exp.column("__first", table=self.hop.driver)
+        inner = found.find(exp.AggFunc)
+        if isinstance(inner.this, exp.Star | exp.Literal) or inner.this is None:
+            inner.set("this", exp.Case().when(first, exp.Literal.number(1)))
+        elif isinstance(inner.this, exp.Distinct):
+            inner.this.set("expressions", [exp.Case().when(first.copy(), one) for one in inner.this.expressions])
+        else:
+            inner.set("this", exp.Case().when(first, inner.this))
+        return found
+
+    def _hidden(self, within: str) -> list[str]:
+        """The columns that carry weights, keys and groups upwards."""
+        hop, trace, place = self.hop, self.trace, self.place
+        driver = identifier(hop.driver)
+        found = []
+        for number, leaf in enumerate(trace.weight.leaves):
+            names = f"__weight_{number}", f"__in_{number}"
+            if self.is_weighed:
+                weight = self._weight(leaf.weight, within)
+                entered = self._entered(leaf, weight)
+                if trace.weight.is_once:
+                    nothing = "0" if trace.weight.aggregate in ("sum", "formula") else "null"
+                    weight = f"case when {driver}.__first then {weight} else {nothing} end"
+                found += [f"{weight} as {names[0]}", f"{entered} as {names[1]}"]
+            elif place < trace.weight.place:
+                found += [f"{driver}.{name} as {name}" for name in names]
+        if trace.carried is not None and place <= trace.carried[0]:
+            at, alias, columns = trace.carried
+            for number, name in enumerate(columns):
+                here = f"{identifier(alias)}.{identifier(name)}" if place == at else f"{driver}.__carried_{number}"
+                found.append(f"{here} as __carried_{number}")
+        top = trace.top_group
+        if top is not None and place <= top:
+            count = len(trace.path[top].keys or ())
+            if place == top:
+                found += [f"{self._text(key)} as __key_{n}" for n, key in enumerate(hop.keys or ())]
+            else:
+                found += [f"{driver}.__key_{n} as __key_{n}" for n in range(count)]
+        groups = [at for at, one in enumerate(trace.path) if one.keys is not None and at >= place]
+        for at in groups:
+            text = f"{driver}.__group_{at}"
+            if at == place:
+                text = f"hash({', '.join(self._text(key) for key in hop.keys or ()) or '0'})"
+            found.append(f"{text} as __group_{at}")
+        if self.wants_first and hop.keys is not None:
+            over = (", ".join(self._text(key) for key in hop.keys) + within).removeprefix(", ")
+            by = f"partition by {over} " if over else ""
+            found.append(f"row_number() over ({by}order by {driver}.__file, {driver}.__record) = 1 as __first")
+        elif self.wants_first:
+            found.append(f"{driver}.__first as __first")
+        return found
+
+    def _weight(self, weight: Any, within: str) -> str:
+        from sqlglot import exp
+
+        texts: list[str] = []
+
+        def distinct(node: Any) -> Any:
+            if isinstance(node, exp.Anonymous) and node.this == DISTINCT:
+                value, driver = self._text(node.expressions[0]), identifier(self.hop.driver)
+                over = ", ".join([*(self._text(key) for key in self.hop.keys or ()), value]) + within
+                text = f"case when {value} is not null and row_number() over (partition by {over}"
+                text += f" order by {driver}.__file, {driver}.__record) = 1 then 1 else 0 end"
+                return _held(texts, text)
+            return node
+
+        return _filled(self._text(weight.copy().transform(distinct)), texts)
+
+    def _entered(self, leaf: Any, weight: str) -> str:
+        if leaf.is_by_weight:
+            return f"coalesce(({weight}) <> 0, false)"
+        tests = [f"({self._text(one)})" for one in leaf.conditions]
+        return f"coalesce({' and '.join(tests)}, false)" if tests else "true"
+
+    # --- the rows that enter ------------------------------------------------------------------------------------------
+
+    def _from(self, below: str) -> str:
+        text = ""
+        for number, source in enumerate(self.hop.sources):
+            item = self._item(source, below)
+            if number:
+                kind = " ".join(part for part in (source.side, source.kind) if part).lower()
+                on = f" on {self._text(source.on)}" if source.on is not None else ""
+                kind = kind or ("inner" if on else "cross")
+                text += f"\n{kind} join {item}{on}"
+            else:
+                text += item
+        return text
+
+    def _item(self, source: Source, below: str) -> str:
+        from sqlglot import exp
+
+        if source.alias == self.hop.driver:
+            return f"{below} as {identifier(source.alias)}"
+        if source.relation is None or isinstance(source.item, exp.Subquery):
+            return self.trace.bound(source.item, self.hop.scope)
+        return f"{self.trace.plain(source.relation)} as {identifier(source.alias)}"
+
+    def _filters(self, within: str) -> str:
+        hop = self.hop
+        tests = [f"({self._text(one)})" for one in hop.where]
+        if any(source.side == "LEFT" and source.alias == hop.driver for source in hop.sources):
+            tests.append(f"{identifier(hop.driver)}.__file is not null")
+        after = []
+        for one in (hop.having, hop.qualify):
+            if one is not None:
+                text = f"({self._value(one, within)})"
+                (after if " over (" in text else tests).append(text)
+        return (f"\nwhere {' and '.join(tests)}" if tests else "") + (
+            f"\nqualify {' and '.join(after)}" if after else ""
+        )
+
+    def _spread(self, columns: list[str], from_: str, rest: str) -> str:
+        """The SELECT with its windows computed over one row of each group, and then given to all rows of it."""
+        from sqlglot import exp
+
+        driver, group = identifier(self.hop.driver), self.group_below
+        inner, outer, number = [f"{driver}.*"], [], 0
+        for name in sorted(self.asked):
+            expression = self.hop.resolve(name)
+            spread: dict[str, str] = {}
+            for window in list(expression.find_all(exp.Window)):
+                marked = f"__window_{number}"
+                number += 1
+                own = window.copy()
+                own.set(
+                    "partition_by", [*own.args.get("partition_by", []), exp.column("__first", table=self.hop.driver)]
+                )
+                inner.append(f"{self._text(own)} as {marked}")
+                spread[marked] = f"max({marked}) filter (where __first) over (partition by __group_{group})"
+                if window is expression:
+                    expression = exp.column(marked)
+                else:
+                    window.replace(exp.column(marked))
+            value = f"__value_{number}_{len(inner)}"
+            if spread:
+                text = self._text(expression)
+                for marked, by in spread.items():
+                    text = text.replace(marked, by)
+                outer.append(f"{text} as {identifier(name)}")
+            else:
+                inner.append(f"{self._text(expression)} as {value}")
+                outer.append(f"{value} as {identifier(name)}")
+        kept = [one for one in columns if one.rpartition(" as ")[2].startswith("__")]
+        outer += [one.rpartition(" as ")[2] for one in kept]
+        hidden = [one for one in kept if one.rpartition(" as ")[0] != f"{driver}.{one.rpartition(' as ')[2]}"]
+        return (
+            "select\n    " + ",\n    ".join(outer) + "\nfrom (\nselect\n    " + ",\n    ".join([*inner, *hidden])
+            + f"\nfrom {from_}{rest}\n)"
+        )  # fmt: skip
+
+    # --- the rows that are left out -----------------------------------------------------------------------------------
+
+    def _open_from(self, below: str) -> str:
+        """FROM with the followed rows first and all else joined to them, so that none of them is lost."""
+        hop, sources = self.hop, list(self.hop.sources)
+        at = next(number for number, one in enumerate(sources) if one.alias == hop.driver)
+        driving = sources[at]
+        text = self._item(driving, below)
+        for number, source in enumerate(sources):
+            if number == at:
+                continue
+            on = source.on if number else driving.on
+            is_hit = self._is_inner(source)
+            item = self._item(source, below)
+            if is_hit:
+                where = [
+                    f"{identifier(column)} is not distinct from {_literal(value)}"
+                    for column, value in self._fixed_in(source)
+                ]
+                filters = f" where {' and '.join(where)}" if where else ""
+                name = item.removesuffix(f" as {identifier(source.alias)}")
+                if name != item:
+                    item = f"(select *, true as __hit from {name}{filters}) as {identifier(source.alias)}"
+                else:
+                    item = f"(select *, true as __hit from {item}{filters}) as {identifier(source.alias)}"
+            text += f"\nleft join {item} on {self._text(on) if on is not None else 'true'}"
+        return text
+
+    def _is_inner(self, source: Source) -> bool:
+        """Whether a row without its like in this source is left out."""
+        driving = self.hop.driving
+        is_first = source is self.hop.sources[0]
+        return driving.side != "" or driving.kind != "CROSS" if is_first else source.side == ""
+
+    def _fixed_in(self, source: Source) -> list[tuple[str, object]]:
+        """The columns of a joined source that are keys of the figure's group, with their values."""
+        from sqlglot import exp
+
+        found = []
+        for key, value in zip(self.hop.keys or (), self.keys or (), strict=False):
+            if isinstance(key, exp.Column) and key.table.lower() == source.alias:
+                found.append((key.name.lower(), value))
+        return found
+
+    def _fails(self, clauses: list[Clause] | None) -> list[tuple[str, Clause]]:
+        """The tests of this hop that a row must pass, in their order, each with what it is called."""
+        from sqlglot import exp
+
+        hop, found = self.hop, []
+        for source in hop.sources:
+            if source.alias != hop.driver and self._is_inner(source):
+                on = source.on if source is not hop.sources[0] else hop.driving.on
+                extra = [f"{column} = {_literal(value)}" for column, value in self._fixed_in(source)]
+                text = " AND ".join([*(plain_text(one) for one in (conjuncts(on) if on is not None else ())), *extra])
+                name = source.relation.name.rpartition(".")[2] if source.relation else source.alias
+                clause = Clause(hop.model, f"JOIN {name} ON {text}" if text else f"JOIN {name}", "join")
+                found.append((f"{identifier(source.alias)}.__hit", clause))
+        found += [(f"({self._text(one)})", Clause(hop.model, plain_text(one), "where")) for one in hop.where]
+        if hop.qualify is not None:
+            found.append((f"({self._text(hop.qualify)})", Clause(hop.model, plain_text(hop.qualify), "where")))
+        for key, value in zip(hop.keys or (), self.keys or (), strict=False):
+            if not (isinstance(key, exp.Column) and any(
+                key.table.lower() == one.alias and self._is_inner(one) for one in hop.sources if one.alias != hop.driver
+            )):  # fmt: skip
+                is_null = value is None
+                text = f"{plain_text(key)} IS NULL" if is_null else f"{plain_text(key)} = {_literal(value)}"
+                test = f"({self._text(key)} is not distinct from {_literal(value)})"
+                found.append((test, Clause(hop.model, text, "key")))
+        if hop.having is not None and not hop.having.find(exp.AggFunc):
+            found.append((f"({self._text(hop.having)})", Clause(hop.model, plain_text(hop.having), "where")))
+        return found
+
+    def _within(self, fails: Sequence[tuple[str, Clause]]) -> str:
+        """What windows are partitioned by besides, so that rows that were left out have no part in them."""
+        if not self.is_open:
+            return ""
+        tests = [f"{identifier(self.hop.driver)}.__left is null", *(test for test, _ in fails)]
+        return f", coalesce({' and '.join(tests)}, false)"
+
+    def _left(self, fails: Sequence[tuple[str, Clause]], within: str, clauses: list[Clause] | None) -> str:
+        """The column with the number of the first clause that a row fails."""
+        assert clauses is not None
+        driver, place = identifier(self.hop.driver), self.place
+        cases = ""
+        for test, clause in fails:
+            cases += f" when ({test}) is not true then {len(clauses)}"
+            clauses.append(clause)
+        own = f"case{cases} end" if cases else "null"
+        columns = [f"coalesce({driver}.__left, {own}) as __left"]
+        trace = self.trace
+        if self.is_weighed:
+            out = self._out(clauses, within)
+            columns = [f"coalesce({driver}.__left, {own}) as __left"] + [f"{out} as __out"]
+        elif place < trace.weight.place:
+            columns.append(f"{driver}.__out as __out")
+        if place == (trace.top_group or 0):
+            inner = columns[1].rpartition(" as ")[0]
+            columns = [f"coalesce({driver}.__left, {own}, {inner}) as __left"]
+        return ",\n    ".join(columns)
+
+    def _out(self, clauses: list[Clause], within: str) -> str:
+        """SQL of the number of the first condition of the part itself that a row fails; null when it enters."""
+        leaves = self.trace.weight.leaves
+        model, cases = self.hop.model, ""
+        own = {plain_text(one) for leaf in leaves for one in leaf.conditions}
+        for one in self.trace.prior:
+            if plain_text(one) not in own:
+                cases += f" when ({self._text(one)}) is not true then {len(clauses)}"
+                clauses.append(Clause(model, plain_text(one), "condition"))
+        if len(leaves) > 1:
+            entered = [self._entered(leaf, self._weight(leaf.weight, within)) for leaf in leaves]
+            text = " OR ".join(" AND ".join(plain_text(one) for one in leaf.conditions) for leaf in leaves)
+            clauses.append(Clause(model, text, "condition"))
+            return f"case{cases} when not ({' or '.join(entered)}) then {len(clauses) - 1} end"
+        leaf = leaves[0]
+        for one in leaf.conditions:
+            cases += f" when ({self._text(one)}) is not true then {len(clauses)}"
+            clauses.append(Clause(model, plain_text(one), "condition"))
+        if leaf.is_by_weight:
+            weight = self._weight(leaf.weight, within)
+            cases += f" when ({weight}) = 0 then {len(clauses)}"
+            clauses.append(Clause(model, f"{plain_text(leaf.weight)} <> 0", "condition"))
+        return f"case{cases} end" if cases else "cast(null as bigint)"
+
+    def _text(self, expression: Any) -> str:
+        return self.trace.bound(expression, self.hop.scope)
+
+
+def _held(texts: list[str], sql: str) -> Any:
+    """A column that stands for SQL which is written apart, until `_filled` puts it in."""
+    from sqlglot import exp
+
+    texts.append(sql)
+    return exp.column(f"kpi_sql_{len(texts) - 1}_")
+
+
+def _filled(text: str, texts: Sequence[str]) -> str:
+    for number, sql in enumerate(texts):
+        text = text.replace(f"kpi_sql_{number}_", sql)
+    return text
+
+
+def _has_window(expression: Any) -> bool:
+    from sqlglot import exp
+
+    return expression.find(exp.Window) is not None
+
+
+def plain_text(expression: Any) -> str:
+    """Return SQL of an expression with columns by their names alone, on one line."""
+    from sqlglot import exp
+
+    copy = expression.copy()
+    if isinstance(copy, exp.Not) and isinstance(copy.this, exp.Is) and isinstance(copy.this.expression, exp.Null):
+        return f"{plain_text(copy.this.this)} IS NOT NULL"
+    for column in list(copy.find_all(exp.Column)):
+        if not column.find_ancestor(exp.Query):
+            column.set("table", None)
+    return str(copy.sql(dialect="duckdb"))
+
+
+def _literal(value: object) -> str:
+    from sqlglot import exp
+
+    return str(exp.convert(value).sql(dialect="duckdb"))
+
+
+def group_places(path: Sequence[Hop]) -> Mapping[int, str]:
+    """Return the model of each hop that groups, by its number."""
+    return {place: hop.model for place, hop in enumerate(path) if hop.keys is not None}

@@ -1,0 +1,205 @@
+"""The figures of a build as files for others: which tables, from which build, in which formats, in one folder.
+
+The folder is replaced as a whole, as that of public tables is. The same build gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kpi.errors import ConfigError
+from kpi.settings import ReportTables
+from kpi.site.dataset import Dataset, Origin, Selected, open_dataset
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.permissions import database_path
+
+FORMATS = ("csv", "csv-fi", "parquet", "xlsx", "json-stat", "sdmx-csv", "datapackage")
+# What a public table is called in an export, by its name without `public_`.
+_ROLES = {"indicators": "indicators", "monthly_series": "series", "revisions": "revisions", "changes": "changes",
+          "indicator_changes": "changes", "comparability_breaks": "breaks", "figure_catalogue": "definitions",
+          "code_lists": "codes"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What is exported: in which formats and language, of which build, and whether it may leave the house.
+
+    `unfinished_years` are left out of what is public unless it is asked for them.
+    """
+
+    formats: Sequence[str] = FORMATS
+    lang: str = "en"
+    build: str | None = None
+    is_public: bool = False
+    unfinished_years: bool = False
+
+
+def export_figures(root: Path, folder: Path, options: ExportOptions) -> list[tuple[str, int]]:
+    """Write the figures of a build into a folder, in place of what kpi wrote there before.
+
+    Returns the names of the files and their bytes. With `is_public` it is the tables tagged `public` alone, checked as
+    those of `kpi publish --public` are. Raises ConfigError when there is no build, when it has no figures, and when a
+    file that is not kpi's would be overwritten.
+    """
+    from kpi.reader.export import refuse_identity_codes, replaced
+
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    build = warehouse.folder(options.build)
+    record, database = warehouse.record(build), database_path(build)
+    tables = ReportTables.from_names(record.tables)
+    selected = _public(warehouse, root, options) if options.is_public else _selected(build, database, tables)
+    day = record.as_of or record.finished_at[:10] or record.started_at[:10]
+    origin = Origin(record.id or build.name, day, record.synthetic, options.is_public)
+    names = _names(tables, selected, options.is_public)
+    with replaced(folder) as staged:
+        with open_dataset(database, selected, names, origin, options.lang) as dataset:
+            for name in FORMATS:
+                if name in options.formats:
+                    _WRITERS[name](dataset, staged)
+        if options.is_public:
+            refuse_identity_codes(staged)
+        return [(path.name, path.stat().st_size) for path in sorted(staged.iterdir())]
+
+
+def _selected(build: Path, database: Path, tables: ReportTables) -> list[Selected]:
+    """The tables that a build has of those an export is made of, with what its manifest says of them."""
+    from kpi.database import reading
+
+    with reading(database) as con:
+        there = {
+            f"{schema}.{name}"
+            for schema, name in con.execute("select table_schema, table_name from information_schema.tables").fetchall()
+        }
+    if tables.indicators not in there:
+        raise ConfigError(
+            f"the build has no table {tables.indicators}, so there are no figures to export. If they are in another,"
+            " name it in dbt_project.yml (vars: kpi_tables: indicators), then: kpi refresh"
+        )
+    described = _described(build)
+    relations = {
+        "indicators": tables.indicators,
+        "changes": tables.indicator_changes,
+        "series": tables.monthly_series,
+        "breaks": tables.comparability_breaks,
+        "revisions": tables.revisions,
+        "definitions": tables.figure_catalogue if tables.figure_catalogue in there else tables.figures,
+        "codes": tables.code_lists,
+    }
+    return [
+        Selected(name, relation, *described.get(relation, ("", {})))
+        for name, relation in relations.items()
+        if relation in there
+    ]
+
+
+def _described(build: Path) -> Mapping[str, tuple[str, Mapping[str, str]]]:
+    """What the build's manifest says of each relation and of its columns; nothing when it has none."""
+    from kpi.engine.artifacts import MANIFEST
+
+    try:
+        nodes = json.loads((build / MANIFEST).read_bytes())["nodes"].values()
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {
+        f"{node['schema']}.{node.get('alias') or node['name']}": (
+            " ".join(node["description"].split()),
+            {name: " ".join(column["description"].split()) for name, column in node["columns"].items()},
+        )
+        for node in nodes
+        if node["resource_type"] in ("model", "seed", "snapshot")
+    }
+
+
+def _public(warehouse: Warehouse, root: Path, options: ExportOptions) -> list[Selected]:
+    """The public tables, checked against their closed lists. Raises ConfigError as `write_public` does."""
+    from kpi.engine.compile import compiled
+    from kpi.reader.export import checked_public_tables
+
+    found = []
+    taken: set[str] = set()
+    graph = compiled(root).graph
+    for node, rows in checked_public_tables(warehouse, graph, options.build, options.unfinished_years):
+        own = str(node.relation).partition(".")[2]
+        name = _ROLES.get(own.removeprefix("public_"), own)
+        name = own if name in taken else name
+        taken.add(name)
+        columns = {column.name: " ".join(column.description.split()) for column in node.columns}
+        found.append(Selected(name, str(node.relation), " ".join(node.description.split()), columns, rows))
+    return sorted(found, key=lambda one: list(_ROLES.values()).index(one.name) if one.name in _ROLES.values() else 99)
+
+
+def _names(tables: ReportTables, selected: Sequence[Selected], is_public: bool) -> dict[str, str]:
+    """Where codes are named. For the public it is its own tables, and the project's words of units and of itself."""
+    names = {name: getattr(tables, name) for name in ("code_lists", "publication")}
+    if is_public:
+        catalogue = next((one.relation for one in selected if one.name == "definitions"), "")
+        return names | {"figure_catalogue": catalogue}
+    return names | {name: getattr(tables, name) for name in ("figures", "figure_services", "figure_catalogue")}
+
+
+def _each(suffix: str, write: Callable[[Any, str, Path], None]) -> Callable[[Dataset, Path], None]:
+    def write_all(dataset: Dataset, folder: Path) -> None:
+        for table in dataset.tables.values():
+            write(dataset.con, table.in_order, folder / f"{table.name}{suffix}")
+
+    return write_all
+
+
+def _csv(dataset: Dataset, folder: Path) -> None:
+    from kpi.site.flat_files import write_csv
+
+    _each(".csv", write_csv)(dataset, folder)
+
+
+def _finnish_csv(dataset: Dataset, folder: Path) -> None:
+    from kpi.site.flat_files import write_finnish_csv
+
+    _each(".fi.csv", write_finnish_csv)(dataset, folder)
+
+
+def _parquet(dataset: Dataset, folder: Path) -> None:
+    from kpi.site.flat_files import write_parquet
+
+    _each(".parquet", write_parquet)(dataset, folder)
+
+
+def _workbook(dataset: Dataset, folder: Path) -> None:
+    from kpi.site.workbook import write_workbook
+
+    write_workbook(dataset, folder)
+
+
+def _json_stat(dataset: Dataset, folder: Path) -> None:
+    from kpi.site.json_stat import write_json_stat
+
+    write_json_stat(dataset, folder)
+
+
+def _sdmx(dataset: Dataset, folder: Path) -> None:
+    from kpi.site.sdmx import write_sdmx
+
+    write_sdmx(dataset, folder)
+
+
+def _package(dataset: Dataset, folder: Path) -> None:
+    """The description, and the CSV files it is about when they are not there already."""
+    from kpi.site.flat_files import write_package
+
+    if not all((folder / f"{name}.csv").is_file() for name in dataset.tables):
+        _csv(dataset, folder)
+    write_package(dataset, folder)
+
+
+_WRITERS: Mapping[str, Callable[[Dataset, Path], None]] = {
+    "csv": _csv,
+    "csv-fi": _finnish_csv,
+    "parquet": _parquet,
+    "xlsx": _workbook,
+    "json-stat": _json_stat,
+    "sdmx-csv": _sdmx,
+    "datapackage": _package,
+}

@@ -1,0 +1,280 @@
+"""What the pages show of one build, read once: figures, values as shown, changes, months, breaks, lists of codes.
+
+Values are rounded in SQL (`kpi.presentation.presented`), never in Python. Every table may be missing: a project without
+a list of codes shows codes, one without sections has no report of a year.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from typing import TYPE_CHECKING, Any
+
+from kpi.presentation import Form, presented
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from kpi.settings import ReportTables
+
+Row = dict[str, Any]
+Key = tuple[str, str, int, str]  # figure_id, service, report_year, basis
+_LANGUAGES = ("fi", "sv", "en")
+
+
+def _texts(*names: str) -> dict[str, str]:
+    return {f"{name}_{language}": "varchar" for name in names for language in _LANGUAGES}
+
+
+_FIGURE = {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar"}
+# The tables that are read, each with its columns and their types.
+INPUTS: Mapping[str, Mapping[str, str]] = {
+    "indicators": {**_FIGURE, "value": "double", "numerator": "double", "denominator": "double",
+                   "event_count": "bigint", "last_full_month": "integer"},
+    "indicator_changes": {**_FIGURE, "previous_value": "double", "previous_year": "integer",
+                          "previous_basis": "varchar", "shown_change": "decimal(38, 2)", "direction": "varchar",
+                          "assessment": "varchar", "has_break": "boolean", "is_comparable": "boolean",
+                          "break_kind": "varchar", **_texts("break_reason")},
+    "indicator_origins": {**_FIGURE, "kept_from": "varchar"},
+    "monthly_series": {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "month": "integer",
+                       "value": "double", "is_break": "boolean", "is_full_month": "boolean"},
+    "reconciliation": {**_FIGURE, "published_value": "double", "qualifier": "varchar", "decimals": "varchar",
+                       "status": "varchar", "reason": "varchar", "reason_fi": "varchar", "reason_sv": "varchar",
+                       "reason_kind": "varchar", "source_report": "varchar", "section": "varchar"},
+    "comparability_breaks": {"figure_id": "varchar", "service": "varchar", "starts_on": "date", "kind": "varchar",
+                             **_texts("reason")},
+    "coverage": {"feed": "varchar", "report_year": "integer", "month": "integer", "row_count": "bigint"},
+    "figures": {"figure_id": "varchar", "family": "varchar", "unit": "varchar", "decimals": "varchar",
+                "good_direction": "varchar", "owner_role": "varchar", "since": "date", "source": "varchar",
+                "theme": "varchar", "sort_order": "integer", "shown_as": "varchar", "shown_sign": "boolean",
+                **_texts("name", "definition", "interpretation", "limits", "legislation", "keywords")},
+    "figure_services": {"figure_id": "varchar", "service": "varchar", "since": "date", "sort_order": "integer",
+                        **_texts("service_name")},
+    "targets": {"report_year": "integer", "figure_id": "varchar", "service": "varchar", "target": "double",
+                "comparison": "varchar", "source": "varchar"},
+    "national_comparisons": {"report_year": "integer", "figure_id": "varchar", "service": "varchar",
+                             "national_value": "double", "source": "varchar"},
+    "code_lists": {"list": "varchar", "code": "varchar", "sort_order": "integer", **_texts("name", "symbol")},
+    "report_sections": {"section": "varchar", "theme": "varchar", "sort_order": "integer", **_texts("title")},
+    "report_lines": {"section": "varchar", "sort_order": "integer", "figure_id": "varchar", "service": "varchar",
+                     "basis": "varchar", "role": "varchar"},
+    "publication": {"key": "varchar", **_texts("value")},
+}  # fmt: skip
+# Of a public site: the values are those of the table that hides small counts, and nothing else is counted.
+PUBLIC_INDICATORS = "marts.public_indicators"
+_ROUNDED = "cast({} as decimal(38, 2))"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One figure of a service, year and basis: its value as shown, and what is known around it."""
+
+    key: Key
+    shown: Decimal | None
+    numerator: float | None = None
+    denominator: float | None = None
+    event_count: int | None = None
+    last_full_month: int | None = None
+    is_suppressed: bool = False
+
+
+@dataclass(slots=True)
+class Content:
+    """All that is shown, by the keys it is looked up by."""
+
+    figures: dict[str, Row] = field(default_factory=dict)
+    services: dict[str, list[str]] = field(default_factory=dict)
+    service_names: dict[tuple[str, str], Row] = field(default_factory=dict)
+    codes: dict[str, dict[str, Row]] = field(default_factory=dict)
+    values: dict[Key, Value] = field(default_factory=dict)
+    changes: dict[Key, Row] = field(default_factory=dict)
+    printed: dict[Key, Row] = field(default_factory=dict)
+    kept: dict[Key, str] = field(default_factory=dict)
+    series: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
+    breaks: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
+    targets: dict[tuple[str, str, int], Row] = field(default_factory=dict)
+    national: dict[tuple[str, str, int], Row] = field(default_factory=dict)
+    coverage: dict[int, dict[str, dict[int, int]]] = field(default_factory=dict)
+    sections: list[Row] = field(default_factory=list)
+    lines: dict[str, list[Row]] = field(default_factory=dict)
+    publication: dict[str, Row] = field(default_factory=dict)
+    bases: dict[tuple[str, str, int], list[str]] = field(default_factory=dict)
+
+    def years(self) -> list[int]:
+        """Return the report years that have a figure, the latest first."""
+        return sorted({key[2] for key in self.values}, reverse=True)
+
+    def name(self, kind: str, code: str | None, language: str) -> str:
+        """Return what a list calls a code; the code itself when it does not."""
+        row = self.codes.get(kind, {}).get(code or "")
+        return str(row[f"name_{language}"] or code) if row else code or ""
+
+    def figure_name(self, figure_id: str, language: str) -> str:
+        """Return the name of a figure; its id when nobody described it."""
+        return str(self.figures.get(figure_id, {}).get(f"name_{language}") or figure_id)
+
+    def service_name(self, figure_id: str, service: str, language: str) -> str:
+        """Return the name of a service of a figure; its code when nobody described it."""
+        return str(self.service_names.get((figure_id, service), {}).get(f"service_name_{language}") or service)
+
+    def says(self, key: str, language: str) -> str:
+        """Return what the publication says of itself; nothing when it does not."""
+        return str(self.publication.get(key, {}).get(f"value_{language}") or "")
+
+    def form(self, figure_id: str, language: str, decimals: str | None = None) -> Form:
+        """Return how values of a figure are written; with the decimals of a printed one when they are given."""
+        figure = self.figures.get(figure_id, {})
+        symbols = {code: str(row[f"symbol_{language}"]) for code, row in self.codes.get("unit", {}).items()
+                   if row[f"symbol_{language}"]}  # fmt: skip
+        return Form(
+            figure.get("unit") or "count",
+            decimals or figure.get("decimals"),
+            language,
+            bool(figure.get("shown_sign")),
+            symbols,
+        )
+
+    def stated(self, value: Value) -> tuple[Decimal | None, str, str | None]:
+        """Return how a report states a value: the number, how exactly (`about`), and its decimals, None as usual.
+
+        As it is printed where it is and the value reproduces it; else by `shown_as` of its figure.
+        """
+        printed = self.printed.get(value.key)
+        if printed and printed["status"] == "reproduced":
+            return printed["published_shown"], printed["qualifier"], printed["decimals"]
+        shown, rule = value.shown, self.figures.get(value.key[0], {}).get("shown_as")
+        step = {"floor_1000": 1000, "about_100": 100, "about_1000": 1000}.get(rule or "")
+        if shown is None or step is None or abs(shown) < step:
+            return shown, "exact", None
+        rounding = ROUND_FLOOR if rule == "floor_1000" else ROUND_HALF_UP
+        rounded = (shown / step).quantize(Decimal(1), rounding) * step
+        return rounded, "exact" if rounded == shown else "more_than" if rule == "floor_1000" else "about", None
+
+    def written(self, value: Value, language: str) -> str:
+        """Return a value as a report states it."""
+        number, qualifier, decimals = self.stated(value)
+        return self.form(value.key[0], language, decimals).write(number, qualifier)
+
+
+def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public: bool = False) -> Content:
+    """Read what pages show of a build. With `is_public` values are those of the public table, and only they."""
+    from kpi.validation.datasets import import_ctes
+
+    ctes = import_ctes(con, INPUTS, tables.names())
+
+    def rows(select: str) -> list[Row]:
+        found = con.execute(f"with {ctes} {select}")
+        names = [column[0] for column in found.description or []]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    content = Content()
+    _read_words(content, rows)
+    _read_breaks(content, rows)
+    if is_public:
+        _read_public(content, con)
+    else:
+        _read_values(content, rows)
+        _read_months(content, rows)
+    for value in content.values.values():
+        figure, service, year, basis = value.key
+        content.bases.setdefault((figure, service, year), []).append(basis)
+    return content
+
+
+def _read_words(content: Content, rows: Any) -> None:
+    content.figures = {row["figure_id"]: row for row in rows("select * from figures order by sort_order, figure_id")}
+    for row in rows("select * from figure_services order by figure_id, sort_order, service"):
+        content.services.setdefault(row["figure_id"], []).append(row["service"])
+        content.service_names[row["figure_id"], row["service"]] = row
+    for row in rows("select * from code_lists order by list, sort_order, code"):
+        content.codes.setdefault(row["list"], {})[row["code"]] = row
+    content.sections = rows("select * from report_sections order by sort_order, section")
+    for row in rows("select * from report_lines order by sort_order, figure_id, service, basis"):
+        content.lines.setdefault(row["section"], []).append(row)
+    content.publication = {row["key"]: row for row in rows("select * from publication order by key")}
+
+
+def _read_breaks(content: Content, rows: Any) -> None:
+    for row in rows("select * from comparability_breaks order by figure_id, service, starts_on, kind, reason_en"):
+        content.breaks.setdefault((row["figure_id"], row["service"]), []).append(row)
+
+
+def _shown(column: str) -> str:
+    return presented(column, "coalesce(f.decimals, '2')", "f.unit")
+
+
+def _read_values(content: Content, rows: Any) -> None:
+    by_key = "figure_id, service, report_year, basis"
+    joined = "left join figures as f using (figure_id)"
+    for row in rows(f"select i.*, {_shown('i.value')} as shown from indicators as i {joined} order by {by_key}"):
+        key = _key(row)
+        content.values[key] = Value(key, row["shown"], row["numerator"], row["denominator"], row["event_count"],
+                                    row["last_full_month"])  # fmt: skip
+    previous = _shown("c.previous_value")
+    for row in rows(f"select c.*, {previous} as previous_shown from indicator_changes as c {joined} order by {by_key}"):
+        content.changes[_key(row)] = row
+    rounded = _ROUNDED.format("published_value")
+    for row in rows(f"select *, {rounded} as published_shown from reconciliation order by {by_key}"):
+        content.printed[_key(row)] = row
+    for row in rows(f"select * from indicator_origins where kept_from is not null order by {by_key}"):
+        content.kept[_key(row)] = row["kept_from"]
+    for name, column, into in (
+        ("targets", "target", content.targets),
+        ("national_comparisons", "national_value", content.national),
+    ):
+        for row in rows(
+            f"select *, {_ROUNDED.format(column)} as shown from {name} order by figure_id, service, report_year"
+        ):
+            into[row["figure_id"], row["service"], row["report_year"]] = row
+    for row in rows("select * from coverage order by report_year desc, feed, month"):
+        year = content.coverage.setdefault(row["report_year"], defaultdict(dict))
+        year[row["feed"]][row["month"]] = row["row_count"]
+
+
+def _read_months(content: Content, rows: Any) -> None:
+    for row in rows(
+        f"select s.*, {_shown('s.value')} as shown from monthly_series as s left join figures as f using (figure_id)"
+        " order by figure_id, service, report_year, month"
+    ):
+        content.series.setdefault((row["figure_id"], row["service"]), []).append(row)
+
+
+def _read_public(content: Content, con: duckdb.DuckDBPyConnection) -> None:
+    """Read the values of the public table: rounded there, and without those it hides."""
+    for figure, service, year, basis, shown, is_suppressed, month in con.execute(
+        f"select figure_id, service, report_year, basis, {_ROUNDED.format('value')}, is_suppressed, last_full_month"
+        f" from {PUBLIC_INDICATORS} where not is_unfinished order by all"
+    ).fetchall():
+        key = (figure, service, year, basis)
+        content.values[key] = Value(key, shown, last_full_month=month, is_suppressed=is_suppressed)
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    return row["figure_id"], row["service"], row["report_year"], row["basis"]
+
+
+def sorted_services(content: Content, figure_id: str) -> list[str]:
+    """Return the services that a figure has values of, in the order of its list; those of no list last."""
+    listed = content.services.get(figure_id, [])
+    told = {key[1] for key in content.values if key[0] == figure_id}
+    return [service for service in listed if service in told] + sorted(told.difference(listed))
+
+
+def day(value: date | str, language: str, months: Sequence[str]) -> str:
+    """Write a day as a reader of the language does: 5.3.2026, or 5 March 2026."""
+    known = date.fromisoformat(value) if isinstance(value, str) else value
+    if language == "en":
+        return f"{known.day}\u00a0{months[known.month - 1]}\u00a0{known.year}"
+    return f"{known.day}.{known.month}.{known.year}"
+
+
+def by_theme(content: Content) -> list[tuple[str, list[str]]]:
+    """Return the figures by theme, in the order of the list of themes; those of none last."""
+    themes: Iterable[str] = [*content.codes.get("theme", {}), ""]
+    found: dict[str, list[str]] = {theme: [] for theme in themes}
+    for figure_id, row in content.figures.items():
+        found.setdefault(row["theme"] or "", []).append(figure_id)
+    return [(theme, ids) for theme, ids in found.items() if ids]

@@ -1,0 +1,360 @@
+"""What an export is made of: the tables that are written, in memory, with what is known of their columns and codes.
+
+They are copies of the build's, row by row and column by column; nothing else of the build can be reached from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.site.figure_data import columns, in_languages, names_of, relation
+from kpi.sql import identifier, literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+SCHEMA = "export"
+# What the rows of a table are told apart by, where it has these columns: by the name that it has in an export.
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "indicators": ("figure_id", "service", "report_year", "basis"),
+    "changes": ("figure_id", "service", "report_year", "basis"),
+    "series": ("figure_id", "service", "report_year", "month"),
+    "breaks": ("figure_id", "service", "starts_on", "kind", "reason_en"),
+    "revisions": ("revision_id",),
+    "definitions": ("figure_id", "service"),
+    "codes": ("list", "code"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A table of a build that is to be exported: under which `name`, and which rows, as SQL after its name."""
+
+    name: str
+    relation: str
+    description: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    rows: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportColumn:
+    """A column of an exported table: its name, its type in DuckDB, and what it is."""
+
+    name: str
+    kind: str
+    description: str = ""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers."""
+        return self.is_whole or self.kind in ("DOUBLE", "FLOAT") or self.kind.startswith("DECIMAL")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return self.kind.endswith("INT") or self.kind.endswith("INTEGER")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportTable:
+    """An exported table. `key` are the columns that tell its rows apart, none when they do not."""
+
+    name: str
+    relation: str
+    description: str
+    columns: tuple[ExportColumn, ...]
+    key: tuple[str, ...]
+    row_count: int
+
+    @property
+    def place(self) -> str:
+        """The table in the connection of its dataset, as SQL."""
+        return f"{SCHEMA}.{identifier(self.name)}"
+
+    @property
+    def in_order(self) -> str:
+        """SQL of its rows, in an order that is the same each time."""
+        return f"select * from {self.place} order by all"
+
+    def has(self, *names: str) -> bool:
+        """Tell whether it has these columns."""
+        return {column.name for column in self.columns}.issuperset(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where figures come from: the build's id, the day it was made (ISO 8601), and whether they are synthetic."""
+
+    build: str
+    day: str
+    is_synthetic: bool = False
+    is_public: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A figure as statistics have it, by its codes.
+
+    `value` is as the table has it, None when there is none.
+    """
+
+    figure_id: str
+    service: str
+    report_year: int
+    basis: str
+    value: float | None
+    is_suppressed: bool
+    is_provisional: bool
+    has_break: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FigureName:
+    """What a figure is called: its family, unit and definition too, each empty when nobody said."""
+
+    name: str
+    family: str = ""
+    family_name: str = ""
+    unit: str = ""
+    unit_name: str = ""
+    unit_code: str = ""
+    decimals: str = ""
+    definition: str = ""
+
+    @property
+    def places(self) -> int:
+        """How many decimals it is shown with."""
+        return int(self.decimals) if self.decimals.isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The tables of an export, in a connection of their own, and what all formats say of them.
+
+    `publication` is what the publication says of itself in the language, by key. Names are by code, in the order in
+    which lists have them.
+    """
+
+    con: duckdb.DuckDBPyConnection
+    origin: Origin
+    lang: str
+    tables: Mapping[str, ExportTable]
+    publication: Mapping[str, str]
+    figures: Mapping[str, FigureName]
+    services: Mapping[tuple[str, str], str]
+    codes: Mapping[str, Mapping[str, str]]
+
+    def says(self, key: str, otherwise: str = "") -> str:
+        """What the publication says of itself."""
+        return self.publication.get(key) or otherwise
+
+    def code_name(self, of_list: str, code: str) -> str:
+        """What a list calls a code; the code itself when it does not."""
+        return self.codes.get(of_list, {}).get(code) or code
+
+    def rows(self, table: ExportTable) -> list[tuple[Any, ...]]:
+        """Return the rows of a table, in an order that is the same each time."""
+        return self.con.execute(table.in_order).fetchall()
+
+    def observations(self) -> list[Observation]:
+        """Return the figures, by figure and service as lists have them, then by year and basis."""
+        table = self.tables.get("indicators")
+        if table is None:
+            return []
+        changes = self.tables.get("changes")
+        has_break = relation(self.con, f"{SCHEMA}.changes" if changes else "", {**_FIGURE, "has_break": "boolean"})
+        rows = self.con.execute(
+            f"""
+            select i.figure_id, i.service, i.report_year, coalesce(i.basis, ''),
+                case when isfinite(i.value) then i.value end, coalesce(i.is_suppressed, false),
+                coalesce(i.is_unfinished, i.basis = 'year_to_date', false), coalesce(c.has_break, false)
+            from {relation(self.con, f"{SCHEMA}.indicators", _INDICATORS)} as i
+            left join {has_break} as c
+                on i.figure_id = c.figure_id and i.service = c.service and i.report_year = c.report_year
+                and i.basis = c.basis
+            where i.figure_id is not null and i.service is not null and i.report_year is not null
+            """
+        ).fetchall()
+        figures, services = list(self.figures), list(self.services)
+        places = {figure: place for place, figure in enumerate(figures)}
+        of_service = {service: place for place, service in enumerate(services)}
+        rows.sort(key=lambda row: (places[row[0]], of_service[row[0], row[1]], row[1], row[2], row[3]))
+        return [Observation(*row) for row in rows]
+
+
+@contextmanager
+def open_dataset(
+    database: Path, selected: Sequence[Selected], names: Mapping[str, str], origin: Origin, lang: str
+) -> Iterator[Dataset]:
+    """Copy the selected tables of a build into memory, and read what codes are called there.
+
+    `names` says which relations hold that: `figures`, `figure_services`, `figure_catalogue`, `code_lists` and
+    `publication`. Those that are not there leave codes without names.
+    """
+    from kpi.database import scratch
+
+    with scratch({"threads": "1"}) as con:
+        con.execute(f"attach {literal(str(database))} as build (read_only)")
+        con.execute(f"create schema {SCHEMA}")
+        con.execute("create schema known")
+        there = {
+            f"{schema}.{name}"
+            for schema, name in con.execute(
+                "select table_schema, table_name from information_schema.tables where table_catalog = 'build'"
+            ).fetchall()
+        }
+        for one in selected:
+            rows = f"from build.{one.relation} {one.rows} order by all"
+            con.execute(f"create table {SCHEMA}.{identifier(one.name)} as {rows}")
+        for name, place in names.items():
+            if place in there:
+                con.execute(f"create table known.{identifier(name)} as from build.{place}")
+        con.execute("detach build")
+        tables = {one.name: _table(con, one) for one in selected}
+        codes = _codes(con, lang)
+        figures = _figures(con, tables, lang)
+        yield Dataset(
+            con=con,
+            origin=origin,
+            lang=lang,
+            tables=tables,
+            publication=_publication(con, lang),
+            figures=figures,
+            services=_services(con, tables, lang),
+            codes=codes,
+        )
+
+
+def _table(con: duckdb.DuckDBPyConnection, one: Selected) -> ExportTable:
+    place = f"{SCHEMA}.{identifier(one.name)}"
+    found = tuple(
+        ExportColumn(name, kind, one.columns.get(name, ""))
+        for name, kind in columns(con, f"{SCHEMA}.{one.name}").items()
+    )
+    key = KEYS.get(one.name, ())
+    count = _one(con, f"select count(*) from {place}")
+    if not key or not {column.name for column in found}.issuperset(key):
+        key = ()
+    elif count:
+        named = ", ".join(identifier(name) for name in key)
+        distinct = _one(con, f"select count(*) from (select distinct {named} from {place})")
+        nulls = _one(con, f"select count(*) from {place} where {' or '.join(f'{identifier(n)} is null' for n in key)}")
+        key = key if distinct == count and not nulls else ()
+    return ExportTable(one.name, one.relation, one.description, found, key, count)
+
+
+def _one(con: duckdb.DuckDBPyConnection, sql: str) -> int:
+    (count,) = con.execute(sql).fetchall()[0]
+    return int(count)
+
+
+def _publication(con: duckdb.DuckDBPyConnection, lang: str) -> dict[str, str]:
+    table = relation(con, "known.publication", {"key": "varchar", **in_languages("value")})
+    rows = con.execute(
+        f"select p.key, {names_of('p', 'value', lang, repr(''))} from {table} as p where p.key is not null"
+        " order by p.seed_order"
+    ).fetchall()
+    return dict(rows)
+
+
+def _codes(con: duckdb.DuckDBPyConnection, lang: str) -> dict[str, dict[str, str]]:
+    """The names of codes by list; `unit_code` are SDMX's codes of units."""
+    table = relation(con, "known.code_lists", _CODES)
+    found: dict[str, dict[str, str]] = {}
+    for of_list, code, name, sdmx in con.execute(
+        f"select c.list, c.code, {names_of('c', 'name', lang, 'c.code')}, c.sdmx_code from {table} as c"
+        " where c.list is not null and c.code is not null order by c.list, c.sort_order, c.seed_order"
+    ).fetchall():
+        found.setdefault(of_list, {})[code] = name
+        if of_list == "unit" and sdmx:
+            found.setdefault("unit_code", {})[code] = sdmx
+    return found
+
+
+def _figures(con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable], lang: str) -> dict[str, FigureName]:
+    """What figures are called, as the catalogue or the list of figures has it; those of no list come last."""
+    wanted = _FIGURES | in_languages("name") | in_languages("definition")
+    rows = con.execute(
+        f"""
+        with f as (
+            select *, 0 as rank from {relation(con, "known.figure_catalogue", wanted)}
+            union all select *, 1 as rank from {relation(con, "known.figures", wanted)}
+            union all
+            select {", ".join(f"{'figure_id' if name == 'figure_id' else 'null'} as {name}" for name in wanted)},
+                row_number() over (order by figure_id) as seed_order, 2 as rank
+            from ({_used(con, tables, ("figure_id",))})
+        ),
+        codes as {relation(con, "known.code_lists", _CODES)},
+        described as (
+            select * from f where figure_id is not null
+            qualify row_number() over (partition by figure_id order by rank, seed_order) = 1
+        )
+        select f.figure_id, {names_of("f", "name", lang, "f.figure_id")}, coalesce(f.family, ''),
+            {names_of("families", "name", lang, "coalesce(f.family, '')")}, coalesce(f.unit, ''),
+            {names_of("units", "name", lang, "coalesce(f.unit, '')")}, coalesce(units.sdmx_code, ''),
+            coalesce(f.decimals, ''), {names_of("f", "definition", lang, repr(""))}
+        from described as f
+        left join codes as families on families.list = 'family' and families.code = f.family
+        left join codes as units on units.list = 'unit' and units.code = f.unit
+        order by f.sort_order nulls last, families.sort_order nulls last, f.rank, f.seed_order, f.figure_id
+        """
+    ).fetchall()
+    return {row[0]: FigureName(*row[1:]) for row in rows}
+
+
+def _services(
+    con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable], lang: str
+) -> dict[tuple[str, str], str]:
+    """What services are called, by figure and service; those of no list come last."""
+    wanted = {"figure_id": "varchar", "service": "varchar", **in_languages("service_name")}
+    empty = ", ".join(f"{name if name in ('figure_id', 'service') else 'null'} as {name}" for name in wanted)
+    rows = con.execute(
+        f"""
+        with s as (
+            select *, 0 as rank
+            from {relation(con, "known.figure_catalogue", wanted | {"service_order": "bigint"})}
+            union all by name
+            select *, 1 as rank from {relation(con, "known.figure_services", wanted | {"sort_order": "bigint"})}
+            union all by name
+            select {empty}, row_number() over (order by figure_id, service) as seed_order, 2 as rank
+            from ({_used(con, tables, ("figure_id", "service"))})
+        )
+        select s.figure_id, s.service, {names_of("s", "service_name", lang, "s.service")}
+        from s where s.figure_id is not null and s.service is not null
+        qualify row_number() over (partition by s.figure_id, s.service order by s.rank, s.seed_order) = 1
+        order by s.figure_id, coalesce(s.service_order, s.sort_order) nulls last, s.rank, s.seed_order, s.service
+        """
+    ).fetchall()
+    return {(figure_id, service): name for figure_id, service, name in rows}
+
+
+def _used(con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable], names: Sequence[str]) -> str:
+    """SQL of what stands in these columns of the exported tables."""
+    parts = [f"select {', '.join(names)} from {table.place}" for table in tables.values() if table.has(*names)] or [
+        f"select {', '.join(f'null::varchar as {name}' for name in names)} where false"
+    ]
+    return " union ".join(parts)
+
+
+_FIGURE = {"figure_id": "varchar", "service": "varchar", "report_year": "bigint", "basis": "varchar"}
+_INDICATORS = {**_FIGURE, "value": "double", "is_suppressed": "boolean", "is_unfinished": "boolean"}
+_FIGURES = {
+    "figure_id": "varchar",
+    "family": "varchar",
+    "unit": "varchar",
+    "decimals": "varchar",
+    "sort_order": "bigint",
+}
+_CODES = {
+    "list": "varchar",
+    "code": "varchar",
+    "sort_order": "bigint",
+    **in_languages("name"),
+    "sdmx_code": "varchar",
+}

@@ -1,0 +1,249 @@
+"""Figures and months as SDMX-CSV 2.0, with the structure file (SDMX-JSON 2.0) that a reader needs beside it.
+
+One dataflow holds figures of a year (FREQ A) and of a month (M). An identifier of SDMX is of letters, digits, `_`, `@`,
+`$` and `-`: a code with any other sign has it replaced and a checksum added, and is written out in its code list.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kpi.site.dataset import SCHEMA, Dataset
+from kpi.site.figure_data import relation
+
+DATA, STRUCTURE = "sdmx.csv", "sdmx-structure.json"
+FLOW = "FIGURES"
+MONTH = "month"
+_FREQUENCIES = {
+    "A": {"en": "Annual", "fi": "Vuosi", "sv": "År"},
+    "M": {"en": "Monthly", "fi": "Kuukausi", "sv": "Månad"},
+}
+_STATUSES = {
+    "A": {"en": "Normal", "fi": "Tavallinen", "sv": "Normal"},
+    "B": {"en": "Break in the series", "fi": "Katkos aikasarjassa", "sv": "Brott i tidsserien"},
+    "O": {"en": "Missing value", "fi": "Puuttuva arvo", "sv": "Värdet saknas"},
+    "P": {"en": "Provisional", "fi": "Ennakkotieto", "sv": "Preliminär"},
+    "Q": {"en": "Suppressed", "fi": "Salattu", "sv": "Sekretessbelagd"},
+}
+_CONFIDENTIALITY = {
+    "F": {"en": "Free", "fi": "Julkinen", "sv": "Offentlig"},
+    "C": {"en": "Confidential", "fi": "Salassa pidettävä", "sv": "Sekretessbelagd"},
+}
+_CONCEPTS = {
+    "FREQ": {"en": "Frequency", "fi": "Tiheys", "sv": "Frekvens"},
+    "REF_AREA": {"en": "Region", "fi": "Alue", "sv": "Område"},
+    "FIGURE": {"en": "Figure", "fi": "Luku", "sv": "Tal"},
+    "SERVICE": {"en": "Service", "fi": "Palvelu", "sv": "Tjänst"},
+    "BASIS": {"en": "Basis", "fi": "Jakso", "sv": "Period"},
+    "TIME_PERIOD": {"en": "Time period", "fi": "Ajankohta", "sv": "Tidsperiod"},
+    "OBS_VALUE": {"en": "Value", "fi": "Arvo", "sv": "Värde"},
+    "UNIT_MEASURE": {"en": "Unit", "fi": "Yksikkö", "sv": "Enhet"},
+    "UNIT_MULT": {"en": "Unit multiplier", "fi": "Yksikön kerroin", "sv": "Enhetens multiplikator"},
+    "DECIMALS": {"en": "Decimals", "fi": "Desimaalit", "sv": "Decimaler"},
+    "OBS_STATUS": {"en": "Status", "fi": "Tila", "sv": "Status"},
+    "CONF_STATUS": {"en": "Confidentiality", "fi": "Salassapito", "sv": "Sekretess"},
+}
+_DIMENSIONS = ("FREQ", "REF_AREA", "FIGURE", "SERVICE", "BASIS")
+_ATTRIBUTES = ("UNIT_MEASURE", "UNIT_MULT", "DECIMALS", "OBS_STATUS", "CONF_STATUS")
+_CODED = (*_DIMENSIONS, "UNIT_MEASURE", "OBS_STATUS", "CONF_STATUS")
+_URN = "urn:sdmx:org.sdmx.infomodel"
+
+
+def write_sdmx(dataset: Dataset, folder: Path) -> None:
+    """Write the data and their structure."""
+    with (folder / DATA).open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["STRUCTURE", "STRUCTURE_ID", "ACTION", *_DIMENSIONS, "TIME_PERIOD", "OBS_VALUE", *_ATTRIBUTES])
+        agency, version = _agency(dataset)
+        for row in _rows(dataset):
+            writer.writerow(["dataflow", f"{agency}:{FLOW}({version})", "R", *row])
+    text = json.dumps(_structure(dataset), indent=1, ensure_ascii=False) + "\n"
+    (folder / STRUCTURE).write_text(text, encoding="utf-8")
+
+
+def code_of(text: str) -> str:
+    """Return a text as an identifier of SDMX; itself when it is one."""
+    if re.fullmatch(r"[A-Za-z0-9_@$-]+", text):
+        return text
+    checksum = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{re.sub(r'[^A-Za-z0-9_@$-]', '_', text)[:40]}_{checksum}"
+
+
+def _rows(dataset: Dataset) -> Iterator[Sequence[object]]:
+    area = code_of(dataset.says("region_code", "_Z"))
+    for one in dataset.observations():
+        status = _status(one.value, one.is_suppressed, one.is_provisional, one.has_break)
+        key = ("A", area, code_of(one.figure_id), code_of(one.service), code_of(one.basis or "_Z"))
+        yield [
+            *key,
+            one.report_year,
+            _number(one.value),
+            *_unit(dataset, one.figure_id),
+            status,
+            "C" if one.is_suppressed else "F",
+        ]
+    for figure_id, service, year, month, value, is_hidden, is_full, is_break in _months(dataset):
+        status = _status(value, is_hidden, not is_full, is_break)
+        key = ("M", area, code_of(figure_id), code_of(service), MONTH)
+        yield [
+            *key,
+            f"{year}-{month:02}",
+            _number(value),
+            *_unit(dataset, figure_id),
+            status,
+            "C" if is_hidden else "F",
+        ]
+
+
+def _months(dataset: Dataset) -> list[tuple[Any, ...]]:
+    if "series" not in dataset.tables:
+        return []
+    series = relation(dataset.con, f"{SCHEMA}.series", _SERIES)
+    return dataset.con.execute(
+        "select figure_id, service, report_year, month, case when isfinite(value) then value end,"
+        " coalesce(is_suppressed, false), coalesce(is_full_month, true), coalesce(is_break, false)"
+        f" from {series} where month between 1 and 12 and figure_id is not null and service is not null order by all"
+    ).fetchall()
+
+
+def _status(value: float | None, is_hidden: bool, is_provisional: bool, has_break: bool) -> str:
+    if value is None:
+        return "Q" if is_hidden else "O"
+    return "P" if is_provisional else "B" if has_break else "A"
+
+
+def _number(value: float | None) -> str:
+    """A value as SDMX-CSV has it; NaN is one that is missing on purpose."""
+    if value is None:
+        return "NaN"
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+def _unit(dataset: Dataset, figure_id: str) -> tuple[object, ...]:
+    figure = dataset.figures[figure_id]
+    return code_of(figure.unit_code or figure.unit or "_Z"), 0, figure.places
+
+
+def _agency(dataset: Dataset) -> tuple[str, str]:
+    """The agency that maintains the structure, and its version."""
+    agency = re.sub(r"[^A-Za-z0-9_-]", "_", dataset.says("publisher_id", "KPI")).upper()
+    version = dataset.says("version", "1.0.0")
+    return agency if agency[:1].isalpha() else f"A{agency}", version if re.fullmatch(r"\d+(\.\d+)*", version) else "1.0"
+
+
+def _structure(dataset: Dataset) -> Mapping[str, Any]:
+    agency, version = _agency(dataset)
+    own = {"agencyID": agency, "version": version, "isExternalReference": False}
+    title = {"name": dataset.says("title", FLOW), "names": {dataset.lang: dataset.says("title", FLOW)}}
+    lists = {name: codes for name, codes in _lists(dataset).items() if codes}
+    return {
+        "meta": {
+            "id": f"{FLOW}_{code_of(dataset.origin.build)}",
+            "prepared": f"{dataset.origin.day}T00:00:00Z",
+            "test": dataset.origin.is_synthetic,
+            "sender": {"id": agency},
+            "schema": "https://raw.githubusercontent.com/sdmx-twg/sdmx-json/master/structure-message/tools/schemas/2.0.0"
+            "/sdmx-json-structure-schema.json",
+        },
+        "data": {
+            "codelists": [
+                {"id": f"CL_{name}", **_named(_CONCEPTS[name][dataset.lang], dataset.lang), **own,
+                 "codes": [{"id": code, **_named(text, dataset.lang)} for code, text in codes.items()]}
+                for name, codes in lists.items()
+            ],
+            "conceptSchemes": [
+                {"id": "CS_FIGURES", **title, **own,
+                 "concepts": [{"id": name, **_named(text[dataset.lang], dataset.lang)}
+                              for name, text in _CONCEPTS.items()]}
+            ],
+            "dataStructures": [
+                {"id": FLOW, **title, **own, "dataStructureComponents": _components(f"{agency}:", version, lists)}
+            ],
+            "dataflows": [
+                {"id": FLOW, **title, **own,
+                 "structure": f"{_URN}.datastructure.DataStructure={agency}:{FLOW}({version})"}
+            ],
+        },
+    }  # fmt: skip
+
+
+def _components(agency: str, version: str, lists: Mapping[str, object]) -> Mapping[str, Any]:
+    """The dimensions, the measure and the attributes, each with its concept and its code list or its type."""
+
+    def component(name: str, kind: str = "String") -> dict[str, Any]:
+        code_list = f"{_URN}.codelist.Codelist={agency}CL_{name}({version})"
+        return {
+            "id": name,
+            "conceptIdentity": f"{_URN}.conceptscheme.Concept={agency}CS_FIGURES({version}).{name}",
+            "localRepresentation": {"enumeration": code_list} if name in lists else {"format": {"dataType": kind}},
+        }
+
+    whole = dict.fromkeys(("UNIT_MULT", "DECIMALS"), "Integer")
+    return {
+        "dimensionList": {
+            "id": "DimensionDescriptor",
+            "dimensions": [component(name) | {"position": place} for place, name in enumerate(_DIMENSIONS)],
+            "timeDimension": component("TIME_PERIOD", "ObservationalTimePeriod"),
+        },
+        "measureList": {"id": "MeasureDescriptor", "measures": [component("OBS_VALUE", "Double")]},
+        "attributeList": {
+            "id": "AttributeDescriptor",
+            "attributes": [
+                component(name, whole.get(name, "String"))
+                | {"usage": "mandatory", "attributeRelationship": {"observation": {}}}
+                for name in _ATTRIBUTES
+            ],
+        },
+        "groups": [],
+    }
+
+
+def _lists(dataset: Dataset) -> Mapping[str, Mapping[str, str]]:
+    """The codes that are used, by concept, with their names in the language."""
+    used = list(_rows(dataset))
+    there = {name: {str(row[place]) for row in used} for place, name in enumerate(_DIMENSIONS)}
+    there["UNIT_MEASURE"] = {str(row[len(_DIMENSIONS) + 2]) for row in used}
+    units = {code_of(one.unit_code or one.unit or "_Z"): one.unit_name or one.unit for one in dataset.figures.values()}
+    names: dict[str, Mapping[str, str]] = {
+        "FREQ": _in(dataset, _FREQUENCIES),
+        "REF_AREA": {code_of(dataset.says("region_code", "_Z")): dataset.says("region", "_Z")},
+        "FIGURE": {code_of(figure_id): one.name for figure_id, one in dataset.figures.items()},
+        "SERVICE": {code_of(service): name for (_, service), name in dataset.services.items()},
+        "BASIS": {
+            **{code_of(basis): name for basis, name in dataset.codes.get("basis", {}).items()},
+            MONTH: _CONCEPTS["TIME_PERIOD"][dataset.lang],
+        },
+        "UNIT_MEASURE": units,
+        "OBS_STATUS": _in(dataset, _STATUSES),
+        "CONF_STATUS": _in(dataset, _CONFIDENTIALITY),
+    }
+    for concept, codes in there.items():
+        known = {code: name for code, name in names[concept].items() if code in codes}
+        names[concept] = known | {code: code for code in sorted(codes - set(known))}
+    return names
+
+
+def _in(dataset: Dataset, texts: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+    return {code: text[dataset.lang] for code, text in texts.items()}
+
+
+def _named(text: str, lang: str) -> Mapping[str, object]:
+    return {"name": text, "names": {lang: text}}
+
+
+_SERIES = {
+    "figure_id": "varchar",
+    "service": "varchar",
+    "report_year": "bigint",
+    "month": "bigint",
+    "value": "double",
+    "is_suppressed": "boolean",
+    "is_full_month": "boolean",
+    "is_break": "boolean",
+}

@@ -1,0 +1,243 @@
+"""The site of a build: pages in three languages and the files they offer, static and the same from the same build.
+
+Everything a page needs stands in it, so that it opens from a disk on a closed network. Its policy allows its own style
+and, on one page, its own script, each by its hash, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpi.site.content import Content, Row, read_content
+from kpi.site.language import LANGUAGES, read_language
+from kpi.site.model_pages import Models
+from kpi.site.pages import About, Download, Page, Site, Source, figure_file
+from kpi.site.quality_pages import read_rejects
+from kpi.site.sentences import read_sentences, typed_numbers
+
+if TYPE_CHECKING:
+    import duckdb
+    from jinja2 import Environment, Template
+
+    from kpi.settings import ReportTables
+
+TEMPLATES = Path(__file__).parent / "templates"
+FOLDER = "site"
+FINGERPRINT = "fingerprint"
+_STYLE, _POLICY = "\0style\0", "\0policy\0"
+_PLACED = re.compile(r'class="(?:mark )?([lt]\d{1,3})"')
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFiles:
+    """A project as a site needs it: its folder, and what it calls its tables."""
+
+    root: Path
+    tables: ReportTables
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written: pages, bytes in all, those of the largest page, and what writers of texts should know."""
+
+    pages: int
+    bytes: int
+    largest: int
+    warnings: tuple[str, ...] = ()
+
+
+def write_site(
+    folder: Path,
+    con: duckdb.DuckDBPyConnection,
+    project: ProjectFiles,
+    about: About,
+    results: Sequence[Row] = (),
+    models: Models | None = None,
+) -> Written | None:
+    """Write the site of a build into a folder, made when missing; None, and nothing, when the build has no figures.
+
+    Args:
+        folder: gets a folder a language, and `data`.
+        con: the build; it is only read.
+        project: the folder with the sentences, and what it calls its tables.
+        about: what every page says of the build. A public site shows the public table, and neither checks nor models.
+        results: what was found when the years were judged, as in expectations.json.
+        models: the tables of the project.
+    """
+    content = read_content(con, project.tables, about.is_public)
+    if not content.values:
+        return None
+    is_open = about.is_public
+    rejects = [] if is_open else read_rejects(con)
+    source = Source(content, about, read_sentences(project.root), () if is_open else results, rejects,
+                    models if models and not is_open else Models(), indicators=project.tables.indicators)  # fmt: skip
+    files = data_files(content)
+    downloads = [Download(path, label, len(text.encode()), figure) for path, label, figure, text in files]
+    source = replace(source, downloads=downloads)
+    sizes: list[int] = []
+    for path, _, _, text in files:
+        _write(folder / path.removeprefix("../"), text)
+    for code in LANGUAGES:
+        site = Site(source, read_language(code))
+        for page in site.pages():
+            text = render(site, page)
+            _write(folder / code / page.path, text)
+            sizes.append(len(text.encode()))
+    total = sum(sizes) + sum(one.size for one in downloads)
+    return Written(len(sizes), total, max(sizes), tuple(_warnings(source)))
+
+
+def _warnings(source: Source) -> Iterable[str]:
+    for code in LANGUAGES:
+        for year in source.content.years():
+            for place, text, key in typed_numbers(source.sentences, source.content, year, read_language(code)):
+                figure, service, *_ = key
+                yield f"{place}: '{text}' is typed and would not follow its figure. Write: {{{figure}.{service}}}"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+@cache
+def _template(name: str) -> Template:
+    return _environment().get_template(name)
+
+
+@cache
+def _style() -> tuple[tuple[str, str], ...]:
+    """Return the parts of the style, each with the class whose presence on a page calls for it; none calls for all."""
+    first, *rest = re.split(r"/\* ([\w-]*) \*/\n", (TEMPLATES / "style.css").read_text(encoding="utf-8"))
+    parts = [("", first), *zip(rest[::2], rest[1::2], strict=True)]
+    return tuple((marker, "".join(line.strip() for line in rules.splitlines())) for marker, rules in parts)
+
+
+@cache
+def _text(name: str) -> str:
+    """Return a style or script without the ends of its lines."""
+    return "".join(line.strip() for line in (TEMPLATES / name).read_text(encoding="utf-8").splitlines())
+
+
+def render(site: Site, page: Page) -> str:
+    """Return a page as HTML."""
+    from markupsafe import Markup
+
+    languages = [(code, read_language(code).say("language"), f"../{code}/{page.path}") for code in LANGUAGES]
+    script = _text("search.js") if page.template == "list.html" else ""
+    text = _template(page.template).render(
+        {
+            "c": site.source.content,
+            "l": site.language,
+            "t": site.language.labels,
+            "about": site.source.about,
+            "languages": languages,
+            "menu": site.menu(),
+            "path": page.path,
+            "crumbs": page.crumbs,
+            "heading": page.heading,
+            "style": Markup(_STYLE),
+            "policy": Markup(_POLICY),
+            "script": Markup(script),
+            **page.values,
+        }
+    )
+    placed = sorted(set(_PLACED.findall(text)))
+    placed_rules = (f".{name}{{{'left' if name[0] == 'l' else 'top'}:{name[1:]}%}}" for name in placed)
+    parts = (rules for marker, rules in _style() if not marker or f'class="{marker}' in text)
+    style = "".join([*parts, *placed_rules])
+    allowed = [f"style-src {_hash(style)}", *([f"script-src {_hash(script)}"] if script else [])]
+    policy = "; ".join(["default-src 'none'", *allowed, "img-src data:", "base-uri 'none'", "form-action 'none'"])
+    return text.replace(_STYLE, style, 1).replace(_POLICY, policy, 1)
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def data_files(content: Content) -> list[tuple[str, str, str, str]]:
+    """Return the files that pages offer: path from a page, label, figure when it is of one, and its text."""
+    header = ("figure_id", "service", "report_year", "basis", "month", "value")
+    years = [(*key[:4], "", value.shown) for key, value in sorted(content.values.items()) if not value.is_suppressed]
+    months = [
+        (figure, service, row["report_year"], "", row["month"], row["shown"])
+        for (figure, service), rows in sorted(content.series.items())
+        for row in rows
+        if row["is_full_month"] is not False
+    ]
+    files = [("../data/indicators.csv", "csv_indicators", "", _csv(header, years))]
+    if months:
+        files.append(("../data/series.csv", "csv_series", "", _csv(header, months)))
+    words = ("figure_id", "unit", "name_fi", "name_sv", "name_en", "definition_fi", "definition_sv", "definition_en")
+    described = [tuple(row[name] for name in words) for row in content.figures.values()]
+    files.append(("../data/definitions.csv", "csv_definitions", "", _csv(words, described)))
+    by_figure: dict[str, list[tuple[Any, ...]]] = {figure: [] for figure in content.figures}
+    for row in (*years, *months):
+        by_figure.setdefault(row[0], []).append(row)
+    files += [(figure_file(figure), "csv_of_figure", figure, _csv(header, rows)) for figure, rows in by_figure.items()]
+    return files
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([header, *rows])
+    return stream.getvalue()
+
+
+def fingerprint_of(versions: Mapping[str, str], root: Path, results: str, *more: str) -> str:
+    """Return a hash of what a site is made from: versions of tables, sentences, what was judged, and whatever more."""
+    from kpi.site.sentences import files
+
+    digest = hashlib.blake2b(digest_size=16)
+    for name, version in sorted(versions.items()):
+        digest.update(f"{name}={version}\n".encode())
+    for path in files(root):
+        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    for text in (results, *more):
+        digest.update(b"\0" + text.encode())
+    return digest.hexdigest()
+
+
+def carry_over(before: Path, folder: Path, fingerprint: str) -> bool:
+    """Copy the site of a build that was made from the same; tell whether there was one."""
+    file = before / FOLDER / FINGERPRINT
+    try:
+        if file.read_text(encoding="utf-8").strip() != fingerprint:
+            return False
+    except OSError:
+        return False
+    shutil.copytree(before / FOLDER, folder / FOLDER)
+    return True
+
+
+def read_results(folder: Path, name: str) -> list[Row]:
+    """Return what was found when the years of a build were judged; nothing when they were not."""
+    try:
+        return list(json.loads((folder / name).read_text(encoding="utf-8")))
+    except OSError:
+        return []
