@@ -57,7 +57,7 @@ PEER_sqlmesh := sqlmesh
 PEER_lea := lea-cli
 
 golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
-	$(BIN)/python -m pytest --golden tests/oracle/test_figures.py tests/functional/test_golden_errors.py
+	$(BIN)/python -m pytest --golden tests/oracle/test_figures.py tests/functional/test_golden_errors.py tests/functional/test_why.py
 
 docs: $(VENV)/dev ## Write the reference pages of commands, exit codes, settings, feeds and figures from the program; review the diff
 	$(BIN)/python -m docs.generate

@@ -34,7 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         needs_demo = "demo_project" in getattr(item, "fixturenames", ())
         if needs_demo:
             item.add_marker(pytest.mark.xdist_group("demo"))
-        if needs_demo or LONG_KINDS & set(item.path.parts):
+        if needs_small_demo := "small_demo" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("small demo"))
+        if needs_demo or needs_small_demo or LONG_KINDS & set(item.path.parts):
             item.add_marker(pytest.mark.long)
 
 
@@ -61,8 +63,21 @@ def copy_project(folder: Path) -> Path:
     """Copy the project, without deliveries and builds, into a folder."""
     for name in ("models", "seeds", "macros", "expectations", "tests/sql"):
         shutil.copytree(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "report", folder / "report")
     shutil.copy(ROOT / "dbt_project.yml", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with a hundredth of the synthetic deliveries, published though few figures are as printed.
+
+    Tests must not change it.
+    """
+    root = copy_project(tmp_path_factory.mktemp("small"))
+    write_demo(root / "warehouse/raw", scale=0.01)
+    refresh(root, Options(as_of=TODAY, publish_despite_checks="a hundredth of the volumes"), lambda line: None)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from kpi.ingest.contract import is_feed
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
-from kpi.reader.figures import indicators, open_build
+from kpi.reader.figures import open_build
+from kpi.reader.notebook import indicators
 from kpi.warehouse.builds import Warehouse
 from page import Page
 

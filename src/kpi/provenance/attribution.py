@@ -134,7 +134,8 @@ class _Work:
             subjects = tuple(subject for change in changes for subject in change.subjects)
             causes = {change.cause for change in changes}
             found.append((causes.pop() if len(causes) == 1 else "several", subjects, rest))
-        moved = [part for part in found if part[2]]
+        # Of a row that differs and shows the same value, all of it is told: what it does comes to nothing.
+        moved = [part for part in found if part[2]] or found
         return sorted(moved, key=lambda part: (-abs(part[2] or 0), part[1])), notes
 
     def changes(self) -> list[InputChange]:

@@ -11,7 +11,7 @@ from dataclasses import fields
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from kpi.errors import ConfigError, nearest
 from kpi.presentation import LANGUAGES, significant
@@ -23,10 +23,9 @@ from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
     import duckdb
-    import pandas as pd
 
     from kpi.build_record import BuildRecord
-    from kpi.provenance.explanation import Explanation
+    from kpi.provenance.explanation import Explanation, Where
 
 
 USUAL = ReportTables()
@@ -141,8 +140,9 @@ def build_as_of(warehouse: Warehouse, as_of: date | str, build: str | None = Non
     there = [one for one in shown if one.build in kept]
     if before and before[-1].build in kept:
         return before[-1].build
-    what = f"readers saw build {before[-1].build} on {wanted}, which is not kept any more"
-    what = what if before else f"nothing was published yet on {wanted}"
+    what = f"nothing was published yet on {wanted}"
+    if before:
+        what = f"readers saw build {before[-1].build} on {wanted}, which is not kept any more"
     if not there:
         raise ConfigError(f"{what}, and no build is. Run: kpi refresh")
     near = min(there, key=lambda one: _seconds_between(one, end))
@@ -168,26 +168,16 @@ def tables_of(build: str | None = None, project_dir: Path | str | None = None) -
     return ReportTables.from_names(warehouse.record(warehouse.folder(build)).tables)
 
 
-def explain(
-    figure_id: str,
-    service: str | None = None,
-    year: int | None = None,
-    basis: str | None = None,
-    build: str | None = None,
-    project_dir: Path | str | None = None,
-    stewards: bool = False,
-    lang: str = "en",
-) -> Explanation:
+def explain(figure_id: str, service: str | None = None, year: int | None = None, **where: Unpack[Where]) -> Explanation:
     """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
 
-    `print(kpi.explain("same_day_callback_share", "health_station", 2025).text)` is the screen of `kpi explain`; `.rows()`
-    are the raw rows. Without `year` it is the last finished one. Raises ConfigError, with the nearest name, for a figure
-    that is not there.
+    `print(kpi.explain("nps", "health", 2025).text)` is the screen of `kpi explain`; `.rows()` are the raw rows. Without
+    `year` it is the last finished one. `basis`, `build`, `project_dir`, `stewards` and `lang` are as in the command.
+    Raises ConfigError, with the nearest name, for a figure that is not there.
     """
     from kpi.provenance.explain import explain as explain_figure
 
-    root = find_project(project_dir)
-    return explain_figure(root, figure_id, service, year, basis, build, stewards=stewards, lang=lang)
+    return explain_figure(find_project(where.get("project_dir")), figure_id, service, year, **where)
 
 
 def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
@@ -196,27 +186,6 @@ def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
     found = warehouse.record(warehouse.folder(build)).restricted_schemas
     named = sorted(found & set(re.findall(r"\w+", asked.lower())))
     return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
-
-
-def indicators(
-    report_year: int | None = None, build: str | None = None, project_dir: Path | str | None = None
-) -> pd.DataFrame:
-    """Return marts.indicators as a frame, of one report year or all.
-
-    Grain: one row per figure_id, service, report_year and basis, in that order. `value` is unrounded, in the unit of
-    seeds.figures; shares are in percent. A year that is not finished has the basis year_to_date, and `last_full_month`
-    (1 to 12) says up to which month it is counted; null for a finished year and what was entered by hand. Raises
-    ConfigError for a year of which nothing is told.
-    """
-    tables = tables_of(build, project_dir)
-    with open_build(build, project_dir) as con:
-        if report_year is not None:
-            check_year(con, report_year, tables=tables)
-        return con.execute(
-            f"select * from {tables.indicators} where $year is null or report_year = $year"
-            " order by figure_id, service, report_year, basis",
-            {"year": report_year},
-        ).df()
 
 
 def read_status(

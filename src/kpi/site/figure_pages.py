@@ -36,10 +36,11 @@ def cell(form: str, text: str) -> Markup:
     return Markup(f'<span class="v" data-form="{escape(form)}">{escape(text)}</span>')
 
 
-def row_of(key: Key) -> Markup:
+def row_of(key: Key, with_figure: bool = True) -> Markup:
     """Return the attributes of a row or card all of whose numbers are of one figure, service, year and basis."""
     figure, service, year, basis = (escape(part) for part in key)
-    return Markup(f'data-figure="{figure}" data-service="{service}" data-year="{year}" data-basis="{basis}"')
+    of_figure = f'data-figure="{figure}" ' if with_figure else ""
+    return Markup(f'{of_figure}data-service="{service}" data-year="{year}" data-basis="{basis}"')
 
 
 def page_of(figure_id: str) -> str:
@@ -49,7 +50,7 @@ def page_of(figure_id: str) -> str:
 
 def file_name(text: str) -> str:
     """Return a text as a part of a file's name: what is not a letter, digit or sign of its own becomes its number."""
-    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "_-") else f"~{ord(sign):x}" for sign in text)
+    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "_-.") else f"~{ord(sign):x}" for sign in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +365,7 @@ def _year_row(writer: Writer, value: Value) -> Row:
         notes.append(language.say("kept_from", build=kept))
     number = language.number
     return {
-        "of": row_of(value.key),
+        "of_row": row_of(value.key, with_figure=False),
         "year": year,
         "service": writer.content.service_name(figure, service, language.code),
         "value": writer.value(value, "value"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kpi.engine.graph import Graph
     from kpi.engine.node import Node
 
-_LINEAGE = 6  # tables drawn above and below a model
+_LINEAGE = 5  # tables drawn above a model; below it one less
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,11 @@ def model_page(models: Models, name: str, language: Language) -> Row:
     """Return what the page of one table shows."""
     node = models.nodes[name]
     above, below = models.reads[name], models.read_by[name]
-    steps = [*((parent, "") for parent in above[:_LINEAGE]), (name, "self"), *((one, "") for one in below[:5])]
+    steps = [
+        *((parent, "") for parent in above[:_LINEAGE]),
+        (name, "self"),
+        *((one, "") for one in below[: _LINEAGE - 1]),
+    ]
     rows = models.rows.get(name)
     kinds = dict(node.column_types)
     return {

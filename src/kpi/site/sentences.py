@@ -24,7 +24,10 @@ from kpi.site.language import LANGUAGES, Language, read_language
 FOLDER = Path("report")
 _SLOT = re.compile(r"\{([^{}]*)\}")
 _YEARS = re.compile(r"\[(\d{4})?(-)?(\d{4})?\]\s*")
-_NUMBER = re.compile(r"(?<![\w.,])[+\u2212-]?\d[\d\u00a0 ]*(?:[.,]\d+)?(?:[\u00a0 ]?%|[\u00a0 ](?:min|h|s)\b)?")
+_NUMBER = re.compile(
+    r"\d+[\u00a0 ](?:h|min|s)\b(?:[\u00a0 ]\d+[\u00a0 ](?:min|s)\b)*"
+    r"|(?<![\w.,])[+\u2212-]?\d[\d\u00a0 ]*(?:[.,]\d+)?(?:[\u00a0 ]?%)?"
+)
 _WORDS = {"year", "previous_year"}
 
 

@@ -198,6 +198,7 @@ class _Validator:
 
     @cached_property
     def _batches(self) -> Any:
+        gx = self._gx
         from great_expectations.data_context.types.base import (
             DataContextConfig,
             InMemoryStoreBackendDefaults,
@@ -210,7 +211,7 @@ class _Validator:
             progress_bars=ProgressBarsConfig(globally=False),
             analytics_enabled=False,
         )
-        context = self._gx.get_context(mode="ephemeral", project_config=config)
+        context = gx.get_context(mode="ephemeral", project_config=config)
         asset = context.data_sources.add_pandas("warehouse").add_dataframe_asset("year")
         return asset.add_batch_definition_whole_dataframe("whole")
 

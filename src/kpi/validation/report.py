@@ -76,7 +76,7 @@ INPUTS: Mapping[str, Mapping[str, str]] = {
                                 "basis": "varchar", "previous_value": "double", "has_break": "boolean"},
     "reconciliation": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
                              "basis": "varchar", "published_value": "double", "qualifier": "varchar",
-                             "decimals": "varchar", "status": "varchar", "reason": "varchar",
+                             "decimals": "varchar", "status": "varchar", "reason": "varchar", "reason_fi": "varchar",
                              "source_report": "varchar"},
     "figures": {"figure_id": "varchar", "family": "varchar", "name_fi": "varchar", "definition_fi": "varchar",
                       "unit": "varchar", "decimals": "varchar"},

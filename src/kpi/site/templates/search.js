@@ -6,7 +6,7 @@ var words=items.map(function(item){return fold(item.getAttribute("data-search")+
 function find(){
 var wanted=fold(box.value).split(/\s+/).filter(Boolean),found=0;
 items.forEach(function(item,i){var hit=wanted.every(function(word){return words[i].indexOf(word)>=0});item.hidden=!hit;found+=hit?1:0});
-[].forEach.call(document.querySelectorAll(".theme"),function(part){part.hidden=!part.querySelector("li:not([hidden])")});
+[].forEach.call(document.querySelectorAll(".group"),function(part){part.hidden=!part.querySelector("li:not([hidden])")});
 none.textContent=found?"":none.getAttribute("data-text");
 }
 box.hidden=false;box.addEventListener("input",find);

@@ -31,7 +31,7 @@ joined as (
         printed.qualifier,
         printed.decimals as printed_decimals,
         printed.status,
-        printed.reason,
+        coalesce(printed.reason_fi, printed.reason) as reason,
         printed.source_report,
         targets.target,
         targets.comparison,

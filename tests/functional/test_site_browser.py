@@ -1,0 +1,196 @@
+"""The pages in a real browser: phones and desks, dark, forced colours, without script, by keyboard and on paper."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+if not CHROMIUM and not os.environ.get("CI"):
+    pytest.skip("there is no Chromium on this machine; CI has one", allow_module_level=True)
+
+TYPES = (
+    *("index", "report-2025", "figure-call_mean_wait_seconds", "figures", "quality-2025", "quality", "data"),
+    *("model-marts.indicators", "downloads", "about", "glossary", "accessibility"),
+)
+# Each text against what lies behind it: WCAG 1.4.3, 4.5 to 1, or 3 to 1 where letters are large.
+CONTRASTS = """() => {
+    const channel = c => { c /= 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4 };
+    const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+    const light = c => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
+    const behind = node => {
+        for (let at = node; at; at = at.parentElement) {
+            const found = parse(getComputedStyle(at).backgroundColor);
+            if (found.length === 3 || found[3] > 0) return found;
+        }
+        return matchMedia('(prefers-color-scheme: dark)').matches ? [0, 0, 0] : [255, 255, 255];
+    };
+    const bad = [];
+    const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+        const node = walk.currentNode.parentElement;
+        if (!walk.currentNode.textContent.trim() || !node.getClientRects().length) continue;
+        if (node.closest('.sr, .skip')) continue;
+        const style = getComputedStyle(node), size = parseFloat(style.fontSize);
+        const color = node.closest('svg') ? style.fill : style.color;
+        const pair = [light(parse(color)), light(behind(node))].sort((a, b) => b - a);
+        const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
+        const large = size >= 24 || (size >= 18.66 && parseInt(style.fontWeight) >= 700);
+        if (ratio < (large ? 3 : 4.5)) bad.push([walk.currentNode.textContent.trim().slice(0, 40), ratio.toFixed(2)]);
+    }
+    return bad;
+}"""
+# What the tree of accessibility would miss: names of links, fields and images, and the order of headings.
+NAMELESS = """() => {
+    const bad = [];
+    const named = node => (node.getAttribute('aria-label') || node.textContent || '').trim();
+    for (const node of document.querySelectorAll('a[href], summary, button'))
+        if (!named(node)) bad.push(node.outerHTML);
+    for (const node of document.querySelectorAll('svg'))
+        if (node.getAttribute('aria-hidden') !== 'true') bad.push(node.outerHTML.slice(0, 80));
+    for (const node of document.querySelectorAll('[role=img]')) if (!node.getAttribute('aria-label')) bad.push('img');
+    for (const node of document.querySelectorAll('input'))
+        if (!document.querySelector(`label[for=${node.id}]`)) bad.push(node.outerHTML);
+    for (const node of document.querySelectorAll('table'))
+        if (!node.caption || !node.querySelector('th[scope=col]')) bad.push('table without caption or headers');
+    let last = 0;
+    for (const node of document.querySelectorAll('h1, h2, h3, h4')) {
+        const level = Number(node.tagName[1]);
+        if (level > last + 1) bad.push(`${node.tagName} ${node.textContent} after H${last}`);
+        last = level;
+    }
+    for (const node of document.querySelectorAll('main, nav, header, footer'))
+        if (node.tagName === 'NAV' && !node.getAttribute('aria-label')) bad.push('nav without a name');
+    return bad;
+}"""
+
+
+@pytest.fixture(scope="module")
+def site(small_demo: Path) -> Path:
+    return (small_demo / "warehouse/current/site").resolve()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM, "CI must have a Chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def opened(browser: Any, site: Path, name: str, width: int = 1280, code: str = "fi", **options: Any) -> Any:
+    """Return a page that is open, whose requests for anything but itself fail the test."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((site / code / f"{name}.html").as_uri())
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert len(asked) == 1 or all(url.startswith("data:") for url in asked[1:])
+    return page
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_no_page_is_wider_than_its_screen(browser: Any, site: Path, name: str) -> None:
+    page = opened(browser, site, name)
+    for width in (320, 390, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+        found = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert found[0] <= width == found[1], (name, width, found)
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read_and_everything_has_a_name(browser: Any, site: Path, name: str, scheme: str) -> None:
+    page = opened(browser, site, name, 390, color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    assert page.evaluate(CONTRASTS) == []
+    assert page.evaluate(NAMELESS) == []
+    page.context.close()
+
+
+def test_values_of_the_report_lie_within_a_phone(browser: Any, site: Path) -> None:
+    page = opened(browser, site, "report-2025", 390)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    outside = page.evaluate(
+        "[...document.querySelectorAll('.v')].filter(one => { const box = one.getBoundingClientRect();"
+        " return box.width && (box.left < 0 || box.right > innerWidth) }).map(one => one.textContent)"
+    )
+    assert outside == []
+    page.context.close()
+
+
+def test_without_script_all_but_the_search_is_there(browser: Any, site: Path) -> None:
+    page = opened(browser, site, "figures", java_script_enabled=False)
+    assert page.locator("li[data-search]").count() > 60
+    assert not page.locator("#q").is_visible()
+    page.context.close()
+
+
+def test_the_search_finds_a_figure_by_its_keywords_in_any_accent(browser: Any, site: Path) -> None:
+    page = opened(browser, site, "figures")
+    for typed, least in (("odotusajat", 2), ("ODOTUSAIKA", 2), ("pelastuslaitos", 3), ("nainsanaaeiole", 0)):
+        page.fill("#q", typed)
+        found = page.locator("li[data-search]:visible").count()
+        assert found >= least if least else found == 0
+        assert (page.text_content("#q-none") == "Ei osumia.") == (not least)
+    page.context.close()
+
+
+def test_forced_colours_show_charts_and_coverage(browser: Any, site: Path) -> None:
+    page = opened(browser, site, "figure-call_mean_wait_seconds", forced_colors="active")
+    strokes = page.evaluate("getComputedStyle(document.querySelector('.plot polyline')).stroke")
+    assert strokes != "none"
+    page.goto((site / "fi/quality-2025.html").as_uri())
+    colours = page.evaluate(
+        "['usual', 'none'].map(kind => { const cell = document.querySelector(`.coverage td.${kind}`);"
+        " return cell && getComputedStyle(cell).backgroundColor })"
+    )
+    assert colours[0] != colours[1]
+    page.context.close()
+
+
+def test_the_keyboard_reaches_every_link_and_shows_where_it_is(browser: Any, site: Path) -> None:
+    page = opened(browser, site, "quality")
+    count = page.locator("a[href]").count()
+    seen = set()
+    for _ in range(count):
+        page.keyboard.press("Tab")
+        here = page.evaluate(
+            "[document.activeElement.getAttribute('href'), document.activeElement.textContent,"
+            " getComputedStyle(document.activeElement).outlineStyle]"
+        )
+        assert here[2] == "solid", here
+        seen.add((here[0], here[1]))
+    wanted = page.evaluate(
+        "[...document.querySelectorAll('a[href]')].map(one => [one.getAttribute('href'), one.textContent])"
+    )
+    assert {tuple(one) for one in wanted} <= seen
+    page.context.close()
+
+
+def test_paper_shows_the_tables_that_are_closed_on_the_screen(browser: Any, site: Path) -> None:
+    page = opened(browser, site, "report-2025", 718)
+    page.emulate_media(media="print")
+    hidden = page.evaluate(
+        "[...document.querySelectorAll('details table')].filter(one =>"
+        " !one.checkVisibility({contentVisibilityAuto: true}) || !one.getBoundingClientRect().height).length"
+    )
+    assert hidden == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    pdf = page.pdf(format="A4", tagged=True)
+    assert pdf.startswith(b"%PDF")
+    assert b"/StructTreeRoot" in pdf
+    page.context.close()
