@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kpi.cache import caching
-from kpi.validation import expectations as judged
+from kpi.validation import expectations as validation
 from kpi.validation.expectations import YearResult
 from small_county import County, expectations
 
@@ -24,13 +24,14 @@ def county() -> County:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     """Note each year and topic that Great Expectations is asked about."""
     asked: list[tuple[int, str]] = []
-    run = judged._Judge._judged
+    run = validation._Validator._results
 
     def noted(self: Any, year: int, topic: Any, *given: Any) -> tuple[YearResult, ...]:
         asked.append((year, topic.name))
-        return run(self, year, topic, *given)
+        found: tuple[YearResult, ...] = run(self, year, topic, *given)
+        return found
 
-    monkeypatch.setattr(judged._Judge, "_judged", noted)
+    monkeypatch.setattr(validation._Validator, "_results", noted)
     return asked
 
 
@@ -40,7 +41,7 @@ def test_the_same_rows_are_not_judged_again(county: County, tmp_path: Path, monk
         first = county.judge()
     assert len(asked) == len(set(asked)) > 10
     asked.clear()
-    monkeypatch.setattr(judged, "import_great_expectations", None)
+    monkeypatch.setattr(validation, "import_great_expectations", None)
     with caching(tmp_path / "derived"):
         assert county.judge() == first
     assert asked == []
