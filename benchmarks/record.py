@@ -52,7 +52,7 @@ def write(folder: Path, scale: float, runs: int, found: Mapping[int, Sequence[Ca
     records, cases = list(found.items())[-1]
     head = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}"
     lines = [
-        f"Medians of {runs}, {records:,} synthetic records ({scale:g} of the county), {head}:".replace(",", " ", 1),
+        f"Medians of {runs}, {records} synthetic records ({scale:g} of the county), {head}:",
         "",
         "| | kpi CPU s | wall | bare CPU s | wall | ratio | before | peak MB | compared with |",
         "|---|---|---|---|---|---|---|---|---|",
