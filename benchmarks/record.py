@@ -79,7 +79,7 @@ def _row(case: Case, before: float | None) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 420, 60, 250, 20, 50
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 420, 60, 290, 20, 50
 
 
 def plot(found: Mapping[int, Sequence[Case]]) -> str:
