@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 EXPECTATIONS = "expectations.json"
-PAGES = "report"
 WIDTH = 100
 
 
@@ -54,22 +53,19 @@ def judge_candidate(
     feeds: Sequence[FeedExpectation],
     about: About,
 ) -> tuple[YearResult, ...]:
-    """Judge a candidate: the results become a table in it, and JSON and pages in its folder."""
+    """Judge a candidate: the results become a table in it, and JSON in its folder, which its site is written from."""
     from kpi.validation.expectations import results_as_json, validate, write_results
 
     results = validate(con, expectations, feeds, about.as_of, is_more_expected=not about.is_synthetic)
     write_results(con, results)
     (folder / EXPECTATIONS).write_text(results_as_json(results), encoding="utf-8")
-    write_pages(folder / PAGES, con, results, about, expectations)
     return results
 
 
 def carry_over(source: Path, folder: Path) -> None:
-    """Copy what was found when the report years were last judged. The pages name the build they were judged in."""
+    """Copy what was found when the report years were last judged."""
     if (source / EXPECTATIONS).is_file():
         shutil.copyfile(source / EXPECTATIONS, folder / EXPECTATIONS)
-    if (source / PAGES).is_dir():
-        shutil.copytree(source / PAGES, folder / PAGES)
 
 
 def judge(

@@ -125,7 +125,8 @@ class Writer:
     def card(self, value: Value, notes: Mapping[Key, int] | None = None) -> Row:
         """Return a card: name, service, value as stated, change in words, target, small line of its years."""
         figure, service, _, basis = value.key
-        note = (notes or {}).get(value.key)
+        note, change = (notes or {}).get(value.key), self.change(value)
+        is_broken = bool(change["change"]) and not change["is_comparable"]
         return {
             "of": row_of(value.key),
             "href": page_of(figure),
@@ -139,7 +140,8 @@ class Writer:
             "spark": self.spark(figure, service, basis, value.key[2]),
             "note": note,
             "note_text": self.language.say("note_ref", number=note) if note else "",
-            **self.change(value),
+            "caveat": self.language.say("not_comparable") if is_broken and not note else "",
+            **change,
         }
 
     def spark(self, figure: str, service: str, basis: str, year: int) -> Markup:
