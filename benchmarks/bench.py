@@ -1,8 +1,9 @@
-"""`make bench`: CPU and wall time of kpi, medians of five, and the ratio to bare DuckDB doing the same in the same run.
+"""`make bench`: CPU and wall time of kpi, medians, and the ratio to bare DuckDB doing the same in the same run.
 
 Whole processes are measured, each with what it is compared to in turn, because machines are shared and noisy; ratios of
 CPU seconds are what to read. Bare DuckDB is one process that runs the same compiled statements and test counts, and
-reads the same files with a typed read_csv (module plain).
+reads the same files with a typed read_csv (module plain). Beside each ratio stands the one that was recorded before at
+the same volume, so that a slip shows; `--write` puts table, plot and ratios into the documentation (module record).
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from benchmarks import plain
+from benchmarks import plain, record
+from benchmarks.record import Case
 from kpi.engine.graph import Graph, compile_project
 from kpi.engine.selector import Selection, select
 from kpi.ingest.raw_files import scan
@@ -30,6 +33,8 @@ HERE = Path(__file__).resolve().parent
 TODAY = "2026-11-21"
 CHANGED = "calls_2024-02.csv"
 CHANGED_MODEL = "int_rescue_figures"
+VOLUMES = (0.1, 0.3, 1.0)  # of the given scale: the cost is measured at 1, 3 and 10 times the smallest
+HEADING = f"{'CPU s':>7}{'wall':>7}{'CPU s':>8}{'wall':>7}{'ratio':>8}{'before':>8}{'MB':>7}  compared with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +59,20 @@ def run(command: list[str], folder: Path | None = None) -> Cost:
     return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
 
 
-def compare(name: str, ours: Callable[[], Cost], bare: Callable[[], Cost], runs: int, message: str) -> None:
-    """Measure two things in turn and print their medians and the median of their CPU ratios."""
+def compare(name: str, ours: Callable[[], Cost], bare: Callable[[], Cost], runs: int, message: str) -> Case:
+    """Measure two things in turn; returns their medians and the median of their CPU ratios."""
     pairs = [(ours(), bare()) for _ in range(runs)]
     figures = zip(*((a.cpu, a.wall, b.cpu, b.wall) for a, b in pairs), strict=True)
-    middle = [statistics.median(values) for values in figures]
+    cpu, wall, bare_cpu, bare_wall = (statistics.median(values) for values in figures)
     ratio = statistics.median(a.cpu / b.cpu for a, b in pairs)
-    peak = max(a.memory for a, _ in pairs)
-    ours_and_bare = f"{middle[0]:>7.2f}{middle[1]:>7.2f}{middle[2]:>8.2f}{middle[3]:>7.2f}"
-    print(f"{name:<38}{ours_and_bare}{ratio:>8.2f}{peak:>7.0f}  {message}", flush=True)
+    return Case(name, cpu, wall, bare_cpu, bare_wall, ratio, max(a.memory for a, _ in pairs), message)
+
+
+def show(case: Case, before: float | None) -> None:
+    """Print one line of the table."""
+    told = f"{before:.2f}" if before else "-"
+    figures = f"{case.cpu:>7.2f}{case.wall:>7.2f}{case.bare_cpu:>8.2f}{case.bare_wall:>7.2f}"
+    print(f"{case.name:<38}{figures}{case.ratio:>8.2f}{told:>8}{case.memory:>7.0f}  {case.compared}", flush=True)
 
 
 class Bench:
@@ -75,11 +85,12 @@ class Bench:
             shutil.copytree(HERE.parent / name, self.root / name, ignore=shutil.ignore_patterns("data", "*.py"))
         shutil.copy(HERE.parent / "dbt_project.yml", self.root)
         self.raw = self.root / "warehouse/raw"
-        self.options = [] if scale == 1 else ["--publish-despite-checks", "scaled down"]
+        self.options = ["--publish-despite-checks", "a benchmark"]
         # In a process of its own: a process started by a large one reports that one's memory as its own.
         subprocess.run(
             [sys.executable, "-m", "demo", str(self.raw), "--scale", str(scale)], check=True, cwd=HERE.parent
         )
+        self.records = sum(plain.records(file) for file in sorted(self.raw.rglob("*.csv*")))
         self.graph: Graph = compile_project(load_project(self.root))
         self.statements = folder / "statements.json"
         self.database = folder / "bare.duckdb"
@@ -114,14 +125,17 @@ class Bench:
         loads = plain.loads(self.graph, self.raw, scan(self.raw), self.copies)
         return plain.raw_tables(self.graph) + loads + plain.models(self.graph)
 
-    def change_model(self, turn: list[int]) -> None:
-        """Change what CHANGED_MODEL means, though not its rows."""
+    def change_model(self, turn: list[int], other_rows: bool = False) -> None:
+        """Change what CHANGED_MODEL means, and its rows when asked to."""
         (path,) = (self.root / "models").rglob(f"{CHANGED_MODEL}.sql")
         turn[0] += 1
-        before, found, after = (HERE.parent / path.relative_to(self.root)).read_text().partition("    from missions\n")
-        if not found:
-            raise RuntimeError(f"{path} reads no missions any more: say what else to change.")
-        path.write_text(f"{before}{found}    where {turn[0]} > 0\n{after}")
+        text = (HERE.parent / path.relative_to(self.root)).read_text()
+        old, new = "    from missions\n", f"    from missions\n    where {turn[0]} > 0\n"
+        if other_rows:
+            old, new = "}} as response_seconds\n", f"}}}} + {turn[0]} as response_seconds\n"
+        if old not in text:
+            raise RuntimeError(f"{path} has no '{old.strip()}' any more: say what else to change.")
+        path.write_text(text.replace(old, new, 1))
 
     def change_file(self, turn: list[int]) -> None:
         """Append one call to a plain monthly file."""
@@ -140,19 +154,29 @@ class Bench:
 
 
 def main() -> None:
-    """Print the table of measurements."""
+    """Measure at three volumes and print a table of each; write what was measured when asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the county's volumes")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the county's volumes, of the last table")
+    parser.add_argument("--write", type=Path, help="the folder of benchmarks.md, for the table, plot and ratios")
+    parser.add_argument("--volumes", type=float, nargs="*", default=VOLUMES, help="shares of the scale, smallest first")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kpi-bench-") as folder:
-        bench = Bench(Path(folder), options.scale)
-        columns = f"{'CPU s':>7}{'wall':>7}{'CPU s':>8}{'wall':>7}{'ratio':>8}{'MB':>7}  compared with"
-        print(f"{'':<38}{'kpi':>7}{'':>7}{'bare':>8}\n{f'median of {options.runs}':<38}{columns}")
-        measure(bench, options.runs)
+    found: dict[int, list[Case]] = {}
+    for volume in options.volumes:
+        before = record.ratios(options.write or record.FOLDER, volume * options.scale)
+        with tempfile.TemporaryDirectory(prefix="kpi-bench-") as folder:
+            bench = Bench(Path(folder), volume * options.scale)
+            print(f"{bench.records} records\n{'':<38}{'kpi':>7}{'':>7}{'bare':>8}")
+            print(f"{f'median of {options.runs}':<38}{HEADING}")
+            cases = found.setdefault(bench.records, [])
+            for case in measure(bench, options.runs):
+                show(case, before.get(case.name))
+                cases.append(case)
+        if options.write:
+            record.write(options.write, volume * options.scale, options.runs, found)
 
 
-def measure(bench: Bench, runs: int) -> None:
+def measure(bench: Bench, runs: int) -> Iterator[Case]:
     """Measure every case."""
     whole = bench.everything()
 
@@ -160,25 +184,25 @@ def measure(bench: Bench, runs: int) -> None:
         return bench.bare(whole)
 
     message = f"bare DuckDB, {len(whole)} statements"
-    compare("from nothing, no Great Expectations", lambda: bench.from_nothing("--no-expectations"), bare, runs, message)
-    compare("from nothing", bench.from_nothing, bare, runs, message)
+    yield compare(
+        "from nothing, no Great Expectations", lambda: bench.from_nothing("--no-expectations"), bare, runs, message
+    )
+    yield compare("from nothing", bench.from_nothing, bare, runs, message)
     shutil.copy(bench.database, bench.saved)
     importing = [sys.executable, "-c", "import duckdb"]
-    compare("no change", bench.refresh, lambda: run(importing), runs, "python -c 'import duckdb'")
+    yield compare("no change", bench.refresh, lambda: run(importing), runs, "python -c 'import duckdb'")
     turn = [0]
+    again = plain.models(bench.graph, bench.descendants(CHANGED_MODEL))
+    message = f"{len(again)} statements"
 
-    def with_model_changed() -> Cost:
-        bench.change_model(turn)
+    def with_model_changed(other_rows: bool) -> Cost:
+        bench.change_model(turn, other_rows)
         return bench.refresh()
 
-    again = plain.models(bench.graph, bench.descendants(CHANGED_MODEL))
-    compare(
-        "one model changed",
-        with_model_changed,
-        lambda: bench.bare(again, bench.saved),
-        runs,
-        f"{len(again)} statements",
-    )
+    for name, other_rows in (("one model changed, the same rows", False), ("one model changed, other rows", True)):
+        yield compare(
+            name, partial(with_model_changed, other_rows), lambda: bench.bare(again, bench.saved), runs, message
+        )
 
     def with_file_changed() -> Cost:
         bench.change_file(turn)
@@ -191,21 +215,15 @@ def measure(bench: Bench, runs: int) -> None:
         plain.load_statement(calls, bench.raw, file, bench.copies),
     ]
     reload += plain.models(bench.graph, bench.descendants("source:raw.calls"))
-    compare(
-        "one file changed",
-        with_file_changed,
-        lambda: bench.bare(reload, bench.saved),
-        runs,
-        f"{len(reload)} statements",
-    )
-    helped = [sys.executable, "-c", "import click"]
-    compare(
-        "kpi --help",
-        lambda: run([sys.executable, "-m", "kpi.cli", "--help"]),
-        lambda: run(helped),
-        runs,
-        "import click",
-    )
+    message = f"{len(reload)} statements"
+    yield compare("one file changed", with_file_changed, lambda: bench.bare(reload, bench.saved), runs, message)
+    out, writing = str(bench.root.parent / "out"), [sys.executable, "-c", "import duckdb, xlsxwriter"]
+    message = "import duckdb, xlsxwriter"
+    yield compare("kpi export, all formats", lambda: bench.kpi("export", out), lambda: run(writing), runs, message)
+    showing = [sys.executable, "-c", "import duckdb"]
+    yield compare("kpi show", lambda: bench.kpi("show"), lambda: run(showing), runs, "import duckdb")
+    helped, importing = [sys.executable, "-m", "kpi.cli", "--help"], [sys.executable, "-c", "import click"]
+    yield compare("kpi --help", lambda: run(helped), lambda: run(importing), runs, "import click")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """A KPI data warehouse, from raw deliveries to published indicators. What is counted is the project's.
 
-In a notebook: `con = kpi.open()` gives a read-only connection to the published build, and `kpi.indicators(2025)` a
-frame of one report year's figures; `kpi.explain(figure, service, year)` says where one of them comes from.
+In a notebook: `con = kpi.open()` gives a read-only connection to the published build, `kpi.indicators(2025)` a frame of
+one report year's figures, `kpi.series("nps", "health")` one of a figure by month and `kpi.plot` a chart of it;
+`kpi.explain(figure, service, year)` says where one of them comes from. `kpi.builds()` lists the builds, and
+`%load_ext kpi` brings `%%sql`.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kpi.reader.change_report import why
-    from kpi.reader.figures import explain, indicators
+    from kpi.reader.figures import explain
     from kpi.reader.figures import open_build as open
+    from kpi.reader.notebook import builds, indicators, series
+    from kpi.reader.plot import plot
 
-__all__ = ["explain", "indicators", "open", "why"]
+__all__ = ["builds", "explain", "indicators", "open", "plot", "series", "why"]
 __version__ = "0.1.0"
 
 
@@ -28,10 +32,32 @@ def __getattr__(name: str) -> object:
         from kpi.reader.change_report import why
 
         return why
-    if name in __all__:
+    if name in ("explain", "open"):
         from kpi.reader import figures
 
-        return {"explain": figures.explain, "indicators": figures.indicators, "open": figures.open_build}[name]
+        return {"explain": figures.explain, "open": figures.open_build}[name]
+    if name == "plot":
+        from kpi.reader.plot import plot
+
+        return plot
+    if name in __all__:
+        from kpi.reader import notebook
+
+        return {"builds": notebook.builds, "indicators": notebook.indicators, "series": notebook.series}[name]
     from kpi.errors import nearest
 
     raise AttributeError(f"module 'kpi' has no attribute {name!r}.{nearest(name, __all__)}")
+
+
+def load_ipython_extension(shell: object) -> None:
+    """Give IPython `%%sql` (`%load_ext kpi`)."""
+    from kpi.reader.notebook import load_magic
+
+    load_magic(shell)
+
+
+def unload_ipython_extension(shell: object) -> None:
+    """Take `%%sql` away again."""
+    from kpi.reader.notebook import unload_magic
+
+    unload_magic(shell)

@@ -59,7 +59,7 @@ class Cache:
                 self._is_new = True
 
     def save(self) -> None:
-        """Write the file anew when there is something new to keep. A folder that cannot be written is no error."""
+        """Write the file again when there is something new to keep. A folder that cannot be written is no error."""
         if not self._is_new:
             return
         has_whole = any(key.startswith(WHOLE) for key in self._used)
@@ -105,8 +105,8 @@ def caching(file: Path, is_read: bool = True) -> Iterator[Cache]:
 def remembered(make: Callable[[], _T], *parts: object, is_right: Callable[[_T], bool] = lambda found: True) -> _T:
     """Return what `make` makes, or made before from the same `parts`, which must tell all that it follows from.
 
-    What else it follows from, `is_right` must look at. An error is never remembered, so that it is told anew with all
-    it knows.
+    What else it follows from, `is_right` must look at. An error is never remembered, so that it is raised again with
+    all it knows.
     """
     cache = _active.get()
     if cache is None:

@@ -95,7 +95,7 @@ def _longest_first() -> list[tuple[str, str]]:
 def _salt(warehouse: Path) -> bytes:
     """The salt of a warehouse, made when it is first needed; one of this process alone where it cannot be kept or read.
 
-    Without it, a variable counts as changed: what was made with it is made anew.
+    Without it, a variable counts as changed: what was made with it is made again.
     """
     path = warehouse / SALT
     with suppress(OSError):

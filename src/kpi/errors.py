@@ -46,7 +46,7 @@ EXITS: Mapping[int, Exit] = {
             "deliveries",
             "deliveries worse than their contract allows, or all of them gone",
             _KEPT,
-            "Ask for the delivery anew or take it out of warehouse/raw; or let it through:"
+            "Ask for the delivery again or take it out of warehouse/raw; or let it through:"
             " kpi refresh --max-reject-share 1",
         ),
         Exit(
@@ -198,7 +198,7 @@ class ConfigError(PlacedError):
 
 
 class ConfigErrors(ConfigError):
-    """Several mistakes of settings, properties and files, told together."""
+    """Several mistakes of settings, properties and files, reported together."""
 
     def __init__(self, errors: Sequence[KpiError]) -> None:
         self.errors = tuple(errors)
@@ -257,7 +257,7 @@ class CompileError(KpiError):
 
 
 class CompileErrors(CompileError):
-    """Everything that compiling found, told together."""
+    """Everything that compiling found, reported together."""
 
     def __init__(self, errors: Sequence[CompileError]) -> None:
         self.errors = tuple(errors)
@@ -292,7 +292,7 @@ class BuildError(KpiError):
 
 
 class BuildErrors(BuildError):
-    """Everything that failed while it ran, and what was skipped because of that, told together."""
+    """Everything that failed while it ran, and what was skipped because of that, reported together."""
 
     def __init__(self, errors: Sequence[BuildError], lines: Sequence[str]) -> None:
         first = errors[0]
@@ -444,7 +444,7 @@ def mistakes(error: KpiError) -> list[Mistake]:
     return [_mistake(problem, error.root) for problem in error.problems]
 
 
-def told(error: KpiError) -> str:
+def error_text(error: KpiError) -> str:
     """Return an error as text: for each mistake its place and message, then the source line and a caret."""
     text = str(error)
     if text != "\n".join(map(str, error.problems)):  # it says more than its problems: counts, and what to do

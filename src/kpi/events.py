@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: lines of text for people, events for the log, the screen and other programs."""
+"""What a run reports while it goes on: lines of text for people, events for the log, the screen and other programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
 Emit = Callable[[str], None]
-STAGES = ("compile", "wait", "load", "build", "test", "judge", "publish")
+STAGES = ("compile", "wait", "load", "build", "test", "validate", "publish")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Event:
 
 @runtime_checkable
 class Listener(Protocol):
-    """Something that is told lines, as any Tell, and events too."""
+    """Something that hears lines, as any Emit, and events too."""
 
     def __call__(self, line: str) -> None:
         """Hear a line of text."""
@@ -50,7 +50,7 @@ class Listener(Protocol):
 
 
 def emit_event(emit: Emit, event: Event) -> None:
-    """Tell an event: whole to who listens to events, else the line of text it has."""
+    """Emit an event: whole to who listens to events, else the line of text it has."""
     if isinstance(emit, Listener):
         emit.on_event(event)
     elif event.message:
@@ -58,14 +58,14 @@ def emit_event(emit: Emit, event: Event) -> None:
 
 
 class Listeners:
-    """Tells everything to several listeners, in order."""
+    """Passes everything on to several listeners, in order."""
 
     def __init__(self, *listeners: Emit) -> None:
         self._listeners = listeners
 
     def __call__(self, line: str) -> None:
         """Pass on a line."""
-        self.on_event(Event("told", line))
+        self.on_event(Event("message", line))
 
     def on_event(self, event: Event) -> None:
         """Pass on an event."""
@@ -79,4 +79,4 @@ def now(timespec: str = "seconds") -> str:
 
 
 def silent(line: str) -> None:
-    """Tell nobody."""
+    """Emit to nobody."""

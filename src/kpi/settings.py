@@ -1,6 +1,6 @@
 """Settings of the warehouse (`vars: kpi_warehouse:` of dbt_project.yml, a variable like others to dbt), and of a run.
 
-How many builds are kept and for how long, what DuckDB may use, and when a file that has grown is written anew.
+How many builds are kept and for how long, what DuckDB may use, and when a file that has grown is written from nothing.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def read_warehouse_settings(variables: Section, project: str) -> WarehouseSettin
 class ReportTables:
     """The tables that the engine knows, each as schema.name (`vars: kpi_tables:` of dbt_project.yml).
 
-    Years are judged, figures shown, compared and kept by them. A project may lack any of them. `places` says where one
-    is named that is not by its usual name, as file:line.
+    Years are validated, figures shown, compared and kept by them. A project may lack any of them. `places` says where
+    one is named that is not by its usual name, as file:line.
     """
 
     indicators: str = "marts.indicators"
@@ -115,8 +115,8 @@ class ReportTables:
         values: dict[str, Any] = dict(names)
         return cls(**values)
 
-    def judged(self) -> tuple[str, ...]:
-        """The tables that have report years to judge: with none of them there are no years."""
+    def with_report_years(self) -> tuple[str, ...]:
+        """The tables that have report years: with none of them there are no years."""
         return self.indicators, self.coverage, self.reconciliation
 
     def in_sql(self, sql: str) -> str:

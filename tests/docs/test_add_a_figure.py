@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 from conftest import copy_project
 from kpi.cli.main import cli
-from kpi.reader.figures import indicators, open_build
+from kpi.reader.figures import open_build
+from kpi.reader.notebook import indicators
 from kpi.warehouse.builds import Warehouse
 from page import Page
 

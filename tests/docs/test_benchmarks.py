@@ -13,7 +13,15 @@ ROOT = Path(__file__).parents[2]
 CASES = {
     "bench": (
         ["--scale", "0.01", "--runs", "1"],
-        ["from nothing, no Great Expectations", "from nothing", "no change", "one model changed", "one file changed"],
+        [
+            "from nothing, no Great Expectations",
+            "from nothing",
+            "no change",
+            "one model changed",
+            "one file changed",
+            "kpi export, all formats",
+            "kpi show",
+        ],
     ),
     "compiling": (["--models", "10", "--runs", "1"], ["this project", "10 generated models"]),
     "peers": (["--scale", "0.01", "--runs", "1"], ["from nothing", "nothing changed", "one model changed"]),

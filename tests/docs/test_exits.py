@@ -64,11 +64,11 @@ def test_an_error_of_several_has_the_problems_of_each() -> None:
         ("a", "a.sql", ""),
         ("b", "", ""),
     ]
-    assert "c: skipped" in errors.told(several)
+    assert "c: skipped" in errors.error_text(several)
     failed = errors.BuildError(
         "t", "Conversion Error", place=errors.Place("t.sql", 1), restricted="Conversion Error: x"
     )
-    assert errors.told(failed) == "t (t.sql:1): Conversion Error: x"
+    assert errors.error_text(failed) == "t (t.sql:1): Conversion Error: x"
     settings = errors.ConfigErrors(
         [errors.ConfigError("x", errors.Place("p.yml", 2)), errors.CompileError("m", 1, "y")]
     )

@@ -138,7 +138,7 @@ def test_a_full_output_stops_no_run(tmp_path: Path) -> None:
             stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "what this run tells cannot be written any more" in done.stderr
+    assert "the output of this run cannot be written any more" in done.stderr
     warehouse = Warehouse(tmp_path / "warehouse")
     assert warehouse.ledger()[-1].build == warehouse.published()  # held back is not among them
     assert history(warehouse.root)[-1].exit_code == 0
@@ -293,7 +293,7 @@ def test_a_run_that_fails_says_that_nobody_is_told_when_the_addresses_cannot_be_
     process = started(tmp_path, *REFRESH)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 5
-    assert "warning: nobody is told: notify.txt cannot be read: it is no file" in out
+    assert "warning: nobody is notified: notify.txt cannot be read: it is no file" in out
     process = started(tmp_path, "notify", "--test")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 3

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kpi.engine.compile import compiled
-from kpi.errors import KpiError, told
+from kpi.errors import KpiError, error_text
 from small_project import FILES, write
 
 MART, STG, YML = "models/marts/calls_by_line.sql", "models/staging/stg_calls.sql", "models/staging/calls.yml"
@@ -47,4 +47,4 @@ def test_a_common_mistake_is_told_so_that_it_can_be_mended(
 ) -> None:
     with pytest.raises(KpiError) as caught:
         compiled(write(tmp_path, MISTAKES[name]))
-    golden(f"errors/{name}.txt", told(caught.value) + "\n")
+    golden(f"errors/{name}.txt", error_text(caught.value) + "\n")

@@ -171,7 +171,7 @@ def test_an_emptied_source_takes_nothing_away(tiny: Tiny, settings: str) -> None
     tiny.seed("id,y,v")
     tiny.build()
     assert tiny.rows("select v from main.m") == [(1,), (2,), (3,)]
-    tiny.build(anew=["m"])
+    tiny.build(full_refresh=["m"])
     assert tiny.rows("m") == []
 
 
@@ -197,7 +197,7 @@ def test_is_incremental_only_when_its_table_is_there_as_a_table(tiny: Tiny) -> N
     tiny.write({"m": incremental("")})
     tiny.build()
     assert len(tiny.rows("m")) == 3
-    tiny.build(anew=["m"])
+    tiny.build(full_refresh=["m"])
     assert len(tiny.rows("m")) == 3
     tiny.write({"m": "{{ config(materialized='table') }} select {{ is_incremental() }} as x"})
     tiny.build()
@@ -309,7 +309,7 @@ def test_a_changed_definition_builds_anew_but_where_the_project_says_to_keep_the
     # And full_refresh: false holds against a full refresh too.
     tiny.build()
     tiny.seed(*SECOND)
-    tiny.build(anew=["plain", "kept", "synced"])
+    tiny.build(full_refresh=["plain", "kept", "synced"])
     assert [len(tiny.rows(name)) for name in ("plain", "kept", "synced")] == [3, 6, 3]
 
 

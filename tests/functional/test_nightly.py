@@ -76,7 +76,7 @@ def test_a_quiet_night_is_quiet_and_leaves_one_line(project: Path, sent: list[no
     (ended,) = history(project / "warehouse")
     assert (ended.outcome, ended.exit_code, ended.changed) == ("published", 0, "1 file loaded, 4 nodes built")
     kinds = {event.event for event in lines_of(project / "warehouse", ended.run)}
-    assert {"begun", "loaded", "built", "told", "stage ended", "end"} <= kinds
+    assert {"begun", "loaded", "built", "message", "stage ended", "end"} <= kinds
     idle = (project / "warehouse/runs/idle.jsonl").read_text().splitlines()
     assert [json.loads(line)["build"] for line in idle] == [ended.build]
 
@@ -165,7 +165,7 @@ def test_what_goes_wrong_in_telling_does_not_make_a_run_fail(
     lines: list[str] = []
     with pytest.raises(CheckFailed):
         night(project, emit=lines.append)
-    assert "  warning: people could not be told: RuntimeError." in lines
+    assert "  warning: people could not be notified: RuntimeError." in lines
     assert [run.exit_code for run in history(project / "warehouse")] == [0, 7]
 
 

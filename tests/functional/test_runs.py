@@ -148,12 +148,12 @@ def test_a_disk_that_takes_nothing_does_not_stop_a_run(tmp_path: Path) -> None:
 def test_a_full_disk_cuts_a_line_and_the_next_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     log = RunLog(tmp_path, "refresh")
-    log.on_event(Event("told", "one"))
+    log.on_event(Event("message", "one"))
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:20]))
-    log.on_event(Event("told", "two"))
+    log.on_event(Event("message", "two"))
     monkeypatch.setattr(os, "write", write)
-    log.on_event(Event("told", "three"))
-    message = [getattr(event, "message", "") for event in lines_of(tmp_path, log.run) if event.event == "told"]
+    log.on_event(Event("message", "three"))
+    message = [getattr(event, "message", "") for event in lines_of(tmp_path, log.run) if event.event == "message"]
     assert message == ["one", "three"]
 
 
@@ -184,7 +184,7 @@ def test_only_the_newest_runs_are_kept(tmp_path: Path) -> None:
 def test_the_history_is_a_table(tmp_path: Path) -> None:
     ended(tmp_path)
     running = RunLog(tmp_path, "refresh")
-    running.on_event(Event("told", "begun"))
+    running.on_event(Event("message", "begun"))
     with duckdb.connect() as con:
         write_table(con, tmp_path)
         write_table(con, tmp_path)
@@ -223,7 +223,7 @@ def test_a_plain_listener_gets_lines_and_another_events() -> None:
     emit_event(everyone, Event("built", stage="build", name="one", rows=0))
     assert lines == ["a line"]
     assert [event.as_dict() for event in heard] == [
-        {"event": "told", "message": "a line"},
+        {"event": "message", "message": "a line"},
         {"event": "built", "stage": "build", "name": "one", "rows": 0},
     ]
 

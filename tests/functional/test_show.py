@@ -159,6 +159,24 @@ def test_a_terminal_has_colours_and_its_width_and_a_pipe_has_neither(root: Path)
         assert "\x1b" not in "".join(lines)
 
 
+def test_a_shell_completes_commands_options_and_values() -> None:
+    def completed(line: str, number: int) -> list[str]:
+        environment = os.environ | {"_KPI_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(number)}
+        program = Path(sys.executable).with_name("kpi")
+        done = subprocess.run([program], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert completed("kpi deliv", 1) == ["plain,deliveries"]
+    assert "plain,--lang" in completed("kpi show --la", 2)
+    assert completed("kpi show --lang ", 3) == ["plain,fi", "plain,sv", "plain,en"]
+    page = (Path(__file__).parents[2] / "docs/guides/notebooks.md").read_text(encoding="utf-8")
+    for shell in re.findall(r"_KPI_COMPLETE=(\w+)_source|`(\w+)_source`", page):
+        environment = os.environ | {"_KPI_COMPLETE": f"{''.join(shell)}_source"}
+        program = Path(sys.executable).with_name("kpi")
+        text = subprocess.run([program], env=environment, capture_output=True, text=True, check=True).stdout
+        assert "_KPI_COMPLETE" in text
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -223,12 +223,12 @@ def test_what_only_an_override_breaks_names_the_test(tmp_path: Path) -> None:
     given = "given: [{input: ref('typed'), rows: [{id: 1}]}]"
     found = results(tmp_path, unit(given, "{rows: []}", "asked", "overrides: {macros: {number: idd}}"))["tested"]
     assert (found.status, type(found.error)) == ("error", BuildError)
-    assert "tested (models/unit.yml:2): there is no column 'idd'" in found.told
+    assert "tested (models/unit.yml:2): there is no column 'idd'" in found.message
     changes: Changes = {"models/asked.sql": "select id {% if var('a', 0) %}from {{ ref('lines') }}{% endif %}"
                         "{% if not var('a', 0) %}from {{ ref('typed') }}{% endif %}"}  # fmt: skip
     found = results(tmp_path, unit(given, "{rows: []}", "asked", "overrides: {vars: {a: 1}}"), changes)["tested"]
     assert (found.status, type(found.error)) == ("error", CompileError)
-    assert re.search(r"models/unit.yml:2: .* gives no input ref\('lines'\), which asked reads", found.told)
+    assert re.search(r"models/unit.yml:2: .* gives no input ref\('lines'\), which asked reads", found.message)
 
 
 def test_a_failing_test_shows_the_rows_that_differ(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_failing_test_shows_the_rows_that_differ(tmp_path: Path) -> None:
         "{rows: [{id: 1, name: a, x: 0.25}, {id: 2, name: null, x: null},"
         " {id: 3, name: c, x: 9}, {id: 4, name: d, x: null}]}",
     )
-    assert results(tmp_path, yaml)["tested"].told.split("\n") == [
+    assert results(tmp_path, yaml)["tested"].message.split("\n") == [
         "tested (models/unit.yml:2): read yields other rows",
         "       id  name        x",
         "    ~  1   a           0.25 -> 0.5",

@@ -756,7 +756,7 @@ def test_a_crash_inside_great_expectations_fails_the_rule_that_crashed(
     monkeypatch.setattr("small_county.expectations", lambda: changed)
     failures = county.failures(2025)
     assert set(failures) == {"odd"}
-    assert failures["odd"].startswith("could not be judged: ")
+    assert failures["odd"].startswith("could not be applied: ")
 
 
 def test_importing_the_module_does_not_import_great_expectations() -> None:

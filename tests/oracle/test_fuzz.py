@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kpi.engine.compile import compiled
-from kpi.errors import KpiError, told
+from kpi.errors import KpiError, error_text
 from loading import Loader, contracts
 from small_project import FILES, write
 
@@ -167,7 +167,7 @@ def read(changed: tuple[str, bytes]) -> str:
         try:
             compiled(write(folder, dict([changed])))
         except KpiError as error:
-            return told(error)
+            return error_text(error)
         finally:
             assert time.monotonic() - began < SLOWEST
     finally:

@@ -17,7 +17,7 @@ from demo.deliver import LABEL, LABEL_NAME, write_demo
 from kpi.cli.main import cli
 from kpi.errors import CheckFailed, ConfigError, ContractError
 from kpi.ingest.contract import read_feed
-from kpi.jobs.check_build import judge, result_lines
+from kpi.jobs.check_build import result_lines, validate_build
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
@@ -204,7 +204,7 @@ def test_validate_judges_the_published_build_and_changes_nothing(project: Path) 
     before = {path: path.stat().st_mtime_ns for path in (project / "warehouse").rglob("*")}
     output, error = validate(project)
     assert error is None
-    assert output == f"2025: {len(judge(project, None, None, None, None))} expectations, all hold.\n"
+    assert output == f"2025: {len(validate_build(project, None, None, None, None))} expectations, all hold.\n"
     assert {path: path.stat().st_mtime_ns for path in (project / "warehouse").rglob("*")} == before
 
 

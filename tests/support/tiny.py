@@ -42,11 +42,11 @@ class Tiny:
         """Compile and bind the project."""
         return check_project(load_project(self.root))
 
-    def build(self, anew: Sequence[str] = ()) -> None:
-        """Build everything; tables of models named in `anew` are not added to."""
+    def build(self, full_refresh: Sequence[str] = ()) -> None:
+        """Build everything; tables of models named in `full_refresh` are not added to."""
         graph = self.compiled()
         nodes = [node for node in graph.built() if node.materialized != "ephemeral"]
-        runner.build_nodes(self.con, graph, nodes, [node.id for node in nodes if node.name in anew])
+        runner.build_nodes(self.con, graph, nodes, [node.id for node in nodes if node.name in full_refresh])
 
     def refresh(self, full_refresh: bool = False) -> list[str]:
         """Run the nightly job, without judging report years, and return what it told."""

@@ -216,7 +216,7 @@ def test_a_first_refresh_over_a_build_of_the_version_before_builds_all_anew_and_
     assert [step.action for step in plan(tiny.root, Options(date(2026, 3, 5)))] == ["build"] * 3 + ["test"]
     lines = tiny.refresh()
     (warning,) = [line for line in lines if "warning" in line]
-    assert warning.startswith("  warning: everything is built anew, for nothing can start from build 00001-")
+    assert warning.startswith("  warning: everything is rebuilt, for nothing can start from build 00001-")
     assert warning.endswith("an earlier kpi wrote its build.json (no schema version; this one: 1).")
     assert "Built 3 of 3 seeds and models." in lines
     assert "Carried over from the published build: main.history." in lines
@@ -224,9 +224,9 @@ def test_a_first_refresh_over_a_build_of_the_version_before_builds_all_anew_and_
     assert tiny.published("select v from history order by all") == [("a",), ("b",)]
     record = recorded(Warehouse(tiny.root / "warehouse"))
     assert (record.problem, record.based_on, record.snapshots) == ("", None, ("main.history",))
-    assert not [line for line in tiny.refresh() if "anew" in line]
+    assert not [line for line in tiny.refresh() if "everything is rebuilt" in line]
     tiny.seed("id,changed_at,v", "1,2026-03-01,c")
-    assert not [line for line in tiny.refresh() if "anew" in line]
+    assert not [line for line in tiny.refresh() if "everything is rebuilt" in line]
 
 
 def test_readers_can_be_taken_back_to_a_build_of_the_version_before(tiny: Tiny) -> None:
@@ -253,8 +253,8 @@ def test_a_damaged_record_costs_a_build_from_nothing_no_history_and_is_told_by_e
     with pytest.raises(ConfigError, match=said):
         retry(tiny.root, Options(date(2026, 3, 5)), lambda _: None)
     lines = tiny.refresh()
-    assert any("everything is built anew" in line and said in line for line in lines)
+    assert any("everything is rebuilt" in line and said in line for line in lines)
     assert tiny.published("select v from history order by all") == [("a",), ("b",)]
     old = warehouse.kept()[0].name
-    with pytest.raises(ConfigError, match="cannot be told to have been published"):
+    with pytest.raises(ConfigError, match="is not known to have been published"):
         roll_back(warehouse, old, "")

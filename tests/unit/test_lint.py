@@ -133,10 +133,10 @@ def test_an_exception_needs_a_reason_and_a_use(tmp_path: Path, meta: str, mistak
 def test_casts_that_duckdb_would_add_by_itself(tmp_path: Path) -> None:
     join = "select\n    a.line\nfrom {{ ref('stg_calls') }} as a\nwhere a.line = a.waited_seconds\n"
     assert told(tmp_path, "", join) == [
-        f"{M}:4:7: VARCHAR is turned into BIGINT here without being told to. Write the cast. [implicit_cast]"
+        f"{M}:4:7: VARCHAR is implicitly cast to BIGINT here. Write the cast. [implicit_cast]"
     ]
     union = "select line\nfrom {{ ref('stg_calls') }}\nunion all\nselect waited_seconds\nfrom {{ ref('stg_calls') }}\n"
-    assert "BIGINT is turned into VARCHAR" in told(tmp_path, "", union)[0]
+    assert "BIGINT is implicitly cast to VARCHAR" in told(tmp_path, "", union)[0]
     fine = "select line\nfrom {{ ref('stg_calls') }}\nwhere arrived_on >= '2025-01-01' and waited_seconds > 1.5\n"
     assert told(tmp_path, "", fine) == []
 

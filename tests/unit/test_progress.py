@@ -15,7 +15,7 @@ USUAL = {"load": 60.0, "build": 30.0, "publish": 10.0}
 EVENTS = (
     Event("compiled", "Compiled 2 models.", stage="compile"),
     Event("loading", stage="load", name="calls", rows=1_600_000, done=1, total=4),
-    Event("told", "  warning: [odd] markup"),
+    Event("message", "  warning: [odd] markup"),
     Event("built", stage="build", name="one", done=1, total=2),
 )
 
@@ -43,7 +43,7 @@ def test_other_programs_get_each_event_as_a_line_of_json() -> None:
     first, second = (json.loads(line) for line in lines)
     assert first.pop("at")
     assert first == {"event": "loading", "stage": "load", "name": "calls", "rows": 1600000, "done": 1, "total": 4}
-    assert (second["event"], second["message"]) == ("told", "text")
+    assert (second["event"], second["message"]) == ("message", "text")
 
 
 def test_a_terminal_shows_stage_rows_and_time_left_and_keeps_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:

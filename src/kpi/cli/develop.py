@@ -79,7 +79,7 @@ def retry(**options: Any) -> None:
 
 @click.command()
 @select_options
-@click.option("--full-refresh", is_flag=True, help="As if everything were built anew.")
+@click.option("--full-refresh", is_flag=True, help="As if everything were rebuilt.")
 @click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today.")
 @vars_option
 @target_option
@@ -240,6 +240,8 @@ def compile_command(
     from kpi.errors import nearest
     from kpi.jobs.build_site import check_report
     from kpi.jobs.pipeline import tables_for_readers
+    from kpi.project.project import together
+    from kpi.provenance.shape import unexplained
     from kpi.validation.rule import check_expectations, read_expectations
     from kpi.warehouse.permissions import refuse_unknown
 
@@ -247,6 +249,8 @@ def compile_command(
         graph = compiled(project_folder(project_dir), variables_of(variables), target).graph
         refuse_unknown(graph)
         check_expectations(read_expectations(graph.project), graph)
+        if wrong := unexplained(graph):
+            raise together(wrong, graph.project.root)
         check_report(graph)
     except KpiError as error:
         if not as_json:
@@ -280,8 +284,8 @@ def _print_mistakes(error: KpiError) -> None:
 
     from kpi.errors import mistakes
 
-    facts = [{name: getattr(mistake, name) for name in mistake.__slots__} for mistake in mistakes(error)]
-    click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    rows = [{name: getattr(mistake, name) for name in mistake.__slots__} for mistake in mistakes(error)]
+    click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
 
 
 @click.command("lineage")
@@ -387,7 +391,7 @@ def _until_one_fails(graph: Graph, units: Sequence[UnitTest]) -> tuple[UnitResul
 def _unit_lines(results: Sequence[UnitResult]) -> Iterator[str]:
     for result in results:
         if not result.passed:
-            yield f"FAIL {result.told}"
+            yield f"FAIL {result.message}"
     if results:
         yield f"Ran {counted(len(results), 'unit test')}: {sum(not result.passed for result in results)} failed."
 
@@ -402,7 +406,7 @@ def _data_lines(report: Report, build: str) -> Iterator[str]:
     counts = {status: sum(check.status == status for check in report.checks) for status in ("fail", "warn")}
     yield f"Ran {counted(len(report.checks), 'data test')}: {counts['fail']} failed, {counts['warn']} warned."
     if any(check.stored for check in report.checks):
-        yield f"Failing rows are in {report.kept}, personal data and all, and go when their build goes."
+        yield f"Failing rows are in {report.failures}, personal data and all, and go when their build goes."
 
 
 @click.command()

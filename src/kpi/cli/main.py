@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -24,6 +26,7 @@ from kpi.errors import INTERRUPTED, CompileError, KpiError, exit_code_of, interr
 from kpi.presentation import guard_streams
 
 _DBT = ".venv-dbt/bin/dbt"
+_COMPLETION = "_KPI_COMPLETE"
 # By dbt's command: what to type instead, where the words that were typed go, and why.
 _INSTEAD = {
     "run": ("kpi build {words}", "models are built with their tests, or the build is not published"),
@@ -47,7 +50,7 @@ def _redirect(name: str) -> click.Command:
     instead, why = _INSTEAD[name]
 
     @click.pass_context
-    def told(context: click.Context, words: tuple[str, ...]) -> None:
+    def refuse(context: click.Context, words: tuple[str, ...]) -> None:
         typed = instead.format(words=shlex.join(words)).strip()
         raise click.UsageError(f"dbt {name} is here: {typed} ({why}).", context)
 
@@ -57,7 +60,7 @@ def _redirect(name: str) -> click.Command:
         hidden=True,
         help=f"Say what dbt's {name} is here.",
     )
-    return command(click.argument("words", nargs=-1, type=click.UNPROCESSED)(told))
+    return command(click.argument("words", nargs=-1, type=click.UNPROCESSED)(refuse))
 
 
 redirects = tuple(_redirect(name) for name in _INSTEAD)
@@ -82,7 +85,8 @@ for _command in (
     *(cli_build.refresh, cli_build.build, cli_build.retry, cli_build.plan, cli_build.demo),
     *(cli_project.list_nodes, cli_project.compile_command, cli_project.lineage_command),
     *(cli_read.show, cli_read.explain, cli_read.why, cli_read.query, cli_read.validate),
-    *(cli_read.builds, cli_read.deliveries, cli_read.export, cli_read.site),
+    *(cli_read.builds, cli_read.deliveries, cli_read.rejects),
+    *(cli_read.export, cli_read.serve, cli_read.site),
     *(cli_test.run_tests, cli_artifacts.artifacts),
     *(cli_operate.diff, cli_operate.rollback, cli_operate.prune_raw, cli_operate.doctor, cli_operate.publish),
     *(cli_release.release, cli_release.revisions),
@@ -94,8 +98,10 @@ for _command in (
 
 def main() -> None:
     """Run the command line. A KpiError is printed in plain words and becomes its exit code."""
-    guard_streams()
+    if _COMPLETION not in os.environ:  # what a shell is given to complete is bytes, and of the program's own words
+        guard_streams()
     _watch_for_interrupts()
+    gc.set_threshold(50_000, 20, 20)  # what a run makes lives to its end: looking for garbage took 5 % of it
     try:
         with interruptible():
             code = cli(standalone_mode=False)  # of --help and its like; what commands return is nothing
@@ -108,10 +114,10 @@ def main() -> None:
         complain("kpi: interrupted.")
         sys.exit(INTERRUPTED)
     except KpiError as error:
-        from kpi.errors import told
+        from kpi.errors import error_text
         from kpi.ingest.masking import message
 
-        complain(message(f"kpi: {told(error)}"))
+        complain(message(f"kpi: {error_text(error)}"))
         sys.exit(exit_code_of(error))
     except RecursionError:
         complain("kpi: something in the project is nested too deeply. kpi compile may say which file it is.")

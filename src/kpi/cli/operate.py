@@ -31,11 +31,11 @@ def diff(
     stewards: bool,
     project_dir: Path | None,
 ) -> None:
-    """Show what differs between two builds, or which figures an edit moves.
+    """Show what differs between two builds.
 
     That is nodes, tables by content, rows by key, deliveries, and figures. Of one build it is the difference to the
     current one, the older first, as in: kpi diff candidate. Without any it is that of the current build to the one
-    published before it.
+    published before it. With --against it is figures that an edit moves.
     """
     from kpi.reader.diff import compare_builds, difference_lines, in_order, keys_of
     from kpi.warehouse.builds import Warehouse

@@ -48,7 +48,7 @@ lang_option = click.option(
 
 def project_folder(folder: Path | None) -> Path:
     """Return the folder of the project that a command means."""
-    from kpi.reader.figures import find_project
+    from kpi.files import find_project
 
     return find_project(folder)
 
@@ -140,7 +140,7 @@ def run_options(command: Any) -> Any:
         (
             project_option,
             click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today."),
-            click.option("--full-refresh", is_flag=True, help="Build everything anew, whatever changed."),
+            click.option("--full-refresh", is_flag=True, help="Rebuild everything, whatever changed."),
             click.option(
                 "--keep-going/--fail-fast",
                 help="After a failure, finish what does not depend on it; or stop, which is the usual.",

@@ -214,6 +214,47 @@ def export(
 
 
 @click.command()
+@click.argument(
+    "folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+@click.option(
+    "--exports",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Serve the files of kpi export under /exports/.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 is any that is free.")
+@click.option("--address", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Another needs --to-others.")
+@click.option("--to-others", is_flag=True, help="Let other machines read. There is no password and no encryption.")
+@project_option
+def serve(
+    folder: Path | None, exports: Path | None, port: int, address: str, to_others: bool, project_dir: Path | None
+) -> None:
+    """Serve the published pages to a browser of this machine.
+
+    They are the site of the published build, or the files of DIR. Nothing can be written. A publish is followed.
+    """
+    from kpi.reader.serve import LOOPBACK, Served, site_of
+    from kpi.reader.serve import serve as serve_pages
+    from kpi.warehouse.builds import Warehouse
+
+    if address not in LOOPBACK and not to_others:
+        message = f"{address} can be reached by other machines"
+        raise ConfigError(
+            f"{message}: pages for the house would be open to all on the network. If it is meant: --to-others"
+        )
+    if folder is None:
+        warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+        warehouse.folder()  # or it says that nothing is published
+        if site_of(warehouse) is None:
+            raise ConfigError(
+                f"the build {warehouse.published()} has no pages. Name a folder to serve, or: kpi refresh"
+            )
+    served = Served(lambda: folder or site_of(warehouse), exports, is_local=address in LOOPBACK)
+    serve_pages(served, address, port, lambda url: click.echo(f"Serving {url} until you press Ctrl-C."))
+
+
+@click.command()
 @click.argument("figure")
 @click.option("--service", metavar="SERVICE", help="Of this service; needed where the figure has several.")
 @click.option("--year", type=int, metavar="YEAR", help="Of this report year, not the last finished one.")
@@ -268,7 +309,9 @@ def explain(
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE.")
     root = project_folder(project_dir)
-    found = figures.explain(figure, service, year, basis, build_id, root, stewards=stewards, lang=lang)
+    found = figures.explain(
+        figure, service, year, basis=basis, build=build_id, project_dir=root, stewards=stewards, lang=lang
+    )
     if kind is not None:
         if as_sql:
             click.echo(found.sql_by_kind.get(kind, ""))
@@ -375,7 +418,7 @@ def why(
 
     Between two years by service and month, own value apart from weight; between two builds by cause: deliveries, seeds,
     code, the engine. A build is named as in kpi diff, or is current or previous. Without --from and --to it is the last
-    year that is told and the one before.
+    year and the one before.
     """
     from kpi.reader.change_report import why
 
@@ -401,9 +444,9 @@ def validate(
     is an error does not hold.
     """
     from kpi.errors import CheckFailed
-    from kpi.jobs.check_build import errors, judge, result_lines
+    from kpi.jobs.check_build import errors, result_lines, validate_build
 
-    results = judge(project_folder(project_dir), build_id, year, day(as_of) if as_of else None, html)
+    results = validate_build(project_folder(project_dir), build_id, year, day(as_of) if as_of else None, html)
     say(result_lines(results))
     if failed := errors(results):
         raise CheckFailed(f"{len(failed)} expectation{'s' * (len(failed) > 1)} failed.")
@@ -431,6 +474,58 @@ def deliveries(feed: str | None, as_json: bool, build_id: str | None, project_di
         click.echo(json.dumps([asdict(file) for file in files], indent=1, ensure_ascii=False))
     else:
         say(delivery_lines(files))
+
+
+@click.command()
+@click.option("--feed", metavar="FEED", default="", help="Of this feed alone.")
+@click.option("--file", metavar="PATH", default="", help="Of this delivery alone, as calls/2025.csv.")
+@click.option(
+    "--for-sender",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write a CSV of each delivery with rejects into DIR, for who sent it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: an object for each reason.")
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@stewards_option
+@project_option
+def rejects(
+    feed: str,
+    file: str,
+    for_sender: Path | None,
+    as_json: bool,
+    build_id: str | None,
+    stewards: bool,
+    project_dir: Path | None,
+) -> None:
+    """List the rejected rows of a build by reason, with cells.
+
+    Personal data in the cells is masked; those of free text and pseudonyms are not shown.
+    """
+    import duckdb
+
+    from kpi.engine.compile import compiled
+    from kpi.reader import figures
+    from kpi.reader import rejects as read
+
+    root = project_folder(project_dir)
+    private = read.private_columns(compiled(root).graph.feeds)
+    with figures.open_build(build_id, root, stewards=stewards) as con:
+        try:
+            if for_sender:
+                say(read.summary(read.write_for_senders(con, private, for_sender, feed, file)))
+                return
+            reasons = read.reject_reasons(con, private, feed, file)
+        except duckdb.CatalogException as error:
+            hint = "" if stewards else figures.hint_left_out("raw.rejects", build_id, root)
+            raise ConfigError(f"{error}{hint}") from None
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        click.echo(json.dumps([asdict(reason) for reason in reasons], indent=1, ensure_ascii=False))
+    else:
+        say(read.reason_lines(reasons))
 
 
 @click.command()

@@ -184,7 +184,7 @@ def _relations(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], tuple[di
 
 
 def _stats(rows: int | None) -> dict[str, Any]:
-    """What the docs page shows beside a table; it wants to be told whether there is anything."""
+    """What the docs page shows beside a table; it needs to know whether there is anything."""
     return _by_id(
         _stat("has_stats", "Has Stats?", rows is not None, "Whether there are statistics for this table", False),
         *([] if rows is None else [_stat("num_rows", "Rows", rows, "Number of rows when it was built", True)]),
@@ -258,7 +258,7 @@ class ManifestState(State):
             return True
         match part:
             case "body":
-                return bool(then.get("checksum") != now.get("checksum") or _judges(then) != _judges(now))
+                return bool(then.get("checksum") != now.get("checksum") or _generic_form(then) != _generic_form(now))
             case "configs":
                 return bool(then.get("unrendered_config") != now.get("unrendered_config"))
             case "relation":
@@ -315,6 +315,6 @@ def read_manifest(folder: Path) -> Entry:
     return manifest
 
 
-def _judges(entry: Entry) -> Any:
+def _generic_form(entry: Entry) -> Any:
     """What a generic test is made of: it has no file of its own."""
     return entry.get("test_metadata"), entry.get("raw_code") if entry.get("test_metadata") else None

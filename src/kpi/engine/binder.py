@@ -21,7 +21,7 @@ from kpi.sql import Columns, identifier, literal
 
 class Binder:
     """Binds nodes one after the other. `known` are the columns of those it has bound, by node id, and
-    `notes` what is to be told of them.
+    `notes` what is worth a note of them.
 
     The database and its tables are made when they are first asked for: not at all when every answer is remembered.
     """
@@ -118,11 +118,11 @@ class Binder:
                 continue
             text = encoded[start : start + length].decode(errors="ignore")
             offset = len(encoded[:start].decode(errors="ignore"))
-            finding = self._judge(node, cast, text, offset)
+            finding = self._finding(node, cast, text, offset)
             if finding:
                 yield finding
 
-    def _judge(self, node: Node, cast: dict[str, Any], text: str, offset: int) -> Finding | None:
+    def _finding(self, node: Node, cast: dict[str, Any], text: str, offset: int) -> Finding | None:
         given, wanted = cast["arguments"][0]["id"], cast["return_type"]["id"]
         if cast["function_data"]["try_cast"]:
             return None
@@ -137,7 +137,7 @@ class Binder:
         if given == "VARCHAR" and text[:1] == "'" and isinstance(value.get("value"), str):
             self._check_constant(node, str(value["value"]), cast["return_type"], offset)
         elif not is_written and given != wanted and "VARCHAR" in (given, wanted) and given != "NULL":
-            message = f"{given} is turned into {wanted} here without being told to. Write the cast."
+            message = f"{given} is implicitly cast to {wanted} here. Write the cast."
             return Finding("implicit_cast", offset, message)
         elif is_written and given in ("DOUBLE", "FLOAT") and _is_integer(wanted) and node.lines.is_own(offset):
             message = f"{given} to {wanted} rounds on one engine and cuts on another. Round, or use a macro that does."

@@ -6,7 +6,7 @@ rule, or let use one function or piece of syntax, by `config: {meta: {allow: {<n
 A model that unites others says so by `config: {meta: {reads_every: {models: "<pattern>", listed_in: "<place>"}}}`.
 
 Each model is bound, in building order, against tables that have the columns and types of its parents and no rows. The
-engine that will run the SQL judges it, so names, types and functions are all covered (decision 0003).
+engine that will run the SQL checks it, so names, types and functions are all covered (decision 0003).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from kpi.settings import Invocation
 
 
-def judged(node: Node, findings: Iterable[Finding], *, is_whole: bool = True) -> list[CompileError]:
+def finding_errors(node: Node, findings: Iterable[Finding], *, is_whole: bool = True) -> list[CompileError]:
     """Return what is refused in a model: rules it breaks without a reasoned exception, and exceptions without use.
 
     Nothing when its project does not ask for house rules. When `findings` are not all there may be (`is_whole` is
@@ -170,7 +170,7 @@ def _check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], li
     mistakes: list[KpiError] = []
     raw: dict[str, Columns] = {f"raw.{table}": tuple(columns) for table, columns in OWN.items()}
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
-    # A feed whose contract is wrong has no columns to bind against; what is wrong is told already.
+    # A feed whose contract is wrong has no columns to bind against; what is wrong is reported already.
     sources = {source.id: source for source in graph.project.sources}
     unread = {node.id for node in graph.unread()}
     outside = [path for location in graph.outside for path in reached(graph.project.root, location)]
@@ -192,12 +192,12 @@ def _check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], li
                     binder.note(node, columns)
                     mistakes += _undocumented(node, columns, graph.project.is_strict)
                     if node.kind == "model":
-                        mistakes += judged(node, (*node.findings, *casts))
+                        mistakes += finding_errors(node, (*node.findings, *casts))
                     if node.increment:
                         grown = replace(node, sql=node.increment.sql, lines=node.increment.lines)
                         mistakes += setting_problems(node, columns, _model_columns(binder, grown)[0])
             except CompileError as error:
-                mistakes += [_with_comma(graph, node, error), *judged(node, node.findings, is_whole=False)]
+                mistakes += [_with_comma(graph, node, error), *finding_errors(node, node.findings, is_whole=False)]
     return binder.known, mistakes, binder.notes
 
 
@@ -320,7 +320,7 @@ def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError
 
 
 def _undocumented(node: Node, columns: Columns, is_strict: bool) -> list[CompileError]:
-    """Columns of the YAML that are not there and that tests judge; with house rules a name much like another too."""
+    """Columns of the YAML that are not there and that tests look at; with house rules a name much like another too."""
     names = [name for name, _ in columns]
     mistakes = []
     for column in _missing(node, columns):
@@ -332,7 +332,7 @@ def _undocumented(node: Node, columns: Columns, is_strict: bool) -> list[Compile
 
 
 def _only_documented(graph: Graph, known: Mapping[str, Columns]) -> list[str]:
-    """What is to be told of columns that are described, are not there, and that nothing asks for."""
+    """What is worth a note of columns that are described, are not there, and that nothing asks for."""
     return [
         f"{column.meta.file}:{column.line}: '{node.name}' has no column '{column.name}'; its description is not used."
         for node in graph.nodes.values()
@@ -352,11 +352,11 @@ def _check_test(binder: Binder, graph: Graph, test: Node) -> None:
     if spec is None or spec.kind not in GENERIC:
         binder.bind(test)
         return
-    judged = test.depends_on[0]
-    documented = {column.name for column in graph.nodes[judged].columns}
-    if spec.column in documented and spec.column not in dict(known[judged]):
-        return  # told once, of the column itself
-    kind = _type_of(test, spec.column, judged, known)
+    tested = test.depends_on[0]
+    documented = {column.name for column in graph.nodes[tested].columns}
+    if spec.column in documented and spec.column not in dict(known[tested]):
+        return  # reported once, of the column itself
+    kind = _type_of(test, spec.column, tested, known)
     if spec.kind == "relationships":
         key = spec.arguments["field"]
         key_kind = _type_of(test, key, spec.arguments["to"], known)
@@ -466,10 +466,10 @@ def compiled(
 
 
 def with_changed_models(before: Compiled, files: Mapping[str, bytes]) -> Compiled | None:
-    """Return what was compiled before with the models whose files changed compiled anew; None when that is not all.
+    """Return what was compiled before with the models whose files changed compiled again; None when that is not all.
 
     It is all when each of them yields the columns it had, reads the tables it read and has the settings it had: then
-    nothing else of the project hangs on its text. Whatever is wrong or new is told by compiling the whole.
+    nothing else of the project hangs on its text. Whatever is wrong or new is reported by compiling the whole.
     """
     graph = before.graph
     changed = {path for path in {*files, *before.files} if files.get(path) != before.files.get(path)}
@@ -511,7 +511,7 @@ def _again(binder: Binder, graph: Graph, resource: Resource, templates: Template
         return None
     of_text = {name: getattr(before, name) for name in ("line", "sql", "lines", "shape", "findings")}
     columns, casts = _bind(binder, graph, node, {})
-    is_right = not judged(node, (*node.findings, *casts)) and columns == binder.known[node.id]
+    is_right = not finding_errors(node, (*node.findings, *casts)) and columns == binder.known[node.id]
     return node if is_right and replace(node, **of_text) == before else None
 
 

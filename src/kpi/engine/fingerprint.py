@@ -76,7 +76,7 @@ def checksums_of(graph: Graph, folder: RawFolder) -> dict[str, NodeChecksum]:
             found[node.id] = NodeChecksum(_hash(*files), settings)
         elif node.kind == "source" and str(node.relation) in RELATIONS:
             found[node.id] = NodeChecksum(
-                _hash(*(f"{kept.name}\0{kept.content_hash}" for kept in folder.kept)), settings_of(node)
+                _hash(*(f"{one.name}\0{one.content_hash}" for one in folder.kept)), settings_of(node)
             )
         elif node.kind == "source" and str(node.relation) in release_files.RELATIONS:
             found[node.id] = NodeChecksum(_hash(release_files.digest(graph.project.root)), settings_of(node))

@@ -29,7 +29,7 @@ _KINDS = ("model", "seed", "snapshot", "analysis")
 _NONE = ("metrics", "groups", "saved_queries", "semantic_models", "functions")
 
 
-def tell_graph(
+def set_known_graph(
     project: Project, templates: Templates, nodes: Mapping[str, Node], waiting: Iterable[Resource] = ()
 ) -> None:
     """Let templates know all nodes: those that are compiled, those `waiting` for this, and the tests there will be."""
@@ -44,7 +44,7 @@ def tell_graph(
 
 
 def flat_graph(project: Project, nodes: Mapping[str, Node]) -> dict[str, Any]:
-    """Return nodes, sources and exposures by dbt's id. What a model is made from that waits for this is not told."""
+    """Return nodes, sources and exposures by dbt's id. What a model is made from that waits for this is left out."""
     texts = {one.id: one for one in project.resources}
     names = names_of_tests(project, nodes)
     entries = [_node(project, node, texts) for node in nodes.values() if node.kind in _KINDS]
@@ -98,7 +98,7 @@ def _node(project: Project, node: Node, resources: Mapping[str, Resource]) -> di
 
 
 def _test(project: Project, node: Node, name: TestName) -> dict[str, Any]:
-    judged = node.relation.node
+    tested = node.relation.node
     entry = _entry(project, node, "test", name.id) | {
         "name": name.name,
         "alias": name.alias,
@@ -110,7 +110,7 @@ def _test(project: Project, node: Node, name: TestName) -> dict[str, Any]:
         return entry
     return entry | {
         "column_name": name.column or None,
-        "attached_node": None if judged.startswith("source.") else judged,
+        "attached_node": None if tested.startswith("source.") else tested,
         "test_metadata": {"name": name.kind.rpartition(".")[2], "kwargs": name.arguments, "namespace": None},
     }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from kpi.engine.flat_graph import tell_graph
+from kpi.engine.flat_graph import set_known_graph
 from kpi.engine.materializations import (
     external_notes,
     run_hooks_of,
@@ -57,7 +57,7 @@ def without_unbuilt(
     """Return the nodes that are built, what is wrong with the project's own files, and notes of what is left out.
 
     A node of a package goes with those it reads. One of the project that reads what is left out is a mistake of the
-    project: it is told with the reason. `relations` are all there are, by node id.
+    project: it is reported with the reason. `relations` are all there are, by node id.
     """
     mistakes = list(mistakes)
     theirs = [
@@ -71,14 +71,14 @@ def without_unbuilt(
     gone: dict[str, KpiError] = {
         one.id: files[one.file] for one in resources if one.file in files and one.id not in nodes
     }
-    kept = dict(nodes)
+    built = dict(nodes)
     notes = [f"{one} The package's is not built." for one in theirs]
     while True:
-        lost = {node.id: parent for node in kept.values() for parent in node.depends_on if parent in gone}
+        lost = {node.id: parent for node in built.values() for parent in node.depends_on if parent in gone}
         if not lost:
-            return kept, own, notes
+            return built, own, notes
         for node_id, parent in lost.items():
-            node, reason = kept.pop(node_id), gone[parent]
+            node, reason = built.pop(node_id), gone[parent]
             gone[node_id] = reason
             what = relations[parent].name if parent in relations else parent
             if project.package_of(node.file) == project.name and node.kind != "exposure":
@@ -192,10 +192,10 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     certain: list[KpiError] = [*_misplaced(nodes.values(), _has_feeds(project))]
     tests, wrong = test_nodes(project, templates, nodes)
     if any(isinstance(error, NeedsGraph) for error in wrong):
-        tell_graph(project, templates, nodes)
+        set_known_graph(project, templates, nodes)
         tests, wrong = test_nodes(project, templates, nodes)
     if columns_of and any(isinstance(error, NeedsColumns) for error in wrong):
-        _tell_columns(project, templates, nodes, columns_of)
+        _set_known_columns(project, templates, nodes, columns_of)
         tests, wrong = test_nodes(project, templates, nodes)
     mistakes += wrong
     nodes.update({test.id: test for test in tests})
@@ -281,24 +281,24 @@ def _compile(
                 disabled[resource.id] = templates.relations[resource.id]
         needs_graph = [resource for resource, error in waiting.values() if isinstance(error, NeedsGraph)]
         if len(waiting) == len(todo) and needs_graph and templates.known_graph is None:
-            tell_graph(project, templates, nodes, needs_graph)
+            set_known_graph(project, templates, nodes, needs_graph)
         elif len(waiting) == len(todo) or columns_of is None:
             break
         todo = [resource for resource, _ in waiting.values()]
         if todo and columns_of:
-            _tell_columns(project, templates, nodes, columns_of)
+            _set_known_columns(project, templates, nodes, columns_of)
     mistakes += [error for _, error in waiting.values()]
     return disabled
 
 
-def _tell_columns(project: Project, templates: Templates, nodes: dict[str, Node], columns_of: ColumnsOf) -> None:
+def _set_known_columns(project: Project, templates: Templates, nodes: dict[str, Node], columns_of: ColumnsOf) -> None:
     """Let templates know the columns of the nodes that are compiled by now."""
     ready = dict(nodes)
     while True:
-        kept = {key: node for key, node in ready.items() if all(parent in ready for parent in node.depends_on)}
-        if len(kept) == len(ready):
+        complete = {key: node for key, node in ready.items() if all(parent in ready for parent in node.depends_on)}
+        if len(complete) == len(ready):
             break
-        ready = kept
+        ready = complete
     try:
         project = _with_files(project, templates)
         templates.known_columns = columns_of(Graph(project, with_ctes(_ordered(ready)), _feeds(project)[0]))

@@ -161,15 +161,15 @@ def _schema_change(node: Node, table: Columns, new: Columns) -> tuple[tuple[str,
     target = str(node.relation)
     if how == "ignore":
         if gone:
-            told = f"the new rows have no column {_names(gone)}, which {target} has. Set on_schema_change, or"
+            message = f"the new rows have no column {_names(gone)}, which {target} has. Set on_schema_change, or"
             place = Place(str(node.file))
-            raise BuildError(node.name, f"{told} build it with --full-refresh.", place=place)
+            raise BuildError(node.name, f"{message} build it with --full-refresh.", place=place)
         return (), [name for name, _ in table]
     if how == "fail" and (added or gone or changed):
-        told = f"its columns are not those of {target} (on_schema_change: fail):"
+        message = f"its columns are not those of {target} (on_schema_change: fail):"
         differ = [f"'{name}' is new" for name, _ in added] + [f"'{name}' is gone" for name in gone]
         differ += [f"'{name}' is {kind} and was {old_kinds[name.lower()]}" for name, kind in changed]
-        message = f"{told} {', '.join(differ)}. Build it with --full-refresh."
+        message = f"{message} {', '.join(differ)}. Build it with --full-refresh."
         raise BuildError(node.name, message, place=Place(str(node.file)))
     statements = [f"alter table {target} add column {identifier(name)} {kind}" for name, kind in added]
     if how == "sync_all_columns":
@@ -191,7 +191,7 @@ _NOW = "now()::timestamp"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a snapshot is kept. `keys`, `updated_at` and `current` are SQL.
+    """How a snapshot is written. `keys`, `updated_at` and `current` are SQL.
 
     `checked` is None for the strategy timestamp, and empty when all columns are checked.
     `names` are the names of the columns dbt adds, by dbt's own names for them.
@@ -238,7 +238,7 @@ def snapshot_problems(config: Mapping[str, Any]) -> list[str]:
 
 
 def plan_of(node: Node) -> Plan:
-    """Return how the snapshot is kept, its settings being right."""
+    """Return how the snapshot is written, its settings being right."""
     config = node.config
     key, checked = config["unique_key"], config.get("check_cols")
     named = config.get("snapshot_meta_column_names") or {}
@@ -302,8 +302,8 @@ def snapshot_statements(node: Node, table: Columns | None, new: Columns) -> tupl
         statements.append(f"alter table {node.relation} alter column {identifier(deleted)} drop default")
     opened, closed = (f"temp.main.{identifier(f'{node.name}__{what}')}" for what in ("opened", "closed"))
     names = [name for name, _ in new]
-    kept = [*names, *(plan.names[one] for one in _filled(plan))]
-    columns = ", ".join(identifier(name) for name in kept)
+    common = [*names, *(plan.names[one] for one in _filled(plan))]
+    columns = ", ".join(identifier(name) for name in common)
     scd_id, valid_to = identifier(plan.names["dbt_scd_id"]), identifier(plan.names["dbt_valid_to"])
     changed = _changed(plan, new, had)
     return (

@@ -305,7 +305,7 @@ def node_origins(graph: Graph, columns: Mapping[str, Columns], node: Node) -> Or
     found = remembered(lambda: origins(node.sql, parents), "origins", node.sql, sorted(parents.items()))
     if len(found.columns) == len(columns[node.id]):
         return found
-    # What a pivot or a summary yields is not told apart: it all comes from everything there.
+    # What a pivot or a summary yields is not distinguished: it all comes from everything there.
     everything = _computed(*found.columns, dict.fromkeys(found.mentioned, COMPUTED))
     return replace(found, columns=(everything,) * len(columns[node.id]))
 

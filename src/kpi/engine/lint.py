@@ -34,7 +34,7 @@ FUNCTIONS = _set(
 IN_MACROS = _set("isodow date_diff date_trunc strftime interval at_time_zone")
 TYPES = _set("BIGINT INT SMALLINT DOUBLE DECIMAL VARCHAR TEXT BOOLEAN DATE TIMESTAMP TIMESTAMPTZ")
 
-# Parts of the tree and those of their arguments that may be there. Functions are judged by name instead.
+# Parts of the tree and those of their arguments that may be there. Functions are checked by name instead.
 _SYNTAX = {
     "Select": "with_ expressions distinct from_ joins where group having windows order limit",
     "Union": "with_ this expression distinct order limit",
@@ -276,7 +276,7 @@ def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:
     refused: set[int] = set()
     joins = []
     for node in every(tree):
-        # What is inside something refused is not told as well.
+        # What is inside something refused is not reported as well.
         if id(node.parent) in refused:
             refused.add(id(node))
         else:

@@ -339,11 +339,11 @@ def _test(graph: Graph, node: Node, spec: TestSpec, name: TestName, macros: Mapp
     }
     if not name.arguments:
         return entry
-    judged, _, *parts = node.relation.node.split(".")
+    tested, _, *parts = node.relation.node.split(".")
     return entry | {
         "column_name": name.column or None,
-        "file_key_name": f"{judged}s.{parts[0]}",
-        "attached_node": None if judged == "source" else node.relation.node,
+        "file_key_name": f"{tested}s.{parts[0]}",
+        "attached_node": None if tested == "source" else node.relation.node,
         "test_metadata": {"name": kind, "kwargs": name.arguments, "namespace": package or None},
     }
 

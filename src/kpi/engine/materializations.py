@@ -196,7 +196,7 @@ def with_ctes(nodes: Mapping[str, Node]) -> dict[str, Node]:
     """Put into every node the ephemeral models it reads, nested ones too, each once and before those that read it.
 
     `nodes` are in building order. This comes after the SQL was rendered and checked, so that what a node may read is
-    judged by its own text; each ephemeral model's own text is judged where it stands.
+    checked by its own text; each ephemeral model's own text is checked where it stands.
     """
     own = {node.id: node.sql for node in nodes.values() if is_ephemeral(node)}
     return {node_id: _filled(node, nodes, own) if own else node for node_id, node in nodes.items()}
@@ -247,9 +247,9 @@ def _moved(lines: Lines, place: int, length: int, as_of: int) -> Lines:
         (place, here[0], -here[1]),
         (place + length, after[0], after[1] if is_own else -after[1]),
     ]
-    kept = [one for one in pieces if one[0] < place]
+    before = [one for one in pieces if one[0] < place]
     moved = [(start + length, line, column) for start, line, column in pieces if start > place]
-    starts, numbers, columns = zip(*kept, *between, *moved, strict=True)
+    starts, numbers, columns = zip(*before, *between, *moved, strict=True)
     return Lines(starts, numbers, columns)
 
 

@@ -45,7 +45,7 @@ class Node:
     """One thing of the project that is built or checked. `shape` is a hash of what it is, layout and comments apart.
 
     `sql` is the compiled SELECT (empty for seeds and sources), `lines` where in the file it comes from. A test has no
-    relation of its own; `relation` then is the one it judges, when it judges one. `config` are its merged settings,
+    relation of its own; `relation` then is the one it tests, when it tests one. `config` are its merged settings,
     `written` those of the last place that gives each. `depth` is how many parts of the file's path lie
     before the folders that dbt selects it by.
     """
@@ -195,10 +195,10 @@ def _not_sql(rendered: Rendered, file: Path, error: Any) -> CompileError:
         except duckdb.Error as raised:
             problem = problem_of(raised, rendered.sql)
             return _at(rendered, file, problem.offset or 0, f"not SQL: {problem.message}")
-    facts = error.errors[0] if getattr(error, "errors", None) else {}
-    before = rendered.sql.split("\n")[: int(facts.get("line") or 1)]
-    offset = sum(len(line) + 1 for line in before[:-1]) + int(facts.get("col") or 1) - 1
-    near = f" near {facts['highlight']}" if facts.get("highlight") else ""
+    details = error.errors[0] if getattr(error, "errors", None) else {}
+    before = rendered.sql.split("\n")[: int(details.get("line") or 1)]
+    offset = sum(len(line) + 1 for line in before[:-1]) + int(details.get("col") or 1) - 1
+    near = f" near {details['highlight']}" if details.get("highlight") else ""
     message = f"DuckDB reads this SQL but sqlglot, which kpi needs to, does not{near}. Write it in another way."
     return _at(rendered, file, offset, message)
 

@@ -202,7 +202,7 @@ class _Planner:
         if node.id in self.request.forced:
             return ["--full-refresh"]
         if not record.fingerprint:
-            return ["everything is built anew" if self.request.is_rebuild else "new"]
+            return ["everything is rebuilt" if self.request.is_rebuild else "new"]
         reasons = []
         names = {*record.settings, *checksum.settings}
         changed = sorted(name for name in names if record.settings.get(name) != checksum.settings.get(name))

@@ -367,16 +367,16 @@ class Selectors:
                 raise ConfigError(f"{message}.", section.where("definition"))
 
     def _set(self, definition: Section, how: str) -> Pair:
-        kept: list[Pair] = []
+        parts: list[Pair] = []
         gone: list[Pair] = []
         items = definition.items_of(how)
         for item in items:
             is_exclusion = isinstance(item, Section) and set(item) == {"exclude"}
             found = self._excluded(item) if is_exclusion else self._read(item, definition)
-            (gone if is_exclusion else kept).append(found)
-        if not kept:
+            (gone if is_exclusion else parts).append(found)
+        if not parts:
             raise ConfigError(f"'{how}' has nothing to select from.", definition.where(how))
-        both = self._union(kept) if how == "union" else self._intersection(kept)
+        both = self._union(parts) if how == "union" else self._intersection(parts)
         return _less(both, self._union(gone))
 
     def _excluded(self, item: Section) -> Pair:
@@ -427,7 +427,7 @@ _MAY_BE_NONE = re.compile(r"\b(state|result|source_status):")
 class Selection:
     """Which nodes are meant. Words are a union, commas in them an intersection; no words mean all.
 
-    Data tests come along with what they judge: `eager` with any of it, `cautious` with all of it, `buildable` with all
+    Data tests come along with what they test: `eager` with any of it, `cautious` with all of it, `buildable` with all
     of it or its parents, `empty` not at all. `kinds` keeps only nodes of these kinds. `selector` is one of
     selectors.yml, and stands instead of words.
     """
@@ -518,7 +518,7 @@ class _Chooser:
         return self.tests_of(found, indirect)
 
     def tests_of(self, chosen: set[str], indirect: str) -> tuple[set[str], set[str]]:
-        """Return what is chosen with the tests that come along, and the tests that judge other nodes too."""
+        """Return what is chosen with the tests that come along, and the tests of other nodes too."""
         if indirect == "empty":
             return chosen, set()
         tests = {child for node in chosen for child in self.children[node] if self.nodes[child].kind in JUDGES}
@@ -527,14 +527,14 @@ class _Chooser:
         return chosen | along, tests - along
 
     def with_tests(self, chosen: set[str], maybe: set[str], indirect: str) -> set[str]:
-        """Add those of the tests that may come along of which now all is there that they judge."""
+        """Add those of the tests that may come along of which now all is there that they test."""
         if indirect not in ("cautious", "buildable"):
             return chosen
         enough = self.enough(chosen, indirect)
         return chosen | {test for test in maybe - chosen if enough.issuperset(self.parents[test])}
 
     def enough(self, chosen: set[str], indirect: str) -> set[str]:
-        """The nodes a test may judge to come along."""
+        """The nodes a test may look at to come along."""
         if indirect != "buildable":
             return chosen
         return (

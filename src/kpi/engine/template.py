@@ -138,13 +138,13 @@ def overridden(
 ) -> Iterator[None]:
     """Render with other values of variables and of the environment's, and with macros that yield a given value."""
     values = templates.values
-    kept = values.overrides, values.given
+    before = values.overrides, values.given
     values.overrides, values.given = variables, dict(env_vars)
     templates.macros.overrides = {name: _always(value) for name, value in macros.items()}
     try:
         yield
     finally:
-        values.overrides, values.given = kept
+        values.overrides, values.given = before
         templates.macros.overrides = {}
 
 
@@ -233,7 +233,7 @@ class Templates:
         try:
             with bounded("the macro"):
                 return str((own or self.macros.scope()[macro])(custom, given)).strip()
-        except Exception:  # rendered once more as a template, so that what fails is told with file and line
+        except Exception:  # rendered once more as a template, so that what fails is reported with file and line
             names = {"kpi_custom": custom, "kpi_node": given}
             return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0]
 
@@ -332,15 +332,15 @@ class Templates:
         """Return what a text of a data test's arguments means: of one expression its value, else the text rendered."""
         found = _ONE_EXPRESSION.fullmatch(text)
         expression = found[1] if found else text if _CALL.fullmatch(text) else ""
-        kept: list[Any] = []
+        values: list[Any] = []
         if expression:
             expression = expression.removeprefix("-").removesuffix("-")
             text = f"{{% do kpi_keep({expression}) %}}"
         elif "{" not in text:
             return text
-        rendered = self.render(text, file, (), RenderInput(names={"kpi_keep": kept.append}))
+        rendered = self.render(text, file, (), RenderInput(names={"kpi_keep": values.append}))
         depends_on.update(rendered.depends_on)
-        return kept[0] if kept else rendered.sql
+        return values[0] if values else rendered.sql
 
     def generic_test(self, kind: str) -> Macro | None:
         """Return the macro of a data test named as in YAML, `name` or `package.name`; None when there is none."""
@@ -395,7 +395,7 @@ class Templates:
                 self._short[package, text] = template
             return run(template, scope)
         except jinja2.UndefinedError as error:
-            raise self._told(error, file, undefined(error, self.macros, self.project.root)) from None
+            raise self._error(error, file, undefined(error, self.macros, self.project.root)) from None
         except LaterError as error:
             line = line_in(error, file)
             if error.relation is None:
@@ -403,16 +403,16 @@ class Templates:
             message = f"the columns of {error.relation} are not known here. Name the columns in the SQL."
             raise NeedsColumns(file, line, message) from None
         except NothingRuns as error:
-            raise self._told(error, file, str(error), RUN_QUERY) from None
+            raise self._error(error, file, str(error), RUN_QUERY) from None
         except ConfigError as error:
-            raise self._told(error, file, str(error)) from None
+            raise self._error(error, file, str(error)) from None
         except CompileError:
             raise
         except Exception as error:  # a template runs as Python, and may fail as Python does
             reason = re.sub(r"[\w.]*<locals>\.|\bmacro_(?=\w+' takes)", "", str(error)) or type(error).__name__
-            raise self._told(error, file, f"the template fails: {reason}.") from None
+            raise self._error(error, file, f"the template fails: {reason}.") from None
 
-    def _told(self, error: Exception, file: Path, message: str, code: str = "") -> CompileError:
+    def _error(self, error: Exception, file: Path, message: str, code: str = "") -> CompileError:
         """The error at the line of the file, naming the macro that failed when it was one."""
         frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         macros = [f" (in {place}:{line})" for place, line in frames if place in self._files]

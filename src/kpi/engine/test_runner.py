@@ -269,7 +269,7 @@ class CheckResult:
     @property
     def first_rows(self) -> str:
         """The examples as the end of a message; empty when there are none."""
-        return told_rows(self.examples, self.failures)
+        return examples_text(self.examples, self.failures)
 
     @property
     def is_error(self) -> bool:
@@ -277,7 +277,7 @@ class CheckResult:
         return self.status == "fail"
 
 
-def told_rows(examples: Sequence[str], failures: int) -> str:
+def examples_text(examples: Sequence[str], failures: int) -> str:
     """Return examples of failing rows as the end of a message; empty when there are none."""
     more = "; …" if failures > len(examples) else ""
     return f": {'; '.join(examples)}{more}" if examples else ""
@@ -322,7 +322,7 @@ def run_tests(
             spec, failures = _spec(nodes[test_id]), int(str(value))
             if failures == 0 or (counts[test_id].is_exact and not (store and store.wants(spec))):
                 limited = failures if spec.limit is None else min(failures, spec.limit)
-                found[test_id] = _judged(con, nodes[test_id], limited)
+                found[test_id] = _counted(con, nodes[test_id], limited)
     for test_id, test in nodes.items():
         try:
             if test_id not in found:
@@ -372,15 +372,15 @@ def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None) -> C
 
 def _forget(con: duckdb.DuckDBPyConnection, store: Store, tests: Iterable[Node]) -> None:
     """Drop what an earlier run kept of these tests."""
-    kept = "select table_name, table_type from information_schema.tables where table_catalog = ? and table_schema = ?"
-    kinds = dict(con.execute(kept, [store.database, AUDIT_SCHEMA]).fetchall())
+    stored = "select table_name, table_type from information_schema.tables where table_catalog = ? and table_schema = ?"
+    kinds = dict(con.execute(stored, [store.database, AUDIT_SCHEMA]).fetchall())
     for test in tests if kinds else ():
         kind = kinds.get(word(test.name))
         if kind:
             con.execute(f"drop {'view' if kind == 'VIEW' else 'table'} {store.place(test)}")
 
 
-def _judged(con: duckdb.DuckDBPyConnection, test: Node, failures: int) -> CheckResult:
+def _counted(con: duckdb.DuckDBPyConnection, test: Node, failures: int) -> CheckResult:
     """The result of a test whose number of failing rows is known."""
     spec = _spec(test)
     if spec.warn_if == spec.error_if == _ANY:

@@ -107,7 +107,7 @@ def test_nodes(
         if test is None:
             continue
         first = tests.setdefault(test.id, test)
-        if first is not test and _told_apart(first) != _told_apart(test):
+        if first is not test and _identity(first) != _identity(test):
             test = _with_hash(test)
             first = tests.setdefault(test.id, test)
         if first is not test:
@@ -116,15 +116,15 @@ def test_nodes(
     return [tests[name] for name in sorted(tests)], errors
 
 
-def _told_apart(test: Node) -> str:
-    """What tells tests of one name apart, as the hash in dbt's names does: macro, what is judged, and arguments."""
+def _identity(test: Node) -> str:
+    """What distinguishes tests of one name, as the hash in dbt's names does: macro, what is tested, and arguments."""
     spec = test.test
     return repr((test.relation.node, spec and (spec.kind, spec.column, sorted(spec.arguments.items(), key=str))))
 
 
 def _with_hash(test: Node) -> Node:
     """The test by another name, for there is one of its own already."""
-    name = f"{test.name}_{hashlib.blake2b(_told_apart(test).encode(), digest_size=4).hexdigest()}"
+    name = f"{test.name}_{hashlib.blake2b(_identity(test).encode(), digest_size=4).hexdigest()}"
     return replace(test, name=name, id=f"{test.id}{name.removeprefix(test.name)}")
 
 
@@ -182,7 +182,7 @@ def _generic(project: Project, templates: Templates, node: Node, spec: TestSpec)
 
 
 def _name(node: Node, spec: TestSpec) -> str:
-    """The name dbt gives a test: kind, what it judges, and arguments, so that a column may have two of a kind."""
+    """The name dbt gives a test: kind, what it tests, and arguments, so that a column may have two of a kind."""
     if spec.name:
         return spec.name
     flat: list[Any] = []
@@ -262,7 +262,7 @@ def _of_macro(project: Project, templates: Templates, node: Node, spec: TestSpec
     select = read_select(rendered, spec.file, "test", templates.relations)
     rendered.sql = select.sql
     spec = configured(spec, rendered.config)
-    # A kind that has a name of dbt's four but is not made as theirs is told apart by where it comes from.
+    # A kind that has a name of dbt's four but is not made as theirs is distinguished by where it comes from.
     kind = f"{package or (project.name if macro else 'dbt')}.{kind}" if kind in GENERIC else spec.kind
     return _test(project, name, replace(spec, kind=kind, column=column), node.relation, rendered, select.shape)
 
@@ -285,7 +285,7 @@ def _with_checked_arguments(spec: TestSpec, column: str) -> TestSpec:
 
 
 def _where(templates: Templates, spec: TestSpec) -> Rendered:
-    """The condition of a test, in which Jinja may stand; whatever is wrong in it is told of the test's line."""
+    """The condition of a test, in which Jinja may stand; whatever is wrong in it is reported of the test's line."""
     rendered = Rendered(sql=spec.where)
     if "{" in spec.where:
         try:
@@ -381,20 +381,20 @@ def names_of_tests(project: Project, nodes: Mapping[str, Node]) -> dict[str, Tes
     return names
 
 
-def generic_name(project: str, judged: Node, spec: TestSpec) -> TestName:
+def generic_name(project: str, tested: Node, spec: TestSpec) -> TestName:
     """Return dbt's names of a generic test of a node."""
-    is_quoted = any(column.quote for column in judged.columns if column.name == spec.column)
+    is_quoted = any(column.quote for column in tested.columns if column.name == spec.column)
     column = identifier(spec.column) if is_quoted else spec.column
     arguments = {**({"column_name": column} if column else {}), **spec.arguments}
     package, _, kind = spec.kind.rpartition(".")
-    of = judged.name
-    if judged.kind == "source":
-        source, _, of = judged.name.partition(".")
+    of = tested.name
+    if tested.kind == "source":
+        source, _, of = tested.name.partition(".")
         model = f"source('{source}', '{of}')"
         of = f"{source}_{of}"
         prefix = f"source_{kind}"
     else:
-        prefix, model = kind, f"ref('{judged.name}')"
+        prefix, model = kind, f"ref('{tested.name}')"
     prefix = f"{package}_{prefix}" if package else prefix
     alias = name = f"{prefix}_{of}_{'__'.join(_plain_values(arguments))}"
     if spec.name:
@@ -408,7 +408,7 @@ def generic_name(project: str, judged: Node, spec: TestSpec) -> TestName:
 
 
 def _specs(project: Project) -> Iterator[tuple[str, TestSpec]]:
-    """The data tests as written, each with the id of what it judges."""
+    """The data tests as written, each with the id of what it tests."""
     for resource in project.seeds + project.models + project.snapshots:
         for spec in resource.properties.tests if resource.properties else ():
             yield resource.id, spec

@@ -156,7 +156,7 @@ class UnitResult:
         return "error" if self.error else "pass" if self.passed else "fail"
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """The test with its file and line, and what differs."""
         place = f"{self.test.name} ({self.test.file}:{self.test.line})"
         if self.error:
@@ -168,7 +168,7 @@ class UnitResult:
 
 
 def check_unit_tests(graph: Graph, known: Mapping[str, Columns]) -> tuple[tuple[UnitTest, ...], list[KpiError]]:
-    """Read all unit tests and judge the columns they name and their values by the types in `known`.
+    """Read all unit tests and check the columns they name and their values by the types in `known`.
 
     Returns the tests, and what is wrong with any of them.
     """
@@ -202,12 +202,15 @@ def unit_tests_of(graph: Graph, models: Iterable[str], chosen: Container[str] = 
 def refuse_failing(results: Sequence[UnitResult]) -> None:
     """Raise CheckFailed with all unit tests that did not pass; BuildErrors when those only cannot run."""
     wrong = [result for result in results if not result.passed]
-    message = [result.told for result in wrong]
+    message = [result.message for result in wrong]
     if any(result.status == "fail" for result in wrong):
         lines = "\n".join(message)
         failed = [
             Problem(
-                "unit_test.failed", result.told, Place(str(result.test.file), result.test.line), subject=result.test.id
+                "unit_test.failed",
+                result.message,
+                Place(str(result.test.file), result.test.line),
+                subject=result.test.id,
             )
             for result in wrong
         ]

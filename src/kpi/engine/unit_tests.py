@@ -1,6 +1,6 @@
 """Unit tests of models in dbt's form: which rows a model must yield from which rows of its inputs.
 
-Read from the YAML of `unit_tests`; what is wrong with one is told with file and line before anything runs.
+Read from the YAML of `unit_tests`; what is wrong with one is reported with file and line before anything runs.
 """
 
 from __future__ import annotations
@@ -175,13 +175,13 @@ class UnitTest:
 
 
 class _ToldElsewhereError(Exception):
-    """An input is there but is no node: it is disabled, or what is wrong with it is told at its own place."""
+    """An input is there but is no node: it is disabled, or what is wrong with it is reported at its own place."""
 
 
 def read_unit_tests(project: Project, nodes: Mapping[str, Node]) -> tuple[tuple[UnitTest, ...], list[KpiError]]:
     """Read the unit tests of all models that are enabled. Returns them in name order, and what is wrong with any.
 
-    Columns are judged by `problems_of`.
+    Columns are checked by `problems_of`.
     """
     found: dict[str, UnitTest] = {}
     mistakes: list[KpiError] = []
@@ -206,7 +206,7 @@ def problems_of(test: UnitTest, known: Mapping[str, Columns]) -> list[CompileErr
     for fixture in (*test.given, test.expect):
         columns = known.get(fixture.node or test.model)
         if columns is None:
-            continue  # what is wrong with that node is told already
+            continue  # what is wrong with that node is reported already
         names = {name.lower() for name, _ in columns}
         for column in fixture.columns:
             if column not in names:
@@ -249,7 +249,7 @@ def _unit_test(project: Project, nodes: Mapping[str, Node], entry: Section) -> U
     if model_id not in nodes:
         known = {resource.name for resource in project.models}
         if model in known:
-            return None  # it is disabled, or what is wrong with it is told already
+            return None  # it is disabled, or what is wrong with it is reported already
         raise CompileError(entry.file, entry.lines["model"], f"there is no model '{model}'.{nearest(model, known)}")
     if "expect" not in entry:
         raise CompileError(entry.file, entry.line, f"the unit test '{name}' has no 'expect'.")

@@ -25,7 +25,7 @@ import duckdb
 from kpi.database import fetch_one, kind_of, one_thread
 from kpi.errors import BuildError, ContractError, DeliveryError, Place, Problem, nearest
 from kpi.events import Emit, Event, emit_event, silent
-from kpi.ingest import calendar, cells, csv_reader, masking, raw_files, release_files, statements
+from kpi.ingest import calendar, cells, csv_reader, masking, raw_files, rejects, release_files, statements
 from kpi.ingest.contract import MOST_REJECTED, SEPARATORS, DeliveryMapping, Feed
 from kpi.ingest.csv_reader import Cut, Form, Layout, cut_records, form_of, shortened
 from kpi.ingest.file_order import FILE_NAME, TIME_OF_DELIVERY
@@ -619,13 +619,17 @@ OWN: Mapping[str, Sequence[tuple[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load did, in paths below the raw folder, and what is worth a warning. `reordered` are feeds."""
+    """What a load did, in paths below the raw folder, and what is worth a warning. `reordered` are feeds.
+
+    `recovered` are rows that were rejected until their contract changed.
+    """
 
     loaded: tuple[str, ...]
     removed: tuple[str, ...]
     records: int
     problems: tuple[LoadWarning, ...]
     reordered: frozenset[str] = frozenset()
+    recovered: tuple[rejects.RecoveredRows, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -673,6 +677,7 @@ def load(
     `as_of` is the day of the refresh: later dates load and are warned about. Raises BuildError when rows were lost or
     made, which no delivery can cause, and DeliveryError when what is kept of deleted deliveries cannot be used.
     """
+    rejects.forget_rejects(con)
     _forget_outdated(con, feeds)
     create_tables(con, feeds)
     raw_files.load_kept(con, kept_beside(raw), folder.kept)
@@ -685,6 +690,7 @@ def load(
             note_files(con, feed, changed, gone, emit)
             loaded += [f"{feed.name}/{name}" for name in changed]
             removed += [f"{feed.name}/{name}" for name in gone]
+        recovered = rejects.recovered_rows(con, emit)
         count_months(con, feeds)
     calendar.write_calendar(con, feeds, as_of)
     return LoadReport(
@@ -693,6 +699,7 @@ def load(
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
         problems=warnings_of(con, feeds, folder, as_of),
         reordered=frozenset(reordered),
+        recovered=recovered,
     )
 
 
@@ -717,6 +724,8 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> N
     # Where nothing is delivered the schema is as free as any: what else is in it is not a feed's.
     for table in ({*tables, *used} if feeds else {*used}) - {*OWN}:
         if table not in current or tuple(tables.get(table, ())) != shapes[table]:
+            if table in used:
+                rejects.remember_rejects(con, table)
             con.execute(f"drop table if exists raw.{identifier(table)}")
             con.execute("delete from raw.deliveries where feed = ?", [table])
             con.execute("delete from raw.rejects where feed = ?", [table])

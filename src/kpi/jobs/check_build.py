@@ -23,6 +23,7 @@ from kpi.engine.unit_tests import UnitTest
 from kpi.errors import ConfigError
 from kpi.ingest.contract import Feed, is_feed, read_feed
 from kpi.project.project import load_project
+from kpi.sql import literal
 from kpi.validation.datasets import built_columns
 from kpi.validation.report import About, write_pages
 from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
@@ -30,8 +31,6 @@ from kpi.warehouse.builds import FAILURES, Warehouse
 from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.validation.expectations import YearResult
 
 
@@ -46,14 +45,14 @@ def feed_expectations(feeds: Iterable[Feed]) -> tuple[FeedExpectation, ...]:
     )
 
 
-def judge_candidate(
+def validate_candidate(
     con: duckdb.DuckDBPyConnection,
     folder: Path,
     expectations: Expectations,
     feeds: Sequence[FeedExpectation],
     about: About,
 ) -> tuple[YearResult, ...]:
-    """Judge a candidate: the results become a table in it, and JSON in its folder, which its site is written from."""
+    """Validate a candidate: the results become a table in it, and JSON in its folder, for the pages."""
     from kpi.validation.expectations import results_as_json, validate, write_results
 
     results = validate(con, expectations, feeds, about.as_of, is_more_expected=not about.is_synthetic)
@@ -63,17 +62,17 @@ def judge_candidate(
 
 
 def carry_over(source: Path, folder: Path) -> None:
-    """Copy what was found when the report years were last judged."""
+    """Copy the results of the last validation."""
     if (source / EXPECTATIONS).is_file():
         shutil.copyfile(source / EXPECTATIONS, folder / EXPECTATIONS)
 
 
-def judge(
+def validate_build(
     root: Path, build: str | None, year: int | None, as_of: date | None, html: Path | None
 ) -> tuple[YearResult, ...]:
-    """Judge the published build, or the one with the given id, by the rules and contracts of today.
+    """Validate the published build, or the one with the given id, by the rules and contracts of today.
 
-    `as_of` is the day to judge on; None is the day of the refresh that made the build. Pages are written into `html`
+    `as_of` is the day to validate on; None is the day of the refresh that made the build. Pages are written into `html`
     when it is given. A year that the build does not hold fails as empty. Raises ConfigError when there is no build.
     """
     from kpi.validation.expectations import validate
@@ -88,7 +87,7 @@ def judge(
     project = load_project(root)
     expectations = read_expectations(project)
     feeds = feed_expectations(read_feed(source) for source in project.sources if is_feed(source))
-    # A year is judged by topics, marts and seeds, which readers have too, where there is a file for them.
+    # A year is validated by topics, marts and seeds, which readers have too, where there is a file for them.
     with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
         refuse_missing(con, expectations, record.id)
         results = validate(con, expectations, feeds, day, year, is_more_expected=not record.synthetic)
@@ -155,10 +154,10 @@ def _summary(year: int, results: Sequence[YearResult]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the data tests found. `kept` is the file that holds failing rows, when they were to be kept."""
+    """What the data tests found. `failures` is the file that holds failing rows, when they were to be stored."""
 
     checks: tuple[CheckResult, ...] = ()
-    kept: Path | None = None
+    failures: Path | None = None
 
 
 def chosen_tests(
@@ -198,15 +197,13 @@ def run_data_tests(
 ) -> Report:
     """Run data tests on the build in `folder`, which is only ever read: on all of it.
 
-    Failing rows that are to be kept, of all tests with `store_failures`, go to a file beside it; with the `graph` the
+    Failing rows that are to be stored, of all tests with `store_failures`, go to a file beside it; with the `graph` the
     results have examples of them. Raises BuildError naming a test that does not run: the build may be of an older
     project; ConfigError when only stewards may open it.
     """
     held = database_path(folder, stewards=True)
     if not (store_failures or any(test.test and test.test.store_failures for test in tests)):
-        from kpi.database import reading
-
-        with reading(held) as con:
+        with database.reading(held) as con:
             return Report(with_examples(con, graph, _run(con, tests, None, fail_fast)))
     with _beside(held) as con:
         store = Store("failures", store_failures, only_tables=True)
@@ -219,10 +216,10 @@ def _run(
 ) -> tuple[CheckResult, ...]:
     """Run the tests, many at once; or one after the other until one fails."""
     if not fail_fast:
-        return tuple(run_tests(con, tests, store) if store else run_tests(con, tests))
+        return run_tests(con, tests, store)
     results: list[CheckResult] = []
     for test in tests:
-        results += run_tests(con, [test], store) if store else run_tests(con, [test])
+        results += run_tests(con, [test], store)
         if results[-1].is_error:
             break
     return tuple(results)
@@ -231,14 +228,11 @@ def _run(
 @contextmanager
 def _beside(held: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a build read-only, and a new file beside it for failing rows."""
-    from kpi.database import CATALOG, confine, scratch
-    from kpi.sql import literal
-
     failures = held.with_name(FAILURES)
     failures.unlink(missing_ok=True)
-    with scratch() as con:
-        con.execute(f"attach {literal(str(held))} as {CATALOG} (read_only)")
+    with database.scratch() as con:
+        con.execute(f"attach {literal(str(held))} as {database.CATALOG} (read_only)")
         con.execute(f"attach {literal(str(failures))} as failures")
-        con.execute(f"use {CATALOG}")
-        confine(con)
+        con.execute(f"use {database.CATALOG}")
+        database.confine(con)
         yield con

@@ -53,7 +53,7 @@ def guarded(warehouse: Warehouse) -> Iterator[Finding]:
 
 
 def _asked(warehouse: Warehouse) -> frozenset[str] | None:
-    """The schemas that the project leaves out; None when that cannot be told."""
+    """The schemas that the project leaves out; None when that is not known."""
     from kpi.project.project import load_project
 
     try:
@@ -100,7 +100,7 @@ def _shown(warehouse: Warehouse, schemas: frozenset[str]) -> Iterator[Finding]:
 
 
 def _beside(warehouse: Warehouse) -> Iterator[Finding]:
-    """The same rows where no build guards them: as they were delivered, and in what runs told."""
+    """The same rows where no build guards them: as they were delivered, and in the logs of runs."""
     runs, raw = warehouse.root / "runs", warehouse.raw
     if runs.is_dir() and not is_closed(runs, _group(warehouse)):
         yield Finding("warning", f"readers may open {runs}, where errors quote rows", f"chmod 0700 {runs}")
@@ -151,7 +151,7 @@ def _versions(warehouse: Warehouse) -> Iterator[Finding]:
     published = warehouse.current_record()
     if published and published.engine and not published.engine.endswith(now):
         message = f"the published build was made with {published.engine}"
-        yield Finding("warning", message, "The next refresh builds all anew.")
+        yield Finding("warning", message, "The next refresh rebuilds everything.")
     for folder in warehouse.kept():
         if warehouse.record(folder).engine.endswith(f"duckdb {LEAKING}"):
             message = f"build {folder.name} was written by DuckDB {LEAKING}: its file may hold text of tables it lacks"
@@ -171,7 +171,7 @@ def _time_zones(_: Warehouse) -> Iterator[Finding]:
             python = instant.replace(tzinfo=UTC).astimezone(ZoneInfo("Europe/Helsinki")).hour
             sql = f"select hour(timestamp '{instant}' at time zone 'UTC' at time zone 'Europe/Helsinki')"
             if (python, fetch_one(con, sql)[0]) != (hour, hour):
-                yield Finding("error", f"time zone data is wrong at {instant} UTC", "Install tzdata anew, and duckdb.")
+                yield Finding("error", f"time zone data is wrong at {instant} UTC", "Reinstall tzdata, and duckdb.")
                 return
     yield Finding("ok", "time zone data of Europe/Helsinki")
 
@@ -262,7 +262,7 @@ def _current(warehouse: Warehouse) -> Iterator[Finding]:
             yield Finding("warning", message, "Run: kpi prune-raw --delete; after a rollback: kpi rollback ID")
         if failed := record.overruled:
             message = f"{current.name} was published despite {counted(len(failed), 'failed check')}: {record.reason}"
-            yield Finding("warning", message, "Mend what failed; the next run without the flag judges it again.")
+            yield Finding("warning", message, "Mend what failed; the next run without the flag checks it again.")
 
 
 def _builds(warehouse: Warehouse) -> Iterator[Finding]:
@@ -277,7 +277,8 @@ def _builds(warehouse: Warehouse) -> Iterator[Finding]:
         if wrong:
             yield Finding("error", f"build {folder.name}: {wrong}", remedies[current is not None and folder == current])
         elif record.problem:
-            remedy = "The next refresh builds all anew." if folder == current else "It can be read and rolled back to."
+            is_start = folder == current
+            remedy = "The next refresh rebuilds everything." if is_start else "It can be read and rolled back to."
             yield Finding("warning", f"build {folder.name}: {record.problem}", remedy)
         else:
             yield Finding("ok", f"build {folder.name}: every byte is as it was written")
@@ -325,9 +326,9 @@ def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
         yield Finding("warning", f"{aside.name} is a ledger that could not be used", message)
     events = warehouse.ledger()
     known = {event.build for event in events}
-    kept = warehouse.kept()
-    lost = sorted(missing(events, kept))
-    strange = sorted({folder.name for folder in kept} - known)
+    folders = warehouse.kept()
+    lost = sorted(missing(events, folders))
+    strange = sorted({folder.name for folder in folders} - known)
     for build in lost:
         message = "Bring it back from a backup if it is needed; the next run that builds notes that it is gone."
         yield Finding("warning", f"the ledger has {build}, whose folder is gone", message)
@@ -358,7 +359,7 @@ def _releases(warehouse: Warehouse) -> Iterator[Finding]:
 
 
 def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
-    """The last run, and whether people can be told of the next."""
+    """The last run, and whether people will be notified of the next."""
     runs = history(warehouse.root)
     # A retry with nothing to retry says nothing of the warehouse.
     runs = [run for run in runs if run.outcome != "running" and (run.command, run.exit_code) != ("retry", 3)]
@@ -370,13 +371,13 @@ def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
     for problem in unreadable(warehouse.root):
         yield Finding("warning", str(problem), "Give it to the user that refreshes, or remove it.")
     if why := unreadable_addresses(warehouse.root):
-        message = f"{warehouse.root / FILE} cannot be read: {why}. Nobody is told when a run fails"
+        message = f"{warehouse.root / FILE} cannot be read: {why}. Nobody is notified when a run fails"
         yield Finding("error", message, "Make it a UTF-8 file of the user that refreshes, chmod 600.")
     elif is_exposed(warehouse.root):
         path = warehouse.root / FILE
         yield Finding("error", f"others can read {path}, which holds passwords", f"chmod 600 {path}")
     elif not addresses(warehouse.root):
-        yield Finding("ok", f"nobody is told when a run fails: no address stands in {warehouse.root / FILE}")
+        yield Finding("ok", f"nobody is notified when a run fails: no address stands in {warehouse.root / FILE}")
 
 
 def _feeds(warehouse: Warehouse) -> Iterator[Finding]:

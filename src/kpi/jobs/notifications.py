@@ -3,7 +3,7 @@
 The addresses hold passwords: they are read from the environment or from a file that is never in git, and no message,
 log or error repeats more of one than its kind (`mailtos`).
 
-No row's content is told, nor a value that was seen: a message may leave the house.
+No row's content is in a message, nor a value that was seen: a message may leave the house.
 """
 
 from __future__ import annotations
@@ -136,9 +136,9 @@ FIGURE = "figure_id"
 
 
 def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> tuple[str, ...]:
-    """Return `id (name)` of each figure that a failed run concerns, in order; empty when none can be told.
+    """Return `id (name)` of each figure that a failed run concerns, in order; empty when none is known.
 
-    `build` is the candidate that was kept, if one was. Judged by the builds on disk alone: the project may not compile.
+    `build` is the candidate on disk, if there is one. Taken from the builds alone: the project may not compile.
     """
     candidate = warehouse.builds / build if build else None
     record = warehouse.record(candidate) if candidate else BuildRecord("")
@@ -337,8 +337,8 @@ def _here() -> str:
 
 def _text(first: str, *parts: tuple[str, Sequence[str]]) -> str:
     lines = [first]
-    for title, told in parts:
-        if told:
-            more = [f"  and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
-            lines += ["", f"{title}:", *(f"  {line}" for line in told[:SHOWN]), *more]
+    for title, items in parts:
+        if items:
+            more = [f"  and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+            lines += ["", f"{title}:", *(f"  {line}" for line in items[:SHOWN]), *more]
     return message("\n".join(lines)) + "\n"

@@ -20,7 +20,7 @@ from kpi.engine.incremental import keeps_rows
 from kpi.engine.plan import UNBUILT, Content, Request, Step, orphaned_relations, steps_of
 from kpi.engine.runner import RunResult, Task, new_record, prepare_run, run_hooks, run_nodes, source_records
 from kpi.engine.selector import Selection, State, select
-from kpi.engine.test_runner import CheckResult, Store, run_tests, told_rows, with_examples
+from kpi.engine.test_runner import CheckResult, Store, examples_text, run_tests, with_examples
 from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
 from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
@@ -139,7 +139,7 @@ def ingest_deliveries(
     except DeliveryError as error:
         worse_than_allowed = error
     # What the error says of a file is not a warning beside it.
-    _tell(report, folder, context.emit, worse_than_allowed.files if worse_than_allowed else ())
+    _emit_report(report, folder, context.emit, worse_than_allowed.files if worse_than_allowed else ())
     published = warehouse.current_record()
     had = (published.files if published else None) or ()
     known = deleted(kept_beside(warehouse.raw), folder.kept)
@@ -176,8 +176,8 @@ def _refuse_lost(warehouse: Warehouse, folder: RawFolder, options: Options) -> N
         )
 
 
-def _tell(report: LoadReport, folder: RawFolder, emit: Emit, in_error: Iterable[Problem]) -> None:
-    """Tell what was loaded and what is worth a warning; not of the files that the run is about to stop for."""
+def _emit_report(report: LoadReport, folder: RawFolder, emit: Emit, in_error: Iterable[Problem]) -> None:
+    """Report what was loaded and what is worth a warning; not the files that the run is about to stop for."""
     records = f"{report.records:,}".replace(",", " ")
     summary = (
         f"Loaded {len(report.loaded)} new or changed files, dropped {len(report.removed)};"
@@ -188,9 +188,9 @@ def _tell(report: LoadReport, folder: RawFolder, emit: Emit, in_error: Iterable[
         emit(f"  warning: {path}: no longer there, its rows are gone.")
     if len(report.removed) > 10:
         emit(f"  warning: and {len(report.removed) - 10} more files are no longer there.")
-    # What an earlier run told of a delivery that is still the same is not told every night.
+    # What an earlier run reported of a delivery that is still the same is not reported every night.
     known = {file.path for file in folder.files} - set(report.loaded)
-    # A file that is the same may be warned of because of one that is not, or that counts as newer now: it is replaced.
+    # A file that is the same may have a warning because of one that is not, or counts as newer now: it is replaced.
     loaded, said_by_error = set(report.loaded), {problem.key for problem in in_error}
     old = [
         warning
@@ -246,7 +246,7 @@ def example_lines(record: BuildRecord) -> Iterator[str]:
     """
     for check in record.checks:
         if check.status != "pass" and check.examples:
-            yield f"  {check.name}, failing rows{told_rows(check.examples, check.failures)}"
+            yield f"  {check.name}, failing rows{examples_text(check.examples, check.failures)}"
 
 
 def tables_for_readers(graph: Graph) -> list[str]:
@@ -391,6 +391,7 @@ def _run_steps(
     progress.record = replace(progress.record, kept=request.before.kept)
     # Of which build a row is can be asked in SQL without changing the SQL of any model.
     con.execute(f"set variable kpi_build = {literal(progress.record.id)}")
+    _take_over_vintages(con, context, progress.record.id)
     progress.is_ingesting = True
     with _raw_as_it_was(con) as old:
         if graph.feeds:
@@ -416,13 +417,21 @@ def _run_steps(
         raise BuildErrors(tuple(ran.failed.values()), ran.lines(graph))
 
 
+def _take_over_vintages(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> None:
+    """Give what began, or ended, in the failed builds that this one continues to this one: no reader saw those."""
+    place, failed = context.graph.project.report_tables.vintages, list(context.options.continued)
+    if failed and relations(con).get(place) == "table":
+        for column in ("valid_from", "valid_to"):
+            con.execute(f"update {place} set {column} = ? where {column} in (select unnest(?))", [build, failed])
+
+
 def _run_unit_tests(context: PipelineContext, progress: _Progress, request: Request) -> None:
     """Run the unit tests of what is rebuilt, when they are asked for. Raises CheckFailed when one fails."""
     if not context.options.unit_tests:
         return
     units = unit_tests_of(context.graph, _changed_models(request), request.chosen)
     results = run_unit_tests(context.graph, units) if units else ()
-    records = {one.test.id: UnitTestRecord(one.status, one.told) for one in results}
+    records = {one.test.id: UnitTestRecord(one.status, one.message) for one in results}
     progress.record = replace(progress.record, unit_tests=records)
     refuse_failing(results)
     if results:

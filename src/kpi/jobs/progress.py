@@ -27,20 +27,20 @@ WORDS: Mapping[str, str] = {
     "load": "Loading",
     "build": "Building",
     "test": "Testing",
-    "judge": "Judging",
+    "validate": "Validating",
     "publish": "Publishing",
 }
 SLOTS = 1000  # of the bar
 
 
 class Unbroken:
-    """A stream for what a run tells, which goes on when nobody can hear it any more: a closed pipe, a full disk.
+    """A stream for the output of a run, which goes on when nobody can hear it any more: a closed pipe, a full disk.
 
-    What cannot be written is lost; `told` hears of it once. `stream` may be None, as where output was closed.
+    What cannot be written is lost; `message` hears of it once. `stream` may be None, as where output was closed.
     """
 
     def __init__(self, stream: TextIO | None, message: Callable[[str], object]) -> None:
-        self._stream, self._told = stream, message
+        self._stream, self._message = stream, message
 
     def write(self, text: str) -> int:
         """Write, or do as if."""
@@ -67,7 +67,7 @@ class Unbroken:
             mute(self._stream)
             self._stream = None
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            self._told(f"kpi: what this run tells cannot be written any more ({why}); it goes on. See: kpi runs")
+            self._message(f"kpi: the output of this run cannot be written any more ({why}); it goes on. See: kpi runs")
 
 
 def mute(stream: TextIO) -> None:
@@ -102,7 +102,7 @@ class JsonScreen(PlainScreen):
 
     def __call__(self, line: str) -> None:
         """Print a line as an event."""
-        self.on_event(Event("told", line))
+        self.on_event(Event("message", line))
 
     def on_event(self, event: Event) -> None:
         """Print an event."""

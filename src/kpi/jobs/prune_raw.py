@@ -123,7 +123,7 @@ def _try(
         bring_up_without(left)
         _refuse_changes(con, tables, last_year, sorted(set(gone.values())))
     _refuse_failing(con, plan, record, day)
-    _tell_kept(con, plan.build, emit)
+    _emit_figures(con, plan.build, emit)
 
 
 def _write(con: duckdb.DuckDBPyConnection, folder: Path) -> raw_files.KeptFolder:
@@ -188,7 +188,7 @@ def _refuse_failing(con: duckdb.DuckDBPyConnection, plan: Plan, record: BuildRec
         raise CheckFailed(f"{message}\nSee what they say of the published build: kpi validate", failing)
 
 
-def _tell_kept(con: duckdb.DuckDBPyConnection, build: str, emit: Emit) -> None:
+def _emit_figures(con: duckdb.DuckDBPyConnection, build: str, emit: Emit) -> None:
     counts = con.execute("select report_year, count(*) from to_keep group by all order by all").fetchall()
     message = ", ".join(f"{count} of {year}" for year, count in counts)
     message = message or "none that is not kept already or can still be derived"
@@ -213,7 +213,7 @@ _DIFFERENCES = f"""
     order by report_year, figure_id, service, basis
 """
 _LOST = f"from as_published as b where not exists (select 1 from marts.indicators as a where {_ON} and {_SAME})"
-UNTOLD = f"select 1 {_LOST.replace('as_published', 'raw.kept_indicators')} limit 1"
+UNPUBLISHED_FIGURES = f"select 1 {_LOST.replace('as_published', 'raw.kept_indicators')} limit 1"
 LOST_SINCE = f"""
     select b.figure_id, b.service, b.report_year
     from before.{{then}} as b
@@ -230,7 +230,7 @@ def prune_raw(
     """Say which deliveries are past their retention and what would be kept of them; with `delete` do it.
 
     Years are counted from `options.as_of`; `is_named` says that somebody chose that day, `today` is the clock's. Raises
-    ConfigError when it cannot be told what is past, CheckFailed when a figure would change that may not, and what
+    ConfigError when it is not known what is past, CheckFailed when a figure would change that may not, and what
     `refresh` raises.
     """
     root = root.resolve()
@@ -246,7 +246,7 @@ def prune_raw(
                     folder.rename(folder.with_name(plan.build))
                     to_disk(folder.parent)
                     emit(f"What is kept of them is in {folder.with_name(plan.build)}: back it up as you do deliveries.")
-        _tell_builds(warehouse, plan, emit)
+        _emit_builds(warehouse, plan, emit)
     if not plan.past:
         return outcome or Outcome(plan.build, published=True, nothing_to_do=True)
     if not delete:
@@ -369,8 +369,8 @@ def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
     has_rows = gone & {(file.feed, file.file, file.content_hash) for file in record.files}
     is_made = record.retained == tuple(one.name for one in folder.kept) and not rolled_back_from(warehouse)
     with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
-        is_told = is_made and not con.execute(tables.in_sql(UNTOLD)).fetchall()
-    if has_rows or not is_told:
+        is_published = is_made and not con.execute(tables.in_sql(UNPUBLISHED_FIGURES)).fetchall()
+    if has_rows or not is_published:
         raise KpiError(
             f"build {build}, which readers see, was not made without the deliveries, so none was deleted."
             " Run: kpi refresh, and then again: kpi prune-raw --delete"
@@ -396,7 +396,7 @@ def _refuse_lost(warehouse: Warehouse, tables: ReportTables, folder: RawFolder, 
             lost = [f"{year} {figure} {service}" for figure, service, year in con.execute(sql).fetchall()]
         if lost:
             raise KpiError(
-                f"build {one.name} told what build {build}, which readers see, does not: {', '.join(lost)}. So no"
+                f"build {one.name} had what build {build}, which readers see, has not: {', '.join(lost)}. So no"
                 f" delivery was deleted. See: kpi diff {one.name} {build}. If it is meant, take them away by hand."
             )
 
@@ -413,17 +413,17 @@ def _delete(warehouse: Warehouse, file: RawFile, build: str) -> None:
         record(warehouse, build, "delivery deleted", message)
 
 
-def _tell_builds(warehouse: Warehouse, plan: Plan, emit: Emit) -> None:
+def _emit_builds(warehouse: Warehouse, plan: Plan, emit: Emit) -> None:
     """Tell which builds hold rows of deliveries that are deleted, or are to be."""
     gone = {(one.path, one.content_hash) for _, one in plan.past}
     gone |= raw_files.deleted(kept_beside(warehouse.raw), plan.folder.kept)
     if not gone:
         return
     holding = [
-        kept.id
-        for kept in warehouse.list_builds()
+        build.id
+        for build in warehouse.list_builds()
         # What a build that failed in loading holds nobody noted.
-        if kept.record.files is None or gone & {(file.path, file.content_hash) for file in kept.record.files}
+        if build.record.files is None or gone & {(file.path, file.content_hash) for file in build.record.files}
     ]
     if holding:
         days = plan.graph.project.warehouse_settings.keep_published_days

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from kpi.warehouse.run_log import RunOutcome
 
 
-TOLD = "told.json"
+NOTIFIED_FILE = "told.json"
 NOBODY_ASLEEP = (INTERRUPTED,)  # who pressed Ctrl-C knows
 
 
 @dataclass(frozen=True, slots=True)
 class Notified:
-    """What people were told, so that they are told once: who failed, how each late feed stands, and what is due."""
+    """What people were notified of, so that they hear it once: who failed, how late feeds stand, and what is due."""
 
     failing: FailedRun | None = None
     late: Mapping[str, str] = field(default_factory=dict)
@@ -53,24 +53,24 @@ class Notified:
 def attend(
     root: Path, command: str, as_of: date, emit: Emit, work: Callable[[Emit], Outcome], notifies: bool = True
 ) -> Outcome:
-    """Do `work` with its events kept in warehouse/runs, and tell people of failure, recovery and new warnings.
+    """Do `work` with its events kept in warehouse/runs, and notify people of failure, recovery and new warnings.
 
-    `work` gets what it is to tell. Raises what it raises; nothing that goes wrong in telling makes a run fail.
+    `work` gets where its events go. Raises what it raises; nothing that goes wrong in notifying makes a run fail.
     """
     warehouse = Warehouse(root.resolve() / "warehouse")
     log = RunLog(warehouse.root, command)
     everyone = Listeners(log, emit)
-    kept = {folder.name for folder in warehouse.kept()}
+    builds = {folder.name for folder in warehouse.kept()}
     before = warehouse.current()
     try:
         outcome = work(everyone)
     except BaseException as error:
         ended = exit_of(error)
         code = ended.code
-        new = sorted(folder.name for folder in warehouse.kept() if folder.name not in kept) if code != 8 else []
+        new = sorted(folder.name for folder in warehouse.kept() if folder.name not in builds) if code != 8 else []
         log.on_event(Event("failed"))
         if notifies and code not in NOBODY_ASLEEP:
-            _quietly(everyone, partial(_tell_failure, warehouse, log, error, new[-1] if new else "", everyone))
+            _quietly(everyone, partial(_notify_failure, warehouse, log, error, new[-1] if new else "", everyone))
         message = headline(str(error)) or type(error).__name__
         log.end(ended.outcome, code, new[-1] if new else "", (), message, problems_of(error))
         emit_event(emit, Event("end", outcome=ended.outcome, exit_code=code))
@@ -81,10 +81,10 @@ def attend(
         else:
             log.rest(outcome.build)
         emit_event(emit, Event("end", name=outcome.build, outcome=EXITS[NOTHING_TO_DO].outcome, exit_code=DONE))
-        _quietly(everyone, lambda: _tell_quiet_night(warehouse, as_of, everyone, notifies))
+        _quietly(everyone, lambda: _notify_quiet_night(warehouse, as_of, everyone, notifies))
         return outcome
     if notifies and outcome.published:
-        _quietly(everyone, lambda: _tell_success(warehouse, outcome, before, as_of, everyone))
+        _quietly(everyone, lambda: _notify_success(warehouse, outcome, before, as_of, everyone))
     word = EXITS[DONE if outcome.published else HELD_BACK].outcome
     log.end(word, DONE, outcome.build, [str(problem) for problem in outcome.warnings], problems=outcome.warnings)
     emit_event(emit, Event("end", name=outcome.build, outcome=word, exit_code=DONE))
@@ -101,9 +101,9 @@ def exit_code(outcome: Outcome, detailed: bool) -> int:
 
 
 def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> RunOutcome | None:
-    """Tell of a run that could not do so itself. `about` are systemd's MONITOR_ variables; empty elsewhere.
+    """Notify of a run that could not do so itself. `about` are systemd's MONITOR_ variables; empty elsewhere.
 
-    Returns the run when it was killed and this is the first to tell. A run that ended by itself has told.
+    Returns the run when it was killed and this is the first to notice. A run that ended by itself has notified people.
     """
     from kpi.jobs import notifications
     from kpi.warehouse.run_log import close_killed, last_invocation
@@ -112,7 +112,7 @@ def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> 
     invocation = about.get("MONITOR_INVOCATION_ID", "")
     run = last_invocation(warehouse.root, invocation) if invocation else None
     if not dead and (run is not None or not invocation):
-        emit("No run was killed: whatever failed has told so itself. See: kpi runs")
+        emit("No run was killed: whatever failed has sent its own notification. See: kpi runs")
         return None
     how = ", ".join(
         about[f"MONITOR_{part}"] for part in ("SERVICE_RESULT", "EXIT_STATUS") if about.get(f"MONITOR_{part}")
@@ -126,7 +126,7 @@ def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> 
     return ended
 
 
-def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build: str, emit: Emit) -> None:
+def _notify_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build: str, emit: Emit) -> None:
     from kpi.warehouse.run_log import close_killed
 
     failing = FailedRun(log.run, exit_of(error).outcome, now())
@@ -139,7 +139,7 @@ def _tell_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build
     _send(warehouse, notifications.failure(warehouse, log.run, error, figures), emit)
 
 
-def _tell_success(warehouse: Warehouse, outcome: Outcome, before: Path | None, as_of: date, emit: Emit) -> None:
+def _notify_success(warehouse: Warehouse, outcome: Outcome, before: Path | None, as_of: date, emit: Emit) -> None:
     from kpi.ingest.calendar import LATE
     from kpi.jobs import notifications
     from kpi.warehouse.run_log import close_killed
@@ -162,7 +162,7 @@ def _tell_success(warehouse: Warehouse, outcome: Outcome, before: Path | None, a
         _send(warehouse, notifications.recovery_message(warehouse, failing, new, late), emit)
 
 
-def _tell_quiet_night(warehouse: Warehouse, as_of: date, emit: Emit, notifies: bool) -> None:
+def _notify_quiet_night(warehouse: Warehouse, as_of: date, emit: Emit, notifies: bool) -> None:
     """Nothing changed: yet a run before may have failed, and a feed may have become late by that very silence."""
     notified = _notified(warehouse)
     if not notified.failing and not notified.due:
@@ -208,7 +208,7 @@ def _send(warehouse: Warehouse, message: Message, emit: Emit) -> None:
         from kpi.jobs.notifications import FILE, unreadable
 
         if why := unreadable(warehouse.root):
-            emit_event(emit, Event("not notified", f"  warning: nobody is told: {FILE} cannot be read: {why}."))
+            emit_event(emit, Event("not notified", f"  warning: nobody is notified: {FILE} cannot be read: {why}."))
         return
     troubles = send(urls, message)
     emit_event(emit, Event("notified", name=message.title, done=len(urls) - len(troubles), total=len(urls)))
@@ -217,25 +217,25 @@ def _send(warehouse: Warehouse, message: Message, emit: Emit) -> None:
 
 
 def _quietly(emit: Emit, work: Callable[[], None]) -> None:
-    """Do what must not make a run fail; what goes wrong in it is told by its kind alone."""
+    """Do what must not make a run fail; of what goes wrong in it only the kind is reported."""
     try:
         work()
     except Exception as error:
-        emit_event(emit, Event("not notified", f"  warning: people could not be told: {type(error).__name__}."))
+        emit_event(emit, Event("not notified", f"  warning: people could not be notified: {type(error).__name__}."))
 
 
 def _notified(warehouse: Warehouse) -> Notified:
-    """Return what people were told. A part that cannot be read is as if they were not told of it."""
+    """Return what people were notified of. A part that cannot be read is as if they were not."""
     with suppress(OSError):
-        return from_line(Notified, read_regular(warehouse.root / "runs" / TOLD)) or Notified()
+        return from_line(Notified, read_regular(warehouse.root / "runs" / NOTIFIED_FILE)) or Notified()
     return Notified()
 
 
 def _remember(warehouse: Warehouse, notified: Notified) -> None:
-    """Keep what people were told, so that they are told once."""
-    path = warehouse.root / "runs" / TOLD
+    """Record what people were notified of, so that they are notified once."""
+    path = warehouse.root / "runs" / NOTIFIED_FILE
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{TOLD}-{os.getpid()}")
+        new = path.with_name(f".{NOTIFIED_FILE}-{os.getpid()}")
         new.write_text(to_line(notified) + "\n", encoding="utf-8")
         os.replace(new, path)

@@ -91,11 +91,11 @@ def refresh(root: Path, options: Options, emit: Emit) -> Outcome:
 
 
 def start_of(warehouse: Warehouse, options: Options, folder: raw_files.RawFolder, engine: str) -> Start:
-    """Return what a refresh starts from: nothing when nothing can, when all is to be built anew, or for privacy."""
+    """Return what a refresh starts from: nothing when nothing can, when all is to be rebuilt, or for privacy."""
     newest, warnings = start_for(warehouse)
     before = warehouse.record(newest) if newest else None
-    # Deleted rows stand in the free blocks of a copied file: where deliveries were deleted it is made anew.
-    is_retained = (before.retained if before else ()) == tuple(kept.name for kept in folder.kept)
+    # Deleted rows stand in the free blocks of a copied file: where deliveries were deleted it is written from nothing.
+    is_retained = (before.retained if before else ()) == tuple(one.name for one in folder.kept)
     from_nothing = (options.full_refresh or not is_retained) and not options.is_partial
     if from_nothing or before is None or before.engine != engine:
         return Start(warnings=warnings)
@@ -164,8 +164,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     for line in graph.notes[:_NOTES]:
         emit(f"  note: {line}")
     if len(graph.notes) > _NOTES:
-        emit(f"  note: {len(graph.notes) - _NOTES} more notes are told by: kpi compile")
-    importing = _Expectations() if options.validate and is_judged(graph) else None
+        emit(f"  note: {len(graph.notes) - _NOTES} more notes: kpi compile")
+    importing = _Expectations() if options.validate and has_report_years(graph) else None
     with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
             # The run that was waited for may have done it all, or something changed meanwhile.
@@ -185,7 +185,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
         if start.folder and start.record and grown:
             settings = warehouse_settings.engine_settings(options.settings or {})
             copy_compactly(start.folder, candidate, start.record, settings, emit)
-        begun = importing.start if importing and _is_judged_anew(start.record, found.inputs) else lambda: None
+        begun = importing.start if importing and _is_validation_needed(start.record, found.inputs) else lambda: None
         context = PipelineContext(warehouse, graph, options, found.folder, emit, begun)
         outcome = Run(context, candidate, start.record, found.inputs, importing).run()
         return replace(outcome, warnings=(*start.warnings, *outcome.warnings))
@@ -272,8 +272,8 @@ def _is_same(inputs: Inputs, before: BuildRecord) -> bool:
     return made is not None and replace(made, day=inputs.day) == inputs and before.is_same_on(inputs.day)
 
 
-def _is_judged_anew(before: BuildRecord | None, inputs: Inputs) -> bool:
-    """Tell before anything is built whether every year will be judged: what was found earlier is of no use then."""
+def _is_validation_needed(before: BuildRecord | None, inputs: Inputs) -> bool:
+    """Tell before anything is built whether every year will be validated: what was found earlier is of no use then."""
     return before is None or before.years is None or before.inputs is None or before.inputs.code != inputs.code
 
 
@@ -294,7 +294,7 @@ class _Expectations:
             self._thread.start()
 
     def join(self) -> None:
-        """Wait until it is there, when that was begun: who judges imports it when there is something to judge."""
+        """Wait until it is there, when that was begun; else it is imported when there is something to validate."""
         if self._thread:
             self._thread.join()
 
@@ -374,20 +374,20 @@ class Run:
         except KpiError as error:
             if is_disk_full(error):  # there is no room to keep it
                 raise
-            kept = self._keep_failed(str(error), headline(str(error.problems[0].public())))
+            failed = self._keep_failed(str(error), headline(str(error.problems[0].public())))
             if self.record.nodes is not None:
-                error.args = (f"{error}\nWhat was built is kept as build {kept.name}. Mend it, then: kpi retry",)
+                error.args = (f"{error}\nWhat was built is kept as build {failed.name}. Mend it, then: kpi retry",)
             raise
         except KeyboardInterrupt:
             self._keep_failed("interrupted", "interrupted")
             raise
         if failures and not self.options.publish_despite_checks:
-            kept = self._keep_failed("checks failed", "checks failed")
+            failed = self._keep_failed("checks failed", "checks failed")
             as_steward = ", stewards=True" if self.warehouse_settings.stewards_schemas else ""
             raise CheckFailed(
                 "Checks failed; readers keep the build they had.\n  "
                 + "\n  ".join(map(str, failures))
-                + f"\nThe candidate is kept: kpi.open(build={kept.name!r}{as_steward})."
+                + f"\nThe candidate is kept: kpi.open(build={failed.name!r}{as_steward})."
                 " Mend it, then: kpi retry. To publish it all the same: --publish-despite-checks REASON",
                 failures,
             )
@@ -405,7 +405,7 @@ class Run:
                 with interruptible(), caching(self.warehouse.root / CACHE, is_read=not self.options.full_refresh):
                     self._work_on(con)
             except (KpiError, KeyboardInterrupt):
-                with suppress(duckdb.Error):  # what failed first is what is told
+                with suppress(duckdb.Error):  # what failed first is what is reported
                     con.execute("checkpoint")
                 raise
             con.execute("checkpoint")
@@ -442,7 +442,7 @@ class Run:
             self.emit(f"Wrote {written.pages} pages: {index}")
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Judge each report year; carried over when nothing that is judged has changed."""
+        """Validate each report year; carried over when nothing that is validated has changed."""
         if self.importing is None:
             return
         from kpi.jobs import check_build
@@ -450,26 +450,26 @@ class Run:
         from kpi.validation.rule import read_expectations
 
         expectations = read_expectations(self.graph.project)
-        judged = {node.id for node in self.graph.built() if str(node.relation) in expectations.read_tables()}
+        validated = {node.id for node in self.graph.built() if str(node.relation) in expectations.read_tables()}
         feeds = check_build.feed_expectations(self.graph.feeds)
         expected = (*(str(feed) for feed in feeds), f"rules {expectations.checksum}")
         synthetic = is_labelled_synthetic(self.warehouse.raw)
         self.record = replace(self.record, expected=expected, synthetic=synthetic)
         before = self.before
-        if before and before.years is not None and self._is_validated_alike(before, judged):
+        if before and before.years is not None and self._is_validated_alike(before, validated):
             self.record = replace(self.record, years=before.years)
             check_build.carry_over(self.warehouse.builds / before.id, self.candidate)
             return
-        emit_event(self.emit, Event("judging", stage="judge"))
+        emit_event(self.emit, Event("validating", stage="validate"))
         self.importing.join()
         about = About(self.record.id, self.options.as_of, synthetic)
-        results = check_build.judge_candidate(con, self.candidate, expectations, feeds, about)
+        results = check_build.validate_candidate(con, self.candidate, expectations, feeds, about)
         broken = tuple(
             YearRecord(r.report_year, r.expectation, r.severity, r.observed) for r in results if not r.success
         )
         self.record = replace(self.record, years=broken)
         years = len({result.report_year for result in results})
-        self.emit(f"Judged {len(results)} expectations of {years} report years.")
+        self.emit(f"Validated {len(results)} expectations of {years} report years.")
 
     def _compare_releases(self, con: duckdb.DuckDBPyConnection) -> None:
         """Find the released figures that differ. Those that nobody accounted for keep the build from readers."""
@@ -480,7 +480,7 @@ class Run:
         found = find_revisions(con, project.report_tables, project.root, self.record, lambda: years_of(con, limits))
         self.revisions = tuple(one for one in found if one.is_open)
 
-    def _is_validated_alike(self, before: BuildRecord, judged: set[str]) -> bool:
+    def _is_validated_alike(self, before: BuildRecord, validated: set[str]) -> bool:
         """Whether validating this build would say what it said of the one before: the same rules, tables and days."""
         now, inputs, old = self.record, self.record.inputs, before.inputs
         if not (inputs and old and inputs.code == old.code and before.is_same_on(inputs.day)):
@@ -488,10 +488,10 @@ class Run:
         if (now.expected, now.synthetic) != (before.expected, before.synthetic):
             return False
         was, nodes = before.nodes or {}, now.nodes or {}
-        return all(node in was and was[node].version == nodes[node].version for node in judged)
+        return all(node in was and was[node].version == nodes[node].version for node in validated)
 
     def _note_freshness(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Note how far each feed has come, and on which days that is judged alike.
+        """Note how far each feed has come, and on which days that would be the same.
 
         Synthetic deliveries are not expected to go on.
         """
@@ -562,11 +562,9 @@ class Run:
             write_artifacts(self.candidate, self.graph, results_of(self.record), None)
         if whole(self.candidate) != self.candidate:
             (self.candidate / DATABASE).unlink(missing_ok=True)  # what is not for readers has no file for them
-        kept = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
-        self._settle(
-            kept.name, "failed", "told in its build.json" if self.warehouse_settings.stewards_schemas else public
-        )
-        return kept
+        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
+        self._settle(build.name, "failed", "see its build.json" if self.warehouse_settings.stewards_schemas else public)
+        return build
 
     def _publish(self, failures: Sequence[Problem]) -> Outcome:
         reason = self.options.publish_despite_checks if failures else ""
@@ -579,25 +577,27 @@ class Run:
             warnings=tuple(problem.public() for problem in self.warnings),
             finished_at=now(),
         )
-        kept = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
+        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
         if held_back:
-            self.emit(f"Not published: {held_back}. Open it with kpi.open(build={kept.name!r}).")
+            self.emit(f"Not published: {held_back}. Open it with kpi.open(build={build.name!r}).")
         else:
-            if problem := publish(self.warehouse, kept):
+            if problem := publish(self.warehouse, build):
                 self._warn(problem)
-            # Readers have it: whatever goes wrong from here on is told, and does not make the run fail.
+            # Readers have it: whatever goes wrong from here on is a warning, and does not make the run fail.
             despite = f" Despite failed checks: {reason}" if reason else ""
-            self._afterwards(lambda: self.emit(f"Published build {kept.name}.{despite}"))
+            self._afterwards(lambda: self.emit(f"Published build {build.name}.{despite}"))
             self._afterwards(lambda: close_earlier(self.warehouse, self.warehouse_settings, self.emit))
-        self._settle(kept.name, "held back" if held_back else "published", held_back or reason)
-        return Outcome(kept.name, published=not held_back, warnings=self.warnings)
+        self._settle(build.name, "held back" if held_back else "published", held_back or reason)
+        return Outcome(build.name, published=not held_back, warnings=self.warnings)
 
     def _held_back(self) -> str:
         """Why readers do not get this build although nothing failed; empty when they do."""
         if left := self.record.partial:
             more = f" and {len(left) - 10} more" if len(left) > 10 else ""
             return f"left as they were: {', '.join(left[:10])}{more}"
-        return "its report years were not judged" if is_judged(self.graph) and not self.options.validate else ""
+        return (
+            "its report years were not validated" if has_report_years(self.graph) and not self.options.validate else ""
+        )
 
     def _settle(self, build: str, event: str, reason: str) -> None:
         for problem in record_outcome(self.warehouse, self.warehouse_settings, build, event, reason, self.emit):
@@ -630,7 +630,7 @@ def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None
         inputs=inputs,
         ingredients=ingredients_of(project, graph.environment_read),
         outside=graph.outside,
-        retained=tuple(kept.name for kept in context.folder.kept),
+        retained=tuple(one.name for one in context.folder.kept),
         options=OptionsRecord(**{one.name: getattr(options, one.name) for one in fields(OptionsRecord)}),
         warehouse_settings=project.warehouse_settings,
         based_on=before.id if before else None,
@@ -649,9 +649,9 @@ def results_of(record: BuildRecord) -> Results:
     return Results(record.id, record.nodes or {}, record.checks, record.unit_tests, record.rows or {}, options)
 
 
-def is_judged(graph: Graph) -> bool:
-    """Tell whether a build of the project has report years to judge."""
-    return any(str(node.relation) in graph.project.report_tables.judged() for node in graph.built())
+def has_report_years(graph: Graph) -> bool:
+    """Tell whether a build of the project has report years to validate."""
+    return any(str(node.relation) in graph.project.report_tables.with_report_years() for node in graph.built())
 
 
 def settings_of(project: Project) -> str:

@@ -176,9 +176,9 @@ def add_cron_line(table: str, job: Job) -> str:
     """Return a crontab with the job's line in it once, at the place it had, and all other lines as they are."""
     lines = table.splitlines()
     places = [place for place, line in enumerate(lines) if line.endswith(f" {_mark(job)}")]
-    kept = [line for place, line in enumerate(lines) if place not in places]
-    kept.insert(places[0] if places else len(kept), cron_line(job))
-    return "\n".join(kept) + "\n"
+    others = [line for place, line in enumerate(lines) if place not in places]
+    others.insert(places[0] if places else len(others), cron_line(job))
+    return "\n".join(others) + "\n"
 
 
 def unit_folder(job: Job) -> Path:
@@ -245,7 +245,7 @@ def _hardening(job: Job) -> str:
         lines = [f"User={job.user}", *lines, "CapabilityBoundingSet="]
     if not job.has_network:
         lines += [
-            "# No notification address was set: nothing is to be sent. With one, make the units anew.",
+            "# No notification address was set: nothing is to be sent. With one, write the units again.",
             "PrivateNetwork=true",
         ]
     return "\n".join(lines) + "\n"

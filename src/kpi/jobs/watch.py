@@ -41,8 +41,8 @@ Seen = Mapping[Path, tuple[int, int]]
 def watch(root: Path, options: Options, emit: Emit, wait: Callable[[], object] | None = None) -> None:
     """Build and test what each saved file touches, until interrupted with Ctrl-C.
 
-    What is wrong is told, and the watch goes on. `wait` is called between two looks at the files. Raises LockHeld when
-    another watch is running.
+    What is wrong is reported, and the watch goes on. `wait` is called between two looks at the files. Raises LockHeld
+    when another watch is running.
     """
     root = root.resolve()
     warehouse = Warehouse(root / "warehouse")
@@ -114,7 +114,7 @@ def _round(
     build: str,
     emit: Emit,
 ) -> BuildRecord | None:
-    """Compile, build and test once. Returns the record of the database as it then is; what is wrong is told."""
+    """Compile, build and test once. Returns the record of the database as it then is; what is wrong is reported."""
     from kpi.engine.compile import compiled
     from kpi.jobs.pipeline import PipelineContext, run_pipeline
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from kpi.build_record import BuildRecord
 from kpi.errors import ConfigError, nearest
@@ -30,6 +30,7 @@ from kpi.provenance.explanation import (
     RowKind,
     Step,
     Target,
+    Where,
     YearBefore,
 )
 from kpi.provenance.path import Catalogue, Hop, Untraceable, paths
@@ -50,14 +51,7 @@ SUPERSEDED, REJECTED, UNJOINED = "superseded", "rejected", "not joined"
 
 
 def explain(
-    root: Path,
-    figure_id: str,
-    service: str | None = None,
-    year: int | None = None,
-    basis: str | None = None,
-    build: str | None = None,
-    stewards: bool = False,
-    lang: str = "en",
+    root: Path, figure_id: str, service: str | None = None, year: int | None = None, **where: Unpack[Where]
 ) -> Explanation:
     """Explain one figure of the published build of the project in `root`, or of the build that is named.
 
@@ -67,62 +61,76 @@ def explain(
     from kpi import database
 
     warehouse = Warehouse(root.resolve() / "warehouse")
-    folder = warehouse.folder(build)
+    folder = warehouse.folder(where.get("build"))
     record = warehouse.record(folder)
     if record.nodes is None:
         reason = record.problem or "nothing is noted of its models"
         raise ConfigError(f"build {record.id} cannot be explained: {reason}. Refresh, and explain the new build.")
+    stewards = where.get("stewards", False)
     path = database_path(folder, stewards)
+    build = _Build(record, folder.resolve(), stewards, where.get("lang", "en"))
     with database.reading(path) as con:
-        tables = ReportTables.from_names(record.tables)
-        key = find_figure(con, tables, figure_id, service, year, basis)
-        reading = _Reading(con, record, tables, key, folder, stewards, lang)
-        found = reading.explanation()
+        key = find_figure(con, build.tables, FigureKey(figure_id, service or "", year or 0, where.get("basis") or ""))
+        found = _Reading(con, build, key).explanation()
 
     def rows(kind: str) -> pa.Table:
         with database.reading(path) as own:
-            return _Reading(own, record, tables, key, folder, stewards, lang).rows(kind)
+            return _Reading(own, build, key).rows(kind)
 
     return replace(found, _rows=rows)
 
 
-def find_figure(
-    con: duckdb.DuckDBPyConnection,
-    tables: ReportTables,
-    figure_id: str,
-    service: str | None,
-    year: int | None,
-    basis: str | None,
-) -> FigureKey:
-    """Return the row of the indicators that is meant. Raises ConfigError with what there is instead."""
+def find_figure(con: duckdb.DuckDBPyConnection, tables: ReportTables, wanted: FigureKey) -> FigureKey:
+    """Return the row of the indicators that is meant; what is empty, or the year 0, is to be found.
+
+    Raises ConfigError with what there is instead.
+    """
+    figure_id = wanted.figure_id
     rows = con.execute(
         f"select service, report_year, basis from {tables.indicators} where figure_id = ? order by all", [figure_id]
     ).fetchall()
     if not rows:
-        known = con.execute(f"select distinct figure_id from {tables.indicators}").fetchall()
-        described = con.execute(f"select figure_id from {tables.figures} where figure_id = ?", [figure_id]).fetchall()
-        if described:
-            raise ConfigError(f"'{figure_id}' is described, and nothing is told of it: its rows were not delivered.")
-        raise ConfigError(f"there is no figure '{figure_id}'.{nearest(figure_id, [row[0] for row in known])}")
+        raise _no_figure(con, tables, figure_id)
     services = sorted({row[0] for row in rows})
-    if service is not None and service not in services:
-        raise ConfigError(f"'{figure_id}' is not told of service '{service}'.{nearest(service, services)}")
-    if service is None and len(services) > 1:
+    if wanted.service and wanted.service not in services:
+        raise ConfigError(
+            f"'{figure_id}' is not told of service '{wanted.service}'.{nearest(wanted.service, services)}"
+        )
+    if not wanted.service and len(services) > 1:
         raise ConfigError(f"'{figure_id}' is told of several services: name one by --service: {', '.join(services)}.")
-    rows = [row for row in rows if row[0] == (service or services[0])]
+    service = wanted.service or services[0]
+    rows = [row for row in rows if row[0] == service]
     years = sorted({row[1] for row in rows})
-    if year is not None and year not in years:
-        raise ConfigError(f"'{figure_id}' is not told of {year}. There is: {', '.join(map(str, years))}.")
-    if year is None:
-        year = max([row[1] for row in rows if row[2] != "year_to_date"] or years)
+    if wanted.report_year and wanted.report_year not in years:
+        raise ConfigError(f"'{figure_id}' is not told of {wanted.report_year}. There is: {', '.join(map(str, years))}.")
+    year = wanted.report_year or max([row[1] for row in rows if row[2] != "year_to_date"] or years)
     bases = [row[2] for row in rows if row[1] == year]
-    if basis is not None and basis not in bases:
-        raise ConfigError(f"'{figure_id}' of {year} has no basis '{basis}'.{nearest(basis, bases)}")
-    if basis is None:
-        own = _rows(con, tables.figures, "figure_id = ?", [figure_id])
-        usual = own[0].get("basis") if own else None
-        basis = usual if usual in bases else bases[0]
-    return FigureKey(figure_id, str(service or services[0]), year, str(basis))
+    if wanted.basis and wanted.basis not in bases:
+        raise ConfigError(f"'{figure_id}' of {year} has no basis '{wanted.basis}'.{nearest(wanted.basis, bases)}")
+    own = _rows(con, tables.figures, "figure_id = ?", [figure_id])
+    usual = own[0].get("basis") if own else None
+    return FigureKey(figure_id, service, year, wanted.basis or (str(usual) if usual in bases else str(bases[0])))
+
+
+def _no_figure(con: duckdb.DuckDBPyConnection, tables: ReportTables, figure_id: str) -> ConfigError:
+    if _rows(con, tables.figures, "figure_id = ?", [figure_id]):
+        return ConfigError(f"'{figure_id}' is described, and nothing is told of it: its rows were not delivered.")
+    known = con.execute(f"select distinct figure_id from {tables.indicators}").fetchall()
+    return ConfigError(f"there is no figure '{figure_id}'.{nearest(figure_id, [row[0] for row in known])}")
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What a figure is explained from, besides the tables."""
+
+    record: BuildRecord
+    folder: Path
+    stewards: bool
+    lang: str
+
+    @cached_property
+    def tables(self) -> ReportTables:
+        return ReportTables.from_names(self.record.tables)
 
 
 @dataclass
@@ -141,18 +149,9 @@ class _Traced:
 class _Reading:
     """Reads what one figure of an open build is explained by."""
 
-    def __init__(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        record: BuildRecord,
-        tables: ReportTables,
-        key: FigureKey,
-        folder: Path,
-        stewards: bool,
-        lang: str,
-    ) -> None:
-        self.con, self.record, self.tables, self.key = con, record, tables, key
-        self.folder, self.stewards, self.lang = folder, stewards, lang
+    def __init__(self, con: duckdb.DuckDBPyConnection, build: _Build, key: FigureKey) -> None:
+        self.con, self.key, self.record, self.tables = con, key, build.record, build.tables
+        self.folder, self.stewards, self.lang = build.folder, build.stewards, build.lang
         self.known = {
             f"{schema}.{name}": tuple(columns)
             for schema, name, columns in con.execute(
@@ -167,7 +166,7 @@ class _Reading:
         nodes = self.record.nodes or {}
         models = {one.relation: one.sql for name, one in nodes.items() if name.startswith("model.") and one.sql}
         names = {one.feed for one in self.record.freshness} | {one.feed for one in self.record.files or ()}
-        return Catalogue(models, {f"raw.{name}": name for name in names}, self.known)
+        return Catalogue(models, {f"raw.{name}": name for name in names}, self.known, cache(self._has_row))
 
     @cached_property
     def indicator(self) -> dict[str, Any]:
@@ -234,7 +233,7 @@ class _Reading:
             return _Traced(Part("none" if value is None else "number", value, column))
         key = {"figure_id": self.key.figure_id, "service": self.key.service, "report_year": self.key.report_year}
         try:
-            found = [one for one in paths(self.catalogue, self.tables.indicators, [column], key) if self._has_row(one)]
+            found = paths(self.catalogue, self.tables.indicators, [column], key)
             weights = [(one, weigh(one, column)) for one in found]
         except Untraceable as error:
             return _Traced(Part("number", value, column), untraced=str(error))
@@ -246,24 +245,24 @@ class _Reading:
             return self._of_figures(column, value, traces)
         return self._of_rows(column, value, traces)
 
-    def _has_row(self, path: Sequence[Hop]) -> bool:
-        """Whether the tables of figures on a path have this one: another model may be the one that makes it."""
-        for hop in path[:-1]:
-            relation = hop.driving.relation
-            if relation is None or not self.catalogue.has_figures(relation) or relation.name not in self.known:
-                continue
-            sql = f"select 1 from {relation.name} where figure_id = ? and service = ? and report_year = ? limit 1"
-            values = [self.key.figure_id, self.key.service, self.key.report_year]
-            if self.con.execute(sql, values).fetchone() is None:
-                return False
-        return True
+    def _has_row(self, table: str) -> bool:
+        """Whether a table of figures has this one: one that has not is of another family."""
+        if table not in self.known:
+            return True
+        sql = f"select 1 from {table} where figure_id = ? and service = ? and report_year = ? limit 1"
+        values = [self.key.figure_id, self.key.service, self.key.report_year]
+        return self.con.execute(sql, values).fetchone() is not None
 
     def _of_rows(self, column: str, value: float, traces: Sequence[Trace]) -> _Traced:
         """A part that is made of rows of deliveries: how many, what they come to, by file, and of which group."""
         part = Part("rows", value, column, aggregate=traces[0].weight.aggregate)
-        if any(one.base not in self.known for one in traces):
+        if any(not one.tables <= set(self.known) for one in traces):
             return _Traced(part, tuple(traces))
-        used, keys, groups, by_file, totals = [], [], {}, {}, []
+        used: list[Trace] = []
+        keys: list[tuple[object, ...]] = []
+        totals: list[_Summary] = []
+        groups: dict[str, int] = {}
+        by_file: dict[tuple[str, str], int] = {}
         for trace in traces:
             summary = self._summary(trace)
             if summary is None:
@@ -360,9 +359,9 @@ class _Reading:
     # --- the rows that are left out -----------------------------------------------------------------------------------
 
     def _closed(self, traced: Sequence[_Traced]) -> tuple[str, ...]:
-        """The raw tables that the build's file for all readers does not have."""
-        bases = {trace.base for one in traced for trace in one.traces if trace.feed}
-        return tuple(sorted(one for one in bases if one not in self.known))
+        """The tables of the path that the build's file for all readers does not have."""
+        needed = {table for one in traced for trace in one.traces if trace.feed for table in trace.tables}
+        return tuple(sorted(one for one in needed if one not in self.known))
 
     def _outs(self, numerator: _Traced, denominator: _Traced) -> list[_Out]:
         """The queries that tell of each row of the feeds what leaves it out: those of the numerator go before."""
@@ -387,19 +386,20 @@ class _Reading:
             for number, count in rows:
                 if number != FURTHEST:
                     clause = out.clauses[number]
-                    found.append(self._one_left(out.trace.feed, clause.model, clause.text, count))
+                    found.append(self._one_left(out.trace.feed, clause, count))
             missing = self._count(out.trace.base) - sum(count for _, count in rows)
             if missing:
-                found.append(LeftOut(out.trace.feed, out.trace.path[0].model, UNJOINED, missing))
+                found.append(LeftOut(out.trace.feed, out.trace.path[0].model, UNJOINED, missing, kind="unjoined"))
         if "raw.rejects" in self.known:
             for feed in dict.fromkeys(out.trace.feed for out in outs):
                 rejected = self.con.execute("select count(*) from raw.rejects where feed = ?", [feed]).fetchall()[0][0]
                 if rejected:
-                    found.append(self._one_left(feed, f"raw.{feed}", REJECTED, rejected))
+                    found.append(self._one_left(feed, Clause(f"raw.{feed}", REJECTED, REJECTED), rejected))
         return tuple(found)
 
-    def _one_left(self, feed: str, model: str, clause: str, count: int) -> LeftOut:
-        return LeftOut(feed, model, clause, count, self._labels.get((model, clause.lower()), {}))
+    def _one_left(self, feed: str, clause: Clause, count: int) -> LeftOut:
+        labels = self._labels.get((clause.model, clause.text.lower()), {})
+        return LeftOut(feed, clause.model, clause.text, count, labels, clause.kind)
 
     def _count(self, table: str) -> int:
         return int(self.con.execute(f"select count(*) from {table}").fetchall()[0][0])
@@ -415,9 +415,7 @@ class _Reading:
             raise ConfigError(f"'{self.key.figure_id}' of {self.key.report_year}: {message}")
         traced = [one for one in (numerator, denominator) if one.traces]
         if closed := self._closed(traced):
-            raise ConfigError(
-                f"{', '.join(closed)} is left out of the file for all readers: --stewards opens the other."
-            )
+            raise ConfigError(f"{', '.join(closed)} is left out of the file for all readers: --stewards opens it.")
         sql = self._sql(numerator, denominator).get(str(kind))
         if sql is None:
             part = denominator.part if kind == "denominator" else numerator.part
@@ -515,7 +513,7 @@ class _Reading:
             return "-"
         text = presented("v.x", "v.d", "v.u")
         row = self.con.execute(
-            f"select {text} from (select cast(? as double) as x, cast(? as varchar) as d, cast(? as varchar) as u) as v",
+            f"select {text} from (values (cast(? as double), cast(? as varchar), cast(? as varchar))) as v (x, d, u)",
             [value, definition.decimals or None, definition.unit],
         ).fetchall()[0]
         return with_decimals(str(row[0]), definition.decimals)
@@ -715,7 +713,7 @@ class _Reading:
         if trace.base in self.known:
             rows_in = self._count(trace.base) if trace.feed else None
         mine = [one for one in left_out if one.feed == trace.feed]
-        kind = "raw" if trace.feed else "model"
+        kind: Literal["raw", "model"] = "raw" if trace.feed else "model"
         steps.append(
             Step(trace.base, kind, told.get(trace.base, ""), (), "", None, rows_in, tuple(
                 one for one in mine if one.model == trace.base
@@ -727,10 +725,8 @@ class _Reading:
             if rows_in is not None:
                 rows_out = part.groups.get(model, rows_in - sum(one.row_count for one in here))
             columns, sql = shown_sql(trace, model, part.part.column)
-            is_top = model == names[0]
-            steps.append(
-                Step(model, "mart" if is_top else "model", told.get(model, ""), columns, sql, rows_in, rows_out, here)
-            )
+            is_top: Literal["mart", "model"] = "mart" if model == names[0] else "model"
+            steps.append(Step(model, is_top, told.get(model, ""), columns, sql, rows_in, rows_out, here))
             rows_in = rows_out
         return steps[::-1]
 

@@ -1,7 +1,7 @@
 """What the project says of its models, read from the manifest of the build: descriptions, and names of clauses.
 
-A model calls its clauses by `config: {meta: {left_out: [{clause: …, fi: …, sv: …, en: …}]}}`; `clause` is a condition of
-its SQL, written with columns by their names alone.
+A model calls its clauses by `config: {meta: {left_out: [{clause: …, fi: …, sv: …, en: …}]}}`; `clause` is a condition
+of its SQL, written with columns by their names alone.
 """
 
 from __future__ import annotations

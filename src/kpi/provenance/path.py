@@ -7,7 +7,7 @@ paths, and each of them may bring rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -36,13 +36,16 @@ class Scope:
     ctes: Mapping[str, tuple[Any, Scope]]
 
 
+_NOWHERE = Scope("", {})
+
+
 @dataclass(frozen=True)
 class Relation:
     """What a query selects from: a table of the build by its `schema.name`, or a query written in place or as a CTE."""
 
     name: str
     query: Any = None
-    scope: Scope | None = None
+    scope: Scope = _NOWHERE
 
 
 @dataclass(frozen=True)
@@ -60,20 +63,24 @@ class Source:
 class Catalogue:
     """The models of a build: `models` are their compiled SELECTs by `schema.name`, `feeds` the feed of each raw table.
 
-    `columns` are those of tables in the build. `marks` are the names of columns in a row of a delivery.
+    `columns` are those of tables in the build. `has_row` tells whether a table of figures has the row that is looked
+    for: one that has not needs no path.
     """
 
     def __init__(
-        self, models: Mapping[str, str], feeds: Mapping[str, str], columns: Mapping[str, Sequence[str]]
+        self,
+        models: Mapping[str, str],
+        feeds: Mapping[str, str],
+        columns: Mapping[str, Sequence[str]],
+        has_row: Callable[[str], bool] = lambda table: True,
     ) -> None:
-        self.models, self.feeds, self.columns = models, feeds, columns
+        self.models, self.feeds, self.columns, self.has_row = models, feeds, columns, has_row
         self._parsed: dict[str, tuple[Any, Scope]] = {}
         self._backed: dict[str, bool] = {}
 
     def query_of(self, relation: Relation) -> tuple[Any, Scope] | None:
         """The SELECT of a relation and what its names mean; None for a table that no model makes."""
         if relation.query is not None:
-            assert relation.scope is not None
             return opened(relation.query, relation.scope)
         if relation.name not in self.models:
             return None
@@ -157,6 +164,14 @@ class Hop:
         """The source whose rows are followed."""
         return next(one for one in self.sources if one.alias == self.driver)
 
+    @property
+    def driving_relation(self) -> Relation:
+        """What the rows that are followed are selected from."""
+        relation = self.driving.relation
+        if relation is None:
+            raise Untraceable(self.model, f"{self.name} reads no table as '{self.driver}'.")
+        return relation
+
     def resolve(self, column: str) -> Any:
         """Return what a column of this SELECT is, in terms of its sources. Raises Untraceable when it has none such."""
         from sqlglot import exp
@@ -209,27 +224,30 @@ def _paths(
     query, scope = found
     for select, renamed in branches(query):
         inner = {renamed.get(name, name): value for name, value in fixed.items()}
+        if inner.get("figure_id", figure) == figure and _is_of_others(catalogue, select, scope):
+            continue
         for hop in _hops(catalogue, relation, select, scope, renamed, inner):
             used = _used(hop, columns)
             for source, siblings in _drivers(catalogue, hop, used):
                 own = frozenset(one.name.lower() for one in used if one.table.lower() == source.alias)
                 below = _fixed_below(hop, source.alias, inner)
                 there = Hop(**{**vars(hop), "driver": source.alias, "siblings": siblings})
-                assert source.relation is not None
-                is_table = source.relation.query is None
-                if is_table and (
-                    source.relation.name in catalogue.feeds or _is_other(catalogue, source, below, figure)
-                ):
+                driving = there.driving_relation
+                is_other = below.get("figure_id", figure) != figure and catalogue.has_figures(driving)
+                if is_other or (driving.query is None and driving.name in catalogue.feeds):
                     yield [there]
                     continue
-                for rest in _paths(catalogue, source.relation, own, below, figure, depth + 1):
+                if catalogue.has_figures(driving) and not catalogue.has_row(driving.name):
+                    continue
+                for rest in _paths(catalogue, driving, own, below, figure, depth + 1):
                     yield [there, *rest]
 
 
-def _is_other(catalogue: Catalogue, source: Source, fixed: Fixed, figure: object) -> bool:
-    """Whether a source is a table of figures, read for another one."""
-    assert source.relation is not None
-    return fixed.get("figure_id", figure) != figure and catalogue.has_figures(source.relation)
+def _is_of_others(catalogue: Catalogue, select: Any, scope: Scope) -> bool:
+    """Whether a SELECT reads one table of figures alone, which has not the one that is looked for."""
+    sources = list(sources_of(select, scope))
+    relation = sources[0].relation if len(sources) == 1 else None
+    return relation is not None and catalogue.has_figures(relation) and not catalogue.has_row(relation.name)
 
 
 def _used(hop: Hop, columns: frozenset[str]) -> list[Any]:
@@ -278,7 +296,7 @@ def _hops(
     base.where = [qualified(one) for one in conjuncts(where.this)] if where else []
     base.having = qualified(having.this) if having else None
     base.qualify = qualified(qualify.this) if qualify else None
-    for keys, all_keys in _grouping_sets(query, base.projections, qualified):
+    for keys, all_keys in _grouping_sets(query, base.projections, qualified, scope.model):
         hop = Hop(**{**vars(base), "keys": keys})
         if all_keys is not None:
             hop.is_one_of_sets = True
@@ -320,18 +338,8 @@ def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
             if isinstance(column, exp.Column):
                 known[_place(column)] = value
     for test in hop.where:
-        match test:
-            case exp.EQ() if isinstance(test.left, exp.Column) and constant(test.right) is not UNKNOWN:
-                place, value = _place(test.left), constant(test.right)
-            case exp.Not() if isinstance(test.this, exp.Column):
-                place, value = _place(test.this), False
-            case exp.Column():
-                place, value = _place(test), True
-            case exp.Is() if isinstance(test.expression, exp.Null) and isinstance(test.this, exp.Column):
-                place, value = _place(test.this), None
-            case _:
-                continue
-        if not same(known.setdefault(place, value), value):
+        said = _said(test)
+        if said is not None and not same(known.setdefault(said[0], said[1]), said[1]):
             return None
     for test in (*hop.where, *(one for source in hop.sources if source.on for one in conjuncts(source.on))):
         if isinstance(test, exp.EQ) and isinstance(test.left, exp.Column) and isinstance(test.right, exp.Column):
@@ -342,12 +350,28 @@ def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
     return known
 
 
+def _said(test: Any) -> tuple[tuple[str, str], object] | None:
+    """The column that a condition gives one value, and that value; None when it does not."""
+    from sqlglot import exp
+
+    match test:
+        case exp.EQ() if isinstance(test.left, exp.Column) and constant(test.right) is not UNKNOWN:
+            return _place(test.left), constant(test.right)
+        case exp.Not() if isinstance(test.this, exp.Column):
+            return _place(test.this), False
+        case exp.Column():
+            return _place(test), True
+        case exp.Is() if isinstance(test.expression, exp.Null) and isinstance(test.this, exp.Column):
+            return _place(test.this), None
+    return None
+
+
 def _place(column: Any) -> tuple[str, str]:
     return column.table.lower(), column.name.lower()
 
 
 def _grouping_sets(
-    query: Any, projections: Mapping[str, Any], qualified: Any
+    query: Any, projections: Mapping[str, Any], qualified: Any, model: str
 ) -> Iterator[tuple[list[Any] | None, list[Any] | None]]:
     """The keys of each set that a SELECT groups by, None without; and the keys of all where there are several sets."""
     from sqlglot import exp
@@ -356,7 +380,7 @@ def _grouping_sets(
     if group is None:
         is_grouped = any(one.find(exp.AggFunc) and not _in_window(one) for one in projections.values())
         if distinct is not None and distinct.args.get("on") is not None:
-            raise Untraceable("", "write row_number() for DISTINCT ON.")
+            raise Untraceable(model, "write row_number() for DISTINCT ON.")
         yield ([] if is_grouped else list(projections.values()) if distinct else None), None
         return
 
@@ -373,7 +397,7 @@ def _grouping_sets(
     sets = [one for one in group.expressions if isinstance(one, exp.GroupingSets)]
     sets += group.args.get("grouping_sets") or []
     if group.args.get("rollup") or group.args.get("cube") or len(sets) > 1:
-        raise Untraceable("", "write GROUPING SETS for ROLLUP and CUBE, once.")
+        raise Untraceable(model, "write GROUPING SETS for ROLLUP and CUBE, once.")
     if not sets:
         yield [key(one) for one in plain], None
         return
@@ -524,10 +548,7 @@ def _source(item: Any, scope: Scope, join: Any = None) -> Source:
     relation: Relation | None = None
     if isinstance(item, exp.Table) and not isinstance(item.this, exp.Func):
         name = ".".join(part.name for part in item.parts).lower()
-        if name in scope.ctes:
-            relation = Relation(name, *scope.ctes[name])
-        else:
-            relation = Relation(name)
+        relation = Relation(name, *scope.ctes.get(name, ()))
     elif isinstance(item, exp.Subquery):
         relation = Relation(alias, item, scope)
     return Source(alias, relation, item, side, kind, on)
@@ -551,7 +572,7 @@ def simplified(expression: Any) -> Any:
     def inside(node: Any) -> Any:
         if not isinstance(node, exp.Case) or node.this is not None:
             return node
-        kept = []
+        kept: list[Any] = []
         for one in node.args["ifs"]:
             found = constant(one.this)
             if found is True and not kept:
@@ -570,28 +591,27 @@ def constant(expression: Any) -> object:
     """Return the value of an expression of constants (None is null), UNKNOWN of any other."""
     from sqlglot import exp
 
+    found: object = UNKNOWN
     match expression:
         case exp.Literal():
-            if expression.is_string:
-                return expression.name
-            return int(expression.name) if expression.name.isdigit() else float(expression.name)
+            text = expression.name
+            found = text if expression.is_string else int(text) if text.isdigit() else float(text)
         case exp.Boolean():
-            return bool(expression.this)
+            found = bool(expression.this)
         case exp.Null():
-            return None
+            found = None
         case exp.Paren() | exp.Cast() | exp.Alias():
-            return constant(expression.this)
-        case exp.Not():
             found = constant(expression.this)
-            return found if found in (None, UNKNOWN) else not found
+        case exp.Not():
+            inner = constant(expression.this)
+            found = inner if inner is None or inner is UNKNOWN else not inner
         case exp.EQ():
-            left, right = constant(expression.left), constant(expression.right)
-            return UNKNOWN if UNKNOWN in (left, right) else None if None in (left, right) else same(left, right)
+            both = constant(expression.left), constant(expression.right)
+            found = UNKNOWN if UNKNOWN in both else None if None in both else same(*both)
         case exp.And():
             both = constant(expression.left), constant(expression.right)
-            return False if False in both else UNKNOWN if UNKNOWN in both else None if None in both else True
-        case _:
-            return UNKNOWN
+            found = False if False in both else UNKNOWN if UNKNOWN in both else None if None in both else True
+    return found
 
 
 def same(one: object, other: object) -> bool:

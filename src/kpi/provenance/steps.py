@@ -34,7 +34,7 @@ def shown_sql(trace: Trace, model: str, column: str) -> tuple[tuple[str, ...], s
 
 
 def _names(hop: Hop) -> set[str]:
-    return {name for name in hop.projections} | {name for name in hop.renamed} | (set(KEYS) if hop.stars else set())
+    return set(hop.projections) | set(hop.renamed) | (set(KEYS) if hop.stars else set())
 
 
 def _asked(trace: Trace, column: str) -> list[set[str]]:
@@ -177,7 +177,8 @@ def _seed_of(trace: Trace, source: Source, seeds: Collection[str]) -> str:
     from sqlglot import exp
 
     relation = source.relation
-    assert relation is not None
+    if relation is None:
+        return ""
     if relation.query is None:
         return relation.name if relation.name in seeds else ""
     names = set()
@@ -186,7 +187,7 @@ def _seed_of(trace: Trace, source: Source, seeds: Collection[str]) -> str:
         query, scope = front.pop()
         for table in query.find_all(exp.Table):
             name = ".".join(part.name for part in table.parts).lower()
-            if scope is not None and not table.db and name in scope.ctes:
+            if not table.db and name in scope.ctes:
                 front.append(scope.ctes[name])
             else:
                 names.add(name)

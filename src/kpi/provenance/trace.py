@@ -6,7 +6,7 @@ conditions become numbers, so that of each row is known which clause left it out
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,14 +45,24 @@ class Trace:
     @property
     def base(self) -> str:
         """The raw table, or the table of other figures, that the path ends at."""
-        relation = self.path[-1].driving.relation
-        assert relation is not None
-        return relation.name
+        return self.path[-1].driving_relation.name
 
     @property
     def feed(self) -> str:
         """The feed whose rows these are; empty where the path ends at figures."""
         return self.catalogue.feeds.get(self.base, "")
+
+    @property
+    def tables(self) -> set[str]:
+        """The tables of the build that the rows are traced with, by `schema.name`."""
+        found = {self.base}
+        front: list[tuple[Any, Scope]] = []
+        for hop in self.path:
+            others = [one for one in hop.sources if one.alias != hop.driver and one.relation is not None]
+            found |= {one.relation.name for one in others if one.relation is not None and one.relation.query is None}
+            front += [(one.relation.query, one.relation.scope) for one in others if one.relation and one.relation.query]
+            front += [(one, hop.scope) for one in [*hop.projections.values(), *hop.where]]
+        return found | set(_tables_in(front))
 
     @property
     def top_group(self) -> int | None:
@@ -62,8 +72,8 @@ class Trace:
     def rows_in(self) -> str:
         """Return SELECT of the rows that the row of the figure is made of, before the conditions of its part.
 
-        Columns: __row, __file, __record, __weight_0, …, __in_0, … (whether it enters), __key_0, … (the group that the figure
-        is), and __group_0, … (of each hop that groups, a hash of the group).
+        Columns: __row, __file, __record, __weight_0, …, __in_0, … (whether it enters), __key_0, … (the group that the
+        figure is), and __group_0, … (of each hop that groups, a hash of the group).
         """
         self.plains = {}
         ctes = self._ctes(is_open=False, first=0)
@@ -76,9 +86,9 @@ class Trace:
     def rows_out(self, keys: Sequence[object], clauses: list[Clause]) -> str:
         """Return SELECT of all rows of the feed with the number of the clause that leaves each out.
 
-        Columns: __row (the rowid of the raw table), __left (the index in `clauses`, which it adds to; larger than any where the row
-        enters). `keys` are the values of __key_0, … of the figure. Of a row that a join brings several times counts
-        the time that gets furthest.
+        Columns: __row (the rowid of the raw table), __left (the index in `clauses`, which it adds to; larger than any
+        where the row enters). `keys` are the values of __key_0, … of the figure. Of a row that a join brings several
+        times counts the time that gets furthest.
         """
         self.plains = {}
         first = self.top_group or 0
@@ -130,17 +140,14 @@ class Trace:
             )
             place_of_row += ", 0 as __record"
         found = [(source, f"select *, {place_of_row}{fail} from {self.base}")]
-        conditions: list[tuple[str, Clause]] = []
         for writer in reversed(writers):
-            found.append((self._name(writer.place), writer.sql(found[-1][0], clauses)))
-            conditions += writer.conditions if clauses is not None else []
+            found.append((self._name(writer.place), writer.sql(found[-1][0], [] if clauses is None else clauses)))
         return found
 
     def plain(self, relation: Relation) -> str:
         """Return the name by which a relation is selected from whose rows are not followed; adds its CTE."""
         if relation.query is None:
             return relation.name
-        assert relation.scope is not None
         name = identifier(f"{relation.scope.model.rpartition('.')[2]}__{relation.name}")
         if name not in self.plains:
             query, scope = opened(relation.query, relation.scope)
@@ -170,7 +177,7 @@ class Trace:
 
 @dataclass
 class _Writer:
-    """Writes one hop. `asked` are the columns that are needed above it, `wants_first` whether the first of each group is."""
+    """Writes one hop. `asked` are the columns needed above it, `wants_first` whether the first row of each group is."""
 
     trace: Trace
     place: int
@@ -178,7 +185,6 @@ class _Writer:
     asked: set[str]
     wants_first: bool
     keys: Sequence[object] | None
-    conditions: list[tuple[str, Clause]] = field(default_factory=list)
 
     @property
     def hop(self) -> Hop:
@@ -197,7 +203,7 @@ class _Writer:
         return self.trace.weight.place == self.place
 
     def needs(self) -> tuple[set[str], bool]:
-        """Return the columns that this hop needs of the one below, and whether it needs the first row of each group."""
+        """Return the columns that this hop needs of the one below, and whether the first row of each group."""
         from sqlglot import exp
 
         hop, every = self.hop, self._expressions()
@@ -227,10 +233,10 @@ class _Writer:
             found += self.trace.prior
         return found
 
-    def sql(self, below: str, clauses: list[Clause] | None) -> str:
+    def sql(self, below: str, clauses: list[Clause]) -> str:
         """Return the SELECT of this hop over the one below."""
         driver = identifier(self.hop.driver)
-        fails = self._fails(clauses) if self.is_open and clauses is not None else []
+        fails = self._fails() if self.is_open else []
         within = self._within(fails)
         columns = [f"{driver}.{name} as {name}" for name in ("__row", "__file", "__record")]
         columns += [
@@ -286,9 +292,10 @@ class _Writer:
 
     def _hidden(self, within: str) -> list[str]:
         """The columns that carry weights, keys and groups upwards."""
-        hop, trace, place = self.hop, self.trace, self.place
-        driver = identifier(hop.driver)
-        found = []
+        return [*self._weights(within), *self._carried(), *self._keys(), *self._groups(), *self._first(within)]
+
+    def _weights(self, within: str) -> list[str]:
+        trace, driver, found = self.trace, identifier(self.hop.driver), []
         for number, leaf in enumerate(trace.weight.leaves):
             names = f"__weight_{number}", f"__in_{number}"
             if self.is_weighed:
@@ -298,33 +305,47 @@ class _Writer:
                     nothing = "0" if trace.weight.aggregate in ("sum", "formula") else "null"
                     weight = f"case when {driver}.__first then {weight} else {nothing} end"
                 found += [f"{weight} as {names[0]}", f"{entered} as {names[1]}"]
-            elif place < trace.weight.place:
+            elif self.place < trace.weight.place:
                 found += [f"{driver}.{name} as {name}" for name in names]
-        if trace.carried is not None and place <= trace.carried[0]:
-            at, alias, columns = trace.carried
-            for number, name in enumerate(columns):
-                here = f"{identifier(alias)}.{identifier(name)}" if place == at else f"{driver}.__carried_{number}"
-                found.append(f"{here} as __carried_{number}")
-        top = trace.top_group
-        if top is not None and place <= top:
-            count = len(trace.path[top].keys or ())
-            if place == top:
-                found += [f"{self._text(key)} as __key_{n}" for n, key in enumerate(hop.keys or ())]
-            else:
-                found += [f"{driver}.__key_{n} as __key_{n}" for n in range(count)]
-        groups = [at for at, one in enumerate(trace.path) if one.keys is not None and at >= place]
-        for at in groups:
-            text = f"{driver}.__group_{at}"
-            if at == place:
-                text = f"hash({', '.join(self._text(key) for key in hop.keys or ()) or '0'})"
-            found.append(f"{text} as __group_{at}")
-        if self.wants_first and hop.keys is not None:
-            over = (", ".join(self._text(key) for key in hop.keys) + within).removeprefix(", ")
-            by = f"partition by {over} " if over else ""
-            found.append(f"row_number() over ({by}order by {driver}.__file, {driver}.__record) = 1 as __first")
-        elif self.wants_first:
-            found.append(f"{driver}.__first as __first")
         return found
+
+    def _carried(self) -> list[str]:
+        if self.trace.carried is None or self.place > self.trace.carried[0]:
+            return []
+        at, alias, columns = self.trace.carried
+        table = identifier(alias) if self.place == at else identifier(self.hop.driver)
+        names = [identifier(name) if self.place == at else f"__carried_{n}" for n, name in enumerate(columns)]
+        return [f"{table}.{name} as __carried_{number}" for number, name in enumerate(names)]
+
+    def _keys(self) -> list[str]:
+        top = self.trace.top_group
+        if top is None or self.place > top:
+            return []
+        if self.place == top:
+            return [f"{self._text(key)} as __key_{n}" for n, key in enumerate(self.hop.keys or ())]
+        driver = identifier(self.hop.driver)
+        return [f"{driver}.__key_{n} as __key_{n}" for n in range(len(self.trace.path[top].keys or ()))]
+
+    def _groups(self) -> list[str]:
+        found = []
+        for at, one in enumerate(self.trace.path):
+            if one.keys is None or at < self.place:
+                continue
+            text = f"{identifier(self.hop.driver)}.__group_{at}"
+            if at == self.place:
+                text = f"hash({', '.join(self._text(key) for key in one.keys) or '0'})"
+            found.append(f"{text} as __group_{at}")
+        return found
+
+    def _first(self, within: str) -> list[str]:
+        driver, keys = identifier(self.hop.driver), self.hop.keys
+        if not self.wants_first:
+            return []
+        if keys is None:
+            return [f"{driver}.__first as __first"]
+        over = (", ".join(self._text(key) for key in keys) + within).removeprefix(", ")
+        by = f"partition by {over} " if over else ""
+        return [f"row_number() over ({by}order by {driver}.__file, {driver}.__record) = 1 as __first"]
 
     def _weight(self, weight: Any, within: str) -> str:
         from sqlglot import exp
@@ -377,7 +398,7 @@ class _Writer:
         tests = [f"({self._text(one)})" for one in hop.where]
         if any(source.side == "LEFT" and source.alias == hop.driver for source in hop.sources):
             tests.append(f"{identifier(hop.driver)}.__file is not null")
-        after = []
+        after: list[str] = []
         for one in (hop.having, hop.qualify):
             if one is not None:
                 text = f"({self._value(one, within)})"
@@ -469,7 +490,7 @@ class _Writer:
                 found.append((key.name.lower(), value))
         return found
 
-    def _fails(self, clauses: list[Clause] | None) -> list[tuple[str, Clause]]:
+    def _fails(self) -> list[tuple[str, Clause]]:
         """The tests of this hop that a row must pass, in their order, each with what it is called."""
         from sqlglot import exp
 
@@ -478,9 +499,9 @@ class _Writer:
             if source.alias != hop.driver and self._is_inner(source):
                 on = source.on if source is not hop.sources[0] else hop.driving.on
                 extra = [f"{column} = {_literal(value)}" for column, value in self._fixed_in(source)]
-                text = " AND ".join([*(plain_text(one) for one in (conjuncts(on) if on is not None else ())), *extra])
+                text = " AND ".join(extra or [plain_text(one) for one in (conjuncts(on) if on is not None else ())])
                 name = source.relation.name.rpartition(".")[2] if source.relation else source.alias
-                clause = Clause(hop.model, f"JOIN {name} ON {text}" if text else f"JOIN {name}", "join")
+                clause = Clause(hop.model, f"JOIN {name} ({text})" if text else f"JOIN {name}", "join")
                 found.append((f"{identifier(source.alias)}.__hit", clause))
         found += [(f"({self._text(one)})", Clause(hop.model, plain_text(one), "where")) for one in hop.where]
         if hop.qualify is not None:
@@ -504,9 +525,8 @@ class _Writer:
         tests = [f"{identifier(self.hop.driver)}.__left is null", *(test for test, _ in fails)]
         return f", coalesce({' and '.join(tests)}, false)"
 
-    def _left(self, fails: Sequence[tuple[str, Clause]], within: str, clauses: list[Clause] | None) -> str:
+    def _left(self, fails: Sequence[tuple[str, Clause]], within: str, clauses: list[Clause]) -> str:
         """The column with the number of the first clause that a row fails."""
-        assert clauses is not None
         driver, place = identifier(self.hop.driver), self.place
         cases = ""
         for test, clause in fails:
@@ -516,8 +536,7 @@ class _Writer:
         columns = [f"coalesce({driver}.__left, {own}) as __left"]
         trace = self.trace
         if self.is_weighed:
-            out = self._out(clauses, within)
-            columns = [f"coalesce({driver}.__left, {own}) as __left"] + [f"{out} as __out"]
+            columns.append(f"{self._out(clauses, within)} as __out")
         elif place < trace.weight.place:
             columns.append(f"{driver}.__out as __out")
         if place == (trace.top_group or 0):
@@ -565,6 +584,23 @@ def _filled(text: str, texts: Sequence[str]) -> str:
     for number, sql in enumerate(texts):
         text = text.replace(f"kpi_sql_{number}_", sql)
     return text
+
+
+def _tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
+    """The tables that queries name, through the CTEs that they read."""
+    from sqlglot import exp
+
+    seen: set[int] = set()
+    while front:
+        query, scope = front.pop()
+        if id(query) in seen:
+            continue
+        seen.add(id(query))
+        for table in query.find_all(exp.Table):
+            if table.db:
+                yield ".".join(part.name for part in table.parts).lower()
+            elif table.name.lower() in scope.ctes:
+                front.append(scope.ctes[table.name.lower()])
 
 
 def _has_window(expression: Any) -> bool:

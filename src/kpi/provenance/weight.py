@@ -1,8 +1,8 @@
 """What each raw row adds to a figure: the aggregates of a path, turned into an expression of one row.
 
-`count(*)` of a group becomes 1 of each of its rows, `count(x)` 1 where there is an x, `sum(x)` x, and a sum of such sums
-passes through the groups in between. What cannot pass (a count of groups, such as of persons) is put on the first row of
-each group. A median has no such weight: its rows are those that enter it.
+`count(*)` of a group becomes 1 of each of its rows, `count(x)` 1 where there is an x, `sum(x)` x, and a sum of such
+sums passes through the groups in between. What cannot pass (a count of groups, such as of persons) is put on the first
+row of each group. A median has no such weight: its rows are those that enter it.
 """
 
 from __future__ import annotations
@@ -91,33 +91,39 @@ def conditions_of(weight: Any) -> tuple[list[Any], bool]:
     """Return the conditions of a row that enters, and whether they are only so because its weight is not 0."""
     from sqlglot import exp
 
+    inner = _inside(weight)
+    if inner is not None:
+        return conditions_of(inner)
+    found: tuple[list[Any], bool] = [_is_known(weight)], False
     match weight:
-        case exp.Paren() | exp.Cast():
-            return conditions_of(weight.this)
-        case exp.Literal():
-            return [], False
-        case exp.Coalesce() if constant(weight.expressions[0]) == 0:
-            return conditions_of(weight.this)
-        case exp.Neg():
-            return conditions_of(weight.this)
-        case exp.Mul() if isinstance(constant(weight.left), int | float):
-            return conditions_of(weight.right)
+        case exp.Literal() | exp.Boolean():
+            found = [], False
         case exp.Case() if weight.this is None and len(weight.args["ifs"]) == 1 and _is_nothing(weight):
             one = weight.args["ifs"][0]
-            inner, is_by_weight = conditions_of(one.args["true"])
-            return [*conjuncts(one.this), *inner], is_by_weight
+            others, is_by_weight = conditions_of(one.args["true"])
+            found = [*conjuncts(one.this), *others], is_by_weight
         case exp.Add() | exp.Sub():
-            return _of_both(weight), True
+            found = _of_both(weight), True
         case exp.Anonymous() if weight.this == DISTINCT:
-            return [_is_known(weight.expressions[0])], False
+            found = [_is_known(weight.expressions[0])], False
         case exp.Case():
-            return [
-                exp.NEQ(this=exp.func("coalesce", weight.copy(), exp.Literal.number(0)), expression=_number(0))
-            ], True
-        case exp.Boolean():
-            return [], False
-        case _:
-            return [_is_known(weight)], False
+            known = exp.func("coalesce", weight.copy(), _number(0))
+            found = [exp.NEQ(this=known, expression=_number(0))], True
+    return found
+
+
+def _inside(weight: Any) -> Any:
+    """The weight without what changes nothing about which rows enter; None when there is no such thing about it."""
+    from sqlglot import exp
+
+    match weight:
+        case exp.Paren() | exp.Cast() | exp.TryCast() | exp.Neg():
+            return weight.this
+        case exp.Coalesce() if constant(weight.expressions[0]) == 0:
+            return weight.this
+        case exp.Mul() if isinstance(constant(weight.left), int | float):
+            return weight.right
+    return None
 
 
 def _of_both(weight: Any) -> list[Any]:
@@ -132,6 +138,9 @@ def _of_both(weight: Any) -> list[Any]:
         both = [exp.and_(*(one.copy() for one in each)) for each in rest]
         return [*common, exp.or_(*both)]
     if rest[1] and isinstance(weight, exp.Sub):
+        only = rest[1][0]
+        if len(rest[1]) == 1 and isinstance(only, exp.Not):
+            return [*common, only.this.copy()]
         return [*common, exp.not_(exp.paren(exp.and_(*(one.copy() for one in rest[1]))))]
     return common
 
@@ -143,28 +152,34 @@ def _contribution(expression: Any) -> Leaf:
     match expression:
         case exp.Paren() | exp.Cast() | exp.TryCast():
             return _contribution(expression.this)
+        case exp.Coalesce() if constant(expression.expressions[0]) == 0:
+            return _contribution(expression.this)
         case exp.Filter():
             inner = _contribution(expression.this)
             return _leaf(_when(expression.expression.this, inner.weight), inner.aggregate)
         case exp.AggFunc() | exp.WithinGroup():
             return _of_aggregate(expression)
-        case exp.Coalesce() if constant(expression.expressions[0]) == 0:
-            inner = _contribution(expression.this)
-            return Leaf(inner.weight, inner.conditions, inner.is_by_weight, inner.aggregate)
+    return _leaf(_combined(expression))
+
+
+def _combined(expression: Any) -> Any:
+    """The weight of several aggregates that are added up, or chosen among by the group's keys."""
+    from sqlglot import exp
+
+    match expression:
         case exp.Add() | exp.Sub():
-            return _leaf(type(expression)(this=_part(expression.left), expression=exp.paren(_part(expression.right))))
+            return type(expression)(this=_part(expression.left), expression=exp.paren(_part(expression.right)))
         case exp.Neg():
-            return _leaf(exp.Neg(this=exp.paren(_part(expression.this))))
+            return exp.Neg(this=exp.paren(_part(expression.this)))
         case exp.Mul() if isinstance(constant(expression.left), int | float):
-            return _leaf(exp.Mul(this=expression.left.copy(), expression=exp.paren(_part(expression.right))))
+            return exp.Mul(this=expression.left.copy(), expression=exp.paren(_part(expression.right)))
         case exp.Case() if expression.this is None and not any(_aggregates(one.this) for one in expression.args["ifs"]):
             found = exp.Case()
             for one in expression.args["ifs"]:
                 found = found.when(one.this.copy(), _part(one.args["true"]))
             default = expression.args.get("default")
-            return _leaf(found.else_(_part(default)) if default is not None else found)
-        case _:
-            raise _NotLinear
+            return found.else_(_part(default)) if default is not None else found
+    raise _NotLinear
 
 
 def _part(expression: Any) -> Any:
@@ -270,16 +285,13 @@ def _terms(weight: Any) -> tuple[list[Any], list[Any]]:
     """The terms that a weight adds up, and the conditions under which it does."""
     from sqlglot import exp
 
+    inner = _inside(weight)
+    if inner is not None:
+        return _terms(inner)
     match weight:
-        case exp.Paren() | exp.Cast() | exp.Neg():
-            return _terms(weight.this)
-        case exp.Coalesce() if constant(weight.expressions[0]) == 0:
-            return _terms(weight.this)
         case exp.Add() | exp.Sub():
             left, right = _terms(weight.left), _terms(weight.right)
             return left[0] + right[0], left[1] + right[1]
-        case exp.Mul() if isinstance(constant(weight.left), int | float):
-            return _terms(weight.right)
         case exp.Case() if weight.this is None:
             found = [_terms(one.args["true"]) for one in weight.args["ifs"]]
             default = weight.args.get("default")
@@ -287,8 +299,7 @@ def _terms(weight: Any) -> tuple[list[Any], list[Any]]:
                 found.append(_terms(default))
             conditions = [one.this for one in weight.args["ifs"]]
             return [one for each in found for one in each[0]], conditions + [one for each in found for one in each[1]]
-        case _:
-            return [weight], []
+    return [weight], []
 
 
 def _without_siblings(expression: Any, hop: Hop) -> Any:

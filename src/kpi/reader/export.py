@@ -118,8 +118,8 @@ def _accepted(graph: Graph, places: Collection[Place]) -> set[str]:
     found: set[str] = set()
     for test in graph.tests():
         if test.test and test.test.kind.rpartition(".")[2] == "accepted_values":
-            judged = graph.nodes.get(test.relation.node)
-            if judged and (str(judged.relation), test.test.column) in places:
+            tested = graph.nodes.get(test.relation.node)
+            if tested and (str(tested.relation), test.test.column) in places:
                 found.update(map(str, test.test.arguments["values"]))
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +10,10 @@ from dataclasses import fields
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from kpi.errors import ConfigError, nearest
+from kpi.files import find_project
 from kpi.presentation import LANGUAGES, significant
 from kpi.reader.screen import Status, late_feeds, screen_text
 from kpi.settings import ReportTables
@@ -23,10 +23,9 @@ from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
     import duckdb
-    import pandas as pd
 
     from kpi.build_record import BuildRecord
-    from kpi.provenance.explanation import Explanation
+    from kpi.provenance.explanation import Explanation, Where
 
 
 USUAL = ReportTables()
@@ -63,33 +62,6 @@ def rows_of(con: duckdb.DuckDBPyConnection, table: str, year: int | None = None)
 
 def _there_are(years: Sequence[str]) -> str:
     return f" There {'are' if years[1:] else 'is'}: {', '.join(years) or 'no year'}."
-
-
-def find_project(start: Path | str | None = None) -> Path:
-    """Return the project's folder: `start`, else KPI_PROJECT_DIR, else the nearest one at or above where we are."""
-    given = start or os.environ.get("KPI_PROJECT_DIR")
-    if given:
-        return _usable(Path(given))
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "dbt_project.yml").is_file():
-            return _usable(folder)
-    message = "Name the project with --project-dir, project_dir= or KPI_PROJECT_DIR."
-    raise ConfigError(f"{here}: no dbt_project.yml here or above. {message}")
-
-
-def _usable(folder: Path) -> Path:
-    """Return the folder. Raises ConfigError when DuckDB could not name a file in it."""
-    try:
-        path = str(folder.resolve())
-    except (OSError, RuntimeError) as error:
-        raise ConfigError(f"{folder} is no folder: {error}") from None
-    wrong = next((sign for sign in path if sign in "?*[" or not sign.isprintable()), "")
-    if wrong:
-        shown = path.encode("unicode_escape", "backslashreplace").decode()
-        message = "DuckDB does not take it for a part of a file's name. Rename the folder, or move the project."
-        raise ConfigError(f"{shown} has {wrong!a} in it: {message}")
-    return folder
 
 
 def open_build(
@@ -141,8 +113,9 @@ def build_as_of(warehouse: Warehouse, as_of: date | str, build: str | None = Non
     there = [one for one in shown if one.build in kept]
     if before and before[-1].build in kept:
         return before[-1].build
-    what = f"readers saw build {before[-1].build} on {wanted}, which is not kept any more"
-    what = what if before else f"nothing was published yet on {wanted}"
+    what = f"nothing was published yet on {wanted}"
+    if before:
+        what = f"readers saw build {before[-1].build} on {wanted}, which is not kept any more"
     if not there:
         raise ConfigError(f"{what}, and no build is. Run: kpi refresh")
     near = min(there, key=lambda one: _seconds_between(one, end))
@@ -168,26 +141,16 @@ def tables_of(build: str | None = None, project_dir: Path | str | None = None) -
     return ReportTables.from_names(warehouse.record(warehouse.folder(build)).tables)
 
 
-def explain(
-    figure_id: str,
-    service: str | None = None,
-    year: int | None = None,
-    basis: str | None = None,
-    build: str | None = None,
-    project_dir: Path | str | None = None,
-    stewards: bool = False,
-    lang: str = "en",
-) -> Explanation:
+def explain(figure_id: str, service: str | None = None, year: int | None = None, **where: Unpack[Where]) -> Explanation:
     """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
 
-    `print(kpi.explain("same_day_callback_share", "health_station", 2025).text)` is the screen of `kpi explain`; `.rows()`
-    are the raw rows. Without `year` it is the last finished one. Raises ConfigError, with the nearest name, for a figure
-    that is not there.
+    `print(kpi.explain("nps", "health", 2025).text)` is the screen of `kpi explain`; `.rows()` are the raw rows. Without
+    `year` it is the last finished one. `basis`, `build`, `project_dir`, `stewards` and `lang` are as in the command.
+    Raises ConfigError, with the nearest name, for a figure that is not there.
     """
     from kpi.provenance.explain import explain as explain_figure
 
-    root = find_project(project_dir)
-    return explain_figure(root, figure_id, service, year, basis, build, stewards=stewards, lang=lang)
+    return explain_figure(find_project(where.get("project_dir")), figure_id, service, year, **where)
 
 
 def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
@@ -196,27 +159,6 @@ def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
     found = warehouse.record(warehouse.folder(build)).restricted_schemas
     named = sorted(found & set(re.findall(r"\w+", asked.lower())))
     return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
-
-
-def indicators(
-    report_year: int | None = None, build: str | None = None, project_dir: Path | str | None = None
-) -> pd.DataFrame:
-    """Return marts.indicators as a frame, of one report year or all.
-
-    Grain: one row per figure_id, service, report_year and basis, in that order. `value` is unrounded, in the unit of
-    seeds.figures; shares are in percent. A year that is not finished has the basis year_to_date, and `last_full_month`
-    (1 to 12) says up to which month it is counted; null for a finished year and what was entered by hand. Raises
-    ConfigError for a year of which nothing is told.
-    """
-    tables = tables_of(build, project_dir)
-    with open_build(build, project_dir) as con:
-        if report_year is not None:
-            check_year(con, report_year, tables=tables)
-        return con.execute(
-            f"select * from {tables.indicators} where $year is null or report_year = $year"
-            " order by figure_id, service, report_year, basis",
-            {"year": report_year},
-        ).df()
 
 
 def read_status(

@@ -139,7 +139,8 @@ def revision_lines(root: Path, revision: str, as_of: date) -> Iterator[str]:
         if rows:
             state = ", with edits that are not committed" if repository.is_dirty() else ""
             heading = f"Against `{_cell(revision)}` ({commit[:9]}){state}; deliveries of this warehouse, as of {as_of}."
-            yield from _markdown(Attribution(sides[0], sides[1], graphs[1].feeds), rows, heading)
+            with Attribution(sides[0], sides[1], graphs[1].feeds) as attribution:
+                yield from _markdown(attribution, rows, heading)
 
 
 def _compiled(revision: str, project: Path) -> Graph:
@@ -274,8 +275,8 @@ def _markdown(attribution: Attribution, rows: Sequence[tuple[Any, ...]], heading
     yield "|---|---|---|---:|---:|---:|---:|---|"
     changes = [attribution.causes(Key(*row[:4])) for row in rows[:MOST_ROWS]]
     names = dict.fromkeys(f"{part.cause}: {name}" for one in changes for part in one.parts for name in part.subjects)
-    for (figure, service, year, basis, *_), change in zip(rows, changes, strict=False):
-        yield _row(change, figure, service, f"{year}" if basis == USUAL_BASIS else f"{year}, {basis}")
+    for row, change in zip(rows, changes, strict=False):
+        yield _row(row, change)
     if len(rows) > MOST_ROWS:
         yield ""
         yield f"and {len(rows) - MOST_ROWS} more rows, of {len({row[0] for row in rows[MOST_ROWS:]})} figures."
@@ -287,21 +288,24 @@ def _markdown(attribution: Attribution, rows: Sequence[tuple[Any, ...]], heading
         yield f"- {_cell(note)}"
 
 
-def _row(change: BuildChange, figure: str, service: str, year: str) -> str:
+def _row(row: Sequence[Any], change: BuildChange) -> str:
+    """A row of the table: of GRAIN, the values before and after as tables have them, and why."""
+    figure, service, year, basis, before, after = row
     how = change.presentation
     parts = [
         f"{_cell(subjects_text(part.subjects))} {how.text(part.printed, sign=True)}"
-        if len(change.parts) > 1 and part.amount is not None
+        if len(change.parts) > 1 and part.printed is not None
         else _cell(subjects_text(part.subjects))
         for part in change.parts
     ]
-    unrounded = "" if change.change is None else significant(float(change.change), 4)
+    is_there = before is not None and after is not None
+    unrounded = significant(float(change.change), 4) if is_there and change.change is not None else ""
     cells = (
-        *(_cell(text) for text in (figure, service, year)),
-        how.text(change.shown_before),
-        how.text(change.shown_after),
-        how.text(change.shown_change, sign=True) if change.change is not None else "new" if change.after else "gone",
-        f"+{unrounded}" if change.change and change.change > 0 else unrounded,
+        *(_cell(text) for text in (figure, service, f"{year}" if basis == USUAL_BASIS else f"{year}, {basis}")),
+        how.text(change.shown_before) if before is not None else "-",
+        how.text(change.shown_after) if after is not None else "-",
+        how.text(change.shown_change, sign=True) if is_there else "new" if before is None else "gone",
+        f"+{unrounded}" if change.change and change.change > 0 and unrounded else unrounded,
         "; ".join(parts),
     )
     return f"| {' | '.join(cells)} |"

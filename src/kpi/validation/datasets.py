@@ -2,7 +2,7 @@
 
 A topic is a table of the build with `report_year` and a column for each rule, null where the rule does not apply. What
 a reader wants to see of a row stands in further columns: figure_id, service, basis, feed, month, value, compared (the
-value it is judged against), note_en and note_fi.
+value it is compared with), note_en and note_fi.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ class Frames:
 def read_frames(con: duckdb.DuckDBPyConnection, expectations: Expectations, last_year: int, last_month: int) -> Frames:
     """Read what the rules look at: years up to `last_year`, of which the months up to `last_month` are full.
 
-    A topic whose table was not built is not judged.
+    A topic whose table was not built is not validated.
     """
     values: dict[str, object] = {"last_year": last_year, "last_month": 12 * last_year + last_month}
     names = expectations.tables.names()
@@ -258,7 +258,7 @@ def _topic_frame(
                                                  if key == "last_year" or topic.only_full_months}).df()  # fmt: skip
     for rule in topic.rules:
         if rule.figures:
-            frame[rule.judged_column] = frame[rule.column].where(frame["figure_id"].isin(rule.figures))
+            frame[rule.value_column] = frame[rule.column].where(frame["figure_id"].isin(rule.figures))
     return frame
 
 
@@ -266,7 +266,7 @@ def _topic_sql(topic: Topic, built: Mapping[str, set[str]]) -> str:
     there = built[topic.table]
     notes = built.get(topic.notes.table, set()) if topic.notes else set()
     columns = [f"t.{name}" for name in sorted(there - {"note_en", "note_fi"})]
-    # What an older build lacks is null, and so judges nothing.
+    # What an older build lacks is null, and so no rule looks at it.
     columns += [f"null as {name}" for name in sorted(topic.columns() - there - {"report_year"})]
     joined = ""
     if topic.notes and notes:

@@ -1,8 +1,8 @@
 """Great Expectations over each report year: the rules of a project run on its topics, year by year.
 
 The only module that imports Great Expectations. The import takes seconds, so it happens inside a function that a
-refresh calls in a thread while the build runs, and only where something is to be judged. A result follows from the rows
-of its topic and year and from the rules alone: inside `kpi.cache.caching` it is taken from there when these are what
+refresh calls in a thread while the build runs, and only where there is something to validate. A result follows from the
+rows of its topic and year and from the rules alone: inside `kpi.cache.caching` it is taken from there when these are as
 they were. Nothing else is written to disk and nothing is sent anywhere.
 """
 
@@ -45,9 +45,9 @@ _POSTPONED = ("scipy.stats", "altair")
 
 @dataclass(frozen=True, slots=True)
 class SeenRow:
-    """A row that was judged: a figure of a service, or a feed, in the year or a month of it.
+    """A row that was looked at: a figure of a service, or a feed, in the year or a month of it.
 
-    `value` is what was seen, in the figure's unit or in rows; `compared` what it was judged against: the year before,
+    `value` is what was seen, in the figure's unit or in rows; `compared` what it was compared with: the year before,
     the parts of a sum, the printed value, the median month. `note` says more in Finnish, or is a formula.
     """
 
@@ -69,6 +69,7 @@ class YearResult:
     sentence that says what was expected, `observed` the values seen or the rows that break it. `judged` counts the
     values looked at, which lie between `lowest` and `highest` when they are numbers. `rows` are those that break it,
     or all that were looked at when it holds. `is_provisional` marks a year that is not finished.
+    `failure` says why the rule could not be applied; empty when it could.
     """
 
     report_year: int
@@ -84,6 +85,7 @@ class YearResult:
     lowest: float | None
     highest: float | None
     rows: tuple[SeenRow, ...]
+    failure: str = ""
 
 
 def import_great_expectations() -> ModuleType:
@@ -130,31 +132,31 @@ def validate(
     only_year: int | None = None,
     is_more_expected: bool = True,
 ) -> tuple[YearResult, ...]:
-    """Judge every report year of a warehouse, from the first with a figure or a record to the year of `as_of`.
+    """Validate every report year of a warehouse, from the first with a figure or a record to the year of `as_of`.
 
     Args:
         con: the candidate warehouse; it is only read.
         expectations: the project's topics with their rules.
-        feeds: how often each feed is expected. A feed that was never delivered is not judged.
+        feeds: how often each feed is expected. A feed that was never delivered is not validated.
         as_of: the day of the refresh, by which something is due, late or very late (`kpi.ingest.calendar`).
-        only_year: judge this year alone. A year outside the warehouse fails as empty.
+        only_year: validate this year alone. A year outside the warehouse fails as empty.
         is_more_expected: whether a year of which nothing came at all is expected; of synthetic deliveries none is.
 
     Returns:
-        One row per report year and expectation that had something to judge, in the order of the rules.
+        One row per report year and expectation that had something to look at, in the order of the rules.
     """
     frames = read_frames(con, expectations, as_of.year, as_of.month - 1)
     if is_more_expected:
         frames = replace(frames, expected_until=as_of.year)
     years = frames.years()
-    judge = _Judge(as_of, frozenset(year for _, year in frames.unfinished))
+    validator = _Validator(as_of, frozenset(year for _, year in frames.unfinished))
     results: list[YearResult] = []
     for year in (*years, *frames.empty_years()) if only_year is None else (only_year,):
         for topic, frame, rules in frames.suites(feeds, year, as_of):
-            results += judge.run(year, topic, frame, rules)
+            results += validator.run(year, topic, frame, rules)
     last = years[-1] if years else as_of.year
     if only_year in (None, last):
-        results += judge.run(last, YEARS, frames.by_name["years"], (years_rule(as_of.year),))
+        results += validator.run(last, YEARS, frames.by_name["years"], (years_rule(as_of.year),))
     return tuple(results)
 
 
@@ -183,7 +185,7 @@ def results_as_json(results: Iterable[YearResult]) -> str:
     return json.dumps(message, ensure_ascii=False, indent=2) + "\n"
 
 
-class _Judge:
+class _Validator:
     """Runs rules through Great Expectations, in one context that lives in memory only."""
 
     def __init__(self, as_of: datetime.date, unfinished: frozenset[int]) -> None:
@@ -196,6 +198,7 @@ class _Judge:
 
     @cached_property
     def _batches(self) -> Any:
+        gx = self._gx
         from great_expectations.data_context.types.base import (
             DataContextConfig,
             InMemoryStoreBackendDefaults,
@@ -208,29 +211,27 @@ class _Judge:
             progress_bars=ProgressBarsConfig(globally=False),
             analytics_enabled=False,
         )
-        context = self._gx.get_context(mode="ephemeral", project_config=config)
+        context = gx.get_context(mode="ephemeral", project_config=config)
         asset = context.data_sources.add_pandas("warehouse").add_dataframe_asset("year")
         return asset.add_batch_definition_whole_dataframe("whole")
 
     def run(self, year: int, topic: Topic, frame: pd.DataFrame, rules: Sequence[Rule]) -> tuple[YearResult, ...]:
-        """Return the result of each rule that applies to the year and has something to judge."""
+        """Return the result of each rule that applies to the year and has something to look at."""
         is_running = year == self._running_year
-        judged = [
-            rule
-            for rule in rules
-            if not (is_running and rule.running_year == "skip") and _has_something_to_judge(rule, frame)
+        applied = [
+            rule for rule in rules if not (is_running and rule.running_year == "skip") and _has_values(rule, frame)
         ]
-        if not judged:
+        if not applied:
             return ()
         found = remembered(
-            lambda: self._judged(year, topic, frame, judged),
-            *("year", year, is_running, topic.name, topic.row, topic.observed, judged),
+            lambda: self._results(year, topic, frame, applied),
+            *("year", year, is_running, topic.name, topic.row, topic.observed, applied),
             *(_content_of(frame), self._versions),
         )
         is_provisional = is_running or year in self._unfinished
         return tuple(replace(result, is_provisional=is_provisional) for result in found)
 
-    def _judged(self, year: int, topic: Topic, frame: pd.DataFrame, rules: Sequence[Rule]) -> tuple[YearResult, ...]:
+    def _results(self, year: int, topic: Topic, frame: pd.DataFrame, rules: Sequence[Rule]) -> tuple[YearResult, ...]:
         batch = self._batches.get_batch(batch_parameters={"dataframe": frame})
         # Asking for a plain yes or no takes half the time, and it is mostly yes: ask for the rows only after a no.
         answers = self._outcome(f"{year} {topic.name}", batch, rules, "BOOLEAN_ONLY")
@@ -247,7 +248,7 @@ class _Judge:
 
     def _expectation(self, rule: Rule) -> Any:
         kind = getattr(self._gx.expectations, rule.check.expectation)
-        column = {"column": rule.judged_column} if rule.column else {}
+        column = {"column": rule.value_column} if rule.column else {}
         severity = "critical" if rule.severity == "error" else "warning"
         return kind(**column, **rule.check.arguments, severity=severity, meta={"rule": rule.name})
 
@@ -257,18 +258,18 @@ def _content_of(frame: pd.DataFrame) -> str:
     return f"{list(frame.dtypes)} {frame.to_dict('list')}"
 
 
-def _has_something_to_judge(rule: Rule, frame: pd.DataFrame) -> bool:
+def _has_values(rule: Rule, frame: pd.DataFrame) -> bool:
     """Tell whether a pass would mean anything: most expectations pass on an empty frame and an all-null column."""
     if not rule.column:
         return True
     if rule.check == NOT_NULL:
         return len(frame) > 0
-    return bool(frame[rule.judged_column].notna().any())
+    return bool(frame[rule.value_column].notna().any())
 
 
 def _result(year: int, topic: Topic, rule: Rule, frame: pd.DataFrame, is_running: bool, failure: Any) -> YearResult:
     """Return the result of a rule; `failure` is what Great Expectations tells of one that does not hold, else None."""
-    values = frame[rule.judged_column].dropna() if rule.column else frame["report_year"]
+    values = frame[rule.value_column].dropna() if rule.column else frame["report_year"]
     is_number = bool(rule.column) and values.dtype.kind in "iuf" and len(values) > 0
     found = failure.result.get("unexpected_index_list") if failure and failure.result else None
     places = values.index if found is None else found
@@ -289,6 +290,7 @@ def _result(year: int, topic: Topic, rule: Rule, frame: pd.DataFrame, is_running
         lowest=float(values.min()) if is_number else None,
         highest=float(values.max()) if is_number else None,
         rows=tuple(_rows(rule, frame.loc[places])),
+        failure=_exception_message(failure.exception_info) if failure and not failure.result else "",
     )
 
 
@@ -334,7 +336,7 @@ def _cell(name: str, cell: Any) -> Any:
 
 
 def _seen(rule: Rule, values: pd.Series[Any]) -> str:
-    """Say how many values a rule that holds was judged on and, of numbers, their range."""
+    """Say how many values a rule that holds looked at and, of numbers, their range."""
     if not rule.column:
         return f"{len(values)} rows"
     count = "1 value" if len(values) == 1 else f"{len(values)} values"
@@ -347,7 +349,7 @@ def _seen(rule: Rule, values: pd.Series[Any]) -> str:
 def _broken(topic: Topic, rule: Rule, frame: pd.DataFrame, values: pd.Series[Any], found: Any) -> str:
     """Say which rows break a rule or, when it looks at no single row, what was seen instead."""
     if not found.result:
-        return f"could not be judged: {_exception_message(found.exception_info)}"
+        return f"could not be applied: {_exception_message(found.exception_info)}"
     if "unexpected_index_list" not in found.result:
         return _seen(rule, values) if rule.column else rule.found
     labels = _labels(topic, frame.loc[found.result["unexpected_index_list"]])

@@ -49,8 +49,8 @@ def number(value: float | Decimal | None, digits: int = 10) -> str:
 def amount(value: float | Decimal | None, unit: str | None, decimals: str | None) -> str:
     """Write a value that is rounded already, in its unit: lengths of time in hours, minutes and seconds.
 
-    `decimals` is 0, 1 or 2, or minute for seconds that are told to the minute; None tells as many as there are.
-    Decimals that the value has beyond them are told too: without them it would look like 0 or 100.
+    `decimals` is 0, 1 or 2, or minute for seconds that are shown to the minute; None shows as many as there are.
+    Decimals that the value has beyond them are shown too: without them it would look like 0 or 100.
     """
     return Form(unit or "", decimals, "fi").write(value)
 
@@ -93,7 +93,7 @@ _SHOWN = {"value": "value", "previous": "previous_value"}
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Which build was judged, on which day, and whether its deliveries are synthetic."""
+    """Which build was validated, on which day, and whether its deliveries are synthetic."""
 
     build: str
     as_of: datetime.date
@@ -116,7 +116,7 @@ def write_pages(
     about: About,
     expectations: Expectations,
 ) -> tuple[Path, ...]:
-    """Write `index.html` and `<year>.html` for each report year judged into a folder, made when missing.
+    """Write `index.html` and `<year>.html` for each report year validated into a folder, made when missing.
 
     The same results of the same warehouse give the same bytes. Returns the files written.
     """
@@ -249,7 +249,7 @@ def _seen(result: YearResult, names: _Names) -> str:
         values = "tietueita"
     else:
         count, values = f"{number(result.judged)} {'arvo' if result.judged == 1 else 'arvoa'}", ""
-    if result.observed.startswith("could not be judged"):
+    if result.failure:
         return "tarkistus ei onnistunut"
     if result.lowest is None or result.highest is None or result.topic in names.sums:
         return count

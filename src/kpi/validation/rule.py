@@ -1,10 +1,10 @@
 """What a project expects of its report years, read from `expectations/`: topics with their rules, sums and labels.
 
-The engine has kinds of rules and no rule: which table of the build is judged, by what, how severely and in which words
+The engine has kinds of rules and no rule: which table of the build is validated, by what, how severely, in which words
 is the project's (`rules.yml`, `sums.yml`, `labels_fi.yml`; keys: docs/reference/expectations.md). A topic is
 a table with a row per figure, month or the like, made by a model; a rule looks at one column of it. What is impossible
-or incomplete is an error and stops the publication; what is only implausible warns. A rule that finds nothing to judge
-makes no result. Of a project without the folder only the feeds' contracts are judged. A mistake in a file is a
+or incomplete is an error and stops the publication; what is only implausible warns. A rule without anything to look at
+makes no result. Of a project without the folder only the feeds' contracts are validated. A mistake in a file is a
 ConfigError with file and line.
 """
 
@@ -76,7 +76,7 @@ class Rule:
         return self.places.get(key, self.place)
 
     @property
-    def judged_column(self) -> str:
+    def value_column(self) -> str:
         """The column that Great Expectations looks at: of some figures only, one that the rule has for itself."""
         return self.name if self.figures else self.column
 
@@ -119,17 +119,17 @@ class FeedExpectation:
 
 
 def between(low: float | None, high: float | None) -> Check:
-    """Every value lies between the limits, themselves included. None is no limit. Missing values are not judged."""
+    """Every value lies between the limits, themselves included. None is no limit. Missing values are left out."""
     return Check("ExpectColumnValuesToBeBetween", {"min_value": low, "max_value": high})
 
 
 def one_of(*values: str) -> Check:
-    """Every value is one of these. Missing values are not judged."""
+    """Every value is one of these. Missing values are left out."""
     return Check("ExpectColumnValuesToBeInSet", {"value_set": list(values)})
 
 
 def none_of(*values: str) -> Check:
-    """No value is one of these. Missing values are not judged."""
+    """No value is one of these. Missing values are left out."""
     return Check("ExpectColumnValuesToNotBeInSet", {"value_set": list(values)})
 
 
@@ -255,11 +255,11 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A table that is judged year by year, and the rules on it.
+    """A table that is validated year by year, and the rules on it.
 
     `row` are the parts of what one of its rows is called: a part is left out when the column it names is null, save
     for value and compared. `order` are the columns by which rows stand. `only_with` names a topic without rows of a
-    year of which this one is not judged; `only_full_months` leaves out the months that are not over; `observed` rows
+    year of which this one is not validated; `only_full_months` leaves out the months that are not over; `observed` rows
     lists them when all is well. A topic of `sums` has no other rules.
     """
 
@@ -415,7 +415,7 @@ def _read_rule(entry: Section, topic: str) -> Rule:
     entry.allow(_RULE_KEYS, f"a rule of {entry.file}")
     check, column = _read_check(entry), entry.text("column")
     if (check == ANY_ROW) == bool(column):
-        message = "'any_row' looks at no column." if column else "'column' is missing: which one is judged?"
+        message = "'any_row' looks at no column." if column else "'column' is missing: which one is looked at?"
         raise ConfigError(f"{message}", entry.where("column" if column else "check"))
     severity: Any = _choice(entry, "severity", get_args(Severity), "")
     running_year: Any = _choice(entry, "running_year", (*get_args(Severity), "skip"), severity)

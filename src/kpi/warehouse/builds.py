@@ -160,7 +160,7 @@ _NEWEST = {"candidate": "build that failed or was held back", "latest": "build"}
 
 
 @dataclass(frozen=True, slots=True)
-class KeptBuild:
+class StoredBuild:
     """A build that is on disk, by its folder, with what is noted of it; `is_current` says that readers see it."""
 
     folder: Path
@@ -248,7 +248,7 @@ class Warehouse:
 
     def published_before(self, build: str) -> str:
         """Return the id of the newest kept build, older than the given one, that was published. Raises ConfigError."""
-        older = [kept.id for kept in self.list_builds() if kept.record.status == "published" and kept.id < build]
+        older = [one.id for one in self.list_builds() if one.record.status == "published" and one.id < build]
         if not older:
             raise ConfigError(f"no build published before {build} is kept, or none that you may open. See: kpi builds")
         return older[-1]
@@ -270,11 +270,11 @@ class Warehouse:
         current = self.current()
         return self.record(current) if current else None
 
-    def list_builds(self) -> list[KeptBuild]:
+    def list_builds(self) -> list[StoredBuild]:
         """Return every build that is kept, oldest first."""
         current = self.current()
         return [
-            KeptBuild(folder, self.record(folder), current is not None and folder.name == current.name)
+            StoredBuild(folder, self.record(folder), current is not None and folder.name == current.name)
             for folder in self.kept()
         ]
 
@@ -484,15 +484,15 @@ def _catch_up(warehouse: Warehouse) -> None:
 
     What a run was about to publish and did not is removed.
     """
-    current, events, kept = warehouse.current(), warehouse.ledger(), warehouse.kept()
+    current, events, folders = warehouse.current(), warehouse.ledger(), warehouse.kept()
     late = f"recorded late: {'the run that made it was cut short' if events else 'the ledger was lost'}"
-    for build in sorted(missing(events, kept)):
+    for build in sorted(missing(events, folders)):
         record(warehouse, build, "gone", "its folder is not there any more")
-    if current in kept and current.name not in ever_published(warehouse):
+    if current in folders and current.name not in ever_published(warehouse):
         record(warehouse, current.name, "published", late)
     newest = max((number_of(event.build) for event in events), default=0)
     shown = number_of(current.name) if current else 0
-    for folder in kept if newest or shown else ():
+    for folder in folders if newest or shown else ():
         if number_of(folder.name) <= newest or folder == current:
             continue
         status = warehouse.record(folder).status
@@ -503,10 +503,10 @@ def _catch_up(warehouse: Warehouse) -> None:
             record(warehouse, folder.name, status, late)
 
 
-def missing(events: Iterable[LedgerEvent], kept: Sequence[Path]) -> set[str]:
+def missing(events: Iterable[LedgerEvent], folders: Sequence[Path]) -> set[str]:
     """Return the ids of builds that the ledger does not say are gone, and whose folders are."""
     last = {event.build: event.event for event in events}
-    return {build for build, event in last.items() if event not in ("pruned", "gone")} - {path.name for path in kept}
+    return {build for build, event in last.items() if event not in ("pruned", "gone")} - {path.name for path in folders}
 
 
 def ever_published(warehouse: Warehouse) -> set[str]:

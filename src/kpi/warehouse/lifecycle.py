@@ -42,7 +42,7 @@ RELEASED = "released"  # the event of the ledger
 
 
 def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emit = silent) -> tuple[str, ...]:
-    """Remove builds beyond those to be kept, note it in the ledger, and tell which by which rule. Returns their ids.
+    """Remove builds beyond those to be kept, note it in the ledger, and say which by which rule. Returns their ids.
 
     Never the current one, nor one of the latest releases unless it is too old, nor one that somebody has open, nor one
     that was written, or that readers were pointed at, within the grace; unless it is one of many of a day: of those not
@@ -165,21 +165,21 @@ def shows(warehouse: Warehouse, folder: Path, schemas: Collection[str]) -> list[
 
 def deleted_since(warehouse: Warehouse, record: BuildRecord) -> list[str]:
     """Return what is kept of deliveries that were deleted after a build was made: it may hold their rows."""
-    kept = kept_beside(warehouse.raw)
-    names = {entry.name for entry in kept.iterdir() if entry.name[0] != "."} if kept.is_dir() else set()
+    figures = kept_beside(warehouse.raw)
+    names = {entry.name for entry in figures.iterdir() if entry.name[0] != "."} if figures.is_dir() else set()
     return sorted(names - set(record.retained))
 
 
 def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[Problem, ...]]:
-    """Return the build that the next one starts from, and what is to be told when it is not the one readers see.
+    """Return the build that the next one starts from, and a warning when it is not the one readers see.
 
     It is the newest published one, from that of the readers on, whose every byte is as it was written. Where nothing
-    can start from what is noted of that build, it is none, and everything is built anew.
+    can start from what is noted of that build, it is none, and everything is rebuilt.
     """
     current, shown = warehouse.current(), ever_published(warehouse)
     if current and is_whole(current, record := warehouse.record(current)):
         if record.problem:
-            message = f"everything is built anew, for nothing can start from build {current.name}: {record.problem}."
+            message = f"everything is rebuilt, for nothing can start from build {current.name}: {record.problem}."
             return None, (Problem("build.start", message),)
         return current, ()
     if not current and not shown:
@@ -216,7 +216,7 @@ def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = F
         folder = warehouse.folder(build)
         build, noted = folder.name, warehouse.record(folder)
         if noted.status == "unknown":
-            raise ConfigError(f"{build} cannot be told to have been published: {noted.problem}. See: kpi builds")
+            raise ConfigError(f"{build} is not known to have been published: {noted.problem}. See: kpi builds")
         if noted.status != "published":
             raise ConfigError(f"{build} was not published, it is for looking into only. See: kpi builds")
         if not is_whole(folder, noted):
@@ -264,7 +264,7 @@ def copy_compactly(source: Path, candidate: Path, noted: BuildRecord, settings: 
     """Copy the database of the build in `source` into a candidate's empty folder: its content, not its free blocks.
 
     Rows, constraints, views, indexes and comments are the same, so nothing needs to be rebuilt. Where that
-    cannot be had, the file is copied as it is, and that is told.
+    cannot be had, the file is copied as it is, and a warning says so.
     """
     import shutil
 

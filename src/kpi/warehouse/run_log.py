@@ -93,7 +93,7 @@ class RunLog:
 
     def __call__(self, line: str) -> None:
         """Write down a line of text."""
-        self.on_event(Event("told", line))
+        self.on_event(Event("message", line))
 
     def on_event(self, event: Event) -> None:
         """Write down an event. A run that finds nothing to do has none but that, and no file of its own."""
@@ -240,7 +240,7 @@ def _named_as_runs(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class FailedRun:
-    """A run that people were told had failed: its name, how it ended, and when (ISO 8601)."""
+    """A run that people were notified of as failed: its name, how it ended, and when (ISO 8601)."""
 
     run: str
     outcome: str
