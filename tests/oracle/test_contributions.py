@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
-from itertools import combinations, permutations
+from itertools import permutations
 from math import floor
 from pathlib import Path
 from random import Random
@@ -176,18 +176,21 @@ def test_what_is_missing_goes_to_the_largest_remainders() -> None:
     assert largest_remainder([], Decimal(0), Decimal(1)) == ()
 
 
-def test_parts_of_every_figure_service_and_pair_of_years_sum_to_the_change(demo_project: Path) -> None:
+def test_parts_of_every_figure_and_service_sum_to_the_change(demo_project: Path) -> None:
     """On the whole demo: those that add up have parts, and all parts sum, exactly and as printed."""
     side = side_of(Warehouse(demo_project / "warehouse"), None, stewards=False)
-    with_parts, without = 0, set()
+    rng, with_parts, without = Random(2025), 0, set()
     with reading(side.database) as con:
         figures = [row[0] for row in con.execute("select distinct figure_id from marts.indicators").fetchall()]
         for name in sorted(figures):
             rows = read_rows(con, "marts.indicators", name)
-            valued = sorted({(service, year) for (service, year, _), row in rows.items() if row.value is not None})
-            for (service, first), (other, last) in combinations(valued, 2):
-                if service != other:
+            valued: dict[str, set[int]] = {}
+            for (service, year, _), row in rows.items():
+                valued.setdefault(service, set()).update((year,) if row.value is not None else ())
+            for service, years in valued.items():
+                if len(years) < 2:
                     continue
+                first, last = rng.sample(sorted(years), 2)  # one pair of each, the later year first in half of them
                 keys = Key(name, service, first), Key(name, service, last)
                 change = year_change(con, side, tuple, keys)  # no contracts: no value without a month is asked for
                 with_parts += bool(change.groups)
@@ -196,7 +199,7 @@ def test_parts_of_every_figure_service_and_pair_of_years_sum_to_the_change(demo_
                     assert sum((group.part.total for group in groups), Fraction(0)) == change.change
                     assert sum((group.printed for group in groups), Decimal(0)) == change.shown_change
                     assert all(group.printed == group.printed_rate + group.printed_mix for group in groups)
-    assert with_parts > 300
+    assert with_parts > 80
     assert {"calls_received", "nps", "experience_mean", "rescue_unit_alarms_per_day"}.isdisjoint(without)
     # Medians, censuses, means of means, changes of other figures, and what is entered by hand.
     assert {
