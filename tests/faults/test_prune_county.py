@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+import kpi
 from conftest import copy_project
 from demo.deliver import write_demo
 from kpi import database
-from kpi.errors import CheckFailed
+from kpi.errors import CheckFailed, ConfigError
 from kpi.jobs.options import Options
 from kpi.jobs.prune_raw import prune_raw
 from kpi.jobs.refresh import refresh
@@ -108,6 +109,12 @@ def test_a_year_goes_and_nothing_that_was_told_of_it(county: Path, tmp_path: Pat
         (line,) = year_notes(con, ReportTables())[2023]
     assert re.fullmatch(rf"kept from build {was}, deliveries deleted: \d+/\d+ figures", line)
     assert ask(root, "select count(*) from marts.coverage where report_year = 2023 and feed = 'calls'") == [(0,)]
+    explanation = kpi.explain("calls_received", "health_lines", 2023, project_dir=root)
+    assert (explanation.origin, explanation.kept_from) == ("kept", was)
+    assert "Its deliveries were deleted" in explanation.text
+    assert {one.is_deleted for one in explanation.deliveries if one.feed == "calls"} == {True}
+    with pytest.raises(ConfigError, match="its deliveries were deleted"):
+        explanation.rows("numerator")
     assert refresh(root, RUN, lambda line: None).nothing_to_do
 
 

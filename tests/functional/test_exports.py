@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import zipfile
@@ -247,6 +248,18 @@ def test_public_files_are_of_public_tables_alone(root: Path, tmp_path: Path) -> 
 
 def run(*words: str) -> str:
     return CliRunner().invoke(cli, words, catch_exceptions=False).output
+
+
+def test_names_are_text_on_the_screen_too(root: Path) -> None:
+    for words in ((), ("--all",), ("--year", "2024", "--all", "--lang", "fi")):
+        lines = run("show", *words, "--project-dir", str(root)).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert "lines" not in lines
+        assert any(BROKEN.replace("\n", "\\n") in line for line in lines)
+    header, *rows = csv.reader(io.StringIO(run("show", "--csv", "--project-dir", str(root))))
+    assert {row[header.index("service")] for row in rows} == {f"'{COMMAND}", SCRIPT, BROKEN}
+    content = json.loads(run("show", "--json", "--project-dir", str(root)))
+    assert {figure["service"] for figure in content["figures"]} == {COMMAND, SCRIPT, BROKEN}
 
 
 def test_the_command_says_what_it_wrote(root: Path, tmp_path: Path) -> None:

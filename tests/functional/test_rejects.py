@@ -64,7 +64,7 @@ def lines_of(path: Path) -> list[list[str]]:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small project with deliveries that mean harm."""
     names = ["=cmd|' calc'!A0.csv", "x\\..\\y.csv", "a\nb\x1b[2J.csv", "A.csv", "a.csv", "x" * 200 + ".csv"]
-    root = project(tmp_path_factory.mktemp("hostile") / "project", {name: HOSTILE for name in names})
+    root = project(tmp_path_factory.mktemp("hostile") / "project", dict.fromkeys(names, HOSTILE))
     refresh(root)
     return root
 

@@ -240,6 +240,8 @@ def compile_command(
     from kpi.errors import nearest
     from kpi.jobs.build_site import check_report
     from kpi.jobs.pipeline import tables_for_readers
+    from kpi.project.project import together
+    from kpi.provenance.shape import unexplained
     from kpi.validation.rule import check_expectations, read_expectations
     from kpi.warehouse.permissions import refuse_unknown
 
@@ -247,6 +249,8 @@ def compile_command(
         graph = compiled(project_folder(project_dir), variables_of(variables), target).graph
         refuse_unknown(graph)
         check_expectations(read_expectations(graph.project), graph)
+        if wrong := unexplained(graph):
+            raise together(wrong, graph.project.root)
         check_report(graph)
     except KpiError as error:
         if not as_json:

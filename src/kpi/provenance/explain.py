@@ -256,7 +256,7 @@ class _Reading:
     def _of_rows(self, column: str, value: float, traces: Sequence[Trace]) -> _Traced:
         """A part that is made of rows of deliveries: how many, what they come to, by file, and of which group."""
         part = Part("rows", value, column, aggregate=traces[0].weight.aggregate)
-        if any(one.base not in self.known for one in traces):
+        if any(not one.tables <= set(self.known) for one in traces):
             return _Traced(part, tuple(traces))
         used: list[Trace] = []
         keys: list[tuple[object, ...]] = []
@@ -359,9 +359,9 @@ class _Reading:
     # --- the rows that are left out -----------------------------------------------------------------------------------
 
     def _closed(self, traced: Sequence[_Traced]) -> tuple[str, ...]:
-        """The raw tables that the build's file for all readers does not have."""
-        bases = {trace.base for one in traced for trace in one.traces if trace.feed}
-        return tuple(sorted(one for one in bases if one not in self.known))
+        """The tables of the path that the build's file for all readers does not have."""
+        needed = {table for one in traced for trace in one.traces if trace.feed for table in trace.tables}
+        return tuple(sorted(one for one in needed if one not in self.known))
 
     def _outs(self, numerator: _Traced, denominator: _Traced) -> list[_Out]:
         """The queries that tell of each row of the feeds what leaves it out: those of the numerator go before."""
@@ -386,19 +386,20 @@ class _Reading:
             for number, count in rows:
                 if number != FURTHEST:
                     clause = out.clauses[number]
-                    found.append(self._one_left(out.trace.feed, clause.model, clause.text, count))
+                    found.append(self._one_left(out.trace.feed, clause, count))
             missing = self._count(out.trace.base) - sum(count for _, count in rows)
             if missing:
-                found.append(LeftOut(out.trace.feed, out.trace.path[0].model, UNJOINED, missing))
+                found.append(LeftOut(out.trace.feed, out.trace.path[0].model, UNJOINED, missing, kind="unjoined"))
         if "raw.rejects" in self.known:
             for feed in dict.fromkeys(out.trace.feed for out in outs):
                 rejected = self.con.execute("select count(*) from raw.rejects where feed = ?", [feed]).fetchall()[0][0]
                 if rejected:
-                    found.append(self._one_left(feed, f"raw.{feed}", REJECTED, rejected))
+                    found.append(self._one_left(feed, Clause(f"raw.{feed}", REJECTED, REJECTED), rejected))
         return tuple(found)
 
-    def _one_left(self, feed: str, model: str, clause: str, count: int) -> LeftOut:
-        return LeftOut(feed, model, clause, count, self._labels.get((model, clause.lower()), {}))
+    def _one_left(self, feed: str, clause: Clause, count: int) -> LeftOut:
+        labels = self._labels.get((clause.model, clause.text.lower()), {})
+        return LeftOut(feed, clause.model, clause.text, count, labels, clause.kind)
 
     def _count(self, table: str) -> int:
         return int(self.con.execute(f"select count(*) from {table}").fetchall()[0][0])

@@ -53,6 +53,9 @@ _FI = {
     "superseded by a later delivery": "korvautunut uudemmalla toimituksella",
     "rejected when it was loaded": "hylätty latauksessa",
     "joined to nothing": "ei löytänyt paria",
+    "other than": "muu kuin",
+    "no row in": "ei riviä taulussa",
+    "not": "ei",
 }
 
 
@@ -101,7 +104,8 @@ class Part:
 class LeftOut:
     """How many rows of a feed one clause leaves out of the figure, each row counted by the first that it fails.
 
-    `model` is where the clause stands, `clause` its SQL, `labels` what the project calls it.
+    `model` is where the clause stands, `clause` its SQL, `labels` what the project calls it. `kind` is where, join,
+    condition (of the part itself), key (it is of another service, year or period), rejected or unjoined.
     """
 
     feed: str
@@ -109,6 +113,7 @@ class LeftOut:
     clause: str
     row_count: int
     labels: Names = field(default_factory=dict)
+    kind: str = "where"
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,7 +458,13 @@ def clause_text(one: LeftOut, lang: str) -> str:
         "not joined": "joined to nothing",
     }
     text = own.get(one.clause.lower())
-    return word(text) if text else f"not: {one.clause}"
+    if text:
+        return word(text)
+    if one.kind == "key":
+        return f"{word('other than')} {one.clause}"
+    if one.kind == "join":
+        return f"{word('no row in')} {one.clause.removeprefix('JOIN ')}"
+    return f"{word('not')} {one.clause}"
 
 
 def _deliveries(found: Explanation, word: _Words) -> Iterator[str]:

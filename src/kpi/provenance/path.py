@@ -296,7 +296,7 @@ def _hops(
     base.where = [qualified(one) for one in conjuncts(where.this)] if where else []
     base.having = qualified(having.this) if having else None
     base.qualify = qualified(qualify.this) if qualify else None
-    for keys, all_keys in _grouping_sets(query, base.projections, qualified):
+    for keys, all_keys in _grouping_sets(query, base.projections, qualified, scope.model):
         hop = Hop(**{**vars(base), "keys": keys})
         if all_keys is not None:
             hop.is_one_of_sets = True
@@ -371,7 +371,7 @@ def _place(column: Any) -> tuple[str, str]:
 
 
 def _grouping_sets(
-    query: Any, projections: Mapping[str, Any], qualified: Any
+    query: Any, projections: Mapping[str, Any], qualified: Any, model: str
 ) -> Iterator[tuple[list[Any] | None, list[Any] | None]]:
     """The keys of each set that a SELECT groups by, None without; and the keys of all where there are several sets."""
     from sqlglot import exp
@@ -380,7 +380,7 @@ def _grouping_sets(
     if group is None:
         is_grouped = any(one.find(exp.AggFunc) and not _in_window(one) for one in projections.values())
         if distinct is not None and distinct.args.get("on") is not None:
-            raise Untraceable("", "write row_number() for DISTINCT ON.")
+            raise Untraceable(model, "write row_number() for DISTINCT ON.")
         yield ([] if is_grouped else list(projections.values()) if distinct else None), None
         return
 
@@ -397,7 +397,7 @@ def _grouping_sets(
     sets = [one for one in group.expressions if isinstance(one, exp.GroupingSets)]
     sets += group.args.get("grouping_sets") or []
     if group.args.get("rollup") or group.args.get("cube") or len(sets) > 1:
-        raise Untraceable("", "write GROUPING SETS for ROLLUP and CUBE, once.")
+        raise Untraceable(model, "write GROUPING SETS for ROLLUP and CUBE, once.")
     if not sets:
         yield [key(one) for one in plain], None
         return

@@ -6,7 +6,7 @@ conditions become numbers, so that of each row is known which clause left it out
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,6 +53,18 @@ class Trace:
         return self.catalogue.feeds.get(self.base, "")
 
     @property
+    def tables(self) -> set[str]:
+        """The tables of the build that the rows are traced with, by `schema.name`."""
+        found = {self.base}
+        front: list[tuple[Any, Scope]] = []
+        for hop in self.path:
+            others = [one for one in hop.sources if one.alias != hop.driver and one.relation is not None]
+            found |= {one.relation.name for one in others if one.relation is not None and one.relation.query is None}
+            front += [(one.relation.query, one.relation.scope) for one in others if one.relation and one.relation.query]
+            front += [(one, hop.scope) for one in [*hop.projections.values(), *hop.where]]
+        return found | set(_tables_in(front))
+
+    @property
     def top_group(self) -> int | None:
         """The number of the topmost hop that groups; None where no hop does."""
         return next((place for place, hop in enumerate(self.path) if hop.keys is not None), None)
@@ -75,8 +87,8 @@ class Trace:
         """Return SELECT of all rows of the feed with the number of the clause that leaves each out.
 
         Columns: __row (the rowid of the raw table), __left (the index in `clauses`, which it adds to; larger than any
-        where the row enters). `keys` are the values of __key_0, … of the figure. Of a row that a join brings several times counts
-        the time that gets furthest.
+        where the row enters). `keys` are the values of __key_0, … of the figure. Of a row that a join brings several
+        times counts the time that gets furthest.
         """
         self.plains = {}
         first = self.top_group or 0
@@ -487,9 +499,9 @@ class _Writer:
             if source.alias != hop.driver and self._is_inner(source):
                 on = source.on if source is not hop.sources[0] else hop.driving.on
                 extra = [f"{column} = {_literal(value)}" for column, value in self._fixed_in(source)]
-                text = " AND ".join([*(plain_text(one) for one in (conjuncts(on) if on is not None else ())), *extra])
+                text = " AND ".join(extra or [plain_text(one) for one in (conjuncts(on) if on is not None else ())])
                 name = source.relation.name.rpartition(".")[2] if source.relation else source.alias
-                clause = Clause(hop.model, f"JOIN {name} ON {text}" if text else f"JOIN {name}", "join")
+                clause = Clause(hop.model, f"JOIN {name} ({text})" if text else f"JOIN {name}", "join")
                 found.append((f"{identifier(source.alias)}.__hit", clause))
         found += [(f"({self._text(one)})", Clause(hop.model, plain_text(one), "where")) for one in hop.where]
         if hop.qualify is not None:
@@ -572,6 +584,23 @@ def _filled(text: str, texts: Sequence[str]) -> str:
     for number, sql in enumerate(texts):
         text = text.replace(f"kpi_sql_{number}_", sql)
     return text
+
+
+def _tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
+    """The tables that queries name, through the CTEs that they read."""
+    from sqlglot import exp
+
+    seen: set[int] = set()
+    while front:
+        query, scope = front.pop()
+        if id(query) in seen:
+            continue
+        seen.add(id(query))
+        for table in query.find_all(exp.Table):
+            if table.db:
+                yield ".".join(part.name for part in table.parts).lower()
+            elif table.name.lower() in scope.ctes:
+                front.append(scope.ctes[table.name.lower()])
 
 
 def _has_window(expression: Any) -> bool:

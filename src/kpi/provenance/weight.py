@@ -138,6 +138,9 @@ def _of_both(weight: Any) -> list[Any]:
         both = [exp.and_(*(one.copy() for one in each)) for each in rest]
         return [*common, exp.or_(*both)]
     if rest[1] and isinstance(weight, exp.Sub):
+        only = rest[1][0]
+        if len(rest[1]) == 1 and isinstance(only, exp.Not):
+            return [*common, only.this.copy()]
         return [*common, exp.not_(exp.paren(exp.and_(*(one.copy() for one in rest[1]))))]
     return common
 

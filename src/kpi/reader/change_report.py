@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, nearest
+from kpi.files import find_project
 from kpi.presentation import one_line, significant
 from kpi.provenance.attribution import Attribution, BuildChange
 from kpi.provenance.contributions import Totals
 from kpi.provenance.decomposition import GroupChange, YearChange, year_change
 from kpi.provenance.figure_values import Key, Rows, read_rows
 from kpi.provenance.recomputation import BuildSide
-from kpi.reader.figures import find_project
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 

@@ -7,9 +7,8 @@ a list of codes shows codes, one without sections has no report of a year.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -261,14 +260,6 @@ def sorted_services(content: Content, figure_id: str) -> list[str]:
     listed = content.services.get(figure_id, [])
     told = {key[1] for key in content.values if key[0] == figure_id}
     return [service for service in listed if service in told] + sorted(told.difference(listed))
-
-
-def day(value: date | str, language: str, months: Sequence[str]) -> str:
-    """Write a day as a reader of the language does: 5.3.2026, or 5 March 2026."""
-    known = date.fromisoformat(value) if isinstance(value, str) else value
-    if language == "en":
-        return f"{known.day}\u00a0{months[known.month - 1]}\u00a0{known.year}"
-    return f"{known.day}.{known.month}.{known.year}"
 
 
 def by_theme(content: Content) -> list[tuple[str, list[str]]]:

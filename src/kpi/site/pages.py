@@ -241,8 +241,11 @@ class Site:
 
     def _downloads(self) -> Page:
         say, content, code = self.language.say, self.source.content, self.language.code
-        rows = [(one.path, say(one.label), _size(one.size, self.language))
-                for one in self.source.downloads if not one.figure_id]  # fmt: skip
+        rows = [
+            (one.path, content.figure_name(one.figure_id, code) if one.figure_id else say(one.label),
+             _size(one.size, self.language))
+            for one in self.source.downloads
+        ]  # fmt: skip
         facts = [(say(key), content.says(key, code)) for key in ("publisher", "contact", "licence")]
         if update := content.says("next_update", code):
             facts.append((say("next_update"), self.language.day(update)))

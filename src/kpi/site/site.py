@@ -37,6 +37,8 @@ FOLDER = "site"
 FINGERPRINT = "fingerprint"
 _STYLE, _POLICY = "\0style\0", "\0policy\0"
 _PLACED = re.compile(r'class="(?:mark )?([lt]\d{1,3})"')
+_CLASSES, _ELEMENTS = re.compile(r'class="([^"]+)"'), re.compile(r"<([a-z]\w*)")
+_BESIDES = re.compile(r"::?[\w-]+(?:\([^)]*\))?|\[[^\]]*\]")  # of a selector: pseudo-classes and attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,47 @@ def _template(name: str) -> Template:
     return _environment().get_template(name)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A rule of the style: the media query it stands in, what each of its selectors needs on a page, and its text."""
+
+    media: str
+    needs: tuple[frozenset[str], ...]
+    text: str
+
+
 @cache
-def _style() -> tuple[tuple[str, str], ...]:
-    """Return the parts of the style, each with the class whose presence on a page calls for it; none calls for all."""
-    first, *rest = re.split(r"/\* ([\w-]*) \*/\n", (TEMPLATES / "style.css").read_text(encoding="utf-8"))
-    parts = [("", first), *zip(rest[::2], rest[1::2], strict=True)]
-    return tuple((marker, "".join(line.strip() for line in rules.splitlines())) for marker, rules in parts)
+def _rules() -> tuple[_Rule, ...]:
+    """Return the rules of the style. An at-rule that is no media query has no needs, and is always there."""
+    text = "".join(line.strip() for line in (TEMPLATES / "style.css").read_text(encoding="utf-8").splitlines())
+    found = []
+    for media, inner, plain in re.findall(r"(@media[^{]*)\{((?:[^{}]*\{[^{}]*\})*)\}|([^{}@]*\{[^{}]*\})", text):
+        for rule in re.findall(r"@?[^{}]*\{[^{}]*\}", inner or plain):
+            selectors = rule.partition("{")[0].split(",")
+            needs = [frozenset(re.findall(r"\.?[a-zA-Z][\w-]*", _BESIDES.sub("", one))) for one in selectors]
+            found.append(_Rule(media, (frozenset(),) if rule.startswith("@") else tuple(needs), rule))
+    return tuple(found)
+
+
+@cache
+def _style_for(present: frozenset[str]) -> str:
+    """Return the rules that say something of a page with these elements and classes."""
+    parts, media = [], ""
+    for rule in _rules():
+        if not any(need <= present for need in rule.needs):
+            continue
+        if rule.media != media:
+            parts.append(("}" if media else "") + (f"{rule.media}{{" if rule.media else ""))
+            media = rule.media
+        parts.append(rule.text)
+    return "".join(parts) + ("}" if media else "")
+
+
+def _present(text: str) -> frozenset[str]:
+    """Return the elements and classes of a page, of those that the style speaks of."""
+    classes = {f".{name}" for names in set(_CLASSES.findall(text)) for name in names.split()}
+    known = frozenset[str]().union(*(need for rule in _rules() for need in rule.needs))
+    return known & (classes | set(_ELEMENTS.findall(text)))
 
 
 @cache
@@ -169,8 +206,7 @@ def render(site: Site, page: Page) -> str:
     )
     placed = sorted(set(_PLACED.findall(text)))
     placed_rules = (f".{name}{{{'left' if name[0] == 'l' else 'top'}:{name[1:]}%}}" for name in placed)
-    parts = (rules for marker, rules in _style() if not marker or f'class="{marker}' in text)
-    style = "".join([*parts, *placed_rules])
+    style = "".join([_style_for(_present(text)), *placed_rules])
     allowed = [f"style-src {_hash(style)}", *([f"script-src {_hash(script)}"] if script else [])]
     policy = "; ".join(["default-src 'none'", *allowed, "img-src data:", "base-uri 'none'", "form-action 'none'"])
     return text.replace(_STYLE, style, 1).replace(_POLICY, policy, 1)
@@ -191,8 +227,6 @@ def data_files(content: Content) -> list[tuple[str, str, str, str]]:
         if row["is_full_month"] is not False
     ]
     files = [("../data/indicators.csv", "csv_indicators", "", _csv(header, years))]
-    if months:
-        files.append(("../data/series.csv", "csv_series", "", _csv(header, months)))
     words = ("figure_id", "unit", "name_fi", "name_sv", "name_en", "definition_fi", "definition_sv", "definition_en")
     described = [tuple(row[name] for name in words) for row in content.figures.values()]
     files.append(("../data/definitions.csv", "csv_definitions", "", _csv(words, described)))
