@@ -280,3 +280,18 @@ def test_every_value_is_kept_with_the_builds_it_stood_in(library: Path) -> None:
     assert vintages(library) == now  # not the failed 00005 that was gone on with
     refresh(library, Options(as_of=TODAY, full_refresh=True), lambda line: None)
     assert vintages(library) == now
+
+
+def test_several_causes_of_one_change_have_each_their_size(library: Path) -> None:
+    edit(library / "warehouse/raw/visits/2025.csv", "main,2025-03-31,100", "main,2025-03-31,90")
+    deliver(library, "visits/2025_late.csv", f"{VISITS}main,2025-07-04,7\n")
+    change_model(library)
+    with pytest.raises(CheckFailed):
+        run(library)
+    (found,) = (one for one in revisions(library) if one["service"] == "main")
+    sizes = {cause["subject"]: (cause["kind"], cause["change"]) for cause in found["causes"]}
+    assert sizes == {
+        "visits/2025.csv": ("corrected_delivery", -10), "visits/2025_late.csv": ("late_delivery", 7),
+        "model visits_figures": ("code", 1),
+    }  # fmt: skip
+    assert sum(size for _, size in sizes.values()) == found["change"]

@@ -18,15 +18,26 @@ from typing import TYPE_CHECKING, Any, Literal
 from kpi.errors import ConfigError, Problem, nearest
 from kpi.ingest import release_files
 from kpi.presentation import one_line, significant
+from kpi.provenance.figure_values import Key
 
 if TYPE_CHECKING:
     import duckdb
 
     from kpi.build_record import BuildRecord, NodeRecord
+    from kpi.provenance.attribution import Attribution
     from kpi.settings import ReportTables
 
 CauseKind = Literal[
-    "late_delivery", "corrected_delivery", "removed_delivery", "definition", "code", "engine", "unknown"
+    "late_delivery",
+    "corrected_delivery",
+    "removed_delivery",
+    "kept_delivery",
+    "calendar",
+    "definition",
+    "code",
+    "engine",
+    "several",
+    "unknown",
 ]
 DELIVERED = ("late_delivery", "corrected_delivery", "removed_delivery")
 CAUSES_TABLE = "marts.revision_causes"
@@ -321,6 +332,19 @@ def _of_year(found: Sequence[Difference], year: int) -> list[Difference]:
         if within:
             return [*within, *others]
     return others or delivered
+
+
+def with_sizes(revision: Revision, attribution: Attribution) -> Revision:
+    """Return a revision of several causes with what each alone does, by taking its change from the release's build
+    apart. Raises KpiError where the figure cannot be built again."""
+    key = Key(revision.figure_id, revision.service, revision.report_year, revision.basis)
+    kinds = {one.subject.rpartition(" ")[2]: one for one in revision.causes}  # a subject may be named with its kind
+    causes = []
+    for part in attribution.causes(key).parts:
+        subject, amount = ", ".join(part.subjects), None if part.amount is None else float(part.amount)
+        known = kinds.get(subject)
+        causes.append(replace(known, change=amount) if known else Cause(part.cause, subject, amount))
+    return replace(revision, causes=tuple(causes) or revision.causes)
 
 
 def acknowledge(
