@@ -182,7 +182,7 @@ def read_release(folder: Path) -> ReleaseFolder:
 
 def wrong_with(folder: Path) -> str:
     """Say which file of a release is gone or edited; empty when none is."""
-    sums = {name: total for total, _, name in (line.partition("  ") for line in _lines(folder / SUMS))}
+    sums = {name: total for total, _, name in (entry.partition("  ") for entry in _lines(folder / SUMS))}
     for name in (RELEASE, *FILES):
         if not (folder / name).is_file():
             return f"{folder / name} is gone"

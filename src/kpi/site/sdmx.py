@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kpi.site.dataset import SCHEMA, Dataset
+from kpi.site.dataset import SCHEMA, Dataset, Role
 from kpi.site.figure_data import relation
 
 DATA, STRUCTURE = "sdmx.csv", "sdmx-structure.json"
@@ -102,9 +102,9 @@ def _rows(dataset: Dataset) -> Iterator[Sequence[object]]:
 
 
 def _months(dataset: Dataset) -> list[tuple[Any, ...]]:
-    if "series" not in dataset.tables:
+    if Role.SERIES not in dataset.tables:
         return []
-    series = relation(dataset.con, f"{SCHEMA}.series", _SERIES)
+    series = relation(dataset.con, f"{SCHEMA}.{Role.SERIES}", _SERIES)
     return dataset.con.execute(
         "select figure_id, service, report_year, month, case when isfinite(value) then value end,"
         " coalesce(is_suppressed, false), coalesce(is_full_month, true), coalesce(is_break, false)"

@@ -78,7 +78,7 @@ def write_site(
         models: the tables of the project.
     """
     content = read_content(con, project.tables, about.is_public)
-    if not content.values:
+    if not content.values and not results:
         return None
     is_open = about.is_public
     rejects = [] if is_open else read_rejects(con)
