@@ -86,7 +86,7 @@ def test_each_page_allows_its_own_style_and_script_and_nothing_else(site: Path) 
         assert parts["default-src"] == "'none'"
 
 
-def expected(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], Callable[[str, str], str]]:
+def expected(con: duckdb.DuckDBPyConnection) -> dict[str, dict[Key, tuple[Decimal | None, str, str, bool]]]:
     """Of each form of a table: what SQL over the marts says of a key."""
     shown = presented("{column}", "f.decimals", "f.unit")
     found: dict[str, dict[Key, tuple[Decimal | None, str, str, bool]]] = {}
@@ -100,8 +100,8 @@ def expected(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], Callable[[
             f"select x.figure_id, x.service, x.report_year, x.basis, {sql}, f.unit, f.decimals, f.shown_sign"
             f" from {table} as x join seeds.figures as f using (figure_id)"
         ).fetchall()
-        found[form] = {tuple(row[:4]): tuple(row[4:]) for row in rows}
-    return found  # type: ignore[return-value]
+        found[form] = {(row[0], row[1], row[2], row[3]): (row[4], row[5], row[6], row[7]) for row in rows}
+    return found
 
 
 def test_every_number_of_every_page_is_that_of_the_marts(site: Path, small_demo: Path) -> None:
@@ -133,7 +133,7 @@ def test_every_number_of_every_page_is_that_of_the_marts(site: Path, small_demo:
             continue
         key = (of["figure"], of["service"], int(of["year"]), of["basis"])
         if form in known:
-            value, unit, decimals, sign = known[form][key]  # type: ignore[index]
+            value, unit, decimals, sign = known[form][key]
             written = Form(unit, decimals, language, sign, symbols[language])
             assert text == (written.change(value) if form == "change" else written.write(value)), (path, of)
         elif form in ("numerator", "denominator", "events"):
