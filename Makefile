@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test test-long lint faults dbt bench peers golden docs clean
+.PHONY: help models refresh demo test test-long lint faults dbt bench peers golden docs pictures clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times whi
 dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/reference/dbt.md
 
 bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run, and against the peers that are installed
-	$(BIN)/python -m benchmarks.bench
+	$(BIN)/python -m benchmarks.bench --write docs/reference
 	$(BIN)/python -m benchmarks.compiling
 	$(BIN)/python -m benchmarks.peers
 
@@ -61,6 +61,9 @@ golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
 
 docs: $(VENV)/dev ## Write the reference pages of commands, exit codes, settings, feeds and figures from the program; review the diff
 	$(BIN)/python -m docs.generate
+
+pictures: $(VENV)/dev ## Take the README's pictures from the pages of the published build, in chromium; review them
+	$(BIN)/python -m docs.pictures
 
 clean: ## Remove builds, the environment and caches; never warehouse/raw
 	rm -rf $(VENV) $(DBT) target logs warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

@@ -11,6 +11,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.bench import run
@@ -25,16 +26,26 @@ def compiling(root: Path) -> float:
     return run([sys.executable, "-c", CODE, str(root)]).cpu
 
 
-def measure(root: Path, changed: Path, runs: int) -> tuple[float, float, float]:
+def compiling_by_dbt(folder: Path) -> Callable[[Path], float]:
+    """Return what measures dbt's Rust core, which lies in a folder with DuckDB's library."""
+    profiles = Path(__file__).parent / "dbt2"
+    words = ["compile", "--profiles-dir", str(profiles), "--profile", "bench"]
+    given = [f"LD_LIBRARY_PATH={folder}", "DO_NOT_TRACK=1", "DBT_SEND_ANONYMOUS_USAGE_STATS=false"]
+    return lambda root: run(["env", *given, str(folder / "dbt"), *words, "--project-dir", str(root)], root).cpu
+
+
+def measure(
+    root: Path, changed: Path, runs: int, once: Callable[[Path], float], cache: str
+) -> tuple[float, float, float]:
     """Median CPU seconds from nothing, with nothing changed, and with one model changed."""
     from_nothing, unchanged, one = [], [], []
     text = changed.read_text()
     for turn in range(runs):
-        shutil.rmtree(root / "warehouse/.cache", ignore_errors=True)
-        from_nothing.append(compiling(root))
-        unchanged.append(compiling(root))
+        shutil.rmtree(root / cache, ignore_errors=True)
+        from_nothing.append(once(root))
+        unchanged.append(once(root))
         changed.write_text(f"{text.rstrip()}\n-- changed {turn}\n")
-        one.append(compiling(root))
+        one.append(once(root))
         changed.write_text(text)
     return statistics.median(from_nothing), statistics.median(unchanged), statistics.median(one)
 
@@ -44,7 +55,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--models", type=int, nargs="*", default=[250, 500, 1000])
+    parser.add_argument("--dbt2", type=Path, help="a folder with dbt's Rust core and DuckDB's library")
     options = parser.parse_args()
+    tools: dict[str, tuple[Callable[[Path], float], str]] = {"": (compiling, "warehouse/.cache")}
+    if options.dbt2:
+        tools[", dbt 2"] = (compiling_by_dbt(options.dbt2.resolve()), "target")
     print(f"{'CPU s, median of ' + str(options.runs):<32}{'from nothing':>14}{'no change':>12}{'one changed':>13}")
     with tempfile.TemporaryDirectory(prefix="kpi-compiling-") as folder:
         own = Path(folder) / "own"
@@ -56,9 +71,9 @@ def main() -> None:
             root = write_project(Path(folder) / str(models), models)
             cases.append((f"{models} generated models", root, root / f"models/m_{models - 1:05}.sql"))
         for name, root, changed in cases:
-            print(
-                f"{name:<32}{{:>14.2f}}{{:>12.2f}}{{:>13.2f}}".format(*measure(root, changed, options.runs)), flush=True
-            )
+            for tool, (once, cache) in tools.items():
+                found = measure(root, changed, options.runs, once, cache)
+                print(f"{name + tool:<32}{{:>14.2f}}{{:>12.2f}}{{:>13.2f}}".format(*found), flush=True)
 
 
 if __name__ == "__main__":

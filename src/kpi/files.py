@@ -1,4 +1,4 @@
-"""Small files that anybody may have put there, read safely, and checksums of the project and of kpi's code."""
+"""Where the project is; files that anybody may have put there, read safely; checksums of the project and of kpi."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from kpi.errors import ConfigError
 
 
 def read_regular(path: Path) -> bytes:
@@ -42,6 +44,33 @@ def why_unreadable(path: Path) -> str:
     if not os.access(path, os.R_OK):
         return f"user {os.getuid()} may not read it"
     return ""
+
+
+def find_project(start: Path | str | None = None) -> Path:
+    """Return the project's folder: `start`, else KPI_PROJECT_DIR, else the nearest one at or above where we are."""
+    given = start or os.environ.get("KPI_PROJECT_DIR")
+    if given:
+        return _usable(Path(given))
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dbt_project.yml").is_file():
+            return _usable(folder)
+    message = "Name the project with --project-dir, project_dir= or KPI_PROJECT_DIR."
+    raise ConfigError(f"{here}: no dbt_project.yml here or above. {message}")
+
+
+def _usable(folder: Path) -> Path:
+    """Return the folder. Raises ConfigError when DuckDB could not name a file in it."""
+    try:
+        path = str(folder.resolve())
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"{folder} is no folder: {error}") from None
+    wrong = next((sign for sign in path if sign in "?*[" or not sign.isprintable()), "")
+    if wrong:
+        shown = path.encode("unicode_escape", "backslashreplace").decode()
+        message = "DuckDB does not take it for a part of a file's name. Rename the folder, or move the project."
+        raise ConfigError(f"{shown} has {wrong!a} in it: {message}")
+    return folder
 
 
 _ENDINGS = (".sql", ".yml", ".yaml", ".csv")

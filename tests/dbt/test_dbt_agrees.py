@@ -200,7 +200,9 @@ def contents(database: Path) -> dict[str, tuple[Any, ...]]:
         ).fetchall()
         for place, kind in places:
             columns = con.execute(f"describe {place}").fetchall()
-            rows = con.execute(f"select count(*), sum(hash(judged)::hugeint) from {place} as judged").fetchone()
+            # dbt has no build that a value could begin in.
+            of = f"(select * exclude valid_from from {place})" if place == "marts.vintages" else place
+            rows = con.execute(f"select count(*), sum(hash(compared)::hugeint) from {of} as compared").fetchone()
             found[place] = (kind, [column[:2] for column in columns], rows)
     return found
 
@@ -295,7 +297,7 @@ def test_dbt_and_the_artifacts_parser_read_our_artifacts(both: Both) -> None:
 
 def test_dbt_takes_our_manifest_for_the_state_of_its_project(both: Both) -> None:
     # is_incremental() is dbt's own macro, which our manifest does not have: what calls it counts as changed.
-    assert both.answers["modified"] == ["kpi.odd.odd_growing"]
+    assert sorted(both.answers["modified"]) == ["kpi.marts.vintages", "kpi.odd.odd_growing"]
 
 
 def test_what_the_docs_page_of_dbt_reads_is_there(both: Both) -> None:

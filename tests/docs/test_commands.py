@@ -65,7 +65,7 @@ def test_there_are_many_of_them() -> None:
 
 def test_no_command_hides_another() -> None:
     assert cli.commands["show"].help is not None
-    assert "every indicator" in cli.commands["show"].help
+    assert "every figure" in cli.commands["show"].help
     assert all(command.name == name for name, command in cli.commands.items())
 
 

@@ -19,13 +19,15 @@ import small_project
 from kpi import database
 from kpi.cli.main import cli
 from kpi.errors import CheckFailed, ConfigError, DeliveryError, KpiError
-from kpi.ingest import raw_files
+from kpi.ingest import raw_files, release_files
+from kpi.ingest.raw_files import hash_of, scan
 from kpi.jobs import prune_raw as pruning
 from kpi.jobs.check_build import validate_build
 from kpi.jobs.doctor import examine
 from kpi.jobs.options import Options
 from kpi.jobs.prune_raw import prune_raw
 from kpi.jobs.refresh import refresh
+from kpi.provenance.releases import Release, missing_deliveries, write_release
 from kpi.validation.expectations import YearResult
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.lifecycle import roll_back
@@ -771,3 +773,26 @@ def test_what_is_kept_is_told_where_people_look(root: Path) -> None:
         f"kept from build {ask(root, 'select kept_from from raw.kept_indicators')[0][0]}: 3 figures"
     )
     assert "deliveries of calls deleted: 2" in line[1]
+
+
+def test_deliveries_of_a_release_go_only_when_it_is_meant(root: Path) -> None:
+    """A year that was released could never be built again: the dry run says so, and deleting refuses without a flag."""
+    name = "calls/2020.csv"
+    delivery = ("calls", "2020.csv", hash_of(root / "warehouse/raw" / name), 4, 3, 1, 1, None, 2020, 2020)
+    fields = {"release": "2020-1", "report_year": 2020, "number": 1, "build": "b"}
+    write_release(root, Release(fields, (), (), [delivery], ()))
+    refreshed(root)
+    warned = "  warning: release 2020-1 was made from 1 of these: it could never be built again."
+    assert warned in prune(root, delete=False)
+    with pytest.raises(ConfigError, match=r"deliveries of 2020-1 would go, .* --also-released"):
+        prune(root)
+    assert lying(root) == set(DELIVERED)
+    message: list[str] = []
+    meant = replace(RUN, max_reject_share=1, also_released=True)
+    prune_raw(root, meant, message.append, delete=True, today=TODAY)
+    assert warned in message
+    assert lying(root) == set(DELIVERED) - GONE
+    folder = release_files.releases_folder(root) / "2020-1"
+    assert "2020.csv was deleted by its retention" in missing_deliveries(
+        folder, root / "warehouse/raw", scan(root / "warehouse/raw")
+    )[0]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import zipfile
@@ -241,12 +242,24 @@ def test_public_files_are_of_public_tables_alone(root: Path, tmp_path: Path) -> 
     assert sorted(found[found["is_suppressed"]]["value"]) == ["[c]", "[c]"]
     status = pd.read_csv(tmp_path / "out/sdmx.csv").groupby("CONF_STATUS")["OBS_STATUS"].unique().map(list).to_dict()
     assert status == {"C": ["Q"], "F": ["A"]}
-    content = json.loads((tmp_path / "out/json-stat-other.json").read_text())
+    content = json.loads((tmp_path / "out/json-stat-figures.json").read_text())
     assert set(content["status"].values()) == {"c"}
 
 
 def run(*words: str) -> str:
     return CliRunner().invoke(cli, words, catch_exceptions=False).output
+
+
+def test_names_are_text_on_the_screen_too(root: Path) -> None:
+    for words in ((), ("--all",), ("--year", "2024", "--all", "--lang", "fi")):
+        lines = run("show", *words, "--project-dir", str(root)).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert "lines" not in lines
+        assert any(BROKEN.replace("\n", "\\n") in line for line in lines)
+    header, *rows = csv.reader(io.StringIO(run("show", "--csv", "--project-dir", str(root))))
+    assert {row[header.index("service")] for row in rows} == {f"'{COMMAND}", SCRIPT, BROKEN}
+    content = json.loads(run("show", "--json", "--project-dir", str(root)))
+    assert {figure["service"] for figure in content["figures"]} == {COMMAND, SCRIPT, BROKEN}
 
 
 def test_the_command_says_what_it_wrote(root: Path, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def shell(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveSh
     InteractiveShell.clear_instance()
 
 
-def cell(shell: InteractiveShell, line: str, sql: str) -> Any:
+def cell(shell: Any, line: str, sql: str) -> Any:
     return shell.run_cell_magic("sql", line, sql)
 
 

@@ -14,7 +14,7 @@ from kpi.errors import CheckFailed, ConfigError, exit_code_of
 from kpi.ingest import release_files
 from kpi.jobs.notifications import affected_figures
 from kpi.jobs.options import Options
-from kpi.jobs.refresh import REVISIONS_TOLD, retry
+from kpi.jobs.refresh import REVISIONS_TOLD, refresh, retry
 from kpi.reader.figures import open_build
 from kpi.warehouse.builds import Warehouse
 from released import LOANS, TODAY, VISITS, deliver, edit, kpi, release_2025, released_library, run
@@ -250,3 +250,48 @@ def test_a_project_without_revisions_says_what_it_takes(library: Path) -> None:
     record.write_text(record.read_text().replace("releases.differences_from_print", "releases.nowhere"))
     with pytest.raises(ConfigError, match=r"has no releases.nowhere: see docs/guides/release-a-year.md"):
         raise kpi(library, "revisions").exception or AssertionError
+
+
+def vintages(root: Path) -> list[tuple[Any, ...]]:
+    """The values that the loans of 2025 at Riverside had, with the numbers of the builds they stood in."""
+    sql = """
+        select value, left(valid_from, 5), left(valid_to, 5) from releases.values_over_time
+        where figure_id = 'loans' and service = 'riverside' and report_year = 2025 order by valid_from
+    """
+    with open_build(project_dir=root) as con:
+        return con.execute(sql).fetchall()
+
+
+def test_every_value_is_kept_with_the_builds_it_stood_in(library: Path) -> None:
+    assert vintages(library) == [(24, "00001", None)]
+    deliver(library, "loans/late.csv", LATE)
+    with pytest.raises(CheckFailed):
+        run(library)
+    assert vintages(library) == [(24, "00001", None)]  # what failed was never published
+    acknowledge(library, "--all", "--reason", "late_data", "--note", "late")
+    assert run(library).published
+    assert vintages(library) == [(24, "00001", "00004"), (25, "00004", None)]
+    deliver(library, "loans/later.csv", LATE.replace("late", "later"))
+    with pytest.raises(CheckFailed):
+        run(library)
+    acknowledge(library, "--all", "--reason", "late_data", "--note", "later")
+    assert retry(library, Options(as_of=TODAY), lambda line: None).published
+    now = [(24, "00001", "00004"), (25, "00004", "00006"), (26, "00006", None)]
+    assert vintages(library) == now  # not the failed 00005 that was gone on with
+    refresh(library, Options(as_of=TODAY, full_refresh=True), lambda line: None)
+    assert vintages(library) == now
+
+
+def test_several_causes_of_one_change_have_each_their_size(library: Path) -> None:
+    edit(library / "warehouse/raw/visits/2025.csv", "main,2025-03-31,100", "main,2025-03-31,90")
+    deliver(library, "visits/2025_late.csv", f"{VISITS}main,2025-07-04,7\n")
+    change_model(library)
+    with pytest.raises(CheckFailed):
+        run(library)
+    (found,) = (one for one in revisions(library) if one["service"] == "main")
+    sizes = {cause["subject"]: (cause["kind"], cause["change"]) for cause in found["causes"]}
+    assert sizes == {
+        "visits/2025.csv": ("corrected_delivery", -10), "visits/2025_late.csv": ("late_delivery", 7),
+        "model visits_figures": ("code", 1),
+    }  # fmt: skip
+    assert sum(size for _, size in sizes.values()) == found["change"]

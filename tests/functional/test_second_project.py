@@ -20,6 +20,7 @@ from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
 from kpi.reader.figures import open_build
+from kpi.reader.figures_export import ExportOptions, export_figures
 from kpi.reader.notebook import indicators
 from kpi.warehouse.builds import Warehouse
 from page import Page
@@ -85,6 +86,17 @@ def test_show_puts_printed_figures_beside_them(library: Path) -> None:
     assert "Report of 2025: 3 printed figures: 3 reproduced, 0 differ" in shown
     assert kpi("show", "mean_loan_days", "--project-dir", str(library)).startswith("mean_loan_days: Mean loan (days)\n")
     assert "Jokirannan kirjasto" in kpi("show", "riverside", "--project-dir", str(library))
+
+
+def test_they_are_exported_in_every_format_with_the_librarys_names(library: Path, tmp_path: Path) -> None:
+    export_figures(library, tmp_path / "out", ExportOptions(lang="fi"))
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"indicators.csv", "definitions.parquet", "figures.xlsx", "json-stat-loans.json", "sdmx.csv"} <= files
+    content = json.loads((tmp_path / "out/json-stat-loans.json").read_text())
+    labels = {name: axis["category"]["label"] for name, axis in content["dimension"].items()}
+    assert labels["figure"] == {"loans": "Lainat", "mean_loan_days": "Laina-aika"}
+    assert labels["service"] == {"main": "Pääkirjasto", "riverside": "Jokirannan kirjasto"}
+    assert "region" not in labels
 
 
 def test_report_years_are_judged_by_the_librarys_rules(library: Path) -> None:

@@ -3,10 +3,10 @@
     attacker = Attacker(published, places)
     attacker.bounds("calls", "rehabilitation", 2025, 3, "slow")      # (0.0, 17.0)
 
-What it knows besides is what anybody may know: how the figures are defined, which counts are parts of which, that lines add
-up to their group and months to their year, that counts are whole and not negative, how values are rounded, and that a year's
-row of a line has at least one case behind it. It is written apart from the models of `intermediate/disclosure`: nothing here
-reads them or their seeds.
+What it knows besides is what anybody may know: how the figures are defined, which counts are parts of which, that
+lines add up to their group and months to their year, that counts are whole and not negative, how values are rounded,
+and that a year's row of a line has at least one case behind it. It is written apart from the models of
+`intermediate/disclosure`: nothing here reads them or their seeds.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ DECISIONS = {
     "income_support": "income_support",
     "service_needs_assessment": "service_needs_assessments",
 }
+DECEMBER = " december"  # after the name of a figure that is told of December beside the year
 ANY = 1e12  # more than any count or sum of seconds
 
 Key = tuple[str, str, int, int]  # figure, service, year, month; month 0 is the year
@@ -49,19 +50,19 @@ Variable = tuple[str, str, int, int]  # count, service, year, month
 
 @dataclass(frozen=True)
 class Value:
-    """A published cell: its value, whether it is hidden, and its basis in the year's table."""
+    """A published cell: its value, and whether it is hidden."""
 
     value: float | None
     is_suppressed: bool
-    basis: str = ""
 
 
 @dataclass(frozen=True)
 class Family:
     """What the figures of one family say of counts, and how these counts hang together.
 
-    `figures` has kind and counts of each: `count n`, `share n d`, `mean total d`, `net n m d`, `per_day n`. A part whose
-    name ends in `?` lacks an answer or a time, and tells nothing of a person. A `root` has a case in each row of a year.
+    `figures` has kind and counts of each: `count n`, `share n d`, `mean total d`, `net n m d`, `per_day n`. A part
+    whose name ends in `?` lacks an answer or a time, and tells nothing of a person. A `root` has a case in each row of
+    a year.
     """
 
     figures: Mapping[str, tuple[str, ...]]
@@ -190,7 +191,13 @@ FAMILIES: dict[str, Family] = {
         ),
         root="visits",
     ),
-    "housing": Family({"elderly_housing_mean_wait_days": ("mean", "days", "placements")}, root="placements"),
+    "housing": Family(
+        {
+            "elderly_housing_mean_wait_days": ("mean", "days", "placements"),
+            f"elderly_housing_mean_wait_days{DECEMBER}": ("mean", "days", "placements"),
+        },
+        root="placements",
+    ),
     "decisions": Family(
         {f"{name}_on_time_share": ("share", "on_time", "cases") for name in DECISIONS.values()},
         (("cases", "on_time", "late"),),
@@ -316,11 +323,13 @@ class Attacker:
             self.systems[name] = self._system(FAMILIES[name])
         return self.systems[name]
 
-    def bounds(self, family: str, service: str, year: int, month: int, count: str) -> tuple[float, float]:
-        """Between which numbers a count must lie."""
+    def bounds(
+        self, family: str, service: str, year: int, month: int, count: str, is_whole: bool = True
+    ) -> tuple[float, float]:
+        """Between which numbers a count must lie; without `is_whole` counts may be fractions, which bounds less."""
         system = self.system(family)
         variable = (count, service, year, month)
-        return system.bounds(variable) if variable in system.places else (0.0, np.inf)
+        return system.bounds(variable, is_whole) if variable in system.places else (0.0, np.inf)
 
     def _system(self, family: Family) -> System:
         system = System()
@@ -368,29 +377,34 @@ class Attacker:
         figure, service, year, month = key
         kind, *names = family.figures[figure]
         variables = [(name, service, year, month) for name in names]
-        if cell.basis == "december":
+        if figure.endswith(DECEMBER):
             variables = [(name, service, year, 12) for name in names]
         if figure in family.whole_service:
             variables[-1] = (names[-1], family.whole_service[figure], year, month)
-        if family.root and not month:
+        if family.root and not month and not figure.endswith(DECEMBER):
             system.add([((family.root, service, year, 0), 1.0)], 1)
-        if not month and not cell.is_suppressed and cell.basis != "december":
+        if not month and not cell.is_suppressed and not figure.endswith(DECEMBER):
             self._months_without_rows(system, key, variables)
-        if cell.is_suppressed:
+        if not cell.is_suppressed:
+            self._shown(system, figure, kind, cell.value, variables)
+
+    def _shown(self, system: System, figure: str, kind: str, value: float | None, variables: list[Variable]) -> None:
+        """What a value that is shown says of its counts."""
+        whole, is_month = variables[-1], variables[0][3] > 0
+        if value is None:
+            system.add([(whole, 1.0)], 0, 0)
             return
-        if cell.value is None:
-            return system.add([(variables[-1], 1.0)], 0, 0)
+        low, high = range_of(value, self.decimals[figure.removesuffix(DECEMBER)], kind == "share")
         if kind == "count":
-            return system.add([(variables[0], 1.0)], cell.value, cell.value)
-        low, high = range_of(cell.value, self.decimals[figure], kind == "share")
-        if kind == "per_day":
-            days = self.days if not month else 31
-            return system.add([(variables[0], 1.0)], low * (days if not month else 28), high * (days + 1))
-        scale = 1.0 if kind == "mean" else 100.0
-        terms = [(variables[0], scale)] + ([(variables[1], -scale)] if kind == "net" else [])
-        whole = variables[-1]
-        system.add([*terms, (whole, -low)], 0)
-        system.add([*terms, (whole, -high)], -ANY, 0)
+            system.add([(whole, 1.0)], value, value)
+        elif kind == "per_day":
+            days = (28, 31) if is_month else (self.days, self.days + 1)
+            system.add([(whole, 1.0)], low * days[0], high * days[1])
+        else:
+            scale = 1.0 if kind == "mean" else 100.0
+            terms = [(variables[0], scale)] + ([(variables[1], -scale)] if kind == "net" else [])
+            system.add([*terms, (whole, -low)], 0)
+            system.add([*terms, (whole, -high)], -ANY, 0)
 
     def _months_without_rows(self, system: System, key: Key, variables: list[Variable]) -> None:
         """A series that is shown has a row in each month with cases."""
@@ -414,7 +428,7 @@ def true_counts(family: Family, cells: Mapping[Key, tuple[float | None, float | 
     """The counts behind the figures of a family, from the numerators and denominators that are not published."""
     found: dict[Variable, float] = {}
     for (figure, service, year, month), (numerator, denominator) in cells.items():
-        if figure not in family.figures:
+        if figure not in family.figures or figure.endswith(DECEMBER):
             continue
         kind, *names = family.figures[figure]
         if kind in ("count", "share", "mean", "per_day") and numerator is not None:

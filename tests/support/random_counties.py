@@ -1,6 +1,7 @@
 """Counties made of random counts, small ones mostly, as rows of marts.indicators and marts.monthly_series.
 
-Each has two years of its own, ten after those of the one before, so that hundreds go through the compiled models at once.
+Each has two years of its own, ten after those of the one before, so that hundreds go through the compiled models at
+once.
 """
 
 from __future__ import annotations

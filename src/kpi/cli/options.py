@@ -48,7 +48,7 @@ lang_option = click.option(
 
 def project_folder(folder: Path | None) -> Path:
     """Return the folder of the project that a command means."""
-    from kpi.reader.figures import find_project
+    from kpi.files import find_project
 
     return find_project(folder)
 

@@ -141,6 +141,7 @@ def acknowledge(ids: tuple[str, ...], is_all: bool, reason: str, note: str, by: 
 def _read(project_dir: Path | None, build_id: str | None) -> tuple[list[str], list[Any]]:
     """The project's reasons, and the revisions of a build, or of the newest that has any."""
     from kpi import database
+    from kpi.jobs.release import sized
     from kpi.provenance.revisions import has_table, read_revisions
     from kpi.settings import ReportTables
     from kpi.warehouse.builds import Warehouse
@@ -158,7 +159,8 @@ def _read(project_dir: Path | None, build_id: str | None) -> tuple[list[str], li
             reasons = [
                 row[0] for row in con.execute(f"select reason from {tables.revision_reasons} order by 1").fetchall()
             ]
-        return reasons, list(read_revisions(con, tables))
+        found = read_revisions(con, tables)
+    return reasons, sized(project_folder(project_dir), folder, found)
 
 
 def _plain(revision: Any) -> dict[str, object]:

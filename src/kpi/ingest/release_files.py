@@ -157,8 +157,14 @@ def read_releases(root: Path) -> tuple[ReleaseFolder, ...]:
 
 
 def digest(root: Path) -> str:
-    """Return a text that is another one as soon as a release or what was acknowledged is. Raises ConfigError."""
-    return "\n".join(f"{one.name}\0{one.content_hash}" for one in read_releases(root))
+    """Return a hash that is another one as soon as a release or what was acknowledged is. Raises ConfigError."""
+    return _digest(read_releases(root))
+
+
+def _digest(releases: Iterable[ReleaseFolder]) -> str:
+    columns = sorted((table, name, kind) for table, typed in TABLES.items() for name, kind in typed)
+    text = "\n".join([repr(columns), *(f"{one.name} {one.content_hash}" for one in releases)])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_release(folder: Path) -> ReleaseFolder:
@@ -176,7 +182,7 @@ def read_release(folder: Path) -> ReleaseFolder:
 
 def wrong_with(folder: Path) -> str:
     """Say which file of a release is gone or edited; empty when none is."""
-    sums = {name: total for total, _, name in (line.partition("  ") for line in _lines(folder / SUMS))}
+    sums = {name: total for total, _, name in (entry.partition("  ") for entry in _lines(folder / SUMS))}
     for name in (RELEASE, *FILES):
         if not (folder / name).is_file():
             return f"{folder / name} is gone"
@@ -245,11 +251,15 @@ def fields_of(folder: Path) -> dict[str, object]:
 
 
 def load_releases(con: duckdb.DuckDBPyConnection, releases: Sequence[ReleaseFolder]) -> None:
-    """Make the raw tables of all releases anew. Raises ConfigError for what cannot be read."""
+    """Make the raw tables of all releases anew, when they are of others. Raises ConfigError for what cannot be read."""
     import duckdb
 
     from kpi import database
 
+    written = _digest(releases)
+    sql = "select comment from duckdb_tables() where schema_name = 'raw' and table_name = 'releases'"
+    if con.execute(sql).fetchall() == [(written,)]:
+        return
     con.execute("create schema if not exists raw")
     for table, columns in TABLES.items():
         con.execute(f"create or replace table raw.{table} ({_typed(columns)})")
@@ -268,6 +278,7 @@ def load_releases(con: duckdb.DuckDBPyConnection, releases: Sequence[ReleaseFold
                 con.execute(f"insert into raw.{table} {sql}")
             except duckdb.Error as error:
                 raise ConfigError(f"{file} cannot be read: {database.first_line(error)}.") from None
+    con.execute(f"comment on table raw.releases is {literal(written)}")
 
 
 def _typed(columns: Typed) -> str:

@@ -23,6 +23,7 @@ from kpi.engine.unit_tests import UnitTest
 from kpi.errors import ConfigError
 from kpi.ingest.contract import Feed, is_feed, read_feed
 from kpi.project.project import load_project
+from kpi.sql import literal
 from kpi.validation.datasets import built_columns
 from kpi.validation.report import About, write_pages
 from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
@@ -30,13 +31,10 @@ from kpi.warehouse.builds import FAILURES, Warehouse
 from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.validation.expectations import YearResult
 
 
 EXPECTATIONS = "expectations.json"
-PAGES = "report"
 WIDTH = 100
 
 
@@ -54,22 +52,19 @@ def validate_candidate(
     feeds: Sequence[FeedExpectation],
     about: About,
 ) -> tuple[YearResult, ...]:
-    """Validate a candidate: the results become a table in it, and JSON and pages in its folder."""
+    """Validate a candidate: the results become a table in it, and JSON in its folder, for the pages."""
     from kpi.validation.expectations import results_as_json, validate, write_results
 
     results = validate(con, expectations, feeds, about.as_of, is_more_expected=not about.is_synthetic)
     write_results(con, results)
     (folder / EXPECTATIONS).write_text(results_as_json(results), encoding="utf-8")
-    write_pages(folder / PAGES, con, results, about, expectations)
     return results
 
 
 def carry_over(source: Path, folder: Path) -> None:
-    """Copy the results of the last validation. The pages name the build in which they were written."""
+    """Copy the results of the last validation."""
     if (source / EXPECTATIONS).is_file():
         shutil.copyfile(source / EXPECTATIONS, folder / EXPECTATIONS)
-    if (source / PAGES).is_dir():
-        shutil.copytree(source / PAGES, folder / PAGES)
 
 
 def validate_build(
@@ -202,15 +197,13 @@ def run_data_tests(
 ) -> Report:
     """Run data tests on the build in `folder`, which is only ever read: on all of it.
 
-    Failing rows that are to be kept, of all tests with `store_failures`, go to a file beside it; with the `graph` the
+    Failing rows that are to be stored, of all tests with `store_failures`, go to a file beside it; with the `graph` the
     results have examples of them. Raises BuildError naming a test that does not run: the build may be of an older
     project; ConfigError when only stewards may open it.
     """
     held = database_path(folder, stewards=True)
     if not (store_failures or any(test.test and test.test.store_failures for test in tests)):
-        from kpi.database import reading
-
-        with reading(held) as con:
+        with database.reading(held) as con:
             return Report(with_examples(con, graph, _run(con, tests, None, fail_fast)))
     with _beside(held) as con:
         store = Store("failures", store_failures, only_tables=True)
@@ -223,10 +216,10 @@ def _run(
 ) -> tuple[CheckResult, ...]:
     """Run the tests, many at once; or one after the other until one fails."""
     if not fail_fast:
-        return tuple(run_tests(con, tests, store) if store else run_tests(con, tests))
+        return run_tests(con, tests, store)
     results: list[CheckResult] = []
     for test in tests:
-        results += run_tests(con, [test], store) if store else run_tests(con, [test])
+        results += run_tests(con, [test], store)
         if results[-1].is_error:
             break
     return tuple(results)
@@ -235,14 +228,11 @@ def _run(
 @contextmanager
 def _beside(held: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a build read-only, and a new file beside it for failing rows."""
-    from kpi.database import CATALOG, confine, scratch
-    from kpi.sql import literal
-
     failures = held.with_name(FAILURES)
     failures.unlink(missing_ok=True)
-    with scratch() as con:
-        con.execute(f"attach {literal(str(held))} as {CATALOG} (read_only)")
+    with database.scratch() as con:
+        con.execute(f"attach {literal(str(held))} as {database.CATALOG} (read_only)")
         con.execute(f"attach {literal(str(failures))} as failures")
-        con.execute(f"use {CATALOG}")
-        confine(con)
+        con.execute(f"use {database.CATALOG}")
+        database.confine(con)
         yield con

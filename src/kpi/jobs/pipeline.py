@@ -391,6 +391,7 @@ def _run_steps(
     progress.record = replace(progress.record, kept=request.before.kept)
     # Of which build a row is can be asked in SQL without changing the SQL of any model.
     con.execute(f"set variable kpi_build = {literal(progress.record.id)}")
+    _take_over_vintages(con, context, progress.record.id)
     progress.is_ingesting = True
     with _raw_as_it_was(con) as old:
         if graph.feeds:
@@ -414,6 +415,14 @@ def _run_steps(
     progress.record = replace(progress.record, kept=tuple(orphaned_relations(graph, relations(con))))
     if ran.failed:
         raise BuildErrors(tuple(ran.failed.values()), ran.lines(graph))
+
+
+def _take_over_vintages(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> None:
+    """Give what began, or ended, in the failed builds that this one continues to this one: no reader saw those."""
+    place, failed = context.graph.project.report_tables.vintages, list(context.options.continued)
+    if failed and relations(con).get(place) == "table":
+        for column in ("valid_from", "valid_to"):
+            con.execute(f"update {place} set {column} = ? where {column} in (select unnest(?))", [build, failed])
 
 
 def _run_unit_tests(context: PipelineContext, progress: _Progress, request: Request) -> None:

@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpi.errors import CheckFailed, ConfigError, Problem
+from kpi.errors import CheckFailed, ConfigError, KpiError, Problem
 from kpi.events import Emit
 from kpi.files import RELEASES
 from kpi.ingest import release_files
@@ -32,6 +33,7 @@ from kpi.provenance.releases import (
     refuse_without_tables,
     write_release,
 )
+from kpi.provenance.revisions import Revision, with_sizes
 from kpi.settings import ReportTables
 from kpi.sql import counted, literal
 from kpi.warehouse.builds import Warehouse, record, writing
@@ -144,6 +146,37 @@ def _said(root: Path, options: ReleaseOptions) -> dict[str, object]:
     }
 
 
+def sized(root: Path, build: Path, found: Sequence[Revision]) -> list[Revision]:
+    """Return the revisions of a build, those of several causes with what each does, as far as that can be had.
+
+    Each costs some builds of its figure, so of more than a screen of them none is taken apart; and it takes the build
+    that was released.
+    """
+    several = [one for one in found if one.is_open and len(one.causes) > 1]
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    if not several or len(several) > TOLD:
+        return list(found)
+    from kpi.engine.compile import compiled
+    from kpi.provenance.attribution import Attribution
+    from kpi.provenance.recomputation import BuildSide
+
+    sides: dict[str, Attribution] = {}
+    sizes: dict[str, Revision] = {}
+    with suppress(KpiError):
+        feeds = compiled(root).graph.feeds
+        after = BuildSide(warehouse.record(build), database_path(build, stewards=True).resolve())
+        for name in sorted({one.release for one in several}):
+            said = release_files.fields_of(release_files.releases_folder(root) / name)
+            folder = warehouse.folder(str(said["build"])).resolve()
+            before = BuildSide(warehouse.record(folder), database_path(folder, stewards=True).resolve())
+            sides[name] = Attribution(before, after, feeds)
+    for one in several:
+        if one.release in sides:
+            with suppress(KpiError):
+                sizes[one.revision_id] = with_sizes(one, sides[one.release])
+    return [sizes.get(one.revision_id, one) for one in found]
+
+
 def name_of_user(root: Path, by: str = "") -> str:
     """Return who does it: who is named, else git's user, else that of the system."""
     try:
@@ -181,8 +214,10 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
     root = root.resolve()
     folder, warehouse = find_release(root, wanted), Warehouse(root / "warehouse")
     said = {name: str(value or "") for name, value in release_files.fields_of(folder).items()}
-    missing = [*_missing_code(root, said), *missing_deliveries(folder, warehouse.raw, scan(warehouse.raw))]
-    kept = [kept_beside(warehouse.raw) / name for name in said["kept"].split()]
+    lying = scan(warehouse.raw)
+    missing = [*_missing_code(root, said), *missing_deliveries(folder, warehouse.raw, lying)]
+    names = {*said["kept"].split(), *(one.name for one in lying.kept)}
+    kept = [kept_beside(warehouse.raw) / name for name in sorted(names)]
     missing += [f"what was kept of deleted deliveries, {one}, is gone" for one in kept if not one.is_dir()]
     if missing:
         problems = [Problem("release.missing", one) for one in missing]
@@ -213,6 +248,8 @@ def _missing_code(root: Path, said: dict[str, str]) -> list[str]:
 def _lay_out(folder: Path, warehouse: Warehouse, target: Path, kept: Iterable[Path]) -> None:
     """Copy the deliveries of a release, with their times, and what was kept of deleted ones."""
     for row in release_files.rows_of(folder, "deliveries.csv"):
+        if not (warehouse.raw / row["feed"] / row["file"]).is_file():
+            continue  # deleted by its retention, and its figures are kept
         copy = target / "raw" / row["feed"] / row["file"]
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(warehouse.raw / row["feed"] / row["file"], copy)

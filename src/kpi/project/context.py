@@ -469,7 +469,7 @@ def _modules() -> dict[str, Any]:
     """What dbt gives of Python's modules: functions and classes by name, never a module, behind which is another."""
 
     class _Late(Unsupported):
-        """pytz is not everywhere; whoever asks for it gets it, or is told."""
+        """pytz is not everywhere; whoever asks for it gets it, or an error."""
 
         def __getattr__(self, part: str) -> Any:
             try:

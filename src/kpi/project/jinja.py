@@ -385,7 +385,7 @@ class Rendered:
 
     `this` is where the model itself stands; None for a test. It may be read only where rows are added to it. `asked`
     are the variables it asked for, `environment_read` the environment variables with the values they had, `notes` what
-    is to be told of it.
+    is worth a note of it.
     """
 
     this: Relation | None = None
@@ -538,7 +538,7 @@ _FLEETING = re.compile(
 
 
 class _Tests(Extension):
-    """`{% test name(...) %}` is the macro `test_name`; a custom materialization is kept to be told of when used."""
+    """`{% test name(...) %}` is the macro `test_name`; a custom materialization is an error once it is used."""
 
     tags = {"test", "data_test", "materialization"}  # noqa: RUF012  as Jinja has it
 

@@ -28,7 +28,7 @@ _OLD_KEYS = {
 
 
 @dataclass(slots=True)
-class Judge:
+class Diagnostics:
     """Sorts what is found in the files of a project into `mistakes` and `notes`; strict in one with house rules.
 
     dbt passes over what it does not know, and so does a project of others here, with a note. In a project that asks
@@ -40,7 +40,7 @@ class Judge:
     notes: list[str] = field(default_factory=list)
 
     def emit(self, error: KpiError, instead: str = "Nothing is done with it.") -> None:
-        """Tell of something that dbt passes over; a note says what is done `instead`."""
+        """Note something that dbt passes over; the note says what is done `instead`."""
         if self.is_strict:
             self.mistakes.append(error)
         else:

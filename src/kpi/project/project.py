@@ -16,7 +16,7 @@ from kpi.project.external import unreadable
 from kpi.project.jinja import blocks
 from kpi.project.packages import (
     PATHS,
-    Judge,
+    Diagnostics,
     Package,
     Profile,
     files_in,
@@ -89,8 +89,8 @@ def read_part(reading: Reading, package: Package) -> Part:
     jinja.fill(settings, (*LATER[3:], "vars"))
     paths = {kind: package.folders(root, kind) for kind in PATHS}
     above = None if is_own else own.settings
-    judge = Judge(is_own and has_house_rules(settings), mistakes)
-    found = Found(root, package.name, judge, frozenset(packages), above, package.depth)
+    diagnostics = Diagnostics(is_own and has_house_rules(settings), mistakes)
+    found = Found(root, package.name, diagnostics, frozenset(packages), above, package.depth)
     everywhere = tuple(dict.fromkeys(folder for folders in paths.values() for folder in folders))
     doc_folders = package.folders(root, "docs") if "docs-paths" in settings else ()
     docs[package.name], doc_files = _docs(root, doc_folders or everywhere, mistakes)
@@ -100,7 +100,7 @@ def read_part(reading: Reading, package: Package) -> Part:
             documents.append(jinja.fill(document))
         except ConfigError as error:
             mistakes.append(error)
-    described = read_properties(documents, judge)
+    described = read_properties(documents, diagnostics)
     resources = _resources_of_part(found, described, settings, paths, is_own)
     for file, _ in files_in(root, paths["model"], ".py"):
         message = (

@@ -11,7 +11,7 @@ from string import Template
 from typing import Any
 
 from kpi.errors import CompileError, ConfigError, KpiError, Place, nearest
-from kpi.project.packages import Emit, Judge
+from kpi.project.packages import Diagnostics, Emit
 from kpi.sql import literal
 from kpi.yaml_loader import Items, Section
 
@@ -218,8 +218,8 @@ def settings_in(
     """Return the settings given at one level, without the + that may lead them.
 
     In a tree of settings (`is_tree`), mappings of other names are its folders and left out. Raises ConfigError for a
-    value of the wrong kind, and for a setting that is not among `allowed`; with `tell` that is told and the setting is
-    there, for templates that ask for it.
+    value of the wrong kind, and for a setting that is not among `allowed`; with `emit` that is reported, and the
+    setting is there for templates that ask for it.
     """
     found: dict[str, Any] = {}
     for key, value in level.items():
@@ -239,7 +239,7 @@ def settings_in(
 
 
 def nobody(error: ConfigError) -> None:
-    """Hear what is told elsewhere already."""
+    """Hear what is reported elsewhere already."""
 
 
 def tags_of(value: Any) -> tuple[str, ...]:
@@ -251,7 +251,7 @@ _OWN = ("arguments", "config", "name", "description", "test_name", "column_name"
 
 
 def tests_of(entry: Section, column: str, emit: Emit) -> Iterator[TestSpec]:
-    """Read the data tests of one entry. `tell` hears of unknown settings. Raises ConfigError with file and line."""
+    """Read the data tests of one entry. `emit` hears of unknown settings. Raises ConfigError with file and line."""
     for key in ("data_tests", "tests"):
         items = entry.items_of(key)
         for item, line in zip(items, items.lines, strict=True):
@@ -524,7 +524,7 @@ class Described:
     `singular` are settings of singular tests by name, `relations` what a snapshot that stands in YAML is taken of.
     """
 
-    judge: Judge
+    diagnostics: Diagnostics
     found: dict[str, dict[str, Properties]] = field(default_factory=lambda: {kind: {} for kind in _SETTINGS})
     by_place: dict[tuple[str, str], Source] = field(default_factory=dict)
     unit_tests: list[Section] = field(default_factory=list)
@@ -534,8 +534,8 @@ class Described:
 
     @property
     def notes(self) -> list[str]:
-        """What is to be told, and no mistake."""
-        return self.judge.notes
+        """What is worth a note, and no mistake."""
+        return self.diagnostics.notes
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -543,12 +543,12 @@ class Described:
         return tuple(self.by_place[key] for key in sorted(self.by_place))
 
 
-def read_properties(documents: Sequence[Section], judge: Judge) -> Described:
-    """Read all properties files. An entry with a mistake is left out, and the mistake is the judge's."""
-    described, mistakes = Described(judge), judge.mistakes
+def read_properties(documents: Sequence[Section], diagnostics: Diagnostics) -> Described:
+    """Read all properties files. An entry with a mistake is left out, and the mistake is noted."""
+    described, mistakes = Described(diagnostics), diagnostics.mistakes
     for document in documents:
         try:
-            document.allow(("version", "anchors", *_KEYS), "a properties file", judge.emit)
+            document.allow(("version", "anchors", *_KEYS), "a properties file", diagnostics.emit)
             described.unit_tests += document.sections("unit_tests")
             entries = [(kind, entry) for kind in _KEYS if kind != "unit_tests" for entry in document.sections(kind)]
             for kind in _NOT_BUILT:
@@ -574,7 +574,7 @@ def _read(described: Described, kind: str, entry: Section) -> None:
                 _add_source(source, described.by_place)
         case "models" | "seeds" | "snapshots":
             for one, named in versions_of(entry) if kind == "models" else ((entry, {}),):
-                _add(replace(_described(one, kind, described.judge.emit), **named), described.found[kind])
+                _add(replace(_described(one, kind, described.diagnostics.emit), **named), described.found[kind])
                 for place in (one, one.section("config")):
                     found = [key for key in place if key.replace("-", "_") in NO_EFFECT]
                     described.notes.extend(
@@ -587,7 +587,7 @@ def _read(described: Described, kind: str, entry: Section) -> None:
             if exposure:
                 described.exposures[exposure.name] = exposure
         case "data_tests":
-            emit, config = described.judge.emit, entry.section("config")
+            emit, config = described.diagnostics.emit, entry.section("config")
             entry.allow(("name", "description", "config", "meta", "docs"), "the properties of a singular test", emit)
             config.allow(TEST_CONFIGS, "the config of a data test", emit)
             described.singular[entry.required("name")] = settings_in(config, TEST_CONFIGS, nobody, is_tree=False)
@@ -598,7 +598,7 @@ def _read(described: Described, kind: str, entry: Section) -> None:
 
 
 def _source_table(described: Described, table: Section) -> Properties:
-    return _properties(table, "source table", OF_A_TABLE, {}, described.judge.emit)
+    return _properties(table, "source table", OF_A_TABLE, {}, described.diagnostics.emit)
 
 
 def _described(entry: Section, kind: str, emit: Emit) -> Properties:

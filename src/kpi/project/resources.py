@@ -13,7 +13,7 @@ from kpi.errors import CompileError, ConfigError, KpiError, Place, nearest
 from kpi.project.context import Values, shared
 from kpi.project.jinja import Rendered, blocks, environment, parsed
 from kpi.project.macros import Macros, Wrong, compiled, run
-from kpi.project.packages import Judge, files_in, is_blank, read_text
+from kpi.project.packages import Diagnostics, files_in, is_blank, read_text
 from kpi.project.properties import (
     BESIDE,
     MODEL_CONFIGS,
@@ -161,14 +161,14 @@ class Resource:
 
 @dataclass(slots=True)
 class Found:
-    """What was found, and what is to be told of it.
+    """What was found, and what is worth a note of it.
 
     `above` are the settings of the project by the name of a tree, when what is read is one of its packages.
     """
 
     root: Path
     project: str
-    judge: Judge
+    diagnostics: Diagnostics
     packages: frozenset[str] = frozenset()
     above: Section | None = None
     depth: int = 1
@@ -176,12 +176,12 @@ class Found:
     @property
     def mistakes(self) -> list[KpiError]:
         """What is wrong."""
-        return self.judge.mistakes
+        return self.diagnostics.mistakes
 
     @property
     def notes(self) -> list[str]:
-        """What is to be told, and no mistake."""
-        return self.judge.notes
+        """What is worth a note, and no mistake."""
+        return self.diagnostics.notes
 
 
 def resources_of(
@@ -206,7 +206,7 @@ def resources_of(
         try:
             if kind in ("model", "analysis") and is_blank(root, file):
                 message = CompileError(file, 1, f"a{'n' * (kind == 'analysis')} {kind} is one SELECT, here is none.")
-                found.judge.emit(message, "The file is passed over.")
+                found.diagnostics.emit(message, "The file is passed over.")
                 continue
             for name, text, line in _pieces(root, file, kind):
                 own = properties.get(name)
@@ -270,19 +270,19 @@ def orphaned_properties(
         if other is not None and other.kind != "analysis":
             message = f"'{name}' is a {other.kind} and described as a {kind}. Describe it under {other.kind}s."
             error = CompileError(entry.file, entry.line, message)
-            found.judge.emit(error, "Its tests run, the rest of this is not used.")
+            found.diagnostics.emit(error, "Its tests run, the rest of this is not used.")
             own = other.properties or Properties(name, "", (), (), {}, entry.file, entry.line)
             both = replace(own, tests=numbered((*own.tests, *entry.tests)))
             resources[name] = replace(other, properties=both)
         elif "Did you mean" in hint:
             error = CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}")
-            found.judge.emit(error, "Nothing of this is used.")
+            found.diagnostics.emit(error, "Nothing of this is used.")
         else:
             found.notes.append(f"{entry.file}:{entry.line}: no {kind} is named '{name}': nothing of this is used.")
 
 
 def as_told(resource: Resource, message: Mapping[str, Resource]) -> Resource:
-    """The resource as it is among those that YAML was told of, by name; of two of one name each stays itself."""
+    """The resource as it is among those that YAML describes, by name; of two of one name each stays itself."""
     found = message.get(resource.name, resource)
     return found if (found.kind, found.file) == (resource.kind, resource.file) else resource
 
@@ -344,7 +344,7 @@ def _refuse_strangers(
 
     What is near nothing that is there is noted: settings of a package, or of a folder that once was there.
     """
-    for name in settings_in(level, allowed, found.judge.emit):
+    for name in settings_in(level, allowed, found.diagnostics.emit):
         if name in NO_EFFECT:
             key = next(key for key in level if key.removeprefix("+").replace("-", "_") == name)
             found.notes.append(f"{level.where(key)}: the setting '{name}' has no effect here.")
@@ -359,7 +359,7 @@ def _refuse_strangers(
             hint = nearest(key, known)
             message = f"there is nothing named '{key}' in {kind}"
             if "Did you mean" in hint and not (place == () and key in found.packages):
-                found.judge.emit(ConfigError(f"{message}.{hint}", level.where(key)), "It has no effect.")
+                found.diagnostics.emit(ConfigError(f"{message}.{hint}", level.where(key)), "It has no effect.")
             else:
                 found.notes.append(f"{level.where(key)}: {message}: no effect.")
             continue

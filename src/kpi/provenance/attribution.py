@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from kpi.errors import ConfigError
 from kpi.provenance.contributions import Cause, Part, largest_remainder
 from kpi.provenance.figure_values import Form, Key, Presentation, Row, form_of, pick, presentation_of
-from kpi.provenance.recomputation import BuildSide, InputChange, NotRebuildable, Recomputation
+from kpi.provenance.recomputation import BuildPair, BuildSide, InputChange, NotRebuildable, Recomputation
 
 if TYPE_CHECKING:
     from kpi.ingest.contract import Feed
@@ -65,12 +65,24 @@ class BuildChange:
 class Attribution:
     """Two builds compared, for as many figures as one asks: what is built on the way is built once.
 
+    Both are open until it is closed, or left by `with`.
     `feeds` are the contracts of the project (`kpi.engine.compile.compiled(root).graph.feeds`).
     """
 
     def __init__(self, before: BuildSide, after: BuildSide, feeds: Sequence[Feed]) -> None:
-        self.before, self.after, self.feeds = before, after, feeds
-        self._of = cache(lambda figure: Recomputation(before, after, feeds, figure))
+        self.before, self.after = before, after
+        self._pair = BuildPair(before, after)
+        self._of = cache(lambda figure: Recomputation(self._pair, feeds, figure))
+
+    def __enter__(self) -> Attribution:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close both builds."""
+        self._pair.close()
 
     def keys(self, figure: str) -> list[Key]:
         """Return the rows of a figure that differ between the builds, the latest year first."""
@@ -92,15 +104,15 @@ class Attribution:
         if old is None and new is None:
             builds = f"{self.before.record.id}, {self.after.record.id}"
             raise ConfigError(f"{key} is in neither build: {builds}. See: kpi show {key.figure}")
-        with figure.attached() as con:
-            presentation = presentation_of(con, self.after.tables, key.figure, figure.catalogs["after"])
-            form = form_of([*recorded["before"].values(), *recorded["after"].values()])
-            work = _Work(figure, Key(key.figure, key.service, key.year, basis or key.basis), form)
-            values = form.exact(old), form.exact(new)
-            shown = presentation.shown(con, values[0]), presentation.shown(con, values[1])
-            amounts, notes = work.parts(*values)
-            without = {path: presentation.shown(con, value) for path, value in work.without().items()}
-            parts = _printed(amounts, shown, presentation)
+        con = self._pair.con
+        presentation = presentation_of(con, self.after.tables, key.figure, self._pair.catalogs["after"])
+        form = form_of([*recorded["before"].values(), *recorded["after"].values()])
+        work = _Work(figure, Key(key.figure, key.service, key.year, basis or key.basis), form)
+        values = form.exact(old), form.exact(new)
+        shown = presentation.shown(con, values[0]), presentation.shown(con, values[1])
+        amounts, notes = work.parts(*values)
+        without = {path: presentation.shown(con, value) for path, value in work.without().items()}
+        parts = _printed(amounts, shown, presentation)
         return BuildChange(key, values[0], values[1], shown[0], shown[1], parts, presentation, without, notes)
 
 
@@ -119,7 +131,8 @@ class _Work:
         """Return the causes with what each does, largest first; without amounts where there is none to subtract."""
         changes = self.changes()
         if before is None or after is None:
-            return [(change.cause, change.subjects, None) for change in changes], ()
+            matter = [change for change in changes if len(changes) == 1 or self._matters(change, changes)]
+            return [(change.cause, change.subjects, None) for change in matter or changes], ()
         notes: tuple[str, ...] = ()
         found: Amounts = []
         try:
@@ -178,6 +191,14 @@ class _Work:
     def _row(self, state: Iterable[InputChange]) -> Row | None:
         return pick(self.figure.rows(frozenset(state)), self.key)[0]
 
+    def _matters(self, change: InputChange, changes: Sequence[InputChange]) -> bool:
+        """Tell whether an input alone makes another row of the figure, first of all or last of all."""
+        rest = [one for one in changes if one is not change]
+        try:
+            return self._row([change]) != self._row([]) or self._row(rest) != self._row(changes)
+        except NotRebuildable:
+            return True
+
     def _engine(self, changes: Sequence[InputChange], before: Fraction, after: Fraction) -> Fraction:
         """What the engine does: the earlier build built again, less itself, and the later build less itself anew."""
         if self.figure.is_same_engine:
@@ -188,7 +209,7 @@ class _Work:
         return (again[0] - before) + (after - again[1])
 
     def _engines(self) -> tuple[str, ...]:
-        old, new = self.figure.before.record, self.figure.after.record
+        old, new = (build.record for build in self.figure.sides.values())
         names = [f"{old.engine} -> {new.engine}"] if old.engine != new.engine else []
         is_other = not (old.inputs and new.inputs) or old.inputs.code != new.inputs.code
         return (*names, *(["kpi"] if is_other else []))

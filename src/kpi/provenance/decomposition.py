@@ -29,7 +29,7 @@ from kpi.provenance.figure_values import (
     presentation_of,
     read_rows,
 )
-from kpi.provenance.recomputation import BuildSide, NotRebuildable, Recomputation
+from kpi.provenance.recomputation import BuildPair, BuildSide, NotRebuildable, Recomputation
 from kpi.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -139,7 +139,11 @@ def year_change(
     groups = _groups(periods, cells, shown, presentation) if periods else {}
     without = {}
     if not cells:
-        without = _without_each_month(con, Recomputation(build, build, feeds(), keys[0].figure), keys, presentation)
+        pair = BuildPair(build, build)
+        try:
+            without = _without_each_month(con, Recomputation(pair, feeds(), keys[0].figure), keys, presentation)
+        finally:
+            pair.close()
     return YearChange(
         keys[0].figure,
         keys[0].service,

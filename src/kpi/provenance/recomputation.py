@@ -83,6 +83,75 @@ class _Ancestors:
     leaves: Mapping[str, NodeRecord]
 
 
+class BuildPair:
+    """Two builds beside a scratch database, open until `close`; they may be one build.
+
+    What runs here reads nothing else, and what it made is gone when it is done.
+    """
+
+    def __init__(self, before: BuildSide, after: BuildSide) -> None:
+        self.sides: dict[Side, BuildSide] = {"before": before, "after": after}
+        is_one = before.database == after.database
+        self.catalogs: dict[Side, str] = {"before": BEFORE, "after": BEFORE if is_one else "kpi_after"}
+
+    @cached_property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The connection, opened when it is first needed."""
+        from kpi.database import CATALOG, confine, scratch
+
+        con = scratch()
+        for catalog, side in {self.catalogs[side]: side for side in SIDES}.items():
+            con.execute(f"attach {literal(str(self.sides[side].database))} as {catalog} (read_only)")
+        con.execute(f"attach ':memory:' as {CATALOG}")
+        con.execute(f"use {CATALOG}")
+        confine(con)
+        return con
+
+    def close(self) -> None:
+        """Close the builds."""
+        if "con" in self.__dict__:
+            self.con.close()
+            del self.__dict__["con"]
+
+    @contextmanager
+    def scratch(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Give the connection with an empty database to build in, and empty that afterwards."""
+        from kpi.database import CATALOG
+
+        try:
+            yield self.con
+        finally:
+            sql = "select schema_name from duckdb_schemas() where database_name = ? and not internal"
+            for (schema,) in self.con.execute(sql, [CATALOG]).fetchall():
+                if schema != "main":
+                    self.con.execute(f"drop schema {CATALOG}.{identifier(schema)} cascade")
+
+    @cached_property
+    def tables(self) -> dict[Side, dict[str, list[str]]]:
+        """The columns of the tables of both builds."""
+        found: dict[Side, dict[str, list[str]]] = {"before": {}, "after": {}}
+        for side, tables in found.items():
+            for schema, table, column in self.con.execute(
+                "select schema_name, table_name, column_name from duckdb_columns() where database_name = ?"
+                " and not internal and table_oid in (select table_oid from duckdb_tables() where database_name = ?)"
+                " order by schema_name, table_name, column_index",
+                [self.catalogs[side], self.catalogs[side]],
+            ).fetchall():
+                tables.setdefault(f"{schema}.{table}", []).append(column)
+        return found
+
+    @cached_property
+    def figures(self) -> dict[Side, dict[str, frozenset[str]]]:
+        """Which figures each table of figures holds."""
+        found: dict[Side, dict[str, frozenset[str]]] = {"before": {}, "after": {}}
+        for side, tables in self.tables.items():
+            for relation, columns in tables.items():
+                if FIGURE in columns and not relation.startswith(("raw.", "seeds.")):
+                    sql = f"select distinct {FIGURE} from {self.catalogs[side]}.{relation}"
+                    found[side][relation] = frozenset(str(row[0]) for row in self.con.execute(sql).fetchall())
+        return found
+
+
 @dataclass
 class Recomputation:
     """One figure of two builds. `feeds` are the contracts of the project.
@@ -90,34 +159,32 @@ class Recomputation:
     Raises ConfigError when a build cannot be compared: its record is of an earlier kpi, or it has no indicators.
     """
 
-    before: BuildSide
-    after: BuildSide
+    pair: BuildPair
     feeds: Sequence[Feed]
     figure: str
     _results: dict[frozenset[InputChange], Rows | str] = field(default_factory=dict, init=False)
 
-    @cached_property
+    @property
     def sides(self) -> dict[Side, BuildSide]:
         """Both builds."""
-        return {"before": self.before, "after": self.after}
+        return self.pair.sides
 
-    @cached_property
+    @property
     def catalogs(self) -> dict[Side, str]:
-        """What the files of both are attached as; one name where they are one build."""
-        is_one = self.before.database == self.after.database
-        return {"before": BEFORE, "after": BEFORE if is_one else "kpi_after"}
+        """What the files of both are attached as."""
+        return self.pair.catalogs
 
     @cached_property
     def is_same_engine(self) -> bool:
         """Whether both were made by the same kpi and DuckDB: then what stands in them need not be built again."""
-        old, new = self.before.record, self.after.record
+        old, new = (build.record for build in self.sides.values())
         return bool(old.inputs and new.inputs and old.inputs.code == new.inputs.code and old.engine == new.engine)
 
     @cached_property
     def changes(self) -> tuple[InputChange, ...]:
         """What the figure is made from and that differs, data first, each kind in the order of its names."""
-        with self.attached() as con:
-            found = [*self._file_changes(con), *self._table_changes(con), *self._day_change(con)]
+        con = self.pair.con
+        found = [*self._file_changes(con), *self._table_changes(con), *self._day_change(con)]
         return (*found, *self._seed_changes(), *self._code_change())
 
     def rows(self, switched: Collection[InputChange]) -> Rows:
@@ -141,7 +208,7 @@ class Recomputation:
 
         Raises NotRebuildable.
         """
-        with self.attached() as con:
+        with self.pair.scratch() as con:
             return _Scratch(self, con, frozenset(self.changes), "after", {*conditions}, conditions).rows()
 
     @property
@@ -152,11 +219,10 @@ class Recomputation:
     @cached_property
     def recorded(self) -> dict[Side, Rows]:
         """The figure's rows as both builds hold them."""
-        with self.attached() as con:
-            return {
-                side: read_rows(con, f"{self.catalogs[side]}.{build.tables.indicators}", self.figure)
-                for side, build in self.sides.items()
-            }
+        return {
+            side: read_rows(self.pair.con, f"{self.catalogs[side]}.{build.tables.indicators}", self.figure)
+            for side, build in self.sides.items()
+        }
 
     # --- what differs -------------------------------------------------------------------------------------------------
 
@@ -172,7 +238,7 @@ class Recomputation:
     def _file_changes(self, con: duckdb.DuckDBPyConnection) -> Iterator[InputChange]:
         """The deliveries that came, changed or went, each for itself, and feeds that are read in another way."""
         old, new = self._files("before"), self._files("after")
-        gone = {side: _deleted(con, self.catalogs[side], self._tables[side]) for side in SIDES}
+        gone = {side: _deleted(con, self.catalogs[side], self.pair.tables[side]) for side in SIDES}
         deleted = gone["after"] - gone["before"]
         newer = {(file.feed, name) for file in new.values() for name in file.superseded_by or ()}
         newer -= {(file.feed, name) for file in old.values() for name in file.superseded_by or ()}
@@ -212,7 +278,7 @@ class Recomputation:
                 )
 
     def _row_hash(self, con: duckdb.DuckDBPyConnection, side: Side, relation: str, files: Sequence[str]) -> object:
-        columns = self._tables[side].get(relation)
+        columns = self.pair.tables[side].get(relation)
         if not columns:
             return None
         names = ", ".join(identifier(name) for name in columns if name != "_is_superseded")
@@ -258,7 +324,7 @@ class Recomputation:
                 [feeds],
             ).fetchall()
             for side in SIDES
-            if CALENDAR in self._tables[side]
+            if CALENDAR in self.pair.tables[side]
         ]
         days = [build.record.as_of for build in self.sides.values()]
         if len(rows) == 2 and rows[0] != rows[1] and days[0] != days[1]:
@@ -312,7 +378,7 @@ class Recomputation:
         for relation in sorted(leaves.intersection(relations)):
             found = []
             for side in SIDES:
-                columns = self._tables[side].get(relation, ())
+                columns = self.pair.tables[side].get(relation, ())
                 names = ", ".join(map(identifier, columns)) or "1"
                 sql = f"select count(*), sum(hash({names})::hugeint) from {self.catalogs[side]}.{relation}"
                 found.append((tuple(columns), con.execute(sql).fetchone() if columns else None))
@@ -323,56 +389,17 @@ class Recomputation:
     # --- the ancestors ------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _tables(self) -> dict[Side, dict[str, list[str]]]:
-        """The columns of the tables of both builds."""
-        found: dict[Side, dict[str, list[str]]] = {"before": {}, "after": {}}
-        with self.attached() as con:
-            for side, tables in found.items():
-                for schema, table, column in con.execute(
-                    "select schema_name, table_name, column_name from duckdb_columns() where database_name = ?"
-                    " and not internal and table_oid in (select table_oid from duckdb_tables() where database_name = ?)"
-                    " order by schema_name, table_name, column_index",
-                    [self.catalogs[side], self.catalogs[side]],
-                ).fetchall():
-                    tables.setdefault(f"{schema}.{table}", []).append(column)
-        return found
-
-    @cached_property
     def _ancestors(self) -> dict[Side, _Ancestors]:
         others = self._tables_of_other_figures()
         return {side: _ancestors_of(build, others[side]) for side, build in self.sides.items()}
 
     def _tables_of_other_figures(self) -> dict[Side, set[str]]:
         """The tables that hold figures, but not this one, in either build: what they are made from does not count."""
-        holding: dict[Side, set[str]] = {"before": set(), "after": set()}
-        with self.attached() as con:
-            for side, tables in self._tables.items():
-                for relation, columns in tables.items():
-                    if FIGURE in columns and not relation.startswith(("raw.", "seeds.")):
-                        sql = f"select 1 from {self.catalogs[side]}.{relation} where {FIGURE} = ? limit 1"
-                        if con.execute(sql, [self.figure]).fetchone():
-                            holding[side].add(relation)
-        own = holding["before"] | holding["after"]
-        return {
-            side: {relation for relation, columns in tables.items() if FIGURE in columns and relation not in own}
-            for side, tables in self._tables.items()
-        }
+        tables = self.pair.figures
+        own = {relation for side in SIDES for relation, figures in tables[side].items() if self.figure in figures}
+        return {side: {*tables[side]} - own for side in SIDES}
 
     # --- building -----------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def attached(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open a scratch database beside both builds, which reaches nothing else."""
-        from kpi.database import CATALOG, confine, scratch
-
-        with scratch() as con:
-            for side, build in self.sides.items():
-                if side == "before" or self.catalogs[side] != BEFORE:
-                    con.execute(f"attach {literal(str(build.database))} as {self.catalogs[side]} (read_only)")
-            con.execute(f"attach ':memory:' as {CATALOG}")
-            con.execute(f"use {CATALOG}")
-            confine(con)
-            yield con
 
     def _build(self, state: frozenset[InputChange]) -> Rows:
         code: Side = "after" if any(change.is_code for change in state) else "before"
@@ -385,9 +412,9 @@ class Recomputation:
             for relation in self._relations_of(change)
         }
         target = self.sides[code].tables.indicators
-        with self.attached() as con:
-            if not dirty and self.is_same_engine:
-                return read_rows(con, f"{self.catalogs[code]}.{target}", self.figure)
+        if not dirty and self.is_same_engine:
+            return read_rows(self.pair.con, f"{self.catalogs[code]}.{target}", self.figure)
+        with self.pair.scratch() as con:
             return _Scratch(self, con, state, code, dirty).rows()
 
     def _relations_of(self, change: InputChange) -> set[str]:
@@ -412,7 +439,7 @@ class _Scratch:
         self.left_out = left_out or {}
         self.figure, self.con, self.state, self.code = figure, con, state, code
         self.ancestors = figure._ancestors[code]
-        self.tables = figure._tables
+        self.tables = figure.pair.tables
         self.due = self._models_due(dirty)
 
     def rows(self) -> Rows:
@@ -429,6 +456,7 @@ class _Scratch:
             for name in self._needed():
                 self._make_schema(name)
                 self._provide(name)
+            name = CALENDAR
             self._provide_calendar()
             for node in self.due:
                 record = self.ancestors.models[node]
@@ -566,15 +594,17 @@ class _Scratch:
         days = [build.record.as_of for build in self.figure.sides.values()]
         # Without a day that decides anything, that of either build does.
         day = date.fromisoformat(days[1] if is_later or not any(change.is_day for change in changes) else days[0])
-        columns = ", ".join(f"{name} {kind}" for name, kind in calendar.COLUMNS)
-        self.con.execute(f"create table {CALENDAR} ({columns})")
-        calendar.write_calendar(self.con, self._calendar_feeds(), day)
-        others = ", ".join(literal(feed.name) for feed in self._calendar_feeds())
+        feeds = self._calendar_feeds()
+        # Not as settled: what is remembered of the builds' own tables is no answer for a choice of both.
+        found = calendar.unfinished_years(calendar.read_months(self.con, feeds, day), day)
         names = ", ".join(name for name, _ in calendar.COLUMNS)
+        others = ", ".join(literal(feed.name) for feed in feeds) or literal("")
         place = f"{self.figure.catalogs[self.code]}.{CALENDAR}"
-        self.con.execute(
-            f"insert into {CALENDAR} ({names}) select {names} from {place} where feed not in ({others or literal('')})"
-        )
+        self.con.execute(f"create table {CALENDAR} as select {names} from {place} where feed not in ({others})")
+        marks = ", ".join("?" for _ in calendar.COLUMNS)
+        for year in found:
+            values = [getattr(year, name) for name, _ in calendar.COLUMNS]
+            self.con.execute(f"insert into {CALENDAR} values ({marks})", values)
 
     def _make_schema(self, relation: str) -> None:
         self.con.execute(f"create schema if not exists {relation.rpartition('.')[0]}")
@@ -589,18 +619,20 @@ def _ancestors_of(build: BuildSide, others: Collection[str]) -> _Ancestors:
     target = next((node for node, noted in nodes.items() if noted.relation == build.tables.indicators), None)
     if target is None:
         raise ConfigError(f"build {record.id} has no {build.tables.indicators}.")
-    models: dict[str, NodeRecord] = {}
+    # Of the figures' tables that are united, those without this one are taken as they are. Below the others all counts:
+    # a change is made of the table of another figure.
+    beside = [parent for parent in nodes[target].parents if parent in nodes and nodes[parent].relation in others]
+    models: dict[str, NodeRecord] = {target: nodes[target]}
     leaves: dict[str, NodeRecord] = {}
-    waiting = [target]
+    waiting = [parent for parent in nodes[target].parents if parent in nodes and parent not in beside]
     while waiting:
         node = waiting.pop()
-        noted = nodes[node]
-        # Of the tables of figures beside each other only those with this one are built again.
-        if not node.startswith("model.") or (node != target and noted.relation in others):
-            leaves[node] = noted
+        if not node.startswith("model."):
+            leaves[node] = nodes[node]
         elif node not in models:
-            models[node] = noted
-            waiting += [parent for parent in noted.parents if parent in nodes]
+            models[node] = nodes[node]
+            waiting += [parent for parent in nodes[node].parents if parent in nodes]
+    leaves |= {node: nodes[node] for node in beside if node not in models}
     order = TopologicalSorter({node: [one for one in noted.parents if one in models] for node, noted in models.items()})
     return _Ancestors({node: models[node] for node in order.static_order()}, leaves)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError
 from kpi.ingest import release_files
-from kpi.ingest.raw_files import RawFolder, hash_of
+from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.presentation import visible, with_decimals
 from kpi.provenance.revisions import Years, has_table, node_rows
 from kpi.sql import literal
@@ -170,19 +170,24 @@ def next_name(root: Path, year: int) -> tuple[str, int]:
 
 
 def missing_deliveries(folder: Path, raw: Path, lying: RawFolder) -> list[str]:
-    """Say which deliveries of a release are not there as they were: gone, pruned, or of other content."""
+    """Say which deliveries of a release are not there as they were: gone, pruned, or of other content.
+
+    One of earlier years alone that was deleted by its retention is not missing: its figures are kept.
+    """
+    year, pruned = release_files.number_of(folder.name)[0], deleted(kept_beside(raw), lying.kept)
     there = {file.path: file.content_hash for file in lying.files}
     by_hash = {file.content_hash: file.path for file in lying.files}
     found = []
     for row in release_files.rows_of(folder, "deliveries.csv"):
         path, wanted = f"{row['feed']}/{row['file']}", row["content_hash"]
-        if there.get(path) == wanted:
+        is_earlier = bool(row["last_year"]) and int(row["last_year"]) < year
+        if there.get(path) == wanted or (is_earlier and (path, wanted) in pruned):
             continue
         if path in there:
             now = there[path]
             found.append(f"{path} was altered: released with sha256 {wanted[:12]}…, now it has {now[:12]}…")
-        elif (raw / path).is_file() and hash_of(raw / path) == wanted:
-            found.append(f"{path} is on record as deleted by its retention; it lies there still, and is not read")
+        elif (path, wanted) in pruned:
+            found.append(f"{path} was deleted by its retention: sha256 {wanted[:12]}…")
         else:
             hint = f"; {by_hash[wanted]} has its content" if wanted in by_hash else ""
             found.append(f"{path} is gone: sha256 {wanted[:12]}…{hint}")

@@ -18,15 +18,26 @@ from typing import TYPE_CHECKING, Any, Literal
 from kpi.errors import ConfigError, Problem, nearest
 from kpi.ingest import release_files
 from kpi.presentation import one_line, significant
+from kpi.provenance.figure_values import Key
 
 if TYPE_CHECKING:
     import duckdb
 
     from kpi.build_record import BuildRecord, NodeRecord
+    from kpi.provenance.attribution import Attribution
     from kpi.settings import ReportTables
 
 CauseKind = Literal[
-    "late_delivery", "corrected_delivery", "removed_delivery", "definition", "code", "engine", "unknown"
+    "late_delivery",
+    "corrected_delivery",
+    "removed_delivery",
+    "kept_delivery",
+    "calendar",
+    "definition",
+    "code",
+    "engine",
+    "several",
+    "unknown",
 ]
 DELIVERED = ("late_delivery", "corrected_delivery", "removed_delivery")
 CAUSES_TABLE = "marts.revision_causes"
@@ -266,10 +277,11 @@ class Ancestors:
 
     def __init__(self, con: duckdb.DuckDBPyConnection, record: BuildRecord, tables: ReportTables) -> None:
         nodes = record.nodes or {}
-        self._nodes, self._catalogue = nodes, ""
-        united = next((name for name, node in nodes.items() if node.relation == tables.indicators), "")
-        self._catalogue = next((name for name, node in nodes.items() if node.relation == tables.figures), "")
+        self._nodes, places = nodes, {node.relation: name for name, node in nodes.items()}
+        united, catalogue = places.get(tables.indicators, ""), places.get(tables.figures, "")
         self._all = self._above({united} & set(nodes))
+        # What only decides how a figure is printed.
+        self._printing = self._above([places.get(tables.revisions, "")]) - self._all | {catalogue}
         self._common: frozenset[str] = frozenset({united})
         self._by_figure: dict[str, frozenset[str]] = {}
         for parent in sorted(nodes[united].parents if united else ()):
@@ -283,13 +295,13 @@ class Ancestors:
     def causes_of(self, revision: Revision, found: Sequence[Difference]) -> tuple[Cause, ...]:
         """Return which of the differences a revision comes from; the engine only where nothing else is."""
         if revision.value == revision.released_value:  # it is only printed in another way
-            meant = [one for one in found if one.node == self._catalogue and self._catalogue]
+            meant = [one for one in found if one.node and one.node in self._printing]
         else:
             made_of = self._common | self._by_figure.get(revision.figure_id, self._all)
             meant = _of_year([one for one in found if one.node in made_of], revision.report_year)
         meant = meant or [one for one in found if one.kind == "engine"]
-        change = revision.change if len(meant) == 1 else None
-        return tuple(dict.fromkeys(Cause(one.kind, one.subject, change) for one in meant)) or (Cause("unknown", ""),)
+        causes = tuple(dict.fromkeys(Cause(one.kind, one.subject) for one in meant)) or (Cause("unknown", ""),)
+        return (replace(causes[0], change=revision.change),) if len(causes) == 1 else causes
 
     def _figures_of(self, con: duckdb.DuckDBPyConnection, node: str) -> set[str] | None:
         """The figures of a table that indicators are united from; None of one that holds none by their ids."""
@@ -320,6 +332,19 @@ def _of_year(found: Sequence[Difference], year: int) -> list[Difference]:
         if within:
             return [*within, *others]
     return others or delivered
+
+
+def with_sizes(revision: Revision, attribution: Attribution) -> Revision:
+    """Return a revision of several causes with what each alone does, by taking its change from the release's build
+    apart. Raises KpiError where the figure cannot be built again."""
+    key = Key(revision.figure_id, revision.service, revision.report_year, revision.basis)
+    kinds = {one.subject.rpartition(" ")[2]: one for one in revision.causes}  # a subject may be named with its kind
+    causes = []
+    for part in attribution.causes(key).parts:
+        subject, amount = ", ".join(part.subjects), None if part.amount is None else float(part.amount)
+        known = kinds.get(subject)
+        causes.append(replace(known, change=amount) if known else Cause(part.cause, subject, amount))
+    return replace(revision, causes=tuple(causes) or revision.causes)
 
 
 def acknowledge(

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, nearest
+from kpi.files import find_project
 from kpi.presentation import one_line, significant
 from kpi.provenance.attribution import Attribution, BuildChange
 from kpi.provenance.contributions import Totals
 from kpi.provenance.decomposition import GroupChange, YearChange, year_change
 from kpi.provenance.figure_values import Key, Rows, read_rows
 from kpi.provenance.recomputation import BuildSide
-from kpi.reader.figures import find_project
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 
@@ -116,7 +116,8 @@ def why(figure: str, from_: str | int | None = None, to: str | int | None = None
     if wanted.build:
         raise ConfigError("--build says of which build years are; between two builds it says nothing.")
     sides = [side_of(warehouse, name, wanted.stewards) for name in names]
-    return _between_builds(Attribution(sides[0], sides[1], feeds_of(root)), figure, wanted)
+    with Attribution(sides[0], sides[1], feeds_of(root)) as attribution:
+        return _between_builds(attribution, figure, wanted)
 
 
 def side_of(warehouse: Warehouse, build: str | None, stewards: bool) -> BuildSide:

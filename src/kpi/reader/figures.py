@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from kpi.errors import ConfigError, nearest
+from kpi.files import find_project
 from kpi.presentation import LANGUAGES, significant
 from kpi.reader.screen import Status, late_feeds, screen_text
 from kpi.settings import ReportTables
@@ -62,33 +62,6 @@ def rows_of(con: duckdb.DuckDBPyConnection, table: str, year: int | None = None)
 
 def _there_are(years: Sequence[str]) -> str:
     return f" There {'are' if years[1:] else 'is'}: {', '.join(years) or 'no year'}."
-
-
-def find_project(start: Path | str | None = None) -> Path:
-    """Return the project's folder: `start`, else KPI_PROJECT_DIR, else the nearest one at or above where we are."""
-    given = start or os.environ.get("KPI_PROJECT_DIR")
-    if given:
-        return _usable(Path(given))
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "dbt_project.yml").is_file():
-            return _usable(folder)
-    message = "Name the project with --project-dir, project_dir= or KPI_PROJECT_DIR."
-    raise ConfigError(f"{here}: no dbt_project.yml here or above. {message}")
-
-
-def _usable(folder: Path) -> Path:
-    """Return the folder. Raises ConfigError when DuckDB could not name a file in it."""
-    try:
-        path = str(folder.resolve())
-    except (OSError, RuntimeError) as error:
-        raise ConfigError(f"{folder} is no folder: {error}") from None
-    wrong = next((sign for sign in path if sign in "?*[" or not sign.isprintable()), "")
-    if wrong:
-        shown = path.encode("unicode_escape", "backslashreplace").decode()
-        message = "DuckDB does not take it for a part of a file's name. Rename the folder, or move the project."
-        raise ConfigError(f"{shown} has {wrong!a} in it: {message}")
-    return folder
 
 
 def open_build(

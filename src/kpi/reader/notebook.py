@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.errors import ConfigError, nearest
+from kpi.files import find_project
 from kpi.presentation import LANGUAGES, presented
-from kpi.reader.figures import check_year, find_project, open_build, tables_of
+from kpi.reader.figures import check_year, open_build, tables_of
 from kpi.site.figure_data import in_languages, names_of, relation
 from kpi.warehouse.builds import Warehouse
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from html import escape
-from math import ceil, floor, isnan, log10
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from kpi.errors import ConfigError
 from kpi.presentation import Form
 from kpi.reader.figures import open_build, tables_of
 from kpi.reader.notebook import language_of, series
+from kpi.site.charts import ticks
 from kpi.site.figure_data import FigureRow, figure_rows
 
 MOST = 6  # lines of a chart, each with a stroke of its own
@@ -27,7 +28,6 @@ _STROKES = (
     ("#56b4e9", "12 4"),
     ("#8a6d00", "4 2"),
 )
-_SECONDS = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,10 @@ class Plot:
 
     def altair(self) -> Any:
         """Return an Altair chart of the same, to go on from. Its own renderer may need a network: see the guide."""
+        from importlib import import_module
+
         try:
-            import altair
+            altair: Any = import_module("altair")
         except ImportError:
             raise ConfigError("Altair is not installed: pip install altair") from None
         rows = [
@@ -164,7 +166,8 @@ def _svg(chart: Plot) -> Iterator[str]:
     months = [month for line in chart.lines for month, _ in line.points]
     values = [value for line in chart.lines for _, value in line.points if value is not None]
     first, last = min(months, default=0), max(months, default=0)
-    scale = _ticks([*values, *([chart.target] if chart.target is not None else [])], chart.form.unit)
+    drawn = [*values, *([chart.target] if chart.target is not None else [])] or [0.0, 1.0]
+    scale = ticks(0 if 0 <= min(drawn) < max(drawn) / 2 else min(drawn), max(drawn), chart.form.unit)
 
     def x(month: float) -> str:
         return f"{_LEFT + (month - first) / max(last - first, 1) * (_WIDTH - _LEFT - _RIGHT):.1f}"
@@ -216,16 +219,3 @@ def _strokes(chart: Plot, x: Any, y: Any) -> Iterator[str]:
         lowest = max(place, lowest + 14)
         shown = name if len(name) <= 24 else f"{name[:23]}…"
         yield f'<text x="{float(at) + 8:.1f}" y="{lowest:.1f}" dy=".35em" fill="{colour}">{escape(shown)}</text>'
-
-
-def _ticks(values: Sequence[float], unit: str) -> list[float]:
-    """Three to six round values that span all others; of lengths of time in seconds, minutes or hours."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    low = 0.0 if 0 <= low < high / 2 else low
-    span = (high - low) or abs(high) or 1.0
-    if unit == "seconds":
-        step = float(next((one for one in _SECONDS if span / one <= 5), _SECONDS[-1]))
-    else:
-        power = 10 ** floor(log10(span / 5))
-        step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= 5)
-    return [place * step for place in range(floor(low / step), max(ceil(high / step), floor(low / step) + 1) + 1)]

@@ -139,7 +139,8 @@ def revision_lines(root: Path, revision: str, as_of: date) -> Iterator[str]:
         if rows:
             state = ", with edits that are not committed" if repository.is_dirty() else ""
             heading = f"Against `{_cell(revision)}` ({commit[:9]}){state}; deliveries of this warehouse, as of {as_of}."
-            yield from _markdown(Attribution(sides[0], sides[1], graphs[1].feeds), rows, heading)
+            with Attribution(sides[0], sides[1], graphs[1].feeds) as attribution:
+                yield from _markdown(attribution, rows, heading)
 
 
 def _compiled(revision: str, project: Path) -> Graph:

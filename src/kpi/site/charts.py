@@ -169,7 +169,7 @@ def path_of(steps: Sequence[tuple[str, str]]) -> Markup:
             drawn.append(f'<path d="M150 {y - 14}v10m-4 -5l4 5l4 -5"/>')
         shown = name if len(name) <= 36 else f"{name[:35]}…"
         drawn.append(
-            f'<rect class="{escape(kind)}" x="1" y="{y}" width="298" height="28" rx="3"/>'
+            f'<path class="box{f" {escape(kind)}" if kind else ""}" d="M1 {y}h298v28h-298z"/>'
             f'<text x="150" y="{y + 19}">{escape(shown)}</text>'
         )
     return Markup(

@@ -37,8 +37,11 @@ class Language:
         return self.labels[label].format(**values) if values else self.labels[label]
 
     def day(self, value: date | str) -> str:
-        """Write a day as 5.3.2026, or in English as 5 March 2026."""
-        known = date.fromisoformat(value) if isinstance(value, str) else value
+        """Write a day as 5.3.2026, or in English as 5 March 2026. A text that is no day stays as it is."""
+        try:
+            known = date.fromisoformat(value) if isinstance(value, str) else value
+        except ValueError:
+            return str(value)
         if self.code == "en":
             return f"{known.day}\u00a0{self.months[known.month - 1]}\u00a0{known.year}"
         return f"{known.day}.{known.month}.{known.year}"

@@ -236,13 +236,21 @@ class Site:
             return
         yield Page("data.html", "data.html", say("data"), {"groups": groups(models)}, self._crumbs())
         for name in models.nodes:
-            values = {"model": model_page(models, name, self.language)}
-            yield Page(page_of_model(name), "model.html", name, values, self._crumbs((say("data"), "data.html")))
+            yield self.model(name)
+
+    def model(self, name: str) -> Page:
+        """Return the page of one table of the project."""
+        values = {"model": model_page(self.source.models, name, self.language)}
+        crumbs = self._crumbs((self.language.say("data"), "data.html"))
+        return Page(page_of_model(name), "model.html", name, values, crumbs)
 
     def _downloads(self) -> Page:
         say, content, code = self.language.say, self.source.content, self.language.code
-        rows = [(one.path, say(one.label), _size(one.size, self.language))
-                for one in self.source.downloads if not one.figure_id]  # fmt: skip
+        rows = [
+            (one.path, content.figure_name(one.figure_id, code) if one.figure_id else say(one.label),
+             _size(one.size, self.language))
+            for one in self.source.downloads
+        ]  # fmt: skip
         facts = [(say(key), content.says(key, code)) for key in ("publisher", "contact", "licence")]
         if update := content.says("next_update", code):
             facts.append((say("next_update"), self.language.day(update)))

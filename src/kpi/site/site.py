@@ -34,9 +34,12 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOLDER = "site"
+EXPECTATIONS = "expectations.json"  # what was found when the years of a build were validated, beside its site
 FINGERPRINT = "fingerprint"
 _STYLE, _POLICY = "\0style\0", "\0policy\0"
 _PLACED = re.compile(r'class="(?:mark )?([lt]\d{1,3})"')
+_CLASSES, _ELEMENTS = re.compile(r'class="([^"]+)"'), re.compile(r"<([a-z]\w*)")
+_BESIDES = re.compile(r"::?[\w-]+(?:\([^)]*\))?|\[[^\]]*\]")  # of a selector: pseudo-classes and attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def write_site(
         models: the tables of the project.
     """
     content = read_content(con, project.tables, about.is_public)
-    if not content.values:
+    if not content.values and not results:
         return None
     is_open = about.is_public
     rejects = [] if is_open else read_rejects(con)
@@ -130,12 +133,47 @@ def _template(name: str) -> Template:
     return _environment().get_template(name)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A rule of the style: the media query it stands in, what each of its selectors needs on a page, and its text."""
+
+    media: str
+    needs: tuple[frozenset[str], ...]
+    text: str
+
+
 @cache
-def _style() -> tuple[tuple[str, str], ...]:
-    """Return the parts of the style, each with the class whose presence on a page calls for it; none calls for all."""
-    first, *rest = re.split(r"/\* ([\w-]*) \*/\n", (TEMPLATES / "style.css").read_text(encoding="utf-8"))
-    parts = [("", first), *zip(rest[::2], rest[1::2], strict=True)]
-    return tuple((marker, "".join(line.strip() for line in rules.splitlines())) for marker, rules in parts)
+def _rules() -> tuple[_Rule, ...]:
+    """Return the rules of the style. An at-rule that is no media query has no needs, and is always there."""
+    text = "".join(line.strip() for line in (TEMPLATES / "style.css").read_text(encoding="utf-8").splitlines())
+    found = []
+    for media, inner, plain in re.findall(r"(@media[^{]*)\{((?:[^{}]*\{[^{}]*\})*)\}|([^{}@]*\{[^{}]*\})", text):
+        for rule in re.findall(r"@?[^{}]*\{[^{}]*\}", inner or plain):
+            selectors = rule.partition("{")[0].split(",")
+            needs = [frozenset(re.findall(r"\.?[a-zA-Z][\w-]*", _BESIDES.sub("", one))) for one in selectors]
+            found.append(_Rule(media, (frozenset(),) if rule.startswith("@") else tuple(needs), rule))
+    return tuple(found)
+
+
+@cache
+def _style_for(present: frozenset[str]) -> str:
+    """Return the rules that say something of a page with these elements and classes."""
+    parts, media = [], ""
+    for rule in _rules():
+        if not any(need <= present for need in rule.needs):
+            continue
+        if rule.media != media:
+            parts.append(("}" if media else "") + (f"{rule.media}{{" if rule.media else ""))
+            media = rule.media
+        parts.append(rule.text)
+    return "".join(parts) + ("}" if media else "")
+
+
+def _present(text: str) -> frozenset[str]:
+    """Return the elements and classes of a page, of those that the style speaks of."""
+    classes = {f".{name}" for names in set(_CLASSES.findall(text)) for name in names.split()}
+    known = frozenset[str]().union(*(need for rule in _rules() for need in rule.needs))
+    return known & (classes | set(_ELEMENTS.findall(text)))
 
 
 @cache
@@ -169,8 +207,7 @@ def render(site: Site, page: Page) -> str:
     )
     placed = sorted(set(_PLACED.findall(text)))
     placed_rules = (f".{name}{{{'left' if name[0] == 'l' else 'top'}:{name[1:]}%}}" for name in placed)
-    parts = (rules for marker, rules in _style() if not marker or f'class="{marker}' in text)
-    style = "".join([*parts, *placed_rules])
+    style = "".join([_style_for(_present(text)), *placed_rules])
     allowed = [f"style-src {_hash(style)}", *([f"script-src {_hash(script)}"] if script else [])]
     policy = "; ".join(["default-src 'none'", *allowed, "img-src data:", "base-uri 'none'", "form-action 'none'"])
     return text.replace(_STYLE, style, 1).replace(_POLICY, policy, 1)
@@ -191,8 +228,6 @@ def data_files(content: Content) -> list[tuple[str, str, str, str]]:
         if row["is_full_month"] is not False
     ]
     files = [("../data/indicators.csv", "csv_indicators", "", _csv(header, years))]
-    if months:
-        files.append(("../data/series.csv", "csv_series", "", _csv(header, months)))
     words = ("figure_id", "unit", "name_fi", "name_sv", "name_en", "definition_fi", "definition_sv", "definition_en")
     described = [tuple(row[name] for name in words) for row in content.figures.values()]
     files.append(("../data/definitions.csv", "csv_definitions", "", _csv(words, described)))
@@ -210,7 +245,10 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def fingerprint_of(versions: Mapping[str, str], root: Path, results: str, *more: str) -> str:
-    """Return a hash of what a site is made from: versions of tables, sentences, what was judged, and whatever more."""
+    """Return a hash of what a site is made from: versions of tables, sentences, what was judged, and whatever more.
+
+    What the page of a model alone shows of it is not in it.
+    """
     from kpi.site.sentences import files
 
     digest = hashlib.blake2b(digest_size=16)
@@ -223,16 +261,49 @@ def fingerprint_of(versions: Mapping[str, str], root: Path, results: str, *more:
     return digest.hexdigest()
 
 
-def carry_over(before: Path, folder: Path, fingerprint: str) -> bool:
-    """Copy the site of a build that was made from the same; tell whether there was one."""
-    file = before / FOLDER / FINGERPRINT
+def write_fingerprint(folder: Path, fingerprint: str, models: Models) -> None:
+    """Note what the site in a folder was made from: its fingerprint, and a line with the checksums of its models."""
+    checksums = json.dumps(models.checksums(), sort_keys=True)
+    (folder / FINGERPRINT).write_text(f"{fingerprint}\n{checksums}\n", encoding="utf-8")
+
+
+def carry_over(before: Path, folder: Path, fingerprint: str) -> dict[str, str] | None:
+    """Copy the site of a build that was made from the same; returns the checksums of its models.
+
+    None when there is none: nothing is copied then.
+    """
     try:
-        if file.read_text(encoding="utf-8").strip() != fingerprint:
-            return False
-    except OSError:
-        return False
+        lines = (before / FOLDER / FINGERPRINT).read_text(encoding="utf-8").splitlines()
+        found = dict(json.loads(lines[1]))
+    except (OSError, ValueError, IndexError, TypeError):
+        return None
+    if lines[0] != fingerprint:
+        return None
     shutil.copytree(before / FOLDER, folder / FOLDER)
-    return True
+    return found
+
+
+def write_model_pages(
+    folder: Path,
+    con: duckdb.DuckDBPyConnection,
+    project: ProjectFiles,
+    about: About,
+    models: Models,
+    names: Iterable[str],
+) -> int:
+    """Write the pages of some tables anew into a site that is there; returns how many pages that were."""
+    wanted = list(names)
+    if not wanted:
+        return 0
+    content = read_content(con, project.tables, about.is_public)
+    source = Source(content, about, read_sentences(project.root), read_results(folder.parent, EXPECTATIONS),
+                    models=models, indicators=project.tables.indicators)  # fmt: skip
+    for code in LANGUAGES:
+        site = Site(source, read_language(code))
+        for name in wanted:
+            page = site.model(name)
+            _write(folder / code / page.path, render(site, page))
+    return len(wanted) * len(LANGUAGES)
 
 
 def read_results(folder: Path, name: str) -> list[Row]:
