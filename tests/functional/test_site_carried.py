@@ -11,7 +11,8 @@ import pytest
 
 from kpi.database import reading
 from kpi.engine.compile import compiled
-from kpi.jobs.build_site import EXPECTATIONS, write_beside
+from kpi.jobs.build_site import write_beside
+from kpi.site.site import EXPECTATIONS
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE
 
