@@ -22,6 +22,7 @@ from kpi.presentation import Form, presented
 from kpi.site.language import LABELS, LANGUAGES, read_language
 from page import Page
 from site_pages import Numbers, as_printed, database_of, numbers_of, write_again
+from small_project import write
 
 Key = tuple[str, str, int, str]
 
@@ -327,3 +328,18 @@ def test_golden_pages(site: Path, golden: Callable[[str, str], None], name: str,
     body = re.sub(r"</(p|li|h1|h2|h3|tr|caption|summary|dt|dd)>", "\n", body)
     lines = (" ".join(html.unescape(re.sub(r"<[^>]*>", " ", line)).split()) for line in body.splitlines())
     golden(f"site/{code}/{name}.txt", "\n".join(line for line in lines if line) + "\n")
+
+
+def test_compile_names_a_misspelt_slot_with_its_line(tmp_path: Path) -> None:
+    seeds = {
+        "seeds/figures.csv": "figure_id,unit,name_fi\ncalls_received,count,Puhelut\n",
+        "seeds/figure_services.csv": "figure_id,service\ncalls_received,health\n",
+        "seeds/report_sections.csv": "section,title_fi\nphones,Puhelimet\n",
+        "report/fi/phones.md": "- Puheluita tuli {calls_received}.\n- Puheluita tuli {calls_recieved}.\n",
+        "report/2025/fi/phones.md": "- Puheluita tuli {calls_received|adessive}.\n",
+    }
+    root = write(tmp_path, seeds)
+    result = CliRunner().invoke(cli, ["compile", "--project-dir", str(root)])
+    text = f"{result.output}{result.exception}"
+    assert "report/fi/phones.md:2: there is no figure 'calls_recieved'. Did you mean 'calls_received'?" in text
+    assert "report/2025/fi/phones.md:1: there is no form 'adessive' of count in fi." in text

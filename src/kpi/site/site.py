@@ -25,6 +25,7 @@ from kpi.site.model_pages import Models
 from kpi.site.pages import About, Download, Page, Site, Source, figure_file
 from kpi.site.quality_pages import read_rejects
 from kpi.site.sentences import read_sentences, typed_numbers
+from kpi.warehouse.builds import PAGES
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from kpi.settings import ReportTables
 
 TEMPLATES = Path(__file__).parent / "templates"
-FOLDER = "site"
+FOLDER = PAGES
 EXPECTATIONS = "expectations.json"  # what was found when the years of a build were validated, beside its site
 FINGERPRINT = "fingerprint"
 _STYLE, _POLICY = "\0style\0", "\0policy\0"
