@@ -133,8 +133,10 @@ def test_what_is_expected_of_them_was_judged(followed: tuple[Path, list[str]]) -
     assert of_year["home_visits_are_their_records"]["observed"] == "2 values: 0"
     assert of_year["described_figures_told"]["observed"] == "2 values"
     assert {name for name, result in of_year.items() if not result["success"]} == {"every_month_present:home_visits"}
-    text = Page((folder / "report/2025.html").read_text(encoding="utf-8")).text()
-    for word in ("Kotikäynnit", "Toteutuneet kotikäynnit", "Kotihoito", "home_visits_are_their_records"):
+    quality = Page((folder / "site/fi/quality-2025.html").read_text(encoding="utf-8")).text()
+    assert "Jokainen suunniteltu käynti lasketaan kerran sekä käyntien määrään että toteutuneiden osuuteen" in quality
+    text = Page((folder / "site/fi/figure-home_visits_made_share.html").read_text(encoding="utf-8")).text()
+    for word in ("Toteutuneet kotikäynnit", "Toteutuneiden osuus kotikäynneistä.", "Kotihoito"):
         assert word in text
 
 
