@@ -42,7 +42,7 @@ faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times whi
 dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/reference/dbt.md
 
 bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run, and against the peers that are installed
-	$(BIN)/python -m benchmarks.bench
+	$(BIN)/python -m benchmarks.bench --write docs/reference
 	$(BIN)/python -m benchmarks.compiling
 	$(BIN)/python -m benchmarks.peers
 

@@ -52,7 +52,7 @@ def write(folder: Path, scale: float, runs: int, found: Mapping[int, Sequence[Ca
     records, cases = list(found.items())[-1]
     head = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}"
     lines = [
-        f"Medians of {runs}, {records:,} synthetic records ({scale:g} of the county), {head}:".replace(",", " ", 1),
+        f"Medians of {runs}, {records} synthetic records ({scale:g} of the county), {head}:",
         "",
         "| | kpi CPU s | wall | bare CPU s | wall | ratio | before | peak MB | compared with |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -79,7 +79,7 @@ def _row(case: Case, before: float | None) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 420, 60, 250, 20, 50
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 420, 60, 290, 20, 50
 
 
 def plot(found: Mapping[int, Sequence[Case]]) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from demo.deliver import write_demo
+from kpi import database
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
+from tiny import Tiny
 
 ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)
@@ -57,6 +59,13 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return check
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Tiny]:
+    """A project of one seed, and an open database of its own."""
+    with database.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
+        yield Tiny(tmp_path / "project", con)
 
 
 def copy_project(folder: Path) -> Path:

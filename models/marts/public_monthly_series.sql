@@ -70,7 +70,7 @@ select
                 )
     end as value,
     series.is_suppressed,
-    exists (
+    exists(
         select breaks.starts_on from breaks
         where
             breaks.figure_id = series.figure_id

@@ -1,7 +1,7 @@
 """A KPI data warehouse, from raw deliveries to published indicators. What is counted is the project's.
 
 In a notebook: `con = kpi.open()` gives a read-only connection to the published build, `kpi.indicators(2025)` a frame of
-one report year's figures, `kpi.series("nps", "health")` one of a figure by month and `kpi.plot` a chart of it;
+one report year's figures, `kpi.series(figure, service)` one of a figure by month and `kpi.plot` a chart of it;
 `kpi.explain(figure, service, year)` says where one of them comes from. `kpi.builds()` lists the builds, and
 `%load_ext kpi` brings `%%sql`.
 """

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import kpi
 from conftest import copy_project
 from kpi.cli.main import cli
 from kpi.reader.figures import open_build
@@ -112,6 +113,16 @@ def test_the_figures_are_there_and_shown(followed: tuple[Path, list[str]]) -> No
         assert con.execute(
             "select count(*) from marts.public_indicators where figure_id = 'home_visits'"
         ).fetchone() == (1,)
+
+
+def test_they_are_explained_without_more_work(followed: tuple[Path, list[str]]) -> None:
+    root, _ = followed
+    found = kpi.explain("home_visits_made_share", "home_care", 2025, project_dir=root)
+    assert (found.numerator.value, found.denominator.value) == (2, 4)
+    assert found.numerator.is_exact
+    assert found.denominator.is_exact
+    assert found.rows("numerator").column("counts_as").to_pylist() == [1, 1]
+    assert {one.clause for one in found.left_out} >= {"is_made"}
 
 
 def test_what_is_expected_of_them_was_judged(followed: tuple[Path, list[str]]) -> None:

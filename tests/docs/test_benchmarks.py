@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from benchmarks import record
+from benchmarks.record import Case
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
@@ -31,10 +36,25 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_benchmark_runs_to_its_end_and_prints_every_case(name: str) -> None:
+def test_a_benchmark_runs_to_its_end_and_prints_every_case(name: str, tmp_path: Path) -> None:
     arguments, cases = CASES[name]
+    arguments = [argument.format(folder=tmp_path) for argument in arguments]
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [case for case in cases if not any(line.startswith(case) for line in lines)] == []
+    if name == "bench":
+        page, ratios = (tmp_path / "benchmarks.md").read_text(), json.loads((tmp_path / "benchmarks.json").read_text())
+        assert [case for case in cases if f"| {case} |" not in page or case not in ratios["0.01"]] == []
+        assert (tmp_path / "benchmarks.svg").read_text().count("<polyline") == 10
+
+
+def test_a_ratio_stands_beside_the_one_recorded_before(tmp_path: Path) -> None:
+    case = Case("no change", 0.2, 0.3, 0.1, 0.1, 2.0, 80, "import duckdb")
+    record.write(tmp_path, 0.5, 3, {1000: [case], 10_000: [case]})
+    assert "| 2.00 | – |" in (tmp_path / "benchmarks.md").read_text()
+    record.write(tmp_path, 0.5, 3, {1000: [replace(case, ratio=2.5)]})
+    assert "| 2.50 | 2.00 |" in (tmp_path / "benchmarks.md").read_text()
+    assert record.ratios(tmp_path, 0.5) == {"no change": 2.5}
+    assert record.ratios(tmp_path, 1) == {}

@@ -103,7 +103,7 @@ def test_a_year_goes_and_nothing_that_was_told_of_it(county: Path, tmp_path: Pat
                      " where expectation = 'kept_as_published'")  # fmt: skip
     assert [row[:2] for row in message] == [(2023, True)]
     assert f"kept from build {was}: " in message[0][2]
-    page = (Warehouse(root / "warehouse").folder() / "report/2023.html").read_text()
+    page = (Warehouse(root / "warehouse").folder() / "site/fi/figure-call_mean_wait_seconds.html").read_text()
     assert f"aineisto poistettu, luku koonnista {was}" in page
     with database.reading(Warehouse(root / "warehouse").folder() / "kpi.duckdb") as con:
         (line,) = year_notes(con, ReportTables())[2023]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
+from random import Random
 
+import duckdb
 import pytest
 
+from kpi.build_record import BuildRecord, to_json
 from kpi.database import reading
 from kpi.errors import ConfigError
 from kpi.jobs.options import Options
@@ -234,3 +238,25 @@ def test_there_is_no_way_back_to_what_was_never_published(root: Path) -> None:
         roll_back(warehouse, failed, "")
     with pytest.raises(ConfigError, match="no build published before"):
         warehouse.published_before(warehouse.published())
+
+
+def test_no_count_is_negative_and_rows_are_conserved_whatever_keys_repeat(tmp_path: Path) -> None:
+    """Of keys that repeat, are null, come and go: rows before, and those added, less those removed, are rows after."""
+    warehouse, rng = Warehouse(tmp_path), Random(2025)
+    for name in ("00001", "00002"):
+        folder = warehouse.builds / name
+        folder.mkdir(parents=True)
+        (folder / "build.json").write_text(to_json(BuildRecord(name)))
+        with duckdb.connect(str(folder / "kpi.duckdb")) as con:
+            for table in range(30):
+                con.execute(f"create table t{table} (k integer, v integer)")
+                rows = [[rng.choice((None, 1, 2, 3)), rng.choice((None, 1, 2))] for _ in range(rng.randint(0, 9))]
+                con.executemany(f"insert into t{table} values (?, ?)", rows or [[9, 9]])
+    for key in (("k",), ()):
+        found = compare_builds(warehouse, "00001", "00002", {f"main.t{table}": key for table in range(30)})
+        assert len(found.tables) > 20
+        for change in found.tables:
+            assert min(change.added, change.removed, change.changed) >= 0
+            assert change.rows_before is not None
+            assert change.rows_before + change.added - change.removed == change.rows_after
+        assert not any(re.search(r"(^|[ ,])-\d", line) for line in difference_lines(found))

@@ -242,7 +242,7 @@ def test_public_files_are_of_public_tables_alone(root: Path, tmp_path: Path) -> 
     assert sorted(found[found["is_suppressed"]]["value"]) == ["[c]", "[c]"]
     status = pd.read_csv(tmp_path / "out/sdmx.csv").groupby("CONF_STATUS")["OBS_STATUS"].unique().map(list).to_dict()
     assert status == {"C": ["Q"], "F": ["A"]}
-    content = json.loads((tmp_path / "out/json-stat-other.json").read_text())
+    content = json.loads((tmp_path / "out/json-stat-figures.json").read_text())
     assert set(content["status"].values()) == {"c"}
 
 

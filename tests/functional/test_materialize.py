@@ -1,33 +1,20 @@
-"""What a node becomes in the database: ephemeral, incremental, under contract, with hooks."""
+"""What a node becomes in the database: ephemeral, incremental, or a seed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kpi import database
 from kpi.build_record import NodeRecord
-from kpi.engine import materializations, runner
 from kpi.engine.compile import check_columns
 from kpi.engine.fingerprint import definitions
-from kpi.engine.materializations import check_hook, type_of
-from kpi.engine.node import Node
+from kpi.engine.materializations import type_of
 from kpi.engine.test_runner import run_tests
 from kpi.errors import BuildError, CompileError
 from kpi.jobs import pipeline
-from kpi.project.properties import Column
-from kpi.yaml_loader import Section
-from tiny import SETTINGS, Tiny
-
-
-@pytest.fixture(name="tiny")
-def opened(tmp_path: Path) -> Iterator[Tiny]:
-    with database.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
-        yield Tiny(tmp_path / "project", con)
+from tiny import FIRST, Tiny, definitions_after, incremental
 
 
 def quiet(_: str) -> None:
@@ -117,13 +104,6 @@ def test_a_table_that_becomes_ephemeral_or_moves_leaves_nothing_behind(tiny: Tin
 # --- incremental ---
 
 
-def incremental(settings: str, select: str = "select id, y, v from {{ ref('src') }}", where: str = "v > 10") -> str:
-    """Return a model that after its first run yields only rows that fulfil a condition."""
-    only = f"\n{{% if is_incremental() %}} where {where} {{% endif %}}"
-    return f"{{{{ config(materialized='incremental', {settings}) }}}}\n{select}{only}"
-
-
-FIRST = ("id,y,v", "1,2023,1", "2,2023,2", ",2024,3")
 SECOND = ("id,y,v", "2,2024,20", "2,2024,21", ",2024,30")  # a key twice, and a null for a key
 
 
@@ -274,14 +254,6 @@ def test_settings_of_an_incremental_model_are_checked_before_anything_runs(
     assert message in str(caught.value)
 
 
-def definitions_after(tiny: Tiny, **files: str) -> set[str]:
-    """Write files and return the names of the nodes whose definition that changed."""
-    before = definitions(tiny.compiled())
-    tiny.write(files)
-    now = definitions(tiny.compiled())
-    return {node.split(".")[-1] for node in now if now[node] != before.get(node)}
-
-
 def test_what_defines_a_model_is_its_code_and_that_above_it_but_no_rows(tiny: Tiny) -> None:
     tiny.seed(*FIRST)
     tiny.write({"above": "select id, y, v from {{ ref('src') }}"})
@@ -311,189 +283,6 @@ def test_a_changed_definition_builds_anew_but_where_the_project_says_to_keep_the
     tiny.seed(*SECOND)
     tiny.build(full_refresh=["plain", "kept", "synced"])
     assert [len(tiny.rows(name)) for name in ("plain", "kept", "synced")] == [3, 6, 3]
-
-
-# --- contracts ---
-
-
-def contracted(select: str, *columns: Column, materialized: str = "table", **more: Any) -> Node:
-    """Return a model under contract, as it is compiled."""
-    from kpi.project.jinja import Relation
-
-    config = {"contract": {"enforced": True}, "materialized": materialized}
-    place = Relation("model.tiny.m", "main", "m")
-    node = Node("model.tiny.m", "model", "m", Path("models/m.sql"), 1, place, materialized, sql=select, config=config)
-    return replace(node, columns=columns, **more)
-
-
-def column(name: str, data_type: str, *constraints: dict[str, Any]) -> Column:
-    """Return a column as YAML describes it."""
-    file = Path("models/m.yml")
-    sections = [Section(file, 5) for _ in constraints]
-    for section, constraint in zip(sections, constraints, strict=True):
-        section.update(constraint)
-    return Column(name, data_type, "", Section(file, 1), 4, tuple(sections))
-
-
-def test_a_contract_gives_the_table_its_order_types_and_constraints(tiny: Tiny) -> None:
-    node = contracted(
-        "select 1.5::decimal(10, 2) as amount, 'x' as name, 1 as id",
-        column("id", "int", {"type": "not_null"}),
-        column("name", "text", {"type": "check", "expression": "name <> ''"}),
-        column("amount", "numeric(10, 2)"),
-        constraints=({"type": "primary_key", "columns": ["id", "name"]},),
-    )
-    graph = tiny.compiled()
-    runner.build_node(tiny.con, graph, node, None)
-    assert tiny.columns("m") == {"id": "INTEGER", "name": "VARCHAR", "amount": "DECIMAL(10,2)"}
-    assert [row[3] for row in tiny.con.execute("describe main.m").fetchall()] == ["PRI", "PRI", None]
-    for wrong, message in (("'' as name, 1 as id", "CHECK"), ("'x' as name, null::int as id", "NOT NULL")):
-        broken = replace(node, sql=f"select 1.5::decimal(10, 2) as amount, {wrong}")
-        with pytest.raises(BuildError, match=message):
-            runner.build_node(tiny.con, graph, broken, "table")
-    assert tiny.rows("select id, name from main.m") == [(1, "x")]
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        (
-            [column("identity", "int"), column("name", "int"), column("amount", "decimal")],
-            [
-                "  column    the model has  the contract says  what differs",
-                "  amount    DECIMAL(10,2)  DECIMAL(18,3)      another type",
-                "  id        INTEGER                           missing in the contract",
-                "  identity                 INTEGER            missing in the model",
-                "  name      VARCHAR        INTEGER            another type",
-            ],
-        ),
-        ([column("id", "")], ["models/m.yml:4: the contract is enforced, but 'id' has no data_type."]),
-        ([column("id", "intt")], ["models/m.yml:4: 'id': there is no type 'intt'."]),
-        ([], ["models/m.sql:1: the contract is enforced, but the YAML names no columns."]),
-        ([column("id", "int", {"type": "notnull"})], ["models/m.yml:4: a constraint is one of check, not_null"]),
-    ],
-)
-def test_a_broken_contract_tells_in_a_table_what_differs(tiny: Tiny, columns: list[Column], message: list[str]) -> None:
-    node = contracted("", *columns)
-    yields = (("id", "INTEGER"), ("name", "VARCHAR"), ("amount", "DECIMAL(10,2)"))
-    with pytest.raises(CompileError) as caught:
-        materializations.check(tiny.con, node, yields)
-    assert all(line in str(caught.value) for line in message)
-
-
-def test_a_contract_is_checked_before_anything_runs(tiny: Tiny) -> None:
-    tiny.seed("id,v", "1,10")
-    tiny.write({"m": "{{ config(contract={'enforced': true}) }}\nselect id as key, v from {{ ref('src') }}"})
-    tiny.write(
-        {"models/m.yml": "models: [{name: m, columns: [{name: id, data_type: int}, {name: v, data_type: int}]}]"}
-    )
-    with pytest.raises(CompileError, match="the model does not keep its contract"):
-        tiny.compiled()
-
-
-# --- hooks ---
-
-
-def test_hooks_run_in_order_with_quotes_and_semicolons(tiny: Tiny) -> None:
-    tiny.seed("id,v", "1,10")
-    tiny.write(
-        {
-            "dbt_project.yml": SETTINGS
-            + "models:\n  tiny:\n    +post_hook: \"insert into seen values ('project; ''{{ this.name }}''')\"\n",
-            "m": (
-                "{{ config(materialized='table', pre_hook=[\"create or replace table seen (what varchar);"
-                " insert into seen values ('before; --')\", {'sql': \"insert into seen values ('first')\","
-                " 'transaction': false}],"
-                " post_hook=\"insert into seen select 'rows ' || count(*) from {{ this }}\") }}\n"
-                "select id from {{ ref('src') }}"
-            ),
-        }
-    )
-    graph = tiny.compiled()
-    hooks = graph.nodes["model.tiny.m"].hooks
-    assert [text.partition("(")[0] for text in hooks.before] == [
-        "insert into seen values ",
-        "create or replace table seen ",
-    ]
-    tiny.con.execute("create table seen (what varchar)")
-    runner.build_nodes(tiny.con, graph, graph.built(), unmanaged=["main.seen"])
-    assert tiny.rows("seen") == [("before; --",), ("project; 'm'",), ("rows 1",)]
-
-
-def test_a_failing_hook_undoes_its_model(tiny: Tiny) -> None:
-    tiny.seed("id,v", "1,10")
-    tiny.write({"m": "{{ config(materialized='table') }} select 1 as x"})
-    tiny.build()
-    broken = "create table made as select 1 as x; select error('no; ''good''')"
-    tiny.write({"m": f"{{{{ config(materialized='table', post_hook=\"{broken}\") }}}} select 2 as x"})
-    with pytest.raises(BuildError) as caught:
-        tiny.build()
-    assert str(caught.value) == "m (models/m.sql): Invalid Input Error: no; 'good'"
-    assert caught.value.sql == broken
-    assert tiny.rows("m") == [(1,)]
-    assert "main.made" not in database.relations(tiny.con)
-
-
-def test_a_hook_counts_in_the_fingerprint(tiny: Tiny) -> None:
-    tiny.seed(*FIRST)
-    tiny.write({"m": incremental("")})
-    assert definitions_after(tiny, m=incremental("post_hook='select 1'")) == {"m"}
-    # Also what it is only where rows are added.
-    said = 'post_hook="{% if is_incremental() %}select 2{% else %}select 1{% endif %}"'
-    assert definitions_after(tiny, m=incremental(said)) == {"m"}
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "insert into main.log values ('x; ''y''; --', 1.5); select 2",
-        "create index i on marts.t (a)",
-        "comment on table marts.t is 'see docs/models.md'",
-        "create macro half(x) as x / 2",
-        "select '/etc/passwd' as harmless",
-    ],
-)
-def test_hooks_that_work_in_the_candidate(sql: str) -> None:
-    check_hook(sql, Path("models/m.sql"), 1, "post_hook")
-
-
-@pytest.mark.parametrize(
-    ("sql", "refused"),
-    [
-        ("copy main.t to 'x.csv'", "COPY MAIN.T"),
-        ("attach 'other.duckdb'", "ATTACH"),
-        ("install httpfs", "INSTALL HTTPFS"),
-        ("load httpfs", "LOAD HTTPFS"),
-        ("set memory_limit = '1GB'", "SET MEMORY_LIMIT"),
-        ("create secret (type s3)", "CREATE SECRET"),
-        ("begin; select 1", "BEGIN"),
-        ("insert into main.t select * from read_csv('/etc/passwd')", "read_csv()"),
-        ("insert into main.t select * from \"read_text\"('/etc/passwd')", "read_text()"),
-        ("create view v as from 'x.parquet'", "the file 'x.parquet'"),
-        ("select * from main.t, 'x.csv'", "the file 'x.csv'"),
-        ("select * from query('from x')", "query()"),
-        ("summarize 'x.csv'", "SUMMARIZE"),
-        ("delete from raw.calls", "to write to raw.calls"),
-        ("drop schema raw cascade", "to write to raw."),
-        ("selec 1", "not SQL"),
-    ],
-)
-def test_hooks_that_reach_further_are_refused(sql: str, refused: str) -> None:
-    with pytest.raises(CompileError) as caught:
-        check_hook(sql, Path("models/m.sql"), 3, "post_hook")
-    assert str(caught.value).startswith(f"models/m.sql:3: post_hook: {refused}")
-
-
-def test_hooks_of_a_run_are_checked_as_those_of_a_model(tiny: Tiny) -> None:
-    tiny.seed("id,v", "1,10")
-    tiny.write({"dbt_project.yml": SETTINGS + "on-run-start: create table if not exists log (x int)\n"})
-    tiny.write({"m": "select 1 as x"})
-    assert tiny.compiled().on_run.before == ("create table if not exists log (x int)",)
-    tiny.write({"dbt_project.yml": SETTINGS + "on-run-end: ['select 1', 'attach ''x''']\n"})
-    with pytest.raises(CompileError, match="on-run-end: ATTACH 'X' is refused"):
-        tiny.compiled()
-    with pytest.raises(BuildError, match=r"on-run-end 2 \(dbt_project.yml\)"):
-        runner.run_hooks(tiny.con, "on-run-end", ["select 1", "select * from nowhere"])
 
 
 # --- seeds ---
@@ -543,16 +332,3 @@ def test_rows_are_added_from_build_to_build_until_the_definition_changes(tmp_pat
     message = tiny.refresh()
     assert "Built from nothing, for what defines them changed: m." in message
     assert tiny.published("select v from main.m") == [(9,)]
-
-
-def test_a_contract_is_read_from_yaml_with_its_constraints(tiny: Tiny) -> None:
-    tiny.seed("id,v", "1,10", "1,20")
-    settings = "{{ config(materialized='table', contract={'enforced': true}) }}"
-    tiny.write({"m": settings + " select v, id from {{ ref('src') }}"})
-    columns = "[{name: id, data_type: int, constraints: [{type: unique}]}, {name: v, data_type: int}]"
-    tiny.write({"models/m.yml": f"models: [{{name: m, columns: {columns}}}]"})
-    with pytest.raises(BuildError, match=r"m \(models/m.sql\): Constraint Error: .*duplicate key \"1\""):
-        tiny.build()
-    tiny.seed("id,v", "1,10", "2,20")
-    tiny.build()
-    assert list(tiny.columns("m")) == ["id", "v"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from click.testing import CliRunner
@@ -26,9 +28,13 @@ HOSTILE = (
 )
 
 
-def project(root: Path, files: dict[str, str] = {"2024.csv": ROWS}, **changes: str) -> Path:  # noqa: B006
+def project(
+    root: Path,
+    files: Mapping[str, str] = MappingProxyType({"2024.csv": ROWS}),
+    changes: Mapping[str, str] | None = None,
+) -> Path:
     """The small project with the deliveries of its feed, all rejects let through."""
-    write(root, {CALLS_YML: contract(), **changes})
+    write(root, {CALLS_YML: contract(), **(changes or {})})
     folder = root / "warehouse" / "raw" / "calls"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
@@ -186,7 +192,7 @@ def test_cells_of_pseudonyms_and_free_text_are_not_shown(tmp_path: Path) -> None
 
 def test_rows_restricted_to_stewards_need_the_word(tmp_path: Path) -> None:
     text = FILES["dbt_project.yml"].replace("vars:\n", "vars:\n  kpi_warehouse: {stewards_schemas: [raw, staging]}\n")
-    root = project(tmp_path / "p", **{"dbt_project.yml": text})
+    root = project(tmp_path / "p", changes={"dbt_project.yml": text})
     refresh(root)
     assert "raw is left out of the file for all readers: --stewards opens the other." in run(root, "rejects", code=1)
     assert "'soon'" in run(root, "rejects", "--stewards")
@@ -196,7 +202,7 @@ def test_rows_come_back_when_their_contract_is_mended(tmp_path: Path) -> None:
     root = project(tmp_path / "p")
     assert " now: " not in refresh(root)
     assert " now: " not in refresh(root)
-    project(root, **{CALLS_YML: contract("varchar")})
+    project(root, changes={CALLS_YML: contract("varchar")})
     printed = refresh(root)
     (line,) = [line for line in printed.splitlines() if " now: " in line]
     assert line.startswith("calls: 1 reject is a row now: 1 x arrived_on: ")
@@ -214,5 +220,5 @@ def test_a_delivery_that_changed_too_says_nothing_of_its_rows(tmp_path: Path) ->
     refresh(root)
     project(root, {"2024.csv": ROWS.replace("soon", "3").replace("yesterday", "2024-01-02")})
     assert " now: " not in refresh(root)
-    project(root, {"2024.csv": ROWS}, **{CALLS_YML: contract("varchar")})
+    project(root, {"2024.csv": ROWS}, changes={CALLS_YML: contract("varchar")})
     assert " now: " not in refresh(root)

@@ -113,14 +113,14 @@ def test_report_years_are_judged_by_the_librarys_rules(library: Path) -> None:
 
 def test_pages_have_the_librarys_words(library: Path) -> None:
     folder = Warehouse(library / "warehouse").folder()
-    text = Page((folder / "report/2025.html").read_text(encoding="utf-8")).text()
+    text = Page((folder / "site/fi/quality-2025.html").read_text(encoding="utf-8")).text()
     for word in (
         "Lainat",
         "Käynnit",
-        "Painetut luvut",
+        "Julkaistut luvut",
         "Pääkirjasto",
         "Jokirannan kirjasto",
-        "14,5\u00a0pv",
+        "14,5\u00a0vrk",
         "toistuu",
     ):
         assert word in text

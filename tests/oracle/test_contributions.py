@@ -11,12 +11,18 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import permutations
 from math import floor
+from pathlib import Path
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kpi.database import reading
 from kpi.provenance.contributions import Contribution, Totals, decompose, largest_remainder, summed
+from kpi.provenance.decomposition import year_change
+from kpi.provenance.figure_values import Key, read_rows
+from kpi.reader.change_report import side_of
+from kpi.warehouse.builds import Warehouse
 
 Table = dict[tuple[str, str], tuple[int, int]]
 
@@ -168,3 +174,57 @@ def test_what_is_missing_goes_to_the_largest_remainders() -> None:
     assert largest_remainder(thirds, Decimal("1.0"), Decimal("0.1")) == (Decimal("0.4"), Decimal("0.3"), Decimal("0.3"))
     assert largest_remainder([Fraction(-7, 2), Fraction(5)], Decimal(2), Decimal(1)) == (Decimal(-3), Decimal(5))
     assert largest_remainder([], Decimal(0), Decimal(1)) == ()
+
+
+def test_parts_of_every_figure_and_service_sum_to_the_change(demo_project: Path) -> None:
+    """On the whole demo: those that add up have parts, and all parts sum, exactly and as printed."""
+    side = side_of(Warehouse(demo_project / "warehouse"), None, stewards=False)
+    rng, with_parts, without = Random(2025), 0, set()
+    with reading(side.database) as con:
+        figures = [row[0] for row in con.execute("select distinct figure_id from marts.indicators").fetchall()]
+        for name in sorted(figures):
+            rows = read_rows(con, "marts.indicators", name)
+            valued: dict[str, set[int]] = {}
+            for (service, year, _), row in rows.items():
+                valued.setdefault(service, set()).update((year,) if row.value is not None else ())
+            for service, years in valued.items():
+                if len(years) < 2:
+                    continue
+                first, last = rng.sample(sorted(years), 2)  # one pair of each, the later year first in half of them
+                keys = Key(name, service, first), Key(name, service, last)
+                change = year_change(con, side, tuple, keys)  # no contracts: no value without a month is asked for
+                with_parts += bool(change.groups)
+                without |= set() if change.groups else {name}
+                for groups in change.groups.values():
+                    assert sum((group.part.total for group in groups), Fraction(0)) == change.change
+                    assert sum((group.printed for group in groups), Decimal(0)) == change.shown_change
+                    assert all(group.printed == group.printed_rate + group.printed_mix for group in groups)
+    assert with_parts > 80
+    assert {"calls_received", "nps", "experience_mean", "rescue_unit_alarms_per_day"}.isdisjoint(without)
+    # Medians, censuses, means of means, changes of other figures, and what is entered by hand.
+    assert {
+        "first_unit_response_seconds",
+        "specialist_queue",
+        "social_processes_on_time_share",
+        "nps_change",
+    } <= without
+
+
+def test_parts_of_the_demo_are_those_of_its_raw_rows(demo_project: Path) -> None:
+    """The share of callbacks of the same day, by line and month, counted anew on raw rows."""
+    side = side_of(Warehouse(demo_project / "warehouse"), None, stewards=False)
+    sql = (
+        "select service_line, strftime(requested_at, '%m'), count(*) filter (where reached_at is not null),"
+        " count(*) filter (where reached_at::date = requested_at::date) from raw.callbacks"
+        " where not _is_superseded and year(requested_at) = ? and service_line <> 'social_advice' group by all"
+    )
+    with reading(side.database) as con:
+        keys = [Key("same_day_callback_share", "health_lines", year) for year in (2024, 2025)]
+        change = year_change(con, side, tuple, (keys[0], keys[1]))
+        tables: list[Table] = [
+            {(line, month): (same, reached) for line, month, reached, same in con.execute(sql, [key.year]).fetchall()}
+            for key in keys
+        ]
+    expected = decompose(totals(tables[0]), totals(tables[1]), 100)
+    assert change.cells == expected
+    assert change.change == 100 * (rate_of_all(tables[1]) - rate_of_all(tables[0]))

@@ -89,7 +89,7 @@ def counties_in(
 def found_by(
     county: County, decimals: Mapping[str, str], choose: tuple[int, int], random: Random, is_whole: bool
 ) -> Iterator[tuple[str, Variable, float, tuple[float, float] | None]]:
-    """Attack so many families, so many small counts of each; yields family, count, its value, and too narrow a range."""
+    """Attack so many families and so many counts of each; yields family, count, its value, and too narrow a range."""
     attacker = Attacker(county.published, decimals)
     for name in random.sample(sorted(FAMILIES), choose[0]):
         targets, counts = county.targets(name)

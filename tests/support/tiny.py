@@ -12,6 +12,7 @@ import duckdb
 from kpi import database
 from kpi.engine import runner
 from kpi.engine.compile import check_project
+from kpi.engine.fingerprint import definitions
 from kpi.engine.graph import Graph
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
@@ -67,3 +68,20 @@ class Tiny:
     def columns(self, table: str) -> dict[str, str]:
         """Return the columns of a table in `main` and their types."""
         return {row[0]: row[1] for row in self.con.execute(f"describe main.{table}").fetchall()}
+
+
+FIRST = ("id,y,v", "1,2023,1", "2,2023,2", ",2024,3")
+
+
+def incremental(settings: str, select: str = "select id, y, v from {{ ref('src') }}", where: str = "v > 10") -> str:
+    """Return a model that after its first run yields only rows that fulfil a condition."""
+    only = f"\n{{% if is_incremental() %}} where {where} {{% endif %}}"
+    return f"{{{{ config(materialized='incremental', {settings}) }}}}\n{select}{only}"
+
+
+def definitions_after(tiny: Tiny, **files: str) -> set[str]:
+    """Write files and return the names of the nodes whose definition that changed."""
+    before = definitions(tiny.compiled())
+    tiny.write(files)
+    now = definitions(tiny.compiled())
+    return {node.split(".")[-1] for node in now if now[node] != before.get(node)}

@@ -1,7 +1,7 @@
 {{ config(materialized='table') }}
 
-{#- What a figure that the seed figure_counts does not list tells: of a mean its cases, else its numerator and what that is
-    a share of. A figure nobody described is taken for a count. -#}
+{#- What a figure that the seed figure_counts does not list tells: of a mean its cases, else its numerator and what that
+    is a share of. A figure nobody described is taken for a count. -#}
 {% set is_mean = "coalesce(cells.unit, 'count') in ('seconds', 'days', 'score_1_to_5', 'points')" -%}
 {% set parts = [
     ('', 'case when ' ~ is_mean ~ ' then cells.denominator else cells.numerator end', 'true'),
@@ -42,10 +42,12 @@ listed as (
     inner join figure_counts
         on cells.figure_id = figure_counts.figure_id
         and coalesce(figure_counts.basis, cells.basis) = cells.basis
-    where figure_counts.basis is not null or not exists (
-        select named.basis from figure_counts as named
-        where named.figure_id = cells.figure_id and named.basis = cells.basis
-    )
+    where
+        figure_counts.basis is not null
+        or not exists (
+            select named.basis from figure_counts as named
+            where named.figure_id = cells.figure_id and named.basis = cells.basis
+        )
 
 ),
 

@@ -534,7 +534,7 @@ def rejects(
 @click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
 @project_option
 def site(folder: Path | None, public: bool, build_id: str | None, project_dir: Path | None) -> None:
-    """Print where the pages of the published build are, or write them into DIR.
+    """Print where the pages of a build are, or write them.
 
     They are static and open from a disk: the report of each year, a page for each figure, the quality of each year,
     data and models, in Finnish, Swedish and English. A refresh writes them beside the build.

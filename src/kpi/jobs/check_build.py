@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 
 EXPECTATIONS = "expectations.json"
-PAGES = "report"
 WIDTH = 100
 
 
@@ -53,22 +52,19 @@ def validate_candidate(
     feeds: Sequence[FeedExpectation],
     about: About,
 ) -> tuple[YearResult, ...]:
-    """Validate a candidate: the results become a table in it, and JSON and pages in its folder."""
+    """Validate a candidate: the results become a table in it, and JSON in its folder, for the pages."""
     from kpi.validation.expectations import results_as_json, validate, write_results
 
     results = validate(con, expectations, feeds, about.as_of, is_more_expected=not about.is_synthetic)
     write_results(con, results)
     (folder / EXPECTATIONS).write_text(results_as_json(results), encoding="utf-8")
-    write_pages(folder / PAGES, con, results, about, expectations)
     return results
 
 
 def carry_over(source: Path, folder: Path) -> None:
-    """Copy the results of the last validation. The pages name the build in which they were written."""
+    """Copy the results of the last validation."""
     if (source / EXPECTATIONS).is_file():
         shutil.copyfile(source / EXPECTATIONS, folder / EXPECTATIONS)
-    if (source / PAGES).is_dir():
-        shutil.copytree(source / PAGES, folder / PAGES)
 
 
 def validate_build(

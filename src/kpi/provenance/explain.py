@@ -152,6 +152,8 @@ class _Reading:
     def __init__(self, con: duckdb.DuckDBPyConnection, build: _Build, key: FigureKey) -> None:
         self.con, self.key, self.record, self.tables = con, key, build.record, build.tables
         self.folder, self.stewards, self.lang = build.folder, build.stewards, build.lang
+        self._paths: dict[str, tuple[list[list[Hop]], list[Trace]]] = {}
+        self._summaries: dict[int, _Summary | None] = {}
         self.known = {
             f"{schema}.{name}": tuple(columns)
             for schema, name, columns in con.execute(
@@ -183,7 +185,8 @@ class _Reading:
         row, origin = self.indicator, self._origin()
         numerator, denominator = self._parts(origin["origin"] == "kept")
         traced = [one for one in (numerator, denominator) if one.traces]
-        left_out = () if self._closed(traced) else self._left_out(numerator, denominator)
+        outs = [] if self._closed(traced) else self._outs(numerator, denominator)
+        left_out = self._left_out(outs)
         entered = self._entered(numerator)
         return Explanation(
             key=self.key,
@@ -207,7 +210,7 @@ class _Reading:
             needs_stewards=self._closed(traced),
             untraced=numerator.untraced or denominator.untraced,
             lang=self.lang,
-            sql_by_kind=self._sql(numerator, denominator),
+            sql_by_kind=self._sql(numerator, denominator, outs),
             **(origin | ({"origin": "by hand"} if entered and origin["origin"] == "derived" else {})),
         )
 
@@ -231,19 +234,32 @@ class _Reading:
         value = self.indicator[column]
         if value is None or is_kept:
             return _Traced(Part("none" if value is None else "number", value, column))
-        key = {"figure_id": self.key.figure_id, "service": self.key.service, "report_year": self.key.report_year}
         try:
-            found = paths(self.catalogue, self.tables.indicators, [column], key)
-            weights = [(one, weigh(one, column)) for one in found]
+            found, traces = self._found(column)
         except Untraceable as error:
             return _Traced(Part("number", value, column), untraced=str(error))
-        fixed = {**key, "basis": self.key.basis}
-        traces = [Trace(self.catalogue, one, weight, fixed) for one, weight in weights if weight is not None]
         if not traces:
             return _Traced(Part("number", value, column, self._expression(found, column)))
         if any(not one.feed for one in traces):
             return self._of_figures(column, value, traces)
         return self._of_rows(column, value, traces)
+
+    def _found(self, column: str) -> tuple[list[list[Hop]], list[Trace]]:
+        """The paths of a part, and those of them with rows as what they are traced by. Raises Untraceable."""
+        if column not in self._paths:
+            key = {"figure_id": self.key.figure_id, "service": self.key.service, "report_year": self.key.report_year}
+            found = paths(self.catalogue, self.tables.indicators, [column], key)
+            weights = [(one, weigh(one, column)) for one in found]
+            fixed = {**key, "basis": self.key.basis} if self._has_bases else key
+            traces = [Trace(self.catalogue, one, weight, fixed) for one, weight in weights if weight is not None]
+            self._paths[column] = found, traces
+        return self._paths[column]
+
+    @cached_property
+    def _has_bases(self) -> bool:
+        """Whether the figure stands there on several bases, so that this one has to be looked for."""
+        where = "figure_id = ? and service = ? and report_year = ?"
+        return len(_rows(self.con, self.tables.indicators, where, list(_values(self.key))[:3])) > 1
 
     def _has_row(self, table: str) -> bool:
         """Whether a table of figures has this one: one that has not is of another family."""
@@ -289,34 +305,66 @@ class _Reading:
         )
 
     def _summary(self, trace: Trace) -> _Summary | None:
-        """What the rows of one path come to; None when it has none."""
-        weight, path = trace.weight, trace.path
-        top = trace.top_group
-        keys = [f"any_value(__key_{n})" for n in range(len(path[top].keys or ()) if top is not None else 0)]
-        groups = [place for place, hop in enumerate(path) if hop.keys is not None]
-        entered = " or ".join(f"__in_{n}" for n in range(len(weight.leaves)))
-        totals = [leaf.aggregate.format(f"__weight_{n}") for n, leaf in enumerate(weight.leaves)]
-        columns = [
-            "__file",
-            "count(*)",
-            f"count(*) filter (where {entered})",
-            *(f"{one} as total_{n}" for n, one in enumerate(totals)),
-            *(f"count(distinct __group_{place}) filter (where {entered})" for place in groups),
-            *keys,
+        """What the rows of one path come to; None when it has none. A part that is of the same rows comes along."""
+        if id(trace) not in self._summaries:
+            twins = [trace, *self._twins(trace)]
+            leaves = tuple(leaf for one in twins for leaf in one.weight.leaves)
+            joint = replace(trace, weight=replace(trace.weight, leaves=leaves)) if twins[1:] else trace
+            for one, found in zip(twins, self._summed(joint, twins), strict=True):
+                self._summaries[id(one)] = found
+        return self._summaries[id(trace)]
+
+    def _twins(self, trace: Trace) -> list[Trace]:
+        """The denominator's trace, where it is of the same rows, grouped at the same place."""
+        if self.indicator["denominator"] is None or trace.weight.formula:
+            return []
+        try:
+            others = self._found("denominator")[1]
+        except Untraceable:
+            return []
+        return [
+            one
+            for one in others
+            if not any(trace is two for two in others) and not one.weight.formula and one.shape == trace.shape
         ]
-        sql = f"select {', '.join(columns)} from (\n{trace.rows_in()}\n) group by grouping sets ((), (__file))"
+
+    def _summed(self, joint: Trace, parts: Sequence[Trace]) -> list[_Summary | None]:
+        """What the rows of one path come to for each of the parts whose weights they carry."""
+        path, top = joint.path, joint.top_group
+        groups = [place for place, hop in enumerate(path) if hop.keys is not None]
+        columns = ["__file", "count(*)"]
+        columns += [f"any_value(__key_{n})" for n in range(len(path[top].keys or ()) if top is not None else 0)]
+        at, offset, places = len(columns), 0, []
+        for one in parts:
+            numbers = range(offset, offset + len(one.weight.leaves))
+            entered = " or ".join(f"__in_{n}" for n in numbers)
+            columns.append(f"count(*) filter (where {entered})")
+            columns += [f"count(distinct __group_{place}) filter (where {entered})" for place in groups]
+            columns += [
+                leaf.aggregate.format(f"__weight_{n}") for n, leaf in zip(numbers, one.weight.leaves, strict=True)
+            ]
+            places.append(len(columns) - len(numbers) - len(groups) - 1)
+            offset += len(numbers)
+        sql = f"select {', '.join(columns)} from (\n{joint.rows_in}\n) group by grouping sets ((), (__file))"
         rows = self.con.execute(sql).fetchall()
         whole = next(row for row in rows if row[0] is None)
         if not whole[1]:
-            return None
-        at = 3 + len(totals)
-        total = whole[3]
-        if weight.formula:
-            named = ", ".join(f"{_number(value)} as total_{n}" for n, value in enumerate(whole[3:at]))
-            total = self.con.execute(f"select {weight.formula} from (select {named})").fetchall()[0][0]
-        counts = {path[place].model: whole[at + n] for n, place in reversed(list(enumerate(groups)))}
-        by_file = {(trace.feed, row[0]): row[2] for row in rows if row[0] is not None and row[2]}
-        return _Summary(whole[1], whole[2], total, tuple(whole[at + len(groups) :]), counts, by_file)
+            return [None] * len(parts)
+        found: list[_Summary | None] = []
+        for one, start in zip(parts, places, strict=True):
+            after = start + 1 + len(groups)
+            counts = {path[place].model: whole[start + 1 + n] for n, place in reversed(list(enumerate(groups)))}
+            by_file = {(one.feed, row[0]): row[start] for row in rows if row[0] is not None and row[start]}
+            total = self._total(one, whole[after : after + len(one.weight.leaves)])
+            found.append(_Summary(whole[1], whole[start], total, tuple(whole[2:at]), counts, by_file))
+        return found
+
+    def _total(self, trace: Trace, totals: Sequence[Any]) -> Any:
+        """What a part is, from the totals of its weights."""
+        if not trace.weight.formula:
+            return totals[0]
+        named = ", ".join(f"{_number(value)} as total_{n}" for n, value in enumerate(totals))
+        return self.con.execute(f"select {trace.weight.formula} from (select {named})").fetchall()[0][0]
 
     def _of_figures(self, column: str, value: float, traces: Sequence[Trace]) -> _Traced:
         """A part that is made of other figures."""
@@ -325,7 +373,7 @@ class _Reading:
             if trace.feed or trace.base not in self.known:
                 continue
             role = next((hop.driver for hop in trace.path if hop.siblings), "")
-            sql = f"select distinct __file.figure_id, __file.service, __file.report_year from (\n{trace.rows_in()}\n)"
+            sql = f"select distinct __file.figure_id, __file.service, __file.report_year from (\n{trace.rows_in}\n)"
             for figure, service, year in self.con.execute(sql).fetchall():
                 components.append(self._component(role, figure, service, year, trace.base))
         return _Traced(Part("figures", value, column), tuple(traces), components=tuple(components))
@@ -374,15 +422,15 @@ class _Reading:
                     continue
                 clauses: list[Clause] = []
                 prior = _conditions_before(trace, other) if part is numerator else ()
-                sql = replace(trace, prior=prior).rows_out(keys, clauses)
-                found.append(_Out(trace, sql, clauses, part is numerator))
+                tracing = replace(trace, prior=prior)
+                once = tracing.rows_out(keys, [], is_once=True)
+                found.append(_Out(trace, tracing.rows_out(keys, clauses), once, clauses, part is numerator))
         return found
 
-    def _left_out(self, numerator: _Traced, denominator: _Traced) -> tuple[LeftOut, ...]:
+    def _left_out(self, outs: Sequence[_Out]) -> tuple[LeftOut, ...]:
         found: list[LeftOut] = []
-        outs = self._outs(numerator, denominator)
         for out in outs:
-            rows = self.con.execute(f"select __left, count(*) from (\n{out.sql}\n) group by 1 order by 1").fetchall()
+            rows = self._counts(out)
             for number, count in rows:
                 if number != FURTHEST:
                     clause = out.clauses[number]
@@ -396,6 +444,14 @@ class _Reading:
                 if rejected:
                     found.append(self._one_left(feed, Clause(f"raw.{feed}", REJECTED, REJECTED), rejected))
         return tuple(found)
+
+    def _counts(self, out: _Out) -> list[tuple[int, int]]:
+        """How many rows each clause leaves out, by its number."""
+        count = "select __left, count(*) from (\n{}\n) group by 1 order by 1"
+        rows = self.con.execute(count.format(out.once)).fetchall()
+        if sum(row[1] for row in rows) != self._count(out.trace.base):  # a join brings some rows several times
+            rows = self.con.execute(count.format(out.sql)).fetchall()
+        return rows
 
     def _one_left(self, feed: str, clause: Clause, count: int) -> LeftOut:
         labels = self._labels.get((clause.model, clause.text.lower()), {})
@@ -416,13 +472,13 @@ class _Reading:
         traced = [one for one in (numerator, denominator) if one.traces]
         if closed := self._closed(traced):
             raise ConfigError(f"{', '.join(closed)} is left out of the file for all readers: --stewards opens it.")
-        sql = self._sql(numerator, denominator).get(str(kind))
+        sql = self._sql(numerator, denominator, self._outs(numerator, denominator)).get(str(kind))
         if sql is None:
             part = denominator.part if kind == "denominator" else numerator.part
             raise ConfigError(f"'{self.key.figure_id}' has no rows of its {kind}: {_why_none(part, self.key)}")
         return self.con.sql(sql).to_arrow_table()
 
-    def _sql(self, numerator: _Traced, denominator: _Traced) -> dict[str, str]:
+    def _sql(self, numerator: _Traced, denominator: _Traced, outs: Sequence[_Out] = ()) -> dict[str, str]:
         if self._closed([numerator, denominator]):
             return {}
         found = {}
@@ -430,7 +486,6 @@ class _Reading:
             if part.part.kind == "rows":
                 each = [self._rows_sql(trace) for trace in part.traces]
                 found[name] = "\nunion all by name\n".join(each) + "\norder by feed, file, record"
-        outs = self._outs(numerator, denominator)
         if outs:
             each = [self._out_sql(out) for out in outs]
             each += [self._rejects_sql(feed) for feed in dict.fromkeys(out.trace.feed for out in outs)]
@@ -448,12 +503,13 @@ class _Reading:
     def _rows_sql(self, trace: Trace) -> str:
         leaves = range(len(trace.weight.leaves))
         entered = " or ".join(f"__in_{n}" for n in leaves)
-        weight = "sum(__weight_0)" if trace.weight.aggregate == "sum" else "any_value(__weight_0)"
+        # coalesce() is there because DuckDB 2.0 takes a bare sum for smaller than it is when it sorts the rows by others.
+        weight = "coalesce(sum(__weight_0), 0)" if trace.weight.aggregate == "sum" else "any_value(__weight_0)"
         if trace.weight.formula:
             weight = "cast(1 as bigint)"
         return (
             f"select * from (\nselect {literal(trace.feed)} as feed, r._file as file, r._record as record, counts_as"
-            f"{self._columns(trace.base)}\nfrom (\nselect __row, {weight} as counts_as from (\n{trace.rows_in()}\n)"
+            f"{self._columns(trace.base)}\nfrom (\nselect __row, {weight} as counts_as from (\n{trace.rows_in}\n)"
             f" where {entered} group by __row\n) as entered\ninner join {trace.base} as r on r.rowid = entered.__row\n)"
         )
 
@@ -745,6 +801,7 @@ class _Summary:
 class _Out:
     trace: Trace
     sql: str
+    once: str
     clauses: list[Clause]
     is_numerator: bool
 
@@ -752,9 +809,8 @@ class _Out:
 def _conditions_before(trace: Trace, other: _Traced) -> tuple[Any, ...]:
     """The conditions of the other part, where it is counted of the same rows at the same place."""
     for one in other.traces:
-        same = [id(a.select) for a in one.path] == [id(b.select) for b in trace.path]
         is_plain = len(one.weight.leaves) == 1 and not one.weight.leaves[0].is_by_weight
-        if other.part.kind == "rows" and same and one.weight.place == trace.weight.place and is_plain:
+        if other.part.kind == "rows" and one.shape == trace.shape and is_plain:
             return one.weight.leaves[0].conditions
     return ()
 

@@ -139,7 +139,8 @@ class Hop:
     """One SELECT on a path, seen from above: of a union one branch, of grouping sets one set.
 
     `driver` is the source whose rows are followed, `siblings` those that paths of their own follow. `keys` are what it
-    groups by, None when it does not. `renamed` are the names in this branch of the columns of a union.
+    groups by, None when it does not. `renamed` are the names in this branch of the columns of a union. `fixed` are the
+    values that its columns, by their own names, have in the row that is looked for.
     """
 
     model: str
@@ -158,11 +159,19 @@ class Hop:
     driver: str = ""
     siblings: frozenset[str] = frozenset()
     is_one_of_sets: bool = False
+    fixed: Fixed = field(default_factory=dict)
 
     @cached_property
     def driving(self) -> Source:
         """The source whose rows are followed."""
         return next(one for one in self.sources if one.alias == self.driver)
+
+    @cached_property
+    def has_window(self) -> bool:
+        """Whether it computes anything over several rows without grouping them."""
+        from sqlglot import exp
+
+        return any(one.find(exp.Window) for one in (*self.projections.values(), self.qualify) if one is not None)
 
     @property
     def driving_relation(self) -> Relation:
@@ -231,7 +240,7 @@ def _paths(
             for source, siblings in _drivers(catalogue, hop, used):
                 own = frozenset(one.name.lower() for one in used if one.table.lower() == source.alias)
                 below = _fixed_below(hop, source.alias, inner)
-                there = Hop(**{**vars(hop), "driver": source.alias, "siblings": siblings})
+                there = Hop(**{**vars(hop), "driver": source.alias, "siblings": siblings, "fixed": inner})
                 driving = there.driving_relation
                 is_other = below.get("figure_id", figure) != figure and catalogue.has_figures(driving)
                 if is_other or (driving.query is None and driving.name in catalogue.feeds):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from kpi.provenance.path import Catalogue, Fixed, Hop, Relation, Scope, Source, conjuncts, opened
@@ -53,6 +54,12 @@ class Trace:
         return self.catalogue.feeds.get(self.base, "")
 
     @property
+    def shape(self) -> tuple[object, ...]:
+        """What makes it the same rows, grouped the same way and weighed at the same place."""
+        hops = [(id(hop.select), hop.driver, tuple(map(plain_text, hop.keys or ()))) for hop in self.path]
+        return (*hops, self.weight.place, self.weight.is_once)
+
+    @property
     def tables(self) -> set[str]:
         """The tables of the build that the rows are traced with, by `schema.name`."""
         found = {self.base}
@@ -69,8 +76,9 @@ class Trace:
         """The number of the topmost hop that groups; None where no hop does."""
         return next((place for place, hop in enumerate(self.path) if hop.keys is not None), None)
 
+    @cached_property
     def rows_in(self) -> str:
-        """Return SELECT of the rows that the row of the figure is made of, before the conditions of its part.
+        """SELECT of the rows that the row of the figure is made of, before the conditions of its part.
 
         Columns: __row, __file, __record, __weight_0, …, __in_0, … (whether it enters), __key_0, … (the group that the
         figure is), and __group_0, … (of each hop that groups, a hash of the group).
@@ -83,12 +91,12 @@ class Trace:
         )
         return f"{self._with(ctes)}\nselect * from {top} where {where}"
 
-    def rows_out(self, keys: Sequence[object], clauses: list[Clause]) -> str:
+    def rows_out(self, keys: Sequence[object], clauses: list[Clause], is_once: bool = False) -> str:
         """Return SELECT of all rows of the feed with the number of the clause that leaves each out.
 
         Columns: __row (the rowid of the raw table), __left (the index in `clauses`, which it adds to; larger than any
         where the row enters). `keys` are the values of __key_0, … of the figure. Of a row that a join brings several
-        times counts the time that gets furthest.
+        times counts the time that gets furthest; with `is_once` it is there each time, which costs less to compute.
         """
         self.plains = {}
         first = self.top_group or 0
@@ -99,17 +107,17 @@ class Trace:
                 cases += f" when {identifier(name)} is distinct from {_literal(value)} then {len(clauses)}"
                 clauses.append(Clause(self.path[0].model, f"{name} = {_literal(value)}", "key"))
             other = f", case{cases} end"
-        return (
-            f"{self._with(ctes)}\nselect __row, max(coalesce(__left{other}, {FURTHEST})) as __left"
-            f" from {self._name(first)} group by __row"
-        )
+        left = f"coalesce(__left{other}, {FURTHEST})"
+        if is_once:
+            return f"{self._with(ctes)}\nselect __row, {left} as __left from {self._name(first)}"
+        return f"{self._with(ctes)}\nselect __row, max({left}) as __left from {self._name(first)} group by __row"
 
     def rows_of_source(self, place: int, alias: str, columns: Sequence[str]) -> str:
         """Return SELECT of the rows of a joined source, by some of its columns, that the rows of the figure found."""
         carrying = replace(self, carried=(place, alias, tuple(columns)))
         entered = " or ".join(f"__in_{number}" for number in range(len(self.weight.leaves)))
         names = ", ".join(f"__carried_{number} as {identifier(name)}" for number, name in enumerate(columns))
-        return f"select distinct {names} from (\n{carrying.rows_in()}\n) where {entered}"
+        return f"select distinct {names} from (\n{carrying.rows_in}\n) where {entered}"
 
     def _with(self, ctes: Sequence[tuple[str, str]]) -> str:
         every = [*self.plains.items(), *ctes]
@@ -395,7 +403,7 @@ class _Writer:
 
     def _filters(self, within: str) -> str:
         hop = self.hop
-        tests = [f"({self._text(one)})" for one in hop.where]
+        tests = [f"({self._text(one)})" for one in hop.where] + self._fixed()
         if any(source.side == "LEFT" and source.alias == hop.driver for source in hop.sources):
             tests.append(f"{identifier(hop.driver)}.__file is not null")
         after: list[str] = []
@@ -406,6 +414,19 @@ class _Writer:
         return (f"\nwhere {' and '.join(tests)}" if tests else "") + (
             f"\nqualify {' and '.join(after)}" if after else ""
         )
+
+    def _fixed(self) -> list[str]:
+        """Tests of what is known of the figure's row: they take nothing away, and spare DuckDB the other rows."""
+        from sqlglot import exp
+
+        if any(hop.has_window for hop in self.trace.path[: self.place + 1]):
+            return []
+        found = []
+        for name, value in self.hop.fixed.items():
+            own = self.hop.projections.get(name)
+            if own is not None and value is not None and not own.find(exp.AggFunc, exp.Query) and own.find(exp.Column):
+                found.append(f"({self._text(own)}) = {_literal(value)}")
+        return found
 
     def _spread(self, columns: list[str], from_: str, rest: str) -> str:
         """The SELECT with its windows computed over one row of each group, and then given to all rows of it."""

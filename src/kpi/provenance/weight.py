@@ -13,7 +13,7 @@ from typing import Any
 
 from kpi.provenance.path import Hop, Untraceable, conjuncts, constant, simplified
 
-DISTINCT = "KPI_DISTINCT"
+DISTINCT = "__distinct"
 """A function that stands for 1 on the first row of each value in its group, and 0 on the others."""
 
 
@@ -220,8 +220,8 @@ def _of_aggregate(aggregate: Any) -> Leaf:
     text = aggregate.copy()
     inner = text.find(exp.Ordered) if isinstance(aggregate, exp.WithinGroup) else text
     weight = inner.this.copy()
-    inner.set("this", exp.column("KPI_WEIGHT"))
-    return _leaf(weight, text.sql(dialect="duckdb").replace("{", "{{").replace("}", "}}").replace("KPI_WEIGHT", "{}"))
+    inner.set("this", exp.column("__weight"))
+    return _leaf(weight, text.sql(dialect="duckdb").replace("{", "{{").replace("}", "}}").replace("__weight", "{}"))
 
 
 def _formula(expression: Any, place: int, is_grouped: bool, hop: Hop) -> Weight:

@@ -144,7 +144,7 @@ def tables_of(build: str | None = None, project_dir: Path | str | None = None) -
 def explain(figure_id: str, service: str | None = None, year: int | None = None, **where: Unpack[Where]) -> Explanation:
     """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
 
-    `print(kpi.explain("nps", "health", 2025).text)` is the screen of `kpi explain`; `.rows()` are the raw rows. Without
+    `print(kpi.explain("loans", "riverside", 2025).text)` is the screen of `kpi explain`; `.rows()` are the raw rows. Without
     `year` it is the last finished one. `basis`, `build`, `project_dir`, `stewards` and `lang` are as in the command.
     Raises ConfigError, with the nearest name, for a figure that is not there.
     """

@@ -13,15 +13,21 @@ from typing import Any
 
 from kpi.errors import ConfigError
 from kpi.settings import ReportTables
-from kpi.site.dataset import Dataset, Origin, Selected, open_dataset
+from kpi.site.dataset import Dataset, Origin, Role, Selected, open_dataset
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 
 FORMATS = ("csv", "csv-fi", "parquet", "xlsx", "json-stat", "sdmx-csv", "datapackage")
-# What a public table is called in an export, by its name without `public_`.
-_ROLES = {"indicators": "indicators", "monthly_series": "series", "revisions": "revisions", "changes": "changes",
-          "indicator_changes": "changes", "comparability_breaks": "breaks", "figure_catalogue": "definitions",
-          "code_lists": "codes"}  # fmt: skip
+_MANIFEST = "manifest.json"  # dbt's name for it; importing who writes it (kpi.engine.artifacts) takes 0.1 s
+# What a public table holds, by its name without `public_`; that of a role is its own.
+_ROLES: Mapping[str, Role] = {
+    "monthly_series": Role.SERIES,
+    "indicator_changes": Role.CHANGES,
+    "comparability_breaks": Role.BREAKS,
+    "figure_catalogue": Role.DEFINITIONS,
+    "code_lists": Role.CODES,
+    **{str(role): role for role in Role},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +87,13 @@ def _selected(build: Path, database: Path, tables: ReportTables) -> list[Selecte
         )
     described = _described(build)
     relations = {
-        "indicators": tables.indicators,
-        "changes": tables.indicator_changes,
-        "series": tables.monthly_series,
-        "breaks": tables.comparability_breaks,
-        "revisions": tables.revisions,
-        "definitions": tables.figure_catalogue if tables.figure_catalogue in there else tables.figures,
-        "codes": tables.code_lists,
+        Role.INDICATORS: tables.indicators,
+        Role.CHANGES: tables.indicator_changes,
+        Role.SERIES: tables.monthly_series,
+        Role.BREAKS: tables.comparability_breaks,
+        Role.REVISIONS: tables.revisions,
+        Role.DEFINITIONS: tables.figure_catalogue if tables.figure_catalogue in there else tables.figures,
+        Role.CODES: tables.code_lists,
     }
     return [
         Selected(name, relation, *described.get(relation, ("", {})))
@@ -98,10 +104,8 @@ def _selected(build: Path, database: Path, tables: ReportTables) -> list[Selecte
 
 def _described(build: Path) -> Mapping[str, tuple[str, Mapping[str, str]]]:
     """What the build's manifest says of each relation and of its columns; nothing when it has none."""
-    from kpi.engine.artifacts import MANIFEST
-
     try:
-        nodes = json.loads((build / MANIFEST).read_bytes())["nodes"].values()
+        nodes = json.loads((build / _MANIFEST).read_bytes())["nodes"].values()
     except (OSError, ValueError, KeyError):
         return {}
     return {
@@ -129,14 +133,15 @@ def _public(warehouse: Warehouse, root: Path, options: ExportOptions) -> list[Se
         taken.add(name)
         columns = {column.name: " ".join(column.description.split()) for column in node.columns}
         found.append(Selected(name, str(node.relation), " ".join(node.description.split()), columns, rows))
-    return sorted(found, key=lambda one: list(_ROLES.values()).index(one.name) if one.name in _ROLES.values() else 99)
+    order = [str(role) for role in Role]
+    return sorted(found, key=lambda one: order.index(one.name) if one.name in order else len(order))
 
 
 def _names(tables: ReportTables, selected: Sequence[Selected], is_public: bool) -> dict[str, str]:
     """Where codes are named. For the public it is its own tables, and the project's words of units and of itself."""
     names = {name: getattr(tables, name) for name in ("code_lists", "publication")}
     if is_public:
-        catalogue = next((one.relation for one in selected if one.name == "definitions"), "")
+        catalogue = next((one.relation for one in selected if one.name == Role.DEFINITIONS), "")
         return names | {"figure_catalogue": catalogue}
     return names | {name: getattr(tables, name) for name in ("figures", "figure_services", "figure_catalogue")}
 

@@ -74,7 +74,10 @@ def reject_reasons(
         " from totals inner join cells using (feed, column_name, reason) group by all"
         " order by totals.feed, totals.rows desc, totals.column_name, totals.reason"
     ).fetchall()
-    return tuple(RejectReason(*row[:5], tuple(row[5] or ())) for row in rows)
+    return tuple(
+        RejectReason(of_feed, column, reason, number, files, tuple(cells or ()))
+        for of_feed, column, reason, number, files, cells in rows
+    )
 
 
 def reason_lines(reasons: Sequence[RejectReason]) -> Iterator[str]:

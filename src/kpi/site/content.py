@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ INPUTS: Mapping[str, Mapping[str, str]] = {
     "reconciliation": {**_FIGURE, "published_value": "double", "qualifier": "varchar", "decimals": "varchar",
                        "status": "varchar", "reason": "varchar", "reason_fi": "varchar", "reason_sv": "varchar",
                        "reason_kind": "varchar", "source_report": "varchar", "section": "varchar"},
+    "revisions": {**_FIGURE, "release": "varchar", "released_value": "double", "value": "double", "reason": "varchar",
+                  "note": "varchar"},
     "comparability_breaks": {"figure_id": "varchar", "service": "varchar", "starts_on": "date", "kind": "varchar",
                              **_texts("reason")},
     "coverage": {"feed": "varchar", "report_year": "integer", "month": "integer", "row_count": "bigint"},
@@ -62,8 +65,17 @@ INPUTS: Mapping[str, Mapping[str, str]] = {
                      "basis": "varchar", "role": "varchar"},
     "publication": {"key": "varchar", **_texts("value")},
 }  # fmt: skip
-# Of a public site: the values are those of the table that hides small counts, and nothing else is counted.
-PUBLIC_INDICATORS = "marts.public_indicators"
+# What a public site reads of values: the tables that hide small counts and are rounded already.
+_HIDDEN = {"is_suppressed": "boolean", "is_unfinished": "boolean"}
+PUBLIC: Mapping[str, Mapping[str, str]] = {
+    "public_indicators": {**_FIGURE, "value": "decimal(38, 2)", "last_full_month": "integer", **_HIDDEN},
+    "public_changes": {**_FIGURE, "previous_year": "integer", "previous_basis": "varchar", "direction": "varchar",
+                       "previous_value": "decimal(38, 2)", "change": "decimal(38, 2)", "assessment": "varchar",
+                       "has_break": "boolean", **_HIDDEN},
+    "public_monthly_series": {"figure_id": "varchar", "service": "varchar", "report_year": "integer",
+                              "month": "integer", "value": "decimal(38, 2)", "is_break": "boolean", **_HIDDEN},
+}  # fmt: skip
+_WEIGHTS = ("definition", "scope", "data_quality", "service_start")
 _ROUNDED = "cast({} as decimal(38, 2))"
 
 
@@ -92,6 +104,7 @@ class Content:
     changes: dict[Key, Row] = field(default_factory=dict)
     printed: dict[Key, Row] = field(default_factory=dict)
     kept: dict[Key, str] = field(default_factory=dict)
+    revisions: dict[str, list[Row]] = field(default_factory=dict)
     series: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
     breaks: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
     targets: dict[tuple[str, str, int], Row] = field(default_factory=dict)
@@ -228,6 +241,11 @@ def _read_values(content: Content, rows: Any) -> None:
             f"select *, {_ROUNDED.format(column)} as shown from {name} order by figure_id, service, report_year"
         ):
             into[row["figure_id"], row["service"], row["report_year"]] = row
+    for row in rows(
+        f"select r.*, {_shown('r.released_value')} as released_shown, {_shown('r.value')} as shown"
+        f" from revisions as r {joined} order by release, {by_key}"
+    ):
+        content.revisions.setdefault(row["figure_id"], []).append(row)
     for row in rows("select * from coverage order by report_year desc, feed, month"):
         year = content.coverage.setdefault(row["report_year"], defaultdict(dict))
         year[row["feed"]][row["month"]] = row["row_count"]
@@ -242,13 +260,42 @@ def _read_months(content: Content, rows: Any) -> None:
 
 
 def _read_public(content: Content, con: duckdb.DuckDBPyConnection) -> None:
-    """Read the values of the public table: rounded there, and without those it hides."""
-    for figure, service, year, basis, shown, is_suppressed, month in con.execute(
-        f"select figure_id, service, report_year, basis, {_ROUNDED.format('value')}, is_suppressed, last_full_month"
-        f" from {PUBLIC_INDICATORS} where not is_unfinished order by all"
-    ).fetchall():
-        key = (figure, service, year, basis)
-        content.values[key] = Value(key, shown, last_full_month=month, is_suppressed=is_suppressed)
+    """Read the values of the public tables: rounded there, and without those they hide."""
+    from kpi.validation.datasets import import_ctes
+
+    ctes = import_ctes(con, PUBLIC, {name: f"marts.{name}" for name in PUBLIC})
+
+    def rows(table: str) -> list[Row]:
+        found = con.execute(f"with {ctes} select * from {table} where is_unfinished is not true order by all")
+        names = [column[0] for column in found.description or []]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    for row in rows("public_indicators"):
+        key = _key(row)
+        content.values[key] = Value(
+            key, row["value"], last_full_month=row["last_full_month"], is_suppressed=row["is_suppressed"]
+        )
+    for row in (row for row in rows("public_changes") if not row["is_suppressed"]):
+        kind, reasons = _break_between(content, row) if row["has_break"] else (None, {})
+        is_comparable = not row["has_break"] and row["basis"] == row["previous_basis"]
+        content.changes[_key(row)] = {
+            **row, "shown_change": row["change"], "previous_shown": row["previous_value"],
+            "is_comparable": is_comparable, "break_kind": kind,
+            **{f"break_reason_{language}": reasons.get(f"reason_{language}") for language in _LANGUAGES},
+        }  # fmt: skip
+    for row in (row for row in rows("public_monthly_series") if not row["is_suppressed"]):
+        months = content.series.setdefault((row["figure_id"], row["service"]), [])
+        months.append({**row, "shown": row["value"], "is_full_month": True})
+
+
+def _break_between(content: Content, row: Row) -> tuple[str | None, Row]:
+    """Return the weightiest break between the two years of a change, as int_breaks_between_years has it."""
+    year = row["report_year"]
+    found = [one for one in content.breaks.get((row["figure_id"], row["service"]), [])
+             if date(year - 1, 1, 1) < one["starts_on"] <= date(year, 12, 31)]  # fmt: skip
+    weights = {kind: place for place, kind in enumerate(_WEIGHTS)}
+    found.sort(key=lambda one: (weights.get(one["kind"], 9), -one["starts_on"].toordinal(), one["reason_en"] or ""))
+    return (found[0]["kind"], found[0]) if found else (None, {})
 
 
 def _key(row: Mapping[str, Any]) -> Key:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,29 @@ if TYPE_CHECKING:
 
 
 SCHEMA = "export"
+
+
+class Role(StrEnum):
+    """What an exported table holds; its files, and its sheet, have that name."""
+
+    INDICATORS = auto()
+    CHANGES = auto()
+    SERIES = auto()
+    BREAKS = auto()
+    REVISIONS = auto()
+    DEFINITIONS = auto()
+    CODES = auto()
+
+
 # What the rows of a table are told apart by, where it has these columns: by the name that it has in an export.
 KEYS: Mapping[str, tuple[str, ...]] = {
-    "indicators": ("figure_id", "service", "report_year", "basis"),
-    "changes": ("figure_id", "service", "report_year", "basis"),
-    "series": ("figure_id", "service", "report_year", "month"),
-    "breaks": ("figure_id", "service", "starts_on", "kind", "reason_en"),
-    "revisions": ("revision_id",),
-    "definitions": ("figure_id", "service"),
-    "codes": ("list", "code"),
+    Role.INDICATORS: ("figure_id", "service", "report_year", "basis"),
+    Role.CHANGES: ("figure_id", "service", "report_year", "basis"),
+    Role.SERIES: ("figure_id", "service", "report_year", "month"),
+    Role.BREAKS: ("figure_id", "service", "starts_on", "kind", "reason_en"),
+    Role.REVISIONS: ("revision_id",),
+    Role.DEFINITIONS: ("figure_id", "service"),
+    Role.CODES: ("list", "code"),
 }
 
 
@@ -164,17 +179,19 @@ class Dataset:
 
     def observations(self) -> list[Observation]:
         """Return the figures, by figure and service as lists have them, then by year and basis."""
-        table = self.tables.get("indicators")
+        table = self.tables.get(Role.INDICATORS)
         if table is None:
             return []
-        changes = self.tables.get("changes")
-        has_break = relation(self.con, f"{SCHEMA}.changes" if changes else "", {**_FIGURE, "has_break": "boolean"})
+        changes = self.tables.get(Role.CHANGES)
+        has_break = relation(
+            self.con, f"{SCHEMA}.{Role.CHANGES}" if changes else "", {**_FIGURE, "has_break": "boolean"}
+        )
         rows = self.con.execute(
             f"""
             select i.figure_id, i.service, i.report_year, coalesce(i.basis, ''),
                 case when isfinite(i.value) then i.value end, coalesce(i.is_suppressed, false),
                 coalesce(i.is_unfinished, i.basis = 'year_to_date', false), coalesce(c.has_break, false)
-            from {relation(self.con, f"{SCHEMA}.indicators", _INDICATORS)} as i
+            from {relation(self.con, f"{SCHEMA}.{Role.INDICATORS}", _INDICATORS)} as i
             left join {has_break} as c
                 on i.figure_id = c.figure_id and i.service = c.service and i.report_year = c.report_year
                 and i.basis = c.basis

@@ -125,7 +125,8 @@ class Writer:
     def card(self, value: Value, notes: Mapping[Key, int] | None = None) -> Row:
         """Return a card: name, service, value as stated, change in words, target, small line of its years."""
         figure, service, _, basis = value.key
-        note = (notes or {}).get(value.key)
+        note, change = (notes or {}).get(value.key), self.change(value)
+        is_broken = bool(change["change"]) and not change["is_comparable"]
         return {
             "of": row_of(value.key),
             "href": page_of(figure),
@@ -139,7 +140,8 @@ class Writer:
             "spark": self.spark(figure, service, basis, value.key[2]),
             "note": note,
             "note_text": self.language.say("note_ref", number=note) if note else "",
-            **self.change(value),
+            "caveat": self.language.say("not_comparable") if is_broken and not note else "",
+            **change,
         }
 
     def spark(self, figure: str, service: str, basis: str, year: int) -> Markup:
@@ -288,6 +290,7 @@ def figure_page(writer: Writer, figure_id: str) -> Row:
         "by_service_title": language.say("by_service", year=keys[0][2]) if keys else "",
         "months": [table for service in services if (table := _months(writer, figure_id, service))],
         "printed": [_printed_row(writer, key) for key in _printed_keys(content, figure_id)],
+        "revisions": [_revision_row(writer, row) for row in content.revisions.get(figure_id, [])],
     }  # fmt: skip
 
 
@@ -458,6 +461,20 @@ def _printed_row(writer: Writer, key: Key) -> Row:
         "value": writer.value(value, "value") if value else NO_VALUE,
         "status": writer.content.name("status", row["status"], code),
         "reason": reason or "",
+    }
+
+
+def _revision_row(writer: Writer, row: Row) -> Row:
+    """Return what was released of a figure and has come to differ."""
+    key: Key = (row["figure_id"], row["service"], row["report_year"], row["basis"])
+    form = writer.content.form(key[0], writer.language.code)
+    return {
+        "of": row_of(key),
+        "release": row["release"],
+        "service": writer.content.service_name(key[0], key[1], writer.language.code),
+        "released": cell("released", form.write(row["released_shown"])),
+        "value": cell("value", form.write(row["shown"])),
+        "reason": row["note"] or row["reason"] or "",
     }
 
 

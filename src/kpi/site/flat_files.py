@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.site.dataset import Dataset, ExportColumn, ExportTable
+from kpi.site.dataset import Dataset, ExportColumn, ExportTable, Role
 from kpi.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _field(column: ExportColumn) -> Mapping[str, object]:
 
 def _foreign_keys(dataset: Dataset, table: ExportTable) -> list[Mapping[str, object]]:
     """That every figure and service is described, where that is so."""
-    other, names = dataset.tables.get("definitions"), ("figure_id", "service")
+    other, names = dataset.tables.get(Role.DEFINITIONS), ("figure_id", "service")
     if other is None or other.key != names or table is other or not table.has(*names):
         return []
     strangers = dataset.con.execute(

@@ -48,7 +48,7 @@ def _file_names(families: Iterable[str]) -> list[str]:
     """A file's name for each family, whatever it is called: of two that would have one name, each has its number."""
     plain = ["".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in family) for family in families]
     return [
-        f"json-stat-{name or 'other'}{'' if plain.count(name) == 1 else f'-{place}'}.json"
+        f"json-stat-{name or 'figures'}{'' if plain.count(name) == 1 else f'-{place}'}.json"
         for place, name in enumerate(plain, 1)
     ]
 

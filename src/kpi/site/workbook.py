@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.presentation import presented, with_decimals
-from kpi.site.dataset import Dataset, ExportTable
+from kpi.site.dataset import Dataset, ExportTable, Role
 from kpi.site.flat_files import SYNTHETIC
 from kpi.sql import identifier
 
@@ -27,17 +27,17 @@ WORKBOOK = "figures.xlsx"
 LONGEST = 32_767  # characters of a cell
 MOST_ROWS = 1_048_576 - 3  # of a sheet, below its title, its description and the header
 _WIDTHS = {"name": 34, "text": 24, "number": 14}
-_TEXT = {
+_TEXT: dict[str, dict[str, str]] = {
     "cover": {"en": "Cover", "fi": "Kansi", "sv": "Omslag"},
     "contents": {"en": "Contents", "fi": "Sisällys", "sv": "Innehåll"},
     "notes": {"en": "Notes", "fi": "Selitteet", "sv": "Noter"},
-    "indicators": {"en": "Figures", "fi": "Luvut", "sv": "Tal"},
-    "changes": {"en": "Changes", "fi": "Muutokset", "sv": "Ändringar"},
-    "series": {"en": "Months", "fi": "Kuukaudet", "sv": "Månader"},
-    "breaks": {"en": "Breaks", "fi": "Katkokset", "sv": "Brott"},
-    "revisions": {"en": "Revisions", "fi": "Tarkistukset", "sv": "Revideringar"},
-    "definitions": {"en": "Definitions", "fi": "Määritelmät", "sv": "Definitioner"},
-    "codes": {"en": "Codes", "fi": "Koodit", "sv": "Koder"},
+    Role.INDICATORS: {"en": "Figures", "fi": "Luvut", "sv": "Tal"},
+    Role.CHANGES: {"en": "Changes", "fi": "Muutokset", "sv": "Ändringar"},
+    Role.SERIES: {"en": "Months", "fi": "Kuukaudet", "sv": "Månader"},
+    Role.BREAKS: {"en": "Breaks", "fi": "Katkokset", "sv": "Brott"},
+    Role.REVISIONS: {"en": "Revisions", "fi": "Tarkistukset", "sv": "Revideringar"},
+    Role.DEFINITIONS: {"en": "Definitions", "fi": "Määritelmät", "sv": "Definitioner"},
+    Role.CODES: {"en": "Codes", "fi": "Koodit", "sv": "Koder"},
     "figure": {"en": "Figure name", "fi": "Luku", "sv": "Tal"},
     "service": {"en": "Service name", "fi": "Palvelu", "sv": "Tjänst"},
     "basis": {"en": "Period name", "fi": "Jakso", "sv": "Period"},

@@ -156,6 +156,8 @@ def _take(descriptor: int, folder: int, wait_seconds: float, emit: Emit) -> bool
 
 # Failing rows that `kpi test --store-failures` kept of a build, beside it.
 FAILURES = "failures.duckdb"
+# The folder of a build's pages.
+PAGES = "site"
 _NEWEST = {"candidate": "build that failed or was held back", "latest": "build"}
 
 
@@ -369,7 +371,9 @@ def finalize(warehouse: Warehouse, folder: Path, record: BuildRecord, warehouse_
     for entry in sorted(folder.rglob("*")):
         if entry == database:
             os.chmod(entry, 0o444)
-        to_disk(entry)
+        # Hundreds of pages are not waited for one by one: after a power cut kpi site DIR writes them again.
+        if entry.relative_to(folder).parts[0] != PAGES:
+            to_disk(entry)
     if place != folder and database.is_file():
         open_up(folder, warehouse.builds)
     to_disk(folder)

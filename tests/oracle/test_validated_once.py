@@ -1,4 +1,4 @@
-"""A year's topic is judged once for its rows and rules: what is remembered is what Great Expectations said."""
+"""A year's topic is validated once for its rows and rules: what is remembered is what Great Expectations said."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kpi.cache import caching
-from kpi.validation import expectations as judged
+from kpi.validation import expectations as expectations_module
 from kpi.validation.expectations import YearResult
 from small_county import County, expectations
 
@@ -21,35 +21,36 @@ def county() -> County:
     return County()
 
 
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+def validated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     """Note each year and topic that Great Expectations is asked about."""
     asked: list[tuple[int, str]] = []
-    run = judged._Judge._judged
+    run = expectations_module._Validator._results
 
     def noted(self: Any, year: int, topic: Any, *given: Any) -> tuple[YearResult, ...]:
         asked.append((year, topic.name))
-        return run(self, year, topic, *given)
+        found: tuple[YearResult, ...] = run(self, year, topic, *given)
+        return found
 
-    monkeypatch.setattr(judged._Judge, "_judged", noted)
+    monkeypatch.setattr(expectations_module._Validator, "_results", noted)
     return asked
 
 
-def test_the_same_rows_are_not_judged_again(county: County, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = told(monkeypatch)
+def test_the_same_rows_are_not_validated_again(county: County, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = validated(monkeypatch)
     with caching(tmp_path / "derived"):
         first = county.judge()
     assert len(asked) == len(set(asked)) > 10
     asked.clear()
-    monkeypatch.setattr(judged, "import_great_expectations", None)
+    monkeypatch.setattr(expectations_module, "import_great_expectations", None)
     with caching(tmp_path / "derived"):
         assert county.judge() == first
     assert asked == []
 
 
-def test_a_year_with_another_row_is_judged_again_and_no_other(
+def test_a_year_with_another_row_is_validated_again_and_no_other(
     county: County, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = told(monkeypatch)
+    asked = validated(monkeypatch)
     with caching(tmp_path / "derived"):
         county.judge()
     asked.clear()
@@ -62,7 +63,7 @@ def test_a_year_with_another_row_is_judged_again_and_no_other(
     assert found == county.judge()  # without a cache
 
 
-def test_a_rule_of_other_limits_is_judged_again(
+def test_a_rule_of_other_limits_is_validated_again(
     county: County, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with caching(tmp_path / "derived"):
@@ -71,7 +72,7 @@ def test_a_rule_of_other_limits_is_judged_again(
     rules = tuple(replace(rule, severity="warn") for rule in figures.rules)
     changed = replace(expectations(), topics=(replace(figures, rules=rules), *others))
     monkeypatch.setattr("small_county.expectations", lambda: changed)
-    asked = told(monkeypatch)
+    asked = validated(monkeypatch)
     with caching(tmp_path / "derived"):
         county.judge()
     assert {topic for _, topic in asked} == {figures.name}
