@@ -1,5 +1,5 @@
-{#- Whether a figure is another than it was released as: printed differently, there or not there any more, or off by more
-    than the project's tolerance, in percent of the released value. -#}
+{#- Whether a figure is another than it was released as: printed differently, there or not there any more, or off by
+    more than the project's tolerance, in percent of the released value. -#}
 {% macro is_revised(released_value, value, released_printed_value, printed_value) -%}
 coalesce({{ printed_value }} <> {{ released_printed_value }}, false)
         or ({{ value }} is null) <> ({{ released_value }} is null)

@@ -33,15 +33,9 @@ in_force as (
         report_year,
         basis,
         value,
-        {% if is_incremental() %}
-        valid_from
-    from {{ this }}
-    where valid_to is null
-        {% else %}
-        build as valid_from
-    from as_of_now
-    where false
-        {% endif %}
+        {{ 'valid_from' if is_incremental() else 'build as valid_from' }}
+    from {{ this if is_incremental() else 'as_of_now' }}
+    where {{ 'valid_to is null' if is_incremental() else 'false' }}
 
 ),
 
@@ -57,9 +51,11 @@ paired as (
         as_of_now.build,
         in_force.valid_from as old_valid_from,
         coalesce(cast(getvariable('kpi_build') as varchar), '') as this_build,
-        as_of_now.figure_id is null
+        (
+            as_of_now.figure_id is null
             or in_force.figure_id is null
-            or {{ differ('as_of_now.value', 'in_force.value') }} as is_changed
+            or {{ differ('as_of_now.value', 'in_force.value') }}
+        ) as is_changed
     from as_of_now
     full join in_force
         on as_of_now.figure_id = in_force.figure_id

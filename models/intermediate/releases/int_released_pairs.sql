@@ -26,8 +26,10 @@ select
     released.value as released_value,
     indicators.value,
     released.printed_value as released_printed_value,
-    cast({{ rounded_as_published('indicators.value', "coalesce(described_figures.decimals, released.decimals)") }}
-        as double) as printed_value
+    cast(
+        {{ rounded_as_published('indicators.value', "coalesce(described_figures.decimals, released.decimals)") }}
+        as double
+    ) as printed_value
 from released
 left join indicators
     on released.figure_id = indicators.figure_id

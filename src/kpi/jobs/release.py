@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpi.errors import CheckFailed, ConfigError, KpiError, Problem
+from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit
 from kpi.files import RELEASES
 from kpi.ingest import release_files
@@ -108,13 +108,17 @@ def _up_to_date(root: Path, warehouse: Warehouse) -> BuildRecord:
 
 
 def _refuse_failed(build: BuildRecord, waiting: Iterable[str], options: ReleaseOptions) -> None:
-    """Raise CheckFailed when a check of the year failed, or of all years, and nobody says why it is released."""
+    """Raise CheckFailed when a check of the year failed, or a data test, which is of all years, unless it is meant."""
     failing = [
         Problem("expectation.failed", "does not hold", restricted=one.observed, subject=f"{one.year} {one.expectation}")
         for one in build.years or ()
         if one.year == options.year and one.severity == "error"
     ]
-    failing += [Problem("check.overruled", text) for text in build.overruled if not failing]
+    failing += [
+        Problem("test.failed", f"{one.failures} failing rows", Place(one.where), subject=one.name)
+        for one in build.checks
+        if one.status == "fail"
+    ]
     failing += [Problem("feed.unfinished", f"is still waited for in {options.year}", subject=feed) for feed in waiting]
     if build.years is None:
         failing.append(Problem("year.unjudged", "the report years of the published build were not validated"))
