@@ -83,10 +83,8 @@ def check_partition(con: duckdb.DuckDBPyConnection, found: Explanation) -> None:
         for name in ("numerator", "left-out")
         if name in found.sql_by_kind
     )
-    if "denominator" in found.sql_by_kind and "numerator" in found.sql_by_kind:  # of another feed: invitations
-        numerator, denominator = (found.sql_by_kind[name] for name in ("numerator", "denominator"))
-        other = f"feed not in (select distinct feed from ({numerator}))"
-        counted += f" union all select feed, file, record from ({denominator}) where {other}"
+    if found.key.figure_id == "nps_response_rate":  # its denominator is of another feed, the invitations
+        counted += f" union all select feed, file, record from ({found.sql_by_kind['denominator']})"
     feeds = con.execute(
         f"select feed, count(*), count(distinct (file, record)) from ({counted}) group by feed"
     ).fetchall()

@@ -503,7 +503,7 @@ class _Reading:
     def _rows_sql(self, trace: Trace) -> str:
         leaves = range(len(trace.weight.leaves))
         entered = " or ".join(f"__in_{n}" for n in leaves)
-        # Without coalesce() DuckDB 2.0 takes a sum for smaller than it is when it sorts the rows by others.
+        # Without coalesce() DuckDB 2.0.1 takes the sum for a number of eight bits when it sorts the rows by others.
         weight = "coalesce(sum(__weight_0), 0)" if trace.weight.aggregate == "sum" else "any_value(__weight_0)"
         if trace.weight.formula:
             weight = "cast(1 as bigint)"
