@@ -145,8 +145,8 @@ def explain(figure_id: str, service: str | None = None, year: int | None = None,
     """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
 
     `print(kpi.explain("loans", "riverside", 2025).text)` is the screen of `kpi explain`; `.rows()` are the raw rows.
-    Without `year` it is the last finished one. `basis`, `build`, `project_dir`, `stewards` and `lang` are as in the command.
-    Raises ConfigError, with the nearest name, for a figure that is not there.
+    Without `year` it is the last finished one. `basis`, `build`, `project_dir`, `stewards` and `lang` are as in the
+    command. Raises ConfigError, with the nearest name, for a figure that is not there.
     """
     from kpi.provenance.explain import explain as explain_figure
 
