@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from click.testing import CliRunner
@@ -29,7 +30,7 @@ HOSTILE = (
 
 def project(
     root: Path,
-    files: Mapping[str, str] = {"2024.csv": ROWS},
+    files: Mapping[str, str] = MappingProxyType({"2024.csv": ROWS}),
     changes: Mapping[str, str] | None = None,
 ) -> Path:
     """The small project with the deliveries of its feed, all rejects let through."""
@@ -219,5 +220,5 @@ def test_a_delivery_that_changed_too_says_nothing_of_its_rows(tmp_path: Path) ->
     refresh(root)
     project(root, {"2024.csv": ROWS.replace("soon", "3").replace("yesterday", "2024-01-02")})
     assert " now: " not in refresh(root)
-    project(root, changes={CALLS_YML: contract("varchar")})
+    project(root, {"2024.csv": ROWS}, changes={CALLS_YML: contract("varchar")})
     assert " now: " not in refresh(root)

@@ -111,7 +111,13 @@ def moved(name: str, before: list[Call], after: list[Call]) -> Fraction:
 
 
 IN_FORCE = [*REVISED, *FEBRUARY[10:]]
-FIGURES = ("calls_received", "calls_in_time_share", "call_mean_seconds", "call_median_seconds")
+FIGURES = (
+    "calls_received",
+    "calls_in_time_share",
+    "call_mean_seconds",
+    "call_median_seconds",
+    "calls_received_change",
+)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -208,7 +214,7 @@ def test_everything_at_once_sums_to_the_change_and_each_part_is_the_mean_over_or
     assert sum((part.printed or 0 for part in change.parts), Decimal(0)) == change.shown_change
     causes = [part.cause for part in change.parts if part.cause == "late_delivery"]
     assert causes == ["late_delivery", "late_delivery"]
-    assert bool(change.without) == (name == "call_median_seconds")
+    assert bool(change.without) == (name in ("call_median_seconds", "calls_received_change"))
 
 
 def test_a_median_is_told_without_each_delivery(between: Between) -> None:

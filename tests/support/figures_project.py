@@ -112,9 +112,18 @@ select figure_id, service, report_year, basis, numerator, denominator, value, ev
 from {{ ref('int_calls_figures') }}
 where report_month is null
 union all
+select figure_id, service, report_year, basis, numerator, denominator, value, event_count from {{ ref('ind_changes') }}
+union all
 select figure_id, 'hand' as service, report_year, 'calendar_year' as basis, cast(value as double) as numerator,
     cast(null as double) as denominator, cast(value as double) as value, 1 as event_count
 from {{ ref('stg_manual_figures') }}
+""",
+    "models/marts/ind_changes.sql": """\
+select 'calls_received_change' as figure_id, service, report_year, 'change_from_previous_year' as basis,
+    cast(null as double) as numerator, cast(null as double) as denominator,
+    value - lag(value) over (partition by service order by report_year) as value, event_count
+from {{ ref('int_calls_figures') }}
+where figure_id = 'calls_received' and report_month is null
 """,
     "models/marts/monthly_series.sql": """\
 select figure_id, service, report_year, report_month as month, numerator, denominator, value
@@ -129,7 +138,7 @@ select 'calls_received' as figure_id, 'all' as service, cast('2025-01-01' as dat
     "seeds/limits.csv": "line,limit_seconds\nhealth,300\nsocial,60\n",
     "seeds/figures.csv": (
         "figure_id,unit,decimals\ncalls_received,count,0\ncalls_in_time_share,percent,1\ncall_mean_seconds,seconds,0\n"
-        "call_median_seconds,seconds,0\nvolunteers,count,0\n"
+        "call_median_seconds,seconds,0\ncalls_received_change,count,0\nvolunteers,count,0\n"
     ),
 }
 Call = tuple[str, str, int, str]  # id, line, waited seconds, day
@@ -178,7 +187,7 @@ def figure(figure_id: str, calls: Iterable[Call], limits: Mapping[str, int], ser
     """Return a figure of calls, in plain Python."""
     found = [(line, waited) for _, line, waited, _ in calls if service in ("all", line)]
     waits = [waited for _, waited in found]
-    if figure_id == "calls_received":
+    if figure_id in ("calls_received", "calls_received_change"):  # the year before is the same in all builds
         return Fraction(len(found))
     if figure_id == "call_mean_seconds":
         return Fraction(sum(waits), len(waits))

@@ -17,7 +17,18 @@ from kpi.site.language import LANGUAGES
 from kpi.site.model_pages import models_of
 from kpi.site.pages import About
 from kpi.site.sentences import check_sentences, read_sentences
-from kpi.site.site import FINGERPRINT, FOLDER, ProjectFiles, Written, fingerprint_of, read_results, write_site
+from kpi.site.site import (
+    EXPECTATIONS,
+    FINGERPRINT,
+    FOLDER,
+    ProjectFiles,
+    Written,
+    fingerprint_of,
+    read_results,
+    write_fingerprint,
+    write_model_pages,
+    write_site,
+)
 from kpi.site.site import carry_over as carry_over_site
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, database_path
@@ -27,8 +38,6 @@ if TYPE_CHECKING:
 
     from kpi.build_record import BuildRecord
     from kpi.engine.graph import Graph
-
-EXPECTATIONS = "expectations.json"
 
 
 def check_report(graph: Graph) -> None:
@@ -76,16 +85,19 @@ def write_beside(
     judged = results.read_text(encoding="utf-8") if results.is_file() else ""
     files = "".join(f"{one.path} {one.rows_loaded} {one.rows_rejected}\n" for one in record.files or ())
     inputs = record.inputs
-    more = (inputs.code if inputs else "", inputs.project if inputs else "", str(record.synthetic), files)
+    models = models_of(graph, database.row_counts(con))
+    more = (inputs.code if inputs else "", str(record.synthetic), files, models.outline())
     fingerprint = fingerprint_of(versions, graph.project.root, judged, *more)
-    if before and carry_over_site(before, candidate, fingerprint):
-        return None
     about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)
     project = ProjectFiles(graph.project.root, tables)
-    models = models_of(graph, database.row_counts(con))
+    if before and (known := carry_over_site(before, candidate, fingerprint)) is not None:
+        changed = [name for name, checksum in models.checksums().items() if known.get(name) != checksum]
+        write_model_pages(candidate / FOLDER, con, project, about, models, changed)
+        write_fingerprint(candidate / FOLDER, fingerprint, models)
+        return None
     written = write_site(candidate / FOLDER, con, project, about, read_results(candidate, EXPECTATIONS), models)
     if written:
-        (candidate / FOLDER / FINGERPRINT).write_text(f"{fingerprint}\n", encoding="utf-8")
+        write_fingerprint(candidate / FOLDER, fingerprint, models)
     return written
 
 

@@ -131,7 +131,8 @@ class _Work:
         """Return the causes with what each does, largest first; without amounts where there is none to subtract."""
         changes = self.changes()
         if before is None or after is None:
-            return [(change.cause, change.subjects, None) for change in changes], ()
+            matter = [change for change in changes if len(changes) == 1 or self._matters(change, changes)]
+            return [(change.cause, change.subjects, None) for change in matter or changes], ()
         notes: tuple[str, ...] = ()
         found: Amounts = []
         try:
@@ -189,6 +190,14 @@ class _Work:
 
     def _row(self, state: Iterable[InputChange]) -> Row | None:
         return pick(self.figure.rows(frozenset(state)), self.key)[0]
+
+    def _matters(self, change: InputChange, changes: Sequence[InputChange]) -> bool:
+        """Tell whether an input alone makes another row of the figure, first of all or last of all."""
+        rest = [one for one in changes if one is not change]
+        try:
+            return self._row([change]) != self._row([]) or self._row(rest) != self._row(changes)
+        except NotRebuildable:
+            return True
 
     def _engine(self, changes: Sequence[InputChange], before: Fraction, after: Fraction) -> Fraction:
         """What the engine does: the earlier build built again, less itself, and the later build less itself anew."""

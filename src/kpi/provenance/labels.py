@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.files import read_regular
+from kpi.presentation import headline
 
 LEFT_OUT = "left_out"
 
@@ -48,7 +49,7 @@ def normal(clause: str) -> str:
     try:
         return plain_text(sqlglot.parse_one(clause, dialect="duckdb")).lower()
     except SqlglotError as error:
-        raise ValueError(str(error).split("\n", maxsplit=1)[0]) from None
+        raise ValueError(headline(str(error))) from None
 
 
 def clause_labels(folder: Path) -> Mapping[tuple[str, str], Mapping[str, str]]:

@@ -619,18 +619,20 @@ def _ancestors_of(build: BuildSide, others: Collection[str]) -> _Ancestors:
     target = next((node for node, noted in nodes.items() if noted.relation == build.tables.indicators), None)
     if target is None:
         raise ConfigError(f"build {record.id} has no {build.tables.indicators}.")
-    models: dict[str, NodeRecord] = {}
+    # Of the figures' tables that are united, those without this one are taken as they are. Below the others all counts:
+    # a change is made of the table of another figure.
+    beside = [parent for parent in nodes[target].parents if parent in nodes and nodes[parent].relation in others]
+    models: dict[str, NodeRecord] = {target: nodes[target]}
     leaves: dict[str, NodeRecord] = {}
-    waiting = [target]
+    waiting = [parent for parent in nodes[target].parents if parent in nodes and parent not in beside]
     while waiting:
         node = waiting.pop()
-        noted = nodes[node]
-        # Of the tables of figures beside each other only those with this one are built again.
-        if not node.startswith("model.") or (node != target and noted.relation in others):
-            leaves[node] = noted
+        if not node.startswith("model."):
+            leaves[node] = nodes[node]
         elif node not in models:
-            models[node] = noted
-            waiting += [parent for parent in noted.parents if parent in nodes]
+            models[node] = nodes[node]
+            waiting += [parent for parent in nodes[node].parents if parent in nodes]
+    leaves |= {node: nodes[node] for node in beside if node not in models}
     order = TopologicalSorter({node: [one for one in noted.parents if one in models] for node, noted in models.items()})
     return _Ancestors({node: models[node] for node in order.static_order()}, leaves)
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpi.engine.lineage import Edge, Place, lineage
 from kpi.errors import ConfigError, KpiError
 from kpi.errors import Place as FilePlace
 from kpi.ingest.masking import IDENTITY_MARK, has_identity_code, hidden, is_found, masked, quoted
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kpi.engine.graph import Graph
+    from kpi.engine.lineage import Edge, Place
     from kpi.engine.node import Node
 
 
@@ -69,6 +69,8 @@ def refuse_identity_codes(folder: Path) -> None:
 def _problems(
     con: duckdb.DuckDBPyConnection, graph: Graph, columns: Mapping[str, Columns], node: Node, seeds: str
 ) -> Iterator[str]:
+    from kpi.engine.lineage import lineage  # not at the top: an export for the house needs none
+
     place = f"build.{node.relation}"
     _, edges = lineage(graph, columns, str(node.relation))
     kinds = con.execute(f"select column_name, column_type from (describe {place})").fetchall()

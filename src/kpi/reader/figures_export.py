@@ -18,6 +18,7 @@ from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 
 FORMATS = ("csv", "csv-fi", "parquet", "xlsx", "json-stat", "sdmx-csv", "datapackage")
+_MANIFEST = "manifest.json"  # dbt's name for it; importing who writes it (kpi.engine.artifacts) takes 0.1 s
 # What a public table holds, by its name without `public_`; that of a role is its own.
 _ROLES: Mapping[str, Role] = {
     "monthly_series": Role.SERIES,
@@ -103,10 +104,8 @@ def _selected(build: Path, database: Path, tables: ReportTables) -> list[Selecte
 
 def _described(build: Path) -> Mapping[str, tuple[str, Mapping[str, str]]]:
     """What the build's manifest says of each relation and of its columns; nothing when it has none."""
-    from kpi.engine.artifacts import MANIFEST
-
     try:
-        nodes = json.loads((build / MANIFEST).read_bytes())["nodes"].values()
+        nodes = json.loads((build / _MANIFEST).read_bytes())["nodes"].values()
     except (OSError, ValueError, KeyError):
         return {}
     return {

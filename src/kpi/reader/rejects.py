@@ -75,8 +75,8 @@ def reject_reasons(
         " order by totals.feed, totals.rows desc, totals.column_name, totals.reason"
     ).fetchall()
     return tuple(
-        RejectReason(feed, column, reason, count, files, tuple(cells or ()))
-        for feed, column, reason, count, files, cells in rows
+        RejectReason(of_feed, column, reason, number, files, tuple(cells or ()))
+        for of_feed, column, reason, number, files, cells in rows
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -27,6 +28,22 @@ class Models:
     read_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tests: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     rows: Mapping[str, int] = field(default_factory=dict)
+
+    def outline(self) -> str:
+        """Return all that pages other than a table's own show of the tables."""
+        return repr([(name, node.kind, node.description, self.reads[name]) for name, node in self.nodes.items()])
+
+    def checksums(self) -> dict[str, str]:
+        """Return a hash of what the page of each table shows, by name."""
+        return {name: hashlib.blake2b(self._shown(name).encode(), digest_size=8).hexdigest() for name in self.nodes}
+
+    def _shown(self, name: str) -> str:
+        node = self.nodes[name]
+        columns = [(column.name, column.data_type, column.description) for column in node.columns]
+        tests = [(column, found) for (table, column), found in self.tests.items() if table == name]
+        around = (self.reads[name], self.read_by[name], self.rows.get(name))
+        text = (node.kind, node.materialized, str(node.file), node.description, node.column_types, node.sql)
+        return repr((text, columns, tests, around))
 
 
 def models_of(graph: Graph, rows: Mapping[str, int]) -> Models:

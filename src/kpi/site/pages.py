@@ -236,8 +236,13 @@ class Site:
             return
         yield Page("data.html", "data.html", say("data"), {"groups": groups(models)}, self._crumbs())
         for name in models.nodes:
-            values = {"model": model_page(models, name, self.language)}
-            yield Page(page_of_model(name), "model.html", name, values, self._crumbs((say("data"), "data.html")))
+            yield self.model(name)
+
+    def model(self, name: str) -> Page:
+        """Return the page of one table of the project."""
+        values = {"model": model_page(self.source.models, name, self.language)}
+        crumbs = self._crumbs((self.language.say("data"), "data.html"))
+        return Page(page_of_model(name), "model.html", name, values, crumbs)
 
     def _downloads(self) -> Page:
         say, content, code = self.language.say, self.source.content, self.language.code

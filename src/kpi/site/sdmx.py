@@ -57,13 +57,14 @@ _URN = "urn:sdmx:org.sdmx.infomodel"
 
 def write_sdmx(dataset: Dataset, folder: Path) -> None:
     """Write the data and their structure."""
+    rows = list(_rows(dataset))
     with (folder / DATA).open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["STRUCTURE", "STRUCTURE_ID", "ACTION", *_DIMENSIONS, "TIME_PERIOD", "OBS_VALUE", *_ATTRIBUTES])
         agency, version = _agency(dataset)
-        for row in _rows(dataset):
-            writer.writerow(["dataflow", f"{agency}:{FLOW}({version})", "R", *row])
-    text = json.dumps(_structure(dataset), indent=1, ensure_ascii=False) + "\n"
+        flow = f"{agency}:{FLOW}({version})"
+        writer.writerows(["dataflow", flow, "R", *row] for row in rows)
+    text = json.dumps(_structure(dataset, rows), indent=1, ensure_ascii=False) + "\n"
     (folder / STRUCTURE).write_text(text, encoding="utf-8")
 
 
@@ -137,11 +138,11 @@ def _agency(dataset: Dataset) -> tuple[str, str]:
     return agency if agency[:1].isalpha() else f"A{agency}", version if re.fullmatch(r"\d+(\.\d+)*", version) else "1.0"
 
 
-def _structure(dataset: Dataset) -> Mapping[str, Any]:
+def _structure(dataset: Dataset, rows: Sequence[Sequence[object]]) -> Mapping[str, Any]:
     agency, version = _agency(dataset)
     own = {"agencyID": agency, "version": version, "isExternalReference": False}
     title = {"name": dataset.says("title", FLOW), "names": {dataset.lang: dataset.says("title", FLOW)}}
-    lists = {name: codes for name, codes in _lists(dataset).items() if codes}
+    lists = {name: codes for name, codes in _lists(dataset, rows).items() if codes}
     return {
         "meta": {
             "id": f"{FLOW}_{code_of(dataset.origin.build)}",
@@ -204,11 +205,10 @@ def _components(agency: str, version: str, lists: Mapping[str, object]) -> Mappi
     }
 
 
-def _lists(dataset: Dataset) -> Mapping[str, Mapping[str, str]]:
+def _lists(dataset: Dataset, rows: Sequence[Sequence[object]]) -> Mapping[str, Mapping[str, str]]:
     """The codes that are used, by concept, with their names in the language."""
-    used = list(_rows(dataset))
-    there = {name: {str(row[place]) for row in used} for place, name in enumerate(_DIMENSIONS)}
-    there["UNIT_MEASURE"] = {str(row[len(_DIMENSIONS) + 2]) for row in used}
+    there = {name: {str(row[place]) for row in rows} for place, name in enumerate(_DIMENSIONS)}
+    there["UNIT_MEASURE"] = {str(row[len(_DIMENSIONS) + 2]) for row in rows}
     units = {code_of(one.unit_code or one.unit or "_Z"): one.unit_name or one.unit for one in dataset.figures.values()}
     names: dict[str, Mapping[str, str]] = {
         "FREQ": _in(dataset, _FREQUENCIES),

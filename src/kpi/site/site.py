@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOLDER = PAGES
+EXPECTATIONS = "expectations.json"  # what was found when the years of a build were validated, beside its site
 FINGERPRINT = "fingerprint"
 _STYLE, _POLICY = "\0style\0", "\0policy\0"
 _PLACED = re.compile(r'class="(?:mark )?([lt]\d{1,3})"')
@@ -245,7 +246,10 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def fingerprint_of(versions: Mapping[str, str], root: Path, results: str, *more: str) -> str:
-    """Return a hash of what a site is made from: versions of tables, sentences, what was judged, and whatever more."""
+    """Return a hash of what a site is made from: versions of tables, sentences, what was judged, and whatever more.
+
+    What the page of a model alone shows of it is not in it.
+    """
     from kpi.site.sentences import files
 
     digest = hashlib.blake2b(digest_size=16)
@@ -258,16 +262,49 @@ def fingerprint_of(versions: Mapping[str, str], root: Path, results: str, *more:
     return digest.hexdigest()
 
 
-def carry_over(before: Path, folder: Path, fingerprint: str) -> bool:
-    """Copy the site of a build that was made from the same; tell whether there was one."""
-    file = before / FOLDER / FINGERPRINT
+def write_fingerprint(folder: Path, fingerprint: str, models: Models) -> None:
+    """Note what the site in a folder was made from: its fingerprint, and a line with the checksums of its models."""
+    checksums = json.dumps(models.checksums(), sort_keys=True)
+    (folder / FINGERPRINT).write_text(f"{fingerprint}\n{checksums}\n", encoding="utf-8")
+
+
+def carry_over(before: Path, folder: Path, fingerprint: str) -> dict[str, str] | None:
+    """Copy the site of a build that was made from the same; returns the checksums of its models.
+
+    None when there is none: nothing is copied then.
+    """
     try:
-        if file.read_text(encoding="utf-8").strip() != fingerprint:
-            return False
-    except OSError:
-        return False
+        lines = (before / FOLDER / FINGERPRINT).read_text(encoding="utf-8").splitlines()
+        found = dict(json.loads(lines[1]))
+    except (OSError, ValueError, IndexError, TypeError):
+        return None
+    if lines[0] != fingerprint:
+        return None
     shutil.copytree(before / FOLDER, folder / FOLDER)
-    return True
+    return found
+
+
+def write_model_pages(
+    folder: Path,
+    con: duckdb.DuckDBPyConnection,
+    project: ProjectFiles,
+    about: About,
+    models: Models,
+    names: Iterable[str],
+) -> int:
+    """Write the pages of some tables anew into a site that is there; returns how many pages that were."""
+    wanted = list(names)
+    if not wanted:
+        return 0
+    content = read_content(con, project.tables, about.is_public)
+    source = Source(content, about, read_sentences(project.root), read_results(folder.parent, EXPECTATIONS),
+                    models=models, indicators=project.tables.indicators)  # fmt: skip
+    for code in LANGUAGES:
+        site = Site(source, read_language(code))
+        for name in wanted:
+            page = site.model(name)
+            _write(folder / code / page.path, render(site, page))
+    return len(wanted) * len(LANGUAGES)
 
 
 def read_results(folder: Path, name: str) -> list[Row]:
