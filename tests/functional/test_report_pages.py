@@ -342,11 +342,13 @@ def _contrast(one: str, other: str) -> float:
 
 def test_text_has_enough_contrast() -> None:
     css = (TEMPLATES / "base.html").read_text(encoding="utf-8")
-    colours = set(re.findall(r"(?<![-\w])color: #([0-9a-f]{3,6})", css))
-    grounds = set(re.findall(r"background: #([0-9a-f]{3,6})", css))
-    assert len(colours) > 4
-    assert grounds == {"fff", "fff4dd"}
-    assert min(_contrast(colour, ground) for colour in colours for ground in grounds) >= 4.5
+    schemes = re.findall(r":root \{([^}]*--fg[^}]*)\}", css)
+    assert len(schemes) == 2  # light and dark
+    assert not re.search(r"(?<![-\w])(color|background): #", css)
+    for scheme in schemes:
+        named = dict(re.findall(r"--(\w+): #([0-9a-f]{3,6});", scheme))
+        texts = [named[name] for name in ("fg", "soft", "link", "ok", "warning", "error")]
+        assert min(_contrast(text, named[ground]) for text in texts for ground in ("bg", "note")) >= 4.5
 
 
 def test_every_kind_of_thing_has_a_finnish_name() -> None:
