@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 CASES = {
     "bench": (
-        ["--scale", "0.01", "--runs", "1"],
+        ["--scale", "0.01", "--runs", "1", "--volumes", "1", "--write", "{folder}"],
         [
             "from nothing, no Great Expectations",
             "from nothing",
@@ -47,13 +47,14 @@ def test_a_benchmark_runs_to_its_end_and_prints_every_case(name: str, tmp_path: 
     if name == "bench":
         page, ratios = (tmp_path / "benchmarks.md").read_text(), json.loads((tmp_path / "benchmarks.json").read_text())
         assert [case for case in cases if f"| {case} |" not in page or case not in ratios["0.01"]] == []
-        assert (tmp_path / "benchmarks.svg").read_text().count("<polyline") == 10
+        assert "<svg" in (tmp_path / "benchmarks.svg").read_text()
 
 
 def test_a_ratio_stands_beside_the_one_recorded_before(tmp_path: Path) -> None:
     case = Case("no change", 0.2, 0.3, 0.1, 0.1, 2.0, 80, "import duckdb")
     record.write(tmp_path, 0.5, 3, {1000: [case], 10_000: [case]})
     assert "| 2.00 | – |" in (tmp_path / "benchmarks.md").read_text()
+    assert "<polyline" in (tmp_path / "benchmarks.svg").read_text()
     record.write(tmp_path, 0.5, 3, {1000: [replace(case, ratio=2.5)]})
     assert "| 2.50 | 2.00 |" in (tmp_path / "benchmarks.md").read_text()
     assert record.ratios(tmp_path, 0.5) == {"no change": 2.5}
