@@ -108,8 +108,8 @@ def root(tmp_path: Path) -> Path:
     (root / "models/intermediate/social/int_home_visits_figures.sql").write_text(STEP)
     for seed, row in (
         ("figures", "home_visits,home_visits,Kotikäynnit,Hembesök,Home visits,Kaikki.,Alla.,All.,count,0,none,"
-         "calendar_year,client_advice,2025-01-01,suppress,Sopimus"),
-        ("figure_services", "home_visits,home_care,Kotihoito,Hemvård,Home care,2025-01-01"),
+         "calendar_year,client_advice,2025-01-01,suppress,Sopimus,access,901,exact,,false" + 12 * ","),
+        ("figure_services", "home_visits,home_care,Kotihoito,Hemvård,Home care,2025-01-01,900"),
     ):  # fmt: skip
         with (root / f"seeds/{seed}.csv").open("a", encoding="utf-8") as stream:
             stream.write(f"{row}\n")
