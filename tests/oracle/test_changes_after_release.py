@@ -1,4 +1,6 @@
-"""Forty changes after a release, of eight kinds: which figures moved, by how much and why; and a hundred quiet nights.
+"""Changes after a release, of eight kinds: which figures moved, by how much and why; and quiet nights.
+
+Forty changes and a hundred nights with KPI_ALL_SEEDS=1.
 
 What the figures come to is computed here in plain Python from the deliveries.
 """
@@ -33,6 +35,7 @@ from released import (
     release_2025,
     run,
 )
+from sampled import sampled
 
 MANUAL = "report_year,branch,figure,value\n"
 # The library with a macro in a model, a seed in another, and figures that are entered by hand.
@@ -209,7 +212,7 @@ KINDS: tuple[Callable[[Change], None], ...] = (
 )
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(sampled(1, 5)))
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_cause_and_size_of_a_change_are_right(
     released: Path, tmp_path: Path, kind: Callable[[Change], None], seed: int
@@ -238,14 +241,15 @@ def test_cause_and_size_of_a_change_are_right(
             assert size == pytest.approx(float(expected - before[key]), abs=1e-9)
 
 
-def test_a_hundred_quiet_nights_raise_no_alarm(released: Path, tmp_path: Path) -> None:
+def test_quiet_nights_raise_no_alarm(released: Path, tmp_path: Path) -> None:
     """Every fourth night a new year's rows come, and each tenth a file is delivered again as it was."""
     root = shutil.copytree(released, tmp_path / "library", symlinks=True)
     with open_build(project_dir=root) as con:
         sql = "select * from raw.released_indicators order by all"
         before = con.execute(sql).fetchall()
     builds = 0
-    for night in range(100):
+    nights = sampled(24, 100)
+    for night in range(nights):
         today = TODAY + timedelta(night)
         if night % 4 == 0:
             deliver(root, f"loans/{today}.csv", f"{LOANS}n{night},main,{today},\n")
@@ -254,7 +258,7 @@ def test_a_hundred_quiet_nights_raise_no_alarm(released: Path, tmp_path: Path) -
             path = root / "warehouse/raw/visits/2025.csv"
             path.write_bytes(path.read_bytes())
         builds += not run(root, today).nothing_to_do
-    assert builds >= 25
+    assert builds >= nights // 4
     with open_build(project_dir=root) as con:
         assert con.execute(sql).fetchall() == before
         assert con.execute("select count(*) from releases.differences_from_print").fetchall() == [(0,)]

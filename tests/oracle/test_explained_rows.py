@@ -10,26 +10,16 @@ import pandas as pd
 import pytest
 
 import kpi
-from conftest import TODAY, copy_project
-from demo.deliver import write_demo
 from kpi.errors import ConfigError
-from kpi.jobs.options import Options
-from kpi.jobs.refresh import refresh
 from kpi.provenance.explanation import Explanation, Part, RowKind
 from loading import aliases
 from oracle import CONTRACTS, read_feed
 
-pytestmark = pytest.mark.xdist_group("explain")  # the county is built once
 
-
-@pytest.fixture(scope="module")
-def county(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project with a hundredth of the demonstration's rows, published. Tests must not change it."""
-    root = copy_project(tmp_path_factory.mktemp("explain"))
-    write_demo(root / "warehouse/raw", scale=0.01)
-    options = Options(as_of=TODAY, publish_despite_checks="a hundredth of the rows reproduces no printed figure")
-    assert refresh(root, options, lambda line: None).published
-    return root
+@pytest.fixture
+def county(small_demo: Path) -> Path:
+    """The project with a hundredth of the demonstration's rows, published."""
+    return small_demo
 
 
 def explained(county: Path, figure: str, service: str, year: int = 2025) -> Explanation:
