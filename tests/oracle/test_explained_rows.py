@@ -16,7 +16,7 @@ from loading import aliases
 from oracle import CONTRACTS, read_feed
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def county(small_demo: Path) -> Path:
     """The project with a hundredth of the demonstration's rows, published."""
     return small_demo
