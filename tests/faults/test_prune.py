@@ -323,7 +323,7 @@ def killed_after(function: Callable[..., Any], times: int = 1) -> Callable[..., 
 STEPS: Mapping[str, Callable[[], Any]] = {
     "while it is tried": lambda: patch("kpi.jobs.prune_raw._write", killed),
     "before it is in effect": lambda: patch.object(Path, "rename", killed),
-    "when it is in effect": lambda: patch("kpi.jobs.prune_raw._tell_builds", killed),
+    "when it is in effect": lambda: patch("kpi.jobs.prune_raw._emit_builds", killed),
     "before the refresh": lambda: patch("kpi.jobs.prune_raw.refresh", killed),
     "in the refresh": lambda: patch("kpi.jobs.refresh.Run._validate", killed),
     "before it is published": lambda: patch("kpi.jobs.refresh.publish", killed),
@@ -589,7 +589,7 @@ def test_a_figure_that_went_between_the_steps_keeps_the_files(root: Path) -> Non
         prune(root)
     without = INDICATORS.replace("union all", "where service <> 'social' union all")
     (root / "models/marts/indicators.sql").write_text(without)
-    with pytest.raises(KpiError, match="does not: 2020 call_mean_wait_seconds social, 2020 calls_received social"):
+    with pytest.raises(KpiError, match="has not: 2020 call_mean_wait_seconds social, 2020 calls_received social"):
         prune(root)
     assert lying(root) >= set(DELIVERED)
     (root / "models/marts/indicators.sql").write_text(INDICATORS)

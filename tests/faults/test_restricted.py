@@ -24,11 +24,12 @@ from kpi.engine.compile import check_project
 from kpi.errors import CheckFailed, KpiError, Problem, problems_of
 from kpi.events import Emit, silent
 from kpi.ingest import loader
-from kpi.jobs import notifications, pipeline, prune_raw
+from kpi.jobs import notifications, pipeline, prune_raw, release
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.recorded_run import attend
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
+from kpi.provenance.revisions import Revision
 from kpi.settings import ReportTables
 from kpi.warehouse.builds import Warehouse
 from small_project import FILES, write
@@ -171,6 +172,23 @@ def failing_pruned_year(root: Path, emit: Emit) -> Outcome:
     raise AssertionError
 
 
+def open_revision(root: Path, emit: Emit) -> Outcome:
+    values: tuple[Any, ...] = ("count", 87.0, 86.0, 87.0, 86.0, -1.0, "open")
+    raise CheckFailed("Revisions.", [Revision("r1", "2025-1", "f", "s", 2025, "calendar_year", *values).problem()])
+
+
+def release_of_a_failed_year(root: Path, emit: Emit) -> Outcome:
+    record = BuildRecord("1", years=(YearRecord(2025, "every_month:calls", "error", "3 of 12"),))
+    release._refuse_failed(record, (), release.ReleaseOptions(2025, "a note"))
+    raise AssertionError
+
+
+def release_that_cannot_be_built(root: Path, emit: Emit) -> Outcome:
+    (root / "models/marts/fails.sql").write_text(FAILS)
+    release._build(root, str(TODAY))
+    raise AssertionError
+
+
 # By the function that raises it.
 PLACES: dict[str, Callable[[Path, Emit], Outcome]] = {
     "engine/runner.py build_node": failing_model,
@@ -184,6 +202,9 @@ PLACES: dict[str, Callable[[Path, Emit], Outcome]] = {
     "jobs/pipeline.py verdict": broken_year,
     "jobs/prune_raw.py _refuse_changes": changed_figure,
     "jobs/prune_raw.py _refuse_failing": failing_pruned_year,
+    "jobs/release.py _build": release_that_cannot_be_built,
+    "jobs/release.py _refuse_failed": release_of_a_failed_year,
+    "provenance/revisions.py problem": open_revision,
 }
 
 
