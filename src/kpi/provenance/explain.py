@@ -262,12 +262,20 @@ class _Reading:
         return len(_rows(self.con, self.tables.indicators, where, list(_values(self.key))[:3])) > 1
 
     def _has_row(self, table: str) -> bool:
-        """Whether a table of figures has this one: one that has not is of another family."""
+        """Whether a table of figures has this one: one that has not is of another family.
+
+        The family of a figure whose deliveries were deleted has no row of its year, but it has those of other years.
+        """
         if table not in self.known:
             return True
-        sql = f"select 1 from {table} where figure_id = ? and service = ? and report_year = ? limit 1"
-        values = [self.key.figure_id, self.key.service, self.key.report_year]
-        return self.con.execute(sql, values).fetchone() is not None
+        looked_for: dict[str, object] = {"figure_id": self.key.figure_id}
+        if self._origin()["origin"] != "kept":
+            looked_for |= {"service": self.key.service, "report_year": self.key.report_year}
+        where = " and ".join(f"{name} = ?" for name in looked_for)
+        return (
+            self.con.execute(f"select 1 from {table} where {where} limit 1", list(looked_for.values())).fetchone()
+            is not None
+        )
 
     def _of_rows(self, column: str, value: float, traces: Sequence[Trace]) -> _Traced:
         """A part that is made of rows of deliveries: how many, what they come to, by file, and of which group."""
