@@ -16,6 +16,7 @@ from kpi.errors import ConfigError
 from kpi.presentation import significant
 
 MODEL, SEED = "models/intermediate/int_calls_figures.sql", "seeds/limits.csv"
+pytestmark = pytest.mark.long
 CALLS = [*calls_of(2024, 1, 1_000, 40), *calls_of(2025, 1, 3_000, 45)]
 LIMITS = {"health": 300, "social": 60}
 

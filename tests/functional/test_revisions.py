@@ -19,6 +19,7 @@ from kpi.reader.figures import open_build
 from kpi.warehouse.builds import Warehouse
 from released import LOANS, TODAY, VISITS, deliver, edit, kpi, release_2025, released_library, run
 
+pytestmark = pytest.mark.long
 LATE = f"{LOANS}late,riverside,2025-12-31,2026-01-09\n"
 
 
