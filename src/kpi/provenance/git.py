@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 from kpi.errors import ConfigError
+from kpi.presentation import one_line
+
+_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")  # what git sets for what it calls itself
 
 
-def run(root: Path, *words: str) -> subprocess.CompletedProcess[bytes] | None:
-    """Run git in a folder. None where there is no git; what it says on stderr is not shown."""
+def run(root: Path, *words: str, index: Path | None = None) -> subprocess.CompletedProcess[bytes] | None:
+    """Run git in a folder, with an index of its own where one is named. None where there is no git.
+
+    A hook of another repository may call it: what git sets for its hooks does not count.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _HOOKS}
+    environment |= {"GIT_INDEX_FILE": str(index)} if index else {}
+    environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
+        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False, env=environment)
     except OSError:
         return None
+
+
+def output(root: Path, *words: str, index: Path | None = None) -> str:
+    """Return what git prints. Raises ConfigError, with what git says, when it fails or is not there."""
+    done = run(root, *words, index=index)
+    if done is None:
+        raise ConfigError("git cannot be run: is it installed?")
+    if done.returncode:
+        message = done.stderr.decode("utf-8", "replace").strip() or f"git {words[0]} ended with {done.returncode}"
+        raise ConfigError(one_line(message, 500))
+    return os.fsdecode(done.stdout)
 
 
 def answer(root: Path, *words: str) -> str:

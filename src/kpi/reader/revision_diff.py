@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from kpi.errors import ConfigError, KpiError
 from kpi.files import project_digest
 from kpi.presentation import one_line, significant
+from kpi.provenance import git
 from kpi.provenance.attribution import Attribution, BuildChange
 from kpi.provenance.figure_values import Key
 from kpi.provenance.recomputation import BuildSide
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 40  # of figures, so that all of it is at most 60 lines
 MOST_NAMES = 20  # of models and seeds
-_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")  # what git sets for what it calls itself
 _REASON = "two revisions are compared"
 
 
@@ -48,7 +47,7 @@ class Repository:
 
     def git(self, *words: str, index: Path | None = None) -> str:
         """Return what git prints. Raises ConfigError with what it says when it fails."""
-        return _git(self.top, *words, index=index)
+        return git.output(self.top, *words, index=index)
 
     def commit_of(self, revision: str) -> str:
         """Return the id of the commit that a revision names. Raises ConfigError when there is none here."""
@@ -93,24 +92,10 @@ class Repository:
 def repository_of(root: Path) -> Repository:
     """Return the repository that a project lies in. Raises ConfigError when there is no git, or none."""
     try:
-        top = Path(_git(root, "rev-parse", "--show-toplevel").removesuffix("\n"))
+        top = Path(git.output(root, "rev-parse", "--show-toplevel").removesuffix("\n"))
     except ConfigError as error:
         raise ConfigError(f"{root} is in no git repository that can be read: {error}") from None
     return Repository(top.resolve(), root.resolve().relative_to(top.resolve()))
-
-
-def _git(folder: Path, *words: str, index: Path | None = None) -> str:
-    environment = {name: value for name, value in os.environ.items() if name not in _HOOKS}
-    environment |= {"GIT_INDEX_FILE": str(index)} if index else {}
-    environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=False, env=environment)
-    except OSError as error:
-        raise ConfigError(f"git cannot be run ({error.strerror}): kpi diff --against needs it.") from None
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip() or f"git {words[0]} ended with {done.returncode}"
-        raise ConfigError(one_line(said, 500))
-    return os.fsdecode(done.stdout)
 
 
 def revision_lines(root: Path, revision: str, as_of: date) -> Iterator[str]:
@@ -147,12 +132,12 @@ def _compiled(revision: str, project: Path) -> Graph:
     """Compile a project that nothing is known of yet. An error of the other revision says that it is that one's."""
     from kpi.engine.compile import compiled
 
-    with _told_of(revision):
+    with _naming(revision):
         return compiled(project).graph
 
 
 @contextmanager
-def _told_of(revision: str) -> Iterator[None]:
+def _naming(revision: str) -> Iterator[None]:
     try:
         yield
     except KpiError as error:
@@ -232,7 +217,7 @@ def _built(warehouse: Warehouse, revision: str, projects: Sequence[Path], as_of:
     options = Options(as_of, max_reject_share=1.0, publish_despite_checks=_REASON, validate=False, kinds=kinds)
     found = []
     for project, name in zip(projects, (revision, ""), strict=True):
-        with _told_of(name):
+        with _naming(name):
             build = refresh(project, options, silent).build
         folder = warehouse.builds / build
         publish(warehouse, folder)  # in the scratch warehouse: the second one starts from the first
