@@ -50,13 +50,21 @@ _HINTED_FORMS = (
     (r"(?s)[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{2}(?:[^0-9].*)?", "the year has two digits"),
     (r"[0-9]{5}(?:[.,][0-9]+)?", "it looks like the day number of a spreadsheet"),
     (r"(?s).*[0-9] ?[aApP]\.?[mM]\.?", "a clock of twelve hours"),
-    (r"(?s).*[0-9](?:Z|[+-][0-9]{2}(?::?[0-9]{2})?| ?[A-Z]{3,4})", "a time zone is not read"),
+    # After a clock or a whole date: the last part of 2025-01-99 is no offset.
+    (
+        r"(?s).*(?::[0-9]{2}(?:[.,][0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}|\.[0-9]{4})"
+        r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?| ?[A-Z]{3,4})",
+        "a time zone is not read",
+    ),
 )
 _HINTED_TIMES = (
     (r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{4}", "the time of day is missing"),
     (r"(?s).*:[0-9]{2}[.,][0-9]+", "fractions of a second are not read"),
 )
-_HINTED_DAYS = ((r"(?s)[0-9]{4}-[0-9]{2}-[0-9]{2}[ T].*|[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{4} .*", "it has a time of day"),)
+_HINTED_DAYS = (
+    (r"(?s)[0-9]{4}-[0-9]{2}-[0-9]{2}[ T].*|[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{4} .*", "it has a time of day"),
+    (r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{4}", "there is no such day"),
+)
 _HINTED_NUMBERS = (
     (r"-?[0-9]{1,3}(?:[.,][0-9]{3})+(?:[.,][0-9]+)?", "thousands are written without a point or a comma"),
     (_SCIENTIFIC, "in scientific notation its last digits are lost"),
