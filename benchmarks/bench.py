@@ -70,9 +70,9 @@ def compare(name: str, ours: Callable[[], Cost], bare: Callable[[], Cost], runs:
 
 def show(case: Case, before: float | None) -> None:
     """Print one line of the table."""
-    told = f"{before:.2f}" if before else "-"
+    recorded = f"{before:.2f}" if before else "-"
     figures = f"{case.cpu:>7.2f}{case.wall:>7.2f}{case.bare_cpu:>8.2f}{case.bare_wall:>7.2f}"
-    print(f"{case.name:<38}{figures}{case.ratio:>8.2f}{told:>8}{case.memory:>7.0f}  {case.compared}", flush=True)
+    print(f"{case.name:<38}{figures}{case.ratio:>8.2f}{recorded:>8}{case.memory:>7.0f}  {case.compared}", flush=True)
 
 
 class Bench:

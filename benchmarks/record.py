@@ -74,8 +74,8 @@ def write(folder: Path, scale: float, runs: int, found: Mapping[int, Sequence[Ca
 
 def _row(case: Case, before: float | None) -> str:
     figures = (case.cpu, case.wall, case.bare_cpu, case.bare_wall, case.ratio)
-    told = f"{before:.2f}" if before else "–"
-    cells = [case.name, *(f"{figure:.2f}" for figure in figures), told, f"{case.memory:.0f}", case.compared]
+    recorded = f"{before:.2f}" if before else "–"
+    cells = [case.name, *(f"{figure:.2f}" for figure in figures), recorded, f"{case.memory:.0f}", case.compared]
     return f"| {' | '.join(cells)} |"
 
 

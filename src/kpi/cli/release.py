@@ -52,9 +52,9 @@ def _verify(root: Path, wanted: str) -> None:
     if found.differences:
         lines = [str(one) for one in found.differences[:TOLD]]
         lines += [f"and {len(found.differences) - TOLD} more"] * (len(found.differences) > TOLD)
-        told = "\n  ".join(lines)
+        message = "\n  ".join(lines)
         raise CheckFailed(
-            f"release {found.release}: {len(found.differences)} of {found.figures} figures differ:\n  {told}"
+            f"release {found.release}: {len(found.differences)} of {found.figures} figures differ:\n  {message}"
         )
     click.echo(f"Release {found.release}: all {found.figures} figures come out as released, to the last digit.")
     if found.kept:

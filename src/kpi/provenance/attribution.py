@@ -234,8 +234,8 @@ class _Work:
         if not changes:
             return {}, ()
         together = InputChange("code", "several", tuple(subject for one in changes for subject in one.subjects))
-        whole = (self.value(changes) or Fraction(0)) - (self.value([]) or Fraction(0))
-        return {together: whole}, (f"None of it can be had without the rest: {reason}",)
+        total_change = (self.value(changes) or Fraction(0)) - (self.value([]) or Fraction(0))
+        return {together: total_change}, (f"None of it can be had without the rest: {reason}",)
 
     def _steps(self, order: Sequence[InputChange]) -> dict[InputChange, Fraction]:
         switched: list[InputChange] = []

@@ -355,16 +355,16 @@ class _Reading:
             offset += len(numbers)
         sql = f"select {', '.join(columns)} from (\n{joint.rows_in}\n) group by grouping sets ((), (__file))"
         rows = self.con.execute(sql).fetchall()
-        whole = next(row for row in rows if row[0] is None)
-        if not whole[1]:
+        total_row = next(row for row in rows if row[0] is None)
+        if not total_row[1]:
             return [None] * len(parts)
         found: list[_Summary | None] = []
         for one, start in zip(parts, places, strict=True):
             after = start + 1 + len(groups)
-            counts = {path[place].model: whole[start + 1 + n] for n, place in reversed(list(enumerate(groups)))}
+            counts = {path[place].model: total_row[start + 1 + n] for n, place in reversed(list(enumerate(groups)))}
             by_file = {(one.feed, row[0]): row[start] for row in rows if row[0] is not None and row[start]}
-            total = self._total(one, whole[after : after + len(one.weight.leaves)])
-            found.append(_Summary(whole[1], whole[start], total, tuple(whole[2:at]), counts, by_file))
+            total = self._total(one, total_row[after : after + len(one.weight.leaves)])
+            found.append(_Summary(total_row[1], total_row[start], total, tuple(total_row[2:at]), counts, by_file))
         return found
 
     def _total(self, trace: Trace, totals: Sequence[Any]) -> Any:
@@ -772,14 +772,14 @@ class _Reading:
         from kpi.provenance.labels import descriptions
 
         names = list(dict.fromkeys(hop.model for hop in trace.path))
-        told = descriptions(self.folder)
+        words = descriptions(self.folder)
         steps, rows_in = [], None
         if trace.base in self.known:
             rows_in = self._count(trace.base) if trace.feed else None
         mine = [one for one in left_out if one.feed == trace.feed]
         kind: Literal["raw", "model"] = "raw" if trace.feed else "model"
         steps.append(
-            Step(trace.base, kind, told.get(trace.base, ""), (), "", None, rows_in, tuple(
+            Step(trace.base, kind, words.get(trace.base, ""), (), "", None, rows_in, tuple(
                 one for one in mine if one.model == trace.base
             ))
         )  # fmt: skip
@@ -790,7 +790,7 @@ class _Reading:
                 rows_out = part.groups.get(model, rows_in - sum(one.row_count for one in here))
             columns, sql = shown_sql(trace, model, part.part.column)
             is_top: Literal["mart", "model"] = "mart" if model == names[0] else "model"
-            steps.append(Step(model, is_top, told.get(model, ""), columns, sql, rows_in, rows_out, here))
+            steps.append(Step(model, is_top, words.get(model, ""), columns, sql, rows_in, rows_out, here))
             rows_in = rows_out
         return steps[::-1]
 

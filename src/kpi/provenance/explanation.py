@@ -340,10 +340,10 @@ class _Words:
 
 
 def _lines(found: Explanation) -> Iterator[str]:
-    word, key, told = _Words(found.lang), found.key, found.definition
-    unit = _UNITS.get(told.unit, "")
+    word, key, definition = _Words(found.lang), found.key, found.definition
+    unit = _UNITS.get(definition.unit, "")
     yield _fit(f"{key.figure_id}  {key.service}  {key.report_year}  {key.basis}")
-    title = ", ".join(part for part in (word.of(told.names), word.of(told.service_names)) if part)
+    title = ", ".join(part for part in (word.of(definition.names), word.of(definition.service_names)) if part)
     yield from _wrapped("", title)
     unrounded = "" if found.value is None else f"   ({_number(found.value)} {word('unrounded')})"
     yield f"  = {found.shown}{unit}{unrounded}"
@@ -352,10 +352,13 @@ def _lines(found: Explanation) -> Iterator[str]:
     yield from _part(word, found.denominator)
     if found.last_full_month:
         yield f"  months 1 to {found.last_full_month}: the year is not finished"
-    yield from _wrapped(word("definition"), word.of(told.definitions))
-    since = [told.unit and f"unit {told.unit}", told.valid_from and f"{word('valid since')} {told.valid_from}"]
-    yield from _wrapped("", ", ".join(part for part in (*since, told.source) if part))
-    yield from _wrapped(word("owner"), word.of(told.owner))
+    yield from _wrapped(word("definition"), word.of(definition.definitions))
+    since = [
+        definition.unit and f"unit {definition.unit}",
+        definition.valid_from and f"{word('valid since')} {definition.valid_from}",
+    ]
+    yield from _wrapped("", ", ".join(part for part in (*since, definition.source) if part))
+    yield from _wrapped(word("owner"), word.of(definition.owner))
     yield from _beside(found, word, unit)
     for row in found.entered:
         cells = [f"{name} {value}" for name, value in row.items() if value and name != "counts_as"]

@@ -100,10 +100,10 @@ def pick(rows: Rows, key: Key) -> tuple[Row | None, str]:
     found = {basis: row for (service, year, basis), row in rows.items() if (service, year) == (key.service, key.year)}
     if key.basis in found:
         return found[key.basis], key.basis
-    whole = ("year_to_date", "partial_year", "calendar_year")
-    for basis in (*whole, *sorted(found)):
+    bases_of_years = ("year_to_date", "partial_year", "calendar_year")
+    for basis in (*bases_of_years, *sorted(found)):
         # One figure has another basis when a month was added to its year.
-        if basis in found and (not key.basis or (key.basis in whole and basis in whole)):
+        if basis in found and (not key.basis or (key.basis in bases_of_years and basis in bases_of_years)):
             return found[basis], basis
     return None, key.basis
 

@@ -581,16 +581,16 @@ def simplified(expression: Any) -> Any:
     def inside(node: Any) -> Any:
         if not isinstance(node, exp.Case) or node.this is not None:
             return node
-        kept: list[Any] = []
+        conditions: list[Any] = []
         for one in node.args["ifs"]:
             found = constant(one.this)
-            if found is True and not kept:
+            if found is True and not conditions:
                 return one.args["true"]
             if found not in (False, None):
-                kept.append(one)
-        if not kept:
+                conditions.append(one)
+        if not conditions:
             return node.args.get("default") or exp.null()
-        node.set("ifs", kept)
+        node.set("ifs", conditions)
         return node
 
     return expression.transform(inside)

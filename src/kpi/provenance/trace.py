@@ -459,9 +459,9 @@ class _Writer:
             else:
                 inner.append(f"{self._text(expression)} as {value}")
                 outer.append(f"{value} as {identifier(name)}")
-        kept = [one for one in columns if one.rpartition(" as ")[2].startswith("__")]
-        outer += [one.rpartition(" as ")[2] for one in kept]
-        hidden = [one for one in kept if one.rpartition(" as ")[0] != f"{driver}.{one.rpartition(' as ')[2]}"]
+        technical = [one for one in columns if one.rpartition(" as ")[2].startswith("__")]
+        outer += [one.rpartition(" as ")[2] for one in technical]
+        hidden = [one for one in technical if one.rpartition(" as ")[0] != f"{driver}.{one.rpartition(' as ')[2]}"]
         return (
             "select\n    " + ",\n    ".join(outer) + "\nfrom (\nselect\n    " + ",\n    ".join([*inner, *hidden])
             + f"\nfrom {from_}{rest}\n)"

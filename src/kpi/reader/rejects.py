@@ -138,8 +138,8 @@ def sender_names(deliveries: Sequence[tuple[str, str]]) -> dict[tuple[str, str],
 
 def _plain_name(feed: str, file: str) -> tuple[str, bool]:
     stem = re.sub(r"\.csv(\.gz)?$", "", file, flags=re.IGNORECASE)
-    kept = re.sub(r"[^\w.-]+", "_", stem)[:_NAME].strip(".")
-    return f"{feed}.{kept}", kept == stem
+    safe_name = re.sub(r"[^\w.-]+", "_", stem)[:_NAME].strip(".")
+    return f"{feed}.{safe_name}", safe_name == stem
 
 
 def _hash(feed: str, file: str) -> str:

@@ -305,8 +305,8 @@ def _key(row: Mapping[str, Any]) -> Key:
 def sorted_services(content: Content, figure_id: str) -> list[str]:
     """Return the services that a figure has values of, in the order of its list; those of no list last."""
     listed = content.services.get(figure_id, [])
-    told = {key[1] for key in content.values if key[0] == figure_id}
-    return [service for service in listed if service in told] + sorted(told.difference(listed))
+    services = {key[1] for key in content.values if key[0] == figure_id}
+    return [service for service in listed if service in services] + sorted(services.difference(listed))
 
 
 def by_theme(content: Content) -> list[tuple[str, list[str]]]:

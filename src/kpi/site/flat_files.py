@@ -134,11 +134,11 @@ def _foreign_keys(dataset: Dataset, table: ExportTable) -> list[Mapping[str, obj
     other, names = dataset.tables.get(Role.DEFINITIONS), ("figure_id", "service")
     if other is None or other.key != names or table is other or not table.has(*names):
         return []
-    strangers = dataset.con.execute(
+    unknown_files = dataset.con.execute(
         f"select 1 from {table.place} anti join {other.place} using (figure_id, service) limit 1"
     ).fetchall()
     reference = {"resource": _slug(other.name), "fields": list(names)}
-    return [] if strangers else [{"fields": list(names), "reference": reference}]
+    return [] if unknown_files else [{"fields": list(names), "reference": reference}]
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

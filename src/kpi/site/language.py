@@ -74,8 +74,8 @@ class Language:
     @staticmethod
     def _duration(words: Mapping[str, Any], seconds: int, to_the_minute: bool) -> str:
         parts = [("h", seconds // 3600), ("min", seconds // 60 % 60), ("s", seconds % 60)]
-        kept = [(name, count) for name, count in parts if count and not (to_the_minute and name == "s")]
-        texts = [f"{count}\u00a0{words[name][count != 1]}" for name, count in kept or [("s", 0)]]
+        shown_parts = [(name, count) for name, count in parts if count and not (to_the_minute and name == "s")]
+        texts = [f"{count}\u00a0{words[name][count != 1]}" for name, count in shown_parts or [("s", 0)]]
         return " ".join(texts[:-1]) + words["join"] + texts[-1] if len(texts) > 1 else texts[0]
 
     def fraction(self, share: Decimal) -> str:

@@ -152,9 +152,9 @@ class Site:
 
     def _figure_ids(self) -> list[str]:
         """Return the figures that are described or told of, in the order of their list."""
-        told = {key[0] for key in self.source.content.values}
+        figure_ids = {key[0] for key in self.source.content.values}
         listed = list(self.source.content.figures)
-        return listed + sorted(told.difference(listed))
+        return listed + sorted(figure_ids.difference(listed))
 
     def _list(self) -> Page:
         content, code = self.source.content, self.language.code

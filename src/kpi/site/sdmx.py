@@ -185,7 +185,7 @@ def _components(agency: str, version: str, lists: Mapping[str, object]) -> Mappi
             "localRepresentation": {"enumeration": code_list} if name in lists else {"format": {"dataType": kind}},
         }
 
-    whole = dict.fromkeys(("UNIT_MULT", "DECIMALS"), "Integer")
+    integer_attributes = dict.fromkeys(("UNIT_MULT", "DECIMALS"), "Integer")
     return {
         "dimensionList": {
             "id": "DimensionDescriptor",
@@ -196,7 +196,7 @@ def _components(agency: str, version: str, lists: Mapping[str, object]) -> Mappi
         "attributeList": {
             "id": "AttributeDescriptor",
             "attributes": [
-                component(name, whole.get(name, "String"))
+                component(name, integer_attributes.get(name, "String"))
                 | {"usage": "mandatory", "attributeRelationship": {"observation": {}}}
                 for name in _ATTRIBUTES
             ],
