@@ -12,16 +12,7 @@ import pytest
 
 from kpi.validation.expectations import results_as_json, validate, write_results
 from kpi.validation.rule import read_formula
-from small_county import (
-    AFTER_THE_YEARS,
-    FEEDS,
-    HEALTH_LINES,
-    County,
-    count,
-    expectations,
-    put,
-    ratio,
-)
+from small_county import AFTER_THE_YEARS, FEEDS, HEALTH_LINES, County, count, expectations, put, ratio
 
 RULES = expectations().rules
 SUMS = expectations().sums

@@ -8,19 +8,7 @@ import pytest
 
 from broken_county import COVERAGE, FIGURES, SERIES
 from kpi.validation.expectations import YearResult
-from small_county import (
-    MONTHLY,
-    YEARLY,
-    YEARS,
-    County,
-    add,
-    count,
-    expectations,
-    figure,
-    printed,
-    put,
-    rows,
-)
+from small_county import MONTHLY, YEARLY, YEARS, County, add, count, expectations, figure, printed, put, rows
 
 RULES = expectations().rules
 

@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-from small_county import (
-    PROCESSES,
-    Break,
-    add,
-    count,
-    drop,
-    figure,
-    printed,
-    put,
-    ratio,
-    rows,
-    together,
-)
+from small_county import PROCESSES, Break, add, count, drop, figure, printed, put, ratio, rows, together
 
 FIGURES, COVERAGE, SERIES = "marts.indicators", "marts.coverage", "marts.monthly_series"
 
