@@ -20,8 +20,9 @@ from kpi.sql import Columns, identifier, literal
 
 
 class Binder:
-    """Binds nodes one after the other, planned many at once by `prepare`. `known` are the columns of those it has bound, by node id, and
-    `notes` what is worth a note of them.
+    """Binds nodes one after the other, planned many at once by `prepare`.
+
+    `known` are the columns of those it has bound, by node id, and `notes` what is worth a note of them.
 
     The database and its tables are made when they are first asked for: not at all when every answer is remembered.
     """
@@ -198,8 +199,10 @@ _WRONG = '{"error":true'
 _COLUMNS = '"expressions":['
 # Of these a plan says all there is to say by their name.
 _PLAIN_TYPES = frozenset(
-    "BOOLEAN TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT UHUGEINT FLOAT DOUBLE VARCHAR"
-    " BLOB UUID DATE TIME TIMESTAMP INTERVAL".split()
+    [
+        *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER"),
+        *("UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "VARCHAR", "BLOB", "UUID", "DATE", "TIME", "TIMESTAMP", "INTERVAL"),
+    ]
 )
 _NUMBERED = re.compile(r"(.+)[_:]\d+")
 
