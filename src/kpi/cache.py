@@ -50,6 +50,10 @@ class Cache:
         self._used[key] = held
         return value
 
+    def has(self, key: str) -> bool:
+        """Tell whether anything is kept under the key."""
+        return key in self._used or key in self._entries
+
     def put(self, key: str, value: object) -> None:
         """Keep a value; one that cannot be kept, or holds what the environment gave, is worked out again each time."""
         with suppress(Exception):
@@ -117,6 +121,12 @@ def remembered(make: Callable[[], _T], *parts: object, is_right: Callable[[_T], 
         found = make()
         cache.put(key, found)
     return cast(_T, found)
+
+
+def is_remembered(*parts: object) -> bool:
+    """Tell whether something is remembered that was made from these parts."""
+    cache = _active.get()
+    return cache is not None and cache.has(key_of(*parts))
 
 
 def key_of(*parts: object) -> str:

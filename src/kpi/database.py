@@ -435,13 +435,14 @@ def column_problem(definition: str) -> str:
 
 
 @cache
-def _parser() -> duckdb.DuckDBPyConnection:
+def parser() -> duckdb.DuckDBPyConnection:
+    """An empty database that reads SQL and judges values, one a process: opening one takes longer than most of that."""
     return confined({"threads": "1"})
 
 
 def _parsed(sql: str) -> Any:
     """The tree of one SELECT as DuckDB gives it, or a text saying why it is none."""
-    row = _parser().execute("select json_serialize_sql(?)", [sql]).fetchall()[0]
+    row = parser().execute("select json_serialize_sql(?)", [sql]).fetchall()[0]
     found = json.loads(row[0])
     if found["error"]:
         message = str(found["error_message"])

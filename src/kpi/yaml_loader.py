@@ -122,6 +122,109 @@ def read_yaml(file: Path, shown: Path) -> Section:
 
 
 def _read(text: str, shown: Path) -> Any:
+    try:
+        return _Plain(text, shown).document()
+    except (_NotPlainError, yaml.YAMLError, ValueError):
+        return _composed(text, shown)
+
+
+class _NotPlainError(Exception):
+    """A file has more than mappings, lists and values in one document, or is wrong; YAML's composer says what."""
+
+
+class _Plain:
+    """A file built from the events of YAML's C parser in one pass: composing nodes first takes three times as long.
+
+    It knows no tags, and raises _NotPlainError for whatever `_composed` has more to say of.
+    """
+
+    def __init__(self, text: str, file: Path) -> None:
+        self._loader = _Loader(text)
+        self._next, self._file, self._count = self._loader.get_event, file, 0
+        self._anchored: dict[str, tuple[Any, int, int]] = {}  # each value, how many there are in it, and its line
+
+    def document(self) -> Any:
+        self._next()
+        first = self._next()
+        if not isinstance(first, yaml.DocumentStartEvent):
+            return Section(self._file, 1)
+        value = self._value(self._next(), 0)
+        if not (isinstance(self._next(), yaml.DocumentEndEvent) and isinstance(self._next(), yaml.StreamEndEvent)):
+            raise _NotPlainError
+        return value
+
+    def _value(self, event: Any, depth: int) -> Any:
+        self._count += 1
+        if self._count > MOST_VALUES or depth > DEEPEST:
+            raise _NotPlainError
+        kind, anchor, before = type(event), event.anchor, self._count
+        if kind is yaml.AliasEvent:
+            if anchor not in self._anchored:
+                raise _NotPlainError
+            value, count, _ = self._anchored[anchor]
+            self._count += count
+            return _copied(value)
+        if event.tag is not None:
+            raise _NotPlainError
+        if kind is yaml.ScalarEvent:
+            value = self._scalar(event)
+        else:
+            value = self._mapping(event, depth + 1) if kind is yaml.MappingStartEvent else self._items(depth + 1)
+        if anchor is not None:
+            if anchor in self._anchored:
+                raise _NotPlainError
+            self._anchored[anchor] = value, self._count - before, event.start_mark.line + 1
+        return value
+
+    def _mapping(self, start: Any, depth: int) -> Section:
+        section = Section(self._file, start.start_mark.line + 1)
+        lines = section.lines
+        while type(key := self._next()) is yaml.ScalarEvent:
+            self._count += 1
+            # The text as it stands: YAML would read a key such as `on` as a truth value.
+            name = key.value
+            if key.anchor is not None or key.tag is not None or name in section:
+                raise _NotPlainError
+            section[name] = self._value(self._next(), depth)
+            lines[name] = key.start_mark.line + 1
+        if type(key) is not yaml.MappingEndEvent:
+            raise _NotPlainError
+        return section
+
+    def _items(self, depth: int) -> Items:
+        found, lines = [], []
+        while type(event := self._next()) is not yaml.SequenceEndEvent:
+            found.append(self._value(event, depth))
+            is_alias = type(event) is yaml.AliasEvent
+            lines.append(self._anchored[event.anchor][2] if is_alias else event.start_mark.line + 1)
+        return Items(found, lines)
+
+    def _scalar(self, event: Any) -> Any:
+        value = event.value
+        if not event.implicit[0] or (value and value[0] not in _MAY_BE_OTHER):
+            return value
+        tag = self._loader.resolve(yaml.ScalarNode, value, event.implicit)
+        if tag == _TEXT:
+            return value
+        if tag in _NUMBERS and len(value) > 400:
+            raise _NotPlainError
+        try:
+            return _scalar.construct_object(yaml.ScalarNode(tag, value))
+        finally:
+            _scalar.constructed_objects.clear()
+
+
+def _copied(value: Any) -> Any:
+    """The value of an alias, apart from that of its anchor: each may be filled in later."""
+    if isinstance(value, Section):
+        section = Section(value.file, value.line)
+        section.update((key, _copied(one)) for key, one in value.items())
+        section.lines.update(value.lines)
+        return section
+    return Items(map(_copied, value), value.lines) if isinstance(value, Items) else value
+
+
+def _composed(text: str, shown: Path) -> Any:
     _refuse_too_much(text, shown)
     node = yaml.compose(text, Loader=_Loader)
     try:
@@ -181,6 +284,8 @@ def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...]
         raise ConfigError(f"'{node.value[:100]}' is not a value: {error}.", Place(str(file), line)) from None
 
 
+_TEXT = "tag:yaml.org,2002:str"
+_MAY_BE_OTHER = frozenset(_Loader.yaml_implicit_resolvers)  # what a value may begin with that is no text
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _scalar = yaml.constructor.SafeConstructor()

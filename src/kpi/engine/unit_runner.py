@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import duckdb
 
-from kpi.database import columns_of, confined, kind_of, problem_of, select_problem
+from kpi.cache import remembered
+from kpi.database import columns_of, confined, kind_of, parser, problem_of, select_problem
 from kpi.databases.protocol import StatementError
 from kpi.engine.adapter import Adapter, DuckAdapter, reading
 from kpi.engine.graph import Graph
@@ -369,19 +371,19 @@ def _wrong_values(tests: Iterable[UnitTest], known: Mapping[str, Columns]) -> li
                         group = places.setdefault((kinds[column], type(value)), {})
                         group.setdefault(cell(value), []).append((row, column))
     mistakes = []
-    with confined() as con:
-        for (kind, _), group in places.items():
-            if kind == "VARCHAR":
-                continue  # anything can be a text
-            values = list(group)
-            for number in _not_castable(con, values, kind):
-                for row, column in group[values[number]]:
-                    message = f"'{column}' is {kind}, which {values[number]} is not."
-                    mistakes.append(CompileError(row.file, row.line_of(column), message))
+    for (kind, _), group in places.items():
+        if kind == "VARCHAR":
+            continue  # anything can be a text
+        values = list(group)
+        for number in remembered(partial(_not_castable, values, kind), "castable", values, kind):
+            for row, column in group[values[number]]:
+                message = f"'{column}' is {kind}, which {values[number]} is not."
+                mistakes.append(CompileError(row.file, row.line_of(column), message))
     return mistakes
 
 
-def _not_castable(con: duckdb.DuckDBPyConnection, values: Sequence[str], kind: str) -> list[int]:
+def _not_castable(values: Sequence[str], kind: str) -> list[int]:
+    con = parser()
     pairs = f"select unnest([{', '.join(values)}]) as written, unnest(range({len(values)})) as number"
     try:
         rows = con.execute(f"select number from ({pairs}) where try_cast(written as {kind}) is null").fetchall()
