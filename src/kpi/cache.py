@@ -12,9 +12,11 @@ import os
 import pickle
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import fields, is_dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -57,7 +59,7 @@ class Cache:
     def put(self, key: str, value: object) -> None:
         """Keep a value; one that cannot be kept, or holds what the environment gave, is worked out again each time."""
         with suppress(Exception):
-            held = pickle.dumps(value, protocol=5)
+            held = _pickled(value)
             if not holds_value(held):
                 self._used[key] = held
                 self._is_new = True
@@ -165,6 +167,79 @@ def _read(file: Path) -> dict[str, tuple[int, bytes]]:
     except Exception:  # whatever is wrong with it, it is as good as deleted
         return {}
     return found if isinstance(found, dict) else {}
+
+
+class LazyTuple(Sequence[_T]):
+    """A tuple that stays as the cache has it until somebody looks into it."""
+
+    def __init__(self, held: bytes) -> None:
+        self._held = held
+        self._items: tuple[_T, ...] | None = None
+
+    @classmethod
+    def of(cls, items: Sequence[_T]) -> LazyTuple[_T]:
+        """Return one of these items."""
+        return items if isinstance(items, cls) else cls(_pickled(tuple(items)))
+
+    def items(self) -> tuple[_T, ...]:
+        """Return the tuple."""
+        if self._items is None:
+            self._items = _Plain(io.BytesIO(self._held)).load()
+        return self._items
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.items()[place]
+
+    def __len__(self) -> int:
+        return len(self.items())
+
+    def __iter__(self) -> Iterator[_T]:
+        return iter(self.items())
+
+    def __eq__(self, other: object) -> bool:
+        return self.items() == (other.items() if isinstance(other, LazyTuple) else other)
+
+    def __hash__(self) -> int:
+        return hash(self.items())
+
+    def __repr__(self) -> str:
+        return repr(self.items())
+
+    def __reduce__(self) -> tuple[type[LazyTuple[_T]], tuple[bytes]]:
+        return LazyTuple, (self._held,)
+
+
+class _Reducers(dict[type, Callable[[Any], Any]]):
+    """How values are taken apart, by type: a dataclass all at once, where Python's own way asks field by field."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        if issubclass(kind, type):
+            raise KeyError(kind)  # a class goes by its name
+        names = [one.name for one in fields(kind)] if is_dataclass(kind) and not hasattr(kind, "__post_init__") else []
+        reducer: Callable[[Any], Any] = _reduced
+        if len(names) > 1:
+            values = attrgetter(*names)
+
+            def reducer(value: Any) -> Any:
+                return kind, values(value)
+
+        self[kind] = reducer
+        return reducer
+
+
+def _reduced(value: Any) -> Any:
+    return value.__reduce_ex__(5)
+
+
+_reducers = _Reducers()
+
+
+def _pickled(value: object) -> bytes:
+    stream = io.BytesIO()
+    pickler = pickle.Pickler(stream, protocol=5)
+    pickler.dispatch_table = _reducers
+    pickler.dump(value)
+    return stream.getvalue()
 
 
 _PATHS = ("pathlib", "pathlib._local")
