@@ -25,7 +25,8 @@ from kpi.files import code_digest, read_regular
 
 _T = TypeVar("_T")
 _MAGIC = b"kpi compile cache 1\n"
-_LIBRARIES = ("duckdb", "sqlglot", "jinja2", "pyyaml")
+_LIBRARIES = frozenset(("duckdb", "sqlglot", "sqlglotc", "jinja2", "pyyaml"))
+_OPTIONAL = frozenset(("sqlglotc",))
 _KEPT_UNUSED = 20
 # Keys of whole projects begin with this; only the last one is kept, for they are large.
 WHOLE = "whole-"
@@ -146,11 +147,28 @@ _stamps: list[bytes] = []
 def _stamp() -> bytes:
     """Kpi's own code and the versions of all that compiling asks; worked out once a process."""
     if not _stamps:
-        from importlib.metadata import version
-
-        message = [code_digest(), sys.version, *(f"{name} {version(name)}" for name in _LIBRARIES)]
+        message = [code_digest(), sys.version, *_versions()]
         _stamps.append(hashlib.blake2b("\n".join(message).encode(), digest_size=32).digest())
     return _stamps[0]
+
+
+def _versions() -> list[str]:
+    """The folders that say which libraries are installed, where each is first found, as `duckdb-2.0.1.dist-info`.
+
+    Their names alone: importing what reads them takes as long as the rest of a run that finds nothing to do.
+    """
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        with suppress(OSError):
+            for name in sorted(os.listdir(folder or ".")):
+                library = name.partition("-")[0].lower()
+                if library in _LIBRARIES and name.endswith(".dist-info"):
+                    found.setdefault(library, name)
+    if missing := _LIBRARIES - _OPTIONAL - found.keys():
+        from importlib.metadata import version
+
+        found.update({library: version(library) for library in missing})
+    return sorted(found.values())
 
 
 def _checksum(content: bytes) -> bytes:

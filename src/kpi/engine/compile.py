@@ -19,10 +19,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
 from kpi.cache import WHOLE, LazyTuple, caching, key_of, remembered
-from kpi.database import columns_of, csv_problem, problem_of
+from kpi.database import columns_of, csv_problem, duckdb, problem_of
 from kpi.engine import incremental, materializations
 from kpi.engine.binder import Binder, at
 from kpi.engine.graph import Graph, compile_nodes

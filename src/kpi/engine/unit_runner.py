@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import duckdb
-
 from kpi.cache import remembered
-from kpi.database import columns_of, confined, kind_of, parser, problem_of, select_problem
+from kpi.database import columns_of, confined, duckdb, kind_of, parser, problem_of, select_problem
 from kpi.engine.graph import Graph
 from kpi.engine.materializations import schema_statement, seed_folders, seed_table
 from kpi.engine.node import Node
