@@ -24,7 +24,8 @@ from kpi.environment import holds_value
 from kpi.files import code_digest, read_regular
 
 _T = TypeVar("_T")
-_MAGIC = b"kpi compile cache 1\n"
+_MAGIC = b"kpi compile cache 2\n"
+_SUM = 32  # bytes of a checksum
 _LIBRARIES = frozenset(("duckdb", "sqlglot", "sqlglotc", "jinja2", "pyyaml"))
 _OPTIONAL = frozenset(("sqlglotc",))
 _KEPT_UNUSED = 20
@@ -33,17 +34,27 @@ WHOLE = "whole-"
 
 
 class Cache:
-    """Entries by key, each kept as bytes until it is asked for, with the number of runs it has not been used in."""
+    """Entries by key, each kept as bytes until it is asked for, with the number of runs it has not been used in.
+
+    Whole projects stand first in the file, by themselves: where nothing changed, nothing else of it is looked at.
+    """
 
     def __init__(self, file: Path, is_read: bool = True) -> None:
         self.file = file
-        self._entries: dict[str, tuple[int, bytes]] = _read(file) if is_read else {}
+        self._wholes, self._rest = _read(file) if is_read else ({}, _Part())
         self._used: dict[str, bytes] = {}
-        self._is_new = False
+        self._new: set[str] = set()
+        self._read: dict[str, tuple[int, bytes]] | None = None
+
+    @property
+    def _entries(self) -> dict[str, tuple[int, bytes]]:
+        if self._read is None:
+            self._read = self._rest.entries()
+        return self._read
 
     def get(self, key: str) -> Any:
         """Return what is kept under the key, or None."""
-        held = self._used.get(key) or self._entries.get(key, (0, b""))[1]
+        held = self._used.get(key) or (self._wholes if key.startswith(WHOLE) else self._entries).get(key, (0, b""))[1]
         if not held:
             return None
         try:
@@ -54,7 +65,7 @@ class Cache:
         return value
 
     def has(self, key: str) -> bool:
-        """Tell whether anything is kept under the key."""
+        """Tell whether anything is kept under the key, which is no whole project's."""
         return key in self._used or key in self._entries
 
     def put(self, key: str, value: object) -> None:
@@ -63,20 +74,19 @@ class Cache:
             held = _pickled(value)
             if not holds_value(held):
                 self._used[key] = held
-                self._is_new = True
+                self._new.add(key)
 
     def save(self) -> None:
         """Write the file again when there is something new to keep. A folder that cannot be written is no error."""
-        if not self._is_new:
+        if not self._new:
             return
-        has_whole = any(key.startswith(WHOLE) for key in self._used)
-        entries = {
-            key: (age + 1, held)
-            for key, (age, held) in self._entries.items()
-            if age < _KEPT_UNUSED and not (has_whole and key.startswith(WHOLE))
-        }
-        entries.update({key: (0, held) for key, held in self._used.items()})
-        content = pickle.dumps(entries, protocol=5)
+        wholes = {key: (0, held) for key, held in self._used.items() if key.startswith(WHOLE)} or self._wholes
+        rest = self._rest
+        if self._read is not None or any(not key.startswith(WHOLE) for key in self._new):
+            used = {key: (0, held) for key, held in self._used.items() if not key.startswith(WHOLE)}
+            aged = {key: (age + 1, held) for key, (age, held) in self._entries.items() if age < _KEPT_UNUSED}
+            rest = _Part.of(aged | used)
+        first = _Part.of(wholes)
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self.file.parent, prefix=".compiled-")
@@ -84,7 +94,8 @@ class Cache:
             return
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(_MAGIC + _checksum(content) + content)
+                size = len(first.content).to_bytes(8, "big")
+                stream.writelines([_MAGIC, size, first.checksum, first.content, rest.checksum, rest.content])
             Path(name).replace(self.file)
         except OSError:
             Path(name).unlink(missing_ok=True)
@@ -171,20 +182,43 @@ def _versions() -> list[str]:
     return sorted(found.values())
 
 
+class _Part:
+    """Entries as they stand in the file, with a checksum that only this kpi can repeat."""
+
+    def __init__(self, checksum: bytes = b"", content: bytes = b"") -> None:
+        self.checksum, self.content = checksum, content
+
+    @classmethod
+    def of(cls, entries: dict[str, tuple[int, bytes]]) -> _Part:
+        """Return entries as they are written."""
+        content = pickle.dumps(entries, protocol=5)
+        return cls(_checksum(content), content)
+
+    def entries(self) -> dict[str, tuple[int, bytes]]:
+        """Return the entries; none when a byte of them is another than was written."""
+        try:
+            found = _Plain(io.BytesIO(self.content)).load() if self.checksum == _checksum(self.content) else None
+        except Exception:  # whatever is wrong with it, it is as good as deleted
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
 def _checksum(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=32, key=_stamp()).digest()
+    return hashlib.blake2b(content, digest_size=_SUM, key=_stamp()).digest()
 
 
-def _read(file: Path) -> dict[str, tuple[int, bytes]]:
+def _read(file: Path) -> tuple[dict[str, tuple[int, bytes]], _Part]:
+    """Whole projects, and the part of the file that holds the rest."""
     try:
         content = read_regular(file)
-        body = content[len(_MAGIC) + 32 :]
-        if content[: len(_MAGIC) + 32] != _MAGIC + _checksum(body):
-            return {}
-        found = _Plain(io.BytesIO(body)).load()
     except Exception:  # whatever is wrong with it, it is as good as deleted
-        return {}
-    return found if isinstance(found, dict) else {}
+        return {}, _Part()
+    start = len(_MAGIC) + 8
+    end = start + _SUM + int.from_bytes(content[len(_MAGIC) : start], "big")
+    if content[: len(_MAGIC)] != _MAGIC or end > len(content):
+        return {}, _Part()
+    first = _Part(content[start : start + _SUM], content[start + _SUM : end])
+    return first.entries(), _Part(content[end : end + _SUM], content[end + _SUM :])
 
 
 class LazyTuple(Sequence[_T]):
