@@ -18,9 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import duckdb
-
-from kpi.database import columns_of, fetch_one
+from kpi.database import columns_of, duckdb, fetch_one
 from kpi.databases.duck import DuckDatabase, parquet
 from kpi.databases.protocol import Database, StatementError
 from kpi.engine.graph import Graph

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from kpi.cache import is_remembered, remembered
-from kpi.database import columns_of, confined, problem_of
+from kpi.database import columns_of, confined, duckdb, problem_of
 from kpi.engine.lint import Finding, uneven_union
 from kpi.engine.materializations import is_ephemeral
 from kpi.engine.node import Node

@@ -19,10 +19,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
-from kpi.cache import WHOLE, caching, key_of, remembered
-from kpi.database import columns_of, csv_problem, problem_of
+from kpi.cache import WHOLE, LazyTuple, caching, key_of, remembered
+from kpi.database import columns_of, csv_problem, duckdb, problem_of
 from kpi.engine import incremental, materializations
 from kpi.engine.binder import Binder, at
 from kpi.engine.graph import Graph, compile_nodes
@@ -488,8 +486,15 @@ def compiled(
         templates = [(root / file).read_text("utf-8", "replace") for file in _templates(made.graph)]
         made = replace(made, files=files, is_closed=not any(re.search(r"\bgraph\b", text) for text in templates))
         if is_covered and not any(map(is_fleeting, templates)):
-            cache.put(key, made)
+            cache.put(key, _in_parts(made))
         return made
+
+
+def _in_parts(project: Compiled) -> Compiled:
+    """The same with its unit tests, which are more than half of it, read only when somebody asks for them."""
+    graph: Any = project.graph
+    parts = replace(graph.project, unit_tests=LazyTuple.of(graph.project.unit_tests))
+    return replace(project, graph=replace(graph, unit_tests=LazyTuple.of(graph.unit_tests), project=parts))
 
 
 def with_changed_models(before: Compiled, files: Mapping[str, bytes]) -> Compiled | None:

@@ -10,11 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-import duckdb
-
 from kpi import database
 from kpi.build_record import NodeRecord
-from kpi.database import columns_of, drop, empty_schemas, fetch_one, relations
+from kpi.database import columns_of, drop, duckdb, empty_schemas, fetch_one, relations
 from kpi.engine.adapter import Adapter, DuckAdapter
 from kpi.engine.fingerprint import fingerprint
 from kpi.engine.graph import Graph

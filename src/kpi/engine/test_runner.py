@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
-import duckdb
-
-from kpi.database import columns_of, fetch_one, kind_of
+from kpi.database import columns_of, duckdb, fetch_one, kind_of
 from kpi.databases.protocol import StatementError
 from kpi.engine.adapter import Adapter, DuckAdapter
 from kpi.engine.graph import AUDIT_SCHEMA, Graph

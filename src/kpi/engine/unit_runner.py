@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import duckdb
-
 from kpi.cache import remembered
-from kpi.database import columns_of, confined, kind_of, parser, problem_of, select_problem
+from kpi.database import columns_of, confined, duckdb, kind_of, parser, problem_of, select_problem
 from kpi.databases.protocol import StatementError
 from kpi.engine.adapter import Adapter, DuckAdapter, reading
 from kpi.engine.graph import Graph
