@@ -456,7 +456,8 @@ class Run:
             index = self.warehouse.builds / self.record.id / "site" / "fi" / "index.html"
             for warning in written.warnings:
                 self._warn(Problem("site.typed_number", warning))
-            self.emit(f"Wrote {written.pages} pages: {index}")
+            pages = f"{written.pages - written.carried} of {written.pages}" if written.carried else written.pages
+            self.emit(f"Wrote {pages} pages: {index}")
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
         """Validate each report year; carried over when nothing that is validated has changed."""
