@@ -85,7 +85,7 @@ def write_beside(
     judged = results.read_text(encoding="utf-8") if results.is_file() else ""
     files = "".join(f"{one.path} {one.rows_loaded} {one.rows_rejected}\n" for one in record.files or ())
     inputs = record.inputs
-    models = models_of(graph, database.row_counts(con))
+    models = models_of(graph, con)
     more = (inputs.code if inputs else "", str(record.synthetic), files, models.outline())
     fingerprint = fingerprint_of(versions, graph.project.root, judged, *more)
     about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)
@@ -127,7 +127,7 @@ def write_copy(root: Path, build: str | None, target: Path, is_public: bool) -> 
     about = About(record.id, date.fromisoformat(record.as_of or str(date.today())), record.synthetic, is_public)
     with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
         project = ProjectFiles(graph.project.root, graph.project.report_tables)
-        models = None if is_public else models_of(graph, database.row_counts(con))
+        models = None if is_public else models_of(graph, con)
         written = write_site(target, con, project, about, read_results(folder, EXPECTATIONS), models)
     if written is None:
         raise ConfigError(f"build {record.id} has no figures{' for the public' if is_public else ''} to show.")

@@ -85,7 +85,7 @@ def write_site(
     is_open = about.is_public
     rejects = [] if is_open else read_rejects(con)
     source = Source(content, about, read_sentences(project.root), () if is_open else results, rejects,
-                    models if models and not is_open else Models(), indicators=project.tables.indicators)  # fmt: skip
+                    models if models and not is_open else Models())  # fmt: skip
     files = data_files(content)
     downloads = [Download(path, label, len(text.encode()), figure) for path, label, figure, text in files]
     source = replace(source, downloads=downloads)
@@ -298,7 +298,7 @@ def write_model_pages(
         return 0
     content = read_content(con, project.tables, about.is_public)
     source = Source(content, about, read_sentences(project.root), read_results(folder.parent, EXPECTATIONS),
-                    models=models, indicators=project.tables.indicators)  # fmt: skip
+                    models=models)  # fmt: skip
     for code in LANGUAGES:
         site = Site(source, read_language(code))
         for name in wanted:
