@@ -6,8 +6,6 @@ dbt is in an environment of its own: make dbt. KPI_DBT names another one's dbt.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from click.testing import CliRunner
 
 import dbt_ways_settings
 import dbt_ways_sql
-from conftest import ROOT, TODAY
+from conftest import TODAY
 from dbt_way import Way
 from kpi.cli.main import cli
 from kpi.engine.compile import check_project
@@ -27,8 +25,9 @@ from kpi.errors import BuildErrors, CheckFailed, KpiError
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
+from with_dbt import run_dbt
 
-DBT = Path(os.environ.get("KPI_DBT") or ROOT / ".venv-dbt/bin/dbt")
+PROFILE = "default:\n  target: kpi\n  outputs: {kpi: {type: duckdb, path: target/kpi.duckdb, threads: 1}}\n"
 OWN = ("marts.expectation_results", "marts.runs")
 
 
@@ -82,44 +81,57 @@ def statuses(results: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+class Builds:
+    """Every way's project, built by kpi when a test first asks for it."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self._builds: dict[str, tuple[Path, list[str]]] = {}
+
+    def root(self, name: str) -> Path:
+        return self.top / f"ours/{[*WAYS].index(name)}"
+
+    def of(self, name: str) -> tuple[Path, list[str]]:
+        """The folder of the build and what was told."""
+        if name not in self._builds:
+            way = WAYS[name]
+            self._builds[name] = build(write(self.root(name), way), way.arguments)
+        return self._builds[name]
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
+    return Builds(tmp_path_factory.mktemp("ways"))
+
+
+@pytest.mark.xdist_group("dbt")
 @pytest.mark.parametrize("name", WAYS)
-def test_it_builds_to_what_is_said_of_it(tmp_path: Path, name: str) -> None:
+def test_it_builds_to_what_is_said_of_it(builds: Builds, name: str) -> None:
     way = WAYS[name]
-    folder, message = build(write(tmp_path, way), way.arguments)
+    folder, message = builds.of(name)
     found = contents(folder / "kpi.duckdb")
     assert {place: found[place][1] if place in found else None for place in way.tables} == dict(way.tables), message
     results = json.loads((folder / "run_results.json").read_text(encoding="utf-8"))["results"]
     judged = statuses({result["unique_id"]: result["status"] for result in results})
     assert {test: judged.get(test) for test in way.results} == dict(way.results), message
-    notes = "\n".join(check_project(load_project(tmp_path)).notes) if way.notes else ""
+    notes = "\n".join(check_project(load_project(builds.root(name))).notes) if way.notes else ""
     assert [note for note in way.notes if note not in notes] == [], notes
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
-    """Every project built by kpi and by dbt: the folders of kpi's build and of dbt's."""
-    if not DBT.is_file():
-        message = f"{DBT} is not there. Set it up: make dbt"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    top = tmp_path_factory.mktemp("ways")
-    ours = {}
-    for number, (name, way) in enumerate(WAYS.items()):
-        ours[name] = build(write(top / f"ours/{number}", way), way.arguments)[0]
-        write(top / f"theirs/{number}", way)
-    python = DBT.with_name("python")
-    subprocess.run([python, ROOT / "tests/support/dbt_builds.py", top / "theirs"], check=True, capture_output=True)
-    return {name: (ours[name], top / f"theirs/{number}/target") for number, name in enumerate(WAYS)}
-
-
 @pytest.mark.xdist_group("dbt")
-def test_dbt_builds_the_same(both: dict[str, tuple[Path, Path]]) -> None:
+def test_dbt_builds_the_same(builds: Builds) -> None:
     different = {}
-    for name, (ours, theirs) in both.items():
-        answers = json.loads((theirs / "answers.json").read_text(encoding="utf-8"))
+    for name, way in WAYS.items():
+        ours, root = builds.of(name)[0], write(builds.top / f"theirs/{builds.root(name).name}", way)
+        theirs = root / "target"
+        theirs.mkdir()
+        (root / "profiles.yml").write_text(PROFILE, encoding="utf-8")
+        quiet = ("--profiles-dir", ".", "--log-level-file", "none", "--quiet")
+        answers = run_dbt(root, "build", *quiet, *way.arguments.split())
         left, right = contents(ours / "kpi.duckdb"), contents(theirs / "kpi.duckdb")
         results = json.loads((ours / "run_results.json").read_text(encoding="utf-8"))["results"]
         judged = {result["unique_id"]: result["status"] for result in results}
-        apart = WAYS[name].apart
+        apart = way.apart
         for what, one, other in (
             *((place, left.get(place), right.get(place)) for place in sorted({*left, *right})),
             *(
