@@ -35,11 +35,6 @@ from small_county import (
 RULES = expectations().rules
 
 
-@pytest.fixture
-def county() -> County:
-    return County()
-
-
 # --- a county in order -----------------------------------------------------------------------------------------------
 
 

@@ -13,11 +13,6 @@ from small_county import MONTHLY, YEARLY, YEARS, County, add, count, expectation
 RULES = expectations().rules
 
 
-@pytest.fixture
-def county() -> County:
-    return County()
-
-
 # --- which years, and until when -------------------------------------------------------------------------------------
 
 
