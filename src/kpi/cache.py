@@ -11,7 +11,6 @@ import io
 import os
 import pickle
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -87,6 +86,8 @@ class Cache:
             aged = {key: (age + 1, held) for key, (age, held) in self._entries.items() if age < _KEPT_UNUSED}
             rest = _Part.of(aged | used)
         first = _Part.of(wholes)
+        import tempfile
+
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self.file.parent, prefix=".compiled-")

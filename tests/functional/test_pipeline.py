@@ -15,7 +15,8 @@ from random import Random
 import pytest
 
 from hostile import clean_file, write_hostile
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
+from kpi.engine.nodes import compile_project
 from kpi.engine.runner import build_nodes
 from kpi.project.project import load_project
 from loading import ROOT, Loader, aliases, contracts

@@ -17,7 +17,8 @@ import pytest
 
 import kpi
 from hostile import write_hostile
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
+from kpi.engine.nodes import compile_project
 from kpi.ingest.contract import Feed
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from attacker import DECEMBER, FAMILIES, Attacker, Key, System, Value, Variable, true_counts
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
+from kpi.engine.nodes import compile_project
 from kpi.ingest import loader
 from kpi.ingest.raw_files import scan
 from kpi.project.project import load_project

@@ -12,7 +12,8 @@ import pytest
 
 from conftest import ROOT
 from demo.deliver import write_demo
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
+from kpi.engine.nodes import compile_project
 from kpi.ingest import loader
 from kpi.ingest.calendar import write_calendar
 from kpi.ingest.raw_files import scan

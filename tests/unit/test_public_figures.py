@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kpi.engine.graph import compile_project
+from kpi.engine.nodes import compile_project
 from kpi.project.project import load_project
 from modelbench import Bench
 from random_counties import MODELS, bench_of_marts

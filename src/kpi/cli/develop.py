@@ -200,7 +200,8 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     from kpi.engine.artifacts import state_of
     from kpi.engine.compile import CACHE, columns_in
     from kpi.engine.fingerprint import checksums_of
-    from kpi.engine.graph import compile_project, with_unit_tests
+    from kpi.engine.graph import with_unit_tests
+    from kpi.engine.nodes import compile_project
     from kpi.engine.selector import Selection, default_of, lines, select
     from kpi.engine.unit_tests import read_unit_tests
     from kpi.ingest.raw_files import scan

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kpi.project.jinja import Lines
+from kpi.project.relation import Lines
 
 
 def _set(names: str) -> frozenset[str]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.cache import remembered
 from kpi.engine.lint import Finding, broken_rules, every, place_of
 from kpi.errors import CompileError, nearest
-from kpi.project.jinja import Lines, Relation, Rendered
-from kpi.project.properties import Column, TestSpec
+from kpi.project.relation import Lines, Relation, Rendered
+
+if TYPE_CHECKING:
+    from kpi.project.properties import Column, TestSpec
 
 NodeKind = Literal["model", "seed", "snapshot", "source", "test", "analysis", "exposure", "unit_test"]
 _A_FILE = " Describe the file as a source (config.meta.external_location) and read that."
@@ -138,6 +139,8 @@ def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[st
 
 
 def _read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> Select:
+    import logging
+
     import sqlglot
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
