@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test test-long lint faults dbt dbt-spark parity-dbt bench peers golden docs pictures clean
+.PHONY: help models refresh demo test test-long lint faults dbt dbt-spark parity-dbt spark bench peers golden docs pictures clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,8 @@ dbt-spark: $(DBT)-spark/ready ## Set up dbt with dbt-spark in .venv-dbt-spark, w
 parity-dbt: $(VENV)/dev $(DBT)-spark/ready ## dbt itself builds the project on Spark, over the lake; every table is compared with kpi's on DuckDB
 	PYTHONPATH=.:tests:tests/support $(BIN)/python -m parity_dbt
 
+spark: .venv-spark/ready .venv-sail/ready ## Set up Spark in .venv-spark (Java 17) and Spark Connect with Sail in .venv-sail, for models computed by Spark
+
 bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run, and against the peers that are installed
 	$(BIN)/python -m benchmarks.bench --write docs/reference
 	$(BIN)/python -m benchmarks.compiling
@@ -71,7 +73,7 @@ pictures: $(VENV)/dev ## Take the README's pictures from the pages of the publis
 	$(BIN)/python -m docs.pictures
 
 clean: ## Remove builds, the environment and caches; never warehouse/raw
-	rm -rf $(VENV) $(DBT) $(DBT)-spark target logs warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) $(DBT) $(DBT)-spark .venv-spark .venv-sail target logs warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -not -path './warehouse/*' -prune -exec rm -rf {} +
 
 $(VENV)/bin/python $(DBT)/bin/python $(DBT)-spark/bin/python: %/bin/python:
@@ -106,6 +108,18 @@ ifdef UV
 else
 	$(DBT)-spark/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints-dbt-spark.txt
 endif
+	@touch $@
+
+# Each has what the other would write over, and takes kpi and the rest from $(VENV): pip sees one package at a time, for
+# all of them are listed with their versions.
+SPARK_spark := py4j pyspark
+SPARK_sail := googleapis-common-protos grpcio grpcio-status protobuf pysail pyspark-client zstandard
+
+.venv-spark/ready .venv-sail/ready: .venv-%/ready: constraints-spark.txt $(VENV)/dev
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint constraints-spark.txt $(SPARK_$*)
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$(.venv-$*/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/kpi.pth
+	@echo $(CURDIR)/src >> $$(.venv-$*/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/kpi.pth
 	@touch $@
 
 ifdef UV
