@@ -112,7 +112,7 @@ select
             where
                 year(service_starts.started_on) = figures.report_year
                 and coalesce(service_starts.service, figures.service) = figures.service
-                and starts_with(figures.figure_id, coalesce(service_starts.figure_id_prefix, ''))
+                and {{ begins_with('figures.figure_id', "coalesce(service_starts.figure_id_prefix, '')") }}
         ) then 'partial_year'
         else figures.basis
     end as basis,
