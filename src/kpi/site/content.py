@@ -102,6 +102,7 @@ class Content:
     service_names: dict[tuple[str, str], Row] = field(default_factory=dict)
     codes: dict[str, dict[str, Row]] = field(default_factory=dict)
     values: dict[Key, Value] = field(default_factory=dict)
+    exact: dict[Key, float] = field(default_factory=dict)
     changes: dict[Key, Row] = field(default_factory=dict)
     printed: dict[Key, Row] = field(default_factory=dict)
     kept: dict[Key, str] = field(default_factory=dict)
@@ -236,6 +237,7 @@ def _read_values(content: Content, rows: Any) -> None:
         key = _key(row)
         content.values[key] = Value(key, row["shown"], row["numerator"], row["denominator"], row["event_count"],
                                     row["last_full_month"])  # fmt: skip
+        content.exact[key] = row["value"]
     previous = _shown("c.previous_value")
     for row in rows(f"select c.*, {previous} as previous_shown from indicator_changes as c {joined} order by {by_key}"):
         content.changes[_key(row)] = row
