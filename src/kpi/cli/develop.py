@@ -12,6 +12,8 @@ import click
 from kpi.cli.options import (
     attended,
     day,
+    engine_of,
+    engine_options,
     project_folder,
     project_option,
     run_options,
@@ -83,6 +85,7 @@ def retry(**options: Any) -> None:
 @click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today.")
 @vars_option
 @target_option
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @project_option
 def plan(as_json: bool, **options: Any) -> None:
@@ -137,6 +140,7 @@ def _options(given: dict[str, Any]) -> Options:
         selector=given.get("selector", ""),
         usual_selector=given.get("usual_selector", False),
         target=given.get("target", ""),
+        engine=engine_of(given),
     )
 
 

@@ -19,10 +19,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
-from kpi.cache import WHOLE, caching, key_of, remembered
-from kpi.database import columns_of, csv_problem, problem_of
+from kpi.cache import WHOLE, LazyTuple, caching, key_of, remembered
+from kpi.database import columns_of, csv_problem, duckdb, problem_of
 from kpi.engine import incremental, materializations
 from kpi.engine.binder import Binder, at
 from kpi.engine.graph import Graph, compile_nodes
@@ -176,30 +174,57 @@ def _check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], li
     unread = {node.id for node in graph.unread()}
     outside = [path for location in graph.outside for path in reached(graph.project.root, location)]
     with closing(Binder(graph.nodes, [*seed_folders(graph.project), *outside])) as binder:
-        for node in graph.nodes.values():
-            if (
-                node.kind in ("analysis", "exposure")
-                or node.id in unread
-                or not all(p in binder.known for p in node.depends_on)
-            ):
-                continue
-            if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
-                continue
-            try:
-                if node.kind == "test":
-                    _check_test(binder, graph, node)
-                else:
-                    columns, casts = _bind(binder, graph, node, raw)
-                    binder.note(node, columns)
-                    mistakes += _undocumented(node, columns, graph.project.is_strict)
-                    if node.kind == "model":
-                        mistakes += finding_errors(node, (*node.findings, *casts))
-                    if node.increment:
-                        grown = replace(node, sql=node.increment.sql, lines=node.increment.lines)
-                        mistakes += setting_problems(node, columns, _model_columns(binder, grown)[0])
-            except CompileError as error:
-                mistakes += [_with_comma(graph, node, error), *finding_errors(node, node.findings, is_whole=False)]
+        for wave in _waves(graph.nodes.values()):
+            nodes = [
+                node
+                for node in wave
+                if node.kind not in ("analysis", "exposure")
+                and node.id not in unread
+                and all(parent in binder.known for parent in node.depends_on)
+            ]
+            binder.prepare(node for node in nodes if _is_planned(node))
+            for node in nodes:
+                if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
+                    continue
+                mistakes += _check_node(binder, graph, node, raw)
     return binder.known, mistakes, binder.notes
+
+
+def _waves(nodes: Iterable[Node]) -> Iterator[list[Node]]:
+    """Nodes in building order, cut where one reads another of those before it."""
+    wave: dict[str, Node] = {}
+    for node in nodes:
+        if any(parent in wave for parent in node.depends_on):
+            yield list(wave.values())
+            wave = {}
+        wave[node.id] = node
+    yield list(wave.values())
+
+
+def _is_planned(node: Node) -> bool:
+    """Whether DuckDB is asked to bind what the node selects."""
+    if node.kind == "test":
+        return node.test is None or node.test.kind not in GENERIC or bool(node.test.where)
+    return node.kind in ("model", "snapshot")
+
+
+def _check_node(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> Iterator[KpiError]:
+    """Bind a node, keep its columns for those that read it, and yield what is wrong with it."""
+    try:
+        if node.kind == "test":
+            _check_test(binder, graph, node)
+            return
+        columns, casts = _bind(binder, graph, node, raw)
+        binder.note(node, columns)
+        yield from _undocumented(node, columns, graph.project.is_strict)
+        if node.kind == "model":
+            yield from finding_errors(node, (*node.findings, *casts))
+        if node.increment:
+            grown = replace(node, sql=node.increment.sql, lines=node.increment.lines)
+            yield from setting_problems(node, columns, _model_columns(binder, grown)[0])
+    except CompileError as error:
+        yield _with_comma(graph, node, error)
+        yield from finding_errors(node, node.findings, is_whole=False)
 
 
 def _with_comma(graph: Graph, node: Node, error: CompileError) -> CompileError:
@@ -462,8 +487,15 @@ def compiled(
         templates = [(root / file).read_text("utf-8", "replace") for file in _templates(made.graph)]
         made = replace(made, files=files, is_closed=not any(re.search(r"\bgraph\b", text) for text in templates))
         if is_covered and not any(map(is_fleeting, templates)):
-            cache.put(key, made)
+            cache.put(key, _in_parts(made))
         return made
+
+
+def _in_parts(project: Compiled) -> Compiled:
+    """The same with its unit tests, which are more than half of it, read only when somebody asks for them."""
+    graph: Any = project.graph
+    parts = replace(graph.project, unit_tests=LazyTuple.of(graph.project.unit_tests))
+    return replace(project, graph=replace(graph, unit_tests=LazyTuple.of(graph.unit_tests), project=parts))
 
 
 def with_changed_models(before: Compiled, files: Mapping[str, bytes]) -> Compiled | None:

@@ -19,9 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
-from kpi.database import column_problem, columns_of, expression_problem, syntax_error, type_problem
+from kpi.database import column_problem, columns_of, duckdb, expression_problem, syntax_error, type_problem
 from kpi.engine.incremental import adds_to, increment_statements, snapshot_statements
 from kpi.engine.lint import last_column
 from kpi.engine.node import Hooks, Node, digest

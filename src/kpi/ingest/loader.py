@@ -20,9 +20,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
-from kpi.database import fetch_one, kind_of, one_thread
+from kpi.database import duckdb, fetch_one, kind_of, one_thread
 from kpi.errors import BuildError, ContractError, DeliveryError, Place, Problem, nearest
 from kpi.events import Emit, Event, emit_event, silent
 from kpi.ingest import calendar, cells, csv_reader, masking, raw_files, rejects, release_files, statements

@@ -535,6 +535,8 @@ _FLEETING = re.compile(
     r"\b(run_started_at|invocation_id|invocation_args_dict|selected_resources|should_full_refresh|run_query)\b"
     r"|\b(modules|flags) *[.\[]|\{%-? *call statement"
 )
+# One of these stands in every such text; looking for them costs next to nothing.
+_FLEETING_WORDS = ("run_", "invocation_", "selected_", "should_", "modules", "flags", "statement")
 
 
 class _Tests(Extension):
@@ -573,7 +575,7 @@ def environment() -> Sandbox:
 
 def is_fleeting(text: str) -> bool:
     """Tell whether what a template yields may be another thing in the next run, all else being equal."""
-    return _FLEETING.search(text) is not None
+    return any(word in text for word in _FLEETING_WORDS) and _FLEETING.search(text) is not None
 
 
 def parsed(environment: jinja2.Environment, text: str, file: Path) -> nodes.Template:

@@ -42,9 +42,11 @@ from kpi.project.resources import (
 )
 from kpi.settings import (
     KEY,
+    EngineSettings,
     Invocation,
     ReportTables,
     WarehouseSettings,
+    read_engine_settings,
     read_report_tables,
     read_warehouse_settings,
 )
@@ -232,6 +234,7 @@ class Project:
     asked: frozenset[str]
     environment_read: Mapping[str, str]
     warehouse_settings: WarehouseSettings
+    engine_settings: EngineSettings
     report_tables: ReportTables
     profile: Profile
     target: str = ""
@@ -298,6 +301,7 @@ def load_project(
     name = settings.required("name")
     own, packages = Package(name, Path(), settings), packages_of(root, settings)
     warehouse_settings = read_warehouse_settings(settings.section("vars"), name)
+    engine_settings = read_engine_settings(settings.section("vars"), name)
     report_tables = read_report_tables(settings.section("vars"), name)
     values, declared = _values_of(own, packages, overrides or {})
     values.target = target
@@ -328,6 +332,7 @@ def load_project(
         asked=frozenset(values.asked),
         environment_read=values.environment_read,
         warehouse_settings=warehouse_settings,
+        engine_settings=engine_settings,
         report_tables=report_tables,
         profile=_profile(root, settings, sources, target, jinja),
         target=target,

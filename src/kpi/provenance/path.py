@@ -77,6 +77,8 @@ class Catalogue:
         self.models, self.feeds, self.columns, self.has_row = models, feeds, columns, has_row
         self._parsed: dict[str, tuple[Any, Scope]] = {}
         self._backed: dict[str, bool] = {}
+        # The hops of each SELECT, whatever row is looked for; with the SELECT, so that its id stays its own.
+        self.hops: dict[tuple[object, ...], tuple[Any, list[Hop]]] = {}
 
     def query_of(self, relation: Relation) -> tuple[Any, Scope] | None:
         """The SELECT of a relation and what its names mean; None for a table that no model makes."""
@@ -239,7 +241,7 @@ def _paths(
             used = _used(hop, columns)
             for source, siblings in _drivers(catalogue, hop, used):
                 own = frozenset(one.name.lower() for one in used if one.table.lower() == source.alias)
-                below = _fixed_below(hop, source.alias, inner)
+                below = fixed_below(hop, source.alias, inner)
                 there = Hop(**{**vars(hop), "driver": source.alias, "siblings": siblings, "fixed": inner})
                 driving = there.driving_relation
                 is_other = below.get("figure_id", figure) != figure and catalogue.has_figures(driving)
@@ -282,6 +284,15 @@ def _hops(
     catalogue: Catalogue, relation: Relation, select: Any, scope: Scope, renamed: dict[str, str], fixed: Fixed
 ) -> Iterator[Hop]:
     """The SELECT as hops that can have the row: one, or one for each of its grouping sets."""
+    key = (id(select), relation.name, *sorted(renamed.items()))
+    if key not in catalogue.hops:
+        catalogue.hops[key] = select, list(_all_hops(catalogue, relation, select, scope, renamed))
+    yield from (hop for hop in catalogue.hops[key][1] if _is_possible(hop, fixed))
+
+
+def _all_hops(
+    catalogue: Catalogue, relation: Relation, select: Any, scope: Scope, renamed: dict[str, str]
+) -> Iterator[Hop]:
     query, scope = opened(select, scope)
     if query.args.get("limit") or query.args.get("offset"):
         raise Untraceable(scope.model, "a LIMIT chooses rows by no rule that could be explained. Use row_number().")
@@ -310,8 +321,7 @@ def _hops(
         if all_keys is not None:
             hop.is_one_of_sets = True
             _fix_grouping(hop, keys or [], all_keys)
-        if _is_possible(hop, fixed):
-            yield hop
+        yield hop
 
 
 def _is_possible(hop: Hop, fixed: Fixed) -> bool:
@@ -331,8 +341,8 @@ def _is_possible(hop: Hop, fixed: Fixed) -> bool:
     return all(constant(test) not in (False, None) for test in tests) and _known(hop, fixed) is not None
 
 
-def _fixed_below(hop: Hop, alias: str, fixed: Fixed) -> Fixed:
-    """What is known of the columns of a source."""
+def fixed_below(hop: Hop, alias: str, fixed: Fixed) -> Fixed:
+    """Return what is known of the columns of a source of a hop whose own are `fixed`."""
     return {name: value for (table, name), value in (_known(hop, fixed) or {}).items() if table == alias}
 
 

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from kpi.presentation import Form
 
 LABELS = Path(__file__).parent / "labels"
@@ -35,6 +37,10 @@ class Language:
     def say(self, label: str, **values: object) -> str:
         """Return a label with its values."""
         return self.labels[label].format(**values) if values else self.labels[label]
+
+    def around(self, label: str, **marked: object) -> Markup:
+        """Return a label with values of which some are markup."""
+        return escape(self.labels[label]).format(**marked)
 
     def day(self, value: date | str) -> str:
         """Write a day as 5.3.2026, or in English as 5 March 2026. A text that is no day stays as it is."""
