@@ -102,20 +102,20 @@ def open_spark(settings: EngineSettings, folder: Path, meaning: Mapping[str, str
     Raises what `refuse_unusable` raises, and EngineLost when no session comes up.
     """
     refuse_unusable(settings)
-    with _quiet_warnings():
-        try:
-            session = _session(settings, folder, meaning)
-            for name, value in {**settings.config, **meaning}.items():
-                with suppress(Exception):  # one that is fixed at the start, or that the server does not know
-                    session.conf.set(name, value)
-            spark = SparkDatabase(session, folder, address_of(settings))
-            if not spark.address.startswith("local"):
-                spark.refuse_another_disk()
-            return spark
-        except (KeyboardInterrupt, EngineLost):
-            raise
-        except Exception as error:
-            raise EngineLost(f"no session of Spark at {address_of(settings)}: {_first_line(error)}") from None
+    _silence_warnings()
+    try:
+        session = _session(settings, folder, meaning)
+        for name, value in {**settings.config, **meaning}.items():
+            with suppress(Exception):  # one that is fixed at the start, or that the server does not know
+                session.conf.set(name, value)
+        spark = SparkDatabase(session, folder, address_of(settings))
+        if not spark.address.startswith("local"):
+            spark.refuse_another_disk()
+        return spark
+    except (KeyboardInterrupt, EngineLost):
+        raise
+    except Exception as error:
+        raise EngineLost(f"no session of Spark at {address_of(settings)}: {_first_line(error)}") from None
 
 
 def _session(settings: EngineSettings, folder: Path, meaning: Mapping[str, str]) -> Any:
@@ -277,11 +277,8 @@ def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-@contextmanager
-def _quiet_warnings() -> Iterator[None]:
-    """Let pyspark say nothing of the versions of packages that are not asked of it here."""
+def _silence_warnings() -> None:
+    """Let pyspark say nothing of the version of pandas, which nothing here goes through."""
     import warnings
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    warnings.filterwarnings("ignore", category=FutureWarning, module="pyspark")

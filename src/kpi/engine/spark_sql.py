@@ -74,7 +74,7 @@ def to_spark(select: str, columns: Mapping[str, str]) -> str:
     """
     import sqlglot
 
-    text = str(translated(sqlglot.parse_one(select, dialect="duckdb")).sql(dialect="spark"))
+    text = str(translated(sqlglot.parse_one(select, dialect="duckdb")).sql(dialect="spark", identify=True))
     if not columns:
         return text
     casts = ", ".join(f"cast({name} as {spark_type(kind)}) as {name}" for name, kind in _quoted(columns))
@@ -236,11 +236,16 @@ def _series(node: Any) -> Any:
 
 
 def _having(select: Any) -> Any:
-    """A condition over grouping sets as a column, and a SELECT around it: Spark has no GROUPING() in HAVING."""
+    """A condition over grouping sets as a column, and a SELECT around it: Spark has no GROUPING() in HAVING.
+
+    So too where HAVING names a column as the SELECT names something else.
+    """
     from sqlglot import exp
 
     having, group = select.args.get("having"), select.args.get("group")
-    if not having or not group or group.find(exp.GroupingSets, exp.Cube, exp.Rollup) is None:
+    if not having or not group:
+        return None
+    if group.find(exp.GroupingSets, exp.Cube, exp.Rollup) is None and not _has_shadowed_column(select, having):
         return None
     select.set("having", None)
     names = [exp.column(column.alias_or_name, quoted=True) for column in select.expressions]
@@ -251,6 +256,14 @@ def _having(select: Any) -> Any:
     if ctes is not None:
         outer.set("with_", ctes)
     return outer
+
+
+def _has_shadowed_column(select: Any, having: Any) -> bool:
+    """Whether HAVING aggregates a column by a name that the SELECT gives to something else: Sail takes that."""
+    from sqlglot import exp
+
+    names = {column.alias.lower() for column in select.expressions if column.alias}
+    return any(column.name.lower() in names for column in having.find_all(exp.Column))
 
 
 def _exists(node: Any) -> None:

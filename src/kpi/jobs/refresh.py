@@ -118,8 +118,8 @@ def retry(root: Path, options: Options, emit: Emit) -> Outcome:
     options = replace(options, **repeated, continued=(*failed.continues, failed.id))
 
     def start(engine: str) -> Start:
-        if failed.engine.endswith(_BY_SPARK) != engine.endswith(_BY_SPARK):
-            other = "spark" if failed.engine.endswith(_BY_SPARK) else "duckdb"
+        if is_by_spark(failed.engine) != is_by_spark(engine):
+            other = "spark" if is_by_spark(failed.engine) else "duckdb"
             raise ConfigError(
                 f"build {failed.id} was computed by {other}. Continue it there: kpi retry --engine {other}"
             )
@@ -676,10 +676,13 @@ def settings_of(project: Project, engine: EngineSettings | None = None) -> str:
     """What makes a build file useless as a start for the next: another storage version, or another engine."""
     import duckdb
 
-    return f"{project.name} duckdb {duckdb.__version__}{_BY_SPARK if engine and engine.is_spark else ''}"
+    computed = "spark " if engine and engine.is_spark else ""
+    return f"{project.name} {computed}duckdb {duckdb.__version__}"
 
 
-_BY_SPARK = " spark"  # the end of what is noted of a build whose models Spark computed
+def is_by_spark(engine: str) -> bool:
+    """Tell whether Spark computed a build, by what `settings_of` notes of it."""
+    return engine.split()[1:2] == ["spark"]
 
 
 def engine_of(project: Project, options: Options) -> EngineSettings:
@@ -698,6 +701,6 @@ def refuse_engine(graph: Graph, engine: EngineSettings) -> None:
 def _emit_other_engine(warehouse: Warehouse, start: Start, engine: EngineSettings, emit: Emit) -> None:
     """Say that everything is built because another engine made what readers have."""
     published = warehouse.current_record()
-    if start.record is None and published and published.engine.endswith(_BY_SPARK) != engine.is_spark:
+    if start.record is None and published and is_by_spark(published.engine) != engine.is_spark:
         other, this = ("DuckDB", "Spark") if engine.is_spark else ("Spark", "DuckDB")
         emit(f"Build {published.id} was computed by {other}, so nothing of it is a start for {this}: all is built.")
