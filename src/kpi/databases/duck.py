@@ -62,9 +62,9 @@ class DuckDatabase:
             row = fetch_one(self.con, f"select count(*), sum(hash(one)::hugeint) from {name} as one")
         return f"{row[0]}-{row[1] or 0}"
 
-    def read_parquet(self, name: str, path: Path) -> None:
+    def read_parquet(self, name: str, path: Path | str) -> None:
         """Let a table be what a Parquet file, or a folder of them, holds."""
-        self.create_view(name, f"select * from {parquet(path)}")
+        self.create_view(name, f"select * from {parquet(Path(path))}")
 
     def write_parquet(self, sql: str, path: Path) -> None:
         """Write the rows of a query as one Parquet file. The connection itself may be confined: it writes none."""

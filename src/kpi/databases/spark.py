@@ -215,7 +215,7 @@ class SparkDatabase:
             row = self.session.sql(f"select count(*), {hashed} from {name}").collect()[0]
         return f"{row[0]}-{row[1] or 0}"
 
-    def read_parquet(self, name: str, path: Path) -> None:
+    def read_parquet(self, name: str, path: Path | str) -> None:
         """Let a table be what a Parquet file, or a folder of them, holds."""
         with self._failures():
             self.session.read.parquet(str(path)).createOrReplaceTempView(name)
