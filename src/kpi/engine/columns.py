@@ -159,6 +159,7 @@ def bound_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], lis
                 if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
                     continue
                 mistakes += _check_node(binder, graph, node, raw)
+            mistakes += binder.make_noted()
     return binder.known, mistakes, binder.notes
 
 

@@ -133,10 +133,17 @@ def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[st
     that is no CTE of its own. `relations` are all there are, for telling what was meant.
     """
     parents = [str(relation) for relation in rendered.depends_on.values()]
-    return remembered(
-        lambda: _read_select(rendered, file, what, relations),
+
+    def make() -> Select:
+        found = _read_select(rendered, file, what, relations)
+        is_same = found.sql == rendered.sql and found.lines == rendered.lines
+        return replace(found, sql="", lines=Lines()) if is_same else found
+
+    select = remembered(
+        make,
         "select", what, rendered.sql, rendered.lines, sorted(parents), str(rendered.this), rendered.is_incremental,
     )  # fmt: skip
+    return select if select.sql else replace(select, sql=rendered.sql, lines=rendered.lines)
 
 
 def _read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> Select:
