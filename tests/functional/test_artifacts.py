@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from conftest import TODAY
 from kpi.cli.main import cli
 from kpi.engine.artifacts import write_project_manifest
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
+from kpi.engine.nodes import compile_project
 from kpi.errors import CheckFailed
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh

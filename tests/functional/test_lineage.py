@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 from kpi.cli.main import cli
 from kpi.engine.compile import check_columns
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
 from kpi.engine.lineage import Origins, as_text, lineage, node_origins, origins
+from kpi.engine.nodes import compile_project
 from kpi.project.project import load_project
 from kpi.sql import Columns, identifier
 from small_project import write

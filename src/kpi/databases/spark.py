@@ -42,6 +42,7 @@ def refuse_unusable(settings: EngineSettings) -> None:
 
     Raises ConfigError for what is not installed, EngineLost when no server answers.
     """
+    _silence_warnings()  # before anything that takes a copy of the filters
     packages = {name: found for name in ("pyspark", "pyspark-client") if (found := _installed(name))}
     remote = _remote(settings)
     if len(packages) > 1:
@@ -102,20 +103,19 @@ def open_spark(settings: EngineSettings, folder: Path, meaning: Mapping[str, str
     Raises what `refuse_unusable` raises, and EngineLost when no session comes up.
     """
     refuse_unusable(settings)
-    with _quiet_warnings():
-        try:
-            session = _session(settings, folder, meaning)
-            for name, value in {**settings.config, **meaning}.items():
-                with suppress(Exception):  # one that is fixed at the start, or that the server does not know
-                    session.conf.set(name, value)
-            spark = SparkDatabase(session, folder, address_of(settings))
-            if not spark.address.startswith("local"):
-                spark.refuse_another_disk()
-            return spark
-        except (KeyboardInterrupt, EngineLost):
-            raise
-        except Exception as error:
-            raise EngineLost(f"no session of Spark at {address_of(settings)}: {_first_line(error)}") from None
+    try:
+        session = _session(settings, folder, meaning)
+        for name, value in {**settings.config, **meaning}.items():
+            with suppress(Exception):  # one that is fixed at the start, or that the server does not know
+                session.conf.set(name, value)
+        spark = SparkDatabase(session, folder, address_of(settings))
+        if not spark.address.startswith("local"):
+            spark.refuse_another_disk()
+        return spark
+    except (KeyboardInterrupt, EngineLost):
+        raise
+    except Exception as error:
+        raise EngineLost(f"no session of Spark at {address_of(settings)}: {_first_line(error)}") from None
 
 
 def _session(settings: EngineSettings, folder: Path, meaning: Mapping[str, str]) -> Any:
@@ -215,7 +215,7 @@ class SparkDatabase:
             row = self.session.sql(f"select count(*), {hashed} from {name}").collect()[0]
         return f"{row[0]}-{row[1] or 0}"
 
-    def read_parquet(self, name: str, path: Path) -> None:
+    def read_parquet(self, name: str, path: Path | str) -> None:
         """Let a table be what a Parquet file, or a folder of them, holds."""
         with self._failures():
             self.session.read.parquet(str(path)).createOrReplaceTempView(name)
@@ -277,11 +277,8 @@ def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-@contextmanager
-def _quiet_warnings() -> Iterator[None]:
-    """Let pyspark say nothing of the versions of packages that are not asked of it here."""
+def _silence_warnings() -> None:
+    """Let pyspark say nothing of the version of pandas, which nothing here goes through."""
     import warnings
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    warnings.filterwarnings("ignore", category=FutureWarning, module="pyspark")

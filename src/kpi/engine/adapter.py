@@ -53,6 +53,9 @@ class Adapter(Protocol):
     def landed(self, node: Node) -> None:
         """Take note that the node's table or view is another now."""
 
+    def read_from(self, stored: Mapping[str, str]) -> None:
+        """Take note of tables that are Parquet already: the place of each, a folder or an address, by its name."""
+
     def select(self, node: Node, sql: str) -> str:
         """Compute a SELECT over what a node reads. Returns one that yields its rows here.
 
@@ -81,6 +84,9 @@ class DuckAdapter:
 
     def landed(self, node: Node) -> None:
         """Nothing is to be noted."""
+
+    def read_from(self, stored: Mapping[str, str]) -> None:
+        """Everything is here anyway."""
 
     def select(self, node: Node, sql: str) -> str:
         """Return the SELECT as it is."""
@@ -113,6 +119,7 @@ class SparkAdapter:
         self._names: dict[str, str] = {}  # of what Spark has, by relation
         self._views: dict[str, set[str]] = {}  # what each view that Spark has is made of, by relation
         self._computed: dict[str, Path] = {}  # Parquet of a node's rows, by id, until it lands
+        self._stored: dict[str, str] = {}  # where there is Parquet of a relation already
         self._files = 0
 
     @cached_property
@@ -148,6 +155,10 @@ class SparkAdapter:
         if path := self._computed.pop(node.id, None):
             self.spark.read_parquet(self._name(place), path)
 
+    def read_from(self, stored: Mapping[str, str]) -> None:
+        """Let Spark read these tables where they are, and not from a copy made for this run."""
+        self._stored.update(stored)
+
     def select(self, node: Node, sql: str) -> str:
         """Compute a SELECT over what a node reads."""
         path = self._new_path()
@@ -176,7 +187,7 @@ class SparkAdapter:
         from kpi.engine.spark_sql import to_spark
 
         columns = columns_of(self.con, sql)
-        read = (*node.depends_on, *((node.id,) if node.kind in ("model", "snapshot") else ()))
+        read = (*self._read_by(node), *((node.id,) if node.kind in ("model", "snapshot") else ()))
         relations = {self.graph.nodes[one].relation: self.graph.nodes[one] for one in read}
         mentioned = {relation: one for relation, one in relations.items() if relation.schema and relation.name in sql}
         places = {
@@ -185,6 +196,12 @@ class SparkAdapter:
             if one.id != node.id or self._is_there(node)
         }
         return to_spark(reading(self._with_variables(sql), places), dict(columns)), columns
+
+    def _read_by(self, node: Node) -> Iterator[str]:
+        """The nodes whose relations a node's SQL reads, those of the ephemeral models in it too."""
+        for one in node.depends_on:
+            parent = self.graph.nodes[one]
+            yield from self._read_by(parent) if parent.materialized == "ephemeral" else (one,)
 
     def _is_there(self, node: Node) -> bool:
         """Whether the table of a node that reads itself is there."""
@@ -202,8 +219,11 @@ class SparkAdapter:
                 with _named(node):
                     sql = self._translated(node, node.sql)[0]
                     self.spark.create_view(self._name(place), sql)
-                below = (self._views.get(str(self.graph.nodes[one].relation), set()) for one in node.depends_on)
-                self._views[place] = set(node.depends_on).union(*below)
+                read = list(self._read_by(node))
+                below = (self._views.get(str(self.graph.nodes[one].relation), set()) for one in read)
+                self._views[place] = set(read).union(*below)
+            elif place in self._stored:
+                self.spark.read_parquet(self._name(place), self._stored[place])
             else:
                 path = self._new_path(".parquet")
                 self.spark  # noqa: B018  the folder is made when it is opened

@@ -411,6 +411,8 @@ def _run_steps(
             progress.record = replace(progress.record, files=files)
         nodes = source_records(con, old, task)
     progress.is_ingesting = False
+    if graph.feeds and context.engine.is_spark and task.adapter:
+        task.adapter.read_from(store_in_lake(con, context, progress.record.id))
     progress.checks = {check.name: check for check in request.before.checks}
     progress.nodes = nodes
     nodes.update({test.id: request.record_of(test.id) for test in graph.tests()})
@@ -425,6 +427,19 @@ def _run_steps(
     progress.record = replace(progress.record, kept=tuple(orphaned_relations(graph, relations(con))))
     if ran.failed:
         raise BuildErrors(tuple(ran.failed.values()), ran.lines(graph))
+
+
+def store_in_lake(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> dict[str, str]:
+    """Put the loaded tables of a build into the lake, where Spark reads them. Returns the place of each, by its name.
+
+    Raises BuildError for a table that cannot be put there, and ConfigError for a lake that cannot be reached.
+    """
+    from kpi.warehouse.lake import lake_of, write
+
+    lake = lake_of(context.warehouse, context.graph.project.warehouse_settings, context.engine.lake)
+    loaded = [name for name, kind in relations(con).items() if kind == "table" and name.startswith("raw.")]
+    manifest = write(lake, con, build, loaded, context.emit)
+    return {table.relation: lake.uri(table) for table in manifest.tables}
 
 
 def _take_over_vintages(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> None:
