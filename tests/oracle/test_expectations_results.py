@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from county_breaks import count, put, ratio
 from kpi.cache import caching
 from kpi.validation.expectations import results_as_json, validate, write_results
 from kpi.validation.rule import read_formula
-from small_county import AFTER_THE_YEARS, FEEDS, HEALTH_LINES, County, count, expectations, put, ratio
+from small_county import AFTER_THE_YEARS, FEEDS, HEALTH_LINES, County, expectations
 
 RULES = expectations().rules
 SUMS = expectations().sums

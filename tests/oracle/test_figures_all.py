@@ -23,7 +23,7 @@ from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from modelbench import Bench
 from oracle import CONTRACTS, Key, Row, figures, read_feed
-from oracle_figures import add_months, add_working_days, care_limit, is_working_day
+from oracle_calendar import add_months, add_working_days, care_limit, is_working_day
 from sampled import sampled
 
 ROOT = Path(__file__).resolve().parents[2]

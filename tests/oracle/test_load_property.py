@@ -15,7 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hostile import cells, clean_file, forms, make_row, mutations, nearly, write_hostile
+from hostile import clean_file, mutations, write_hostile
+from hostile_cells import cells, forms, nearly
+from hostile_rows import make_row
 from loading import Loader, aliases, compare_with_oracle, contracts
 from oracle import CONTRACTS, Column
 from sampled import sampled

@@ -1,4 +1,4 @@
-"""Fixtures that several oracle tests share."""
+"""A county in order for tests to break, judged as a refresh judges: what did not change is known from before."""
 
 from __future__ import annotations
 
