@@ -20,8 +20,7 @@ from random import Random
 
 from hostile_cells import canonical, forms, nearly
 from hostile_rows import TEXTS, make_row
-from oracle_contracts import CONTRACTS, SIX_FEEDS, Column, Contract, Record
-from oracle_read import Value
+from oracle_contracts import CONTRACTS, SIX_FEEDS, Column, Contract, Record, Value
 from oracle_text import SEPARATORS
 
 # --- How it is written: one file

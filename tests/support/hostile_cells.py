@@ -10,8 +10,7 @@ from random import Random
 from hypothesis import strategies as st
 
 from hostile_rows import make_value
-from oracle_contracts import Column
-from oracle_read import Value
+from oracle_contracts import Column, Value
 
 # --- How it is written: one cell
 

@@ -6,8 +6,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
-from oracle_contracts import Column, Contract, Record
-from oracle_read import Value
+from oracle_contracts import Column, Contract, Record, Value
 
 # --- What happened: rows of a feed
 

@@ -4,10 +4,10 @@ Call `figures(read_feeds(folder))`, or `read_feed("calls", folder / "calls", CON
 """
 
 from oracle_cells import Cell, parse
-from oracle_contracts import CONTRACTS, SIX_FEEDS, Column, Contract, Record
-from oracle_figures import Key, figures
-from oracle_read import FeedResult, FileResult, Reject, Value, read_bytes, read_feed, read_feeds
-from oracle_sheet import Row
+from oracle_contracts import CONTRACTS, SIX_FEEDS, Column, Contract, Record, Value
+from oracle_figures import figures
+from oracle_read import FeedResult, FileResult, Reject, read_bytes, read_feed, read_feeds
+from oracle_sheet import Key, Row
 
 __all__ = [
     "CONTRACTS",

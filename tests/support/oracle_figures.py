@@ -12,8 +12,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 from oracle_calendar import add_months, add_working_days, care_limit
-from oracle_contracts import CLIENTS, CONTENTS, Record
-from oracle_read import AREAS, FeedResult
+from oracle_contracts import AREAS, CLIENTS, CONTENTS, Record
+from oracle_read import FeedResult
 from oracle_sheet import (
     CHANGE,
     DERIVED_FIGURES,
