@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
+# Hundreds of tests start kpi: Python shall keep what it compiled of modules, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help models refresh demo test test-long lint faults faults-cluster dbt dbt-spark parity-dbt spark bench peers golden docs pictures clean
 

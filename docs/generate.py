@@ -19,7 +19,8 @@ import yaml
 from click.testing import CliRunner
 
 from kpi.cli.main import cli
-from kpi.engine.graph import RESERVED_TABLES, compile_project
+from kpi.engine.graph import RESERVED_TABLES
+from kpi.engine.nodes import compile_project
 from kpi.errors import exit_code_page
 from kpi.ingest.contract import (
     CONTRACT_COLUMN_SETTINGS,

@@ -12,10 +12,12 @@ import duckdb
 from kpi.database import columns_of, fetch_one, first_line, kind_of
 from kpi.databases.protocol import StatementError
 from kpi.errors import is_disk_full, is_interrupt
-from kpi.sql import Columns, literal
+from kpi.sql import Columns, identifier, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_BATCH = 20_480  # rows that leave DuckDB at once: few enough that their texts fit into Arrow's 2 GB
 
 
 class DuckDatabase:
@@ -65,8 +67,19 @@ class DuckDatabase:
         self.create_view(name, f"select * from {parquet(Path(path))}")
 
     def write_parquet(self, sql: str, path: Path) -> None:
-        """Write the rows of a query as one Parquet file."""
-        self.execute(f"copy (\n{sql}\n) to {literal(str(path))} (format parquet)")
+        """Write the rows of a query as one Parquet file. The connection itself may be confined: it writes none."""
+        import pyarrow.parquet as pq
+
+        columns = self.columns(sql)
+        wide = ", ".join(
+            f"{identifier(name)}::decimal(38, 0) as {identifier(name)}" for name, kind in columns if kind == "HUGEINT"
+        )
+        with _failures():
+            query = f"select *{f' replace ({wide})' if wide else ''} from (\n{sql}\n)"
+            rows = self.con.sql(query).to_arrow_reader(_BATCH)
+            with pq.ParquetWriter(path, rows.schema) as file:
+                for batch in rows:
+                    file.write_batch(batch)
 
     def close(self) -> None:
         """Leave the connection as it is: it is somebody else's."""

@@ -42,6 +42,7 @@ def refuse_unusable(settings: EngineSettings) -> None:
 
     Raises ConfigError for what is not installed, EngineLost when no server answers.
     """
+    _silence_warnings()  # before anything that takes a copy of the filters
     packages = {name: found for name in ("pyspark", "pyspark-client") if (found := _installed(name))}
     remote = _remote(settings)
     if len(packages) > 1:
@@ -102,7 +103,6 @@ def open_spark(settings: EngineSettings, folder: Path, meaning: Mapping[str, str
     Raises what `refuse_unusable` raises, and EngineLost when no session comes up.
     """
     refuse_unusable(settings)
-    _silence_warnings()
     try:
         session = _session(settings, folder, meaning)
         for name, value in {**settings.config, **meaning}.items():

@@ -187,7 +187,7 @@ class SparkAdapter:
         from kpi.engine.spark_sql import to_spark
 
         columns = columns_of(self.con, sql)
-        read = (*node.depends_on, *((node.id,) if node.kind in ("model", "snapshot") else ()))
+        read = (*self._read_by(node), *((node.id,) if node.kind in ("model", "snapshot") else ()))
         relations = {self.graph.nodes[one].relation: self.graph.nodes[one] for one in read}
         mentioned = {relation: one for relation, one in relations.items() if relation.schema and relation.name in sql}
         places = {
@@ -196,6 +196,12 @@ class SparkAdapter:
             if one.id != node.id or self._is_there(node)
         }
         return to_spark(reading(self._with_variables(sql), places), dict(columns)), columns
+
+    def _read_by(self, node: Node) -> Iterator[str]:
+        """The nodes whose relations a node's SQL reads, those of the ephemeral models in it too."""
+        for one in node.depends_on:
+            parent = self.graph.nodes[one]
+            yield from self._read_by(parent) if parent.materialized == "ephemeral" else (one,)
 
     def _is_there(self, node: Node) -> bool:
         """Whether the table of a node that reads itself is there."""
@@ -213,8 +219,9 @@ class SparkAdapter:
                 with _named(node):
                     sql = self._translated(node, node.sql)[0]
                     self.spark.create_view(self._name(place), sql)
-                below = (self._views.get(str(self.graph.nodes[one].relation), set()) for one in node.depends_on)
-                self._views[place] = set(node.depends_on).union(*below)
+                read = list(self._read_by(node))
+                below = (self._views.get(str(self.graph.nodes[one].relation), set()) for one in read)
+                self._views[place] = set(read).union(*below)
             elif place in self._stored:
                 self.spark.read_parquet(self._name(place), self._stored[place])
             else:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 REVISIONS_TOLD = 20
 CACHE = Path(".cache/derived")  # below the warehouse: what was found out before of rows that are as they were
+CHECKSUMS = Path(".cache/deliveries")  # and those of files that are as they were
 _NOTES = 10  # that a run tells; `kpi compile` tells all
 
 
@@ -73,7 +74,10 @@ class _Found:
     @classmethod
     def now(cls, root: Path, options: Options) -> _Found:
         """Look at the project and the raw folder as they are."""
-        folder = raw_files.scan(root.resolve() / "warehouse" / "raw")
+        warehouse = root.resolve() / "warehouse"
+        checksums = raw_files.Checksums(warehouse / CHECKSUMS, is_read=not options.full_refresh)
+        folder = raw_files.scan(warehouse / "raw", checksums)
+        checksums.save()
         return cls(folder, inputs_of(root.resolve(), folder, options))
 
 
@@ -211,7 +215,7 @@ def _clean_up(warehouse: Warehouse, emit: Emit) -> None:
     newest = rolled_back_from(warehouse) or warehouse.current()
     if newest is None:
         return
-    warehouse_settings = warehouse.record(newest).warehouse_settings  # as the project says: it is the same
+    warehouse_settings = warehouse.outline(newest).warehouse_settings  # as the project says: it is the same
     is_due = is_prune_due(warehouse, warehouse_settings)
     if is_due or any(warehouse.builds.glob(".tmp-*")):
         with suppress(LockHeld), writing(warehouse):
@@ -237,10 +241,10 @@ def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
     current = warehouse.current()
     if current is None:
         return False
-    shown, left = warehouse.record(current), rolled_back_from(warehouse)
+    shown, left = warehouse.outline(current), rolled_back_from(warehouse)
     if not has_its_size(current, shown):
         return False
-    return was_made_from(root, inputs, shown) or bool(left and was_made_from(root, inputs, warehouse.record(left)))
+    return was_made_from(root, inputs, shown) or bool(left and was_made_from(root, inputs, warehouse.outline(left)))
 
 
 def was_made_from(root: Path, inputs: Inputs, before: BuildRecord) -> bool:
