@@ -16,12 +16,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from conftest import ROOT, TODAY, copy_project
+from conftest import TODAY, copy_project
 from demo.deliver import write_demo
 from kpi.engine.graph import RESERVED_TABLES
 from kpi.ingest import raw_files
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
+from once import ROOT
 from with_dbt import python_of_dbt
 
 pytestmark = pytest.mark.xdist_group("dbt")  # dbt builds once, so one worker has them all

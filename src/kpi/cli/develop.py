@@ -237,7 +237,7 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
 @click.option(
     "--engine",
     type=click.Choice(("duckdb", "spark")),
-    help="Also refuse what this engine would count in another way, and print its SQL.",
+    help="Also refuse what this engine would count in another way, and print its SQL; else the project's engine.",
 )
 @vars_option
 @target_option
@@ -253,8 +253,6 @@ def compile_command(
 ) -> None:
     """Check every model and test; print the compiled SQL of MODEL."""
     from kpi.engine.compile import compiled
-    from kpi.engine.spark_refusals import check_for_spark
-    from kpi.engine.spark_sql import to_spark
     from kpi.errors import nearest
     from kpi.jobs.build_site import check_report
     from kpi.jobs.pipeline import tables_for_readers
@@ -266,7 +264,10 @@ def compile_command(
     try:
         project = compiled(project_folder(project_dir), variables_of(variables), target)
         graph = project.graph
+        engine = engine or graph.project.engine_settings.type
         if engine == "spark":
+            from kpi.engine.spark_refusals import check_for_spark
+
             check_for_spark(graph, project.columns)
         refuse_unknown(graph)
         check_expectations(read_expectations(graph.project), graph)
@@ -298,7 +299,12 @@ def compile_command(
             f"there is no model or test '{model}'.{nearest(model, (n.name for n in graph.nodes.values()))}"
         )
     node = found[0]
-    click.echo(to_spark(node.sql, dict(project.columns.get(node.id, ()))) if engine == "spark" else node.sql)
+    if engine == "spark":
+        from kpi.engine.spark_sql import to_spark
+
+        click.echo(to_spark(node.sql, dict(project.columns.get(node.id, ()))))
+        return
+    click.echo(node.sql)
 
 
 def _print_mistakes(error: KpiError) -> None:

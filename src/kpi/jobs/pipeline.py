@@ -397,7 +397,8 @@ def _run_steps(
     graph, options, emit = context.graph, context.options, context.emit
     request = request_of(context, before)
     _run_unit_tests(context, progress, request, adapter_for)
-    task = replace(_task(con, context, request, progress.record.id), adapter=adapter_for(con))
+    adapter = adapter_for(con)
+    task = replace(_task(con, context, request, progress.record.id), adapter=adapter)
     progress.record = replace(progress.record, kept=request.before.kept)
     # Of which build a row is can be asked in SQL without changing the SQL of any model.
     con.execute(f"set variable {BUILD_VARIABLE} = {literal(progress.record.id)}")
@@ -411,11 +412,11 @@ def _run_steps(
             progress.record = replace(progress.record, files=files)
         nodes = source_records(con, old, task)
     progress.is_ingesting = False
-    if graph.feeds and context.engine.is_spark and task.adapter:
-        task.adapter.read_from(store_in_lake(con, context, progress.record.id))
     progress.checks = {check.name: check for check in request.before.checks}
     progress.nodes = nodes
     nodes.update({test.id: request.record_of(test.id) for test in graph.tests()})
+    if graph.feeds and context.engine.is_spark:
+        adapter.use_parquet(_lake_files(con, context, progress.record.id))
     present = prepare_run(con, task)
     steps = steps_of(request, present, {node_id: Content(record.version) for node_id, record in nodes.items()})
     ran = run_nodes(con, task, steps, nodes)
@@ -429,17 +430,14 @@ def _run_steps(
         raise BuildErrors(tuple(ran.failed.values()), ran.lines(graph))
 
 
-def store_in_lake(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> dict[str, str]:
-    """Put the loaded tables of a build into the lake, where Spark reads them. Returns the place of each, by its name.
-
-    Raises BuildError for a table that cannot be put there, and ConfigError for a lake that cannot be reached.
-    """
+def _lake_files(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> dict[str, list[str]]:
+    """Let the lake have the loaded tables as they are now. Returns the Parquet files of each."""
     from kpi.warehouse.lake import lake_of, write
 
     lake = lake_of(context.warehouse, context.graph.project.warehouse_settings, context.engine.lake)
-    loaded = [name for name, kind in relations(con).items() if kind == "table" and name.startswith("raw.")]
+    loaded = [place for place, kind in relations(con).items() if kind == "table" and place.startswith("raw.")]
     manifest = write(lake, con, build, loaded, context.emit)
-    return {table.relation: lake.uri(table) for table in manifest.tables}
+    return {table.relation: lake.paths(table) for table in manifest.tables}
 
 
 def _take_over_vintages(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> None:

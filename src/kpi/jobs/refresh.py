@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kpi.engine.artifacts import Results
+    from kpi.engine.compile import Compiled
     from kpi.engine.graph import Graph
     from kpi.jobs.pipeline import PipelineContext
     from kpi.project.project import Project
@@ -167,7 +168,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     refuse_leaking()
     warehouse = Warehouse(root.resolve() / "warehouse")
     emit_event(emit, Event("compiling", stage="compile"))
-    graph = compiled(root, options.variables, options.target, options.invocation).graph
+    project = compiled(root, options.variables, options.target, options.invocation)
+    graph = project.graph
     check_expectations(read_expectations(graph.project), graph)
     check_report(graph)
     emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
@@ -176,7 +178,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     if len(graph.notes) > _NOTES:
         emit(f"  note: {len(graph.notes) - _NOTES} more notes: kpi compile")
     engine = engine_of(graph.project, options)
-    refuse_engine(graph, engine)
+    refuse_engine(project, engine)
     importing = _Expectations() if options.validate and has_report_years(graph) else None
     with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
@@ -694,12 +696,17 @@ def engine_of(project: Project, options: Options) -> EngineSettings:
     return project.engine_settings.with_options(options.engine or {})
 
 
-def refuse_engine(graph: Graph, engine: EngineSettings) -> None:
-    """Raise ConfigError or EngineLost when Spark is to be used and is not there. Of DuckDB nothing is asked."""
+def refuse_engine(project: Compiled, engine: EngineSettings) -> None:
+    """Look whether Spark is there and would count everything as DuckDB does, when it is to be used.
+
+    Raises ConfigError or EngineLost when it cannot be used, CompileErrors for what would be another number there.
+    """
     if engine.is_spark:
         from kpi.databases.spark import refuse_unusable
+        from kpi.engine.spark_refusals import check_for_spark
 
         refuse_unusable(engine)
+        check_for_spark(project.graph, project.columns)
 
 
 def _emit_other_engine(warehouse: Warehouse, start: Start, engine: EngineSettings, emit: Emit) -> None:
