@@ -10,7 +10,6 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-from conftest import ROOT
 from kpi.cli.main import cli
 from kpi.engine.compile import check_columns
 from kpi.engine.graph import Graph
@@ -77,8 +76,7 @@ def test_what_only_filters_joins_groups_and_orders_is_kept_apart() -> None:
 
 
 @pytest.fixture(name="project", scope="module")
-def made() -> tuple[Graph, dict[str, Columns]]:
-    graph = compile_project(load_project(ROOT))
+def made(graph: Graph) -> tuple[Graph, dict[str, Columns]]:
     return graph, check_columns(graph)[0]
 
 

@@ -71,8 +71,20 @@ class Binder:
         self._plans.update(zip(texts, (row[0] for row in found), strict=True))
 
     def _key(self, node: Node) -> tuple[object, ...]:
-        given = [(str(self._nodes[one].relation), self.known[one]) for one in self._read_by(node)]
-        return "bind", node.sql, given
+        return "bind", node.sql, self.inputs(node)
+
+    def inputs(self, node: Node) -> list[tuple[str, Columns]]:
+        """The tables a node reads, by name and columns."""
+        return [(str(self._nodes[one].relation), self.known[one]) for one in self._read_by(node)]
+
+    def plan(self, node: Node) -> str:
+        """DuckDB's plan of a node's SELECT as JSON, before it is optimized; empty when it has no text."""
+        self.make_parents(node)
+        try:
+            plan = self.con.execute("select json_serialize_plan(?, optimize := false)", [node.sql]).fetchone()
+        except duckdb.Error:
+            return ""
+        return str(plan[0]) if plan else ""
 
     def renamed(self, node: Node) -> Columns:
         """The columns of a table of the node's SELECT: DuckDB renames what has the name of one before, to `a_1`."""
@@ -175,7 +187,7 @@ class Binder:
         given, wanted = cast["arguments"][0]["id"], cast["return_type"]["id"]
         if cast["function_data"]["try_cast"]:
             return None
-        is_written = _WRITTEN.match(text) is not None
+        is_written = WRITTEN.match(text) is not None
         value = cast["children"][0].get("value") or {}
         families = (_family(given), _family(wanted))
         if families[0] != families[1] and _APART.issuperset(families) and families != ("day", "time"):
@@ -204,7 +216,7 @@ class Binder:
 
 _ALIAS = re.compile(r"\bas\s+(\w+)", re.IGNORECASE)
 # How a cast that is written begins: cast(…), ::type, or a literal such as date '2025-01-01'.
-_WRITTEN = re.compile(r"(try_)?cast\b|::|[a-z]+ *'", re.IGNORECASE)
+WRITTEN = re.compile(r"(try_)?cast\b|::|[a-z]+ *'", re.IGNORECASE)
 # Values of these have no cast to each other.
 _APART = {"number", "day", "time", "span"}
 

@@ -27,6 +27,7 @@ from kpi.engine.incremental import problems as setting_problems
 from kpi.engine.lint import FUNCTIONS, IN_MACROS, RULES, Finding, second_column
 from kpi.engine.materializations import is_enforced, seed_folders, seed_table
 from kpi.engine.node import Node, findings_of, has_house_rules
+from kpi.engine.spark_refusals import RULES as REFUSED_ON_SPARK
 from kpi.engine.tests import GENERIC, accepted
 from kpi.errors import CompileError, KpiError, nearest
 from kpi.ingest.contract import is_feed
@@ -56,7 +57,7 @@ def finding_errors(node: Node, findings: Iterable[Finding], *, is_whole: bool = 
         line, column = finding.place if finding.place[0] else node.lines.place(finding.offset)
         mistakes.append(CompileError(node.file, line, f"{finding.message} [{finding.rule}]", column))
     for name in allow if is_whole and isinstance(allow, Mapping) else ():
-        if name not in used:
+        if name not in used and name not in REFUSED_ON_SPARK:
             message = f"the exception '{name}' is not needed: nothing here breaks it.{_meant(name)}"
             mistakes.append(_at(node, allow, name, message))
     return mistakes

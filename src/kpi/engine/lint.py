@@ -284,7 +284,7 @@ def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:
             for name, message in not_portable(node, sql):
                 refused.add(id(node))
                 yield Finding(name, _place_of_words(name, node, sql), message)
-        kind = type(node)
+        kind: Any = type(node)
         name = only_in_macros(node, sql) if _may_be_of_macros(kind) else ""
         if name and lines.is_own(place_of(node)):
             message = "means different things on different engines. Call it through a macro that says which is meant."

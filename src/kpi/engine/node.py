@@ -249,7 +249,8 @@ def _check_tree(tree: Any, rendered: Rendered, file: Path, what: str, relations:
     from sqlglot import exp
 
     for node in every(tree):
-        if not _is_checked(type(node)):
+        kind: Any = type(node)
+        if not _is_checked(kind):
             continue
         if isinstance(node, exp.DML | exp.DDL) and not isinstance(node, exp.Query):
             message = f"a {what} only selects, {node.key.upper()} is not allowed."

@@ -86,7 +86,7 @@ def write_beside(
     judged = results.read_text(encoding="utf-8") if results.is_file() else ""
     files = "".join(f"{one.path} {one.rows_loaded} {one.rows_rejected}\n" for one in record.files or ())
     code = record.inputs.code if record.inputs else ""
-    models = models_of(graph, database.row_counts(con))
+    models = models_of(graph, con)
     more = (code, str(record.synthetic), files, models.outline())
     fingerprint = fingerprint_of(versions, graph.project.root, judged, *more)
     about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)
@@ -129,7 +129,7 @@ def write_copy(root: Path, build: str | None, target: Path, is_public: bool) -> 
     _make_room(target)
     about = About(record.id, date.fromisoformat(record.as_of or str(date.today())), record.synthetic, is_public)
     with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
-        models = Models() if is_public else models_of(graph, database.row_counts(con))
+        models = Models() if is_public else models_of(graph, con)
         project = ProjectFiles(graph.project.root, graph.project.report_tables, models)
         written = write_site(target, con, project, about, read_results(folder, EXPECTATIONS))
     if written is None:

@@ -83,23 +83,18 @@ class Writer:
         if not target:
             return ""
         form = self.content.form(value.key[0], self.language.code)
-        text = form.write(_plain(target["shown"]))
-        label = self.language.say(f"target_{target['comparison']}", value="\0")
-        before, _, after = label.partition("\0")
-        state = self.language.say(
-            "target_met" if is_met(value, target["shown"], target["comparison"]) else "target_not_met"
-        )
-        number = cell("target", text)
-        return Markup(f"{escape(before[:1].upper() + before[1:])}{number}{escape(after)}: {escape(state)}")
+        number = cell("target", form.write(_plain(target["shown"])))
+        met = is_met(value, target["shown"], target["comparison"])
+        text = self.language.around(f"target_{target['comparison']}", value=number)
+        return text[:1].upper() + text[1:] + Markup(": ") + self.language.say("target_met" if met else "target_not_met")
 
     def national(self, value: Value) -> Markup | str:
         """Return the value of the whole country; nothing where it is not known."""
         row = self.content.national.get(value.key[:3])
         if not row:
             return ""
-        before, _, after = self.language.say("national", value="\0").partition("\0")
         text = self.content.form(value.key[0], self.language.code).write(_plain(row["shown"]))
-        return Markup(f"{escape(before)}{cell('national', text)}{escape(after)}")
+        return self.language.around("national", value=cell("national", text))
 
     def change(self, value: Value) -> Row:
         """Return what became of a value since the year before; an empty change where there is nothing to compare."""
@@ -112,8 +107,7 @@ class Writer:
         if row["shown_change"] == 0:
             text: Markup | str = self.language.say("no_change", year=year)
         else:
-            before, _, after = self.language.say("change_from", change="\0", year=year).partition("\0")
-            text = Markup(f"{escape(before)}{change}{escape(after)}")
+            text = self.language.around("change_from", change=change, year=year)
         return {
             "change": text,
             "change_only": change,
@@ -274,9 +268,7 @@ def figure_page(writer: Writer, figure_id: str) -> Row:
     content, language = writer.content, writer.language
     code, services = language.code, sorted_services(content, figure_id)
     numbers, breaks = _numbered_breaks(content, language, figure_id, services)
-    keys = sorted(
-        (key for key in content.values if key[0] == figure_id), key=lambda key: (-key[2], _order(content, key))
-    )
+    keys = _keys_of(content, figure_id)
     latest = content.values[keys[0]] if keys else None
     same_year = [content.values[key] for key in keys if key[2] == keys[0][2]]
     figure = content.figures.get(figure_id, {})
@@ -294,6 +286,17 @@ def figure_page(writer: Writer, figure_id: str) -> Row:
         "printed": [_printed_row(writer, key) for key in _printed_keys(content, figure_id)],
         "revisions": [_revision_row(writer, row) for row in content.revisions.get(figure_id, [])],
     }  # fmt: skip
+
+
+def _keys_of(content: Content, figure_id: str) -> list[Key]:
+    """Return the keys of a figure's values, the latest year first, services in their order."""
+    return sorted((key for key in content.values if key[0] == figure_id),
+                  key=lambda key: (-key[2], _order(content, key)))  # fmt: skip
+
+
+def latest_value(content: Content, figure_id: str) -> Value | None:
+    """Return the value that stands at the top of a figure's page."""
+    return next((content.values[key] for key in _keys_of(content, figure_id)), None)
 
 
 def _facts(content: Content, language: Language, figure: Row) -> list[tuple[str, str]]:

@@ -103,7 +103,7 @@ def write_site(
     is_open = about.is_public
     rejects = [] if is_open else read_rejects(con)
     source = Source(content, about, read_sentences(project.root), () if is_open else results, rejects,
-                    Models() if is_open else project.models, indicators=project.tables.indicators)  # fmt: skip
+                    Models() if is_open else project.models)  # fmt: skip
     files = data_files(content)
     downloads = [Download(path, label, len(text.encode()), figure) for path, label, figure, text in files]
     source = replace(source, downloads=downloads)
@@ -367,7 +367,7 @@ def write_model_pages(
     checksums = {}
     content = read_content(con, project.tables, about.is_public)
     source = Source(content, about, read_sentences(project.root), read_results(folder.parent, EXPECTATIONS),
-                    models=project.models, indicators=project.tables.indicators)  # fmt: skip
+                    models=project.models)  # fmt: skip
     for code in LANGUAGES:
         site = Site(source, read_language(code))
         around = _around(site)
