@@ -24,7 +24,8 @@ from pathlib import Path
 
 from benchmarks import plain, record
 from benchmarks.record import Case
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
+from kpi.engine.nodes import compile_project
 from kpi.engine.selector import Selection, select
 from kpi.ingest.raw_files import scan
 from kpi.project.project import load_project

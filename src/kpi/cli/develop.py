@@ -200,7 +200,8 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     from kpi.engine.artifacts import state_of
     from kpi.engine.compile import CACHE, columns_in
     from kpi.engine.fingerprint import checksums_of
-    from kpi.engine.graph import compile_project, with_unit_tests
+    from kpi.engine.graph import with_unit_tests
+    from kpi.engine.nodes import compile_project
     from kpi.engine.selector import Selection, default_of, lines, select
     from kpi.engine.unit_tests import read_unit_tests
     from kpi.ingest.raw_files import scan
@@ -233,11 +234,22 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
 @click.argument("model", required=False)
 @click.option("--inline", metavar="SQL", default="", help="Compile this SELECT, as if it were a model, and print it.")
 @click.option("--json", "as_json", is_flag=True, help="List all mistakes as JSON, for an editor.")
+@click.option(
+    "--engine",
+    type=click.Choice(("duckdb", "spark")),
+    help="Also refuse what this engine would count in another way, and print its SQL; else the project's engine.",
+)
 @vars_option
 @target_option
 @project_option
 def compile_command(
-    model: str | None, inline: str, as_json: bool, variables: str, target: str, project_dir: Path | None
+    model: str | None,
+    inline: str,
+    as_json: bool,
+    engine: str | None,
+    variables: str,
+    target: str,
+    project_dir: Path | None,
 ) -> None:
     """Check every model and test; print the compiled SQL of MODEL."""
     from kpi.engine.compile import compiled
@@ -250,7 +262,13 @@ def compile_command(
     from kpi.warehouse.permissions import refuse_unknown
 
     try:
-        graph = compiled(project_folder(project_dir), variables_of(variables), target).graph
+        project = compiled(project_folder(project_dir), variables_of(variables), target)
+        graph = project.graph
+        engine = engine or graph.project.engine_settings.type
+        if engine == "spark":
+            from kpi.engine.spark_refusals import check_for_spark
+
+            check_for_spark(graph, project.columns)
         refuse_unknown(graph)
         check_expectations(read_expectations(graph.project), graph)
         if wrong := unexplained(graph):
@@ -280,7 +298,13 @@ def compile_command(
         raise ConfigError(
             f"there is no model or test '{model}'.{nearest(model, (n.name for n in graph.nodes.values()))}"
         )
-    click.echo(found[0].sql)
+    node = found[0]
+    if engine == "spark":
+        from kpi.engine.spark_sql import to_spark
+
+        click.echo(to_spark(node.sql, dict(project.columns.get(node.id, ()))))
+        return
+    click.echo(node.sql)
 
 
 def _print_mistakes(error: KpiError) -> None:

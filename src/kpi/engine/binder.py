@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class Binder:
         self._within = within
         self._nodes = nodes
         self._made: set[str] = set()
+        self._noted: list[Node] = []
         self._plans: dict[str, str] = {}
         self._con: duckdb.DuckDBPyConnection | None = None
 
@@ -69,8 +71,20 @@ class Binder:
         self._plans.update(zip(texts, (row[0] for row in found), strict=True))
 
     def _key(self, node: Node) -> tuple[object, ...]:
-        given = [(str(self._nodes[one].relation), self.known[one]) for one in self._read_by(node)]
-        return "bind", node.sql, given
+        return "bind", node.sql, self.inputs(node)
+
+    def inputs(self, node: Node) -> list[tuple[str, Columns]]:
+        """The tables a node reads, by name and columns."""
+        return [(str(self._nodes[one].relation), self.known[one]) for one in self._read_by(node)]
+
+    def plan(self, node: Node) -> str:
+        """DuckDB's plan of a node's SELECT as JSON, before it is optimized; empty when it has no text."""
+        self.make_parents(node)
+        try:
+            plan = self.con.execute("select json_serialize_plan(?, optimize := false)", [node.sql]).fetchone()
+        except duckdb.Error:
+            return ""
+        return str(plan[0]) if plan else ""
 
     def renamed(self, node: Node) -> Columns:
         """The columns of a table of the node's SELECT: DuckDB renames what has the name of one before, to `a_1`."""
@@ -88,10 +102,24 @@ class Binder:
         return [*tables_of(self._nodes, node), *([node.id] if node.increment and node.id in self.known else [])]
 
     def note(self, node: Node, columns: Columns) -> None:
-        """Keep a node's columns for those that read it. Raises CompileError when no table can have its name."""
+        """Keep a node's columns for those that read it."""
         self.known[node.id] = columns
-        if self._maker(node) is node and not is_ephemeral(node):
-            remembered(lambda: self._make(node), "table", str(node.relation))
+        if self._maker(node) is node and not is_ephemeral(node) and not is_remembered("table", str(node.relation)):
+            self._noted.append(node)
+
+    def make_noted(self) -> Iterator[CompileError]:
+        """Make the tables of the nodes noted since the last time; yields an error for each whose name none can have."""
+        noted, self._noted = self._noted, []
+        try:
+            self.con.execute("; ".join(map(self._definition, noted))) if noted else None
+            self._made.update(node.id for node in noted)
+        except duckdb.Error:  # one by one, to say which
+            pass
+        for node in noted:
+            try:
+                remembered(partial(self._make, node), "table", str(node.relation))
+            except CompileError as error:
+                yield error
 
     def _bind(self, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
         self.make_parents(node)
@@ -128,14 +156,17 @@ class Binder:
     def _make(self, node: Node) -> bool:
         if node.id in self._made:
             return True
-        typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in self.known[node.id])
         try:
-            self.con.execute(f"create or replace table {node.relation} ({typed})")
+            self.con.execute(self._definition(node))
         except duckdb.Error:
             message = f"{node.relation} cannot be the name of a table: a part of it is a word of SQL."
             raise CompileError(node.file, node.line, message) from None
         self._made.add(node.id)
         return True
+
+    def _definition(self, node: Node) -> str:
+        typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in self.known[node.id])
+        return f"create or replace table {node.relation} ({typed})"
 
     def _casts(self, node: Node, plan: str, start_of_sql: int) -> Iterator[Finding]:
         """Judge the casts in the plan. Raises CompileError for one that DuckDB plans and then does not have."""
@@ -156,7 +187,7 @@ class Binder:
         given, wanted = cast["arguments"][0]["id"], cast["return_type"]["id"]
         if cast["function_data"]["try_cast"]:
             return None
-        is_written = _WRITTEN.match(text) is not None
+        is_written = WRITTEN.match(text) is not None
         value = cast["children"][0].get("value") or {}
         families = (_family(given), _family(wanted))
         if families[0] != families[1] and _APART.issuperset(families) and families != ("day", "time"):
@@ -185,7 +216,7 @@ class Binder:
 
 _ALIAS = re.compile(r"\bas\s+(\w+)", re.IGNORECASE)
 # How a cast that is written begins: cast(…), ::type, or a literal such as date '2025-01-01'.
-_WRITTEN = re.compile(r"(try_)?cast\b|::|[a-z]+ *'", re.IGNORECASE)
+WRITTEN = re.compile(r"(try_)?cast\b|::|[a-z]+ *'", re.IGNORECASE)
 # Values of these have no cast to each other.
 _APART = {"number", "day", "time", "span"}
 

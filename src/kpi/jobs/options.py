@@ -23,8 +23,8 @@ class Options:
     that `state:` compares with (the published one when empty), `continued` the failed candidates this run goes on with,
     `wait_seconds` how long to wait for another writer. `selector` is one of selectors.yml; with `usual_selector` its
     default one counts where nothing is selected. `target` is the name that templates see of the target.
-    `also_released` lets deliveries go that a release was made from. `engine` is what is said of the engine for this
-    run, as `EngineSettings.with_options` takes it.
+    `also_released` lets deliveries go that a release was made from. `engine` is what the command says of the engine,
+    as `EngineSettings.with_options` takes it.
     """
 
     as_of: date

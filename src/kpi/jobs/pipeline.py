@@ -400,7 +400,8 @@ def _run_steps(
     graph, options, emit = context.graph, context.options, context.emit
     request = request_of(context, before)
     _run_unit_tests(context, progress, request, adapter_for)
-    task = replace(_task(con, context, request, progress.record.id), adapter=adapter_for(con))
+    adapter = adapter_for(con)
+    task = replace(_task(con, context, request, progress.record.id), adapter=adapter)
     progress.record = replace(progress.record, kept=request.before.kept)
     # Of which build a row is can be asked in SQL without changing the SQL of any model.
     con.execute(f"set variable {BUILD_VARIABLE} = {literal(progress.record.id)}")
@@ -417,6 +418,8 @@ def _run_steps(
     progress.checks = {check.name: check for check in request.before.checks}
     progress.nodes = nodes
     nodes.update({test.id: request.record_of(test.id) for test in graph.tests()})
+    if graph.feeds and context.engine.is_spark:
+        adapter.use_parquet(_lake_files(con, context, progress.record.id))
     present = prepare_run(con, task)
     steps = steps_of(request, present, {node_id: Content(record.version) for node_id, record in nodes.items()})
     ran = run_nodes(con, task, steps, nodes)
@@ -428,6 +431,16 @@ def _run_steps(
     progress.record = replace(progress.record, kept=tuple(orphaned_relations(graph, relations(con))))
     if ran.failed:
         raise BuildErrors(tuple(ran.failed.values()), ran.lines(graph))
+
+
+def _lake_files(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> dict[str, list[str]]:
+    """Let the lake have the loaded tables as they are now. Returns the Parquet files of each."""
+    from kpi.warehouse.lake import lake_of, write
+
+    lake = lake_of(context.warehouse, context.graph.project.warehouse_settings, context.engine.lake)
+    loaded = [place for place, kind in relations(con).items() if kind == "table" and place.startswith("raw.")]
+    manifest = write(lake, con, build, loaded, context.emit)
+    return {table.relation: lake.paths(table) for table in manifest.tables}
 
 
 def _take_over_vintages(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> None:

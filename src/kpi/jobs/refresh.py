@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kpi.engine.artifacts import Results
+    from kpi.engine.compile import Compiled
     from kpi.engine.graph import Graph
     from kpi.jobs.pipeline import PipelineContext
     from kpi.project.project import Project
@@ -122,8 +123,8 @@ def retry(root: Path, options: Options, emit: Emit) -> Outcome:
     options = replace(options, **repeated, continued=(*failed.continues, failed.id))
 
     def start(engine: str) -> Start:
-        if failed.engine.endswith(_BY_SPARK) != engine.endswith(_BY_SPARK):
-            other = "spark" if failed.engine.endswith(_BY_SPARK) else "duckdb"
+        if is_by_spark(failed.engine) != is_by_spark(engine):
+            other = "spark" if is_by_spark(failed.engine) else "duckdb"
             raise ConfigError(
                 f"build {failed.id} was computed by {other}. Continue it there: kpi retry --engine {other}"
             )
@@ -167,7 +168,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     refuse_leaking()
     warehouse = Warehouse(root.resolve() / "warehouse")
     emit_event(emit, Event("compiling", stage="compile"))
-    graph = compiled(root, options.variables, options.target, options.invocation).graph
+    project = compiled(root, options.variables, options.target, options.invocation)
+    graph = project.graph
     check_expectations(read_expectations(graph.project), graph)
     check_report(graph)
     emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
@@ -176,7 +178,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     if len(graph.notes) > _NOTES:
         emit(f"  note: {len(graph.notes) - _NOTES} more notes: kpi compile")
     engine = engine_of(graph.project, options)
-    refuse_engine(graph, engine)
+    refuse_engine(project, engine)
     importing = _Expectations() if options.validate and has_report_years(graph) else None
     with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
@@ -690,10 +692,13 @@ def settings_of(project: Project, engine: EngineSettings | None = None) -> str:
     """What makes a build file useless as a start for the next: another storage version, or another engine."""
     import duckdb
 
-    return f"{project.name} duckdb {duckdb.__version__}{_BY_SPARK if engine and engine.is_spark else ''}"
+    computed = "spark " if engine and engine.is_spark else ""
+    return f"{project.name} {computed}duckdb {duckdb.__version__}"
 
 
-_BY_SPARK = " spark"  # the end of what is noted of a build whose models Spark computed
+def is_by_spark(engine: str) -> bool:
+    """Tell whether Spark computed a build, by what `settings_of` notes of it."""
+    return engine.split()[1:2] == ["spark"]
 
 
 def engine_of(project: Project, options: Options) -> EngineSettings:
@@ -701,17 +706,22 @@ def engine_of(project: Project, options: Options) -> EngineSettings:
     return project.engine_settings.with_options(options.engine or {})
 
 
-def refuse_engine(graph: Graph, engine: EngineSettings) -> None:
-    """Raise ConfigError or EngineLost when Spark is to be used and is not there. Of DuckDB nothing is asked."""
+def refuse_engine(project: Compiled, engine: EngineSettings) -> None:
+    """Look whether Spark is there and would count everything as DuckDB does, when it is to be used.
+
+    Raises ConfigError or EngineLost when it cannot be used, CompileErrors for what would be another number there.
+    """
     if engine.is_spark:
         from kpi.databases.spark import refuse_unusable
+        from kpi.engine.spark_refusals import check_for_spark
 
         refuse_unusable(engine)
+        check_for_spark(project.graph, project.columns)
 
 
 def _emit_other_engine(warehouse: Warehouse, start: Start, engine: EngineSettings, emit: Emit) -> None:
     """Say that everything is built because another engine made what readers have."""
     published = warehouse.current_record()
-    if start.record is None and published and published.engine.endswith(_BY_SPARK) != engine.is_spark:
+    if start.record is None and published and is_by_spark(published.engine) != engine.is_spark:
         other, this = ("DuckDB", "Spark") if engine.is_spark else ("Spark", "DuckDB")
         emit(f"Build {published.id} was computed by {other}, so nothing of it is a start for {this}: all is built.")

@@ -199,7 +199,7 @@ def _other_figure(path: Sequence[Hop]) -> str:
 
 def _part(indicators: str, column: str, weighed: Sequence[tuple[Sequence[Hop], Weight]], labels: Labels) -> PartOutline:
     # Of several ways to a row that only its records tell apart, the one whose conditions say most.
-    path, weight = max(weighed, key=lambda one: len(list(_filters(*one, indicators, labels))))
+    path, weight = max(weighed, key=lambda one: len(list(_filters(one[0], one[1], indicators, labels))))
     sources = tuple(dict.fromkeys(_other_figure(one) or one[-1].driving_relation.name for one, _ in weighed))
     is_of_figures = _ends_at_figures(path)
     measure, aggregate = _measure(weight)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
@@ -146,26 +146,28 @@ class Content:
         if known is not None:
             return known
         figure = self.figures.get(figure_id, {})
-        symbols = {code: str(row[f"symbol_{language}"]) for code, row in self.codes.get("unit", {}).items()
-                   if row[f"symbol_{language}"]}  # fmt: skip
-        form = Form(
-            figure.get("unit") or "count",
-            decimals or figure.get("decimals"),
-            language,
-            bool(figure.get("shown_sign")),
-            symbols,
-        )
+        unit = self.form_of_unit(figure.get("unit") or "count", language)
+        form = replace(unit, decimals=decimals or figure.get("decimals"), is_signed=bool(figure.get("shown_sign")))
         self.forms[figure_id, language, decimals] = form
         return form
+
+    def form_of_unit(self, unit: str, language: str) -> Form:
+        """Return how values in a unit are written."""
+        symbols = {code: str(row[f"symbol_{language}"]) for code, row in self.codes.get("unit", {}).items()
+                   if row[f"symbol_{language}"]}  # fmt: skip
+        return Form(unit, None, language, False, symbols)
 
     def stated(self, value: Value) -> tuple[Decimal | None, str, str | None]:
         """Return how a report states a value: the number, how exactly (`about`), and its decimals, None as usual.
 
-        As it is printed where it is and the value reproduces it; else by `shown_as` of its figure.
+        As it is printed where it is and the value reproduces it, but 0 and 100 that it only nearly is as `nearly`; else
+        by `shown_as` of its figure.
         """
         printed = self.printed.get(value.key)
         if printed and printed["status"] == "reproduced":
-            return printed["published_shown"], printed["qualifier"], printed["decimals"]
+            number, qualifier = printed["published_shown"], printed["qualifier"]
+            is_rounded = number in (0, 100) and qualifier == "exact" and number != value.shown
+            return number, "nearly" if is_rounded else qualifier, printed["decimals"]
         shown, rule = value.shown, self.figures.get(value.key[0], {}).get("shown_as")
         step = {"floor_1000": 1000, "about_100": 100, "about_1000": 1000}.get(rule or "")
         if shown is None or step is None or abs(shown) < step:
