@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kpi.ingest import raw_files
 from kpi.ingest.raw_files import Checksums, RawFolder, content_hash, scan
 
 FILE = Path("calls/calls_2024.csv")
@@ -20,8 +22,8 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "raw"
     (folder / FILE).parent.mkdir(parents=True)
     (folder / FILE).write_bytes(b"call_id\n1\n")
-    clock = raw_files.time.time_ns
-    monkeypatch.setattr(raw_files.time, "time_ns", lambda: clock() + 5_000_000_000)
+    clock = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: clock() + 5_000_000_000)
     return folder
 
 
@@ -29,13 +31,13 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of files that are read."""
     found: list[str] = []
-    digest = raw_files.hashlib.file_digest
+    digest = hashlib.file_digest
 
-    def noted(stream: object, kind: str) -> object:
+    def noted(stream: Any, kind: str) -> Any:
         found.append(Path(getattr(stream, "name", "")).name)
-        return digest(stream, kind)  # type: ignore[arg-type]
+        return digest(stream, kind)
 
-    monkeypatch.setattr(raw_files.hashlib, "file_digest", noted)
+    monkeypatch.setattr(hashlib, "file_digest", noted)
     return found
 
 
@@ -69,7 +71,7 @@ def test_a_file_that_was_just_written_is_read_each_time(
     raw: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed = (raw / FILE).stat().st_ctime_ns
-    monkeypatch.setattr(raw_files.time, "time_ns", lambda: changed + 1_000_000)
+    monkeypatch.setattr(time, "time_ns", lambda: changed + 1_000_000)
     scanned(raw)
     scanned(raw)
     assert reads == [FILE.name] * 2
