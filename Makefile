@@ -9,10 +9,10 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test test-long lint faults dbt dbt-spark parity-dbt spark bench peers golden docs pictures clean
+.PHONY: help models refresh demo test test-long lint faults faults-cluster dbt dbt-spark parity-dbt spark bench peers golden docs pictures clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 models: $(VENV)/kpi ## Set up, write synthetic deliveries when warehouse/raw is empty, refresh, print the indicators
 	@$(BIN)/kpi demo --if-empty
@@ -41,6 +41,9 @@ lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 
 faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times while readers read; prints the table of docs/reference/faults.md
 	PYTHONPATH=tests:tests/support $(BIN)/python -m faults
+
+faults-cluster: $(VENV)/dev .venv-spark/ready ## Kill a worker of a Spark cluster of this machine in the middle of a build, then all of it; takes minutes
+	PYTHONPATH=.:tests:tests/support $(BIN)/python -m faults.cluster
 
 dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/reference/dbt.md
 

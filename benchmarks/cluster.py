@@ -78,7 +78,8 @@ def _spark_home() -> Path:
 def _start(home: Path, folder: Path, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True, exist_ok=True)
     command = ["java", "-Xmx256m", "-cp", f"{home}/jars/*", f"org.apache.spark.deploy.{kind}"]
-    environment = {**os.environ, "SPARK_HOME": str(home), "SPARK_LOCAL_IP": LOOPBACK, "SPARK_LOCAL_DIRS": str(folder)}
+    environment = {**os.environ, "SPARK_HOME": str(home), "SPARK_SCALA_VERSION": "2.13"}  # of all Spark 4
+    environment |= {"SPARK_LOCAL_IP": LOOPBACK, "SPARK_LOCAL_DIRS": str(folder)}
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [*command, "--webui-port", "0", *arguments], stdout=log, stderr=log, env=environment, cwd=folder

@@ -31,7 +31,8 @@ import duckdb
 
 from benchmarks.cluster import PYTHON, cluster, is_there
 from benchmarks.memory import size_of
-from demo.deliver import FEEDS, write_demo
+from demo.deliver import write_demo
+from demo.feeds import FEEDS
 from kpi.database import columns_of
 from kpi.engine.compile import compiled
 from kpi.engine.node import Node
@@ -93,13 +94,11 @@ def main() -> int:
         print(f"{'engine':<16} {'calls':>12} {'wall s':>8} {'CPU s':>8} {'memory MB':>9} {'spilled MB':>9}  figures")
         for scale in [float(text) for text in given.scales.split(",")]:
             rows = generate(folder, max(1, round(COUNTY * scale / demo_rows)))
-            found = [
-                measured
-                for engine in given.engines.split(",")
-                if (measured := measure(folder, engine, rows, given.minutes))
-            ]
-            for measured in found:
-                print(measured, flush=True)
+            found = list[Measured]()
+            for engine in given.engines.split(","):
+                if measured := measure(folder, engine, rows, given.minutes):
+                    print(measured, flush=True)
+                    found.append(measured)
             if len({measured.figures for measured in found if not measured.ended}) > 1:
                 print("the figures are not the same")
                 wrong = 1
@@ -266,8 +265,7 @@ def _run(asked: Mapping[str, str]) -> int:
 def _on_duckdb(folder: Path, work: Path, steps: Sequence[Step]) -> Any:
     """The raw rows go into the build's file first, as a load leaves them there."""
     shutil.copy(folder / "small.duckdb", work / "kpi.duckdb")
-    config = {"memory_limit": MEMORY, "threads": THREADS, "temp_directory": str(work / "spill")}
-    con = duckdb.connect(config=config)
+    con = duckdb.connect(config={"memory_limit": MEMORY, "threads": THREADS, "temp_directory": str(work / "spill")})
     con.execute(f"attach {literal(str(work / 'kpi.duckdb'))} as kpi (recovery_mode no_wal_writes)")
     con.execute("use kpi")
     con.execute(f"truncate {RAW}")
@@ -305,7 +303,7 @@ def _on_spark(folder: Path, work: Path, steps: Sequence[Step], master: str) -> A
     for file in sorted((folder / "lake").glob("*.parquet")):
         schema, _, name = file.stem.partition(".")
         places[schema, name] = f"{schema}_{name}"
-        spark.read_parquet(places[schema, name], file)
+        spark.read_parquet(places[schema, name], str(file))
     for step in steps:
         sql = to_spark(reading(step.sql, places), step.columns)
         if step.kind == "test":

@@ -13,8 +13,7 @@ date_diff('second', {{ start_at }}, {{ end_at }})
 {%- endmacro %}
 
 {% macro spark__seconds_between(start_at, end_at) -%}
-cast(floor(unix_micros(cast({{ end_at }} as timestamp)) / 1000000) as bigint)
-    - cast(floor(unix_micros(cast({{ start_at }} as timestamp)) / 1000000) as bigint)
+(unix_seconds(cast({{ end_at }} as timestamp)) - unix_seconds(cast({{ start_at }} as timestamp)))
 {%- endmacro %}
 
 {#- Whole calendar days from one date to another. Null when either is missing. -#}
@@ -104,5 +103,5 @@ isodow({{ date_on }})
 {%- endmacro %}
 
 {% macro spark__iso_weekday(date_on) -%}
-weekday({{ date_on }}) + 1
+(weekday({{ date_on }}) + 1)
 {%- endmacro %}

@@ -44,5 +44,5 @@ null
 {% for column, kind in model['config']['column_types'].items() if kind == 'varchar' -%}
 {% do model['config']['column_types'].update({column: 'string'}) %}
 {%- endfor %}
-{{ return(dbt_spark.spark__create_csv_table(model, agate_table)) }}
+{{ return(dbt.spark__create_csv_table(model, agate_table)) }}
 {%- endmacro %}

@@ -22,7 +22,7 @@ from tiny import Tiny
 TODAY = date(2026, 11, 21)
 LONG_KINDS = {"oracle", "dbt", "faults"}
 
-pytest_plugins = ["cpu_table"]
+pytest_plugins = ["cpu_table", "judged_county"]
 
 
 # A shell ignores Ctrl-C in what it starts in the background, as CI may, and children inherit that: some tests send it.

@@ -121,6 +121,16 @@ def caching(file: Path, is_read: bool = True) -> Iterator[Cache]:
         cache.save()
 
 
+@contextmanager
+def without_cache() -> Iterator[None]:
+    """Let all that is done in here be done, and nothing of it be kept: for what is too little to read a cache for."""
+    token = _active.set(None)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
 def remembered(make: Callable[[], _T], *parts: object, is_right: Callable[[_T], bool] = lambda found: True) -> _T:
     """Return what `make` makes, or made before from the same `parts`, which must tell all that it follows from.
 

@@ -16,12 +16,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from conftest import ROOT, TODAY, copy_project
+from conftest import TODAY, copy_project
 from demo.deliver import write_demo
 from kpi.engine.graph import RESERVED_TABLES
 from kpi.ingest import raw_files
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
+from once import ROOT
 from with_dbt import python_of_dbt
 
 pytestmark = pytest.mark.xdist_group("dbt")  # dbt builds once, so one worker has them all
@@ -168,7 +169,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     for name, text in ODD.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
-    write_demo(root / "warehouse/raw", scale=0.02)
+    write_demo(root / "warehouse/raw", scale=0.01)
     keep(root / "warehouse/kept/00000-made-up")
     outcome = refresh(root, Options(as_of=TODAY, validate=False), lambda line: None)
     ours, theirs = root / "warehouse/builds" / outcome.build, root / "target"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import resource
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ class CpuTable:
         self._since = cpu_seconds()
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self) -> Iterator[None]:
+    def pytest_runtest_makereport(self) -> Generator[None, Any, Any]:
         """Give each report the seconds since the one before it: setting up, the test itself, tearing down."""
         report = yield
         now = cpu_seconds()

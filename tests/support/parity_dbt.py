@@ -84,7 +84,11 @@ def compare(database: Path, out: Path) -> int:
     answers = json.loads((out / "answers.json").read_text(encoding="utf-8"))
     wrong = [f"dbt {command}: {answer['exception']}" for command, answer in answers.items() if answer["exception"]]
     results = {node: result for answer in answers.values() for node, result in answer["results"].items()}
-    wrong += [f"{node}: {status}: {said}" for node, (status, said) in results.items() if status != "success"]
+    wrong += [
+        f"{node}: {status}: {' '.join(str(said).split())[:400]}"
+        for node, (status, said) in results.items()
+        if status != "success"
+    ]
     tables = sorted((out / "tables").glob("*.*"))
     with duckdb.connect() as con:
         con.execute("set TimeZone = 'UTC'")

@@ -15,9 +15,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from conftest import ROOT
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
+from once import ROOT
 
 DBT = Path(os.environ.get("KPI_DBT") or ROOT / ".venv-dbt/bin/dbt")
 NAME = "own"

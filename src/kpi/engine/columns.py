@@ -27,13 +27,10 @@ from kpi.engine.incremental import problems as setting_problems
 from kpi.engine.lint import FUNCTIONS, IN_MACROS, RULES, Finding, second_column
 from kpi.engine.materializations import is_enforced, seed_folders, seed_table
 from kpi.engine.node import Node
-from kpi.engine.nodes import compile_nodes
 from kpi.engine.spark_refusals import RULES as REFUSED_ON_SPARK
 from kpi.engine.tests import GENERIC, accepted
-from kpi.engine.unit_runner import check_unit_tests
 from kpi.errors import CompileError, KpiError, nearest
 from kpi.ingest.contract import is_feed
-from kpi.ingest.loader import OWN
 from kpi.project.external import absolute, outside_files, reached
 from kpi.project.project import Project, together
 from kpi.project.properties import Column, TestSpec
@@ -125,6 +122,9 @@ def _at(node: Node, allow: Any, name: str, message: str) -> CompileError:
 
 def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
     """Compile the project and bind every node. Returns it with the columns of every node by id; raises as above."""
+    from kpi.engine.nodes import compile_nodes
+    from kpi.engine.unit_runner import check_unit_tests
+
     graph, mistakes = compile_nodes(project, lambda graph: bound_columns(graph)[0])
     known, wrong, renamed = bound_columns(graph)
     unit_tests, wrong_units = check_unit_tests(graph, known)
@@ -137,6 +137,8 @@ def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
 
 
 def bound_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], list[str]]:
+    from kpi.ingest.loader import OWN
+
     mistakes: list[KpiError] = []
     raw: dict[str, Columns] = {f"raw.{table}": tuple(columns) for table, columns in OWN.items()}
     raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
@@ -158,6 +160,7 @@ def bound_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], lis
                 if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
                     continue
                 mistakes += _check_node(binder, graph, node, raw)
+            mistakes += binder.make_noted()
     return binder.known, mistakes, binder.notes
 
 

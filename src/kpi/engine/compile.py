@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.cache import WHOLE, LazyTuple, caching, key_of
+from kpi.cache import WHOLE, LazyTuple, caching, key_of, without_cache
 from kpi.environment import is_as_read
 from kpi.errors import KpiError
 from kpi.files import project_contents, project_files
@@ -82,7 +82,9 @@ def compiled(
         if isinstance(found, Compiled) and is_as_read(found.graph.environment_read):
             if found.files == files:
                 return found
-            if not variables and (grown := with_changed_models(found, files)):
+            with without_cache():
+                grown = with_changed_models(found, files) if not variables else None
+            if grown:
                 cache.put(key, grown)
                 return grown
         made = _compiled(root, variables, target, invocation)

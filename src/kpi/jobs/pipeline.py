@@ -13,7 +13,7 @@ import duckdb
 from kpi import database
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ReadersRecord, TestRecord, UnitTestRecord
 from kpi.database import first_line, relations
-from kpi.engine.adapter import BUILD_VARIABLE, Adapter, adapters
+from kpi.engine.adapter import BUILD_VARIABLE, AdapterFor, adapters
 from kpi.engine.artifacts import state_of
 from kpi.engine.fingerprint import checksums_of, definitions
 from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
@@ -106,7 +106,6 @@ def carry_over(
 
 
 EXCHANGE = ".tmp-spark"  # the folder among the builds for what goes to Spark and comes back
-AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
 LOAD_SUMMARY = "load summary"  # the event that says how much was loaded
 
 
@@ -415,7 +414,7 @@ def _run_steps(
     progress.checks = {check.name: check for check in request.before.checks}
     progress.nodes = nodes
     nodes.update({test.id: request.record_of(test.id) for test in graph.tests()})
-    if context.engine.is_spark:
+    if graph.feeds and context.engine.is_spark:
         adapter.use_parquet(_lake_files(con, context, progress.record.id))
     present = prepare_run(con, task)
     steps = steps_of(request, present, {node_id: Content(record.version) for node_id, record in nodes.items()})
@@ -434,7 +433,7 @@ def _lake_files(con: duckdb.DuckDBPyConnection, context: PipelineContext, build:
     """Let the lake have the loaded tables as they are now. Returns the Parquet files of each."""
     from kpi.warehouse.lake import lake_of, write
 
-    lake = lake_of(context.warehouse, context.graph.project.warehouse_settings)
+    lake = lake_of(context.warehouse, context.graph.project.warehouse_settings, context.engine.lake)
     loaded = [place for place, kind in relations(con).items() if kind == "table" and place.startswith("raw.")]
     manifest = write(lake, con, build, loaded, context.emit)
     return {table.relation: lake.paths(table) for table in manifest.tables}

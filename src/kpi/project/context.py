@@ -446,7 +446,6 @@ def _column_api() -> SimpleNamespace:
 
 def _functions() -> dict[str, Any]:
     """The functions of templates that ask nothing of the project."""
-    import yaml
 
     def give_back(value: object = None) -> None:
         raise Returned(value)
@@ -461,7 +460,7 @@ def _functions() -> dict[str, Any]:
         "set_strict": set,
         "fromjson": lambda text, default=None: _or(default, json.loads, text),
         "tojson": lambda value, default=None, sort_keys=False: _or(default, _json(sort_keys), value),
-        "fromyaml": lambda text, default=None: _or(default, yaml.safe_load, text),
+        "fromyaml": lambda text, default=None: _or(default, _from_yaml, text),
         "toyaml": lambda value, default=None, sort_keys=False: _or(default, _yaml(sort_keys), value),
         "local_md5": lambda text: hashlib.md5(str(text).encode()).hexdigest(),
     }
@@ -507,6 +506,12 @@ def _or(default: Any, make: Callable[[Any], Any], value: Any) -> Any:
 
 def _json(sort_keys: bool) -> Callable[[Any], str]:
     return lambda value: json.dumps(value, sort_keys=sort_keys)
+
+
+def _from_yaml(text: str) -> Any:
+    import yaml
+
+    return yaml.safe_load(text)
 
 
 def _yaml(sort_keys: bool) -> Callable[[Any], str]:
