@@ -203,7 +203,7 @@ def test_the_demo_is_the_same_by_spark(small_demo: Path, by_spark: Path) -> None
     "words",
     [
         ("show", "--json"),
-        ("show", "waiting_calls", "--json"),
+        ("show", "calls_received", "--json"),
         ("explain", "calls_received", "--year", "2025", "--json"),
     ],
 )
