@@ -14,7 +14,7 @@ import duckdb
 from kpi import database
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ReadersRecord, TestRecord, UnitTestRecord
 from kpi.database import first_line, relations
-from kpi.engine.adapter import BUILD_VARIABLE, Adapter, adapters
+from kpi.engine.adapter import BUILD_VARIABLE, AdapterFor, adapters
 from kpi.engine.artifacts import state_of
 from kpi.engine.fingerprint import checksums_of, definitions
 from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
@@ -107,7 +107,6 @@ def carry_over(
 
 
 EXCHANGE = ".tmp-spark"  # the folder among the builds for what goes to Spark and comes back
-AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
 LOAD_SUMMARY = "load summary"  # the event that says how much was loaded
 
 
