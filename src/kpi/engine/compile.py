@@ -38,7 +38,7 @@ from kpi.environment import is_as_read
 from kpi.errors import CompileError, KpiError, nearest
 from kpi.files import project_contents, project_files
 from kpi.ingest.contract import is_feed
-from kpi.ingest.loader import OWN
+from kpi.ingest.ledger import OWN
 from kpi.project.external import absolute, outside_files, reached
 from kpi.project.jinja import Relation
 from kpi.project.project import Project, together
