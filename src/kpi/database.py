@@ -16,14 +16,28 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
-
-import duckdb
 
 from kpi.errors import BuildError, ConfigError, nearest
 from kpi.sql import identifier, literal, relation_name
+
+if TYPE_CHECKING:
+    import duckdb as duckdb  # noqa: PLC0414  others import it from here
+else:
+
+    class _LazyModule:
+        """A module that is imported when something of it is asked for: nothing is, where a run finds nothing to do."""
+
+        def __init__(self, name):
+            self._name = name
+
+        def __getattr__(self, name):
+            return getattr(import_module(self._name), name)
+
+    duckdb = _LazyModule("duckdb")
 
 CATALOG = "kpi"
 LEAKING = "2.0.0"
@@ -445,13 +459,14 @@ def column_problem(definition: str) -> str:
 
 
 @cache
-def _parser() -> duckdb.DuckDBPyConnection:
+def parser() -> duckdb.DuckDBPyConnection:
+    """An empty database that reads SQL and judges values, one a process: opening one takes longer than most of that."""
     return confined({"threads": "1"})
 
 
 def _parsed(sql: str) -> Any:
     """The tree of one SELECT as DuckDB gives it, or a text saying why it is none."""
-    row = _parser().execute("select json_serialize_sql(?)", [sql]).fetchall()[0]
+    row = parser().execute("select json_serialize_sql(?)", [sql]).fetchall()[0]
     found = json.loads(row[0])
     if found["error"]:
         message = str(found["error_message"])

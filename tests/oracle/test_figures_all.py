@@ -17,11 +17,10 @@ import pytest
 
 import kpi
 from hostile import write_hostile
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
 from kpi.ingest.contract import Feed
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
-from kpi.project.project import load_project
 from modelbench import Bench
 from oracle import CONTRACTS, Key, Row, figures, read_feed
 from oracle_figures import add_months, add_working_days, care_limit, is_working_day
@@ -31,12 +30,6 @@ ROOT = Path(__file__).resolve().parents[2]
 AS_OF = date(2026, 3, 5)  # by then all of 2025 that did not come is very late, and 2025 a whole year
 PARTS = ("models", "seeds", "macros", "expectations", "tests/sql", "dbt_project.yml")
 Doubles = tuple[float | None, float | None, float | None, int]
-
-
-@pytest.fixture(scope="module")
-def graph() -> Graph:
-    """The project, compiled."""
-    return compile_project(load_project(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +45,9 @@ def empty(graph: Graph) -> Bench:
 
 
 @pytest.fixture
-def bench(graph: Graph) -> Bench:
+def bench(empty: Bench) -> Bench:
     """The project built on no deliveries at all, to be changed."""
-    return Bench(graph)
+    return empty.copy()
 
 
 # --- Every figure of every feed

@@ -10,25 +10,17 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from conftest import ROOT
 from demo.deliver import write_demo
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
 from kpi.ingest import feed_months, loader
 from kpi.ingest.calendar import write_calendar
 from kpi.ingest.raw_files import scan
-from kpi.project.project import load_project
 from modelbench import Bench
 
 pytestmark = pytest.mark.xdist_group("year to date")  # the county is loaded once
 
 Told = dict[tuple[str, str], tuple[float | None, float | None, float | None, int]]
 DATES = {"digital_care_paths": "opened_on", "chat_services": "opened_on"}  # where the contract names no column
-
-
-@pytest.fixture(scope="module")
-def graph() -> Graph:
-    """The project, compiled."""
-    return compile_project(load_project(ROOT))
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from kpi.engine.compile import check_project
 from kpi.project.project import load_project
 from kpi.validation.expectations import YearResult, validate
 from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
+from once import county
 
 ROOT = Path(__file__).parents[2]
 SEEDS = ROOT / "seeds"
@@ -185,7 +185,7 @@ def expectations() -> Expectations:
 @cache
 def models() -> tuple[tuple[str, str], ...]:
     """Return name and compiled SQL of each model of models/expectations, in building order."""
-    nodes = check_project(load_project(ROOT)).built()
+    nodes = county().graph.built()
     return tuple((str(node.relation), node.sql) for node in nodes if node.relation.schema == "expectations")
 
 

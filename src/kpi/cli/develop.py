@@ -12,6 +12,8 @@ import click
 from kpi.cli.options import (
     attended,
     day,
+    engine_of,
+    engine_options,
     project_folder,
     project_option,
     run_options,
@@ -83,6 +85,7 @@ def retry(**options: Any) -> None:
 @click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today.")
 @vars_option
 @target_option
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @project_option
 def plan(as_json: bool, **options: Any) -> None:
@@ -137,6 +140,7 @@ def _options(given: dict[str, Any]) -> Options:
         selector=given.get("selector", ""),
         usual_selector=given.get("usual_selector", False),
         target=given.get("target", ""),
+        engine=engine_of(given),
     )
 
 
@@ -196,7 +200,8 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     from kpi.engine.artifacts import state_of
     from kpi.engine.compile import CACHE, columns_in
     from kpi.engine.fingerprint import checksums_of
-    from kpi.engine.graph import compile_project, with_unit_tests
+    from kpi.engine.graph import with_unit_tests
+    from kpi.engine.nodes import compile_project
     from kpi.engine.selector import Selection, default_of, lines, select
     from kpi.engine.unit_tests import read_unit_tests
     from kpi.ingest.raw_files import scan
@@ -229,14 +234,27 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
 @click.argument("model", required=False)
 @click.option("--inline", metavar="SQL", default="", help="Compile this SELECT, as if it were a model, and print it.")
 @click.option("--json", "as_json", is_flag=True, help="List all mistakes as JSON, for an editor.")
+@click.option(
+    "--engine",
+    type=click.Choice(("duckdb", "spark")),
+    help="Also refuse what this engine would count in another way, and print its SQL.",
+)
 @vars_option
 @target_option
 @project_option
 def compile_command(
-    model: str | None, inline: str, as_json: bool, variables: str, target: str, project_dir: Path | None
+    model: str | None,
+    inline: str,
+    as_json: bool,
+    engine: str | None,
+    variables: str,
+    target: str,
+    project_dir: Path | None,
 ) -> None:
     """Check every model and test; print the compiled SQL of MODEL."""
     from kpi.engine.compile import compiled
+    from kpi.engine.spark_refusals import check_for_spark
+    from kpi.engine.spark_sql import to_spark
     from kpi.errors import nearest
     from kpi.jobs.build_site import check_report
     from kpi.jobs.pipeline import tables_for_readers
@@ -246,7 +264,10 @@ def compile_command(
     from kpi.warehouse.permissions import refuse_unknown
 
     try:
-        graph = compiled(project_folder(project_dir), variables_of(variables), target).graph
+        project = compiled(project_folder(project_dir), variables_of(variables), target)
+        graph = project.graph
+        if engine == "spark":
+            check_for_spark(graph, project.columns)
         refuse_unknown(graph)
         check_expectations(read_expectations(graph.project), graph)
         if wrong := unexplained(graph):
@@ -276,7 +297,8 @@ def compile_command(
         raise ConfigError(
             f"there is no model or test '{model}'.{nearest(model, (n.name for n in graph.nodes.values()))}"
         )
-    click.echo(found[0].sql)
+    node = found[0]
+    click.echo(to_spark(node.sql, dict(project.columns.get(node.id, ()))) if engine == "spark" else node.sql)
 
 
 def _print_mistakes(error: KpiError) -> None:

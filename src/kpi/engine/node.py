@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.cache import remembered
 from kpi.engine.lint import Finding, broken_rules, every, place_of
 from kpi.errors import CompileError, nearest
-from kpi.project.jinja import Lines, Relation, Rendered
-from kpi.project.properties import Column, TestSpec
+from kpi.project.relation import Lines, Relation, Rendered
+
+if TYPE_CHECKING:
+    from kpi.project.properties import Column, TestSpec
 
 NodeKind = Literal["model", "seed", "snapshot", "source", "test", "analysis", "exposure", "unit_test"]
 _A_FILE = " Describe the file as a source (config.meta.external_location) and read that."
@@ -131,13 +133,22 @@ def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[st
     that is no CTE of its own. `relations` are all there are, for telling what was meant.
     """
     parents = [str(relation) for relation in rendered.depends_on.values()]
-    return remembered(
-        lambda: _read_select(rendered, file, what, relations),
+
+    def make() -> Select:
+        found = _read_select(rendered, file, what, relations)
+        is_same = found.sql == rendered.sql and found.lines == rendered.lines
+        return replace(found, sql="", lines=Lines()) if is_same else found
+
+    select = remembered(
+        make,
         "select", what, rendered.sql, rendered.lines, sorted(parents), str(rendered.this), rendered.is_incremental,
     )  # fmt: skip
+    return select if select.sql else replace(select, sql=rendered.sql, lines=rendered.lines)
 
 
 def _read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> Select:
+    import logging
+
     import sqlglot
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -203,10 +214,21 @@ def _not_sql(rendered: Rendered, file: Path, error: Any) -> CompileError:
     return _at(rendered, file, offset, message)
 
 
+@cache
+def _is_checked(kind: type) -> bool:
+    """Whether parts of this kind are looked at by the next: few are, and asking five questions of each takes time."""
+    from sqlglot import exp
+
+    return issubclass(kind, (exp.DML, exp.DDL, exp.Pivot, exp.Table, exp.Lateral, exp.CTE))
+
+
 def _check_tree(tree: Any, rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> None:
     from sqlglot import exp
 
     for node in every(tree):
+        kind: Any = type(node)
+        if not _is_checked(kind):
+            continue
         if isinstance(node, exp.DML | exp.DDL) and not isinstance(node, exp.Query):
             message = f"a {what} only selects, {node.key.upper()} is not allowed."
             raise _at(rendered, file, place_of(node), message)

@@ -21,11 +21,11 @@ from kpi.engine.node import Hooks, Increment, NamedOutrightError, Node, Select, 
 from kpi.engine.template import NeedsColumns, RenderInput, Templates
 from kpi.errors import CompileError, ConfigError, nearest
 from kpi.project.external import content_of, files_read, in_database, location_problem
-from kpi.project.jinja import DATABASE, Relation, Rendered
 from kpi.project.macros import RUN_QUERY
 from kpi.project.packages import read_text
 from kpi.project.project import Project
 from kpi.project.properties import MODEL_CONFIGS, SNAPSHOT_CONFIGS, Properties, Source, tags_of
+from kpi.project.relation import DATABASE, Relation, Rendered
 from kpi.project.resources import Resource, merged
 from kpi.sql import relation_name
 from kpi.yaml_loader import Section

@@ -59,17 +59,26 @@ def spark_type(kind: str) -> str:
     raise ConfigError(f"a column of the type {kind} cannot be had on Spark. Cast it to one of: {', '.join(_TYPES)}.")
 
 
+def is_type(node: Any) -> bool:
+    """Whether a type in a tree of DuckDB's SQL is one that Spark has."""
+    from sqlglot import exp
+
+    return node.this == exp.DataType.Type.INT128 or node.sql(dialect="duckdb").split("(")[0] in _TYPES
+
+
 def to_spark(select: str, columns: Mapping[str, str]) -> str:
     """Return a compiled SELECT as one of Spark SQL that yields the same rows.
 
-    `columns` are its columns and their DuckDB types, in order, as the binder knows them. Raises ConfigError for a
-    type that Spark does not have.
+    `columns` are its columns and their DuckDB types, in order, as the binder knows them; without them nothing is cast.
+    Raises ConfigError for a type that Spark does not have.
     """
     import sqlglot
 
-    tree = translated(sqlglot.parse_one(select, dialect="duckdb"))
+    text = str(translated(sqlglot.parse_one(select, dialect="duckdb")).sql(dialect="spark", identify=True))
+    if not columns:
+        return text
     casts = ", ".join(f"cast({name} as {spark_type(kind)}) as {name}" for name, kind in _quoted(columns))
-    return f"select {casts} from (\n{tree.sql(dialect='spark')}\n)"
+    return f"select {casts} from (\n{text}\n)"
 
 
 def translated(tree: Any) -> Any:
@@ -149,6 +158,11 @@ _DIFFERENCES = {
 }
 
 
+def is_difference(node: Any) -> bool:
+    """Whether a date_diff is in units that have a translation."""
+    return _unit(node) in _DIFFERENCES
+
+
 def _difference(node: Any) -> Any:
     text = _DIFFERENCES.get(_unit(node))
     return None if text is None else _spark(text, a=node.expression, b=node.this)
@@ -222,11 +236,16 @@ def _series(node: Any) -> Any:
 
 
 def _having(select: Any) -> Any:
-    """A condition over grouping sets as a column, and a SELECT around it: Spark has no GROUPING() in HAVING."""
+    """A condition over grouping sets as a column, and a SELECT around it: Spark has no GROUPING() in HAVING.
+
+    So too where HAVING names a column as the SELECT names something else.
+    """
     from sqlglot import exp
 
     having, group = select.args.get("having"), select.args.get("group")
-    if not having or not group or group.find(exp.GroupingSets, exp.Cube, exp.Rollup) is None:
+    if not having or not group:
+        return None
+    if group.find(exp.GroupingSets, exp.Cube, exp.Rollup) is None and not _has_shadowed_column(select, having):
         return None
     select.set("having", None)
     names = [exp.column(column.alias_or_name, quoted=True) for column in select.expressions]
@@ -239,11 +258,75 @@ def _having(select: Any) -> Any:
     return outer
 
 
+def _has_shadowed_column(select: Any, having: Any) -> bool:
+    """Whether HAVING aggregates a column by a name that the SELECT gives to something else: Sail takes that."""
+    from sqlglot import exp
+
+    names = {column.alias.lower() for column in select.expressions if column.alias}
+    return any(column.name.lower() in names for column in having.find_all(exp.Column))
+
+
 def _exists(node: Any) -> None:
     from sqlglot import exp
 
     if isinstance(node.this, exp.Select):
         node.this.set("expressions", [exp.Literal.number(1)])
+
+
+TRUNCATED = {"DAY": "", "WEEK": "WEEK", "MONTH": "MONTH", "QUARTER": "QUARTER", "YEAR": "YEAR"}
+
+
+def _truncation(node: Any) -> Any:
+    """date_trunc: of days, for DATE_TRUNC yields an instant in the session's zone."""
+    unit = node.args["unit"].name.upper()
+    if unit not in TRUNCATED:
+        return None
+    day = "cast(:day as date)" if unit == "DAY" else f"trunc(cast(:day as date), '{TRUNCATED[unit]}')"
+    return _spark(f"cast({day} as timestamp_ntz)", day=node.this)
+
+
+# What has no letters of its own and takes room: DuckDB's trim takes all of them away, Spark's the first.
+_BLANKS = " \u00a0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u202f\u205f\u3000"
+
+
+def _trim(node: Any) -> None:
+    from sqlglot import exp
+
+    if node.args.get("expression") is None:
+        node.set("expression", exp.Literal.string(_BLANKS))
+        node.set("position", node.args.get("position") or "BOTH")
+
+
+def _like(node: Any) -> Any:
+    """A pattern without an escape: in Spark, and not in DuckDB, a backslash is one unless another is named."""
+    from sqlglot import exp
+
+    pattern = node.expression.unnest()
+    if isinstance(node.parent, exp.Escape) or not pattern.is_string or "\\" not in pattern.name:
+        return None
+    unused = next(character for character in "!#$&*+,./:;<=>?@^`|~" if character not in pattern.name)
+    return exp.Escape(this=node.copy(), expression=exp.Literal.string(unused))
+
+
+def _text_of_double(node: Any) -> Any:
+    """The text of a DOUBLE: 1.23456789E8 in Spark is 123456789.0. Where DuckDB has an exponent, it fails."""
+    from sqlglot import exp
+
+    if node.to.this not in (exp.DataType.Type.TEXT, exp.DataType.Type.VARCHAR) or node.this.unnest().is_string:
+        return None
+    return _spark(
+        """case when typeof(:value) = 'double' then case
+            when cast(:value as string) in ('0.0', '-0.0') then cast(:value as string)
+            when cast(:value as string) = 'NaN' then 'nan'
+            when abs(try_cast(cast(:value as string) as double)) between 1e-4 and 9999999999999999
+            then regexp_replace(
+                cast(cast(cast(:value as string) as decimal(38, 20)) as string), '([.][0-9]+?)0+$', '$1'
+            )
+            when :value is not null
+            then raise_error('a DOUBLE below 0.0001 or from 1e16 has no text that DuckDB and Spark agree on') end
+            else cast(:value as string) end""",
+        value=node.this,
+    )
 
 
 def _typeof(node: Any) -> Any:
@@ -274,6 +357,11 @@ RULES = (
     Rule("series", "GenerateSeries", "a series that ends before it begins is empty", "counts backwards", _series),
     Rule("grouping_sets", "Select", "GROUPING() in HAVING", "refused", _having),
     Rule("exists", "Exists", "what EXISTS selects is not looked at", "a column it selects is lost or fails", _exists),
+    Rule("date_trunc", "TimestampTrunc", "a TIMESTAMP", "an instant in the session's zone", _truncation),
+    Rule("date_trunc", "DateTrunc", "a TIMESTAMP", "an instant in the session's zone", _truncation),
+    Rule("trim", "Trim", "takes all blanks of Unicode away", "takes ' ' away", _trim),
+    Rule("like", "Like", "a backslash is a backslash", "a backslash is an escape", _like),
+    Rule("text_of_double", "Cast", "123456789.0", "1.23456789E8", _text_of_double),
     Rule("typeof", "Typeof", "types in capitals", "types by other names", _typeof),
 )
 _RULES_OF: dict[str, list[Rule]] = {}

@@ -13,9 +13,7 @@ from datetime import date
 from itertools import chain
 from pathlib import Path
 
-import duckdb
-
-from kpi.database import beside, fetch_one, one_thread
+from kpi.database import beside, duckdb, fetch_one, one_thread
 from kpi.events import Emit, Event, emit_event, silent
 from kpi.ingest import calendar, raw_table, rejects, statements
 from kpi.ingest.contract import Feed

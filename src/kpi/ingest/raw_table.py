@@ -16,9 +16,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
-from kpi.database import kind_of
+from kpi.database import duckdb, kind_of
 from kpi.errors import BuildError, DeliveryError
 from kpi.ingest import cells, masking, statements
 from kpi.ingest.contract import Feed

@@ -13,6 +13,7 @@ import duckdb
 from kpi import database
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ReadersRecord, TestRecord, UnitTestRecord
 from kpi.database import first_line, relations
+from kpi.engine.adapter import BUILD_VARIABLE, Adapter, adapters
 from kpi.engine.artifacts import state_of
 from kpi.engine.fingerprint import checksums_of, definitions
 from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
@@ -31,6 +32,7 @@ from kpi.ingest.loader import LoadReport, load
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
 from kpi.presentation import one_line
+from kpi.settings import EngineSettings
 from kpi.sql import counted, identifier, literal, relation_name
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, whole
@@ -104,6 +106,8 @@ def carry_over(
         emit(f"Carried over from the published build: {names}.")
 
 
+EXCHANGE = ".tmp-spark"  # the folder among the builds for what goes to Spark and comes back
+AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
 LOAD_SUMMARY = "load summary"  # the event that says how much was loaded
 
 
@@ -112,7 +116,7 @@ class PipelineContext:
     """What a run works with, the same from its first step to its last.
 
     `folder` is what lies in the raw folder, `emit` hears what happens, `begin` is called before the first node is
-    built.
+    built. `engine` says what computes models and tests.
     """
 
     warehouse: Warehouse
@@ -121,6 +125,7 @@ class PipelineContext:
     folder: RawFolder
     emit: Emit
     begin: Callable[[], object] = lambda: None
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
 
 def ingest_deliveries(
@@ -353,8 +358,9 @@ def run_pipeline(
     """
     progress = _Progress(record)
     try:
-        with interruptible():
-            _run_steps(con, context, before, progress)
+        folder = context.warehouse.builds / EXCHANGE
+        with interruptible(), adapters(context.engine, context.graph, folder, record.id, context.emit) as adapter_for:
+            _run_steps(con, context, before, progress, adapter_for)
     except (KpiError, KeyboardInterrupt) as error:
         return progress.result(context.graph, error)
     return progress.result(context.graph, None)
@@ -383,15 +389,19 @@ def request_of(context: PipelineContext, before: BuildRecord | None) -> Request:
 
 
 def _run_steps(
-    con: duckdb.DuckDBPyConnection, context: PipelineContext, before: BuildRecord | None, progress: _Progress
+    con: duckdb.DuckDBPyConnection,
+    context: PipelineContext,
+    before: BuildRecord | None,
+    progress: _Progress,
+    adapter_for: AdapterFor,
 ) -> None:
     graph, options, emit = context.graph, context.options, context.emit
     request = request_of(context, before)
-    _run_unit_tests(context, progress, request)
-    task = _task(con, context, request, progress.record.id)
+    _run_unit_tests(context, progress, request, adapter_for)
+    task = replace(_task(con, context, request, progress.record.id), adapter=adapter_for(con))
     progress.record = replace(progress.record, kept=request.before.kept)
     # Of which build a row is can be asked in SQL without changing the SQL of any model.
-    con.execute(f"set variable kpi_build = {literal(progress.record.id)}")
+    con.execute(f"set variable {BUILD_VARIABLE} = {literal(progress.record.id)}")
     _take_over_vintages(con, context, progress.record.id)
     progress.is_ingesting = True
     with _raw_as_it_was(con) as old:
@@ -402,6 +412,8 @@ def _run_steps(
             progress.record = replace(progress.record, files=files)
         nodes = source_records(con, old, task)
     progress.is_ingesting = False
+    if graph.feeds and context.engine.is_spark and task.adapter:
+        task.adapter.read_from(store_in_lake(con, context, progress.record.id))
     progress.checks = {check.name: check for check in request.before.checks}
     progress.nodes = nodes
     nodes.update({test.id: request.record_of(test.id) for test in graph.tests()})
@@ -418,6 +430,19 @@ def _run_steps(
         raise BuildErrors(tuple(ran.failed.values()), ran.lines(graph))
 
 
+def store_in_lake(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> dict[str, str]:
+    """Put the loaded tables of a build into the lake, where Spark reads them. Returns the place of each, by its name.
+
+    Raises BuildError for a table that cannot be put there, and ConfigError for a lake that cannot be reached.
+    """
+    from kpi.warehouse.lake import lake_of, write
+
+    lake = lake_of(context.warehouse, context.graph.project.warehouse_settings, context.engine.lake)
+    loaded = [name for name, kind in relations(con).items() if kind == "table" and name.startswith("raw.")]
+    manifest = write(lake, con, build, loaded, context.emit)
+    return {table.relation: lake.uri(table) for table in manifest.tables}
+
+
 def _take_over_vintages(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> None:
     """Give what began, or ended, in the failed builds that this one continues to this one: no reader saw those."""
     place, failed = context.graph.project.report_tables.vintages, list(context.options.continued)
@@ -426,12 +451,12 @@ def _take_over_vintages(con: duckdb.DuckDBPyConnection, context: PipelineContext
             con.execute(f"update {place} set {column} = ? where {column} in (select unnest(?))", [build, failed])
 
 
-def _run_unit_tests(context: PipelineContext, progress: _Progress, request: Request) -> None:
+def _run_unit_tests(context: PipelineContext, progress: _Progress, request: Request, adapter_for: AdapterFor) -> None:
     """Run the unit tests of what is rebuilt, when they are asked for. Raises CheckFailed when one fails."""
     if not context.options.unit_tests:
         return
     units = unit_tests_of(context.graph, _changed_models(request), request.chosen)
-    results = run_unit_tests(context.graph, units) if units else ()
+    results = run_unit_tests(context.graph, units, adapter_for) if units else ()
     records = {one.test.id: UnitTestRecord(one.status, one.message) for one in results}
     progress.record = replace(progress.record, unit_tests=records)
     refuse_failing(results)
@@ -501,7 +526,7 @@ def _test(
             due[test.id] = replace(now, built_in=task.build)
     emit_event(context.emit, Event("testing", stage="test", done=0, total=len(due)))
     store = Store(database.CATALOG, context.options.store_failures)
-    results = run_tests(con, [graph.nodes[test_id] for test_id in due], store)
+    results = run_tests(con, [graph.nodes[test_id] for test_id in due], store, task.adapter)
     results = with_examples(con, graph, results)
     nodes.update(due)
     progress.checks |= {check.name: _test_record(check, task.build) for check in results}

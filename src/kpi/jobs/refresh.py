@@ -46,10 +46,12 @@ if TYPE_CHECKING:
     from kpi.jobs.pipeline import PipelineContext
     from kpi.project.project import Project
     from kpi.provenance.revisions import Revision
+    from kpi.settings import EngineSettings
 
 
 REVISIONS_TOLD = 20
 CACHE = Path(".cache/derived")  # below the warehouse: what was found out before of rows that are as they were
+CHECKSUMS = Path(".cache/deliveries")  # and those of files that are as they were
 _NOTES = 10  # that a run tells; `kpi compile` tells all
 
 
@@ -72,7 +74,10 @@ class _Found:
     @classmethod
     def now(cls, root: Path, options: Options) -> _Found:
         """Look at the project and the raw folder as they are."""
-        folder = raw_files.scan(root.resolve() / "warehouse" / "raw")
+        warehouse = root.resolve() / "warehouse"
+        checksums = raw_files.Checksums(warehouse / CHECKSUMS, is_read=not options.full_refresh)
+        folder = raw_files.scan(warehouse / "raw", checksums)
+        checksums.save()
         return cls(folder, inputs_of(root.resolve(), folder, options))
 
 
@@ -117,6 +122,11 @@ def retry(root: Path, options: Options, emit: Emit) -> Outcome:
     options = replace(options, **repeated, continued=(*failed.continues, failed.id))
 
     def start(engine: str) -> Start:
+        if is_by_spark(failed.engine) != is_by_spark(engine):
+            other = "spark" if is_by_spark(failed.engine) else "duckdb"
+            raise ConfigError(
+                f"build {failed.id} was computed by {other}. Continue it there: kpi retry --engine {other}"
+            )
         if _last_failed(warehouse).id != failed.id or failed.engine != engine:
             raise ConfigError(f"build {failed.id} cannot be continued any more. Run: kpi refresh")
         built = sum(node.built_in == failed.id for node in (failed.nodes or {}).values())
@@ -165,6 +175,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
         emit(f"  note: {line}")
     if len(graph.notes) > _NOTES:
         emit(f"  note: {len(graph.notes) - _NOTES} more notes: kpi compile")
+    engine = engine_of(graph.project, options)
+    refuse_engine(graph, engine)
     importing = _Expectations() if options.validate and has_report_years(graph) else None
     with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
@@ -173,7 +185,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
             if is_needless(root, warehouse, options, found.inputs):
                 return _nothing_to_do(warehouse, emit)
             graph = compiled(root, options.variables, options.target, options.invocation).graph
-        start = start_by(settings_of(graph.project))
+        start = start_by(settings_of(graph.project, engine))
+        _emit_other_engine(warehouse, start, engine, emit)
         for problem in start.warnings:
             emit(f"  warning: {problem}")
         warehouse_settings = graph.project.warehouse_settings
@@ -186,7 +199,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
             settings = warehouse_settings.engine_settings(options.settings or {})
             copy_compactly(start.folder, candidate, start.record, settings, emit)
         begun = importing.start if importing and _is_validation_needed(start.record, found.inputs) else lambda: None
-        context = PipelineContext(warehouse, graph, options, found.folder, emit, begun)
+        context = PipelineContext(warehouse, graph, options, found.folder, emit, begun, engine)
         outcome = Run(context, candidate, start.record, found.inputs, importing).run()
         return replace(outcome, warnings=(*start.warnings, *outcome.warnings))
 
@@ -202,7 +215,7 @@ def _clean_up(warehouse: Warehouse, emit: Emit) -> None:
     newest = rolled_back_from(warehouse) or warehouse.current()
     if newest is None:
         return
-    warehouse_settings = warehouse.record(newest).warehouse_settings  # as the project says: it is the same
+    warehouse_settings = warehouse.outline(newest).warehouse_settings  # as the project says: it is the same
     is_due = is_prune_due(warehouse, warehouse_settings)
     if is_due or any(warehouse.builds.glob(".tmp-*")):
         with suppress(LockHeld), writing(warehouse):
@@ -228,10 +241,10 @@ def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
     current = warehouse.current()
     if current is None:
         return False
-    shown, left = warehouse.record(current), rolled_back_from(warehouse)
+    shown, left = warehouse.outline(current), rolled_back_from(warehouse)
     if not has_its_size(current, shown):
         return False
-    return was_made_from(root, inputs, shown) or bool(left and was_made_from(root, inputs, warehouse.record(left)))
+    return was_made_from(root, inputs, shown) or bool(left and was_made_from(root, inputs, warehouse.outline(left)))
 
 
 def was_made_from(root: Path, inputs: Inputs, before: BuildRecord) -> bool:
@@ -261,10 +274,18 @@ def inputs_of(root: Path, folder: raw_files.RawFolder, options: Options) -> Inpu
         raw=folder.digest(),
         day=str(options.as_of),
         variables=hashlib.blake2b(
-            repr([*sorted((options.variables or {}).items()), *([options.target] if options.target else [])]).encode(),
+            repr(
+                [*sorted((options.variables or {}).items()), *filter(None, (options.target, _engine(options)))]
+            ).encode(),
             digest_size=16,
         ).hexdigest(),
     )
+
+
+def _engine(options: Options) -> str:
+    """The engine that a run was told to use, whatever the project says; empty when it was told none."""
+    given = options.engine or {}
+    return f"engine {given.get('engine') or 'spark'}" if given else ""
 
 
 def _is_same(inputs: Inputs, before: BuildRecord) -> bool:
@@ -439,7 +460,8 @@ class Run:
             index = self.warehouse.builds / self.record.id / "site" / "fi" / "index.html"
             for warning in written.warnings:
                 self._warn(Problem("site.typed_number", warning))
-            self.emit(f"Wrote {written.pages} pages: {index}")
+            pages = f"{written.pages - written.carried} of {written.pages}" if written.carried else written.pages
+            self.emit(f"Wrote {pages} pages: {index}")
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
         """Validate each report year; carried over when nothing that is validated has changed."""
@@ -626,7 +648,7 @@ def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None
         status="building",
         started_at=now(),
         as_of=str(options.as_of),
-        engine=settings_of(project),
+        engine=settings_of(project, context.engine),
         inputs=inputs,
         ingredients=ingredients_of(project, graph.environment_read),
         outside=graph.outside,
@@ -654,8 +676,35 @@ def has_report_years(graph: Graph) -> bool:
     return any(str(node.relation) in graph.project.report_tables.with_report_years() for node in graph.built())
 
 
-def settings_of(project: Project) -> str:
-    """What makes a build file useless as a start for the next: another storage version, for one."""
+def settings_of(project: Project, engine: EngineSettings | None = None) -> str:
+    """What makes a build file useless as a start for the next: another storage version, or another engine."""
     import duckdb
 
-    return f"{project.name} duckdb {duckdb.__version__}"
+    computed = "spark " if engine and engine.is_spark else ""
+    return f"{project.name} {computed}duckdb {duckdb.__version__}"
+
+
+def is_by_spark(engine: str) -> bool:
+    """Tell whether Spark computed a build, by what `settings_of` notes of it."""
+    return engine.split()[1:2] == ["spark"]
+
+
+def engine_of(project: Project, options: Options) -> EngineSettings:
+    """Return what computes models and tests in a run with these options. Raises ConfigError."""
+    return project.engine_settings.with_options(options.engine or {})
+
+
+def refuse_engine(graph: Graph, engine: EngineSettings) -> None:
+    """Raise ConfigError or EngineLost when Spark is to be used and is not there. Of DuckDB nothing is asked."""
+    if engine.is_spark:
+        from kpi.databases.spark import refuse_unusable
+
+        refuse_unusable(engine)
+
+
+def _emit_other_engine(warehouse: Warehouse, start: Start, engine: EngineSettings, emit: Emit) -> None:
+    """Say that everything is built because another engine made what readers have."""
+    published = warehouse.current_record()
+    if start.record is None and published and is_by_spark(published.engine) != engine.is_spark:
+        other, this = ("DuckDB", "Spark") if engine.is_spark else ("Spark", "DuckDB")
+        emit(f"Build {published.id} was computed by {other}, so nothing of it is a start for {this}: all is built.")

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from kpi.provenance.labels import SUPERSEDED
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -456,7 +458,7 @@ def clause_text(one: LeftOut, lang: str) -> str:
     if one.labels:
         return word.of(one.labels)
     own = {
-        "not _is_superseded": "superseded by a later delivery",
+        SUPERSEDED: "superseded by a later delivery",
         "rejected": "rejected when it was loaded",
         "not joined": "joined to nothing",
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kpi.files import read_regular
 from kpi.presentation import headline
 
 LEFT_OUT = "left_out"
+SUPERSEDED = "not _is_superseded"  # the clause of every model of deliveries that may be corrected
 
 
 @lru_cache(maxsize=4)
@@ -53,17 +55,20 @@ def normal(clause: str) -> str:
 
 
 def clause_labels(folder: Path) -> Mapping[tuple[str, str], Mapping[str, str]]:
-    """Return what each model calls its clauses: by relation and clause, a text by language."""
+    """Return what each model of a build calls its clauses: by relation and clause, a text by language."""
+    return labels_of({name: node.get("config", {}).get("meta") or node.get("meta")
+                      for name, node in _nodes(folder).items()})  # fmt: skip
+
+
+def labels_of(metas: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, str]]:
+    """Return what models call their clauses, from the `meta` of each: by relation and clause, a text by language."""
     found: dict[tuple[str, str], Mapping[str, str]] = {}
-    for relation, node in _nodes(folder).items():
-        meta = node.get("config", {}).get("meta") or node.get("meta") or {}
-        for one in meta.get(LEFT_OUT) or ():
+    for relation, meta in metas.items():
+        for one in (meta.get(LEFT_OUT) if isinstance(meta, dict) else None) or ():
             if isinstance(one, dict) and isinstance(one.get("clause"), str):
                 texts = {lang: str(one[lang]) for lang in ("fi", "sv", "en") if one.get(lang)}
-                try:
+                with suppress(ValueError):
                     found[relation, normal(one["clause"])] = texts
-                except ValueError:
-                    continue
     return found
 
 

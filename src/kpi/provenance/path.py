@@ -8,6 +8,7 @@ paths, and each of them may bring rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -64,7 +65,8 @@ class Catalogue:
     """The models of a build: `models` are their compiled SELECTs by `schema.name`, `feeds` the feed of each raw table.
 
     `columns` are those of tables in the build. `has_row` tells whether a table of figures has the row that is looked
-    for: one that has not needs no path.
+    for: one that has not needs no path. `asked` are the models whose SELECT was looked at since somebody cleared it,
+    by what was worked out for an earlier row too.
     """
 
     def __init__(
@@ -77,6 +79,10 @@ class Catalogue:
         self.models, self.feeds, self.columns, self.has_row = models, feeds, columns, has_row
         self._parsed: dict[str, tuple[Any, Scope]] = {}
         self._backed: dict[str, bool] = {}
+        self.asked: set[str] = set()
+        self._asked_for: dict[object, frozenset[str]] = {}
+        # The hops of each SELECT, whatever row is looked for; with the SELECT, so that its id stays its own.
+        self.hops: dict[tuple[object, ...], tuple[Any, list[Hop]]] = {}
 
     def query_of(self, relation: Relation) -> tuple[Any, Scope] | None:
         """The SELECT of a relation and what its names mean; None for a table that no model makes."""
@@ -84,6 +90,7 @@ class Catalogue:
             return opened(relation.query, relation.scope)
         if relation.name not in self.models:
             return None
+        self.asked.add(relation.name)
         if relation.name not in self._parsed:
             import sqlglot
 
@@ -114,10 +121,21 @@ class Catalogue:
     def is_backed(self, relation: Relation) -> bool:
         """Tell whether rows of deliveries, or figures, stand behind the rows of a relation."""
         key = relation.name if relation.query is None else f"{id(relation.query)}"
-        if key not in self._backed:
-            self._backed[key] = False  # a model that reads itself
-            self._backed[key] = self._reaches_rows(relation)
+        with self.asking(key):
+            if key not in self._backed:
+                self._backed[key] = False  # a model that reads itself
+                self._backed[key] = self._reaches_rows(relation)
         return self._backed[key]
+
+    @contextmanager
+    def asking(self, key: object) -> Iterator[None]:
+        """Note which models are looked at for what has this key: who gets it again depends on them as well."""
+        before, self.asked = self.asked, set()
+        try:
+            yield
+        finally:
+            self._asked_for[key] = self._asked_for.get(key, frozenset()) | self.asked
+            self.asked = before | self._asked_for[key]
 
     def has_figures(self, relation: Relation) -> bool:
         """Tell whether a relation is a table of figures."""
@@ -239,7 +257,7 @@ def _paths(
             used = _used(hop, columns)
             for source, siblings in _drivers(catalogue, hop, used):
                 own = frozenset(one.name.lower() for one in used if one.table.lower() == source.alias)
-                below = _fixed_below(hop, source.alias, inner)
+                below = fixed_below(hop, source.alias, inner)
                 there = Hop(**{**vars(hop), "driver": source.alias, "siblings": siblings, "fixed": inner})
                 driving = there.driving_relation
                 is_other = below.get("figure_id", figure) != figure and catalogue.has_figures(driving)
@@ -282,6 +300,16 @@ def _hops(
     catalogue: Catalogue, relation: Relation, select: Any, scope: Scope, renamed: dict[str, str], fixed: Fixed
 ) -> Iterator[Hop]:
     """The SELECT as hops that can have the row: one, or one for each of its grouping sets."""
+    key = (id(select), relation.name, *sorted(renamed.items()))
+    with catalogue.asking(key):
+        if key not in catalogue.hops:
+            catalogue.hops[key] = select, list(_all_hops(catalogue, relation, select, scope, renamed))
+    yield from (hop for hop in catalogue.hops[key][1] if _is_possible(hop, fixed))
+
+
+def _all_hops(
+    catalogue: Catalogue, relation: Relation, select: Any, scope: Scope, renamed: dict[str, str]
+) -> Iterator[Hop]:
     query, scope = opened(select, scope)
     if query.args.get("limit") or query.args.get("offset"):
         raise Untraceable(scope.model, "a LIMIT chooses rows by no rule that could be explained. Use row_number().")
@@ -310,8 +338,7 @@ def _hops(
         if all_keys is not None:
             hop.is_one_of_sets = True
             _fix_grouping(hop, keys or [], all_keys)
-        if _is_possible(hop, fixed):
-            yield hop
+        yield hop
 
 
 def _is_possible(hop: Hop, fixed: Fixed) -> bool:
@@ -331,8 +358,8 @@ def _is_possible(hop: Hop, fixed: Fixed) -> bool:
     return all(constant(test) not in (False, None) for test in tests) and _known(hop, fixed) is not None
 
 
-def _fixed_below(hop: Hop, alias: str, fixed: Fixed) -> Fixed:
-    """What is known of the columns of a source."""
+def fixed_below(hop: Hop, alias: str, fixed: Fixed) -> Fixed:
+    """Return what is known of the columns of a source of a hop whose own are `fixed`."""
     return {name: value for (table, name), value in (_known(hop, fixed) or {}).items() if table == alias}
 
 

@@ -8,7 +8,7 @@ styles of single elements. Lines take the colour of the text: they show in the d
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil, floor, log10
 
@@ -84,6 +84,8 @@ def line_chart(
     for points in _stretches(values):
         path = " ".join(f"{across(place):g},{down(float(value)):g}" for place, value in points)
         shapes.append(f'<polyline points="{path}{f" {path}" if len(points) == 1 else ""}"/>')
+    if form.unit != "seconds" and all(tick == int(tick) for tick in scale):
+        form = replace(form, decimals=None)
     sides = "".join(
         f'<span class="t{round(100 * (top - tick) / (top - bottom))}">{escape(form.write(_exact(tick)))}</span>'
         for tick in scale

@@ -6,9 +6,10 @@ a list of codes shows codes, one without sections has no report of a year.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,7 @@ class Content:
     service_names: dict[tuple[str, str], Row] = field(default_factory=dict)
     codes: dict[str, dict[str, Row]] = field(default_factory=dict)
     values: dict[Key, Value] = field(default_factory=dict)
+    exact: dict[Key, float] = field(default_factory=dict)
     changes: dict[Key, Row] = field(default_factory=dict)
     printed: dict[Key, Row] = field(default_factory=dict)
     kept: dict[Key, str] = field(default_factory=dict)
@@ -114,6 +116,8 @@ class Content:
     lines: dict[str, list[Row]] = field(default_factory=dict)
     publication: dict[str, Row] = field(default_factory=dict)
     bases: dict[tuple[str, str, int], list[str]] = field(default_factory=dict)
+    keys: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
+    forms: dict[tuple[str, str, str | None], Form] = field(default_factory=dict)
 
     def years(self) -> list[int]:
         """Return the report years that have a figure, the latest first."""
@@ -138,25 +142,32 @@ class Content:
 
     def form(self, figure_id: str, language: str, decimals: str | None = None) -> Form:
         """Return how values of a figure are written; with the decimals of a printed one when they are given."""
+        known = self.forms.get((figure_id, language, decimals))
+        if known is not None:
+            return known
         figure = self.figures.get(figure_id, {})
+        unit = self.form_of_unit(figure.get("unit") or "count", language)
+        form = replace(unit, decimals=decimals or figure.get("decimals"), is_signed=bool(figure.get("shown_sign")))
+        self.forms[figure_id, language, decimals] = form
+        return form
+
+    def form_of_unit(self, unit: str, language: str) -> Form:
+        """Return how values in a unit are written."""
         symbols = {code: str(row[f"symbol_{language}"]) for code, row in self.codes.get("unit", {}).items()
                    if row[f"symbol_{language}"]}  # fmt: skip
-        return Form(
-            figure.get("unit") or "count",
-            decimals or figure.get("decimals"),
-            language,
-            bool(figure.get("shown_sign")),
-            symbols,
-        )
+        return Form(unit, None, language, False, symbols)
 
     def stated(self, value: Value) -> tuple[Decimal | None, str, str | None]:
         """Return how a report states a value: the number, how exactly (`about`), and its decimals, None as usual.
 
-        As it is printed where it is and the value reproduces it; else by `shown_as` of its figure.
+        As it is printed where it is and the value reproduces it, but 0 and 100 that it only nearly is as `nearly`; else
+        by `shown_as` of its figure.
         """
         printed = self.printed.get(value.key)
         if printed and printed["status"] == "reproduced":
-            return printed["published_shown"], printed["qualifier"], printed["decimals"]
+            number, qualifier = printed["published_shown"], printed["qualifier"]
+            is_rounded = number in (0, 100) and qualifier == "exact" and number != value.shown
+            return number, "nearly" if is_rounded else qualifier, printed["decimals"]
         shown, rule = value.shown, self.figures.get(value.key[0], {}).get("shown_as")
         step = {"floor_1000": 1000, "about_100": 100, "about_1000": 1000}.get(rule or "")
         if shown is None or step is None or abs(shown) < step:
@@ -173,12 +184,14 @@ class Content:
 
 def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public: bool = False) -> Content:
     """Read what pages show of a build. With `is_public` values are those of the public table, and only they."""
-    from kpi.validation.datasets import import_ctes
+    from kpi.validation.datasets import ctes_of
 
-    ctes = import_ctes(con, INPUTS, tables.names())
+    ctes = ctes_of(con, INPUTS, tables.names())
 
     def rows(select: str) -> list[Row]:
-        found = con.execute(f"with {ctes} {select}")
+        words = set(re.findall(r"\w+", select))
+        read = ", ".join(cte for name, cte in ctes.items() if name in words)  # a CTE that nobody reads is planned too
+        found = con.execute(f"with {read} {select}")
         names = [column[0] for column in found.description or []]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
@@ -193,6 +206,7 @@ def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public
     for value in content.values.values():
         figure, service, year, basis = value.key
         content.bases.setdefault((figure, service, year), []).append(basis)
+        content.keys.setdefault((figure, service), []).append(value.key)
     return content
 
 
@@ -225,6 +239,7 @@ def _read_values(content: Content, rows: Any) -> None:
         key = _key(row)
         content.values[key] = Value(key, row["shown"], row["numerator"], row["denominator"], row["event_count"],
                                     row["last_full_month"])  # fmt: skip
+        content.exact[key] = row["value"]
     previous = _shown("c.previous_value")
     for row in rows(f"select c.*, {previous} as previous_shown from indicator_changes as c {joined} order by {by_key}"):
         content.changes[_key(row)] = row

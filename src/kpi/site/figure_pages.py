@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -48,6 +49,7 @@ def page_of(figure_id: str) -> str:
     return f"figure-{file_name(figure_id)}.html"
 
 
+@cache
 def file_name(text: str) -> str:
     """Return a text as a part of a file's name: what is not a letter, digit or sign of its own becomes its number."""
     return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "_-.") else f"~{ord(sign):x}" for sign in text)
@@ -81,23 +83,18 @@ class Writer:
         if not target:
             return ""
         form = self.content.form(value.key[0], self.language.code)
-        text = form.write(_plain(target["shown"]))
-        label = self.language.say(f"target_{target['comparison']}", value="\0")
-        before, _, after = label.partition("\0")
-        state = self.language.say(
-            "target_met" if is_met(value, target["shown"], target["comparison"]) else "target_not_met"
-        )
-        number = cell("target", text)
-        return Markup(f"{escape(before[:1].upper() + before[1:])}{number}{escape(after)}: {escape(state)}")
+        number = cell("target", form.write(_plain(target["shown"])))
+        met = is_met(value, target["shown"], target["comparison"])
+        text = self.language.around(f"target_{target['comparison']}", value=number)
+        return text[:1].upper() + text[1:] + Markup(": ") + self.language.say("target_met" if met else "target_not_met")
 
     def national(self, value: Value) -> Markup | str:
         """Return the value of the whole country; nothing where it is not known."""
         row = self.content.national.get(value.key[:3])
         if not row:
             return ""
-        before, _, after = self.language.say("national", value="\0").partition("\0")
         text = self.content.form(value.key[0], self.language.code).write(_plain(row["shown"]))
-        return Markup(f"{escape(before)}{cell('national', text)}{escape(after)}")
+        return self.language.around("national", value=cell("national", text))
 
     def change(self, value: Value) -> Row:
         """Return what became of a value since the year before; an empty change where there is nothing to compare."""
@@ -110,8 +107,7 @@ class Writer:
         if row["shown_change"] == 0:
             text: Markup | str = self.language.say("no_change", year=year)
         else:
-            before, _, after = self.language.say("change_from", change="\0", year=year).partition("\0")
-            text = Markup(f"{escape(before)}{change}{escape(after)}")
+            text = self.language.around("change_from", change=change, year=year)
         return {
             "change": text,
             "change_only": change,
@@ -146,8 +142,8 @@ class Writer:
 
     def spark(self, figure: str, service: str, basis: str, year: int) -> Markup:
         """Return a small line of the years up to one, broken where they cannot be compared."""
-        keys = sorted(key for key in self.content.values
-                      if key[:2] == (figure, service) and key[2] <= year and self._is_alike(key[3], basis))  # fmt: skip
+        keys = sorted(key for key in self.content.keys.get((figure, service), ())
+                      if key[2] <= year and self._is_alike(key[3], basis))  # fmt: skip
         years = list(range(keys[0][2], year + 1)) if keys else []
         by_year = {key[2]: self.content.values[key] for key in keys}
         changes = [self.content.changes.get(by_year[one].key) if one in by_year else None for one in years]
@@ -272,9 +268,7 @@ def figure_page(writer: Writer, figure_id: str) -> Row:
     content, language = writer.content, writer.language
     code, services = language.code, sorted_services(content, figure_id)
     numbers, breaks = _numbered_breaks(content, language, figure_id, services)
-    keys = sorted(
-        (key for key in content.values if key[0] == figure_id), key=lambda key: (-key[2], _order(content, key))
-    )
+    keys = _keys_of(content, figure_id)
     latest = content.values[keys[0]] if keys else None
     same_year = [content.values[key] for key in keys if key[2] == keys[0][2]]
     figure = content.figures.get(figure_id, {})
@@ -292,6 +286,17 @@ def figure_page(writer: Writer, figure_id: str) -> Row:
         "printed": [_printed_row(writer, key) for key in _printed_keys(content, figure_id)],
         "revisions": [_revision_row(writer, row) for row in content.revisions.get(figure_id, [])],
     }  # fmt: skip
+
+
+def _keys_of(content: Content, figure_id: str) -> list[Key]:
+    """Return the keys of a figure's values, the latest year first, services in their order."""
+    return sorted((key for key in content.values if key[0] == figure_id),
+                  key=lambda key: (-key[2], _order(content, key)))  # fmt: skip
+
+
+def latest_value(content: Content, figure_id: str) -> Value | None:
+    """Return the value that stands at the top of a figure's page."""
+    return next((content.values[key] for key in _keys_of(content, figure_id)), None)
 
 
 def _facts(content: Content, language: Language, figure: Row) -> list[tuple[str, str]]:

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from kpi.presentation import Form
 
 LABELS = Path(__file__).parent / "labels"
@@ -22,10 +24,15 @@ _NEAR = Decimal("0.05")  # of a fraction: so near to it a share is called by it
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """The words of one language. `forms` are those of a unit: pairs of singular and plural, lengths of time by part."""
+    """The words of one language.
+
+    `forms` are those of a unit: pairs of singular and plural, lengths of time by part. `reject_reasons` are by the
+    pattern that the engine's words are like.
+    """
 
     code: str
     labels: Mapping[str, str]
+    reject_reasons: Mapping[str, str]
     months: Sequence[str]
     short_months: Sequence[str]
     number_words: Sequence[str]
@@ -35,6 +42,10 @@ class Language:
     def say(self, label: str, **values: object) -> str:
         """Return a label with its values."""
         return self.labels[label].format(**values) if values else self.labels[label]
+
+    def around(self, label: str, **marked: object) -> Markup:
+        """Return a label with values of which some are markup."""
+        return escape(self.labels[label]).format(**marked)
 
     def day(self, value: date | str) -> str:
         """Write a day as 5.3.2026, or in English as 5 March 2026. A text that is no day stays as it is."""

@@ -1,18 +1,28 @@
-"""What the pages of data and models show: the catalogue, columns with their tests, lineage and compiled SQL."""
+"""What pages show of models: the catalogue, columns with tests, lineage, compiled SQL, and how a figure is computed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import isclose
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
+from kpi import database
+from kpi.cache import caching
+from kpi.engine.compile import CACHE
+from kpi.provenance.labels import SUPERSEDED, labels_of
+from kpi.provenance.outline import Filter, Outline, PartOutline, outlines
 from kpi.site import charts
-from kpi.site.content import Row
-from kpi.site.figure_pages import file_name
+from kpi.site.content import Content, Row, Value
+from kpi.site.figure_pages import Writer, file_name, page_of
 from kpi.site.language import Language
 
 if TYPE_CHECKING:
+    import duckdb
+
     from kpi.engine.graph import Graph
     from kpi.engine.node import Node
 
@@ -28,10 +38,12 @@ class Models:
     read_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tests: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     rows: Mapping[str, int] = field(default_factory=dict)
+    outlines: Mapping[str, Outline] = field(default_factory=dict)
 
     def outline(self) -> str:
         """Return all that pages other than a table's own show of the tables."""
-        return repr([(name, node.kind, node.description, self.reads[name]) for name, node in self.nodes.items()])
+        shown = [(name, node.kind, node.description, self.reads[name]) for name, node in self.nodes.items()]
+        return repr((shown, sorted(self.outlines.items())))
 
     def checksums(self) -> dict[str, str]:
         """Return a hash of what the page of each table shows, by name."""
@@ -46,8 +58,8 @@ class Models:
         return repr((text, columns, tests, around))
 
 
-def models_of(graph: Graph, rows: Mapping[str, int]) -> Models:
-    """Return the seeds, models, snapshots and sources of a project."""
+def models_of(graph: Graph, con: duckdb.DuckDBPyConnection) -> Models:
+    """Return the seeds, models, snapshots and sources of a project, and how its figures are computed in a build."""
     kinds = ("seed", "model", "snapshot", "source")
     nodes = {str(node.relation): node for node in graph.nodes.values() if node.kind in kinds}
     names = {node.id: name for name, node in nodes.items()}
@@ -63,7 +75,21 @@ def models_of(graph: Graph, rows: Mapping[str, int]) -> Models:
         if test.test and len(test.depends_on) >= 1 and (table := names.get(test.depends_on[0])):
             column = str(getattr(test.test, "column", "") or "")
             tests.setdefault((table, column), []).append(test.test.kind.rpartition(".")[2])
-    return Models(nodes, reads, {name: sorted(found) for name, found in read_by.items()}, tests, rows)
+    children = {name: sorted(found) for name, found in read_by.items()}
+    models = Models(nodes, reads, children, tests, database.row_counts(con))
+    with caching(graph.project.root / CACHE):
+        return replace(models, outlines=_outlines(models, graph.project.report_tables.indicators, con))
+
+
+def _outlines(models: Models, indicators: str, con: duckdb.DuckDBPyConnection) -> dict[str, Outline]:
+    """Return how each figure is computed; remembered as long as no SQL, label or set of figures is another."""
+    made_from, front = {indicators}, [indicators]
+    while front:
+        front = [one for name in front for one in models.reads.get(name, ()) if one not in made_from]
+        made_from.update(front)
+    nodes = {name: node for name, node in models.nodes.items() if name in made_from and node.kind == "model"}
+    labels = labels_of({name: dict(node.config).get("meta") for name, node in nodes.items()})
+    return outlines(con, {name: node.sql for name, node in nodes.items()}, indicators, labels)
 
 
 def page_of_model(name: str) -> str:
@@ -120,24 +146,71 @@ def model_page(models: Models, name: str, language: Language) -> Row:
     }  # fmt: skip
 
 
-def way_to(models: Models, table: str, family: str) -> list[tuple[str, str, str]]:
-    """Return the tables between the deliveries and a table of figures, by way of the model of a family.
+def computed(models: Models, writer: Writer, figure_id: str, latest: Value | None) -> Row:
+    """Return how a figure is computed: in a sentence, its parts with what is left out of each, and its tables.
 
-    Each with its page and what it is. The model of a family has the family in its name (`int_<family>_figures`,
-    `ind_<family>`); a figure that no such model makes has no way.
+    Empty where nothing is known of it, as on a public site.
     """
-    start = next((name for name in models.reads.get(table, ()) if family and _is_of(name, family)), "")
-    if not start:
-        return []
-    found: dict[str, None] = {table: None, start: None}
-    front = [start]
-    while front:
-        parents = [parent for name in front for parent in models.reads.get(name, ())
-                   if parent not in found and not parent.startswith("seeds.")]  # fmt: skip
-        front = list(dict.fromkeys(parents))
-        found.update(dict.fromkeys(front))
-    return [(name, page_of_model(name), first_sentence(models.nodes[name].description)) for name in reversed(found)]
+    outline = models.outlines.get(figure_id)
+    if outline is None:
+        return {}
+    language, content = writer.language, writer.content
+
+    def box(table: str) -> str:
+        schema, _, name = table.partition(".")
+        return content.name("feed", name, language.code) if schema == "raw" else table
+
+    return {
+        "text": language.say(_formula_of(content, figure_id, latest)),
+        "parts": [_part(writer, part) for part in outline.parts
+                  if latest is None or part.column == "value" or getattr(latest, part.column) is not None],
+        "svg": charts.path_of([(box(table), "") for table in outline.steps]),
+        "steps": [(table, page_of_model(table) if table in models.nodes else "") for table in outline.steps],
+    }  # fmt: skip
 
 
-def _is_of(name: str, family: str) -> bool:
-    return name.partition(".")[2] in (f"int_{family}_figures", f"ind_{family}")
+def _formula_of(content: Content, figure_id: str, latest: Value | None) -> str:
+    """Return the label of how a value follows from its parts, as its numbers tell."""
+    value, numerator = content.exact.get(latest.key) if latest else None, latest.numerator if latest else None
+    if value is None or latest is None or numerator is None:
+        return "is_other"
+    if value == numerator:
+        return "is_numerator"
+    quotient = numerator / latest.denominator if latest.denominator else 0.0
+    near = {"is_percent": 100 * quotient, "is_quotient": quotient}
+    return next((label for label, one in near.items() if isclose(value, one, rel_tol=1e-9)), "is_other")
+
+
+def _part(writer: Writer, part: PartOutline) -> Row:
+    """Return a part of a figure in words: what it is made of, of which deliveries or figures, and what is left out."""
+    language, content = writer.language, writer.content
+    known = part.aggregate if f"part_{part.aggregate}" in language.labels else "else"
+    kind = "entered" if part.is_entered else "figures" if part.is_of_figures else known
+    text = language.around(f"part_{kind}", measure=_code(part.measure), aggregate=part.aggregate)
+    if part.is_of_figures:
+        sources = [(content.figure_name(figure, language.code), page_of(figure)) for figure in part.sources]
+    else:
+        sources = [(content.name("feed", table.partition(".")[2], language.code), "") for table in part.sources]
+    return {
+        "name": language.say("value" if part.column == "value" else part.column),
+        "text": text,
+        "sources": sources,
+        "once": language.around("part_once", columns=Markup(", ").join(map(_code, part.once))) if part.once else "",
+        "left_out": [_left_out(language, one) for one in part.filters],
+    }
+
+
+def _left_out(language: Language, condition: Filter) -> Markup | str:
+    """Return what a condition leaves out: in the project's words, else in those of kpi over its SQL."""
+    if condition.labels:
+        return condition.labels.get(language.code) or next(iter(condition.labels.values()))
+    if condition.clause.lower() == SUPERSEDED:
+        return language.say("superseded")
+    column = condition.clause.removesuffix(" IS NOT NULL")
+    if column != condition.clause:
+        return language.around("is_missing", column=_code(column))
+    return language.around("not_so", clause=_code(condition.clause))
+
+
+def _code(text: str) -> Markup:
+    return Markup("<code>{}</code>").format(text)

@@ -7,11 +7,19 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from kpi.site import charts
 from kpi.site.content import Content, Row, by_theme
-from kpi.site.figure_pages import Writer, figure_page, file_name, headline_values, page_of, report_page, row_of
+from kpi.site.figure_pages import (
+    Writer,
+    figure_page,
+    file_name,
+    headline_values,
+    latest_value,
+    page_of,
+    report_page,
+    row_of,
+)
 from kpi.site.language import LANGUAGES, Language, read_language
-from kpi.site.model_pages import Models, groups, model_page, page_of_model, way_to
+from kpi.site.model_pages import Models, computed, groups, model_page, page_of_model
 from kpi.site.quality_pages import Rejects, described, kind_of, quality_page, status, verdict
 from kpi.site.sentences import Sentences
 
@@ -47,7 +55,6 @@ class Source:
     rejects: Sequence[Rejects] = ()
     models: Models = field(default_factory=Models)
     downloads: Sequence[Download] = ()
-    indicators: str = "marts.indicators"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,17 +195,12 @@ class Site:
         say, content, code = self.language.say, self.source.content, self.language.code
         name = content.figure_name(figure_id, code)
         values = figure_page(self.writer, figure_id)
-        steps = way_to(
-            self.source.models, self.source.indicators, content.figures.get(figure_id, {}).get("family") or ""
-        )
-        values["steps"] = steps
-        values["path_svg"] = charts.path_of([(table, "") for table, _, _ in steps]) if steps else ""
+        values["computed"] = computed(self.source.models, self.writer, figure_id, latest_value(content, figure_id))
         values["checks"] = self._checks_of(figure_id)
         file = next(one for one in self.source.downloads if one.figure_id == figure_id)
         values["download"] = {"href": file.path, "text": say("download_csv", size=_size(file.size, self.language))}
         publisher = content.says("publisher", code) or content.says("title", code) or "kpi"
-        day = self.language.day(self.source.about.as_of)
-        values["citation"] = f"{publisher}: {name}. {say('build')} {self.source.about.build}, {say('as_of', day=day)}."
+        values["cited"] = f"{publisher}: {name}."  # the template adds the build: that is not what a page is made from
         return Page(page_of(figure_id), "figure.html", name, values, self._crumbs((say("all_figures"), "figures.html")))
 
     def _checks_of(self, figure_id: str) -> list[tuple[str, int, Any]]:

@@ -480,11 +480,11 @@ def _stage(lake: Lake, version: str) -> Path:
 
 
 def _give_up(lake: Lake, staged: Path, version: str) -> None:
-    for step in (lambda: remove_tree(staged), lambda: lake.store.remove(version)):
-        try:
-            step()
-        except OSError:
-            continue  # the next run removes it
+    """Leave nothing of a version that could not be written; what stays all the same, the next run removes."""
+    with suppress(OSError):
+        remove_tree(staged)
+    with suppress(OSError):
+        lake.store.remove(version)
 
 
 def _write_parquet(con: duckdb.DuckDBPyConnection, content: _Content, file: Path) -> tuple[int, str]:

@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -142,14 +143,26 @@ class ObjectStore:
     reads them; none is written down."""
 
     address: str
-    base: str
-    files: Any  # pyarrow.fs.FileSystem
-    extension: str
 
     @property
     def location(self) -> str:
         """The address as it was set."""
         return self.address
+
+    @property
+    def extension(self) -> str:
+        """The extension by which DuckDB reads it."""
+        return _SCHEMES[self.address.partition(":")[0]][1]
+
+    @property
+    def files(self) -> Any:
+        """Its pyarrow.fs.FileSystem. Raises ConfigError when it cannot be reached."""
+        return _file_system(self.address)[0]
+
+    @property
+    def base(self) -> str:
+        """The lake's folder, as that names it."""
+        return _file_system(self.address)[1]
 
     def uri(self, path: str) -> str:
         """Return the address of what is there."""
@@ -159,6 +172,7 @@ class ObjectStore:
         """Copy the files of a folder. What was copied before something failed is named by no manifest."""
         from pyarrow import fs
 
+        self.files.create_dir(f"{self.base}/{version}", recursive=True)  # some stores have real folders
         for file in sorted(staged.iterdir()):
             place = f"{self.base}/{version}/{file.name}"
             fs.copy_files(str(file), place, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self.files)
@@ -185,12 +199,15 @@ class ObjectStore:
         """Delete the objects of a version."""
         from pyarrow import fs
 
-        for one in self.files.get_file_info(fs.FileSelector(f"{self.base}/{version}", allow_not_found=True)):
-            self.files.delete_file(one.path)
+        place = f"{self.base}/{version}"
+        if self.files.get_file_info(place).type == fs.FileType.Directory:
+            self.files.delete_dir(place)
 
     def note(self, name: str, text: str) -> None:
         """Put a manifest beside the data: a single object is written whole or not at all."""
-        with self.files.open_output_stream(f"{self.base}/{name}") as stream:
+        place = f"{self.base}/{name}"
+        self.files.create_dir(place.rpartition("/")[0], recursive=True)
+        with self.files.open_output_stream(place) as stream:
             stream.write(text.encode())
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
@@ -214,7 +231,7 @@ class ObjectStore:
 def store_of(warehouse: Path, setting: str = "") -> Store:
     """Return the store of a setting: empty for `lake` in the warehouse, a folder, or the address of an object store.
 
-    Raises ConfigError for what is neither, or an address that pyarrow does not take.
+    Asks no network. Raises ConfigError for what is neither.
     """
     if not setting:
         return FolderStore(warehouse / FOLDER)
@@ -237,19 +254,24 @@ def store_of(warehouse: Path, setting: str = "") -> Store:
         raise ConfigError(
             f"lake: '{scheme}://{container}/…' holds a key or a setting: those come from the environment."
         )
-    name, extension = _SCHEMES[scheme]
-    files, base = _file_system(f"{name}://{rest}", setting)
-    return ObjectStore(f"{scheme}://{rest}", base.strip("/"), files, extension)
+    return ObjectStore(f"{scheme}://{rest}")
 
 
-def _file_system(address: str, setting: str) -> tuple[Any, str]:
+@cache
+def _file_system(address: str) -> tuple[Any, str]:
+    """The file system of an address and the path in it. Not before it is needed: the store may be asked for its region.
+
+    Raises ConfigError.
+    """
     from pyarrow import fs
 
+    scheme, _, rest = address.partition("://")
     try:
-        files, base = fs.FileSystem.from_uri(address)
+        files, base = fs.FileSystem.from_uri(f"{_SCHEMES[scheme][0]}://{rest}")
     except (OSError, ValueError, NotImplementedError) as error:
-        raise ConfigError(f"lake: '{setting}' cannot be used: {error}.") from None
-    return files, base
+        message = "Are its keys and its region in the environment?"
+        raise ConfigError(f"the lake at {address} cannot be reached: {error}. {message}") from None
+    return files, base.strip("/")
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,0 +1,272 @@
+"""How figures are computed, from the compiled SQL of models alone: no record is read, so each figure's page may say it.
+
+`kpi.provenance.explain` says of one figure, service and year how many records and which; this says of every figure what
+its parts are made of, what leaves records out, and which models lie between the deliveries and the figure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kpi.cache import key_of, remembered
+from kpi.provenance.explanation import Names
+from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, Untraceable, conjuncts, fixed_below, paths
+from kpi.provenance.steps import KEYS
+from kpi.provenance.trace import plain_text
+from kpi.provenance.weight import DISTINCT, Weight, weigh
+from kpi.sql import literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+Labels = Mapping[tuple[str, str], Names]
+# Columns that say which row of a table of figures it is: a condition on them alone leaves no record out.
+_OF_THE_ROW = frozenset((*KEYS, "is_comparison", "last_full_month", "family"))
+_DELIVERED = {"_file", "_record"}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition of a model: where it does not hold, records are left out. `labels` say which, by language."""
+
+    model: str
+    clause: str
+    labels: Names
+
+
+@dataclass(frozen=True, slots=True)
+class PartOutline:
+    """What the numerator, denominator or value of a figure is made of.
+
+    `sources` are raw tables, or the ids of other figures where `is_of_figures`. `aggregate` puts `measure` together:
+    sum, median, …; without a measure count of records, difference of two counts, or formula of several sums. Of each
+    group of the columns `once` one counts. `is_entered`: a value stands as it was delivered.
+    """
+
+    column: str
+    sources: tuple[str, ...]
+    measure: str
+    aggregate: str
+    once: tuple[str, ...] = ()
+    filters: tuple[Filter, ...] = ()
+    is_of_figures: bool = False
+    is_entered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """How one figure is computed: its parts, and the tables from those of the deliveries up to the mart."""
+
+    parts: tuple[PartOutline, ...]
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A figure as it is followed: its latest derived row, and the tables of figures that have the row, or any of it."""
+
+    key: Fixed
+    columns: tuple[str, str]
+    tables: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def outlines(
+    con: duckdb.DuckDBPyConnection, models: Mapping[str, str], indicators: str, labels: Labels
+) -> dict[str, Outline]:
+    """Return the outline of each figure by its id; none of one that is no row's sum, or cannot be followed.
+
+    A figure is followed as it is in its latest year, for the service with most records.
+
+    Args:
+        con: the build; of it only columns and the keys of figures are read.
+        models: compiled SQL of the indicators and of all that they are made from, by `schema.name`.
+        indicators: the table whose figures are asked for.
+        labels: what the project calls the clauses of its models (`kpi.provenance.labels`).
+    """
+    known: dict[str, tuple[str, ...]] = {
+        name: tuple(columns)
+        for name, columns in con.execute(
+            "select schema_name || '.' || table_name, list(column_name order by column_index) from duckdb_columns()"
+            " where database_name = current_database() and not internal group by all order by all"
+        ).fetchall()
+    }
+    if indicators not in models or not set(known.get(indicators, ())) >= {*FIGURE_COLUMNS, "numerator"}:
+        return {}
+    figures = _figures(con, indicators, [name for name in models if set(known.get(name, ())) >= FIGURE_COLUMNS])
+    feeds = {name: name.partition(".")[2] for name, columns in known.items() if set(columns) >= _DELIVERED}
+
+    catalogue = Catalogue(models, feeds, known)
+    texts = {name: hashlib.blake2b(sql.encode(), digest_size=16).hexdigest() for name, sql in models.items()}
+    held_in = sorted((figure, one.others) for figure, one in figures.items())
+    # What each follows from beside its own row and the SELECTs that are looked at for it.
+    all_else = key_of(indicators, sorted(models), sorted(known.items()), held_in, sorted(labels.items()))
+
+    def make(figure: str) -> tuple[Outline | None, dict[str, str]]:
+        catalogue.asked.clear()
+        found = _outline(catalogue, indicators, figures, figure, labels)
+        return found, {name: texts[name] for name in sorted(catalogue.asked)}
+
+    def is_right(found: tuple[Outline | None, dict[str, str]]) -> bool:
+        return all(texts.get(name) == text for name, text in found[1].items())
+
+    found = {
+        figure: remembered(partial(make, figure), "outline", all_else, figure, row, is_right=is_right)[0]
+        for figure, row in figures.items()
+    }
+    return {figure: one for figure, one in found.items() if one is not None}
+
+
+def _figures(con: duckdb.DuckDBPyConnection, indicators: str, tables: Sequence[str]) -> dict[str, _Figure]:
+    """Return how each figure is followed, by its id."""
+    each = [f"select {literal(name)} as name, figure_id, service, report_year from {name}"
+            for name in tables if name != indicators]  # fmt: skip
+    held = " union ".join(each) or "select '' as name, '' as figure_id, '' as service, 0 as report_year where false"
+    rows = con.execute(
+        f"""
+        with held as ({held}),
+        latest as (
+            select i.*, exists (select 1 from held as h where h.figure_id = i.figure_id and h.service = i.service
+                                and h.report_year = i.report_year) as is_derived
+            from {indicators} as i
+            qualify row_number() over (partition by i.figure_id order by is_derived desc, i.report_year desc,
+                                       i.event_count desc nulls last, i.service, i.basis) = 1
+        )
+        select
+            i.figure_id, i.service, i.report_year, i.numerator is null and i.value is not null,
+            list(distinct h.name order by h.name) filter (
+                where not i.is_derived or (h.service = i.service and h.report_year = i.report_year)
+            ),
+            list(distinct h.name order by h.name)
+        from latest as i left join held as h on h.figure_id = i.figure_id
+        group by all order by i.figure_id
+        """
+    ).fetchall()
+    return {
+        figure: _Figure(
+            {"figure_id": figure, "service": service, "report_year": year},
+            ("value" if is_value else "numerator", "denominator"),
+            tuple(tables or ()),
+            tuple(others or ()),
+        )
+        for figure, service, year, is_value, tables, others in rows
+    }
+
+
+def _outline(
+    catalogue: Catalogue, indicators: str, figures: Mapping[str, _Figure], figure_id: str, labels: Labels
+) -> Outline | None:
+    figure = figures[figure_id]
+    catalogue.has_row = lambda table: table in figure.tables or table == indicators or table not in catalogue.models
+    parts, steps = [], list[str]()
+    for column in figure.columns:
+        try:
+            found = [(path, weigh(path, column)) for path in paths(catalogue, indicators, [column], figure.key)]
+        except Untraceable:
+            return None
+        weighed = [(path, weight) for path, weight in found if weight is not None and _is_there(path, figures)]
+        if not weighed:
+            continue
+        parts.append(_part(indicators, column, weighed, labels))
+        for path, _ in weighed:
+            steps += [path[-1].driving_relation.name, *(hop.model for hop in reversed(path))]
+    order = {name: place for place, name in enumerate(dict.fromkeys(steps)) if name != indicators}
+    return Outline(tuple(parts), (*order, indicators)) if parts else None
+
+
+def _is_there(path: Sequence[Hop], figures: Mapping[str, _Figure]) -> bool:
+    """Whether a path that ends at a table of figures ends at one that has the figure it is of."""
+    if not _ends_at_figures(path):
+        return True
+    other = figures.get(_other_figure(path))
+    return other is not None and path[-1].driving_relation.name in other.others
+
+
+def _ends_at_figures(path: Sequence[Hop]) -> bool:
+    last = path[-1]
+    return last.driving_relation.name not in last.catalogue.feeds and last.catalogue.has_figures(last.driving_relation)
+
+
+def _other_figure(path: Sequence[Hop]) -> str:
+    """Return the figure that a path ends at; empty where it ends at deliveries, or it is not known which."""
+    known = fixed_below(path[-1], path[-1].driver, path[-1].fixed) if _ends_at_figures(path) else {}
+    return str(known.get("figure_id") or "")
+
+
+def _part(indicators: str, column: str, weighed: Sequence[tuple[Sequence[Hop], Weight]], labels: Labels) -> PartOutline:
+    # Of several ways to a row that only its records tell apart, the one whose conditions say most.
+    path, weight = max(weighed, key=lambda one: len(list(_filters(one[0], one[1], indicators, labels))))
+    sources = tuple(dict.fromkeys(_other_figure(one) or one[-1].driving_relation.name for one, _ in weighed))
+    is_of_figures = _ends_at_figures(path)
+    measure, aggregate = _measure(weight)
+    return PartOutline(
+        column,
+        sources,
+        measure,
+        aggregate,
+        _once(path, weight),
+        () if is_of_figures else tuple(_filters(path, weight, indicators, labels)),
+        is_of_figures,
+        is_entered=not is_of_figures and all(hop.keys is None for hop in path),
+    )
+
+
+def _measure(weight: Weight) -> tuple[str, str]:
+    """Return what is put together, and by what."""
+    from sqlglot import exp
+
+    if weight.formula:
+        return "", "formula"
+    inner = weight.leaves[0].weight
+    while True:
+        if isinstance(inner, exp.Paren | exp.Cast | exp.Coalesce):
+            inner = inner.this
+        elif isinstance(inner, exp.Case) and inner.this is None and len(inner.args["ifs"]) == 1:
+            inner = inner.args["ifs"][0].args["true"]
+        else:
+            break
+    if weight.aggregate == "sum":
+        if isinstance(inner, exp.Literal):
+            return "", "count"
+        if isinstance(inner, exp.Anonymous) and inner.this == DISTINCT:
+            return plain_text(inner.expressions[0]), "count"
+        if isinstance(inner, exp.Add | exp.Sub):
+            is_rest = isinstance(inner.left, exp.Literal)  # one less what is counted: the records that are not
+            return "", "count" if is_rest else "difference" if isinstance(inner, exp.Sub) else "formula"
+    return plain_text(inner), weight.aggregate
+
+
+def _once(path: Sequence[Hop], weight: Weight) -> tuple[str, ...]:
+    """Return the columns of the groups that count once each, where it is not records that are counted."""
+    if not weight.is_once:
+        return ()
+    below = next((hop for hop in path[weight.place + 1 :] if hop.keys is not None), None)
+    return tuple(dict.fromkeys(plain_text(key) for key in below.keys or ())) if below else ()
+
+
+def _filters(path: Sequence[Hop], weight: Weight, indicators: str, labels: Labels) -> Iterator[Filter]:
+    """Yield the conditions that leave records out, from the deliveries up, each once."""
+    seen = set()
+    for place, hop in reversed(list(enumerate(path))):
+        tests = [
+            *hop.where,
+            *(one for test in (hop.having, hop.qualify) if test is not None for one in conjuncts(test)),
+        ]
+        if place == weight.place:
+            others = [{plain_text(one) for one in leaf.conditions} for leaf in weight.leaves]
+            tests += [one for one in weight.leaves[0].conditions if all(plain_text(one) in other for other in others)]
+        for test in tests if hop.model != indicators else ():
+            clause = plain_text(test)
+            if clause not in seen and not _columns(test) <= _OF_THE_ROW:
+                seen.add(clause)
+                yield Filter(hop.model, clause, labels.get((hop.model, clause.lower()), {}))
+
+
+def _columns(test: Any) -> set[str]:
+    from sqlglot import exp
+
+    return {column.name.lower() for column in test.find_all(exp.Column)}
