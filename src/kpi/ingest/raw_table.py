@@ -11,7 +11,8 @@ with records waits in the temporary table `faults` for `raw.rejects`, which all 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from typing import Any
 from kpi.database import duckdb, kind_of
 from kpi.errors import BuildError, DeliveryError
 from kpi.ingest import cells, masking, statements
-from kpi.ingest.contract import Feed
+from kpi.ingest.contract import DeliveryMapping, Feed
+from kpi.ingest.csv_reader import Form
 from kpi.ingest.delivery import Delivery, read_delivery
 from kpi.ingest.file_order import TIME_OF_DELIVERY, in_order
 from kpi.ingest.ledger import Line, contract_fingerprint
@@ -196,11 +198,11 @@ class _Writer:
             self._hashes[name] = found.line["content_hash"]
             yield found.line
             if found.line["refused"]:
-                self._run({"records": [found]}, statements.find_fault(str(found.line["refused"])))
+                self._run_over(found.records, statements.find_fault(str(found.line["refused"])))
                 continue
             if found.illegible is not None:
                 reason = f"holds bytes that are not {found.line['encoding']}"
-                self._run({"records": [replace(found, records=found.illegible)]}, statements.find_fault(reason))
+                self._run_over(found.illegible, statements.find_fault(reason))
             waiting.append(found)
             if sum(one.size for one in waiting) > self.held:
                 self._insert(waiting)
@@ -236,39 +238,43 @@ class _Writer:
             found = held.get(name) or read_delivery(self.feed, self.folder / name)
             if found.line["content_hash"] != self._hashes.get(name):
                 raise BuildError(f"raw.{self.feed.name}", f"{name} changed while it was loaded. Run again.")
-            self._run({"records": [found]}, statements.find_faults_beyond_first(self.feed))
+            self._run_over(found.records, statements.find_faults_beyond_first(self.feed))
 
     def _insert(self, waiting: Sequence[Delivery]) -> None:
         """Insert what was read: one statement for all forms of file that have the same mapping, or none."""
-        con, feed = self.con, self.feed
         self._last = list(waiting)
         for name in dict.fromkeys(one.line["mapping"] for one in waiting):
             found = [one for one in waiting if one.line["mapping"] == name]
-            mapping = found[0].mapping
             forms = dict.fromkeys(one.form for one in found if one.form)
             places = {form: f"records_{number}" for number, form in enumerate(forms)}
             tables = {place: [one for one in found if one.form == form] for form, place in places.items()}
-            parameters = cells.clock_parameters(feed, mapping.time_zone if mapping else feed.time_zone)
-            sources = [statements.texts(feed, form, mapping, place) for form, place in places.items()]
-            self._run(tables, statements.insert_all(feed, statements.judge(feed, mapping, sources)), parameters)
-            if statements.numbers(feed):
-                self._look_at_numbers(tables, sources)
-            con.execute(statements.find_doubtful(feed))
-            files = {file for (file,) in con.execute("select distinct _file from doubtful").fetchall()}
-            if not files:
-                continue
-            among = {place: [one for one in tables[place] if one.line["file"] in files] for place in tables}
-            sources = [
-                statements.texts(feed, form, mapping, statements.doubtful_among(place))
-                for form, place in places.items()
-                if among[place]
-            ]
-            # The texts first: what judges them is made ready once, and not for each form.
-            among = {place: some for place, some in among.items() if some}
-            self._run(among, f"create or replace temp table doubtful_texts as {' union all '.join(sources)}")
-            judged = statements.judge(feed, mapping, ["from doubtful_texts"])
-            self._run({}, statements.find_faults(judged), parameters)
-            con.execute(statements.delete_doubtful(feed))
+            with self._registered(tables):
+                self._insert_alike(places, tables, found[0].mapping)
+
+    def _insert_alike(
+        self, places: Mapping[Form, str], tables: Mapping[str, Sequence[Delivery]], mapping: DeliveryMapping | None
+    ) -> None:
+        """Insert files that have a mapping, or none, by the names of the registered tables of each form."""
+        con, feed = self.con, self.feed
+        parameters = cells.clock_parameters(feed, mapping.time_zone if mapping else feed.time_zone)
+        sources = [statements.texts(feed, form, mapping, place) for form, place in places.items()]
+        self._run(statements.insert_all(feed, statements.judge(feed, mapping, sources)), parameters)
+        if statements.numbers(feed):
+            self._look_at_numbers(tables, sources)
+        con.execute(statements.find_doubtful(feed))
+        files = {file for (file,) in con.execute("select distinct _file from doubtful").fetchall()}
+        if not files:
+            return
+        sources = [
+            statements.texts(feed, form, mapping, statements.doubtful_among(place))
+            for form, place in places.items()
+            if any(one.line["file"] in files for one in tables[place])
+        ]
+        # The texts first: what judges them is made ready once, and not for each form.
+        self._run(f"create or replace temp table doubtful_texts as {' union all '.join(sources)}")
+        judged = statements.judge(feed, mapping, ["from doubtful_texts"])
+        self._run(statements.find_faults(judged), parameters)
+        con.execute(statements.delete_doubtful(feed))
 
     def _look_at_numbers(self, tables: Mapping[str, Sequence[Delivery]], sources: Sequence[str]) -> None:
         """Note what is odd about the decimal numbers of files, if anything is."""
@@ -277,20 +283,32 @@ class _Writer:
         if not self.con.execute(find, files).fetchall():
             return
         self.con.execute(forget, files)
-        self._run(tables, f"create or replace temp table numbers_read as {statements.read_numbers(self.feed, sources)}")
+        self._run(f"create or replace temp table numbers_read as {statements.read_numbers(self.feed, sources)}")
         for file, rounded, thousands in self.con.execute("from numbers_read").fetchall():
             self.odd_numbers[file] = {"rows_rounded": rounded, "columns_maybe_thousands": thousands or None}
 
-    def _run(self, tables: Mapping[str, Sequence[Delivery]], sql: str, parameters: Any = None) -> None:
-        """Run one statement over the records of files, by the name of their table."""
+    def _run(self, sql: str, parameters: Any = None) -> None:
+        run_statement(self.con, f"raw.{self.feed.name}", sql, parameters)
+
+    def _run_over(self, records: Any, sql: str) -> None:
+        """Run one statement over an Arrow table, `records`; nothing when it is None, as of an unreadable file."""
+        if records is None:
+            return
+        self.con.register("records", records)
+        try:
+            self._run(sql)
+        finally:
+            self.con.unregister("records")
+
+    @contextmanager
+    def _registered(self, tables: Mapping[str, Sequence[Delivery]]) -> Iterator[None]:
+        """Give names to the records of files."""
         import pyarrow as pa
 
         for name, found in tables.items():
-            if any(one.records is None for one in found):
-                return  # an unreadable file has no records
             self.con.register(name, pa.concat_tables(one.records for one in found))
         try:
-            run_statement(self.con, f"raw.{self.feed.name}", sql, parameters)
+            yield
         finally:
             for name in tables:
                 self.con.unregister(name)
