@@ -26,7 +26,7 @@ from kpi.cli.options import (
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place
 from kpi.jobs.options import Options
 from kpi.settings import check_size
-from kpi.sql import counted
+from kpi.sql import Columns, counted
 
 if TYPE_CHECKING:
     from kpi.engine.adapter import AdapterFor
@@ -300,12 +300,16 @@ def compile_command(
             f"there is no model or test '{model}'.{nearest(model, (n.name for n in graph.nodes.values()))}"
         )
     node = found[0]
-    if engine == "spark":
-        from kpi.engine.spark_sql import to_spark
+    click.echo(_in_words_of(engine, node.sql, project.columns.get(node.id, ())))
 
-        click.echo(to_spark(node.sql, dict(project.columns.get(node.id, ()))))
-        return
-    click.echo(node.sql)
+
+def _in_words_of(engine: str, sql: str, columns: Columns) -> str:
+    """The SQL as an engine is given it."""
+    if engine != "spark":
+        return sql
+    from kpi.engine.spark_sql import to_spark
+
+    return to_spark(sql, dict(columns))
 
 
 def _print_mistakes(error: KpiError) -> None:
