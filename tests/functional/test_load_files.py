@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kpi.errors import BuildError
+from kpi.ingest import raw_table
 from kpi.ingest.raw_files import RawFile, RawFolder, scan
 from loading import Loader, compare_with_oracle, contracts
 
@@ -162,9 +163,10 @@ ODD = {
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD.keys())
 def test_odd_files(calls: Loader, body: str, careful: bool) -> None:
     calls.deliver("lf.csv", CALLS + body)
-    calls.deliver("crlf.csv", (CALLS + body).replace("\n", "\r\n"))
-    calls.deliver("semicolon.csv", (CALLS + body).replace(",", ";"))
-    calls.deliver("tab.csv", (CALLS + body).replace(",", "\t"))
+    if len(body) < 1_000_000:  # a long line is as long with any separator, and the oracle reads it letter by letter
+        calls.deliver("crlf.csv", (CALLS + body).replace("\n", "\r\n"))
+        calls.deliver("semicolon.csv", (CALLS + body).replace(",", ";"))
+        calls.deliver("tab.csv", (CALLS + body).replace(",", "\t"))
     calls.load(careful=careful)
     compare_with_oracle(calls)
 
@@ -189,6 +191,7 @@ def test_a_file_that_changes_while_it_is_loaded(calls: Loader, monkeypatch: pyte
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(raw_table, "HELD", 0)  # else it is in memory still
     with pytest.raises(BuildError, match=r"a\.csv changed while it was loaded"):
         calls.load()
 
