@@ -16,9 +16,10 @@ from kpi.engine.compile import CACHE
 from kpi.engine.graph import Graph
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
-from once import ROOT, compilation, county, made_once
+from once import compilation, county, made_once
 from tiny import Tiny
 
+ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)
 LONG_KINDS = {"oracle", "dbt", "faults"}
 

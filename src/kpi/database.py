@@ -140,6 +140,13 @@ def _noted(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     return con
 
 
+def beside(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Open another connection to what a connection uses, for another thread. It sees what is committed."""
+    other = _noted(con.cursor())
+    other.execute(f"use {identifier(str(fetch_one(con, 'select current_database()')[0]))}")
+    return other
+
+
 def interrupt_all() -> None:
     """Stop what runs on any connection, from another thread: DuckDB does not look for Ctrl-C in all it does."""
     for con in list(_CONNECTIONS):
@@ -172,10 +179,10 @@ def columns_of(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[str, str
 
 def fetch_one(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[object] | None = None) -> tuple[object, ...]:
     """Return the only row of a query that always has one."""
-    row = con.execute(sql, parameters or []).fetchone()
-    if row is None:
+    rows = con.execute(sql, parameters or []).fetchall()
+    if not rows:
         raise BuildError("query", "no row came back", sql)
-    return tuple(row)
+    return tuple(rows[0])
 
 
 def relations(con: duckdb.DuckDBPyConnection, without: Collection[str] = ()) -> dict[str, str]:
@@ -199,12 +206,15 @@ def empty_schemas(con: duckdb.DuckDBPyConnection) -> set[str]:
 
 
 @contextmanager
-def one_thread(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Insert on one thread: two cost a sixth more CPU and gain little time, which another core has a use for."""
+def one_thread(con: duckdb.DuckDBPyConnection) -> Iterator[int]:
+    """Run each statement on the thread that asks for it; yields how many threads there may be.
+
+    Two threads for one insert cost a sixth more CPU and gain little time: tables are better filled beside each other.
+    """
     threads = int(str(fetch_one(con, "select current_setting('threads')")[0]))
     con.execute("set threads = 1")
     try:
-        yield
+        yield threads
     finally:
         con.execute(f"set threads = {threads}")
 

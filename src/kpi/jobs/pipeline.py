@@ -14,7 +14,7 @@ import duckdb
 from kpi import database
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ReadersRecord, TestRecord, UnitTestRecord
 from kpi.database import first_line, relations
-from kpi.engine.adapter import BUILD_VARIABLE, Adapter, adapters
+from kpi.engine.adapter import BUILD_VARIABLE, AdapterFor, adapters
 from kpi.engine.artifacts import state_of
 from kpi.engine.fingerprint import checksums_of, definitions
 from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
@@ -28,7 +28,8 @@ from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
 from kpi.ingest import release_files
-from kpi.ingest.loader import LoadReport, LoadWarning, load, refuse_bad_files
+from kpi.ingest.load_warnings import LoadWarning, refuse_bad_files
+from kpi.ingest.loader import LoadReport, load
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
 from kpi.presentation import one_line
@@ -107,7 +108,6 @@ def carry_over(
 
 
 EXCHANGE = ".tmp-spark"  # the folder among the builds for what goes to Spark and comes back
-AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
 LOAD_SUMMARY = "load summary"  # the event that says how much was loaded
 
 
