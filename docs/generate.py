@@ -19,7 +19,8 @@ import yaml
 from click.testing import CliRunner
 
 from kpi.cli.main import cli
-from kpi.engine.graph import RESERVED_TABLES, compile_project
+from kpi.engine.graph import RESERVED_TABLES
+from kpi.engine.nodes import compile_project
 from kpi.errors import exit_code_page
 from kpi.ingest.contract import (
     CONTRACT_COLUMN_SETTINGS,
@@ -32,11 +33,11 @@ from kpi.ingest.contract import (
     is_feed,
     read_feed,
 )
-from kpi.ingest.loader import OWN
+from kpi.ingest.ledger import OWN
 from kpi.project import properties
 from kpi.project.project import Project, load_project
 from kpi.project.properties import Column, Properties, Source
-from kpi.settings import KEY, TABLES_KEY, ReportTables, WarehouseSettings
+from kpi.settings import ENGINE_KEY, KEY, TABLES_KEY, EngineSettings, ReportTables, WarehouseSettings
 from kpi.yaml_loader import Items, Section
 
 DOCS = Path(__file__).parent
@@ -132,6 +133,7 @@ def settings_page(words: Words) -> str:
     feed, usual = _usual_feed(), WarehouseSettings()
     # 0 threads is how the settings say that none were set.
     warehouse = {field.name: getattr(usual, field.name) for field in fields(WarehouseSettings)} | {"threads": None}
+    engine = {field.name: getattr(EngineSettings(), field.name) for field in fields(EngineSettings)} | {"config": None}
     with_default = ("setting", "unless set", "what")
     lines = [
         "# Settings",
@@ -143,6 +145,12 @@ def settings_page(words: Words) -> str:
         f"    vars:\n      {KEY}:\n        keep_published: 7\n        memory_limit: 4GB",
         _table(with_default, _rows("warehouse", words, warehouse)),
         "`--memory-limit`, `--threads` and `--temp-directory` of a run win.",
+        "## The engine",
+        "What computes models and tests, under `engine:` of `kpi_warehouse`; `--engine`, `--master` and `--remote` of a"
+        " run win. Deliveries are loaded by DuckDB, and a build is one DuckDB file, whatever computed it"
+        " ([when one machine is not enough](../guides/more-than-one-machine.md)).",
+        f"    vars:\n      {KEY}:\n        {ENGINE_KEY}: {{type: spark, remote: 'sc://spark.example:15002'}}",
+        _table(with_default, _rows("engine", words, engine)),
         "## The tables that the engine knows",
         "In `dbt_project.yml` too, each as schema.name; a name that no model or seed has is an error with its line."
         " [Which columns are read](expectations.md#the-tables-that-the-engine-knows).",

@@ -75,7 +75,7 @@ differences as (
     select
         figure_id, service, report_year, basis, unit, value, previous_year, previous_basis, previous_value, assessment,
         has_break, last_full_month, is_unfinished, reason,
-        cast(cast(value as decimal(38, 2)) - cast(previous_value as decimal(38, 2)) as double) as change,
+        cast({{ round_half_away('value', 2) }} - {{ round_half_away('previous_value', 2) }} as double) as change,
         is_compared and (value is null or previous_value is null) as is_suppressed
     from pairs
 

@@ -42,8 +42,10 @@ select
     hidden_values.figure_id is not null as is_suppressed,
     indicators.last_full_month,
     indicators.basis = 'year_to_date'
-    or indicators.report_year in (select f.report_year from unfinished_years as f where f.state = 'future')
-        as is_unfinished
+    or exists (
+        select f.report_year from unfinished_years as f
+        where f.state = 'future' and f.report_year = indicators.report_year
+    ) as is_unfinished
 from indicators
 left join described_figures on indicators.figure_id = described_figures.figure_id
 left join hidden_values

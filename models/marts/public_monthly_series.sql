@@ -80,8 +80,10 @@ select
     ) as is_break,
     series.last_full_month,
     series.last_full_month is not null
-    or series.report_year in (select f.report_year from unfinished_years as f where f.state = 'future')
-        as is_unfinished
+    or exists (
+        select f.report_year from unfinished_years as f
+        where f.state = 'future' and f.report_year = series.report_year
+    ) as is_unfinished
 from series
 inner join months on months.month <= coalesce(series.last_full_month, 12)
 left join monthly_series

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -102,8 +101,8 @@ def _salt(warehouse: Path) -> bytes:
         warehouse.mkdir(exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(secrets.token_bytes(32))
+            stream.write(os.urandom(32))
     with suppress(OSError):
         if len(kept := path.read_bytes()) == 32:
             return kept
-    return secrets.token_bytes(32)
+    return os.urandom(32)

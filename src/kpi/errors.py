@@ -27,6 +27,7 @@ class Exit:
 _LOOK = "See what it did and whether the warehouse is well: kpi runs show, kpi doctor. Then: kpi refresh"
 _KEPT = "the old build; the candidate is kept"
 UNEXPECTED, USAGE, DONE, INTERRUPTED, KILLED = 1, 2, 0, 130, 137
+ENGINE_LOST = 13
 NOTHING_TO_DO, WITH_WARNINGS, HELD_BACK = 10, 11, 12  # with --detailed-exit-codes
 EXITS: Mapping[int, Exit] = {
     one.code: one
@@ -85,6 +86,13 @@ EXITS: Mapping[int, Exit] = {
         Exit(NOTHING_TO_DO, "nothing to do", "with `--detailed-exit-codes`: nothing to do", "the same"),
         Exit(WITH_WARNINGS, "published", "with `--detailed-exit-codes`: published, with warnings", "the new build"),
         Exit(HELD_BACK, "held back", "with `--detailed-exit-codes`: built but held back, as with `--select`"),
+        Exit(
+            ENGINE_LOST,
+            "engine lost",
+            "the engine that computes the models (Spark) cannot be reached, or was lost while it ran",
+            "the old build; what was built is kept",
+            "See whether Spark is there: kpi doctor. Then: kpi retry, or kpi refresh when nothing was built yet",
+        ),
         Exit(INTERRUPTED, "interrupted", "interrupted with Ctrl-C"),
         Exit(
             KILLED,
@@ -330,6 +338,12 @@ class LockHeld(KpiError):
     """Another process is writing the warehouse."""
 
     exit_code = 8
+
+
+class EngineLost(KpiError):
+    """The engine that computes the models, when it is another than DuckDB, cannot be reached or was lost."""
+
+    exit_code = ENGINE_LOST
 
 
 class DiskFull(KpiError):

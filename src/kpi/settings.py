@@ -1,24 +1,26 @@
 """Settings of the warehouse (`vars: kpi_warehouse:` of dbt_project.yml, a variable like others to dbt), and of a run.
 
-How many builds are kept and for how long, what DuckDB may use, and when a file that has grown is written from nothing.
+How many builds are kept and for how long, what DuckDB may use, when a file that has grown is written from nothing, and
+which engine computes the models.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.errors import ConfigError, Place
+from kpi.errors import ConfigError, Place, nearest
 
 if TYPE_CHECKING:
     from kpi.yaml_loader import Section
 
 
 KEY = "kpi_warehouse"
+ENGINE_KEY = "engine"
 TABLES_KEY = "kpi_tables"
 _SIZE = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|%)", re.IGNORECASE)
 
@@ -64,11 +66,101 @@ class WarehouseSettings:
 
 def read_warehouse_settings(variables: Section, project: str) -> WarehouseSettings:
     """Read the settings from the variables of a project. Raises ConfigError with file and line."""
+    section = _section(variables, project)
+    return WarehouseSettings() if section is None else _read(section)
+
+
+def _section(variables: Section, project: str) -> Section | None:
     own = variables.section(project) if isinstance(variables.get(project), dict) else variables
-    for given in (own, variables):
-        if KEY in given:
-            return _read(given.section(KEY))
-    return WarehouseSettings()
+    return next((given.section(KEY) for given in (own, variables) if KEY in given), None)
+
+
+ENGINES = ("duckdb", "spark")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Which engine computes models and tests, and where it is (`engine:` of `kpi_warehouse`).
+
+    `master` is Spark's own word for a driver in this process (`local[*]`, `spark://host:7077`), `remote` the address of
+    a server of Spark Connect (`sc://host:15002`); one of them, or neither, which is `local[*]`. `config` are settings
+    of Spark's session. `lake` is where the loaded tables are put for Spark: empty for the warehouse's own folder, else
+    one that all machines see, or the address of an object store. It is no part of a build's record: an address may
+    hold a token.
+    """
+
+    type: str = "duckdb"
+    master: str = ""
+    remote: str = ""
+    config: Mapping[str, str] = field(default_factory=dict)
+    lake: str = ""
+
+    @property
+    def is_spark(self) -> bool:
+        """Whether models and tests run on Spark, and not in DuckDB."""
+        return self.type == "spark"
+
+    def with_options(self, given: Mapping[str, str]) -> EngineSettings:
+        """Return what holds for a run with --engine, --master and --remote. Raises ConfigError for what does not fit.
+
+        A master or a remote that is given for this run takes the place of either in the settings.
+        """
+        is_placed = bool(given.get("master") or given.get("remote"))
+        chosen = replace(
+            self,
+            type=given.get("engine") or ("spark" if is_placed else self.type),
+            master=given.get("master", "") if is_placed else self.master,
+            remote=given.get("remote", "") if is_placed else self.remote,
+        )
+        if is_placed and not chosen.is_spark:
+            raise ConfigError(
+                "--master and --remote say where Spark is, and --engine is duckdb. Leave one of them out."
+            )
+        _check_address(chosen, {name: Place(f"--{name}") for name in ("master", "remote")})
+        return chosen
+
+
+def read_engine_settings(variables: Section, project: str) -> EngineSettings:
+    """Read `engine:` of `kpi_warehouse`. Raises ConfigError with file and line."""
+    section = _section(variables, project)
+    if section is None or section.get(ENGINE_KEY) is None:
+        return EngineSettings()
+    given = section.section(ENGINE_KEY)
+    given.allow([one.name for one in fields(EngineSettings)], f"{ENGINE_KEY} of {KEY}")
+    texts = {name: given.text(name) for name in ("type", "master", "remote", "lake")}
+    kind = texts["type"] or ENGINES[0]
+    if kind not in ENGINES:
+        raise ConfigError(f"there is no engine '{kind}'.{nearest(kind, ENGINES)}", given.where("type"))
+    config = given.section("config")
+    for name, value in config.items():
+        if not name.startswith("spark.") or not isinstance(value, str | int | float | bool):
+            message = f"'{name}' is no setting of Spark's session: a name that begins with 'spark.', and one value."
+            raise ConfigError(message, config.where(name))
+    plain = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in config.items()}
+    settings = EngineSettings(kind, texts["master"], texts["remote"], plain, texts["lake"])
+    if unused := [name for name in ("master", "remote", "config", "lake") if given.get(name) and not settings.is_spark]:
+        raise ConfigError(f"'{unused[0]}' is of the engine spark, and 'type' is {kind}.", given.where(unused[0]))
+    _check_address(settings, {name: given.where(name) for name in ("master", "remote")})
+    return settings
+
+
+_MASTER = re.compile(r"local(\[(\*|\d+)\])?|spark://\S+|yarn|k8s://\S+")
+_REMOTE = re.compile(r"sc://[^\s/]+(/\S*)?")
+
+
+def _check_address(settings: EngineSettings, places: Mapping[str, Place]) -> None:
+    master, remote = settings.master, settings.remote
+    if master and remote:
+        raise ConfigError(
+            "a master or a remote, not both: the one is a driver here, the other a server.", places["remote"]
+        )
+    if master and not _MASTER.fullmatch(master):
+        message = f"a master is local[*], local[4], spark://host:7077, yarn or k8s://…, not '{master}'."
+        raise ConfigError(
+            message + (" Of an address sc://…: remote." if master.startswith("sc:") else ""), places["master"]
+        )
+    if remote and not _REMOTE.fullmatch(remote):
+        raise ConfigError("a remote is the address of Spark Connect, as sc://host:15002.", places["remote"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +266,11 @@ def spill_folder(warehouse: Path, root: Path, given: str) -> Path:
 
 def _read(section: Section) -> WarehouseSettings:
     known = {one.name: one.default for one in fields(WarehouseSettings)}
-    section.allow(known, KEY)
+    section.allow([*known, ENGINE_KEY], KEY)
     values: dict[str, Any] = {}
     for key, value in section.items():
+        if key == ENGINE_KEY:
+            continue
         where, usual = section.where(key), known[key]
         if key == "source_folders":
             values[key] = section.strings(key)

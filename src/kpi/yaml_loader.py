@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from kpi.cache import remembered
 from kpi.errors import ConfigError, Place, nearest
@@ -15,7 +14,9 @@ from kpi.errors import ConfigError, Place, nearest
 MOST_BYTES = 4_000_000
 MOST_VALUES = 100_000
 DEEPEST = 100
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+if TYPE_CHECKING:
+    import yaml  # imported where a file is read that is not remembered
 
 
 class Items(list[Any]):
@@ -111,29 +112,167 @@ def read_yaml(file: Path, shown: Path) -> Section:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"not UTF-8 ({error.reason} at byte {error.start}).", Place(str(shown), line)) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        message = str(getattr(error, "problem", None) or error).partition("\n")[0][:300]
-        raise ConfigError(f"not valid YAML: {message}.", Place(str(shown), line)) from None
     if not isinstance(value, Section):
         raise ConfigError("the top of the file must be a mapping.", Place(str(shown), 1))
     return value
 
 
 def _read(text: str, shown: Path) -> Any:
+    import yaml
+
+    try:
+        return _Plain(text, shown).document()
+    except (_NotPlainError, yaml.YAMLError, ValueError):
+        pass
+    try:
+        return _composed(text, shown)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        message = str(getattr(error, "problem", None) or error).partition("\n")[0][:300]
+        raise ConfigError(f"not valid YAML: {message}.", Place(str(shown), line)) from None
+
+
+@cache
+def _loader() -> Any:
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@cache
+def _constructor() -> Any:
+    import yaml
+
+    return yaml.constructor.SafeConstructor()
+
+
+class _NotPlainError(Exception):
+    """A file has more than mappings, lists and values in one document, or is wrong; YAML's composer says what."""
+
+
+class _Plain:
+    """A file built from the events of YAML's C parser in one pass: composing nodes first takes three times as long.
+
+    It knows no tags, and raises _NotPlainError for whatever `_composed` has more to say of.
+    """
+
+    def __init__(self, text: str, file: Path) -> None:
+        import yaml
+
+        self._loader = _loader()(text)
+        self._next, self._file, self._count = self._loader.get_event, file, 0
+        self._anchored: dict[str, tuple[Any, int, int]] = {}  # each value, how many there are in it, and its line
+        # What a value may begin with that is no text.
+        self._signs = frozenset(self._loader.yaml_implicit_resolvers)
+        self._alias, self._text, self._node = yaml.AliasEvent, yaml.ScalarEvent, yaml.ScalarNode
+        self._map, self._end_of_map, self._end_of_list = (
+            yaml.MappingStartEvent,
+            yaml.MappingEndEvent,
+            yaml.SequenceEndEvent,
+        )
+
+    def document(self) -> Any:
+        """Return what the file is. Raises _NotPlainError and what YAML raises."""
+        import yaml
+
+        self._next()
+        if not isinstance(self._next(), yaml.DocumentStartEvent):
+            return Section(self._file, 1)
+        value = self._value(self._next(), 0)
+        if not (isinstance(self._next(), yaml.DocumentEndEvent) and isinstance(self._next(), yaml.StreamEndEvent)):
+            raise _NotPlainError
+        return value
+
+    def _value(self, event: Any, depth: int) -> Any:
+        self._count += 1
+        if self._count > MOST_VALUES or depth > DEEPEST:
+            raise _NotPlainError
+        kind, anchor, before = type(event), event.anchor, self._count
+        if kind is self._alias:
+            if anchor not in self._anchored:
+                raise _NotPlainError
+            value, count, _ = self._anchored[anchor]
+            self._count += count
+            return _copied(value)
+        if event.tag is not None:
+            raise _NotPlainError
+        if kind is self._text:
+            value = self._scalar(event)
+        else:
+            value = self._mapping(event, depth + 1) if kind is self._map else self._items(depth + 1)
+        if anchor is not None:
+            if anchor in self._anchored:
+                raise _NotPlainError
+            self._anchored[anchor] = value, self._count - before, event.start_mark.line + 1
+        return value
+
+    def _mapping(self, start: Any, depth: int) -> Section:
+        section = Section(self._file, start.start_mark.line + 1)
+        lines = section.lines
+        while type(event := self._next()) is self._text:
+            key: Any = event
+            self._count += 1
+            # The text as it stands: YAML would read a key such as `on` as a truth value.
+            name = key.value
+            if key.anchor is not None or key.tag is not None or name in section:
+                raise _NotPlainError
+            section[name] = self._value(self._next(), depth)
+            lines[name] = key.start_mark.line + 1
+        if type(event) is not self._end_of_map:
+            raise _NotPlainError
+        return section
+
+    def _items(self, depth: int) -> Items:
+        found, lines = [], []
+        while type(event := self._next()) is not self._end_of_list:
+            found.append(self._value(event, depth))
+            is_alias = type(event) is self._alias
+            lines.append(self._anchored[event.anchor][2] if is_alias else event.start_mark.line + 1)
+        return Items(found, lines)
+
+    def _scalar(self, event: Any) -> Any:
+        value = event.value
+        if not event.implicit[0] or (value and value[0] not in self._signs):
+            return value
+        tag = self._loader.resolve(self._node, value, event.implicit)
+        if tag == _TEXT:
+            return value
+        if tag in _NUMBERS and len(value) > 400:
+            raise _NotPlainError
+        try:
+            return _constructor().construct_object(self._node(tag, value))
+        finally:
+            _constructor().constructed_objects.clear()
+
+
+def _copied(value: Any) -> Any:
+    """The value of an alias, apart from that of its anchor: each may be filled in later."""
+    if isinstance(value, Section):
+        section = Section(value.file, value.line)
+        section.update((key, _copied(one)) for key, one in value.items())
+        section.lines.update(value.lines)
+        return section
+    return Items(map(_copied, value), value.lines) if isinstance(value, Items) else value
+
+
+def _composed(text: str, shown: Path) -> Any:
+    import yaml
+
     _refuse_too_much(text, shown)
-    node = yaml.compose(text, Loader=_Loader)
+    node = yaml.compose(text, Loader=_loader())
     try:
         return Section(shown, 1) if node is None else _value(node, shown, [0])
     finally:
-        _scalar.constructed_objects.clear()
+        _constructor().constructed_objects.clear()
 
 
 def _refuse_too_much(text: str, file: Path) -> None:
     """Raise ConfigError for more values, or deeper ones, than a file of a project has; YAML is read event by event."""
+    import yaml
+
     depth = values = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=_loader()):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -147,6 +286,8 @@ def _refuse_too_much(text: str, file: Path) -> None:
 
 def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...] = ()) -> Any:
     """The value of a node; `made` counts them all, those of an alias each time, `around` are those it is within."""
+    import yaml
+
     line = node.start_mark.line + 1
     made[0] += 1
     if id(node) in around:
@@ -176,11 +317,11 @@ def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...]
     if node.tag in _NUMBERS and len(node.value) > 400:
         raise ConfigError(f"a number of {len(node.value)} digits.", Place(str(file), line))
     try:
-        return _scalar.construct_object(node)
+        return _constructor().construct_object(node)
     except ValueError as error:
         raise ConfigError(f"'{node.value[:100]}' is not a value: {error}.", Place(str(file), line)) from None
 
 
+_TEXT = "tag:yaml.org,2002:str"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
-_scalar = yaml.constructor.SafeConstructor()

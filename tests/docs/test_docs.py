@@ -14,9 +14,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from conftest import ROOT
 from docs.generate import DESCRIPTIONS, DOCS, PAGES
 from kpi.cli.main import cli
+from once import ROOT
 
 WRITTEN = tuple(sorted(path for path in DOCS.rglob("*.md") if "decisions" not in path.parts))
 ALL = (ROOT / "README.md", ROOT / "warehouse/README.md", *sorted(DOCS.rglob("*.md")))

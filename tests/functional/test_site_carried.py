@@ -1,4 +1,4 @@
-"""The site of the build before is carried over; pages of models that are other now are those of a whole site."""
+"""Pages of the build before are carried over; those that show something else are as in a whole site."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import filecmp
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
 from kpi.database import reading
 from kpi.engine.compile import compiled
 from kpi.jobs.build_site import write_beside
+from kpi.provenance import outline
+from kpi.site.model_pages import models_of
 from kpi.site.site import EXPECTATIONS
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE
@@ -24,21 +28,86 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_model_of_other_sql_changes_its_own_pages_alone(small_demo: Path, tmp_path: Path) -> None:
-    warehouse = Warehouse(small_demo / "warehouse")
-    folder, record, graph = warehouse.folder(), warehouse.current_record(), compiled(small_demo).graph
-    assert record is not None
-    node = next(one for one in graph.nodes.values() if str(one.relation) == "marts.indicators")
-    changed = replace(graph, nodes={**graph.nodes, node.id: replace(node, sql=f"{node.sql}\n-- otherwise")})
-    before, carried, whole = (tmp_path / name for name in ("before", "carried", "whole"))
-    for candidate in (before, carried, whole):
-        candidate.mkdir()
-        shutil.copy(folder / EXPECTATIONS, candidate)
-    with reading(folder / DATABASE) as con:
-        assert write_beside(con, graph, before, record, None)
-        assert write_beside(con, changed, carried, record, before) is None
-        assert write_beside(con, changed, whole, record, before / "none")
+class Sites:
+    """A build of the small demo with its site, and folders for sites of builds after it."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        warehouse = Warehouse(root / "warehouse")
+        record = warehouse.current_record()
+        assert record is not None
+        self.record, self.build, self.root = record, warehouse.folder(), folder
+        self.graph = compiled(root).graph
+        self.before = self.candidate("before")
+        with reading(self.build / DATABASE) as con:
+            assert write_beside(con, self.graph, self.before, record, None)
+
+    def candidate(self, name: str) -> Path:
+        """Make the folder of a build that is validated."""
+        folder = self.root / name
+        folder.mkdir()
+        shutil.copy(self.build / EXPECTATIONS, folder)
+        return folder
+
+
+@pytest.fixture(scope="module")
+def sites(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Sites:
+    return Sites(small_demo, tmp_path_factory.mktemp("sites"))
+
+
+def test_a_model_of_other_sql_changes_its_own_pages_alone(sites: Sites) -> None:
+    node = next(one for one in sites.graph.nodes.values() if str(one.relation) == "marts.indicators")
+    changed = replace(sites.graph, nodes={**sites.graph.nodes, node.id: replace(node, sql=f"{node.sql}\n-- otherwise")})
+    before, carried, whole = sites.before, sites.candidate("carried"), sites.candidate("whole")
+    with reading(sites.build / DATABASE) as con:
+        assert write_beside(con, changed, carried, sites.record, before) is None
+        assert write_beside(con, changed, whole, sites.record, before / "none")
     assert filecmp.cmpfiles(carried, whole, files(whole), shallow=False) == (files(whole), [], [])
     assert files(before) == files(carried)
     _, other, _ = filecmp.cmpfiles(before, carried, files(before), shallow=False)
     assert other == [f"site/{code}/{MODEL}" for code in ("en", "fi")] + ["site/fingerprint", f"site/sv/{MODEL}"]
+
+
+def test_another_value_changes_the_pages_that_show_it_alone(sites: Sites) -> None:
+    before, carried, whole = sites.before, sites.candidate("carried by page"), sites.candidate("whole again")
+    database = sites.root / DATABASE
+    shutil.copy(sites.build / DATABASE, database)
+    database.chmod(0o600)
+    with duckdb.connect(database) as con:
+        con.execute("update marts.indicators set value = value + 1 where figure_id = 'nps' and report_year = 2023")
+    node = next(one.id for one in sites.graph.nodes.values() if str(one.relation) == "marts.indicators")
+    nodes = sites.record.nodes or {}
+    changed = replace(sites.record, nodes={**nodes, node: replace(nodes[node], version="other")})
+    texts = {path: (before / path).read_bytes() for path in files(before)}
+    with reading(database) as con:
+        written = write_beside(con, sites.graph, carried, changed, before)
+        assert write_beside(con, sites.graph, whole, changed, None)
+    assert written
+    assert written.pages - written.carried < 40
+    assert filecmp.cmpfiles(carried, whole, files(whole), shallow=False) == (files(whole), [], [])
+    same = [path for path in files(carried) if (carried / path).samefile(before / path)]
+    assert len(same) == written.carried > 600
+    assert not {f"site/fi/{name}.html" for name in ("figure-nps", "report-2023")} & set(same)
+    assert {path: (before / path).read_bytes() for path in files(before)} == texts
+
+
+def test_how_a_figure_is_computed_is_asked_again_where_a_model_of_its_own_is_other(
+    sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    make = outline._outline
+
+    def noted(*given: Any) -> Any:
+        made.append(given[3])
+        return make(*given)
+
+    monkeypatch.setattr(outline, "_outline", noted)
+    node = next(one for one in sites.graph.nodes.values() if one.name == "int_rescue_figures")
+    nodes = {**sites.graph.nodes, node.id: replace(node, sql=f"{node.sql}\n-- otherwise")}
+    with reading(sites.build / DATABASE) as con:
+        found = models_of(replace(sites.graph, nodes=nodes), con).outlines
+        again = set(made)
+        monkeypatch.setattr("kpi.site.model_pages.CACHE", Path("no-cache"))
+        assert models_of(replace(sites.graph, nodes=nodes), con).outlines == found
+    assert "rescue_missions" in again
+    assert "nps" not in again
+    assert len(again) < len(made) / 4

@@ -26,9 +26,9 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     asked: list[tuple[int, str]] = []
     run = expectations_module._Validator._results
 
-    def noted(self: Any, year: int, topic: Any, *given: Any) -> tuple[YearResult, ...]:
-        asked.append((year, topic.name))
-        found: tuple[YearResult, ...] = run(self, year, topic, *given)
+    def noted(self: Any, suite: Any) -> tuple[YearResult, ...]:
+        asked.append((suite.year, suite.topic.name))
+        found: tuple[YearResult, ...] = run(self, suite)
         return found
 
     monkeypatch.setattr(expectations_module._Validator, "_results", noted)

@@ -169,7 +169,7 @@ def test_any_damage_to_the_file_is_as_good_as_deleting_it(tmp_path: Path) -> Non
     file = root / CACHE
     whole = file.read_bytes()
     chance = random.Random(4)
-    damaged = [whole[: chance.randrange(len(whole))] for _ in range(6)] + [b"", whole + b"x", b"kpi compile cache 1\n"]
+    damaged = [whole[: chance.randrange(len(whole))] for _ in range(6)] + [b"", whole + b"x", b"kpi compile cache 2\n"]
     for _ in range(12):
         flipped = bytearray(whole)
         flipped[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kpi.engine.template import RenderInput, Templates
-from kpi.project.jinja import Relation, Rendered
 from kpi.project.project import load_project
+from kpi.project.relation import Relation, Rendered
 from small_project import write
 
 MACROS = """\

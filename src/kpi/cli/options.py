@@ -124,6 +124,29 @@ def target_option(command: Any) -> Any:
     return _target_option(_profiles_option(command))
 
 
+_engine_options = (
+    click.option(
+        "--engine",
+        type=click.Choice(("duckdb", "spark")),
+        help="What computes models and tests, whatever dbt_project.yml says.",
+    ),
+    click.option("--master", metavar="MASTER", help="Spark with its driver here: local[*], spark://host:7077."),
+    click.option("--remote", metavar="ADDRESS", help="Spark over Spark Connect: sc://host:15002."),
+)
+
+
+def engine_options(command: Any) -> Any:
+    """Add the options that say which engine computes models and tests."""
+    for option in reversed(_engine_options):
+        command = option(command)
+    return command
+
+
+def engine_of(given: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return what a command was told of the engine; None when it was told nothing."""
+    return {name: given[name] for name in ("engine", "master", "remote") if given.get(name)} or None
+
+
 defer_option = click.option(
     "--defer",
     is_flag=True,
@@ -161,6 +184,7 @@ def run_options(command: Any) -> Any:
             vars_option,
             target_option,
             defer_option,
+            *_engine_options,
             click.option("--threads", type=click.IntRange(1), help="Threads DuckDB may use."),
             click.option("--memory-limit", metavar="SIZE", help="Memory DuckDB may use, as 2GB."),
             click.option("--temp-directory", metavar="DIR", help="Where DuckDB puts what does not fit into memory."),

@@ -11,10 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from kpi.build_record import FILE, NodeRecord, TestRecord, UnitTestRecord
-from kpi.database import CATALOG
+from kpi.database import CATALOG, duckdb
 from kpi.engine.artifact_forms import Made, relation_of
 from kpi.engine.graph import Graph
 from kpi.engine.manifest import test_names, write_manifest

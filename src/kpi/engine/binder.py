@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
-from kpi.cache import remembered
-from kpi.database import columns_of, confined, problem_of
+from kpi.cache import is_remembered, remembered
+from kpi.database import columns_of, confined, duckdb, problem_of
 from kpi.engine.lint import Finding, uneven_union
 from kpi.engine.materializations import is_ephemeral
 from kpi.engine.node import Node
@@ -20,8 +19,9 @@ from kpi.sql import Columns, identifier, literal
 
 
 class Binder:
-    """Binds nodes one after the other. `known` are the columns of those it has bound, by node id, and
-    `notes` what is worth a note of them.
+    """Binds nodes one after the other, planned many at once by `prepare`.
+
+    `known` are the columns of those it has bound, by node id, and `notes` what is worth a note of them.
 
     The database and its tables are made when they are first asked for: not at all when every answer is remembered.
     """
@@ -32,6 +32,8 @@ class Binder:
         self._within = within
         self._nodes = nodes
         self._made: set[str] = set()
+        self._noted: list[Node] = []
+        self._plans: dict[str, str] = {}
         self._con: duckdb.DuckDBPyConnection | None = None
 
     @property
@@ -50,8 +52,39 @@ class Binder:
 
     def bind(self, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
         """Return what a model or test yields, and the casts it should write out. Raises CompileError."""
-        given = [(str(self._nodes[one].relation), self.known[one]) for one in self._read_by(node)]
-        return remembered(lambda: self._bind(node), "bind", node.sql, given)
+        return remembered(lambda: self._bind(node), *self._key(node))
+
+    def prepare(self, nodes: Iterable[Node]) -> None:
+        """Let DuckDB plan in one statement what `bind` will be asked of nodes whose parents are known.
+
+        A statement costs as much as binding a small model. What is remembered is not planned again.
+        """
+        texts: dict[str, None] = {}
+        for node in nodes:
+            if not is_remembered(*self._key(node)):
+                self.make_parents(node)
+                texts[node.sql] = None
+        try:
+            found = self.con.execute(_PLANS, [[f"{_AROUND}{text}\n)" for text in texts]]).fetchall() if texts else []
+        except duckdb.Error:  # one of them has no plan that is a text: then each is planned by itself
+            return
+        self._plans.update(zip(texts, (row[0] for row in found), strict=True))
+
+    def _key(self, node: Node) -> tuple[object, ...]:
+        return "bind", node.sql, self.inputs(node)
+
+    def inputs(self, node: Node) -> list[tuple[str, Columns]]:
+        """The tables a node reads, by name and columns."""
+        return [(str(self._nodes[one].relation), self.known[one]) for one in self._read_by(node)]
+
+    def plan(self, node: Node) -> str:
+        """DuckDB's plan of a node's SELECT as JSON, before it is optimized; empty when it has no text."""
+        self.make_parents(node)
+        try:
+            plan = self.con.execute("select json_serialize_plan(?, optimize := false)", [node.sql]).fetchone()
+        except duckdb.Error:
+            return ""
+        return str(plan[0]) if plan else ""
 
     def renamed(self, node: Node) -> Columns:
         """The columns of a table of the node's SELECT: DuckDB renames what has the name of one before, to `a_1`."""
@@ -69,15 +102,38 @@ class Binder:
         return [*tables_of(self._nodes, node), *([node.id] if node.increment and node.id in self.known else [])]
 
     def note(self, node: Node, columns: Columns) -> None:
-        """Keep a node's columns for those that read it. Raises CompileError when no table can have its name."""
+        """Keep a node's columns for those that read it."""
         self.known[node.id] = columns
-        if self._maker(node) is node and not is_ephemeral(node):
-            remembered(lambda: self._make(node), "table", str(node.relation))
+        if self._maker(node) is node and not is_ephemeral(node) and not is_remembered("table", str(node.relation)):
+            self._noted.append(node)
+
+    def make_noted(self) -> Iterator[CompileError]:
+        """Make the tables of the nodes noted since the last time; yields an error for each whose name none can have."""
+        noted, self._noted = self._noted, []
+        try:
+            self.con.execute("; ".join(map(self._definition, noted))) if noted else None
+            self._made.update(node.id for node in noted)
+        except duckdb.Error:  # one by one, to say which
+            pass
+        for node in noted:
+            try:
+                remembered(partial(self._make, node), "table", str(node.relation))
+            except CompileError as error:
+                yield error
 
     def _bind(self, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
         self.make_parents(node)
+        plan = self._plans.pop(node.sql, None) or self._planned(f"{_AROUND}{node.sql}\n)")
+        columns, start = columns_in(plan), len(_AROUND)
+        if columns is None or "?" in node.sql or "$" in node.sql:  # a plan takes parameters, which a model has none of
+            columns = self._described(node)
+        if plan.startswith(_WRONG):
+            plan, start = self._planned(node.sql), 0
+        return columns, tuple(self._casts(node, plan, start))
+
+    def _described(self, node: Node) -> Columns:
         try:
-            columns = columns_of(self.con, node.sql)
+            return columns_of(self.con, node.sql)
         except duckdb.Error as error:
             names = {name for parent in node.depends_on for name, _ in self.known[parent]}
             problem = problem_of(error, "describe " + node.sql, names | set(_ALIAS.findall(node.sql)))
@@ -85,7 +141,13 @@ class Binder:
             if problem.is_uneven_union:
                 raise at(node, *uneven_union(node.sql)) from None
             raise at(node, offset, problem.message) from None
-        return columns, tuple(self._casts(node))
+
+    def _planned(self, sql: str) -> str:
+        """The plan of a SELECT as JSON, or what says that it has none."""
+        try:
+            return str(self.con.execute(_PLANS, [[sql]]).fetchall()[0][0])
+        except duckdb.Error:  # a plan that has no text
+            return _WRONG
 
     def _maker(self, node: Node) -> Node:
         """The node that makes a source's table, when another one of the project does; else the node itself."""
@@ -94,27 +156,26 @@ class Binder:
     def _make(self, node: Node) -> bool:
         if node.id in self._made:
             return True
-        typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in self.known[node.id])
         try:
-            self.con.execute(f"create or replace table {node.relation} ({typed})")
+            self.con.execute(self._definition(node))
         except duckdb.Error:
             message = f"{node.relation} cannot be the name of a table: a part of it is a word of SQL."
             raise CompileError(node.file, node.line, message) from None
         self._made.add(node.id)
         return True
 
-    def _casts(self, node: Node) -> Iterator[Finding]:
+    def _definition(self, node: Node) -> str:
+        typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in self.known[node.id])
+        return f"create or replace table {node.relation} ({typed})"
+
+    def _casts(self, node: Node, plan: str, start_of_sql: int) -> Iterator[Finding]:
         """Judge the casts in the plan. Raises CompileError for one that DuckDB plans and then does not have."""
-        try:
-            plan = self.con.execute("select json_serialize_plan(?, optimize := false)", [node.sql]).fetchone()
-        except duckdb.Error:  # a plan that has no text: then there is nothing to say of its casts
-            return
-        if plan is None or '"OPERATOR_CAST"' not in plan[0]:
+        if '"OPERATOR_CAST"' not in plan:
             return
         encoded = node.sql.encode()
-        for cast in _casts_in(plan[0]):
-            start, length = int(cast["query_location"]), int(cast["query_location_length"])
-            if start > len(encoded):
+        for cast in _casts_in(plan):
+            start, length = int(cast["query_location"]) - start_of_sql, int(cast["query_location_length"])
+            if not 0 <= start <= len(encoded):
                 continue
             text = encoded[start : start + length].decode(errors="ignore")
             offset = len(encoded[:start].decode(errors="ignore"))
@@ -126,7 +187,7 @@ class Binder:
         given, wanted = cast["arguments"][0]["id"], cast["return_type"]["id"]
         if cast["function_data"]["try_cast"]:
             return None
-        is_written = _WRITTEN.match(text) is not None
+        is_written = WRITTEN.match(text) is not None
         value = cast["children"][0].get("value") or {}
         families = (_family(given), _family(wanted))
         if families[0] != families[1] and _APART.issuperset(families) and families != ("day", "time"):
@@ -155,9 +216,46 @@ class Binder:
 
 _ALIAS = re.compile(r"\bas\s+(\w+)", re.IGNORECASE)
 # How a cast that is written begins: cast(…), ::type, or a literal such as date '2025-01-01'.
-_WRITTEN = re.compile(r"(try_)?cast\b|::|[a-z]+ *'", re.IGNORECASE)
+WRITTEN = re.compile(r"(try_)?cast\b|::|[a-z]+ *'", re.IGNORECASE)
 # Values of these have no cast to each other.
 _APART = {"number", "day", "time", "span"}
+
+
+# Plans of SELECTs, each in another one, which then says of all columns what their names are and their types.
+_PLANS = "select json_serialize_plan(written, optimize := false) from (select unnest(?) as written)"
+_AROUND = "select * from (\n"
+_WRONG = '{"error":true'
+_COLUMNS = '"expressions":['
+# Of these a plan says all there is to say by their name.
+_PLAIN_TYPES = frozenset(
+    [
+        *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER"),
+        *("UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "VARCHAR", "BLOB", "UUID", "DATE", "TIME", "TIMESTAMP", "INTERVAL"),
+    ]
+)
+_NUMBERED = re.compile(r"(.+)[_:]\d+")
+
+
+def columns_in(plan: str) -> Columns | None:
+    """Return name and type of what `select * from (…)` yields by its plan; None when the plan does not tell.
+
+    It does not for types with more to them, and where DuckDB may have numbered columns of one name.
+    """
+    start = plan.rfind(_COLUMNS)
+    if start < 0 or not plan.startswith('{"error":false,"plans":[{"type":"LOGICAL_PROJECTION"'):
+        return None
+    found = []
+    for one in json.JSONDecoder().raw_decode(plan, start + len(_COLUMNS) - 1)[0]:
+        kind = one.get("return_type") or {}
+        more, name = kind.get("type_info"), kind.get("id")
+        if name == "DECIMAL" and more and not more.get("alias"):
+            name = f"DECIMAL({more['width']},{more['scale']})"
+        elif more is not None or name not in _PLAIN_TYPES:
+            return None
+        found.append((one["alias"], name))
+    names = {name.lower() for name, _ in found}
+    is_numbered = any((match := _NUMBERED.fullmatch(name)) and match[1] in names for name in names)
+    return None if is_numbered or len(names) < len(found) else tuple(found)
 
 
 _CAST = '{"expression_class":"BOUND_FUNCTION","type":"OPERATOR_CAST"'

@@ -19,19 +19,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
-from kpi.database import column_problem, columns_of, expression_problem, syntax_error, type_problem
+from kpi.database import column_problem, columns_of, duckdb, expression_problem, syntax_error, type_problem
 from kpi.engine.incremental import adds_to, increment_statements, snapshot_statements
 from kpi.engine.lint import last_column
 from kpi.engine.node import Hooks, Node, digest
 from kpi.engine.template import RenderInput, Templates
 from kpi.errors import CompileError, KpiError
 from kpi.project.external import absolute
-from kpi.project.jinja import Lines, Relation
 from kpi.project.packages import read_text
 from kpi.project.project import Project
 from kpi.project.properties import Column
+from kpi.project.relation import Lines, Relation
 from kpi.sql import Columns, identifier, literal
 
 if TYPE_CHECKING:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-import duckdb
-
 from kpi import database
 from kpi.build_record import NodeRecord
-from kpi.database import columns_of, drop, empty_schemas, fetch_one, relations
+from kpi.database import columns_of, drop, duckdb, empty_schemas, fetch_one, relations
+from kpi.engine.adapter import Adapter, DuckAdapter
 from kpi.engine.fingerprint import fingerprint
 from kpi.engine.graph import Graph
 from kpi.engine.materializations import ExistingRelation, is_ephemeral, keeps_table, schema_statement, statements
@@ -53,27 +52,35 @@ def prepare(
 
 
 def build_node(
-    con: duckdb.DuckDBPyConnection, graph: Graph, node: Node, present: str | None, full_refresh: bool = False
+    con: duckdb.DuckDBPyConnection,
+    graph: Graph,
+    node: Node,
+    present: str | None,
+    full_refresh: bool = False,
+    adapter: Adapter | None = None,
 ) -> NodeResult:
     """Build a node with its hooks where `present` (table, view or None) stands now. All of it or nothing happens.
 
     With `full_refresh` rows are not added to an incremental model's table: it is asked for, or what defines the model
-    changed. Raises BuildError naming file and statement.
+    changed. Its rows are computed by the `adapter`, or here. Raises BuildError naming file and statement.
     """
     place, kind = str(node.relation), present or ""
     started = time.perf_counter()
-    sql = ""
-    con.begin()
+    sql, adapter = "", adapter or DuckAdapter(con)
     try:
+        adds = keeps_table(node, kind, full_refresh)
+        landing = adapter.landing(node, adds)
+        con.begin()
         there = ExistingRelation(kind, full_refresh=full_refresh)
-        if keeps_table(node, kind, full_refresh):
-            sql = node.increment.sql if node.increment else node.sql
+        if adds:
+            sql = landing.increment.sql if landing.increment else landing.sql
             there = ExistingRelation(kind, columns_of(con, f"from {place}"), columns_of(con, sql), full_refresh)
-        for sql in statements(graph.project, node, there):
+        for sql in statements(graph.project, landing, there):
             con.execute(sql)
         is_view = node.materialized == "view"
         rows = None if is_view else int(str(fetch_one(con, f"select count(*) from {place}")[0]))
         con.commit()
+        adapter.landed(node)
     except duckdb.Error as error:
         _undo(con)
         raise BuildError(
@@ -123,7 +130,7 @@ class Task:
 
     `build` names the content that comes out new. `begin` is called before the first node is built. `definitions` are
     hashes of what defines each node, `full_refresh` the incremental models whose tables must not be added to,
-    `unmanaged` the relations of no node that stay.
+    `unmanaged` the relations of no node that stay, `adapter` computes; None where the connection does.
     """
 
     request: Request
@@ -134,6 +141,7 @@ class Task:
     full_refresh: frozenset[str] = frozenset()
     unmanaged: frozenset[str] = frozenset()
     emit: Emit = silent
+    adapter: Adapter | None = None
 
 
 @dataclass(slots=True)
@@ -285,7 +293,7 @@ def _build(
             raise BuildError(node.name, message, place=Place(str(node.file)))
     is_full = node.id in task.full_refresh
     if not is_compared:
-        return build_node(con, graph, node, present.get(place), is_full), False
+        return build_node(con, graph, node, present.get(place), is_full, task.adapter), False
     with database.as_it_was(con, place) as old:
-        result = build_node(con, graph, node, present.get(place), is_full)
+        result = build_node(con, graph, node, present.get(place), is_full, task.adapter)
         return result, database.is_same(old, con, place)

@@ -5,40 +5,29 @@ What a template refers to, and which of its lines each piece of the SQL comes fr
 
 from __future__ import annotations
 
+import ast
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from jinja2.runtime import new_context
 
 from kpi.cache import key_of, remembered
 from kpi.environment import is_as_read
 from kpi.errors import CompileError, ConfigError, nearest
 from kpi.project import context
-from kpi.project.jinja import (
-    Lines,
-    Relation,
-    Rendered,
-    as_seen,
-    bounded,
-    environment,
-    in_short,
-    is_fleeting,
-    line_in,
-    mark_places,
-    parsed,
-    traced,
-)
+from kpi.project.jinja import bounded, environment, is_fleeting, line_in, mark_places, parsed, traced
 from kpi.project.macros import RUN_QUERY, Macro, Macros, NothingRuns, Wrong, compiled, run, undefined
 from kpi.project.packages import read_text
 from kpi.project.project import Project
 from kpi.project.properties import Source
-from kpi.project.resources import Config
+from kpi.project.relation import Lines, Relation, Rendered, as_seen, in_short
 
 _KINDS = ("model", "seed", "snapshot")
 
@@ -173,6 +162,104 @@ class RenderInput:
     names: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What stands in `{{ … }}` of a plain template, at a line and column of it: a name, or a call by a name."""
+
+    line: int
+    column: int
+    tree: ast.expr
+
+
+_EXPRESSION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+# What Python reads otherwise than Jinja, or may: then Jinja reads the template.
+_STRING = re.compile(r"""(?<![\w'"])('[^'\\]*'|"[^"\\]*")(?!['"])""")
+# What Python reads otherwise than Jinja, or may, when the strings are left out: then Jinja reads the template.
+_NOT_PLAIN = re.compile(r"""[#\\'"]|\b0[\dxXoObB_]|\d_|\w\s+\(|^[-+]|-$""")
+_NO_NAMES = frozenset({"self", "super", "loop", "caller", "varargs", "kwargs", "context"})
+_CONSTANTS = {"true": True, "false": False, "none": None}
+
+
+def pieces_of(text: str) -> list[str | Call] | None:
+    """Return the texts, each with its mark, and the calls of a plain template in order; None for any other.
+
+    Plain is a template that has no tags and comments, and whose expressions are names and calls with constants, names
+    and such calls. Most models are, and for Jinja to compile one takes as long as for DuckDB to bind it.
+    """
+    if "{%" in text or "{#" in text or "\r" in text or "\x01" in text:
+        return None
+    found: list[str | Call] = []
+    line, end = 1, 0
+    for match in [*_EXPRESSION.finditer(text), None]:
+        start = match.start() if match else len(text)
+        data = text[end:start]
+        if "{{" in data:
+            return None
+        if data:
+            found.append(f"\x01{line}.{end - text.rfind(chr(10), 0, end)}\x01{data}")
+        line += data.count("\n")
+        if match:
+            written, end = match[1], match.end()
+            tree = _plain_expression(written.strip())
+            if tree is None:
+                return None
+            lead = len(written) - len(written.lstrip())
+            found.append(Call(line + written.count("\n", 0, lead), start - text.rfind("\n", 0, start), tree))
+            line += written.count("\n")
+    return found
+
+
+def _plain_expression(text: str) -> ast.expr | None:
+    if _NOT_PLAIN.search(_STRING.sub(" ", text)):
+        return None
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return tree if isinstance(tree, ast.Name | ast.Call) and _is_plain(tree) else None
+
+
+def _is_plain(tree: ast.expr) -> bool:
+    match tree:
+        case ast.Constant(value=value):
+            return value is None or type(value) in (str, int, float, bool)
+        case ast.Name(id=name):
+            return name.isascii() and not name.startswith("_") and name not in _NO_NAMES
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            return all(map(_is_plain, parts))
+        case ast.Dict(keys=keys, values=values):
+            return all(key is not None and _is_plain(key) for key in keys) and all(map(_is_plain, values))
+        case ast.Call(func=ast.Name() as name, args=given, keywords=named):
+            names = [one.arg for one in named]
+            is_named = all(one is not None and one.isascii() for one in names) and len(set(names)) == len(names)
+            return is_named and all(map(_is_plain, (name, *given, *(one.value for one in named))))
+        case _:
+            return False
+
+
+def _value_of(tree: ast.expr, context: jinja2.runtime.Context) -> Any:
+    """What a plain expression means, by the same ways as in a compiled template."""
+    value: Any = None
+    match tree:
+        case ast.Constant():
+            value = tree.value
+        case ast.Name():
+            value = _CONSTANTS[tree.id] if tree.id in _CONSTANTS else context.resolve(tree.id)
+        case ast.List():
+            value = [_value_of(one, context) for one in tree.elts]
+        case ast.Tuple():
+            value = tuple(_value_of(one, context) for one in tree.elts)
+        case ast.Dict():
+            pairs = zip(tree.keys, tree.values, strict=True)
+            value = {_value_of(key, context): _value_of(one, context) for key, one in pairs if key is not None}
+        case ast.Call():
+            called = _value_of(tree.func, context)
+            given = [_value_of(one, context) for one in tree.args]
+            named = {str(one.arg): _value_of(one.value, context) for one in tree.keywords}
+            value = context.environment.call(context, called, *given, **named)  # type: ignore[attr-defined]
+    return value
+
+
 class Templates:
     """The project's macros, and the rendering of files that use them. `relations` maps node ids to places.
 
@@ -286,6 +373,15 @@ class Templates:
         settings: Sequence[str],
         more: RenderInput,
     ) -> Rendered:
+        pieces = None if more.names else pieces_of(text)
+        if pieces is not None:
+            with suppress(Exception):  # whatever it is, rendering by Jinja says where and in which words
+                return self._render_by(text, file, settings, more, pieces)
+        return self._render_by(text, file, settings, more, None)
+
+    def _render_by(
+        self, text: str, file: Path, settings: Sequence[str], more: RenderInput, pieces: list[str | Call] | None
+    ) -> Rendered:
         this, is_incremental, parsing = more.this, more.is_incremental, more.parsing
         rendered = Rendered(this, is_incremental)
         package, before = self.project.package_of(file), self.values.package
@@ -305,7 +401,7 @@ class Templates:
             **{
                 "ref": ref,
                 "source": source,
-                "config": Config(rendered, settings, more.base or {}, self.project.is_strict),
+                "config": context.Config(rendered, settings, more.base or {}, self.project.is_strict),
             },
             **{"is_incremental": lambda: is_incremental, "execute": not parsing, "model": dict(more.model or {})},
         }
@@ -317,7 +413,7 @@ class Templates:
         self.environment_read.clear()
         try:
             names = {**own, **(more.names or {})}
-            rendered.sql, rendered.lines = self._rendered_with(names, text, file, is_alike=bool(more.names))
+            rendered.sql, rendered.lines = self._rendered_with(names, text, file, bool(more.names), pieces)
         except CompileError:
             if not parsing:
                 raise
@@ -368,18 +464,36 @@ class Templates:
         return self.known_columns[relation.node]
 
     def _rendered_with(
-        self, names: Mapping[str, Any], text: str, file: Path, is_alike: bool = False
+        self,
+        names: Mapping[str, Any],
+        text: str,
+        file: Path,
+        is_alike: bool = False,
+        pieces: list[str | Call] | None = None,
     ) -> tuple[str, Lines]:
         # Macros see what is shared, so they find the ref of the file being rendered.
         shared = self.macros.shared
         before = {name: shared[name] for name in names if name in shared}
         shared.update(names)
         try:
-            return traced(in_short(self._text(text, file, is_alike), self._places))
+            marked = self._text(text, file, is_alike) if pieces is None else self._joined(pieces, file)
+            return traced(in_short(marked, self._places))
         finally:
             for name in names:
                 del shared[name]
             shared.update(before)
+
+    def _joined(self, pieces: Iterable[str | Call], file: Path) -> str:
+        """Render a plain template."""
+        scope = self.macros.scope(self.project.package_of(file))
+        context = new_context(scope.environment, None, {}, scope, shared=True)  # type: ignore[arg-type]
+        with bounded("the template"):
+            return "".join(
+                piece
+                if isinstance(piece, str)
+                else f"\x01{piece.line}.{piece.column}=\x01{_value_of(piece.tree, context)!s}"
+                for piece in pieces
+            )
 
     def _text(self, text: str, file: Path, is_alike: bool) -> str:
         """Render a text. One that `is_alike` for many, a data test's, names no line of its file: its YAML does."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
-import duckdb
-
-from kpi.database import columns_of, fetch_one, kind_of
+from kpi.database import columns_of, duckdb, fetch_one, kind_of
+from kpi.databases.protocol import StatementError
+from kpi.engine.adapter import Adapter, DuckAdapter
 from kpi.engine.graph import AUDIT_SCHEMA, Graph
 from kpi.engine.node import Node
 from kpi.errors import BuildError, Place
@@ -76,14 +76,15 @@ def count_of(test: Node) -> Count | None:
     return None if _STRANGE.search(sql) else _read(sql)
 
 
-def scan(table: str, counts: Sequence[Count]) -> str:
-    """Return the one statement that answers counts of a table, in their order."""
+def scan(table: str, counts: Sequence[Count], row_hash: str = "hash") -> str:
+    """Return the one statement that answers counts of a table, in their order; columns are hashed by `row_hash`."""
     parents = {
         parent: f"kpi_parent_{n}" for n, parent in enumerate(dict.fromkeys(c.parent for c in counts if c.parent))
     }
     tables = ", ".join(f"{name} as ({parent})" for parent, name in parents.items())
     shown = [c.expression.replace("{parent}", parents[c.parent]) if c.parent else c.expression for c in counts]
-    return f"{f'with {tables} ' if tables else ''}select {', '.join(shown)} from {table}"
+    named = (f"{one.replace(_HASHED, f'distinct {row_hash}(')} as count_{n}" for n, one in enumerate(shown))
+    return f"{f'with {tables} ' if tables else ''}select {', '.join(named)} from {table}"
 
 
 def by_table(counts: Mapping[str, Count]) -> dict[str, list[str]]:
@@ -135,7 +136,7 @@ def _count(levels: Sequence[Any], conditions: Iterable[str]) -> Count | None:
     if len(keys) == 1 and condition in (f"({key} is not null)" for key in (keys[0], keys[0][1:-1])):
         return Count(place, f"count({keys[0]}) - count(distinct {keys[0]})", False)
     # Nulls are equal in a key, as they are when grouping. Two keys of one hash only cost the test's own query.
-    return Count(place, f"{rows} - count(distinct hash({', '.join(keys)})){_only(condition)}", False)
+    return Count(place, f"{rows} - count({_HASHED}{', '.join(keys)})){_only(condition)}", False)
 
 
 def _only(condition: str) -> str:
@@ -247,6 +248,7 @@ def _conditions(sql: str, tokens: Sequence[Any], names: set[str]) -> Iterable[st
 
 
 _ANY = "!= 0"
+_HASHED = "distinct hash("
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,18 +307,25 @@ class Store:
 
 
 def run_tests(
-    con: duckdb.DuckDBPyConnection, tests: Iterable[Node], store: Store | None = None
+    con: duckdb.DuckDBPyConnection, tests: Iterable[Node], store: Store | None = None, adapter: Adapter | None = None
 ) -> tuple[CheckResult, ...]:
-    """Run data tests and return a result for each, in name order. Raises BuildError naming a test whose SQL fails."""
-    nodes = {test.id: test for test in tests}
+    """Run data tests and return a result for each, in name order. Raises BuildError naming a test whose SQL fails.
+
+    Failing rows are counted by the `adapter`, or here.
+    """
+    adapter, nodes = adapter or DuckAdapter(con), {test.id: test for test in tests}
     counts = {test_id: count for test_id, test in nodes.items() if (count := count_of(test))}
+    if not adapter.has_subqueries_in_aggregates:
+        counts = {test_id: count for test_id, count in counts.items() if not count.parent}
     found: dict[str, CheckResult] = {}
     if store:
         _forget(con, store, nodes.values())
     for table, members in by_table(counts).items():
         try:
-            row = fetch_one(con, scan(table, [counts[test_id] for test_id in members]))
-        except duckdb.Error:
+            read = dict.fromkeys(parent for test_id in members for parent in nodes[test_id].depends_on)
+            asked = scan(table, [counts[test_id] for test_id in members], adapter.row_hash)
+            row = adapter.first_row(replace(nodes[members[0]], depends_on=tuple(read)), asked)
+        except (duckdb.Error, StatementError):
             continue  # one of them fails; alone, it says which
         for test_id, value in zip(members, row, strict=True):
             spec, failures = _spec(nodes[test_id]), int(str(value))
@@ -326,9 +335,10 @@ def run_tests(
     for test_id, test in nodes.items():
         try:
             if test_id not in found:
-                found[test_id] = _alone(con, test, store)
-        except duckdb.Error as error:
-            kind, place = kind_of(error), Place(str(test.file), test.line)
+                found[test_id] = _alone(con, test, store, adapter)
+        except (duckdb.Error, StatementError) as error:
+            kind = error.kind if isinstance(error, StatementError) else kind_of(error)
+            place = Place(str(test.file), test.line)
             raise BuildError(test.name, kind, test.sql, place=place, restricted=of_error(error)) from None
     return tuple(sorted(found.values(), key=lambda result: result.name))
 
@@ -344,7 +354,7 @@ def _spec(test: Node) -> TestSpec:
     return test.test or TestSpec("singular", "", {}, "error", "", test.file, test.line)
 
 
-def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None) -> CheckResult:
+def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None, adapter: Adapter) -> CheckResult:
     """Run a test's own SQL. Its failing rows are kept when they are wanted and there are any."""
     spec = _spec(test)
     # A line of its own for the bracket: the test may end in a comment.
@@ -355,11 +365,17 @@ def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None) -> C
     if place and store:
         as_view = spec.config.get("store_failures_as") == "view" and not store.only_tables
         con.execute(f"create schema if not exists {identifier(store.database)}.{AUDIT_SCHEMA}")
-        con.execute(f"create {'view' if as_view else 'table'} {place} as select * from {rows}")
-        rows = place
+        failing = f"select * from {rows}"
+        if not as_view:  # a file beside a build is written by a connection that reaches no other file
+            failing = (adapter.rows_here if store.only_tables else adapter.select)(test, failing)
+        con.execute(f"create {'view' if as_view else 'table'} {place} as {failing}")
+        rows, adapter = place, DuckAdapter(con)
     calculated = spec.config.get("fail_calc") or "count(*)"
-    asked = f"select {calculated}, {calculated} {spec.warn_if}, {calculated} {spec.error_if} from {rows}"
-    failures, should_warn, should_fail = fetch_one(con, asked)
+    asked = (
+        f"select {calculated} as failures, {calculated} {spec.warn_if} as should_warn,"
+        f" {calculated} {spec.error_if} as should_fail from {rows}"
+    )
+    failures, should_warn, should_fail = adapter.first_row(test, asked)
     if failures is None:
         message = f"fail_calc {calculated} gives null; write coalesce({calculated}, 0)."
         raise BuildError(test.name, message, asked, place=Place(str(test.file), test.line))

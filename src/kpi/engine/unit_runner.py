@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import duckdb
-
-from kpi.database import columns_of, confined, kind_of, problem_of, select_problem
+from kpi.cache import remembered
+from kpi.database import columns_of, confined, duckdb, kind_of, parser, problem_of, select_problem
+from kpi.databases.protocol import StatementError
+from kpi.engine.adapter import Adapter, DuckAdapter, reading
 from kpi.engine.graph import Graph
 from kpi.engine.materializations import schema_statement, seed_folders, seed_table
 from kpi.engine.node import Node
@@ -46,30 +48,6 @@ def values(rows: Sequence[Row], columns: Sequence[str], kinds: Mapping[str, str]
         for row in rows
     )
     return f"(values {tuples}) as given({names})"
-
-
-def reading(sql: str, places: Mapping[tuple[str, str], str]) -> str:
-    """Return SQL that reads other tables in the `places` (schema and name), under the names they are known by."""
-    import sqlglot
-
-    kinds = sqlglot.TokenType
-    tokens = sqlglot.Dialect.get_or_raise("duckdb").tokenize(sql)
-    pieces, end = [], 0
-    for number in range(len(tokens) - 2):
-        schema, dot, name = tokens[number : number + 3]
-        table = places.get((schema.text, name.text))
-        if dot.token_type != kinds.DOT or table is None or (number and tokens[number - 1].token_type == kinds.DOT):
-            continue
-        after = tokens[number + 3].token_type if number + 3 < len(tokens) else None
-        if after == kinds.DOT:
-            put = identifier(name.text)  # a column with its table's full name before it
-        elif after in (kinds.ALIAS, kinds.VAR, kinds.IDENTIFIER):
-            put = table
-        else:
-            put = f"{table} as {identifier(name.text)}"
-        pieces += [sql[end : schema.start], put]
-        end = name.end + 1
-    return "".join(pieces) + sql[end:]
 
 
 SHOWN = 20
@@ -179,11 +157,16 @@ def check_unit_tests(graph: Graph, known: Mapping[str, Columns]) -> tuple[tuple[
     return tests, mistakes
 
 
-def run_unit_tests(graph: Graph, tests: Iterable[UnitTest]) -> tuple[UnitResult, ...]:
-    """Run unit tests of a checked graph, each whatever came of the others; no warehouse is touched."""
+def run_unit_tests(
+    graph: Graph, tests: Iterable[UnitTest], adapter_for: Callable[[duckdb.DuckDBPyConnection], Adapter] = DuckAdapter
+) -> tuple[UnitResult, ...]:
+    """Run unit tests of a checked graph, each whatever came of the others; no warehouse is touched.
+
+    What the models yield is computed by the adapter for the scratch database.
+    """
     # A seed without rows is as it is.
     with confined({"errors_as_json": "true", "threads": "1"}, seed_folders(graph.project)) as con:
-        runner = _Runner(con, graph)
+        runner = _Runner(con, graph, adapter_for(con))
         return tuple(runner.result(test) for test in tests)
 
 
@@ -228,8 +211,8 @@ def refuse_failing(results: Sequence[UnitResult]) -> None:
 class _Runner:
     """One scratch database and what is compiled once for many tests."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, graph: Graph) -> None:
-        self.con, self.graph = con, graph
+    def __init__(self, con: duckdb.DuckDBPyConnection, graph: Graph, adapter: Adapter) -> None:
+        self.con, self.graph, self.adapter = con, graph, adapter
         self._templates: Templates | None = None
         self._seeds: set[str] = set()
         self._read: dict[str, str] = {}
@@ -245,18 +228,18 @@ class _Runner:
         """Run one test. Raises BuildError or CompileError naming it when it cannot run."""
         sql = self._model_sql(test)
         tables = [self._given(test, fixture) for fixture in test.given]
-        model = f"(\n{sql}\n) as tested"
+        model = self._computed(test, f"{with_tables(tables)}select * from (\n{sql}\n) as yielded")
         known: Columns = self.graph.columns[test.model]
         if test.overrides or any(fixture.sql for fixture in test.given):
             # What is put in may be of another type than what stands there otherwise.
-            known = self._asked(test, f"describe {with_tables(tables)}select * from {model}", describe=True)
+            known = self._asked(test, f"describe select * from {model}", describe=True)
         columns = test.expect.columns or tuple(name for name, _ in known)
         kinds = {name.lower(): kind for name, kind in known}
         names = ", ".join(identifier(name) for name in columns)
         expected = self._expected(test, columns, kinds)
         texts = "".join(f", cast({identifier(name)} as varchar)" for name in columns)
         query = (
-            f"{with_tables(tables)}select kpi_count{texts} from (\n"
+            f"select kpi_count{texts} from (\n"
             f"select sum(kpi_count) as kpi_count, {names} from (\n"
             f"select 1 as kpi_count, {names} from {expected}\n"
             f"union all select -1, {names} from {model}\n"
@@ -264,6 +247,17 @@ class _Runner:
         )
         rows = self._asked(test, query)
         return UnitResult(test, columns, tuple(Difference(int(row[0]), tuple(row[1:])) for row in rows))
+
+    def _computed(self, test: UnitTest, sql: str) -> str:
+        """The rows that a model yields, as a table in SQL."""
+        seeds = tuple(fixture.node for fixture in test.given if fixture.rows is None and not fixture.sql)
+        try:
+            rows = self.adapter.rows_here(replace(self.graph.nodes[test.model], depends_on=seeds), sql)
+        except (duckdb.Error, StatementError) as error:
+            kind = error.kind if isinstance(error, StatementError) else kind_of(error)
+            place = Place(str(test.file), test.line)
+            raise BuildError(test.name, kind, sql, place=place, restricted=str(error)) from None
+        return f"(\n{rows}\n) as tested"
 
     def _asked(self, test: UnitTest, query: str, describe: bool = False) -> Any:
         try:
@@ -375,19 +369,19 @@ def _wrong_values(tests: Iterable[UnitTest], known: Mapping[str, Columns]) -> li
                         group = places.setdefault((kinds[column], type(value)), {})
                         group.setdefault(cell(value), []).append((row, column))
     mistakes = []
-    with confined() as con:
-        for (kind, _), group in places.items():
-            if kind == "VARCHAR":
-                continue  # anything can be a text
-            values = list(group)
-            for number in _not_castable(con, values, kind):
-                for row, column in group[values[number]]:
-                    message = f"'{column}' is {kind}, which {values[number]} is not."
-                    mistakes.append(CompileError(row.file, row.line_of(column), message))
+    for (kind, _), group in places.items():
+        if kind == "VARCHAR":
+            continue  # anything can be a text
+        values = list(group)
+        for number in remembered(partial(_not_castable, values, kind), "castable", values, kind):
+            for row, column in group[values[number]]:
+                message = f"'{column}' is {kind}, which {values[number]} is not."
+                mistakes.append(CompileError(row.file, row.line_of(column), message))
     return mistakes
 
 
-def _not_castable(con: duckdb.DuckDBPyConnection, values: Sequence[str], kind: str) -> list[int]:
+def _not_castable(values: Sequence[str], kind: str) -> list[int]:
+    con = parser()
     pairs = f"select unnest([{', '.join(values)}]) as written, unnest(range({len(values)})) as number"
     try:
         rows = con.execute(f"select number from ({pairs}) where try_cast(written as {kind}) is null").fetchall()

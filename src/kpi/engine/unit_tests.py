@@ -16,10 +16,10 @@ from typing import Any
 
 from kpi.engine.node import Node
 from kpi.errors import CompileError, KpiError, nearest
-from kpi.project.jinja import Relation
 from kpi.project.packages import read_text
 from kpi.project.project import Project
 from kpi.project.properties import tags_of
+from kpi.project.relation import Relation
 from kpi.sql import Columns, literal
 from kpi.yaml_loader import Items, Section
 
@@ -185,9 +185,10 @@ def read_unit_tests(project: Project, nodes: Mapping[str, Node]) -> tuple[tuple[
     """
     found: dict[str, UnitTest] = {}
     mistakes: list[KpiError] = []
+    inputs = _inputs(nodes)
     for entry in project.unit_tests:
         try:
-            test = _unit_test(project, nodes, entry)
+            test = _unit_test(project, nodes, inputs, entry)
         except _ToldElsewhereError:
             continue
         except KpiError as error:
@@ -237,7 +238,9 @@ def unit_test_nodes(tests: Iterable[UnitTest]) -> dict[str, Node]:
     }
 
 
-def _unit_test(project: Project, nodes: Mapping[str, Node], entry: Section) -> UnitTest | None:
+def _unit_test(
+    project: Project, nodes: Mapping[str, Node], inputs: Mapping[str, Mapping[str, str]], entry: Section
+) -> UnitTest | None:
     entry.allow(("name", "model", "given", "expect", "overrides", "description", "config"), "a unit test")
     name, model = entry.required("name"), entry.required("model")
     config = entry.section("config")
@@ -253,7 +256,7 @@ def _unit_test(project: Project, nodes: Mapping[str, Node], entry: Section) -> U
         raise CompileError(entry.file, entry.lines["model"], f"there is no model '{model}'.{nearest(model, known)}")
     if "expect" not in entry:
         raise CompileError(entry.file, entry.line, f"the unit test '{name}' has no 'expect'.")
-    given = tuple(_given(project, nodes, model_id, one) for one in entry.sections("given"))
+    given = tuple(_given(project, inputs, model_id, one) for one in entry.sections("given"))
     for number, fixture in enumerate(given):
         if fixture.node in [other.node for other in given[:number]]:
             message = f"the input '{fixture.node.split('.', 2)[2]}' is given twice."
@@ -306,7 +309,17 @@ def missing_input(test: str, model: str, parent: str) -> str:
     return f"the unit test '{test}' gives no input {call}, which {model} reads. Add it under 'given', {rows}."
 
 
-def _given(project: Project, nodes: Mapping[str, Node], model_id: str, entry: Section) -> Fixture:
+def _inputs(nodes: Mapping[str, Node]) -> dict[str, dict[str, str]]:
+    """What the inputs of unit tests may be: ids by name of all sources under "", of the rest by package."""
+    found: dict[str, dict[str, str]] = {}
+    for node in nodes.values():
+        if node.kind in ("source", "model", "seed", "snapshot"):
+            package = "" if node.kind == "source" else node.id.split(".")[1]
+            found.setdefault(package, {})[node.name] = node.id
+    return found
+
+
+def _given(project: Project, inputs: Mapping[str, Mapping[str, str]], model_id: str, entry: Section) -> Fixture:
     entry.allow(("input", "rows", "format", "fixture"), "an input of a unit test")
     text = entry.required("input")
     line = entry.lines["input"]
@@ -317,15 +330,10 @@ def _given(project: Project, nodes: Mapping[str, Node], model_id: str, entry: Se
         message = f"an input is ref('…'), source('…', '…') or this, not '{text}'."
         raise CompileError(entry.file, line, message)
     if found[1] == "source":
-        known = {node.name: node.id for node in nodes.values() if node.kind == "source"}
+        known = inputs.get("", {})
         name = f"{found[3]}.{found[5]}"
     else:
-        package = found[3] if found[5] else project.package_of(entry.file)
-        known = {
-            node.name: node.id
-            for node in nodes.values()
-            if node.kind in ("model", "seed", "snapshot") and node.id.split(".")[1] == package
-        }
+        known = inputs.get(found[3] if found[5] else project.package_of(entry.file), {})
         name = found[5] or found[3]
     if name not in known:
         if found[1] == "ref" and name in {one.name for one in (*project.models, *project.seeds, *project.snapshots)}:

@@ -14,7 +14,7 @@ from kpi import database
 from kpi.errors import ConfigError, ConfigErrors
 from kpi.presentation import LANGUAGES
 from kpi.site.content import INPUTS
-from kpi.site.model_pages import models_of
+from kpi.site.model_pages import Models, models_of
 from kpi.site.pages import About
 from kpi.site.sentences import check_sentences, read_sentences
 from kpi.site.site import (
@@ -24,6 +24,7 @@ from kpi.site.site import (
     ProjectFiles,
     Written,
     fingerprint_of,
+    read_earlier,
     read_results,
     write_fingerprint,
     write_model_pages,
@@ -84,20 +85,22 @@ def write_beside(
     results = candidate / EXPECTATIONS
     judged = results.read_text(encoding="utf-8") if results.is_file() else ""
     files = "".join(f"{one.path} {one.rows_loaded} {one.rows_rejected}\n" for one in record.files or ())
-    inputs = record.inputs
+    code = record.inputs.code if record.inputs else ""
     models = models_of(graph, con)
-    more = (inputs.code if inputs else "", str(record.synthetic), files, models.outline())
+    more = (code, str(record.synthetic), files, models.outline())
     fingerprint = fingerprint_of(versions, graph.project.root, judged, *more)
     about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)
-    project = ProjectFiles(graph.project.root, tables)
+    project, folder = ProjectFiles(graph.project.root, tables, models), candidate / FOLDER
+    earlier = read_earlier(before, code) if before else None
     if before and (known := carry_over_site(before, candidate, fingerprint)) is not None:
         changed = [name for name, checksum in models.checksums().items() if known.get(name) != checksum]
-        write_model_pages(candidate / FOLDER, con, project, about, models, changed)
-        write_fingerprint(candidate / FOLDER, fingerprint, models)
+        checksums = write_model_pages(folder, con, project, about, changed)
+        checksums = {**(earlier.checksums if earlier else {}), **checksums}
+        write_fingerprint(folder, fingerprint, models, checksums, code)
         return None
-    written = write_site(candidate / FOLDER, con, project, about, read_results(candidate, EXPECTATIONS), models)
+    written = write_site(folder, con, project, about, read_results(candidate, EXPECTATIONS), earlier)
     if written:
-        write_fingerprint(candidate / FOLDER, fingerprint, models)
+        write_fingerprint(folder, fingerprint, models, written.checksums, code)
     return written
 
 
@@ -126,9 +129,9 @@ def write_copy(root: Path, build: str | None, target: Path, is_public: bool) -> 
     _make_room(target)
     about = About(record.id, date.fromisoformat(record.as_of or str(date.today())), record.synthetic, is_public)
     with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
-        project = ProjectFiles(graph.project.root, graph.project.report_tables)
-        models = None if is_public else models_of(graph, con)
-        written = write_site(target, con, project, about, read_results(folder, EXPECTATIONS), models)
+        models = Models() if is_public else models_of(graph, con)
+        project = ProjectFiles(graph.project.root, graph.project.report_tables, models)
+        written = write_site(target, con, project, about, read_results(folder, EXPECTATIONS))
     if written is None:
         raise ConfigError(f"build {record.id} has no figures{' for the public' if is_public else ''} to show.")
     (target / FINGERPRINT).write_text(f"copy of {record.id}\n", encoding="utf-8")

@@ -52,6 +52,26 @@ def guarded(warehouse: Warehouse) -> Iterator[Finding]:
     yield from found
 
 
+def engine(warehouse: Warehouse) -> Iterator[Finding]:
+    """Look whether Spark is there, when the project says that it computes the models; nothing when DuckDB does."""
+    from kpi.project.project import load_project
+
+    try:
+        settings = load_project(warehouse.root.parent).engine_settings
+    except KpiError:
+        return  # whoever compiles it is told why
+    if not settings.is_spark:
+        return
+    from kpi.databases.spark import address_of, refuse_unusable
+
+    try:
+        refuse_unusable(settings)
+    except KpiError as error:
+        yield Finding("error", f"the engine is Spark at {address_of(settings)}, and cannot be used", str(error))
+        return
+    yield Finding("ok", f"the engine is Spark at {address_of(settings)}")
+
+
 def _asked(warehouse: Warehouse) -> frozenset[str] | None:
     """The schemas that the project leaves out; None when that is not known."""
     from kpi.project.project import load_project
@@ -125,6 +145,7 @@ def examine(warehouse: Warehouse) -> Iterator[Finding]:
         _time_zones,
         _permissions,
         guarded,
+        engine,
         _disk,
         _raw,
         _leftovers,

@@ -23,7 +23,8 @@ class Options:
     that `state:` compares with (the published one when empty), `continued` the failed candidates this run goes on with,
     `wait_seconds` how long to wait for another writer. `selector` is one of selectors.yml; with `usual_selector` its
     default one counts where nothing is selected. `target` is the name that templates see of the target.
-    `also_released` lets deliveries go that a release was made from.
+    `also_released` lets deliveries go that a release was made from. `engine` is what the command says of the engine,
+    as `EngineSettings.with_options` takes it.
     """
 
     as_of: date
@@ -47,6 +48,7 @@ class Options:
     usual_selector: bool = False
     target: str = ""
     also_released: bool = False
+    engine: Mapping[str, str] | None = None
 
     @property
     def is_partial(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import duckdb
 from kpi import database
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ReadersRecord, TestRecord, UnitTestRecord
 from kpi.database import first_line, relations
+from kpi.engine.adapter import BUILD_VARIABLE, AdapterFor, adapters
 from kpi.engine.artifacts import state_of
 from kpi.engine.fingerprint import checksums_of, definitions
 from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
@@ -26,10 +28,12 @@ from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
 from kpi.ingest import release_files
-from kpi.ingest.loader import LoadReport, LoadWarning, load, refuse_bad_files
+from kpi.ingest.load_warnings import LoadWarning, refuse_bad_files
+from kpi.ingest.loader import LoadReport, load
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
 from kpi.presentation import one_line
+from kpi.settings import EngineSettings
 from kpi.sql import counted, identifier, literal, relation_name
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, whole
@@ -103,6 +107,7 @@ def carry_over(
         emit(f"Carried over from the published build: {names}.")
 
 
+EXCHANGE = ".tmp-spark"  # the folder among the builds for what goes to Spark and comes back
 LOAD_SUMMARY = "load summary"  # the event that says how much was loaded
 
 
@@ -111,7 +116,7 @@ class PipelineContext:
     """What a run works with, the same from its first step to its last.
 
     `folder` is what lies in the raw folder, `emit` hears what happens, `begin` is called before the first node is
-    built.
+    built. `engine` says what computes models and tests.
     """
 
     warehouse: Warehouse
@@ -120,6 +125,7 @@ class PipelineContext:
     folder: RawFolder
     emit: Emit
     begin: Callable[[], object] = lambda: None
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
 
 def ingest_deliveries(
@@ -261,15 +267,17 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(file: Path, start: Path | None = None, written: Collection[str] = ()) -> dict[str, int]:
+def read_back(
+    file: Path, start: Path | None = None, written: Collection[str] = (), memory_limit: str = ""
+) -> dict[str, int]:
     """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
 
     An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a copy of
     `start`, a file that is known to be whole, only the tables that were `written` are read, when all other blocks are
-    as they were or whole by their checksums. Raises BuildError.
+    as they were or whole by their checksums. A quarter of the memory of a run is enough. Raises BuildError.
     """
     try:
-        with database.reading(file) as con:
+        with database.reading(file, re.sub(r"^[\d.]+", lambda found: f"{float(found[0]) / 4:g}", memory_limit)) as con:
             seen = database.row_counts(con)
             is_proven = start is not None and database.has_only_whole_blocks(file, start)
             database.read_all(con, [table for table in seen if not is_proven or table in written])
@@ -296,7 +304,7 @@ def write_readers_file(
             raise
         message = f"the readers' file cannot be made without {', '.join(schemas)}"
         raise BuildError(DATABASE, message, restricted=f"{message}: {first_line(error)}") from None
-    rows = read_back(target)
+    rows = read_back(target, memory_limit=settings.get("memory_limit", ""))
     message = f"; tables there, not views: {', '.join(views)}" if views else ""
     size = f"{target.stat().st_size / 1e6:.1f} MB of {source.stat().st_size / 1e6:.1f} MB"
     emit(f"Left out of the readers' file: {', '.join(schemas)}. It has {len(rows)} tables, {size}{message}.")
@@ -352,8 +360,9 @@ def run_pipeline(
     """
     progress = _Progress(record)
     try:
-        with interruptible():
-            _run_steps(con, context, before, progress)
+        folder = context.warehouse.builds / EXCHANGE
+        with interruptible(), adapters(context.engine, context.graph, folder, record.id, context.emit) as adapter_for:
+            _run_steps(con, context, before, progress, adapter_for)
     except (KpiError, KeyboardInterrupt) as error:
         return progress.result(context.graph, error)
     return progress.result(context.graph, None)
@@ -382,15 +391,20 @@ def request_of(context: PipelineContext, before: BuildRecord | None) -> Request:
 
 
 def _run_steps(
-    con: duckdb.DuckDBPyConnection, context: PipelineContext, before: BuildRecord | None, progress: _Progress
+    con: duckdb.DuckDBPyConnection,
+    context: PipelineContext,
+    before: BuildRecord | None,
+    progress: _Progress,
+    adapter_for: AdapterFor,
 ) -> None:
     graph, options, emit = context.graph, context.options, context.emit
     request = request_of(context, before)
-    _run_unit_tests(context, progress, request)
-    task = _task(con, context, request, progress.record.id)
+    _run_unit_tests(context, progress, request, adapter_for)
+    adapter = adapter_for(con)
+    task = replace(_task(con, context, request, progress.record.id), adapter=adapter)
     progress.record = replace(progress.record, kept=request.before.kept)
     # Of which build a row is can be asked in SQL without changing the SQL of any model.
-    con.execute(f"set variable kpi_build = {literal(progress.record.id)}")
+    con.execute(f"set variable {BUILD_VARIABLE} = {literal(progress.record.id)}")
     _take_over_vintages(con, context, progress.record.id)
     progress.is_ingesting = True
     with _raw_as_it_was(con) as old:
@@ -404,6 +418,8 @@ def _run_steps(
     progress.checks = {check.name: check for check in request.before.checks}
     progress.nodes = nodes
     nodes.update({test.id: request.record_of(test.id) for test in graph.tests()})
+    if graph.feeds and context.engine.is_spark:
+        adapter.use_parquet(_lake_files(con, context, progress.record.id))
     present = prepare_run(con, task)
     steps = steps_of(request, present, {node_id: Content(record.version) for node_id, record in nodes.items()})
     ran = run_nodes(con, task, steps, nodes)
@@ -417,6 +433,16 @@ def _run_steps(
         raise BuildErrors(tuple(ran.failed.values()), ran.lines(graph))
 
 
+def _lake_files(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> dict[str, list[str]]:
+    """Let the lake have the loaded tables as they are now. Returns the Parquet files of each."""
+    from kpi.warehouse.lake import lake_of, write
+
+    lake = lake_of(context.warehouse, context.graph.project.warehouse_settings, context.engine.lake)
+    loaded = [place for place, kind in relations(con).items() if kind == "table" and place.startswith("raw.")]
+    manifest = write(lake, con, build, loaded, context.emit)
+    return {table.relation: lake.paths(table) for table in manifest.tables}
+
+
 def _take_over_vintages(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> None:
     """Give what began, or ended, in the failed builds that this one continues to this one: no reader saw those."""
     place, failed = context.graph.project.report_tables.vintages, list(context.options.continued)
@@ -425,12 +451,12 @@ def _take_over_vintages(con: duckdb.DuckDBPyConnection, context: PipelineContext
             con.execute(f"update {place} set {column} = ? where {column} in (select unnest(?))", [build, failed])
 
 
-def _run_unit_tests(context: PipelineContext, progress: _Progress, request: Request) -> None:
+def _run_unit_tests(context: PipelineContext, progress: _Progress, request: Request, adapter_for: AdapterFor) -> None:
     """Run the unit tests of what is rebuilt, when they are asked for. Raises CheckFailed when one fails."""
     if not context.options.unit_tests:
         return
     units = unit_tests_of(context.graph, _changed_models(request), request.chosen)
-    results = run_unit_tests(context.graph, units) if units else ()
+    results = run_unit_tests(context.graph, units, adapter_for) if units else ()
     records = {one.test.id: UnitTestRecord(one.status, one.message) for one in results}
     progress.record = replace(progress.record, unit_tests=records)
     refuse_failing(results)
@@ -500,7 +526,7 @@ def _test(
             due[test.id] = replace(now, built_in=task.build)
     emit_event(context.emit, Event("testing", stage="test", done=0, total=len(due)))
     store = Store(database.CATALOG, context.options.store_failures)
-    results = run_tests(con, [graph.nodes[test_id] for test_id in due], store)
+    results = run_tests(con, [graph.nodes[test_id] for test_id in due], store, task.adapter)
     results = with_examples(con, graph, results)
     nodes.update(due)
     progress.checks |= {check.name: _test_record(check, task.build) for check in results}

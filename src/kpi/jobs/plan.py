@@ -27,7 +27,7 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
     from kpi import database
     from kpi.engine.compile import compiled
     from kpi.jobs.pipeline import PipelineContext, request_of, unmanaged_relations
-    from kpi.jobs.refresh import inputs_of, is_needless, settings_of, start_of
+    from kpi.jobs.refresh import engine_of, inputs_of, is_needless, settings_of, start_of
 
     warehouse = Warehouse(root.resolve() / "warehouse")
     folder = scan(warehouse.raw)
@@ -35,7 +35,8 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
         return ()
     graph = compiled(root, options.variables, options.target, options.invocation).graph
     refuse_unusable(graph)
-    start, published = start_of(warehouse, options, folder, settings_of(graph.project)), warehouse.current_record()
+    engine = settings_of(graph.project, engine_of(graph.project, options))
+    start, published = start_of(warehouse, options, folder, engine), warehouse.current_record()
     from_nothing = start.record is None
     # Of a full refresh it is said what is asked for, not that nothing is there.
     before = published if options.full_refresh and not options.is_partial else start.record

@@ -42,14 +42,17 @@ if TYPE_CHECKING:
     import duckdb
 
     from kpi.engine.artifacts import Results
+    from kpi.engine.compile import Compiled
     from kpi.engine.graph import Graph
     from kpi.jobs.pipeline import PipelineContext
     from kpi.project.project import Project
     from kpi.provenance.revisions import Revision
+    from kpi.settings import EngineSettings
 
 
 REVISIONS_TOLD = 20
 CACHE = Path(".cache/derived")  # below the warehouse: what was found out before of rows that are as they were
+CHECKSUMS = Path(".cache/deliveries")  # and those of files that are as they were
 _NOTES = 10  # that a run tells; `kpi compile` tells all
 
 
@@ -72,7 +75,10 @@ class _Found:
     @classmethod
     def now(cls, root: Path, options: Options) -> _Found:
         """Look at the project and the raw folder as they are."""
-        folder = raw_files.scan(root.resolve() / "warehouse" / "raw")
+        warehouse = root.resolve() / "warehouse"
+        checksums = raw_files.Checksums(warehouse / CHECKSUMS, is_read=not options.full_refresh)
+        folder = raw_files.scan(warehouse / "raw", checksums)
+        checksums.save()
         return cls(folder, inputs_of(root.resolve(), folder, options))
 
 
@@ -117,6 +123,11 @@ def retry(root: Path, options: Options, emit: Emit) -> Outcome:
     options = replace(options, **repeated, continued=(*failed.continues, failed.id))
 
     def start(engine: str) -> Start:
+        if is_by_spark(failed.engine) != is_by_spark(engine):
+            other = "spark" if is_by_spark(failed.engine) else "duckdb"
+            raise ConfigError(
+                f"build {failed.id} was computed by {other}. Continue it there: kpi retry --engine {other}"
+            )
         if _last_failed(warehouse).id != failed.id or failed.engine != engine:
             raise ConfigError(f"build {failed.id} cannot be continued any more. Run: kpi refresh")
         built = sum(node.built_in == failed.id for node in (failed.nodes or {}).values())
@@ -157,7 +168,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     refuse_leaking()
     warehouse = Warehouse(root.resolve() / "warehouse")
     emit_event(emit, Event("compiling", stage="compile"))
-    graph = compiled(root, options.variables, options.target, options.invocation).graph
+    project = compiled(root, options.variables, options.target, options.invocation)
+    graph = project.graph
     check_expectations(read_expectations(graph.project), graph)
     check_report(graph)
     emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
@@ -165,6 +177,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
         emit(f"  note: {line}")
     if len(graph.notes) > _NOTES:
         emit(f"  note: {len(graph.notes) - _NOTES} more notes: kpi compile")
+    engine = engine_of(graph.project, options)
+    refuse_engine(project, engine)
     importing = _Expectations() if options.validate and has_report_years(graph) else None
     with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
@@ -173,7 +187,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
             if is_needless(root, warehouse, options, found.inputs):
                 return _nothing_to_do(warehouse, emit)
             graph = compiled(root, options.variables, options.target, options.invocation).graph
-        start = start_by(settings_of(graph.project))
+        start = start_by(settings_of(graph.project, engine))
+        _emit_other_engine(warehouse, start, engine, emit)
         for problem in start.warnings:
             emit(f"  warning: {problem}")
         warehouse_settings = graph.project.warehouse_settings
@@ -185,8 +200,11 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
         if start.folder and start.record and grown:
             settings = warehouse_settings.engine_settings(options.settings or {})
             copy_compactly(start.folder, candidate, start.record, settings, emit)
-        begun = importing.start if importing and _is_validation_needed(start.record, found.inputs) else lambda: None
-        context = PipelineContext(warehouse, graph, options, found.folder, emit, begun)
+        # Where memory is scarce, what takes 200 MB is imported when DuckDB has given back what it built with.
+        is_scarce = "memory_limit" in warehouse_settings.engine_settings(options.settings or {})
+        is_certain = _is_validation_needed(start.record, found.inputs) and not is_scarce
+        begun = importing.start if importing and is_certain else lambda: None
+        context = PipelineContext(warehouse, graph, options, found.folder, emit, begun, engine)
         outcome = Run(context, candidate, start.record, found.inputs, importing).run()
         return replace(outcome, warnings=(*start.warnings, *outcome.warnings))
 
@@ -202,7 +220,7 @@ def _clean_up(warehouse: Warehouse, emit: Emit) -> None:
     newest = rolled_back_from(warehouse) or warehouse.current()
     if newest is None:
         return
-    warehouse_settings = warehouse.record(newest).warehouse_settings  # as the project says: it is the same
+    warehouse_settings = warehouse.outline(newest).warehouse_settings  # as the project says: it is the same
     is_due = is_prune_due(warehouse, warehouse_settings)
     if is_due or any(warehouse.builds.glob(".tmp-*")):
         with suppress(LockHeld), writing(warehouse):
@@ -228,10 +246,10 @@ def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
     current = warehouse.current()
     if current is None:
         return False
-    shown, left = warehouse.record(current), rolled_back_from(warehouse)
+    shown, left = warehouse.outline(current), rolled_back_from(warehouse)
     if not has_its_size(current, shown):
         return False
-    return was_made_from(root, inputs, shown) or bool(left and was_made_from(root, inputs, warehouse.record(left)))
+    return was_made_from(root, inputs, shown) or bool(left and was_made_from(root, inputs, warehouse.outline(left)))
 
 
 def was_made_from(root: Path, inputs: Inputs, before: BuildRecord) -> bool:
@@ -261,10 +279,18 @@ def inputs_of(root: Path, folder: raw_files.RawFolder, options: Options) -> Inpu
         raw=folder.digest(),
         day=str(options.as_of),
         variables=hashlib.blake2b(
-            repr([*sorted((options.variables or {}).items()), *([options.target] if options.target else [])]).encode(),
+            repr(
+                [*sorted((options.variables or {}).items()), *filter(None, (options.target, _engine(options)))]
+            ).encode(),
             digest_size=16,
         ).hexdigest(),
     )
+
+
+def _engine(options: Options) -> str:
+    """The engine that a run was told to use, whatever the project says; empty when it was told none."""
+    given = options.engine or {}
+    return f"engine {given.get('engine') or 'spark'}" if given else ""
 
 
 def _is_same(inputs: Inputs, before: BuildRecord) -> bool:
@@ -439,12 +465,14 @@ class Run:
             index = self.warehouse.builds / self.record.id / "site" / "fi" / "index.html"
             for warning in written.warnings:
                 self._warn(Problem("site.typed_number", warning))
-            self.emit(f"Wrote {written.pages} pages: {index}")
+            pages = f"{written.pages - written.carried} of {written.pages}" if written.carried else written.pages
+            self.emit(f"Wrote {pages} pages: {index}")
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
         """Validate each report year; carried over when nothing that is validated has changed."""
         if self.importing is None:
             return
+        from kpi import database
         from kpi.jobs import check_build
         from kpi.validation.report import About, is_labelled_synthetic
         from kpi.validation.rule import read_expectations
@@ -462,6 +490,8 @@ class Run:
             return
         emit_event(self.emit, Event("validating", stage="validate"))
         self.importing.join()
+        if self._memory_limit():
+            database.release_memory(con)
         about = About(self.record.id, self.options.as_of, synthetic)
         results = check_build.validate_candidate(con, self.candidate, expectations, feeds, about)
         broken = tuple(
@@ -515,12 +545,16 @@ class Run:
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
             written = {node.relation for node in (self.record.nodes or {}).values() if node.built_in == self.record.id}
-            seen = read_back(whole(self.candidate) / DATABASE, self._proven(), written)
+            seen = read_back(whole(self.candidate) / DATABASE, self._proven(), written, self._memory_limit())
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
         if seen != self.record.rows:
             raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
+
+    def _memory_limit(self) -> str:
+        """How much memory DuckDB may have; empty when nobody said."""
+        return self.warehouse_settings.engine_settings(self.options.settings or {}).get("memory_limit", "")
 
     def _proven(self) -> Path | None:
         """The file that this one began as a copy of, when it was read back itself and is as it was written since."""
@@ -626,7 +660,7 @@ def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None
         status="building",
         started_at=now(),
         as_of=str(options.as_of),
-        engine=settings_of(project),
+        engine=settings_of(project, context.engine),
         inputs=inputs,
         ingredients=ingredients_of(project, graph.environment_read),
         outside=graph.outside,
@@ -654,8 +688,40 @@ def has_report_years(graph: Graph) -> bool:
     return any(str(node.relation) in graph.project.report_tables.with_report_years() for node in graph.built())
 
 
-def settings_of(project: Project) -> str:
-    """What makes a build file useless as a start for the next: another storage version, for one."""
+def settings_of(project: Project, engine: EngineSettings | None = None) -> str:
+    """What makes a build file useless as a start for the next: another storage version, or another engine."""
     import duckdb
 
-    return f"{project.name} duckdb {duckdb.__version__}"
+    computed = "spark " if engine and engine.is_spark else ""
+    return f"{project.name} {computed}duckdb {duckdb.__version__}"
+
+
+def is_by_spark(engine: str) -> bool:
+    """Tell whether Spark computed a build, by what `settings_of` notes of it."""
+    return engine.split()[1:2] == ["spark"]
+
+
+def engine_of(project: Project, options: Options) -> EngineSettings:
+    """Return what computes models and tests in a run with these options. Raises ConfigError."""
+    return project.engine_settings.with_options(options.engine or {})
+
+
+def refuse_engine(project: Compiled, engine: EngineSettings) -> None:
+    """Look whether Spark is there and would count everything as DuckDB does, when it is to be used.
+
+    Raises ConfigError or EngineLost when it cannot be used, CompileErrors for what would be another number there.
+    """
+    if engine.is_spark:
+        from kpi.databases.spark import refuse_unusable
+        from kpi.engine.spark_refusals import check_for_spark
+
+        refuse_unusable(engine)
+        check_for_spark(project.graph, project.columns)
+
+
+def _emit_other_engine(warehouse: Warehouse, start: Start, engine: EngineSettings, emit: Emit) -> None:
+    """Say that everything is built because another engine made what readers have."""
+    published = warehouse.current_record()
+    if start.record is None and published and is_by_spark(published.engine) != engine.is_spark:
+        other, this = ("DuckDB", "Spark") if engine.is_spark else ("Spark", "DuckDB")
+        emit(f"Build {published.id} was computed by {other}, so nothing of it is a start for {this}: all is built.")

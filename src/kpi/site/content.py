@@ -6,6 +6,7 @@ a list of codes shows codes, one without sections has no report of a year.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -114,6 +115,8 @@ class Content:
     lines: dict[str, list[Row]] = field(default_factory=dict)
     publication: dict[str, Row] = field(default_factory=dict)
     bases: dict[tuple[str, str, int], list[str]] = field(default_factory=dict)
+    keys: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
+    forms: dict[tuple[str, str, str | None], Form] = field(default_factory=dict)
 
     def years(self) -> list[int]:
         """Return the report years that have a figure, the latest first."""
@@ -138,9 +141,14 @@ class Content:
 
     def form(self, figure_id: str, language: str, decimals: str | None = None) -> Form:
         """Return how values of a figure are written; with the decimals of a printed one when they are given."""
+        known = self.forms.get((figure_id, language, decimals))
+        if known is not None:
+            return known
         figure = self.figures.get(figure_id, {})
         unit = self.form_of_unit(figure.get("unit") or "count", language)
-        return replace(unit, decimals=decimals or figure.get("decimals"), is_signed=bool(figure.get("shown_sign")))
+        form = replace(unit, decimals=decimals or figure.get("decimals"), is_signed=bool(figure.get("shown_sign")))
+        self.forms[figure_id, language, decimals] = form
+        return form
 
     def form_of_unit(self, unit: str, language: str) -> Form:
         """Return how values in a unit are written."""
@@ -175,12 +183,14 @@ class Content:
 
 def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public: bool = False) -> Content:
     """Read what pages show of a build. With `is_public` values are those of the public table, and only they."""
-    from kpi.validation.datasets import import_ctes
+    from kpi.validation.datasets import ctes_of
 
-    ctes = import_ctes(con, INPUTS, tables.names())
+    ctes = ctes_of(con, INPUTS, tables.names())
 
     def rows(select: str) -> list[Row]:
-        found = con.execute(f"with {ctes} {select}")
+        words = set(re.findall(r"\w+", select))
+        read = ", ".join(cte for name, cte in ctes.items() if name in words)  # a CTE that nobody reads is planned too
+        found = con.execute(f"with {read} {select}")
         names = [column[0] for column in found.description or []]
         return [dict(zip(names, map(_shown_text, row), strict=True)) for row in found.fetchall()]
 
@@ -195,6 +205,7 @@ def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public
     for value in content.values.values():
         figure, service, year, basis = value.key
         content.bases.setdefault((figure, service, year), []).append(basis)
+        content.keys.setdefault((figure, service), []).append(value.key)
     return content
 
 

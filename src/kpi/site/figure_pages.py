@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -50,6 +51,7 @@ def page_of(figure_id: str) -> str:
     return f"figure-{file_name(figure_id)}.html"
 
 
+@cache
 def file_name(text: str) -> str:
     """Return a text as a part of a file's name: what is not a letter, digit or sign of its own becomes its number.
 
@@ -148,8 +150,8 @@ class Writer:
 
     def spark(self, figure: str, service: str, basis: str, year: int) -> Markup:
         """Return a small line of the years up to one, broken where they cannot be compared."""
-        keys = sorted(key for key in self.content.values
-                      if key[:2] == (figure, service) and key[2] <= year and self._is_alike(key[3], basis))  # fmt: skip
+        keys = sorted(key for key in self.content.keys.get((figure, service), ())
+                      if key[2] <= year and self._is_alike(key[3], basis))  # fmt: skip
         years = list(range(keys[0][2], year + 1)) if keys else []
         by_year = {key[2]: self.content.values[key] for key in keys}
         changes = [self.content.changes.get(by_year[one].key) if one in by_year else None for one in years]

@@ -201,8 +201,7 @@ class Site:
         file = next(one for one in self.source.downloads if one.figure_id == figure_id)
         values["download"] = {"href": file.path, "text": say("download_csv", size=_size(file.size, self.language))}
         publisher = content.says("publisher", code) or content.says("title", code) or "kpi"
-        day = self.language.day(self.source.about.as_of)
-        values["citation"] = f"{publisher}: {name}. {say('build')} {self.source.about.build}, {say('as_of', day=day)}."
+        values["cited"] = f"{publisher}: {name}."  # the template adds the build: that is not what a page is made from
         return Page(page_of(figure_id), "figure.html", name, values, self._crumbs((say("all_figures"), "figures.html")))
 
     def _checks_of(self, figure_id: str) -> list[tuple[str, int, Any]]:

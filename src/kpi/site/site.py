@@ -11,10 +11,12 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,20 +48,34 @@ _BESIDES = re.compile(r"::?[\w-]+(?:\([^)]*\))?|\[[^\]]*\]")  # of a selector: p
 
 @dataclass(frozen=True, slots=True)
 class ProjectFiles:
-    """A project as a site needs it: its folder, and what it calls its tables."""
+    """A project as a site needs it: its folder, what it calls its tables, and all of them where they are shown."""
 
     root: Path
     tables: ReportTables
+    models: Models = field(default_factory=Models)
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The site of the build before: its folder, and a checksum of what each page shows, by its path."""
+
+    folder: Path
+    checksums: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written: pages, bytes in all, those of the largest page, and what writers of texts should know."""
+    """What was written: pages, bytes in all, those of the largest page, and what writers of texts should know.
+
+    `checksums` are those of what each page shows, by its path; `carried` counts the pages of the build before.
+    """
 
     pages: int
     bytes: int
     largest: int
     warnings: tuple[str, ...] = ()
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    carried: int = 0
 
 
 def write_site(
@@ -68,17 +84,19 @@ def write_site(
     project: ProjectFiles,
     about: About,
     results: Sequence[Row] = (),
-    models: Models | None = None,
+    earlier: Earlier | None = None,
 ) -> Written | None:
     """Write the site of a build into a folder, made when missing; None, and nothing, when the build has no figures.
+
+    A page that shows what it showed in the build before is that page: it says of which build it was written.
 
     Args:
         folder: gets a folder a language, and `data`.
         con: the build; it is only read.
-        project: the folder with the sentences, and what it calls its tables.
+        project: the folder with the sentences, what it calls its tables, and its models.
         about: what every page says of the build. A public site shows the public table, and neither checks nor models.
         results: what was found when the years were judged, as in expectations.json.
-        models: the tables of the project.
+        earlier: the site of the build before, which this kpi wrote.
     """
     content = read_content(con, project.tables, about.is_public)
     if not content.values and not results:
@@ -86,21 +104,40 @@ def write_site(
     is_open = about.is_public
     rejects = [] if is_open else read_rejects(con)
     source = Source(content, about, read_sentences(project.root), () if is_open else results, rejects,
-                    models if models and not is_open else Models())  # fmt: skip
+                    Models() if is_open else project.models)  # fmt: skip
     files = data_files(content)
     downloads = [Download(path, label, len(text.encode()), figure) for path, label, figure, text in files]
     source = replace(source, downloads=downloads)
-    sizes: list[int] = []
     for path, _, _, text in files:
         _write(folder / path.removeprefix("../"), text)
+    checksums: dict[str, str] = {}
+    sizes, carried = list[int](), 0
     for code in LANGUAGES:
         site = Site(source, read_language(code))
+        around = _around(site)
         for page in site.pages():
-            text = render(site, page)
-            _write(folder / code / page.path, text)
-            sizes.append(len(text.encode()))
+            name = f"{code}/{page.path}"
+            checksums[name] = _checksum(around, page)
+            if earlier and earlier.checksums.get(name) == checksums[name]:
+                with suppress(OSError):
+                    sizes.append(_link(earlier.folder / name, folder / name))
+                    carried += 1
+                    continue
+            sizes.append(_write(folder / name, render(site, page)))
     total = sum(sizes) + sum(one.size for one in downloads)
-    return Written(len(sizes), total, max(sizes), tuple(_warnings(source)))
+    return Written(len(sizes), total, max(sizes), tuple(_warnings(source)), checksums, carried)
+
+
+def _around(site: Site) -> str:
+    """Return what all pages of a language show beside their own, save build and day."""
+    about = site.source.about
+    return repr((site.menu(), site.source.content.publication, about.is_synthetic, about.is_public))
+
+
+def _checksum(around: str, page: Page) -> str:
+    """Return a hash of what a page shows, with what is around it."""
+    shown = repr((page.path, page.template, page.heading, page.crumbs, page.values))
+    return hashlib.blake2b(f"{around}\0{shown}".encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 def _warnings(source: Source) -> Iterable[str]:
@@ -111,9 +148,23 @@ def _warnings(source: Source) -> Iterable[str]:
                 yield f"{place}: '{text}' is typed and would not follow its figure. Write: {{{figure}.{service}}}"
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> int:
+    """Write a page and return its bytes. What has its name may be a page of another build too, which must stay."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode())
+    path.unlink(missing_ok=True)
+    content = text.encode()
+    path.write_bytes(content)
+    return len(content)
+
+
+def _link(source: Path, target: Path) -> int:
+    """Let a page of another build be one of this too, or copy it; returns its bytes. Raises OSError without one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target.stat().st_size
 
 
 @cache
@@ -264,16 +315,28 @@ def fingerprint_of(versions: Mapping[str, str], root: Path, results: str, *more:
     return digest.hexdigest()
 
 
-def write_fingerprint(folder: Path, fingerprint: str, models: Models) -> None:
-    """Note what the site in a folder was made from: its fingerprint, and a line with the checksums of its models."""
-    checksums = json.dumps(models.checksums(), sort_keys=True)
-    (folder / FINGERPRINT).write_text(f"{fingerprint}\n{checksums}\n", encoding="utf-8")
+def write_fingerprint(folder: Path, fingerprint: str, models: Models, checksums: Mapping[str, str], code: str) -> None:
+    """Note what the site in a folder was made from.
+
+    A line each: its fingerprint; the checksums of its models; the hash of kpi's code, and the checksums of its pages.
+    """
+    lines = [fingerprint, json.dumps(models.checksums(), sort_keys=True), json.dumps([code, dict(checksums)])]
+    (folder / FINGERPRINT).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_earlier(before: Path, code: str) -> Earlier | None:
+    """Return the site of a build, when it was written by kpi of this code; None when there is none."""
+    try:
+        noted = json.loads((before / FOLDER / FINGERPRINT).read_text(encoding="utf-8").splitlines()[2])
+        return Earlier(before / FOLDER, dict(noted[1])) if code and noted[0] == code else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def carry_over(before: Path, folder: Path, fingerprint: str) -> dict[str, str] | None:
-    """Copy the site of a build that was made from the same; returns the checksums of its models.
+    """Let the pages of a build that was made from the same be those of this one; returns the checksums of its models.
 
-    None when there is none: nothing is copied then.
+    None when there is none: nothing is there then.
     """
     try:
         lines = (before / FOLDER / FINGERPRINT).read_text(encoding="utf-8").splitlines()
@@ -282,7 +345,13 @@ def carry_over(before: Path, folder: Path, fingerprint: str) -> dict[str, str] |
         return None
     if lines[0] != fingerprint:
         return None
-    shutil.copytree(before / FOLDER, folder / FOLDER)
+    for place, folders, names in os.walk(before / FOLDER):
+        here = folder / FOLDER / Path(place).relative_to(before / FOLDER)
+        here.mkdir()
+        folders.sort()
+        for name in names:
+            if name != FINGERPRINT:
+                _link(Path(place, name), here / name)
     return found
 
 
@@ -291,22 +360,24 @@ def write_model_pages(
     con: duckdb.DuckDBPyConnection,
     project: ProjectFiles,
     about: About,
-    models: Models,
     names: Iterable[str],
-) -> int:
-    """Write the pages of some tables anew into a site that is there; returns how many pages that were."""
+) -> dict[str, str]:
+    """Write the pages of some tables anew into a site that is there; returns the checksums of what they show."""
     wanted = list(names)
     if not wanted:
-        return 0
+        return {}
+    checksums = {}
     content = read_content(con, project.tables, about.is_public)
     source = Source(content, about, read_sentences(project.root), read_results(folder.parent, EXPECTATIONS),
-                    models=models)  # fmt: skip
+                    models=project.models)  # fmt: skip
     for code in LANGUAGES:
         site = Site(source, read_language(code))
+        around = _around(site)
         for name in wanted:
             page = site.model(name)
+            checksums[f"{code}/{page.path}"] = _checksum(around, page)
             _write(folder / code / page.path, render(site, page))
-    return len(wanted) * len(LANGUAGES)
+    return checksums
 
 
 def read_results(folder: Path, name: str) -> list[Row]:

@@ -30,20 +30,27 @@ SQL = Path(__file__).parent / "sql"
 def import_ctes(
     con: duckdb.DuckDBPyConnection, inputs: Mapping[str, Mapping[str, str]], names: Mapping[str, str]
 ) -> str:
-    """Return a CTE for each input, of the table that `names` gives it, with the columns and types given.
+    """Return a CTE for each input, as `ctes_of` has them."""
+    return ",\n".join(ctes_of(con, inputs, names).values())
+
+
+def ctes_of(
+    con: duckdb.DuckDBPyConnection, inputs: Mapping[str, Mapping[str, str]], names: Mapping[str, str]
+) -> dict[str, str]:
+    """Return a CTE for each input by its name, of the table that `names` gives it, with the columns and types given.
 
     A column that was not built is null, a table that was not built empty.
     """
     built = built_columns(con)
-    ctes = []
+    ctes = {}
     for cte, columns in inputs.items():
         table = names[cte]
         there = built.get(table, set())
         select = ", ".join(
             f"cast({name if name in there else 'null'} as {type_}) as {name}" for name, type_ in columns.items()
         )
-        ctes.append(f"{cte} as (select {select} {f'from {table}' if there else 'where false'})")
-    return ",\n".join(ctes)
+        ctes[cte] = f"{cte} as (select {select} {f'from {table}' if there else 'where false'})"
+    return ctes
 
 
 def built_columns(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:

@@ -15,11 +15,14 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -29,7 +32,20 @@ import duckdb
 from kpi.cache import remembered
 from kpi.presentation import significant
 from kpi.validation.datasets import YEARS, read_frames
-from kpi.validation.rule import FEED_TOPICS, NOT_NULL, Expectations, FeedExpectation, Rule, Severity, Topic, years_rule
+from kpi.validation.rule import (
+    CHECKS,
+    FEED_TOPICS,
+    NOT_NULL,
+    Expectations,
+    FeedExpectation,
+    Rule,
+    Severity,
+    Topic,
+    between,
+    none_of,
+    one_of,
+    years_rule,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +55,15 @@ RESULTS_TABLE = "marts.expectation_results"
 LABELS_SHOWN = 20
 _VALUES = ("value", "compared")
 _LIBRARIES = ("great_expectations", "pandas", "numpy")
-# What Great Expectations imports for expectations that no rule here is of: half of the time that importing it takes.
-_POSTPONED = ("scipy.stats", "altair")
+# What Great Expectations imports and uses in what no rule here is of: such a module is imported when it is used.
+_POSTPONED = ("scipy.stats", "altair", "requests", "jsonschema")
+# And its own modules of this kind, save those that `_is_needed` knows: its names stand for nothing until then.
+_ABSENT = re.compile(
+    r"great_expectations\.(?:datasource\.fluent\.(?:\w+_datasource|fabric)|expectations\.core\.expect_\w+"
+    r"|metrics\.(?:batch|column|column_pair|multi_column|query)\b.*|core\.http)"
+)
+# Expectations that say of each row by itself whether it is as expected: what holds of more rows holds of fewer.
+_OF_EACH_ROW = frozenset(f"ExpectColumnValuesTo{kind}" for kind in ("BeBetween", "BeInSet", "NotBeInSet", "NotBeNull"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +115,22 @@ class YearResult:
 
 
 def import_great_expectations() -> ModuleType:
-    """Import Great Expectations, which takes seconds, and keep it from sending usage statistics and from logging."""
+    """Import Great Expectations, which takes seconds, and keep it from sending usage statistics and from logging.
+
+    Its data sources of databases and clouds, and expectations that no rule is of, are left out: they are most of it.
+    """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
+    if "great_expectations" in sys.modules:
+        return importlib.import_module("great_expectations")
     with _postponed():
-        import great_expectations
-
-    return great_expectations
+        try:
+            with _left_out():
+                return importlib.import_module("great_expectations")
+        except Exception:  # another version, in which something else is needed: all of it
+            for name in [name for name in sys.modules if name.partition(".")[0] == "great_expectations"]:
+                del sys.modules[name]
+            return importlib.import_module("great_expectations")
 
 
 class _Postponed(ModuleType):
@@ -127,6 +159,56 @@ def _postponed() -> Iterator[None]:
                 del sys.modules[name]
 
 
+class _Absent(ModuleType):
+    """Stands for a module of which nothing is used: each name in it is an empty class, which says where it is from."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        empty = type(name, (), {"__module__": self.__name__, "is_absent": True})
+        setattr(self, name, empty)
+        return empty
+
+
+class _AbsentFinder(MetaPathFinder, Loader):
+    """Finds an absent module for each name of `_ABSENT` that no rule needs."""
+
+    def __init__(self) -> None:
+        kinds = (check.expectation for check in (*CHECKS.values(), between(None, None), one_of(), none_of()))
+        self._needed = {re.sub("(?<!^)([A-Z])", r"_\1", kind).lower() for kind in kinds}
+        self._needed |= {"pandas_datasource", "invalid_datasource"}
+        self.found: list[str] = []
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        """Return a spec for a module that is left out, None for any other."""
+        if not _ABSENT.fullmatch(name) or name.rpartition(".")[2] in self._needed:
+            return None
+        self.found.append(name)
+        return ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the absent module."""
+        return _Absent(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Do nothing: there is nothing in it."""
+
+
+@contextmanager
+def _left_out() -> Iterator[None]:
+    """Let what is imported in here go without the modules of `_ABSENT`; who imports one later gets it."""
+    finder = _AbsentFinder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in finder.found:
+            parent, _, child = name.rpartition(".")
+            del sys.modules[name]
+            vars(sys.modules.get(parent, finder)).pop(child, None)
+
+
 def validate(
     con: duckdb.DuckDBPyConnection,
     expectations: Expectations,
@@ -152,15 +234,21 @@ def validate(
     if is_more_expected:
         frames = replace(frames, expected_until=as_of.year)
     years = frames.years()
-    validator = _Validator(as_of, frozenset(year for _, year in frames.unfinished))
-    results: list[YearResult] = []
-    for year in (*years, *frames.empty_years()) if only_year is None else (only_year,):
-        for topic, frame, rules in frames.suites(feeds, year, as_of):
-            results += validator.run(year, topic, frame, rules)
+    suites = [
+        _suite(year, as_of, *suite)
+        for year in ((*years, *frames.empty_years()) if only_year is None else (only_year,))
+        for suite in frames.suites(feeds, year, as_of)
+    ]
     last = years[-1] if years else as_of.year
     if only_year in (None, last):
-        results += validator.run(last, YEARS, frames.by_name["years"], (years_rule(as_of.year),))
-    return tuple(results)
+        suites.append(_suite(last, as_of, YEARS, frames.by_name["years"], (years_rule(as_of.year),)))
+    validator = _Validator([suite for suite in suites if suite.rules])
+    unfinished = {year for _, year in frames.unfinished}
+    return tuple(
+        replace(result, is_provisional=suite.is_running or suite.year in unfinished)
+        for suite in validator.suites
+        for result in validator.results_of(suite)
+    )
 
 
 def write_results(con: duckdb.DuckDBPyConnection, results: Sequence[YearResult]) -> None:
@@ -173,8 +261,8 @@ def write_results(con: duckdb.DuckDBPyConnection, results: Sequence[YearResult])
     if results:
         columns = ("report_year", "expectation", "description", "description_fi", "severity", "success", "observed",
                    "is_provisional")  # fmt: skip
-        rows = [[getattr(result, column) for column in columns] for result in results]
-        con.executemany(f"insert into {RESULTS_TABLE} values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        values = [[getattr(result, column) for result in results] for column in columns]
+        con.execute(f"insert into {RESULTS_TABLE} select {', '.join(['unnest(?)'] * len(columns))}", values)
 
 
 def results_as_json(results: Iterable[YearResult]) -> str:
@@ -188,12 +276,37 @@ def results_as_json(results: Iterable[YearResult]) -> str:
     return json.dumps(message, ensure_ascii=False, indent=2) + "\n"
 
 
-class _Validator:
-    """Runs rules through Great Expectations, in one context that lives in memory only."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Suite:
+    """The rows of a topic in a year, and the rules that apply to them and have something to look at."""
 
-    def __init__(self, as_of: datetime.date, unfinished: frozenset[int]) -> None:
-        self._running_year, self._unfinished = as_of.year, unfinished
+    year: int
+    is_running: bool
+    topic: Topic
+    frame: pd.DataFrame
+    rules: tuple[Rule, ...]
+    _lists: dict[str, list[Any]] = field(default_factory=dict)
+
+    def cells(self, column: str, places: Iterable[int]) -> Iterator[Any]:
+        """Yield the cells of a column at some places, which are numbered from 0."""
+        if column not in self._lists:
+            self._lists[column] = self.frame[column].tolist()
+        return map(self._lists[column].__getitem__, places)
+
+
+def _suite(year: int, as_of: datetime.date, topic: Topic, frame: pd.DataFrame, rules: Sequence[Rule]) -> _Suite:
+    is_running = year == as_of.year
+    applied = (rule for rule in rules if not (is_running and rule.running_year == "skip") and _has_values(rule, frame))
+    return _Suite(year, is_running, topic, frame, tuple(applied))
+
+
+class _Validator:
+    """Runs suites through Great Expectations, in one context that lives in memory only."""
+
+    def __init__(self, suites: Sequence[_Suite]) -> None:
+        self.suites = suites
         self._versions = [version(library) for library in _LIBRARIES]
+        self._held: dict[str, frozenset[tuple[int, str]]] = {}
 
     @cached_property
     def _gx(self) -> ModuleType:
@@ -218,39 +331,66 @@ class _Validator:
         asset = context.data_sources.add_pandas("warehouse").add_dataframe_asset("year")
         return asset.add_batch_definition_whole_dataframe("whole")
 
-    def run(self, year: int, topic: Topic, frame: pd.DataFrame, rules: Sequence[Rule]) -> tuple[YearResult, ...]:
-        """Return the result of each rule that applies to the year and has something to look at."""
-        is_running = year == self._running_year
-        applied = [
-            rule for rule in rules if not (is_running and rule.running_year == "skip") and _has_values(rule, frame)
-        ]
-        if not applied:
-            return ()
-        found = remembered(
-            lambda: self._results(year, topic, frame, applied),
-            *("year", year, is_running, topic.name, topic.row, topic.observed, applied),
-            *(_content_of(frame), self._versions),
+    def results_of(self, suite: _Suite) -> tuple[YearResult, ...]:
+        """Return the result of each rule of a suite."""
+        topic = suite.topic
+        return remembered(
+            lambda: self._results(suite),
+            *("year", suite.year, suite.is_running, topic.name, topic.row, topic.observed, [*suite.rules]),
+            *(_content_of(suite.frame), self._versions),
         )
-        is_provisional = is_running or year in self._unfinished
-        return tuple(replace(result, is_provisional=is_provisional) for result in found)
 
-    def _results(self, year: int, topic: Topic, frame: pd.DataFrame, rules: Sequence[Rule]) -> tuple[YearResult, ...]:
-        batch = self._batches.get_batch(batch_parameters={"dataframe": frame})
+    def _results(self, suite: _Suite) -> tuple[YearResult, ...]:
+        if suite.topic.name not in self._held:
+            self._held[suite.topic.name] = frozenset(self._held_of_all_years(suite.topic.name))
+        held = self._held[suite.topic.name]
         # Asking for a plain yes or no takes half the time, and it is mostly yes: ask for the rows only after a no.
-        answers = self._outcome(f"{year} {topic.name}", batch, rules, "BOOLEAN_ONLY")
-        broken = [rule for rule in rules if not answers[rule.name].success]
-        details = self._outcome(f"{year} {topic.name}", batch, broken, "COMPLETE") if broken else {}
-        is_running = year == self._running_year
-        return tuple(_result(year, topic, rule, frame, is_running, details.get(rule.name)) for rule in rules)
+        answers = self._outcome(suite, [rule for rule in suite.rules if (suite.year, rule.name) not in held])
+        broken = [rule for rule in suite.rules if rule.name in answers and not answers[rule.name].success]
+        details = self._outcome(suite, broken, "COMPLETE")
+        return tuple(_result(suite, rule, details.get(rule.name)) for rule in suite.rules)
 
-    def _outcome(self, name: str, batch: Any, rules: Sequence[Rule], result_format: str) -> dict[str, Any]:
-        suite = self._gx.ExpectationSuite(name=name, expectations=[self._expectation(rule) for rule in rules])
-        found = batch.validate(suite, result_format=result_format)
+    def _held_of_all_years(self, topic: str) -> Iterator[tuple[int, str]]:
+        """Yield each year and rule of a topic where the rule, which is of each row, holds of the rows of all years.
+
+        Asking once costs a fifth of asking for each of five years. After a no each year is asked about by itself.
+        """
+        import pandas as pd
+
+        suites = [suite for suite in self.suites if suite.topic.name == topic]
+        alike: dict[Any, list[_Suite]] = {}  # the suites of a rule whose columns are of one type
+        rules: dict[Any, Rule] = {}
+        for suite in suites:
+            for rule in suite.rules:
+                if rule.column and rule.check.expectation in _OF_EACH_ROW:
+                    key = (rule.name, rule.value_column, repr(rule.check), suite.frame[rule.value_column].dtype)
+                    alike.setdefault(key, []).append(suite)
+                    rules[key] = rule
+        together: dict[tuple[int, ...], list[Any]] = {}
+        for key, of_rule in alike.items():
+            together.setdefault(tuple(suite.year for suite in of_rule), []).append(key)
+        for years, keys in together.items():
+            columns = list(dict.fromkeys(rules[key].value_column for key in keys))
+            frame = pd.concat([suite.frame[columns] for suite in alike[keys[0]]], ignore_index=True)
+            whole = _Suite(years[0], False, suites[0].topic, frame, tuple(rules[key] for key in keys))
+            answers = self._outcome(whole, whole.rules) if len(years) > 1 else {}
+            yield from ((year, name) for name, answer in answers.items() if answer.success for year in years)
+
+    def _outcome(self, suite: _Suite, rules: Sequence[Rule], result_format: str = "BOOLEAN_ONLY") -> dict[str, Any]:
+        """Return what Great Expectations says of some rules of a suite, by their names."""
+        if not rules:
+            return {}
+        batch = self._batches.get_batch(batch_parameters={"dataframe": suite.frame})
+        expected = [self._expectation(rule) for rule in rules]
+        name = f"{suite.year} {suite.topic.name}"
+        found = batch.validate(self._gx.ExpectationSuite(name=name, expectations=expected), result_format=result_format)
         # The results come in another order than the expectations went in, hence the name of the rule in each.
         return {result.expectation_config.meta["rule"]: result for result in found.results}
 
     def _expectation(self, rule: Rule) -> Any:
         kind = getattr(self._gx.expectations, rule.check.expectation)
+        if hasattr(kind, "is_absent"):
+            kind = getattr(importlib.import_module(kind.__module__), rule.check.expectation)
         column = {"column": rule.value_column} if rule.column else {}
         severity = "critical" if rule.severity == "error" else "warning"
         return kind(**column, **rule.check.arguments, severity=severity, meta={"rule": rule.name})
@@ -270,8 +410,9 @@ def _has_values(rule: Rule, frame: pd.DataFrame) -> bool:
     return bool(frame[rule.value_column].notna().any())
 
 
-def _result(year: int, topic: Topic, rule: Rule, frame: pd.DataFrame, is_running: bool, failure: Any) -> YearResult:
+def _result(suite: _Suite, rule: Rule, failure: Any) -> YearResult:
     """Return the result of a rule; `failure` is what Great Expectations tells of one that does not hold, else None."""
+    topic, frame, is_running = suite.topic, suite.frame, suite.is_running
     values = frame[rule.value_column].dropna() if rule.column else frame["report_year"]
     is_number = bool(rule.column) and values.dtype.kind in "iuf" and len(values) > 0
     found = failure.result.get("unexpected_index_list") if failure and failure.result else None
@@ -280,7 +421,7 @@ def _result(year: int, topic: Topic, rule: Rule, frame: pd.DataFrame, is_running
     if rule.check == NOT_NULL and found is None:
         places = frame.index
     return YearResult(
-        report_year=year,
+        report_year=suite.year,
         expectation=rule.name,
         topic=rule.topic,
         description=rule.description,
@@ -292,7 +433,7 @@ def _result(year: int, topic: Topic, rule: Rule, frame: pd.DataFrame, is_running
         judged=len(values),
         lowest=float(values.min()) if is_number else None,
         highest=float(values.max()) if is_number else None,
-        rows=tuple(_rows(rule, frame.loc[places])),
+        rows=tuple(_rows(rule, suite, list(places))),
         failure=_exception_message(failure.exception_info) if failure and not failure.result else "",
         description_sv=rule.description_sv,
         unit=_unit(rule, frame, values),
@@ -311,16 +452,16 @@ def _unit(rule: Rule, frame: pd.DataFrame, values: pd.Series[Any]) -> str | None
     return None if "seconds" in units else ""
 
 
-def _rows(rule: Rule, frame: pd.DataFrame) -> Iterator[SeenRow]:
-    """Yield rows of a frame as a reader sees them. A feed's rows stand in the column the rule looks at."""
+def _rows(rule: Rule, suite: _Suite, places: Sequence[int]) -> Iterator[SeenRow]:
+    """Yield the rows of a suite at some places as a reader sees them. A feed's stand in the column of its rule."""
     is_feed = rule.topic in FEED_TOPICS
     names = {
         "figure_id": "figure_id", "service": "service", "basis": "basis", "month": "month",
         "value": rule.column if is_feed or rule.topic == "years" else "value", "compared": "compared",
         "note": "note_fi",
     }  # fmt: skip
-    columns = {name: column for name, column in names.items() if column in frame.columns}
-    for cells in zip(*(frame[column].tolist() for column in columns.values()), strict=True):
+    columns = {name: column for name, column in names.items() if column in suite.frame.columns}
+    for cells in zip(*(suite.cells(column, places) for column in columns.values()), strict=True):
         known = {name: cell for name, cell in zip(columns, cells, strict=True) if not _is_missing(cell)}
         if "month" in known:
             known["month"] = int(known["month"])

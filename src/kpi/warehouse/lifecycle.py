@@ -84,6 +84,10 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
         ids = ", ".join(name for name, _ in builds[:3]) + (f" and {len(builds) - 3} more" if builds[3:] else "")
         room = f"{sum(size for _, size in builds) / 1e6:.1f} MB"
         emit(f"Removed {counted(len(builds), 'build')}, {room}, by {rule}: {ids}.")
+    if (warehouse.root / "lake").is_dir():
+        from kpi.warehouse.lake import tidy
+
+        tidy(warehouse, emit)
     return tuple(name for builds in removed.values() for name, _ in builds)
 
 
@@ -152,6 +156,10 @@ def close_earlier(warehouse: Warehouse, warehouse_settings: WarehouseSettings, e
                 emit(f"  warning: build {folder.name} holds what is left out now and cannot be closed: {error}")
             else:
                 closed.append(folder.name)
+    if warehouse_settings.stewards_schemas and (warehouse.root / "lake").is_dir():
+        from kpi.warehouse.lake import protect
+
+        protect(warehouse, warehouse_settings)
     if closed:
         emit(f"Closed to readers, for they hold what is left out now: {', '.join(closed)}.")
 
@@ -243,7 +251,7 @@ def rolled_back_from(warehouse: Warehouse) -> Path | None:
         if folder == current:
             return None
         # One that is not in the ledger was never seen: its run was killed just before it published it.
-        if folder.name in message and warehouse.record(folder).status == "published":
+        if folder.name in message and warehouse.outline(folder).status == "published":
             return folder
     return None
 

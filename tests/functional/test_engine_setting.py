@@ -1,0 +1,145 @@
+"""The engine that computes models: the setting and its mistakes, what is missing, and what it costs without Spark."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from conftest import TODAY
+from kpi.cli.main import cli
+from kpi.databases import spark
+from kpi.databases.spark import address_of, refuse_unusable
+from kpi.errors import ConfigError, EngineLost
+from kpi.jobs.doctor import engine
+from kpi.jobs.options import Options
+from kpi.jobs.refresh import is_by_spark, refresh
+from kpi.project.project import load_project
+from kpi.settings import EngineSettings
+from kpi.warehouse.builds import Warehouse
+from small_project import FILES, recorded, write
+from with_spark import free_port
+
+SETTINGS = FILES["dbt_project.yml"]
+
+
+def with_engine(text: str) -> dict[str, str]:
+    """The settings of the small project with an engine."""
+    return {"dbt_project.yml": SETTINGS.replace("vars:\n", f"vars:\n  kpi_warehouse:\n    engine: {text}\n")}
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Let these packages be installed, as far as anybody asks."""
+
+    def version(name: str) -> str:
+        if name in names:
+            return "4.0"
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(spark, "version", version)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{type: sparc}", r"dbt_project.yml:8: there is no engine 'sparc'. Did you mean 'spark'\?"),
+        (
+            "{typ: spark}",
+            r"dbt_project.yml:8: 'typ' is not supported in engine of kpi_warehouse. Did you mean 'type'\?",
+        ),
+        ("spark", "dbt_project.yml:8: 'engine' must be a mapping"),
+        (
+            "{type: duckdb, master: 'local[*]'}",
+            "dbt_project.yml:8: 'master' is of the engine spark, and 'type' is duckdb",
+        ),
+        ("{type: spark, master: 'local[*]', remote: 'sc://a'}", "dbt_project.yml:8: a master or a remote, not both"),
+        ("{type: spark, master: 'sc://a:1'}", "dbt_project.yml:8: a master is local.*Of an address sc://…: remote"),
+        ("{type: spark, remote: 'http://a'}", "dbt_project.yml:8: a remote is the address of Spark Connect"),
+        ("{type: spark, config: {driver.memory: 2g}}", "dbt_project.yml:8: 'driver.memory' is no setting of Spark's"),
+        (
+            "\n      type: spark\n      config:\n        spark.x: [1]",
+            "dbt_project.yml:11: 'spark.x' is no setting of Spark's",
+        ),
+    ],
+)
+def test_a_mistake_in_the_engine_is_told_with_its_line_and_the_nearest_name(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    # The line of a mapping in braces is that of its key.
+    write(tmp_path, with_engine(text))
+    with pytest.raises(ConfigError, match=message):
+        load_project(tmp_path)
+
+
+def test_what_is_said_for_a_run_goes_before_the_setting(tmp_path: Path) -> None:
+    write(tmp_path, with_engine("{type: spark, remote: 'sc://spark:15002/;token=secret', config: {spark.a: true}}"))
+    settings = load_project(tmp_path).engine_settings
+    assert (settings.is_spark, dict(settings.config)) == (True, {"spark.a": "true"})
+    assert address_of(settings) == "sc://spark:15002"
+    assert not settings.with_options({"engine": "duckdb"}).is_spark
+    local = settings.with_options({"master": "local[2]"})
+    assert (local.master, local.remote) == ("local[2]", "")
+    assert EngineSettings().with_options({"remote": "sc://b:1"}).is_spark
+    with pytest.raises(ConfigError, match="--engine is duckdb"):
+        settings.with_options({"engine": "duckdb", "master": "local"})
+    with pytest.raises(ConfigError, match=r"--master: a master is local"):
+        settings.with_options({"master": "lokal"})
+
+
+def test_what_is_missing_for_spark_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = EngineSettings("spark")
+    installed(monkeypatch)
+    with pytest.raises(ConfigError, match=r"pyspark is not installed. pip install 'kpi\[spark\]'"):
+        refuse_unusable(settings)
+    installed(monkeypatch, "pyspark", "pyspark-client")
+    with pytest.raises(ConfigError, match=r"both installed .* Keep one"):
+        refuse_unusable(settings)
+    installed(monkeypatch, "pyspark-client")
+    with pytest.raises(ConfigError, match="needs pyspark and Java, and only pyspark-client is installed"):
+        refuse_unusable(settings)
+    installed(monkeypatch, "pyspark")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"needs Java 17 or later.*apt install openjdk"):
+        refuse_unusable(settings)
+    # A server needs no Java here; one that is not there is told with its port, and its token to nobody.
+    port = free_port()
+    deaf = EngineSettings("spark", remote=f"sc://127.0.0.1:{port}/;token=secret")
+    with pytest.raises(EngineLost, match=f"no server of Spark Connect answers at 127.0.0.1:{port}") as told:
+        refuse_unusable(deaf)
+    assert "secret" not in str(told.value)
+
+
+def test_a_refresh_without_its_engine_makes_no_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, with_engine("{type: spark}"))
+    (tmp_path / "warehouse/raw/calls").mkdir(parents=True)
+    installed(monkeypatch)
+    done = CliRunner().invoke(cli, ["refresh", "--project-dir", str(tmp_path)])
+    assert isinstance(done.exception, ConfigError)
+    assert Warehouse(tmp_path / "warehouse").kept() == []
+    (wrong,) = engine(Warehouse(tmp_path / "warehouse"))
+    assert (wrong.level, "pip install" in wrong.remedy) == ("error", True)
+    # DuckDB can be asked for all the same. What the other engine is told is part of what a build is made from.
+    outcome = refresh(tmp_path, Options(TODAY, engine={"engine": "duckdb"}), lambda line: None)
+    assert outcome.published
+    assert not is_by_spark(recorded(Warehouse(tmp_path / "warehouse")).engine)
+    again = refresh(tmp_path, Options(TODAY, engine={"engine": "duckdb"}), lambda line: None)
+    assert again.nothing_to_do
+    with pytest.raises(ConfigError, match="pyspark is not installed"):
+        refresh(tmp_path, Options(TODAY), lambda line: None)
+
+
+def test_duckdb_alone_imports_nothing_of_spark(tmp_path: Path) -> None:
+    write(tmp_path)
+    code = (
+        "import sys; from kpi.cli.main import cli\n"
+        f"cli(['refresh', '--project-dir', {str(tmp_path)!r}], standalone_mode=False)\n"
+        "print(*sorted({'pyspark', 'py4j', 'grpc', 'kpi.databases.spark', 'kpi.engine.spark_sql'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""

@@ -1,0 +1,71 @@
+"""DuckDB's SQL as Spark's: the rules one by one. That the numbers are the same is for tests/spark."""
+
+from __future__ import annotations
+
+import pytest
+import sqlglot
+
+from kpi.engine.spark_sql import spark_type, to_spark, translated
+from kpi.errors import ConfigError
+
+
+def spark(sql: str) -> str:
+    return str(translated(sqlglot.parse_one(sql, dialect="duckdb")).sql(dialect="spark"))
+
+
+def test_the_whole_select_is_cast_to_the_types_that_the_binder_knows() -> None:
+    sql = to_spark(
+        "select sum(n) as total, d as `a day` from t".replace("`", '"'), {"total": "HUGEINT", "a day": "DATE"}
+    )
+    first = sql.splitlines()[0]
+    assert first == "select cast(`total` as decimal(38,0)) as `total`, cast(`a day` as date) as `a day` from ("
+
+
+def test_a_type_that_spark_has_not_is_refused_with_those_it_has() -> None:
+    with pytest.raises(ConfigError, match=r"of the type TIME cannot be had on Spark\. Cast it to one of: .*BIGINT"):
+        spark_type("TIME")
+
+
+def test_a_list_is_an_array() -> None:
+    assert spark_type("DECIMAL(38,2)[]") == "array<decimal(38,2)>"
+
+
+@pytest.mark.parametrize(
+    ("duckdb", "wanted"),
+    [
+        ("select a from kpi.main.t", "SELECT a FROM main.t"),
+        ("select isodow(d)", "SELECT ((DAYOFWEEK(d) + 5) % 7 + 1)"),
+        ("select date_diff('day', a, b)", "SELECT CAST(DATEDIFF(CAST(b AS DATE), CAST(a AS DATE)) AS BIGINT)"),
+        ("select a / b / c", "SELECT CAST(CAST(a AS DOUBLE) / CAST(b AS DOUBLE) AS DOUBLE) / CAST(c AS DOUBLE)"),
+        ("select cast(a as hugeint)", "SELECT CAST(a AS DECIMAL(38, 0))"),
+        ("select exists (select a from t)", "SELECT EXISTS(SELECT 1 FROM t)"),
+        (
+            "select cast(d - n * interval 1 month as date)",
+            "SELECT ADD_MONTHS(CAST(d AS DATE), CAST((-((n) * 1)) AS INT))",
+        ),
+    ],
+    ids=["catalog", "iso weekday", "difference", "division", "hugeint", "exists", "date minus intervals"],
+)
+def test_each_rule_says_in_spark_what_duckdb_means(duckdb: str, wanted: str) -> None:
+    assert spark(duckdb) == wanted
+
+
+def test_rules_see_what_rules_have_made_of_the_parts() -> None:
+    assert spark("select date_diff('day', cast(a + n / 2 * interval 1 day as date), b)").count("DATE_ADD") == 1
+
+
+def test_a_series_that_ends_before_it_begins_has_no_numbers() -> None:
+    assert "CASE WHEN 1 <= n THEN SEQUENCE(1, n, 1) ELSE ARRAY() END" in spark("select unnest(generate_series(1, n))")
+
+
+def test_a_condition_over_grouping_sets_is_a_column_and_a_where_around_it() -> None:
+    sql = spark("with t as (select 1 as a) select a, b from t group by grouping sets ((a), (b)) having grouping(a) = 0")
+    assert sql.startswith("WITH t AS (SELECT 1 AS a) SELECT `a`, `b` FROM (SELECT a, b, GROUPING(a) = 0 AS kpi_having")
+    assert sql.endswith("AS kpi_grouped WHERE kpi_having")
+
+
+def test_a_difference_of_times_asks_no_function_that_reads_them_in_the_zone_of_the_session() -> None:
+    sql = spark("select date_diff('second', a, b)")
+    assert "TIMESTAMPDIFF" not in sql
+    assert "DATEDIFF(SECOND" not in sql
+    assert "CAST(SECOND(CAST(b AS TIMESTAMP_NTZ)) AS BIGINT)" in sql
