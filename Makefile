@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test test-long lint faults dbt spark bench peers golden docs pictures clean
+.PHONY: help models refresh demo test test-long lint faults dbt spark parity parity-cluster bench peers golden docs pictures clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times whi
 dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/reference/dbt.md
 
 spark: .venv-spark/ready .venv-sail/ready ## Set up Spark in .venv-spark (Java 17) and Spark Connect with Sail in .venv-sail, for models computed by Spark
+
+parity: $(VENV)/dev spark ## Every model, data test and unit test on Spark and on Sail, compared with DuckDB's rows; some minutes
+	PYTHONPATH=tests:tests/support:. $(BIN)/python -m spark sail 'local[2]'
+
+parity-cluster: $(VENV)/dev spark ## The same on a standalone cluster of Spark on loopback: a master and two workers
+	PYTHONPATH=tests:tests/support:. $(BIN)/python -m spark cluster
 
 bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run, and against the peers that are installed
 	$(BIN)/python -m benchmarks.bench --write docs/reference

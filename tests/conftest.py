@@ -18,7 +18,7 @@ from tiny import Tiny
 
 ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)
-LONG_KINDS = {"oracle", "dbt", "faults"}
+LONG_KINDS = {"oracle", "dbt", "faults", "spark"}
 
 
 # A shell ignores Ctrl-C in what it starts in the background, as CI may, and children inherit that: some tests send it.
