@@ -5,11 +5,14 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
+# Hundreds of tests start kpi: Python shall keep what it compiled of modules, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test test-long lint faults dbt spark parity parity-cluster bench peers golden docs pictures clean
+.PHONY: help models refresh demo test test-long lint faults faults-cluster dbt dbt-spark parity-dbt spark parity parity-cluster bench peers golden docs pictures clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 models: $(VENV)/kpi ## Set up, write synthetic deliveries when warehouse/raw is empty, refresh, print the indicators
 	@$(BIN)/kpi demo --if-empty
@@ -39,7 +42,15 @@ lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times while readers read; prints the table of docs/reference/faults.md
 	PYTHONPATH=tests:tests/support $(BIN)/python -m faults
 
+faults-cluster: $(VENV)/dev .venv-spark/ready ## Kill a worker of a Spark cluster of this machine in the middle of a build, then its driver; takes minutes
+	PYTHONPATH=.:tests:tests/support $(BIN)/python -m faults.cluster
+
 dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/reference/dbt.md
+
+dbt-spark: $(DBT)-spark/ready ## Set up dbt with dbt-spark in .venv-dbt-spark, which needs Java 17
+
+parity-dbt: $(VENV)/dev $(DBT)-spark/ready ## dbt itself builds the project on Spark, over the lake; every table is compared with kpi's on DuckDB
+	PYTHONPATH=.:tests:tests/support $(BIN)/python -m parity_dbt
 
 spark: .venv-spark/ready .venv-sail/ready ## Set up Spark in .venv-spark (Java 17) and Spark Connect with Sail in .venv-sail, for models computed by Spark
 
@@ -74,10 +85,10 @@ pictures: $(VENV)/dev ## Take the README's pictures from the pages of the publis
 	$(BIN)/python -m docs.pictures
 
 clean: ## Remove builds, the environment and caches; never warehouse/raw
-	rm -rf $(VENV) $(DBT) .venv-spark .venv-sail target logs warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) $(DBT) $(DBT)-spark .venv-spark .venv-sail target logs warehouse/builds warehouse/current .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -not -path './warehouse/*' -prune -exec rm -rf {} +
 
-$(VENV)/bin/python $(DBT)/bin/python: %/bin/python:
+$(VENV)/bin/python $(DBT)/bin/python $(DBT)-spark/bin/python: %/bin/python:
 ifdef UV
 	uv venv --quiet --python $(PYTHON) $*
 else
@@ -100,6 +111,14 @@ ifdef UV
 	uv pip install --quiet --python $(DBT)/bin/python --requirement constraints-dbt.txt
 else
 	$(DBT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints-dbt.txt
+endif
+	@touch $@
+
+$(DBT)-spark/ready: constraints-dbt-spark.txt | $(DBT)-spark/bin/python
+ifdef UV
+	uv pip install --quiet --python $(DBT)-spark/bin/python --requirement constraints-dbt-spark.txt
+else
+	$(DBT)-spark/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints-dbt-spark.txt
 endif
 	@touch $@
 

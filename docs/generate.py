@@ -19,7 +19,8 @@ import yaml
 from click.testing import CliRunner
 
 from kpi.cli.main import cli
-from kpi.engine.graph import RESERVED_TABLES, compile_project
+from kpi.engine.graph import RESERVED_TABLES
+from kpi.engine.nodes import compile_project
 from kpi.errors import exit_code_page
 from kpi.ingest.contract import (
     CONTRACT_COLUMN_SETTINGS,
@@ -32,7 +33,7 @@ from kpi.ingest.contract import (
     is_feed,
     read_feed,
 )
-from kpi.ingest.loader import OWN
+from kpi.ingest.ledger import OWN
 from kpi.project import properties
 from kpi.project.project import Project, load_project
 from kpi.project.properties import Column, Properties, Source
@@ -147,7 +148,7 @@ def settings_page(words: Words) -> str:
         "## The engine",
         "What computes models and tests, under `engine:` of `kpi_warehouse`; `--engine`, `--master` and `--remote` of a"
         " run win. Deliveries are loaded by DuckDB, and a build is one DuckDB file, whatever computed it"
-        " ([when one machine is not enough](../guides/when-one-machine-is-not-enough.md)).",
+        " ([when one machine is not enough](../guides/more-than-one-machine.md)).",
         f"    vars:\n      {KEY}:\n        {ENGINE_KEY}: {{type: spark, remote: 'sc://spark.example:15002'}}",
         _table(with_default, _rows("engine", words, engine)),
         "## The tables that the engine knows",

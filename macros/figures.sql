@@ -76,9 +76,27 @@ group by grouping sets (
         ({{ of_service }}{{ rows }}.report_year, unfinished_months.is_compared)
     )
     having
-        case
+        {{ is_shown_period() }}
+{%- endmacro %}
+
+{#- Whether a row of `by_year_and_month` is one of the periods that are shown. Spark finds in a HAVING over grouping sets
+    neither GROUPING() nor the columns that are grouped by, but the names of `period_columns`. -#}
+{% macro is_shown_period() -%}
+{{ adapter.dispatch('is_shown_period')() }}
+{%- endmacro %}
+
+{% macro default__is_shown_period() -%}
+case
             when grouping(unfinished_months.is_compared) = 0 then coalesce(unfinished_months.is_compared, false)
             else coalesce(unfinished_months.is_counted, true)
+        end
+{%- endmacro %}
+
+{% macro spark__is_shown_period() -%}
+case
+            when is_comparison then coalesce(max(unfinished_months.is_compared), false)
+            when report_month is null then coalesce(max(unfinished_months.is_counted), true)
+            else true
         end
 {%- endmacro %}
 
@@ -112,7 +130,7 @@ select
             where
                 year(service_starts.started_on) = figures.report_year
                 and coalesce(service_starts.service, figures.service) = figures.service
-                and starts_with(figures.figure_id, coalesce(service_starts.figure_id_prefix, ''))
+                and {{ begins_with('figures.figure_id', "coalesce(service_starts.figure_id_prefix, '')") }}
         ) then 'partial_year'
         else figures.basis
     end as basis,

@@ -12,13 +12,18 @@ import pytest
 
 from demo.deliver import write_demo
 from kpi import database
+from kpi.engine.compile import CACHE
+from kpi.engine.graph import Graph
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
+from once import compilation, county, made_once
 from tiny import Tiny
 
 ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)
 LONG_KINDS = {"oracle", "dbt", "faults", "spark"}
+
+pytest_plugins = ["cpu_table", "judged_county"]
 
 
 # A shell ignores Ctrl-C in what it starts in the background, as CI may, and children inherit that: some tests send it.
@@ -74,7 +79,15 @@ def copy_project(folder: Path) -> Path:
         shutil.copytree(ROOT / name, folder / name)
     shutil.copytree(ROOT / "report", folder / "report")
     shutil.copy(ROOT / "dbt_project.yml", folder)
+    (folder / CACHE).parent.mkdir(parents=True)
+    shutil.copy(compilation(), folder / CACHE)
     return folder
+
+
+@pytest.fixture(scope="session")
+def graph() -> Graph:
+    """The county's own project, compiled."""
+    return county().graph
 
 
 @pytest.fixture(scope="session")
@@ -83,16 +96,20 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Tests must not change it.
     """
-    root = copy_project(tmp_path_factory.mktemp("small"))
-    write_demo(root / "warehouse/raw", scale=0.01)
-    refresh(root, Options(as_of=TODAY, publish_despite_checks="a hundredth of the volumes"), lambda line: None)
-    return root
+
+    def make(folder: Path) -> None:
+        write_demo(copy_project(folder) / "warehouse/raw", scale=0.01)
+        refresh(folder, Options(as_of=TODAY, publish_despite_checks="a hundredth of the volumes"), lambda line: None)
+
+    return made_once(tmp_path_factory, "small-demo", make)
 
 
 @pytest.fixture(scope="session")
 def demo_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with the synthetic deliveries at full volume, refreshed and published. Tests must not change it."""
-    root = copy_project(tmp_path_factory.mktemp("demo"))
-    write_demo(root / "warehouse/raw")
-    refresh(root, Options(as_of=TODAY), lambda line: None)
-    return root
+
+    def make(folder: Path) -> None:
+        write_demo(copy_project(folder) / "warehouse/raw")
+        refresh(folder, Options(as_of=TODAY), lambda line: None)
+
+    return made_once(tmp_path_factory, "demo", make)

@@ -61,11 +61,11 @@ select distinct
     service,
     report_year,
     basis,
-    cast(starts_on as varchar) || ': ' || reason_en as note_en,
-    cast(day(starts_on) as varchar)
+    cast(starts_on as string) || ': ' || reason_en as note_en,
+    cast(day(starts_on) as string)
     || '.'
-    || cast(month(starts_on) as varchar)
+    || cast(month(starts_on) as string)
     || '.'
-    || cast(year(starts_on) as varchar)
+    || cast(year(starts_on) as string)
     || ': ' || reason_fi as note_fi
 from reasons

@@ -12,7 +12,7 @@ figure_expectations as (
 
 months as (
 
-    select unnest(generate_series(1, 12)) as month_number
+    select {{ whole_numbers(1, 12) }} as month_number
 
 ),
 

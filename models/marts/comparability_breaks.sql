@@ -59,7 +59,7 @@ breaks as (
     from figure_services
     inner join service_starts
         on figure_services.service = coalesce(service_starts.service, figure_services.service)
-        and starts_with(figure_services.figure_id, coalesce(service_starts.figure_id_prefix, ''))
+        and {{ begins_with('figure_services.figure_id', "coalesce(service_starts.figure_id_prefix, '')") }}
 
     union all
 

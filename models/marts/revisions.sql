@@ -33,7 +33,7 @@ differing as (
         released_printed_value,
         printed_value,
         left(md5(
-            release || ' ' || figure_id || ' ' || service || ' ' || basis || ' ' || coalesce(cast(value as varchar), '')
+            release || ' ' || figure_id || ' ' || service || ' ' || basis || ' ' || coalesce(cast(value as string), '')
         ), 10) as revision_id
     from released_pairs
     where {{ is_revised('released_value', 'value', 'released_printed_value', 'printed_value') }}

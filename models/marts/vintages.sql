@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='delete+insert',
+    incremental_strategy=strategy_of_vintages(),
     unique_key=['figure_id', 'service', 'report_year', 'basis', 'valid_from'],
     full_refresh=false,
     meta={'allow': {'getvariable': 'the build that is made now; where there is none, as in dbt, it has no name'}}
@@ -20,7 +20,7 @@ as_of_now as (
         report_year,
         basis,
         value,
-        coalesce(cast(getvariable('kpi_build') as varchar), '') as build
+        coalesce(cast({{ build_in_progress() }} as string), '') as build
     from indicators
 
 ),
@@ -50,7 +50,7 @@ paired as (
         in_force.value as old_value,
         as_of_now.build,
         in_force.valid_from as old_valid_from,
-        coalesce(cast(getvariable('kpi_build') as varchar), '') as this_build,
+        coalesce(cast({{ build_in_progress() }} as string), '') as this_build,
         (
             as_of_now.figure_id is null
             or in_force.figure_id is null
@@ -73,7 +73,7 @@ select
     basis,
     value,
     build as valid_from,
-    cast(null as varchar) as valid_to
+    cast(null as string) as valid_to
 from paired
 where is_changed and build is not null
 

@@ -318,6 +318,17 @@ def from_json(text: str | bytes) -> BuildRecord:
         raise RecordError(f"its {FILE} is damaged: {error}") from None
 
 
+def outline_from_json(text: bytes) -> BuildRecord:
+    """Read a record without its nodes and data tests, which are most of it. Raises RecordError as `from_json` does."""
+    for name, opens, closes in (("checks", b"[", b"]"), ("nodes", b"{", b"}")):
+        # As `to_json` writes it: one space before what belongs to the record, two before what belongs to a part of it.
+        start = text.find(b'\n "%s": %s\n' % (name.encode(), opens))
+        end = text.find(b"\n %s" % closes, start + 1)
+        if 0 < start < end:
+            text = text[:start] + b'\n "%s": %s' % (name.encode(), opens) + text[end + 2 :]
+    return from_json(text)
+
+
 def _from_version_0(content: dict[str, Any]) -> BuildRecord:
     """What a kpi without schema versions wrote: who may see the build, what became of it, and what must not be lost."""
     names = {"engine": "settings", "overruled": "despite"}

@@ -11,7 +11,6 @@ import io
 import os
 import pickle
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -87,6 +86,8 @@ class Cache:
             aged = {key: (age + 1, held) for key, (age, held) in self._entries.items() if age < _KEPT_UNUSED}
             rest = _Part.of(aged | used)
         first = _Part.of(wholes)
+        import tempfile
+
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self.file.parent, prefix=".compiled-")
@@ -118,6 +119,16 @@ def caching(file: Path, is_read: bool = True) -> Iterator[Cache]:
     finally:
         _active.reset(token)
         cache.save()
+
+
+@contextmanager
+def without_cache() -> Iterator[None]:
+    """Let all that is done in here be done, and nothing of it be kept: for what is too little to read a cache for."""
+    token = _active.set(None)
+    try:
+        yield
+    finally:
+        _active.reset(token)
 
 
 def remembered(make: Callable[[], _T], *parts: object, is_right: Callable[[_T], bool] = lambda found: True) -> _T:

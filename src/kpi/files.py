@@ -113,11 +113,10 @@ def project_contents(root: Path) -> dict[str, bytes]:
 def code_digest() -> str:
     """Hash kpi's own source: modules, and the queries, labels, styles and page templates beside them."""
     digest = hashlib.blake2b(digest_size=16)
-    own = Path(__file__).parent
-    for path in sorted(
-        path for pattern in ("*.py", "*.sql", "*.html", "*.yml", "*.css", "*.js") for path in own.rglob(pattern)
-    ):
-        digest.update(path.read_bytes())
+    own = [os.path.join(folder, name) for folder, _, names in os.walk(Path(__file__).parent) for name in names]
+    for path in sorted(path for path in own if path.endswith((".py", ".sql", ".html", ".yml", ".css", ".js"))):
+        with open(path, "rb") as stream:
+            digest.update(stream.read())
     return digest.hexdigest()
 
 

@@ -68,9 +68,9 @@ NO_BREAK = "\u00a0"
 MINUS = "\u2212"
 NO_VALUE = "\u2013"
 _QUALIFIERS = {
-    "fi": {"about": "noin", "more_than": "yli", "less_than": "alle"},
-    "sv": {"about": "cirka", "more_than": "över", "less_than": "under"},
-    "en": {"about": "about", "more_than": "over", "less_than": "under"},
+    "fi": {"about": "noin", "nearly": "lähes", "more_than": "yli", "less_than": "alle"},
+    "sv": {"about": "cirka", "nearly": "nästan", "more_than": "över", "less_than": "under"},
+    "en": {"about": "about", "nearly": "almost", "more_than": "over", "less_than": "under"},
 }
 # What stands after a number where no code list of the project says more.
 _SYMBOLS = {

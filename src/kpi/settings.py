@@ -84,13 +84,16 @@ class EngineSettings:
 
     `master` is Spark's own word for a driver in this process (`local[*]`, `spark://host:7077`), `remote` the address of
     a server of Spark Connect (`sc://host:15002`); one of them, or neither, which is `local[*]`. `config` are settings
-    of Spark's session. It is no part of a build's record: an address may hold a token.
+    of Spark's session. `lake` is where the loaded tables are put for Spark: empty for the warehouse's own folder, else
+    one that all machines see, or the address of an object store. It is no part of a build's record: an address may
+    hold a token.
     """
 
     type: str = "duckdb"
     master: str = ""
     remote: str = ""
     config: Mapping[str, str] = field(default_factory=dict)
+    lake: str = ""
 
     @property
     def is_spark(self) -> bool:
@@ -124,7 +127,7 @@ def read_engine_settings(variables: Section, project: str) -> EngineSettings:
         return EngineSettings()
     given = section.section(ENGINE_KEY)
     given.allow([one.name for one in fields(EngineSettings)], f"{ENGINE_KEY} of {KEY}")
-    texts = {name: given.text(name) for name in ("type", "master", "remote")}
+    texts = {name: given.text(name) for name in ("type", "master", "remote", "lake")}
     kind = texts["type"] or ENGINES[0]
     if kind not in ENGINES:
         raise ConfigError(f"there is no engine '{kind}'.{nearest(kind, ENGINES)}", given.where("type"))
@@ -134,8 +137,8 @@ def read_engine_settings(variables: Section, project: str) -> EngineSettings:
             message = f"'{name}' is no setting of Spark's session: a name that begins with 'spark.', and one value."
             raise ConfigError(message, config.where(name))
     plain = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in config.items()}
-    settings = EngineSettings(kind, texts["master"], texts["remote"], plain)
-    if unused := [name for name in ("master", "remote", "config") if given.get(name) and not settings.is_spark]:
+    settings = EngineSettings(kind, texts["master"], texts["remote"], plain, texts["lake"])
+    if unused := [name for name in ("master", "remote", "config", "lake") if given.get(name) and not settings.is_spark]:
         raise ConfigError(f"'{unused[0]}' is of the engine spark, and 'type' is {kind}.", given.where(unused[0]))
     _check_address(settings, {name: given.where(name) for name in ("master", "remote")})
     return settings

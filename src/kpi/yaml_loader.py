@@ -210,7 +210,8 @@ class _Plain:
     def _mapping(self, start: Any, depth: int) -> Section:
         section = Section(self._file, start.start_mark.line + 1)
         lines = section.lines
-        while type(key := self._next()) is self._text:
+        while type(event := self._next()) is self._text:
+            key: Any = event
             self._count += 1
             # The text as it stands: YAML would read a key such as `on` as a truth value.
             name = key.value
@@ -218,7 +219,7 @@ class _Plain:
                 raise _NotPlainError
             section[name] = self._value(self._next(), depth)
             lines[name] = key.start_mark.line + 1
-        if type(key) is not self._end_of_map:
+        if type(event) is not self._end_of_map:
             raise _NotPlainError
         return section
 

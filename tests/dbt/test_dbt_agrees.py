@@ -16,16 +16,17 @@ from typing import Any
 import duckdb
 import pytest
 
-from conftest import ROOT, TODAY, copy_project
+from conftest import TODAY, copy_project
 from demo.deliver import write_demo
 from kpi.engine.graph import RESERVED_TABLES
 from kpi.ingest import raw_files
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
+from once import ROOT
+from with_dbt import python_of_dbt
 
 pytestmark = pytest.mark.xdist_group("dbt")  # dbt builds once, so one worker has them all
 
-DBT = Path(os.environ.get("KPI_DBT") or ROOT / ".venv-dbt/bin/dbt")
 # Beside the project's own: whatever of dbt's ways with names and settings of tests and models it does not use itself.
 ODD = {
     "models/odd/odd_years.sql": """\
@@ -162,15 +163,13 @@ def keep(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
-    if not DBT.is_file():
-        message = f"{DBT} is not there. Set it up: make dbt"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    python = python_of_dbt()
     root = copy_project(tmp_path_factory.mktemp("both"))
     (root / "profiles.yml").write_bytes((ROOT / "profiles.yml").read_bytes())
     for name, text in ODD.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
-    write_demo(root / "warehouse/raw", scale=0.02)
+    write_demo(root / "warehouse/raw", scale=0.01)
     keep(root / "warehouse/kept/00000-made-up")
     outcome = refresh(root, Options(as_of=TODAY, validate=False), lambda line: None)
     ours, theirs = root / "warehouse/builds" / outcome.build, root / "target"
@@ -180,7 +179,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
         con.execute("create schema raw")
         for (table,) in con.execute("select table_name from duckdb_tables() where schema_name = 'raw'").fetchall():
             con.execute(f"create table raw.{table} as from ours.raw.{table}")
-    python = DBT.with_name("python")
     subprocess.run(
         [python, ROOT / "tests/support/dbt_side.py", root, theirs, ours],
         env={**os.environ, "KPI_DBT_DATABASE": str(theirs / "kpi.duckdb")},

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from conftest import ROOT
 from kpi.cli.main import cli
+from once import ROOT
 from with_dbt import write
 
 FILES = {

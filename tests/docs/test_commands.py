@@ -10,8 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from conftest import ROOT
 from kpi.cli.main import cli
+from once import ROOT
 
 # Not commands.md, which is generated from the commands themselves.
 PAGES = (

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from test_commands import shown
 
-from conftest import ROOT, TODAY, copy_project
+from conftest import TODAY, copy_project
 from demo.deliver import write_demo
 from demo.feeds import FEEDS
 from kpi.cli.main import cli
@@ -17,6 +17,7 @@ from kpi.errors import exit_code_of
 from kpi.jobs.notifications import VARIABLE
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
+from once import ROOT
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("documented commands")]  # one project for all
 SMALL_FEEDS = ("housing_placements", "ombudsman_contacts", "safety_inspections", "digital_users", "callbacks")
@@ -62,6 +63,8 @@ ELSEWHERE = {
     ("revisions", "acknowledge"): "test_revisions.py",
     ("serve",): "test_serve.py",
     ("diff", "--against"): "test_diff_against.py",
+    ("refresh", "--engine"): "test_engine_setting.py",
+    ("refresh", "--remote"): "test_spark_builds.py",
 }
 HEALTH_LINES = ("--service", "health_lines", "--from", "2024", "--to", "2025")
 # Where the answer is not 0: nobody to notify, no failed run to continue, and no watch that runs.

@@ -6,150 +6,53 @@ import grp
 import os
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 from click.testing import CliRunner
 
 import kpi
-from kpi import database
 from kpi.cli.main import cli
 from kpi.engine.compile import compiled
-from kpi.errors import BuildError, CheckFailed, ConfigError, DeliveryError, KpiError
-from kpi.events import Emit
-from kpi.jobs import pipeline
-from kpi.jobs import refresh as jobs_refresh
-from kpi.jobs.doctor import examine
-from kpi.jobs.options import Options, Outcome
+from kpi.errors import CheckFailed, ConfigError
+from kpi.jobs.options import Options
 from kpi.jobs.plan import plan
-from kpi.jobs.recorded_run import attend
-from kpi.jobs.refresh import refresh, retry
-from kpi.jobs.watch import watch
+from kpi.jobs.refresh import retry
 from kpi.project.project import load_project
 from kpi.reader.diff import compare_builds
 from kpi.reader.export import write_public
-from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.lifecycle import roll_back
 from kpi.warehouse.permissions import DATABASE
-from small_project import FILES, recorded, write
+from left_out import (
+    CALL_IDS,
+    LEFT_OUT,
+    MARKER,
+    OPTIONS,
+    as_another,
+    built,
+    calls,
+    deliver,
+    findings,
+    holding,
+    mode,
+    project,
+    put,
+    run,
+    schemas,
+    settings,
+    warehouse_of,
+)
 
-MARKER = "Aino-Marjatta-Esimerkki"
-HEADER = "call_id,line,waited_seconds,arrived_on\n"
-LEFT_OUT = "vars:\n  kpi_warehouse:\n    stewards_schemas: [raw, staging]\n"
-OPTIONS = Options(date(2026, 3, 5), validate=False)
-MODELS = {
-    "models/marts/by_line_now.sql": (
-        "{{ config(materialized='view') }}\n"
-        "select line, count(*) as call_count from {{ ref('stg_calls') }} group by line\n"
-    ),
-    "models/marts/line_names.sql": "{{ config(materialized='view') }}\nselect line, name_en from {{ ref('lines') }}\n",
-}
-CALL_IDS = "select call_id from {{ ref('stg_calls') }}\n"
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
 
 @pytest.fixture
 def root() -> Iterator[Path]:
-    # Not pytest's own folder: another user could not even look into that.
-    folder = Path(tempfile.mkdtemp(prefix="kpi-stewards-"))
-    folder.chmod(0o755)
-    write(folder, {**MODELS, "dbt_project.yml": settings(LEFT_OUT)})
-    deliver(folder, 3)
-    yield folder
-    shutil.rmtree(folder)
-
-
-def put(root: Path, files: Mapping[str, str]) -> None:
-    """Write files of the project and deliveries; all others stay."""
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-
-
-def settings(variables: str = LEFT_OUT) -> str:
-    return FILES["dbt_project.yml"].replace("vars:\n", variables)
-
-
-def deliver(root: Path, rows: int, name: str = "a") -> Path:
-    path = root / f"warehouse/raw/calls/{name}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(HEADER + "".join(f"{MARKER}-{name}{n},health,{n % 90},2024-01-01\n" for n in range(rows)))
-    return path
-
-
-def run(root: Path, options: Options = OPTIONS) -> list[str]:
-    """Refresh as the command line does, with its log, and return what was told."""
-    message: list[str] = []
-
-    def work(emit: Emit) -> Outcome:
-        return refresh(root, options, emit)
-
-    attend(root, "refresh", options.as_of, message.append, work)
-    return message
-
-
-def built(message: list[str]) -> str:
-    return next(line for line in message if line.startswith("Built "))
-
-
-def warehouse_of(root: Path) -> Warehouse:
-    return Warehouse(root / "warehouse")
-
-
-def schemas(root: Path, stewards: bool = False, build: str | None = None) -> set[str]:
-    with kpi.open(build, root, stewards=stewards) as con:
-        return {row[0] for row in con.execute("select distinct schema_name from duckdb_schemas()").fetchall()} & {
-            *("raw", "staging", "marts", "seeds", "dbt_test__audit"),
-        }
-
-
-def calls(root: Path, stewards: bool, build: str | None = None) -> object:
-    with kpi.open(build, root, stewards=stewards) as con:
-        return con.execute("select sum(call_count) from marts.calls_by_line").fetchall()[0][0]
-
-
-def findings(root: Path) -> dict[str, str]:
-    return {
-        finding.what: finding.level
-        for finding in examine(warehouse_of(root))
-        if finding.level != "ok" and "calls: very late" not in finding.what
-    }
-
-
-def as_another(root: Path, group: int = 0) -> dict[str, str]:
-    """What another user is told, by what it tried; files that hold the marker under `holds`."""
-    command = [sys.executable, str(Path(__file__).parents[1] / "support/as_another.py"), str(root), MARKER, str(group)]
-    ended = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert ended.endswith("ended\n")
-    held = "\n".join(re.findall(r"^holds (.*)$", ended, re.MULTILINE))
-    return dict(re.findall(r"^([a-z]+(?: [^\s:]+)?): (.*)$", ended, re.MULTILINE)) | {"holds": held}
-
-
-def mode(path: Path) -> int:
-    return path.stat().st_mode & 0o777
-
-
-def readable_by_others(root: Path) -> dict[str, bytes]:
-    """Every file of the warehouse, but for deliveries, that others may read by its mode and those of its folders."""
-    found: dict[str, bytes] = {}
-    for folder, folders, names in os.walk(root / "warehouse"):
-        folders[:] = [name for name in folders if mode(Path(folder, name)) & 0o001 and name != "raw"]
-        files = [Path(folder, name) for name in names]
-        found |= {str(path.relative_to(root)): path.read_bytes() for path in files if mode(path) & 0o004}
-    return found
-
-
-def holding(root: Path) -> list[str]:
-    """The files that others can read and that hold the marker."""
-    return sorted(name for name, data in readable_by_others(root).items() if MARKER.encode() in data)
+    yield from project()
 
 
 def test_readers_get_a_file_without_the_rows_and_stewards_all(root: Path) -> None:
@@ -280,162 +183,6 @@ def test_a_file_that_has_grown_is_copied_compactly(root: Path) -> None:
     assert any("starts from a fresh copy" in line for line in message)
     assert calls(root, stewards=False) == 11
     assert holding(root) == []
-
-
-WRONG: Mapping[str, tuple[dict[str, str], type[KpiError]]] = {
-    "a cell is quoted": (
-        {"models/marts/bad.sql": "select call_id::integer as number from {{ ref('stg_calls') }}\n"},
-        BuildError,
-    ),
-    "a test fails": ({"tests/assert_never.sql": CALL_IDS}, CheckFailed),
-    "rows are rejected": ({"warehouse/raw/calls/b.csv": f"{HEADER}1,health,{MARKER},2024-01-01\n"}, DeliveryError),
-    "there is no header": ({"warehouse/raw/calls/b.csv": f"{MARKER},health,3,2024-01-01\n"}, DeliveryError),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_of_a_run_that_fails_no_row_is_told_to_readers(root: Path, name: str) -> None:
-    run(root)
-    files, error = WRONG[name]
-    put(root, files)
-    with pytest.raises(error) as raised:
-        run(root, Options(date(2026, 3, 5), validate=False, store_failures=True, max_reject_share=0.0))
-    failed = warehouse_of(root).kept()[-1]
-    assert mode(failed) == 0o700
-    assert not (failed / DATABASE).exists()
-    assert holding(root) == []
-    assert calls(root, stewards=False) == 3
-    with pytest.raises(ConfigError, match="was not published, so it has no file for readers"):
-        kpi.open("candidate", root)
-    kpi.open("candidate", root, stewards=True).close()
-    # What failed last is in marts.runs of the next build, and in the ledger.
-    for path in files:
-        (root / path).unlink()
-    deliver(root, 4)
-    run(root)
-    assert holding(root) == []
-    assert calls(root, stewards=False) == 4
-    assert str(raised.value)
-
-
-def test_what_runs_failed_of_before_is_taken_out_of_the_ledger(root: Path) -> None:
-    project = root / "dbt_project.yml"
-    with_stewards = project.read_text()
-    project.write_text(FILES["dbt_project.yml"])
-    files, error = next(iter(WRONG.values()))
-    put(root, files)
-    with pytest.raises(error):
-        run(root)
-    for path in files:
-        (root / path).unlink()
-    failed = [event for event in warehouse_of(root).ledger() if event.event == "failed"]
-    assert failed[0].reason
-    project.write_text(with_stewards)
-    run(root)
-    failed = [event for event in warehouse_of(root).ledger() if event.event == "failed"]
-    assert [event.reason for event in failed] == [""]
-
-
-def test_warnings_of_a_published_build_hold_no_header_that_may_be_a_record(root: Path) -> None:
-    (root / "warehouse/raw/calls").mkdir(exist_ok=True)
-    (root / "warehouse/raw/calls/b.csv").write_text(f"{MARKER},health,3,2024-01-01\n")
-    message = run(root, Options(date(2026, 3, 5), validate=False, max_reject_share=1.0))
-    assert not any(MARKER in line for line in message)
-    assert any("refused" in line for line in map(str, recorded(warehouse_of(root)).warnings))
-    assert holding(root) == []
-
-
-def test_failing_rows_are_kept_among_the_stewards(root: Path) -> None:
-    put(root, {"tests/assert_never.sql": "{{ config(severity='warn') }}\nselect call_id from {{ ref('stg_calls') }}\n"})
-    run(root, Options(date(2026, 3, 5), validate=False, store_failures=True))
-    assert schemas(root, stewards=True) == {"raw", "staging", "marts", "seeds", "dbt_test__audit"}
-    assert schemas(root) == {"marts", "seeds"}
-    ended = CliRunner().invoke(cli, ["test", "--store-failures", "--project-dir", str(root)])
-    assert ended.exit_code == 0, ended.output
-    with kpi.open(project_dir=root, failures=True) as con:
-        assert len(con.execute("from dbt_test__audit.assert_never").fetchall()) == 3
-    assert (warehouse_of(root).folder() / "stewards/failures.duckdb").is_file()
-    assert holding(root) == []
-
-
-def test_a_failed_run_is_continued_and_one_that_is_held_back_has_both_files(root: Path) -> None:
-    put(root, {"tests/assert_never.sql": CALL_IDS})
-    with pytest.raises(CheckFailed, match="stewards=True"):
-        run(root)
-    (root / "tests/assert_never.sql").unlink()
-    message: list[str] = []
-    assert retry(root, OPTIONS, message.append).published
-    assert built(message).startswith("Built 0 of ")
-    assert calls(root, stewards=False) == 3
-    deliver(root, 5)
-    outcome = refresh(root, Options(date(2026, 3, 5), validate=False, select=("stg_calls",)), message.append)
-    assert not outcome.published
-    assert schemas(root, build="candidate") == {"marts", "seeds"}
-    assert schemas(root, stewards=True, build="candidate") == {"raw", "staging", "marts", "seeds"}
-    assert holding(root) == []
-
-
-def test_a_watch_keeps_its_build_from_readers(root: Path) -> None:
-    run(root)
-    seen: list[list[str]] = []
-
-    def wait() -> None:
-        seen.append(holding(root))
-        raise KeyboardInterrupt
-
-    message: list[str] = []
-    watch(root, OPTIONS, message.append, wait)
-    assert seen == [[]]
-    assert holding(root) == []
-    assert calls(root, stewards=True, build="watch") == 3
-    assert any("stewards=True" in line for line in message)
-    with pytest.raises(ConfigError, match="no file for readers"):
-        kpi.open("watch", root)
-
-
-def test_while_a_build_is_written_nobody_else_can_look_into_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(root)
-    deliver(root, 4)
-    seen: list[list[str]] = []
-    verify = jobs_refresh.Run._verify
-
-    def look(self: jobs_refresh.Run) -> None:
-        seen.append([*holding(root), oct(mode(self.candidate)), oct(mode(self.candidate / "stewards"))])
-        verify(self)
-
-    monkeypatch.setattr(jobs_refresh.Run, "_verify", look)
-    run(root)
-    assert seen == [["0o700", "0o700"]]
-
-
-class Killed(BaseException):
-    """What stands here for SIGKILL: nobody catches it."""
-
-
-@pytest.mark.parametrize("step", ["finished.write_readers_file", "finished.read_back", "engine.copy_without"])
-def test_killed_between_the_two_files_the_old_build_stays(
-    root: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    run(root)
-    deliver(root, 4)
-    holder, name = {"finished": pipeline, "engine": database}[step.partition(".")[0]], step.partition(".")[2]
-    original = getattr(holder, name)
-
-    def die_after(*given: Any) -> Any:
-        result = original(*given)
-        if name == "read_back" and given[0].parent.name == "stewards":
-            return result  # that is before the readers' file is begun
-        raise Killed
-
-    with monkeypatch.context() as dying:
-        dying.setattr(holder, name, die_after)
-        with pytest.raises(Killed):
-            run(root)
-    assert calls(root, stewards=False) == calls(root, stewards=True) == 3
-    assert holding(root) == []
-    run(root)
-    assert calls(root, stewards=False) == calls(root, stewards=True) == 4
-    assert not list(warehouse_of(root).builds.glob(".tmp-*"))
 
 
 def test_a_rollback_does_not_show_what_is_left_out_unless_that_is_meant(root: Path) -> None:

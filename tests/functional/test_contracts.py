@@ -18,7 +18,7 @@ from tiny import Tiny
 
 def contracted(select: str, *columns: Column, materialized: str = "table", **more: Any) -> Node:
     """Return a model under contract, as it is compiled."""
-    from kpi.project.jinja import Relation
+    from kpi.project.relation import Relation
 
     config = {"contract": {"enforced": True}, "materialized": materialized}
     place = Relation("model.tiny.m", "main", "m")

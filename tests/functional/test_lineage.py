@@ -10,11 +10,11 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-from conftest import ROOT
 from kpi.cli.main import cli
 from kpi.engine.compile import check_columns
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
 from kpi.engine.lineage import Origins, as_text, lineage, node_origins, origins
+from kpi.engine.nodes import compile_project
 from kpi.project.project import load_project
 from kpi.sql import Columns, identifier
 from small_project import write
@@ -76,8 +76,7 @@ def test_what_only_filters_joins_groups_and_orders_is_kept_apart() -> None:
 
 
 @pytest.fixture(name="project", scope="module")
-def made() -> tuple[Graph, dict[str, Columns]]:
-    graph = compile_project(load_project(ROOT))
+def made(graph: Graph) -> tuple[Graph, dict[str, Columns]]:
     return graph, check_columns(graph)[0]
 
 

@@ -12,23 +12,15 @@ from datetime import date
 from pathlib import Path
 from random import Random
 
-import pytest
-
 from hostile import clean_file, write_hostile
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
 from kpi.engine.runner import build_nodes
-from kpi.project.project import load_project
-from loading import ROOT, Loader, aliases, contracts
+from loading import Loader, aliases, contracts
 from oracle import CONTRACTS, SIX_FEEDS, Key, Row, figures, read_feed
 
 Doubles = tuple[float | None, float | None, float | None, int]
 LONG_AFTER = date(2101, 1, 1)  # every year is finished: the oracle knows nothing of years that are not
 MEDIANS = ("first_unit_response_seconds",)  # whose numerator the oracle tells and the contract leaves empty
-
-
-@pytest.fixture(scope="module")
-def graph() -> Graph:
-    return compile_project(load_project(ROOT))
 
 
 def indicators(loader: Loader, graph: Graph) -> dict[Key, Doubles]:

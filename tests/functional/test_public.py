@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from test_diff import build, deliver
 
 from kpi.cli.main import cli
-from kpi.engine.graph import compile_project
+from kpi.engine.nodes import compile_project
 from kpi.errors import ConfigError, KpiError
 from kpi.project.project import load_project
 from kpi.reader import export

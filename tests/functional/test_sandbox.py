@@ -10,8 +10,8 @@ import pytest
 
 from kpi.engine.template import RenderInput, Templates
 from kpi.errors import CompileError, ConfigError, KpiError
-from kpi.project.jinja import Relation
 from kpi.project.project import load_project
+from kpi.project.relation import Relation
 from small_project import write
 
 MACROS = """\

@@ -96,7 +96,7 @@ def test_a_hash_cannot_be_repeated_without_the_salt(root: Path, tmp_path: Path) 
     assert kept == environment.environment_of(kept, root)
     assert kept != environment.environment_of(kept, tmp_path / "another")
     shapes = [node["shape"] for node in facts["nodes"].values()]
-    from kpi.engine.graph import compile_project
+    from kpi.engine.nodes import compile_project
     from kpi.project.project import load_project
 
     nodes = compile_project(load_project(root)).nodes

@@ -6,6 +6,7 @@ import filecmp
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from kpi.database import reading
 from kpi.engine.compile import compiled
 from kpi.jobs.build_site import write_beside
+from kpi.provenance import outline
+from kpi.site.model_pages import models_of
 from kpi.site.site import EXPECTATIONS
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE
@@ -85,3 +88,26 @@ def test_another_value_changes_the_pages_that_show_it_alone(sites: Sites) -> Non
     assert len(same) == written.carried > 600
     assert not {f"site/fi/{name}.html" for name in ("figure-nps", "report-2023")} & set(same)
     assert {path: (before / path).read_bytes() for path in files(before)} == texts
+
+
+def test_how_a_figure_is_computed_is_asked_again_where_a_model_of_its_own_is_other(
+    sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    make = outline._outline
+
+    def noted(*given: Any) -> Any:
+        made.append(given[3])
+        return make(*given)
+
+    monkeypatch.setattr(outline, "_outline", noted)
+    node = next(one for one in sites.graph.nodes.values() if one.name == "int_rescue_figures")
+    nodes = {**sites.graph.nodes, node.id: replace(node, sql=f"{node.sql}\n-- otherwise")}
+    with reading(sites.build / DATABASE) as con:
+        found = models_of(replace(sites.graph, nodes=nodes), con).outlines
+        again = set(made)
+        monkeypatch.setattr("kpi.site.model_pages.CACHE", Path("no-cache"))
+        assert models_of(replace(sites.graph, nodes=nodes), con).outlines == found
+    assert "rescue_missions" in again
+    assert "nps" not in again
+    assert len(again) < len(made) / 4

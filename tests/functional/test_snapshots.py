@@ -16,7 +16,7 @@ from kpi.engine.graph import Graph
 from kpi.engine.node import Node
 from kpi.engine.runner import build_node
 from kpi.jobs import pipeline
-from kpi.project.jinja import Relation
+from kpi.project.relation import Relation
 from tiny import SETTINGS, Tiny
 
 TYPES = "seeds: [{name: src, config: {column_types: {id: integer, v: varchar, changed_at: timestamp}}}]"

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import duckdb
 import pytest
 
-from conftest import ROOT
 from kpi import database
-from kpi.engine.compile import check_project
+from kpi.engine.graph import Graph
 from kpi.engine.node import Node
-from kpi.project.project import load_project
 
 MONTHS, LINES = "assert_months_add_up_to_their_year", "assert_health_lines_are_the_sum_of_their_lines"
 # Parts whose sum as DOUBLEs depends on the order of the rows; the whole is what SQL makes of their sum.
@@ -21,8 +19,8 @@ SMALL = (1, 2, 2**52)
 
 
 @pytest.fixture(scope="module")
-def tests() -> Mapping[str, Node]:
-    return {test.name: test for test in check_project(load_project(ROOT)).tests()}
+def tests(graph: Graph) -> Mapping[str, Node]:
+    return {test.name: test for test in graph.tests()}
 
 
 @pytest.fixture

@@ -17,26 +17,19 @@ import pytest
 
 import kpi
 from hostile import write_hostile
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
 from kpi.ingest.contract import Feed
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
-from kpi.project.project import load_project
 from modelbench import Bench
 from oracle import CONTRACTS, Key, Row, figures, read_feed
-from oracle_figures import add_months, add_working_days, care_limit, is_working_day
+from oracle_calendar import add_months, add_working_days, care_limit, is_working_day
 from sampled import sampled
 
 ROOT = Path(__file__).resolve().parents[2]
 AS_OF = date(2026, 3, 5)  # by then all of 2025 that did not come is very late, and 2025 a whole year
 PARTS = ("models", "seeds", "macros", "expectations", "tests/sql", "dbt_project.yml")
 Doubles = tuple[float | None, float | None, float | None, int]
-
-
-@pytest.fixture(scope="module")
-def graph() -> Graph:
-    """The project, compiled."""
-    return compile_project(load_project(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +45,9 @@ def empty(graph: Graph) -> Bench:
 
 
 @pytest.fixture
-def bench(graph: Graph) -> Bench:
+def bench(empty: Bench) -> Bench:
     """The project built on no deliveries at all, to be changed."""
-    return Bench(graph)
+    return empty.copy()
 
 
 # --- Every figure of every feed
@@ -134,7 +127,7 @@ def test_the_contracts_are_those_of_the_oracle(feeds: dict[str, Feed]) -> None:
             assert column.first_of_month == message.is_first_of_month, (name, column.name)
 
 
-@pytest.mark.parametrize("seed", sampled([11, 12], [11, 12, 13, 14, 15, 16]))
+@pytest.mark.parametrize("seed", sampled([11], [11, 12, 13, 14, 15, 16]))
 def test_hostile_deliveries_give_the_figures_of_the_oracle(tmp_path: Path, feeds: dict[str, Feed], seed: int) -> None:
     """Keys, numerators, denominators, values and event counts, of deliveries in every form and with every dirt."""
     aliases = _aliases(feeds)

@@ -18,11 +18,11 @@ import duckdb
 import numpy as np
 import pytest
 
-from attacker import DECEMBER, FAMILIES, Attacker, Key, System, Value, Variable, true_counts
-from kpi.engine.graph import Graph, compile_project
+from attacker import Attacker, System, true_counts
+from attacker_families import DECEMBER, FAMILIES, Key, Value, Variable
+from kpi.engine.graph import Graph
 from kpi.ingest import loader
 from kpi.ingest.raw_files import scan
-from kpi.project.project import load_project
 from kpi.reader.export import write_public
 from kpi.reader.public_writer import PUBLIC_DATABASE
 from kpi.warehouse.builds import Warehouse
@@ -55,12 +55,6 @@ class County:
             if 1 <= count <= SMALL and one[0] not in TOTALS and not one[0].endswith("?")
         ]
         return small, counts
-
-
-@pytest.fixture(scope="module")
-def graph() -> Graph:
-    """The project, compiled."""
-    return compile_project(load_project(ROOT))
 
 
 def counties_in(

@@ -10,25 +10,17 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from conftest import ROOT
 from demo.deliver import write_demo
-from kpi.engine.graph import Graph, compile_project
-from kpi.ingest import loader
+from kpi.engine.graph import Graph
+from kpi.ingest import feed_months, loader
 from kpi.ingest.calendar import write_calendar
 from kpi.ingest.raw_files import scan
-from kpi.project.project import load_project
 from modelbench import Bench
 
 pytestmark = pytest.mark.xdist_group("year to date")  # the county is loaded once
 
 Told = dict[tuple[str, str], tuple[float | None, float | None, float | None, int]]
 DATES = {"digital_care_paths": "opened_on", "chat_services": "opened_on"}  # where the contract names no column
-
-
-@pytest.fixture(scope="module")
-def graph() -> Graph:
-    """The project, compiled."""
-    return compile_project(load_project(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +47,7 @@ def county(graph: Graph, delivered: Path, last: date, as_of: date | None = None)
             where = f"where report_year <= {last.year}"
         bench.con.execute(f"insert into raw.{feed.name} select {columns} from loaded.raw.{feed.name} {where}")
     bench.con.execute("detach loaded")
-    loader.count_months(bench.con, graph.feeds)
+    feed_months.count_months(bench.con, graph.feeds)
     if as_of:
         write_calendar(bench.con, graph.feeds, as_of)
     bench.build()

@@ -1,24 +1,24 @@
 -- A unit, basis, family, theme, service or status that no code list names would stand as a code on a page.
 with named as (
 
-    select 'unit' as list, unit as code, cast(null as varchar) as name from {{ ref('figures') }}
+    select 'unit' as list, unit as code, cast(null as string) as name from {{ ref('figures') }}
     union all
-    select 'basis' as list, basis as code, cast(null as varchar) as name from {{ ref('figures') }}
+    select 'basis' as list, basis as code, cast(null as string) as name from {{ ref('figures') }}
     union all
-    select 'family' as list, family as code, cast(null as varchar) as name from {{ ref('figures') }}
+    select 'family' as list, family as code, cast(null as string) as name from {{ ref('figures') }}
     union all
-    select 'theme' as list, theme as code, cast(null as varchar) as name from {{ ref('figures') }}
+    select 'theme' as list, theme as code, cast(null as string) as name from {{ ref('figures') }}
     union all
-    select 'theme' as list, theme as code, cast(null as varchar) as name from {{ ref('report_sections') }}
+    select 'theme' as list, theme as code, cast(null as string) as name from {{ ref('report_sections') }}
     union all
-    select 'basis' as list, basis as code, cast(null as varchar) as name from {{ ref('published_figures') }}
+    select 'basis' as list, basis as code, cast(null as string) as name from {{ ref('published_figures') }}
     union all
-    select 'qualifier' as list, qualifier as code, cast(null as varchar) as name from {{ ref('published_figures') }}
+    select 'qualifier' as list, qualifier as code, cast(null as string) as name from {{ ref('published_figures') }}
     union all
-    select 'inconsistency' as list, kind as code, cast(null as varchar) as name
+    select 'inconsistency' as list, kind as code, cast(null as string) as name
     from {{ ref('documented_inconsistencies') }}
     union all
-    select 'break_kind' as list, kind as code, cast(null as varchar) as name from {{ ref('comparability_breaks') }}
+    select 'break_kind' as list, kind as code, cast(null as string) as name from {{ ref('comparability_breaks') }}
     union all
     select 'service' as list, service as code, service_name_fi as name from {{ ref('figure_services') }}
 

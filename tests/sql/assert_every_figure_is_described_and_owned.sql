@@ -14,7 +14,7 @@ union all
 
 select
     figures.figure_id,
-    cast(null as varchar) as service,
+    cast(null as string) as service,
     'told for no service' as mistake
 from {{ ref('figures') }} as figures
 left join {{ ref('figure_services') }} as figure_services on figures.figure_id = figure_services.figure_id

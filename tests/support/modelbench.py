@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 
 from kpi.engine.graph import Graph
 from kpi.engine.materializations import statements
-from kpi.ingest.loader import OWN
+from kpi.ingest.ledger import OWN
 
 INDICATORS = "figure_id, service, report_year, basis, numerator, denominator, value, event_count"
 
@@ -27,6 +29,17 @@ class Bench:
             self.con.execute(f"create table raw.{table} ({typed})")
         if is_built:
             self.build()
+
+    def copy(self) -> Bench:
+        """Another bench with the same tables and views: a tenth of the CPU time of building it again."""
+        other = Bench.__new__(Bench)
+        other.graph, other.con = self.graph, duckdb.connect()
+        with TemporaryDirectory() as folder:
+            for con, way in ((self.con, "memory to copied"), (other.con, "copied to memory")):
+                con.execute(f"attach '{Path(folder) / 'bench.duckdb'}' as copied")
+                con.execute(f"copy from database {way}")
+                con.execute("detach copied")
+        return other
 
     def build(self, *names: str) -> None:
         """Build these nodes in building order, or all of them."""

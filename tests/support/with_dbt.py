@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from conftest import ROOT
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
+from once import ROOT
 
 DBT = Path(os.environ.get("KPI_DBT") or ROOT / ".venv-dbt/bin/dbt")
 NAME = "own"
@@ -44,22 +47,47 @@ def ours(root: Path) -> Tables:
 
 def theirs(root: Path, *words: str, command: Sequence[str] = ("build",)) -> Tables:
     """What dbt builds of the same project, without kpi's profile: dbt has one of its own."""
-    if not DBT.is_file():
-        message = f"{DBT} is not there. Set it up: make dbt"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     profiles = root / "theirs"
     profiles.mkdir(exist_ok=True)
     (profiles / "profiles.yml").write_text(PROFILE.replace("theirs/", f"{profiles}/"), encoding="utf-8")
     where = ["--project-dir", str(root), "--profiles-dir", str(profiles), "--target-path", str(profiles / "target")]
-    done = subprocess.run(
-        [DBT, *command, *where, "--log-path", str(profiles), "--no-use-colors", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=root,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_dbt(root, *command, *where, "--log-path", str(profiles), "--no-use-colors", *words)
+    assert done["success"], done
     return tables_of(profiles / "kpi.duckdb")
+
+
+def python_of_dbt() -> Path:
+    """The Python of dbt's own environment; where it is missing, the test is skipped, or fails in CI."""
+    if not DBT.is_file():
+        message = f"{DBT} is not there. Set it up: make dbt"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return DBT.with_name("python")
+
+
+def run_dbt(folder: Path, *arguments: str) -> dict[str, Any]:
+    """Run dbt in a folder. Returns `results`, statuses by node and test, `success`, `exception` and `output`."""
+    process = _process(python_of_dbt())
+    assert process.stdin is not None
+    assert process.stdout is not None
+    answer = folder / ".answer.json"
+    answer.unlink(missing_ok=True)
+    request = {"folder": str(folder), "arguments": arguments, "answer": str(answer)}
+    process.stdin.write(json.dumps(request) + "\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "done\n"
+    found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    return found
+
+
+@cache
+def _process(python: Path) -> subprocess.Popen[str]:
+    """One process for all tests of a worker, which ends with it."""
+    command = [python, Path(__file__).with_name("dbt_process.py")]
+    process = subprocess.Popen(
+        command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    atexit.register(process.communicate)  # the end of its input is its end
+    return process
 
 
 def tables_of(database: Path, without: Sequence[str] = ()) -> Tables:

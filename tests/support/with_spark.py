@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from conftest import ROOT
+from once import ROOT
 
 SAIL = Path(os.environ.get("KPI_SAIL") or ROOT / ".venv-sail/bin/python")
 SPARK = Path(os.environ.get("KPI_SPARK") or ROOT / ".venv-spark/bin/python")
@@ -78,7 +78,7 @@ def serving(port: int = 0) -> Iterator[Server]:
 
 def kpi(root: Path, *words: str, python: Path = SAIL) -> subprocess.CompletedProcess[str]:
     """Run a command of kpi on a project, in an environment that has Spark."""
-    command = [needed(python), "-m", "kpi.cli", *words]
+    command = [str(needed(python)), "-m", "kpi.cli", *words]
     return subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
 
 

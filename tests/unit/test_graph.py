@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from kpi.engine.fingerprint import checksums_of, fingerprint
-from kpi.engine.graph import Graph, compile_project
+from kpi.engine.graph import Graph
 from kpi.engine.node import read_select
+from kpi.engine.nodes import compile_project
 from kpi.engine.selector import Selection, select
 from kpi.errors import ConfigError
 from kpi.ingest import raw_files
-from kpi.project.jinja import Rendered
 from kpi.project.project import load_project
+from kpi.project.relation import Rendered
 from small_project import FILES, write
 
 MORE: dict[str, str | bytes | None] = {

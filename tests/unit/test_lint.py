@@ -12,8 +12,8 @@ import sqlglot
 from kpi.engine.compile import check_project
 from kpi.engine.lint import broken_rules
 from kpi.errors import CompileErrors, KpiError
-from kpi.project.jinja import Lines
 from kpi.project.project import load_project
+from kpi.project.relation import Lines
 from small_project import FILES, write
 
 OWN = Lines((0,), (1,), (1,))

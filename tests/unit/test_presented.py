@@ -7,9 +7,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from conftest import ROOT
 from kpi.presentation import Form, presented, significant, with_decimals
 from kpi.validation.report import amount, number
+from once import ROOT
 from tiny import Tiny
 
 # Value, decimals and unit of a figure, and how it is shown in English and in Finnish.

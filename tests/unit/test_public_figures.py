@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from kpi.engine.graph import compile_project
-from kpi.project.project import load_project
+from kpi.engine.graph import Graph
 from modelbench import Bench
 from random_counties import MODELS, bench_of_marts
 
@@ -15,9 +12,9 @@ KEY = (2025, "calendar_year")
 
 
 @pytest.fixture(scope="module")
-def bench() -> Bench:
+def bench(graph: Graph) -> Bench:
     """What hides small counts, on empty marts."""
-    return bench_of_marts(compile_project(load_project(Path(__file__).resolve().parents[2])))
+    return bench_of_marts(graph)
 
 
 def hidden(bench: Bench, rows: list[tuple[object, ...]]) -> set[tuple[str, str]]:

@@ -5,13 +5,13 @@
     calculation of statutory time limits (150/1930). -#}
 with years as (
 
-    select unnest(generate_series(1990, 2099)) as report_year
+    select {{ whole_numbers(1990, 2099) }} as report_year
 
 ),
 
 day_numbers as (
 
-    select unnest(generate_series(0, 365)) as day_number
+    select {{ whole_numbers(0, 365) }} as day_number
 
 ),
 

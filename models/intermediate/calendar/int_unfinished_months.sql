@@ -6,7 +6,7 @@ with feed_calendar as (
 
 month_numbers as (
 
-    select unnest(generate_series(1, 12)) as month_number
+    select {{ whole_numbers(1, 12) }} as month_number
 
 ),
 

@@ -74,5 +74,5 @@ union all
 
 select
     figure_id, service, report_year, basis, report_month, count_id, count_service, figure_id as unit_id,
-    cast(0 as bigint) as level, cast(null as varchar) as whole_count_id, counted, per_person, is_judged, event_count
+    cast(0 as bigint) as level, cast(null as string) as whole_count_id, counted, per_person, is_judged, event_count
 from unlisted

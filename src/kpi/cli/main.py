@@ -1,26 +1,21 @@
-"""The command line: each command reads options, calls one function, prints, and imports the heavy modules it needs."""
+"""The command line: each command reads options, calls one function, prints, and imports the heavy modules it needs.
+
+A command's own module is imported when the command is asked for.
+"""
 
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
 from copy import copy
+from functools import partial
 
 import click
 
-from kpi.cli import develop as cli_artifacts
-from kpi.cli import develop as cli_build
-from kpi.cli import develop as cli_project
-from kpi.cli import develop as cli_test
-from kpi.cli import operate as cli_nightly
-from kpi.cli import operate as cli_operate
-from kpi.cli import read as cli_read
-from kpi.cli import release as cli_release
-from kpi.cli.develop import list_nodes
-from kpi.cli.operate import freshness
 from kpi.cli.options import complain
 from kpi.errors import INTERRUPTED, CompileError, KpiError, exit_code_of, interruptible, is_not_allowed
 from kpi.presentation import guard_streams
@@ -63,37 +58,70 @@ def _redirect(name: str) -> click.Command:
     return command(click.argument("words", nargs=-1, type=click.UNPROCESSED)(refuse))
 
 
-redirects = tuple(_redirect(name) for name in _INSTEAD)
-
-list_as_dbt = copy(list_nodes)
-list_as_dbt.name, list_as_dbt.hidden = "list", True
-
-source = click.Group(
-    "source", commands={"freshness": freshness}, help="As dbt has it: kpi source freshness is kpi freshness."
-)
-source.hidden = True
+def _list_as_dbt() -> click.Command:
+    command = copy(_imported("develop", "list_nodes"))
+    command.name, command.hidden = "list", True
+    return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _source() -> click.Command:
+    freshness = {"freshness": _imported("operate", "freshness")}
+    message = "As dbt has it: kpi source freshness is kpi freshness."
+    return click.Group("source", commands=freshness, help=message, hidden=True)
+
+
+def _imported(module: str, name: str) -> click.Command:
+    command: click.Command = getattr(importlib.import_module(f"kpi.cli.{module}"), name)
+    return command
+
+
+# The commands of each module; a name after a colon is that of the function where the command's is another.
+_PLACES = {
+    "develop": "refresh build retry plan demo ls:list_nodes compile:compile_command lineage:lineage_command"
+    " test:run_tests artifacts",
+    "read": "show explain why query validate builds deliveries rejects export serve site",
+    "operate": "diff rollback prune-raw:prune_raw doctor publish runs freshness notify schedule",
+    "release": "release revisions",
+}
+
+
+class _Commands(MutableMapping[str, click.Command]):
+    """The commands by name, each made when it is asked for: a module of commands takes 10 ms to import."""
+
+    def __init__(self) -> None:
+        self._makers: dict[str, Callable[[], click.Command]] = {"list": _list_as_dbt, "source": _source}
+        for module, listed in _PLACES.items():
+            for name, _, function in (one.partition(":") for one in listed.split()):
+                self._makers[name] = partial(_imported, module, function or name)
+        for name in _INSTEAD:
+            self._makers[name] = partial(_redirect, name)
+        self._made: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._makers[name] = lambda: command
+        self._made.pop(name, None)
+
+    def __delitem__(self, name: str) -> None:
+        del self._makers[name]
+        self._made.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+@click.group(commands=_Commands(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="kpi")
 def cli() -> None:
     """The KPI data warehouse: raw deliveries to published, checked, reconciled indicators."""
     guard_streams()
-
-
-for _command in (
-    *(cli_build.refresh, cli_build.build, cli_build.retry, cli_build.plan, cli_build.demo),
-    *(cli_project.list_nodes, cli_project.compile_command, cli_project.lineage_command),
-    *(cli_read.show, cli_read.explain, cli_read.why, cli_read.query, cli_read.validate),
-    *(cli_read.builds, cli_read.deliveries, cli_read.rejects),
-    *(cli_read.export, cli_read.serve, cli_read.site),
-    *(cli_test.run_tests, cli_artifacts.artifacts),
-    *(cli_operate.diff, cli_operate.rollback, cli_operate.prune_raw, cli_operate.doctor, cli_operate.publish),
-    *(cli_release.release, cli_release.revisions),
-    *(source, list_as_dbt, *redirects),
-    *(cli_nightly.runs, cli_nightly.freshness, cli_nightly.notify, cli_nightly.schedule),
-):
-    cli.add_command(_command)
 
 
 def main() -> None:

@@ -12,10 +12,12 @@ import duckdb
 from kpi.database import columns_of, fetch_one, first_line, kind_of
 from kpi.databases.protocol import StatementError
 from kpi.errors import is_disk_full, is_interrupt
-from kpi.sql import Columns, literal
+from kpi.sql import Columns, identifier, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_BATCH = 20_480  # rows that leave DuckDB at once: few enough that their texts fit into Arrow's 2 GB
 
 
 class DuckDatabase:
@@ -60,21 +62,33 @@ class DuckDatabase:
             row = fetch_one(self.con, f"select count(*), sum(hash(one)::hugeint) from {name} as one")
         return f"{row[0]}-{row[1] or 0}"
 
-    def read_parquet(self, name: str, path: Path) -> None:
-        """Let a table be what a Parquet file, or a folder of them, holds."""
-        self.create_view(name, f"select * from {parquet(path)}")
+    def read_parquet(self, name: str, *places: str | Path) -> None:
+        """Let a table be what Parquet files, or folders of them, hold."""
+        self.create_view(name, f"select * from {parquet(*places)}")
 
     def write_parquet(self, sql: str, path: Path) -> None:
-        """Write the rows of a query as one Parquet file."""
-        self.execute(f"copy (\n{sql}\n) to {literal(str(path))} (format parquet)")
+        """Write the rows of a query as one Parquet file. The connection itself may be confined: it writes none."""
+        import pyarrow.parquet as pq
+
+        columns = self.columns(sql)
+        wide = ", ".join(
+            f"{identifier(name)}::decimal(38, 0) as {identifier(name)}" for name, kind in columns if kind == "HUGEINT"
+        )
+        with _failures():
+            query = f"select *{f' replace ({wide})' if wide else ''} from (\n{sql}\n)"
+            rows = self.con.sql(query).to_arrow_reader(_BATCH)
+            with pq.ParquetWriter(path, rows.schema) as file:
+                for batch in rows:
+                    file.write_batch(batch)
 
     def close(self) -> None:
         """Leave the connection as it is: it is somebody else's."""
 
 
-def parquet(path: Path) -> str:
-    """Return what DuckDB reads a Parquet file by, or a folder of them."""
-    return f"read_parquet({literal(str(path / '*.parquet' if path.is_dir() else path))})"
+def parquet(*places: str | Path) -> str:
+    """Return what DuckDB reads Parquet files by, or folders of them."""
+    files = (f"{place}/*.parquet" if Path(place).is_dir() else str(place) for place in places)
+    return f"read_parquet([{', '.join(map(literal, files))}])"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -53,6 +53,9 @@ class Adapter(Protocol):
     def landed(self, node: Node) -> None:
         """Take note that the node's table or view is another now."""
 
+    def use_parquet(self, files: Mapping[str, Sequence[str]]) -> None:
+        """Let tables that others read be read from these files, by relation: they hold the same rows."""
+
     def select(self, node: Node, sql: str) -> str:
         """Compute a SELECT over what a node reads. Returns one that yields its rows here.
 
@@ -64,6 +67,9 @@ class Adapter(Protocol):
 
     def first_row(self, node: Node, sql: str) -> tuple[Any, ...]:
         """Return the first row of a SELECT over what a node reads; raises as `select`."""
+
+
+AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
 
 
 class DuckAdapter:
@@ -81,6 +87,9 @@ class DuckAdapter:
 
     def landed(self, node: Node) -> None:
         """Nothing is to be noted."""
+
+    def use_parquet(self, files: Mapping[str, Sequence[str]]) -> None:
+        """The tables themselves are read."""
 
     def select(self, node: Node, sql: str) -> str:
         """Return the SELECT as it is."""
@@ -113,7 +122,8 @@ class SparkAdapter:
         self._names: dict[str, str] = {}  # of what Spark has, by relation
         self._views: dict[str, set[str]] = {}  # what each view that Spark has is made of, by relation
         self._computed: dict[str, Path] = {}  # Parquet of a node's rows, by id, until it lands
-        self._files = 0
+        self._files: dict[str, Sequence[str]] = {}  # Parquet that is there already, by relation
+        self._number = 0
 
     @cached_property
     def spark(self) -> Database:
@@ -140,13 +150,18 @@ class SparkAdapter:
     def landed(self, node: Node) -> None:
         """Let what Spark computed stand for the node's table; anything else is fetched when somebody reads it."""
         place = str(node.relation)
+        self._files.pop(place, None)
         for one in [name for name, read in self._views.items() if node.id in read]:
             del self._views[one]  # Spark's view goes on reading what was there when it was made
             self._names.pop(one, None)
         self._views.pop(place, None)
         self._names.pop(place, None)
         if path := self._computed.pop(node.id, None):
-            self.spark.read_parquet(self._name(place), path)
+            self.spark.read_parquet(self._name(place), str(path))
+
+    def use_parquet(self, files: Mapping[str, Sequence[str]]) -> None:
+        """Let tables be read from these files, and not be written for Spark once more."""
+        self._files.update(files)
 
     def select(self, node: Node, sql: str) -> str:
         """Compute a SELECT over what a node reads."""
@@ -160,8 +175,8 @@ class SparkAdapter:
 
     def rows_here(self, node: Node, sql: str) -> str:
         """Compute a SELECT over what a node reads, and give its rows, which are few, to the connection."""
-        self._files += 1
-        name = f"kpi_rows_{self._files}"
+        self._number += 1
+        name = f"kpi_rows_{self._number}"
         text, columns = self._translated(node, sql)
         self.con.register(name, self.spark.fetch(text))
         return _cast(columns, name)
@@ -176,7 +191,7 @@ class SparkAdapter:
         from kpi.engine.spark_sql import to_spark
 
         columns = columns_of(self.con, sql)
-        read = (*node.depends_on, *((node.id,) if node.kind in ("model", "snapshot") else ()))
+        read = (*self._read_by(node), *((node.id,) if node.kind in ("model", "snapshot") else ()))
         relations = {self.graph.nodes[one].relation: self.graph.nodes[one] for one in read}
         mentioned = {relation: one for relation, one in relations.items() if relation.schema and relation.name in sql}
         places = {
@@ -185,6 +200,12 @@ class SparkAdapter:
             if one.id != node.id or self._is_there(node)
         }
         return to_spark(reading(self._with_variables(sql), places), dict(columns)), columns
+
+    def _read_by(self, node: Node) -> Iterator[str]:
+        """The nodes whose relations a node's SQL reads, those of the ephemeral models in it too."""
+        for one in node.depends_on:
+            parent = self.graph.nodes[one]
+            yield from self._read_by(parent) if parent.materialized == "ephemeral" else (one,)
 
     def _is_there(self, node: Node) -> bool:
         """Whether the table of a node that reads itself is there."""
@@ -202,24 +223,30 @@ class SparkAdapter:
                 with _named(node):
                     sql = self._translated(node, node.sql)[0]
                     self.spark.create_view(self._name(place), sql)
-                below = (self._views.get(str(self.graph.nodes[one].relation), set()) for one in node.depends_on)
-                self._views[place] = set(node.depends_on).union(*below)
+                read = list(self._read_by(node))
+                below = (self._views.get(str(self.graph.nodes[one].relation), set()) for one in read)
+                self._views[place] = set(read).union(*below)
             else:
-                path = self._new_path(".parquet")
-                self.spark  # noqa: B018  the folder is made when it is opened
-                DuckDatabase(self.con).write_parquet(f"select * from {place}", path)
-                self.spark.read_parquet(self._name(place), path)
+                files = self._files.get(place) or [self._exported(place)]
+                self.spark.read_parquet(self._name(place), *files)
         return self._names[place]
+
+    def _exported(self, place: str) -> str:
+        """Write a table as Parquet. Returns the file."""
+        path = self._new_path(".parquet")
+        self.spark  # noqa: B018  the folder is made when it is opened
+        DuckDatabase(self.con).write_parquet(f"select * from {place}", path)
+        return str(path)
 
     def _name(self, place: str) -> str:
         """A word for a relation that none has, or had."""
-        self._files += 1
-        self._names[place] = f"kpi_{self._files}_{word(place)}"
+        self._number += 1
+        self._names[place] = f"kpi_{self._number}_{word(place)}"
         return self._names[place]
 
     def _new_path(self, ending: str = "") -> Path:
-        self._files += 1
-        return self.folder / f"{self._files}{ending}"
+        self._number += 1
+        return self.folder / f"{self._number}{ending}"
 
     def _with_variables(self, sql: str) -> str:
         """The SQL with what it asks of variables in its place: Spark knows none of the connection's."""
@@ -229,7 +256,7 @@ class SparkAdapter:
 @contextmanager
 def adapters(
     settings: EngineSettings, graph: Graph, folder: Path, build: str, emit: Emit = silent
-) -> Iterator[Callable[[duckdb.DuckDBPyConnection], Adapter]]:
+) -> Iterator[AdapterFor]:
     """Yield what gives an adapter for a connection, all of one session that is opened when something is computed.
 
     The `folder` is for Parquet of the run, and is removed with its end.
@@ -284,7 +311,7 @@ def reading(sql: str, places: Mapping[tuple[str, str], str]) -> str:
 
 def landed_select(columns: Columns, path: Path) -> str:
     """Return the SELECT that reads back what was written as Parquet, with DuckDB's types."""
-    return _cast(columns, parquet(path))
+    return _cast(columns, parquet(str(path)))
 
 
 def _cast(columns: Columns, table: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class Binder:
         self._within = within
         self._nodes = nodes
         self._made: set[str] = set()
+        self._noted: list[Node] = []
         self._plans: dict[str, str] = {}
         self._con: duckdb.DuckDBPyConnection | None = None
 
@@ -100,10 +102,24 @@ class Binder:
         return [*tables_of(self._nodes, node), *([node.id] if node.increment and node.id in self.known else [])]
 
     def note(self, node: Node, columns: Columns) -> None:
-        """Keep a node's columns for those that read it. Raises CompileError when no table can have its name."""
+        """Keep a node's columns for those that read it."""
         self.known[node.id] = columns
-        if self._maker(node) is node and not is_ephemeral(node):
-            remembered(lambda: self._make(node), "table", str(node.relation))
+        if self._maker(node) is node and not is_ephemeral(node) and not is_remembered("table", str(node.relation)):
+            self._noted.append(node)
+
+    def make_noted(self) -> Iterator[CompileError]:
+        """Make the tables of the nodes noted since the last time; yields an error for each whose name none can have."""
+        noted, self._noted = self._noted, []
+        try:
+            self.con.execute("; ".join(map(self._definition, noted))) if noted else None
+            self._made.update(node.id for node in noted)
+        except duckdb.Error:  # one by one, to say which
+            pass
+        for node in noted:
+            try:
+                remembered(partial(self._make, node), "table", str(node.relation))
+            except CompileError as error:
+                yield error
 
     def _bind(self, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
         self.make_parents(node)
@@ -140,14 +156,17 @@ class Binder:
     def _make(self, node: Node) -> bool:
         if node.id in self._made:
             return True
-        typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in self.known[node.id])
         try:
-            self.con.execute(f"create or replace table {node.relation} ({typed})")
+            self.con.execute(self._definition(node))
         except duckdb.Error:
             message = f"{node.relation} cannot be the name of a table: a part of it is a word of SQL."
             raise CompileError(node.file, node.line, message) from None
         self._made.add(node.id)
         return True
+
+    def _definition(self, node: Node) -> str:
+        typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in self.known[node.id])
+        return f"create or replace table {node.relation} ({typed})"
 
     def _casts(self, node: Node, plan: str, start_of_sql: int) -> Iterator[Finding]:
         """Judge the casts in the plan. Raises CompileError for one that DuckDB plans and then does not have."""

@@ -20,9 +20,9 @@ from kpi.engine.node import Node
 from kpi.engine.parser import documented, early_config, exposure_nodes, raw_code
 from kpi.engine.template import Templates
 from kpi.engine.tests import TestName, names_of_tests, test_nodes
-from kpi.project.jinja import Relation
 from kpi.project.project import Project
 from kpi.project.properties import TestSpec
+from kpi.project.relation import Relation
 from kpi.project.resources import Resource
 
 _KINDS = ("model", "seed", "snapshot", "analysis")

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
-from kpi.project.jinja import Lines
+from kpi.project.relation import Lines
 
 
 def _set(names: str) -> frozenset[str]:
@@ -279,17 +280,19 @@ def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:
         # What is inside something refused is not reported as well.
         if id(node.parent) in refused:
             refused.add(id(node))
-        else:
+        elif not _is_plainly_allowed(node):
             for name, message in not_portable(node, sql):
                 refused.add(id(node))
                 yield Finding(name, _place_of_words(name, node, sql), message)
-        name = only_in_macros(node, sql)
+        kind: Any = type(node)
+        name = only_in_macros(node, sql) if _may_be_of_macros(kind) else ""
         if name and lines.is_own(place_of(node)):
             message = "means different things on different engines. Call it through a macro that says which is meant."
             yield Finding(name, place_of(node), f"{name.replace('_', ' ')} {message}")
-        if isinstance(node, exp.Join):
+        if kind is exp.Join:
             joins.append(place_of(node))
-        yield from _of_one(node, sql)
+        if _has_a_rule(kind):
+            yield from _of_one(node, sql)
     if len(joins) > MOST_JOINS:
         message = (
             f"a model has at most {MOST_JOINS} joins, this one {len(joins)}. Give some of them a model of their own."
@@ -299,6 +302,31 @@ def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:
     if last > LONGEST:
         message = f"a model has at most {LONGEST} lines, this one {last}. Cut it in two."
         yield Finding("length", len(sql), message)
+
+
+def _is_plainly_allowed(node: Any) -> bool:
+    """Whether a part is among those that are listed, and has nothing that is not; asked of every part there is."""
+    allowed = SYNTAX.get(type(node).__name__)
+    if allowed is None or "nested" in allowed:  # a type is looked at by its name
+        return False
+    for key, value in node.args.items():
+        if key not in allowed and value is not None and value is not False and value != []:
+            return False
+    return True
+
+
+@cache
+def _may_be_of_macros(kind: type) -> bool:
+    from sqlglot import exp
+
+    return kind.__name__ in _MACRO_SYNTAX or (issubclass(kind, exp.Func) and kind.__name__ not in SYNTAX)
+
+
+@cache
+def _has_a_rule(kind: type) -> bool:
+    from sqlglot import exp
+
+    return issubclass(kind, (exp.Div, exp.IntDiv, exp.Mod, exp.Select, exp.With, exp.Union, exp.Alias))
 
 
 def _of_one(node: Any, sql: str) -> Iterator[Finding]:
@@ -361,14 +389,16 @@ def every(tree: Any) -> Iterator[Any]:
     """Every part of a tree, each before what is in it; much cheaper than sqlglot's own walk."""
     from sqlglot import exp
 
+    part = exp.Expr
     stack = [tree]
     while stack:
         node = stack.pop()
         yield node
         for value in node.args.values():
-            if isinstance(value, list):
-                stack += [part for part in value if isinstance(part, exp.Expr)]
-            elif isinstance(value, exp.Expr):
+            kind = type(value)
+            if kind is list:
+                stack += [one for one in value if isinstance(one, part)]
+            elif kind is not str and kind is not bool and isinstance(value, part):
                 stack.append(value)
 
 
@@ -424,9 +454,17 @@ def _stars(select: Any, sql: str) -> Iterator[Finding]:
 def _bare_alias(alias: Any, sql: str) -> Iterator[Finding]:
     """A name after a blank alone: mostly the next column, and a comma is missing."""
     place = alias.args["alias"].meta.get("start") if alias.args.get("alias") is not None else None
-    if place is not None and sql[:place].split()[-1:] not in (["as"], ["AS"], ["As"]):
+    if place is not None and not _follows_as(sql, place):
         message = f"'{alias.alias}' gives another name without `as`. Is a comma missing before it?"
         yield Finding("bare_alias", place, message)
+
+
+def _follows_as(sql: str, place: int) -> bool:
+    """Whether the last word before a place is `as`."""
+    end = place
+    while end and sql[end - 1].isspace():
+        end -= 1
+    return sql[max(end - 2, 0) : end] in ("as", "AS", "As") and (end < 3 or sql[end - 3].isspace())
 
 
 def _unused(ctes: Any) -> Iterator[Finding]:

@@ -26,10 +26,10 @@ from kpi.engine.node import Hooks, Node, digest
 from kpi.engine.template import RenderInput, Templates
 from kpi.errors import CompileError, KpiError
 from kpi.project.external import absolute
-from kpi.project.jinja import Lines, Relation
 from kpi.project.packages import read_text
 from kpi.project.project import Project
 from kpi.project.properties import Column
+from kpi.project.relation import Lines, Relation
 from kpi.sql import Columns, identifier, literal
 
 if TYPE_CHECKING:

@@ -22,25 +22,12 @@ from kpi.cache import key_of, remembered
 from kpi.environment import is_as_read
 from kpi.errors import CompileError, ConfigError, nearest
 from kpi.project import context
-from kpi.project.jinja import (
-    Lines,
-    Relation,
-    Rendered,
-    as_seen,
-    bounded,
-    environment,
-    in_short,
-    is_fleeting,
-    line_in,
-    mark_places,
-    parsed,
-    traced,
-)
+from kpi.project.jinja import bounded, environment, is_fleeting, line_in, mark_places, parsed, traced
 from kpi.project.macros import RUN_QUERY, Macro, Macros, NothingRuns, Wrong, compiled, run, undefined
 from kpi.project.packages import read_text
 from kpi.project.project import Project
 from kpi.project.properties import Source
-from kpi.project.resources import Config
+from kpi.project.relation import Lines, Relation, Rendered, as_seen, in_short
 
 _KINDS = ("model", "seed", "snapshot")
 
@@ -414,7 +401,7 @@ class Templates:
             **{
                 "ref": ref,
                 "source": source,
-                "config": Config(rendered, settings, more.base or {}, self.project.is_strict),
+                "config": context.Config(rendered, settings, more.base or {}, self.project.is_strict),
             },
             **{"is_incremental": lambda: is_incremental, "execute": not parsing, "model": dict(more.model or {})},
         }

@@ -14,10 +14,10 @@ from kpi.database import expression_problem
 from kpi.engine.node import Node, read_select
 from kpi.engine.template import MissingParentError, RenderInput, Templates
 from kpi.errors import CompileError, nearest
-from kpi.project.jinja import Lines, Relation, Rendered, as_seen
 from kpi.project.packages import read_text
 from kpi.project.project import Project
 from kpi.project.properties import TEST_CONFIGS, Properties, TestSpec, configured, tags_of
+from kpi.project.relation import Lines, Relation, Rendered, as_seen
 from kpi.sql import identifier, literal
 
 

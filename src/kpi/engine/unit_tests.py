@@ -16,10 +16,10 @@ from typing import Any
 
 from kpi.engine.node import Node
 from kpi.errors import CompileError, KpiError, nearest
-from kpi.project.jinja import Relation
 from kpi.project.packages import read_text
 from kpi.project.project import Project
 from kpi.project.properties import tags_of
+from kpi.project.relation import Relation
 from kpi.sql import Columns, literal
 from kpi.yaml_loader import Items, Section
 

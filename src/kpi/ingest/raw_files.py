@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.errors import DeliveryError
+from kpi.files import read_regular
 from kpi.ingest.masking import hidden_codes
 from kpi.sql import literal
 
@@ -217,8 +221,54 @@ def modified(file: Path) -> int | None:
         return None
 
 
-def scan(raw: Path) -> RawFolder:
-    """Hash every delivery directly below `raw/<feed>/`.
+class Checksums:
+    """Checksums of files by their paths, each for as long as the file's inode, size and times are as they were.
+
+    Nobody can write into a file and keep the time at which its inode changed. What was changed within two seconds
+    before it was read is not noted: in the same tick of a coarse clock it could change again.
+    """
+
+    def __init__(self, file: Path, is_read: bool = True) -> None:
+        self._file = file
+        self._known: dict[str, list[object]] = {}
+        self._seen: dict[str, list[object]] = {}
+        self._settled = time.time_ns() - 2_000_000_000
+        with suppress(OSError, ValueError, RecursionError):
+            content = json.loads(read_regular(file)) if is_read else {}
+            self._known = content if isinstance(content, dict) else {}
+
+    def find(self, path: str, about: os.stat_result) -> str | None:
+        """Return the checksum of a file that is as it was, None of any other."""
+        known = self._known.get(path)
+        if not isinstance(known, list) or len(known) != 5 or known[:4] != _identity(about):
+            return None
+        self._seen[path] = known
+        return known[4] if isinstance(known[4], str) else None
+
+    def add(self, path: str, about: os.stat_result, checksum: str) -> None:
+        """Note the checksum of a file that was just read."""
+        if max(about.st_mtime_ns, about.st_ctime_ns) < self._settled:
+            self._seen[path] = [*_identity(about), checksum]
+
+    def save(self) -> None:
+        """Write what was seen, when it is something new. A folder that cannot be written is no error."""
+        if self._seen == self._known:
+            return
+        new = self._file.with_name(f".{self._file.name}-{os.getpid()}")
+        with suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                json.dump(self._seen, stream)
+            os.replace(new, self._file)
+
+
+def _identity(about: os.stat_result) -> list[object]:
+    return [about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+
+
+def scan(raw: Path, checksums: Checksums | None = None) -> RawFolder:
+    """Hash every delivery directly below `raw/<feed>/`; not those whose checksum is known.
 
     What is hidden, not named in UTF-8, or a link that leads out of the raw folder is passed over and told. Raises
     DeliveryError for a file or a folder that cannot be read, for one whose name holds an identity code, which would
@@ -249,7 +299,7 @@ def scan(raw: Path) -> RawFolder:
             is_hidden = entry.name[0] == "."
             is_file = _is(entry.is_file) and not _leads_out(entry, home) and shown == f"{feed.name}/{entry.name}"
             if is_delivery and not is_hidden and is_file:
-                files.append(_read(feed.name, entry))
+                files.append(_read(feed.name, entry, checksums))
             elif is_delivery or not is_hidden:
                 ignored.append(shown)
     kept = read_folders(kept_beside(raw))
@@ -280,12 +330,18 @@ def _leads_out(entry: os.DirEntry[str], home: Path) -> bool:
     return entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(home)
 
 
-def _read(feed: str, entry: os.DirEntry[str]) -> RawFile:
+def _read(feed: str, entry: os.DirEntry[str], checksums: Checksums | None) -> RawFile:
     try:
+        about = entry.stat()
+        if checksums and (known := checksums.find(f"{feed}/{entry.name}", about)):
+            return RawFile(feed, entry.name, known, about.st_size, int(about.st_mtime))
         with open(entry.path, "rb") as stream:
-            hashed = hashlib.file_digest(stream, "sha256")
-            size, modified = stream.tell(), int(os.fstat(stream.fileno()).st_mtime)
-            return RawFile(feed, entry.name, hashed.hexdigest(), size, modified)
+            before = os.fstat(stream.fileno())
+            hashed = hashlib.file_digest(stream, "sha256").hexdigest()
+            size, about = stream.tell(), os.fstat(stream.fileno())
+        if checksums and size == about.st_size and _identity(before) == _identity(about):
+            checksums.add(f"{feed}/{entry.name}", about, hashed)
+        return RawFile(feed, entry.name, hashed, size, int(about.st_mtime))
     except OSError as error:
         raise DeliveryError(f"{feed}/{entry.name} cannot be read: {error.strerror}.", is_unreadable=True) from None
 

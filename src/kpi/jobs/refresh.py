@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kpi.engine.artifacts import Results
+    from kpi.engine.compile import Compiled
     from kpi.engine.graph import Graph
     from kpi.jobs.pipeline import PipelineContext
     from kpi.project.project import Project
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 REVISIONS_TOLD = 20
 CACHE = Path(".cache/derived")  # below the warehouse: what was found out before of rows that are as they were
+CHECKSUMS = Path(".cache/deliveries")  # and those of files that are as they were
 _NOTES = 10  # that a run tells; `kpi compile` tells all
 
 
@@ -73,7 +75,10 @@ class _Found:
     @classmethod
     def now(cls, root: Path, options: Options) -> _Found:
         """Look at the project and the raw folder as they are."""
-        folder = raw_files.scan(root.resolve() / "warehouse" / "raw")
+        warehouse = root.resolve() / "warehouse"
+        checksums = raw_files.Checksums(warehouse / CHECKSUMS, is_read=not options.full_refresh)
+        folder = raw_files.scan(warehouse / "raw", checksums)
+        checksums.save()
         return cls(folder, inputs_of(root.resolve(), folder, options))
 
 
@@ -163,7 +168,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     refuse_leaking()
     warehouse = Warehouse(root.resolve() / "warehouse")
     emit_event(emit, Event("compiling", stage="compile"))
-    graph = compiled(root, options.variables, options.target, options.invocation).graph
+    project = compiled(root, options.variables, options.target, options.invocation)
+    graph = project.graph
     check_expectations(read_expectations(graph.project), graph)
     check_report(graph)
     emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
@@ -172,7 +178,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     if len(graph.notes) > _NOTES:
         emit(f"  note: {len(graph.notes) - _NOTES} more notes: kpi compile")
     engine = engine_of(graph.project, options)
-    refuse_engine(graph, engine)
+    refuse_engine(project, engine)
     importing = _Expectations() if options.validate and has_report_years(graph) else None
     with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
@@ -194,7 +200,10 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
         if start.folder and start.record and grown:
             settings = warehouse_settings.engine_settings(options.settings or {})
             copy_compactly(start.folder, candidate, start.record, settings, emit)
-        begun = importing.start if importing and _is_validation_needed(start.record, found.inputs) else lambda: None
+        # Where memory is scarce, what takes 200 MB is imported when DuckDB has given back what it built with.
+        is_scarce = "memory_limit" in warehouse_settings.engine_settings(options.settings or {})
+        is_certain = _is_validation_needed(start.record, found.inputs) and not is_scarce
+        begun = importing.start if importing and is_certain else lambda: None
         context = PipelineContext(warehouse, graph, options, found.folder, emit, begun, engine)
         outcome = Run(context, candidate, start.record, found.inputs, importing).run()
         return replace(outcome, warnings=(*start.warnings, *outcome.warnings))
@@ -211,7 +220,7 @@ def _clean_up(warehouse: Warehouse, emit: Emit) -> None:
     newest = rolled_back_from(warehouse) or warehouse.current()
     if newest is None:
         return
-    warehouse_settings = warehouse.record(newest).warehouse_settings  # as the project says: it is the same
+    warehouse_settings = warehouse.outline(newest).warehouse_settings  # as the project says: it is the same
     is_due = is_prune_due(warehouse, warehouse_settings)
     if is_due or any(warehouse.builds.glob(".tmp-*")):
         with suppress(LockHeld), writing(warehouse):
@@ -237,10 +246,10 @@ def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
     current = warehouse.current()
     if current is None:
         return False
-    shown, left = warehouse.record(current), rolled_back_from(warehouse)
+    shown, left = warehouse.outline(current), rolled_back_from(warehouse)
     if not has_its_size(current, shown):
         return False
-    return was_made_from(root, inputs, shown) or bool(left and was_made_from(root, inputs, warehouse.record(left)))
+    return was_made_from(root, inputs, shown) or bool(left and was_made_from(root, inputs, warehouse.outline(left)))
 
 
 def was_made_from(root: Path, inputs: Inputs, before: BuildRecord) -> bool:
@@ -463,6 +472,7 @@ class Run:
         """Validate each report year; carried over when nothing that is validated has changed."""
         if self.importing is None:
             return
+        from kpi import database
         from kpi.jobs import check_build
         from kpi.validation.report import About, is_labelled_synthetic
         from kpi.validation.rule import read_expectations
@@ -480,6 +490,8 @@ class Run:
             return
         emit_event(self.emit, Event("validating", stage="validate"))
         self.importing.join()
+        if self._memory_limit():
+            database.release_memory(con)
         about = About(self.record.id, self.options.as_of, synthetic)
         results = check_build.validate_candidate(con, self.candidate, expectations, feeds, about)
         broken = tuple(
@@ -533,12 +545,16 @@ class Run:
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
             written = {node.relation for node in (self.record.nodes or {}).values() if node.built_in == self.record.id}
-            seen = read_back(whole(self.candidate) / DATABASE, self._proven(), written)
+            seen = read_back(whole(self.candidate) / DATABASE, self._proven(), written, self._memory_limit())
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
         if seen != self.record.rows:
             raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
+
+    def _memory_limit(self) -> str:
+        """How much memory DuckDB may have; empty when nobody said."""
+        return self.warehouse_settings.engine_settings(self.options.settings or {}).get("memory_limit", "")
 
     def _proven(self) -> Path | None:
         """The file that this one began as a copy of, when it was read back itself and is as it was written since."""
@@ -690,12 +706,17 @@ def engine_of(project: Project, options: Options) -> EngineSettings:
     return project.engine_settings.with_options(options.engine or {})
 
 
-def refuse_engine(graph: Graph, engine: EngineSettings) -> None:
-    """Raise ConfigError or EngineLost when Spark is to be used and is not there. Of DuckDB nothing is asked."""
+def refuse_engine(project: Compiled, engine: EngineSettings) -> None:
+    """Look whether Spark is there and would count everything as DuckDB does, when it is to be used.
+
+    Raises ConfigError or EngineLost when it cannot be used, CompileErrors for what would be another number there.
+    """
     if engine.is_spark:
         from kpi.databases.spark import refuse_unusable
+        from kpi.engine.spark_refusals import check_for_spark
 
         refuse_unusable(engine)
+        check_for_spark(project.graph, project.columns)
 
 
 def _emit_other_engine(warehouse: Warehouse, start: Start, engine: EngineSettings, emit: Emit) -> None:

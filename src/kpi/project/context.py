@@ -16,8 +16,10 @@ from typing import Any
 
 from kpi.environment import SECRET, Default, note_read
 from kpi.errors import nearest
-from kpi.project.jinja import DATABASE, Chain, Relation, parsed, step_by_step
+from kpi.project.jinja import Chain, parsed, step_by_step
 from kpi.project.macros import Macros, NothingRuns, Returned, Wrong, compiled, run
+from kpi.project.properties import NO_EFFECT, config_problem
+from kpi.project.relation import DATABASE, Relation, Rendered
 from kpi.settings import Invocation
 from kpi.sql import identifier
 
@@ -444,7 +446,6 @@ def _column_api() -> SimpleNamespace:
 
 def _functions() -> dict[str, Any]:
     """The functions of templates that ask nothing of the project."""
-    import yaml
 
     def give_back(value: object = None) -> None:
         raise Returned(value)
@@ -459,7 +460,7 @@ def _functions() -> dict[str, Any]:
         "set_strict": set,
         "fromjson": lambda text, default=None: _or(default, json.loads, text),
         "tojson": lambda value, default=None, sort_keys=False: _or(default, _json(sort_keys), value),
-        "fromyaml": lambda text, default=None: _or(default, yaml.safe_load, text),
+        "fromyaml": lambda text, default=None: _or(default, _from_yaml, text),
         "toyaml": lambda value, default=None, sort_keys=False: _or(default, _yaml(sort_keys), value),
         "local_md5": lambda text: hashlib.md5(str(text).encode()).hexdigest(),
     }
@@ -507,6 +508,12 @@ def _json(sort_keys: bool) -> Callable[[Any], str]:
     return lambda value: json.dumps(value, sort_keys=sort_keys)
 
 
+def _from_yaml(text: str) -> Any:
+    import yaml
+
+    return yaml.safe_load(text)
+
+
 def _yaml(sort_keys: bool) -> Callable[[Any], str]:
     import yaml
 
@@ -525,3 +532,48 @@ def _set(value: Any, default: Any = None) -> Any:
         return set(value)
     except TypeError:
         return default
+
+
+class Config:
+    """The config of a template: called it sets, and `get` reads what is set, here or in YAML."""
+
+    def __init__(self, rendered: Rendered, settings: Sequence[str], base: Mapping[str, Any], is_strict: bool) -> None:
+        self._rendered, self._settings, self._base, self._is_strict = rendered, settings, base, is_strict
+
+    def __call__(self, *given: Mapping[str, Any], **named: Any) -> str:
+        for key, value in {**(given[0] if given else {}), **named}.items():
+            name = key.replace("-", "_")
+            if name not in self._settings:
+                message = f"config({key}=...) is not supported here.{nearest(name, self._settings)}"
+                if self._is_strict or not self._settings:
+                    raise Wrong(message)
+                self._rendered.notes.append(f" {message} Nothing is done with it.")
+            problem = config_problem(name, value)
+            if problem:
+                raise Wrong(problem)
+            self._rendered.config[name] = value
+            if name in NO_EFFECT and name != "database":  # another database is refused
+                self._rendered.notes.append(f" the setting '{name}' has no effect here.")
+        return ""
+
+    def get(self, name: str, default: Any = None, validator: Any = None) -> Any:
+        """Return a setting, or `default` when it has no value."""
+        value = {**self._base, **self._rendered.config}.get(name.replace("-", "_"))
+        return default if value is None else value
+
+    def require(self, name: str, validator: Any = None) -> Any:
+        """Return a setting. Raises Wrong when it has no value."""
+        value = self.get(name)
+        if value is None:
+            raise Wrong(f"config.require('{name}'): this has no setting '{name}'.")
+        return value
+
+    def meta_get(self, name: str, default: Any = None) -> Any:
+        """Return a value of the setting `meta`."""
+        return (self.get("meta") or {}).get(name, default)
+
+    def persist_relation_docs(self) -> bool:
+        """Descriptions are not written into the database."""
+        return False
+
+    persist_column_docs = persist_relation_docs

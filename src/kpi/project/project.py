@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kpi.errors import CompileError, CompileErrors, ConfigError, ConfigErrors, KpiError, nearest
-from kpi.project.context import Values
 from kpi.project.external import unreadable
-from kpi.project.jinja import blocks
 from kpi.project.packages import (
     PATHS,
     Diagnostics,
@@ -29,10 +27,8 @@ from kpi.project.packages import (
 )
 from kpi.project.properties import TEST_CONFIGS, Described, Exposure, Source, read_properties, settings_in
 from kpi.project.resources import (
-    LATER,
     Found,
     Resource,
-    YamlJinja,
     as_told,
     levels_of,
     merged,
@@ -51,6 +47,10 @@ from kpi.settings import (
     read_warehouse_settings,
 )
 from kpi.yaml_loader import Section, read_yaml
+
+if TYPE_CHECKING:
+    from kpi.project.context import Values
+    from kpi.project.yaml_jinja import YamlJinja
 
 _SOURCE_TREE = ("enabled", "meta", "tags", "freshness", "event_time", "loaded_at_field", "quoting")
 
@@ -84,6 +84,8 @@ class Reading:
 
 def read_part(reading: Reading, package: Package) -> Part:
     """Read the files of the project or a package. What is wrong goes to the mistakes."""
+    from kpi.project.yaml_jinja import LATER
+
     root, own, packages, jinja = reading.root, reading.own, reading.packages, reading.jinja
     docs, mistakes = reading.docs, reading.mistakes
     settings, is_own = package.settings, package is own
@@ -161,6 +163,8 @@ def _documents(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) ->
 
 def _docs(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> tuple[dict[str, str], tuple[Path, ...]]:
     """Return the doc blocks in folders by name, and the files that have any."""
+    from kpi.project.jinja import blocks
+
     found: dict[str, str] = {}
     files = []
     for file, _ in files_in(root, folders, ".md"):
@@ -199,6 +203,7 @@ PROJECT_KEYS = (
 class Project:
     """The whole project as written; every tuple is in name order.
 
+    `latest_versions` are the names of the latest versions of models, by package and name of the model.
     `packages` are the macro files of the packages beside it, `folders` where each is and `package_variables` what its
     files have; what else they hold is among the project's own. `dispatch` is the order in which namespaces look for
     macros, `docs` the doc blocks, `notes` what has no effect or is not built here. `undeclared` are the
@@ -240,6 +245,7 @@ class Project:
     target: str = ""
     selectors: Mapping[str, Section] = field(default_factory=dict)
     is_strict: bool = False
+    latest_versions: Mapping[tuple[str, str], str] = field(default_factory=dict)
     invocation: Invocation = Invocation()  # noqa: RUF009  a frozen value
 
     @property
@@ -261,12 +267,6 @@ class Project:
         if self.warehouse_settings.database_file:
             return self.warehouse_settings.database_file, "dbt_project.yml"
         return self.profile.path, self.profile.file
-
-    @property
-    def latest_versions(self) -> dict[tuple[str, str], str]:
-        """The names of the latest versions of models, by package and name of the model."""
-        found = ((one.package, one.properties) for one in self.models if one.properties)
-        return {(package, about.model): about.named for package, about in found if about.is_latest}
 
     def package_of(self, file: Path) -> str:
         """Return the package that a file is of; the project's own name when it is of none."""
@@ -296,6 +296,8 @@ def load_project(
 
     Raises ConfigError or CompileErrors that tell every mistake in the YAML files and every name that is there twice.
     """
+    from kpi.project.yaml_jinja import YamlJinja
+
     root = root.resolve()
     settings, renamed = _settings_of(root)
     name = settings.required("name")
@@ -359,6 +361,8 @@ def _values_of(
     own: Package, packages: Mapping[str, Package], overrides: Mapping[str, Any]
 ) -> tuple[Values, frozenset[str]]:
     """Return the variables of the project and its packages, and the names of those that some file declares."""
+    from kpi.project.context import Values
+
     if KEY in overrides:
         raise ConfigError(
             f"--vars: {KEY} is read from dbt_project.yml only. Set it there, or use the command's options."
@@ -383,6 +387,11 @@ def _content_of(parts: Sequence[Part]) -> dict[str, Any]:
     described = [part.described for part in parts]
     return {
         "models": tuple(resource for resource in resources if resource.kind == "model"),
+        "latest_versions": {
+            (resource.package, about.model): about.named
+            for resource in resources
+            if resource.kind == "model" and (about := resource.properties) and about.is_latest
+        },
         "seeds": tuple(resource for resource in resources if resource.kind == "seed"),
         "snapshots": tuple(resource for resource in resources if resource.kind == "snapshot"),
         "analyses": tuple(resource for resource in resources if resource.kind == "analysis"),

@@ -6,11 +6,13 @@ its parts are made of, what leaves records out, and which models lie between the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kpi.cache import remembered
+from kpi.cache import key_of, remembered
 from kpi.provenance.explanation import Names
 from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, Untraceable, conjuncts, fixed_below, paths
 from kpi.provenance.steps import KEYS
@@ -98,12 +100,25 @@ def outlines(
     figures = _figures(con, indicators, [name for name in models if set(known.get(name, ())) >= FIGURE_COLUMNS])
     feeds = {name: name.partition(".")[2] for name, columns in known.items() if set(columns) >= _DELIVERED}
 
-    def make() -> dict[str, Outline]:
-        catalogue = Catalogue(models, feeds, known)
-        found = {figure: _outline(catalogue, indicators, figures, figure, labels) for figure in figures}
-        return {figure: one for figure, one in found.items() if one is not None}
+    catalogue = Catalogue(models, feeds, known)
+    texts = {name: hashlib.blake2b(sql.encode(), digest_size=16).hexdigest() for name, sql in models.items()}
+    held_in = sorted((figure, one.others) for figure, one in figures.items())
+    # What each follows from beside its own row and the SELECTs that are looked at for it.
+    all_else = key_of(indicators, sorted(models), sorted(known.items()), held_in, sorted(labels.items()))
 
-    return remembered(make, "outlines", sorted(models.items()), sorted(known.items()), figures, sorted(labels.items()))
+    def make(figure: str) -> tuple[Outline | None, dict[str, str]]:
+        catalogue.asked.clear()
+        found = _outline(catalogue, indicators, figures, figure, labels)
+        return found, {name: texts[name] for name in sorted(catalogue.asked)}
+
+    def is_right(found: tuple[Outline | None, dict[str, str]]) -> bool:
+        return all(texts.get(name) == text for name, text in found[1].items())
+
+    found = {
+        figure: remembered(partial(make, figure), "outline", all_else, figure, row, is_right=is_right)[0]
+        for figure, row in figures.items()
+    }
+    return {figure: one for figure, one in found.items() if one is not None}
 
 
 def _figures(con: duckdb.DuckDBPyConnection, indicators: str, tables: Sequence[str]) -> dict[str, _Figure]:
@@ -184,7 +199,7 @@ def _other_figure(path: Sequence[Hop]) -> str:
 
 def _part(indicators: str, column: str, weighed: Sequence[tuple[Sequence[Hop], Weight]], labels: Labels) -> PartOutline:
     # Of several ways to a row that only its records tell apart, the one whose conditions say most.
-    path, weight = max(weighed, key=lambda one: len(list(_filters(*one, indicators, labels))))
+    path, weight = max(weighed, key=lambda one: len(list(_filters(one[0], one[1], indicators, labels))))
     sources = tuple(dict.fromkeys(_other_figure(one) or one[-1].driving_relation.name for one, _ in weighed))
     is_of_figures = _ends_at_figures(path)
     measure, aggregate = _measure(weight)

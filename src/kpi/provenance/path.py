@@ -8,6 +8,7 @@ paths, and each of them may bring rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -64,7 +65,8 @@ class Catalogue:
     """The models of a build: `models` are their compiled SELECTs by `schema.name`, `feeds` the feed of each raw table.
 
     `columns` are those of tables in the build. `has_row` tells whether a table of figures has the row that is looked
-    for: one that has not needs no path.
+    for: one that has not needs no path. `asked` are the models whose SELECT was looked at since somebody cleared it,
+    by what was worked out for an earlier row too.
     """
 
     def __init__(
@@ -77,6 +79,8 @@ class Catalogue:
         self.models, self.feeds, self.columns, self.has_row = models, feeds, columns, has_row
         self._parsed: dict[str, tuple[Any, Scope]] = {}
         self._backed: dict[str, bool] = {}
+        self.asked: set[str] = set()
+        self._asked_for: dict[object, frozenset[str]] = {}
         # The hops of each SELECT, whatever row is looked for; with the SELECT, so that its id stays its own.
         self.hops: dict[tuple[object, ...], tuple[Any, list[Hop]]] = {}
 
@@ -86,6 +90,7 @@ class Catalogue:
             return opened(relation.query, relation.scope)
         if relation.name not in self.models:
             return None
+        self.asked.add(relation.name)
         if relation.name not in self._parsed:
             import sqlglot
 
@@ -116,10 +121,21 @@ class Catalogue:
     def is_backed(self, relation: Relation) -> bool:
         """Tell whether rows of deliveries, or figures, stand behind the rows of a relation."""
         key = relation.name if relation.query is None else f"{id(relation.query)}"
-        if key not in self._backed:
-            self._backed[key] = False  # a model that reads itself
-            self._backed[key] = self._reaches_rows(relation)
+        with self.asking(key):
+            if key not in self._backed:
+                self._backed[key] = False  # a model that reads itself
+                self._backed[key] = self._reaches_rows(relation)
         return self._backed[key]
+
+    @contextmanager
+    def asking(self, key: object) -> Iterator[None]:
+        """Note which models are looked at for what has this key: who gets it again depends on them as well."""
+        before, self.asked = self.asked, set()
+        try:
+            yield
+        finally:
+            self._asked_for[key] = self._asked_for.get(key, frozenset()) | self.asked
+            self.asked = before | self._asked_for[key]
 
     def has_figures(self, relation: Relation) -> bool:
         """Tell whether a relation is a table of figures."""
@@ -285,8 +301,9 @@ def _hops(
 ) -> Iterator[Hop]:
     """The SELECT as hops that can have the row: one, or one for each of its grouping sets."""
     key = (id(select), relation.name, *sorted(renamed.items()))
-    if key not in catalogue.hops:
-        catalogue.hops[key] = select, list(_all_hops(catalogue, relation, select, scope, renamed))
+    with catalogue.asking(key):
+        if key not in catalogue.hops:
+            catalogue.hops[key] = select, list(_all_hops(catalogue, relation, select, scope, renamed))
     yield from (hop for hop in catalogue.hops[key][1] if _is_possible(hop, fixed))
 
 

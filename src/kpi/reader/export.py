@@ -337,7 +337,8 @@ def checked_public_tables(
     """
     from kpi.cache import caching
     from kpi.database import scratch
-    from kpi.engine.compile import CACHE, check_all
+    from kpi.engine.columns import check_all
+    from kpi.engine.compile import CACHE
 
     nodes = public_nodes(graph)
     source = database_path(warehouse.folder(build))

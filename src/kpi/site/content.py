@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
-from kpi.presentation import Form, presented
+from kpi.presentation import LANGUAGES, Form, presented, visible
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Key = tuple[str, str, int, str]  # figure_id, service, report_year, basis
-_LANGUAGES = ("fi", "sv", "en")
 
 
 def _texts(*names: str) -> dict[str, str]:
-    return {f"{name}_{language}": "varchar" for name in names for language in _LANGUAGES}
+    return {f"{name}_{language}": "varchar" for name in names for language in LANGUAGES}
 
 
 _FIGURE = {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar"}
@@ -146,26 +145,28 @@ class Content:
         if known is not None:
             return known
         figure = self.figures.get(figure_id, {})
-        symbols = {code: str(row[f"symbol_{language}"]) for code, row in self.codes.get("unit", {}).items()
-                   if row[f"symbol_{language}"]}  # fmt: skip
-        form = Form(
-            figure.get("unit") or "count",
-            decimals or figure.get("decimals"),
-            language,
-            bool(figure.get("shown_sign")),
-            symbols,
-        )
+        unit = self.form_of_unit(figure.get("unit") or "count", language)
+        form = replace(unit, decimals=decimals or figure.get("decimals"), is_signed=bool(figure.get("shown_sign")))
         self.forms[figure_id, language, decimals] = form
         return form
+
+    def form_of_unit(self, unit: str, language: str) -> Form:
+        """Return how values in a unit are written."""
+        symbols = {code: str(row[f"symbol_{language}"]) for code, row in self.codes.get("unit", {}).items()
+                   if row[f"symbol_{language}"]}  # fmt: skip
+        return Form(unit, None, language, False, symbols)
 
     def stated(self, value: Value) -> tuple[Decimal | None, str, str | None]:
         """Return how a report states a value: the number, how exactly (`about`), and its decimals, None as usual.
 
-        As it is printed where it is and the value reproduces it; else by `shown_as` of its figure.
+        As it is printed where it is and the value reproduces it, but 0 and 100 that it only nearly is as `nearly`; else
+        by `shown_as` of its figure.
         """
         printed = self.printed.get(value.key)
         if printed and printed["status"] == "reproduced":
-            return printed["published_shown"], printed["qualifier"], printed["decimals"]
+            number, qualifier = printed["published_shown"], printed["qualifier"]
+            is_rounded = number in (0, 100) and qualifier == "exact" and number != value.shown
+            return number, "nearly" if is_rounded else qualifier, printed["decimals"]
         shown, rule = value.shown, self.figures.get(value.key[0], {}).get("shown_as")
         step = {"floor_1000": 1000, "about_100": 100, "about_1000": 1000}.get(rule or "")
         if shown is None or step is None or abs(shown) < step:
@@ -191,7 +192,7 @@ def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public
         read = ", ".join(cte for name, cte in ctes.items() if name in words)  # a CTE that nobody reads is planned too
         found = con.execute(f"with {read} {select}")
         names = [column[0] for column in found.description or []]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        return [dict(zip(names, map(_shown_text, row), strict=True)) for row in found.fetchall()]
 
     content = Content()
     _read_words(content, rows)
@@ -206,6 +207,11 @@ def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public
         content.bases.setdefault((figure, service, year), []).append(basis)
         content.keys.setdefault((figure, service), []).append(value.key)
     return content
+
+
+def _shown_text(value: Any) -> Any:
+    """Return a value of a row; of a text, the signs that nobody sees, or that turn what follows, are written out."""
+    return visible(value) if isinstance(value, str) else value
 
 
 def _read_words(content: Content, rows: Any) -> None:
@@ -281,7 +287,7 @@ def _read_public(content: Content, con: duckdb.DuckDBPyConnection) -> None:
     def rows(table: str) -> list[Row]:
         found = con.execute(f"with {ctes} select * from {table} where is_unfinished is not true order by all")
         names = [column[0] for column in found.description or []]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        return [dict(zip(names, map(_shown_text, row), strict=True)) for row in found.fetchall()]
 
     for row in rows("public_indicators"):
         key = _key(row)
@@ -294,7 +300,7 @@ def _read_public(content: Content, con: duckdb.DuckDBPyConnection) -> None:
         content.changes[_key(row)] = {
             **row, "shown_change": row["change"], "previous_shown": row["previous_value"],
             "is_comparable": is_comparable, "break_kind": kind,
-            **{f"break_reason_{language}": reasons.get(f"reason_{language}") for language in _LANGUAGES},
+            **{f"break_reason_{language}": reasons.get(f"reason_{language}") for language in LANGUAGES},
         }  # fmt: skip
     for row in (row for row in rows("public_monthly_series") if not row["is_suppressed"]):
         months = content.series.setdefault((row["figure_id"], row["service"]), [])

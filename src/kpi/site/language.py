@@ -18,16 +18,20 @@ from markupsafe import Markup, escape
 from kpi.presentation import Form
 
 LABELS = Path(__file__).parent / "labels"
-LANGUAGES = ("fi", "sv", "en")
 _NEAR = Decimal("0.05")  # of a fraction: so near to it a share is called by it
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """The words of one language. `forms` are those of a unit: pairs of singular and plural, lengths of time by part."""
+    """The words of one language.
+
+    `forms` are those of a unit: pairs of singular and plural, lengths of time by part. `reject_reasons` are by the
+    pattern that the engine's words are like.
+    """
 
     code: str
     labels: Mapping[str, str]
+    reject_reasons: Mapping[str, str]
     months: Sequence[str]
     short_months: Sequence[str]
     number_words: Sequence[str]

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from kpi.presentation import NO_VALUE, Form, significant
+from kpi.presentation import MINUS, NO_VALUE, Form, significant
 from kpi.site.content import Content, Row
 from kpi.site.figure_pages import Writer, printed_rows
+from kpi.site.language import read_language
 
 if TYPE_CHECKING:
     import duckdb
 
 ROWS_SHOWN = 10  # of a failed check on the page of its year; the rest is on a page of its own
+_HYPHEN = re.compile(r"(?<=\s)-(?=\d)")  # before a limit, as SQL and Python write it
 _FEED_TOPICS = ("months", "deliveries")
 
 
 @dataclass(frozen=True, slots=True)
 class Rejects:
-    """How many rows of a feed were loaded and rejected, and for which reasons."""
+    """How many rows of a feed were loaded and rejected, and for which reasons.
+
+    A reason is the first pattern of `Language.reject_reasons` that it is like, else the engine's own words.
+    """
 
     feed: str
     loaded: int
@@ -43,9 +49,12 @@ def read_rejects(con: duckdb.DuckDBPyConnection) -> list[Rejects]:
         return []
     reasons: dict[str, list[tuple[str, int]]] = {}
     if {"feed", "reasons"} <= built.get("raw.rejects", set()):
+        patterns = list(read_language("en").reject_reasons)
         for feed, reason, count in con.execute(
-            "select feed, one.reason, count(*) from (select feed, unnest(reasons) as one from raw.rejects)"
-            " group by all order by feed, count(*) desc, one.reason"
+            "select feed, coalesce(list_filter($patterns, lambda like_this: one.reason like like_this)[1], one.reason)"
+            " as kind, count(*) from (select feed, unnest(reasons) as one from raw.rejects) group by all"
+            " order by feed, count(*) desc, kind",
+            {"patterns": patterns},
         ).fetchall():
             reasons.setdefault(feed, []).append((reason, count))
     return [
@@ -101,7 +110,10 @@ def quality_page(writer: Writer, year: int, results: Sequence[Row], rejects: Seq
                 writer.content.name("feed", one.feed, code),
                 writer.language.number(one.loaded),
                 writer.language.number(one.rejected),
-                [(reason, writer.language.number(count)) for reason, count in one.reasons],
+                [
+                    (writer.language.reject_reasons.get(reason) or _in_english(reason), writer.language.number(count))
+                    for reason, count in one.reasons
+                ],
             )
             for one in rejects
         ],
@@ -111,12 +123,19 @@ def quality_page(writer: Writer, year: int, results: Sequence[Row], rejects: Seq
     }
 
 
-def described(writer: Writer, result: Row) -> Markup:
+def described(writer: Writer, result: Row) -> Markup | str:
     """Return what a check expects, in the language of the page or else in English, marked as such."""
-    if writer.language.code == "fi":
-        return Markup(escape(result["description_fi"]))
-    text = escape(result["description"])
-    return text if writer.language.code == "en" else Markup(f'<span lang="en">{text}</span>')
+    language = writer.language
+    if result["topic"] in _FEED_TOPICS:
+        name, _, feed = result["expectation"].partition(":")
+        return language.say(f"check_{name}", feed=writer.content.name("feed", feed, language.code))
+    if language.code == "en":
+        return _HYPHEN.sub(MINUS, str(result["description"]))
+    return str(result.get(f"description_{language.code}") or "") or _in_english(result["description"])
+
+
+def _in_english(text: str) -> Markup:
+    return Markup('<span lang="en">{}</span>').format(text)
 
 
 def _check(writer: Writer, result: Row, place: int, year: int) -> Row:
@@ -137,21 +156,25 @@ def _check(writer: Writer, result: Row, place: int, year: int) -> Row:
 
 
 def _seen(writer: Writer, result: Row) -> str:
-    """Return the range of the values that a check looked at; of one figure alone in its unit."""
-    low, high = result["lowest"], result["highest"]
-    if low is None or high is None or result["topic"] in ("parts", *_FEED_TOPICS):
+    """Return the range of the values that a check looked at, in their unit; nothing where they are in several."""
+    low, high, unit = result["lowest"], result["highest"], result.get("unit", "")
+    if low is None or high is None or unit is None or result["topic"] in ("parts", *_FEED_TOPICS):
         return ""
-    texts = [_amount(Form(language=writer.language.code), value) for value in (low, high)]
+    if unit == "year":
+        texts = [f"{value:.0f}" for value in (low, high)]
+    else:
+        form = writer.content.form_of_unit(unit or "count", writer.language.code)
+        texts = [_amount(form, value, 4) for value in (low, high)]
     return texts[0] if texts[0] == texts[1] else " … ".join(texts)
 
 
-def _amount(form: Form, value: float | None) -> str:
-    """Write what a check saw, which is not rounded: seconds whole, all else with six digits."""
+def _amount(form: Form, value: float | None, digits: int = 6) -> str:
+    """Write what a check saw, which is not rounded: whole numbers and seconds whole, all else with some digits."""
     if value is None:
         return NO_VALUE
-    if form.unit == "seconds":
-        return form.write(Decimal(round(value)))
-    return Form(form.unit, None, form.language, form.is_signed, form.symbols).write(Decimal(significant(value, 6)))
+    if form.unit == "seconds" or value == int(value):
+        return replace(form, decimals=None).write(Decimal(round(value)))
+    return replace(form, decimals=None).write(Decimal(significant(value, digits)))
 
 
 def _row(writer: Writer, row: Mapping[str, Any]) -> tuple[str, str, str, str]:

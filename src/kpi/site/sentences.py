@@ -17,9 +17,9 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from kpi.errors import ConfigError, Place, nearest
-from kpi.presentation import NO_VALUE, Form
+from kpi.presentation import LANGUAGES, NO_VALUE, Form
 from kpi.site.content import Content, Key, Value
-from kpi.site.language import LANGUAGES, Language, read_language
+from kpi.site.language import Language, read_language
 
 FOLDER = Path("report")
 _SLOT = re.compile(r"\{([^{}]*)\}")
@@ -240,14 +240,14 @@ def _slot_text(slot: Slot, value: Value, content: Content, language: Language, t
 
 def _formed(forms: Mapping[str, str], number: Decimal, qualifier: str, written: Form, language: Language) -> str:
     """Return a number in the forms of a slot."""
-    inflected = next((name for name in forms if name in language.forms.get(written.unit, {})), "")
-    if inflected:
-        return language.inflected(inflected, number, written)
+    if inflected := next((name for name in forms if name in language.forms.get(written.unit, {})), ""):
+        nearly = f"{written.qualifier(qualifier)} " if qualifier == "nearly" else ""
+        return nearly + language.inflected(inflected, number, written)
     if "fraction" in forms and (word := language.fraction(number)):
         prefix = written.qualifier(qualifier if qualifier != "about" or "about" in forms else "exact")
         return f"{prefix} {word}" if prefix else word
     if "nearly" in forms and qualifier == "about":
-        return f"{language.say('nearly')} {written.write(number)}"
+        return written.write(number, "nearly")
     if "bare" in forms:
         return written.number(number)
     if "size" in forms:

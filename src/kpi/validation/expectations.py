@@ -92,7 +92,8 @@ class YearResult:
     sentence that says what was expected, `observed` the values seen or the rows that break it. `judged` counts the
     values looked at, which lie between `lowest` and `highest` when they are numbers. `rows` are those that break it,
     or all that were looked at when it holds. `is_provisional` marks a year that is not finished.
-    `failure` says why the rule could not be applied; empty when it could.
+    `failure` says why the rule could not be applied; empty when it could. `unit` is that of the values between `lowest`
+    and `highest`: of their figures, or year; empty where they have none, None where they are in several.
     """
 
     report_year: int
@@ -109,6 +110,8 @@ class YearResult:
     highest: float | None
     rows: tuple[SeenRow, ...]
     failure: str = ""
+    description_sv: str = ""
+    unit: str | None = ""
 
 
 def import_great_expectations() -> ModuleType:
@@ -258,8 +261,8 @@ def write_results(con: duckdb.DuckDBPyConnection, results: Sequence[YearResult])
     if results:
         columns = ("report_year", "expectation", "description", "description_fi", "severity", "success", "observed",
                    "is_provisional")  # fmt: skip
-        rows = [[getattr(result, column) for column in columns] for result in results]
-        con.executemany(f"insert into {RESULTS_TABLE} values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        values = [[getattr(result, column) for result in results] for column in columns]
+        con.execute(f"insert into {RESULTS_TABLE} select {', '.join(['unnest(?)'] * len(columns))}", values)
 
 
 def results_as_json(results: Iterable[YearResult]) -> str:
@@ -432,7 +435,21 @@ def _result(suite: _Suite, rule: Rule, failure: Any) -> YearResult:
         highest=float(values.max()) if is_number else None,
         rows=tuple(_rows(rule, suite, list(places))),
         failure=_exception_message(failure.exception_info) if failure and not failure.result else "",
+        description_sv=rule.description_sv,
+        unit=_unit(rule, frame, values),
     )
+
+
+def _unit(rule: Rule, frame: pd.DataFrame, values: pd.Series[Any]) -> str | None:
+    """Return the unit of the values that a rule looks at: of figures' own values, where the frame says it."""
+    if rule.column == "report_year":
+        return "year"
+    if not {"unit", "value"} <= set(frame.columns) or not values.equals(frame.loc[values.index, "value"].rename(None)):
+        return ""
+    units = set(frame.loc[values.index, "unit"].dropna())
+    if len(units) == 1:
+        return str(units.pop())
+    return None if "seconds" in units else ""
 
 
 def _rows(rule: Rule, suite: _Suite, places: Sequence[int]) -> Iterator[SeenRow]:

@@ -253,7 +253,10 @@ def _seen(result: YearResult, names: _Names) -> str:
         return "tarkistus ei onnistunut"
     if result.lowest is None or result.highest is None or result.topic in names.sums:
         return count
-    low, high = number(result.lowest, 4), number(result.highest, 4)
+    if result.unit == "year":
+        low, high = f"{result.lowest:.0f}", f"{result.highest:.0f}"
+    else:
+        low, high = number(result.lowest, 4), number(result.highest, 4)
     return " ".join(part for part in (f"{count}:", values, low if low == high else f"{low} … {high}") if part)
 
 

@@ -68,6 +68,7 @@ class Rule:
     because: str = ""
     found: str = "{rows}"
     figures: tuple[str, ...] = ()
+    swedish: str = ""
     place: Place = Place("")  # noqa: RUF009  a frozen value
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
@@ -88,8 +89,16 @@ class Rule:
     @property
     def description_fi(self) -> str:
         """The same sentence in Finnish."""
+        return self._with_limits(self.finnish)
+
+    @property
+    def description_sv(self) -> str:
+        """The same sentence in Swedish; empty when the project has none."""
+        return self._with_limits(self.swedish) if self.swedish else ""
+
+    def _with_limits(self, sentence: str) -> str:
         limits = {name: _in_finnish(limit) for name, limit in self._limits().items()}
-        return f"{self.finnish}.".format(**limits)
+        return f"{sentence}.".format(**limits)
 
     def _limits(self) -> dict[str, object]:
         given = {"low": self.check.arguments.get("min_value"), "high": self.check.arguments.get("max_value")}
@@ -191,13 +200,14 @@ class Formula:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """Formulas that hold together under one name; `expects` and `finnish` say it as a sentence without its stop."""
+    """Formulas that hold together under one name; `expects`, `finnish` and `swedish` say it as a sentence, no stop."""
 
     name: str
     by: Literal["service", "year"]
     formulas: tuple[Formula, ...]
     expects: str
     finnish: str
+    swedish: str = ""
 
 
 def read_formula(
@@ -352,7 +362,7 @@ def read_expectations(project: Project) -> Expectations:
 _TOPIC_KEYS = ("table", "row", "order", "rules", "sums", "only_with", "only_full_months", "observed", "notes")
 _RULE_KEYS = (
     *("name", "column", "figures", "check", "severity", "running_year"),
-    *("expects_en", "because_en", "expects_fi", "found_en"),
+    *("expects_en", "because_en", "expects_fi", "expects_sv", "found_en"),
 )
 
 
@@ -400,7 +410,7 @@ def _read_topic(name: str, entry: Section, topics: Section, sums: Section | None
         of_sums = _read_sums(sums)
         rules = tuple(
             Rule(one.name, name, one.name, CHECKS["zero"], "error", "error", one.expects, one.finnish,
-                 place=one.formulas[0].place)
+                 swedish=one.swedish, place=one.formulas[0].place)
             for one in of_sums
         )  # fmt: skip
     row = entry.strings("row")
@@ -428,6 +438,7 @@ def _read_rule(entry: Section, topic: str) -> Rule:
         running_year=running_year,
         expects=entry.required("expects_en"),
         finnish=entry.required("expects_fi"),
+        swedish=entry.text("expects_sv"),
         because=entry.text("because_en"),
         found=entry.text("found_en", "{rows}"),
         figures=entry.strings("figures"),
@@ -438,6 +449,7 @@ def _read_rule(entry: Section, topic: str) -> Rule:
         ("expects_en", rule.expects, rule._limits()),
         ("because_en", rule.because, rule._limits()),
         ("expects_fi", rule.finnish, rule._limits()),
+        ("expects_sv", rule.swedish, rule._limits()),
         ("found_en", rule.found, {"rows": ""}),
     ):
         if not _is_format(text) or (unknown := sorted(_fields(text) - set(known))):
@@ -476,7 +488,7 @@ def _read_sums(document: Section) -> tuple[Sum, ...]:
     groups = {name: given.strings(name) for name in given}
     sums: list[Sum] = []
     for entry in document.sections("sums"):
-        entry.allow(("name", "by", "expects_en", "expects_fi", "formulas"), f"a sum of {entry.file}")
+        entry.allow(("name", "by", "expects_en", "expects_fi", "expects_sv", "formulas"), f"a sum of {entry.file}")
         by: Any = _choice(entry, "by", ("service", "year"), "")
         formulas = []
         items = entry.items_of("formulas")
@@ -489,7 +501,8 @@ def _read_sums(document: Section) -> tuple[Sum, ...]:
         if not formulas:
             raise ConfigError("'formulas' is missing.", entry.where())
         name = entry.required("name")
-        sums.append(Sum(name, by, tuple(formulas), entry.required("expects_en"), entry.required("expects_fi")))
+        texts = entry.required("expects_en"), entry.required("expects_fi"), entry.text("expects_sv")
+        sums.append(Sum(name, by, tuple(formulas), *texts))
     return tuple(sums)
 
 
@@ -551,7 +564,8 @@ def years_rule(last_year: int) -> Rule:
     """Return the rule on the years themselves. One mistyped year must not fail all the years up to it."""
     return Rule("no_later_years", "years", "report_year", between(None, last_year), "warn", "warn",
                 f"Nothing is dated after the year {last_year}",
-                f"Mikään ei ole vuoden {last_year} jälkeiseltä ajalta")  # fmt: skip
+                f"Mikään ei ole vuoden {last_year} jälkeiseltä ajalta",
+                swedish=f"Inget är från tiden efter år {last_year}")  # fmt: skip
 
 
 # --- against the project ---------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import fcntl
 import os
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpi.build_record import FILE, BuildRecord, NodeRecord, RecordError, from_json, to_json
+from kpi.build_record import FILE, BuildRecord, NodeRecord, RecordError, from_json, outline_from_json, to_json
 from kpi.codec import from_line, to_line
 from kpi.errors import ConfigError, DiskFull, LockHeld, Problem, is_disk_full, is_not_allowed, nearest
 from kpi.events import Emit, Event, emit_event, now, silent
@@ -257,10 +257,17 @@ class Warehouse:
 
     def record(self, folder: Path) -> BuildRecord:
         """Return what is noted of the build in a folder. Where that cannot be read, `problem` says why."""
+        return self._read(folder, _read_record)
+
+    def outline(self, folder: Path) -> BuildRecord:
+        """Return the same without nodes and data tests: what a run that finds nothing to do asks for."""
+        return self._read(folder, _read_outline)
+
+    def _read(self, folder: Path, read: Callable[[Path, tuple[int, ...]], BuildRecord]) -> BuildRecord:
         try:
             file = folder / FILE
             about = os.stat(file)
-            return _read_record(file, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
+            return read(file, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
         except OSError as error:
             problem = f"its {FILE} cannot be read: {error.strerror or type(error).__name__}"
         except RecordError as error:
@@ -335,6 +342,11 @@ def _read_record(file: Path, identity: tuple[int, ...]) -> BuildRecord:
     Raises OSError and RecordError.
     """
     return from_json(read_regular(file))
+
+
+@lru_cache(maxsize=8)
+def _read_outline(file: Path, identity: tuple[int, ...]) -> BuildRecord:
+    return outline_from_json(read_regular(file))
 
 
 def begin(warehouse: Warehouse, warehouse_settings: WarehouseSettings, start_from: Path | None) -> Path:

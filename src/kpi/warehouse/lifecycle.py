@@ -251,7 +251,7 @@ def rolled_back_from(warehouse: Warehouse) -> Path | None:
         if folder == current:
             return None
         # One that is not in the ledger was never seen: its run was killed just before it published it.
-        if folder.name in message and warehouse.record(folder).status == "published":
+        if folder.name in message and warehouse.outline(folder).status == "published":
             return folder
     return None
 

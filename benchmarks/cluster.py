@@ -1,0 +1,99 @@
+"""A standalone Spark cluster on loopback: a master and workers as processes of this machine, ended by their ids.
+
+The jars are those of the pyspark that is in .venv-spark (make spark); nothing listens but on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = Path(os.environ.get("KPI_SPARK") or ROOT / ".venv-spark/bin/python")
+LOOPBACK = "127.0.0.1"
+START_SECONDS = 90  # a busy machine takes a third of it
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running cluster. `address` is its master's; what it and its executors write is below `folder`."""
+
+    address: str
+    folder: Path
+    master: subprocess.Popen[bytes]
+    workers: tuple[subprocess.Popen[bytes], ...]
+
+    @property
+    def processes(self) -> list[int]:
+        """The ids of the master and the workers; executors are children of these."""
+        return [self.master.pid, *(worker.pid for worker in self.workers)]
+
+
+@contextmanager
+def cluster(folder: Path, workers: int = 2, cores: int = 1, memory: str = "1g") -> Iterator[Cluster]:
+    """Start a master and workers, each with so many cores and so much memory for executors, and end them after."""
+    home = _spark_home()
+    folder.mkdir(parents=True, exist_ok=True)
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        master = _start(home, folder / "master", "master.Master", "--host", LOOPBACK, "--port", "0")
+        started.append(master)
+        address = _waited(folder / "master/log", r"Starting Spark master at (spark://\S+)", master)
+        for number in range(workers):
+            place = folder / f"worker-{number}"
+            options = ("--host", LOOPBACK, "--cores", str(cores), "--memory", memory, "--work-dir", str(place / "work"))
+            started.append(_start(home, place, "worker.Worker", *options, address))
+        for number in range(workers):
+            _waited(folder / f"worker-{number}/log", "Successfully registered with master", started[1 + number])
+        yield Cluster(address, folder, master, tuple(started[1:]))
+    finally:
+        for process in reversed(started):
+            process.terminate()
+        for process in reversed(started):
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def is_there() -> bool:
+    """Tell whether a cluster can be started: Spark's environment and Java are there."""
+    return PYTHON.is_file() and shutil.which("java") is not None
+
+
+def _spark_home() -> Path:
+    ask = "import importlib.util; print(importlib.util.find_spec('pyspark').submodule_search_locations[0])"
+    done = subprocess.run([PYTHON, "-c", ask], check=True, capture_output=True, text=True)
+    return Path(done.stdout.strip())
+
+
+def _start(home: Path, folder: Path, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["java", "-Xmx256m", "-cp", f"{home}/jars/*", f"org.apache.spark.deploy.{kind}"]
+    environment = {**os.environ, "SPARK_HOME": str(home), "SPARK_SCALA_VERSION": "2.13"}  # of all Spark 4
+    environment |= {"SPARK_LOCAL_IP": LOOPBACK, "SPARK_LOCAL_DIRS": str(folder)}
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            [*command, "--webui-port", "0", *arguments], stdout=log, stderr=log, env=environment, cwd=folder
+        )
+
+
+def _waited(log: Path, pattern: str, process: subprocess.Popen[bytes]) -> str:
+    """Return what the log says once it does. Raises RuntimeError when the process ends, or says nothing."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        text = log.read_text(errors="replace")
+        if found := re.search(pattern, text):
+            return found[found.lastindex or 0]
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    raise RuntimeError(f"a part of the cluster did not start: {log.read_text(errors='replace')[-1000:]}")

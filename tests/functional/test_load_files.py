@@ -1,0 +1,219 @@
+"""What is said of whole files: too many rejects, dates in the future, odd names, odd content, changes meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from kpi.errors import BuildError
+from kpi.ingest import raw_table
+from kpi.ingest.raw_files import RawFile, RawFolder, scan
+from loading import Loader, compare_with_oracle, contracts
+
+CALLS = "call_id,service_line,arrived_at,answered_at,ended_at\n"
+NPS = "response_id,survey,channel,responded_at,score,comment\n"
+
+
+def call(number: int | str, day: int = 5) -> str:
+    return f"c{number},oral_health,2025-03-{day:02} 14:00:00,2025-03-{day:02} 14:02:00,2025-03-{day:02} 14:05:00\n"
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Loader:
+    return Loader(tmp_path, [contracts()["calls"]])
+
+
+# --- What is said of files
+
+
+def test_too_many_rejects_fail_with_the_ten_commonest_reasons(calls: Loader) -> None:
+    bad = "".join(f"c{n},oral_health,x,,\n" for n in range(10))
+    calls.deliver("good.csv", CALLS + "".join(map(call, range(100, 110))) + bad)
+    calls.load()
+    assert calls.refused() == ""  # ten are always allowed
+    assert "good.csv: 10 of 20 records rejected; allowed are 4." in calls.refused(0.2)
+    calls.deliver("bad.csv", CALLS + "".join(map(call, range(5000, 6000))) + bad + ",dentist,5.3.25,,2025-03-05\n")
+    calls.load()
+    assert calls.refused().splitlines() == [
+        "Deliveries worse than their contract allows:",
+        "  calls/bad.csv: 11 of 1011 records rejected; allowed are 10.",
+        "            10 x arrived_at: not a date and time",
+        "             1 x arrived_at: not a date and time: the year has two digits",
+        "             1 x call_id: missing",
+        "             1 x ended_at: not a date and time: the time of day is missing",
+        "             1 x service_line: not one of its codes",
+        "The rejected rows are in raw.rejects of the failed build. Mend the files, or let them through once with"
+        " --max-reject-share; refused files only with a share of 1.",
+    ]
+    assert calls.refused(0.5) == ""
+
+
+def test_no_more_than_ten_reasons_are_told(tmp_path: Path) -> None:
+    rows = "".join(f"{n},,,,,\n" for n in range(20)) + ",x,y,z,99,\n,x,y,z,-1,\n,x,y,z,1.5,\n"
+    nps = Loader(tmp_path, [contracts()["nps_responses"]])
+    nps.deliver("a.csv", NPS + rows)
+    nps.load()
+    message = nps.refused().splitlines()[2:-1]
+    assert len(message) == 10
+    assert message[:4] == [
+        f"            20 x {name}: missing" for name in ("channel", "responded_at", "score", "survey")
+    ]
+
+
+def test_a_refused_file_is_a_share_of_one_however_small(calls: Loader) -> None:
+    calls.deliver("a.csv", "nothing\nof use\n")
+    calls.deliver("b.csv.gz", b"no gz")
+    calls.load()
+    for share in (None, 0.99):
+        said = calls.refused(share)
+        assert "calls/a.csv: refused with its 1 records: required columns are missing" in said
+        assert "calls/b.csv.gz: refused with its 0 records: the gz file cannot be read" in said
+    assert calls.refused(1.0) == ""
+
+
+def test_the_threshold_is_that_of_the_contract(tmp_path: Path) -> None:
+    feed = replace(contracts()["calls"], reject_share=0.5, reject_rows=0)
+    calls = Loader(tmp_path, [feed])
+    calls.deliver("a.csv", CALLS + call(1) + "x\n")
+    calls.deliver("b.csv", CALLS + call(2) + "x\ny\n")
+    calls.load()
+    assert "a.csv" not in calls.refused()
+    assert "b.csv: 2 of 3 records rejected; allowed are 1." in calls.refused()
+
+
+def test_rows_dated_after_the_day_of_the_refresh_load_and_are_told(calls: Loader) -> None:
+    calls.deliver("a.csv", CALLS + call(1, day=5) + call(2, day=6) + call(3, day=7))
+    assert calls.load(date(2025, 3, 5)).warnings == ("calls/a.csv: 2 rows dated after the day of the refresh.",)
+    assert len(calls.rows()) == 3
+    # The day moves on and the file stays.
+    assert calls.load(date(2025, 3, 6)).warnings == ("calls/a.csv: 1 rows dated after the day of the refresh.",)
+    assert calls.load(date(2025, 3, 7)).warnings == ()
+    assert calls.load(date(2025, 3, 4)).warnings == ("calls/a.csv: 3 rows dated after the day of the refresh.",)
+
+
+def test_what_is_not_read_is_told(calls: Loader) -> None:
+    calls.deliver("a.csv", CALLS + call(1))
+    for name in ("readme.txt", "B.CSVX", ".hidden.csv", ".DS_Store"):
+        calls.deliver(name, CALLS + call(2))
+    calls.deliver("x.csv", "1\n", feed="calls/older")
+    calls.deliver("x.csv", "1\n", feed="callz")
+    (calls.raw / "notes.txt").write_text("nothing to say of this")
+    assert calls.load().warnings == (
+        "callz/: no feed has this name, its files are not read. Did you mean 'calls'?",
+        *(
+            f"calls/{name}: hidden, or not a .csv or .csv.gz file; not read."
+            for name in (".hidden.csv", "B.CSVX", "older", "readme.txt")
+        ),
+    )
+    assert len(calls.rows()) == 1
+
+
+# --- Odd files
+
+
+NAMES = (
+    "a'b.csv",
+    'a"b.csv',
+    "a*[b]?.csv",
+    "a;b,c.csv",
+    "a\nb.csv",
+    "a\\b.csv",
+    "{1}.csv",
+    "%s $1 {{ x }}.csv",
+    "--.csv",
+)
+
+
+def test_any_name_of_a_file(calls: Loader) -> None:
+    for number, name in enumerate(NAMES):
+        calls.deliver(name, CALLS + call(number) + "bad\n")
+    calls.load()
+    assert {row[0] for row in calls.rows("_file")} == {row[0] for row in calls.rejects()} == set(NAMES)
+    compare_with_oracle(calls)
+
+
+ODD = {
+    "a trailing separator": call(1).replace("\n", ",\n"),
+    "one field too few and one too many": call(1).replace("c1,", "c1") + call(2).replace("c2", "c2,"),
+    "too many fields": "c1" + "," * 5000 + "\n" + call(2),
+    "a lone CR": call(1) + call(2).replace("\n", "\r") + call(3),
+    "a CR in a cell": 'c1,oral_health,2025-03-05 14:00,,"\r"\n' + call(2),
+    "blank lines": call(1) + "\n\r\n  \n\t\n" + call(2) + "\n\n",
+    "a NUL": "c\x001,oral_health,2025-03-05 14:00,,\n" + call(2).replace("2025", "20\x0025"),
+    "a line of 3 MB": "c1,oral_health,2025-03-05 14:00,,"
+    + "x" * 3_000_000
+    + '\n"'
+    + "y\n" * 1_500_000
+    + '",,,,\n'
+    + call(3),
+    "a quote never closed": call(1) + '"c2,oral_health,2025-03-05 14:00,,\n' + call(3),
+    "quotes in the middle": 'c"1",oral_health,2025-03-05 14:00,,\n"c"2,oral_health,2025-03-05 14:00,,\n',
+    "a key in quotes and not": call(1) + '" c1 ",oral_health,2025-03-05 14:00,,\n',
+    "no line end": call(1) + call(2).rstrip(),
+    "a comment": "#" + call(1) + "\\N,oral_health,2025-03-05 14:00,,\n",
+    "nothing after the header": "",
+}
+
+
+@pytest.mark.parametrize("careful", [False, True])
+@pytest.mark.parametrize("body", ODD.values(), ids=ODD.keys())
+def test_odd_files(calls: Loader, body: str, careful: bool) -> None:
+    calls.deliver("lf.csv", CALLS + body)
+    if len(body) < 1_000_000:  # a long line is as long with any separator, and the oracle reads it letter by letter
+        calls.deliver("crlf.csv", (CALLS + body).replace("\n", "\r\n"))
+        calls.deliver("semicolon.csv", (CALLS + body).replace(",", ";"))
+        calls.deliver("tab.csv", (CALLS + body).replace(",", "\t"))
+    calls.load(careful=careful)
+    compare_with_oracle(calls)
+
+
+def test_a_bad_separator_or_header_in_many_files_at_once(calls: Loader) -> None:
+    """Files of one form are loaded together, others apart; each keeps its own records and rejects."""
+    for number in range(12):
+        text = (CALLS + call(number) + "bad\n" + call(number + 50) + call(number)).replace(",", ",;\t"[number % 3])
+        calls.deliver(f"{number:02}.csv", ("\n" * (number % 4) + text).encode(("utf-8", "utf-8-sig")[number % 2]))
+    calls.load()
+    compare_with_oracle(calls)
+    assert calls.ledger("distinct records, rows_loaded, rows_rejected") == [(4, 2, 2)]
+
+
+def test_a_file_that_changes_while_it_is_loaded(calls: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls.deliver("a.csv", CALLS + call(1) + call(1))
+    read, turn = Path.read_bytes, itertools.count()
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name == "a.csv" and next(turn) == 1:  # the second look, for the text of the repeated record
+            path.write_text(CALLS + call(2))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(raw_table, "HELD", 0)  # else it is in memory still
+    with pytest.raises(BuildError, match=r"a\.csv changed while it was loaded"):
+        calls.load()
+
+
+def test_a_file_that_goes_before_it_is_loaded(calls: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls.deliver("a.csv", CALLS + call(1))
+    seen = scan(calls.raw)
+    calls.remove("a.csv")
+    monkeypatch.setattr("loading.scan", lambda raw: seen)
+    with pytest.raises(BuildError, match=r"a\.csv cannot be read: No such file"):
+        calls.load()
+
+
+def test_a_scan_tells_content_and_size(tmp_path: Path) -> None:
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "calls/a.csv").write_bytes(b"abc")
+    (tmp_path / "calls/b.csv.gz").write_bytes(b"abc")
+    (tmp_path / "stray.csv").write_bytes(b"abc")
+    found = scan(tmp_path)
+    assert [(file.path, file.size) for file in found.files] == [("calls/a.csv", 3), ("calls/b.csv.gz", 3)]
+    assert found.files[0].content_hash == found.files[1].content_hash
+    renamed = RawFolder((replace(found.files[0], name="c.csv"), found.files[1]), ())
+    assert renamed.digest() != found.digest() == RawFolder(found.files, ("x",)).digest()
+    assert scan(tmp_path / "none") == RawFolder((), ())
+    assert isinstance(found.files[0], RawFile)
