@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import shutil
 import statistics
 import subprocess
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from benchmarks import plain, record
@@ -103,6 +105,9 @@ class Bench:
         self.statements = folder / "statements.json"
         self.database = folder / "bare.duckdb"
         self.saved = folder / "saved.duckdb"
+        self.loaded = folder / "loaded.duckdb"
+        self.feeds = folder / "feeds.pickle"
+        self.feeds.write_bytes(pickle.dumps(self.graph.feeds))
         self.copies = folder / "copies"
         self.copies.mkdir()
 
@@ -127,6 +132,18 @@ class Bench:
             shutil.copy(start, self.database)
         self.statements.write_text(json.dumps(statements))
         return run([sys.executable, str(HERE / "bare.py"), str(self.database), str(self.statements)])
+
+    def load(self) -> Cost:
+        """Measure the loader alone, on what it loaded before if that is there."""
+        script = str(HERE / "load_once.py")
+        return run([sys.executable, script, str(self.loaded), str(self.raw), str(self.feeds), TODAY])
+
+    def reload(self) -> list[str]:
+        """The plain statements that load the file of `change_file` again."""
+        calls = next(feed for feed in self.graph.feeds if feed.name == "calls")
+        file = next(file for file in scan(self.raw).files if file.name == CHANGED)
+        delete = f"delete from raw.calls where _file = '{CHANGED}'"
+        return [delete, plain.load_statement(calls, self.raw, file, self.copies)]
 
     def everything(self) -> list[str]:
         """The plain statements of the whole warehouse."""
@@ -177,7 +194,7 @@ def main() -> None:
             print(f"{bench.records} records\n{'':<38}{'kpi':>7}{'':>7}{'bare':>8}")
             print(f"{f'median of {options.runs}':<38}{HEADING}")
             cases = found.setdefault(bench.records, [])
-            for case in measure(bench, options.runs):
+            for case in chain(measure_loading(bench, options.runs), measure(bench, options.runs)):
                 show(case, before.get(case.name))
                 cases.append(case)
         if options.write:
@@ -216,13 +233,7 @@ def measure(bench: Bench, runs: int) -> Iterator[Case]:
         bench.change_file(turn)
         return bench.refresh()
 
-    calls = next(feed for feed in bench.graph.feeds if feed.name == "calls")
-    file = next(file for file in scan(bench.raw).files if file.name == CHANGED)
-    reload = [
-        f"delete from raw.calls where _file = '{CHANGED}'",
-        plain.load_statement(calls, bench.raw, file, bench.copies),
-    ]
-    reload += plain.models(bench.graph, bench.descendants("source:raw.calls"))
+    reload = bench.reload() + plain.models(bench.graph, bench.descendants("source:raw.calls"))
     message = f"{len(reload)} statements"
     yield compare("one file changed", with_file_changed, lambda: bench.bare(reload, bench.saved), runs, message)
     out, writing = str(bench.root.parent / "out"), [sys.executable, "-c", "import duckdb, xlsxwriter"]
@@ -232,6 +243,29 @@ def measure(bench: Bench, runs: int) -> Iterator[Case]:
     yield compare("kpi show", lambda: bench.kpi("show"), lambda: run(showing), runs, "import duckdb")
     helped, importing = [sys.executable, "-m", "kpi.cli", "--help"], [sys.executable, "-c", "import click"]
     yield compare("kpi --help", lambda: run(helped), lambda: run(importing), runs, "import click")
+
+
+def measure_loading(bench: Bench, runs: int) -> Iterator[Case]:
+    """Measure the loader alone, without what is built of the rows: all deliveries, and one that changed."""
+    loads = plain.raw_tables(bench.graph) + plain.loads(bench.graph, bench.raw, scan(bench.raw), bench.copies)
+    turn = [0]
+
+    def from_nothing() -> Cost:
+        bench.loaded.unlink(missing_ok=True)
+        return bench.load()
+
+    def with_file_changed() -> Cost:
+        bench.change_file(turn)
+        return bench.load()
+
+    message = f"bare DuckDB, {len(loads)} statements"
+    yield compare("loading alone", from_nothing, lambda: bench.bare(loads), runs, message)
+    shutil.copy(bench.database, bench.saved)
+    again = bench.reload()
+    message = f"{len(again)} statements"
+    yield compare(
+        "loading alone, one file changed", with_file_changed, lambda: bench.bare(again, bench.saved), runs, message
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from kpi.engine.test_runner import test_statements
 from kpi.ingest.cells import header_names
 from kpi.ingest.contract import SQL_TYPES, Feed
 from kpi.ingest.csv_reader import decompress, read_layout, split_record
-from kpi.ingest.loader import OWN
+from kpi.ingest.ledger import OWN
 from kpi.ingest.raw_files import RawFile, RawFolder
 from kpi.sql import identifier, literal
 

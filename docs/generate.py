@@ -33,7 +33,7 @@ from kpi.ingest.contract import (
     is_feed,
     read_feed,
 )
-from kpi.ingest.loader import OWN
+from kpi.ingest.ledger import OWN
 from kpi.project import properties
 from kpi.project.project import Project, load_project
 from kpi.project.properties import Column, Properties, Source

@@ -106,10 +106,11 @@ def scratch(settings: dict[str, str] | None = None) -> duckdb.DuckDBPyConnection
     )
 
 
-def reading(database: Path) -> duckdb.DuckDBPyConnection:
+def reading(database: Path, memory_limit: str = "") -> duckdb.DuckDBPyConnection:
     """Open a database read-only and hardened: its SQL reaches no file, installs nothing and changes no setting.
 
     What a query spills goes to a folder of the user's own in the system's temporary one, never beside the build.
+    `memory_limit` is DuckDB's, such as 512MB; without one it takes what it has to, and keeps what it read.
     """
     con = duckdb.connect(
         str(database),
@@ -118,6 +119,7 @@ def reading(database: Path) -> duckdb.DuckDBPyConnection:
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "temp_directory": _own_spill(os.getuid()),
+            **({"memory_limit": memory_limit} if memory_limit else {}),
         },
     )
     # Connections of one process to one file share its settings: the first locks them for all that follow. Two threads
@@ -136,6 +138,13 @@ _CONNECTIONS: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
 def _noted(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     _CONNECTIONS.add(con)
     return con
+
+
+def beside(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Open another connection to what a connection uses, for another thread. It sees what is committed."""
+    other = _noted(con.cursor())
+    other.execute(f"use {identifier(str(fetch_one(con, 'select current_database()')[0]))}")
+    return other
 
 
 def interrupt_all() -> None:
@@ -170,10 +179,10 @@ def columns_of(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[str, str
 
 def fetch_one(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[object] | None = None) -> tuple[object, ...]:
     """Return the only row of a query that always has one."""
-    row = con.execute(sql, parameters or []).fetchone()
-    if row is None:
+    rows = con.execute(sql, parameters or []).fetchall()
+    if not rows:
         raise BuildError("query", "no row came back", sql)
-    return tuple(row)
+    return tuple(rows[0])
 
 
 def relations(con: duckdb.DuckDBPyConnection, without: Collection[str] = ()) -> dict[str, str]:
@@ -197,12 +206,15 @@ def empty_schemas(con: duckdb.DuckDBPyConnection) -> set[str]:
 
 
 @contextmanager
-def one_thread(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Insert on one thread: two cost a sixth more CPU and gain little time, which another core has a use for."""
+def one_thread(con: duckdb.DuckDBPyConnection) -> Iterator[int]:
+    """Run each statement on the thread that asks for it; yields how many threads there may be.
+
+    Two threads for one insert cost a sixth more CPU and gain little time: tables are better filled beside each other.
+    """
     threads = int(str(fetch_one(con, "select current_setting('threads')")[0]))
     con.execute("set threads = 1")
     try:
-        yield
+        yield threads
     finally:
         con.execute(f"set threads = {threads}")
 
@@ -301,6 +313,17 @@ def _can_be_read(con: duckdb.DuckDBPyConnection, view: str) -> bool:
     except (duckdb.CatalogException, duckdb.BinderException):
         return False
     return True
+
+
+def release_memory(con: duckdb.DuckDBPyConnection) -> None:
+    """Let DuckDB give back what it keeps for later: blocks that it read, and memory that statements are done with.
+
+    It keeps up to its limit of the first, and any amount of the second, until the limit is below what it has.
+    """
+    (limit,) = fetch_one(con, "select current_setting('memory_limit')")
+    with suppress(duckdb.Error):  # it cannot come as far down: it has given back what it could
+        con.execute("set memory_limit = '1MB'")
+    con.execute(f"set memory_limit = {literal(str(limit))}")
 
 
 def read_all(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:

@@ -22,6 +22,8 @@ CASES = {
     "bench": (
         ["--scale", "0.001", "--runs", "1", "--volumes", "1", "--write", "{folder}"],
         [
+            "loading alone",
+            "loading alone, one file changed",
             "from nothing, no Great Expectations",
             "from nothing",
             "no change",

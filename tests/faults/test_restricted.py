@@ -23,7 +23,7 @@ from kpi.build_record import BuildRecord, YearRecord
 from kpi.engine.compile import check_project
 from kpi.errors import CheckFailed, KpiError, Problem, problems_of
 from kpi.events import Emit, silent
-from kpi.ingest import loader
+from kpi.ingest import raw_table
 from kpi.jobs import notifications, pipeline, prune_raw, release
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.recorded_run import attend
@@ -115,9 +115,8 @@ def failing_unit_test(root: Path, emit: Emit) -> Outcome:
 
 
 def failing_load(root: Path, emit: Emit) -> Outcome:
-    (feed,) = check_project(load_project(root)).feeds
     with duckdb.connect() as con:
-        loader._run(con, feed, {}, "select cast('x' as int)")
+        raw_table.run_statement(con, "raw.calls", "select cast('x' as int)")
     raise AssertionError
 
 
@@ -195,7 +194,7 @@ PLACES: dict[str, Callable[[Path, Emit], Outcome]] = {
     "engine/runner.py run_hooks": failing_hook,
     "engine/test_runner.py run_tests": failing_test,
     "engine/unit_runner.py _asked": failing_unit_test,
-    "ingest/loader.py _run": failing_load,
+    "ingest/raw_table.py run_statement": failing_load,
     "jobs/pipeline.py carry_over": failing_carrying_over,
     "jobs/pipeline.py read_back": failing_reading_back,
     "jobs/pipeline.py write_readers_file": failing_readers_file,

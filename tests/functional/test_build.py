@@ -17,7 +17,7 @@ from kpi.engine.graph import Graph
 from kpi.engine.plan import Content, Request, steps_of
 from kpi.errors import BuildError
 from kpi.ingest import raw_files
-from kpi.ingest.loader import create_tables
+from kpi.ingest.ledger import create_tables
 from kpi.project.project import load_project
 from small_project import FILES, write
 

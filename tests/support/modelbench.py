@@ -11,7 +11,7 @@ import duckdb
 
 from kpi.engine.graph import Graph
 from kpi.engine.materializations import statements
-from kpi.ingest.loader import OWN
+from kpi.ingest.ledger import OWN
 
 INDICATORS = "figure_id, service, report_year, basis, numerator, denominator, value, event_count"
 

@@ -62,7 +62,7 @@ class DuckDatabase:
             row = fetch_one(self.con, f"select count(*), sum(hash(one)::hugeint) from {name} as one")
         return f"{row[0]}-{row[1] or 0}"
 
-    def read_parquet(self, name: str, *places: str) -> None:
+    def read_parquet(self, name: str, *places: str | Path) -> None:
         """Let a table be what Parquet files, or folders of them, hold."""
         self.create_view(name, f"select * from {parquet(*places)}")
 
@@ -85,9 +85,9 @@ class DuckDatabase:
         """Leave the connection as it is: it is somebody else's."""
 
 
-def parquet(*places: str) -> str:
+def parquet(*places: str | Path) -> str:
     """Return what DuckDB reads Parquet files by, or folders of them."""
-    files = (f"{place}/*.parquet" if Path(place).is_dir() else place for place in places)
+    files = (f"{place}/*.parquet" if Path(place).is_dir() else str(place) for place in places)
     return f"read_parquet([{', '.join(map(literal, files))}])"
 
 

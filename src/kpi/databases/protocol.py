@@ -51,7 +51,7 @@ class Database(Protocol):
     def content_hash(self, name: str) -> str:
         """Return a hash of the rows of a table, whatever their order. It is this database's own: compare no others."""
 
-    def read_parquet(self, name: str, *places: str) -> None:
+    def read_parquet(self, name: str, *places: str | Path) -> None:
         """Let a table be what Parquet files, or folders of them, hold; they are read when someone asks."""
 
     def write_parquet(self, sql: str, path: Path) -> None:

@@ -215,10 +215,10 @@ class SparkDatabase:
             row = self.session.sql(f"select count(*), {hashed} from {name}").collect()[0]
         return f"{row[0]}-{row[1] or 0}"
 
-    def read_parquet(self, name: str, *places: str) -> None:
+    def read_parquet(self, name: str, *places: str | Path) -> None:
         """Let a table be what Parquet files, or folders of them, hold."""
         with self._failures():
-            self.session.read.parquet(*places).createOrReplaceTempView(name)
+            self.session.read.parquet(*map(str, places)).createOrReplaceTempView(name)
 
     def write_parquet(self, sql: str, path: Path) -> None:
         """Write the rows of a query as a folder of Parquet files, of which there is one when there are no rows."""

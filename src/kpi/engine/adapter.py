@@ -69,6 +69,9 @@ class Adapter(Protocol):
         """Return the first row of a SELECT over what a node reads; raises as `select`."""
 
 
+AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
+
+
 class DuckAdapter:
     """Everything is computed where it is kept."""
 
@@ -253,7 +256,7 @@ class SparkAdapter:
 @contextmanager
 def adapters(
     settings: EngineSettings, graph: Graph, folder: Path, build: str, emit: Emit = silent
-) -> Iterator[Callable[[duckdb.DuckDBPyConnection], Adapter]]:
+) -> Iterator[AdapterFor]:
     """Yield what gives an adapter for a connection, all of one session that is opened when something is computed.
 
     The `folder` is for Parquet of the run, and is removed with its end.

@@ -132,7 +132,7 @@ def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
 
 
 def bound_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], list[str]]:
-    from kpi.ingest.loader import OWN
+    from kpi.ingest.ledger import OWN
 
     mistakes: list[KpiError] = []
     raw: dict[str, Columns] = {f"raw.{table}": tuple(columns) for table, columns in OWN.items()}

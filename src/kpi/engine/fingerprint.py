@@ -20,9 +20,9 @@ from kpi.build_record import Ingredients
 from kpi.engine.graph import Graph
 from kpi.engine.node import Node
 from kpi.environment import digest, environment_of, hashed_values, holds_value
-from kpi.ingest import loader, release_files
+from kpi.ingest import feed_months, release_files
 from kpi.ingest.file_order import TIME_OF_DELIVERY
-from kpi.ingest.loader import contract_fingerprint
+from kpi.ingest.ledger import contract_fingerprint
 from kpi.ingest.raw_files import RELATIONS, RawFolder
 from kpi.project.packages import read_text
 from kpi.project.project import Project
@@ -80,8 +80,8 @@ def checksums_of(graph: Graph, folder: RawFolder) -> dict[str, NodeChecksum]:
             )
         elif node.kind == "source" and str(node.relation) in release_files.RELATIONS:
             found[node.id] = NodeChecksum(_hash(release_files.digest(graph.project.root)), settings_of(node))
-        elif node.kind == "source" and str(node.relation) == f"raw.{loader.TABLE}":
-            found[node.id] = NodeChecksum(_hash(*loader.definitions(graph.feeds).values()), settings_of(node))
+        elif node.kind == "source" and str(node.relation) == f"raw.{feed_months.TABLE}":
+            found[node.id] = NodeChecksum(_hash(*feed_months.definitions(graph.feeds).values()), settings_of(node))
     return found
 
 

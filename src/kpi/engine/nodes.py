@@ -27,9 +27,9 @@ from kpi.engine.parser import (
 from kpi.engine.template import NeedsColumns, NeedsGraph, Templates
 from kpi.engine.tests import test_nodes
 from kpi.errors import CompileError, ConfigError, KpiError, nearest
-from kpi.ingest import loader
+from kpi.ingest import feed_months
 from kpi.ingest.contract import Feed, is_feed, read_feed
-from kpi.ingest.loader import OWN
+from kpi.ingest.ledger import OWN
 from kpi.ingest.retention import followed
 from kpi.project.project import Project, together
 from kpi.project.relation import Relation
@@ -179,8 +179,8 @@ def _feeds(project: Project) -> tuple[tuple[Feed, ...], list[ConfigError]]:
         except ConfigError as error:
             mistakes.append(error)
     # Only who reads the counts needs to say what they are counted by.
-    if any((source.schema, source.identifier) == (RESERVED_SCHEMA, loader.TABLE) for source in project.sources):
-        mistakes += loader.check_report_years(feeds)
+    if any((source.schema, source.identifier) == (RESERVED_SCHEMA, feed_months.TABLE) for source in project.sources):
+        mistakes += feed_months.check_report_years(feeds)
     return tuple(feeds), mistakes
 
 

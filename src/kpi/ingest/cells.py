@@ -14,6 +14,7 @@ import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import NamedTuple
 
 from kpi.errors import ContractError
 from kpi.ingest.contract import MOST_DECIMALS, Feed, FeedColumn, pattern_of
@@ -68,9 +69,9 @@ _HINTED_DAYS = (
 _HINTED_NUMBERS = (
     (r"-?[0-9]{1,3}(?:[.,][0-9]{3})+(?:[.,][0-9]+)?", "thousands are written without a point or a comma"),
     (_SCIENTIFIC, "in scientific notation its last digits are lost"),
-    (r"-?[0-9]+,[0-9]+|-?[0-9]+\.[0-9]+", "it has a fraction"),
-    (r"(?s)-?[0-9., ]+%", "with a percent sign"),
 )
+_HINTED_FRACTIONS = ((r"-?[0-9]+,[0-9]+|-?[0-9]+\.[0-9]+", "it has a fraction"),)
+_HINTED_PERCENT = ((r"(?s)-?[0-9., ]+%", "with a percent sign"),)
 _HINTED_CELLS = (
     (_ERROR_VALUE, "an error value of a spreadsheet"),
     (r"(?s)'.*", "a spreadsheet's apostrophe before it"),
@@ -79,14 +80,9 @@ _HINTED_CELLS = (
 
 
 def is_misspelt(text: str) -> str:
-    """SQL condition, never null, that an identifier or an open code is one of what `misspelling` names."""
+    """SQL condition, never null, that an identifier or an open code is spelt as none should be: `hint` says how."""
     found = " or ".join(condition for condition, _ in _misspellings(text))
     return f"case when {text} is null or regexp_full_match({text}, {literal(_PLAIN)}) then false else {found} end"
-
-
-def misspelling(text: str) -> str:
-    """SQL of the reason why an identifier or an open code is rejected, when `is_misspelt`."""
-    return f"case {' '.join(f'when {condition} then {reason}' for condition, reason in _misspellings(text))} end"
 
 
 def normalised(text: str) -> str:
@@ -97,31 +93,49 @@ def normalised(text: str) -> str:
     return f"case when regexp_full_match({text}, {literal(_PLAIN)}) then {text} else {composed} end"
 
 
-def code_hint(text: str, codes: Sequence[str]) -> str:
+CODES, SPELLING = "codes", "spelling"  # hints beside those of the kinds of column
+
+
+def code_list(codes: Sequence[str]) -> str:
+    """SQL of what `hint` needs of the codes of a column: each, as plain letters, and how many of them may differ."""
+    listed = ", ".join(
+        f"{{'code': {literal(code)}, 'plain': {literal(_plain(code))}, 'most': {len(code) // 4}}}" for code in codes
+    )
+    return f"[{listed}]" if codes else "null"
+
+
+def hint(hint: str, text: str, codes: str) -> str:
+    """SQL of what more is told of a cell that is wrong, never null. All are SQL: `hint` is a kind of column, of a cell
+    that cannot be read; CODES, of one that is none of the `codes`; SPELLING, of one that `is_misspelt`."""
+    said = " ".join(f"when {condition} then {reason}" for condition, reason in _misspellings(text))
+    kinds = (
+        (f"{hint} in ({_list(KIND_NAMES)})", _HINTED_CELLS),
+        (f"{hint} = 'timestamp'", _HINTED_TIMES),
+        (f"{hint} = 'date'", _HINTED_DAYS),
+        (f"{hint} in ('timestamp', 'date')", _HINTED_FORMS),
+        (f"{hint} in ('integer', 'decimal')", _HINTED_NUMBERS),
+        (f"{hint} = 'integer'", _HINTED_FRACTIONS),
+        (f"{hint} in ('integer', 'decimal')", _HINTED_PERCENT),
+    )
+    forms = " ".join(
+        f"when {of_kind} and regexp_full_match(left({text}, 100), {literal(pattern)}) then {literal(': ' + message)}"
+        for of_kind, hinted in kinds
+        for pattern, message in hinted
+    )
+    return (
+        f"case when {hint} = '' then '' when {hint} = {literal(SPELLING)} then case {said} end"
+        f" when {hint} = {literal(CODES)} then {_code_hint(text, codes)} {forms} else '' end"
+    )
+
+
+def _code_hint(text: str, codes: str) -> str:
     """SQL of `, did you mean X?` for the code that a text resembles most; empty when it resembles none."""
+    distance = "damerau_levenshtein(plain, one.plain)"
+    each = f"lambda one: {{'distance': {distance}, 'most': one.most, 'code': one.code}}"
+    near = f"list_filter(list_transform({codes}, {each}), lambda one: one.distance <= one.most)"
     plain = _words(normalised(f"left({text}, 100)"))
-    near = ", ".join(
-        f"{{'distance': damerau_levenshtein({plain}, {literal(_plain(code))}), 'most': {len(code) // 4},"
-        f" 'code': {literal(code)}}}"
-        for code in codes
-    )
-    found = f"list_min(list_filter([{near}], lambda one: one.distance <= one.most)).code"
+    found = f"list_transform([{plain}], lambda plain: list_min({near}).code)[1]"
     return f"coalesce(', did you mean ' || {found} || '?', '')"
-
-
-def form_hint(kind: str, text: str) -> str:
-    """SQL of what a cell that cannot be read looks like, after a colon; empty when it looks like nothing known."""
-    hints = {
-        "timestamp": (*_HINTED_TIMES, *_HINTED_FORMS),
-        "date": (*_HINTED_DAYS, *_HINTED_FORMS),
-        "integer": _HINTED_NUMBERS,
-        "decimal": (*_HINTED_NUMBERS[:2], *_HINTED_NUMBERS[3:]),
-    }
-    whens = " ".join(
-        f"when regexp_full_match(left({text}, 100), {literal(pattern)}) then {literal(': ' + message)}"
-        for pattern, message in (*_HINTED_CELLS, *hints.get(kind, ()))
-    )
-    return f"case {whens} else '' end"
 
 
 def has_decimals(text: str, count: int) -> str:
@@ -288,31 +302,39 @@ def _by_formats(column: FeedColumn, text: str) -> str:
 _AS = {"timestamp": "", "date": "::date"}
 
 
-def reasons(column: FeedColumn, text: str, value: str) -> list[tuple[str, str]]:
-    """Pairs of SQL of the reason and SQL condition under which a cell is a reject; no condition is ever null."""
-    found = []
+class Reason(NamedTuple):
+    """SQL of why a cell is a reject and the SQL condition, never null, under which it is; `hint` as `hint` takes it."""
+
+    text: str
+    condition: str
+    hint: str = ""
+
+
+def reasons(column: FeedColumn, text: str, value: str) -> list[Reason]:
+    """Every reason for which a cell of a column may be a reject."""
+    found: list[Reason] = []
     if column.required:
-        found.append((literal("missing"), f"{text} is null"))
+        found.append(Reason(literal("missing"), f"{text} is null"))
     if column.kind != "text":
-        reason = f"{literal(KIND_NAMES[column.kind])} || {form_hint(column.kind, text)}"
-        found.append((reason, f"({text} is not null and {value} is null)"))
+        reason = literal(KIND_NAMES[column.kind])
+        found.append(Reason(reason, f"({text} is not null and {value} is null)", column.kind))
     elif column.codes:
-        reason = f"'not one of its codes' || {code_hint(text, column.codes)}"
-        found.append((reason, f"coalesce({value} not in ({_list(column.codes)}), false)"))
+        none = f"coalesce({value} not in ({_list(column.codes)}), false)"
+        found.append(Reason(literal("not one of its codes"), none, CODES))
     elif not column.free_text and column.rules.lookalikes != "keep":
-        found.append((misspelling(text), is_misspelt(text)))
+        found.append(Reason("''", is_misspelt(text), SPELLING))
     if column.rules.decimals is not None:
         message, excess = (
             literal(f"more than {column.rules.decimals} decimals"),
             has_decimals(text, column.rules.decimals + 1),
         )
-        found.append((message, f"({value} is not null and {excess})"))
+        found.append(Reason(message, f"({value} is not null and {excess})"))
     if column.minimum is not None:
-        found.append((literal(f"less than {column.minimum}"), f"coalesce({value} < {column.minimum}, false)"))
+        found.append(Reason(literal(f"less than {column.minimum}"), f"coalesce({value} < {column.minimum}, false)"))
     if column.maximum is not None:
-        found.append((literal(f"more than {column.maximum}"), f"coalesce({value} > {column.maximum}, false)"))
+        found.append(Reason(literal(f"more than {column.maximum}"), f"coalesce({value} > {column.maximum}, false)"))
     if column.first_of_month:
-        found.append((literal("not the first day of a month"), f"coalesce(day({value}) <> 1, false)"))
+        found.append(Reason(literal("not the first day of a month"), f"coalesce(day({value}) <> 1, false)"))
     return found
 
 
@@ -350,9 +372,14 @@ def clock_of(zone: str) -> Clock:
     moment = datetime.datetime(FIRST_YEAR, 1, 1, tzinfo=datetime.UTC)
     winter = offset = _offset(moment, rules)
     while moment.year <= LAST_YEAR:
-        later = moment + 24 * hour
+        later = moment + datetime.timedelta(days=8)
         if _offset(later, rules) != offset:
-            later = next(at for at in (moment + n * hour for n in range(1, 25)) if _offset(at, rules) != offset)
+            while later - moment > hour:
+                between = moment + (later - moment) // hour // 2 * hour
+                if _offset(between, rules) == offset:
+                    moment = between
+                else:
+                    later = between
             steps.append(_offset(later, rules) - offset)
             changes.append((later + max(offset, _offset(later, rules))).replace(tzinfo=None))
             offset = _offset(later, rules)

@@ -1,4 +1,4 @@
-"""The SQL that turns records into rows of a raw table, rejects with reasons, and rows that a newer delivery replaces.
+"""The SQL that turns records into rows of a raw table, faults of records, and rows that a newer delivery replaces.
 
 Rows claim something: their key, or in a feed that is delivered a whole census at a time that census. Of several files
 that claim the same the newest counts.
@@ -11,18 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import date, timedelta
 
-from kpi.ingest import cells, file_order, masking
+from kpi.ingest import cells, masking
 from kpi.ingest.contract import MOST_DECIMALS, DeliveryMapping, Feed, FeedColumn
 from kpi.ingest.csv_reader import Form, cell_pattern, sign_of
 from kpi.ingest.file_order import FILE_NAME, TIME_OF_DELIVERY
-from kpi.ingest.raw_files import RawFolder
 from kpi.sql import identifier, literal
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 _FILES = "(select unnest($files::varchar[]))"
 
@@ -44,108 +39,87 @@ def note_claimed(feed: Feed) -> str:
     )
 
 
-def find_repeated(feed: Feed, among_claimed: bool) -> tuple[str, str]:
-    """Two statements: a table `repeated` of keys that stand in several rows, and a table `beyond_first` (_file,
-    _record, key_text) of the rows whose key stands in an earlier record of the same file."""
-    key, text = name_list(feed.key), " || ' ' || ".join(f"{identifier(column)}::varchar" for column in feed.key)
+def find_repeated(feed: Feed, among_claimed: bool) -> str:
+    """Create the table `repeated` of keys that stand in several rows."""
+    key = name_list(feed.key)
     among = f" semi join claimed using ({name_list(claims(feed))})" if among_claimed else ""
     return (
         f"create or replace temp table repeated as select {key} from {raw_table(feed)}{among}"
-        f" group by {key} having count(*) > 1",
-        f"create or replace temp table beyond_first as select _file, _record, {text} as key_text"
-        f" from {raw_table(feed)} semi join repeated using ({key})"
+        f" group by {key} having count(*) > 1"
+    )
+
+
+def find_clashing(feed: Feed) -> tuple[str, str]:
+    """Two statements: a table `clashing` of the rows whose key is in `repeated`, and a table `beyond_first` (_file,
+    _record, key_text) of those whose key stands in an earlier record of the same file."""
+    key, text = name_list(feed.key), " || ' ' || ".join(f"{identifier(column)}::varchar" for column in feed.key)
+    newer = () if feed.newer_by in (FILE_NAME, TIME_OF_DELIVERY, *feed.key) else (feed.newer_by,)
+    return (
+        f"create or replace temp table clashing as select {name_list((*feed.key, *newer))}, _file, _record"
+        f" from {raw_table(feed)} semi join repeated using ({key})",
+        f"create or replace temp table beyond_first as select _file, _record, {text} as key_text from clashing"
         f" qualify row_number() over (partition by _file, {key} order by _record) > 1",
     )
 
 
-def supersede(feed: Feed, among_claimed: bool) -> tuple[str, ...]:
-    """Statements that mark the rows which a later delivery replaces; those that claim nothing in `claimed` are left.
+def claim_anew(feed: Feed) -> str:
+    """Put the rows that claim something in `claimed` in force again."""
+    claimed = f"({name_list(claims(feed))}) in (select ({name_list(claims(feed))}) from claimed)"
+    return f"update {raw_table(feed)} set _is_superseded = false where _is_superseded and {claimed}"
 
-    Which is the later stands in the ledger as `delivery_number`. Where rows of the feed tell it themselves by a column,
-    the greatest value of it counts first; a census has that of all its rows in a file.
+
+def supersede(feed: Feed, among_claimed: bool) -> str:
+    """Mark the rows that a later delivery replaces; those that claim nothing in `claimed` are left.
+
+    The parameter `files` are the files of the feed, oldest first. Where rows of the feed tell the later themselves by a
+    column, the greatest value of it counts first; a census has that of all its rows in a file.
     """
     table, columns = raw_table(feed), name_list(claims(feed))
+    of_feed = "(select unnest($files::varchar[]) as _file, unnest(range(len($files::varchar[]))) as place)"
+    column = "" if feed.newer_by in (FILE_NAME, TIME_OF_DELIVERY) else identifier(feed.newer_by)
     if feed.census:
+        told, said, row = f"count({column}) > 0", f"max({column})", ("_file", *claims(feed))
         among = f" semi join claimed using ({columns})" if among_claimed else ""
+        rows, grouped = f"{table}{among}", f" group by {columns}, _file, place"
     else:
-        among = f" semi join repeated using ({columns})"
-    of_feed = f"(select file as _file, delivery_number from raw.deliveries where feed = {literal(feed.name)})"
-    age = "delivery_number"
-    if feed.newer_by not in (FILE_NAME, TIME_OF_DELIVERY):
-        column = identifier(feed.newer_by)
-        age = f"struct_pack(is_told := count({column}) > 0, said := max({column}), delivery_number := delivery_number)"
-    files = f"select {columns}, _file, {age} as age from {table}{among} join {of_feed} using (_file)"
-    files += f" group by {columns}, _file, delivery_number"
-    same = " and ".join(f"{table}.{name} = older.{name}" for name in ("_file", *map(identifier, claims(feed))))
-    mark = (
-        f"update {table} set _is_superseded = true from"
-        f" (select {columns}, _file from ({files}) qualify age < max(age) over (partition by {columns})) as older"
-        f" where {same}"
-    )
-    claimed = f"({columns}) in (select ({columns}) from claimed)"
+        # One row of each file is left.
+        told, said, row = f"{column} is not null", column, ("_file", "_record")
+        rows, grouped = "clashing anti join beyond_first using (_file, _record)", ""
+    age = f"struct_pack(is_told := {told}, said := {said}, place := place)" if column else "place"
+    files = f"select {name_list(dict.fromkeys((*row, *claims(feed))))}, {age} as age from {rows}"
+    same = " and ".join(f"{table}.{name} = older.{name}" for name in map(identifier, row))
     return (
-        (f"update {table} set _is_superseded = false where _is_superseded and {claimed}", mark)
-        if among_claimed
-        else (mark,)
+        f"update {table} set _is_superseded = true from (select {name_list(row)} from"
+        f" ({files} join {of_feed} using (_file){grouped}) qualify age < max(age) over (partition by {columns}))"
+        f" as older where {same}"
     )
 
 
 def find_superseding(feed: Feed) -> str:
-    """SQL of `_file` and `newer`, the files that rows of it were replaced by, in the order of their delivery."""
+    """SQL of pairs of files, `_file` and `newer`: rows of the one were replaced by rows of the other."""
     columns, table = name_list(claims(feed)), raw_table(feed)
     return (
-        "select _file, list(newer order by delivery_number) as newer from (select distinct older._file, newer._file as"
-        f" newer from (select distinct {columns}, _file from {table} where _is_superseded) as older"
-        f" join (select distinct {columns}, _file from {table} where not _is_superseded) as newer using ({columns}))"
-        f" join raw.deliveries on feed = {literal(feed.name)} and file = newer group by _file"
+        f"with older as materialized (select distinct {columns}, _file from {table} where _is_superseded)"
+        f" select distinct older._file, newer._file as newer from older join (select distinct {columns}, _file"
+        f" from {table} semi join older using ({columns}) where not _is_superseded) as newer using ({columns})"
     )
 
 
-def oldest_first(feed: Feed, folder: RawFolder) -> tuple[str, ...]:
-    """Return the names of a feed's files, oldest first."""
-    times = {file.name: file.modified for file in folder.files if file.feed == feed.name}
-    return file_order.in_order(times, feed.newer_by)
-
-
-def is_reordered(con: duckdb.DuckDBPyConnection, feed: Feed, order: Sequence[str], folder: RawFolder) -> bool:
-    """Tell whether the ledger has files of the feed in another order, or with another time of delivery."""
-    sql = "select file, delivery_number, epoch(delivered_at)::bigint from raw.deliveries where feed = ?"
-    had = {file: (number, time) for file, number, time in con.execute(sql, [feed.name]).fetchall()}
-    times = {file.name: file.modified for file in folder.files if file.feed == feed.name}
-    numbers = [had[name][0] for name in order if name in had]
-    is_timed = feed.newer_by == TIME_OF_DELIVERY
-    return numbers != sorted(numbers) or (
-        is_timed and any(had[name][1] != times[name] for name in order if name in had)
-    )
-
-
-def number_files(con: duckdb.DuckDBPyConnection, feed: Feed, order: Sequence[str], folder: RawFolder) -> None:
-    """Write into the ledger in which order the files of a feed were delivered, and when if that decides it."""
-    times = {file.name: file.modified for file in folder.files if file.feed == feed.name}
-    is_timed = feed.newer_by == TIME_OF_DELIVERY
-    con.execute(
-        "update raw.deliveries set delivery_number = number,"
-        " delivered_at = case when $is_timed then make_timestamp(modified * 1000000) end"
-        " from (select unnest($files::varchar[]) as name, unnest($times::bigint[]) as modified,"
-        " unnest(range(1, len($files::varchar[]) + 1)) as number) where feed = $feed and file = name",
-        {"feed": feed.name, "files": list(order), "times": [times[name] for name in order], "is_timed": is_timed},
-    )
-
-
-def compare_files(con: duckdb.DuckDBPyConnection, feed: Feed) -> None:
-    """Write into the ledger by which files rows were replaced, and which files hold the same as an earlier one."""
-    table = raw_table(feed)
-    con.execute("update raw.deliveries set superseded_by = null, same_content_as = null where feed = ?", [feed.name])
-    if con.execute(f"select 1 from {table} where _is_superseded limit 1").fetchone():
-        con.execute(
-            f"update raw.deliveries set superseded_by = newer from ({find_superseding(feed)}) as found"
-            f" where feed = {literal(feed.name)} and file = found._file"
-        )
-    con.execute(
-        "update raw.deliveries set same_content_as = first from (select file as name, first_value(file) over"
-        " (partition by unpacked_hash order by delivery_number) as first from raw.deliveries where feed = $feed"
-        " and records > 0) where feed = $feed and file = name and first <> name",
-        {"feed": feed.name},
+def count_rows(feed: Feed, as_of: date) -> str:
+    """SQL of what the ledger says of the rows of each file, `_file`, by the names of its columns."""
+    dated = [identifier(column.name) for column in feed.columns if column.kind in ("timestamp", "date")]
+    ahead = " or ".join(f"{column} >= {literal(str(as_of + timedelta(days=1)))}" for column in dated) or "false"
+    texts = [identifier(column.name) for column in feed.columns if column.free_text == "mask"]
+    masked = " or ".join(map(masking.is_masked, texts)) or "false"
+    instants = [column for column in feed.columns if column.kind == "timestamp" and column.rules.precision != "minute"]
+    blunt = ", ".join(map(cells.without_seconds, instants))
+    latest = f"greatest({', '.join(f'max({column})' for column in dated)})::date" if dated else "null::date"
+    return (
+        "select _file, count(*) as rows_loaded, count(*) filter (where _is_superseded) as rows_superseded,"
+        f" count(_clock_flags) as rows_clock_flagged, count(*) filter (where {masked}) as rows_masked,"
+        f" count(*) filter (where {ahead}) as rows_dated_ahead, {latest} as latest_date,"
+        f" nullif(list_filter([{blunt}]::varchar[], lambda name: name is not null), []) as columns_without_seconds"
+        f" from {raw_table(feed)} group by _file"
     )
 
 
@@ -160,7 +134,6 @@ def raw_table(feed: Feed) -> str:
 
 
 _MISSING = ", ".join(literal(text) for text in cells.MISSING)
-_FILES = "(select unnest($files::varchar[]))"
 _FIELDS, _HEADERS = '"number of fields"', '"number of headers"'
 _TAB, _CR, _LF, _QUOTE = "chr(9)", "chr(13)", "chr(10)", "'\"'"
 
@@ -257,22 +230,42 @@ def doubtful_among(records: str) -> str:
     return f"(select * from {records} semi join doubtful using (_file, _record))"
 
 
-def reject(feed: Feed, judged: Judged) -> str:
-    """Put records, all of them doubtful, among the rejects with all their reasons; none without a reason."""
+# What is wrong with records, still in their own words: told and masked when all feeds are loaded, in one statement.
+START_FAULTS = (
+    "create or replace temp table faults (_file varchar, _record bigint, _line varchar, faults struct("
+    "column_name varchar, value varchar, reason varchar, hint varchar,"
+    " codes struct(code varchar, plain varchar, most integer)[])[])"
+)
+
+
+def find_faults(judged: Judged) -> str:
+    """Put records, all of them doubtful, into `faults` with all that is wrong with them; none without a fault."""
     width = f"'the record has another number of fields than the header''s ' || {_HEADERS}"
-    misfit = f"struct_pack(column_name := '', value := {_FIELDS}::varchar, reason := {width})"
+    misfit = _fault("", _FIELDS, width)
     faults = ", ".join(f"case when {condition} then {fault} end" for fault, condition in judged.faults)
-    reasons = (
+    found = (
         f"case when {judged.misfit} then [{misfit}]"
         f" else list_filter([{faults or 'null'}], lambda fault: fault is not null) end"
     )
-    return _reject(feed, f"select _file, _record, _line, {reasons} as reasons from ({judged.select})")
+    select = f"select _file, _record, _line, {found} as faults from ({judged.select})"
+    return f"insert into faults from ({select}) where len(faults) > 0"
 
 
-def reject_all(feed: Feed, reason: str) -> str:
-    """Put every one of `records` among the rejects for one reason."""
-    return _reject(
-        feed, f"select *, [{_fault('', 'null', literal(reason))}] as reasons from records where _record is not null"
+def find_fault(reason: str) -> str:
+    """Put every one of `records` into `faults` for one reason."""
+    fault = _fault("", "null", literal(reason))
+    return f"insert into faults select _file, _record, _line, [{fault}] from records where _record is not null"
+
+
+def reject_faults() -> str:
+    """Put the records of `faults_of_feeds` (feed, columns of `faults`) among the rejects, with their reasons."""
+    # Masked before it is cut: half an identity code would not be known for one.
+    line, value = (masking.masked(text) for text in (f"rtrim(_line, {_CR} || {_LF})", "fault.value"))
+    reason = f"fault.reason || {cells.hint('fault.hint', 'fault.value', 'fault.codes')}"
+    hidden = f"struct_pack(column_name := fault.column_name, value := left({value}, 200), reason := {reason})"
+    return (
+        f"insert into raw.rejects select feed, _file, _record, left({line}, 500),"
+        f" list_transform(faults, lambda fault: {hidden}) from faults_of_feeds"
     )
 
 
@@ -307,21 +300,17 @@ def read_numbers(feed: Feed, sources: Sequence[str]) -> str:
     )
 
 
-def forget(feed: Feed) -> tuple[str, ...]:
-    """Statements that delete all there is of files, the parameter `files`."""
-    message = f"where feed = {literal(feed.name)} and file in {_FILES}"
-    rows = f"delete from {raw_table(feed)} where _file in {_FILES}"
-    return rows, f"delete from raw.rejects {message}", f"delete from raw.deliveries {message}"
+def forget(feed: Feed) -> str:
+    """Delete the rows of files, the parameter `files`."""
+    return f"delete from {raw_table(feed)} where _file in {_FILES}"
 
 
-def reject_beyond_first(feed: Feed) -> str:
-    """Put the records that are in the table `beyond_first` among the rejects."""
+def find_faults_beyond_first(feed: Feed) -> str:
+    """Put the `records` that are in the table `beyond_first` into `faults`."""
     message = literal("the key stands in an earlier record of the file already")
     fault = _fault(" and ".join(feed.key), "key_text", message)
-    return _reject(
-        feed,
-        f"select _file, _record, _line, [{fault}] as reasons from records join beyond_first using (_file, _record)",
-    )
+    rows = "records join beyond_first using (_file, _record)"
+    return f"insert into faults select _file, _record, _line, [{fault}] from {rows}"
 
 
 def delete_beyond_first(feed: Feed) -> str:
@@ -386,12 +375,12 @@ def _faults(feed: Feed) -> list[tuple[str, str]]:
     found = []
     for column in feed.columns:
         text = _named("text", column.name)
-        for reason, condition in cells.reasons(column, text, identifier(column.name)):
-            found.append((_fault(column.name, text, reason), condition))
+        for reason in cells.reasons(column, text, identifier(column.name)):
+            found.append((_fault(column.name, text, reason.text, reason.hint, column.codes), reason.condition))
         if column.free_text == "reject":
             found.append((_fault(column.name, "null", literal("holds personal data")), masking.is_found(text)))
-    for name, reason, condition in cells.disorder(feed):
-        found.append((_fault(name, _named("text", name), literal(reason)), condition))
+    for name, reason_text, condition in cells.disorder(feed):
+        found.append((_fault(name, _named("text", name), literal(reason_text)), condition))
     return found
 
 
@@ -400,18 +389,13 @@ def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:
     return [(_fault("", "null", literal(reason)), f"coalesce({when}, false)") for reason, when in rules]
 
 
-def _fault(column: str, value: str, reason: str) -> str:
-    """SQL of a reason; `value` and `reason` are SQL. The value is cut where it is masked, in `_reject`."""
-    said = {"column_name": literal(column), "value": f"{value}::varchar", "reason": reason}
-    return f"struct_pack({', '.join(f'{name} := {sql}' for name, sql in said.items())})"
-
-
-def _reject(feed: Feed, select: str) -> str:
-    # Masked before it is cut: half an identity code would not be known for one.
-    line, value = (masking.masked(text) for text in (f"rtrim(_line, {_CR} || {_LF})", "fault.value"))
-    hidden = f"struct_pack(column_name := fault.column_name, value := left({value}, 200), reason := fault.reason)"
-    return (
-        f"insert into raw.rejects select {literal(feed.name)}, _file, _record, left({line}, 500),"
-        f" list_transform(reasons, lambda fault: {hidden})"
-        f" from ({select}) where len(reasons) > 0 order by _file, _record"
-    )
+def _fault(column: str, value: str, reason: str, hint: str = "", codes: Sequence[str] = ()) -> str:
+    """SQL of a fault; `value` and `reason` are SQL. `hint` says of what kind more is told by the value."""
+    told = {
+        "column_name": literal(column),
+        "value": f"{value}::varchar",
+        "reason": reason,
+        "hint": literal(hint),
+        "codes": cells.code_list(codes if hint == cells.CODES else ()),
+    }
+    return f"struct_pack({', '.join(f'{name} := {sql}' for name, sql in told.items())})"

@@ -24,7 +24,7 @@ from kpi.build_record import BuildRecord, NodeRecord
 from kpi.errors import EXITS, KILLED, UNEXPECTED, BuildError, CompileError, DeliveryError, Problem, exit_of, problems_of
 from kpi.files import read_regular, why_unreadable
 from kpi.ingest.calendar import LATE
-from kpi.ingest.loader import READING
+from kpi.ingest.load_warnings import READING
 from kpi.ingest.masking import message
 from kpi.settings import ReportTables
 from kpi.warehouse.builds import Warehouse

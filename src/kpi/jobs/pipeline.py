@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import duckdb
 from kpi import database
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ReadersRecord, TestRecord, UnitTestRecord
 from kpi.database import first_line, relations
-from kpi.engine.adapter import BUILD_VARIABLE, Adapter, adapters
+from kpi.engine.adapter import BUILD_VARIABLE, AdapterFor, adapters
 from kpi.engine.artifacts import state_of
 from kpi.engine.fingerprint import checksums_of, definitions
 from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
@@ -27,7 +28,8 @@ from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
 from kpi.ingest import release_files
-from kpi.ingest.loader import LoadReport, LoadWarning, load, refuse_bad_files
+from kpi.ingest.load_warnings import LoadWarning, refuse_bad_files
+from kpi.ingest.loader import LoadReport, load
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
 from kpi.presentation import one_line
@@ -106,7 +108,6 @@ def carry_over(
 
 
 EXCHANGE = ".tmp-spark"  # the folder among the builds for what goes to Spark and comes back
-AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
 LOAD_SUMMARY = "load summary"  # the event that says how much was loaded
 
 
@@ -125,6 +126,17 @@ class PipelineContext:
     emit: Emit
     begin: Callable[[], object] = lambda: None
     engine: EngineSettings = field(default_factory=EngineSettings)
+
+    @property
+    def memory_limit(self) -> str:
+        """How much memory DuckDB may have; empty when nobody said."""
+        settings = self.graph.project.warehouse_settings.engine_settings(self.options.settings or {})
+        return settings.get("memory_limit", "")
+
+    def release_memory(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Between two stages, give back what DuckDB keeps of the one before, where there is a limit."""
+        if self.memory_limit:
+            database.release_memory(con)
 
 
 def ingest_deliveries(
@@ -266,15 +278,17 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(file: Path, start: Path | None = None, written: Collection[str] = ()) -> dict[str, int]:
+def read_back(
+    file: Path, start: Path | None = None, written: Collection[str] = (), memory_limit: str = ""
+) -> dict[str, int]:
     """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
 
     An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a copy of
     `start`, a file that is known to be whole, only the tables that were `written` are read, when all other blocks are
-    as they were or whole by their checksums. Raises BuildError.
+    as they were or whole by their checksums. A quarter of the memory of a run is enough. Raises BuildError.
     """
     try:
-        with database.reading(file) as con:
+        with database.reading(file, re.sub(r"^[\d.]+", lambda found: f"{float(found[0]) / 4:g}", memory_limit)) as con:
             seen = database.row_counts(con)
             is_proven = start is not None and database.has_only_whole_blocks(file, start)
             database.read_all(con, [table for table in seen if not is_proven or table in written])
@@ -301,7 +315,7 @@ def write_readers_file(
             raise
         message = f"the readers' file cannot be made without {', '.join(schemas)}"
         raise BuildError(DATABASE, message, restricted=f"{message}: {first_line(error)}") from None
-    rows = read_back(target)
+    rows = read_back(target, memory_limit=settings.get("memory_limit", ""))
     message = f"; tables there, not views: {', '.join(views)}" if views else ""
     size = f"{target.stat().st_size / 1e6:.1f} MB of {source.stat().st_size / 1e6:.1f} MB"
     emit(f"Left out of the readers' file: {', '.join(schemas)}. It has {len(rows)} tables, {size}{message}.")
@@ -412,6 +426,7 @@ def _run_steps(
             progress.record = replace(progress.record, files=files)
         nodes = source_records(con, old, task)
     progress.is_ingesting = False
+    context.release_memory(con)
     progress.checks = {check.name: check for check in request.before.checks}
     progress.nodes = nodes
     nodes.update({test.id: request.record_of(test.id) for test in graph.tests()})
@@ -522,6 +537,7 @@ def _test(
         else:
             due[test.id] = replace(now, built_in=task.build)
     emit_event(context.emit, Event("testing", stage="test", done=0, total=len(due)))
+    context.release_memory(con)
     store = Store(database.CATALOG, context.options.store_failures)
     results = run_tests(con, [graph.nodes[test_id] for test_id in due], store, task.adapter)
     results = with_examples(con, graph, results)

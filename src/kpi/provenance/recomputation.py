@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
 from kpi.errors import ConfigError, KpiError
 from kpi.ingest import calendar, file_order, raw_files, statements
-from kpi.ingest.loader import OWN
+from kpi.ingest.ledger import OWN
 from kpi.provenance.contributions import Cause
 from kpi.provenance.figure_values import Rows, read_rows
 from kpi.settings import ReportTables

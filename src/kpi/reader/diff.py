@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
 from kpi.ingest import raw_files, release_files
-from kpi.ingest.loader import TABLE
-from kpi.ingest.loader import TABLE as FEED_MONTHS
+from kpi.ingest.feed_months import TABLE
+from kpi.ingest.feed_months import TABLE as FEED_MONTHS
 from kpi.presentation import significant
 from kpi.settings import ReportTables
 from kpi.sql import identifier, literal
