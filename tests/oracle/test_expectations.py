@@ -45,7 +45,13 @@ def test_results_say_what_was_seen(county: County) -> None:
     shares = results["shares_within_0_and_100"]
     assert shares.description == "Every share lies between 0 and 100 percent."
     assert shares.description_fi == "Jokainen osuus on 0–100 prosenttia."
-    assert (shares.lowest, shares.highest) == (1, 99.375)
+    assert shares.description_sv == "Varje andel är 0–100 procent."
+    assert (shares.lowest, shares.highest, shares.unit) == (1, 99.375, "percent")
+    assert [results[name].unit for name in ("plausible:call_mean_wait_seconds", "durations_not_negative")] == [
+        "seconds",
+        None,  # seconds and days
+    ]
+    assert (results["no_later_years"].unit, results["counts_change"].unit) == ("year", "")
     assert shares.judged == len(shares.rows)
     assert results["nps_change"].description == (
         "An NPS over 100 answers or more changes by -30 to 30 points from the year before, "
