@@ -9,7 +9,7 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test test-long lint faults faults-cluster dbt dbt-spark parity-dbt spark bench peers golden docs pictures clean
+.PHONY: help models refresh demo test test-long lint faults faults-cluster dbt dbt-spark parity-dbt spark parity parity-cluster bench peers golden docs pictures clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,12 @@ parity-dbt: $(VENV)/dev $(DBT)-spark/ready ## dbt itself builds the project on S
 	PYTHONPATH=.:tests:tests/support $(BIN)/python -m parity_dbt
 
 spark: .venv-spark/ready .venv-sail/ready ## Set up Spark in .venv-spark (Java 17) and Spark Connect with Sail in .venv-sail, for models computed by Spark
+
+parity: $(VENV)/dev spark ## Every model, data test and unit test on Spark and on Sail, compared with DuckDB's rows; some minutes
+	PYTHONPATH=tests:tests/support:. $(BIN)/python -m spark sail 'local[2]'
+
+parity-cluster: $(VENV)/dev spark ## The same on a standalone cluster of Spark on loopback: a master and two workers
+	PYTHONPATH=tests:tests/support:. $(BIN)/python -m spark cluster
 
 bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run, and against the peers that are installed
 	$(BIN)/python -m benchmarks.bench --write docs/reference

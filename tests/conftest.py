@@ -21,7 +21,7 @@ from tiny import Tiny
 
 ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)
-LONG_KINDS = {"oracle", "dbt", "faults"}
+LONG_KINDS = {"oracle", "dbt", "faults", "spark"}
 
 pytest_plugins = ["cpu_table", "judged_county"]
 
