@@ -9,10 +9,10 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test test-long lint faults dbt dbt-spark parity-dbt spark bench peers golden docs pictures clean
+.PHONY: help models refresh demo test test-long lint faults faults-cluster dbt dbt-spark parity-dbt spark parity parity-cluster bench peers golden docs pictures clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 models: $(VENV)/kpi ## Set up, write synthetic deliveries when warehouse/raw is empty, refresh, print the indicators
 	@$(BIN)/kpi demo --if-empty
@@ -42,6 +42,9 @@ lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times while readers read; prints the table of docs/reference/faults.md
 	PYTHONPATH=tests:tests/support $(BIN)/python -m faults
 
+faults-cluster: $(VENV)/dev .venv-spark/ready ## Kill a worker of a Spark cluster of this machine in the middle of a build, then its driver; takes minutes
+	PYTHONPATH=.:tests:tests/support $(BIN)/python -m faults.cluster
+
 dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/reference/dbt.md
 
 dbt-spark: $(DBT)-spark/ready ## Set up dbt with dbt-spark in .venv-dbt-spark, which needs Java 17
@@ -50,6 +53,12 @@ parity-dbt: $(VENV)/dev $(DBT)-spark/ready ## dbt itself builds the project on S
 	PYTHONPATH=.:tests:tests/support $(BIN)/python -m parity_dbt
 
 spark: .venv-spark/ready .venv-sail/ready ## Set up Spark in .venv-spark (Java 17) and Spark Connect with Sail in .venv-sail, for models computed by Spark
+
+parity: $(VENV)/dev spark ## Every model, data test and unit test on Spark and on Sail, compared with DuckDB's rows; some minutes
+	PYTHONPATH=tests:tests/support:. $(BIN)/python -m spark sail 'local[2]'
+
+parity-cluster: $(VENV)/dev spark ## The same on a standalone cluster of Spark on loopback: a master and two workers
+	PYTHONPATH=tests:tests/support:. $(BIN)/python -m spark cluster
 
 bench: $(VENV)/dev ## CPU and wall time against bare DuckDB in the same run, and against the peers that are installed
 	$(BIN)/python -m benchmarks.bench --write docs/reference

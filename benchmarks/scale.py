@@ -303,7 +303,7 @@ def _on_spark(folder: Path, work: Path, steps: Sequence[Step], master: str) -> A
     for file in sorted((folder / "lake").glob("*.parquet")):
         schema, _, name = file.stem.partition(".")
         places[schema, name] = f"{schema}_{name}"
-        spark.read_parquet(places[schema, name], file)
+        spark.read_parquet(places[schema, name], str(file))
     for step in steps:
         sql = to_spark(reading(step.sql, places), step.columns)
         if step.kind == "test":

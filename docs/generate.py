@@ -148,7 +148,7 @@ def settings_page(words: Words) -> str:
         "## The engine",
         "What computes models and tests, under `engine:` of `kpi_warehouse`; `--engine`, `--master` and `--remote` of a"
         " run win. Deliveries are loaded by DuckDB, and a build is one DuckDB file, whatever computed it"
-        " ([when one machine is not enough](../guides/when-one-machine-is-not-enough.md)).",
+        " ([when one machine is not enough](../guides/more-than-one-machine.md)).",
         f"    vars:\n      {KEY}:\n        {ENGINE_KEY}: {{type: spark, remote: 'sc://spark.example:15002'}}",
         _table(with_default, _rows("engine", words, engine)),
         "## The tables that the engine knows",

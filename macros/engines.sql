@@ -39,10 +39,59 @@ getvariable('kpi_build')
 null
 {%- endmacro %}
 
+{#- How rows of `vintages` are replaced. dbt-spark replaces rows by merge alone, which needs a format of tables that knows
+    of changes (Delta): without, it makes the table once, and a run that would add to it is refused. -#}
+{% macro strategy_of_vintages() -%}
+{{ return(adapter.dispatch('strategy_of_vintages')()) }}
+{%- endmacro %}
+
+{% macro default__strategy_of_vintages() -%}
+{{ return('delete+insert') }}
+{%- endmacro %}
+
+{% macro spark__strategy_of_vintages() -%}
+{%- if is_incremental() -%}
+{{ exceptions.raise_compiler_error('vintages: rows cannot be replaced on Spark here. Build it in a schema of its own, or with kpi.') }}
+{%- endif -%}
+{{ return('append') }}
+{%- endmacro %}
+
 {#- dbt-spark creates seeds by the types of their properties, and Spark has no text without a length but `string`. -#}
 {% macro spark__create_csv_table(model, agate_table) -%}
 {% for column, kind in model['config']['column_types'].items() if kind == 'varchar' -%}
 {% do model['config']['column_types'].update({column: 'string'}) %}
 {%- endfor %}
 {{ return(dbt.spark__create_csv_table(model, agate_table)) }}
+{%- endmacro %}
+
+{#- Rows of a seed as literals: as dbt-spark binds them to a session, a null is the text None and a quote ends a text. -#}
+{% macro spark__load_csv_rows(model, agate_table) -%}
+{% set statements = [] %}
+{% for chunk in agate_table.rows | batch(500) -%}
+{% set sql -%}
+insert into {{ this.render() }} values
+{% for row in chunk -%}
+(
+    {%- for column in agate_table.column_names -%}
+    {%- set inferred = adapter.convert_type(agate_table, loop.index0) -%}
+    cast({{ spark_literal(row[column]) }} as {{ model['config']['column_types'].get(column, inferred) }})
+    {%- if not loop.last %}, {% endif %}
+    {%- endfor -%}
+)
+{%- if not loop.last %},
+{% endif %}
+{%- endfor %}
+{%- endset %}
+{% do adapter.add_query(sql, abridge_sql_log=True) %}
+{% do statements.append(sql) %}
+{%- endfor %}
+{{ return(statements | first) }}
+{%- endmacro %}
+
+{% macro spark_literal(value) -%}
+{%- if value is none -%}
+null
+{%- else -%}
+'{{ value | string | replace('\\', '\\\\') | replace("'", "\\'") }}'
+{%- endif -%}
 {%- endmacro %}

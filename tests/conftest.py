@@ -16,13 +16,14 @@ from kpi.engine.compile import CACHE
 from kpi.engine.graph import Graph
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
-from once import ROOT, compilation, county, made_once
+from once import compilation, county, made_once
 from tiny import Tiny
 
+ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)
-LONG_KINDS = {"oracle", "dbt", "faults"}
+LONG_KINDS = {"oracle", "dbt", "faults", "spark"}
 
-pytest_plugins = ["cpu_table"]
+pytest_plugins = ["cpu_table", "judged_county"]
 
 
 # A shell ignores Ctrl-C in what it starts in the background, as CI may, and children inherit that: some tests send it.

@@ -43,6 +43,7 @@ select
     basis,
     case when basis <> 'calendar_year' then basis end as part_of_year,
     value,
+    unit,
     figure_id || ' ' || service || ' ' || basis as figure_key,
     case when is_known then 'ok' else 'unknown' end as description_is,
     case

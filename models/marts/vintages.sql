@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='delete+insert',
+    incremental_strategy=strategy_of_vintages(),
     unique_key=['figure_id', 'service', 'report_year', 'basis', 'valid_from'],
     full_refresh=false,
     meta={'allow': {'getvariable': 'the build that is made now; where there is none, as in dbt, it has no name'}}

@@ -106,10 +106,11 @@ def scratch(settings: dict[str, str] | None = None) -> duckdb.DuckDBPyConnection
     )
 
 
-def reading(database: Path) -> duckdb.DuckDBPyConnection:
+def reading(database: Path, memory_limit: str = "") -> duckdb.DuckDBPyConnection:
     """Open a database read-only and hardened: its SQL reaches no file, installs nothing and changes no setting.
 
     What a query spills goes to a folder of the user's own in the system's temporary one, never beside the build.
+    `memory_limit` is DuckDB's, such as 512MB; without one it takes what it has to, and keeps what it read.
     """
     con = duckdb.connect(
         str(database),
@@ -118,6 +119,7 @@ def reading(database: Path) -> duckdb.DuckDBPyConnection:
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "temp_directory": _own_spill(os.getuid()),
+            **({"memory_limit": memory_limit} if memory_limit else {}),
         },
     )
     # Connections of one process to one file share its settings: the first locks them for all that follow. Two threads
@@ -311,6 +313,17 @@ def _can_be_read(con: duckdb.DuckDBPyConnection, view: str) -> bool:
     except (duckdb.CatalogException, duckdb.BinderException):
         return False
     return True
+
+
+def release_memory(con: duckdb.DuckDBPyConnection) -> None:
+    """Let DuckDB give back what it keeps for later: blocks that it read, and memory that statements are done with.
+
+    It keeps up to its limit of the first, and any amount of the second, until the limit is below what it has.
+    """
+    (limit,) = fetch_one(con, "select current_setting('memory_limit')")
+    with suppress(duckdb.Error):  # it cannot come as far down: it has given back what it could
+        con.execute("set memory_limit = '1MB'")
+    con.execute(f"set memory_limit = {literal(str(limit))}")
 
 
 def read_all(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:

@@ -169,7 +169,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     for name, text in ODD.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
-    write_demo(root / "warehouse/raw", scale=0.02)
+    write_demo(root / "warehouse/raw", scale=0.01)
     keep(root / "warehouse/kept/00000-made-up")
     outcome = refresh(root, Options(as_of=TODAY, validate=False), lambda line: None)
     ours, theirs = root / "warehouse/builds" / outcome.build, root / "target"

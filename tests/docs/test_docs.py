@@ -158,7 +158,7 @@ def test_help_texts_speak_of_refreshes_validation_and_warnings() -> None:
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *WRITTEN], ids=named)
 def test_every_target_of_make_that_a_page_names_exists(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     text = page.read_text(encoding="utf-8")
-    named_targets = set(re.findall(r"(?:`|^ {4}|&& )(?:[A-Z_]+=\S+ )?make ([a-z]+)", text, re.MULTILINE))
+    named_targets = set(re.findall(r"(?:`|^ {4}|&& )(?:[A-Z_]+=\S+ )?make ([a-z-]+)", text, re.MULTILINE))
     assert named_targets <= targets

@@ -63,6 +63,8 @@ ELSEWHERE = {
     ("revisions", "acknowledge"): "test_revisions.py",
     ("serve",): "test_serve.py",
     ("diff", "--against"): "test_diff_against.py",
+    ("refresh", "--engine"): "test_engine_setting.py",
+    ("refresh", "--remote"): "test_spark_builds.py",
 }
 HEALTH_LINES = ("--service", "health_lines", "--from", "2024", "--to", "2025")
 # Where the answer is not 0: nobody to notify, no failed run to continue, and no watch that runs.

@@ -7,7 +7,8 @@ import os
 import sys
 import time
 
-from .scenarios import Result, scenarios
+from .results import Result
+from .scenarios import scenarios
 
 
 def cpu_seconds() -> float:

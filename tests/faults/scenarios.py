@@ -9,9 +9,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,37 +18,12 @@ from kpi.warehouse.permissions import DATABASE
 from kpi.warehouse.run_log import history
 
 from .readers import Readers
+from .results import Result, result_of, stage_of
 from .stage import Stage, delivery
 from .victim import Plan, finish, flip, start
 
 NOBODY = 65534
 KILLED = -9
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A row of the table: what was done, how often, how the runs ended, and all that should not have been."""
-
-    what: str
-    tries: int
-    ended: str
-    wrong: tuple[str, ...] = ()
-
-
-@contextmanager
-def stage_of(inside: Path | None = None, stewards: bool = False) -> Iterator[Stage]:
-    """A stage, removed afterwards."""
-    stage = Stage.make(inside, stewards)
-    try:
-        yield stage
-    finally:
-        stage.remove()
-
-
-def _result(what: str, stage: Stage, ended: Iterable[str], tail: str = "") -> Result:
-    counts = Counter(ended)
-    message = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
-    return Result(what, counts.total(), message + tail, tuple(stage.wrong))
 
 
 def steps_of(stage: Stage) -> list[str]:
@@ -80,7 +53,7 @@ def killed_at_steps(every: int = 1, first: int = 1, stewards: bool = False) -> R
             reads, _, wrong = readers.end()
         stage.wrong += wrong
         what = f"SIGKILL at {len(set(steps))} named steps{', with a file for stewards' * stewards}"
-        return _result(what, stage, ended, f"; {reads} reads meanwhile")
+        return result_of(what, stage, ended, f"; {reads} reads meanwhile")
 
 
 def killed_at_random(tries: int, seed: int) -> Result:
@@ -105,7 +78,7 @@ def killed_at_random(tries: int, seed: int) -> Result:
             reads, _, wrong = readers.end()
         stage.wrong += wrong
         message = f"; {codes[KILLED]} died before their end; {reads} reads meanwhile"
-        return _result("SIGKILL at random moments", stage, ended, message)
+        return result_of("SIGKILL at random moments", stage, ended, message)
 
 
 def rollback_killed(every: int = 1) -> Result:
@@ -127,7 +100,7 @@ def rollback_killed(every: int = 1) -> Result:
             stage.sees(back if moved else before, f"a rollback killed at step {number} ({steps[number - 1]})")
             stage.ask_the_doctor(f"a rollback killed at step {number}")
             ended.append("rolled back" if moved else "not rolled back")
-        return _result("SIGKILL at every step of a rollback", stage, ended)
+        return result_of("SIGKILL at every step of a rollback", stage, ended)
 
 
 def disk_full(sizes: Iterable[int], by_mount: bool) -> Result:
@@ -138,7 +111,7 @@ def disk_full(sizes: Iterable[int], by_mount: bool) -> Result:
             for size in sizes:
                 plan = Plan(file_bytes=size)
                 ended.append(stage.suffer(f"no file over {size} bytes", partial(stage.run, plan), codes=(0, 9)))
-            return _result("no file may pass a size", stage, ended)
+            return result_of("no file may pass a size", stage, ended)
     place = Path("/tmp") / f"kpi-faults-disk-{os.getpid()}"
     place.mkdir()
     try:
@@ -155,7 +128,7 @@ def disk_full(sizes: Iterable[int], by_mount: bool) -> Result:
                         (0, 9),
                     )
                 )
-            return _result("a full disk (tmpfs)", stage, ended)
+            return result_of("a full disk (tmpfs)", stage, ended)
     finally:
         subprocess.run(["umount", str(place)], check=False)
         place.rmdir()
@@ -213,7 +186,7 @@ def permissions() -> Result:
                 return code
 
             ended.append(stage.suffer(what, fault, codes=codes))
-        return _result("permissions taken away", stage, ended)
+        return result_of("permissions taken away", stage, ended)
 
 
 def _give(folder: Path, user: int) -> None:
@@ -265,7 +238,7 @@ def deliveries_changing() -> Result:
                         (0,) if how == "swap" and when == "while loaded" else (4, 6),
                     )
                 )
-        return _result("a delivery truncated or exchanged while it is read", stage, ended)
+        return result_of("a delivery truncated or exchanged while it is read", stage, ended)
 
 
 def _changed_before_hashed(stage: Stage, content: bytes, how: str) -> str:
@@ -289,7 +262,7 @@ def clock() -> Result:
         names = [run.run for run in history(stage.root / "warehouse")]
         if names != sorted(names) or len({name[:6] for name in names}) != len(names):
             stage.wrong.append("runs are not in the order they began")
-        return _result("the clock jumps", stage, ended)
+        return result_of("the clock jumps", stage, ended)
 
 
 def together(tries: int) -> Result:
@@ -305,7 +278,7 @@ def together(tries: int) -> Result:
 
         ended = [stage.suffer(f"two at once {number}", both, codes=(0,)) for number in range(tries)]
         message = ", ".join(f"exit code {code}: {count}" for code, count in sorted(codes.items()))
-        return _result("two refreshes at once", stage, ended, f"; {message}")
+        return result_of("two refreshes at once", stage, ended, f"; {message}")
 
 
 def rollback_meanwhile(tries: int) -> Result:
@@ -325,7 +298,7 @@ def rollback_meanwhile(tries: int) -> Result:
             return finish(refresh)
 
         ended = [stage.suffer(f"rollback meanwhile {number}", both, codes=(0,)) for number in range(tries)]
-        return _result("a rollback during a refresh", stage, ended, "; the rollback is refused with 8")
+        return result_of("a rollback during a refresh", stage, ended, "; the rollback is refused with 8")
 
 
 def stale_wal() -> Result:
@@ -354,7 +327,7 @@ def stale_wal() -> Result:
         stage.sees(stage.generation, "a stale .wal beside the build before")
         wal.unlink(missing_ok=True)
         stage.ask_the_doctor("a stale .wal was removed, as the doctor says")
-        return _result("a stale .wal", stage, [*ended, "published"])
+        return result_of("a stale .wal", stage, [*ended, "published"])
 
 
 def pages_of_the_published(tries: int, seed: int) -> Result:

@@ -31,6 +31,7 @@ from kpi import database
 from kpi.errors import ConfigError
 from kpi.ingest.contract import is_feed, read_feed
 from kpi.project.project import load_project
+from oracle_sheet import round_half_away
 
 pytestmark = pytest.mark.xdist_group("deliveries")  # they are written once
 
@@ -360,7 +361,7 @@ def is_reproduced(value: Fraction, published: dict[str, str]) -> bool:
     if published["qualifier"] == "more_than":
         return value > printed
     factor = 10 ** int(published["decimals"])
-    return Fraction(oracle_figures.round_half_away(value * factor), factor) == printed
+    return Fraction(round_half_away(value * factor), factor) == printed
 
 
 def test_more_is_written_at_a_larger_scale(delivered: tuple[Path, DemoReport], tmp_path: Path) -> None:

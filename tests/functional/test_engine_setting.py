@@ -139,7 +139,7 @@ def test_duckdb_alone_imports_nothing_of_spark(tmp_path: Path) -> None:
     code = (
         "import sys; from kpi.cli.main import cli\n"
         f"cli(['refresh', '--project-dir', {str(tmp_path)!r}], standalone_mode=False)\n"
-        "print(*sorted({'pyspark', 'py4j', 'grpc', 'kpi.databases.spark', 'kpi.engine.spark_sql'} & set(sys.modules)))"
+        "print(*sorted({'pyspark', 'py4j', 'grpc', 'kpi.databases.spark'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""

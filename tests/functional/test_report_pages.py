@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from county_breaks import add, count, put, together
 from demo.deliver import LABEL, LABEL_NAME
 from kpi.validation.expectations import validate
 from kpi.validation.report import (
@@ -26,7 +27,7 @@ from kpi.validation.report import (
 )
 from kpi.validation.rule import OWN_TOPICS
 from page import Page
-from small_county import AFTER_THE_YEARS, FEEDS, County, add, count, expectations, printed, put, together
+from small_county import AFTER_THE_YEARS, FEEDS, County, expectations, printed
 
 pytestmark = pytest.mark.xdist_group("pages")  # they are written once
 

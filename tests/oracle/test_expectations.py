@@ -11,33 +11,12 @@ import duckdb
 import pytest
 
 from broken_county import BREAKS, COVERAGE, FIGURES, SERIES
+from county_breaks import Break, add, count, drop, put, ratio, rows, together
 from kpi.validation.expectations import validate
 from kpi.validation.rule import Check, Rule
-from small_county import (
-    AFTER_THE_YEARS,
-    FEEDS,
-    MONTHLY,
-    YEARLY,
-    YEARS,
-    Break,
-    County,
-    add,
-    count,
-    drop,
-    expectations,
-    printed,
-    put,
-    ratio,
-    rows,
-    together,
-)
+from small_county import AFTER_THE_YEARS, FEEDS, MONTHLY, YEARLY, YEARS, County, expectations, printed
 
 RULES = expectations().rules
-
-
-@pytest.fixture
-def county() -> County:
-    return County()
 
 
 # --- a county in order -----------------------------------------------------------------------------------------------

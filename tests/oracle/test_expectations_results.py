@@ -10,17 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from county_breaks import count, put, ratio
+from kpi.cache import caching
 from kpi.validation.expectations import results_as_json, validate, write_results
 from kpi.validation.rule import read_formula
-from small_county import AFTER_THE_YEARS, FEEDS, HEALTH_LINES, County, count, expectations, put, ratio
+from small_county import AFTER_THE_YEARS, FEEDS, HEALTH_LINES, County, expectations
 
 RULES = expectations().rules
 SUMS = expectations().sums
-
-
-@pytest.fixture
-def county() -> County:
-    return County()
 
 
 # --- formulas --------------------------------------------------------------------------------------------------------
@@ -127,8 +124,9 @@ def test_it_is_silent_and_touches_neither_network_nor_disk(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     ratio("nps", "health", 2025, 5_310, 9_000, 100)(county)
-    county.judge(2025)
-    assert list(tmp_path.rglob("*")) == []
+    with caching(tmp_path.parent / "judged-anew"):  # nothing of it is known from before
+        county.judge(2025)
+        assert list(tmp_path.rglob("*")) == []
     assert capfd.readouterr() == ("", "")
 
 

@@ -7,15 +7,11 @@ from datetime import date
 import pytest
 
 from broken_county import COVERAGE, FIGURES, SERIES
+from county_breaks import add, count, put, rows
 from kpi.validation.expectations import YearResult
-from small_county import MONTHLY, YEARLY, YEARS, County, add, count, expectations, figure, printed, put, rows
+from small_county import MONTHLY, YEARLY, YEARS, County, expectations, figure, printed
 
 RULES = expectations().rules
-
-
-@pytest.fixture
-def county() -> County:
-    return County()
 
 
 # --- which years, and until when -------------------------------------------------------------------------------------

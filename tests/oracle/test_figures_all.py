@@ -23,7 +23,7 @@ from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from modelbench import Bench
 from oracle import CONTRACTS, Key, Row, figures, read_feed
-from oracle_figures import add_months, add_working_days, care_limit, is_working_day
+from oracle_calendar import add_months, add_working_days, care_limit, is_working_day
 from sampled import sampled
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,7 +127,7 @@ def test_the_contracts_are_those_of_the_oracle(feeds: dict[str, Feed]) -> None:
             assert column.first_of_month == message.is_first_of_month, (name, column.name)
 
 
-@pytest.mark.parametrize("seed", sampled([11, 12], [11, 12, 13, 14, 15, 16]))
+@pytest.mark.parametrize("seed", sampled([11], [11, 12, 13, 14, 15, 16]))
 def test_hostile_deliveries_give_the_figures_of_the_oracle(tmp_path: Path, feeds: dict[str, Feed], seed: int) -> None:
     """Keys, numerators, denominators, values and event counts, of deliveries in every form and with every dirt."""
     aliases = _aliases(feeds)

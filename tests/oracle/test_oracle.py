@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostile import cells, clean_file, forms, make_value, mutations, nearly, write_clean, write_hostile
+from hostile import clean_file, mutations, write_clean, write_hostile
+from hostile_cells import cells, forms, nearly
+from hostile_rows import make_value
 from oracle import (
     CONTRACTS,
     Column,
@@ -27,7 +29,7 @@ from oracle import (
     read_feeds,
 )
 from oracle_cases import CALLS, HEADER, column, load
-from oracle_read import ILLEGIBLE, decode, split
+from oracle_text import ILLEGIBLE, decode, split
 
 # --- Bytes and text
 

@@ -12,9 +12,7 @@ from oracle import (
     figures,
 )
 from oracle_cases import HEADER, feed_of
-from oracle_figures import (
-    basis_of,
-)
+from oracle_sheet import basis_of
 
 # --- Figures
 

@@ -13,17 +13,10 @@ from oracle import (
     CONTRACTS,
     read_feed,
 )
+from oracle_calendar import add_months, add_working_days, care_limit, easter_sunday, is_working_day
 from oracle_cases import CALLS, HEADER, load, utc
-from oracle_figures import (
-    add_months,
-    add_working_days,
-    care_limit,
-    easter_sunday,
-    is_working_day,
-    median,
-    round_half_away,
-)
-from oracle_read import instant, is_skipped, occurrences
+from oracle_sheet import median, round_half_away
+from oracle_text import instant, is_skipped, occurrences
 
 # --- Records
 

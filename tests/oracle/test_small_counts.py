@@ -18,7 +18,8 @@ import duckdb
 import numpy as np
 import pytest
 
-from attacker import DECEMBER, FAMILIES, Attacker, Key, System, Value, Variable, true_counts
+from attacker import Attacker, System, true_counts
+from attacker_families import DECEMBER, FAMILIES, Key, Value, Variable
 from kpi.engine.graph import Graph
 from kpi.ingest import loader
 from kpi.ingest.raw_files import scan

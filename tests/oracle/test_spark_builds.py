@@ -18,7 +18,7 @@ from kpi.jobs.options import Options
 from kpi.jobs.refresh import is_by_spark, refresh
 from kpi.warehouse.builds import Warehouse
 from small_project import recorded, write
-from with_spark import DAY, Server, differing, kpi, refreshed, serving
+from with_spark import DAY, SPARK, Server, differing, kpi, refreshed, serving
 
 OF_THE_RUN = ("marts.runs",)  # how long the runs took, and of which builds
 # One of each kind of what a build is made of: views, tables, rows that are added, versions, contracts, hooks.
@@ -165,6 +165,18 @@ def test_every_kind_of_node_is_the_same_by_spark_from_night_to_night(tmp_path: P
     assert not is_by_spark(record_of(spark).engine)
 
 
+def test_every_kind_of_node_is_the_same_by_a_driver_in_java(tmp_path: Path) -> None:
+    duck, spark = (write(tmp_path / name, PROJECT) for name in ("duck", "spark"))
+    for root in (duck, spark):
+        (root / "warehouse/raw/calls").mkdir(parents=True)
+        (root / "warehouse/raw/calls/calls_2026-01.csv").write_text(FIRST)
+    refresh(duck, Options(TODAY), lambda line: None)
+    done = kpi(spark, "refresh", "--as-of", DAY, "--master", "local[2]", python=SPARK)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " at local[2]." in done.stdout
+    assert_same(duck, spark)
+
+
 def test_a_model_that_fails_on_spark_is_named_and_its_rows_stay_in_the_house(tmp_path: Path, server: Server) -> None:
     fails = {"models/marts/fails.sql": "select cast(line as bigint) as number from {{ ref('stg_calls') }}"}
     root = write(tmp_path, fails)
@@ -203,8 +215,8 @@ def test_the_demo_is_the_same_by_spark(small_demo: Path, by_spark: Path) -> None
     "words",
     [
         ("show", "--json"),
-        ("show", "waiting_calls", "--json"),
-        ("explain", "calls_answered", "--year", "2025", "--json"),
+        ("show", "calls_received", "--json"),
+        ("explain", "calls_received", "--year", "2025", "--json"),
     ],
 )
 def test_readers_of_the_demo_are_told_the_same(small_demo: Path, by_spark: Path, words: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ from kpi.errors import CheckFailed
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse
+from sampled import sampled
 
 FEED = """\
       - name: NAME
@@ -113,6 +114,23 @@ def expected_states(came: dict[str, set[tuple[int, int]]], day: date) -> dict[st
     return states
 
 
+def nights(winter: str) -> set[date]:
+    """In CI the nights on which a file comes or a feed becomes late, with those before and after; otherwise all."""
+    every = [date(2025, 12, 1) + timedelta(days=number) for number in range(121)]
+    files = list(arrivals(winter))
+    notable = set()
+    before: object = None
+    for day in every:
+        came: dict[str, set[tuple[int, int]]] = {feed: set() for feed in CADENCES}
+        for on, feed, _, rows in files:
+            if on <= day:
+                came[feed] |= {(row.year, 12 if feed == "notes" else row.month) for row in rows}
+        if (now := (came, expected_states(came, day))) != before:
+            notable |= {day + timedelta(days=near) for near in (-1, 0, 1)}
+        before = now
+    return sampled(notable, set(every))
+
+
 def freshness(root: Path, day: date) -> dict[str, str]:
     done = CliRunner().invoke(cli, ["freshness", "--as-of", str(day), "--project-dir", str(root)])
     lines = [line for line in done.output.splitlines() if line.split(" ")[0] in CADENCES]
@@ -132,8 +150,11 @@ def test_refresh_freshness_and_basis_agree_on_every_night_of_a_winter(tmp_path: 
     root = small_project.write(tmp_path, FILES)
     waiting = sorted(arrivals(winter))
     came: dict[str, set[tuple[int, int]]] = {feed: set() for feed in CADENCES}
-    build, day, built = "", date(2025, 12, 1), 0
+    build, day, built, looked_at = "", date(2025, 12, 1), 0, nights(winter)
     while day <= date(2026, 3, 31):
+        if day not in looked_at:
+            day += timedelta(days=1)
+            continue
         while waiting and waiting[0][0] <= day:
             _, feed, name, rows = waiting.pop(0)
             deliver(root, feed, name, rows)

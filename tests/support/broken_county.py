@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from small_county import PROCESSES, Break, add, count, drop, figure, printed, put, ratio, rows, together
+from county_breaks import Break, add, count, drop, put, ratio, rows, together
+from small_county import PROCESSES, figure, printed
 
 FIGURES, COVERAGE, SERIES = "marts.indicators", "marts.coverage", "marts.monthly_series"
 

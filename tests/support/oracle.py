@@ -3,23 +3,11 @@
 Call `figures(read_feeds(folder))`, or `read_feed("calls", folder / "calls", CONTRACTS["calls"])` for one feed.
 """
 
-from oracle_figures import Key, Row, figures
-from oracle_read import (
-    CONTRACTS,
-    SIX_FEEDS,
-    Cell,
-    Column,
-    Contract,
-    FeedResult,
-    FileResult,
-    Record,
-    Reject,
-    Value,
-    parse,
-    read_bytes,
-    read_feed,
-    read_feeds,
-)
+from oracle_cells import Cell, parse
+from oracle_contracts import CONTRACTS, SIX_FEEDS, Column, Contract, Record, Value
+from oracle_figures import figures
+from oracle_read import FeedResult, FileResult, Reject, read_bytes, read_feed, read_feeds
+from oracle_sheet import Key, Row
 
 __all__ = [
     "CONTRACTS",

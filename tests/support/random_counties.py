@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from attacker import AREAS, DECISIONS, LINES, STATEMENTS
+from attacker_families import AREAS, DECISIONS, LINES, STATEMENTS
 from kpi.engine.graph import Graph
 from modelbench import Bench
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kpi.database import building, has_only_whole_blocks
+from kpi.database import building, fetch_one, has_only_whole_blocks, read_all, release_memory
 from kpi.errors import BuildError
 from kpi.jobs.pipeline import read_back
 
@@ -74,3 +74,19 @@ def test_another_file_and_one_that_is_cut_are_read_whole(made: tuple[Path, Path]
     empty = tmp_path / "empty"
     empty.touch()
     assert has_only_whole_blocks(file, empty)  # every block then is judged by its checksum alone
+
+
+def test_little_memory_is_enough_to_read_a_file_back(made: tuple[Path, Path]) -> None:
+    assert read_back(made[1], memory_limit="32MB") == read_back(made[1])
+
+
+def test_memory_that_is_given_back_is_held_no_longer(made: tuple[Path, Path], tmp_path: Path) -> None:
+    held = "select sum(memory_usage_bytes) from duckdb_memory()"
+    with building(made[0], tmp_path / "spill", {"memory_limit": "64MB"}) as con:
+        limit = fetch_one(con, "select current_setting('memory_limit')")
+        read_all(con, ["large"])
+        before = int(str(fetch_one(con, held)[0]))
+        release_memory(con)
+        assert int(str(fetch_one(con, held)[0])) < before / 2
+        assert fetch_one(con, "select current_setting('memory_limit')") == limit
+        read_all(con, ["large"])

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kpi import build_record, database
-from kpi.build_record import BuildRecord, RecordError, from_json, to_json
+from kpi.build_record import BuildRecord, RecordError, from_json, outline_from_json, to_json
 from kpi.errors import ConfigError
 from kpi.jobs.doctor import examine
 from kpi.jobs.options import Options
@@ -66,6 +66,8 @@ def test_what_is_written_is_what_is_read(record: BuildRecord) -> None:
     assert from_json(text) == record
     assert from_json(text.encode()) == record
     assert to_json(from_json(text)) == text
+    without = dataclasses.replace(record, nodes=None if record.nodes is None else {}, checks=())
+    assert outline_from_json(text.encode()) == without
 
 
 def shape(kind: Any) -> Any:

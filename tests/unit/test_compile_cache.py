@@ -11,7 +11,7 @@ import pytest
 from kpi.cache import Cache, caching, key_of, remembered
 from kpi.engine import compile
 from kpi.engine.compile import CACHE, Compiled, compiled
-from kpi.errors import CompileError
+from kpi.errors import CompileError, KpiError
 from kpi.project.jinja import is_fleeting
 from small_project import FILES, write
 
@@ -216,3 +216,58 @@ def test_what_may_change_without_a_file_changing_is_not_remembered() -> None:
 def test_without_a_cache_everything_is_made() -> None:
     made = iter(range(9))
     assert [remembered(lambda: next(made), "same") for _ in range(2)] == [0, 1]
+
+
+PACKAGE = {
+    "dbt_packages/more/dbt_project.yml": "name: more\nmacro-paths: [macros]\n",
+    "dbt_packages/more/macros/more.sql": "{% macro doubled(x) %}2 * {{ x }}{% endmacro %}",
+    "models/marts/asks.sql": "select call_id, {{ more.doubled(var('limit_seconds')) }} as limit_of,"
+    " '{{ env_var('PLACE_OF_CALLS', 'here') }}' as place from {{ ref('stg_calls') }}",
+    "models/marts/asks.yml": "models:\n  - name: asks\n    description: \"{{ doc('asked') }}\"\n    columns:\n"
+    "      - name: place\n        data_tests:\n          - accepted_values: {arguments: {values: [here, there]}}\n",
+    "models/words.md": "{% docs asked %}Every call.{% enddocs %}",
+}
+INPUTS = [
+    ("dbt_project.yml", "limit_seconds: 300", "limit_seconds: 1.5"),
+    ("macros/macros.sql", "100 * {{ part }}", "{{ part }} * 100"),
+    ("macros/macros.sql", "{{ custom_schema_name", "x_{{ custom_schema_name"),
+    ("seeds/lines.csv", "health,Health line", "7,8"),
+    ("seeds/lines.csv", "line,", "line_id,"),
+    ("models/staging/calls.yml", "data_type: bigint", "data_type: decimal(24,6)"),
+    ("models/staging/stg_calls.sql", "    line,", "    upper(line) as line,"),
+    ("dbt_packages/more/macros/more.sql", "2 * {{ x }}", "cast({{ x }} as varchar)"),
+    ("models/marts/asks.yml", "values: [here, there]", "values: [there, here]"),
+    ("models/marts/asks.yml", "place", "limit_of"),
+    ("models/words.md", "Every call.", "Each call."),
+    ("models/marts/asks.sql", "select call_id", "select line, call_id"),
+]
+
+
+def test_whatever_changes_what_is_remembered_is_what_is_worked_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files, variables, the target and the environment, one after the other and back, each with all that was kept."""
+
+    def outcome(make: Any, *given: Any) -> object:
+        try:
+            return facts(make(root, *given))[:3]
+        except KpiError as error:
+            return str(error)
+
+    root = write(tmp_path, PACKAGE)
+    seen = set()
+    for step, change in enumerate([*INPUTS, None, None]):
+        for undone, (file, old, new) in (
+            *([(True, INPUTS[step - 2])] if step > 1 else []),
+            *([(False, change)] if change else []),
+        ):
+            text = (root / file).read_text()
+            assert (new if undone else old) in text
+            (root / file).write_text(text.replace(new, old, 1) if undone else text.replace(old, new, 1))
+        if step % 3 == 2:
+            monkeypatch.setenv("PLACE_OF_CALLS", f"place {step}")
+        given = ({"limit_seconds": 7} if step % 5 == 4 else None, "other" if step % 7 == 6 else "", None)
+        found = outcome(compiled, *given)
+        assert found == outcome(compile._compiled, *given), (step, change)
+        seen.add(repr(found))
+    assert len(seen) >= len(INPUTS)

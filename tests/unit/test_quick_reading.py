@@ -12,7 +12,8 @@ from test_encodings import places
 from kpi.ingest import csv_reader
 from kpi.ingest.contract import SEPARATORS, Dialect
 from loading import Loader, Row, contracts
-from oracle_read import MISSING, split
+from oracle_cells import MISSING
+from oracle_text import split
 
 BLANKS = ("", "", "", " ", "\t", "\u00a0", " \t", "  ", "\u2009")
 # What there is around a value, and what it may be: every piece alone and with others.

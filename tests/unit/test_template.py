@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kpi.engine.template import RenderInput, Templates
+from kpi.engine.template import RenderInput, Templates, pieces_of
 from kpi.project.project import load_project
 from kpi.project.relation import Relation, Rendered
 from small_project import write
@@ -82,3 +82,78 @@ def test_a_custom_schema_is_named_by_the_projects_macro_or_as_dbt_does(tmp_path:
     assert (own.schema_of("marts"), own.schema_of(None)) == ("marts", "main")
     plain = Templates(load_project(write(tmp_path / "plain", {"macros/macros.sql": ""})))
     assert (plain.schema_of("marts"), plain.schema_of(None)) == ("main_marts", "main")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *(
+            "this",
+            "ref('stg_calls')",
+            "ref(\"small\", 'lines')",
+            "var('limit_seconds')",
+            "var('other', [1, 'a', {'b': 2}])",
+        ),
+        *("twice('a')", "twice(x=once('a'))", "twice(var('other', -1))", "\n  twice(\n'a',\n)\n", "twice(1.5e3)"),
+        *("config(materialized='table', tags=['a', 'b'])", "config(tags=('a',))", "twice(true)", "twice(None)"),
+        *("twice('}')", "twice('a#b')", "var('other', '1_0')", "rows_of('lines')", "recursive(3)"),
+        # What Python would read in another way, or not at all.
+        *(
+            "twice(01)",
+            "twice(0x1f)",
+            "twice(1_000)",
+            "twice('a' 'b')",
+            "twice('a\\n')",
+            "twice(r'a')",
+            "twice(''' a ''')",
+        ),
+        *(
+            "twice('a' ~ 'b')",
+            "twice(1 if 2 else 3)",
+            "twice(-1)",
+            "this.schema",
+            "twice (1)",
+            "{'a': 1}",
+            "'a'",
+            "1 + 1",
+        ),
+        *(
+            "twice(not true)",
+            "twice(*[1])",
+            "twice(**{'x': 1})",
+            "-1",
+            "- twice(1) -",
+            "twice('a') | upper",
+            "self",
+            "twice(b'a')",
+        ),
+        # What fails.
+        *(
+            "nothing",
+            "ref('nothing')",
+            "twice()",
+            "twice(1, 2)",
+            "twice(x=1, x=2)",
+            "config(nothing=1)",
+            "twice(ten)",
+            "f'a'",
+        ),
+    ],
+)
+def test_a_plain_template_is_what_jinja_makes_of_it(templates: Templates, expression: str) -> None:
+    """With the same lines and columns, the same references and settings, and the same words for what is wrong."""
+    text = f"select\n  {{{{ {expression} }}}} as é,\n\n {{{{this}}}} {{{{ config(materialized='view') }}}}\nfrom x\n"
+    settings, given = ("materialized", "tags"), RenderInput(this=Relation("model.small.m", "marts", "m"))
+    found: list[object] = []
+    for pieces in (pieces_of(text), None):
+        try:
+            found.append(templates._render_by(text, Path("models/m.sql"), settings, given, pieces))
+        except Exception as error:
+            found.append(error)
+    plain, by_jinja = found
+    try:
+        rendered: object = templates.render(text, Path("models/m.sql"), settings, given)
+    except Exception as error:
+        rendered = error
+    assert repr(rendered) == repr(by_jinja)
+    assert isinstance(plain, Exception) or repr(plain) == repr(by_jinja)

@@ -67,7 +67,7 @@ ranges as (
         cover_counted, counted, rest_counted, cover_rest_counted,
         case
             when not is_of_months then up + down
-            else least(up, sum(down) over of_year - down) + least(down, sum(up) over of_year - up)
+            else least(up, (sum(down) over of_year) - down) + least(down, (sum(up) over of_year) - up)
         end as width
     from moves
     window of_year as (partition by count_id, whole_service, service, cover_service, report_year, is_of_months)

@@ -26,9 +26,11 @@ from kpi.cli.options import (
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place
 from kpi.jobs.options import Options
 from kpi.settings import check_size
-from kpi.sql import counted
+from kpi.sql import Columns, counted
 
 if TYPE_CHECKING:
+    from kpi.engine.adapter import AdapterFor
+    from kpi.engine.compile import Compiled
     from kpi.engine.graph import Graph
     from kpi.engine.unit_runner import UnitResult
     from kpi.engine.unit_tests import UnitTest
@@ -237,7 +239,7 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
 @click.option(
     "--engine",
     type=click.Choice(("duckdb", "spark")),
-    help="Also refuse what this engine would count in another way, and print its SQL.",
+    help="Also refuse what this engine would count in another way, and print its SQL; else the project's engine.",
 )
 @vars_option
 @target_option
@@ -253,26 +255,14 @@ def compile_command(
 ) -> None:
     """Check every model and test; print the compiled SQL of MODEL."""
     from kpi.engine.compile import compiled
-    from kpi.engine.spark_refusals import check_for_spark
-    from kpi.engine.spark_sql import to_spark
     from kpi.errors import nearest
-    from kpi.jobs.build_site import check_report
     from kpi.jobs.pipeline import tables_for_readers
-    from kpi.project.project import together
-    from kpi.provenance.shape import unexplained
-    from kpi.validation.rule import check_expectations, read_expectations
-    from kpi.warehouse.permissions import refuse_unknown
 
     try:
         project = compiled(project_folder(project_dir), variables_of(variables), target)
         graph = project.graph
-        if engine == "spark":
-            check_for_spark(graph, project.columns)
-        refuse_unknown(graph)
-        check_expectations(read_expectations(graph.project), graph)
-        if wrong := unexplained(graph):
-            raise together(wrong, graph.project.root)
-        check_report(graph)
+        engine = engine or graph.project.engine_settings.type
+        _check_compiled(project, engine)
     except KpiError as error:
         if not as_json:
             raise
@@ -298,7 +288,36 @@ def compile_command(
             f"there is no model or test '{model}'.{nearest(model, (n.name for n in graph.nodes.values()))}"
         )
     node = found[0]
-    click.echo(to_spark(node.sql, dict(project.columns.get(node.id, ()))) if engine == "spark" else node.sql)
+    click.echo(_in_words_of(engine, node.sql, project.columns.get(node.id, ())))
+
+
+def _check_compiled(project: Compiled, engine: str) -> None:
+    """Refuse what compiles and is wrong all the same: for an engine, readers, report years, explanations, pages."""
+    from kpi.jobs.build_site import check_report
+    from kpi.project.project import together
+    from kpi.provenance.shape import unexplained
+    from kpi.validation.rule import check_expectations, read_expectations
+    from kpi.warehouse.permissions import refuse_unknown
+
+    graph = project.graph
+    if engine == "spark":
+        from kpi.engine.spark_refusals import check_for_spark
+
+        check_for_spark(graph, project.columns)
+    refuse_unknown(graph)
+    check_expectations(read_expectations(graph.project), graph)
+    if wrong := unexplained(graph):
+        raise together(wrong, graph.project.root)
+    check_report(graph)
+
+
+def _in_words_of(engine: str, sql: str, columns: Columns) -> str:
+    """The SQL as an engine is given it."""
+    if engine != "spark":
+        return sql
+    from kpi.engine.spark_sql import to_spark
+
+    return to_spark(sql, dict(columns))
 
 
 def _print_mistakes(error: KpiError) -> None:
@@ -362,6 +381,7 @@ def lineage_command(
     "--selector", metavar="NAME", default="", help="Tests of the nodes of this selector of selectors.yml instead."
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first test that fails.")
+@engine_options
 @project_option
 def run_tests(
     select: tuple[str, ...],
@@ -373,38 +393,57 @@ def run_tests(
     selector: str,
     fail_fast: bool,
     project_dir: Path | None,
+    **place: str | None,
 ) -> None:
     """Run unit tests and data tests. Nothing is built and the build is only read; exit code 7 when a test fails."""
+    from kpi.engine.adapter import adapters
     from kpi.engine.compile import compiled
-    from kpi.engine.unit_runner import run_unit_tests
     from kpi.jobs.check_build import chosen_tests, run_data_tests
+    from kpi.jobs.refresh import refuse_engine
     from kpi.warehouse.builds import Warehouse
 
     root = project_folder(project_dir).resolve()
-    graph = compiled(root, variables_of(variables), target).graph
+    project = compiled(root, variables_of(variables), target)
+    graph = project.graph
+    engine = graph.project.engine_settings.with_options(engine_of(place) or {})
+    refuse_engine(project, engine)
     units, data = chosen_tests(graph, select, exclude, selector)
-    results = _until_one_fails(graph, units) if fail_fast else run_unit_tests(graph, units) if units else ()
-    say(_unit_lines(results))
-    failed = sum(not result.passed for result in results)
-    if fail_fast and failed:
-        data = ()
-    if data:
-        folder = Warehouse(root / "warehouse").folder(build_id).resolve()
-        report = run_data_tests(folder, data, store_failures, graph, fail_fast)
-        say(_data_lines(report, f" --build {build_id}" if build_id else ""))
-        failed += sum(check.is_error for check in report.checks)
+    with adapters(engine, graph, _exchange_folder(), build_id or "", click.echo) as adapter_for:
+        results = _unit_results(graph, units, fail_fast, adapter_for)
+        say(_unit_lines(results))
+        failed = sum(not result.passed for result in results)
+        if fail_fast and failed:
+            data = ()
+        if data:
+            folder = Warehouse(root / "warehouse").folder(build_id).resolve()
+            report = run_data_tests(folder, data, store_failures, graph, fail_fast, adapter_for)
+            say(_data_lines(report, f" --build {build_id}" if build_id else ""))
+            failed += sum(check.is_error for check in report.checks)
     if not units and not data:
         click.echo("There is no test of what is selected.")
     if failed:
         raise CheckFailed(f"{failed} of {len(units) + len(data)} tests failed.")
 
 
-def _until_one_fails(graph: Graph, units: Sequence[UnitTest]) -> tuple[UnitResult, ...]:
+def _exchange_folder() -> Path:
+    """A place for what goes to another engine: made when it is used, and of this process alone."""
+    import os
+    import tempfile
+
+    return Path(tempfile.gettempdir()) / f"kpi-spark-{os.getuid()}-{os.getpid()}"
+
+
+def _unit_results(
+    graph: Graph, units: Sequence[UnitTest], fail_fast: bool, adapter_for: AdapterFor
+) -> tuple[UnitResult, ...]:
+    """Run unit tests, all of them or until one fails."""
     from kpi.engine.unit_runner import run_unit_tests
 
+    if not fail_fast:
+        return run_unit_tests(graph, units, adapter_for) if units else ()
     results: list[UnitResult] = []
     for unit in units:
-        results += run_unit_tests(graph, (unit,))
+        results += run_unit_tests(graph, (unit,), adapter_for)
         if not results[-1].passed:
             break
     return tuple(results)

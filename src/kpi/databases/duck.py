@@ -62,9 +62,9 @@ class DuckDatabase:
             row = fetch_one(self.con, f"select count(*), sum(hash(one)::hugeint) from {name} as one")
         return f"{row[0]}-{row[1] or 0}"
 
-    def read_parquet(self, name: str, path: Path | str) -> None:
-        """Let a table be what a Parquet file, or a folder of them, holds."""
-        self.create_view(name, f"select * from {parquet(Path(path))}")
+    def read_parquet(self, name: str, *places: str | Path) -> None:
+        """Let a table be what Parquet files, or folders of them, hold."""
+        self.create_view(name, f"select * from {parquet(*places)}")
 
     def write_parquet(self, sql: str, path: Path) -> None:
         """Write the rows of a query as one Parquet file. The connection itself may be confined: it writes none."""
@@ -85,9 +85,10 @@ class DuckDatabase:
         """Leave the connection as it is: it is somebody else's."""
 
 
-def parquet(path: Path) -> str:
-    """Return what DuckDB reads a Parquet file by, or a folder of them."""
-    return f"read_parquet({literal(str(path / '*.parquet' if path.is_dir() else path))})"
+def parquet(*places: str | Path) -> str:
+    """Return what DuckDB reads Parquet files by, or folders of them."""
+    files = (f"{place}/*.parquet" if Path(place).is_dir() else str(place) for place in places)
+    return f"read_parquet([{', '.join(map(literal, files))}])"
 
 
 @contextmanager

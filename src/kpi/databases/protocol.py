@@ -51,8 +51,8 @@ class Database(Protocol):
     def content_hash(self, name: str) -> str:
         """Return a hash of the rows of a table, whatever their order. It is this database's own: compare no others."""
 
-    def read_parquet(self, name: str, path: Path | str) -> None:
-        """Let a table be what a Parquet file, or a folder of them, holds; it is read when someone asks."""
+    def read_parquet(self, name: str, *places: str | Path) -> None:
+        """Let a table be what Parquet files, or folders of them, hold; they are read when someone asks."""
 
     def write_parquet(self, sql: str, path: Path) -> None:
         """Write the rows of a query as Parquet: one file, or a folder of them, where nothing is yet."""

@@ -156,11 +156,11 @@ def _local(master: str) -> dict[str, str]:
 
 
 def _wait_less(session: Any) -> None:
-    """Give a server that is gone half a minute: the client's own patience is ten minutes for every statement."""
+    """Give a server that is gone ten seconds: the client's own patience is ten minutes for every statement."""
     with suppress(ImportError, AttributeError):
         from pyspark.sql.connect.client.retries import DefaultPolicy
 
-        session.client.set_retry_policies([DefaultPolicy(max_retries=6, max_backoff=10_000)])
+        session.client.set_retry_policies([DefaultPolicy(max_retries=5, max_backoff=5_000)])
 
 
 class SparkDatabase:
@@ -205,7 +205,7 @@ class SparkDatabase:
         self._tables += 1
         path = self.folder / f"{name}-{self._tables}"
         self.write_parquet(sql, path)
-        self.read_parquet(name, path)
+        self.read_parquet(name, str(path))
 
     def content_hash(self, name: str) -> str:
         """Return a hash of the rows of a table, whatever their order."""
@@ -215,10 +215,10 @@ class SparkDatabase:
             row = self.session.sql(f"select count(*), {hashed} from {name}").collect()[0]
         return f"{row[0]}-{row[1] or 0}"
 
-    def read_parquet(self, name: str, path: Path | str) -> None:
-        """Let a table be what a Parquet file, or a folder of them, holds."""
+    def read_parquet(self, name: str, *places: str | Path) -> None:
+        """Let a table be what Parquet files, or folders of them, hold."""
         with self._failures():
-            self.session.read.parquet(str(path)).createOrReplaceTempView(name)
+            self.session.read.parquet(*map(str, places)).createOrReplaceTempView(name)
 
     def write_parquet(self, sql: str, path: Path) -> None:
         """Write the rows of a query as a folder of Parquet files, of which there is one when there are no rows."""
@@ -263,6 +263,8 @@ class SparkDatabase:
     def _is_alive(self) -> bool:
         """Whether the session is still there, and is the one that was opened: a new server does not have its views."""
         try:
+            if self.address.startswith("sc:"):
+                _refuse_deaf(self.address)
             return bool(self.session.sql(f"select alive from {_ALIVE}").collect())
         except Exception:
             return False

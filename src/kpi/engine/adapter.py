@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -53,8 +53,8 @@ class Adapter(Protocol):
     def landed(self, node: Node) -> None:
         """Take note that the node's table or view is another now."""
 
-    def read_from(self, stored: Mapping[str, str]) -> None:
-        """Take note of tables that are Parquet already: the place of each, a folder or an address, by its name."""
+    def use_parquet(self, files: Mapping[str, Sequence[str]]) -> None:
+        """Let tables that others read be read from these files, by relation: they hold the same rows."""
 
     def select(self, node: Node, sql: str) -> str:
         """Compute a SELECT over what a node reads. Returns one that yields its rows here.
@@ -67,6 +67,9 @@ class Adapter(Protocol):
 
     def first_row(self, node: Node, sql: str) -> tuple[Any, ...]:
         """Return the first row of a SELECT over what a node reads; raises as `select`."""
+
+
+AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
 
 
 class DuckAdapter:
@@ -85,8 +88,8 @@ class DuckAdapter:
     def landed(self, node: Node) -> None:
         """Nothing is to be noted."""
 
-    def read_from(self, stored: Mapping[str, str]) -> None:
-        """Everything is here anyway."""
+    def use_parquet(self, files: Mapping[str, Sequence[str]]) -> None:
+        """The tables themselves are read."""
 
     def select(self, node: Node, sql: str) -> str:
         """Return the SELECT as it is."""
@@ -119,8 +122,8 @@ class SparkAdapter:
         self._names: dict[str, str] = {}  # of what Spark has, by relation
         self._views: dict[str, set[str]] = {}  # what each view that Spark has is made of, by relation
         self._computed: dict[str, Path] = {}  # Parquet of a node's rows, by id, until it lands
-        self._stored: dict[str, str] = {}  # where there is Parquet of a relation already
-        self._files = 0
+        self._files: dict[str, Sequence[str]] = {}  # Parquet that is there already, by relation
+        self._number = 0
 
     @cached_property
     def spark(self) -> Database:
@@ -147,17 +150,18 @@ class SparkAdapter:
     def landed(self, node: Node) -> None:
         """Let what Spark computed stand for the node's table; anything else is fetched when somebody reads it."""
         place = str(node.relation)
+        self._files.pop(place, None)
         for one in [name for name, read in self._views.items() if node.id in read]:
             del self._views[one]  # Spark's view goes on reading what was there when it was made
             self._names.pop(one, None)
         self._views.pop(place, None)
         self._names.pop(place, None)
         if path := self._computed.pop(node.id, None):
-            self.spark.read_parquet(self._name(place), path)
+            self.spark.read_parquet(self._name(place), str(path))
 
-    def read_from(self, stored: Mapping[str, str]) -> None:
-        """Let Spark read these tables where they are, and not from a copy made for this run."""
-        self._stored.update(stored)
+    def use_parquet(self, files: Mapping[str, Sequence[str]]) -> None:
+        """Let tables be read from these files, and not be written for Spark once more."""
+        self._files.update(files)
 
     def select(self, node: Node, sql: str) -> str:
         """Compute a SELECT over what a node reads."""
@@ -171,8 +175,8 @@ class SparkAdapter:
 
     def rows_here(self, node: Node, sql: str) -> str:
         """Compute a SELECT over what a node reads, and give its rows, which are few, to the connection."""
-        self._files += 1
-        name = f"kpi_rows_{self._files}"
+        self._number += 1
+        name = f"kpi_rows_{self._number}"
         text, columns = self._translated(node, sql)
         self.con.register(name, self.spark.fetch(text))
         return _cast(columns, name)
@@ -222,24 +226,27 @@ class SparkAdapter:
                 read = list(self._read_by(node))
                 below = (self._views.get(str(self.graph.nodes[one].relation), set()) for one in read)
                 self._views[place] = set(read).union(*below)
-            elif place in self._stored:
-                self.spark.read_parquet(self._name(place), self._stored[place])
             else:
-                path = self._new_path(".parquet")
-                self.spark  # noqa: B018  the folder is made when it is opened
-                DuckDatabase(self.con).write_parquet(f"select * from {place}", path)
-                self.spark.read_parquet(self._name(place), path)
+                files = self._files.get(place) or [self._exported(place)]
+                self.spark.read_parquet(self._name(place), *files)
         return self._names[place]
+
+    def _exported(self, place: str) -> str:
+        """Write a table as Parquet. Returns the file."""
+        path = self._new_path(".parquet")
+        self.spark  # noqa: B018  the folder is made when it is opened
+        DuckDatabase(self.con).write_parquet(f"select * from {place}", path)
+        return str(path)
 
     def _name(self, place: str) -> str:
         """A word for a relation that none has, or had."""
-        self._files += 1
-        self._names[place] = f"kpi_{self._files}_{word(place)}"
+        self._number += 1
+        self._names[place] = f"kpi_{self._number}_{word(place)}"
         return self._names[place]
 
     def _new_path(self, ending: str = "") -> Path:
-        self._files += 1
-        return self.folder / f"{self._files}{ending}"
+        self._number += 1
+        return self.folder / f"{self._number}{ending}"
 
     def _with_variables(self, sql: str) -> str:
         """The SQL with what it asks of variables in its place: Spark knows none of the connection's."""
@@ -249,7 +256,7 @@ class SparkAdapter:
 @contextmanager
 def adapters(
     settings: EngineSettings, graph: Graph, folder: Path, build: str, emit: Emit = silent
-) -> Iterator[Callable[[duckdb.DuckDBPyConnection], Adapter]]:
+) -> Iterator[AdapterFor]:
     """Yield what gives an adapter for a connection, all of one session that is opened when something is computed.
 
     The `folder` is for Parquet of the run, and is removed with its end.
@@ -304,7 +311,7 @@ def reading(sql: str, places: Mapping[tuple[str, str], str]) -> str:
 
 def landed_select(columns: Columns, path: Path) -> str:
     """Return the SELECT that reads back what was written as Parquet, with DuckDB's types."""
-    return _cast(columns, parquet(path))
+    return _cast(columns, parquet(str(path)))
 
 
 def _cast(columns: Columns, table: str) -> str:

@@ -26,7 +26,7 @@ from kpi.engine.graph import Graph
 from kpi.engine.incremental import problems as setting_problems
 from kpi.engine.lint import FUNCTIONS, IN_MACROS, RULES, Finding, second_column
 from kpi.engine.materializations import is_enforced, seed_folders, seed_table
-from kpi.engine.node import Node
+from kpi.engine.node import Node, findings_of, has_house_rules
 from kpi.engine.spark_refusals import RULES as REFUSED_ON_SPARK
 from kpi.engine.tests import GENERIC, accepted
 from kpi.errors import CompileError, KpiError, nearest
@@ -44,7 +44,7 @@ def finding_errors(node: Node, findings: Iterable[Finding], *, is_whole: bool = 
     Nothing when its project does not ask for house rules. When `findings` are not all there may be (`is_whole` is
     false), no exception counts as without use.
     """
-    if not _has_house_rules(node):
+    if not has_house_rules(node.config):
         return []
     meta = node.config["meta"]
     allow = meta.get("allow") or {}
@@ -61,11 +61,6 @@ def finding_errors(node: Node, findings: Iterable[Finding], *, is_whole: bool = 
             message = f"the exception '{name}' is not needed: nothing here breaks it.{_meant(name)}"
             mistakes.append(_at(node, allow, name, message))
     return mistakes
-
-
-def _has_house_rules(node: Node) -> bool:
-    meta = node.config.get("meta")
-    return isinstance(meta, Mapping) and meta.get("house_rules") is True
 
 
 def unread(nodes: Mapping[str, Node]) -> list[CompileError]:
@@ -204,7 +199,7 @@ def _check_node(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns
 def _with_comma(graph: Graph, node: Node, error: CompileError) -> CompileError:
     """A column that is not there may be one that its model swallowed for want of a comma: say so."""
     for parent in (graph.nodes[parent] for parent in node.depends_on):
-        for finding in parent.findings:
+        for finding in findings_of(parent):
             name = re.match(r"\w+", parent.sql[finding.offset :])
             before = re.search(r"(\w+)\s*$", parent.sql[: finding.offset])
             if finding.rule == "bare_alias" and name and before and f"'{before[1]}'" in error.message:
@@ -267,7 +262,7 @@ def _model_columns(binder: Binder, node: Node) -> tuple[Columns, tuple[Finding, 
     names_twice = sorted(name for name in set(names) if names.count(name) > 1)
     if names_twice:
         message = f"the model has two columns named '{names_twice[0]}'."
-        if node.materialized in ("table", "view") and not _has_house_rules(node):
+        if node.materialized in ("table", "view") and not has_house_rules(node.config):
             renamed = binder.renamed(node)
             others = ", ".join(f"'{name}'" for name, _ in renamed if name.lower() not in names)
             binder.notes.append(

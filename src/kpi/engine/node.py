@@ -126,8 +126,28 @@ class Select:
     lines: Lines = Lines()  # noqa: RUF009  a frozen value
 
 
-def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> Select:
-    """Check a compiled `what` (model or test).
+def has_house_rules(config: Mapping[str, Any]) -> bool:
+    """Tell whether settings ask for house rules: `meta: {house_rules: true}`."""
+    meta = config.get("meta")
+    return isinstance(meta, Mapping) and meta.get("house_rules") is True
+
+
+def findings_of(node: Node) -> tuple[Finding, ...]:
+    """Return what a node's SELECT breaks of the house rules, whether it asks for them or not."""
+    if node.kind != "model" or has_house_rules(node.config):
+        return node.findings
+    import sqlglot
+
+    try:
+        return broken_rules(sqlglot.parse_one(node.sql, dialect="duckdb"), node.sql, node.lines)
+    except (sqlglot.errors.SqlglotError, RecursionError):
+        return ()
+
+
+def read_select(
+    rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation], is_judged: bool = False
+) -> Select:
+    """Check a compiled `what` (model or test), and with `is_judged` by the house rules.
 
     Raises CompileError when it is not exactly one SELECT, or names a table that it did not get from ref or source and
     that is no CTE of its own. `relations` are all there are, for telling what was meant.
@@ -135,18 +155,21 @@ def read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[st
     parents = [str(relation) for relation in rendered.depends_on.values()]
 
     def make() -> Select:
-        found = _read_select(rendered, file, what, relations)
+        found = _read_select(rendered, file, what, relations, is_judged)
         is_same = found.sql == rendered.sql and found.lines == rendered.lines
         return replace(found, sql="", lines=Lines()) if is_same else found
 
     select = remembered(
         make,
-        "select", what, rendered.sql, rendered.lines, sorted(parents), str(rendered.this), rendered.is_incremental,
+        "select", what, is_judged, rendered.sql, rendered.lines, sorted(parents), str(rendered.this),
+        rendered.is_incremental,
     )  # fmt: skip
     return select if select.sql else replace(select, sql=rendered.sql, lines=rendered.lines)
 
 
-def _read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> Select:
+def _read_select(
+    rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation], is_judged: bool
+) -> Select:
     import logging
 
     import sqlglot
@@ -174,12 +197,12 @@ def _read_select(rendered: Rendered, file: Path, what: str, relations: Mapping[s
         start = tokens[0].start
         lines = lines.replaced([(start, start, len(_AROUND))])
         sql = f"{sql[:start]}{_AROUND}{sql[start:]}\n)"
-        return _read_select(replace(rendered, sql=sql, lines=lines), file, what, relations)
+        return _read_select(replace(rendered, sql=sql, lines=lines), file, what, relations, is_judged)
     if not isinstance(tree, sqlglot.exp.Query):
         word = tokens[0].text if tree is None or isinstance(tree, sqlglot.exp.Command) else tree.key
         raise _at(rendered, file, tokens[0].start, f"a {what} is one SELECT, here is {word.upper()}.")
     _check_tree(tree, rendered, file, what, relations)
-    findings = broken_rules(tree, sql, lines) if what == "model" else ()
+    findings = broken_rules(tree, sql, lines) if is_judged else ()
     return Select(sql, _shape(tokens, sql), line, findings, lines)
 
 

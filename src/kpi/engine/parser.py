@@ -17,7 +17,16 @@ from kpi.engine.materializations import (
     seed_columns,
     with_hooks,
 )
-from kpi.engine.node import Hooks, Increment, NamedOutrightError, Node, Select, digest, read_select
+from kpi.engine.node import (
+    Hooks,
+    Increment,
+    NamedOutrightError,
+    Node,
+    Select,
+    digest,
+    has_house_rules,
+    read_select,
+)
 from kpi.engine.template import NeedsColumns, RenderInput, Templates
 from kpi.errors import CompileError, ConfigError, nearest
 from kpi.project.external import content_of, files_read, in_database, location_problem
@@ -161,7 +170,7 @@ def _with_sources(project: Project, resource: Resource, templates: Templates, re
 
 
 def _select(
-    project: Project, resource: Resource, templates: Templates, rendered: Rendered
+    project: Project, resource: Resource, templates: Templates, rendered: Rendered, is_judged: bool
 ) -> tuple[Select, dict[str, Relation]]:
     """Return what a model's SQL is, and the nodes that it reads.
 
@@ -170,7 +179,7 @@ def _select(
     rendered = _with_sources(project, resource, templates, rendered)
     while True:
         try:
-            select = read_select(rendered, resource.file, resource.kind, templates.relations)
+            select = read_select(rendered, resource.file, resource.kind, templates.relations, is_judged)
         except NamedOutrightError as error:
             start, end = error.span
             if project.is_strict or not end:
@@ -347,15 +356,16 @@ def _model(project: Project, resource: Resource, templates: Templates) -> Node |
     rendered = templates.render(text, resource.file, settings, render_input)
     if not {"enabled": True, **rendered.config, **resource.above}["enabled"]:
         return None
-    select, depends_on = _select(project, resource, templates, rendered)
     about = resource.properties
     config = merged([resource.config, rendered.config, resource.above])
+    is_judged = resource.kind == "model" and has_house_rules(config)
+    select, depends_on = _select(project, resource, templates, rendered, is_judged)
     database = templates.database_of(config.get("target_database") or config.get("database"), attributes)
     _check_settings(resource, relation, config, database)
     increment, shape = None, select.shape
     if config.get("materialized") == "incremental":
         again = templates.render(text, resource.file, settings, replace(render_input, is_incremental=True))
-        added, more = _select(project, resource, templates, again)
+        added, more = _select(project, resource, templates, again, is_judged=False)
         increment = Increment(added.sql, added.lines, Hooks())
         depends_on = {**depends_on, **more}
         shape = digest(shape, added.shape)

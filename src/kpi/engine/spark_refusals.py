@@ -157,8 +157,8 @@ RULES: Mapping[str, Rule] = {
         "Use hour() and minute(), or date_trunc to a day or more.",
     ),
     "difference": Rule(
-        "date_diff in weeks, or in less than seconds",
-        "DuckDB counts how often one begins, Spark full ones",
+        "date_diff in weeks, in more than years or in less than seconds",
+        "Spark counts full units, and does not know all of them",
         "Count days or seconds.",
     ),
     "series": Rule(

@@ -318,7 +318,8 @@ def _text_of_double(node: Any) -> Any:
         """case when typeof(:value) = 'double' then case
             when cast(:value as string) in ('0.0', '-0.0') then cast(:value as string)
             when cast(:value as string) = 'NaN' then 'nan'
-            when abs(try_cast(cast(:value as string) as double)) between 1e-4 and 9999999999999999
+            when abs(try_cast(cast(:value as string) as double)) >= cast('0.0001' as double)
+                and abs(try_cast(cast(:value as string) as double)) < cast('1e16' as double)
             then regexp_replace(
                 cast(cast(cast(:value as string) as decimal(38, 20)) as string), '([.][0-9]+?)0+$', '$1'
             )

@@ -365,10 +365,10 @@ def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None, adap
     if place and store:
         as_view = spec.config.get("store_failures_as") == "view" and not store.only_tables
         con.execute(f"create schema if not exists {identifier(store.database)}.{AUDIT_SCHEMA}")
-        kept = f"select * from {rows}"
-        con.execute(
-            f"create {'view' if as_view else 'table'} {place} as {kept if as_view else adapter.select(test, kept)}"
-        )
+        failing = f"select * from {rows}"
+        if not as_view:  # a file beside a build is written by a connection that reaches no other file
+            failing = (adapter.rows_here if store.only_tables else adapter.select)(test, failing)
+        con.execute(f"create {'view' if as_view else 'table'} {place} as {failing}")
         rows, adapter = place, DuckAdapter(con)
     calculated = spec.config.get("fail_calc") or "count(*)"
     asked = (

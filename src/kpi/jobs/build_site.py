@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from kpi import database
 from kpi.errors import ConfigError, ConfigErrors
+from kpi.presentation import LANGUAGES
 from kpi.site.content import INPUTS
-from kpi.site.language import LANGUAGES
 from kpi.site.model_pages import Models, models_of
 from kpi.site.pages import About
 from kpi.site.sentences import check_sentences, read_sentences

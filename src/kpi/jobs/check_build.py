@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from kpi import database
+from kpi.engine.adapter import Adapter, AdapterFor, DuckAdapter
 from kpi.engine.graph import Graph, with_unit_tests
 from kpi.engine.node import Node
 from kpi.engine.selector import Selection, default_of, select
@@ -194,6 +195,7 @@ def run_data_tests(
     store_failures: bool = False,
     graph: Graph | None = None,
     fail_fast: bool = False,
+    adapter_for: AdapterFor = DuckAdapter,
 ) -> Report:
     """Run data tests on the build in `folder`, which is only ever read: on all of it.
 
@@ -204,22 +206,22 @@ def run_data_tests(
     held = database_path(folder, stewards=True)
     if not (store_failures or any(test.test and test.test.store_failures for test in tests)):
         with database.reading(held) as con:
-            return Report(with_examples(con, graph, _run(con, tests, None, fail_fast)))
+            return Report(with_examples(con, graph, _run(adapter_for(con), con, tests, None, fail_fast)))
     with _beside(held) as con:
         store = Store("failures", store_failures, only_tables=True)
-        results = with_examples(con, graph, _run(con, tests, store, fail_fast))
+        results = with_examples(con, graph, _run(adapter_for(con), con, tests, store, fail_fast))
         return Report(results, held.with_name(FAILURES))
 
 
 def _run(
-    con: duckdb.DuckDBPyConnection, tests: Sequence[Node], store: Store | None, fail_fast: bool
+    adapter: Adapter, con: duckdb.DuckDBPyConnection, tests: Sequence[Node], store: Store | None, fail_fast: bool
 ) -> tuple[CheckResult, ...]:
     """Run the tests, many at once; or one after the other until one fails."""
     if not fail_fast:
-        return run_tests(con, tests, store)
+        return run_tests(con, tests, store, adapter)
     results: list[CheckResult] = []
     for test in tests:
-        results += run_tests(con, [test], store)
+        results += run_tests(con, [test], store, adapter)
         if results[-1].is_error:
             break
     return tuple(results)

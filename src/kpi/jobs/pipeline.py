@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import duckdb
 from kpi import database
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ReadersRecord, TestRecord, UnitTestRecord
 from kpi.database import first_line, relations
-from kpi.engine.adapter import BUILD_VARIABLE, Adapter, adapters
+from kpi.engine.adapter import BUILD_VARIABLE, AdapterFor, adapters
 from kpi.engine.artifacts import state_of
 from kpi.engine.fingerprint import checksums_of, definitions
 from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
@@ -107,7 +108,6 @@ def carry_over(
 
 
 EXCHANGE = ".tmp-spark"  # the folder among the builds for what goes to Spark and comes back
-AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
 LOAD_SUMMARY = "load summary"  # the event that says how much was loaded
 
 
@@ -126,6 +126,17 @@ class PipelineContext:
     emit: Emit
     begin: Callable[[], object] = lambda: None
     engine: EngineSettings = field(default_factory=EngineSettings)
+
+    @property
+    def memory_limit(self) -> str:
+        """How much memory DuckDB may have; empty when nobody said."""
+        settings = self.graph.project.warehouse_settings.engine_settings(self.options.settings or {})
+        return settings.get("memory_limit", "")
+
+    def release_memory(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Between two stages, give back what DuckDB keeps of the one before, where there is a limit."""
+        if self.memory_limit:
+            database.release_memory(con)
 
 
 def ingest_deliveries(
@@ -267,15 +278,17 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(file: Path, start: Path | None = None, written: Collection[str] = ()) -> dict[str, int]:
+def read_back(
+    file: Path, start: Path | None = None, written: Collection[str] = (), memory_limit: str = ""
+) -> dict[str, int]:
     """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
 
     An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a copy of
     `start`, a file that is known to be whole, only the tables that were `written` are read, when all other blocks are
-    as they were or whole by their checksums. Raises BuildError.
+    as they were or whole by their checksums. A quarter of the memory of a run is enough. Raises BuildError.
     """
     try:
-        with database.reading(file) as con:
+        with database.reading(file, re.sub(r"^[\d.]+", lambda found: f"{float(found[0]) / 4:g}", memory_limit)) as con:
             seen = database.row_counts(con)
             is_proven = start is not None and database.has_only_whole_blocks(file, start)
             database.read_all(con, [table for table in seen if not is_proven or table in written])
@@ -302,7 +315,7 @@ def write_readers_file(
             raise
         message = f"the readers' file cannot be made without {', '.join(schemas)}"
         raise BuildError(DATABASE, message, restricted=f"{message}: {first_line(error)}") from None
-    rows = read_back(target)
+    rows = read_back(target, memory_limit=settings.get("memory_limit", ""))
     message = f"; tables there, not views: {', '.join(views)}" if views else ""
     size = f"{target.stat().st_size / 1e6:.1f} MB of {source.stat().st_size / 1e6:.1f} MB"
     emit(f"Left out of the readers' file: {', '.join(schemas)}. It has {len(rows)} tables, {size}{message}.")
@@ -398,7 +411,8 @@ def _run_steps(
     graph, options, emit = context.graph, context.options, context.emit
     request = request_of(context, before)
     _run_unit_tests(context, progress, request, adapter_for)
-    task = replace(_task(con, context, request, progress.record.id), adapter=adapter_for(con))
+    adapter = adapter_for(con)
+    task = replace(_task(con, context, request, progress.record.id), adapter=adapter)
     progress.record = replace(progress.record, kept=request.before.kept)
     # Of which build a row is can be asked in SQL without changing the SQL of any model.
     con.execute(f"set variable {BUILD_VARIABLE} = {literal(progress.record.id)}")
@@ -412,11 +426,12 @@ def _run_steps(
             progress.record = replace(progress.record, files=files)
         nodes = source_records(con, old, task)
     progress.is_ingesting = False
-    if graph.feeds and context.engine.is_spark and task.adapter:
-        task.adapter.read_from(store_in_lake(con, context, progress.record.id))
+    context.release_memory(con)
     progress.checks = {check.name: check for check in request.before.checks}
     progress.nodes = nodes
     nodes.update({test.id: request.record_of(test.id) for test in graph.tests()})
+    if graph.feeds and context.engine.is_spark:
+        adapter.use_parquet(_lake_files(con, context, progress.record.id))
     present = prepare_run(con, task)
     steps = steps_of(request, present, {node_id: Content(record.version) for node_id, record in nodes.items()})
     ran = run_nodes(con, task, steps, nodes)
@@ -430,17 +445,14 @@ def _run_steps(
         raise BuildErrors(tuple(ran.failed.values()), ran.lines(graph))
 
 
-def store_in_lake(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> dict[str, str]:
-    """Put the loaded tables of a build into the lake, where Spark reads them. Returns the place of each, by its name.
-
-    Raises BuildError for a table that cannot be put there, and ConfigError for a lake that cannot be reached.
-    """
+def _lake_files(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> dict[str, list[str]]:
+    """Let the lake have the loaded tables as they are now. Returns the Parquet files of each."""
     from kpi.warehouse.lake import lake_of, write
 
     lake = lake_of(context.warehouse, context.graph.project.warehouse_settings, context.engine.lake)
-    loaded = [name for name, kind in relations(con).items() if kind == "table" and name.startswith("raw.")]
+    loaded = [place for place, kind in relations(con).items() if kind == "table" and place.startswith("raw.")]
     manifest = write(lake, con, build, loaded, context.emit)
-    return {table.relation: lake.uri(table) for table in manifest.tables}
+    return {table.relation: lake.paths(table) for table in manifest.tables}
 
 
 def _take_over_vintages(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> None:
@@ -525,6 +537,7 @@ def _test(
         else:
             due[test.id] = replace(now, built_in=task.build)
     emit_event(context.emit, Event("testing", stage="test", done=0, total=len(due)))
+    context.release_memory(con)
     store = Store(database.CATALOG, context.options.store_failures)
     results = run_tests(con, [graph.nodes[test_id] for test_id in due], store, task.adapter)
     results = with_examples(con, graph, results)

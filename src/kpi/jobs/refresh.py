@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kpi.engine.artifacts import Results
+    from kpi.engine.compile import Compiled
     from kpi.engine.graph import Graph
     from kpi.jobs.pipeline import PipelineContext
     from kpi.project.project import Project
@@ -167,7 +168,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     refuse_leaking()
     warehouse = Warehouse(root.resolve() / "warehouse")
     emit_event(emit, Event("compiling", stage="compile"))
-    graph = compiled(root, options.variables, options.target, options.invocation).graph
+    project = compiled(root, options.variables, options.target, options.invocation)
+    graph = project.graph
     check_expectations(read_expectations(graph.project), graph)
     check_report(graph)
     emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
@@ -176,7 +178,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     if len(graph.notes) > _NOTES:
         emit(f"  note: {len(graph.notes) - _NOTES} more notes: kpi compile")
     engine = engine_of(graph.project, options)
-    refuse_engine(graph, engine)
+    refuse_engine(project, engine)
     importing = _Expectations() if options.validate and has_report_years(graph) else None
     with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
@@ -198,7 +200,10 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
         if start.folder and start.record and grown:
             settings = warehouse_settings.engine_settings(options.settings or {})
             copy_compactly(start.folder, candidate, start.record, settings, emit)
-        begun = importing.start if importing and _is_validation_needed(start.record, found.inputs) else lambda: None
+        # Where memory is scarce, what takes 200 MB is imported when DuckDB has given back what it built with.
+        is_scarce = "memory_limit" in warehouse_settings.engine_settings(options.settings or {})
+        is_certain = _is_validation_needed(start.record, found.inputs) and not is_scarce
+        begun = importing.start if importing and is_certain else lambda: None
         context = PipelineContext(warehouse, graph, options, found.folder, emit, begun, engine)
         outcome = Run(context, candidate, start.record, found.inputs, importing).run()
         return replace(outcome, warnings=(*start.warnings, *outcome.warnings))
@@ -484,6 +489,7 @@ class Run:
             return
         emit_event(self.emit, Event("validating", stage="validate"))
         self.importing.join()
+        self.context.release_memory(con)
         about = About(self.record.id, self.options.as_of, synthetic)
         results = check_build.validate_candidate(con, self.candidate, expectations, feeds, about)
         broken = tuple(
@@ -537,7 +543,7 @@ class Run:
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
             written = {node.relation for node in (self.record.nodes or {}).values() if node.built_in == self.record.id}
-            seen = read_back(whole(self.candidate) / DATABASE, self._proven(), written)
+            seen = read_back(whole(self.candidate) / DATABASE, self._proven(), written, self.context.memory_limit)
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
@@ -694,12 +700,17 @@ def engine_of(project: Project, options: Options) -> EngineSettings:
     return project.engine_settings.with_options(options.engine or {})
 
 
-def refuse_engine(graph: Graph, engine: EngineSettings) -> None:
-    """Raise ConfigError or EngineLost when Spark is to be used and is not there. Of DuckDB nothing is asked."""
+def refuse_engine(project: Compiled, engine: EngineSettings) -> None:
+    """Look whether Spark is there and would count everything as DuckDB does, when it is to be used.
+
+    Raises ConfigError or EngineLost when it cannot be used, CompileErrors for what would be another number there.
+    """
     if engine.is_spark:
         from kpi.databases.spark import refuse_unusable
+        from kpi.engine.spark_refusals import check_for_spark
 
         refuse_unusable(engine)
+        check_for_spark(project.graph, project.columns)
 
 
 def _emit_other_engine(warehouse: Warehouse, start: Start, engine: EngineSettings, emit: Emit) -> None:

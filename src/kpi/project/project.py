@@ -203,6 +203,7 @@ PROJECT_KEYS = (
 class Project:
     """The whole project as written; every tuple is in name order.
 
+    `latest_versions` are the names of the latest versions of models, by package and name of the model.
     `packages` are the macro files of the packages beside it, `folders` where each is and `package_variables` what its
     files have; what else they hold is among the project's own. `dispatch` is the order in which namespaces look for
     macros, `docs` the doc blocks, `notes` what has no effect or is not built here. `undeclared` are the
@@ -244,6 +245,7 @@ class Project:
     target: str = ""
     selectors: Mapping[str, Section] = field(default_factory=dict)
     is_strict: bool = False
+    latest_versions: Mapping[tuple[str, str], str] = field(default_factory=dict)
     invocation: Invocation = Invocation()  # noqa: RUF009  a frozen value
 
     @property
@@ -265,12 +267,6 @@ class Project:
         if self.warehouse_settings.database_file:
             return self.warehouse_settings.database_file, "dbt_project.yml"
         return self.profile.path, self.profile.file
-
-    @property
-    def latest_versions(self) -> dict[tuple[str, str], str]:
-        """The names of the latest versions of models, by package and name of the model."""
-        found = ((one.package, one.properties) for one in self.models if one.properties)
-        return {(package, about.model): about.named for package, about in found if about.is_latest}
 
     def package_of(self, file: Path) -> str:
         """Return the package that a file is of; the project's own name when it is of none."""
@@ -391,6 +387,11 @@ def _content_of(parts: Sequence[Part]) -> dict[str, Any]:
     described = [part.described for part in parts]
     return {
         "models": tuple(resource for resource in resources if resource.kind == "model"),
+        "latest_versions": {
+            (resource.package, about.model): about.named
+            for resource in resources
+            if resource.kind == "model" and (about := resource.properties) and about.is_latest
+        },
         "seeds": tuple(resource for resource in resources if resource.kind == "seed"),
         "snapshots": tuple(resource for resource in resources if resource.kind == "snapshot"),
         "analyses": tuple(resource for resource in resources if resource.kind == "analysis"),

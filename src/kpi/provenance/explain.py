@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from kpi.build_record import BuildRecord
 from kpi.errors import ConfigError, nearest
-from kpi.presentation import presented, with_decimals
+from kpi.presentation import LANGUAGES, presented, with_decimals
 from kpi.provenance.explanation import (
     Check,
     Component,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-LANGUAGES = ("fi", "sv", "en")
 SUPERSEDED, REJECTED, UNJOINED = "superseded", "rejected", "not joined"
 
 

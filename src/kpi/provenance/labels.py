@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.files import read_regular
-from kpi.presentation import headline
+from kpi.presentation import LANGUAGES, headline
 
 LEFT_OUT = "left_out"
 SUPERSEDED = "not _is_superseded"  # the clause of every model of deliveries that may be corrected
@@ -66,7 +66,7 @@ def labels_of(metas: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, st
     for relation, meta in metas.items():
         for one in (meta.get(LEFT_OUT) if isinstance(meta, dict) else None) or ():
             if isinstance(one, dict) and isinstance(one.get("clause"), str):
-                texts = {lang: str(one[lang]) for lang in ("fi", "sv", "en") if one.get(lang)}
+                texts = {lang: str(one[lang]) for lang in LANGUAGES if one.get(lang)}
                 with suppress(ValueError):
                     found[relation, normal(one["clause"])] = texts
     return found

@@ -143,7 +143,8 @@ def _names(tables: ReportTables, selected: Sequence[Selected], is_public: bool) 
     if is_public:
         catalogue = next((one.relation for one in selected if one.name == Role.DEFINITIONS), "")
         return names | {"figure_catalogue": catalogue}
-    return names | {name: getattr(tables, name) for name in ("figures", "figure_services", "figure_catalogue")}
+    more = ("figures", "figure_services", "figure_catalogue", "observation_status")
+    return names | {name: getattr(tables, name) for name in more}
 
 
 def _each(suffix: str, write: Callable[[Any, str, Path], None]) -> Callable[[Dataset, Path], None]:

@@ -14,7 +14,7 @@ from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
-from kpi.presentation import Form, presented
+from kpi.presentation import LANGUAGES, Form, presented, visible
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Key = tuple[str, str, int, str]  # figure_id, service, report_year, basis
-_LANGUAGES = ("fi", "sv", "en")
 
 
 def _texts(*names: str) -> dict[str, str]:
-    return {f"{name}_{language}": "varchar" for name in names for language in _LANGUAGES}
+    return {f"{name}_{language}": "varchar" for name in names for language in LANGUAGES}
 
 
 _FIGURE = {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar"}
@@ -193,7 +192,7 @@ def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public
         read = ", ".join(cte for name, cte in ctes.items() if name in words)  # a CTE that nobody reads is planned too
         found = con.execute(f"with {read} {select}")
         names = [column[0] for column in found.description or []]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        return [dict(zip(names, map(_shown_text, row), strict=True)) for row in found.fetchall()]
 
     content = Content()
     _read_words(content, rows)
@@ -208,6 +207,11 @@ def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public
         content.bases.setdefault((figure, service, year), []).append(basis)
         content.keys.setdefault((figure, service), []).append(value.key)
     return content
+
+
+def _shown_text(value: Any) -> Any:
+    """Return a value of a row; of a text, the signs that nobody sees, or that turn what follows, are written out."""
+    return visible(value) if isinstance(value, str) else value
 
 
 def _read_words(content: Content, rows: Any) -> None:
@@ -283,7 +287,7 @@ def _read_public(content: Content, con: duckdb.DuckDBPyConnection) -> None:
     def rows(table: str) -> list[Row]:
         found = con.execute(f"with {ctes} select * from {table} where is_unfinished is not true order by all")
         names = [column[0] for column in found.description or []]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        return [dict(zip(names, map(_shown_text, row), strict=True)) for row in found.fetchall()]
 
     for row in rows("public_indicators"):
         key = _key(row)
@@ -296,7 +300,7 @@ def _read_public(content: Content, con: duckdb.DuckDBPyConnection) -> None:
         content.changes[_key(row)] = {
             **row, "shown_change": row["change"], "previous_shown": row["previous_value"],
             "is_comparable": is_comparable, "break_kind": kind,
-            **{f"break_reason_{language}": reasons.get(f"reason_{language}") for language in _LANGUAGES},
+            **{f"break_reason_{language}": reasons.get(f"reason_{language}") for language in LANGUAGES},
         }  # fmt: skip
     for row in (row for row in rows("public_monthly_series") if not row["is_suppressed"]):
         months = content.series.setdefault((row["figure_id"], row["service"]), [])

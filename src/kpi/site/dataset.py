@@ -116,7 +116,8 @@ class Origin:
 class Observation:
     """A figure as statistics have it, by its codes.
 
-    `value` is as the table has it, None when there is none.
+    `value` is as the table has it, None when there is none. `status` is the code of SDMX that the project's table of
+    statuses gives it; empty where there is no such table, as in what is for the public.
     """
 
     figure_id: str
@@ -127,6 +128,7 @@ class Observation:
     is_suppressed: bool
     is_provisional: bool
     has_break: bool
+    status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +192,15 @@ class Dataset:
             f"""
             select i.figure_id, i.service, i.report_year, coalesce(i.basis, ''),
                 case when isfinite(i.value) then i.value end, coalesce(i.is_suppressed, false),
-                coalesce(i.is_unfinished, i.basis = 'year_to_date', false), coalesce(c.has_break, false)
+                coalesce(i.is_unfinished, i.basis = 'year_to_date', false), coalesce(c.has_break, false),
+                coalesce(o.obs_status, '')
             from {relation(self.con, f"{SCHEMA}.{Role.INDICATORS}", _INDICATORS)} as i
             left join {has_break} as c
                 on i.figure_id = c.figure_id and i.service = c.service and i.report_year = c.report_year
                 and i.basis = c.basis
+            left join {relation(self.con, "known.observation_status", {**_FIGURE, "obs_status": "varchar"})} as o
+                on i.figure_id = o.figure_id and i.service = o.service and i.report_year = o.report_year
+                and i.basis = o.basis
             where i.figure_id is not null and i.service is not null and i.report_year is not null
             """
         ).fetchall()
@@ -212,7 +218,7 @@ def open_dataset(
     """Copy the selected tables of a build into memory, and read what codes are called there.
 
     `names` says which relations hold that: `figures`, `figure_services`, `figure_catalogue`, `code_lists` and
-    `publication`. Those that are not there leave codes without names.
+    `publication`, and `observation_status` the statuses. Those that are not there leave codes without names.
     """
     from kpi.database import scratch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from kpi.site.sentences import Sentences, is_met, render
 _ARROWS = {"up": "▲", "down": "▼", "same": "="}
 _USUAL_BASES = ("calendar_year",)
 SHOWN_MONTHS = 60
+LONGEST_NAME = 120
 
 
 def tag(key: Key, form: str, text: str) -> Markup:
@@ -51,8 +53,14 @@ def page_of(figure_id: str) -> str:
 
 @cache
 def file_name(text: str) -> str:
-    """Return a text as a part of a file's name: what is not a letter, digit or sign of its own becomes its number."""
-    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "_-.") else f"~{ord(sign):x}" for sign in text)
+    """Return a text as a part of a file's name: what is not a letter, digit or sign of its own becomes its number.
+
+    A name that no file system has room for is cut, and its end becomes a hash of all of it.
+    """
+    name = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "_-.") else f"~{ord(sign):x}" for sign in text)
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}~{hashlib.blake2b(text.encode(errors='surrogatepass'), digest_size=8).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +314,7 @@ def _facts(content: Content, language: Language, figure: Row) -> list[tuple[str,
     texts.append((language.say("basis"), content.name("basis", figure.get("basis"), code)))
     if figure.get("since"):
         texts.append((language.say("since"), language.day(figure["since"])))
-    texts.append((language.say("source"), figure.get("source")))
+    texts.append((language.say("source"), content.name("source", figure.get("source"), code)))
     return [(term, str(text)) for term, text in texts if text]
 
 

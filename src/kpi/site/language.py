@@ -18,7 +18,6 @@ from markupsafe import Markup, escape
 from kpi.presentation import Form
 
 LABELS = Path(__file__).parent / "labels"
-LANGUAGES = ("fi", "sv", "en")
 _NEAR = Decimal("0.05")  # of a fraction: so near to it a share is called by it
 
 

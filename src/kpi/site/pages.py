@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from kpi.presentation import LANGUAGES
 from kpi.site.content import Content, Row, by_theme
 from kpi.site.figure_pages import (
     Writer,
@@ -18,7 +19,7 @@ from kpi.site.figure_pages import (
     report_page,
     row_of,
 )
-from kpi.site.language import LANGUAGES, Language, read_language
+from kpi.site.language import Language, read_language
 from kpi.site.model_pages import Models, computed, groups, model_page, page_of_model
 from kpi.site.quality_pages import Rejects, described, kind_of, quality_page, status, verdict
 from kpi.site.sentences import Sentences

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from kpi.presentation import NO_VALUE, Form, significant
+from kpi.presentation import MINUS, NO_VALUE, Form, significant
 from kpi.site.content import Content, Row
 from kpi.site.figure_pages import Writer, printed_rows
 from kpi.site.language import read_language
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
 ROWS_SHOWN = 10  # of a failed check on the page of its year; the rest is on a page of its own
+_HYPHEN = re.compile(r"(?<=\s)-(?=\d)")  # before a limit, as SQL and Python write it
 _FEED_TOPICS = ("months", "deliveries")
 
 
@@ -128,7 +130,7 @@ def described(writer: Writer, result: Row) -> Markup | str:
         name, _, feed = result["expectation"].partition(":")
         return language.say(f"check_{name}", feed=writer.content.name("feed", feed, language.code))
     if language.code == "en":
-        return str(result["description"])
+        return _HYPHEN.sub(MINUS, str(result["description"]))
     return str(result.get(f"description_{language.code}") or "") or _in_english(result["description"])
 
 

@@ -27,8 +27,11 @@ _FREQUENCIES = {
 _STATUSES = {
     "A": {"en": "Normal", "fi": "Tavallinen", "sv": "Normal"},
     "B": {"en": "Break in the series", "fi": "Katkos aikasarjassa", "sv": "Brott i tidsserien"},
+    "E": {"en": "Estimated", "fi": "Arvio", "sv": "Uppskattning"},
+    "M": {"en": "Missing, cannot exist", "fi": "Arvoa ei voi olla", "sv": "Värdet kan inte finnas"},
     "O": {"en": "Missing value", "fi": "Puuttuva arvo", "sv": "Värdet saknas"},
     "P": {"en": "Provisional", "fi": "Ennakkotieto", "sv": "Preliminär"},
+    "R": {"en": "Revised", "fi": "Tarkistettu", "sv": "Reviderad"},
     "Q": {"en": "Suppressed", "fi": "Salattu", "sv": "Sekretessbelagd"},
 }
 _CONFIDENTIALITY = {
@@ -79,7 +82,7 @@ def code_of(text: str) -> str:
 def _rows(dataset: Dataset) -> Iterator[Sequence[object]]:
     area = code_of(dataset.says("region_code", "_Z"))
     for one in dataset.observations():
-        status = _status(one.value, one.is_suppressed, one.is_provisional, one.has_break)
+        status = one.status or _status(one.value, one.is_suppressed, one.is_provisional, one.has_break)
         key = ("A", area, code_of(one.figure_id), code_of(one.service), code_of(one.basis or "_Z"))
         yield [
             *key,

@@ -17,9 +17,9 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from kpi.errors import ConfigError, Place, nearest
-from kpi.presentation import NO_VALUE, Form
+from kpi.presentation import LANGUAGES, NO_VALUE, Form
 from kpi.site.content import Content, Key, Value
-from kpi.site.language import LANGUAGES, Language, read_language
+from kpi.site.language import Language, read_language
 
 FOLDER = Path("report")
 _SLOT = re.compile(r"\{([^{}]*)\}")

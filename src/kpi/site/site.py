@@ -21,8 +21,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.presentation import LANGUAGES, visible
 from kpi.site.content import Content, Row, read_content
-from kpi.site.language import LANGUAGES, read_language
+from kpi.site.language import read_language
 from kpi.site.model_pages import Models
 from kpi.site.pages import About, Download, Page, Site, Source, figure_file
 from kpi.site.quality_pages import read_rejects
@@ -177,6 +178,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
 
 

@@ -261,8 +261,8 @@ def write_results(con: duckdb.DuckDBPyConnection, results: Sequence[YearResult])
     if results:
         columns = ("report_year", "expectation", "description", "description_fi", "severity", "success", "observed",
                    "is_provisional")  # fmt: skip
-        rows = [[getattr(result, column) for column in columns] for result in results]
-        con.executemany(f"insert into {RESULTS_TABLE} values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        values = [[getattr(result, column) for result in results] for column in columns]
+        con.execute(f"insert into {RESULTS_TABLE} select {', '.join(['unnest(?)'] * len(columns))}", values)
 
 
 def results_as_json(results: Iterable[YearResult]) -> str:

@@ -1,0 +1,253 @@
+"""What both engines are asked, and whether they answer the same: all columns, all rows, without tolerance.
+
+DuckDB answers here. Spark, or Sail, answers in a process of its own environment (`side.py`), over Parquet of the tables
+of a build: each model from what DuckDB made of the models before it, so one that differs is named by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+
+from kpi.engine.adapter import DuckAdapter, reading
+from kpi.engine.compile import Compiled
+from kpi.engine.node import Node
+from kpi.engine.spark_sql import SETTINGS, to_spark
+from kpi.engine.unit_runner import run_unit_tests
+from kpi.engine.unit_tests import UnitTest
+from kpi.sql import Columns, identifier, literal
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.permissions import DATABASE
+from spark.odd_values import ODD, OF_TIMES, QUESTIONS
+from spark.refusal_cases import CASES, IN_HELSINKI
+from with_spark import SAIL, SPARK, needed
+
+SIDE = Path(__file__).with_name("side.py")
+BATCH = 20  # data tests in one statement: they are counts
+_BUILD = re.compile(r"getvariable\('kpi_build'\)")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One SELECT: `sql` is DuckDB's, `columns` what its binder knows, `kind` what it comes from, `zone` Spark's."""
+
+    id: str
+    kind: str
+    name: str
+    sql: str
+    columns: Columns
+    expected: Path
+    zone: str = "UTC"
+
+    @property
+    def spark(self) -> str:
+        """The SELECT for Spark."""
+        return to_spark(self.sql, dict(self.columns))
+
+
+@dataclass
+class Answers:
+    """What came of questions on one engine."""
+
+    engine: str
+    questions: Sequence[Question]
+    seconds: float
+    refused: dict[str, str] = field(default_factory=dict)
+    other: dict[str, str] = field(default_factory=dict)
+    took: dict[str, float] = field(default_factory=dict)
+
+    def line(self, kind: str) -> str:
+        """How many of a kind are equal, as the table says it."""
+        ids = [question.id for question in self.questions if question.kind == kind]
+        wrong = sum(one in self.refused or one in self.other for one in ids)
+        refused = sum(one in self.refused for one in ids)
+        took = sum(self.took.get(one, 0) for one in ids) / 2  # two at a time
+        more = f", {refused} refused" if refused else ""
+        return f"{self.engine:<10} {kind:<10} {len(ids) - wrong} of {len(ids)} equal{more}, {took:.0f} s"
+
+    @property
+    def table(self) -> str:
+        """How many of each kind are equal, and the seconds they took."""
+        kinds = dict.fromkeys(question.kind for question in self.questions)
+        return "\n".join([*map(self.line, kinds), f"{self.engine:<10} {'all':<10} {self.seconds:.0f} s of wall time"])
+
+    @property
+    def message(self) -> str:
+        """What is other or refused, each with its name."""
+        names = {question.id: f"{question.kind}: {question.name}" for question in self.questions}
+        wrong = [f"{names[one]} is refused: {why}" for one, why in self.refused.items()]
+        return "\n".join([*wrong, *(f"{names[one]} is other: {what}" for one, what in self.other.items())])
+
+    def of_names(self, ids: Iterable[str]) -> list[str]:
+        """The names of questions, sorted."""
+        names = {question.id: question.name for question in self.questions}
+        return sorted(names[one] for one in ids)
+
+
+class Asker:
+    """Questions, with DuckDB's answers as Parquet in a folder, and the tables that they are about."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tables: list[tuple[str, str]] = []
+        self.places: dict[tuple[str, str], str] = {}
+        self._numbers = 0
+        folder.mkdir(parents=True)
+        self.con = duckdb.connect()
+        self.con.execute("set TimeZone = 'UTC'")
+
+    def read_build(self, root: Path, project: Compiled) -> None:
+        """Write the tables of the published build as Parquet; what is asked then is about them."""
+        self.graph = project.graph
+        build = Warehouse(root / "warehouse").folder().resolve()
+        self._build = literal(build.name)
+        self.con.execute(f"attach {literal(str(build / DATABASE))} as build (read_only)")
+        self.con.execute("use build")
+        for node in self.graph.nodes.values():
+            if node.kind in ("source", "seed", "model", "snapshot") and node.relation.schema and self._is_there(node):
+                self._add(node)
+
+    def _is_there(self, node: Node) -> bool:
+        try:
+            self.con.execute(f"describe {node.relation}")
+        except duckdb.Error:
+            return False
+        return True
+
+    def _add(self, node: Node) -> None:
+        relation = node.relation
+        place = f"{relation.schema}__{relation.name}"
+        if (relation.schema, relation.name) not in self.places:
+            columns = self.con.execute(f"describe {relation}").fetchall()
+            self.places[relation.schema, relation.name] = place
+            self.tables.append((place, str(self.write(f"select * from {relation}", [row[:2] for row in columns]))))
+
+    def write(self, sql: str, columns: Iterable[Sequence[str]], con: duckdb.DuckDBPyConnection | None = None) -> Path:
+        """Write rows as Parquet, which has no HUGEINT. The connection may be one that writes no files."""
+        self._numbers += 1
+        path = self.folder / f"{self._numbers}.parquet"
+        casts = ", ".join(
+            f"cast({identifier(name)} as decimal(38, 0)) as {identifier(name)}"
+            if kind == "HUGEINT"
+            else identifier(name)
+            for name, kind in columns
+        )
+        rows = (con or self.con).sql(f"select {casts} from (\n{sql}\n)").to_arrow_table()
+        pq.write_table(rows, path)
+        return path
+
+    def question(
+        self, kind: str, name: str, sql: str, zone: str = "UTC", con: duckdb.DuckDBPyConnection | None = None
+    ) -> Question:
+        """A SELECT with DuckDB's answer."""
+        described = (con or self.con).execute(f"describe {sql}").fetchall()
+        columns = tuple((str(row[0]), str(row[1])) for row in described)
+        expected = self.write(sql, columns, con)
+        return Question(str(self._numbers), kind, name, reading(sql, self.places), columns, expected, zone)
+
+    def models(self, names: Sequence[str] = (), zone: str = "UTC") -> Iterator[Question]:
+        """Every model, or those of some names, that stands in the build."""
+        for node in self.graph.nodes.values():
+            is_there = node.kind == "model" and (node.relation.schema, node.relation.name) in self.places
+            if is_there and (not names or node.name in names):
+                yield self.question("models", node.name, _BUILD.sub(self._build, node.sql), zone)
+
+    def odd_values(self) -> Iterator[Question]:
+        """What is made of odd values, those of times also in the zone of Helsinki."""
+        with duckdb.connect() as con:
+            con.execute("set TimeZone = 'UTC'")
+            for name, sql in ODD.items():
+                con.execute(f"create table {name} as {sql}")
+                columns = [row[:2] for row in con.execute(f"describe {name}").fetchall()]
+                self.tables.append((name, str(self.write(f"from {name}", columns, con))))
+            for name, sql in QUESTIONS.items():
+                yield self.question("odd values", name, sql, con=con)
+                if name in OF_TIMES:
+                    yield self.question("odd values", f"{name} in Helsinki", sql, "Europe/Helsinki", con)
+
+    def refused(self) -> Iterator[Question]:
+        """What is refused for Spark, asked all the same: the answers are to differ."""
+        with duckdb.connect() as con:
+            con.execute("set TimeZone = 'UTC'")
+            for name, sql in ODD.items():
+                con.execute(f"create table {name} as {sql}")
+            for rule, sql in CASES.items():
+                zone = "Europe/Helsinki" if rule in IN_HELSINKI else "UTC"
+                yield self.question("refusals", rule, sql, zone, con)
+
+    def data_tests(self) -> Iterator[Question]:
+        """The number of failing rows of every data test, many in a statement."""
+        tests = list(self.graph.tests())
+        for start in range(0, len(tests), BATCH):
+            counts = [
+                f"select {literal(test.name)} as test, count(*) as failing"
+                f" from (\n{_BUILD.sub(self._build, test.sql)}\n) as failures"
+                for test in tests[start : start + BATCH]
+            ]
+            name = f"{tests[start].name} and {len(counts) - 1} more"
+            yield self.question("data tests", name, "\nunion all ".join(counts))
+
+    def unit_tests(self) -> Iterator[Question]:
+        """What the model of every unit test yields of the rows that it gives."""
+        found: list[Question] = []
+        asker, tested = self, ""
+
+        class Recorder(DuckAdapter):
+            """Notes each SELECT of a unit test, and lets DuckDB answer."""
+
+            def rows_here(self, node: Node, sql: str) -> str:
+                found.append(asker.question("unit tests", tested, _BUILD.sub(asker._build, sql), con=self.con))
+                return sql
+
+        def one_by_one() -> Iterator[UnitTest]:
+            nonlocal tested
+            for test in self.graph.unit_tests:
+                tested = test.name
+                yield test
+
+        results = run_unit_tests(self.graph, one_by_one(), Recorder)
+        assert len(found) == len(results), [result.message for result in results if result.error][:3]
+        yield from found
+
+    def ask(self, engine: str, questions: Sequence[Question]) -> Answers:
+        """Let an engine answer. Its environment is set up by make spark."""
+        folder = self.folder / re.sub(r"\W+", "_", engine)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        statements = [{"id": one.id, "sql": one.spark, "zone": one.zone} for one in questions]
+        work = {"settings": dict(SETTINGS), "tables": self.tables, "statements": statements}
+        (folder / "work.json").write_text(json.dumps(work), encoding="utf-8")
+        began = time.monotonic()
+        python = needed(SAIL if engine == "sail" else SPARK)
+        done = subprocess.run([python, SIDE, folder, engine], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        refused = json.loads((folder / "out/refused.json").read_text(encoding="utf-8"))
+        took = json.loads((folder / "out/seconds.json").read_text(encoding="utf-8"))
+        answers = Answers(engine, questions, time.monotonic() - began, refused, took=took)
+        for question in questions:
+            if question.id not in refused:
+                difference = self._difference(question, folder / f"out/{question.id}.parquet")
+                if difference:
+                    answers.other[question.id] = difference
+        return answers
+
+    def _difference(self, question: Question, answer: Path) -> str:
+        """What differs between an answer and DuckDB's; nothing when they are equal."""
+        one, other = (f"read_parquet({literal(str(path))})" for path in (question.expected, answer))
+        kinds = [self.con.execute(f"describe from {table}").fetchall() for table in (one, other)]
+        if [row[:2] for row in kinds[0]] != [row[:2] for row in kinds[1]]:
+            return f"{question.name}: columns {kinds[0]} and {kinds[1]}"
+        for first, second, what in ((one, other, "DuckDB"), (other, one, "the other")):
+            rows = self.con.execute(f"from {first} except all from {second}").fetchmany(3)
+            if rows:
+                return f"{question.name}: of {what} alone {rows}"
+        return ""
