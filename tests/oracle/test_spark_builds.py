@@ -18,7 +18,7 @@ from kpi.jobs.options import Options
 from kpi.jobs.refresh import is_by_spark, refresh
 from kpi.warehouse.builds import Warehouse
 from small_project import recorded, write
-from with_spark import DAY, Server, differing, kpi, refreshed, serving
+from with_spark import DAY, SPARK, Server, differing, kpi, refreshed, serving
 
 OF_THE_RUN = ("marts.runs",)  # how long the runs took, and of which builds
 # One of each kind of what a build is made of: views, tables, rows that are added, versions, contracts, hooks.

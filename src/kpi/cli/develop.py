@@ -30,6 +30,7 @@ from kpi.sql import Columns, counted
 
 if TYPE_CHECKING:
     from kpi.engine.adapter import AdapterFor
+    from kpi.engine.compile import Compiled
     from kpi.engine.graph import Graph
     from kpi.engine.unit_runner import UnitResult
     from kpi.engine.unit_tests import UnitTest
@@ -255,26 +256,13 @@ def compile_command(
     """Check every model and test; print the compiled SQL of MODEL."""
     from kpi.engine.compile import compiled
     from kpi.errors import nearest
-    from kpi.jobs.build_site import check_report
     from kpi.jobs.pipeline import tables_for_readers
-    from kpi.project.project import together
-    from kpi.provenance.shape import unexplained
-    from kpi.validation.rule import check_expectations, read_expectations
-    from kpi.warehouse.permissions import refuse_unknown
 
     try:
         project = compiled(project_folder(project_dir), variables_of(variables), target)
         graph = project.graph
         engine = engine or graph.project.engine_settings.type
-        if engine == "spark":
-            from kpi.engine.spark_refusals import check_for_spark
-
-            check_for_spark(graph, project.columns)
-        refuse_unknown(graph)
-        check_expectations(read_expectations(graph.project), graph)
-        if wrong := unexplained(graph):
-            raise together(wrong, graph.project.root)
-        check_report(graph)
+        _check_compiled(project, engine)
     except KpiError as error:
         if not as_json:
             raise
@@ -301,6 +289,26 @@ def compile_command(
         )
     node = found[0]
     click.echo(_in_words_of(engine, node.sql, project.columns.get(node.id, ())))
+
+
+def _check_compiled(project: Compiled, engine: str) -> None:
+    """Refuse what compiles and is wrong all the same: for an engine, readers, report years, explanations, pages."""
+    from kpi.jobs.build_site import check_report
+    from kpi.project.project import together
+    from kpi.provenance.shape import unexplained
+    from kpi.validation.rule import check_expectations, read_expectations
+    from kpi.warehouse.permissions import refuse_unknown
+
+    graph = project.graph
+    if engine == "spark":
+        from kpi.engine.spark_refusals import check_for_spark
+
+        check_for_spark(graph, project.columns)
+    refuse_unknown(graph)
+    check_expectations(read_expectations(graph.project), graph)
+    if wrong := unexplained(graph):
+        raise together(wrong, graph.project.root)
+    check_report(graph)
 
 
 def _in_words_of(engine: str, sql: str, columns: Columns) -> str:

@@ -127,6 +127,17 @@ class PipelineContext:
     begin: Callable[[], object] = lambda: None
     engine: EngineSettings = field(default_factory=EngineSettings)
 
+    @property
+    def memory_limit(self) -> str:
+        """How much memory DuckDB may have; empty when nobody said."""
+        settings = self.graph.project.warehouse_settings.engine_settings(self.options.settings or {})
+        return settings.get("memory_limit", "")
+
+    def release_memory(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Between two stages, give back what DuckDB keeps of the one before, where there is a limit."""
+        if self.memory_limit:
+            database.release_memory(con)
+
 
 def ingest_deliveries(
     con: duckdb.DuckDBPyConnection, context: PipelineContext
@@ -415,6 +426,7 @@ def _run_steps(
             progress.record = replace(progress.record, files=files)
         nodes = source_records(con, old, task)
     progress.is_ingesting = False
+    context.release_memory(con)
     progress.checks = {check.name: check for check in request.before.checks}
     progress.nodes = nodes
     nodes.update({test.id: request.record_of(test.id) for test in graph.tests()})
@@ -525,6 +537,7 @@ def _test(
         else:
             due[test.id] = replace(now, built_in=task.build)
     emit_event(context.emit, Event("testing", stage="test", done=0, total=len(due)))
+    context.release_memory(con)
     store = Store(database.CATALOG, context.options.store_failures)
     results = run_tests(con, [graph.nodes[test_id] for test_id in due], store, task.adapter)
     results = with_examples(con, graph, results)

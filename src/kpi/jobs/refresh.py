@@ -472,7 +472,6 @@ class Run:
         """Validate each report year; carried over when nothing that is validated has changed."""
         if self.importing is None:
             return
-        from kpi import database
         from kpi.jobs import check_build
         from kpi.validation.report import About, is_labelled_synthetic
         from kpi.validation.rule import read_expectations
@@ -490,8 +489,7 @@ class Run:
             return
         emit_event(self.emit, Event("validating", stage="validate"))
         self.importing.join()
-        if self._memory_limit():
-            database.release_memory(con)
+        self.context.release_memory(con)
         about = About(self.record.id, self.options.as_of, synthetic)
         results = check_build.validate_candidate(con, self.candidate, expectations, feeds, about)
         broken = tuple(
@@ -545,16 +543,12 @@ class Run:
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
             written = {node.relation for node in (self.record.nodes or {}).values() if node.built_in == self.record.id}
-            seen = read_back(whole(self.candidate) / DATABASE, self._proven(), written, self._memory_limit())
+            seen = read_back(whole(self.candidate) / DATABASE, self._proven(), written, self.context.memory_limit)
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
         if seen != self.record.rows:
             raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
-
-    def _memory_limit(self) -> str:
-        """How much memory DuckDB may have; empty when nobody said."""
-        return self.warehouse_settings.engine_settings(self.options.settings or {}).get("memory_limit", "")
 
     def _proven(self) -> Path | None:
         """The file that this one began as a copy of, when it was read back itself and is as it was written since."""
