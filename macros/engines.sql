@@ -61,7 +61,7 @@ null
 {% for column, kind in model['config']['column_types'].items() if kind == 'varchar' -%}
 {% do model['config']['column_types'].update({column: 'string'}) %}
 {%- endfor %}
-{{ return(dbt.spark__create_csv_table(model, agate_table)) }}
+{{ return(dbt['spark__create_csv_table'](model, agate_table)) }}
 {%- endmacro %}
 
 {#- Rows of a seed as literals: as dbt-spark binds them to a session, a null is the text None and a quote ends a text. -#}

@@ -166,6 +166,7 @@ def test_names(graph: Graph) -> dict[str, TestName]:
 
 _JINJA = re.compile(r"{{.*?}}|{%.*?%}", re.DOTALL)
 _CALL = re.compile(r"(?:\b(\w+)\.)?\b(\w+)\s*\(")
+_DISPATCH = re.compile(r"""\badapter\.dispatch\(\s*['"](\w+)['"]""")
 # The settings of a data test in dbt's order.
 _TEST_SETTINGS = (
     *("severity", "tags", "enabled", "where", "limit", "fail_calc", "warn_if", "error_if"),
@@ -373,6 +374,8 @@ def _calls(project: str, text: str, macros: Mapping[str, Any]) -> list[str]:
     """The macros of the project and its packages that the Jinja in a text calls, in the order of their first call."""
     found = (call for jinja in _JINJA.findall(text) for call in _CALL.findall(jinja))
     ids = dict.fromkeys(f"macro.{package or project}.{name}" for package, name in found)
+    variants = (f"{kind}__{name}" for name in _DISPATCH.findall(text) for kind in ("duckdb", "default"))
+    ids |= dict.fromkeys(f"macro.{project}.{name}" for name in variants)
     return [name for name in ids if name in macros]
 
 
