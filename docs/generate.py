@@ -21,6 +21,9 @@ from click.testing import CliRunner
 from kpi.cli.main import cli
 from kpi.engine.graph import RESERVED_TABLES
 from kpi.engine.nodes import compile_project
+from kpi.engine.spark_refusals import RULES as REFUSED
+from kpi.engine.spark_sql import RULES as TRANSLATED
+from kpi.engine.spark_sql import SETTINGS
 from kpi.errors import exit_code_page
 from kpi.ingest.contract import (
     CONTRACT_COLUMN_SETTINGS,
@@ -253,6 +256,39 @@ def _column_defaults(feed: Feed) -> dict[str, object]:
     }
 
 
+def spark_page() -> str:
+    """What is translated for Spark, what is refused for it and the settings of the session."""
+    rules = {rule.name: rule for rule in TRANSLATED}
+    lines = [
+        "# SQL on Spark",
+        _WRITTEN.format(what="RULES in src/kpi/engine/spark_sql.py and spark_refusals.py"),
+        "Models and tests are written in DuckDB's SQL. For Spark ([when one machine is not"
+        " enough](../guides/more-than-one-machine.md)) they are translated so that every row and cell is the same, or"
+        " refused before anything runs: `kpi compile --engine spark` looks at the whole project and needs no Spark;"
+        " with a MODEL it prints what Spark gets. The tests ask both engines all of it (`make parity`).",
+        "## Translated",
+        "sqlglot spells SQL in Spark's words; these are rewritten because the words mean something else there.",
+        _table(("rule", "in DuckDB", "in Spark"), ((one.name, one.duckdb, one.spark) for one in rules.values())),
+        "## Refused",
+        "Spark would take most of it without a word and yield other numbers. So would what is outside the portable"
+        " subset of the house rules, which is refused as well. A model is let off one rule by"
+        ' `meta: {allow: {<rule>: "<reason>"}}`; data tests are let off `double_sum`.',
+        _table(
+            ("rule", "what", "why", "instead"),
+            ((name, rule.construct, rule.difference, rule.instead) for name, rule in REFUSED.items()),
+        ),
+        "## What the session must be set to",
+        "Spark's defaults yield other numbers. `kpi refresh --engine spark` sets them.",
+        _table(("setting", "value"), ((f"`{name}`", f"`{value}`") for name, value in SETTINGS.items())),
+        "## What remains",
+        "A DOUBLE of more than fifteen digits has other last places as a DECIMAL. An average of whole numbers is the"
+        " same as long as their sum is below 2^53. A number that overflows fails in Spark where a HUGEINT holds it in"
+        " DuckDB; Sail 0.7 counts on below zero instead, so what runs there is no proof for big sums. A division by"
+        " zero fails in Spark and is infinite in DuckDB: write nullif, as the house rules ask.",
+    ]
+    return _page(lines)
+
+
 def figures_page(words: Words) -> str:
     """Every figure of the project's seeds, and every mart and raw table with its columns as YAML describes them."""
     figures, services = _seed("figures"), _seed("figure_services")
@@ -384,6 +420,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/exit-codes.md": exit_code_page,
     "reference/settings.md": lambda: settings_page(_words()),
     "reference/feeds.md": feeds_page,
+    "reference/spark.md": spark_page,
     "reference/figures.md": lambda: figures_page(_words()),
 }
 

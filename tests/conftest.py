@@ -106,7 +106,10 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project with the synthetic deliveries at full volume, refreshed and published. Tests must not change it."""
+    """The project with the synthetic deliveries at full volume, refreshed and published. Tests must not change it.
+
+    It takes 40 CPU seconds, once: only at full volume do all printed figures come out, and small counts are few.
+    """
 
     def make(folder: Path) -> None:
         write_demo(copy_project(folder) / "warehouse/raw")

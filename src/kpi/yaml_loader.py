@@ -194,6 +194,8 @@ class _Plain:
                 raise _NotPlainError
             value, count, _ = self._anchored[anchor]
             self._count += count
+            if self._count > MOST_VALUES:
+                raise _NotPlainError
             return _copied(value)
         if event.tag is not None:
             raise _NotPlainError

@@ -1,4 +1,7 @@
-"""Every command that README and docs show is run, one after the other, on a warehouse of synthetic deliveries."""
+"""Every command that README and docs show is run, one after the other, on a warehouse of synthetic deliveries.
+
+Some 80 CPU seconds for 90 commands: whoever reads the documentation types them as they stand.
+"""
 
 from __future__ import annotations
 

@@ -71,6 +71,11 @@ def test_queries_pages_and_macros_are_in_the_distribution() -> None:
     assert beside == packed
 
 
+def test_no_file_of_tests_is_longer_than_one_reads() -> None:
+    counts = {path: path.read_text(encoding="utf-8").count("\n") for path in (ROOT / "tests").rglob("*.py")}
+    assert {path.relative_to(ROOT).as_posix(): count for path, count in counts.items() if count > 400} == {}
+
+
 MOST_LINES = 60  # of a function, with its docstring
 
 

@@ -1,4 +1,8 @@
-"""This county's project with a retention on every feed but its registers: a year goes, and every figure of it stays."""
+"""This county's project with a retention on every feed but its registers: a year goes, and every figure of it stays.
+
+Some 50 CPU seconds, of five refreshes of a fiftieth of the county: deleting cannot be undone, and only here are all
+feeds, figures and printed values of the real project there when it happens.
+"""
 
 from __future__ import annotations
 

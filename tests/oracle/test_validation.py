@@ -125,7 +125,7 @@ def test_a_candidate_that_fails_has_its_pages_too(project: Path) -> None:
     with pytest.raises(CheckFailed, match="2025 every_month_present:visits: missing months 2, 3, 4, 5, 6, 7"):
         run(project)
     text = Page((built(project) / "site/fi/quality-2025.html").read_text(encoding="utf-8")).text()
-    assert "✗ virhe Aineistossa visits on tietueita vuoden jokaiselta täydeltä kuukaudelta" in text
+    assert "✗ virhe Aineistossa ”visits” on tietueita vuoden jokaiselta täydeltä kuukaudelta" in text
     assert "visits, helmikuu 0" in text
 
 

@@ -9,13 +9,13 @@ from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 
+from benchmarks.cluster import cluster
 from conftest import copy_project
 from demo.deliver import write_demo
 from kpi.engine.compile import compiled
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 
-from .cluster import cluster
 from .parity import Asker
 
 DAY = date(2026, 11, 21)
@@ -39,8 +39,8 @@ def main() -> int:
             asker = Asker(Path(name) / f"parity-{number}")
             asker.read_build(root, compiled(root))
             questions = [one for kind in given.kinds.split(",") for one in getattr(asker, kind)()]
-            with cluster() if engine == "cluster" else nullcontext(engine) as master:
-                answers = asker.ask(master, questions)
+            with cluster(Path(name) / "cluster") if engine == "cluster" else nullcontext() as running:
+                answers = asker.ask(running.address if running else engine, questions)
             print(answers.table, answers.message, sep="\n", flush=True)
             is_equal = is_equal and not answers.other and not answers.refused
     return 0 if is_equal else 1

@@ -25,7 +25,8 @@ from kpi.engine.spark_sql import SETTINGS, to_spark
 from kpi.engine.unit_runner import run_unit_tests
 from kpi.engine.unit_tests import UnitTest
 from kpi.sql import Columns, identifier, literal
-from kpi.warehouse.builds import DATABASE, Warehouse
+from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.permissions import DATABASE
 from spark.odd_values import ODD, OF_TIMES, QUESTIONS
 from spark.refusal_cases import CASES, IN_HELSINKI
 from with_spark import SAIL, SPARK, needed

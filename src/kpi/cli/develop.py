@@ -292,7 +292,7 @@ def compile_command(
 
 
 def _check_compiled(project: Compiled, engine: str) -> None:
-    """Refuse what compiles and is wrong all the same: for the engine, for readers, report years, explanations, pages."""
+    """Refuse what compiles and is wrong all the same: for an engine, readers, report years, explanations, pages."""
     from kpi.jobs.build_site import check_report
     from kpi.project.project import together
     from kpi.provenance.shape import unexplained

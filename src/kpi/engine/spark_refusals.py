@@ -250,7 +250,7 @@ def _of_tree(tree: Any, sql: str) -> Iterator[Finding]:
             is_type_known = isinstance(node, exp.DataType) and is_type(node)
             if name not in _KNOWN and not is_type_known:
                 refused.add(id(node))
-                yield Finding(name, place_of(node), f"{message[0].upper()}{message[1:]}")
+                yield Finding(name, place_of(node), message)
 
 
 def _of_node(node: Any, sql: str) -> str:

@@ -171,7 +171,6 @@ class Call:
     tree: ast.expr
 
 
-_EXPRESSION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 # What Python reads otherwise than Jinja, or may: then Jinja reads the template.
 _STRING = re.compile(r"""(?<![\w'"])('[^'\\]*'|"[^"\\]*")(?!['"])""")
 # What Python reads otherwise than Jinja, or may, when the strings are left out: then Jinja reads the template.
@@ -189,23 +188,25 @@ def pieces_of(text: str) -> list[str | Call] | None:
     if "{%" in text or "{#" in text or "\r" in text or "\x01" in text:
         return None
     found: list[str | Call] = []
-    line, end = 1, 0
-    for match in [*_EXPRESSION.finditer(text), None]:
-        start = match.start() if match else len(text)
-        data = text[end:start]
-        if "{{" in data:
-            return None
+    line, line_start, end = 1, 0, 0
+    while end < len(text):
+        start = text.find("{{", end)
+        data = text[end:] if start < 0 else text[end:start]
         if data:
-            found.append(f"\x01{line}.{end - text.rfind(chr(10), 0, end)}\x01{data}")
-        line += data.count("\n")
-        if match:
-            written, end = match[1], match.end()
-            tree = _plain_expression(written.strip())
-            if tree is None:
-                return None
-            lead = len(written) - len(written.lstrip())
-            found.append(Call(line + written.count("\n", 0, lead), start - text.rfind("\n", 0, start), tree))
-            line += written.count("\n")
+            found.append(f"\x01{line}.{end - line_start + 1}\x01{data}")
+            if breaks := data.count("\n"):
+                line, line_start = line + breaks, end + data.rfind("\n") + 1
+        if start < 0:
+            return found
+        end = text.find("}}", start + 2) + 2
+        written = text[start + 2 : end - 2]
+        tree = _plain_expression(written.strip()) if end > 1 else None
+        if tree is None:
+            return None
+        lead = len(written) - len(written.lstrip())
+        found.append(Call(line + written.count("\n", 0, lead), start - line_start + 1, tree))
+        if breaks := written.count("\n"):
+            line, line_start = line + breaks, start + 2 + written.rfind("\n") + 1
     return found
 
 

@@ -181,6 +181,15 @@ class Content:
         return self.form(value.key[0], language, decimals).write(number, qualifier)
 
 
+def has_values(con: duckdb.DuckDBPyConnection, tables: ReportTables) -> bool:
+    """Tell whether a build has any figure; where it has none, all that a site is made of need not be read."""
+    from kpi.validation.datasets import built_columns
+
+    if tables.indicators not in built_columns(con):
+        return False
+    return con.execute(f"select 1 from {tables.indicators} limit 1").fetchone() is not None
+
+
 def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public: bool = False) -> Content:
     """Read what pages show of a build. With `is_public` values are those of the public table, and only they."""
     from kpi.validation.datasets import ctes_of

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.presentation import LANGUAGES, visible
-from kpi.site.content import Content, Row, read_content
+from kpi.site.content import Content, Row, has_values, read_content
 from kpi.site.language import read_language
 from kpi.site.model_pages import Models
 from kpi.site.pages import About, Download, Page, Site, Source, figure_file
@@ -98,6 +98,8 @@ def write_site(
         results: what was found when the years were judged, as in expectations.json.
         earlier: the site of the build before, which this kpi wrote.
     """
+    if not (results or about.is_public or has_values(con, project.tables)):
+        return None
     content = read_content(con, project.tables, about.is_public)
     if not content.values and not results:
         return None
