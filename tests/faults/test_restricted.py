@@ -20,7 +20,10 @@ import pytest
 import kpi
 from changing import TODAY
 from kpi.build_record import BuildRecord, YearRecord
+from kpi.databases.protocol import StatementError
+from kpi.engine import adapter, unit_runner
 from kpi.engine.compile import check_project
+from kpi.engine.node import Node
 from kpi.errors import CheckFailed, KpiError, Problem, problems_of
 from kpi.events import Emit, silent
 from kpi.ingest import raw_table
@@ -30,7 +33,8 @@ from kpi.jobs.recorded_run import attend
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
 from kpi.provenance.revisions import Revision
-from kpi.settings import ReportTables
+from kpi.settings import ReportTables, WarehouseSettings
+from kpi.warehouse import lake
 from kpi.warehouse.builds import Warehouse
 from small_project import FILES, write
 
@@ -114,6 +118,47 @@ def failing_unit_test(root: Path, emit: Emit) -> Outcome:
     return refresh(root, Options(TODAY, validate=False, unit_tests=True), emit)
 
 
+def failing_statement_of_spark(root: Path, emit: Emit) -> Outcome:
+    graph = check_project(load_project(root))
+    with adapter._named(next(iter(graph.nodes.values()))):
+        raise StatementError("Conversion Error", "could not convert 'x'")
+    raise AssertionError
+
+
+def failing_unit_test_on_spark(root: Path, emit: Emit) -> Outcome:
+    def rows_here(node: Node, sql: str) -> str:
+        raise StatementError("Conversion Error", "could not convert 'x'")
+
+    graph = check_project(load_project(root))
+    runner: Any = SimpleNamespace(adapter=SimpleNamespace(rows_here=rows_here), graph=graph)
+    test: Any = SimpleNamespace(name="u", model=next(iter(graph.nodes)), given=(), file=root / "u.yml", line=1)
+    unit_runner._Runner._computed(runner, test, "select 1")
+    raise AssertionError
+
+
+COLUMN = lake.LakeColumn("line", "INTEGER", "INTEGER")
+
+
+def failing_write_to_the_lake(root: Path, emit: Emit) -> Outcome:
+    with duckdb.connect() as con:
+        con.execute("create schema raw")
+        con.execute("create view raw.calls as select cast(line as int) as line from (values ('x')) as one(line)")
+        content = lake._Content("raw.calls", (COLUMN,), 1, 1)
+        lake._write_table(lake.lake_of(Warehouse(root / "warehouse"), WarehouseSettings()), con, "00001-1", content)
+    raise AssertionError
+
+
+def failing_restore_from_the_lake(root: Path, emit: Emit) -> Outcome:
+    place = root / "warehouse/lake/raw.calls/1/data.parquet"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"no Parquet")
+    files = (lake.LakeFile("raw.calls/1/data.parquet", 10, ""),)
+    table = lake.LakeTable("raw.calls", (COLUMN,), files, 1, 10, "1")
+    with duckdb.connect() as con:
+        lake.restore(lake.lake_of(Warehouse(root / "warehouse"), WarehouseSettings()), con, table)
+    raise AssertionError
+
+
 def failing_load(root: Path, emit: Emit) -> Outcome:
     with duckdb.connect() as con:
         raw_table.run_statement(con, "raw.calls", "select cast('x' as int)")
@@ -190,10 +235,12 @@ def release_that_cannot_be_built(root: Path, emit: Emit) -> Outcome:
 
 # By the function that raises it.
 PLACES: dict[str, Callable[[Path, Emit], Outcome]] = {
+    "engine/adapter.py _named": failing_statement_of_spark,
     "engine/runner.py build_node": failing_model,
     "engine/runner.py run_hooks": failing_hook,
     "engine/test_runner.py run_tests": failing_test,
     "engine/unit_runner.py _asked": failing_unit_test,
+    "engine/unit_runner.py _computed": failing_unit_test_on_spark,
     "ingest/raw_table.py run_statement": failing_load,
     "jobs/pipeline.py carry_over": failing_carrying_over,
     "jobs/pipeline.py read_back": failing_reading_back,
@@ -204,6 +251,8 @@ PLACES: dict[str, Callable[[Path, Emit], Outcome]] = {
     "jobs/release.py _build": release_that_cannot_be_built,
     "jobs/release.py _refuse_failed": release_of_a_failed_year,
     "provenance/revisions.py problem": open_revision,
+    "warehouse/lake.py _write_table": failing_write_to_the_lake,
+    "warehouse/lake.py restore": failing_restore_from_the_lake,
 }
 
 
