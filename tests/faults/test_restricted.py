@@ -36,6 +36,7 @@ from kpi.provenance.revisions import Revision
 from kpi.settings import ReportTables, WarehouseSettings
 from kpi.warehouse import lake
 from kpi.warehouse.builds import Warehouse
+from kpi.warehouse.lake_store import LakeFile
 from small_project import FILES, write
 
 MARKER = "Salaisuusmerkki"
@@ -152,7 +153,7 @@ def failing_restore_from_the_lake(root: Path, emit: Emit) -> Outcome:
     place = root / "warehouse/lake/raw.calls/1/data.parquet"
     place.parent.mkdir(parents=True)
     place.write_bytes(b"no Parquet")
-    files = (lake.LakeFile("raw.calls/1/data.parquet", 10, ""),)
+    files = (LakeFile("raw.calls/1/data.parquet", 10, ""),)
     table = lake.LakeTable("raw.calls", (COLUMN,), files, 1, 10, "1")
     with duckdb.connect() as con:
         lake.restore(lake.lake_of(Warehouse(root / "warehouse"), WarehouseSettings()), con, table)

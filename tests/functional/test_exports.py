@@ -174,8 +174,9 @@ def test_json_stat_has_the_marts_a_family_a_dataset(root: Path, out: Path) -> No
     assert set(found["region"]) == {"10"}
     found["report_year"] = found["report_year"].astype(int)
     same(found[[*KEY, "value"]], mart(root).dropna(subset="value")[[*KEY, "value"]])
-    units = json.loads((out / files[0]).read_text())["dimension"]["figure"]["category"]["unit"]
-    assert units == {"answered": {"label": "percent", "code": "PT", "decimals": 0}}
+    first = json.loads((out / files[0]).read_text())
+    assert first["dimension"]["figure"]["category"]["unit"] == {"answered": {"label": "percent", "decimals": 0}}
+    assert first["extension"]["unit_codes"] == {"answered": "PT"}
 
 
 def test_sdmx_has_the_marts_and_a_structure_that_names_every_code(root: Path, out: Path) -> None:

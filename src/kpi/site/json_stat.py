@@ -101,13 +101,18 @@ def _dataset(dataset: Dataset, title: str, observations: Sequence[Observation]) 
         },
         "value": values,
         **({"status": status} if status else {}),
-        "extension": _extension(dataset),
+        "extension": {**_extension(dataset), "unit_codes": {code: _unit_code(dataset, code) for code in figures}},
     }
 
 
 def _unit(dataset: Dataset, figure_id: str) -> Mapping[str, object]:
     figure = dataset.figures[figure_id]
-    return {"label": figure.unit_name, "code": figure.unit_code or figure.unit, "decimals": figure.places}
+    return {"label": figure.unit_name, "decimals": figure.places}
+
+
+def _unit_code(dataset: Dataset, figure_id: str) -> str:
+    figure = dataset.figures[figure_id]
+    return figure.unit_code or figure.unit
 
 
 def _extension(dataset: Dataset) -> Mapping[str, object]:
