@@ -7,7 +7,6 @@ import shutil
 import socketserver
 import subprocess
 import threading
-import time
 from datetime import date
 from pathlib import Path
 
@@ -278,15 +277,6 @@ def test_a_warehouse_without_any_table_has_an_index_alone(tmp_path: Path) -> Non
     county = County()
     county.tables.clear()
     assert list(write(county, tmp_path)) == ["index.html"]
-
-
-def test_three_years_are_written_in_half_a_second(tmp_path: Path) -> None:
-    with County().connect() as con:
-        results = validate(con, expectations(), FEEDS, AFTER_THE_YEARS)
-        write_pages(tmp_path, con, results, ABOUT, expectations())
-        started = time.process_time()
-        write_pages(tmp_path, con, results, ABOUT, expectations())
-    assert time.process_time() - started < 0.5
 
 
 # --- readable by everybody -------------------------------------------------------------------------------------------
