@@ -92,7 +92,7 @@ DAMAGE: dict[str, Callable[[Warehouse], object]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_published_build_that_is_damaged_is_made_anew_by_the_next_night(damage: str, warehouse: Warehouse) -> None:
     """Although nothing else changed; it starts from the newest build that is whole, and says so."""
-    root, start = warehouse.root.parent, warehouse.kept()[2 if damage == "the link gone" else 1].name
+    root, start = warehouse.root.parent, warehouse.build_folders()[2 if damage == "the link gone" else 1].name
     expected = seen(root)
     DAMAGE[damage](warehouse)
     plan(root, Options(date(2026, 3, 5)))  # says what it can
@@ -115,7 +115,7 @@ def test_a_bit_that_flipped_is_not_inherited(warehouse: Warehouse) -> None:
 def test_without_a_whole_build_it_starts_from_nothing(warehouse: Warehouse) -> None:
     root = warehouse.root.parent
     expected = seen(root)
-    for folder in warehouse.kept():
+    for folder in warehouse.build_folders():
         rewrite(folder / DATABASE, lambda _: b"")
     assert "starts from nothing" in str(night(root).warnings[0])
     assert seen(root) == expected
@@ -135,7 +135,7 @@ def test_what_cannot_be_derived_again_is_not_given_up_for_a_damaged_file(tmp_pat
 
 
 def test_readers_are_not_taken_back_to_a_damaged_build_but_away_from_one(warehouse: Warehouse) -> None:
-    first, second, third = (folder.name for folder in warehouse.kept())
+    first, second, third = (folder.name for folder in warehouse.build_folders())
     rewrite(warehouse.builds / second / DATABASE, flip)
     with pytest.raises(ConfigError, match="is not what was written"):
         roll_back(warehouse, second, "")
@@ -151,7 +151,7 @@ def test_current_as_a_folder_is_told_before_anything_is_built(warehouse: Warehou
     shutil.copytree(folder, warehouse.root / "current")
     with pytest.raises(ConfigError, match=r"current is a folder, not the link that readers follow\. Move it away"):
         night(root)
-    assert len(warehouse.kept()) == 3
+    assert len(warehouse.build_folders()) == 3
 
 
 def test_a_damaged_ledger_is_read_as_far_as_it_goes(warehouse: Warehouse) -> None:
@@ -168,18 +168,18 @@ def test_a_damaged_ledger_is_read_as_far_as_it_goes(warehouse: Warehouse) -> Non
 @pytest.mark.parametrize("lost", ["all of it", "its end"])
 def test_a_ledger_that_was_lost_is_written_anew_and_no_build_removed(lost: str, warehouse: Warehouse) -> None:
     root, path = warehouse.root.parent, warehouse.builds / "ledger.jsonl"
-    before = [folder.name for folder in warehouse.kept()]
+    before = [folder.name for folder in warehouse.build_folders()]
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: 0 if lost == "all of it" else 1]))
     deliver(root, 7)
     night(root)
-    assert [folder.name for folder in warehouse.kept()][:3] == before
+    assert [folder.name for folder in warehouse.build_folders()][:3] == before
     assert wrong(root) == []
     roll_back(warehouse, before[1], "it can be reached")
 
 
 def test_a_build_that_is_gone_is_told_until_the_next_run_notes_it(warehouse: Warehouse) -> None:
-    root, first = warehouse.root.parent, warehouse.kept()[0]
+    root, first = warehouse.root.parent, warehouse.build_folders()[0]
     shutil.rmtree(first)
     assert wrong(root) == [f"the ledger has {first.name}, whose folder is gone"]
     deliver(root, 7)
@@ -276,7 +276,7 @@ def test_what_may_not_be_written_is_told_as_a_matter_of_configuration(
     assert exit_code_of(OSError(number, "")) == ConfigError.exit_code
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ConfigError, match=r"\.lock (cannot be written by user|is on a file system that is read-only)"):
-        roll_back(warehouse, warehouse.kept()[0].name, "")
+        roll_back(warehouse, warehouse.build_folders()[0].name, "")
 
 
 @pytest.mark.parametrize("place", ["", STEWARDS])

@@ -81,7 +81,7 @@ def test_a_build_killed_just_before_it_was_published_is_not_taken_for_rolled_bac
     run(root)
     assert calls(root) == 2
     assert [event.event for event in Warehouse(root / "warehouse").ledger()] == ["published", "published"]
-    assert len(Warehouse(root / "warehouse").kept()) == 2
+    assert len(Warehouse(root / "warehouse").build_folders()) == 2
 
 
 def test_a_failed_candidate_whose_run_was_killed_is_recorded_by_the_next(

@@ -138,7 +138,7 @@ def test_many_builds_of_one_day_are_thinned_and_the_run_says_so(tmp_path: Path) 
     for number in range(6):
         deliver(root, str(number))
         run(root, message=message)
-    kept = [folder.name[:5] for folder in warehouse.kept()]
+    kept = [folder.name[:5] for folder in warehouse.build_folders()]
     assert kept == ["00005", "00006"]
     pruned = [event for event in warehouse.ledger() if event.event == "pruned"]
     assert {event.reason for event in pruned} == {"keep_of_a_day 2"}
@@ -156,7 +156,7 @@ def test_what_readers_may_go_back_to_or_have_open_is_not_thinned(tmp_path: Path)
         deliver(root, str(number))
         builds.append(run(root).build)
     # The one before the current one stays although only one of a day is kept.
-    assert [folder.name for folder in warehouse.kept()] == builds[1:]
+    assert [folder.name for folder in warehouse.build_folders()] == builds[1:]
     roll_back(warehouse, builds[1], "was right")
     script = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(1, flush=True); input()"
     command = [sys.executable, "-c", script, str(warehouse.builds / builds[2] / "kpi.duckdb")]
@@ -170,12 +170,12 @@ def test_what_readers_may_go_back_to_or_have_open_is_not_thinned(tmp_path: Path)
             builds.append(run(root).build)
             deliver(root, "10")
             builds.append(run(root).build)
-            assert [folder.name for folder in warehouse.kept()] == builds[1:]
+            assert [folder.name for folder in warehouse.build_folders()] == builds[1:]
             assert con.execute("select 1").fetchall() == [(1,)]
         reader.communicate(b"\n")
     deliver(root, "11")
     builds.append(run(root).build)
-    assert [folder.name for folder in warehouse.kept()] == [builds[1], *builds[-2:]]
+    assert [folder.name for folder in warehouse.build_folders()] == [builds[1], *builds[-2:]]
     roll_back(warehouse, builds[1], "")
 
 
@@ -184,7 +184,7 @@ def test_no_number_of_a_day_keeps_them_all(tmp_path: Path) -> None:
     for number in range(7):
         deliver(root, str(number))
         run(root)
-    assert len(Warehouse(root / "warehouse").kept()) == 7
+    assert len(Warehouse(root / "warehouse").build_folders()) == 7
 
 
 def test_a_night_with_nothing_to_do_removes_what_is_too_old(tmp_path: Path) -> None:
@@ -198,16 +198,16 @@ def test_a_night_with_nothing_to_do_removes_what_is_too_old(tmp_path: Path) -> N
     for number in "23":
         deliver(root, number)
         run(root)
-    ids = [folder.name for folder in warehouse.kept()]
+    ids = [folder.name for folder in warehouse.build_folders()]
     for days, name in zip((29, 11, 31, 400), ids, strict=True):
         then = time.time() - days * 86_400
         os.utime(warehouse.builds / name, (then, then))
     published_long_ago(warehouse)
     with writing(warehouse):
         assert run(root).nothing_to_do
-    assert len(warehouse.kept()) == 4, "another process was writing"
+    assert len(warehouse.build_folders()) == 4, "another process was writing"
     assert run(root).nothing_to_do
-    assert [folder.name for folder in warehouse.kept()] == [ids[0], ids[3]]
+    assert [folder.name for folder in warehouse.build_folders()] == [ids[0], ids[3]]
     assert [event.build for event in warehouse.ledger() if event.event == "pruned"] == [ids[2], ids[1]]
 
 

@@ -116,7 +116,7 @@ def test_the_setting_is_turned_on_widened_and_off_and_nothing_is_rebuilt(root: P
     assert built(message).startswith("Built 0 of ")
     assert schemas(root) == {"marts", "seeds"}
     assert plan(root, OPTIONS) == ()
-    first, second, third = warehouse_of(root).kept()
+    first, second, third = warehouse_of(root).build_folders()
     # What earlier builds hold is closed at once, though they are kept.
     assert [mode(folder) for folder in (first, second, third)] == [0o700, 0o700, 0o755]
     assert holding(root) == []
@@ -194,7 +194,7 @@ def test_a_rollback_does_not_show_what_is_left_out_unless_that_is_meant(root: Pa
     deliver(root, 4)
     run(root)
     warehouse = warehouse_of(root)
-    first, second, third = (folder.name for folder in warehouse.kept())
+    first, second, third = (folder.name for folder in warehouse.build_folders())
     roll_back(warehouse, second, "")
     assert calls(root, stewards=False) == 3
     with pytest.raises(ConfigError, match=r"would show all readers raw, staging.*--show-rows"):
@@ -214,7 +214,7 @@ def test_diff_and_doctor_look_at_both_files(root: Path) -> None:
     deliver(root, 4)
     run(root)
     warehouse = warehouse_of(root)
-    first, second = (folder.name for folder in warehouse.kept())
+    first, second = (folder.name for folder in warehouse.build_folders())
     changed = [change.table for change in compare_builds(warehouse, first, second, {}).tables]
     assert changed == ["marts.by_line_now", "marts.calls_by_line"]
     changed = [change.table for change in compare_builds(warehouse, first, second, {}, stewards=True).tables]
@@ -255,7 +255,7 @@ def test_a_setting_that_would_not_do_what_it_says_is_refused(root: Path) -> None
         # Another machine need not have the group.
         ended = CliRunner().invoke(cli, ["compile", "--project-dir", str(root)])
         assert (ended.exit_code == 0) == ("group" in message), given
-    assert warehouse_of(root).kept() == []
+    assert warehouse_of(root).build_folders() == []
     project.write_text(settings("vars:\n  kpi_warehouse: {stewards_schemas: raw}\n"))
     assert load_project(root).warehouse_settings.stewards_schemas == ("raw",)
 
@@ -302,7 +302,7 @@ def test_another_user_gets_at_no_row_by_any_way_of_opening(root: Path) -> None:
     (root / "tests/assert_never.sql").unlink()
     run(root)
     (root / "warehouse/raw").chmod(0o700)
-    open_before, failed, published = (folder.name for folder in warehouse_of(root).kept())
+    open_before, failed, published = (folder.name for folder in warehouse_of(root).build_folders())
     message = as_another(root)
     assert message["holds"] == ""
     assert message["readers"] == "(3, False)"
@@ -339,7 +339,7 @@ def test_the_group_of_stewards_may_read_and_not_write(root: Path) -> None:
     put(root, {"tests/assert_never.sql": CALL_IDS})
     with pytest.raises(CheckFailed):
         run(root)
-    failed = warehouse_of(root).kept()[-1]
+    failed = warehouse_of(root).build_folders()[-1]
     assert [mode(path) for path in (failed, failed / "stewards", failed / "stewards" / DATABASE)] == [
         *(0o750, 0o750, 0o440)
     ]

@@ -62,7 +62,7 @@ def test_of_a_run_that_fails_no_row_is_told_to_readers(root: Path, name: str) ->
     put(root, files)
     with pytest.raises(error) as raised:
         run(root, Options(date(2026, 3, 5), validate=False, store_failures=True, max_reject_share=0.0))
-    failed = warehouse_of(root).kept()[-1]
+    failed = warehouse_of(root).build_folders()[-1]
     assert mode(failed) == 0o700
     assert not (failed / DATABASE).exists()
     assert holding(root) == []

@@ -225,12 +225,12 @@ def _replace(original: Any, new: Any) -> None:
 def _flip_before_verifying(seed: int) -> None:
     """Flip one bit of the finished candidate, before it is looked at."""
     from kpi.jobs.refresh import Run
-    from kpi.warehouse.permissions import DATABASE, whole
+    from kpi.warehouse.permissions import DATABASE, database_folder
 
     verify = Run._verify
 
     def flipped(run: Run) -> None:
-        flip(whole(run.candidate) / DATABASE, random.Random(seed))
+        flip(database_folder(run.candidate) / DATABASE, random.Random(seed))
         verify(run)
 
     _set(Run, "_verify", flipped)

@@ -40,7 +40,7 @@ def findings(warehouse: Warehouse) -> list[Finding]:
 
 
 def database(warehouse: Warehouse) -> Path:
-    return warehouse.kept()[0] / "kpi.duckdb"
+    return warehouse.build_folders()[0] / "kpi.duckdb"
 
 
 def flip_a_bit(warehouse: Warehouse) -> None:
@@ -63,7 +63,7 @@ def spoil_record(warehouse: Warehouse) -> None:
 
 
 def break_link(warehouse: Warehouse) -> None:
-    shutil.rmtree(warehouse.kept()[-1])
+    shutil.rmtree(warehouse.build_folders()[-1])
 
 
 def by_a_leaking_duckdb(warehouse: Warehouse) -> None:
@@ -76,9 +76,9 @@ FAULTS: dict[str, tuple[Callable[[Warehouse], object], str, str]] = {
     "a truncated file": (cut_short, "error", "is not what was written"),
     "no facts": (spoil_record, "error", "its build.json is damaged"),
     "current dangles": (break_link, "error", "which is gone"),
-    "a lost build": (lambda w: shutil.rmtree(w.kept()[0]), "warning", "whose folder is gone"),
+    "a lost build": (lambda w: shutil.rmtree(w.build_folders()[0]), "warning", "whose folder is gone"),
     "a strange build": (
-        lambda w: shutil.copytree(w.kept()[0], w.builds / "00000-copy"),
+        lambda w: shutil.copytree(w.build_folders()[0], w.builds / "00000-copy"),
         "warning",
         "not in the ledger",
     ),

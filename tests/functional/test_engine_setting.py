@@ -121,7 +121,7 @@ def test_a_refresh_without_its_engine_makes_no_build(tmp_path: Path, monkeypatch
     installed(monkeypatch)
     done = CliRunner().invoke(cli, ["refresh", "--project-dir", str(tmp_path)])
     assert isinstance(done.exception, ConfigError)
-    assert Warehouse(tmp_path / "warehouse").kept() == []
+    assert Warehouse(tmp_path / "warehouse").build_folders() == []
     (wrong,) = engine(Warehouse(tmp_path / "warehouse"))
     assert (wrong.level, "pip install" in wrong.remedy) == ("error", True)
     # DuckDB can be asked for all the same. What the other engine is told is part of what a build is made from.

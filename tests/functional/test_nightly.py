@@ -287,7 +287,7 @@ def in_a_process(root: Path, *arguments: str, limit: int = 0) -> subprocess.Pope
 def test_a_full_disk_ends_with_9_frees_what_was_written_and_readers_keep_theirs(project: Path, limit: int) -> None:
     night(project)
     warehouse = Warehouse(project / "warehouse")
-    before = [folder.name for folder in warehouse.kept()]
+    before = [folder.name for folder in warehouse.build_folders()]
     (project / "models/marts/large.sql").write_text(
         "select unnest(generate_series(1, 3000000)) as n, random() as r, uuid() as u\n"
     )
@@ -295,7 +295,7 @@ def test_a_full_disk_ends_with_9_frees_what_was_written_and_readers_keep_theirs(
     _, message = child.communicate(timeout=60)
     assert child.returncode == 9, message
     assert "the disk is full (" in message
-    assert [folder.name for folder in warehouse.kept()] == before
+    assert [folder.name for folder in warehouse.build_folders()] == before
     assert list(warehouse.builds.glob(".tmp-*")) == []
     assert history(warehouse.root)[-1].outcome == "disk full"
     assert warehouse.published() == before[0]

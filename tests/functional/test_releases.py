@@ -89,7 +89,7 @@ def test_a_release_is_text_that_says_what_it_was_made_from(released: Path) -> No
 def test_a_release_is_in_the_warehouse(released: Path) -> None:
     with open_build(project_dir=released) as con:
         rows = con.execute("select release, build, released_by, note from raw.releases").fetchall()
-        first = Warehouse(released / "warehouse").kept()[0].name
+        first = Warehouse(released / "warehouse").build_folders()[0].name
         assert rows == [("2025-1", first, "Ada", "as printed")]
         for table, count in (("released_indicators", 6), ("released_deliveries", 4), ("acknowledged_revisions", 0)):
             assert con.execute(f"select count(*) from raw.{table}").fetchall() == [(count,)]
@@ -223,7 +223,7 @@ def test_a_byte_order_mark_and_line_ends_are_no_edit(library: Path) -> None:
 
 def test_the_doctor_knows_a_release_without_its_build_or_folder(library: Path) -> None:
     warehouse = Warehouse(library / "warehouse")
-    shutil.rmtree(warehouse.kept()[0])
+    shutil.rmtree(warehouse.build_folders()[0])
     found = [str(one.what) for one in examine(warehouse) if one.level == "warning" and "release" in one.what]
     assert len(found) == 1
     assert "release 2025-1 is of build 00001" in found[0]
@@ -260,7 +260,7 @@ def ledger(root: Path, *events: tuple[str, str, str]) -> None:
 
 def test_the_build_of_a_day_is_the_one_that_readers_saw(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
-    first, second = (folder.name for folder in Warehouse(library / "warehouse").kept())
+    first, second = (folder.name for folder in Warehouse(library / "warehouse").build_folders())
     ledger(
         library,
         ("2026-01-10T03:00:00Z", "published", first),

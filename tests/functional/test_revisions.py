@@ -62,7 +62,7 @@ def test_an_open_revision_holds_the_build_back_like_a_failed_check(library: Path
     assert public == "2025 loans riverside: differs from release 2025-1, and nobody accounted for it"
     warehouse = Warehouse(library / "warehouse")
     assert warehouse.published() == before
-    figures = affected_figures(warehouse, caught.value, warehouse.kept()[-1].name)
+    figures = affected_figures(warehouse, caught.value, warehouse.build_folders()[-1].name)
     assert {name.partition(" ")[0] for name in figures} >= {"loans", "mean_loan_days"}
     found = revisions(library)
     assert [(one["figure_id"], one["released_value"], one["value"], one["status"]) for one in found] == [

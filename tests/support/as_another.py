@@ -48,7 +48,7 @@ def main() -> None:
 
 def look(root: Path) -> None:
     """Try everything that only reads."""
-    builds = [folder.name for folder in Warehouse(root / "warehouse").kept()]
+    builds = [folder.name for folder in Warehouse(root / "warehouse").build_folders()]
     emit("readers", lambda: count(root, None, False))
     emit("stewards", lambda: count(root, None, True))
     for build in builds:

@@ -257,6 +257,6 @@ def test_a_damaged_record_costs_a_build_from_nothing_no_history_and_is_told_by_e
     lines = tiny.refresh()
     assert any("everything is rebuilt" in line and said in line for line in lines)
     assert tiny.published("select v from history order by all") == [("a",), ("b",)]
-    old = warehouse.kept()[0].name
+    old = warehouse.build_folders()[0].name
     with pytest.raises(ConfigError, match="is not known to have been published"):
         roll_back(warehouse, old, "")

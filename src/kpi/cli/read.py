@@ -562,7 +562,7 @@ def builds(project_dir: Path | None) -> None:
     """
     from kpi.warehouse.builds import Warehouse
     from kpi.warehouse.lifecycle import free_share
-    from kpi.warehouse.permissions import DATABASE, whole
+    from kpi.warehouse.permissions import DATABASE, database_folder
 
     warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
     for build in warehouse.list_builds():
@@ -572,7 +572,7 @@ def builds(project_dir: Path | None) -> None:
         if not os.access(folder, os.X_OK):
             click.echo(f"{mark} {build.id:<24} closed      to you: it holds what only stewards may open")
             continue
-        files = [place / DATABASE for place in {folder: 0, whole(folder): 0}]
+        files = [place / DATABASE for place in {folder: 0, database_folder(folder): 0}]
         size = " + ".join(f"{os.stat(file).st_size / 1e6:.1f}" for file in files if os.access(file, os.F_OK))
         size += " MB" if size else ""
         share = free_share(record)

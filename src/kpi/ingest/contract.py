@@ -149,7 +149,7 @@ def read_rules(meta: Section, kind: str, feed: Section) -> ColumnRules:
     formats = meta.strings("format")
     for form in formats:
         _refuse_format(form, kind, meta.where("format"))
-    decimals = whole(meta, "decimals")
+    decimals = whole_number(meta, "decimals")
     if decimals is not None and not 0 <= decimals <= MOST_DECIMALS:
         raise ContractError(f"'decimals' is a whole number from 0 to {MOST_DECIMALS}.", meta.where("decimals"))
     return ColumnRules(
@@ -188,7 +188,7 @@ def flag(meta: Section, key: str) -> bool:
     return value
 
 
-def whole(meta: Section, key: str) -> int | None:
+def whole_number(meta: Section, key: str) -> int | None:
     """Return a whole number, None when it is not there. Raises ContractError."""
     value: Any = meta.get(key)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
@@ -499,8 +499,8 @@ def _column(column: Column, source: Source) -> FeedColumn:
         required=flag(meta, "required"),
         aliases=meta.strings("aliases"),
         codes=meta.strings("codes"),
-        minimum=whole(meta, "min"),
-        maximum=whole(meta, "max"),
+        minimum=whole_number(meta, "min"),
+        maximum=whole_number(meta, "max"),
         grouped_digits=flag(meta, "grouped_digits"),
         first_of_month=flag(meta, "first_of_month"),
         free_text=choice(meta, "free_text", ("", "mask", "reject"), ""),

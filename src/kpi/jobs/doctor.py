@@ -23,7 +23,7 @@ from kpi.jobs.notifications import unreadable as unreadable_addresses
 from kpi.sql import counted
 from kpi.warehouse.builds import UNREADABLE, Warehouse, is_being_written, missing
 from kpi.warehouse.lifecycle import RELEASED, deleted_since, rolled_back_from, shows
-from kpi.warehouse.permissions import DATABASE, STEWARDS, group_of, is_closed, whole
+from kpi.warehouse.permissions import DATABASE, STEWARDS, database_folder, group_of, is_closed
 from kpi.warehouse.run_log import history, unreadable
 
 Level = Literal["ok", "warning", "error"]
@@ -43,7 +43,7 @@ def guarded(warehouse: Warehouse) -> Iterator[Finding]:
     asked = _asked(warehouse)
     published = warehouse.current_record()
     schemas = asked if asked is not None else published.restricted_schemas if published else frozenset()
-    found = [finding for folder in warehouse.kept() for finding in _modes(warehouse, folder)]
+    found = [finding for folder in warehouse.build_folders() for finding in _modes(warehouse, folder)]
     if schemas:
         found += _shown(warehouse, schemas)
         found += _beside(warehouse)
@@ -84,7 +84,7 @@ def _asked(warehouse: Warehouse) -> frozenset[str] | None:
 
 def _modes(warehouse: Warehouse, folder: Path) -> Iterator[Finding]:
     """What others, or another group, can get at of a build's stewards' part."""
-    place = whole(folder)
+    place = database_folder(folder)
     if place == folder:
         return
     stewards = warehouse.record(folder).stewards
@@ -108,7 +108,7 @@ def _shown(warehouse: Warehouse, schemas: frozenset[str]) -> Iterator[Finding]:
     """Builds that show readers what the project leaves out: made before it did."""
     current = warehouse.current()
     group = _group(warehouse)
-    for folder in warehouse.kept():
+    for folder in warehouse.build_folders():
         if not os.access(folder, os.X_OK) or is_closed(folder, group):
             continue
         if shown := shows(warehouse, folder, schemas):
@@ -173,7 +173,7 @@ def _versions(warehouse: Warehouse) -> Iterator[Finding]:
     if published and published.engine and not published.engine.endswith(now):
         message = f"the published build was made with {published.engine}"
         yield Finding("warning", message, "The next refresh rebuilds everything.")
-    for folder in warehouse.kept():
+    for folder in warehouse.build_folders():
         if warehouse.record(folder).engine.endswith(f"duckdb {LEAKING}"):
             message = f"build {folder.name} was written by DuckDB {LEAKING}: its file may hold text of tables it lacks"
             remedy = "kpi refresh --full-refresh" if folder == warehouse.current() else f"rm -r {folder}"
@@ -209,7 +209,7 @@ def _permissions(warehouse: Warehouse) -> Iterator[Finding]:
             yield Finding("error", f"{folder} can be written by everybody", f"chmod o-w {folder}")
     loose = [
         folder.name
-        for folder in warehouse.kept()
+        for folder in warehouse.build_folders()
         if os.path.isfile(folder / DATABASE) and (folder / DATABASE).stat().st_mode & 0o222
     ]
     for build in loose:
@@ -222,7 +222,7 @@ def _permissions(warehouse: Warehouse) -> Iterator[Finding]:
 
 def _disk(warehouse: Warehouse) -> Iterator[Finding]:
     current = warehouse.current()
-    files = {current / DATABASE, whole(current) / DATABASE} if current else set[Path]()
+    files = {current / DATABASE, database_folder(current) / DATABASE} if current else set[Path]()
     size = sum(os.stat(file).st_size for file in files if os.access(file, os.F_OK))
     place = next(folder for folder in (warehouse.root, *warehouse.root.parents) if folder.is_dir())
     free, needed = shutil.disk_usage(place).free, max(3 * size, LEAST_FREE)
@@ -289,8 +289,8 @@ def _current(warehouse: Warehouse) -> Iterator[Finding]:
 def _builds(warehouse: Warehouse) -> Iterator[Finding]:
     current = warehouse.current()
     remedies = {True: "kpi rollback, then kpi refresh --full-refresh", False: "Remove its folder."}
-    for folder in warehouse.kept():
-        if not os.access(folder, os.R_OK | os.X_OK) or not os.access(whole(folder), os.R_OK | os.X_OK):
+    for folder in warehouse.build_folders():
+        if not os.access(folder, os.R_OK | os.X_OK) or not os.access(database_folder(folder), os.R_OK | os.X_OK):
             yield Finding("warning", f"build {folder.name}: only stewards can look at all of it", "Run as its owner.")
             continue
         record = warehouse.record(folder)
@@ -347,7 +347,7 @@ def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
         yield Finding("warning", f"{aside.name} is a ledger that could not be used", message)
     events = warehouse.ledger()
     known = {event.build for event in events}
-    folders = warehouse.kept()
+    folders = warehouse.build_folders()
     lost = sorted(missing(events, folders))
     strange = sorted({folder.name for folder in folders} - known)
     for build in lost:
@@ -362,7 +362,7 @@ def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
 def _releases(warehouse: Warehouse) -> Iterator[Finding]:
     """Whether every release is there as it was written, and its build."""
     root = warehouse.root.parent
-    names, builds = release_files.names_of(root), {folder.name for folder in warehouse.kept()}
+    names, builds = release_files.names_of(root), {folder.name for folder in warehouse.build_folders()}
     released = {event.reason for event in warehouse.ledger() if event.event == RELEASED}
     for name in sorted(released - set(names)):
         folder = release_files.releases_folder(root) / name

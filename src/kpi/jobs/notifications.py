@@ -28,7 +28,7 @@ from kpi.ingest.load_warnings import READING
 from kpi.ingest.masking import message
 from kpi.settings import ReportTables
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.permissions import DATABASE, whole
+from kpi.warehouse.permissions import DATABASE, database_folder
 from kpi.warehouse.run_log import FailedRun, RunOutcome
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
 def _open(folder: Path) -> duckdb.DuckDBPyConnection:
     from kpi import database
 
-    return database.reading(whole(folder) / DATABASE)
+    return database.reading(database_folder(folder) / DATABASE)
 
 
 def _of_years(candidate: Path, record: BuildRecord) -> tuple[set[str], set[str]]:

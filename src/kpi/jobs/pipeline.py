@@ -36,7 +36,7 @@ from kpi.presentation import one_line
 from kpi.settings import EngineSettings
 from kpi.sql import counted, identifier, literal, relation_name
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.permissions import DATABASE, whole
+from kpi.warehouse.permissions import DATABASE, database_folder
 
 
 def fully_refreshed(
@@ -307,7 +307,7 @@ def write_readers_file(
 
     Returns what is noted of it: the rows of its tables, and the views that are tables in it. Raises BuildError.
     """
-    source, target = whole(candidate) / DATABASE, candidate / DATABASE
+    source, target = database_folder(candidate) / DATABASE, candidate / DATABASE
     try:
         views = database.copy_without(source, target, {*schemas, AUDIT_SCHEMA}, settings)
     except duckdb.Error as error:
@@ -483,7 +483,7 @@ def _task(con: duckdb.DuckDBPyConnection, context: PipelineContext, request: Req
     derived_from = request.before
     if published and request.is_rebuild:
         derived_from = warehouse.record(published)
-        carry_over(con, graph, derived_from, whole(published) / DATABASE, context.emit)
+        carry_over(con, graph, derived_from, database_folder(published) / DATABASE, context.emit)
     now = definitions(graph)
     return Task(
         request,

@@ -32,7 +32,7 @@ from kpi.settings import ReportTables
 from kpi.sql import literal
 from kpi.warehouse.builds import Warehouse, begin, record, to_disk, writing
 from kpi.warehouse.lifecycle import rolled_back_from
-from kpi.warehouse.permissions import DATABASE, database_path, is_whole, whole
+from kpi.warehouse.permissions import DATABASE, database_folder, database_path, is_whole
 
 if TYPE_CHECKING:
     import duckdb
@@ -385,7 +385,7 @@ def _refuse_lost(warehouse: Warehouse, tables: ReportTables, folder: RawFolder, 
 
     to_delete = {(file.path, file.content_hash) for file in folder.deleted}
     for one in folder.kept:
-        then = whole(warehouse.builds / one.name) / DATABASE
+        then = database_folder(warehouse.builds / one.name) / DATABASE
         if not then.is_file() or not to_delete & raw_files.deleted(kept_beside(warehouse.raw), [one]):
             continue
         with database.scratch() as con:

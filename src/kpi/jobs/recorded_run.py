@@ -60,14 +60,18 @@ def attend(
     warehouse = Warehouse(root.resolve() / "warehouse")
     log = RunLog(warehouse.root, command)
     everyone = Listeners(log, emit)
-    builds = {folder.name for folder in warehouse.kept()}
+    builds = {folder.name for folder in warehouse.build_folders()}
     before = warehouse.current()
     try:
         outcome = work(everyone)
     except BaseException as error:
         ended = exit_of(error)
         code = ended.code
-        new = sorted(folder.name for folder in warehouse.kept() if folder.name not in builds) if code != 8 else []
+        new = (
+            sorted(folder.name for folder in warehouse.build_folders() if folder.name not in builds)
+            if code != 8
+            else []
+        )
         log.on_event(Event("failed"))
         if notifies and code not in NOBODY_ASLEEP:
             _quietly(everyone, partial(_notify_failure, warehouse, log, error, new[-1] if new else "", everyone))

@@ -34,7 +34,7 @@ from kpi.warehouse.lifecycle import (
     rolled_back_from,
     start_for,
 )
-from kpi.warehouse.permissions import DATABASE, close, has_its_size, refuse_unusable, stewards_of, whole
+from kpi.warehouse.permissions import DATABASE, close, database_folder, has_its_size, refuse_unusable, stewards_of
 
 if TYPE_CHECKING:
     import threading
@@ -333,7 +333,7 @@ def open_candidate(
     from kpi import database
 
     spill, settings = resources(warehouse, graph, options, candidate)
-    with database.building(whole(candidate) / DATABASE, spill, settings, within(warehouse, graph)) as con:
+    with database.building(database_folder(candidate) / DATABASE, spill, settings, within(warehouse, graph)) as con:
         yield con
 
 
@@ -343,7 +343,7 @@ def resources(warehouse: Warehouse, graph: Graph, options: Options, candidate: P
     settings = warehouse_settings.engine_settings(options.settings or {})
     given = settings.pop("temp_directory", "")
     if warehouse_settings.stewards_schemas and not given:
-        spill = whole(candidate) / "spill"
+        spill = database_folder(candidate) / "spill"
     else:
         spill = spill_folder(warehouse.root, root, given)
     return spill, {"file_search_path": str(root), **settings}
@@ -543,7 +543,9 @@ class Run:
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
             written = {node.relation for node in (self.record.nodes or {}).values() if node.built_in == self.record.id}
-            seen = read_back(whole(self.candidate) / DATABASE, self._proven(), written, self.context.memory_limit)
+            seen = read_back(
+                database_folder(self.candidate) / DATABASE, self._proven(), written, self.context.memory_limit
+            )
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
@@ -555,7 +557,7 @@ class Run:
         before = self.before
         folder = self.warehouse.builds / before.id if before and before.status == "published" else None
         # A run starts from a published build only when its checksum is right (`start_for`).
-        return whole(folder) / DATABASE if folder else None
+        return database_folder(folder) / DATABASE if folder else None
 
     def _part(self) -> None:
         """Write the file for all readers, without what is for stewards."""
@@ -588,7 +590,7 @@ class Run:
             from kpi.engine.artifacts import write_artifacts
 
             write_artifacts(self.candidate, self.graph, results_of(self.record), None)
-        if whole(self.candidate) != self.candidate:
+        if database_folder(self.candidate) != self.candidate:
             (self.candidate / DATABASE).unlink(missing_ok=True)  # what is not for readers has no file for them
         build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
         self._settle(build.name, "failed", "see its build.json" if self.warehouse_settings.stewards_schemas else public)

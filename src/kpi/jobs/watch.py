@@ -27,7 +27,7 @@ from kpi.jobs.options import Options
 from kpi.jobs.refresh import settings_of
 from kpi.settings import WarehouseSettings
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.permissions import DATABASE, close, make_place, refuse_unusable, stewards_of, whole
+from kpi.warehouse.permissions import DATABASE, close, database_folder, make_place, refuse_unusable, stewards_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,7 +64,7 @@ def _watch(
     record = warehouse.record(current) if current else None
     project = load_project(root, options.variables, options.target, options.invocation)
     if current and record and record.engine == settings_of(project) and not record.problem:
-        shutil.copyfile(whole(current) / DATABASE, folder / DATABASE)
+        shutil.copyfile(database_folder(current) / DATABASE, folder / DATABASE)
         os.chmod(folder / DATABASE, 0o644)
     else:
         record = None

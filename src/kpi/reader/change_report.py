@@ -143,7 +143,7 @@ def _fate_of(warehouse: Warehouse, build: str) -> str:
         return ""
     gone = next((one for one in reversed(events) if one.event == "pruned"), None)
     how = f"was removed at {gone.at} by {gone.reason}" if gone else "is on record and its folder is gone"
-    present_builds = ", ".join(folder.name for folder in warehouse.kept())
+    present_builds = ", ".join(folder.name for folder in warehouse.build_folders())
     return (
         f"\nBuild {events[-1].build} {how}. With it went its raw rows, its seeds, its compiled SQL and the list"
         f" of its deliveries, without which no cause can be told. Kept are: {present_builds or 'none'}."

@@ -109,7 +109,7 @@ def build_as_of(warehouse: Warehouse, as_of: date | str, build: str | None = Non
     end = f"{datetime.combine(wanted, time.max).astimezone().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     shown = showings(warehouse.ledger())
     before = [one for one in shown if one.start <= end]
-    present_builds = {folder.name for folder in warehouse.kept()}
+    present_builds = {folder.name for folder in warehouse.build_folders()}
     there = [one for one in shown if one.build in present_builds]
     if before and before[-1].build in present_builds:
         return before[-1].build

@@ -28,7 +28,7 @@ from kpi.reader.change_report import subjects_text
 from kpi.reader.diff import USUAL_BASIS, moved_indicators
 from kpi.sql import counted, literal
 from kpi.warehouse.builds import Warehouse, publish
-from kpi.warehouse.permissions import whole
+from kpi.warehouse.permissions import database_folder
 
 if TYPE_CHECKING:
     from kpi.engine.graph import Graph
@@ -189,7 +189,7 @@ def _scratch_warehouse(root: Path, place: Path, projects: Sequence[Path]) -> War
     if current is not None and current.is_dir():
         with suppress(OSError):  # who may not read it starts from the deliveries
             target = scratch.builds / current.name
-            for file in (current / "build.json", whole(current) / "kpi.duckdb"):
+            for file in (current / "build.json", database_folder(current) / "kpi.duckdb"):
                 (target / file.relative_to(current)).parent.mkdir(parents=True, exist_ok=True)
                 _link(file, target / file.relative_to(current))
             publish(scratch, target)
@@ -221,7 +221,7 @@ def _built(warehouse: Warehouse, revision: str, projects: Sequence[Path], as_of:
             build = refresh(project, options, silent).build
         folder = warehouse.builds / build
         publish(warehouse, folder)  # in the scratch warehouse: the second one starts from the first
-        found.append(BuildSide(warehouse.record(folder), whole(folder) / "kpi.duckdb"))
+        found.append(BuildSide(warehouse.record(folder), database_folder(folder) / "kpi.duckdb"))
     return found[0], found[1]
 
 

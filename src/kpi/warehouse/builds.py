@@ -33,7 +33,7 @@ from kpi.events import Emit, Event, emit_event, now, silent
 from kpi.files import is_regular, read_regular, why_unreadable
 from kpi.ingest.masking import message
 from kpi.presentation import headline
-from kpi.warehouse.permissions import DATABASE, close, make_place, open_up, whole, written
+from kpi.warehouse.permissions import DATABASE, close, database_folder, make_place, open_up, written
 
 if TYPE_CHECKING:
     from kpi.settings import WarehouseSettings
@@ -221,7 +221,7 @@ class Warehouse:
 
     def _named(self, wanted: str) -> str:
         """The id of the build that is meant: an id, its number, a beginning that only one has, or a word for one."""
-        names = [entry.name for entry in self.kept()]
+        names = [entry.name for entry in self.build_folders()]
         if wanted in names:
             return wanted
         if wanted in _NEWEST:
@@ -237,9 +237,9 @@ class Warehouse:
         return found[0]
 
     def _newest(self, word: str) -> str:
-        for folder in reversed(self.kept()):
+        for folder in reversed(self.build_folders()):
             is_meant = word == "latest" or self.record(folder).status in ("failed", "held back")
-            if folder.name[0].isdigit() and is_meant and os.path.lexists(whole(folder) / DATABASE):
+            if folder.name[0].isdigit() and is_meant and os.path.lexists(database_folder(folder) / DATABASE):
                 return folder.name
         raise ConfigError(f"no {_NEWEST[word]} is kept, or none that you may open. See: kpi builds")
 
@@ -284,12 +284,12 @@ class Warehouse:
         current = self.current()
         return [
             StoredBuild(folder, self.record(folder), current is not None and folder.name == current.name)
-            for folder in self.kept()
+            for folder in self.build_folders()
         ]
 
     def last_run(self) -> BuildRecord | None:
         """Return what is noted of the newest build, whatever became of it; None when there is none."""
-        numbered = [folder for folder in self.kept() if folder.name[0].isdigit()]
+        numbered = [folder for folder in self.build_folders() if folder.name[0].isdigit()]
         return replace(self.record(numbered[-1]), id=numbered[-1].name) if numbered else None
 
     def nodes_of(self, build: str = "") -> Mapping[str, NodeRecord]:
@@ -328,7 +328,7 @@ class Warehouse:
             content = read_regular(self.builds / "ledger.jsonl")
         return [event for line in content.split(b"\n") if (event := from_line(LedgerEvent, line))]
 
-    def kept(self) -> list[Path]:
+    def build_folders(self) -> list[Path]:
         """Return the folders of all builds, oldest first."""
         if not self.builds.is_dir():
             return []
@@ -354,12 +354,12 @@ def begin(warehouse: Warehouse, warehouse_settings: WarehouseSettings, start_fro
     import shutil
 
     # Numbered first: builds sort by name in the order they were made, whatever the clock does.
-    names = [folder.name for folder in warehouse.kept()] + [event.build for event in warehouse.ledger()]
+    names = [folder.name for folder in warehouse.build_folders()] + [event.build for event in warehouse.ledger()]
     number = max(map(number_of, names), default=0) + 1
     folder = warehouse.builds / f".tmp-{number:05}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     place = make_place(folder, warehouse_settings)
     if start_from is not None:
-        shutil.copyfile(whole(start_from) / DATABASE, place / DATABASE)
+        shutil.copyfile(database_folder(start_from) / DATABASE, place / DATABASE)
         os.chmod(place / DATABASE, 0o644)
     return folder
 
@@ -370,7 +370,7 @@ def finalize(warehouse: Warehouse, folder: Path, record: BuildRecord, warehouse_
     Where schemas are left out for readers, the stewards' part of it is closed to all others; so is all of a build
     that has no file for readers.
     """
-    database, place = folder / DATABASE, whole(folder)
+    database, place = folder / DATABASE, database_folder(folder)
     checksum, size = written(database)
     record = replace(record, checksum=checksum, bytes=size)
     if record.stewards and place != folder:
@@ -500,7 +500,7 @@ def _catch_up(warehouse: Warehouse) -> None:
 
     What a run was about to publish and did not is removed.
     """
-    current, events, folders = warehouse.current(), warehouse.ledger(), warehouse.kept()
+    current, events, folders = warehouse.current(), warehouse.ledger(), warehouse.build_folders()
     late = f"recorded late: {'the run that made it was cut short' if events else 'the ledger was lost'}"
     for build in sorted(missing(events, folders)):
         record(warehouse, build, "gone", "its folder is not there any more")

@@ -31,7 +31,7 @@ from kpi.warehouse.builds import (
     remove,
     writing,
 )
-from kpi.warehouse.permissions import DATABASE, close, is_closed, is_whole, open_up, whole
+from kpi.warehouse.permissions import DATABASE, close, database_folder, is_closed, is_whole, open_up
 
 if TYPE_CHECKING:
     from kpi.settings import WarehouseSettings
@@ -55,7 +55,7 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
     rules = {True: ("keep_published", "keep_published_days"), False: ("keep_failed", "keep_failed_days")}
     newer: Counter[object] = Counter()
     removed: dict[str, list[tuple[str, int]]] = {}
-    for folder in reversed(warehouse.kept()):
+    for folder in reversed(warehouse.build_folders()):
         build = folder.name
         # What the ledger tells of each is enough, and much less to read than all their records.
         kind = (outcomes.get(build) or warehouse.record(folder).status) == "published"
@@ -144,7 +144,7 @@ def close_earlier(warehouse: Warehouse, warehouse_settings: WarehouseSettings, e
     if warehouse_settings.stewards_schemas:
         forget_reasons(warehouse)
     closed = []
-    for folder in warehouse.kept() if warehouse_settings.stewards_schemas else ():
+    for folder in warehouse.build_folders() if warehouse_settings.stewards_schemas else ():
         if (
             folder != current
             and not is_closed(folder, warehouse_settings.stewards_group)
@@ -211,7 +211,7 @@ def is_prune_due(warehouse: Warehouse, warehouse_settings: WarehouseSettings) ->
         return False
     oldest = datetime.now(UTC).timestamp() - max(min(limits) * 86_400, warehouse_settings.grace.total_seconds())
     current = warehouse.current()
-    return any(folder != current and folder.stat().st_mtime < oldest for folder in warehouse.kept())
+    return any(folder != current and folder.stat().st_mtime < oldest for folder in warehouse.build_folders())
 
 
 def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = False) -> None:
@@ -237,7 +237,9 @@ def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = F
                 f"build {build} would show all readers {', '.join(shown)}, which are left out of what they have now."
             )
             raise ConfigError(f"{message} If that is meant: kpi rollback {build} --show-rows")
-        open_up(folder, current if current in warehouse.kept() else warehouse.builds)  # it may have been closed
+        open_up(
+            folder, current if current in warehouse.build_folders() else warehouse.builds
+        )  # it may have been closed
         publish(warehouse, folder)
         left = f"from {current.name if current else 'none'}"
         record(warehouse, build, "rolled back to", f"{left}{f': {reason}' if reason else ''}")
@@ -247,7 +249,7 @@ def rolled_back_from(warehouse: Warehouse) -> Path | None:
     """Return the newest published build when readers were taken back to an older one, else None."""
     current = warehouse.current()
     message = ever_published(warehouse) if current else set()
-    for folder in reversed(warehouse.kept()) if current else ():
+    for folder in reversed(warehouse.build_folders()) if current else ():
         if folder == current:
             return None
         # One that is not in the ledger was never seen: its run was killed just before it published it.
@@ -280,7 +282,7 @@ def copy_compactly(source: Path, candidate: Path, noted: BuildRecord, settings: 
 
     from kpi import database
 
-    old, new = whole(source) / DATABASE, whole(candidate) / DATABASE
+    old, new = database_folder(source) / DATABASE, database_folder(candidate) / DATABASE
     share = f"{100 * (free_share(noted) or 0):.0f} %"
     try:
         database.copy_tables(old, new, {name: settings[name] for name in settings if name != "temp_directory"})

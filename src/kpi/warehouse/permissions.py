@@ -25,7 +25,7 @@ DATABASE = "kpi.duckdb"
 STEWARDS = "stewards"
 
 
-def whole(folder: Path) -> Path:
+def database_folder(folder: Path) -> Path:
     """Return the folder of a build's whole database: the build's own, or the stewards' in it."""
     return folder / STEWARDS if os.path.isdir(folder / STEWARDS) else folder
 
@@ -35,13 +35,13 @@ def database_path(folder: Path, stewards: bool = False, name: str = DATABASE) ->
 
     Raises ConfigError when the build has none for readers, or when whoever asks may not open it.
     """
-    place = (whole(folder) if stewards else folder) / name
+    place = (database_folder(folder) if stewards else folder) / name
     try:
         place.stat()
     except PermissionError:
         raise _refusal(folder, place) from None
     except FileNotFoundError:
-        if not stewards and whole(folder) != folder:
+        if not stewards and database_folder(folder) != folder:
             message = f"build {folder.resolve().name} was not published, so it has no file for readers."
             raise ConfigError(f"{message} Stewards open it with --stewards, or kpi.open(stewards=True).") from None
         return place
@@ -72,9 +72,9 @@ def written(database: Path) -> tuple[str, int] | tuple[None, None]:
 def has_its_size(folder: Path, record: BuildRecord) -> bool:
     """Tell whether a published build has its files, as large as they were written. Does not read them."""
     stewards = record.stewards
-    if stewards and whole(folder) == folder:
+    if stewards and database_folder(folder) == folder:
         return False  # somebody took the stewards' file away
-    sizes = {folder: record.bytes, **({whole(folder): stewards.bytes} if stewards else {})}
+    sizes = {folder: record.bytes, **({database_folder(folder): stewards.bytes} if stewards else {})}
     try:
         return all(os.stat(place / DATABASE).st_size == size or size is None for place, size in sizes.items())
     except PermissionError:
@@ -87,7 +87,7 @@ def is_whole(folder: Path, record: BuildRecord) -> bool:
     """Tell whether every byte of a published build is as it was written. Reads it all: 0.1 CPU s for 150 MB."""
     if not has_its_size(folder, record):
         return False
-    sums = {folder: record.checksum, whole(folder): (record.stewards or record).checksum}
+    sums = {folder: record.checksum, database_folder(folder): (record.stewards or record).checksum}
     return all(known in (None, hash_of(place / DATABASE)) for place, known in sums.items())
 
 
