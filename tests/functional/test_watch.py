@@ -10,7 +10,7 @@ import pytest
 
 import kpi
 from changing import BY_LINE, CALLS, FILES, MORE, SHARE, TODAY, Changes, change, lay_out
-from kpi.errors import LockHeld
+from kpi.errors import ConfigError, LockHeld
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from kpi.jobs.watch import watch
@@ -117,6 +117,17 @@ def test_a_watch_starts_without_a_published_build_and_beside_a_refresh(tmp_path:
     assert "Built 6 of 6 seeds and models." in start
     refresh(root, Options(as_of=TODAY), lambda line: None)
     assert rows(root, "marts.share") == rows(root, "marts.share", None)
+
+
+def test_a_watch_computes_with_duckdb_alone_and_says_so(project: Path) -> None:
+    with pytest.raises(ConfigError, match="kpi build --watch computes with DuckDB alone"):
+        watch(project, Options(as_of=TODAY, engine={"engine": "spark"}), lambda line: None)
+    settings = project / "dbt_project.yml"
+    engine = "vars:\n  kpi_warehouse:\n    engine: {type: spark}\n"
+    settings.write_text(settings.read_text().replace("vars:\n", engine))
+    assert "engine: {type: spark}" in settings.read_text()
+    start = watched(project, [])[0]
+    assert "note: a watch computes with DuckDB, whatever the project's engine; kpi build computes with Spark." in start
 
 
 def test_there_is_one_watch(project: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.build_record import FILE, BuildRecord, to_json
-from kpi.errors import KpiError, LockHeld
+from kpi.errors import ConfigError, KpiError, LockHeld
 from kpi.events import Emit, Event
 from kpi.events import now as utc_now
 from kpi.files import project_files
@@ -31,6 +31,8 @@ from kpi.warehouse.permissions import DATABASE, close, database_folder, make_pla
 
 if TYPE_CHECKING:
     import duckdb
+
+    from kpi.project.project import Project
 
 
 BUILD = "watch"
@@ -63,6 +65,7 @@ def _watch(
     current = warehouse.current()
     record = warehouse.record(current) if current else None
     project = load_project(root, options.variables, options.target, options.invocation)
+    _refuse_other_engine(project, options, emit)
     if current and record and record.engine == settings_of(project) and not record.problem:
         shutil.copyfile(database_folder(current) / DATABASE, folder / DATABASE)
         os.chmod(folder / DATABASE, 0o644)
@@ -92,6 +95,13 @@ def _watch(
                 wait()
         except KeyboardInterrupt:
             emit("The watch has ended; what it built was not published.")
+
+
+def _refuse_other_engine(project: Project, options: Options, emit: Emit) -> None:
+    if options.engine and project.engine_settings.with_options(options.engine).is_spark:
+        raise ConfigError("kpi build --watch computes with DuckDB alone. Leave out --engine, --master and --remote.")
+    if project.engine_settings.is_spark:
+        emit("note: a watch computes with DuckDB, whatever the project's engine; kpi build computes with Spark.")
 
 
 def look(root: Path) -> Seen:
