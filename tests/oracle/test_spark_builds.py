@@ -219,7 +219,7 @@ def test_the_demo_is_the_same_by_spark(small_demo: Path, by_spark: Path) -> None
     [
         ("show", "--json"),
         ("show", "calls_received", "--json"),
-        ("explain", "calls_received", "--year", "2025", "--json"),
+        ("explain", "same_day_callback_share", "--service", "health_station", "--year", "2025", "--json"),
     ],
 )
 def test_readers_of_the_demo_are_told_the_same(small_demo: Path, by_spark: Path, words: tuple[str, ...]) -> None:

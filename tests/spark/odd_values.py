@@ -97,7 +97,7 @@ QUESTIONS = {
             cast(x as varchar) as t, cast(d as varchar) as dt, cast(d as double) as dx, abs(x) as size, -d as negative,
             cast(d as decimal(38, 2)) as cut, cast(trunc(x) as bigint) as no_fraction,
             sqrt(abs(x)) as root, x * 100 as share,
-            cast(round(d, 0) as bigint) as rounded, x > d as more_than,
+            cast(round(d, 0) as bigint) as rounded,
             typeof(x) as kind, typeof(d) as kind_of_d, typeof(n) as kind_of_n
         from odd_numbers""",
     "groups": """
