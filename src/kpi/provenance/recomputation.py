@@ -560,16 +560,9 @@ class _Scratch:
         times = {file.file: file.delivered_at or 0 for file in files}
         order = file_order.in_order(times, feed.newer_by)
         self.con.execute(f"update raw.{identifier(feed.name)} set _is_superseded = false")
-        # The loader's statements ask the ledger which file is the newer. It stands in nobody's way after that.
-        self.con.execute("drop view if exists raw.deliveries")
-        self.con.execute(
-            f"create table raw.deliveries as select {literal(feed.name)} as feed, unnest(?::varchar[]) as file,"
-            " unnest(?::bigint[]) as delivery_number",
-            [list(order), list(range(1, len(order) + 1))],
-        )
-        for sql in (*statements.find_repeated(feed, False), *statements.supersede(feed, False)):
+        for sql in (statements.find_repeated(feed, False), *statements.find_clashing(feed)):
             self.con.execute(sql)
-        self.con.execute("drop table raw.deliveries")
+        self.con.execute(statements.supersede(feed, False), {"files": list(order)})
 
     def _calendar_feeds(self) -> list[Feed]:
         """The feeds of the figure, and those that they take their years from."""
