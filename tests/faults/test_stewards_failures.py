@@ -183,8 +183,8 @@ def test_killed_between_the_two_files_the_old_build_stays(
     holder, name = {"finished": pipeline, "engine": database}[step.partition(".")[0]], step.partition(".")[2]
     original = getattr(holder, name)
 
-    def die_after(*given: Any) -> Any:
-        result = original(*given)
+    def die_after(*given: Any, **options: Any) -> Any:
+        result = original(*given, **options)
         if name == "read_back" and given[0].parent.name == "stewards":
             return result  # that is before the readers' file is begun
         raise Killed
