@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -143,3 +144,28 @@ def test_duckdb_alone_imports_nothing_of_spark(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""
+
+
+class Conf(dict[str, str]):
+    """Settings of a session, of which one is fixed when Spark starts."""
+
+    def set(self, name: str, value: str) -> None:
+        if name == "spark.executor.memory":
+            raise ValueError("CANNOT_MODIFY_STATIC_CONFIG")
+        self[name] = value
+
+
+@pytest.mark.parametrize("config", [{"spark.executor.memory": "8g"}, {}])
+def test_a_setting_that_spark_does_not_take_is_refused(
+    config: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One of the project's, and one without which the same SQL means something else."""
+    session = SimpleNamespace(conf=Conf({"spark.executor.memory": "1g"}), stop=lambda: None)
+    if not config:
+        monkeypatch.setattr(session.conf, "set", lambda name, value: None)
+    monkeypatch.setattr(spark, "refuse_unusable", lambda settings: None)
+    monkeypatch.setattr(spark, "_session", lambda *given: session)
+    settings = EngineSettings("spark", "spark://a:7077", "", config)
+    message = "has spark.executor.memory '1g', and '8g' is asked" if config else "has spark.sql.ansi.enabled None"
+    with pytest.raises(ConfigError, match=message):
+        spark.open_spark(settings, tmp_path, {"spark.sql.ansi.enabled": "true"})

@@ -100,22 +100,35 @@ def open_spark(settings: EngineSettings, folder: Path, meaning: Mapping[str, str
 
     `meaning` are settings of the session without which the same SQL means something else.
 
-    Raises what `refuse_unusable` raises, and EngineLost when no session comes up.
+    Raises what `refuse_unusable` raises, EngineLost when no session comes up, and ConfigError when it does not take a
+    setting: without some the same SQL is other numbers.
     """
     refuse_unusable(settings)
     try:
         session = _session(settings, folder, meaning)
-        for name, value in {**settings.config, **meaning}.items():
-            with suppress(Exception):  # one that is fixed at the start, or that the server does not know
-                session.conf.set(name, value)
+        _set(session, {**settings.config, **meaning}, address_of(settings))
         spark = SparkDatabase(session, folder, address_of(settings))
         if not spark.address.startswith("local"):
             spark.refuse_another_disk()
         return spark
-    except (KeyboardInterrupt, EngineLost):
+    except (KeyboardInterrupt, ConfigError, EngineLost):
         raise
     except Exception as error:
         raise EngineLost(f"no session of Spark at {address_of(settings)}: {_first_line(error)}") from None
+
+
+def _set(session: Any, config: Mapping[str, str], address: str) -> None:
+    """Set what can be set in a session, and raise ConfigError for what it has otherwise then."""
+    for name, value in config.items():
+        with suppress(Exception):  # one that is fixed when Spark starts: what it is counts
+            session.conf.set(name, value)
+        found = session.conf.get(name, None)
+        if found != value:
+            session.stop()
+            raise ConfigError(
+                f"Spark at {address} has {name} {found!r}, and {value!r} is asked for. It takes this setting only when"
+                " it starts: set it there, or leave it out of config: where it is yours."
+            )
 
 
 def _session(settings: EngineSettings, folder: Path, meaning: Mapping[str, str]) -> Any:

@@ -221,8 +221,8 @@ def compile_inline(graph: Graph, text: str) -> str:
         sql=select.sql,
         lines=select.lines,
     )
-    whole = with_ctes({**graph.nodes, node_id: node})
-    with closing(Binder(whole, ())) as binder:
+    nodes = with_ctes({**graph.nodes, node_id: node})
+    with closing(Binder(nodes, ())) as binder:
         binder.known.update(graph.columns)
-        binder.bind(whole[node_id])
-    return whole[node_id].sql
+        binder.bind(nodes[node_id])
+    return nodes[node_id].sql

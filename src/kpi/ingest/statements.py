@@ -78,14 +78,14 @@ def supersede(feed: Feed, among_claimed: bool) -> str:
     of_feed = "(select unnest($files::varchar[]) as _file, unnest(range(len($files::varchar[]))) as place)"
     column = "" if feed.newer_by in (FILE_NAME, TIME_OF_DELIVERY) else identifier(feed.newer_by)
     if feed.census:
-        told, said, row = f"count({column}) > 0", f"max({column})", ("_file", *claims(feed))
+        is_given, value, row = f"count({column}) > 0", f"max({column})", ("_file", *claims(feed))
         among = f" semi join claimed using ({columns})" if among_claimed else ""
         rows, grouped = f"{table}{among}", f" group by {columns}, _file, place"
     else:
         # One row of each file is left.
-        told, said, row = f"{column} is not null", column, ("_file", "_record")
+        is_given, value, row = f"{column} is not null", column, ("_file", "_record")
         rows, grouped = "clashing anti join beyond_first using (_file, _record)", ""
-    age = f"struct_pack(is_told := {told}, said := {said}, place := place)" if column else "place"
+    age = f"struct_pack(is_given := {is_given}, value := {value}, place := place)" if column else "place"
     files = f"select {name_list(dict.fromkeys((*row, *claims(feed))))}, {age} as age from {rows}"
     same = " and ".join(f"{table}.{name} = older.{name}" for name in map(identifier, row))
     return (
@@ -391,11 +391,11 @@ def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:
 
 def _fault(column: str, value: str, reason: str, hint: str = "", codes: Sequence[str] = ()) -> str:
     """SQL of a fault; `value` and `reason` are SQL. `hint` says of what kind more is told by the value."""
-    told = {
+    parts = {
         "column_name": literal(column),
         "value": f"{value}::varchar",
         "reason": reason,
         "hint": literal(hint),
         "codes": cells.code_list(codes if hint == cells.CODES else ()),
     }
-    return f"struct_pack({', '.join(f'{name} := {sql}' for name, sql in told.items())})"
+    return f"struct_pack({', '.join(f'{name} := {sql}' for name, sql in parts.items())})"

@@ -372,8 +372,8 @@ class _Validator:
         for years, keys in together.items():
             columns = list(dict.fromkeys(rules[key].value_column for key in keys))
             frame = pd.concat([suite.frame[columns] for suite in alike[keys[0]]], ignore_index=True)
-            whole = _Suite(years[0], False, suites[0].topic, frame, tuple(rules[key] for key in keys))
-            answers = self._outcome(whole, whole.rules) if len(years) > 1 else {}
+            all_years = _Suite(years[0], False, suites[0].topic, frame, tuple(rules[key] for key in keys))
+            answers = self._outcome(all_years, all_years.rules) if len(years) > 1 else {}
             yield from ((year, name) for name, answer in answers.items() if answer.success for year in years)
 
     def _outcome(self, suite: _Suite, rules: Sequence[Rule], result_format: str = "BOOLEAN_ONLY") -> dict[str, Any]:

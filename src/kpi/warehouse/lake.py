@@ -261,20 +261,20 @@ def sweep(warehouse: Warehouse, stores: Iterable[Store] = (), emit: Emit = silen
         return 0
     for left in [*folder.glob(f"{TEMPORARY}*"), *(warehouse.root / FOLDER).glob(f"*.*/{TEMPORARY}*")]:
         remove_tree(left) if left.is_dir() else left.unlink()
-    kept = {entry.name.removeprefix(TEMPORARY) for entry in warehouse.builds.iterdir() if entry.is_dir()}
+    builds = {entry.name.removeprefix(TEMPORARY) for entry in warehouse.builds.iterdir() if entry.is_dir()}
     wanted: dict[str, set[str]] = {"": set(), **{store.location: set() for store in stores}}
     gone = list[Path]()
     for path in sorted(folder.glob("*.json")):
         try:
             manifest = manifest_of(warehouse, path.stem)
         except ConfigError as error:
-            if path.stem in kept:
+            if path.stem in builds:
                 emit(f"  warning: nothing is removed from the lake while it is not known what is needed: {error}")
                 return 0
             gone.append(path)
             continue
         versions = wanted.setdefault(manifest.location, set())
-        if path.stem in kept:
+        if path.stem in builds:
             versions |= {table.version for table in manifest.tables}
         else:
             gone.append(path)
@@ -292,7 +292,7 @@ def sweep(warehouse: Warehouse, stores: Iterable[Store] = (), emit: Emit = silen
 
 
 def tidy(warehouse: Warehouse, emit: Emit) -> None:
-    """Remove what no kept build needs, as `sweep` does; what cannot be removed is a warning."""
+    """Remove what no builds build needs, as `sweep` does; what cannot be removed is a warning."""
     try:
         removed = sweep(warehouse, emit=emit)
     except (OSError, ConfigError) as error:
