@@ -164,9 +164,8 @@ ODD = {
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD.keys())
 def test_odd_files(calls: Loader, body: str, careful: bool) -> None:
     calls.deliver("lf.csv", CALLS + body)
-    if sampled(
-        len(body) < 1_000_000, True
-    ):  # a long line is as long with any separator, and the oracle reads it letter by letter
+    # A long line is as long with any separator, and the oracle reads it letter by letter.
+    if sampled(len(body) < 1_000_000, True):
         calls.deliver("crlf.csv", (CALLS + body).replace("\n", "\r\n"))
         calls.deliver("semicolon.csv", (CALLS + body).replace(",", ";"))
         calls.deliver("tab.csv", (CALLS + body).replace(",", "\t"))
