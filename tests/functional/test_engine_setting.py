@@ -180,7 +180,7 @@ class Server:
     def __init__(self, *progress: tuple[int, bool]) -> None:
         self.progress, self.is_interrupted = progress, threading.Event()
 
-    def registerProgressHandler(self, handler: Callable[..., None]) -> None:  # noqa: N802  as Spark has it
+    def registerProgressHandler(self, handler: Callable[..., None]) -> None:
         for inflight, done in self.progress:
             handler([SimpleNamespace(done=False, num_completed_tasks=1, num_tasks=2)], inflight, "a", done)
 
@@ -191,7 +191,7 @@ class Server:
         assert self.is_interrupted.wait(60)
         raise RuntimeError("interrupted")
 
-    def interruptAll(self) -> None:  # noqa: N802
+    def interruptAll(self) -> None:
         self.is_interrupted.set()
 
 

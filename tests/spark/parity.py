@@ -29,7 +29,7 @@ from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE
 from spark.odd_values import ODD, OF_TIMES, QUESTIONS
 from spark.refusal_cases import CASES, IN_HELSINKI
-from with_spark import SAIL, SPARK, needed
+from with_spark import SAIL, SPARK, environment, needed
 
 SIDE = Path(__file__).with_name("side.py")
 IN_ZONE = {"spark.sql.session.timeZone": "Europe/Helsinki"}
@@ -240,7 +240,9 @@ class Asker:
         (folder / "work.json").write_text(json.dumps(work), encoding="utf-8")
         began = time.monotonic()
         python = needed(SAIL if engine == "sail" else SPARK)
-        done = subprocess.run([python, SIDE, folder, engine], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [python, SIDE, folder, engine], env=environment(), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         refused = json.loads((folder / "out/refused.json").read_text(encoding="utf-8"))
         took = json.loads((folder / "out/seconds.json").read_text(encoding="utf-8"))

@@ -146,6 +146,8 @@ def _session(settings: EngineSettings, folder: Path, meaning: Mapping[str, str])
     from pyspark.sql import SparkSession
 
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)  # every failed query with its rows
+    # That Java is gone, with tracebacks, in nobody's name; the error that follows says it.
+    logging.getLogger().addFilter(lambda record: record.module != "java_gateway")
 
     builder: Any = SparkSession.builder
     if remote := _remote(settings):
@@ -232,7 +234,7 @@ class Watchdog:
 
 
 def idleness(session: Any, address: str) -> Callable[[], bool]:
-    """Return what tells whether nobody computes for a session: no executor is left, or a server says that no task runs."""
+    """Return what tells whether nobody computes for a session: it has no executor, or its server says no task runs."""
     if address.startswith("local"):
         return lambda: False
     if not address.startswith("sc:"):
@@ -249,7 +251,7 @@ def idleness(session: Any, address: str) -> Callable[[], bool]:
 
 
 def _end_of(session: Any, address: str) -> Callable[[], object]:
-    return session.interruptAll if address.startswith("sc:") else lambda: session.sparkContext.cancelAllJobs()
+    return session.interruptAll if address.startswith("sc:") else session.sparkContext.cancelAllJobs
 
 
 class SparkDatabase:
