@@ -164,7 +164,7 @@ def publish(folder: Path, build: str | None, include_unfinished_years: bool, pro
     root = project_folder(project_dir).resolve()
     warehouse = Warehouse(root / "warehouse")
     for table in write_public(warehouse, compiled(root).graph, folder, build, include_unfinished_years):
-        click.echo(f"{table.table}: {table.rows} rows")
+        click.echo(f"{table.table}: {counted(table.rows, 'row')}")
     if is_labelled_synthetic(warehouse.raw):
         click.echo("These figures are SYNTHETIC: made from made-up deliveries.")
 
