@@ -473,8 +473,8 @@ class Run:
         """Validate each report year; carried over when nothing that is validated has changed."""
         if self.importing is None:
             return
+        from kpi.ingest.raw_files import is_labelled_synthetic
         from kpi.jobs import check_build
-        from kpi.validation.report import About, is_labelled_synthetic
         from kpi.validation.rule import read_expectations
 
         expectations = read_expectations(self.graph.project)
@@ -491,8 +491,8 @@ class Run:
         emit_event(self.emit, Event("validating", stage="validate"))
         self.importing.join()
         self.context.release_memory(con)
-        about = About(self.record.id, self.options.as_of, synthetic)
-        results = check_build.validate_candidate(con, self.candidate, expectations, feeds, about)
+        day = self.options.as_of
+        results = check_build.validate_candidate(con, self.candidate, expectations, feeds, day, synthetic)
         broken = tuple(
             YearRecord(r.report_year, r.expectation, r.severity, r.observed) for r in results if not r.success
         )
@@ -525,7 +525,7 @@ class Run:
         Synthetic deliveries are not expected to go on.
         """
         from kpi.ingest.calendar import late_problems, measure, read_months, unchanged_between
-        from kpi.validation.report import is_labelled_synthetic
+        from kpi.ingest.raw_files import is_labelled_synthetic
 
         months = read_months(con, self.graph.feeds, self.options.as_of, is_settled=True)
         first, end = unchanged_between(months, self.options.as_of)
