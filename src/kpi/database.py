@@ -16,28 +16,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from kpi.errors import BuildError, ConfigError, nearest
-from kpi.sql import identifier, literal, relation_name
+from kpi.sql import LazyModule, identifier, literal, relation_name
 
 if TYPE_CHECKING:
     import duckdb as duckdb  # noqa: PLC0414  others import it from here
 else:
-
-    class _LazyModule:
-        """A module that is imported when something of it is asked for: nothing is, where a run finds nothing to do."""
-
-        def __init__(self, name):
-            self._name = name
-
-        def __getattr__(self, name):
-            return getattr(import_module(self._name), name)
-
-    duckdb = _LazyModule("duckdb")
+    duckdb = LazyModule("duckdb")
 
 CATALOG = "kpi"
 LEAKING = "2.0.0"

@@ -21,6 +21,7 @@ from kpi.cli.options import (
     variables_of,
     vars_option,
 )
+from kpi.database import duckdb
 from kpi.errors import ConfigError
 from kpi.presentation import bare
 
@@ -154,8 +155,6 @@ def _show_inline(
     root: Path, text: str, build_id: str | None, limit: int, variables: str, target: str, stewards: bool
 ) -> None:
     """Compile a SELECT against the project as it is, and print what it yields of a build."""
-    import duckdb
-
     from kpi.engine.compile import compile_inline, compiled
     from kpi.reader import figures
 
@@ -373,8 +372,6 @@ def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards
 
     The build is opened read-only.
     """
-    import duckdb
-
     from kpi.reader import figures
 
     root = project_folder(place["project_dir"])
@@ -502,8 +499,6 @@ def rejects(
 
     Personal data in the cells is masked; those of free text and pseudonyms are not shown.
     """
-    import duckdb
-
     from kpi.engine.compile import compiled
     from kpi.reader import figures
     from kpi.reader import rejects as read

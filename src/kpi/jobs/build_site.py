@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi import database
+from kpi.database import duckdb
 from kpi.errors import ConfigError, ConfigErrors
 from kpi.presentation import LANGUAGES
 from kpi.site.content import INPUTS
@@ -35,8 +36,6 @@ from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.build_record import BuildRecord
     from kpi.engine.graph import Graph
 

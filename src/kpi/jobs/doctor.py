@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from kpi.build_record import BuildRecord
+from kpi.database import duckdb
 from kpi.errors import KpiError
 from kpi.files import why_unreadable
 from kpi.ingest import release_files
@@ -163,8 +164,6 @@ def examine(warehouse: Warehouse) -> Iterator[Finding]:
 def _versions(warehouse: Warehouse) -> Iterator[Finding]:
     import platform
 
-    import duckdb
-
     from kpi.database import LEAKING
 
     now = f"duckdb {duckdb.__version__}"
@@ -307,8 +306,6 @@ def _builds(warehouse: Warehouse) -> Iterator[Finding]:
 
 def _wrong_with(folder: Path, record: BuildRecord) -> str:
     """Say what is wrong with a build's files; empty when nothing is."""
-    import duckdb
-
     from kpi import database
 
     if record.status == "unknown":

@@ -18,9 +18,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from kpi.build_record import BuildRecord, NodeRecord
+from kpi.database import duckdb
 from kpi.errors import EXITS, KILLED, UNEXPECTED, BuildError, CompileError, DeliveryError, Problem, exit_of, problems_of
 from kpi.files import read_regular, why_unreadable
 from kpi.ingest.calendar import LATE
@@ -30,10 +31,6 @@ from kpi.settings import ReportTables
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, database_folder
 from kpi.warehouse.run_log import FailedRun, RunOutcome
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 VARIABLE, FILE = "KPI_NOTIFY", "notify.txt"
 PATIENCE_SECONDS = 60

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord
+from kpi.database import duckdb
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit, silent
 from kpi.ingest import raw_files
@@ -35,8 +36,6 @@ from kpi.warehouse.lifecycle import rolled_back_from
 from kpi.warehouse.permissions import DATABASE, database_folder, database_path, is_whole
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.engine.graph import Graph
     from kpi.ingest.retention import ColumnAge
 

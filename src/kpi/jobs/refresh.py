@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, YearRecord
+from kpi.database import duckdb
 from kpi.environment import environment_of
 from kpi.errors import CheckFailed, ConfigError, KpiError, LockHeld, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event, now
@@ -38,8 +39,6 @@ from kpi.warehouse.permissions import DATABASE, close, database_folder, has_its_
 
 if TYPE_CHECKING:
     import threading
-
-    import duckdb
 
     from kpi.engine.artifacts import Results
     from kpi.engine.compile import Compiled
@@ -420,8 +419,6 @@ class Run:
         return self._publish(failures)
 
     def _build(self) -> None:
-        import duckdb
-
         from kpi import database
         from kpi.cache import caching
         from kpi.engine.artifacts import write_artifacts
@@ -686,8 +683,6 @@ def has_report_years(graph: Graph) -> bool:
 
 def settings_of(project: Project, engine: EngineSettings | None = None) -> str:
     """What makes a build file useless as a start for the next: another storage version, or another engine."""
-    import duckdb
-
     computed = "spark " if engine and engine.is_spark else ""
     return f"{project.name} {computed}duckdb {duckdb.__version__}"
 

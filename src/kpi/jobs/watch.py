@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.build_record import FILE, BuildRecord, to_json
+from kpi.database import duckdb
 from kpi.errors import ConfigError, KpiError, LockHeld
 from kpi.events import Emit, Event
 from kpi.events import now as utc_now
@@ -30,8 +31,6 @@ from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, close, database_folder, make_place, refuse_unusable, stewards_of
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.project.project import Project
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from kpi.database import duckdb
 from kpi.environment import SECRET, Default, note_read
 from kpi.errors import nearest
 from kpi.project.jinja import Chain, parsed, step_by_step
@@ -240,8 +241,6 @@ class Table:
 
 def run_query(sql: str) -> Table:
     """Run a query that reads no table, such as the number of days between two dates. Raises Wrong for any other."""
-    import duckdb
-
     from kpi.database import confined, first_line
 
     # One thread, which a signal stops: DuckDB waits for its other threads, and those may go on for hours.

@@ -16,6 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from kpi.database import duckdb
 from kpi.errors import ConfigError
 from kpi.provenance.contributions import Contribution, Totals, decompose, largest_remainder, summed
 from kpi.provenance.figure_values import (
@@ -33,8 +34,6 @@ from kpi.provenance.recomputation import BuildPair, BuildSide, NotRebuildable, R
 from kpi.sql import identifier, literal
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.ingest.contract import Feed
     from kpi.settings import ReportTables
 
@@ -322,8 +321,6 @@ def _by_group(period: Mapping[Cell, Totals], place: int) -> dict[str, Totals]:
 
 def _breaks(con: duckdb.DuckDBPyConnection, tables: ReportTables, keys: tuple[Key, Key]) -> tuple[Break, ...]:
     """The breaks between the beginning of the earlier year and the end of the later one, oldest first."""
-    import duckdb
-
     first, last = sorted((keys[0].year, keys[1].year))
     with suppress(duckdb.CatalogException):
         rows = con.execute(
@@ -361,8 +358,6 @@ def _without_each_month(
 
 def _months_with_rows(con: duckdb.DuckDBPyConnection, dated: Mapping[str, str], keys: tuple[Key, Key]) -> list[int]:
     """Return the months of either year that any of these raw tables has rows of; none where they may not be read."""
-    import duckdb
-
     months = set[int]()
     for relation, by in dated.items():
         with suppress(duckdb.CatalogException):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from kpi.build_record import BuildRecord
+from kpi.database import duckdb
 from kpi.errors import ConfigError, nearest
 from kpi.presentation import LANGUAGES, presented, with_decimals
 from kpi.provenance.explanation import (
@@ -43,7 +44,6 @@ from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 SUPERSEDED, REJECTED, UNJOINED = "superseded", "rejected", "not joined"

@@ -13,11 +13,10 @@ from fractions import Fraction
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from kpi.database import duckdb
 from kpi.presentation import presented, with_decimals
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.settings import ReportTables
 
 
@@ -145,8 +144,6 @@ def presentation_of(
     con: duckdb.DuckDBPyConnection, tables: ReportTables, figure: str, catalog: str = ""
 ) -> Presentation:
     """Read unit and decimals of a figure; two decimals where it is not described."""
-    import duckdb
-
     place = f"{catalog}.{tables.figures}" if catalog else tables.figures
     try:
         row = con.execute(f"select unit, decimals from {place} where figure_id = ?", [figure]).fetchone()

@@ -10,18 +10,16 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kpi.cache import key_of, remembered
+from kpi.database import duckdb
 from kpi.provenance.explanation import Names
 from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, Untraceable, conjuncts, fixed_below, paths
 from kpi.provenance.steps import KEYS
 from kpi.provenance.trace import plain_text
 from kpi.provenance.weight import DISTINCT, Weight, weigh
-from kpi.sql import literal
-
-if TYPE_CHECKING:
-    import duckdb
+from kpi.sql import exp, literal
 
 Labels = Mapping[tuple[str, str], Names]
 # Columns that say which row of a table of figures it is: a condition on them alone leaves no record out.
@@ -217,8 +215,6 @@ def _part(indicators: str, column: str, weighed: Sequence[tuple[Sequence[Hop], W
 
 def _measure(weight: Weight) -> tuple[str, str]:
     """Return what is put together, and by what."""
-    from sqlglot import exp
-
     if weight.formula:
         return "", "formula"
     inner = weight.leaves[0].weight
@@ -267,6 +263,4 @@ def _filters(path: Sequence[Hop], weight: Weight, indicators: str, labels: Label
 
 
 def _columns(test: Any) -> set[str]:
-    from sqlglot import exp
-
     return {column.name.lower() for column in test.find_all(exp.Column)}

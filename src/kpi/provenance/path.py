@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from kpi.errors import KpiError
+from kpi.sql import exp
 
 Fixed = dict[str, object]
 """Columns of a query with the value that they have in the row that is looked for; None is null."""
@@ -187,8 +188,6 @@ class Hop:
     @cached_property
     def has_window(self) -> bool:
         """Whether it computes anything over several rows without grouping them."""
-        from sqlglot import exp
-
         return any(one.find(exp.Window) for one in (*self.projections.values(), self.qualify) if one is not None)
 
     @property
@@ -201,8 +200,6 @@ class Hop:
 
     def resolve(self, column: str) -> Any:
         """Return what a column of this SELECT is, in terms of its sources. Raises Untraceable when it has none such."""
-        from sqlglot import exp
-
         name = self.renamed.get(column, column)
         if name in self.projections:
             return self.projections[name].copy()
@@ -215,7 +212,6 @@ class Hop:
 
     def expand(self, expression: Any) -> Any:
         """Return an expression of this SELECT's own columns in terms of its sources."""
-        from sqlglot import exp
 
         def inside(node: Any) -> Any:
             if isinstance(node, exp.Column) and not node.find_ancestor(exp.Query):
@@ -278,8 +274,6 @@ def _is_of_others(catalogue: Catalogue, select: Any, scope: Scope) -> bool:
 
 
 def _used(hop: Hop, columns: frozenset[str]) -> list[Any]:
-    from sqlglot import exp
-
     found = [hop.resolve(name) for name in columns if name in hop.projections or hop.renamed.get(name) or hop.stars]
     return [one for each in found for one in each.find_all(exp.Column)]
 
@@ -365,8 +359,6 @@ def fixed_below(hop: Hop, alias: str, fixed: Fixed) -> Fixed:
 
 def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
     """The values that columns of the sources must have, by what they become and by conditions; None if they cannot."""
-    from sqlglot import exp
-
     known: dict[tuple[str, str], object] = {}
     for name, value in fixed.items():
         if name in hop.projections or hop.stars:
@@ -388,8 +380,6 @@ def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
 
 def _said(test: Any) -> tuple[tuple[str, str], object] | None:
     """The column that a condition gives one value, and that value; None when it does not."""
-    from sqlglot import exp
-
     match test:
         case exp.EQ() if isinstance(test.left, exp.Column) and constant(test.right) is not UNKNOWN:
             return _place(test.left), constant(test.right)
@@ -410,8 +400,6 @@ def _grouping_sets(
     query: Any, projections: Mapping[str, Any], qualified: Any, model: str
 ) -> Iterator[tuple[list[Any] | None, list[Any] | None]]:
     """The keys of each set that a SELECT groups by, None without; and the keys of all where there are several sets."""
-    from sqlglot import exp
-
     group, distinct = query.args.get("group"), query.args.get("distinct")
     if group is None:
         is_grouped = any(one.find(exp.AggFunc) and not _in_window(one) for one in projections.values())
@@ -444,8 +432,6 @@ def _grouping_sets(
 
 
 def _members(one: Any) -> list[Any]:
-    from sqlglot import exp
-
     if isinstance(one, exp.Tuple):
         return list(one.expressions)
     return [one.this] if isinstance(one, exp.Paren) else [one]
@@ -453,8 +439,6 @@ def _members(one: Any) -> list[Any]:
 
 def _fix_grouping(hop: Hop, keys: Sequence[Any], all_keys: Sequence[Any]) -> None:
     """Make one of several grouping sets an ordinary one: keys of others are null, and grouping() is a number."""
-    from sqlglot import exp
-
     own, others = {_sql(one) for one in keys}, {_sql(one) for one in all_keys}
 
     def fixed(node: Any) -> Any:
@@ -477,8 +461,6 @@ class _Qualifier:
         self._named = {one.alias.lower(): one.this for one in query.expressions if one.alias}
 
     def __call__(self, expression: Any) -> Any:
-        from sqlglot import exp
-
         def inside(node: Any) -> Any:
             if not isinstance(node, exp.Column) or node.find_ancestor(exp.Query):
                 return node
@@ -489,8 +471,6 @@ class _Qualifier:
         return expression.copy().transform(inside)
 
     def _own(self, column: Any) -> Any:
-        from sqlglot import exp
-
         name = column.name.lower()
         if len(self.sources) == 1:
             return exp.column(name, table=self.sources[0].alias)
@@ -504,8 +484,6 @@ class _Qualifier:
 
 def opened(query: Any, scope: Scope) -> tuple[Any, Scope]:
     """Return a query without brackets and WITH, and the scope in which its names mean what they say."""
-    from sqlglot import exp
-
     while True:
         with_ = query.args.get("with_")
         if with_ is not None:
@@ -522,8 +500,6 @@ def opened(query: Any, scope: Scope) -> tuple[Any, Scope]:
 
 def branches(query: Any) -> list[tuple[Any, dict[str, str]]]:
     """Return the SELECTs of a union, each with its names for those of the first; else the SELECT alone."""
-    from sqlglot import exp
-
     if isinstance(query, exp.Subquery):
         return branches(query.this)
     if not _is_union(query):
@@ -542,15 +518,11 @@ def branches(query: Any) -> list[tuple[Any, dict[str, str]]]:
 
 
 def _is_union(query: Any) -> bool:
-    from sqlglot import exp
-
     return isinstance(query, exp.SetOperation)
 
 
 def is_star(projection: Any) -> bool:
     """Whether a projection is `*` or `x.*`."""
-    from sqlglot import exp
-
     return isinstance(projection, exp.Star) or (
         isinstance(projection, exp.Column) and isinstance(projection.this, exp.Star)
     )
@@ -569,8 +541,6 @@ def sources_of(select: Any, scope: Scope) -> Iterator[Source]:
 
 
 def _source(item: Any, scope: Scope, join: Any = None) -> Source:
-    from sqlglot import exp
-
     alias = item.alias_or_name.lower()
     side, kind = ((join.side or "").upper(), (join.kind or "").upper()) if join is not None else ("", "")
     on = join.args.get("on") if join is not None else None
@@ -592,8 +562,6 @@ def _source(item: Any, scope: Scope, join: Any = None) -> Source:
 
 def conjuncts(condition: Any) -> list[Any]:
     """Return the conditions that are joined by AND."""
-    from sqlglot import exp
-
     if isinstance(condition, exp.Paren):
         return conjuncts(condition.this)
     if isinstance(condition, exp.And):
@@ -603,7 +571,6 @@ def conjuncts(condition: Any) -> list[Any]:
 
 def simplified(expression: Any) -> Any:
     """Return an expression without the branches of CASE that constants rule out."""
-    from sqlglot import exp
 
     def inside(node: Any) -> Any:
         if not isinstance(node, exp.Case) or node.this is not None:
@@ -625,8 +592,6 @@ def simplified(expression: Any) -> Any:
 
 def constant(expression: Any) -> object:
     """Return the value of an expression of constants (None is null), UNKNOWN of any other."""
-    from sqlglot import exp
-
     found: object = UNKNOWN
     match expression:
         case exp.Literal():
@@ -658,8 +623,6 @@ def same(one: object, other: object) -> bool:
 
 
 def _in_window(expression: Any) -> bool:
-    from sqlglot import exp
-
     found = [one for one in expression.find_all(exp.AggFunc) if not isinstance(one.parent, exp.Window)]
     return all(one.find_ancestor(exp.Window) for one in found)
 

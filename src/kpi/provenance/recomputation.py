@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
+from kpi.database import duckdb
 from kpi.errors import ConfigError, KpiError
 from kpi.ingest import calendar, file_order, raw_files, statements
 from kpi.ingest.ledger import OWN
@@ -27,8 +28,6 @@ from kpi.settings import ReportTables
 from kpi.sql import identifier, literal
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.ingest.contract import Feed
 
 Side = Literal["before", "after"]
@@ -444,8 +443,6 @@ class _Scratch:
 
     def rows(self) -> Rows:
         """Build what is due and return the figure's rows. Raises NotRebuildable."""
-        import duckdb
-
         from kpi.database import first_line
 
         name = ""

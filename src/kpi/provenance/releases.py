@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.database import duckdb
 from kpi.errors import ConfigError
 from kpi.ingest import release_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
@@ -18,8 +19,6 @@ from kpi.provenance.revisions import Years, has_table, node_rows
 from kpi.sql import literal
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.build_record import BuildRecord
     from kpi.settings import ReportTables
 

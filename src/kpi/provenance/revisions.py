@@ -15,14 +15,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kpi.database import duckdb
 from kpi.errors import ConfigError, Problem, nearest
 from kpi.ingest import release_files
 from kpi.presentation import one_line, significant
 from kpi.provenance.figure_values import Key
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.build_record import BuildRecord, NodeRecord
     from kpi.provenance.attribution import Attribution
     from kpi.settings import ReportTables

@@ -7,7 +7,7 @@ from typing import Any
 
 from kpi.provenance.path import Hop, Source, is_star
 from kpi.provenance.trace import Trace
-from kpi.sql import identifier
+from kpi.sql import exp, identifier
 
 KEYS = ("figure_id", "service", "report_year", "report_month", "basis")
 
@@ -39,8 +39,6 @@ def _names(hop: Hop) -> set[str]:
 
 def _asked(trace: Trace, column: str) -> list[set[str]]:
     """The columns of each hop that the figure needs."""
-    from sqlglot import exp
-
     asked = {column, *trace.key}
     found = []
     for place, hop in enumerate(trace.path):
@@ -69,8 +67,6 @@ def _is_import(hop: Hop) -> bool:
 
 
 def _select(trace: Trace, hop: Hop, asked: set[str], plains: dict[str, str]) -> str:
-    from sqlglot import exp
-
     is_alone = len(hop.sources) == 1
     names = sorted(asked & {*hop.projections, *hop.renamed}, key=list({**hop.projections, **hop.renamed}).index)
     lines = [
@@ -98,8 +94,6 @@ def _select(trace: Trace, hop: Hop, asked: set[str], plains: dict[str, str]) -> 
 
 
 def _as(expression: Any, name: str) -> str:
-    from sqlglot import exp
-
     return "" if isinstance(expression, exp.Column) and expression.name.lower() == name else f" as {name}"
 
 
@@ -118,15 +112,11 @@ def _item(trace: Trace, hop: Hop, source: Source, plains: dict[str, str]) -> str
 
 
 def _is_subquery(source: Source) -> bool:
-    from sqlglot import exp
-
     return isinstance(source.item, exp.Subquery)
 
 
 def _imported(query: Any) -> str:
     """The table that a CTE imports by `select * from x`; empty when it does more."""
-    from sqlglot import exp
-
     from_ = query.args.get("from_")
     is_plain = isinstance(query, exp.Select) and len(query.expressions) == 1 and is_star(query.expressions[0])
     others = any(query.args.get(name) for name in ("joins", "where", "group", "having", "qualify", "distinct", "limit"))
@@ -140,8 +130,6 @@ def _pretty(query: Any) -> str:
 
 
 def _text(expression: Any, is_alone: bool) -> str:
-    from sqlglot import exp
-
     copy = expression.copy()
     if is_alone:
         for column in list(copy.find_all(exp.Column)):
@@ -174,8 +162,6 @@ def dated_seeds(trace: Trace, seeds: Collection[str]) -> Iterator[tuple[str, str
 
 
 def _seed_of(trace: Trace, source: Source, seeds: Collection[str]) -> str:
-    from sqlglot import exp
-
     relation = source.relation
     if relation is None:
         return ""

@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.database import duckdb
 from kpi.errors import ConfigError, nearest
 from kpi.files import find_project
 from kpi.presentation import one_line, significant
@@ -24,8 +25,6 @@ from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.ingest.contract import Feed
 
 MOST_ROWS = 12  # rows of a figure that are told between two builds, unless one is named
@@ -192,8 +191,6 @@ def _services(
     con: duckdb.DuckDBPyConnection, side: BuildSide, rows: Rows, figure: str, years: Iterable[int]
 ) -> list[str]:
     """Return the services of a figure that are no part of another one. Raises ConfigError when they are many."""
-    import duckdb
-
     valued = {(service, year) for (service, year, _), row in rows.items() if row.value is not None}
     found = sorted(
         service for service in {name for name, _ in valued} if all((service, year) in valued for year in years)

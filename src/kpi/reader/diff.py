@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
+from kpi.database import duckdb
 from kpi.ingest import raw_files, release_files
 from kpi.ingest.feed_months import TABLE
 from kpi.ingest.feed_months import TABLE as FEED_MONTHS
@@ -16,10 +17,6 @@ from kpi.settings import ReportTables
 from kpi.sql import identifier, literal
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 FIGURE = "figure_id"
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpi.database import duckdb
 from kpi.errors import ConfigError, KpiError
 from kpi.errors import Place as FilePlace
 from kpi.ingest.masking import IDENTITY_MARK, has_identity_code, hidden, is_found, masked, quoted
@@ -24,8 +25,6 @@ from kpi.warehouse.builds import Warehouse, to_disk
 from kpi.warehouse.permissions import database_path
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.engine.graph import Graph
     from kpi.engine.lineage import Edge, Place
     from kpi.engine.node import Node
@@ -201,8 +200,6 @@ def _before_there_was_a_list(folder: Path) -> set[str]:
 
     if not (folder / PUBLIC_DATABASE).is_file():
         return set()
-    import duckdb
-
     from kpi.database import reading
 
     with suppress(duckdb.Error), reading(folder / PUBLIC_DATABASE) as con:

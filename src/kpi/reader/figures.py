@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from kpi.database import duckdb
 from kpi.errors import ConfigError, nearest
 from kpi.files import find_project
 from kpi.presentation import LANGUAGES, significant
@@ -22,8 +23,6 @@ from kpi.warehouse.builds import FAILURES, Showing, Warehouse, showings
 from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.build_record import BuildRecord
     from kpi.provenance.explanation import Explanation, Where
 

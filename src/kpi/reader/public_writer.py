@@ -11,14 +11,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from kpi.database import duckdb
 from kpi.site.flat_files import write_csv, write_finnish_csv
 from kpi.sql import identifier, literal
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 PUBLIC_DATABASE = "kpi-public.duckdb"
 STORAGE = "v1.0.0"  # every DuckDB since 2024 reads it; what 2.0 writes for itself, only 2.0 does

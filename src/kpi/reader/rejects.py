@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpi.database import duckdb
 from kpi.errors import ConfigError, nearest
 from kpi.presentation import one_line, visible
 from kpi.site.flat_files import guarded
 from kpi.sql import counted, literal
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.ingest.contract import Feed
 
 CELLS = 5  # different cells of a reason that are listed

@@ -17,6 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.database import duckdb
 from kpi.errors import ConfigError, KpiError
 from kpi.files import project_digest
 from kpi.presentation import one_line, significant
@@ -227,8 +228,6 @@ def _built(warehouse: Warehouse, revision: str, projects: Sequence[Path], as_of:
 
 def _moved(sides: tuple[BuildSide, BuildSide]) -> list[tuple[Any, ...]]:
     """Return the rows of figures that differ, the latest year first, in it what moved most first."""
-    import duckdb
-
     from kpi.database import scratch
 
     with scratch() as con:
