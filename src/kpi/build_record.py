@@ -12,7 +12,7 @@ becomes of it is read; `problem` then says why nothing can start from it. Import
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, cast, get_type_hints
@@ -274,6 +274,18 @@ class BuildRecord:
         """Tell whether the build would be the same on another day (ISO 8601): nothing became due in between."""
         first, end = self.unchanged_between or ("", "")
         return first <= day < end
+
+
+def ancestors(nodes: Mapping[str, NodeRecord], start: Iterable[str]) -> set[str]:
+    """Return the ids of nodes and of all that they are made from, by the records of a build."""
+    waiting = list(start)
+    found = set(waiting)
+    while waiting:
+        node = nodes.get(waiting.pop())
+        new = [parent for parent in (node.parents if node else ()) if parent not in found]
+        found.update(new)
+        waiting += new
+    return found
 
 
 def to_json(record: BuildRecord) -> str:

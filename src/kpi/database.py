@@ -174,6 +174,33 @@ def fetch_one(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[object]
     return tuple(rows[0])
 
 
+def fetch_dicts(con: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+    """Return the rows of a query, each by the names of its columns."""
+    cursor = con.execute(sql, list(parameters))
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def table_columns(
+    con: duckdb.DuckDBPyConnection, catalog: str = "", with_views: bool = True
+) -> dict[str, dict[str, str]]:
+    """Return name and type of the columns of each table of a database, by `schema.name` and in that order.
+
+    It is the current database unless another that is attached is named.
+    """
+    rows = con.execute(
+        "select schema_name || '.' || table_name, column_name, data_type from duckdb_columns()"
+        " where database_name = $catalog and not internal"
+        " and ($with_views or table_oid in (select table_oid from duckdb_tables() where database_name = $catalog))"
+        " order by schema_name, table_name, column_index",
+        {"catalog": catalog or str(fetch_one(con, "select current_database()")[0]), "with_views": with_views},
+    ).fetchall()
+    found: dict[str, dict[str, str]] = {}
+    for table, column, kind in rows:
+        found.setdefault(table, {})[column] = kind
+    return found
+
+
 def relations(con: duckdb.DuckDBPyConnection, without: Collection[str] = ()) -> dict[str, str]:
     """Map `schema.name` of everything in the file, but for what is in some schemas, to 'table' or 'view'."""
     rows = con.execute(

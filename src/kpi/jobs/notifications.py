@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from kpi import database
 from kpi.build_record import BuildRecord, NodeRecord
-from kpi.database import duckdb
+from kpi.database import duckdb, table_columns
 from kpi.errors import EXITS, KILLED, UNEXPECTED, BuildError, CompileError, DeliveryError, Problem, exit_of, problems_of
 from kpi.files import read_regular, why_unreadable
 from kpi.ingest.calendar import LATE
@@ -168,8 +169,6 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
 
 
 def _open(folder: Path) -> duckdb.DuckDBPyConnection:
-    from kpi import database
-
     return database.reading(database_folder(folder) / DATABASE)
 
 
@@ -213,12 +212,7 @@ def _causes(error: BaseException, nodes: Mapping[str, NodeRecord]) -> set[str]:
 
 def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, NodeRecord], causes: Iterable[str]) -> set[str]:
     """Figures of the nearest tables of figures made from the given nodes: beyond those, all figures come together."""
-    tables = {
-        f"{schema}.{name}"
-        for schema, name in con.execute(
-            "select table_schema, table_name from information_schema.columns where column_name = ?", [FIGURE]
-        ).fetchall()
-    }
+    tables = {name for name, columns in table_columns(con).items() if FIGURE in columns}
     children: dict[str, list[str]] = {}
     for node, noted in nodes.items():
         for parent in noted.parents:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from kpi.cache import key_of, remembered
-from kpi.database import duckdb
+from kpi.database import duckdb, table_columns
 from kpi.provenance.explanation import Names
 from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, Untraceable, conjuncts, fixed_below, paths
 from kpi.provenance.steps import KEYS
@@ -86,13 +86,7 @@ def outlines(
         indicators: the table whose figures are asked for.
         labels: what the project calls the clauses of its models (`kpi.provenance.labels`).
     """
-    known: dict[str, tuple[str, ...]] = {
-        name: tuple(columns)
-        for name, columns in con.execute(
-            "select schema_name || '.' || table_name, list(column_name order by column_index) from duckdb_columns()"
-            " where database_name = current_database() and not internal group by all order by all"
-        ).fetchall()
-    }
+    known = {name: tuple(columns) for name, columns in table_columns(con).items()}
     if indicators not in models or not set(known.get(indicators, ())) >= {*FIGURE_COLUMNS, "numerator"}:
         return {}
     figures = _figures(con, indicators, [name for name in models if set(known.get(name, ())) >= FIGURE_COLUMNS])

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
-from kpi.database import duckdb
+from kpi.database import CATALOG, confine, duckdb, first_line, scratch, table_columns
 from kpi.errors import ConfigError, KpiError
 from kpi.ingest import calendar, file_order, raw_files, statements
 from kpi.ingest.ledger import OWN
@@ -96,8 +96,6 @@ class BuildPair:
     @cached_property
     def con(self) -> duckdb.DuckDBPyConnection:
         """The connection, opened when it is first needed."""
-        from kpi.database import CATALOG, confine, scratch
-
         con = scratch()
         for catalog, side in {self.catalogs[side]: side for side in SIDES}.items():
             con.execute(f"attach {literal(str(self.sides[side].database))} as {catalog} (read_only)")
@@ -115,8 +113,6 @@ class BuildPair:
     @contextmanager
     def scratch(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Give the connection with an empty database to build in, and empty that afterwards."""
-        from kpi.database import CATALOG
-
         try:
             yield self.con
         finally:
@@ -126,18 +122,9 @@ class BuildPair:
                     self.con.execute(f"drop schema {CATALOG}.{identifier(schema)} cascade")
 
     @cached_property
-    def tables(self) -> dict[Side, dict[str, list[str]]]:
+    def tables(self) -> dict[Side, dict[str, dict[str, str]]]:
         """The columns of the tables of both builds."""
-        found: dict[Side, dict[str, list[str]]] = {"before": {}, "after": {}}
-        for side, tables in found.items():
-            for schema, table, column in self.con.execute(
-                "select schema_name, table_name, column_name from duckdb_columns() where database_name = ?"
-                " and not internal and table_oid in (select table_oid from duckdb_tables() where database_name = ?)"
-                " order by schema_name, table_name, column_index",
-                [self.catalogs[side], self.catalogs[side]],
-            ).fetchall():
-                tables.setdefault(f"{schema}.{table}", []).append(column)
-        return found
+        return {side: table_columns(self.con, self.catalogs[side], with_views=False) for side in SIDES}
 
     @cached_property
     def figures(self) -> dict[Side, dict[str, frozenset[str]]]:
@@ -443,8 +430,6 @@ class _Scratch:
 
     def rows(self) -> Rows:
         """Build what is due and return the figure's rows. Raises NotRebuildable."""
-        from kpi.database import first_line
-
         name = ""
         try:
             target = self.figure.sides[self.code].tables.indicators

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.database import duckdb
+from kpi.database import duckdb, fetch_dicts
 from kpi.errors import ConfigError
 from kpi.ingest import release_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
@@ -121,13 +121,9 @@ def _definitions(con: duckdb.DuckDBPyConnection, tables: ReportTables, figures: 
     """What the project's catalogue says of the figures, a row for each column of it that is filled."""
     if not has_table(con, tables.figures):
         return []
-    columns = [row[0] for row in con.execute(f"select column_name from (describe {tables.figures})").fetchall()]
-    texts = ", ".join(f'cast("{column}" as varchar)' for column in columns)
-    rows = con.execute(f"select {texts} from {tables.figures} order by figure_id").fetchall()
-    by_name = [dict(zip(columns, row, strict=True)) for row in rows]
     return [
         (row["figure_id"], column, text)
-        for row in by_name
+        for row in fetch_dicts(con, f"select columns(*)::varchar from {tables.figures} order by figure_id")
         for column, text in row.items()
         if row["figure_id"] in figures and column != "figure_id" and text is not None
     ]

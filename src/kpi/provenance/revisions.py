@@ -15,29 +15,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kpi.build_record import BuildRecord, NodeRecord, ancestors
 from kpi.database import duckdb
 from kpi.errors import ConfigError, Problem, nearest
 from kpi.ingest import release_files
 from kpi.presentation import one_line, significant
+from kpi.provenance import contributions
 from kpi.provenance.figure_values import Key
 
 if TYPE_CHECKING:
-    from kpi.build_record import BuildRecord, NodeRecord
     from kpi.provenance.attribution import Attribution
     from kpi.settings import ReportTables
 
-CauseKind = Literal[
-    "late_delivery",
-    "corrected_delivery",
-    "removed_delivery",
-    "kept_delivery",
-    "calendar",
-    "definition",
-    "code",
-    "engine",
-    "several",
-    "unknown",
-]
+CauseKind = contributions.Cause | Literal["unknown"]
 DELIVERED = ("late_delivery", "corrected_delivery", "removed_delivery")
 CAUSES_TABLE = "marts.revision_causes"
 Years = Mapping[str, tuple[int, int]]
@@ -313,13 +303,7 @@ class Ancestors:
         return {row[0] for row in con.execute(f"select distinct figure_id from {place}").fetchall()}
 
     def _above(self, start: Collection[str]) -> frozenset[str]:
-        waiting, seen = list(start), set(start)
-        while waiting:
-            node = self._nodes.get(waiting.pop())
-            new = [parent for parent in (node.parents if node else ()) if parent not in seen]
-            seen.update(new)
-            waiting += new
-        return frozenset(seen)
+        return frozenset(ancestors(self._nodes, start))
 
 
 def _of_year(found: Sequence[Difference], year: int) -> list[Difference]:

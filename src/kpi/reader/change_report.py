@@ -19,6 +19,7 @@ from kpi.presentation import one_line, significant
 from kpi.provenance.attribution import Attribution, BuildChange
 from kpi.provenance.contributions import Totals
 from kpi.provenance.decomposition import GroupChange, YearChange, year_change
+from kpi.provenance.explanation import UNITS
 from kpi.provenance.figure_values import Key, Rows, read_rows
 from kpi.provenance.recomputation import BuildSide
 from kpi.warehouse.builds import Warehouse
@@ -30,18 +31,6 @@ if TYPE_CHECKING:
 MOST_ROWS = 12  # rows of a figure that are told between two builds, unless one is named
 MOST_SUBJECTS = 3  # named of the files, seeds or models of one cause
 MOST_SERVICES = 3  # of a figure, when none is named
-_CAUSES = {
-    "late_delivery": "late delivery",
-    "corrected_delivery": "corrected delivery",
-    "removed_delivery": "removed delivery",
-    "kept_delivery": "kept delivery",
-    "calendar": "calendar",
-    "definition": "definition",
-    "code": "code",
-    "engine": "engine",
-    "several": "several",
-}
-_UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +223,7 @@ def _between_builds(attribution: Attribution, figure: str, wanted: _Wanted) -> C
 
 def build_lines(change: BuildChange) -> Iterator[str]:
     """Tell in lines why a figure differs between two builds."""
-    how, unit = change.presentation, _UNITS.get(change.presentation.unit, "")
+    how, unit = change.presentation, UNITS.get(change.presentation.unit, "")
     moved = f"{how.text(change.shown_before)} -> {how.text(change.shown_after)}{unit}"
     by = f" ({how.text(change.shown_change, sign=True)})" if change.shown_change is not None else ""
     yield f"{change.key}: {moved}{by}"
@@ -243,7 +232,7 @@ def build_lines(change: BuildChange) -> Iterator[str]:
     for part in change.parts:
         amount = "" if part.amount is None else f"{how.text(part.printed, sign=True):>8}  "
         exact = "" if part.amount is None else f"  ({_exact(part.amount, sign=True)})"
-        yield f"  {amount}{_CAUSES[part.cause]:<18}  {subjects_text(part.subjects)}{exact}"
+        yield f"  {amount}{part.cause.replace('_', ' '):<18}  {subjects_text(part.subjects)}{exact}"
     if not change.parts:
         yield "  Nothing that it is made from differs."
     if change.without:
@@ -256,7 +245,7 @@ def build_lines(change: BuildChange) -> Iterator[str]:
 
 def year_lines(change: YearChange) -> Iterator[str]:
     """Tell in lines how a figure moved between two years."""
-    how, unit, years = change.presentation, _UNITS.get(change.presentation.unit, ""), change.years
+    how, unit, years = change.presentation, UNITS.get(change.presentation.unit, ""), change.years
     moved = f"{how.text(change.shown[0])} -> {how.text(change.shown[1])}{unit}"
     yield f"{change.figure} {change.service}, {years[0]} -> {years[1]}: {moved} ({how.text(change.shown_change, True)})"
     yield f"  unrounded {_exact(change.values[0])} -> {_exact(change.values[1])} ({_exact(change.change, sign=True)})"
@@ -310,10 +299,10 @@ def _group_lines(change: YearChange, groups: Sequence[GroupChange]) -> Iterator[
     )
 
 
-def subjects_text(subjects: Sequence[str], most: int = MOST_SUBJECTS) -> str:
+def subjects_text(subjects: Sequence[str]) -> str:
     """Return the names of what caused something, the first few and how many more."""
-    more = f" and {len(subjects) - most} more" if len(subjects) > most else ""
-    return one_line(", ".join(subjects[:most]) + more)
+    more = f" and {len(subjects) - MOST_SUBJECTS} more" if len(subjects) > MOST_SUBJECTS else ""
+    return one_line(", ".join(subjects[:MOST_SUBJECTS]) + more)
 
 
 def _exact(value: Fraction, sign: bool = False) -> str:
