@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,20 @@ class Section(dict[str, Any]):
     def where(self, key: str | None = None) -> Place:
         """Return file and line of a key, or of the section itself."""
         return Place(str(self.file), self.lines.get(key, self.line) if key else self.line)
+
+    def only(self, keys: Collection[str]) -> Section:
+        """Return a section with those of the keys that are here."""
+        part = Section(self.file, self.line)
+        part.update({key: value for key, value in self.items() if key in keys})
+        part.lines.update({key: self.lines[key] for key in part})
+        return part
+
+    def merged(self, other: Section) -> Section:
+        """Return a section with the keys of both, in the place of `other`, which wins."""
+        both = Section(other.file, other.line)
+        both.update({**self, **other})
+        both.lines.update({**self.lines, **other.lines})
+        return both
 
     def allow(self, keys: Iterable[str], what: str, emit: Callable[[ConfigError], None] | None = None) -> None:
         """Raise ConfigError for the first key outside `keys`, or `tell` each: no typo may be ignored in silence."""
@@ -251,9 +265,8 @@ class _Plain:
 def _copied(value: Any) -> Any:
     """The value of an alias, apart from that of its anchor: each may be filled in later."""
     if isinstance(value, Section):
-        section = Section(value.file, value.line)
+        section = value.only(value)
         section.update((key, _copied(one)) for key, one in value.items())
-        section.lines.update(value.lines)
         return section
     return Items(map(_copied, value), value.lines) if isinstance(value, Items) else value
 

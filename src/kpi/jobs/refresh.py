@@ -6,11 +6,11 @@ A build is made in a private folder as a candidate: loaded, built, checked, fina
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, YearRecord
 from kpi.database import duckdb
@@ -84,7 +84,7 @@ class _Found:
 def refresh(root: Path, options: Options, emit: Emit) -> Outcome:
     """Bring the published build up to date with the project and the deliveries.
 
-    `tell` gets a line for each step. Raises DeliveryError, CompileErrors, BuildErrors or CheckFailed, after which
+    `emit` gets a line for each step. Raises DeliveryError, CompileErrors, BuildErrors or CheckFailed, after which
     readers still see what they saw before and the failed candidate is kept, or LockHeld.
     """
     warehouse = Warehouse(root.resolve() / "warehouse")
@@ -332,7 +332,8 @@ def open_candidate(
     from kpi import database
 
     spill, settings = resources(warehouse, graph, options, candidate)
-    with database.building(database_folder(candidate) / DATABASE, spill, settings, within(warehouse, graph)) as con:
+    files = within(warehouse, graph.project, graph.outside)
+    with database.building(database_folder(candidate) / DATABASE, spill, settings, files) as con:
         yield con
 
 
@@ -348,24 +349,16 @@ def resources(warehouse: Warehouse, graph: Graph, options: Options, candidate: P
     return spill, {"file_search_path": str(root), **settings}
 
 
-def within(warehouse: Warehouse, graph: Graph) -> list[Path]:
-    """The files that what is run may read: deliveries and what is kept of them, seeds, files outside, and builds."""
+def within(warehouse: Warehouse, project: Project, locations: Iterable[str]) -> list[Path]:
+    """The files that what is run may read: deliveries and what is kept of them, seeds, builds, and files outside.
+
+    `locations` are those of sources that are files outside.
+    """
     from kpi.engine.materializations import seed_folders
 
-    project = graph.project
-    outside = [path for location in graph.outside for path in reached(project.root, location)]
+    outside = [path for location in locations for path in reached(project.root, location)]
     kept = [kept_beside(warehouse.raw), release_files.releases_folder(project.root)]
     return [warehouse.raw, *kept, warehouse.builds, *seed_folders(project), *outside]
-
-
-class Importing(Protocol):
-    """Something heavy that is imported beside the build: once that is under way, and awaited when it is needed."""
-
-    def start(self) -> None:
-        """Begin, if that has not been done."""
-
-    def join(self) -> None:
-        """Wait until it is there, if that was begun."""
 
 
 class Run:
@@ -377,7 +370,7 @@ class Run:
         candidate: Path,
         before: BuildRecord | None,
         inputs: Inputs,
-        importing: Importing | None,
+        importing: _Expectations | None,
     ) -> None:
         self.context = context
         self.warehouse, self.graph = context.warehouse, context.graph

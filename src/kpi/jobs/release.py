@@ -228,9 +228,7 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
         lines = "\n  ".join(missing)
         raise CheckFailed(f"release {folder.name} cannot be built again:\n  {lines}", problems)
     with tempfile.TemporaryDirectory(prefix="kpi-verify-") as name:
-        scratch = Path(name) / root.name
-        scratch.mkdir()
-        git.write_revision(root, said["code_revision"], scratch)
+        scratch = git.write_revision(root, said["code_revision"], Path(name).resolve() / root.name)
         shutil.rmtree(scratch / "warehouse", ignore_errors=True)
         _lay_out(folder, warehouse, scratch / "warehouse", kept)
         emit(f"Building release {folder.name} again, by revision {said['code_revision'][:12]} of the project.")

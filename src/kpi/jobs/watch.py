@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpi import database
 from kpi.build_record import FILE, BuildRecord, to_json
 from kpi.database import duckdb
 from kpi.errors import ConfigError, KpiError, LockHeld
@@ -25,7 +26,7 @@ from kpi.events import now as utc_now
 from kpi.files import project_files
 from kpi.ingest.raw_files import scan
 from kpi.jobs.options import Options
-from kpi.jobs.refresh import settings_of
+from kpi.jobs.refresh import settings_of, within
 from kpi.settings import WarehouseSettings
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, close, database_folder, make_place, refuse_unusable, stewards_of
@@ -55,10 +56,6 @@ def watch(root: Path, options: Options, emit: Emit, wait: Callable[[], object] |
 def _watch(
     root: Path, warehouse: Warehouse, folder: Path, options: Options, emit: Emit, wait: Callable[[], object]
 ) -> None:
-    from kpi import database
-    from kpi.engine.materializations import seed_folders
-    from kpi.ingest.raw_files import kept_beside
-    from kpi.project.external import reached
     from kpi.project.project import load_project
 
     current = warehouse.current()
@@ -74,9 +71,9 @@ def _watch(
     settings = project.warehouse_settings.engine_settings(options.settings or {})
     settings.pop("temp_directory", "")  # of a watch it stays in its own folder
     settings["file_search_path"] = str(root)
-    outside = [path for source in project.sources if source.location for path in reached(root, source.location)]
-    within = [warehouse.raw, kept_beside(warehouse.raw), warehouse.builds, folder, *seed_folders(project), *outside]
-    with database.building(folder / DATABASE, folder / "spill", settings, within) as con:
+    locations = [source.location for source in project.sources if source.location]
+    files = [folder, *within(warehouse, project, locations)]
+    with database.building(folder / DATABASE, folder / "spill", settings, files) as con:
         seen: Seen = {}
         number = 0
         try:

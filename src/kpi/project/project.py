@@ -126,7 +126,7 @@ def read_part(reading: Reading, package: Package) -> Part:
         fixture_files=tuple(file for file in (*tests, *fixtures) if "fixtures" in file.parts),
         doc_files=doc_files,
         # What a package says that has no effect is its makers' business.
-        notes=tuple(found.notes) if is_own else (),
+        notes=tuple(diagnostics.notes) if is_own else (),
     )
 
 

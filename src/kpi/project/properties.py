@@ -18,18 +18,9 @@ from kpi.yaml_loader import Items, Section
 # Known to dbt, and without effect here: there is one database, nobody is granted anything in a build, and so on.
 NO_EFFECT = (
     *("access", "group", "grants", "quoting", "persist_docs", "event_time", "query_tag", "transient", "packages"),
-    *(
-        "on_configuration_change",
-        "cluster_by",
-        "labels",
-        "hours_to_expiration",
-        "copy_grants",
-        "secure",
-        "dist",
-        "sort",
-    ),
+    *("on_configuration_change", "cluster_by", "labels", "hours_to_expiration", "copy_grants", "secure", "dist"),
     *("snowflake_warehouse", "automatic_clustering", "bind", "file_format", "table_format", "static_analysis"),
-    *("unlogged", "freshness", "database", "indexes"),
+    *("sort", "unlogged", "freshness", "database", "indexes"),
 )
 _ALL_CONFIGS = (
     *("schema", "alias", "tags", "enabled", "meta", "docs", "pre_hook", "post_hook", "full_refresh"),
@@ -284,13 +275,9 @@ def _with_settings(item: Section, column: str, emit: Emit) -> TestSpec:
         settings = item.section(kind)
     config = settings.section("config")
     config.allow(TEST_CONFIGS, "the config of a data test", emit)
-    beside = Section(settings.file, settings.line)
-    arguments = dict(settings.section("arguments"))
-    for name, value in settings.items():
-        if name in BESIDE and name not in config:
-            beside[name], beside.lines[name] = value, settings.lines[name]
-        elif name not in _OWN and name not in BESIDE:
-            arguments[name] = value
+    own = {name: value for name, value in settings.items() if name not in (*_OWN, *BESIDE)}
+    arguments = {**settings.section("arguments"), **own}
+    beside = settings.only({*BESIDE} - config.keys())
     given = settings_in(beside, TEST_CONFIGS) | settings_in(config, TEST_CONFIGS, nobody, is_tree=False)
     if "column_name" in settings:
         arguments.setdefault("column_name", settings["column_name"])
@@ -466,19 +453,12 @@ def _with(entry: Section, version: Section) -> Section:
                 for other in _TESTS:  # a version's tests are instead of the model's
                     own.pop(other, None)
             both = key == "config" and section.section(key) and own.get(key)
-            own[key] = _merged(own[key], section[key]) if both else section[key]
+            own[key] = own[key].merged(section[key]) if both else section[key]
             own.lines[key] = section.lines[key]
     columns = _columns(entry, version)
     if columns:
         own["columns"], own.lines["columns"] = columns, version.lines.get("columns", entry.lines.get("columns", 1))
     return own
-
-
-def _merged(first: Section, second: Section) -> Section:
-    both = Section(second.file, second.line)
-    both.update({**first, **second})
-    both.lines.update({**first.lines, **second.lines})
-    return both
 
 
 def _columns(entry: Section, version: Section) -> Items:
@@ -533,11 +513,6 @@ class Described:
     relations: dict[str, str] = field(default_factory=dict)
 
     @property
-    def notes(self) -> list[str]:
-        """What is worth a note, and no mistake."""
-        return self.diagnostics.notes
-
-    @property
     def sources(self) -> tuple[Source, ...]:
         """Source tables in name order."""
         return tuple(self.by_place[key] for key in sorted(self.by_place))
@@ -553,7 +528,7 @@ def read_properties(documents: Sequence[Section], diagnostics: Diagnostics) -> D
             entries = [(kind, entry) for kind in _KEYS if kind != "unit_tests" for entry in document.sections(kind)]
             for kind in _NOT_BUILT:
                 if document.get(kind):
-                    described.notes.append(f"{document.where(kind)}: {kind} are not built.")
+                    described.diagnostics.notes.append(f"{document.where(kind)}: {kind} are not built.")
         except ConfigError as error:
             mistakes.append(error)
             continue
@@ -569,7 +544,7 @@ def _read(described: Described, kind: str, entry: Section) -> None:
     match kind:
         case "sources":
             if "overrides" in entry:
-                described.notes.append(f"{entry.where('overrides')}: sources of packages are not read.")
+                described.diagnostics.notes.append(f"{entry.where('overrides')}: sources of packages are not read.")
             for source in source_tables(entry, partial(_source_table, described)):
                 _add_source(source, described.by_place)
         case "models" | "seeds" | "snapshots":
@@ -577,7 +552,7 @@ def _read(described: Described, kind: str, entry: Section) -> None:
                 _add(replace(_described(one, kind, described.diagnostics.emit), **named), described.found[kind])
                 for place in (one, one.section("config")):
                     found = [key for key in place if key.replace("-", "_") in NO_EFFECT]
-                    described.notes.extend(
+                    described.diagnostics.notes.extend(
                         f"{place.where(key)}: the setting '{key}' has no effect here." for key in found
                     )
             if kind == "snapshots" and entry.text("relation"):
@@ -605,11 +580,7 @@ def _described(entry: Section, kind: str, emit: Emit) -> Properties:
     allowed = _SETTINGS[kind]
     entry.section("config").allow(allowed, f"the config of a {kind[:-1]}", emit)
     settings = settings_in(entry.section("config"), allowed, nobody, is_tree=False)
-    for name in ("tags", "meta", "docs", "access", "group"):
-        if name in entry and name not in settings:
-            beside = Section(entry.file, entry.line)
-            beside[name], beside.lines[name] = entry[name], entry.lines[name]
-            settings |= settings_in(beside, allowed)
+    settings |= settings_in(entry.only({"tags", "meta", "docs", "access", "group"} - settings.keys()), allowed)
     return _properties(entry, kind[:-1], _OF_A_MODEL, settings, emit)
 
 

@@ -46,16 +46,14 @@ class Repository:
     top: Path
     place: Path
 
-    def git(self, *words: str, index: Path | None = None) -> str:
-        """Return what git prints. Raises ConfigError with what it says when it fails."""
-        return git.output(self.top, *words, index=index)
-
     def commit_of(self, revision: str) -> str:
         """Return the id of the commit that a revision names. Raises ConfigError when there is none here."""
         try:
-            return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+            return git.output(
+                self.top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+            ).strip()
         except ConfigError:
-            is_shallow = self.git("rev-parse", "--is-shallow-repository").strip() == "true"
+            is_shallow = git.output(self.top, "rev-parse", "--is-shallow-repository").strip() == "true"
         message = f"there is no revision '{one_line(revision, 100)}' in {self.top}."
         if is_shallow:
             message += " The clone is shallow: get the whole history, as with git fetch --unshallow, or fetch-depth: 0."
@@ -63,18 +61,18 @@ class Repository:
 
     def is_dirty(self) -> bool:
         """Whether files of the project are other than in the commit that is checked out."""
-        return bool(self.git("status", "--porcelain", "--untracked-files=normal", "--", str(self.place)).strip())
+        return bool(
+            git.output(self.top, "status", "--porcelain", "--untracked-files=normal", "--", str(self.place)).strip()
+        )
 
     def write_revision(self, commit: str, folder: Path) -> Path:
         """Write the files of a commit into a folder, and return the project's place in it."""
-        index = folder.with_name(f"{folder.name}.index")
-        self.git("read-tree", commit, index=index)
-        self.git("checkout-index", "--all", "--quiet", f"--prefix={folder}/", index=index)
+        git.write_revision(self.top, commit, folder)
         return self._project_in(folder)
 
     def write_working_tree(self, folder: Path) -> Path:
         """Copy the files as they are, edited or new, but for what git ignores; return the project's place."""
-        names = self.git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+        names = git.output(self.top, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
         for name in dict.fromkeys(filter(None, names)):
             source, target = self.top / name, folder / name
             is_delivery = Path(name).is_relative_to(self.place / "warehouse")
@@ -93,10 +91,10 @@ class Repository:
 def repository_of(root: Path) -> Repository:
     """Return the repository that a project lies in. Raises ConfigError when there is no git, or none."""
     try:
-        top = Path(git.output(root, "rev-parse", "--show-toplevel").removesuffix("\n"))
+        top = git.top_of(root)
     except ConfigError as error:
         raise ConfigError(f"{root} is in no git repository that can be read: {error}") from None
-    return Repository(top.resolve(), root.resolve().relative_to(top.resolve()))
+    return Repository(top, root.resolve().relative_to(top))
 
 
 def revision_lines(root: Path, revision: str, as_of: date) -> Iterator[str]:
