@@ -95,6 +95,14 @@ def scratch(settings: dict[str, str] | None = None) -> duckdb.DuckDBPyConnection
     )
 
 
+def attached(files: Mapping[str, Path]) -> duckdb.DuckDBPyConnection:
+    """Open an empty in-memory database with database files beside it, read-only and by these names."""
+    con = scratch()
+    for name, file in files.items():
+        con.execute(f"attach {literal(str(file.resolve()))} as {name} (read_only)")
+    return con
+
+
 def reading(database: Path, memory_limit: str = "") -> duckdb.DuckDBPyConnection:
     """Open a database read-only and hardened: its SQL reaches no file, installs nothing and changes no setting.
 

@@ -285,7 +285,7 @@ def _check_compiled(project: Compiled, engine: str) -> None:
     """Refuse what compiles and is wrong all the same: for an engine, readers, report years, explanations, pages."""
     from kpi.jobs.build_site import check_report
     from kpi.project.project import together
-    from kpi.provenance.shape import unexplained
+    from kpi.provenance.outline import unexplained
     from kpi.validation.rule import check_expectations, read_expectations
     from kpi.warehouse.permissions import refuse_unknown
 

@@ -480,15 +480,15 @@ def rejects(
     Personal data in the cells is masked; those of free text and pseudonyms are not shown.
     """
     from kpi.engine.compile import compiled
+    from kpi.reader import deliveries as read
     from kpi.reader import figures
-    from kpi.reader import rejects as read
 
     root = project_folder(project_dir)
     private = read.private_columns(compiled(root).graph.feeds)
     with figures.open_build(build_id, root, stewards=stewards) as con:
         try:
             if for_sender:
-                say(read.summary(read.write_for_senders(con, private, for_sender, feed, file)))
+                say(read.sender_lines(read.write_for_senders(con, private, for_sender, feed, file)))
                 return
             reasons = read.reject_reasons(con, private, feed, file)
         except duckdb.CatalogException as error:

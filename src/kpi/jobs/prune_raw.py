@@ -19,6 +19,7 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpi import database
 from kpi.build_record import BuildRecord
 from kpi.database import duckdb
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
@@ -256,7 +257,6 @@ def prune_raw(
 
 def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Plan:
     """Find what is past retention. Raises ConfigError when readers do not see what the deliveries make now."""
-    from kpi import database
     from kpi.engine.compile import compiled
 
     build = warehouse.published()
@@ -319,7 +319,6 @@ def _line(one: ColumnAge, is_past: bool, is_link: bool, last: int) -> str:
 
 def _refuse_odd_day(warehouse: Warehouse, as_of: date, today: date, is_named: bool) -> None:
     """Raise ConfigError when the day is none to count years from. Deliveries tell the time too."""
-    from kpi import database
 
     if as_of > today:
         raise ConfigError(f"{as_of} has not come yet: years of retention are counted from today, or from a day before.")
@@ -357,7 +356,6 @@ def _finish(root: Path, warehouse: Warehouse, options: Options, emit: Emit, dele
 
 def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
     """Return the published build. Raises KpiError unless it holds every kept figure and none of the deliveries."""
-    from kpi import database
 
     build = warehouse.published()
     record = warehouse.current_record()
@@ -380,16 +378,13 @@ def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
 
 def _refuse_lost(warehouse: Warehouse, tables: ReportTables, folder: RawFolder, build: str) -> None:
     """Raise KpiError when a figure of the years to be deleted has gone since the build that figures were kept from."""
-    from kpi import database
 
     to_delete = {(file.path, file.content_hash) for file in folder.deleted}
     for one in folder.kept:
         then = database_folder(warehouse.builds / one.name) / DATABASE
         if not then.is_file() or not to_delete & raw_files.deleted(kept_beside(warehouse.raw), [one]):
             continue
-        with database.scratch() as con:
-            for name, file in (("before", then), ("now", database_path(warehouse.folder(), stewards=True))):
-                con.execute(f"attach {literal(str(file.resolve()))} as {name} (read_only)")
+        with database.attached({"before": then, "now": database_path(warehouse.folder(), stewards=True)}) as con:
             then_called = ReportTables.from_names(warehouse.record(warehouse.builds / one.name).tables).indicators
             sql = LOST_SINCE.format(then=then_called, now=tables.indicators)
             lost = [f"{year} {figure} {service}" for figure, service, year in con.execute(sql).fetchall()]

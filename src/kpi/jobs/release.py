@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpi import database
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit
 from kpi.files import RELEASES
@@ -35,7 +36,7 @@ from kpi.provenance.releases import (
 )
 from kpi.provenance.revisions import Revision, with_sizes
 from kpi.settings import ReportTables
-from kpi.sql import counted, literal
+from kpi.sql import counted
 from kpi.warehouse.builds import Warehouse, record, writing
 from kpi.warehouse.lifecycle import RELEASED, rolled_back_from
 from kpi.warehouse.permissions import DATABASE, database_path
@@ -62,7 +63,6 @@ def release(root: Path, options: ReleaseOptions, emit: Emit) -> Path:
     Raises ConfigError for a year without figures or that is not over, when readers do not see what the deliveries and
     the project make now, or when nothing is said for a note; CheckFailed when checks of the year failed.
     """
-    from kpi import database
     from kpi.engine.compile import compiled
     from kpi.ingest.retention import years_of
 
@@ -282,13 +282,10 @@ def _build(scratch: Path, as_of: str) -> None:
 
 
 def _compare(folder: Path, scratch: Path) -> Verification:
-    from kpi import database
-
     warehouse = Warehouse(scratch / "warehouse")
     tables = ReportTables.from_names((warehouse.current_record() or warehouse.record(warehouse.folder())).tables)
     place = database_path(warehouse.folder(), stewards=not os.path.lexists(warehouse.folder() / DATABASE))
-    with database.scratch() as con:
-        con.execute(f"attach {literal(str(place.resolve()))} as again (read_only)")
+    with database.attached({"again": place}) as con:
         count, differences = compare_figures(con, folder, f"again.{tables.indicators}")
         year, kept = release_files.number_of(folder.name)[0], 0
         sql = "select count(*) from again.raw.kept_indicators where report_year = ?"

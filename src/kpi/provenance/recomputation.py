@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
-from kpi.database import CATALOG, confine, duckdb, first_line, scratch, table_columns
+from kpi.database import CATALOG, attached, confine, duckdb, first_line, table_columns
 from kpi.errors import ConfigError, KpiError
 from kpi.ingest import calendar, file_order, raw_files, statements
 from kpi.ingest.ledger import OWN
@@ -96,9 +96,7 @@ class BuildPair:
     @cached_property
     def con(self) -> duckdb.DuckDBPyConnection:
         """The connection, opened when it is first needed."""
-        con = scratch()
-        for catalog, side in {self.catalogs[side]: side for side in SIDES}.items():
-            con.execute(f"attach {literal(str(self.sides[side].database))} as {catalog} (read_only)")
+        con = attached({self.catalogs[side]: self.sides[side].database for side in SIDES})
         con.execute(f"attach ':memory:' as {CATALOG}")
         con.execute(f"use {CATALOG}")
         confine(con)

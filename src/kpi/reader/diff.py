@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ancestors
-from kpi.database import duckdb, fetch_one, scratch, table_columns
+from kpi.database import attached, duckdb, fetch_one, table_columns
 from kpi.ingest import raw_files, release_files
 from kpi.ingest.feed_months import TABLE as FEED_MONTHS
 from kpi.presentation import significant
 from kpi.settings import ReportTables
-from kpi.sql import identifier, literal
+from kpi.sql import identifier
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 
@@ -162,9 +162,9 @@ def compare_builds(
     """
     folders = [warehouse.folder(before), warehouse.folder(after)]
     records = {side: warehouse.record(folder) for side, folder in zip(("before", "after"), folders, strict=True)}
-    with scratch() as con:
-        for name, folder in zip(("before", "after"), folders, strict=True):
-            con.execute(f"attach {literal(str(database_path(folder, stewards)))} as {name} (read_only)")
+    with attached(
+        {name: database_path(folder, stewards) for name, folder in zip(records, folders, strict=True)}
+    ) as con:
         tables = {
             name: table_columns(con, name, with_views=False) for name in ("before", "after")
         }  # views are made of them

@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.database import duckdb
+from kpi.database import attached, duckdb
 from kpi.errors import ConfigError, KpiError
 from kpi.files import project_digest
 from kpi.presentation import one_line, significant
@@ -27,7 +27,7 @@ from kpi.provenance.figure_values import Key
 from kpi.provenance.recomputation import BuildSide
 from kpi.reader.change_report import subjects_text
 from kpi.reader.diff import USUAL_BASIS, moved_indicators
-from kpi.sql import counted, literal
+from kpi.sql import counted
 from kpi.warehouse.builds import Warehouse, publish
 from kpi.warehouse.permissions import database_folder
 
@@ -226,11 +226,7 @@ def _built(warehouse: Warehouse, revision: str, projects: Sequence[Path], as_of:
 
 def _moved(sides: tuple[BuildSide, BuildSide]) -> list[tuple[Any, ...]]:
     """Return the rows of figures that differ, the latest year first, in it what moved most first."""
-    from kpi.database import scratch
-
-    with scratch() as con:
-        for name, side in zip(("before", "after"), sides, strict=True):
-            con.execute(f"attach {literal(str(side.database))} as {name} (read_only)")
+    with attached({"before": sides[0].database, "after": sides[1].database}) as con:
         try:
             rows = moved_indicators(con, {"before": sides[0].tables.indicators, "after": sides[1].tables.indicators})
         except duckdb.CatalogException:
