@@ -420,12 +420,12 @@ def release(year: str, wanted: str | None, note: str, by: str, despite: str, pro
 
 
 def _verify(root: Path, wanted: str) -> None:
-    from kpi.jobs.release import TOLD, verify
+    from kpi.jobs.release import MOST_LINES, verify
 
     found = verify(root, wanted, click.echo)
     if found.differences:
-        lines = [str(one) for one in found.differences[:TOLD]]
-        lines += [f"and {len(found.differences) - TOLD} more"] * (len(found.differences) > TOLD)
+        lines = [str(one) for one in found.differences[:MOST_LINES]]
+        lines += [f"and {len(found.differences) - MOST_LINES} more"] * (len(found.differences) > MOST_LINES)
         message = "\n  ".join(lines)
         raise CheckFailed(
             f"release {found.release}: {len(found.differences)} of {found.figures} figures differ:\n  {message}"

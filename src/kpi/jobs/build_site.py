@@ -82,12 +82,12 @@ def write_beside(
     versions = {node.id: str(nodes[node.id].version) for node in graph.built()
                 if node.id in nodes and str(node.relation) in read}  # fmt: skip
     results = candidate / EXPECTATIONS
-    judged = results.read_text(encoding="utf-8") if results.is_file() else ""
+    validated = results.read_text(encoding="utf-8") if results.is_file() else ""
     files = "".join(f"{one.path} {one.rows_loaded} {one.rows_rejected}\n" for one in record.files or ())
     code = record.inputs.code if record.inputs else ""
     models = models_of(graph, con)
     more = (code, str(record.synthetic), files, models.outline())
-    fingerprint = fingerprint_of(versions, graph.project.root, judged, *more)
+    fingerprint = fingerprint_of(versions, graph.project.root, validated, *more)
     about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)
     project, folder = ProjectFiles(graph.project.root, tables, models), candidate / FOLDER
     earlier = read_earlier(before, code) if before else None

@@ -41,9 +41,9 @@ class Finding:
 
 def guarded(warehouse: Warehouse) -> Iterator[Finding]:
     """Look whether readers can get at schemas that the project leaves out for them; nothing when it leaves out none."""
-    asked = _asked(warehouse)
+    wanted = _wanted_restrictions(warehouse)
     published = warehouse.current_record()
-    schemas = asked if asked is not None else published.restricted_schemas if published else frozenset()
+    schemas = wanted if wanted is not None else published.restricted_schemas if published else frozenset()
     found = [finding for folder in warehouse.build_folders() for finding in _modes(warehouse, folder)]
     if schemas:
         found += _shown(warehouse, schemas)
@@ -73,7 +73,7 @@ def engine(warehouse: Warehouse) -> Iterator[Finding]:
     yield Finding("ok", f"the engine is Spark at {address_of(settings)}")
 
 
-def _asked(warehouse: Warehouse) -> frozenset[str] | None:
+def _wanted_restrictions(warehouse: Warehouse) -> frozenset[str] | None:
     """The schemas that the project leaves out; None when that is not known."""
     from kpi.project.project import load_project
 

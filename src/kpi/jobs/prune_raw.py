@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 GRAIN = ("figure_id", "service", "report_year", "basis")
 UNFINISHED = ".next"
-TOLD = 20
+MOST_LINES = 20  # of a list in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,10 @@ def _emit_figures(con: duckdb.DuckDBPyConnection, build: str, emit: Emit) -> Non
 
 def _shortened(problems: Sequence[Problem]) -> list[str]:
     """The problems as lines, the first of them where they are many."""
-    return [*map(str, problems[:TOLD]), *[f"and {len(problems) - TOLD} more"] * (len(problems) > TOLD)]
+    return [
+        *map(str, problems[:MOST_LINES]),
+        *[f"and {len(problems) - MOST_LINES} more"] * (len(problems) > MOST_LINES),
+    ]
 
 
 _ON = " and ".join(f"a.{column} is not distinct from b.{column}" for column in GRAIN)
@@ -220,7 +223,7 @@ LOST_SINCE = f"""
     where b.report_year <= (select max(last_year) from now.raw.deleted_deliveries)
         and not exists (select 1 from now.{{now}} as a where {_ON})
     order by b.report_year, b.figure_id, b.service
-    limit {TOLD}
+    limit {MOST_LINES}
 """
 
 

@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from kpi.settings import EngineSettings
 
 
-REVISIONS_TOLD = 20
+MOST_REVISIONS = 20  # in the message of a run
 CACHE = Path(".cache/derived")  # below the warehouse: what was found out before of rows that are as they were
 CHECKSUMS = Path(".cache/deliveries")  # and those of files that are as they were
-_NOTES = 10  # that a run tells; `kpi compile` tells all
+_NOTES = 10  # that a run says; `kpi compile` has all
 
 
 @dataclass(frozen=True, slots=True)
@@ -567,8 +567,8 @@ class Run:
         for message in example_lines(self.record):
             self.emit(message)
         self.warnings = (*self.warnings, *warnings)
-        failures += [one.problem() for one in self.revisions[:REVISIONS_TOLD]]
-        if more := self.revisions[REVISIONS_TOLD:]:
+        failures += [one.problem() for one in self.revisions[:MOST_REVISIONS]]
+        if more := self.revisions[MOST_REVISIONS:]:
             message = f"{len(more)} more released figures differ, and nobody accounted for them"
             failures.append(Problem("revision.open", message, suggestion="See: kpi revisions"))
         return failures

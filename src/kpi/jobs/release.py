@@ -44,7 +44,7 @@ from kpi.warehouse.permissions import DATABASE, database_path
 if TYPE_CHECKING:
     from kpi.build_record import BuildRecord
 
-TOLD = 20
+MOST_LINES = 20  # of a list in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def _refuse_failed(build: BuildRecord, waiting: Iterable[str], options: ReleaseO
     if build.years is None:
         failing.append(Problem("year.unjudged", "the report years of the published build were not validated"))
     if failing and not options.despite.strip():
-        lines = "\n  ".join(map(str, failing[:TOLD]))
+        lines = "\n  ".join(map(str, failing[:MOST_LINES]))
         raise CheckFailed(
             f"{options.year} is not released, for its checks failed:\n  {lines}\nMend it, or say why it is released all"
             " the same: --despite-failed-checks REASON",
@@ -145,7 +145,8 @@ def _said(root: Path, options: ReleaseOptions) -> dict[str, object]:
         "note": options.note,
         "despite": options.despite,
         "code_revision": git.revision_of(root),
-        "code_changes": " ".join(edited[:TOLD]) + (f" and {len(edited) - TOLD} more" if len(edited) > TOLD else ""),
+        "code_changes": " ".join(edited[:MOST_LINES])
+        + (f" and {len(edited) - MOST_LINES} more" if len(edited) > MOST_LINES else ""),
         "kpi_version": version("kpi"),
     }
 
@@ -158,7 +159,7 @@ def sized(root: Path, build: Path, found: Sequence[Revision]) -> list[Revision]:
     """
     several = [one for one in found if one.is_open and len(one.causes) > 1]
     warehouse = Warehouse(root.resolve() / "warehouse")
-    if not several or len(several) > TOLD:
+    if not several or len(several) > MOST_LINES:
         return list(found)
     from kpi.engine.compile import compiled
     from kpi.provenance.attribution import Attribution
@@ -273,7 +274,7 @@ def _build(scratch: Path, as_of: str) -> None:
     command = [sys.executable, "-m", "kpi.cli", *words, "--publish-despite-checks", "a release is verified"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=environment)
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()[-TOLD:]
+        lines = (done.stderr or done.stdout).strip().splitlines()[-MOST_LINES:]
         message = "\n  ".join(lines)
         raise CheckFailed(
             f"the project of that revision cannot be built here any more:\n  {message}",

@@ -29,7 +29,7 @@ from kpi.project.properties import TEST_CONFIGS, Described, Exposure, Source, re
 from kpi.project.resources import (
     Found,
     Resource,
-    as_told,
+    as_described,
     levels_of,
     merged,
     orphaned_properties,
@@ -147,7 +147,7 @@ def _resources_of_part(
     for kind in ("model", "seed", "snapshot"):
         names = {resource.name for resource in resources if resource.kind == kind}
         orphaned_properties(found, kind, described.found[f"{kind}s"], names, by_name)
-    return [as_told(one, by_name) for one in resources]
+    return [as_described(one, by_name) for one in resources]
 
 
 def _documents(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> list[Section]:
@@ -179,14 +179,14 @@ def _docs(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> tupl
 
 def _enabled(sources: Sequence[Source], trees: Sequence[Section], package: Package) -> tuple[Source, ...]:
     """The sources that no dbt_project.yml switches off."""
-    kept = []
+    enabled = []
     for source in sources:
         parts = source.properties.file.parts[package.depth : -1]
         place = (package.name, *parts, source.source_name, source.name)
         levels = [settings_in(level, _SOURCE_TREE) for tree in trees for level in levels_of(tree, place)]
         if merged(levels).get("enabled", True):
-            kept.append(replace(source, package=package.name))
-    return tuple(kept)
+            enabled.append(replace(source, package=package.name))
+    return tuple(enabled)
 
 
 _TREES = ("models", "seeds", "snapshots", "data_tests", "tests", "analyses", "sources", "unit_tests", "exposures")

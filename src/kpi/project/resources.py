@@ -168,9 +168,9 @@ def orphaned_properties(
             )
 
 
-def as_told(resource: Resource, message: Mapping[str, Resource]) -> Resource:
+def as_described(resource: Resource, described: Mapping[str, Resource]) -> Resource:
     """The resource as it is among those that YAML describes, by name; of two of one name each stays itself."""
-    found = message.get(resource.name, resource)
+    found = described.get(resource.name, resource)
     return found if (found.kind, found.file) == (resource.kind, resource.file) else resource
 
 

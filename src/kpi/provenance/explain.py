@@ -21,7 +21,6 @@ from kpi.provenance.explanation import (
     Component,
     Delivery,
     Explanation,
-    FigureKey,
     LeftOut,
     Limit,
     Part,
@@ -30,6 +29,7 @@ from kpi.provenance.explanation import (
     Where,
 )
 from kpi.provenance.figure_facts import FigureFacts, as_text, find_figure, in_languages
+from kpi.provenance.figure_values import FigureKey
 from kpi.provenance.labels import clause_labels, descriptions, pseudonyms
 from kpi.provenance.path import Catalogue, Fixed, Hop, Untraceable, paths
 from kpi.provenance.steps import dated_seeds, shown_sql

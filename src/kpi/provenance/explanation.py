@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from kpi.provenance.figure_values import FigureKey
 from kpi.provenance.labels import SUPERSEDED
 
 if TYPE_CHECKING:
@@ -58,16 +59,6 @@ _FI = {
     "no row in": "ei riviä taulussa",
     "not": "ei",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class FigureKey:
-    """Which figure: one row of the table of indicators."""
-
-    figure_id: str
-    service: str
-    report_year: int
-    basis: str
 
 
 class Where(TypedDict, total=False):

@@ -11,7 +11,8 @@ from kpi.build_record import BuildRecord
 from kpi.database import duckdb, fetch_dicts, table_columns
 from kpi.errors import ConfigError, nearest
 from kpi.presentation import LANGUAGES, presented, with_decimals
-from kpi.provenance.explanation import Check, Definition, FigureKey, Printed, Target, YearBefore
+from kpi.provenance.explanation import Check, Definition, Printed, Target, YearBefore
+from kpi.provenance.figure_values import FigureKey
 from kpi.settings import ReportTables
 
 

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class FigureKey:
     """A figure of a service in a report year; an empty basis means the only one, or that of the whole year."""
 
-    figure: str
+    figure_id: str
     service: str
-    year: int
+    report_year: int
     basis: str = ""
 
     def __str__(self) -> str:
         basis = f", {self.basis}" if self.basis else ""
-        return f"{self.figure} {self.service} {self.year}{basis}"
+        return f"{self.figure_id} {self.service} {self.report_year}{basis}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,14 @@ def _is_quotient(row: Row, scale: int) -> bool:
     return abs(expected - row.value) <= 1e-12 * max(1.0, abs(expected))
 
 
-def pick(rows: Rows, key: Key) -> tuple[Row | None, str]:
+def pick(rows: Rows, key: FigureKey) -> tuple[Row | None, str]:
     """Return the row that a key means, and its basis; none when it is not there.
 
     Of several bases and none named it is that of a year to date, of a part of a year or of a calendar year.
     """
-    found = {basis: row for (service, year, basis), row in rows.items() if (service, year) == (key.service, key.year)}
+    found = {
+        basis: row for (service, year, basis), row in rows.items() if (service, year) == (key.service, key.report_year)
+    }
     if key.basis in found:
         return found[key.basis], key.basis
     bases_of_years = ("year_to_date", "partial_year", "calendar_year")

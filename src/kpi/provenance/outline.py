@@ -107,9 +107,9 @@ def outlines(
     all_else = key_of(indicators, sorted(models), sorted(known.items()), held_in, sorted(labels.items()))
 
     def make(figure: str) -> tuple[Outline | None, dict[str, str]]:
-        catalogue.asked.clear()
+        catalogue.models_read.clear()
         found = _outline(catalogue, indicators, figures, figure, labels)
-        return found, {name: texts[name] for name in sorted(catalogue.asked)}
+        return found, {name: texts[name] for name in sorted(catalogue.models_read)}
 
     def is_right(found: tuple[Outline | None, dict[str, str]]) -> bool:
         return all(texts.get(name) == text for name, text in found[1].items())

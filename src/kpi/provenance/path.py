@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -66,7 +66,7 @@ class Catalogue:
     """The models of a build: `models` are their compiled SELECTs by `schema.name`, `feeds` the feed of each raw table.
 
     `columns` are those of tables in the build. `has_row` tells whether a table of figures has the row that is looked
-    for: one that has not needs no path. `asked` are the models whose SELECT was looked at since somebody cleared it,
+    for: one that has not needs no path. `models_read` are those whose SELECT was looked at since somebody cleared it,
     by what was worked out for an earlier row too.
     """
 
@@ -80,8 +80,8 @@ class Catalogue:
         self.models, self.feeds, self.columns, self.has_row = models, feeds, columns, has_row
         self._parsed: dict[str, tuple[Any, Scope]] = {}
         self._backed: dict[str, bool] = {}
-        self.asked: set[str] = set()
-        self._asked_for: dict[object, frozenset[str]] = {}
+        self.models_read: set[str] = set()
+        self._read_for: dict[object, frozenset[str]] = {}
         # The hops of each SELECT, whatever row is looked for; with the SELECT, so that its id stays its own.
         self.hops: dict[tuple[object, ...], tuple[Any, list[Hop]]] = {}
 
@@ -91,7 +91,7 @@ class Catalogue:
             return opened(relation.query, relation.scope)
         if relation.name not in self.models:
             return None
-        self.asked.add(relation.name)
+        self.models_read.add(relation.name)
         if relation.name not in self._parsed:
             import sqlglot
 
@@ -107,7 +107,7 @@ class Catalogue:
         if found is None:
             return ()
         query, scope = found
-        while not hasattr(query, "expressions") or _is_union(query):
+        while not hasattr(query, "expressions") or isinstance(query, exp.SetOperation):
             query = query.this
         names: list[str] = []
         for one in query.expressions:
@@ -122,21 +122,21 @@ class Catalogue:
     def is_backed(self, relation: Relation) -> bool:
         """Tell whether rows of deliveries, or figures, stand behind the rows of a relation."""
         key = relation.name if relation.query is None else f"{id(relation.query)}"
-        with self.asking(key):
+        with self.noting_reads(key):
             if key not in self._backed:
                 self._backed[key] = False  # a model that reads itself
                 self._backed[key] = self._reaches_rows(relation)
         return self._backed[key]
 
     @contextmanager
-    def asking(self, key: object) -> Iterator[None]:
+    def noting_reads(self, key: object) -> Iterator[None]:
         """Note which models are looked at for what has this key: who gets it again depends on them as well."""
-        before, self.asked = self.asked, set()
+        before, self.models_read = self.models_read, set()
         try:
             yield
         finally:
-            self._asked_for[key] = self._asked_for.get(key, frozenset()) | self.asked
-            self.asked = before | self._asked_for[key]
+            self._read_for[key] = self._read_for.get(key, frozenset()) | self.models_read
+            self.models_read = before | self._read_for[key]
 
     def has_figures(self, relation: Relation) -> bool:
         """Tell whether a relation is a table of figures."""
@@ -254,7 +254,7 @@ def _paths(
             for source, siblings in _drivers(catalogue, hop, used):
                 own = frozenset(one.name.lower() for one in used if one.table.lower() == source.alias)
                 below = fixed_below(hop, source.alias, inner)
-                there = Hop(**{**vars(hop), "driver": source.alias, "siblings": siblings, "fixed": inner})
+                there = replace(hop, driver=source.alias, siblings=siblings, fixed=inner)
                 driving = there.driving_relation
                 is_other = below.get("figure_id", figure) != figure and catalogue.has_figures(driving)
                 if is_other or (driving.query is None and driving.name in catalogue.feeds):
@@ -295,7 +295,7 @@ def _hops(
 ) -> Iterator[Hop]:
     """The SELECT as hops that can have the row: one, or one for each of its grouping sets."""
     key = (id(select), relation.name, *sorted(renamed.items()))
-    with catalogue.asking(key):
+    with catalogue.noting_reads(key):
         if key not in catalogue.hops:
             catalogue.hops[key] = select, list(_all_hops(catalogue, relation, select, scope, renamed))
     yield from (hop for hop in catalogue.hops[key][1] if _is_possible(hop, fixed))
@@ -328,7 +328,7 @@ def _all_hops(
     base.having = qualified(having.this) if having else None
     base.qualify = qualified(qualify.this) if qualify else None
     for keys, all_keys in _grouping_sets(query, base.projections, qualified, scope.model):
-        hop = Hop(**{**vars(base), "keys": keys})
+        hop = replace(base, keys=keys)
         if all_keys is not None:
             hop.is_one_of_sets = True
             _fix_grouping(hop, keys or [], all_keys)
@@ -502,7 +502,7 @@ def branches(query: Any) -> list[tuple[Any, dict[str, str]]]:
     """Return the SELECTs of a union, each with its names for those of the first; else the SELECT alone."""
     if isinstance(query, exp.Subquery):
         return branches(query.this)
-    if not _is_union(query):
+    if not isinstance(query, exp.SetOperation):
         return [(query, {})]
     left, right = branches(query.left), branches(query.right)
     if query.args.get("by_name"):
@@ -515,10 +515,6 @@ def branches(query: Any) -> list[tuple[Any, dict[str, str]]]:
             names = first = []
         found.append((select, {a: b for a, b in zip(first, names, strict=False) if a != b}))
     return found
-
-
-def _is_union(query: Any) -> bool:
-    return isinstance(query, exp.SetOperation)
 
 
 def is_star(projection: Any) -> bool:

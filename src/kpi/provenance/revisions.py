@@ -21,7 +21,7 @@ from kpi.errors import ConfigError, Problem, nearest
 from kpi.ingest import release_files
 from kpi.presentation import one_line, significant
 from kpi.provenance import contributions
-from kpi.provenance.figure_values import Key
+from kpi.provenance.figure_values import FigureKey
 
 if TYPE_CHECKING:
     from kpi.provenance.attribution import Attribution
@@ -320,7 +320,7 @@ def _of_year(found: Sequence[Difference], year: int) -> list[Difference]:
 def with_sizes(revision: Revision, attribution: Attribution) -> Revision:
     """Return a revision of several causes with what each alone does, by taking its change from the release's build
     apart. Raises KpiError where the figure cannot be built again."""
-    key = Key(revision.figure_id, revision.service, revision.report_year, revision.basis)
+    key = FigureKey(revision.figure_id, revision.service, revision.report_year, revision.basis)
     kinds = {one.subject.rpartition(" ")[2]: one for one in revision.causes}  # a subject may be named with its kind
     causes = []
     for part in attribution.causes(key).parts:

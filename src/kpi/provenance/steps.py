@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from kpi.provenance.path import Hop, Source, is_star
-from kpi.provenance.trace import Trace
+from kpi.provenance.path import Hop, Relation, Source, is_star
+from kpi.provenance.trace import Trace, tables_in
 from kpi.sql import exp, identifier
 
 KEYS = ("figure_id", "service", "report_year", "report_month", "basis")
@@ -78,7 +78,7 @@ def _select(trace: Trace, hop: Hop, asked: set[str], plains: dict[str, str]) -> 
         lines = ["    *"]
     sql = "select\n" + ",\n".join(lines or ["    *"])
     for number, source in enumerate(hop.sources):
-        item = _item(trace, hop, source, plains)
+        item = _item(hop, source, plains)
         kind = " ".join(part for part in (source.side, source.kind) if part).lower()
         on = f"\n    on {_text(source.on, False)}" if source.on is not None else ""
         sql += f"\nfrom {item}" if not number else f"\n{kind or ('inner' if on else 'cross')} join {item}{on}"
@@ -97,7 +97,7 @@ def _as(expression: Any, name: str) -> str:
     return "" if isinstance(expression, exp.Column) and expression.name.lower() == name else f" as {name}"
 
 
-def _item(trace: Trace, hop: Hop, source: Source, plains: dict[str, str]) -> str:
+def _item(hop: Hop, source: Source, plains: dict[str, str]) -> str:
     """What a SELECT reads, with imports by the name of what they import."""
     if source.relation is None:
         return str(source.item.sql(dialect="duckdb"))
@@ -106,13 +106,9 @@ def _item(trace: Trace, hop: Hop, source: Source, plains: dict[str, str]) -> str
         inner = _imported(source.relation.query)
         if inner:
             name = inner
-        elif source.alias != hop.driver and name not in plains and not _is_subquery(source):
+        elif source.alias != hop.driver and name not in plains and not isinstance(source.item, exp.Subquery):
             plains[name] = _pretty(source.relation.query)
     return name if name.rpartition(".")[2] == source.alias else f"{name} as {source.alias}"
-
-
-def _is_subquery(source: Source) -> bool:
-    return isinstance(source.item, exp.Subquery)
 
 
 def _imported(query: Any) -> str:
@@ -148,7 +144,7 @@ def dated_seeds(trace: Trace, seeds: Collection[str]) -> Iterator[tuple[str, str
         for source in hop.sources:
             if source.alias == hop.driver or source.relation is None or source.on is None:
                 continue
-            seed = _seed_of(trace, source, seeds)
+            seed = _seed_of(source.relation, seeds)
             columns = trace.catalogue.columns_of(source.relation)
             dated = [one for one in columns if one in ("valid_from", "valid_to", "starts_on", "ends_on")]
             if seed and dated:
@@ -161,20 +157,9 @@ def dated_seeds(trace: Trace, seeds: Collection[str]) -> Iterator[tuple[str, str
                 )
 
 
-def _seed_of(trace: Trace, source: Source, seeds: Collection[str]) -> str:
-    relation = source.relation
-    if relation is None:
-        return ""
-    if relation.query is None:
-        return relation.name if relation.name in seeds else ""
-    names = set()
-    front = [(relation.query, relation.scope)]
-    while front:
-        query, scope = front.pop()
-        for table in query.find_all(exp.Table):
-            name = ".".join(part.name for part in table.parts).lower()
-            if not table.db and name in scope.ctes:
-                front.append(scope.ctes[name])
-            else:
-                names.add(name)
+def _seed_of(relation: Relation, seeds: Collection[str]) -> str:
+    """The seed that a relation is made from alone; empty of any other."""
+    names = {relation.name}
+    if relation.query is not None:
+        names = set(tables_in([(relation.query, relation.scope)]))
     return names.pop() if len(names) == 1 and names <= set(seeds) else ""

@@ -6,7 +6,7 @@ conditions become numbers, so that of each row is known which clause left it out
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -69,7 +69,7 @@ class Trace:
             found |= {one.relation.name for one in others if one.relation is not None and one.relation.query is None}
             front += [(one.relation.query, one.relation.scope) for one in others if one.relation and one.relation.query]
             front += [(one, hop.scope) for one in [*hop.projections.values(), *hop.where]]
-        return found | set(_tables_in(front))
+        return found | set(tables_in(front))
 
     @property
     def top_group(self) -> int | None:
@@ -252,7 +252,12 @@ class _Writer:
             from_, rest = self._open_from(below), ""
         else:
             from_, rest = self._from(below), self._filters(within)
-        if not self.is_open and self.hop.keys is None and self.is_grouped_below and any(map(_has_window, self._own())):
+        if (
+            not self.is_open
+            and self.hop.keys is None
+            and self.is_grouped_below
+            and any(one.find(exp.Window) for one in self._own())
+        ):
             return self._spread(columns, from_, rest)
         return "select\n    " + ",\n    ".join(columns) + f"\nfrom {from_}{rest}"
 
@@ -585,8 +590,8 @@ def _filled(text: str, texts: Sequence[str]) -> str:
     return text
 
 
-def _tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
-    """The tables that queries name, through the CTEs that they read."""
+def tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
+    """Yield the tables that queries name, through the CTEs that they read."""
     seen: set[int] = set()
     while front:
         query, scope = front.pop()
@@ -598,10 +603,6 @@ def _tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
                 yield ".".join(part.name for part in table.parts).lower()
             elif table.name.lower() in scope.ctes:
                 front.append(scope.ctes[table.name.lower()])
-
-
-def _has_window(expression: Any) -> bool:
-    return expression.find(exp.Window) is not None
 
 
 def plain_text(expression: Any) -> str:
@@ -617,8 +618,3 @@ def plain_text(expression: Any) -> str:
 
 def _literal(value: object) -> str:
     return str(exp.convert(value).sql(dialect="duckdb"))
-
-
-def group_places(path: Sequence[Hop]) -> Mapping[int, str]:
-    """Return the model of each hop that groups, by its number."""
-    return {place: hop.model for place, hop in enumerate(path) if hop.keys is not None}

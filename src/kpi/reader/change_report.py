@@ -20,7 +20,7 @@ from kpi.provenance.attribution import Attribution, BuildChange
 from kpi.provenance.contributions import Totals
 from kpi.provenance.decomposition import GroupChange, YearChange, year_change
 from kpi.provenance.explanation import UNITS
-from kpi.provenance.figure_values import Key, Rows, read_rows
+from kpi.provenance.figure_values import FigureKey, Rows, read_rows
 from kpi.provenance.recomputation import BuildSide
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
@@ -166,7 +166,7 @@ def _between_years(
             raise ConfigError(f"{figure} is told of {last} alone: there is nothing to compare. See: kpi show {figure}")
         services = [service] if service else _services(con, side, rows, figure, {first, last})
         changes = tuple(
-            year_change(con, side, feeds, (Key(figure, name, first, basis), Key(figure, name, last, basis)))
+            year_change(con, side, feeds, (FigureKey(figure, name, first, basis), FigureKey(figure, name, last, basis)))
             for name in services
         )
     return ChangeReport(changes)
@@ -207,7 +207,7 @@ def _between_builds(attribution: Attribution, figure: str, wanted: _Wanted) -> C
     keys = [
         key
         for key in attribution.keys(figure)
-        if service in (None, key.service) and year in (None, key.year) and basis in ("", key.basis)
+        if service in (None, key.service) and year in (None, key.report_year) and basis in ("", key.basis)
     ]
     heading = f"{before} -> {after}"
     if not keys:
@@ -215,8 +215,8 @@ def _between_builds(attribution: Attribution, figure: str, wanted: _Wanted) -> C
             raise ConfigError(f"there is no figure '{figure}' in build {before}, nor in {after}. See: kpi show")
         return ChangeReport((), f"{heading}: {figure} is the same{f' for {service}' if service else ''}.")
     # One that became another basis, as when a year was finished, is one row and no two.
-    rows = {(key.service, key.year): key for key in reversed(keys)} if not basis else {key: key for key in keys}
-    found = sorted(rows.values(), key=lambda key: (-key.year, key.service))
+    rows = {(key.service, key.report_year): key for key in reversed(keys)} if not basis else {key: key for key in keys}
+    found = sorted(rows.values(), key=lambda key: (-key.report_year, key.service))
     more = f"; the first {MOST_ROWS} of {len(found)} rows, see --service and --year" if len(found) > MOST_ROWS else ""
     return ChangeReport(tuple(attribution.causes(key) for key in found[:MOST_ROWS]), f"{heading}{more}")
 
@@ -329,7 +329,7 @@ def _weight(totals: Totals | None, whole: Totals | None) -> str:
 
 def _rows(change: YearChange | BuildChange) -> Iterator[dict[str, Any]]:
     if isinstance(change, BuildChange):
-        key = {"figure_id": change.key.figure, "service": change.key.service, "report_year": change.key.year}
+        key = {"figure_id": change.key.figure_id, "service": change.key.service, "report_year": change.key.report_year}
         for part in change.parts:
             printed = None if part.printed is None else str(part.printed)
             amount = None if part.amount is None else str(part.amount)

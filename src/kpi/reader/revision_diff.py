@@ -23,7 +23,7 @@ from kpi.files import project_digest
 from kpi.presentation import one_line, significant
 from kpi.provenance import git
 from kpi.provenance.attribution import Attribution, BuildChange
-from kpi.provenance.figure_values import Key
+from kpi.provenance.figure_values import FigureKey
 from kpi.provenance.recomputation import BuildSide
 from kpi.reader.change_report import subjects_text
 from kpi.reader.diff import USUAL_BASIS, moved_indicators
@@ -251,7 +251,7 @@ def _markdown(attribution: Attribution, rows: Sequence[tuple[Any, ...]], heading
     yield ""
     yield "| figure | service | year | before | after | change | unrounded | by |"
     yield "|---|---|---|---:|---:|---:|---:|---|"
-    changes = [attribution.causes(Key(*row[:4])) for row in rows[:MOST_ROWS]]
+    changes = [attribution.causes(FigureKey(*row[:4])) for row in rows[:MOST_ROWS]]
     names = dict.fromkeys(f"{part.cause}: {name}" for one in changes for part in one.parts for name in part.subjects)
     for row, change in zip(rows, changes, strict=False):
         yield _row(row, change)
