@@ -270,7 +270,7 @@ def compile_command(
         say(f"note: {note}" for note in graph.notes)
         for view in tables_for_readers(graph):
             click.echo(f"note: readers get {view} as a table, for it reads what stewards_schemas leaves out.")
-        click.echo(f"{len(graph.built())} seeds and models and {len(graph.tests())} tests compile.")
+        click.echo(f"{len(graph.built())} seeds and models and {counted(len(graph.tests()), 'test')} compile.")
         return
     found = [node for node in graph.nodes.values() if model in (node.name, node.id) and node.sql]
     if not found:
@@ -402,7 +402,7 @@ def run_tests(
     if not units and not data:
         click.echo("There is no test of what is selected.")
     if failed:
-        raise CheckFailed(f"{failed} of {len(units) + len(data)} tests failed.")
+        raise CheckFailed(f"{failed} of {counted(len(units) + len(data), 'test')} failed.")
 
 
 def _exchange_folder() -> Path:

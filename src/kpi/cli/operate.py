@@ -169,11 +169,9 @@ def publish(folder: Path, build: str | None, include_unfinished_years: bool, pro
     from kpi.reader.export import write_public
     from kpi.validation.report import is_labelled_synthetic
 
-    warehouse = warehouse_of(project_dir)
-    for table in write_public(
-        warehouse, compiled(warehouse.root.parent).graph, folder, build, include_unfinished_years
-    ):
-        click.echo(f"{table.table}: {table.rows} rows")
+    root, warehouse = project_folder(project_dir).resolve(), warehouse_of(project_dir)
+    for table in write_public(warehouse, compiled(root).graph, folder, build, include_unfinished_years):
+        click.echo(f"{table.table}: {counted(table.rows, 'row')}")
     if is_labelled_synthetic(warehouse.raw):
         click.echo("These figures are SYNTHETIC: made from made-up deliveries.")
 

@@ -29,6 +29,7 @@ from kpi.cli.options import (
 from kpi.database import duckdb
 from kpi.errors import CheckFailed, ConfigError
 from kpi.presentation import bare
+from kpi.sql import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -327,7 +328,7 @@ def _print_rows(rows: pa.Table, form: str, output: Path | None, limit: int) -> N
         import pyarrow.parquet
 
         pyarrow.parquet.write_table(rows, str(output))
-        click.echo(f"{rows.num_rows} rows in {output}", err=True)
+        click.echo(f"{counted(rows.num_rows, 'row')} in {output}", err=True)
         return
     cells = list(zip(*(column.to_pylist() for column in rows.columns), strict=True)) if rows.num_columns else []
     if form == "csv":

@@ -197,8 +197,8 @@ def _emit_report(report: LoadReport, folder: RawFolder, emit: Emit, in_error: It
     """Report what was loaded and what is worth a warning; not the files that the run is about to stop for."""
     records = f"{report.records:,}".replace(",", " ")
     summary = (
-        f"Loaded {len(report.loaded)} new or changed files, dropped {len(report.removed)};"
-        f" the deliveries hold {records} records."
+        f"Loaded {counted(len(report.loaded), 'new or changed file')}, dropped {len(report.removed)};"
+        f" the deliveries hold {records} record{'' if report.records == 1 else 's'}."
     )
     emit_event(emit, Event(LOAD_SUMMARY, summary, stage="load"))
     for path in report.removed[:10]:
@@ -246,7 +246,7 @@ def verdict(record: BuildRecord) -> tuple[list[Problem], list[Problem]]:
     warnings: list[Problem] = []
     for check in record.checks:
         if check.status != "pass":
-            message = f"{check.failures} failing rows{f', kept in {check.stored}' if check.stored else ''}"
+            message = f"{counted(check.failures, 'failing row')}{f', kept in {check.stored}' if check.stored else ''}"
             problem = Problem("test.failed", message, Place(check.where), subject=check.name)
             (failures if check.status == "fail" else warnings).append(problem)
     for year in record.years or ():

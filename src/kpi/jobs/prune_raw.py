@@ -31,7 +31,7 @@ from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import inputs_of, open_candidate, refresh, was_made_from
 from kpi.provenance.releases import releases_with
 from kpi.settings import ReportTables
-from kpi.sql import literal
+from kpi.sql import counted, literal
 from kpi.warehouse.builds import Warehouse, begin, record, to_disk, writing
 from kpi.warehouse.lifecycle import rolled_back_from
 from kpi.warehouse.permissions import DATABASE, database_folder, database_path, is_whole
@@ -312,7 +312,7 @@ def _refuse_released(root: Path, plan: Plan, options: Options, emit: Emit, delet
 def _line(one: ColumnAge, is_past: bool, is_link: bool, last: int) -> str:
     span = f"{one.first_year}" if one.first_year == one.last_year else f"{one.first_year} to {one.last_year}"
     if is_past:
-        return f"  delete  {one.path}: {span}, {one.rows_loaded} rows loaded, {one.rows_rejected} rejected"
+        return f"  delete  {one.path}: {span}, {counted(one.rows_loaded, 'row')} loaded, {one.rows_rejected} rejected"
     if one.first_year is None or one.undated:
         message = f"  stays   {one.path}: not all of it has a date that tells its age; look yourself"
         return message if one.records else ""

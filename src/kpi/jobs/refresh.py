@@ -171,7 +171,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     graph = project.graph
     check_expectations(read_expectations(graph.project), graph)
     check_report(graph)
-    emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
+    tests, feeds = counted(len(graph.tests()), "test"), counted(len(graph.feeds), "feed")
+    emit(f"Compiled {len(graph.built())} seeds and models, {tests}, {feeds}.")
     for line in graph.notes[:_NOTES]:
         emit(f"  note: {line}")
     if len(graph.notes) > _NOTES:

@@ -115,7 +115,7 @@ def _refuse_failed(build: BuildRecord, waiting: Iterable[str], options: ReleaseO
         if one.year == options.year and one.severity == "error"
     ]
     failing += [
-        Problem("test.failed", f"{one.failures} failing rows", Place(one.where), subject=one.name)
+        Problem("test.failed", counted(one.failures, "failing row"), Place(one.where), subject=one.name)
         for one in build.checks
         if one.status == "fail"
     ]

@@ -28,6 +28,7 @@ from kpi.ingest.raw_files import scan
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import settings_of, within
 from kpi.settings import WarehouseSettings
+from kpi.sql import counted
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, close, database_folder, make_place, refuse_unusable, stewards_of
 
@@ -159,7 +160,7 @@ def _round(
     for check in record.checks:
         if check.failures:
             word = "failed" if check.severity == "error" else "warning"
-            emit(f"  {word}: {check.name} ({check.where}): {check.failures} failing rows")
+            emit(f"  {word}: {check.name} ({check.where}): {counted(check.failures, 'failing row')}")
     emit(f"{time.perf_counter() - started:.1f} s")
     return record
 

@@ -13,7 +13,7 @@ from kpi.ingest import raw_files, release_files
 from kpi.ingest.feed_months import TABLE as FEED_MONTHS
 from kpi.presentation import significant
 from kpi.settings import ReportTables
-from kpi.sql import identifier
+from kpi.sql import counted, identifier
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 
@@ -43,15 +43,15 @@ class DeliveryChange:
         """Say what became of the file, in one line."""
         now = self.after or self.before or {}
         if self.after is None:
-            return f"{self.path}: gone, with {now['rows_loaded']} rows"
+            return f"{self.path}: gone, with {counted(now['rows_loaded'], 'row')}"
         superseded = now.get("rows_superseded", 0)
         if self.is_same_content:
             earlier = (self.before or {}).get("rows_superseded", 0)
             return f"{self.path}: the same, {superseded} of its {now['rows_loaded']} rows superseded, before {earlier}"
-        parts = [f"{now['rows_loaded']} rows loaded"]
+        parts = [f"{counted(now['rows_loaded'], 'row')} loaded"]
         parts += [f"{count} {what}" for count, what in (
             (now.get("rows_rejected", 0), "records rejected"), (superseded, "rows superseded")) if count]  # fmt: skip
-        was = f"changed, {self.before['rows_loaded']} rows before" if self.before else "new"
+        was = f"changed, {counted(self.before['rows_loaded'], 'row')} before" if self.before else "new"
         return f"{self.path}: {was}, {', '.join(parts)}"
 
 
@@ -237,12 +237,11 @@ def difference_lines(found: Difference) -> Iterator[str]:
     yield f"Tables: {found.same_tables} the same, {len(found.tables)} differ."
     for change in found.tables:
         if change.rows_before is None or change.rows_after is None:
-            side = (
-                f"new, {change.rows_after} rows" if change.rows_before is None else f"gone, {change.rows_before} rows"
-            )
+            rows = counted(change.rows_before or change.rows_after or 0, "row")
+            side = f"new, {rows}" if change.rows_before is None else f"gone, {rows}"
             yield f"  {change.table}: {side}"
             continue
-        message = f"{change.rows_before} -> {change.rows_after} rows"
+        message = f"{change.rows_before} -> {counted(change.rows_after, 'row')}"
         parts = [(change.added, "added"), (change.removed, "removed"), (change.changed, "changed")]
         message += "".join(f", {count} {word}" for count, word in parts if count)
         yield f"  {change.table}: {message}{f'; columns: {change.columns}' if change.columns else ''}"
