@@ -17,16 +17,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
 
 from kpi.errors import BuildError, ConfigError, nearest
-from kpi.sql import LazyModule, identifier, literal, relation_name
-
-if TYPE_CHECKING:
-    import duckdb as duckdb  # noqa: PLC0414  others import it from here
-else:
-    duckdb = LazyModule("duckdb")
+from kpi.lazy import duckdb as duckdb  # noqa: PLC0414  others import it from here
+from kpi.sql import identifier, literal, relation_name
 
 CATALOG = "kpi"
 LEAKING = "2.0.0"

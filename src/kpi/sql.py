@@ -1,29 +1,8 @@
-"""Identifiers and literals in SQL, and sqlglot's expressions, which are imported when SQL is first read."""
+"""Identifiers and literals in SQL."""
 
 from __future__ import annotations
 
 import re
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-
-class LazyModule:
-    """A module that is imported when something of it is first asked for: a command must not wait for what it spares."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getattr__(self, name: str) -> object:
-        found = getattr(import_module(self._name), name)
-        if not name.startswith("__"):
-            setattr(self, name, found)  # found without this method the next time
-        return found
-
-
-if TYPE_CHECKING:
-    from sqlglot import exp as exp  # noqa: PLC0414  others import it from here
-else:
-    exp = LazyModule("sqlglot.expressions")
 
 # The name and type of each column of a table, in order.
 Columns = tuple[tuple[str, str], ...]

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kpi.cache import remembered
 from kpi.errors import ConfigError, Place, nearest
+from kpi.lazy import yaml
 
 # More than any project has; a file of few lines can ask for as much as it likes by aliases.
 MOST_BYTES = 4_000_000
 MOST_VALUES = 100_000
 DEEPEST = 100
-
-if TYPE_CHECKING:
-    import yaml  # imported where a file is read that is not remembered
 
 
 class Items(list[Any]):
@@ -132,8 +130,6 @@ def read_yaml(file: Path, shown: Path) -> Section:
 
 
 def _read(text: str, shown: Path) -> Any:
-    import yaml
-
     try:
         return _Plain(text, shown).document()
     except (_NotPlainError, yaml.YAMLError, ValueError):
@@ -149,15 +145,11 @@ def _read(text: str, shown: Path) -> Any:
 
 @cache
 def _loader() -> Any:
-    import yaml
-
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @cache
 def _constructor() -> Any:
-    import yaml
-
     return yaml.constructor.SafeConstructor()
 
 
@@ -172,8 +164,6 @@ class _Plain:
     """
 
     def __init__(self, text: str, file: Path) -> None:
-        import yaml
-
         self._loader = _loader()(text)
         self._next, self._file, self._count = self._loader.get_event, file, 0
         self._anchored: dict[str, tuple[Any, int, int]] = {}  # each value, how many there are in it, and its line
@@ -188,8 +178,6 @@ class _Plain:
 
     def document(self) -> Any:
         """Return what the file is. Raises _NotPlainError and what YAML raises."""
-        import yaml
-
         self._next()
         if not isinstance(self._next(), yaml.DocumentStartEvent):
             return Section(self._file, 1)
@@ -272,8 +260,6 @@ def _copied(value: Any) -> Any:
 
 
 def _composed(text: str, shown: Path) -> Any:
-    import yaml
-
     _refuse_too_much(text, shown)
     node = yaml.compose(text, Loader=_loader())
     try:
@@ -284,8 +270,6 @@ def _composed(text: str, shown: Path) -> Any:
 
 def _refuse_too_much(text: str, file: Path) -> None:
     """Raise ConfigError for more values, or deeper ones, than a file of a project has; YAML is read event by event."""
-    import yaml
-
     depth = values = 0
     for event in yaml.parse(text, Loader=_loader()):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -301,8 +285,6 @@ def _refuse_too_much(text: str, file: Path) -> None:
 
 def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...] = ()) -> Any:
     """The value of a node; `made` counts them all, those of an alias each time, `around` are those it is within."""
-    import yaml
-
     line = node.start_mark.line + 1
     made[0] += 1
     if id(node) in around:

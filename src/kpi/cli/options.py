@@ -15,6 +15,7 @@ from kpi.errors import ConfigError, interruptible
 from kpi.events import Emit
 from kpi.files import find_project
 from kpi.jobs.options import Outcome
+from kpi.lazy import yaml
 
 if TYPE_CHECKING:
     from kpi.warehouse.builds import Warehouse
@@ -256,8 +257,6 @@ def variables_of(text: str) -> dict[str, Any]:
     """Return the variables that --vars gives."""
     if not text:
         return {}
-    import yaml
-
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError:

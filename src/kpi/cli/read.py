@@ -26,8 +26,8 @@ from kpi.cli.options import (
     vars_option,
     warehouse_of,
 )
-from kpi.database import duckdb
 from kpi.errors import CheckFailed, ConfigError
+from kpi.lazy import duckdb
 from kpi.presentation import bare
 from kpi.sql import counted
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi import database
-from kpi.database import duckdb
 from kpi.errors import ConfigError, ConfigErrors
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES
 from kpi.site.content import INPUTS
 from kpi.site.model_pages import Models, models_of

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 from kpi.build_record import BuildRecord
-from kpi.database import duckdb
 from kpi.errors import KpiError
 from kpi.files import why_unreadable
 from kpi.ingest import release_files
@@ -21,6 +20,7 @@ from kpi.ingest.masking import quoted
 from kpi.ingest.raw_files import hash_of, scan
 from kpi.jobs.notifications import FILE, addresses, is_exposed
 from kpi.jobs.notifications import unreadable as unreadable_addresses
+from kpi.lazy import duckdb
 from kpi.sql import counted
 from kpi.warehouse.builds import UNREADABLE, Warehouse, is_being_written, missing
 from kpi.warehouse.lifecycle import RELEASED, deleted_since, rolled_back_from, shows

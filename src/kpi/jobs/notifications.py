@@ -22,12 +22,13 @@ from typing import Any, Literal
 
 from kpi import database
 from kpi.build_record import BuildRecord, NodeRecord
-from kpi.database import duckdb, table_columns
+from kpi.database import table_columns
 from kpi.errors import EXITS, KILLED, UNEXPECTED, BuildError, CompileError, DeliveryError, Problem, exit_of, problems_of
 from kpi.files import read_regular, why_unreadable
 from kpi.ingest.calendar import LATE
 from kpi.ingest.load_warnings import READING
 from kpi.ingest.masking import message
+from kpi.lazy import duckdb
 from kpi.settings import ReportTables
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, database_folder

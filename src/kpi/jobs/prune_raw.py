@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from kpi import database
 from kpi.build_record import BuildRecord
-from kpi.database import duckdb
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit, silent
 from kpi.ingest import raw_files
@@ -29,6 +28,7 @@ from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
 from kpi.ingest.retention import past_retention, survey
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import inputs_of, open_candidate, refresh, was_made_from
+from kpi.lazy import duckdb
 from kpi.provenance.releases import releases_with
 from kpi.settings import ReportTables
 from kpi.sql import counted, literal

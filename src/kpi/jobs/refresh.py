@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, YearRecord
-from kpi.database import duckdb
 from kpi.environment import environment_of
 from kpi.errors import CheckFailed, ConfigError, KpiError, LockHeld, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event, now
 from kpi.ingest import raw_files, release_files
 from kpi.ingest.raw_files import kept_beside
 from kpi.jobs.options import Options, Outcome
+from kpi.lazy import duckdb
 from kpi.presentation import headline
 from kpi.project.external import contents, reached
 from kpi.settings import spill_folder

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from kpi import database
 from kpi.build_record import FILE, BuildRecord, to_json
-from kpi.database import duckdb
 from kpi.errors import ConfigError, KpiError, LockHeld
 from kpi.events import Emit, Event
 from kpi.events import now as utc_now
@@ -27,6 +26,7 @@ from kpi.files import project_files
 from kpi.ingest.raw_files import scan
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import settings_of, within
+from kpi.lazy import duckdb
 from kpi.settings import WarehouseSettings
 from kpi.sql import counted
 from kpi.warehouse.builds import Warehouse

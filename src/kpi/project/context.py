@@ -14,9 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from kpi.database import duckdb
 from kpi.environment import SECRET, Default, note_read
 from kpi.errors import nearest
+from kpi.lazy import duckdb, yaml
 from kpi.project.jinja import Chain, parsed, step_by_step
 from kpi.project.macros import Macros, NothingRuns, Returned, Wrong, compiled, run
 from kpi.project.properties import NO_EFFECT, config_problem
@@ -495,8 +495,6 @@ def _tee(given: Iterable[Any], times: int = 2) -> tuple[Iterator[Any], ...]:
 
 def _or(default: Any, make: Callable[[Any], Any], value: Any) -> Any:
     """What dbt gives when a value cannot be read or written: the default."""
-    import yaml
-
     try:
         return make(value)
     except (TypeError, ValueError, yaml.YAMLError):
@@ -508,14 +506,10 @@ def _json(sort_keys: bool) -> Callable[[Any], str]:
 
 
 def _from_yaml(text: str) -> Any:
-    import yaml
-
     return yaml.safe_load(text)
 
 
 def _yaml(sort_keys: bool) -> Callable[[Any], str]:
-    import yaml
-
     return lambda value: str(yaml.safe_dump(data=value, sort_keys=sort_keys))
 
 

@@ -16,8 +16,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from kpi.database import duckdb
 from kpi.errors import ConfigError
+from kpi.lazy import duckdb
 from kpi.provenance.contributions import Contribution, Totals, decompose, largest_remainder, summed
 from kpi.provenance.figure_values import (
     FigureKey,

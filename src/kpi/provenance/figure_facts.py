@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from kpi.build_record import BuildRecord
-from kpi.database import duckdb, fetch_dicts, table_columns
+from kpi.database import fetch_dicts, table_columns
 from kpi.errors import ConfigError, nearest
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, presented, with_decimals
 from kpi.provenance.explanation import Check, Definition, Printed, Target, YearBefore
 from kpi.provenance.figure_values import FigureKey

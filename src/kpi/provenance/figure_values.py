@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from kpi.database import duckdb
+from kpi.lazy import duckdb
 from kpi.presentation import presented, with_decimals
 
 if TYPE_CHECKING:

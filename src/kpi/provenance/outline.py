@@ -16,18 +16,19 @@ from functools import partial
 from typing import Any
 
 from kpi.cache import caching, key_of, remembered
-from kpi.database import duckdb, table_columns
+from kpi.database import table_columns
 from kpi.engine.compile import CACHE
 from kpi.engine.graph import Graph
 from kpi.engine.node import Node
 from kpi.errors import CompileError
+from kpi.lazy import duckdb, exp
 from kpi.provenance.explanation import Names
 from kpi.provenance.labels import LEFT_OUT, normal
 from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, Untraceable, conjuncts, fixed_below, paths
 from kpi.provenance.steps import KEYS
 from kpi.provenance.trace import plain_text
 from kpi.provenance.weight import DISTINCT, Weight, weigh
-from kpi.sql import exp, literal
+from kpi.sql import literal
 
 Labels = Mapping[tuple[str, str], Names]
 # Columns that say which row of a table of figures it is: a condition on them alone leaves no record out.

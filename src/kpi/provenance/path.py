@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from kpi.errors import KpiError
-from kpi.sql import exp
+from kpi.lazy import exp
 
 Fixed = dict[str, object]
 """Columns of a query with the value that they have in the row that is looked for; None is null."""

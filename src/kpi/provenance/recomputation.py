@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
-from kpi.database import CATALOG, attached, confine, duckdb, first_line, table_columns
+from kpi.database import CATALOG, attached, confine, first_line, table_columns
 from kpi.errors import ConfigError, KpiError
 from kpi.ingest import calendar, file_order, raw_files, statements
 from kpi.ingest.ledger import OWN
+from kpi.lazy import duckdb
 from kpi.provenance.contributions import Cause
 from kpi.provenance.figure_values import Rows, read_rows
 from kpi.settings import ReportTables

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.database import duckdb, fetch_dicts
+from kpi.database import fetch_dicts
 from kpi.errors import ConfigError
 from kpi.ingest import release_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
+from kpi.lazy import duckdb
 from kpi.presentation import visible, with_decimals
 from kpi.provenance.revisions import Years, has_table, node_rows
 from kpi.sql import literal

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.build_record import BuildRecord, NodeRecord, ancestors
-from kpi.database import duckdb
 from kpi.errors import ConfigError, Problem, nearest
 from kpi.ingest import release_files
+from kpi.lazy import duckdb
 from kpi.presentation import one_line, significant
 from kpi.provenance import contributions
 from kpi.provenance.figure_values import FigureKey

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from kpi.lazy import exp
 from kpi.provenance.path import Hop, Relation, Source, is_star
 from kpi.provenance.trace import Trace, tables_in
-from kpi.sql import exp, identifier
+from kpi.sql import identifier
 
 KEYS = ("figure_id", "service", "report_year", "report_month", "basis")
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from kpi.lazy import exp
 from kpi.provenance.path import Catalogue, Fixed, Hop, Relation, Scope, Source, conjuncts, opened
 from kpi.provenance.weight import DISTINCT, Weight
-from kpi.sql import exp, identifier
+from kpi.sql import identifier
 
 FURTHEST = 1_000_000
 """The number of a row that no clause leaves out: beyond that of any clause."""

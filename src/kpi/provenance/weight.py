@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kpi.lazy import exp
 from kpi.provenance.path import Hop, Untraceable, conjuncts, constant, simplified
-from kpi.sql import exp
 
 DISTINCT = "__distinct"
 """A function that stands for 1 on the first row of each value in its group, and 0 on the others."""

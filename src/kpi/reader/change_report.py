@@ -12,9 +12,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.database import duckdb
 from kpi.errors import ConfigError, nearest
 from kpi.files import find_project
+from kpi.lazy import duckdb
 from kpi.presentation import one_line, significant
 from kpi.provenance.attribution import Attribution, BuildChange
 from kpi.provenance.contributions import Totals

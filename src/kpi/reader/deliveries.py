@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord
-from kpi.database import duckdb
 from kpi.errors import ConfigError, nearest
+from kpi.lazy import duckdb
 from kpi.presentation import one_line, visible
 from kpi.site.flat_files import guarded
 from kpi.sql import counted, literal

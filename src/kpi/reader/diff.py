@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ancestors
-from kpi.database import attached, duckdb, fetch_one, table_columns
+from kpi.database import attached, fetch_one, table_columns
 from kpi.ingest import raw_files, release_files
 from kpi.ingest.feed_months import TABLE as FEED_MONTHS
+from kpi.lazy import duckdb
 from kpi.presentation import significant
 from kpi.settings import ReportTables
 from kpi.sql import counted, identifier

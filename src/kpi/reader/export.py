@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpi.database import attached, duckdb, fetch_one, reading
+from kpi.database import attached, fetch_one, reading
 from kpi.errors import ConfigError, KpiError
 from kpi.errors import Place as FilePlace
 from kpi.ingest.masking import IDENTITY_MARK, has_identity_code, hidden, is_found, masked, quoted
+from kpi.lazy import duckdb
 from kpi.sql import Columns, counted, identifier, literal
 from kpi.warehouse.builds import Warehouse, to_disk
 from kpi.warehouse.permissions import database_path

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kpi.database import duckdb
 from kpi.errors import ConfigError, nearest
 from kpi.files import find_project
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, presented
 from kpi.reader.figures import check_year, open_build, tables_of
 from kpi.site.figure_data import in_languages, names_of, relation

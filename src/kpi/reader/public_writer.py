@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from kpi.database import duckdb
+from kpi.lazy import duckdb
 from kpi.site.flat_files import write_csv, write_finnish_csv
 from kpi.sql import identifier, literal
 

@@ -17,9 +17,10 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.database import attached, duckdb
+from kpi.database import attached
 from kpi.errors import ConfigError, KpiError
 from kpi.files import project_digest
+from kpi.lazy import duckdb
 from kpi.presentation import one_line, significant
 from kpi.provenance import git
 from kpi.provenance.attribution import Attribution, BuildChange
