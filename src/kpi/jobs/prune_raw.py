@@ -29,6 +29,7 @@ from kpi.ingest.retention import past_retention, survey
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import inputs_of, open_candidate, refresh, was_made_from
 from kpi.lazy import duckdb
+from kpi.provenance.figure_values import SAME_FIGURE, SAME_VALUES, moved_figures
 from kpi.provenance.releases import releases_with
 from kpi.settings import ReportTables
 from kpi.sql import counted, literal
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from kpi.ingest.retention import ColumnAge
 
 
-GRAIN = ("figure_id", "service", "report_year", "basis")
 UNFINISHED = ".next"
 MOST_LINES = 20  # of a list in a message
 
@@ -116,7 +116,7 @@ def _try(
         gone = {one.path: one.feed for _, one in group}
         left = replace(left, files=tuple(file for file in left.files if file.path not in gone))
         bring_up_without(left)
-        lost = tables.in_sql(_LOST)
+        lost = _lost("as_published", tables.indicators)
         con.execute(f"insert into to_keep select *, ?, ? {lost} and report_year <= ?", [plan.build, day, last_year])
         # What is kept stands in for what is gone in figures of later years too, as in a change from the year before.
         left = replace(left, kept=(*plan.folder.kept, _write(con, folder)))
@@ -136,12 +136,13 @@ def _write(con: duckdb.DuckDBPyConnection, folder: Path) -> raw_files.KeptFolder
 
 def _refuse_changes(con: duckdb.DuckDBPyConnection, tables: ReportTables, last_year: int, feeds: Sequence[str]) -> None:
     """Raise CheckFailed when a figure does not come out as published: one of a later year that needs the deliveries."""
-    found = con.execute(tables.in_sql(_DIFFERENCES)).fetchall()
+    sql = moved_figures("as_published", tables.indicators)
+    found = con.execute(f"{sql} order by report_year, figure_id, service, basis").fetchall()
     if not found:
         return
     changed = [
         Problem("figure.changed", "would change", restricted=f"{before} -> {after}", subject=f"{year} {name} ({basis})")
-        for figure, service, year, basis, before, after, _ in found
+        for figure, service, year, basis, before, after in found
         for name in (f"{figure} {service}",)
     ]
     message = "\n  ".join(_shortened(changed))
@@ -203,25 +204,17 @@ def _shortened(problems: Sequence[Problem]) -> list[str]:
     ]
 
 
-_ON = " and ".join(f"a.{column} is not distinct from b.{column}" for column in GRAIN)
-_SAME = " and ".join(
-    f"a.{column} is not distinct from b.{column}" for column in ("numerator", "denominator", "value", "event_count")
-)
-_DIFFERENCES = f"""
-    select {", ".join(f"coalesce(b.{column}, a.{column}) as {column}" for column in GRAIN)},
-        b.value as before, a.value as after, b.figure_id is null as is_new
-    from as_published as b
-    full join marts.indicators as a on {_ON}
-    where not (a.figure_id is not null and b.figure_id is not null and {_SAME})
-    order by report_year, figure_id, service, basis
-"""
-_LOST = f"from as_published as b where not exists (select 1 from marts.indicators as a where {_ON} and {_SAME})"
-UNPUBLISHED_FIGURES = f"select 1 {_LOST.replace('as_published', 'raw.kept_indicators')} limit 1"
+def _lost(before: str, indicators: str) -> str:
+    """SQL from `from` on: the figures of one table that are not in the other with the same values."""
+    same = f"{SAME_FIGURE} and {SAME_VALUES}"
+    return f"from {before} as b where not exists (select 1 from {indicators} as a where {same})"
+
+
 LOST_SINCE = f"""
     select b.figure_id, b.service, b.report_year
     from before.{{then}} as b
     where b.report_year <= (select max(last_year) from now.raw.deleted_deliveries)
-        and not exists (select 1 from now.{{now}} as a where {_ON})
+        and not exists (select 1 from now.{{now}} as a where {SAME_FIGURE})
     order by b.report_year, b.figure_id, b.service
     limit {MOST_LINES}
 """
@@ -369,7 +362,8 @@ def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
     has_rows = gone & {(file.feed, file.file, file.content_hash) for file in record.files}
     is_made = record.retained == tuple(one.name for one in folder.kept) and not rolled_back_from(warehouse)
     with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
-        is_published = is_made and not con.execute(tables.in_sql(UNPUBLISHED_FIGURES)).fetchall()
+        unpublished = f"select 1 {_lost('raw.kept_indicators', tables.indicators)} limit 1"
+        is_published = is_made and not con.execute(unpublished).fetchall()
     if has_rows or not is_published:
         raise KpiError(
             f"build {build}, which readers see, was not made without the deliveries, so none was deleted."

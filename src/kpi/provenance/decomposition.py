@@ -16,6 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from kpi.database import table_columns
 from kpi.errors import ConfigError
 from kpi.lazy import duckdb
 from kpi.provenance.contributions import Contribution, Totals, decompose, largest_remainder, summed
@@ -125,7 +126,7 @@ def year_change(
             raise ConfigError(_nothing(key, rows, is_there=row is not None))
     form = form_of(rows.values())
     bases = found[0][1], found[1][1]
-    source = _Source(con, tables, keys, form)
+    source = _Source(con, tables, keys, form, table_columns(con))
     months = source.months_to_compare(bases)
     wholes: tuple[Totals | None, ...] = tuple(_totals(row, form) for row, _ in found)
     periods, notes = source.periods(wholes, months)
@@ -188,10 +189,11 @@ class _Source:
     tables: ReportTables
     keys: tuple[FigureKey, FigureKey]
     form: Form
+    columns: Mapping[str, Mapping[str, str]]
 
     def months_to_compare(self, bases: Sequence[str]) -> int | None:
         """Return the last month that both years count, where one is not finished; None where both are."""
-        if TO_DATE not in bases or not self._columns(self.tables.monthly_series, ("is_full_month",)):
+        if TO_DATE not in bases or not self._has(self.tables.monthly_series, "is_full_month"):
             return None
         years = [key.report_year for key, basis in zip(self.keys, bases, strict=True) if basis == TO_DATE]
         row = self.con.execute(
@@ -221,8 +223,7 @@ class _Source:
 
     def _parts(self) -> list[tuple[str, str]]:
         """The figures and services that the seed of sums says this one is all of, the first sum that has any."""
-        needed = ("sum_id", "figure_id", "service", "is_whole", "is_exhaustive")
-        if not self._columns(self.tables.figure_sums, needed):
+        if not self._has(self.tables.figure_sums, "sum_id", "figure_id", "service", "is_whole", "is_exhaustive"):
             return []
         sums: dict[str, list[tuple[str, str]]] = {}
         for name, figure, service in self.con.execute(
@@ -239,7 +240,7 @@ class _Source:
 
     def _read(self, services: Sequence[tuple[str, str]], by_month: bool, months: int | None) -> Periods | None:
         relation = self.tables.monthly_series if by_month else self.tables.indicators
-        if not self._columns(relation, ("numerator", "denominator", *(("month",) if by_month else ()))):
+        if not self._has(relation, "numerator", "denominator", *(("month",) if by_month else ())):
             return None
         month = "month" if by_month else "null"
         found: tuple[dict[Cell, Totals], dict[Cell, Totals]] = {}, {}
@@ -257,12 +258,9 @@ class _Source:
                     period[(name, f"{at:02}" if at is not None else "")] = totals
         return found
 
-    def _columns(self, relation: str, wanted: Iterable[str]) -> bool:
+    def _has(self, relation: str, *wanted: str) -> bool:
         """Whether a table is there, with these columns."""
-        found = self.con.execute(
-            "select column_name from information_schema.columns where table_schema || '.' || table_name = ?", [relation]
-        ).fetchall()
-        return {*wanted} <= {str(row[0]) for row in found}
+        return {*wanted} <= self.columns.get(relation, {}).keys()
 
 
 def _totals(row: Row | None, form: Form) -> Totals | None:

@@ -13,7 +13,7 @@ from kpi.errors import ConfigError, nearest
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, presented, with_decimals
 from kpi.provenance.explanation import Check, Definition, Printed, Target, YearBefore
-from kpi.provenance.figure_values import FigureKey
+from kpi.provenance.figure_values import GRAIN, FigureKey
 from kpi.settings import ReportTables
 
 
@@ -167,15 +167,9 @@ class FigureFacts:
         """The figure's rows of a table: those with its id, service, year and basis, or the first so many of these."""
         if table not in self.known:
             return []
-        key = {
-            "figure_id": self.key.figure_id,
-            "service": self.key.service,
-            "report_year": self.key.report_year,
-            "basis": self.key.basis,
-        }
-        names = list(key)[:columns]
+        names = GRAIN[:columns]
         where = " and ".join([*(f"{name} = ?" for name in names), condition])
-        return fetch_dicts(self.con, f"select * from {table} where {where}", [key[name] for name in names])
+        return fetch_dicts(self.con, f"select * from {table} where {where}", [getattr(self.key, one) for one in names])
 
 
 def in_languages(row: Mapping[str, Any], name: str) -> dict[str, str]:

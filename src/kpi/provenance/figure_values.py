@@ -20,6 +20,24 @@ if TYPE_CHECKING:
     from kpi.settings import ReportTables
 
 
+GRAIN = ("figure_id", "service", "report_year", "basis")
+SAME_FIGURE = " and ".join(f"a.{name} is not distinct from b.{name}" for name in GRAIN)
+"""SQL of whether the rows `a` and `b` of two tables of indicators are of one figure."""
+SAME_VALUES = " and ".join(
+    f"a.{name} is not distinct from b.{name}" for name in ("numerator", "denominator", "value", "event_count")
+)
+
+
+def moved_figures(before: str, after: str) -> str:
+    """Return SELECT of the figures that differ between two tables of indicators: GRAIN, and both values."""
+    grain = ", ".join(f"coalesce(a.{name}, b.{name}) as {name}" for name in GRAIN)
+    return (
+        f"select {grain}, b.value as before, a.value as after from {before} as b"
+        f" full join {after} as a on {SAME_FIGURE}"
+        f" where a.figure_id is null or b.figure_id is null or not ({SAME_VALUES})"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class FigureKey:
     """A figure of a service in a report year; an empty basis means the only one, or that of the whole year."""

@@ -16,6 +16,7 @@ from kpi.ingest import release_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.lazy import duckdb
 from kpi.presentation import visible, with_decimals
+from kpi.provenance.figure_values import SAME_FIGURE, SAME_VALUES
 from kpi.provenance.revisions import Years, has_table, node_rows
 from kpi.sql import literal
 
@@ -218,13 +219,9 @@ def compare_figures(
     form = f"auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', columns = {{{struct}}}"
     file = literal(str(folder / "figures.csv"))
     con.execute(f"insert into released from read_csv({file}, {form}, nullstr = '')")
-    keys = ("figure_id", "service", "report_year", "basis")
-    same_key = " and ".join(f"r.{name} = i.{name}" for name in keys)
-    parts = ("value", "numerator", "denominator", "event_count")
-    differs = " or ".join(f"r.{name} is distinct from i.{name}" for name in parts)
     rows = con.execute(
-        f"select r.figure_id, r.service, r.basis, cast(r.value as varchar), cast(i.value as varchar) from released as r"
-        f" left join {indicators} as i on {same_key} where i.figure_id is null or {differs} order by all"
+        f"select b.figure_id, b.service, b.basis, cast(b.value as varchar), cast(a.value as varchar) from released as b"
+        f" left join {indicators} as a on {SAME_FIGURE} where a.figure_id is null or not ({SAME_VALUES}) order by all"
     ).fetchall()
     count = con.execute("select count(*) from released").fetchall()[0][0]
     return int(count), tuple(FigureDifference(*row) for row in rows)

@@ -297,8 +297,7 @@ class Ancestors:
         place = self._nodes[node].relation if node in self._nodes else ""
         if not place or node.startswith(("seed.", "source.")):
             return None
-        names = [row[0] for row in con.execute(f"select column_name from (describe {place})").fetchall()]
-        if "figure_id" not in names:
+        if not con.execute(f"select 1 from (describe {place}) where column_name = 'figure_id'").fetchall():
             return None
         return {row[0] for row in con.execute(f"select distinct figure_id from {place}").fetchall()}
 

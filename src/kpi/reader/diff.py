@@ -13,6 +13,7 @@ from kpi.ingest import raw_files, release_files
 from kpi.ingest.feed_months import TABLE as FEED_MONTHS
 from kpi.lazy import duckdb
 from kpi.presentation import significant
+from kpi.provenance.figure_values import GRAIN, moved_figures
 from kpi.settings import ReportTables
 from kpi.sql import counted, identifier
 from kpi.warehouse.builds import Warehouse
@@ -110,7 +111,6 @@ def _counts(file: FileRecord | None) -> dict[str, int] | None:
 
 
 RUNS = "marts.runs"  # the history of runs, which no build shares with another
-GRAIN = ("figure_id", "service", "report_year", "basis")
 USUAL_BASIS = "calendar_year"  # of most figures; another one is named
 SHOWN_FILES = 2  # of a figure's deliveries
 UNUSED = raw_files.RELATIONS | release_files.RELATIONS  # said nothing of while they are empty
@@ -196,7 +196,8 @@ def moved_indicators(con: duckdb.DuckDBPyConnection, names: Mapping[str, str]) -
 
     `names` are those of the table of indicators in either.
     """
-    return con.execute(_INDICATORS.format(**names)).fetchall()
+    sql = moved_figures(f"before.{names['before']}", f"after.{names['after']}")
+    return con.execute(f"{sql} order by report_year desc, figure_id, service, basis").fetchall()
 
 
 def in_order(warehouse: Warehouse, first: str | None, second: str | None) -> tuple[str, str]:
@@ -257,20 +258,6 @@ def difference_lines(found: Difference) -> Iterator[str]:
         more = f" and {len(files) - SHOWN_FILES} more" if len(files) > SHOWN_FILES else ""
         cause = f" <- {', '.join(files[:SHOWN_FILES])}{more}" if files else ""
         yield f"  {year} {figure} {service}{unusual}: {_number(before)} -> {_number(after)}{by}{cause}"
-
-
-_INDICATORS = f"""
-    select {", ".join(f"coalesce(a.{c}, b.{c}) as {c}" for c in GRAIN)}, b.value as before, a.value as after
-    from before.{{before}} as b
-    full join after.{{after}} as a on {" and ".join(f"a.{c} is not distinct from b.{c}" for c in GRAIN)}
-    where a.value is distinct from b.value
-        or a.numerator is distinct from b.numerator
-        or a.denominator is distinct from b.denominator
-        or a.event_count is distinct from b.event_count
-        or a.figure_id is null
-        or b.figure_id is null
-    order by report_year desc, figure_id, service, basis
-"""
 
 
 def _number(value: float | None) -> str:
