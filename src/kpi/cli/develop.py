@@ -380,7 +380,7 @@ def run_tests(
     from kpi.engine.adapter import adapters
     from kpi.engine.compile import compiled
     from kpi.jobs.check_build import chosen_tests, run_data_tests
-    from kpi.jobs.refresh import refuse_engine
+    from kpi.jobs.options import refuse_engine
 
     root = project_folder(project_dir).resolve()
     project = compiled(root, variables_of(variables), target)

@@ -26,8 +26,9 @@ from kpi.events import Emit, silent
 from kpi.ingest import raw_files
 from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
 from kpi.ingest.retention import past_retention, survey
+from kpi.jobs.candidate import open_candidate
 from kpi.jobs.options import Options, Outcome
-from kpi.jobs.refresh import inputs_of, open_candidate, refresh, was_made_from
+from kpi.jobs.refresh import inputs_of, refresh, was_made_from
 from kpi.lazy import duckdb
 from kpi.provenance.figure_values import SAME_FIGURE, SAME_VALUES, moved_figures
 from kpi.provenance.releases import releases_with

@@ -24,8 +24,8 @@ from kpi.events import Emit, Event
 from kpi.events import now as utc_now
 from kpi.files import project_files
 from kpi.ingest.raw_files import scan
-from kpi.jobs.options import Options
-from kpi.jobs.refresh import settings_of, within
+from kpi.jobs.candidate import within
+from kpi.jobs.options import Options, settings_of
 from kpi.lazy import duckdb
 from kpi.settings import WarehouseSettings
 from kpi.sql import counted
