@@ -20,7 +20,7 @@ from typing import Any, Literal, cast, get_type_hints
 from kpi.codec import Malformed, from_plain, to_plain
 from kpi.errors import KpiError, Problem
 from kpi.presentation import visible
-from kpi.settings import WarehouseSettings
+from kpi.settings import ReportTables, WarehouseSettings
 
 SCHEMA_VERSION = 1
 FILE = "build.json"
@@ -269,6 +269,11 @@ class BuildRecord:
     def restricted_schemas(self) -> frozenset[str]:
         """The schemas that the build's file for readers was made without."""
         return frozenset(self.stewards.schemas if self.stewards else ())
+
+    @property
+    def report_tables(self) -> ReportTables:
+        """The tables that the engine knows, by the names that the build was made with."""
+        return ReportTables.from_names(self.tables)
 
     def is_same_on(self, day: str) -> bool:
         """Tell whether the build would be the same on another day (ISO 8601): nothing became due in between."""

@@ -515,14 +515,12 @@ def _read(project_dir: Path | None, build_id: str | None) -> tuple[list[str], li
     from kpi import database
     from kpi.jobs.release import sized
     from kpi.provenance.revisions import has_table, read_revisions
-    from kpi.settings import ReportTables
-    from kpi.warehouse.permissions import DATABASE, database_path
+    from kpi.warehouse.permissions import readable_database
 
     warehouse = warehouse_of(project_dir)
     folder = warehouse.folder(build_id or "latest")
-    tables = ReportTables.from_names(warehouse.record(folder).tables)
-    # A build that was held back has no file for readers where there is one for stewards.
-    with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
+    tables = warehouse.record(folder).report_tables
+    with database.reading(readable_database(folder)) as con:
         if not has_table(con, tables.revisions):
             raise ConfigError(f"build {folder.name} has no {tables.revisions}: see docs/guides/release-a-year.md")
         reasons = []

@@ -302,13 +302,13 @@ def explain(
     On one screen: its value, its parts, its definition, the year before, the path from the mart to the raw rows, how
     many rows were left out by which clause, and the deliveries. With --rows the rows themselves.
     """
-    from kpi.reader import figures
+    from kpi.provenance.explain import explain as explain_figure
 
     if kind is None and (output or form != "table"):
         raise click.UsageError("--format and --output are for --rows.")
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE.")
-    found = figures.explain(figure, build=build_id, **where)
+    found = explain_figure(figure, build=build_id, **where)
     if kind is not None:
         if as_sql:
             click.echo(found.sql_by_kind.get(kind, ""))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 from collections.abc import Sequence
 from datetime import date
@@ -33,7 +32,7 @@ from kpi.site.site import (
 )
 from kpi.site.site import carry_over as carry_over_site
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.permissions import DATABASE, database_path
+from kpi.warehouse.permissions import readable_database
 
 if TYPE_CHECKING:
     from kpi.build_record import BuildRecord
@@ -127,7 +126,7 @@ def write_copy(root: Path, build: str | None, target: Path, is_public: bool) -> 
     check_report(graph)
     _make_room(target)
     about = About(record.id, date.fromisoformat(record.as_of or str(date.today())), record.synthetic, is_public)
-    with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
+    with database.reading(readable_database(folder)) as con:
         models = Models() if is_public else models_of(graph, con)
         project = ProjectFiles(graph.project.root, graph.project.report_tables, models)
         written = write_site(target, con, project, about, read_results(folder, EXPECTATIONS))

@@ -29,7 +29,6 @@ from kpi.ingest.calendar import LATE
 from kpi.ingest.load_warnings import READING
 from kpi.ingest.masking import message
 from kpi.lazy import duckdb
-from kpi.settings import ReportTables
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, database_folder
 from kpi.warehouse.run_log import FailedRun, RunOutcome
@@ -150,7 +149,7 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
         found, feeds = _of_years(candidate, record)
         causes = {node for node in nodes if node.startswith("source.") and node.rpartition(".")[2] in feeds}
         with suppress(Exception), _open(candidate) as con:
-            revisions = ReportTables.from_names(record.tables).revisions
+            revisions = record.report_tables.revisions
             found |= _of_rows(con, f"select figure_id from {revisions} where status = 'open'")
             for check in list(failed):
                 if figures := _of_rows(con, check.sql):
@@ -164,7 +163,7 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
     if published:
         with suppress(Exception), _open(published) as con:
             found |= _downstream(con, nodes, causes)
-            figures_table = ReportTables.from_names(warehouse.record(published).tables).figures
+            figures_table = warehouse.record(published).report_tables.figures
             names = dict(con.execute(f"select figure_id, name_en from {figures_table}").fetchall())
     return tuple(f"{figure} ({names[figure]})" if names.get(figure) else figure for figure in sorted(found))
 

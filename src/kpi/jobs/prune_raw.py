@@ -359,7 +359,7 @@ def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
     gone = {(file.feed, file.name, file.content_hash) for file in folder.deleted}
     if record is None or record.files is None:  # it may hold rows of any of them
         raise KpiError(f"nothing is noted of the files of build {build}, so none was deleted. Run: kpi refresh")
-    tables = ReportTables.from_names(record.tables)
+    tables = record.report_tables
     has_rows = gone & {(file.feed, file.file, file.content_hash) for file in record.files}
     is_made = record.retained == tuple(one.name for one in folder.kept) and not rolled_back_from(warehouse)
     with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
@@ -383,7 +383,7 @@ def _refuse_lost(warehouse: Warehouse, tables: ReportTables, folder: RawFolder, 
         if not then.is_file() or not to_delete & raw_files.deleted(kept_beside(warehouse.raw), [one]):
             continue
         with database.attached({"before": then, "now": database_path(warehouse.folder(), stewards=True)}) as con:
-            then_called = ReportTables.from_names(warehouse.record(warehouse.builds / one.name).tables).indicators
+            then_called = warehouse.record(warehouse.builds / one.name).report_tables.indicators
             sql = LOST_SINCE.format(then=then_called, now=tables.indicators)
             lost = [f"{year} {figure} {service}" for figure, service, year in con.execute(sql).fetchall()]
         if lost:

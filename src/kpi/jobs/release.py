@@ -35,11 +35,10 @@ from kpi.provenance.releases import (
     write_release,
 )
 from kpi.provenance.revisions import Revision, with_sizes
-from kpi.settings import ReportTables
 from kpi.sql import counted
 from kpi.warehouse.builds import Warehouse, record, writing
 from kpi.warehouse.lifecycle import RELEASED, rolled_back_from
-from kpi.warehouse.permissions import DATABASE, database_path
+from kpi.warehouse.permissions import database_path, readable_database
 
 if TYPE_CHECKING:
     from kpi.build_record import BuildRecord
@@ -74,7 +73,7 @@ def release(root: Path, options: ReleaseOptions, emit: Emit) -> Path:
         build = _up_to_date(root, warehouse)
         release_files.read_releases(root)  # none of them may be edited
         graph = compiled(root).graph
-        tables = ReportTables.from_names(build.tables)
+        tables = build.report_tables
         with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
             refuse_without_tables(con, tables)
             waiting = refuse_unfinished(con, tables, options.year, date.fromisoformat(build.as_of).year)
@@ -284,9 +283,8 @@ def _build(scratch: Path, as_of: str) -> None:
 
 def _compare(folder: Path, scratch: Path) -> Verification:
     warehouse = Warehouse(scratch / "warehouse")
-    tables = ReportTables.from_names((warehouse.current_record() or warehouse.record(warehouse.folder())).tables)
-    place = database_path(warehouse.folder(), stewards=not os.path.lexists(warehouse.folder() / DATABASE))
-    with database.attached({"again": place}) as con:
+    tables = (warehouse.current_record() or warehouse.record(warehouse.folder())).report_tables
+    with database.attached({"again": readable_database(warehouse.folder())}) as con:
         count, differences = compare_figures(con, folder, f"again.{tables.indicators}")
         year, kept = release_files.number_of(folder.name)[0], 0
         sql = "select count(*) from again.raw.kept_indicators where report_year = ?"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from kpi import database
 from kpi.database import fetch_dicts
 from kpi.errors import ConfigError
+from kpi.files import find_project
 from kpi.provenance.explanation import (
     Check,
     Component,
@@ -35,7 +36,6 @@ from kpi.provenance.path import Catalogue, Fixed, Hop, Untraceable, paths
 from kpi.provenance.steps import dated_seeds, shown_sql
 from kpi.provenance.trace import FURTHEST, Clause, Trace, plain_text
 from kpi.provenance.weight import weigh
-from kpi.settings import ReportTables
 from kpi.sql import identifier, literal
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
@@ -47,15 +47,15 @@ REJECTED, UNJOINED = "rejected", "not joined"
 _OF_A_FILE = ("feed", "file", "content_hash", "records", "rows_loaded", "rows_rejected", "rows_superseded")
 
 
-def explain(
-    root: Path, figure_id: str, service: str | None = None, year: int | None = None, **where: Unpack[Where]
-) -> Explanation:
-    """Explain one figure of the published build of the project in `root`, or of the build that is named.
+def explain(figure_id: str, service: str | None = None, year: int | None = None, **where: Unpack[Where]) -> Explanation:
+    """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
 
+    `print(kpi.explain("loans", "riverside", 2025).text)` is the screen of `kpi explain`; `.rows()` are the raw rows.
     Without `service` it is the only one that the figure has, without `year` the last finished year, without `basis`
-    that of the figure's definition. Raises ConfigError, with the nearest name, for a figure that is not there.
+    that of the figure's definition. `build`, `project_dir`, `stewards` and `lang` are as in the command. Raises
+    ConfigError, with the nearest name, for a figure that is not there.
     """
-    warehouse = Warehouse(root.resolve() / "warehouse")
+    warehouse = Warehouse(find_project(where.get("project_dir")).resolve() / "warehouse")
     folder = warehouse.folder(where.get("build"))
     record = warehouse.record(folder)
     if record.nodes is None:
@@ -63,12 +63,9 @@ def explain(
         raise ConfigError(f"build {record.id} cannot be explained: {reason}. Refresh, and explain the new build.")
     stewards = where.get("stewards", False)
     path = database_path(folder, stewards)
-    tables, wanted = (
-        ReportTables.from_names(record.tables),
-        FigureKey(figure_id, service or "", year or 0, where.get("basis") or ""),
-    )
+    wanted = FigureKey(figure_id, service or "", year or 0, where.get("basis") or "")
     with database.reading(path) as con:
-        facts = FigureFacts(con, record, find_figure(con, tables, wanted))
+        facts = FigureFacts(con, record, find_figure(con, record.report_tables, wanted))
         found = _Reading(facts, folder.resolve(), stewards).explanation(where.get("lang", "en"))
 
     def rows(kind: str) -> pa.Table:

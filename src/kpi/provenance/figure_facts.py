@@ -60,10 +60,10 @@ class FigureFacts:
     record: BuildRecord
     key: FigureKey
 
-    @cached_property
+    @property
     def tables(self) -> ReportTables:
-        """The names of the tables that the engine knows."""
-        return ReportTables.from_names(self.record.tables)
+        """The tables that the engine knows."""
+        return self.record.report_tables
 
     @cached_property
     def known(self) -> dict[str, tuple[str, ...]]:
@@ -91,7 +91,10 @@ class FigureFacts:
     @cached_property
     def definition(self) -> Definition:
         """What the figure is called and means."""
-        row, service = self._row(self.tables.figures, columns=1), self._row(self.tables.figure_services, columns=2)
+        row, service = (
+            self._row(self.tables.figures, columns=1),
+            self._row(self.tables.figure_services, columns=2),
+        )
         return Definition(
             names=in_languages(row, "name"),
             definitions=in_languages(row, "definition"),

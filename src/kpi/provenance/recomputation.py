@@ -53,8 +53,8 @@ class BuildSide:
 
     @property
     def tables(self) -> ReportTables:
-        """The names of the tables that the engine knows."""
-        return ReportTables.from_names(self.record.tables)
+        """The tables that the engine knows."""
+        return self.record.report_tables
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from kpi.ingest.feed_months import TABLE as FEED_MONTHS
 from kpi.lazy import duckdb
 from kpi.presentation import significant
 from kpi.provenance.figure_values import GRAIN, moved_figures
-from kpi.settings import ReportTables
 from kpi.sql import counted, identifier
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
@@ -171,7 +170,7 @@ def compare_builds(
         }  # views are made of them
         names = sorted({*tables["before"], *tables["after"]} - {RUNS} - _unused(con, tables))
         found = [_table(con, name, tables, keys.get(name, ())) for name in names]
-        names_of = {side: ReportTables.from_names(records[side].tables).indicators for side in tables}
+        names_of = {side: records[side].report_tables.indicators for side in tables}
         has_indicators = all(names_of[side] in tables[side] for side in tables)
         indicators = moved_indicators(con, names_of) if has_indicators else []
         figures, feeds = {str(row[0]) for row in indicators}, dict[str, frozenset[str]]()

@@ -10,7 +10,7 @@ from dataclasses import fields
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from kpi import database
 from kpi.database import table_columns
@@ -26,7 +26,6 @@ from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
     from kpi.build_record import BuildRecord
-    from kpi.provenance.explanation import Explanation, Where
 
 
 USUAL = ReportTables()
@@ -129,19 +128,7 @@ def _seconds_between(one: Showing, moment: str) -> float:
 def tables_of(build: str | None = None, project_dir: Path | str | None = None) -> ReportTables:
     """Return the names of the tables that figures are read from, as the build was made with them."""
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
-    return ReportTables.from_names(warehouse.record(warehouse.folder(build)).tables)
-
-
-def explain(figure_id: str, service: str | None = None, year: int | None = None, **where: Unpack[Where]) -> Explanation:
-    """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
-
-    `print(kpi.explain("loans", "riverside", 2025).text)` is the screen of `kpi explain`; `.rows()` are the raw rows.
-    Without `year` it is the last finished one. `basis`, `build`, `project_dir`, `stewards` and `lang` are as in the
-    command. Raises ConfigError, with the nearest name, for a figure that is not there.
-    """
-    from kpi.provenance.explain import explain as explain_figure
-
-    return explain_figure(find_project(where.get("project_dir")), figure_id, service, year, **where)
+    return warehouse.record(warehouse.folder(build)).report_tables
 
 
 def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:

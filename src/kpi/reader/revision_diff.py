@@ -229,7 +229,10 @@ def _moved(sides: tuple[BuildSide, BuildSide]) -> list[tuple[Any, ...]]:
     """Return the rows of figures that differ, the latest year first, in it what moved most first."""
     with attached({"before": sides[0].database, "after": sides[1].database}) as con:
         try:
-            rows = moved_indicators(con, {"before": sides[0].tables.indicators, "after": sides[1].tables.indicators})
+            rows = moved_indicators(
+                con,
+                {"before": sides[0].tables.indicators, "after": sides[1].tables.indicators},
+            )
         except duckdb.CatalogException:
             raise ConfigError(
                 "one of the revisions has no table of indicators, so no figure can be compared."

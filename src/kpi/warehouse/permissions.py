@@ -50,6 +50,11 @@ def database_path(folder: Path, stewards: bool = False, name: str = DATABASE) ->
     return place
 
 
+def readable_database(folder: Path) -> Path:
+    """Return the file that all readers open; of a build that was held back, which may have none, that of stewards."""
+    return database_path(folder, stewards=not os.path.lexists(folder / DATABASE))
+
+
 def make_place(folder: Path, warehouse_settings: WarehouseSettings) -> Path:
     """Make the folder of a new build, and return where in it the database is to be written.
 
