@@ -323,8 +323,8 @@ def run_tests(
     for table, members in by_table(counts).items():
         try:
             read = dict.fromkeys(parent for test_id in members for parent in nodes[test_id].depends_on)
-            asked = scan(table, [counts[test_id] for test_id in members], adapter.row_hash)
-            row = adapter.first_row(replace(nodes[members[0]], depends_on=tuple(read)), asked)
+            sql = scan(table, [counts[test_id] for test_id in members], adapter.row_hash)
+            row = adapter.first_row(replace(nodes[members[0]], depends_on=tuple(read)), sql)
         except (duckdb.Error, StatementError):
             continue  # one of them fails; alone, it says which
         for test_id, value in zip(members, row, strict=True):
@@ -371,14 +371,14 @@ def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None, adap
         con.execute(f"create {'view' if as_view else 'table'} {place} as {failing}")
         rows, adapter = place, DuckAdapter(con)
     calculated = spec.config.get("fail_calc") or "count(*)"
-    asked = (
+    sql = (
         f"select {calculated} as failures, {calculated} {spec.warn_if} as should_warn,"
         f" {calculated} {spec.error_if} as should_fail from {rows}"
     )
-    failures, should_warn, should_fail = adapter.first_row(test, asked)
+    failures, should_warn, should_fail = adapter.first_row(test, sql)
     if failures is None:
         message = f"fail_calc {calculated} gives null; write coalesce({calculated}, 0)."
-        raise BuildError(test.name, message, asked, place=Place(str(test.file), test.line))
+        raise BuildError(test.name, message, sql, place=Place(str(test.file), test.line))
     result = _result(test, int(str(failures)), bool(should_warn), bool(should_fail))
     if place and store and result.status == "pass":
         _forget(con, store, [test])

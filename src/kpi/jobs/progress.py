@@ -155,11 +155,11 @@ class TerminalScreen(PlainScreen):
         if event.done is None:  # a file or a node among others: the stage is as far as it was
             event = replace(event, done=self._count[0], total=self._count[1])
         self._count = event.done, event.total
-        heard = event
+        latest = event
 
         def left() -> str:
             """What is left at this moment, as long as nothing else is heard."""
-            seconds = how_far(self._seconds, heard, time.monotonic() - self._began)[1]
+            seconds = how_far(self._seconds, latest, time.monotonic() - self._began)[1]
             return "" if seconds is None else f"about {_span(seconds)} left"
 
         share, _ = how_far(self._seconds, event, time.monotonic() - self._began)

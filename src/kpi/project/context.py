@@ -288,7 +288,7 @@ class Values:
         self.package = ""
         self.target = ""
         self.overrides: Mapping[str, Any] = {}  # by a unit test
-        self.asked: set[str] = set()
+        self.variables_read: set[str] = set()
         self.environment_read: dict[str, str] = {}
         self.given: Mapping[str, Any] = {}  # by a unit test, instead of the environment's
         self.render: Callable[[str], str] = str  # the Jinja in a variable's text
@@ -296,7 +296,7 @@ class Values:
 
     def __call__(self, name: str, default: object = _MISSING) -> Any:
         """The var() of templates."""
-        self.asked.add(name)
+        self.variables_read.add(name)
         known = self.known
         if name in known:
             value = known[name]
@@ -312,7 +312,7 @@ class Values:
 
     def has_var(self, name: str) -> bool:
         """Tell whether a variable has a value."""
-        self.asked.add(name)
+        self.variables_read.add(name)
         return name in self.known
 
     @property
@@ -351,7 +351,7 @@ def shared(
 
     `columns` tells the columns of a relation, or that there is no telling; `graph` what there is in the project.
     """
-    asked = invocation or Invocation()
+    command = invocation or Invocation()
 
     def in_variable(text: str) -> str:
         file = Path("dbt_project.yml")
@@ -367,15 +367,15 @@ def shared(
         "database": DATABASE,
         "project_name": macros.project,
         "execute": True,
-        "flags": Flags(asked.flags()),
-        "invocation_args_dict": {name.lower(): value for name, value in asked.flags().items()},
+        "flags": Flags(command.flags()),
+        "invocation_args_dict": {name.lower(): value for name, value in command.flags().items()},
         "run_started_at": datetime.datetime.now(datetime.UTC),
         "invocation_id": "00000000-0000-0000-0000-000000000000",
         "dbt_version": "1.11.0",
         "dbt_metadata_envs": {},
-        "selected_resources": Selected(graph, asked.is_partial),
+        "selected_resources": Selected(graph, command.is_partial),
         "graph": Later(graph),
-        "should_full_refresh": lambda: asked.full_refresh,
+        "should_full_refresh": lambda: command.full_refresh,
         "modules": _modules(),
         **_of_the_database(macros, columns),
         **_functions(),

@@ -348,15 +348,15 @@ class _Tests(Extension):
 
 def environment() -> Sandbox:
     """Return Jinja as dbt sets it up."""
-    made = Sandbox(
+    sandbox = Sandbox(
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Tests],
         keep_trailing_newline=True,
         autoescape=False,
     )
     # In SQL these change nothing; in YAML they say what a text becomes.
-    made.filters.update(dict.fromkeys(("as_bool", "as_number", "as_native", "as_text"), lambda value: value))
-    return made
+    sandbox.filters.update(dict.fromkeys(("as_bool", "as_number", "as_native", "as_text"), lambda value: value))
+    return sandbox
 
 
 def is_fleeting(text: str) -> bool:

@@ -86,8 +86,8 @@ class Macro:
         tree = nodes.Template([self.node], lineno=1)
         tree.set_environment(self.scope.environment)
         template = compiled(self.scope.environment, tree, self.file)
-        made: Callable[..., Any] = getattr(template.make_module(self.scope, shared=True), self.node.name)  # type: ignore[arg-type]
-        return made
+        function: Callable[..., Any] = getattr(template.make_module(self.scope, shared=True), self.node.name)  # type: ignore[arg-type]
+        return function
 
 
 class Scope(Mapping[str, Any]):

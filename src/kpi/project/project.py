@@ -207,8 +207,9 @@ class Project:
     `packages` are the macro files of the packages beside it, `folders` where each is and `package_variables` what its
     files have; what else they hold is among the project's own. `dispatch` is the order in which namespaces look for
     macros, `docs` the doc blocks, `notes` what has no effect or is not built here. `undeclared` are the
-    variables given for this run that dbt_project.yml does not have, `asked` and `environment_read` what the YAML files
-    asked for. In a project that asks for house rules anywhere (`is_strict`), what kpi has no use for is a mistake.
+    variables given for this run that dbt_project.yml does not have, `variables_read` and `environment_read` what the
+    YAML files asked for. In a project that asks for house rules anywhere (`is_strict`), what kpi has no use for is a
+    mistake.
     """
 
     root: Path
@@ -236,7 +237,7 @@ class Project:
     docs: Mapping[str, str]
     notes: tuple[str, ...]
     undeclared: tuple[str, ...]
-    asked: frozenset[str]
+    variables_read: frozenset[str]
     environment_read: Mapping[str, str]
     warehouse_settings: WarehouseSettings
     engine_settings: EngineSettings
@@ -331,7 +332,7 @@ def load_project(
         is_strict=has_house_rules(settings),
         invocation=invocation or Invocation(),
         undeclared=tuple(variable for variable in overrides or () if variable not in declared),
-        asked=frozenset(values.asked),
+        variables_read=frozenset(values.variables_read),
         environment_read=values.environment_read,
         warehouse_settings=warehouse_settings,
         engine_settings=engine_settings,

@@ -466,11 +466,11 @@ def _columns(entry: Section, version: Section) -> Items:
     own = [item for item in version.sections("columns") if "include" not in item]
     chosen = next((item for item in version.sections("columns") if "include" in item), Section(entry.file, entry.line))
     include, exclude = chosen.get("include", "all"), chosen.strings("exclude")
-    said = {item.get("name") for item in own}
+    named = {item.get("name") for item in own}
     base = [
         item
         for item in entry.sections("columns")
-        if (include in ("all", "*") or item.get("name") in include) and item.get("name") not in {*exclude, *said}
+        if (include in ("all", "*") or item.get("name") in include) and item.get("name") not in {*exclude, *named}
     ]
     found = [*base, *own]
     return Items(found, [item.line for item in found])

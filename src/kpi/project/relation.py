@@ -196,9 +196,9 @@ Mapping.register(Relation)
 class Rendered:
     """What came of one template: its SQL and lines, the nodes it refers to in order, and its own settings.
 
-    `this` is where the model itself stands; None for a test. It may be read only where rows are added to it. `asked`
-    are the variables it asked for, `environment_read` the environment variables with the values they had, `notes` what
-    is worth a note of it.
+    `this` is where the model itself stands; None for a test. It may be read only where rows are added to it.
+    `variables_read` are the variables it asked for, `environment_read` the environment variables with the values they
+    had, `notes` what is worth a note of it.
     """
 
     this: Relation | None = None
@@ -207,6 +207,6 @@ class Rendered:
     lines: Lines = field(default_factory=Lines)
     depends_on: dict[str, Relation] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    asked: frozenset[str] = frozenset()
+    variables_read: frozenset[str] = frozenset()
     environment_read: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

@@ -366,8 +366,8 @@ def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
             if isinstance(column, exp.Column):
                 known[_place(column)] = value
     for test in hop.where:
-        said = _said(test)
-        if said is not None and not same(known.setdefault(said[0], said[1]), said[1]):
+        equality = _equality(test)
+        if equality is not None and not same(known.setdefault(*equality), equality[1]):
             return None
     for test in (*hop.where, *(one for source in hop.sources if source.on for one in conjuncts(source.on))):
         if isinstance(test, exp.EQ) and isinstance(test.left, exp.Column) and isinstance(test.right, exp.Column):
@@ -378,7 +378,7 @@ def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
     return known
 
 
-def _said(test: Any) -> tuple[tuple[str, str], object] | None:
+def _equality(test: Any) -> tuple[tuple[str, str], object] | None:
     """The column that a condition gives one value, and that value; None when it does not."""
     match test:
         case exp.EQ() if isinstance(test.left, exp.Column) and constant(test.right) is not UNKNOWN:
