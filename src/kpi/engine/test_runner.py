@@ -21,6 +21,7 @@ from kpi.engine.graph import AUDIT_SCHEMA, Graph
 from kpi.engine.node import Node
 from kpi.errors import BuildError, Place
 from kpi.ingest.masking import masked, of_error
+from kpi.lazy import exp
 from kpi.project.properties import TestSpec
 from kpi.sql import identifier, relation_name, word
 
@@ -145,8 +146,6 @@ def _only(condition: str) -> str:
 
 def _levels(tree: Any) -> list[Any]:
     """The SELECTs from the outermost to that of the table itself; empty when they are not one in another."""
-    from sqlglot import exp
-
     levels = []
     while isinstance(tree, exp.Select) and tree.args.get("from_"):
         levels.append(tree)
@@ -169,8 +168,6 @@ def _is_bare(source: Any) -> bool:
 
 def _is_plain(level: Any, is_outer: bool) -> bool:
     """Whether a SELECT yields a row for each row that its condition holds for, or groups plain columns."""
-    from sqlglot import exp
-
     allowed = {"expressions", "from_", "where"} | ({"group", "having"} if is_outer else set())
     if any(value and name not in allowed for name, value in level.args.items()):
         return False
@@ -194,8 +191,6 @@ def _has(tree: Any, *kinds: Any) -> bool:
 
 
 def _columns(level: Any) -> Iterable[Any]:
-    from sqlglot import exp
-
     where, group = level.args.get("where"), level.args.get("group")
     for part in (where, group):
         if part is not None:
@@ -204,8 +199,6 @@ def _columns(level: Any) -> Iterable[Any]:
 
 def _keys(outer: Any) -> list[str] | None:
     """The columns a SELECT groups by, when it keeps all groups or those of more than one row; else None."""
-    from sqlglot import exp
-
     group, having = outer.args["group"], outer.args.get("having")
     if any(value for name, value in group.args.items() if name != "expressions") or not group.expressions:
         return None

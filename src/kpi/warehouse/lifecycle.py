@@ -18,6 +18,7 @@ from kpi.build_record import BuildRecord
 from kpi.errors import ConfigError, Problem
 from kpi.events import Emit, silent
 from kpi.ingest.raw_files import kept_beside
+from kpi.lazy import duckdb
 from kpi.sql import counted
 from kpi.warehouse.builds import (
     LedgerEvent,
@@ -277,8 +278,6 @@ def copy_compactly(source: Path, candidate: Path, noted: BuildRecord, settings: 
     cannot be had, the file is copied as it is, and a warning says so.
     """
     import shutil
-
-    import duckdb
 
     from kpi import database
 
