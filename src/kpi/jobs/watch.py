@@ -172,11 +172,9 @@ class _Lines:
         self.lines: list[str] = []
 
     def __call__(self, line: str) -> None:
-        """Keep a line."""
         self.lines.append(line)
 
     def on_event(self, event: Event) -> None:
-        """Keep the line that an event has."""
         from kpi.jobs.pipeline import LOAD_SUMMARY
 
         if event.message and event.event != LOAD_SUMMARY:

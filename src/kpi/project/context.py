@@ -36,21 +36,17 @@ class Column:
 
     @property
     def column(self) -> str:
-        """The name."""
         return self.name
 
     @property
     def data_type(self) -> str:
-        """The SQL type."""
         return self.dtype
 
     @property
     def quoted(self) -> str:
-        """The name in quotes."""
         return identifier(self.name)
 
     def is_string(self) -> bool:
-        """Tell whether it holds texts."""
         return self.dtype.upper() in ("VARCHAR", "TEXT")
 
     def string_size(self) -> int:
@@ -58,19 +54,15 @@ class Column:
         return 256
 
     def is_number(self) -> bool:
-        """Tell whether it holds numbers."""
         return self.is_integer() or self.is_float() or self.is_numeric()
 
     def is_numeric(self) -> bool:
-        """Tell whether it holds decimals."""
         return self.dtype.upper().startswith(("DECIMAL", "NUMERIC"))
 
     def is_integer(self) -> bool:
-        """Tell whether it holds whole numbers."""
         return re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", self.dtype.upper()) is not None
 
     def is_float(self) -> bool:
-        """Tell whether it holds binary fractions."""
         return self.dtype.upper() in ("FLOAT", "DOUBLE", "REAL")
 
 
@@ -162,23 +154,18 @@ class Named:
         return repr(self._values)
 
     def keys(self) -> tuple[str, ...]:
-        """The names."""
         return self._names
 
     def values(self) -> tuple[Any, ...]:
-        """The values."""
         return self._values
 
     def items(self) -> list[tuple[str, Any]]:
-        """Names with their values."""
         return list(zip(self._names, self._values, strict=False))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of a name, or `default` when there is none."""
         return self[key] if key in self._names else default
 
     def dict(self) -> Mapping[str, Any]:
-        """Names with their values."""
         return {name: self[name] for name in self._names}
 
 
@@ -190,11 +177,9 @@ class ResultColumn(Named):
         self.name = name
 
     def values_distinct(self) -> tuple[Any, ...]:
-        """Each value once."""
         return tuple(dict.fromkeys(self._values))
 
     def values_without_nulls(self) -> tuple[Any, ...]:
-        """The values that are there."""
         return tuple(value for value in self._values if value is not None)
 
 
@@ -220,17 +205,14 @@ class Table:
         raise Wrong(f"of a query's result '{part}' is not supported.{nearest(part, there)}")
 
     def select(self, names: Sequence[str] | str) -> Table:
-        """Return these columns alone."""
         wanted = (names,) if isinstance(names, str) else tuple(names)
         return Table(wanted, ([row[name] for name in wanted] for row in self.rows))
 
     def exclude(self, names: Sequence[str] | str) -> Table:
-        """Return the other columns."""
         gone = (names,) if isinstance(names, str) else tuple(names)
         return self.select([name for name in self.column_names if name not in gone])
 
     def limit(self, start: int, stop: int | None = None) -> Table:
-        """Return the first rows, or those from one place to another."""
         return Table(self.column_names, self.rows[:start] if stop is None else self.rows[start:stop])
 
     def print_table(self, *given: Any, **named: Any) -> None:
@@ -295,7 +277,6 @@ class Values:
         self.may_be_secret = False  # in profiles.yml alone
 
     def __call__(self, name: str, default: object = _MISSING) -> Any:
-        """The var() of templates."""
         self.variables_read.add(name)
         known = self.known
         if name in known:
@@ -311,7 +292,6 @@ class Values:
         return default
 
     def has_var(self, name: str) -> bool:
-        """Tell whether a variable has a value."""
         self.variables_read.add(name)
         return name in self.known
 
@@ -550,19 +530,16 @@ class Config:
         return ""
 
     def get(self, name: str, default: Any = None, validator: Any = None) -> Any:
-        """Return a setting, or `default` when it has no value."""
         value = {**self._base, **self._rendered.config}.get(name.replace("-", "_"))
         return default if value is None else value
 
     def require(self, name: str, validator: Any = None) -> Any:
-        """Return a setting. Raises Wrong when it has no value."""
         value = self.get(name)
         if value is None:
             raise Wrong(f"config.require('{name}'): this has no setting '{name}'.")
         return value
 
     def meta_get(self, name: str, default: Any = None) -> Any:
-        """Return a value of the setting `meta`."""
         return (self.get("meta") or {}).get(name, default)
 
     def persist_relation_docs(self) -> bool:

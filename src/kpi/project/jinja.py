@@ -301,11 +301,9 @@ class Chain:
     SEEN = frozenset({"from_iterable"})
 
     def __call__(self, *given: Iterable[Any]) -> Iterator[Any]:
-        """Yield what is in each."""
         return step_by_step(itertools.chain)(*given)
 
     def from_iterable(self, given: Iterable[Iterable[Any]]) -> Iterator[Any]:
-        """Yield what is in each of those that are in one."""
         return step_by_step(itertools.chain.from_iterable)(given)
 
 

@@ -256,7 +256,6 @@ class Project:
 
     @property
     def resources(self) -> tuple[Resource, ...]:
-        """Seeds, models, snapshots and analyses."""
         return (*self.seeds, *self.models, *self.snapshots, *self.analyses)
 
     def database_file(self, source: Source) -> tuple[str, str]:

@@ -163,7 +163,6 @@ class Source:
 
     @property
     def id(self) -> str:
-        """The id of its node."""
         return f"source.{self.package}.{self.source_name}.{self.name}"
 
 

@@ -80,9 +80,8 @@ def _select(trace: Trace, hop: Hop, asked: set[str], plains: dict[str, str]) -> 
     sql = "select\n" + ",\n".join(lines or ["    *"])
     for number, source in enumerate(hop.sources):
         item = _item(hop, source, plains)
-        kind = " ".join(part for part in (source.side, source.kind) if part).lower()
         on = f"\n    on {_text(source.on, False)}" if source.on is not None else ""
-        sql += f"\nfrom {item}" if not number else f"\n{kind or ('inner' if on else 'cross')} join {item}{on}"
+        sql += f"\n{source.join} {item}{on}" if number else f"\nfrom {item}"
     if hop.where:
         sql += "\nwhere " + "\n    and ".join(_text(one, is_alone) for one in hop.where)
     if hop.keys and any(one.find(exp.AggFunc) for one in hop.projections.values()):
