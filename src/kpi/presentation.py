@@ -78,7 +78,11 @@ _SYMBOLS = {
     "sv": {"percent": "%", "seconds": "s", "days": "dygn", "count_per_day": "/ dygn"},
     "en": {"percent": "%", "seconds": "s", "days": "days", "count_per_day": "a day"},
 }
-_PERCENTAGE_POINTS = {"fi": "prosenttiyksikköä", "sv": "procentenheter", "en": "percentage points"}
+_PERCENTAGE_POINTS = {
+    "fi": ("prosenttiyksikkö", "prosenttiyksikköä"),
+    "sv": ("procentenhet", "procentenheter"),
+    "en": ("percentage point", "percentage points"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class Form:
         sign = MINUS if exact < 0 else "+" if exact > 0 else ""
         if self.unit != "percent":
             return sign + self._size(abs(exact))
-        return f"{sign}{self.number(abs(exact))}{NO_BREAK}{_PERCENTAGE_POINTS[self.language]}"
+        return f"{sign}{self.number(abs(exact))}{NO_BREAK}{_PERCENTAGE_POINTS[self.language][abs(exact) != 1]}"
 
     def number(self, value: Decimal | float | str) -> str:
         """Return a number with its decimals, without its unit."""

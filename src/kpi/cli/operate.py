@@ -166,8 +166,8 @@ def publish(folder: Path, build: str | None, include_unfinished_years: bool, pro
     count is in it. Years that are not finished are left out unless you ask for them.
     """
     from kpi.engine.compile import compiled
+    from kpi.ingest.raw_files import is_labelled_synthetic
     from kpi.reader.export import write_public
-    from kpi.validation.report import is_labelled_synthetic
 
     root, warehouse = project_folder(project_dir).resolve(), warehouse_of(project_dir)
     for table in write_public(warehouse, compiled(root).graph, folder, build, include_unfinished_years):
@@ -365,9 +365,9 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     from kpi.ingest import calendar
     from kpi.ingest.calendar import read_months
     from kpi.ingest.contract import is_feed, read_feed
+    from kpi.ingest.raw_files import is_labelled_synthetic
     from kpi.project.project import load_project
     from kpi.reader.figures import table_lines
-    from kpi.validation.report import is_labelled_synthetic
     from kpi.warehouse.permissions import database_path
 
     root = project_folder(project_dir).resolve()

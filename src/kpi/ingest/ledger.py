@@ -54,7 +54,7 @@ REJECTS = (
     ("file", "VARCHAR"),
     ("record_number", "BIGINT"),
     ("line_text", "VARCHAR"),
-    ("reasons", "STRUCT(column_name VARCHAR, value VARCHAR, reason VARCHAR)[]"),
+    ("reasons", "STRUCT(column_name VARCHAR, value VARCHAR, reason VARCHAR, code VARCHAR)[]"),
 )
 # The raw tables that are no feed's.
 OWN: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -108,7 +108,7 @@ def forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> No
     ).fetchall():
         tables.setdefault(table, []).append((column, kind))
     for table, columns in (("deliveries", LEDGER), ("rejects", REJECTS)):
-        if [name for name, _ in tables.get(table, [])] != [name for name, _ in columns]:
+        if tables.get(table, []) != list(columns):
             con.execute("drop schema if exists raw cascade")
             return
     if feed_months.TABLE in tables and tuple(tables[feed_months.TABLE]) != feed_months.COLUMNS:

@@ -24,6 +24,7 @@ from kpi.lazy import duckdb
 from kpi.sql import literal
 
 SUMS = "SHA256SUMS"
+SYNTHETIC_LABEL = "SYNTEETTISTÄ AINEISTOA"
 KEPT_INDICATORS = (
     ("figure_id", "VARCHAR"),
     ("service", "VARCHAR"),
@@ -310,6 +311,15 @@ def scan(raw: Path, checksums: Checksums | None = None) -> RawFolder:
 def kept_beside(raw: Path) -> Path:
     """Return the folder of what is kept of deleted deliveries."""
     return raw.parent / "kept"
+
+
+def is_labelled_synthetic(raw: Path) -> bool:
+    """Tell whether the deliveries carry the label that `kpi demo` puts beside them."""
+    try:
+        label = read_regular(raw / "README.txt").decode("utf-8", "replace")
+    except OSError:  # there is none, or not for whoever asks
+        return False
+    return label.startswith(SYNTHETIC_LABEL)
 
 
 def _is(ask: Callable[[], bool]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Sequence
 from datetime import date
@@ -37,6 +38,7 @@ from kpi.warehouse.permissions import readable_database
 if TYPE_CHECKING:
     from kpi.build_record import BuildRecord
     from kpi.engine.graph import Graph
+    from kpi.project.project import Project
 
 
 def check_report(graph: Graph) -> None:
@@ -130,8 +132,26 @@ def write_copy(root: Path, build: str | None, target: Path, is_public: bool) -> 
         models = Models() if is_public else models_of(graph, con)
         project = ProjectFiles(graph.project.root, graph.project.report_tables, models)
         written = write_site(target, con, project, about, read_results(folder, EXPECTATIONS))
+    return _finish(target, record, written, " for the public" if is_public else "")
+
+
+def write_validated(
+    target: Path, con: duckdb.DuckDBPyConnection, project: Project, record: BuildRecord, results: str
+) -> None:
+    """Write the site of a build into a folder with what another validation of it found, as JSON.
+
+    Raises ConfigError as `write_copy`.
+    """
+    _make_room(target)
+    about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)
+    files = ProjectFiles(project.root, project.report_tables)
+    _finish(target, record, write_site(target, con, files, about, json.loads(results)))
+
+
+def _finish(target: Path, record: BuildRecord, written: Written | None, whom: str = "") -> Written:
+    """Mark a folder as one of kpi's, so that it may be written again. Raises ConfigError when nothing was written."""
     if written is None:
-        raise ConfigError(f"build {record.id} has no figures{' for the public' if is_public else ''} to show.")
+        raise ConfigError(f"build {record.id} has no figures{whom} to show.")
     (target / FINGERPRINT).write_text(f"copy of {record.id}\n", encoding="utf-8")
     return written
 

@@ -19,7 +19,7 @@ from kpi.errors import BuildError, CheckFailed, KpiError, Problem, interruptible
 from kpi.events import Event, emit_event, now
 from kpi.ingest import release_files
 from kpi.ingest.calendar import late_problems, measure, read_months, unchanged_between
-from kpi.ingest.raw_files import kept_beside
+from kpi.ingest.raw_files import is_labelled_synthetic, kept_beside
 from kpi.ingest.retention import years_of
 from kpi.jobs import check_build
 from kpi.jobs.build_site import write_beside
@@ -38,7 +38,6 @@ from kpi.project.external import reached
 from kpi.project.project import Project
 from kpi.provenance.revisions import Revision, find_revisions
 from kpi.settings import spill_folder
-from kpi.validation.report import About, is_labelled_synthetic
 from kpi.validation.rule import read_expectations
 from kpi.warehouse.builds import Warehouse, finalize, publish
 from kpi.warehouse.lifecycle import close_earlier, record_outcome
@@ -214,8 +213,8 @@ class Run:
         emit_event(self.emit, Event("validating", stage="validate"))
         self.importing.join()
         self.context.release_memory(con)
-        about = About(self.record.id, self.options.as_of, synthetic)
-        results = check_build.validate_candidate(con, self.candidate, expectations, feeds, about)
+        day = self.options.as_of
+        results = check_build.validate_candidate(con, self.candidate, expectations, feeds, day, synthetic)
         broken = tuple(
             YearRecord(r.report_year, r.expectation, r.severity, r.observed) for r in results if not r.success
         )

@@ -400,7 +400,7 @@ def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
 
 def _feeds(warehouse: Warehouse) -> Iterator[Finding]:
     """Whether the deliveries of each feed go on coming, by what the published build noted."""
-    from kpi.validation.report import is_labelled_synthetic
+    from kpi.ingest.raw_files import is_labelled_synthetic
 
     if is_labelled_synthetic(warehouse.raw):
         yield Finding("ok", "the deliveries are labelled SYNTHETIC (raw/README.txt): no more of them is expected")

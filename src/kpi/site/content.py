@@ -166,6 +166,8 @@ class Content:
         if printed and printed["status"] == "reproduced":
             number, qualifier = printed["published_shown"], printed["qualifier"]
             is_rounded = number in (0, 100) and qualifier == "exact" and number != value.shown
+            if qualifier == "about" and self.figures.get(value.key[0], {}).get("unit") == "percent":
+                number = number.quantize(Decimal(1), ROUND_HALF_UP)  # about a third: about 33 %, not about 33.3 %
             return number, "nearly" if is_rounded else qualifier, printed["decimals"]
         shown, rule = value.shown, self.figures.get(value.key[0], {}).get("shown_as")
         step = {"floor_1000": 1000, "about_100": 100, "about_1000": 1000}.get(rule or "")
