@@ -438,9 +438,9 @@ def _functions() -> dict[str, Any]:
         "set": _set,
         "set_strict": set,
         "fromjson": lambda text, default=None: _or(default, json.loads, text),
-        "tojson": lambda value, default=None, sort_keys=False: _or(default, _json(sort_keys), value),
-        "fromyaml": lambda text, default=None: _or(default, _from_yaml, text),
-        "toyaml": lambda value, default=None, sort_keys=False: _or(default, _yaml(sort_keys), value),
+        "tojson": lambda value, default=None, sort_keys=False: _or(default, json.dumps, value, sort_keys=sort_keys),
+        "fromyaml": lambda text, default=None: _or(default, yaml.safe_load, text),
+        "toyaml": lambda value, default=None, sort_keys=False: _or(default, yaml.safe_dump, value, sort_keys=sort_keys),
         "local_md5": lambda text: hashlib.md5(str(text).encode()).hexdigest(),
     }
 
@@ -473,24 +473,12 @@ def _tee(given: Iterable[Any], times: int = 2) -> tuple[Iterator[Any], ...]:
     return tuple(map(step_by_step(iter), itertools.tee(given, times)))
 
 
-def _or(default: Any, make: Callable[[Any], Any], value: Any) -> Any:
+def _or(default: Any, make: Callable[..., Any], value: Any, **options: Any) -> Any:
     """What dbt gives when a value cannot be read or written: the default."""
     try:
-        return make(value)
+        return make(value, **options)
     except (TypeError, ValueError, yaml.YAMLError):
         return default
-
-
-def _json(sort_keys: bool) -> Callable[[Any], str]:
-    return lambda value: json.dumps(value, sort_keys=sort_keys)
-
-
-def _from_yaml(text: str) -> Any:
-    return yaml.safe_load(text)
-
-
-def _yaml(sort_keys: bool) -> Callable[[Any], str]:
-    return lambda value: str(yaml.safe_dump(data=value, sort_keys=sort_keys))
 
 
 def _zip(*given: Any, default: Any = None) -> Any:

@@ -325,7 +325,9 @@ def load_project(
         **_content_of(parts),
         sources=sources,
         package_variables=values.of_packages,
-        dispatch=_dispatch(settings),
+        dispatch={
+            item.required("macro_namespace"): item.strings("search_order") for item in settings.sections("dispatch")
+        },
         docs={name: text for part in reversed(parts) for name, text in docs[part.package.name].items()},
         notes=(*renamed, *own.notes_of(root), *parts[0].notes),
         is_strict=has_house_rules(settings),
@@ -375,10 +377,6 @@ def _values_of(
     declared = {*variables, *(name for package in packages.values() for name in package.variables(packages))}
     declared |= {name for given in of_packages.values() for name in given} - {*overrides}
     return Values({**variables, **overrides}, of_packages), frozenset(declared)
-
-
-def _dispatch(settings: Section) -> dict[str, tuple[str, ...]]:
-    return {item.required("macro_namespace"): item.strings("search_order") for item in settings.sections("dispatch")}
 
 
 def _content_of(parts: Sequence[Part]) -> dict[str, Any]:
@@ -491,11 +489,8 @@ def _profile(root: Path, settings: Section, sources: Sequence[Source], target: s
 
 
 def _test_tree(settings: Section) -> Section:
-    return _first(settings, "data_tests", "data-tests", "tests")
-
-
-def _first(settings: Section, *keys: str) -> Section:
-    return next((settings.section(key) for key in keys if settings.get(key)), settings.section(keys[0]))
+    key = next((key for key in ("data_tests", "data-tests", "tests") if settings.get(key)), "data_tests")
+    return settings.section(key)
 
 
 def _named_twice(resources: Sequence[Resource]) -> Iterator[CompileError]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from textwrap import indent
 from typing import Any
 
 from kpi.lazy import exp
@@ -29,7 +30,7 @@ def shown_sql(trace: Trace, model: str, column: str) -> tuple[tuple[str, ...], s
             texts.append(sql)
         elif not _is_import(hop):
             plains[name] = sql
-    ctes = ",\n".join(f"{name} as (\n{_indented(sql)}\n)" for name, sql in plains.items())
+    ctes = ",\n".join(f"{name} as (\n{indent(sql, '    ')}\n)" for name, sql in plains.items())
     top = hops[0][1]
     return tuple(sorted(asked[hops[0][0]] & _names(top))), (f"with {ctes}\n" if ctes else "") + texts[-1]
 
@@ -132,10 +133,6 @@ def _text(expression: Any, is_alone: bool) -> str:
             if not column.find_ancestor(exp.Query):
                 column.set("table", None)
     return str(copy.sql(dialect="duckdb", normalize_functions="lower"))
-
-
-def _indented(sql: str) -> str:
-    return "\n".join(f"    {line}" for line in sql.split("\n"))
 
 
 def dated_seeds(trace: Trace, seeds: Collection[str]) -> Iterator[tuple[str, str]]:
