@@ -26,10 +26,10 @@ from kpi.warehouse.builds import (
     ever_published,
     forget_reasons,
     is_open,
-    left_at,
     publish,
     record,
     remove,
+    showings,
     writing,
 )
 from kpi.warehouse.permissions import DATABASE, close, database_folder, is_closed, is_whole, open_up
@@ -52,7 +52,11 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
     """
     events, grace_began = warehouse.ledger(), f"{datetime.now(UTC) - warehouse_settings.grace:%Y-%m-%dT%H:%M:%SZ}"
     outcomes, current = _outcomes(events), warehouse.current()
-    left, wanted, released = left_at(events), _wanted(events), released_builds(events)
+    left, wanted, released = (
+        {one.build: one.end for one in showings(events) if one.end},
+        _wanted(events),
+        released_builds(events),
+    )
     rules = {True: ("keep_published", "keep_published_days"), False: ("keep_failed", "keep_failed_days")}
     newer: Counter[object] = Counter()
     removed: dict[str, list[tuple[str, int]]] = {}

@@ -169,13 +169,13 @@ def _refusal(folder: Path, place: Path) -> ConfigError:
             about = path.stat()
         except OSError:
             continue
-        who = f"its owner {_user(about.st_uid)}"
+        who = f"its owner {user_of(about.st_uid)}"
         who += f" and the group {group_of(about.st_gid)}" if stat.S_IMODE(about.st_mode) & 0o040 else ""
         return ConfigError(f"you are not among those who may open {what}: that is for {who}.")
     return ConfigError(f"you may not open {what}.")
 
 
-def _user(number: int) -> str:
+def user_of(number: int) -> str:
     import pwd
 
     try:
