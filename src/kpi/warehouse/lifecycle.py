@@ -52,11 +52,8 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
     """
     events, grace_began = warehouse.ledger(), f"{datetime.now(UTC) - warehouse_settings.grace:%Y-%m-%dT%H:%M:%SZ}"
     outcomes, current = _outcomes(events), warehouse.current()
-    left, wanted, released = (
-        {one.build: one.end for one in showings(events) if one.end},
-        _wanted(events),
-        released_builds(events),
-    )
+    left = {one.build: one.end for one in showings(events) if one.end}  # when readers last went on to another build
+    wanted, released = _wanted(events), released_builds(events)
     rules = {True: ("keep_published", "keep_published_days"), False: ("keep_failed", "keep_failed_days")}
     newer: Counter[object] = Counter()
     removed: dict[str, list[tuple[str, int]]] = {}

@@ -156,7 +156,7 @@ def _refuse_group(warehouse_settings: WarehouseSettings) -> None:
         message = f"stewards_group: there is no group '{warehouse_settings.stewards_group}' on this machine."
         raise ConfigError(f"{message} Make it, or leave the setting out: then the owner alone is a steward.") from None
     if os.geteuid() and number not in (os.getegid(), *os.getgroups()):
-        message = f"user {_user(os.geteuid())} is not in it, so cannot give it a file. Add the user to the group."
+        message = f"user {user_of(os.geteuid())} is not in it, so cannot give it a file. Add the user to the group."
         raise ConfigError(f"stewards_group: '{warehouse_settings.stewards_group}': {message}")
 
 
