@@ -378,10 +378,10 @@ def has_only_whole_blocks(file: Path, start: Path) -> bool:
 
 
 def _sum_of(block: bytes) -> int:
-    found = 5381
-    for word in memoryview(block)[8:].cast("Q"):
-        found ^= word * 0xBF58476D1CE4E5B9
-    return found & 0xFFFF_FFFF_FFFF_FFFF
+    import numpy as np
+
+    words = np.frombuffer(block, np.uint64, offset=8) * np.uint64(0xBF58476D1CE4E5B9)  # the rest of it is cut off
+    return 5381 ^ int(np.bitwise_xor.reduce(words))
 
 
 @contextmanager

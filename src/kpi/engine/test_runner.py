@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
+from kpi.cache import remembered
 from kpi.database import columns_of, duckdb, fetch_one, kind_of
 from kpi.databases.protocol import StatementError
 from kpi.engine.adapter import Adapter, DuckAdapter
@@ -74,7 +75,10 @@ def count_of(test: Node) -> Count | None:
         expression = f"count(*) filter (where {where}{column} is not null and {column} not in (from {{parent}}))"
         parent = f"select distinct {key} from {found['parent']} where {key} is not null"
         return Count(found["table"] or found["part"], expression, True, parent)
-    return None if _STRANGE.search(sql) else _read(sql)
+    if _STRANGE.search(sql):
+        return None
+    (count,) = remembered(lambda: (_read(sql),), "count", sql)
+    return count
 
 
 def scan(table: str, counts: Sequence[Count], row_hash: str = "hash") -> str:

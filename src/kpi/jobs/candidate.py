@@ -165,8 +165,16 @@ class Run:
             con.execute("checkpoint")
             storage = StorageRecord(**database.storage(con))
             self.record = replace(self.record, rows=database.row_counts(con), storage=storage)
-            write_artifacts(self.candidate, self.graph, results_of(self.record), con)
+            write_artifacts(self.candidate, self.graph, results_of(self.record), con, self._of_same_project())
         self._verify()
+
+    def _of_same_project(self) -> Path | None:
+        """The folder of the build that this one began from, when it is of the project as it is, by this kpi."""
+        before, now = self.before, self.record
+        if not (before and before.inputs and now.inputs) or before.ingredients != now.ingredients:
+            return None
+        is_same = replace(before.inputs, raw=now.inputs.raw, day=now.inputs.day) == now.inputs
+        return self.warehouse.builds / before.id if is_same else None
 
     def _work_on(self, con: duckdb.DuckDBPyConnection) -> None:
         result = run_pipeline(con, self.context, self.before, self.record)
