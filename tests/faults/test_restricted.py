@@ -37,6 +37,7 @@ from kpi.settings import ReportTables, WarehouseSettings
 from kpi.warehouse import lake
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.lake_store import LakeFile
+from once import copied
 from small_project import FILES, write
 
 MARKER = "Salaisuusmerkki"
@@ -70,19 +71,25 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[notifications.Message]:
     return found
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that leaves out rows for readers, published once."""
     settings = FILES["dbt_project.yml"].replace(
         "vars:\n", "vars:\n  kpi_warehouse:\n    stewards_schemas: [raw, staging]\n"
     )
-    folder = write(tmp_path / "county", {"dbt_project.yml": settings})
+    folder = write(tmp_path_factory.mktemp("published") / "county", {"dbt_project.yml": settings})
     raw = folder / "warehouse/raw/calls"
     raw.mkdir(parents=True)
     (raw / "a.csv").write_text("call_id,line,waited_seconds,arrived_on\n1,health,3,2026-01-01\n")
     options = Options(TODAY, validate=False)
     attend(folder, "refresh", TODAY, silent, lambda emit: refresh(folder, options, emit), notifies=False)
     return folder
+
+
+@pytest.fixture
+def root(published: Path, tmp_path: Path) -> Path:
+    """A copy of it, in which something fails."""
+    return copied(published, tmp_path / "county")
 
 
 def failing_model(root: Path, emit: Emit) -> Outcome:
