@@ -378,10 +378,10 @@ def has_only_whole_blocks(file: Path, start: Path) -> bool:
 
 
 def _sum_of(block: bytes) -> int:
-    found = 5381
-    for word in memoryview(block)[8:].cast("Q"):
-        found ^= word * 0xBF58476D1CE4E5B9
-    return found & 0xFFFF_FFFF_FFFF_FFFF
+    import numpy as np
+
+    words = np.frombuffer(block, np.uint64, offset=8) * np.uint64(0xBF58476D1CE4E5B9)  # the rest of it is cut off
+    return 5381 ^ int(np.bitwise_xor.reduce(words))
 
 
 @contextmanager
@@ -641,13 +641,13 @@ def problem_of(error: duckdb.Error, statement: str, known: Iterable[str] = ()) -
         facts = json.loads(text[text.index("{") :])
     except ValueError:
         return SqlProblem(text.partition("\n")[0], None)
-    told = str(facts.get("exception_message", text))
+    full_text = str(facts.get("exception_message", text))
     position = facts.get("position")
     # DuckDB counts bytes.
     offset = None if position is None else len(statement.encode()[: int(position)].decode(errors="ignore"))
-    message, name = _in_plain_words(told)
+    message, name = _in_plain_words(full_text)
     if name:
-        proposed = re.findall(r'"(\w+)"', told.partition("\n")[2])
+        proposed = re.findall(r'"(\w+)"', full_text.partition("\n")[2])
         hint = nearest(name, {*proposed, *known} - {name})
         message += hint if "Did you mean" in hint else f" The nearest is '{proposed[0]}'." if proposed else ""
         offset = _place_of(name, statement) if offset is None else offset

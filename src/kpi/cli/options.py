@@ -151,7 +151,7 @@ engine_options = together(
 
 
 def engine_of(given: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return what a command was told of the engine; None when it was told nothing."""
+    """Return what the options of a command say of the engine; None when they say nothing."""
     return {name: given[name] for name in ("engine", "master", "remote") if given.get(name)} or None
 
 

@@ -97,8 +97,7 @@ def show(
             _show_figures(con, root, tables, wanted)
             return
         rows_of, as_csv = figures.rows_of(con, name, year), options["as_csv"] or options["as_json"]
-        result = con.execute(rows_of if as_csv else f"{rows_of} limit {int(limit) + 1}")
-        names, rows = [column[0] for column in result.description or []], result.fetchall()
+        names, rows = _fetched(con, rows_of if as_csv else f"{rows_of} limit {int(limit) + 1}")
         if as_csv:
             if options["as_csv"]:
                 _print_csv(names, rows)
@@ -168,8 +167,7 @@ def _show_inline(
     sql = compile_inline(compiled(root, variables_of(variables), target).graph, text)
     with figures.open_build(build_id, root, stewards=stewards) as con:
         try:
-            result = con.execute(f"select * from (\n{sql}\n) limit {int(limit) + 1}")
-            names, rows = [column[0] for column in result.description or []], result.fetchall()
+            names, rows = _fetched(con, f"select * from (\n{sql}\n) limit {int(limit) + 1}")
         except duckdb.Error as error:
             hint = "" if stewards else figures.hint_left_out(sql, build_id, root)
             raise ConfigError(f"{error}{hint} Is it built yet? See: kpi plan") from None
@@ -366,8 +364,7 @@ def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards
         try:
             if len(duckdb.extract_statements(sql)) != 1:
                 raise ConfigError("kpi query takes one SQL statement.")
-            result = con.execute(sql)
-            names, rows = [column[0] for column in result.description or []], result.fetchall()
+            names, rows = _fetched(con, sql)
         except duckdb.Error as error:
             hint = "" if stewards else figures.hint_left_out(sql, build_id, root)
             raise ConfigError(f"{error}{hint}") from None
@@ -550,6 +547,12 @@ def builds(project_dir: Path | None) -> None:
         free = "" if share is None else f"{100 * share:.0f} % free"
         line = f"{mark} {build.id:<24} {record.status:<10} {size:>11} {free:>9}  {reason}"
         click.echo(line[:160].rstrip())
+
+
+def _fetched(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The names of the columns of a query, and its rows."""
+    result = con.execute(sql)
+    return [column[0] for column in result.description or []], result.fetchall()
 
 
 def _print_csv(names: Sequence[str], rows: Iterable[Sequence[object]], output: Path | None = None) -> None:

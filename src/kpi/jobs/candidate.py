@@ -154,7 +154,6 @@ class Run:
         return self._publish(failures)
 
     def _build(self) -> None:
-
         with open_candidate(self.warehouse, self.graph, self.options, self.candidate) as con:
             try:
                 with interruptible(), caching(self.warehouse.root / CACHE, is_read=not self.options.full_refresh):
@@ -166,11 +165,18 @@ class Run:
             con.execute("checkpoint")
             storage = StorageRecord(**database.storage(con))
             self.record = replace(self.record, rows=database.row_counts(con), storage=storage)
-            write_artifacts(self.candidate, self.graph, results_of(self.record), con)
+            write_artifacts(self.candidate, self.graph, results_of(self.record), con, self._of_same_project())
         self._verify()
 
-    def _work_on(self, con: duckdb.DuckDBPyConnection) -> None:
+    def _of_same_project(self) -> Path | None:
+        """The folder of the build that this one began from, when it is of the project as it is, by this kpi."""
+        before, now = self.before, self.record
+        if not (before and before.inputs and now.inputs) or before.ingredients != now.ingredients:
+            return None
+        is_same = replace(before.inputs, raw=now.inputs.raw, day=now.inputs.day) == now.inputs
+        return self.warehouse.builds / before.id if is_same else None
 
+    def _work_on(self, con: duckdb.DuckDBPyConnection) -> None:
         result = run_pipeline(con, self.context, self.before, self.record)
         self.record, self.warnings = result.record, result.warnings
         if result.error:
@@ -185,7 +191,6 @@ class Run:
 
     def _write_site(self, con: duckdb.DuckDBPyConnection) -> None:
         """Write the pages of the build, or carry over those of the build before when they would be the same."""
-
         before = self.warehouse.builds / self.before.id if self.before else None
         if written := write_beside(con, self.graph, self.candidate, self.record, before):
             index = self.warehouse.builds / self.record.id / "site" / "fi" / "index.html"
@@ -198,7 +203,6 @@ class Run:
         """Validate each report year; carried over when nothing that is validated has changed."""
         if self.importing is None:
             return
-
         expectations = read_expectations(self.graph.project)
         validated = {node.id for node in self.graph.built() if str(node.relation) in expectations.read_tables()}
         feeds = check_build.feed_expectations(self.graph.feeds)
@@ -224,7 +228,6 @@ class Run:
 
     def _compare_releases(self, con: duckdb.DuckDBPyConnection) -> None:
         """Find the released figures that differ. Those that nobody accounted for keep the build from readers."""
-
         limits, project = [feed.limits for feed in self.graph.feeds], self.graph.project
         found = find_revisions(con, project.report_tables, project.root, self.record, lambda: years_of(con, limits))
         self.revisions = tuple(one for one in found if one.is_open)
@@ -244,7 +247,6 @@ class Run:
 
         Synthetic deliveries are not expected to go on.
         """
-
         months = read_months(con, self.graph.feeds, self.options.as_of, is_settled=True)
         first, end = unchanged_between(months, self.options.as_of)
         self.record = replace(self.record, unchanged_between=(str(first), str(end)))
@@ -256,7 +258,6 @@ class Run:
 
     def _verify(self) -> None:
         """Read the finished file back: all of it, but for what is block by block as in the build it started from."""
-
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
             written = {node.relation for node in (self.record.nodes or {}).values() if node.built_in == self.record.id}
@@ -278,14 +279,12 @@ class Run:
 
     def _part(self) -> None:
         """Write the file for all readers, without what is for stewards."""
-
         spill, settings = resources(self.warehouse, self.graph, self.options, self.candidate)
         settings = {"temp_directory": str(spill), **settings}
         schemas = self.warehouse_settings.stewards_schemas
         self.record = replace(self.record, readers=write_readers_file(self.candidate, schemas, settings, self.emit))
 
     def _verdict(self) -> list[Problem]:
-
         failures, warnings = verdict(self.record)
         for problem in warnings:
             self.emit(f"  warning: {problem}")

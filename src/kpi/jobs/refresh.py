@@ -280,8 +280,8 @@ def _engine(options: Options) -> str:
 
 
 def _is_same(inputs: Inputs, before: BuildRecord) -> bool:
-    made = before.inputs
-    return made is not None and replace(made, day=inputs.day) == inputs and before.is_same_on(inputs.day)
+    earlier = before.inputs
+    return earlier is not None and replace(earlier, day=inputs.day) == inputs and before.is_same_on(inputs.day)
 
 
 def _is_validation_needed(before: BuildRecord | None, inputs: Inputs) -> bool:

@@ -78,14 +78,14 @@ def release(root: Path, options: ReleaseOptions, emit: Emit) -> Path:
             refuse_without_tables(con, tables)
             waiting = refuse_unfinished(con, tables, options.year, date.fromisoformat(build.as_of).year)
             _refuse_failed(build, waiting, options)
-            said = _said(root, options)
-            made = freeze(con, tables, build, said, years_of(con, [feed.limits for feed in graph.feeds]))
-        folder = write_release(root, made)
+            fields = _fields(root, options)
+            frozen = freeze(con, tables, build, fields, years_of(con, [feed.limits for feed in graph.feeds]))
+        folder = write_release(root, frozen)
         record(warehouse, build.id, RELEASED, folder.name)
-    emit(f"Released {options.year} as {folder.name}: {counted(len(made.figures), 'figure')} of build {build.id}.")
-    if edited := made.fields["code_changes"]:
+    emit(f"Released {options.year} as {folder.name}: {counted(len(frozen.figures), 'figure')} of build {build.id}.")
+    if edited := frozen.fields["code_changes"]:
         emit(f"  warning: not committed, so nobody else can build it again: {edited}")
-    if not made.fields["code_revision"]:
+    if not frozen.fields["code_revision"]:
         emit("  warning: the project is in no git repository, so the code it was made by is not recorded.")
     emit(f"Commit {folder.relative_to(root)}. The next refresh takes it into the warehouse: kpi refresh")
     return folder
@@ -130,7 +130,7 @@ def _refuse_failed(build: BuildRecord, waiting: Iterable[str], options: ReleaseO
         )
 
 
-def _said(root: Path, options: ReleaseOptions) -> dict[str, object]:
+def _fields(root: Path, options: ReleaseOptions) -> dict[str, object]:
     from importlib.metadata import version
 
     name, number = next_name(root, options.year)
@@ -170,8 +170,8 @@ def sized(root: Path, build: Path, found: Sequence[Revision]) -> list[Revision]:
         feeds = compiled(root).graph.feeds
         after = BuildSide(warehouse.record(build), database_path(build, stewards=True).resolve())
         for name in sorted({one.release for one in several}):
-            said = release_files.fields_of(release_files.releases_folder(root) / name)
-            folder = warehouse.folder(str(said["build"])).resolve()
+            fields = release_files.fields_of(release_files.releases_folder(root) / name)
+            folder = warehouse.folder(str(fields["build"])).resolve()
             before = BuildSide(warehouse.record(folder), database_path(folder, stewards=True).resolve())
             sides[name] = Attribution(before, after, feeds)
     for one in several:
@@ -217,10 +217,10 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
     """
     root = root.resolve()
     folder, warehouse = find_release(root, wanted), Warehouse(root / "warehouse")
-    said = {name: str(value or "") for name, value in release_files.fields_of(folder).items()}
+    fields = {name: str(value or "") for name, value in release_files.fields_of(folder).items()}
     lying = scan(warehouse.raw)
-    missing = [*_missing_code(root, said), *missing_deliveries(folder, warehouse.raw, lying)]
-    names = {*said["kept"].split(), *(one.name for one in lying.kept)}
+    missing = [*_missing_code(root, fields), *missing_deliveries(folder, warehouse.raw, lying)]
+    names = {*fields["kept"].split(), *(one.name for one in lying.kept)}
     kept = [kept_beside(warehouse.raw) / name for name in sorted(names)]
     missing += [f"what was kept of deleted deliveries, {one}, is gone" for one in kept if not one.is_dir()]
     if missing:
@@ -228,22 +228,22 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
         lines = "\n  ".join(missing)
         raise CheckFailed(f"release {folder.name} cannot be built again:\n  {lines}", problems)
     with tempfile.TemporaryDirectory(prefix="kpi-verify-") as name:
-        scratch = git.write_revision(root, said["code_revision"], Path(name).resolve() / root.name)
+        scratch = git.write_revision(root, fields["code_revision"], Path(name).resolve() / root.name)
         shutil.rmtree(scratch / "warehouse", ignore_errors=True)
         _lay_out(folder, warehouse, scratch / "warehouse", kept)
-        emit(f"Building release {folder.name} again, by revision {said['code_revision'][:12]} of the project.")
-        _build(scratch, said["as_of"])
+        emit(f"Building release {folder.name} again, by revision {fields['code_revision'][:12]} of the project.")
+        _build(scratch, fields["as_of"])
         return _compare(folder, scratch)
 
 
-def _missing_code(root: Path, said: dict[str, str]) -> list[str]:
-    if not said["code_revision"]:
+def _missing_code(root: Path, fields: dict[str, str]) -> list[str]:
+    if not fields["code_revision"]:
         return ["the revision of the code was not recorded: it was released without git"]
     found = []
-    if not git.has_revision(root, said["code_revision"]):
-        found.append(f"revision {said['code_revision']} is not in this clone. Try: git fetch --all")
-    if said["code_changes"]:
-        found.append(f"files were edited and not committed when it was released: {said['code_changes']}")
+    if not git.has_revision(root, fields["code_revision"]):
+        found.append(f"revision {fields['code_revision']} is not in this clone. Try: git fetch --all")
+    if fields["code_changes"]:
+        found.append(f"files were edited and not committed when it was released: {fields['code_changes']}")
     return found
 
 

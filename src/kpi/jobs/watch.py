@@ -127,7 +127,7 @@ def _round(
 
     started = time.perf_counter()
     warehouse = Warehouse(root / "warehouse")
-    heard = _Lines()
+    listener = _Lines()
     try:
         graph = compiled(root, options.variables, options.target, options.invocation).graph
         warehouse_settings = graph.project.warehouse_settings
@@ -137,7 +137,7 @@ def _round(
         return before
     begun = BuildRecord(build, engine=settings_of(graph.project), stewards=stewards_of(warehouse_settings))
     try:
-        context = PipelineContext(warehouse, graph, options, scan(warehouse.raw), heard)
+        context = PipelineContext(warehouse, graph, options, scan(warehouse.raw), listener)
     except KpiError as error:
         emit(f"failed: {error}")
         return before
@@ -155,7 +155,7 @@ def _round(
             nodes = {node: noted for node, noted in known.items() if not node.startswith("source.")}
             return replace(before or begun, nodes=nodes, stewards=begun.stewards)
     con.execute("checkpoint")
-    for line in heard.lines:
+    for line in listener.lines:
         emit(line)
     for check in record.checks:
         if check.failures:
@@ -172,11 +172,9 @@ class _Lines:
         self.lines: list[str] = []
 
     def __call__(self, line: str) -> None:
-        """Keep a line."""
         self.lines.append(line)
 
     def on_event(self, event: Event) -> None:
-        """Keep the line that an event has."""
         from kpi.jobs.pipeline import LOAD_SUMMARY
 
         if event.message and event.event != LOAD_SUMMARY:

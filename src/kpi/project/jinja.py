@@ -301,11 +301,9 @@ class Chain:
     SEEN = frozenset({"from_iterable"})
 
     def __call__(self, *given: Iterable[Any]) -> Iterator[Any]:
-        """Yield what is in each."""
         return step_by_step(itertools.chain)(*given)
 
     def from_iterable(self, given: Iterable[Iterable[Any]]) -> Iterator[Any]:
-        """Yield what is in each of those that are in one."""
         return step_by_step(itertools.chain.from_iterable)(given)
 
 
@@ -348,15 +346,15 @@ class _Tests(Extension):
 
 def environment() -> Sandbox:
     """Return Jinja as dbt sets it up."""
-    made = Sandbox(
+    sandbox = Sandbox(
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Tests],
         keep_trailing_newline=True,
         autoescape=False,
     )
     # In SQL these change nothing; in YAML they say what a text becomes.
-    made.filters.update(dict.fromkeys(("as_bool", "as_number", "as_native", "as_text"), lambda value: value))
-    return made
+    sandbox.filters.update(dict.fromkeys(("as_bool", "as_number", "as_native", "as_text"), lambda value: value))
+    return sandbox
 
 
 def is_fleeting(text: str) -> bool:

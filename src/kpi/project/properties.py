@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -163,7 +162,6 @@ class Source:
 
     @property
     def id(self) -> str:
-        """The id of its node."""
         return f"source.{self.package}.{self.source_name}.{self.name}"
 
 
@@ -184,16 +182,22 @@ def _all_texts(values: object) -> bool:
     return all(isinstance(value, str) for value in values) if isinstance(values, Iterable) else False
 
 
-_KINDS_OF_VALUES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+_KindOfValue = tuple[str, Callable[[Any], bool]]  # what it is called, and whether a value is of it
+_TEXT: _KindOfValue = ("a text", lambda value: value is None or (isinstance(value, str) and value.strip() != ""))
+_CONDITION: _KindOfValue = (
+    "a comparison such as '>10'",
+    lambda value: _COMPARISON.fullmatch(str(value)) is not None,
+)
+_KINDS_OF_VALUES: Mapping[str, _KindOfValue] = {
     "enabled": ("true or false", lambda value: isinstance(value, bool)),
     "severity": ("'error' or 'warn'", lambda value: str(value).lower() in SEVERITIES),
-    "schema": ("a text", lambda value: value is None or (isinstance(value, str) and value.strip() != "")),
-    "alias": ("a text", lambda value: value is None or (isinstance(value, str) and value.strip() != "")),
+    "schema": _TEXT,
+    "alias": _TEXT,
     "meta": ("a mapping", lambda value: isinstance(value, Mapping)),
     "limit": ("a whole number", lambda value: value is None or (isinstance(value, int) and value >= 0)),
     "store_failures": ("true or false", lambda value: value is None or isinstance(value, bool)),
-    "error_if": ("a comparison such as '>10'", lambda value: _COMPARISON.fullmatch(str(value)) is not None),
-    "warn_if": ("a comparison such as '>10'", lambda value: _COMPARISON.fullmatch(str(value)) is not None),
+    "error_if": _CONDITION,
+    "warn_if": _CONDITION,
     "tags": ("a text or a list of texts", _all_texts),
     "delimiter": ("one character", lambda value: isinstance(value, str) and len(value) == 1),
     "column_types": (
@@ -466,11 +470,11 @@ def _columns(entry: Section, version: Section) -> Items:
     own = [item for item in version.sections("columns") if "include" not in item]
     chosen = next((item for item in version.sections("columns") if "include" in item), Section(entry.file, entry.line))
     include, exclude = chosen.get("include", "all"), chosen.strings("exclude")
-    said = {item.get("name") for item in own}
+    named = {item.get("name") for item in own}
     base = [
         item
         for item in entry.sections("columns")
-        if (include in ("all", "*") or item.get("name") in include) and item.get("name") not in {*exclude, *said}
+        if (include in ("all", "*") or item.get("name") in include) and item.get("name") not in {*exclude, *named}
     ]
     found = [*base, *own]
     return Items(found, [item.line for item in found])
@@ -545,7 +549,8 @@ def _read(described: Described, kind: str, entry: Section) -> None:
         case "sources":
             if "overrides" in entry:
                 described.diagnostics.notes.append(f"{entry.where('overrides')}: sources of packages are not read.")
-            for source in source_tables(entry, partial(_source_table, described)):
+            emit = described.diagnostics.emit
+            for source in source_tables(entry, lambda table: _properties(table, "source table", OF_A_TABLE, {}, emit)):
                 _add_source(source, described.by_place)
         case "models" | "seeds" | "snapshots":
             for one, named in versions_of(entry) if kind == "models" else ((entry, {}),):
@@ -570,10 +575,6 @@ def _read(described: Described, kind: str, entry: Section) -> None:
             entry.required("name")
         case _:
             pass
-
-
-def _source_table(described: Described, table: Section) -> Properties:
-    return _properties(table, "source table", OF_A_TABLE, {}, described.diagnostics.emit)
 
 
 def _described(entry: Section, kind: str, emit: Emit) -> Properties:

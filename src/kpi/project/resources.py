@@ -50,7 +50,6 @@ class Resource:
 
     @property
     def id(self) -> str:
-        """The id of its node."""
         return f"{self.kind}.{self.package}.{self.name}"
 
 

@@ -81,7 +81,6 @@ class Attribution:
         self.close()
 
     def close(self) -> None:
-        """Close both builds."""
         self._pair.close()
 
     def keys(self, figure: str) -> list[FigureKey]:

@@ -98,7 +98,6 @@ class YearChange:
 
     @property
     def change(self) -> Fraction:
-        """The exact change."""
         return self.values[1] - self.values[0]
 
     @property

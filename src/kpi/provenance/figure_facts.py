@@ -62,7 +62,6 @@ class FigureFacts:
 
     @property
     def tables(self) -> ReportTables:
-        """The tables that the engine knows."""
         return self.record.report_tables
 
     @cached_property
@@ -72,7 +71,6 @@ class FigureFacts:
 
     @cached_property
     def indicator(self) -> dict[str, Any]:
-        """The figure's row."""
         return self._row(self.tables.indicators)
 
     @cached_property

@@ -61,6 +61,12 @@ class Source:
     kind: str = ""
     on: Any = None
 
+    @property
+    def join(self) -> str:
+        """How it is joined, as SQL writes it: left join, cross join."""
+        words = [word.lower() for word in (self.side, self.kind) if word]
+        return " ".join([*(words or ["inner" if self.on is not None else "cross"]), "join"])
+
 
 class Catalogue:
     """The models of a build: `models` are their compiled SELECTs by `schema.name`, `feeds` the feed of each raw table.
@@ -139,7 +145,6 @@ class Catalogue:
             self.models_read = before | self._read_for[key]
 
     def has_figures(self, relation: Relation) -> bool:
-        """Tell whether a relation is a table of figures."""
         return relation.query is None and set(self.columns_of(relation)) >= FIGURE_COLUMNS
 
     def _reaches_rows(self, relation: Relation) -> bool:
@@ -308,25 +313,31 @@ def _all_hops(
     if query.args.get("limit") or query.args.get("offset"):
         raise Untraceable(scope.model, "a LIMIT chooses rows by no rule that could be explained. Use row_number().")
     sources = tuple(sources_of(query, scope))
-    base = Hop(
-        scope.model, relation.name.rpartition(".")[2], query, scope, sources, {}, (), [], None, None, None, renamed,
-        catalogue,
-    )  # fmt: skip
     qualified = _Qualifier(catalogue, sources, query)
-    base.stars = tuple(
-        source.alias
-        for one in query.expressions
-        if is_star(one)
-        for source in sources
-        if not one.args.get("table") or one.table.lower() == source.alias
-    )
-    base.projections = {
-        one.alias_or_name.lower(): qualified(one.unalias()) for one in query.expressions if not is_star(one)
-    }
     where, having, qualify = (query.args.get(name) for name in ("where", "having", "qualify"))
-    base.where = [qualified(one) for one in conjuncts(where.this)] if where else []
-    base.having = qualified(having.this) if having else None
-    base.qualify = qualified(qualify.this) if qualify else None
+    base = Hop(
+        model=scope.model,
+        name=relation.name.rpartition(".")[2],
+        select=query,
+        scope=scope,
+        sources=sources,
+        projections={
+            one.alias_or_name.lower(): qualified(one.unalias()) for one in query.expressions if not is_star(one)
+        },
+        stars=tuple(
+            source.alias
+            for one in query.expressions
+            if is_star(one)
+            for source in sources
+            if not one.args.get("table") or one.table.lower() == source.alias
+        ),
+        where=[qualified(one) for one in conjuncts(where.this)] if where else [],
+        keys=None,
+        having=qualified(having.this) if having else None,
+        qualify=qualified(qualify.this) if qualify else None,
+        renamed=renamed,
+        catalogue=catalogue,
+    )
     for keys, all_keys in _grouping_sets(query, base.projections, qualified, scope.model):
         hop = replace(base, keys=keys)
         if all_keys is not None:
@@ -366,8 +377,8 @@ def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
             if isinstance(column, exp.Column):
                 known[_place(column)] = value
     for test in hop.where:
-        said = _said(test)
-        if said is not None and not same(known.setdefault(said[0], said[1]), said[1]):
+        equality = _equality(test)
+        if equality is not None and not same(known.setdefault(*equality), equality[1]):
             return None
     for test in (*hop.where, *(one for source in hop.sources if source.on for one in conjuncts(source.on))):
         if isinstance(test, exp.EQ) and isinstance(test.left, exp.Column) and isinstance(test.right, exp.Column):
@@ -378,7 +389,7 @@ def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
     return known
 
 
-def _said(test: Any) -> tuple[tuple[str, str], object] | None:
+def _equality(test: Any) -> tuple[tuple[str, str], object] | None:
     """The column that a condition gives one value, and that value; None when it does not."""
     match test:
         case exp.EQ() if isinstance(test.left, exp.Column) and constant(test.right) is not UNKNOWN:

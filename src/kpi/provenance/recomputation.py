@@ -53,7 +53,6 @@ class BuildSide:
 
     @property
     def tables(self) -> ReportTables:
-        """The tables that the engine knows."""
         return self.record.report_tables
 
 
@@ -104,7 +103,6 @@ class BuildPair:
         return con
 
     def close(self) -> None:
-        """Close the builds."""
         if "con" in self.__dict__:
             self.con.close()
             del self.__dict__["con"]

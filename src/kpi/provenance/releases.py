@@ -84,12 +84,12 @@ def freeze(
     con: duckdb.DuckDBPyConnection,
     tables: ReportTables,
     record: BuildRecord,
-    said: Mapping[str, object],
+    given: Mapping[str, object],
     years: Years,
 ) -> Release:
-    """Return a report year as a build has it. `said` are the fields that the build does not tell, `years` those of
+    """Return a report year as a build has it. `given` are the fields that the build does not tell, `years` those of
     its deliveries. Grain of the figures: one row per figure_id, service and basis."""
-    year = said["report_year"]
+    year = given["report_year"]
     sql = _FIGURES.format(indicators=tables.indicators, status=tables.observation_status)
     figures = [_as_printed(row) for row in con.execute(sql, [year]).fetchall()]
     files = [
@@ -100,7 +100,7 @@ def freeze(
         for one in sorted(record.files or (), key=lambda one: (one.feed, one.file))
     ]
     fields = {
-        **said,
+        **given,
         "build": record.id,
         "as_of": record.as_of,
         "kpi_code": record.inputs.code if record.inputs else "",
@@ -139,8 +139,8 @@ def write_release(root: Path, release: Release) -> Path:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     (new / release_files.SUMS).touch()  # from the first file on it is a release to whoever looks for properties
-    said = [f"{name}: {_yaml(release.fields.get(name))}\n" for name, _ in release_files.FIELDS]
-    (new / release_files.RELEASE).write_text("".join(said), encoding="utf-8")
+    lines = [f"{name}: {_yaml(release.fields.get(name))}\n" for name, _ in release_files.FIELDS]
+    (new / release_files.RELEASE).write_text("".join(lines), encoding="utf-8")
     parts = (release.figures, release.definitions, release.deliveries, release.nodes)
     for (name, columns), rows in zip(release_files.FILES.items(), parts, strict=True):
         (new / name).write_text(release_files.to_csv(columns, rows), encoding="utf-8")

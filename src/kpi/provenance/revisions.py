@@ -182,13 +182,13 @@ def node_rows(record: BuildRecord) -> list[tuple[str, str, str]]:
 
 def differences(folder: Path, record: BuildRecord, years: Years) -> tuple[Difference, ...]:
     """Return what differs between a release and a build, by their hashes: deliveries, then nodes, then the engine."""
-    said = release_files.fields_of(folder)
+    release = release_files.fields_of(folder)
     return (
         *_of_deliveries(release_files.rows_of(folder, "deliveries.csv"), record, years),
         *_of_nodes(
-            release_files.rows_of(folder, "nodes.csv"), record, is_same_kpi=said.get("kpi_code") == _code(record)
+            release_files.rows_of(folder, "nodes.csv"), record, is_same_kpi=release.get("kpi_code") == _code(record)
         ),
-        *_of_engine(said, record),
+        *_of_engine(release, record),
     )
 
 
@@ -251,14 +251,14 @@ def _of_nodes(then: Iterable[Mapping[str, str]], record: BuildRecord, is_same_kp
             yield Difference("code", moved or f"model {short}", name)
 
 
-def _of_engine(said: Mapping[str, object], record: BuildRecord) -> Iterable[Difference]:
+def _of_engine(release: Mapping[str, object], record: BuildRecord) -> Iterable[Difference]:
     duckdb_now = record.engine.rpartition(" ")[2]
-    if said.get("duckdb_version") != duckdb_now:
-        yield Difference("engine", f"duckdb {said.get('duckdb_version')} -> {duckdb_now}")
-    if said.get("kpi_code") != _code(record):
+    if release.get("duckdb_version") != duckdb_now:
+        yield Difference("engine", f"duckdb {release.get('duckdb_version')} -> {duckdb_now}")
+    if release.get("kpi_code") != _code(record):
         from importlib.metadata import version
 
-        yield Difference("engine", f"kpi {said.get('kpi_version')} -> {version('kpi')}")
+        yield Difference("engine", f"kpi {release.get('kpi_version')} -> {version('kpi')}")
 
 
 class Ancestors:
@@ -333,14 +333,14 @@ def acknowledge(
     root: Path,
     revisions: Sequence[Revision],
     reasons: Collection[str],
-    said: tuple[str, str, str],
+    account: tuple[str, str, str],
     at: datetime,
 ) -> list[Path]:
-    """Write that somebody accounted for revisions, with `said` reason, note and by whom. Returns the files written.
+    """Write that somebody accounted for revisions, with `account` reason, note and by whom. Returns the files written.
 
-    Raises ConfigError for a reason that the project does not have, or when nothing is said.
+    Raises ConfigError for a reason that the project does not have, or an empty note.
     """
-    reason, note, by = said
+    reason, note, by = account
     if reason not in reasons:
         raise ConfigError(
             f"there is no reason '{reason}'.{nearest(reason, reasons)} They are in seeds/revision_reasons.csv."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from textwrap import indent
 from typing import Any
 
 from kpi.lazy import exp
@@ -29,7 +30,7 @@ def shown_sql(trace: Trace, model: str, column: str) -> tuple[tuple[str, ...], s
             texts.append(sql)
         elif not _is_import(hop):
             plains[name] = sql
-    ctes = ",\n".join(f"{name} as (\n{_indented(sql)}\n)" for name, sql in plains.items())
+    ctes = ",\n".join(f"{name} as (\n{indent(sql, '    ')}\n)" for name, sql in plains.items())
     top = hops[0][1]
     return tuple(sorted(asked[hops[0][0]] & _names(top))), (f"with {ctes}\n" if ctes else "") + texts[-1]
 
@@ -80,9 +81,8 @@ def _select(trace: Trace, hop: Hop, asked: set[str], plains: dict[str, str]) -> 
     sql = "select\n" + ",\n".join(lines or ["    *"])
     for number, source in enumerate(hop.sources):
         item = _item(hop, source, plains)
-        kind = " ".join(part for part in (source.side, source.kind) if part).lower()
         on = f"\n    on {_text(source.on, False)}" if source.on is not None else ""
-        sql += f"\nfrom {item}" if not number else f"\n{kind or ('inner' if on else 'cross')} join {item}{on}"
+        sql += f"\n{source.join} {item}{on}" if number else f"\nfrom {item}"
     if hop.where:
         sql += "\nwhere " + "\n    and ".join(_text(one, is_alone) for one in hop.where)
     if hop.keys and any(one.find(exp.AggFunc) for one in hop.projections.values()):
@@ -133,10 +133,6 @@ def _text(expression: Any, is_alone: bool) -> str:
             if not column.find_ancestor(exp.Query):
                 column.set("table", None)
     return str(copy.sql(dialect="duckdb", normalize_functions="lower"))
-
-
-def _indented(sql: str) -> str:
-    return "\n".join(f"    {line}" for line in sql.split("\n"))
 
 
 def dated_seeds(trace: Trace, seeds: Collection[str]) -> Iterator[tuple[str, str]]:

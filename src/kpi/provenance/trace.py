@@ -379,13 +379,8 @@ class _Writer:
         text = ""
         for number, source in enumerate(self.hop.sources):
             item = self._item(source, below)
-            if number:
-                kind = " ".join(part for part in (source.side, source.kind) if part).lower()
-                on = f" on {self._text(source.on)}" if source.on is not None else ""
-                kind = kind or ("inner" if on else "cross")
-                text += f"\n{kind} join {item}{on}"
-            else:
-                text += item
+            on = f" on {self._text(source.on)}" if source.on is not None else ""
+            text += f"\n{source.join} {item}{on}" if number else item
         return text
 
     def _item(self, source: Source, below: str) -> str:

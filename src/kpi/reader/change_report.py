@@ -42,11 +42,9 @@ class ChangeReport:
 
     @property
     def text(self) -> str:
-        """The report as text."""
         return "\n".join(self.lines())
 
     def lines(self) -> Iterator[str]:
-        """Yield the report in lines."""
         if self.heading:
             yield self.heading
         for number, change in enumerate(self.changes):
@@ -59,7 +57,6 @@ class ChangeReport:
         return [row for change in self.changes for row in _rows(change)]
 
     def to_json(self) -> str:
-        """Return the parts as JSON."""
         return json.dumps(self.rows(), ensure_ascii=False, indent=1)
 
     def __str__(self) -> str:
@@ -139,7 +136,6 @@ def _fate_of(warehouse: Warehouse, build: str) -> str:
 
 
 def feeds_of(root: Path) -> tuple[Feed, ...]:
-    """Return the contracts of a project."""
     from kpi.engine.compile import compiled
 
     return compiled(root).graph.feeds

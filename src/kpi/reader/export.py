@@ -74,13 +74,15 @@ def _problems(
     from kpi.engine.lineage import lineage  # not at the top: an export for the house needs none
 
     place = f"build.{node.relation}"
+    sources = {str(one.relation) for one in graph.nodes.values() if one.kind == "source"}
     _, edges = lineage(graph, columns, str(node.relation))
     kinds = con.execute(f"select column_name, column_type from (describe {place})").fetchall()
     for column, kind in kinds:
         if kind in _NO_TEXT or kind.startswith("DECIMAL"):
             continue
         text, message = f"{identifier(column)}::varchar", f"{node.relation}.{column}"
-        is_open, allowed = _closed_list(graph, _made_from(edges, (str(node.relation), column)))
+        places = _made_from(edges, (str(node.relation), column))
+        is_open, allowed = any(table in sources for table, _ in places), sorted(_accepted(graph, places))
         known = f"({seeds} union all select unnest([{', '.join(map(literal, allowed))}]::varchar[]))"
         unknown = f"{text} not in {known}"
         # A telephone number that stands in a seed is an office's own; an identity code never is.
@@ -95,13 +97,6 @@ def _problems(
             more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
             why = "hold personal data" if any(row[1] for row in values) else "stand in no list"
             yield f"{message}: {counted(len(values), 'value')} in {counted(rows, 'row')} {why}: {shown}{more}"
-
-
-def _closed_list(graph: Graph, places: Collection[Place]) -> tuple[bool, tuple[str, ...]]:
-    """Tell whether a column, by all it is made from, has a part from a delivery; and the values that are declared."""
-    sources = {str(one.relation) for one in graph.nodes.values() if one.kind == "source"}
-    is_open = any(table in sources for table, _ in places)
-    return is_open, tuple(sorted(_accepted(graph, places)))
 
 
 def _made_from(edges: Sequence[Edge], start: Place) -> set[Place]:

@@ -131,11 +131,11 @@ def tables_of(build: str | None = None, project_dir: Path | str | None = None) -
     return warehouse.record(warehouse.folder(build)).report_tables
 
 
-def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
+def hint_left_out(sql: str, build: str | None, project_dir: Path) -> str:
     """Say which schema that SQL, or a table's name, asks for is left out of the file for all readers; else nothing."""
     warehouse = Warehouse(project_dir.resolve() / "warehouse")
     found = warehouse.record(warehouse.folder(build)).restricted_schemas
-    named = sorted(found & set(re.findall(r"\w+", asked.lower())))
+    named = sorted(found & set(re.findall(r"\w+", sql.lower())))
     return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
 
 

@@ -36,7 +36,7 @@ def tag(key: Key, form: str, text: str) -> Markup:
 
 def cell(form: str, text: str) -> Markup:
     """Return a number in a row of a table, or a card, that says itself what it is of (`row_of`)."""
-    return Markup(f'<span class="v" data-form="{escape(form)}">{escape(text)}</span>')
+    return Markup(f'<span class="v" data-form="{form}">{escape(text)}</span>')
 
 
 def row_of(key: Key, with_figure: bool = True) -> Markup:
@@ -311,8 +311,7 @@ def figure_page(writer: Writer, figure_id: str) -> Row:
 
 def _keys_of(content: Content, figure_id: str) -> list[Key]:
     """Return the keys of a figure's values, the latest year first, services in their order."""
-    return sorted((key for key in content.values if key[0] == figure_id),
-                  key=lambda key: (-key[2], _order(content, key)))  # fmt: skip
+    return sorted(content.figure_keys.get(figure_id, ()), key=lambda key: (-key[2], _order(content, key)))
 
 
 def latest_value(content: Content, figure_id: str) -> Value | None:

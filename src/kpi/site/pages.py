@@ -160,9 +160,8 @@ class Site:
 
     def _figure_ids(self) -> list[str]:
         """Return the figures that are described or told of, in the order of their list."""
-        figure_ids = {key[0] for key in self.source.content.values}
         listed = list(self.source.content.figures)
-        return listed + sorted(figure_ids.difference(listed))
+        return listed + sorted(self.source.content.figure_keys.keys() - set(listed))
 
     def _list(self) -> Page:
         content, code = self.source.content, self.language.code
@@ -178,7 +177,7 @@ class Site:
         content, code = self.source.content, self.language.code
         row = content.figures.get(figure_id, {})
         services = content.services.get(figure_id, [])
-        keys = [key for key in content.values if key[0] == figure_id]
+        keys = content.figure_keys.get(figure_id, ())
         latest = max(keys, key=lambda key: (key[2], key[1] in services[:1], key), default=None)
         names = [content.service_name(figure_id, service, code) for service in services]
         words = [row.get(f"definition_{code}"), row.get(f"keywords_{code}"), figure_id, *names]

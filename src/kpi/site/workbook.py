@@ -230,18 +230,19 @@ class _Writer:
 
     def _decimals(self, table: ExportTable) -> list[int]:
         """With how many decimals each value is shown, so that no cell says 0 or 100 that is not exactly so."""
-        figures = [(figure_id, one.decimals, one.unit) for figure_id, one in self.dataset.figures.items()]
+        figures = self.dataset.figures
         if not table.has("figure_id") or not figures:
             return [2] * table.row_count
-        self.dataset.con.execute(
-            "create or replace temp table shown_as (figure_id varchar, its_decimals varchar, its_unit varchar)"
-        )
-        self.dataset.con.executemany("insert into shown_as values (?, ?, ?)", figures)
         columns = ", ".join(identifier(column.name) for column in table.columns)
+        names = "unnest($ids::varchar[]) as figure_id, unnest($decimals::varchar[]) as its_decimals"
         found = self.dataset.con.execute(
-            f"select {presented('value', 'its_decimals', 'its_unit')}::varchar, its_decimals"
-            f" from (select * from {table.place} order by all) left join shown_as using (figure_id)"
-            f" order by {columns}"
+            f"select {presented('value', 'its_decimals', 'its_unit')}::varchar, its_decimals from {table.place}"
+            f" left join (select {names}, unnest($units::varchar[]) as its_unit) using (figure_id) order by {columns}",
+            {
+                "ids": list(figures),
+                "decimals": [one.decimals for one in figures.values()],
+                "units": [one.unit for one in figures.values()],
+            },
         ).fetchall()
         return [len(with_decimals(shown, places).partition(".")[2]) if shown else 0 for shown, places in found]
 
@@ -279,7 +280,9 @@ class _Writer:
     def _write(self, sheet: Worksheet, row: int, column: int, value: Any) -> None:
         if value is None:
             return
-        if isinstance(value, bool):
+        if isinstance(value, str):
+            self._write_text(sheet, row, column, value, None)
+        elif isinstance(value, bool):
             sheet.write_boolean(row, column, value)
         elif _is_number(value):
             sheet.write_number(row, column, float(value) if isinstance(value, Decimal) else value)
