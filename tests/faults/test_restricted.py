@@ -27,7 +27,7 @@ from kpi.engine.node import Node
 from kpi.errors import CheckFailed, KpiError, Problem, problems_of
 from kpi.events import Emit, silent
 from kpi.ingest import raw_table
-from kpi.jobs import notifications, pipeline, prune_raw, release
+from kpi.jobs import candidate, notifications, pipeline, prune_raw, release
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.recorded_run import attend
 from kpi.jobs.refresh import refresh
@@ -327,7 +327,7 @@ def test_a_build_published_despite_its_checks_tells_readers_what_is_public(
     root: Path, sent: list[notifications.Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = [Problem("expectation.failed", "does not hold", restricted="3 of 12", subject="2025 every_month:calls")]
-    monkeypatch.setattr(pipeline, "verdict", lambda record: (failed, failed))
+    monkeypatch.setattr(candidate, "verdict", lambda record: (failed, failed))
     (root / "models/marts/another.sql").write_text("select 1 as x")
     options, lines = Options(TODAY, validate=False, publish_despite_checks="it is known"), list[str]()
     outcome = attend(root, "refresh", TODAY, lines.append, lambda emit: refresh(root, options, emit))
