@@ -102,8 +102,9 @@ def _stored(feed: Feed) -> tuple[tuple[str, str], ...]:
 def forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> None:
     """Drop the raw tables of another contract or another kpi, so that every file of theirs is loaded anew."""
     tables: dict[str, list[tuple[str, str]]] = {}
+    # DuckDB quotes a field of a struct whose name is a word of SQL.
     for table, column, kind in con.execute(
-        "select table_name, column_name, data_type from duckdb_columns()"
+        """select table_name, column_name, replace(data_type, '"', '') from duckdb_columns()"""
         " where schema_name = 'raw' and database_name = current_database() order by table_name, column_index"
     ).fetchall():
         tables.setdefault(table, []).append((column, kind))

@@ -16,16 +16,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kpi.errors import DeliveryError
 from kpi.files import read_regular
 from kpi.ingest.masking import hidden_codes
+from kpi.lazy import duckdb
 from kpi.sql import literal
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 SUMS = "SHA256SUMS"
 SYNTHETIC_LABEL = "SYNTEETTISTÄ AINEISTOA"
@@ -132,8 +128,6 @@ def deleted(kept: Path, folders: Iterable[KeptFolder]) -> frozenset[tuple[str, s
 
 def load_kept(con: duckdb.DuckDBPyConnection, kept: Path, folders: Sequence[KeptFolder]) -> None:
     """Make the raw tables anew from the folders. Raises DeliveryError for what cannot be read or is kept twice."""
-    import duckdb
-
     from kpi import database
 
     for table, columns in TABLES.items():

@@ -7,14 +7,11 @@ for afterwards: a record of the same bytes that is no reject any more was taken.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kpi.events import Emit, Event, emit_event
+from kpi.lazy import duckdb
 from kpi.presentation import one_line
 from kpi.sql import counted
-
-if TYPE_CHECKING:
-    import duckdb
 
 _BEFORE = "rejected_before"
 SHOWN = 5  # reasons of a feed in the line for people; all of them are in the events

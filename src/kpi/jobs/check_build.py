@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ from kpi.sql import literal
 from kpi.validation.datasets import built_columns
 from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
 from kpi.warehouse.builds import FAILURES, Warehouse
-from kpi.warehouse.permissions import DATABASE, database_path
+from kpi.warehouse.permissions import database_path, readable_database
 
 if TYPE_CHECKING:
     from kpi.validation.expectations import YearResult
@@ -90,7 +89,7 @@ def validate_build(
     expectations = read_expectations(project)
     feeds = feed_expectations(read_feed(source) for source in project.sources if is_feed(source))
     # A year is validated by topics, marts and seeds, which readers have too, where there is a file for them.
-    with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
+    with database.reading(readable_database(folder)) as con:
         refuse_missing(con, expectations, record.id)
         results = validate(con, expectations, feeds, day, year, is_more_expected=not record.synthetic)
         if html is not None:
