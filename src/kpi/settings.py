@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, Place, nearest
+from kpi.files import checksum
 
 if TYPE_CHECKING:
     from kpi.yaml_loader import Section
@@ -246,7 +247,6 @@ def spill_folder(warehouse: Path, root: Path, given: str) -> Path:
     It is among the builds, or in the temp_directory that was `given`, where every warehouse has one of its own. What a
     killed run left there is removed: the caller holds the writer's lock.
     """
-    import hashlib
     import shutil
 
     if not given:
@@ -254,7 +254,7 @@ def spill_folder(warehouse: Path, root: Path, given: str) -> Path:
     base = (root / Path(given).expanduser()).resolve()
     if not base.is_dir():
         raise ConfigError(f"temp_directory: {base} is no folder. Make it, or name another.")
-    own = base / f"kpi-spill-{hashlib.blake2b(str(warehouse).encode(), digest_size=6).hexdigest()}"
+    own = base / f"kpi-spill-{checksum(str(warehouse), 6)}"
     try:
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir(mode=0o700)
