@@ -9,7 +9,7 @@ included, and a null `_record` for a blank line. Statements with a clock take it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -39,14 +39,17 @@ def note_claimed(feed: Feed) -> str:
     )
 
 
-def find_repeated(feed: Feed, among_claimed: bool) -> str:
-    """Create the table `repeated` of keys that stand in several rows."""
+def find_repeated(feed: Feed, among_claimed: bool, parts: int = 1) -> Iterator[str]:
+    """Statements that create the table `repeated` of keys that stand in several rows.
+
+    Each looks at one of so many parts of the keys, by their hash: a table of all keys of a feed takes much memory.
+    """
     key = name_list(feed.key)
     among = f" semi join claimed using ({name_list(claims(feed))})" if among_claimed else ""
-    return (
-        f"create or replace temp table repeated as select {key} from {raw_table(feed)}{among}"
-        f" group by {key} having count(*) > 1"
-    )
+    for part in range(parts):
+        into = "insert into repeated" if part else "create or replace temp table repeated as"
+        where = f" where hash({key}) % {parts} = {part}" if parts > 1 else ""
+        yield f"{into} select {key} from {raw_table(feed)}{among}{where} group by {key} having count(*) > 1"
 
 
 def find_clashing(feed: Feed) -> tuple[str, str]:

@@ -257,25 +257,15 @@ class Run:
                 self._warn(problem)
 
     def _verify(self) -> None:
-        """Read the finished file back: all of it, but for what is block by block as in the build it started from."""
+        """Read the finished file back."""
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
-            written = {node.relation for node in (self.record.nodes or {}).values() if node.built_in == self.record.id}
-            seen = read_back(
-                database_folder(self.candidate) / DATABASE, self._proven(), written, self.context.memory_limit
-            )
+            seen = read_back(database_folder(self.candidate) / DATABASE, self.context.memory_limit)
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
         if seen != self.record.rows:
             raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
-
-    def _proven(self) -> Path | None:
-        """The file that this one began as a copy of, when it was read back itself and is as it was written since."""
-        before = self.before
-        folder = self.warehouse.builds / before.id if before and before.status == "published" else None
-        # A run starts from a published build only when its checksum is right (`start_for`).
-        return database_folder(folder) / DATABASE if folder else None
 
     def _part(self) -> None:
         """Write the file for all readers, without what is for stewards."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -108,6 +107,8 @@ def carry_over(
 
 
 EXCHANGE = ".tmp-spark"  # the folder among the builds for what goes to Spark and comes back
+LOADING_SHARE = 0.7  # of the memory that DuckDB may have, for it while files are loaded
+_LARGE = 32 << 20  # bytes of a file that is read in no less time than it takes to import what sums its blocks
 LOAD_SUMMARY = "load summary"  # the event that says how much was loaded
 
 
@@ -149,7 +150,9 @@ def ingest_deliveries(
     """
     warehouse, graph, folder, options = context.warehouse, context.graph, context.folder, context.options
     _refuse_lost(warehouse, folder, options)
-    report = load(con, graph.feeds, warehouse.raw, folder, options.as_of, context.emit)
+    # While files are cut into records Python holds as much of them as a quarter of what DuckDB has.
+    with database.within_memory(con, database.share_of(context.memory_limit, LOADING_SHARE)):
+        report = load(con, graph.feeds, warehouse.raw, folder, options.as_of, context.emit)
     worse_than_allowed: DeliveryError | None = None
     try:
         refuse_bad_files(con, graph.feeds, options.max_reject_share)
@@ -278,20 +281,18 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(
-    file: Path, start: Path | None = None, written: Collection[str] = (), memory_limit: str = ""
-) -> dict[str, int]:
-    """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
+def read_back(file: Path, memory_limit: str = "") -> dict[str, int]:
+    """Open a finished file as a reader would and look at all of it. Returns the number of rows of each table.
 
-    An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a copy of
-    `start`, a file that is known to be whole, only the tables that were `written` are read, when all other blocks are
-    as they were or whole by their checksums. A quarter of the memory of a run is enough. Raises BuildError.
+    An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a large file
+    the checksums of its blocks are compared; the tables are read where one is not right, for nothing may need that
+    block. A quarter of the memory of a run is enough. Raises BuildError.
     """
     try:
-        with database.reading(file, re.sub(r"^[\d.]+", lambda found: f"{float(found[0]) / 4:g}", memory_limit)) as con:
+        with database.reading(file, database.share_of(memory_limit, 0.25)) as con:
             seen = database.row_counts(con)
-            is_proven = start is not None and database.has_only_whole_blocks(file, start)
-            database.read_all(con, [table for table in seen if not is_proven or table in written])
+            if file.stat().st_size < _LARGE or not database.has_only_whole_blocks(file):
+                database.read_all(con, seen)
             return seen
     except (duckdb.Error, UnicodeDecodeError) as error:
         remedy = "Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."

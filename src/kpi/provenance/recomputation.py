@@ -522,7 +522,7 @@ class _Scratch:
         times = {file.file: file.delivered_at or 0 for file in files}
         order = file_order.in_order(times, feed.newer_by)
         self.con.execute(f"update raw.{identifier(feed.name)} set _is_superseded = false")
-        for sql in (statements.find_repeated(feed, False), *statements.find_clashing(feed)):
+        for sql in (*statements.find_repeated(feed, False), *statements.find_clashing(feed)):
             self.con.execute(sql)
         self.con.execute(statements.supersede(feed, False), {"files": list(order)})
 
