@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.bench import run
+from benchmarks.county import copy_county
 from benchmarks.generated import write_project
 
-HERE = Path(__file__).parent
 # The collector of garbage looks as rarely as it does in kpi's own commands.
 START = "import gc, sys; gc.set_threshold(50_000, 20, 20); from pathlib import Path; root = Path(sys.argv[1]); "
 CODE = START + "from kpi.engine.compile import compiled; compiled(root)"
@@ -78,10 +78,7 @@ def main() -> None:
         f"{'not bound':>12}"
     )
     with tempfile.TemporaryDirectory(prefix="kpi-compiling-") as folder:
-        own = Path(folder) / "own"
-        for name in ("models", "seeds", "macros", "expectations", "tests"):
-            shutil.copytree(HERE.parent / name, own / name, ignore=shutil.ignore_patterns("data", "*.py"))
-        shutil.copy(HERE.parent / "dbt_project.yml", own)
+        own = copy_county(Path(folder) / "own", is_known=False)
         cases = [("this project", own, own / "models/intermediate/rescue/int_rescue_figures.sql")]
         for models in options.models:
             root = write_project(Path(folder) / str(models), models)
