@@ -70,9 +70,9 @@ def read_warehouse_settings(variables: Section, project: str) -> WarehouseSettin
     return WarehouseSettings() if section is None else _read(section)
 
 
-def _section(variables: Section, project: str) -> Section | None:
+def _section(variables: Section, project: str, key: str = KEY) -> Section | None:
     own = variables.section(project) if isinstance(variables.get(project), dict) else variables
-    return next((given.section(KEY) for given in (own, variables) if KEY in given), None)
+    return next((given.section(key) for given in (own, variables) if key in given), None)
 
 
 ENGINES = ("duckdb", "spark")
@@ -222,8 +222,7 @@ class ReportTables:
 
 def read_report_tables(variables: Section, project: str) -> ReportTables:
     """Read the names of the engine's tables from the variables of a project. Raises ConfigError with file and line."""
-    own = variables.section(project) if isinstance(variables.get(project), dict) else variables
-    section = next((given.section(TABLES_KEY) for given in (own, variables) if TABLES_KEY in given), None)
+    section = _section(variables, project, TABLES_KEY)
     if section is None:
         return ReportTables()
     section.allow(ReportTables().names(), TABLES_KEY)

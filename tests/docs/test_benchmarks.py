@@ -36,7 +36,7 @@ CASES = {
     ),
     "compiling": (["--models", "10", "--runs", "1"], ["this project", "10 generated models"]),
     "peers": (["--scale", "0.001", "--runs", "1"], ["from nothing", "nothing changed", "one model changed"]),
-    "site": (["--scale", "0.001", "--runs", "1"], ["site: ", "public site: "]),
+    "site": (["--scale", "0.001", "--runs", "1"], ["site: ", "public site: ", "pages alone: ", "exports: "]),
     # The cluster is left to who measures: a master, two workers and a driver take half a minute of CPU to start.
     "scale": (["--scales", "0.01", "--engines", "duckdb"], ["engine", "duckdb", "5 steps"]),
     "memory": (["--scale", "0.001"], ["memory limit 512MB, calls x 0.001: exit 0"]),

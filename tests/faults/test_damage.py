@@ -17,12 +17,12 @@ from click.testing import CliRunner
 import kpi
 from kpi.cli.main import cli
 from kpi.errors import BuildError, ConfigError, LockHeld, exit_code_of
+from kpi.ingest.raw_files import SYNTHETIC_LABEL
 from kpi.jobs.doctor import examine
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.plan import plan
 from kpi.jobs.refresh import refresh
 from kpi.settings import WarehouseSettings
-from kpi.validation.report import SYNTHETIC_LABEL
 from kpi.warehouse import lifecycle
 from kpi.warehouse.builds import Warehouse, is_being_written, writing
 from kpi.warehouse.lifecycle import roll_back

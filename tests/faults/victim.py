@@ -242,7 +242,7 @@ def _replace(original: Any, new: Any) -> None:
 
 def _flip_before_verifying(seed: int) -> None:
     """Flip one bit of the finished candidate, before it is looked at."""
-    from kpi.jobs.refresh import Run
+    from kpi.jobs.candidate import Run
     from kpi.warehouse.permissions import DATABASE, database_folder
 
     verify = Run._verify

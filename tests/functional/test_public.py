@@ -359,7 +359,7 @@ def test_years_that_are_not_finished_leave_the_house_only_when_asked_for(tmp_pat
     build(root)
     out = tmp_path / "out"
     asked = ["publish", "--public", str(out), "--project-dir", str(root)]
-    assert CliRunner().invoke(cli, asked).output == "marts.open_calls: 1 rows\n"
+    assert CliRunner().invoke(cli, asked).output == "marts.open_calls: 1 row\n"
     assert (out / "open_calls.csv").read_text(encoding="utf-8").splitlines()[1:] == ["social,1,false"]
     assert CliRunner().invoke(cli, [*asked, "--include-unfinished-years"]).output == "marts.open_calls: 2 rows\n"
 

@@ -103,9 +103,7 @@ def test_a_failed_test_leaves_readers_on_the_old_build_and_keeps_the_candidate(p
     (project / "models/visits_by_year.sql").write_text(
         "select 2024 as report_year, 1 as visits union all select 2024, 2\n"
     )
-    with pytest.raises(
-        CheckFailed, match=r"unique_visits_by_year_report_year \(models/visits.yml:14\): 1 failing rows"
-    ):
+    with pytest.raises(CheckFailed, match=r"unique_visits_by_year_report_year \(models/visits.yml:14\): 1 failing row"):
         run(project)
     assert visits(project) == [(2024, 2)]
     failed = [build for build in Warehouse(project / "warehouse").list_builds() if build.record.status == "failed"]

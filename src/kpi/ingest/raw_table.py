@@ -199,11 +199,11 @@ class _Writer:
             self._hashes[name] = found.line["content_hash"]
             yield found.line
             if found.line["refused"]:
-                self._run_over(found.records, statements.find_fault(str(found.line["refused"])))
+                self._run_over(found.records, statements.find_fault("refused", str(found.line["refused"])))
                 continue
             if found.illegible is not None:
                 reason = f"holds bytes that are not {found.line['encoding']}"
-                self._run_over(found.illegible, statements.find_fault(reason))
+                self._run_over(found.illegible, statements.find_fault("encoding", reason))
             waiting.append(found)
             if sum(one.size for one in waiting) > self.held:
                 self._insert(waiting)

@@ -116,6 +116,7 @@ class Content:
     publication: dict[str, Row] = field(default_factory=dict)
     bases: dict[tuple[str, str, int], list[str]] = field(default_factory=dict)
     keys: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
+    figure_keys: dict[str, list[Key]] = field(default_factory=dict)
     forms: dict[tuple[str, str, str | None], Form] = field(default_factory=dict)
 
     def years(self) -> list[int]:
@@ -166,6 +167,8 @@ class Content:
         if printed and printed["status"] == "reproduced":
             number, qualifier = printed["published_shown"], printed["qualifier"]
             is_rounded = number in (0, 100) and qualifier == "exact" and number != value.shown
+            if qualifier == "about" and self.figures.get(value.key[0], {}).get("unit") == "percent":
+                number = number.quantize(Decimal(1), ROUND_HALF_UP)  # about a third: about 33 %, not about 33.3 %
             return number, "nearly" if is_rounded else qualifier, printed["decimals"]
         shown, rule = value.shown, self.figures.get(value.key[0], {}).get("shown_as")
         step = {"floor_1000": 1000, "about_100": 100, "about_1000": 1000}.get(rule or "")
@@ -215,6 +218,7 @@ def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public
         figure, service, year, basis = value.key
         content.bases.setdefault((figure, service, year), []).append(basis)
         content.keys.setdefault((figure, service), []).append(value.key)
+        content.figure_keys.setdefault(figure, []).append(value.key)
     return content
 
 
@@ -333,7 +337,7 @@ def _key(row: Mapping[str, Any]) -> Key:
 def sorted_services(content: Content, figure_id: str) -> list[str]:
     """Return the services that a figure has values of, in the order of its list; those of no list last."""
     listed = content.services.get(figure_id, [])
-    services = {key[1] for key in content.values if key[0] == figure_id}
+    services = {key[1] for key in content.figure_keys.get(figure_id, ())}
     return [service for service in listed if service in services] + sorted(services.difference(listed))
 
 

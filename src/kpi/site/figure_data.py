@@ -73,10 +73,11 @@ class FigureRow:
 
 def columns(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
     """Return the type of each column of a table, as schema.name; of none, when the build has no such table."""
+    schema, _, name = table.partition(".")
     rows = con.execute(
-        "select column_name, data_type from information_schema.columns where table_schema || '.' || table_name = ?"
-        " order by ordinal_position",
-        [table],
+        "select column_name, data_type from duckdb_columns() where schema_name = ? and table_name = ?"
+        " and not internal order by column_index",
+        [schema, name],
     ).fetchall()
     return dict(rows)
 

@@ -152,10 +152,17 @@ def _warnings(source: Source) -> Iterable[str]:
 
 def _write(path: Path, text: str) -> int:
     """Write a page and return its bytes. What has its name may be a page of another build too, which must stay."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
     content = text.encode()
-    path.write_bytes(content)
+    try:
+        stream = path.open("xb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("xb")
+    except FileExistsError:
+        path.unlink()
+        stream = path.open("xb")
+    with stream:
+        stream.write(content)
     return len(content)
 
 

@@ -32,6 +32,7 @@ import duckdb
 
 from kpi.cache import recall, remember, remembered
 from kpi.presentation import significant
+from kpi.sql import counted
 from kpi.validation.datasets import YEARS, read_frames
 from kpi.validation.rule import (
     ANY_ROW,
@@ -576,7 +577,7 @@ def _cell(name: str, cell: Any) -> Any:
 def _seen(rule: Rule, values: pd.Series[Any]) -> str:
     """Say how many values a rule that holds looked at and, of numbers, their range."""
     if not rule.column:
-        return f"{len(values)} rows"
+        return counted(len(values), "row")
     count = "1 value" if len(values) == 1 else f"{len(values)} values"
     if values.dtype.kind not in "iuf":
         return count
