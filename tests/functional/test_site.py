@@ -340,7 +340,7 @@ def test_the_languages_have_the_same_labels_and_every_code_a_name_in_each() -> N
     assert used <= set(finnish.labels)
 
 
-PAGE_TYPES = ("index", "report-2025", "figure-nps", "figures", "quality", "quality-2024", "quality-2024-*", "data",
+PAGE_TYPES = ("index", "report-2025", "figure-nps", "figures", "quality", "quality-2024", "quality-*-*", "data",
               "model-marts.unfinished_years", "downloads", "about", "glossary", "accessibility")  # fmt: skip
 
 
@@ -349,7 +349,7 @@ PAGE_TYPES = ("index", "report-2025", "figure-nps", "figures", "quality", "quali
 def test_golden_pages(site: Path, golden: Callable[[str, str], None], name: str, code: str) -> None:
     """What a reader reads, a line an element; of the catalogue and of lists that only grow, how they begin."""
     path = min((site / code).glob(f"{name}.html"))
-    name, text = name.removesuffix("-*") + ("-rows" if "*" in name else ""), path.read_text(encoding="utf-8")
+    name, text = "quality-rows" if "*" in name else name, path.read_text(encoding="utf-8")
     body = re.sub(
         r"<svg.*?</svg>|<pre.*?</pre>", "", text[text.index("<main") : text.index("</main>")], flags=re.DOTALL
     )

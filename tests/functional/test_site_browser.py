@@ -196,7 +196,7 @@ def test_the_keyboard_reaches_every_link_and_shows_where_it_is(browser: Any, sit
 
 @pytest.mark.parametrize("name", ["report-2025", "figure-call_mean_wait_seconds", "quality-2025"])
 def test_paper_shows_every_table_whole(browser: Any, site: Path, name: str) -> None:
-    """A4 within its margins is 688 pixels wide: no column is cut, and what is closed on the screen is there."""
+    """A sheet of A4 within its margins is 688 pixels wide: no column is cut, and closed details are there."""
     page = opened(browser, site, name, 688)
     page.emulate_media(media="print")
     assert page.evaluate("document.querySelectorAll('table').length")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from kpi.codec import to_plain
 from kpi.provenance.figure_values import FigureKey
 from kpi.provenance.labels import SUPERSEDED
 
@@ -285,21 +286,11 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it but the rows as what JSON knows; names are those of the fields."""
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self) if one.name != "_rows"}
+        return {one.name: to_plain(getattr(self, one.name)) for one in fields(self) if one.name != "_rows"}
 
     def _repr_html_(self) -> str:
         """The explanation as a fragment of HTML, for a notebook."""
         return as_html(self)
-
-
-def _plain(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value
 
 
 def as_text(found: Explanation) -> str:

@@ -250,7 +250,7 @@ def definition_lines(
     wanted = (
         dict.fromkeys(("figure_id", "unit", "source"), "varchar") | in_languages("name") | in_languages("definition")
     )
-    unit = code_list(con, tables, "unit", lang)
+    unit, source = (code_list(con, tables, name, lang) for name in ("unit", "source"))
     row = con.execute(
         f"select {', '.join(f'name_{one}' for one in LANGUAGES)}, {names_of('f', 'definition', lang, repr(''))}, unit,"
         f" source from {relation(con, tables.figures, wanted)} as f where figure_id = ?",
@@ -260,9 +260,9 @@ def definition_lines(
         return []
     names = dict(zip(LANGUAGES, row[:3], strict=True))
     others = [f"  {one}: {names[one]}" for one in LANGUAGES if one != lang and names[one]]
-    named = unit[row[4]][0] if row[4] in unit else row[4]
+    named, said = (codes[code][0] if code in codes else code for codes, code in ((unit, row[4]), (source, row[5])))
     first = f"{figure_id}: {names[lang] or next(filter(None, row[:3]), figure_id)} ({named})"
-    return [first, *others, *(f"  {text}" for text in row[3:4] + row[5:6] if text)]
+    return [first, *others, *(f"  {text}" for text in (row[3], said) if text)]
 
 
 def resolve(con: duckdb.DuckDBPyConnection, wanted: str, names: ReportTables = USUAL) -> tuple[str, str]:

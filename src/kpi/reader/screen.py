@@ -283,8 +283,8 @@ def _figure_line(row: FigureRow, label: str, screen: Screen) -> str:
 def _columns(label: str, value: str, change: str, target: str, months: str, screen: Screen) -> str:
     """One line of the columns, no wider than the screen: what is too narrow for the months goes without."""
     has_months = screen.width >= 76
-    room = screen.width - 12 - 13 - 9 - (13 if has_months else 0)
-    line = f"{_cut(label, room):<{room}}{_cut(value, 11):>12}{_cut(change, 12):>13}{_cut(target, 8):>9}"
+    room = screen.width - 12 - 14 - 9 - (13 if has_months else 0)
+    line = f"{_cut(label, room):<{room}}{_cut(value, 11):>12}{_cut(change, 13):>14}{_cut(target, 8):>9}"
     return f"{line} {months:<12}".rstrip() if has_months else line.rstrip()
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from kpi.settings import ReportTables
 
 
-_SECOND = {"fi": ("fi", "en", "sv"), "sv": ("sv", "fi", "en"), "en": ("en", "fi", "sv")}
+# Languages in which a name is looked for, one after the other.
+SECOND = {"fi": ("fi", "en", "sv"), "sv": ("sv", "fi", "en"), "en": ("en", "fi", "sv")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def relation(con: duckdb.DuckDBPyConnection, table: str, wanted: Mapping[str, st
 
 def names_of(alias: str, column: str, lang: str, otherwise: str) -> str:
     """SQL of a name in a language; in another when it has none in that, and `otherwise` when in none."""
-    named = ", ".join(f"nullif({alias}.{column}_{one}, '')" for one in _SECOND[lang])
+    named = ", ".join(f"nullif({alias}.{column}_{one}, '')" for one in SECOND[lang])
     return f"coalesce({named}, {otherwise})"
 
 

@@ -78,7 +78,11 @@ def status(writer: Writer, year: int) -> str:
         return writer.language.say("status_none")
     text = writer.language.say("status_of", reproduced=of_year.count("reproduced"), total=len(of_year))
     differs = of_year.count("differs")
-    return f"{text} {writer.language.say('differs_count', count=differs)}" if differs else text
+    return (
+        f"{text} {writer.language.say('differs_count' if differs > 1 else 'differs_one', count=differs)}"
+        if differs
+        else text
+    )
 
 
 def reject_rows(writer: Writer, rejects: Iterable[Rejects]) -> list[tuple[str, str, str, list[tuple[str, str]]]]:
