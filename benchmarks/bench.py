@@ -66,6 +66,12 @@ def run(command: list[str], folder: Path | None = None) -> Cost:
     return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
 
 
+def rust_dbt(folder: Path) -> list[str]:
+    """Return the command of dbt's Rust core, whose binary lies in a folder with DuckDB's library."""
+    given = (f"LD_LIBRARY_PATH={folder}", "DO_NOT_TRACK=1", "DBT_SEND_ANONYMOUS_USAGE_STATS=false")
+    return ["env", *given, str(folder / "dbt")]
+
+
 def compare(name: str, ours: Callable[[], Cost], bare: Callable[[], Cost], runs: int, message: str) -> Case:
     """Measure two things in turn; returns their medians and the median of their CPU ratios."""
     pairs = [(ours(), bare()) for _ in range(runs)]

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.bench import run
+from benchmarks.bench import run, rust_dbt
 from benchmarks.county import copy_county
 from benchmarks.generated import write_project
 
@@ -40,10 +40,8 @@ def not_binding(root: Path) -> float:
 
 def compiling_by_dbt(folder: Path) -> Callable[[Path], float]:
     """Return what measures dbt's Rust core, which lies in a folder with DuckDB's library."""
-    profiles = Path(__file__).parent / "dbt2"
-    words = ["compile", "--profiles-dir", str(profiles), "--profile", "bench"]
-    given = [f"LD_LIBRARY_PATH={folder}", "DO_NOT_TRACK=1", "DBT_SEND_ANONYMOUS_USAGE_STATS=false"]
-    return lambda root: run(["env", *given, str(folder / "dbt"), *words, "--project-dir", str(root)], root).cpu
+    words = ["compile", "--profiles-dir", str(Path(__file__).resolve().parent / "dbt2"), "--profile", "bench"]
+    return lambda root: run([*rust_dbt(folder), *words, "--project-dir", str(root)], root).cpu
 
 
 def measure(
