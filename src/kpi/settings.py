@@ -86,8 +86,9 @@ class EngineSettings:
     `master` is Spark's own word for a driver in this process (`local[*]`, `spark://host:7077`), `remote` the address of
     a server of Spark Connect (`sc://host:15002`); one of them, or neither, which is `local[*]`. `config` are settings
     of Spark's session. `lake` is where the loaded tables are put for Spark: empty for the warehouse's own folder, else
-    one that all machines see, or the address of an object store. It is no part of a build's record: an address may
-    hold a token.
+    one that all machines see, or the address of an object store. `lost_after` is for how many seconds a statement may
+    have nobody to compute it before Spark counts as lost; 0 is for ever. It is no part of a build's record: an address
+    may hold a token.
     """
 
     type: str = "duckdb"
@@ -95,6 +96,7 @@ class EngineSettings:
     remote: str = ""
     config: Mapping[str, str] = field(default_factory=dict)
     lake: str = ""
+    lost_after: int = 300
 
     @property
     def is_spark(self) -> bool:
@@ -138,8 +140,11 @@ def read_engine_settings(variables: Section, project: str) -> EngineSettings:
             message = f"'{name}' is no setting of Spark's session: a name that begins with 'spark.', and one value."
             raise ConfigError(message, config.where(name))
     plain = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in config.items()}
-    settings = EngineSettings(kind, texts["master"], texts["remote"], plain, texts["lake"])
-    if unused := [name for name in ("master", "remote", "config", "lake") if given.get(name) and not settings.is_spark]:
+    lost_after = given.get("lost_after", EngineSettings().lost_after)
+    if not isinstance(lost_after, int) or isinstance(lost_after, bool) or lost_after < 0:
+        raise ConfigError("'lost_after' must be a whole number of seconds, 0 for ever.", given.where("lost_after"))
+    settings = EngineSettings(kind, texts["master"], texts["remote"], plain, texts["lake"], lost_after)
+    if unused := [name for name in given if name != "type" and given.get(name) and not settings.is_spark]:
         raise ConfigError(f"'{unused[0]}' is of the engine spark, and 'type' is {kind}.", given.where(unused[0]))
     _check_address(settings, {name: given.where(name) for name in ("master", "remote")})
     return settings

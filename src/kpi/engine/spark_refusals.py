@@ -22,7 +22,7 @@ from kpi.cache import remembered
 from kpi.engine.binder import WRITTEN, Binder
 from kpi.engine.lint import Finding, every, function_name, not_portable, place_of
 from kpi.engine.node import Node
-from kpi.engine.spark_sql import TRUNCATED, intervals, is_difference, is_type
+from kpi.engine.spark_sql import TRUNCATED, has_one_column, intervals, is_difference, is_type, membership
 from kpi.errors import CompileError
 from kpi.lazy import exp
 from kpi.project.project import together
@@ -171,6 +171,11 @@ RULES: Mapping[str, Rule] = {
         "grouping of several columns",
         "DuckDB yields one number of them all, Spark refuses it",
         "Call grouping once a column.",
+    ),
+    "in_select": Rule(
+        "in (select …) as a value, or of several columns with NOT beside OR",
+        "where a value is missing it is null in DuckDB and false in Spark",
+        "Write it as a condition (where, or case when), of one column; or exists (…).",
     ),
     "having_order": Rule(
         "order by or limit beside having of grouping sets",
@@ -326,6 +331,14 @@ def _having(select: Any) -> str:
     return "having_order" if is_set and (select.args.get("order") or select.args.get("limit")) else ""
 
 
+def _in_select(node: Any) -> str:
+    if node.args.get("query") is None:
+        return ""
+    stands = membership(node)
+    is_right = stands.is_condition and (stands.is_alone or not stands.is_negative or has_one_column(node))
+    return "" if is_right else "in_select"
+
+
 _CHECKS: Mapping[str, Callable[[Any], str]] = {
     "Upper": lambda node: "letter_case",
     "Lower": lambda node: "letter_case",
@@ -338,6 +351,7 @@ _CHECKS: Mapping[str, Callable[[Any], str]] = {
     "Like": _like,
     "RegexpReplace": _regular_expression,
     "Interval": _interval,
+    "In": _in_select,
     "GenerateSeries": _series,
     "TimestampTrunc": _truncation,
     "DateTrunc": _truncation,

@@ -31,8 +31,12 @@ SETTINGS: Mapping[str, str] = {
     # Decimals keep their digits or overflow: by default Spark cuts digits after the point to make room before it.
     "spark.sql.decimalOperations.allowPrecisionLoss": "false",
     "spark.sql.legacy.decimal.retainFractionDigitsOnTruncate": "true",
-    # Spark 4.3 loses a column of a correlated EXISTS when it moves it below a UNION, and fails.
-    "spark.sql.optimizer.excludedRules": "org.apache.spark.sql.catalyst.optimizer.PushProjectionThroughUnion",
+    # Spark 4.3 loses a column of a correlated subquery in a SELECT when it moves that SELECT below a UNION ALL, and
+    # fails: by the one rule where it reads the UNION, by the other where it is a part of one.
+    "spark.sql.optimizer.excludedRules": "org.apache.spark.sql.catalyst.optimizer.PushProjectionThroughUnion,"
+    "org.apache.spark.sql.catalyst.optimizer.CombineUnions",
+    # What Spark infers of columns grows with every name of a value: of a unit test's constants it plans without end.
+    "spark.sql.constraintPropagation.enabled": "false",
 }
 
 _TYPES = {
@@ -259,6 +263,61 @@ def _exists(node: Any) -> None:
         node.this.set("expressions", [exp.Literal.number(1)])
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """How `x in (select …)` stands: as a condition, or as a value; turned round by NOT, or not; and by itself.
+
+    A condition is what decides over a row: null counts as false there. It stands by itself when nothing but AND is
+    between it and WHERE.
+    """
+
+    is_condition: bool
+    is_negative: bool
+    is_alone: bool
+
+
+def membership(node: Any) -> Membership:
+    """Return how an IN of a SELECT stands in its tree."""
+    from sqlglot import exp
+
+    is_negative, is_alone, one = False, True, node
+    while isinstance(one.parent, exp.And | exp.Or | exp.Not | exp.Paren):
+        is_not = isinstance(one.parent, exp.Not)
+        is_negative ^= is_not
+        is_alone = is_alone and not isinstance(one.parent, exp.Or) and (not is_not or one.unnest() is node)
+        one = one.parent
+    above = one.parent
+    is_where = isinstance(above, exp.Where) and isinstance(above.parent, exp.Select)
+    is_when = isinstance(above, exp.If) and above.this is one and not getattr(above.parent, "this", None)
+    return Membership(is_where or is_when or isinstance(above, exp.Having), is_negative, is_alone and is_where)
+
+
+def has_one_column(node: Any) -> bool:
+    """Whether an IN of a SELECT asks for a value and not for a row of several."""
+    from sqlglot import exp
+
+    return not isinstance(node.this.unnest(), exp.Tuple)
+
+
+def _in_select(node: Any) -> Any:
+    """NOT IN beside OR or in CASE as NOT EXISTS, which is neither null: Sail 0.7 takes its null for true there.
+
+    What is unknown counts as found, so that NOT of it is false where null would have been.
+    """
+    from sqlglot import exp
+
+    query = node.args.get("query")
+    if query is None or not has_one_column(node):
+        return None
+    stands = membership(node)
+    if stands.is_alone or not (stands.is_condition and stands.is_negative):
+        return None
+    text = "exists (select 1 from (select 1) as kpi_in(kpi_value) where {})"
+    found = _spark(text.format("kpi_value = :x or kpi_value is null or :x is null"), x=exp.paren(node.this))
+    found.find(exp.Subquery).set("this", query.unnest().copy())
+    return found
+
+
 TRUNCATED = {"DAY": "", "WEEK": "WEEK", "MONTH": "MONTH", "QUARTER": "QUARTER", "YEAR": "YEAR"}
 
 
@@ -340,6 +399,9 @@ RULES = (
     Rule("series", "GenerateSeries", "a series that ends before it begins is empty", "counts backwards", _series),
     Rule("grouping_sets", "Select", "GROUPING() in HAVING", "refused", _having),
     Rule("exists", "Exists", "what EXISTS selects is not looked at", "a column it selects is lost or fails", _exists),
+    Rule(
+        "not_in_select", "In", "not in (select …) of a null is null", "true in Sail, beside OR or in CASE", _in_select
+    ),
     Rule("date_trunc", "TimestampTrunc", "a TIMESTAMP", "an instant in the session's zone", _truncation),
     Rule("date_trunc", "DateTrunc", "a TIMESTAMP", "an instant in the session's zone", _truncation),
     Rule("trim", "Trim", "takes all blanks of Unicode away", "takes ' ' away", _trim),
