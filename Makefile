@@ -9,7 +9,7 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test test-long lint faults faults-cluster dbt dbt-spark parity-dbt spark parity parity-cluster bench peers golden docs pictures clean
+.PHONY: help models refresh demo test test-long office lint faults faults-cluster dbt dbt-spark parity-dbt spark parity parity-cluster bench peers golden docs pictures clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +26,13 @@ demo: $(VENV)/kpi ## Write synthetic deliveries into warehouse/raw, which must b
 	@$(BIN)/kpi demo
 
 test: $(VENV)/dev ## Set up with what development needs and run the tests of every change: units, features, documents
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not long"
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not long" tests/unit tests/functional tests/docs
 
 test-long: $(VENV)/dev ## The long tests: against oracles, against dbt itself (make dbt), and against kills, attackers and full disks
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m long
+
+office: $(VENV)/dev ## LibreOffice (libreoffice-calc-nogui of Debian) opens the workbook of kpi export: compared with the marts
+	$(BIN)/python -m pytest -n 0 tests/office/libreoffice.py
 
 lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 	$(BIN)/ruff format --check .
@@ -76,7 +79,7 @@ PEER_sqlmesh := sqlmesh
 PEER_lea := lea-cli
 
 golden: $(VENV)/dev ## Write the golden files of the tests anew; review the diff
-	$(BIN)/python -m pytest --golden tests/oracle/test_figures.py tests/functional/test_golden_errors.py tests/functional/test_why.py
+	$(BIN)/python -m pytest --golden tests/oracle/test_figures.py tests/functional/test_golden_errors.py tests/functional/test_why.py tests/functional/test_site.py
 
 docs: $(VENV)/dev ## Write the reference pages of commands, exit codes, settings, feeds and figures from the program; review the diff
 	$(BIN)/python -m docs.generate

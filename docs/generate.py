@@ -24,7 +24,7 @@ from kpi.engine.nodes import compile_project
 from kpi.engine.spark_refusals import RULES as REFUSED
 from kpi.engine.spark_sql import RULES as TRANSLATED
 from kpi.engine.spark_sql import SETTINGS
-from kpi.errors import exit_code_page
+from kpi.errors import EXITS
 from kpi.ingest.contract import (
     CONTRACT_COLUMN_SETTINGS,
     CONTRACT_SETTINGS,
@@ -55,6 +55,28 @@ _KINDS = {
     "data test": properties.TEST_CONFIGS,
     "source": properties.SOURCE_CONFIGS,
 }
+
+
+def exit_code_page() -> str:
+    """Return the page of what commands end with."""
+    rows = [
+        f"| {one.code} | {one.outcome} | {one.meaning} | {one.readers} | {one.remedy} |".replace("|  |", "| |")
+        for one in EXITS.values()
+    ]
+    return "\n".join(
+        (
+            "# Exit codes",
+            "",
+            _WRITTEN.format(what="EXITS in src/kpi/errors.py"),
+            "",
+            "What a command ends with, the word that `kpi runs` has for it, and what to do.",
+            "",
+            "| exit code | outcome | meaning | what readers see | what to do |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        )
+    )
 
 
 def commands_page() -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kpi.provenance.explain import explain
     from kpi.reader.change_report import why
-    from kpi.reader.figures import explain
     from kpi.reader.figures import open_build as open
     from kpi.reader.notebook import builds, indicators, series
     from kpi.reader.plot import plot
@@ -26,24 +26,24 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
+_PLACES = {
+    "builds": ("kpi.reader.notebook", "builds"),
+    "explain": ("kpi.provenance.explain", "explain"),
+    "indicators": ("kpi.reader.notebook", "indicators"),
+    "open": ("kpi.reader.figures", "open_build"),
+    "plot": ("kpi.reader.plot", "plot"),
+    "series": ("kpi.reader.notebook", "series"),
+    "why": ("kpi.reader.change_report", "why"),
+}
+
+
 def __getattr__(name: str) -> object:
     # Importing kpi must stay cheap: the command line does it before it knows what it is asked for.
-    if name == "why":
-        from kpi.reader.change_report import why
+    from importlib import import_module
 
-        return why
-    if name in ("explain", "open"):
-        from kpi.reader import figures
-
-        return {"explain": figures.explain, "open": figures.open_build}[name]
-    if name == "plot":
-        from kpi.reader.plot import plot
-
-        return plot
-    if name in __all__:
-        from kpi.reader import notebook
-
-        return {"builds": notebook.builds, "indicators": notebook.indicators, "series": notebook.series}[name]
+    if name in _PLACES:
+        module, function = _PLACES[name]
+        return getattr(import_module(module), function)
     from kpi.errors import nearest
 
     raise AttributeError(f"module 'kpi' has no attribute {name!r}.{nearest(name, __all__)}")

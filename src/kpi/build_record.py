@@ -12,7 +12,7 @@ becomes of it is read; `problem` then says why nothing can start from it. Import
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, cast, get_type_hints
@@ -20,7 +20,7 @@ from typing import Any, Literal, cast, get_type_hints
 from kpi.codec import Malformed, from_plain, to_plain
 from kpi.errors import KpiError, Problem
 from kpi.presentation import visible
-from kpi.settings import WarehouseSettings
+from kpi.settings import ReportTables, WarehouseSettings
 
 SCHEMA_VERSION = 1
 FILE = "build.json"
@@ -270,10 +270,27 @@ class BuildRecord:
         """The schemas that the build's file for readers was made without."""
         return frozenset(self.stewards.schemas if self.stewards else ())
 
+    @property
+    def report_tables(self) -> ReportTables:
+        """The tables that the engine knows, by the names that the build was made with."""
+        return ReportTables.from_names(self.tables)
+
     def is_same_on(self, day: str) -> bool:
         """Tell whether the build would be the same on another day (ISO 8601): nothing became due in between."""
         first, end = self.unchanged_between or ("", "")
         return first <= day < end
+
+
+def ancestors(nodes: Mapping[str, NodeRecord], start: Iterable[str]) -> set[str]:
+    """Return the ids of nodes and of all that they are made from, by the records of a build."""
+    waiting = list(start)
+    found = set(waiting)
+    while waiting:
+        node = nodes.get(waiting.pop())
+        new = [parent for parent in (node.parents if node else ()) if parent not in found]
+        found.update(new)
+        waiting += new
+    return found
 
 
 def to_json(record: BuildRecord) -> str:

@@ -148,6 +148,19 @@ def remembered(make: Callable[[], _T], *parts: object, is_right: Callable[[_T], 
     return cast(_T, found)
 
 
+def recall(*parts: object) -> Any:
+    """Return what is remembered under these parts; None where nothing is."""
+    cache = _active.get()
+    return None if cache is None else cache.get(key_of(*parts))
+
+
+def remember(value: object, *parts: object) -> None:
+    """Remember a value under these parts, in place of another. Where nothing is kept this does nothing."""
+    cache = _active.get()
+    if cache is not None:
+        cache.put(key_of(*parts), value)
+
+
 def is_remembered(*parts: object) -> bool:
     """Tell whether something is remembered that was made from these parts."""
     cache = _active.get()

@@ -104,28 +104,6 @@ EXITS: Mapping[int, Exit] = {
 }
 
 
-def exit_code_page() -> str:
-    """Return docs/reference/exit-codes.md."""
-    rows = [
-        f"| {one.code} | {one.outcome} | {one.meaning} | {one.readers} | {one.remedy} |".replace("|  |", "| |")
-        for one in EXITS.values()
-    ]
-    return "\n".join(
-        (
-            "# Exit codes",
-            "",
-            "<!-- Written by `make docs`. Edit EXITS in src/kpi/errors.py instead. -->",
-            "",
-            "What a command ends with, the word that `kpi runs` has for it, and what to do.",
-            "",
-            "| exit code | outcome | meaning | what readers see | what to do |",
-            "|---|---|---|---|---|",
-            *rows,
-            "",
-        )
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where something is wrong: a file of the project or below the raw folder; line and column from 1, 0 for none."""

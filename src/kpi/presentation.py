@@ -78,7 +78,11 @@ _SYMBOLS = {
     "sv": {"percent": "%", "seconds": "s", "days": "dygn", "count_per_day": "/ dygn"},
     "en": {"percent": "%", "seconds": "s", "days": "days", "count_per_day": "a day"},
 }
-_PERCENTAGE_POINTS = {"fi": "prosenttiyksikköä", "sv": "procentenheter", "en": "percentage points"}
+_PERCENTAGE_POINTS = {
+    "fi": ("prosenttiyksikkö", "prosenttiyksikköä"),
+    "sv": ("procentenhet", "procentenheter"),
+    "en": ("percentage point", "percentage points"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ class Form:
         """Return a value in its unit, as 9 min 13 s or +79; an en dash when there is none. No line breaks inside it."""
         if value is None:
             return NO_VALUE
-        exact = Decimal(str(value))
+        exact = _exact(value)
         word = self.qualifier(qualifier)
         return (f"{word}{NO_BREAK}" if word else "") + self._sign(exact) + self._size(abs(exact))
 
@@ -113,15 +117,15 @@ class Form:
         """Return a change between two values: signed, and of shares in percentage points."""
         if value is None:
             return NO_VALUE
-        exact = Decimal(str(value))
+        exact = _exact(value)
         sign = MINUS if exact < 0 else "+" if exact > 0 else ""
         if self.unit != "percent":
             return sign + self._size(abs(exact))
-        return f"{sign}{self.number(abs(exact))}{NO_BREAK}{_PERCENTAGE_POINTS[self.language]}"
+        return f"{sign}{self.number(abs(exact))}{NO_BREAK}{_PERCENTAGE_POINTS[self.language][abs(exact) != 1]}"
 
     def number(self, value: Decimal | float | str) -> str:
         """Return a number with its decimals, without its unit."""
-        exact = Decimal(str(value))
+        exact = _exact(value)
         text = with_decimals(f"{abs(exact):f}", self.decimals) if self.decimals else _shortest(abs(exact))
         whole, point, rest = text.partition(".")
         comma, thousands = (".", ",") if self.language == "en" else (",", NO_BREAK)
@@ -143,6 +147,10 @@ class Form:
         parts = [(seconds // 3600, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
         words = [f"{count}{NO_BREAK}{name}" for count, name in parts if count and not (to_the_minute and name == "s")]
         return NO_BREAK.join(words) or f"0{NO_BREAK}{'min' if to_the_minute else 's'}"
+
+
+def _exact(value: Decimal | float | str) -> Decimal:
+    return value if isinstance(value, Decimal) else Decimal(str(value))
 
 
 def _shortest(value: Decimal) -> str:

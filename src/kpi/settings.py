@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, Place, nearest
+from kpi.files import checksum
 
 if TYPE_CHECKING:
     from kpi.yaml_loader import Section
@@ -70,9 +71,9 @@ def read_warehouse_settings(variables: Section, project: str) -> WarehouseSettin
     return WarehouseSettings() if section is None else _read(section)
 
 
-def _section(variables: Section, project: str) -> Section | None:
+def _section(variables: Section, project: str, key: str = KEY) -> Section | None:
     own = variables.section(project) if isinstance(variables.get(project), dict) else variables
-    return next((given.section(KEY) for given in (own, variables) if KEY in given), None)
+    return next((given.section(key) for given in (own, variables) if key in given), None)
 
 
 ENGINES = ("duckdb", "spark")
@@ -227,8 +228,7 @@ class ReportTables:
 
 def read_report_tables(variables: Section, project: str) -> ReportTables:
     """Read the names of the engine's tables from the variables of a project. Raises ConfigError with file and line."""
-    own = variables.section(project) if isinstance(variables.get(project), dict) else variables
-    section = next((given.section(TABLES_KEY) for given in (own, variables) if TABLES_KEY in given), None)
+    section = _section(variables, project, TABLES_KEY)
     if section is None:
         return ReportTables()
     section.allow(ReportTables().names(), TABLES_KEY)
@@ -252,7 +252,6 @@ def spill_folder(warehouse: Path, root: Path, given: str) -> Path:
     It is among the builds, or in the temp_directory that was `given`, where every warehouse has one of its own. What a
     killed run left there is removed: the caller holds the writer's lock.
     """
-    import hashlib
     import shutil
 
     if not given:
@@ -260,7 +259,7 @@ def spill_folder(warehouse: Path, root: Path, given: str) -> Path:
     base = (root / Path(given).expanduser()).resolve()
     if not base.is_dir():
         raise ConfigError(f"temp_directory: {base} is no folder. Make it, or name another.")
-    own = base / f"kpi-spill-{hashlib.blake2b(str(warehouse).encode(), digest_size=6).hexdigest()}"
+    own = base / f"kpi-spill-{checksum(str(warehouse), 6)}"
     try:
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir(mode=0o700)

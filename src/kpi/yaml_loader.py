@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kpi.cache import remembered
 from kpi.errors import ConfigError, Place, nearest
+from kpi.lazy import yaml
 
 # More than any project has; a file of few lines can ask for as much as it likes by aliases.
 MOST_BYTES = 4_000_000
 MOST_VALUES = 100_000
 DEEPEST = 100
-
-if TYPE_CHECKING:
-    import yaml  # imported where a file is read that is not remembered
 
 
 class Items(list[Any]):
@@ -38,6 +36,20 @@ class Section(dict[str, Any]):
     def where(self, key: str | None = None) -> Place:
         """Return file and line of a key, or of the section itself."""
         return Place(str(self.file), self.lines.get(key, self.line) if key else self.line)
+
+    def only(self, keys: Collection[str]) -> Section:
+        """Return a section with those of the keys that are here."""
+        part = Section(self.file, self.line)
+        part.update({key: value for key, value in self.items() if key in keys})
+        part.lines.update({key: self.lines[key] for key in part})
+        return part
+
+    def merged(self, other: Section) -> Section:
+        """Return a section with the keys of both, in the place of `other`, which wins."""
+        both = Section(other.file, other.line)
+        both.update({**self, **other})
+        both.lines.update({**self.lines, **other.lines})
+        return both
 
     def allow(self, keys: Iterable[str], what: str, emit: Callable[[ConfigError], None] | None = None) -> None:
         """Raise ConfigError for the first key outside `keys`, or `tell` each: no typo may be ignored in silence."""
@@ -118,8 +130,6 @@ def read_yaml(file: Path, shown: Path) -> Section:
 
 
 def _read(text: str, shown: Path) -> Any:
-    import yaml
-
     try:
         return _Plain(text, shown).document()
     except (_NotPlainError, yaml.YAMLError, ValueError):
@@ -135,15 +145,11 @@ def _read(text: str, shown: Path) -> Any:
 
 @cache
 def _loader() -> Any:
-    import yaml
-
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @cache
 def _constructor() -> Any:
-    import yaml
-
     return yaml.constructor.SafeConstructor()
 
 
@@ -158,8 +164,6 @@ class _Plain:
     """
 
     def __init__(self, text: str, file: Path) -> None:
-        import yaml
-
         self._loader = _loader()(text)
         self._next, self._file, self._count = self._loader.get_event, file, 0
         self._anchored: dict[str, tuple[Any, int, int]] = {}  # each value, how many there are in it, and its line
@@ -174,8 +178,6 @@ class _Plain:
 
     def document(self) -> Any:
         """Return what the file is. Raises _NotPlainError and what YAML raises."""
-        import yaml
-
         self._next()
         if not isinstance(self._next(), yaml.DocumentStartEvent):
             return Section(self._file, 1)
@@ -251,16 +253,13 @@ class _Plain:
 def _copied(value: Any) -> Any:
     """The value of an alias, apart from that of its anchor: each may be filled in later."""
     if isinstance(value, Section):
-        section = Section(value.file, value.line)
+        section = value.only(value)
         section.update((key, _copied(one)) for key, one in value.items())
-        section.lines.update(value.lines)
         return section
     return Items(map(_copied, value), value.lines) if isinstance(value, Items) else value
 
 
 def _composed(text: str, shown: Path) -> Any:
-    import yaml
-
     _refuse_too_much(text, shown)
     node = yaml.compose(text, Loader=_loader())
     try:
@@ -271,8 +270,6 @@ def _composed(text: str, shown: Path) -> Any:
 
 def _refuse_too_much(text: str, file: Path) -> None:
     """Raise ConfigError for more values, or deeper ones, than a file of a project has; YAML is read event by event."""
-    import yaml
-
     depth = values = 0
     for event in yaml.parse(text, Loader=_loader()):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -288,8 +285,6 @@ def _refuse_too_much(text: str, file: Path) -> None:
 
 def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...] = ()) -> Any:
     """The value of a node; `made` counts them all, those of an alias each time, `around` are those it is within."""
-    import yaml
-
     line = node.start_mark.line + 1
     made[0] += 1
     if id(node) in around:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from docs.generate import exit_code_page
 from kpi import errors
-from kpi.errors import EXITS, KpiError, exit_code_page, exit_of, problems_of
+from kpi.errors import EXITS, KpiError, exit_of, problems_of
 
 PAGE = Path(__file__).parents[2] / "docs/reference/exit-codes.md"
 

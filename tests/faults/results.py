@@ -22,9 +22,9 @@ class Result:
 
 
 @contextmanager
-def stage_of(inside: Path | None = None, stewards: bool = False) -> Iterator[Stage]:
+def stage_of(inside: Path | None = None, stewards: bool = False, second: bool = False) -> Iterator[Stage]:
     """A stage, removed afterwards."""
-    stage = Stage.make(inside, stewards)
+    stage = Stage.make(inside, stewards, second)
     try:
         yield stage
     finally:

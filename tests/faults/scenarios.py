@@ -17,6 +17,7 @@ from pathlib import Path
 from kpi.warehouse.permissions import DATABASE
 from kpi.warehouse.run_log import history
 
+from .at_once import killed_while_loading
 from .readers import Readers
 from .results import Result, result_of, stage_of
 from .stage import Stage, delivery
@@ -382,6 +383,7 @@ def scenarios(short: bool, seed: int, times: int = 200) -> list[tuple[str, Calla
     return [
         ("steps", lambda: killed_at_steps(16 if short else 1, seed % 16 + 1 if short else 1)),
         ("stewards", lambda: killed_at_steps(16 if short else 1, seed % 16 + 9 if short else 1, stewards=True)),
+        ("loading", lambda: killed_while_loading(12 if short else 1, seed % 12 + 1 if short else 1)),
         ("random", lambda: killed_at_random(3 if short else times, seed)),
         ("rollback", lambda: rollback_killed(6 if short else 1)),
         ("disk", lambda: disk_full(sizes, tmpfs and not short)),

@@ -36,10 +36,27 @@ MODELS = {
     ),
 }
 LEFT_OUT = FILES["dbt_project.yml"].replace("vars:\n", "vars:\n  kpi_warehouse: {stewards_schemas: [raw, staging]}\n")
+CHATS = """\
+sources:
+  - name: raw
+    tables:
+      - name: chats
+        config: {meta: {feed: {key: [call_id]}}}
+        columns:
+          - {name: call_id, data_type: varchar, config: {meta: {required: true}}}
+          - {name: line, data_type: varchar}
+          - {name: waited_seconds, data_type: bigint}
+          - {name: arrived_on, data_type: date}
+"""
+# A second feed, which comes in generations too, and two threads to load both with.
+SECOND = {
+    "models/staging/chats.yml": CHATS,
+    "dbt_project.yml": FILES["dbt_project.yml"].replace("vars:\n", "vars:\n  kpi_warehouse: {threads: 2}\n"),
+}
 # Other rows of the log of runs are in each: what is left are the tables a build is asked for.
 NOT_COMPARED = "marts.runs"
 Tables = dict[str, tuple[object, ...]]
-_UNDISTURBED: dict[tuple[bool, int], Tables] = {}  # the same for every warehouse
+_UNDISTURBED: dict[tuple[bool, bool, int], Tables] = {}  # the same for every warehouse
 
 
 def delivery(generation: int) -> bytes:
@@ -67,15 +84,20 @@ class Stage:
     generation: int = 0
     seconds: float = 0  # that the last undisturbed run took
     stewards: bool = False
+    second: bool = False
     wrong: list[str] = field(default_factory=list)
 
     @classmethod
-    def make(cls, inside: Path | None = None, stewards: bool = False) -> Stage:
-        """Write the project, with one build published; with `stewards` what holds single calls is left out of it."""
+    def make(cls, inside: Path | None = None, stewards: bool = False, second: bool = False) -> Stage:
+        """Write the project, with one build published.
+
+        With `stewards` what holds single calls is left out of it, with `second` there is another feed.
+        """
         # Not in a folder of pytest's: another user could not look into that.
         root = Path(tempfile.mkdtemp(prefix="kpi-faults-", dir=inside)) / "project"
         root.parent.chmod(0o755)
-        stage = cls(write(root, MODELS | ({"dbt_project.yml": LEFT_OUT} if stewards else {})), stewards=stewards)
+        more = ({"dbt_project.yml": LEFT_OUT} if stewards else {}) | (SECOND if second else {})
+        stage = cls(write(root, MODELS | more), stewards=stewards, second=second)
         raw = root / "warehouse/raw/calls"
         raw.mkdir(parents=True)
         old = "".join(f"a{n},health,{n % 90},2024-03-{n % 28 + 1:02}\n" for n in range(3000))
@@ -103,6 +125,9 @@ class Stage:
         new = self.delivery.with_name(".b.next")
         new.write_bytes(delivery(generation))
         os.replace(new, self.delivery)
+        if self.second:
+            (chats := self.root / "warehouse/raw/chats").mkdir(exist_ok=True)
+            (chats / "b.csv").write_bytes(delivery(generation))
         self.generation = generation
 
     def next_generation(self) -> int:
@@ -134,9 +159,9 @@ class Stage:
 
     def undisturbed(self, generation: int) -> Tables:
         """The tables that an undisturbed run makes of a generation, in a warehouse of its own."""
-        key = (self.stewards, generation)
+        key = (self.stewards, self.second, generation)
         if key not in _UNDISTURBED:
-            other = Stage.make(self.root.parent, self.stewards)
+            other = Stage.make(self.root.parent, self.stewards, self.second)
             other.deliver(generation)
             other.refresh("undisturbed")
             self.wrong += other.wrong

@@ -17,16 +17,17 @@ from click.testing import CliRunner
 import kpi
 from kpi.cli.main import cli
 from kpi.errors import BuildError, ConfigError, LockHeld, exit_code_of
+from kpi.ingest.raw_files import SYNTHETIC_LABEL
 from kpi.jobs.doctor import examine
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.plan import plan
 from kpi.jobs.refresh import refresh
 from kpi.settings import WarehouseSettings
-from kpi.validation.report import SYNTHETIC_LABEL
 from kpi.warehouse import lifecycle
 from kpi.warehouse.builds import Warehouse, is_being_written, writing
 from kpi.warehouse.lifecycle import roll_back
 from kpi.warehouse.permissions import DATABASE, STEWARDS
+from once import copied
 from small_project import FILES, recorded, write
 
 Table = list[tuple[Any, ...]]
@@ -53,14 +54,20 @@ def wrong(root: Path) -> list[str]:
     return [finding.what for finding in examine(Warehouse(root / "warehouse")) if finding.level != "ok"]
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    """Three published builds; the newest is current."""
-    root = write(tmp_path)
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with three published builds; the newest is current."""
+    root = write(tmp_path_factory.mktemp("built"))
     for number in (1, 2, 3):
         deliver(root, *range(number))
         night(root)
-    return Warehouse(root / "warehouse")
+    return root
+
+
+@pytest.fixture
+def warehouse(built: Path, tmp_path: Path) -> Warehouse:
+    """A copy of its warehouse and the project around it, to be damaged."""
+    return Warehouse(copied(built, tmp_path) / "warehouse")
 
 
 def current(warehouse: Warehouse) -> Path:

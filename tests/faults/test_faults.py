@@ -15,7 +15,7 @@ import kpi
 from faults.scenarios import scenarios
 from kpi.errors import BuildError, DeliveryError
 from kpi.ingest.raw_files import scan
-from kpi.jobs import refresh as jobs_refresh
+from kpi.jobs import candidate
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from kpi.warehouse import lifecycle
@@ -74,7 +74,7 @@ def test_a_build_killed_just_before_it_was_published_is_not_taken_for_rolled_bac
 ) -> None:
     deliver(root, 2)
     with monkeypatch.context() as dying:
-        dying.setattr(jobs_refresh, "publish", die)
+        dying.setattr(candidate, "publish", die)
         with pytest.raises(Killed):
             run(root)
     assert calls(root) == 1
@@ -108,9 +108,9 @@ def test_what_a_killed_run_left_goes_though_nothing_changed(root: Path) -> None:
 
 def test_a_page_that_cannot_be_read_back_is_not_published(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deliver(root, 50_000)
-    verify = jobs_refresh.Run._verify
+    verify = candidate.Run._verify
 
-    def damaged(self: jobs_refresh.Run) -> None:
+    def damaged(self: candidate.Run) -> None:
         database = self.candidate / DATABASE
         data = bytearray(database.read_bytes())
         for page in range(3, len(data) // 262_144):  # the first three 4 kB blocks are headers
@@ -119,7 +119,7 @@ def test_a_page_that_cannot_be_read_back_is_not_published(root: Path, monkeypatc
         verify(self)
 
     with monkeypatch.context() as flipping:
-        flipping.setattr(jobs_refresh.Run, "_verify", damaged)
+        flipping.setattr(candidate.Run, "_verify", damaged)
         with pytest.raises(BuildError, match="cannot be read back"):
             run(root)
     assert calls(root) == 1

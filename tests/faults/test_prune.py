@@ -113,7 +113,7 @@ def test_without_the_flag_nothing_is_touched(root: Path) -> None:
     message = prune(root, delete=False)
     assert state() == before
     assert not (root / "warehouse/kept").exists()
-    assert "  delete  calls/2020_correction.csv.gz: 2020, 1 rows loaded, 0 rejected" in message
+    assert "  delete  calls/2020_correction.csv.gz: 2020, 1 row loaded, 0 rejected" in message
     assert any("3 of 2020" in line for line in message)
     assert message[-1] == "Nothing was deleted. To delete what is listed: kpi prune-raw --delete"
 

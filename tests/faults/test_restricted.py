@@ -27,7 +27,7 @@ from kpi.engine.node import Node
 from kpi.errors import CheckFailed, KpiError, Problem, problems_of
 from kpi.events import Emit, silent
 from kpi.ingest import raw_table
-from kpi.jobs import notifications, pipeline, prune_raw, release
+from kpi.jobs import candidate, notifications, pipeline, prune_raw, release
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.recorded_run import attend
 from kpi.jobs.refresh import refresh
@@ -37,6 +37,7 @@ from kpi.settings import ReportTables, WarehouseSettings
 from kpi.warehouse import lake
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.lake_store import LakeFile
+from once import copied
 from small_project import FILES, write
 
 MARKER = "Salaisuusmerkki"
@@ -70,19 +71,25 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[notifications.Message]:
     return found
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that leaves out rows for readers, published once."""
     settings = FILES["dbt_project.yml"].replace(
         "vars:\n", "vars:\n  kpi_warehouse:\n    stewards_schemas: [raw, staging]\n"
     )
-    folder = write(tmp_path / "county", {"dbt_project.yml": settings})
+    folder = write(tmp_path_factory.mktemp("published") / "county", {"dbt_project.yml": settings})
     raw = folder / "warehouse/raw/calls"
     raw.mkdir(parents=True)
     (raw / "a.csv").write_text("call_id,line,waited_seconds,arrived_on\n1,health,3,2026-01-01\n")
     options = Options(TODAY, validate=False)
     attend(folder, "refresh", TODAY, silent, lambda emit: refresh(folder, options, emit), notifies=False)
     return folder
+
+
+@pytest.fixture
+def root(published: Path, tmp_path: Path) -> Path:
+    """A copy of it, in which something fails."""
+    return copied(published, tmp_path / "county")
 
 
 def failing_model(root: Path, emit: Emit) -> Outcome:
@@ -320,7 +327,7 @@ def test_a_build_published_despite_its_checks_tells_readers_what_is_public(
     root: Path, sent: list[notifications.Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = [Problem("expectation.failed", "does not hold", restricted="3 of 12", subject="2025 every_month:calls")]
-    monkeypatch.setattr(pipeline, "verdict", lambda record: (failed, failed))
+    monkeypatch.setattr(candidate, "verdict", lambda record: (failed, failed))
     (root / "models/marts/another.sql").write_text("select 1 as x")
     options, lines = Options(TODAY, validate=False, publish_despite_checks="it is known"), list[str]()
     outcome = attend(root, "refresh", TODAY, lines.append, lambda emit: refresh(root, options, emit))

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from kpi.errors import ENGINE_LOST
-from kpi.jobs.refresh import is_by_spark
+from kpi.jobs.options import is_by_spark
 from kpi.warehouse.builds import Warehouse
 from small_project import recorded, write
 from with_spark import DAY, SAIL, environment, kpi, needed, refreshed, serving

@@ -158,7 +158,7 @@ def test_the_next_build_starts_from_the_stewards_file(root: Path) -> None:
     run(root)
     deliver(root, 2, "b")
     message = run(root)
-    assert any(line.startswith("Loaded 1 new or changed files, dropped 0") for line in message)
+    assert any(line.startswith("Loaded 1 new or changed file, dropped 0") for line in message)
     assert calls(root, stewards=False) == calls(root, stewards=True) == 5
     with kpi.open(project_dir=root, stewards=True) as con:
         assert con.execute("select count(*) from raw.calls").fetchall() == [(5,)]

@@ -14,8 +14,7 @@ import kpi
 from kpi import database
 from kpi.cli.main import cli
 from kpi.errors import BuildError, CheckFailed, ConfigError, DeliveryError, KpiError
-from kpi.jobs import pipeline
-from kpi.jobs import refresh as jobs_refresh
+from kpi.jobs import candidate, pipeline
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh, retry
 from kpi.jobs.watch import watch
@@ -159,13 +158,13 @@ def test_while_a_build_is_written_nobody_else_can_look_into_it(root: Path, monke
     run(root)
     deliver(root, 4)
     seen: list[list[str]] = []
-    verify = jobs_refresh.Run._verify
+    verify = candidate.Run._verify
 
-    def look(self: jobs_refresh.Run) -> None:
+    def look(self: candidate.Run) -> None:
         seen.append([*holding(root), oct(mode(self.candidate)), oct(mode(self.candidate / "stewards"))])
         verify(self)
 
-    monkeypatch.setattr(jobs_refresh.Run, "_verify", look)
+    monkeypatch.setattr(candidate.Run, "_verify", look)
     run(root)
     assert seen == [["0o700", "0o700"]]
 

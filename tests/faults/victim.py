@@ -16,6 +16,7 @@ import re
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -37,6 +38,11 @@ WATCHED = (
     *("warehouse.permissions.make_place", "warehouse.permissions.close", "warehouse.permissions.open_up"),
 )
 AUDITED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.symlink", "os.truncate", "shutil.copyfile"}
+# The steps of a run whose feeds are loaded at once: those of each feed come from its own thread.
+LOADING = (
+    *("ingest.raw_table.bring_up", "ingest.raw_table.run_statement", "ingest.raw_table._compare_files"),
+    *("ingest.raw_table._count_rows", "ingest.delivery.read_delivery", "ingest.ledger.write_lines"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,8 @@ class Plan:
 
     `die_at` is the number of a step, 1-based; `flip` seeds the place of a bit; `meddle` is what happens to the delivery
     b.csv and when; `file_bytes` the size no file may pass; `clock` shifts the time; `user` is who runs it; `pause` are
-    seconds before the first step whose name begins so.
+    seconds before the first step whose name begins so. With `at_once` feeds load beside each other however little they
+    have, and steps are those of loading alone.
     """
 
     command: tuple[str, ...] = ("refresh", "--as-of", TODAY, "--log-format", "plain")
@@ -58,6 +65,7 @@ class Plan:
     user: int = 0
     pause: tuple[str, float] = ("", 0.0)
     keep: int = 4
+    at_once: bool = False
 
 
 class Steps:
@@ -66,6 +74,12 @@ class Steps:
     def __init__(self, root: Path, plan: Plan) -> None:
         self.root, self.plan, self.count, self.paused = str(root), plan, 0, False
         self.busy = False
+        self.turn = threading.Lock()
+
+    def of_thread(self, name: str) -> None:
+        """Come to a step in one of several threads."""
+        with self.turn:
+            self(f"{name} in {threading.current_thread().name.partition('_')[0]}")
 
     def __call__(self, name: str) -> None:
         """Come to a step."""
@@ -161,7 +175,11 @@ def _prepare(root: Path, plan: Plan) -> None:
 
     lifecycle.prune = prune_to_few
     steps = Steps(root, plan)
-    if plan.die_at or plan.list_steps or plan.pause[0]:
+    if plan.at_once:
+        _set(sys.modules["kpi.ingest.loader"], "_FEW", 0)
+        for name in LOADING:
+            _watch(name, steps.of_thread)
+    elif plan.die_at or plan.list_steps or plan.pause[0]:
         for name in WATCHED:
             _watch(name, steps)
         on_event, fsync = run_log.RunLog.on_event, os.fsync
@@ -201,7 +219,7 @@ def _modules() -> list[Any]:
     return [module for name, module in sys.modules.items() if name.startswith("kpi.") and module is not None]
 
 
-def _watch(name: str, steps: Steps) -> None:
+def _watch(name: str, steps: Callable[[str], None]) -> None:
     """Make a step of the beginning and of the end of a function, under whatever name a module knows it."""
     module, _, function = name.rpartition(".")
     original = getattr(sys.modules[f"kpi.{module}"], function)
@@ -224,7 +242,7 @@ def _replace(original: Any, new: Any) -> None:
 
 def _flip_before_verifying(seed: int) -> None:
     """Flip one bit of the finished candidate, before it is looked at."""
-    from kpi.jobs.refresh import Run
+    from kpi.jobs.candidate import Run
     from kpi.warehouse.permissions import DATABASE, database_folder
 
     verify = Run._verify

@@ -58,7 +58,7 @@ def test_rows_are_told_by_key_and_tables_by_content(root: Path) -> None:
         "Tables: 4 the same, 3 differ.",
         "  marts.calls_by_line: 2 -> 2 rows, 1 added, 1 removed",
         "  raw.calls: 3 -> 3 rows, 1 added, 1 removed, 1 changed",
-        "  raw.deliveries: 1 -> 1 rows, 1 changed",
+        "  raw.deliveries: 1 -> 1 row, 1 changed",
         "Deliveries: 1 differ.",
         "  calls/a.csv: changed, 3 rows before, 3 rows loaded",
         "Indicators: 0 differ.",
@@ -75,9 +75,9 @@ def test_columns_and_tables_that_come_and_go(root: Path) -> None:
     assert "  node model.small.more: new" in lines
     assert "  node model.small.calls_by_line: its SQL changed" in lines
     assert "  marts.calls_by_line: 2 -> 2 rows; columns: +one, call_count BIGINT -> INTEGER" in lines
-    assert "  marts.more: new, 1 rows" in lines
+    assert "  marts.more: new, 1 row" in lines
     back = told(root, Warehouse(root / "warehouse").published(), first)
-    assert "  marts.more: gone, 1 rows" in back
+    assert "  marts.more: gone, 1 row" in back
 
 
 def test_a_correction_adds_rows_and_removes_none(root: Path) -> None:

@@ -17,22 +17,31 @@ from kpi.jobs.options import Options, Outcome
 from kpi.jobs.recorded_run import attend
 from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse, writing
+from once import copied
 from small_project import FILES, write
 
 DAY = date(2026, 3, 5)
 ASKED = Options(DAY, validate=False)
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two builds."""
+    root = tmp_path_factory.mktemp("built")
     contract = FILES["models/staging/calls.yml"].replace("{key: [call_id]}", "{key: [call_id], expected_every: once}")
-    write(tmp_path, {"models/staging/calls.yml": contract})
-    raw = tmp_path / "warehouse/raw/calls"
+    write(root, {"models/staging/calls.yml": contract})
+    raw = root / "warehouse/raw/calls"
     raw.mkdir(parents=True)
     (raw / "a.csv").write_text("call_id,line,waited_seconds,arrived_on\n1,health,3,2024-01-01\n")
     for variables in ({}, {"limit_seconds": 5}):
-        refresh(tmp_path, Options(date(2026, 3, 5), validate=False, variables=variables), lambda _: None)
-    return Warehouse(tmp_path / "warehouse")
+        refresh(root, Options(date(2026, 3, 5), validate=False, variables=variables), lambda _: None)
+    return root
+
+
+@pytest.fixture
+def warehouse(built: Path, tmp_path: Path) -> Warehouse:
+    """A copy of its warehouse and the project around it, to be damaged."""
+    return Warehouse(copied(built, tmp_path) / "warehouse")
 
 
 def findings(warehouse: Warehouse) -> list[Finding]:

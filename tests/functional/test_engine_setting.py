@@ -19,8 +19,8 @@ from kpi.databases import spark
 from kpi.databases.spark import address_of, refuse_unusable
 from kpi.errors import ConfigError, EngineLost
 from kpi.jobs.doctor import engine
-from kpi.jobs.options import Options
-from kpi.jobs.refresh import is_by_spark, refresh
+from kpi.jobs.options import Options, is_by_spark
+from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
 from kpi.settings import EngineSettings
 from kpi.warehouse.builds import Warehouse

@@ -86,3 +86,19 @@ def test_what_stops_a_run_stops_every_feed(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         bench.load()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("load")]
+
+
+def test_keys_are_looked_at_in_parts_and_all_that_stand_twice_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [*range(300), *range(0, 300, 7)]
+    records = "".join(f"{key},oral_health,2025-03-05 14:00:{place % 60:02}\n" for place, key in enumerate(keys))
+    found = []
+    for most in (2_000_000, 50):
+        monkeypatch.setattr(raw_table, "_KEYS", most)
+        bench = beside(tmp_path, 1, ("calls",))
+        bench.deliver("a.csv", f"{HEADERS['calls']}\n{records}", "calls")
+        bench.load()
+        found.append([bench.con.execute(f"from raw.{table} order by all").fetchall() for table in ("calls", "rejects")])
+    assert found[0] == found[1]
+    assert len(found[1][1]) == 43

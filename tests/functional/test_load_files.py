@@ -71,7 +71,7 @@ def test_a_refused_file_is_a_share_of_one_however_small(calls: Loader) -> None:
     calls.load()
     for share in (None, 0.99):
         said = calls.refused(share)
-        assert "calls/a.csv: refused with its 1 records: required columns are missing" in said
+        assert "calls/a.csv: refused with its 1 record: required columns are missing" in said
         assert "calls/b.csv.gz: refused with its 0 records: the gz file cannot be read" in said
     assert calls.refused(1.0) == ""
 
@@ -91,7 +91,7 @@ def test_rows_dated_after_the_day_of_the_refresh_load_and_are_told(calls: Loader
     assert calls.load(date(2025, 3, 5)).warnings == ("calls/a.csv: 2 rows dated after the day of the refresh.",)
     assert len(calls.rows()) == 3
     # The day moves on and the file stays.
-    assert calls.load(date(2025, 3, 6)).warnings == ("calls/a.csv: 1 rows dated after the day of the refresh.",)
+    assert calls.load(date(2025, 3, 6)).warnings == ("calls/a.csv: 1 row dated after the day of the refresh.",)
     assert calls.load(date(2025, 3, 7)).warnings == ()
     assert calls.load(date(2025, 3, 4)).warnings == ("calls/a.csv: 3 rows dated after the day of the refresh.",)
 

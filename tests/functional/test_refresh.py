@@ -103,9 +103,7 @@ def test_a_failed_test_leaves_readers_on_the_old_build_and_keeps_the_candidate(p
     (project / "models/visits_by_year.sql").write_text(
         "select 2024 as report_year, 1 as visits union all select 2024, 2\n"
     )
-    with pytest.raises(
-        CheckFailed, match=r"unique_visits_by_year_report_year \(models/visits.yml:14\): 1 failing rows"
-    ):
+    with pytest.raises(CheckFailed, match=r"unique_visits_by_year_report_year \(models/visits.yml:14\): 1 failing row"):
         run(project)
     assert visits(project) == [(2024, 2)]
     failed = [build for build in Warehouse(project / "warehouse").list_builds() if build.record.status == "failed"]
@@ -299,6 +297,7 @@ def kill_at(root: Path, moment: Callable[[], bool], seconds: float) -> int:
     return process.wait()
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_readers_see_a_whole_build_and_the_next_run_works(project: Path) -> None:
     rows = [f"k{n},2024-06-01 10:{n % 60:02},2024-06-01 11:00" for n in range(3000)]
     deliver(project, "kill.csv", *rows)

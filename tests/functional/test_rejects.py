@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from kpi.cli.main import cli
-from kpi.reader.rejects import HEADER, NOT_SHOWN, sender_names
+from kpi.reader.deliveries import HEADER, NOT_SHOWN, sender_names
 from small_project import FILES, write
 
 CALLS_YML = "models/staging/calls.yml"

@@ -12,9 +12,10 @@ import pytest
 
 from kpi.errors import CheckFailed, ConfigError, exit_code_of
 from kpi.ingest import release_files
+from kpi.jobs.candidate import MOST_REVISIONS
 from kpi.jobs.notifications import affected_figures
 from kpi.jobs.options import Options
-from kpi.jobs.refresh import REVISIONS_TOLD, refresh, retry
+from kpi.jobs.refresh import refresh, retry
 from kpi.reader.figures import open_build
 from kpi.warehouse.builds import Warehouse
 from released import LOANS, TODAY, VISITS, deliver, edit, kpi, release_2025, released_library, run
@@ -221,11 +222,11 @@ def test_the_cause_of_a_change_is_told(library: Path, name: str) -> None:
 
 
 def test_many_revisions_are_summed_up(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kpi.jobs.refresh.REVISIONS_TOLD", 1)
+    monkeypatch.setattr("kpi.jobs.candidate.MOST_REVISIONS", 1)
     change_model(library)
     with pytest.raises(CheckFailed, match=r"1 more released figures differ, .* See: kpi revisions"):
         run(library)
-    assert REVISIONS_TOLD == 20
+    assert MOST_REVISIONS == 20
 
 
 def test_a_second_release_takes_the_place_of_the_first_with_its_revisions(library: Path) -> None:

@@ -196,9 +196,6 @@ MISTAKES = {
                                "'denominater'. Did you mean 'denominator'?"),
     "a formula": ("expectations/sums.yml", "loans@branches = rows", "loans@branches == rows",
                   "expectations/sums.yml:10: 'loans@branches == rows:loans' is not of the form"),
-    "a label": ("expectations/labels_fi.yml", "print: Painetut", "prints: Painetut",
-                "expectations/labels_fi.yml:1: 'prints' is not supported in 'topics': it is no topic. Did you mean "
-                "'print'?"),
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,18 @@ CONTRASTS = """() => {
     }
     return bad;
 }"""
-# Each type of page is looked at in light and in dark, in one language each: every language has half of the types.
+# Each type of page is looked at in light, in dark, in forced colours and without script, at a width each and in turn in
+# the three languages: over the types every way is seen at every width and in every language.
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "forced": {"forced_colors": "active"},
+    "no script": {"java_script_enabled": False},
+}
 LOOKED_AT = [
-    (name, scheme, ("fi", "sv", "en")[(place + (scheme == "dark")) % 3])
+    (name, way, (390, 320, 1280)[(place + turn) % 3], ("fi", "sv", "en")[(place + turn + place // 3) % 3])
     for place, name in enumerate(TYPES)
-    for scheme in ("light", "dark")
+    for turn, way in enumerate(WAYS)
 ]
 # What axe leaves to a person's eye: the contrast of single signs, and of text in SVG. CONTRASTS measures both.
 LEFT_TO_US = {"color-contrast"}
@@ -103,13 +110,17 @@ def test_no_page_is_wider_than_its_screen(browser: Any, site: Path, name: str) -
     page.context.close()
 
 
-@pytest.mark.parametrize(("name", "scheme", "code"), LOOKED_AT)
+@pytest.mark.parametrize(("name", "way", "width", "code"), LOOKED_AT)
 def test_axe_finds_nothing_and_every_text_can_be_read(
-    browser: Any, site: Path, axe: str, name: str, scheme: str, code: str
+    browser: Any, site: Path, axe: str, name: str, way: str, width: int, code: str
 ) -> None:
-    page = opened(browser, site, name, 390, code, color_scheme=scheme, bypass_csp=True)
+    page = opened(browser, site, name, width, code, bypass_csp=True, **WAYS[way])
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
-    assert page.evaluate(CONTRASTS) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert way == "forced" or page.evaluate(CONTRASTS) == []  # forced colours are the reader's own
+    if way not in ("light", "dark"):
+        page.context.close()
+        return  # axe looks at the document, which is the same
     page.evaluate(axe)
     found = page.evaluate("axe.run({resultTypes: ['violations', 'incomplete']})")
     shown = [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in found["violations"]]
@@ -162,9 +173,11 @@ def test_forced_colours_show_charts_and_coverage(browser: Any, site: Path) -> No
     page.context.close()
 
 
-def test_the_keyboard_reaches_every_link_and_shows_where_it_is(browser: Any, site: Path) -> None:
-    page = opened(browser, site, "quality")
-    count = page.locator("a[href]").count()
+@pytest.mark.parametrize("name", ["index", "report-2025", "figure-call_mean_wait_seconds", "quality", "figures"])
+def test_the_keyboard_reaches_every_link_and_shows_where_it_is(browser: Any, site: Path, name: str) -> None:
+    page = opened(browser, site, name)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    count = page.locator("a[href], summary, input").count()
     seen = set()
     for _ in range(count):
         page.keyboard.press("Tab")
@@ -181,16 +194,23 @@ def test_the_keyboard_reaches_every_link_and_shows_where_it_is(browser: Any, sit
     page.context.close()
 
 
-def test_paper_shows_the_tables_that_are_closed_on_the_screen(browser: Any, site: Path) -> None:
-    page = opened(browser, site, "report-2025", 718)
+@pytest.mark.parametrize("name", ["report-2025", "figure-call_mean_wait_seconds", "quality-2025"])
+def test_paper_shows_every_table_whole(browser: Any, site: Path, name: str) -> None:
+    """A sheet of A4 within its margins is 688 pixels wide: no column is cut, and closed details are there."""
+    page = opened(browser, site, name, 688)
     page.emulate_media(media="print")
-    assert page.evaluate("document.querySelectorAll('details table').length")
+    assert page.evaluate("document.querySelectorAll('table').length")
     # What a closed element holds is laid out in a frame after the one that changes the medium.
     page.wait_for_function(
         "[...document.querySelectorAll('details table')].every(one =>"
         " one.checkVisibility({contentVisibilityAuto: true}) && one.getBoundingClientRect().height)"
     )
-    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    assert page.evaluate("document.documentElement.scrollWidth") <= 688
+    cut = page.evaluate(
+        "[...document.querySelectorAll('th, td')].filter(one => one.getBoundingClientRect().right > innerWidth + 1)"
+        ".map(one => one.textContent)"
+    )
+    assert cut == []
     pdf = page.pdf(format="A4", tagged=True)
     assert pdf.startswith(b"%PDF")
     assert b"/StructTreeRoot" in pdf

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from kpi.database import reading
 from kpi.provenance.contributions import Contribution, Totals, decompose, largest_remainder, summed
 from kpi.provenance.decomposition import year_change
-from kpi.provenance.figure_values import Key, read_rows
+from kpi.provenance.figure_values import FigureKey, read_rows
 from kpi.reader.change_report import side_of
 from kpi.warehouse.builds import Warehouse
 
@@ -191,7 +191,7 @@ def test_parts_of_every_figure_and_service_sum_to_the_change(demo_project: Path)
                 if len(years) < 2:
                     continue
                 first, last = rng.sample(sorted(years), 2)  # one pair of each, the later year first in half of them
-                keys = Key(name, service, first), Key(name, service, last)
+                keys = FigureKey(name, service, first), FigureKey(name, service, last)
                 change = year_change(con, side, tuple, keys)  # no contracts: no value without a month is asked for
                 with_parts += bool(change.groups)
                 without |= set() if change.groups else {name}
@@ -219,10 +219,13 @@ def test_parts_of_the_demo_are_those_of_its_raw_rows(demo_project: Path) -> None
         " where not _is_superseded and year(requested_at) = ? and service_line <> 'social_advice' group by all"
     )
     with reading(side.database) as con:
-        keys = [Key("same_day_callback_share", "health_lines", year) for year in (2024, 2025)]
+        keys = [FigureKey("same_day_callback_share", "health_lines", year) for year in (2024, 2025)]
         change = year_change(con, side, tuple, (keys[0], keys[1]))
         tables: list[Table] = [
-            {(line, month): (same, reached) for line, month, reached, same in con.execute(sql, [key.year]).fetchall()}
+            {
+                (line, month): (same, reached)
+                for line, month, reached, same in con.execute(sql, [key.report_year]).fetchall()
+            }
             for key in keys
         ]
     expected = decompose(totals(tables[0]), totals(tables[1]), 100)

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from conftest import TODAY
 from kpi.build_record import BuildRecord
 from kpi.cli.main import cli
-from kpi.jobs.options import Options
-from kpi.jobs.refresh import is_by_spark, refresh
+from kpi.jobs.options import Options, is_by_spark
+from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse
 from small_project import recorded, write
 from with_spark import DAY, SPARK, Server, differing, kpi, refreshed, serving

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from kpi.cache import caching
 from kpi.validation import expectations as expectations_module
 from kpi.validation.expectations import YearResult
+from kpi.validation.rule import CHECKS, Check, Rule, between, none_of
 from small_county import County, expectations
 
 
@@ -61,6 +63,49 @@ def test_a_year_with_another_row_is_validated_again_and_no_other(
     assert (2025, "figures") in asked
     assert "counts_not_negative" in {result.expectation for result in found if not result.success}
     assert found == county.judge()  # without a cache
+
+
+def test_values_between_those_that_held_are_not_asked_about(
+    county: County, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with caching(tmp_path / "derived"):
+        first = county.judge()
+    months = [row for row in county.tables["marts.coverage"]
+              if (row["feed"], row["report_year"]) == ("care_contacts", 2025)]  # fmt: skip
+    months[4]["row_count"] += 3
+    found = county.judge()  # without a cache
+    assert found != first
+    monkeypatch.setattr(expectations_module, "import_great_expectations", None)
+    with caching(tmp_path / "derived"):
+        assert county.judge() == found
+
+
+@pytest.mark.parametrize(
+    ("check", "known", "values", "holds"),
+    [
+        (between(0, 100), [5, 90], [10, 80], True),
+        (between(0, 100), [5, 90], [5, 91], False),
+        (between(0, 100), [5, 90], [5.0, 90.0], False),  # of another type it is another question
+        (between(0, None), [5, 90], [6, 10**9], True),
+        (between(0, None), [5, 90], [4, 90], False),
+        (between(None, 9), [5, 7], [-5, 7], True),
+        (between(None, 9), [5, 7], [5, 8], False),
+        (CHECKS["some_above_zero"], [0, 3], [-9, 4], True),
+        (CHECKS["some_above_zero"], [0, 3], [0, 2], False),
+        (CHECKS["unique"], ["a", "b"], ["a", "b"], True),
+        (CHECKS["unique"], ["a", "b"], ["a", "a"], False),
+        (CHECKS["not_null"], ["a", "b"], ["c", "d"], True),
+        (CHECKS["not_null"], ["a", "b"], ["c", None], False),
+        (CHECKS["ok"], ["ok", None], ["ok", "ok"], True),
+        (CHECKS["ok"], ["ok", None], ["ok", "not"], False),
+        (none_of("differs"), ["a", "b"], ["b"], True),
+        (none_of("differs"), ["a", "b"], ["c"], False),
+    ],
+)
+def test_what_is_known_to_hold(check: Check, known: list[Any], values: list[Any], holds: bool) -> None:
+    rule = Rule("rule", "topic", "column", check, "error", "error", "", "")
+    seen, asked = (expectations_module._evidence(rule, pd.DataFrame({"column": column})) for column in (known, values))
+    assert (seen.of == asked.of and asked.is_within(seen.values)) is holds
 
 
 def test_a_rule_of_other_limits_is_validated_again(

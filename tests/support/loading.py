@@ -81,9 +81,14 @@ class Loader:
         sql = f'select {columns} from raw."{table}" where {where} order by encode(_file), _record'
         return self.con.execute(sql).fetchall()
 
-    def ledger(self, columns: str) -> list[Row]:
-        """Columns of raw.deliveries in order of feed and file."""
-        return self.con.execute(f"select {columns} from raw.deliveries order by feed, encode(file)").fetchall()
+    def ledger(self, columns: str, file: str = "%") -> list[Row]:
+        """Columns of raw.deliveries in order of feed and file: of all files, or of those with a name like this."""
+        sql = f"select {columns} from raw.deliveries where file like ? order by feed, encode(file)"
+        return self.con.execute(sql, [file]).fetchall()
+
+    def words(self, column: str, file: str) -> list[Any]:
+        """The values of a column in one file, in order of its records."""
+        return [value for (value,) in self.rows(column, where=f"_file = '{file}'")]
 
     def rejects(self) -> list[tuple[str, int, list[str]]]:
         """File, record number and the reasons of every reject, each reason as `column: reason`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -36,6 +37,13 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             make(folder)
             done.touch()
     return folder
+
+
+def copied(folder: Path, target: Path) -> Path:
+    """Copy what was built once for a test that changes it; times, rights and links are those of what is copied."""
+    target.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-a", f"{folder}/.", str(target)], check=True)
+    return target
 
 
 @cache

@@ -35,53 +35,60 @@ def loader(tmp_path: Path) -> Loader:
     return Loader(tmp_path, [places()])
 
 
-def rows(*words: str, comment: str = "") -> str:
-    return "".join(f"k{number};{comment};{word}\n" for number, word in enumerate(words, start=1))
+def rows(*words: str, comment: str = "", of: object = "") -> str:
+    """Records of a file; `of` makes their keys its own, where files are loaded together."""
+    return "".join(f"k{of}-{number};{comment};{word}\n" for number, word in enumerate(words, start=1))
 
 
-def counts(loader: Loader) -> tuple[str, int, int, int]:
-    ((encoding, records, loaded, rejected),) = loader.ledger("encoding, records, rows_loaded, rows_rejected")
+def counts(loader: Loader, file: str = "%") -> tuple[str, int, int, int]:
+    ((encoding, records, loaded, rejected),) = loader.ledger("encoding, records, rows_loaded, rows_rejected", file)
     assert records == loaded + rejected
     return encoding, records, loaded, rejected
 
 
-def warnings(loader: Loader) -> list[str]:
-    return [warning for (message,) in loader.ledger("warnings") for warning in message or ()]
+def warnings(loader: Loader, file: str = "%") -> list[str]:
+    return [warning for (message,) in loader.ledger("warnings", file) for warning in message or ()]
 
 
 # --- What Finnish offices deliver
 
 
-@pytest.mark.parametrize("is_named", [False, True])
-@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize(
-    ("codec", "name", "is_in_doubt"),
-    [
-        ("utf-8", "utf-8", False),
-        ("utf-8-sig", "utf-8", False),  # Excel's "CSV UTF-8"
-        ("utf-16", "utf-16-le", False),  # Excel's "Unicode text"
-        ("cp1252", "windows-1252", False),
-        ("latin-1", "iso-8859-15", False),  # the letters of both are the same
-        ("iso-8859-15", "iso-8859-15", False),
-        ("cp850", "cp850", True),  # old systems
-        ("cp437", "cp850", True),
-        ("mac-roman", "mac-roman", True),
-    ],
+ENDINGS = ("\n", "\r\n", "\r")
+# What is written, what it is read as, and whether that is in doubt.
+CODECS = (
+    ("utf-8", "utf-8", False),
+    ("utf-8-sig", "utf-8", False),  # Excel's "CSV UTF-8"
+    ("utf-16", "utf-16-le", False),  # Excel's "Unicode text"
+    ("cp1252", "windows-1252", False),
+    ("latin-1", "iso-8859-15", False),  # the letters of both are the same
+    ("iso-8859-15", "iso-8859-15", False),
+    ("cp850", "cp850", True),  # old systems
+    ("cp437", "cp850", True),
+    ("mac-roman", "mac-roman", True),
 )
-def test_words_are_read_as_they_were_written(
-    tmp_path: Path, codec: str, name: str, is_in_doubt: bool, ending: str, is_named: bool
-) -> None:
-    loader = Loader(tmp_path, [places(Dialect(encoding=name) if is_named else Dialect())])
-    quote = ["–"] if codec == "cp1252" else []
-    text = (HEADER + rows(*WORDS, *quote)).replace("\n", ending)
-    loader.deliver("a.csv", text.encode(codec))
+
+
+@pytest.mark.parametrize("named", ["", *dict.fromkeys(name for _, name, _ in CODECS)])
+def test_words_are_read_as_they_were_written(tmp_path: Path, named: str) -> None:
+    """Each codec with each line end, where the contract names no encoding and where it names this one."""
+    loader = Loader(tmp_path, [places(Dialect(encoding=named))])
+    cases = [(*one, ending) for one in CODECS if named in ("", one[1]) for ending in ENDINGS]
+    for number, (codec, *_, ending) in enumerate(cases):
+        text = (HEADER + rows(*words_in(codec), of=number)).replace("\n", ending)
+        loader.deliver(f"{number}.csv", text.encode(codec))
     loader.load()
-    assert [word for (word,) in loader.rows("unit")] == WORDS + quote
-    assert counts(loader) == (name, len(WORDS) + len(quote), len(WORDS) + len(quote), 0)
-    assert bool(warnings(loader)) == (is_in_doubt and not is_named)
-    if is_in_doubt and not is_named:
-        assert "'Hämeenlinna'" in warnings(loader)[0]
-        assert name in warnings(loader)[0]
+    for number, (codec, name, is_in_doubt, _) in enumerate(cases):
+        file, words = f"{number}.csv", words_in(codec)
+        assert loader.words("unit", file) == words, codec
+        assert counts(loader, file) == (name, len(words), len(words), 0)
+        assert bool(warnings(loader, file)) == (is_in_doubt and not named), codec
+        if is_in_doubt and not named:
+            assert "'Hämeenlinna'" in warnings(loader, file)[0]
+            assert name in warnings(loader, file)[0]
+
+
+def words_in(codec: str) -> list[str]:
+    return [*WORDS, "–"] if codec == "cp1252" else WORDS
 
 
 def test_a_gz_is_read_in_its_encoding_too(loader: Loader) -> None:
@@ -108,23 +115,27 @@ STRAY = [
 ]
 
 
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("place", ["comment", "unit", "between quotes", "key"])
-@pytest.mark.parametrize("stray", STRAY)
-def test_one_record_that_is_not_utf8_is_a_reject_and_the_others_are_as_they_were(
-    loader: Loader, stray: bytes, place: str, mark: bytes
-) -> None:
-    bad = {
-        "comment": b"k8;M" + stray + b"d;A\n",
-        "unit": b"k8;ok;" + stray + b"\n",
-        "between quotes": b'k8;"a\nb;' + stray + b'";A\n',
-        "key": stray + b"k8;ok;A\n",
-    }[place]
-    loader.deliver("a.csv", mark + (HEADER + rows(*WORDS)).encode() + bad + b"k9;ok;Oulu\n")
+def test_one_record_that_is_not_utf8_is_a_reject_and_the_others_are_as_they_were(loader: Loader, place: str) -> None:
+    """Each stray byte, in a file with a byte order mark and in one without."""
+    cases = [(stray, mark) for stray in STRAY for mark in (b"", b"\xef\xbb\xbf")]
+    for number, (stray, mark) in enumerate(cases):
+        key = f"k{number}-8".encode()
+        bad = {
+            "comment": key + b";M" + stray + b"d;A\n",
+            "unit": key + b";ok;" + stray + b"\n",
+            "between quotes": key + b';"a\nb;' + stray + b'";A\n',
+            "key": stray + key + b";ok;A\n",
+        }[place]
+        whole = (HEADER + rows(*WORDS, of=number)).encode()
+        loader.deliver(f"{number:02}.csv", mark + whole + bad + f"k{number}-9;ok;Oulu\n".encode())
     loader.load()
-    assert counts(loader) == ("utf-8", 9, 8, 1)
-    assert loader.rejects() == [("a.csv", 8, ["holds bytes that are not utf-8"])]
-    assert [word for (word,) in loader.rows("unit")] == [*WORDS, "Oulu"]
+    assert loader.rejects() == [
+        (f"{number:02}.csv", 8, ["holds bytes that are not utf-8"]) for number in range(len(cases))
+    ]
+    for number, case in enumerate(cases):
+        assert counts(loader, f"{number:02}.csv") == ("utf-8", 9, 8, 1), case
+        assert loader.words("unit", f"{number:02}.csv") == [*WORDS, "Oulu"], case
 
 
 def test_the_file_that_one_stray_byte_garbled(loader: Loader) -> None:

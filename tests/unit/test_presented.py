@@ -8,7 +8,6 @@ import duckdb
 import pytest
 
 from kpi.presentation import Form, presented, significant, with_decimals
-from kpi.validation.report import amount, number
 from once import ROOT
 from tiny import Tiny
 
@@ -60,7 +59,7 @@ def test_0_and_100_are_shown_only_when_exact(
     assert (row[0] is None) == (english is None)
     if row[0] is not None:
         assert with_decimals(str(row[0]), decimals) == english
-    assert amount(row[0], unit, decimals or "0").replace("\u00a0", " ") == finnish
+    assert Form(unit or "", decimals or "0", "fi").write(row[0]).replace("\u00a0", " ") == finnish
 
 
 def test_the_macro_of_the_models_says_the_same(tmp_path: Path) -> None:
@@ -108,6 +107,8 @@ def test_a_value_is_written_as_a_report_of_its_language_prints_it(
 def test_a_qualifier_stands_before_a_value_and_a_change_of_shares_is_in_percentage_points() -> None:
     assert Form("persons", "0", "sv").write(70000, "more_than") == "över\u00a070\u00a0000"
     assert Form("percent", "0").change("-2") == "−2\u00a0prosenttiyksikköä"
+    ones = [Form("percent", "1", code).change(1).replace("\u00a0", " ") for code in ("fi", "sv", "en")]
+    assert ones == ["+1,0 prosenttiyksikkö", "+1,0 procentenhet", "+1.0 percentage point"]
     assert Form("points", "0", "en").change(3) == "+3"
     assert Form("seconds", "0").change(-61) == "−1\u00a0min\u00a01\u00a0s"
     assert Form("count", "0").change(0) == "0"
@@ -117,4 +118,3 @@ def test_significant_digits_never_make_a_whole_of_a_part() -> None:
     assert [significant(value, 4) for value in (99.996, 99.94, 100.0, 0.0, 12345.0, -99.999, 100.001)] == [
         *("99.996", "99.94", "100", "0", "1.234e+04", "-99.999", "100.001"),
     ]
-    assert [number(99.9999, 4), number(100.0, 4), number(0.00001, 4)] == ["99,9999", "100", "1e-05"]

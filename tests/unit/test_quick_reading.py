@@ -14,6 +14,7 @@ from kpi.ingest.contract import SEPARATORS, Dialect
 from loading import Loader, Row, contracts
 from oracle_cells import MISSING
 from oracle_text import split
+from sampled import sampled
 
 BLANKS = ("", "", "", " ", "\t", "\u00a0", " \t", "  ", "\u2009")
 # What there is around a value, and what it may be: every piece alone and with others.
@@ -99,7 +100,7 @@ def test_a_file_reads_the_same_the_quick_way_and_the_careful_one(
     columns = tuple(replace(one, rules=replace(one.rules, lookalikes="keep")) for one in feed.columns)
     feed = replace(feed, columns=columns)
     quick, careful = (Loader(tmp_path, [feed]) for _ in range(2))
-    files = {f"{number:03}.csv": some_file(random, separator, end) for number in range(150)}
+    files = {f"{number:03}.csv": some_file(random, separator, end) for number in range(sampled(60, 150))}
     for name, text in files.items():
         quick.deliver(name, text)
     found, expected = content(quick, False), content(careful, True)
@@ -154,21 +155,21 @@ HIDING = {
 
 @pytest.mark.parametrize("careful", [False, True])
 @pytest.mark.parametrize("separator", list(SEPARATORS))
-@pytest.mark.parametrize(("text", "suspects", "count"), HIDING.values(), ids=HIDING.keys())
-def test_a_cell_that_may_hide_records_is_told(
-    tmp_path: Path, text: str, suspects: list[int], count: int, separator: str, careful: bool
-) -> None:
+def test_a_cell_that_may_hide_records_is_told(tmp_path: Path, separator: str, careful: bool) -> None:
     loader = Loader(tmp_path, [places(Dialect(separator=separator))])
-    loader.deliver("b.csv", text.replace(";", separator))
+    for name, (text, _, _) in HIDING.items():
+        loader.deliver(f"{name}.csv", text.replace("v", name).replace(";", separator))  # keys of its own
     report = loader.load(careful=careful)
-    ((records_, loaded, rejected, message),) = loader.ledger("records, rows_loaded, rows_rejected, warnings")
-    assert records_ == count == loaded + rejected
-    if not suspects:
-        assert not message
-        return
-    named = f"record{'s' if len(suspects) > 1 else ''} {', '.join(map(str, suspects))}"
-    assert message == [
-        f"a cell holds line ends and as many separators as a record has, in {named}:"
-        " there may be records in it, between two quotes that are letters"
-    ]
-    assert f"places/b.csv: {message[0]}." in report.warnings
+    for name, (_, suspects, count) in HIDING.items():
+        found = loader.ledger("records, rows_loaded, rows_rejected, warnings", f"{name}.csv")
+        ((records, loaded, rejected, message),) = found
+        assert records == count == loaded + rejected, name
+        if not suspects:
+            assert not message, name
+            continue
+        named = f"record{'s' if len(suspects) > 1 else ''} {', '.join(map(str, suspects))}"
+        assert message == [
+            f"a cell holds line ends and as many separators as a record has, in {named}:"
+            " there may be records in it, between two quotes that are letters"
+        ], name
+        assert f"places/{name}.csv: {message[0]}." in report.warnings

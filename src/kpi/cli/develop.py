@@ -11,19 +11,23 @@ import click
 
 from kpi.cli.options import (
     attended,
+    complain,
     day,
     engine_of,
     engine_options,
+    json_option,
     project_folder,
     project_option,
     run_options,
     say,
+    say_json,
     select_options,
     target_option,
     variables_of,
     vars_option,
+    warehouse_of,
 )
-from kpi.errors import CheckFailed, ConfigError, KpiError, Place
+from kpi.errors import CheckFailed, ConfigError, KpiError, Place, mistakes, nearest
 from kpi.jobs.options import Options
 from kpi.settings import check_size
 from kpi.sql import Columns, counted
@@ -88,7 +92,7 @@ def retry(**options: Any) -> None:
 @vars_option
 @target_option
 @engine_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @project_option
 def plan(as_json: bool, **options: Any) -> None:
     """Show what a refresh would do and why, one line a node. Runs nothing, writes nothing."""
@@ -96,11 +100,8 @@ def plan(as_json: bool, **options: Any) -> None:
 
     steps = plan(project_folder(options["project_dir"]), _options(options))
     if as_json:
-        import json
-
         names = ("action", "name", "why", "certain", "id")
-        rows = [{name: getattr(step, name) for name in names} for step in steps]
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        say_json([{name: getattr(step, name) for name in names} for step in steps])
         return
     # Tests that run again only because a table they test is rebuilt are counted, not listed one by one.
     message = [step for step in steps if step.action != "test" or "because of" not in step.why]
@@ -157,7 +158,6 @@ def demo(project_dir: Path | None, seed: int, scale: float, if_empty: bool) -> N
     It runs the project's demo/. No real person is in them.
     """
     import subprocess
-    import sys
 
     root = project_folder(project_dir).resolve()
     if not (root / "demo/__main__.py").is_file():
@@ -168,15 +168,8 @@ def demo(project_dir: Path | None, seed: int, scale: float, if_empty: bool) -> N
     )
     say(done.stdout.splitlines())
     if done.returncode:
-        raise SystemExit(_failed_demo(done.stderr, done.returncode))
-
-
-def _failed_demo(message: str, code: int) -> int:
-    """Print what the demo says of its failure; return its exit code."""
-    from kpi.cli.options import complain
-
-    complain(f"kpi: {message.strip()}")
-    return code
+        complain(f"kpi: {done.stderr.strip()}")
+        sys.exit(done.returncode)
 
 
 @click.command("ls")
@@ -208,10 +201,8 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     from kpi.engine.unit_tests import read_unit_tests
     from kpi.ingest.raw_files import scan
     from kpi.project.project import load_project, together
-    from kpi.warehouse.builds import Warehouse
 
-    root = project_folder(project_dir).resolve()
-    warehouse = Warehouse(root / "warehouse")
+    root, warehouse = project_folder(project_dir).resolve(), warehouse_of(project_dir)
     with caching(root / CACHE):
         graph = compile_project(load_project(root, variables_of(variables), target), columns_in)
     tests, wrong = read_unit_tests(graph.project, graph.nodes)
@@ -255,7 +246,6 @@ def compile_command(
 ) -> None:
     """Check every model and test; print the compiled SQL of MODEL."""
     from kpi.engine.compile import compiled
-    from kpi.errors import nearest
     from kpi.jobs.pipeline import tables_for_readers
 
     try:
@@ -266,7 +256,7 @@ def compile_command(
     except KpiError as error:
         if not as_json:
             raise
-        _print_mistakes(error)
+        say_json([{name: getattr(one, name) for name in one.__slots__} for one in mistakes(error)], indent=2)
         sys.exit(error.exit_code)
     if as_json:
         click.echo("[]")
@@ -280,7 +270,7 @@ def compile_command(
         say(f"note: {note}" for note in graph.notes)
         for view in tables_for_readers(graph):
             click.echo(f"note: readers get {view} as a table, for it reads what stewards_schemas leaves out.")
-        click.echo(f"{len(graph.built())} seeds and models and {len(graph.tests())} tests compile.")
+        click.echo(f"{len(graph.built())} seeds and models and {counted(len(graph.tests()), 'test')} compile.")
         return
     found = [node for node in graph.nodes.values() if model in (node.name, node.id) and node.sql]
     if not found:
@@ -295,7 +285,7 @@ def _check_compiled(project: Compiled, engine: str) -> None:
     """Refuse what compiles and is wrong all the same: for an engine, readers, report years, explanations, pages."""
     from kpi.jobs.build_site import check_report
     from kpi.project.project import together
-    from kpi.provenance.shape import unexplained
+    from kpi.provenance.outline import unexplained
     from kpi.validation.rule import check_expectations, read_expectations
     from kpi.warehouse.permissions import refuse_unknown
 
@@ -318,15 +308,6 @@ def _in_words_of(engine: str, sql: str, columns: Columns) -> str:
     from kpi.engine.spark_sql import to_spark
 
     return to_spark(sql, dict(columns))
-
-
-def _print_mistakes(error: KpiError) -> None:
-    import json
-
-    from kpi.errors import mistakes
-
-    rows = [{name: getattr(mistake, name) for name in mistake.__slots__} for mistake in mistakes(error)]
-    click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
 
 
 @click.command("lineage")
@@ -399,8 +380,7 @@ def run_tests(
     from kpi.engine.adapter import adapters
     from kpi.engine.compile import compiled
     from kpi.jobs.check_build import chosen_tests, run_data_tests
-    from kpi.jobs.refresh import refuse_engine
-    from kpi.warehouse.builds import Warehouse
+    from kpi.jobs.options import refuse_engine
 
     root = project_folder(project_dir).resolve()
     project = compiled(root, variables_of(variables), target)
@@ -415,14 +395,14 @@ def run_tests(
         if fail_fast and failed:
             data = ()
         if data:
-            folder = Warehouse(root / "warehouse").folder(build_id).resolve()
+            folder = warehouse_of(project_dir).folder(build_id).resolve()
             report = run_data_tests(folder, data, store_failures, graph, fail_fast, adapter_for)
             say(_data_lines(report, f" --build {build_id}" if build_id else ""))
             failed += sum(check.is_error for check in report.checks)
     if not units and not data:
         click.echo("There is no test of what is selected.")
     if failed:
-        raise CheckFailed(f"{failed} of {len(units) + len(data)} tests failed.")
+        raise CheckFailed(f"{failed} of {counted(len(units) + len(data), 'test')} failed.")
 
 
 def _exchange_folder() -> Path:
@@ -488,7 +468,6 @@ def artifacts(
 
     from kpi.engine.artifacts import CATALOGUE, MANIFEST, RESULTS, write_project_manifest
     from kpi.engine.compile import compiled
-    from kpi.warehouse.builds import Warehouse
 
     root = project_folder(project_dir)
     graph = compiled(root, variables_of(variables), target).graph
@@ -496,7 +475,7 @@ def artifacts(
     folder_of_files.mkdir(parents=True, exist_ok=True)
     write_project_manifest(folder_of_files / MANIFEST, graph)
     click.echo(f"Wrote {folder_of_files / MANIFEST}.")
-    warehouse = Warehouse(root.resolve() / "warehouse")
+    warehouse = warehouse_of(project_dir)
     if build is None and warehouse.current() is None:
         click.echo("Nothing is published yet: no results and no catalog.")
         return

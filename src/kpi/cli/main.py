@@ -17,7 +17,7 @@ from functools import partial
 import click
 
 from kpi.cli.options import complain
-from kpi.errors import INTERRUPTED, CompileError, KpiError, exit_code_of, interruptible, is_not_allowed
+from kpi.errors import INTERRUPTED, CompileError, KpiError, error_text, exit_code_of, interruptible, is_not_allowed
 from kpi.presentation import guard_streams
 
 _DBT = ".venv-dbt/bin/dbt"
@@ -80,8 +80,7 @@ _PLACES = {
     "develop": "refresh build retry plan demo ls:list_nodes compile:compile_command lineage:lineage_command"
     " test:run_tests artifacts",
     "read": "show explain why query validate builds deliveries rejects export serve site",
-    "operate": "diff rollback prune-raw:prune_raw doctor publish runs freshness notify schedule",
-    "release": "release revisions",
+    "operate": "diff rollback prune-raw:prune_raw doctor publish runs freshness notify schedule release revisions",
 }
 
 
@@ -142,7 +141,6 @@ def main() -> None:
         complain("kpi: interrupted.")
         sys.exit(INTERRUPTED)
     except KpiError as error:
-        from kpi.errors import error_text
         from kpi.ingest.masking import message
 
         complain(message(f"kpi: {error_text(error)}"))

@@ -1,14 +1,27 @@
-"""Commands that operate the warehouse: refresh, runs, schedule, freshness, diff, rollback, doctor, publish."""
+"""Commands that operate the warehouse: runs, schedule, freshness, diff, rollback, doctor, publish, release."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kpi.cli.options import attended, day, project_folder, project_option, say, stewards_option, variables_of
-from kpi.errors import ConfigError, KpiError
+from kpi.cli.options import (
+    attended,
+    day,
+    project_folder,
+    project_option,
+    say,
+    say_json,
+    stewards_option,
+    variables_of,
+    vars_option,
+    warehouse_of,
+)
+from kpi.errors import CheckFailed, ConfigError, KpiError
 from kpi.sql import counted
 
 
@@ -38,7 +51,6 @@ def diff(
     published before it. With --against it is figures that an edit moves.
     """
     from kpi.reader.diff import compare_builds, difference_lines, in_order, keys_of
-    from kpi.warehouse.builds import Warehouse
 
     root = project_folder(project_dir).resolve()
     if against is not None:
@@ -50,7 +62,7 @@ def diff(
         return
     if as_of:
         raise click.UsageError("--as-of is for --against: a build has its day already.")
-    warehouse = Warehouse(root / "warehouse")
+    warehouse = warehouse_of(project_dir)
     before, after = in_order(warehouse, before, after)
     say(difference_lines(compare_builds(warehouse, before, after, keys_of(root), stewards)))
 
@@ -68,10 +80,9 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
     It is BUILD, or the one published before the current one. The next refresh leaves it so until a delivery, the
     project or kpi itself changes.
     """
-    from kpi.warehouse.builds import Warehouse
     from kpi.warehouse.lifecycle import deleted_since, roll_back
 
-    warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+    warehouse = warehouse_of(project_dir)
     current = warehouse.current()
     was = current.name if current else ""
     build = build or warehouse.published_before(was or "~")
@@ -93,7 +104,7 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
 @click.option(
     "--max-reject-share", type=click.FloatRange(0, 1), metavar="SHARE", help="As of a refresh, for what stays."
 )
-@click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run.")
+@vars_option
 @project_option
 def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) -> None:
     """Delete deliveries that are past the retention of their feed.
@@ -126,12 +137,10 @@ def doctor(project_dir: Path | None) -> None:
 
     Exits with 1 when something is wrong.
     """
-    from kpi.errors import KpiError
     from kpi.jobs.doctor import examine
-    from kpi.warehouse.builds import Warehouse
 
     wrong = 0
-    for finding in examine(Warehouse(project_folder(project_dir).resolve() / "warehouse")):
+    for finding in examine(warehouse_of(project_dir)):
         click.echo(f"{finding.level:<8}{finding.what}{f'  -> {finding.remedy}' if finding.remedy else ''}")
         wrong += finding.level == "error"
     if wrong:
@@ -157,28 +166,18 @@ def publish(folder: Path, build: str | None, include_unfinished_years: bool, pro
     count is in it. Years that are not finished are left out unless you ask for them.
     """
     from kpi.engine.compile import compiled
+    from kpi.ingest.raw_files import is_labelled_synthetic
     from kpi.reader.export import write_public
-    from kpi.validation.report import is_labelled_synthetic
-    from kpi.warehouse.builds import Warehouse
 
-    root = project_folder(project_dir).resolve()
-    warehouse = Warehouse(root / "warehouse")
+    root, warehouse = project_folder(project_dir).resolve(), warehouse_of(project_dir)
     for table in write_public(warehouse, compiled(root).graph, folder, build, include_unfinished_years):
-        click.echo(f"{table.table}: {table.rows} rows")
+        click.echo(f"{table.table}: {counted(table.rows, 'row')}")
     if is_labelled_synthetic(warehouse.raw):
         click.echo("These figures are SYNTHETIC: made from made-up deliveries.")
 
 
-def _warehouse(folder: Path | None) -> Any:
-    from kpi.warehouse.builds import Warehouse
-
-    return Warehouse(project_folder(folder).resolve() / "warehouse")
-
-
 def _open_to_us(warehouse: Path) -> Path:
     """The folder of a warehouse, when we may look into its log of runs. Raises ConfigError."""
-    import os
-
     folder = warehouse / "runs"
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
         message = (
@@ -202,8 +201,8 @@ def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:
     from kpi.reader.figures import table_lines
     from kpi.warehouse.run_log import history, unreadable
 
-    found = history(_open_to_us(_warehouse(project_dir).root))
-    for message in unreadable(_warehouse(project_dir).root):
+    found = history(_open_to_us(warehouse_of(project_dir).root))
+    for message in unreadable(warehouse_of(project_dir).root):
         click.echo(f"  warning: {message}", err=True)
     rows = [
         (
@@ -232,11 +231,9 @@ def show_run(run: str | None, is_json: bool, project_dir: Path | None) -> None:
 
     It is RUN, by its id or number, or the newest.
     """
-    from dataclasses import fields
-
     from kpi.warehouse.run_log import RunBegun, RunEnded, as_json, history, lines_of
 
-    root = _open_to_us(_warehouse(project_dir).root)
+    root = _open_to_us(warehouse_of(project_dir).root)
     names = [ended.run for ended in history(root)]
     wanted = [name for name in names if run is None or name == run or name[:6] == run.zfill(6)]
     if not wanted:
@@ -246,7 +243,7 @@ def show_run(run: str | None, is_json: bool, project_dir: Path | None) -> None:
         if is_json:
             click.echo(as_json(line))
             continue
-        values = ((one.name, getattr(line, one.name)) for one in fields(line) if one.name not in said)
+        values = ((one.name, getattr(line, one.name)) for one in dataclasses.fields(line) if one.name not in said)
         rest = "  ".join(f"{name}={value}" for name, value in values if value not in ("", None))
         message = "" if isinstance(line, RunBegun) else line.message
         click.echo(f"{line.at[11:19]}  {line.event:<12} {message}{'  ' if message and rest else ''}{rest}".rstrip())
@@ -271,14 +268,12 @@ def schedule(
 
     It is a systemd service and timer, or with --cron a crontab line.
     """
-    import os
-
     from kpi.jobs import schedule as schedules
     from kpi.jobs.notifications import FILE, VARIABLE, addresses
     from kpi.project.project import load_project
 
     root = project_folder(project_dir).resolve()
-    warehouse = _warehouse(root)
+    warehouse = warehouse_of(root)
     temp_directory = load_project(root).warehouse_settings.temp_directory
     options = schedules.JobOptions(name, at, memory_max, for_user, temp_directory)
     job = schedules.make_job(root, options, has_network=bool(addresses(warehouse.root)))
@@ -331,12 +326,10 @@ def notify(is_test: bool, crashed: bool, project_dir: Path | None) -> None:
 
     The addresses are those of KPI_NOTIFY, or of warehouse/notify.txt.
     """
-    import os
-
     from kpi.jobs import notifications as sending
     from kpi.jobs.recorded_run import notify_crash
 
-    warehouse = _warehouse(project_dir)
+    warehouse = warehouse_of(project_dir)
     urls = sending.addresses(warehouse.root)
     if is_test == crashed:
         raise ConfigError("kpi notify takes --test or --crashed.")
@@ -369,20 +362,19 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     synthetic no more is expected, but with --as-of they are treated as others are.
     """
     from kpi import database
-    from kpi.errors import CheckFailed
     from kpi.ingest import calendar
     from kpi.ingest.calendar import read_months
     from kpi.ingest.contract import is_feed, read_feed
+    from kpi.ingest.raw_files import is_labelled_synthetic
     from kpi.project.project import load_project
     from kpi.reader.figures import table_lines
-    from kpi.validation.report import is_labelled_synthetic
     from kpi.warehouse.permissions import database_path
 
     root = project_folder(project_dir).resolve()
     today = day(as_of)
-    is_more_expected = as_of is not None or not is_labelled_synthetic(_warehouse(root).raw)
+    is_more_expected = as_of is not None or not is_labelled_synthetic(warehouse_of(root).raw)
     feeds = [read_feed(source) for source in load_project(root).sources if is_feed(source)]
-    with database.reading(database_path(_warehouse(root).folder(), stewards=True)) as con:
+    with database.reading(database_path(warehouse_of(root).folder(), stewards=True)) as con:
         dues = calendar.measure(con, read_months(con, feeds, today))
     say(table_lines(*calendar.table(dues, today, is_more_expected)))
     if not is_more_expected:
@@ -392,3 +384,155 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     very_late = [due.feed for due in dues if due.state(today) == "very late"]
     if very_late:
         raise CheckFailed(f"very late: {', '.join(very_late)}.")
+
+
+@click.command()
+@click.argument("year", metavar="YEAR|verify")
+@click.argument("wanted", required=False, metavar="[YEAR]")
+@click.option("--note", default="", metavar="TEXT", help="What is released, in words.")
+@click.option("--by", default="", metavar="NAME", help="Who releases it; else git's user, else yours.")
+@click.option(
+    "--despite-failed-checks", "despite", default="", metavar="REASON", help="Release it though checks of it failed."
+)
+@project_option
+def release(year: str, wanted: str | None, note: str, by: str, despite: str, project_dir: Path | None) -> None:
+    """Freeze a report year as it is published.
+
+    Its figures, definitions and deliveries are written as text into seeds/releases, to be committed. From then on a
+    refresh fails when a released figure comes to differ, until that is accounted for: kpi revisions.
+
+    With `verify YEAR` a release, or the latest of a year, is built again of its deliveries and by its code in a
+    scratch place, and compared; or it says what is missing. Exits with 7 then.
+    """
+    from kpi.jobs import release as releases
+
+    root = project_folder(project_dir)
+    if year == "verify":
+        if not wanted or note or by or despite:
+            raise click.UsageError("kpi release verify takes the year, or the release, alone.")
+        _verify(root, wanted)
+        return
+    if wanted or not (year.isdecimal() and len(year) == 4):
+        raise click.UsageError(f"'{year}' is no year, such as 2025; or it is: kpi release verify YEAR")
+    releases.release(root, releases.ReleaseOptions(int(year), note, by, despite), click.echo)
+
+
+def _verify(root: Path, wanted: str) -> None:
+    from kpi.jobs.release import MOST_LINES, verify
+
+    found = verify(root, wanted, click.echo)
+    if found.differences:
+        lines = [str(one) for one in found.differences[:MOST_LINES]]
+        lines += [f"and {len(found.differences) - MOST_LINES} more"] * (len(found.differences) > MOST_LINES)
+        message = "\n  ".join(lines)
+        raise CheckFailed(
+            f"release {found.release}: {len(found.differences)} of {found.figures} figures differ:\n  {message}"
+        )
+    click.echo(f"Release {found.release}: all {found.figures} figures come out as released, to the last digit.")
+    if found.kept:
+        click.echo(f"  {found.kept} of them stand as they were kept, for their deliveries were deleted before.")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the newest.")
+@click.option("--open", "only_open", is_flag=True, help="Only those that nobody accounted for.")
+@click.option("--json", "as_json", is_flag=True, help="Print them as a JSON array of objects.")
+@project_option
+@click.pass_context
+def revisions(
+    context: click.Context, build_id: str | None, only_open: bool, as_json: bool, project_dir: Path | None
+) -> None:
+    """List the released figures that have come to differ.
+
+    Of each the released value and the one of now, why it differs, and who accounted for it. Of the newest build,
+    whether it was published or held back because of them.
+    """
+    if context.invoked_subcommand:
+        return
+    _, found = _read(project_dir, build_id)
+    found = [one for one in found if one.is_open or not only_open]
+    if as_json:
+        say_json([_plain(one) for one in found])
+        return
+    from kpi.reader.figures import table_lines
+
+    rows = [
+        (
+            one.revision_id,
+            one.release,
+            f"{one.figure_id} {one.service}",
+            one.moved,
+            "; ".join(map(str, one.causes)),
+            one.status if one.is_open else f"{one.reason}{', planned' if one.is_planned else ''}",
+        )
+        for one in found
+    ]
+    if rows:
+        say(table_lines(["revision", "release", "figure", "released -> now", "cause", "state"], rows))
+    still = sum(one.is_open for one in found)
+    click.echo(f"{len(found)} released figures differ, {still} not accounted for.")
+
+
+@revisions.command("acknowledge")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "is_all", is_flag=True, help="All that are open.")
+@click.option(
+    "--reason", required=True, metavar="REASON", help="One of the project's reasons (seeds.revision_reasons)."
+)
+@click.option("--note", default="", metavar="TEXT", help="What happened, in words.")
+@click.option("--by", default="", metavar="NAME", help="Who accounts for it; else git's user, else yours.")
+@project_option
+def acknowledge(ids: tuple[str, ...], is_all: bool, reason: str, note: str, by: str, project_dir: Path | None) -> None:
+    """Account for revisions, so that a build with them is published.
+
+    It is written beside the release, to be committed. When the figure moves on, that is another revision.
+    """
+    from datetime import UTC, datetime
+
+    from kpi.jobs.release import name_of_user
+    from kpi.provenance.revisions import acknowledge as write
+
+    root = project_folder(project_dir).resolve()
+    if bool(ids) == is_all:
+        raise click.UsageError("name the revisions, or --all of them.")
+    reasons, found = _read(root, None)
+    open_ones = [one for one in found if one.is_open]
+    chosen = open_ones
+    if ids:
+        known = {one.revision_id: one for one in open_ones}
+        if strange := [name for name in ids if name not in known]:
+            raise ConfigError(f"there is no open revision '{strange[0]}'. See: kpi revisions --open")
+        chosen = [known[name] for name in dict.fromkeys(ids)]
+    if not chosen:
+        raise ConfigError("no revision is open: there is nothing to account for.")
+    files = write(root, chosen, reasons, (reason, note, name_of_user(root, by)), datetime.now(UTC))
+    for file in files:
+        click.echo(f"Accounted for {len(chosen)} in {file.relative_to(root)}. Commit it, then: kpi refresh")
+
+
+def _read(project_dir: Path | None, build_id: str | None) -> tuple[list[str], list[Any]]:
+    """The project's reasons, and the revisions of a build, or of the newest that has any."""
+    from kpi import database
+    from kpi.jobs.release import sized
+    from kpi.provenance.revisions import has_table, read_revisions
+    from kpi.warehouse.permissions import readable_database
+
+    warehouse = warehouse_of(project_dir)
+    folder = warehouse.folder(build_id or "latest")
+    tables = warehouse.record(folder).report_tables
+    with database.reading(readable_database(folder)) as con:
+        if not has_table(con, tables.revisions):
+            raise ConfigError(f"build {folder.name} has no {tables.revisions}: see docs/guides/release-a-year.md")
+        reasons = []
+        if has_table(con, tables.revision_reasons):
+            reasons = [
+                row[0] for row in con.execute(f"select reason from {tables.revision_reasons} order by 1").fetchall()
+            ]
+        found = read_revisions(con, tables)
+    return reasons, sized(project_folder(project_dir), folder, found)
+
+
+def _plain(revision: Any) -> dict[str, object]:
+    found = dataclasses.asdict(revision)
+    found["acknowledged_at"] = found["acknowledged_at"] and f"{found['acknowledged_at']:%Y-%m-%dT%H:%M:%SZ}"
+    return found

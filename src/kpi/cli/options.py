@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kpi.errors import ConfigError, interruptible
 from kpi.events import Emit
+from kpi.files import find_project
 from kpi.jobs.options import Outcome
+from kpi.lazy import yaml
+
+if TYPE_CHECKING:
+    from kpi.warehouse.builds import Warehouse
 
 
 def _profiles_dir(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
     if value is not None:
-        import os
-
         os.environ["DBT_PROFILES_DIR"] = str(value.absolute())
 
 
-_profiles_option = click.option(
-    "--profiles-dir",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    expose_value=False,
-    hidden=True,
-    callback=_profiles_dir,
-    help="The folder of dbt's profiles.yml, whose files hold sources that another tool loads; as DBT_PROFILES_DIR.",
-)
+def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return one decorator that adds several options, which the help lists in this order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
 project_option = click.option(
     "--project-dir", type=click.Path(path_type=Path), help="Folder of dbt_project.yml; else the nearest one above."
 )
 
 stewards_option = click.option("--stewards", is_flag=True, help="Open the stewards' file, which has all schemas.")
+
+build_option = click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 lang_option = click.option(
     "--lang",
@@ -48,9 +58,21 @@ lang_option = click.option(
 
 def project_folder(folder: Path | None) -> Path:
     """Return the folder of the project that a command means."""
-    from kpi.files import find_project
-
     return find_project(folder)
+
+
+def warehouse_of(folder: Path | None) -> Warehouse:
+    """Return the warehouse of the project that a command means."""
+    from kpi.warehouse.builds import Warehouse
+
+    return Warehouse(project_folder(folder).resolve() / "warehouse")
+
+
+def say_json(content: object, indent: int = 1) -> None:
+    """Print a value as JSON; what JSON does not know as its text."""
+    import json
+
+    click.echo(json.dumps(content, indent=indent, ensure_ascii=False, default=str))
 
 
 def say(lines: Iterable[str]) -> None:
@@ -69,36 +91,26 @@ def complain(line: str) -> None:
         mute(sys.stderr)
 
 
-def select_options(command: Any) -> Any:
-    """Add the options that say which nodes are meant."""
-    for option in reversed(
-        (
-            click.option(
-                "--select", "-s", multiple=True, metavar="NODES", help="These nodes only, in dbt's selection syntax."
-            ),
-            click.option("--exclude", multiple=True, metavar="NODES", help="But not these nodes."),
-            click.option("--resource-type", "kinds", multiple=True, metavar="KIND", help="Nodes of this kind only."),
-            click.option(
-                "--indirect-selection",
-                "indirect",
-                type=click.Choice(("eager", "cautious", "buildable", "empty")),
-                default="eager",
-                show_default=True,
-                help="Take tests along with any node they test, with all, with all or their parents, or never.",
-            ),
-            click.option(
-                "--state",
-                metavar="BUILD|DIR",
-                default="",
-                help="The build, or the folder with a manifest, that state: compares with.",
-            ),
-            click.option(
-                "--selector", metavar="NAME", default="", help="The nodes of this selector of selectors.yml instead."
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+select_options = together(
+    click.option("--select", "-s", multiple=True, metavar="NODES", help="These nodes only, in dbt's selection syntax."),
+    click.option("--exclude", multiple=True, metavar="NODES", help="But not these nodes."),
+    click.option("--resource-type", "kinds", multiple=True, metavar="KIND", help="Nodes of this kind only."),
+    click.option(
+        "--indirect-selection",
+        "indirect",
+        type=click.Choice(("eager", "cautious", "buildable", "empty")),
+        default="eager",
+        show_default=True,
+        help="Take tests along with any node they test, with all, with all or their parents, or never.",
+    ),
+    click.option(
+        "--state",
+        metavar="BUILD|DIR",
+        default="",
+        help="The build, or the folder with a manifest, that state: compares with.",
+    ),
+    click.option("--selector", metavar="NAME", default="", help="The nodes of this selector of selectors.yml instead."),
+)
 
 
 def _no_defer(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -110,21 +122,24 @@ def _no_defer(context: click.Context, parameter: click.Parameter, value: bool) -
 
 
 vars_option = click.option("--vars", "variables", metavar="YAML", default="", help="Variables for this run.")
-_target_option = click.option(
-    "--target",
-    "-t",
-    metavar="NAME",
-    default="",
-    help="What templates see as target.name; of dbt's profile if there is one.",
+target_option = together(
+    click.option(
+        "--target",
+        "-t",
+        metavar="NAME",
+        default="",
+        help="What templates see as target.name; of dbt's profile if there is one.",
+    ),
+    click.option(
+        "--profiles-dir",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        expose_value=False,
+        hidden=True,
+        callback=_profiles_dir,
+        help="The folder of dbt's profiles.yml, whose files hold sources that another tool loads; as DBT_PROFILES_DIR.",
+    ),
 )
-
-
-def target_option(command: Any) -> Any:
-    """Add the options that say which target of dbt's profile is meant."""
-    return _target_option(_profiles_option(command))
-
-
-_engine_options = (
+engine_options = together(
     click.option(
         "--engine",
         type=click.Choice(("duckdb", "spark")),
@@ -135,15 +150,8 @@ _engine_options = (
 )
 
 
-def engine_options(command: Any) -> Any:
-    """Add the options that say which engine computes models and tests."""
-    for option in reversed(_engine_options):
-        command = option(command)
-    return command
-
-
 def engine_of(given: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return what a command was told of the engine; None when it was told nothing."""
+    """Return what the options of a command say of the engine; None when they say nothing."""
     return {name: given[name] for name in ("engine", "master", "remote") if given.get(name)} or None
 
 
@@ -157,63 +165,57 @@ defer_option = click.option(
 )
 
 
-def run_options(command: Any) -> Any:
-    """Add the options of a run."""
-    for option in reversed(
-        (
-            project_option,
-            click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today."),
-            click.option("--full-refresh", is_flag=True, help="Rebuild everything, whatever changed."),
-            click.option(
-                "--keep-going/--fail-fast",
-                help="After a failure, finish what does not depend on it; or stop, which is the usual.",
-            ),
-            click.option(
-                "--max-reject-share",
-                type=click.FloatRange(0, 1),
-                metavar="SHARE",
-                help="For this run: the share of a file's records that may be rejected, 0 to 1.",
-            ),
-            click.option("--publish-despite-checks", metavar="REASON", default="", help="Publish even if checks fail."),
-            click.option(
-                "--no-expectations",
-                is_flag=True,
-                help="Do not validate the report years; the build is not published then.",
-            ),
-            click.option("--store-failures", is_flag=True, help="Keep the failing rows of data tests in the build."),
-            vars_option,
-            target_option,
-            defer_option,
-            *_engine_options,
-            click.option("--threads", type=click.IntRange(1), help="Threads DuckDB may use."),
-            click.option("--memory-limit", metavar="SIZE", help="Memory DuckDB may use, as 2GB."),
-            click.option("--temp-directory", metavar="DIR", help="Where DuckDB puts what does not fit into memory."),
-            click.option(
-                "--wait",
-                "wait_seconds",
-                type=click.FloatRange(0),
-                is_flag=False,
-                flag_value=float("inf"),
-                default=0,
-                metavar="[SECONDS]",
-                help="Wait for another run that writes, at most so long; without a number until it is done.",
-            ),
-            click.option(
-                "--log-format",
-                type=click.Choice(("auto", "plain", "json")),
-                default="auto",
-                show_default=True,
-                help="auto is a bar on a terminal and lines elsewhere; json one line of JSON for each event.",
-            ),
-            click.option(
-                "--detailed-exit-codes",
-                is_flag=True,
-                help="Exit with 10 when there was nothing to do, 11 when published with warnings, 12 when held back.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+run_options = together(
+    project_option,
+    click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today."),
+    click.option("--full-refresh", is_flag=True, help="Rebuild everything, whatever changed."),
+    click.option(
+        "--keep-going/--fail-fast",
+        help="After a failure, finish what does not depend on it; or stop, which is the usual.",
+    ),
+    click.option(
+        "--max-reject-share",
+        type=click.FloatRange(0, 1),
+        metavar="SHARE",
+        help="For this run: the share of a file's records that may be rejected, 0 to 1.",
+    ),
+    click.option("--publish-despite-checks", metavar="REASON", default="", help="Publish even if checks fail."),
+    click.option(
+        "--no-expectations",
+        is_flag=True,
+        help="Do not validate the report years; the build is not published then.",
+    ),
+    click.option("--store-failures", is_flag=True, help="Keep the failing rows of data tests in the build."),
+    vars_option,
+    target_option,
+    defer_option,
+    engine_options,
+    click.option("--threads", type=click.IntRange(1), help="Threads DuckDB may use."),
+    click.option("--memory-limit", metavar="SIZE", help="Memory DuckDB may use, as 2GB."),
+    click.option("--temp-directory", metavar="DIR", help="Where DuckDB puts what does not fit into memory."),
+    click.option(
+        "--wait",
+        "wait_seconds",
+        type=click.FloatRange(0),
+        is_flag=False,
+        flag_value=float("inf"),
+        default=0,
+        metavar="[SECONDS]",
+        help="Wait for another run that writes, at most so long; without a number until it is done.",
+    ),
+    click.option(
+        "--log-format",
+        type=click.Choice(("auto", "plain", "json")),
+        default="auto",
+        show_default=True,
+        help="auto is a bar on a terminal and lines elsewhere; json one line of JSON for each event.",
+    ),
+    click.option(
+        "--detailed-exit-codes",
+        is_flag=True,
+        help="Exit with 10 when there was nothing to do, 11 when published with warnings, 12 when held back.",
+    ),
+)
 
 
 def attended(command: str, given: Mapping[str, Any], work: Callable[[Emit], Outcome], notifies: bool = True) -> None:
@@ -255,8 +257,6 @@ def variables_of(text: str) -> dict[str, Any]:
     """Return the variables that --vars gives."""
     if not text:
         return {}
-    import yaml
-
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError:

@@ -5,24 +5,31 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kpi.cli.options import (
+    build_option,
     day,
     lang_option,
     project_folder,
     project_option,
     say,
+    say_json,
     stewards_option,
     target_option,
     variables_of,
     vars_option,
+    warehouse_of,
 )
-from kpi.errors import ConfigError
+from kpi.errors import CheckFailed, ConfigError
+from kpi.lazy import duckdb
 from kpi.presentation import bare
+from kpi.sql import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +50,7 @@ FORMATS = ("csv", "csv-fi", "parquet", "xlsx", "json-stat", "sdmx-csv", "datapac
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the months of each figure.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
 @lang_option
-@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@build_option
 @click.option("--as-of", metavar="DATE", help="Of the build that readers saw on that day, YYYY-MM-DD.")
 @click.option(
     "--inline", metavar="SQL", default="", help="The rows of this SELECT, with ref() and source() as in models."
@@ -72,7 +79,7 @@ def show(
     from kpi.reader import figures
 
     root, year = project_folder(project_dir), options["year"]
-    build_id = options["build_id"] = build_of_day(root, options["as_of"], options["build_id"])
+    build_id = options["build_id"] = build_of_day(project_dir, options["as_of"], options["build_id"])
     _refuse_mixed(what, inline, variables, target, options)
     if inline:
         _show_inline(root, inline, build_id, limit, variables, target, stewards)
@@ -90,10 +97,12 @@ def show(
             _show_figures(con, root, tables, wanted)
             return
         rows_of, as_csv = figures.rows_of(con, name, year), options["as_csv"] or options["as_json"]
-        result = con.execute(rows_of if as_csv else f"{rows_of} limit {int(limit) + 1}")
-        names, rows = [column[0] for column in result.description or []], result.fetchall()
+        names, rows = _fetched(con, rows_of if as_csv else f"{rows_of} limit {int(limit) + 1}")
         if as_csv:
-            (_print_csv if options["as_csv"] else _print_json)(names, rows)
+            if options["as_csv"]:
+                _print_csv(names, rows)
+            else:
+                say_json([dict(zip(names, row, strict=True)) for row in rows])
             return
         say(figures.table_lines(names, rows[:limit]))
         if len(rows) > limit:
@@ -115,9 +124,8 @@ def _show_figures(con: Any, root: Path, tables: ReportTables, options: Mapping[s
     """Print figures: one screen, or all that are chosen, as text, JSON or CSV."""
     from kpi.reader import figures, screen
     from kpi.site.figure_data import figure_rows
-    from kpi.warehouse.builds import Warehouse
 
-    warehouse = Warehouse(root.resolve() / "warehouse")
+    warehouse = warehouse_of(root)
     record = warehouse.record(warehouse.folder(options["build_id"]))
     everything = figure_rows(con, tables, options["lang"])
     rows, year = figures.chosen_rows(everything, options), options["year"]
@@ -142,28 +150,24 @@ def _show_figures(con: Any, root: Path, tables: ReportTables, options: Mapping[s
         screen.write(screen.overview_lines(status, [row for row in rows if row.report_year == year], page, notes))
 
 
-def build_of_day(root: Path, as_of: str | None, build_id: str | None) -> str | None:
+def build_of_day(project_dir: Path | None, as_of: str | None, build_id: str | None) -> str | None:
     """Return the build that --as-of means, or the one that is named; None is the published one."""
     from kpi.reader.figures import build_as_of
-    from kpi.warehouse.builds import Warehouse
 
-    return build_id if as_of is None else build_as_of(Warehouse(root.resolve() / "warehouse"), as_of, build_id)
+    return build_id if as_of is None else build_as_of(warehouse_of(project_dir), as_of, build_id)
 
 
 def _show_inline(
     root: Path, text: str, build_id: str | None, limit: int, variables: str, target: str, stewards: bool
 ) -> None:
     """Compile a SELECT against the project as it is, and print what it yields of a build."""
-    import duckdb
-
     from kpi.engine.compile import compile_inline, compiled
     from kpi.reader import figures
 
     sql = compile_inline(compiled(root, variables_of(variables), target).graph, text)
     with figures.open_build(build_id, root, stewards=stewards) as con:
         try:
-            result = con.execute(f"select * from (\n{sql}\n) limit {int(limit) + 1}")
-            names, rows = [column[0] for column in result.description or []], result.fetchall()
+            names, rows = _fetched(con, f"select * from (\n{sql}\n) limit {int(limit) + 1}")
         except duckdb.Error as error:
             hint = "" if stewards else figures.hint_left_out(sql, build_id, root)
             raise ConfigError(f"{error}{hint} Is it built yet? See: kpi plan") from None
@@ -184,7 +188,7 @@ def _show_inline(
     help="What to write.",
 )
 @lang_option
-@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@build_option
 @click.option("--public", "is_public", is_flag=True, help="From the tables tagged `public` alone, small counts hidden.")
 @click.option("--include-unfinished-years", is_flag=True, help="With --public, also years that are not finished.")
 @project_option
@@ -236,7 +240,6 @@ def serve(
     """
     from kpi.reader.serve import LOOPBACK, Served, site_of
     from kpi.reader.serve import serve as serve_pages
-    from kpi.warehouse.builds import Warehouse
 
     if address not in LOOPBACK and not to_others:
         message = f"{address} can be reached by other machines"
@@ -244,7 +247,7 @@ def serve(
             f"{message}: pages for the house would be open to all on the network. If it is meant: --to-others"
         )
     if folder is None:
-        warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+        warehouse = warehouse_of(project_dir)
         warehouse.folder()  # or it says that nothing is published
         if site_of(warehouse) is None:
             raise ConfigError(
@@ -278,49 +281,39 @@ def serve(
 @click.option("--sql", "as_sql", is_flag=True, help="Print the SQL of each step, or with --rows that of the rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON.")
 @click.option("--lang", type=click.Choice(("en", "fi", "sv")), default="en", show_default=True, help="The language.")
-@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@build_option
 @stewards_option
 @project_option
 def explain(
     figure: str,
-    service: str | None,
-    year: int | None,
-    basis: str | None,
     kind: RowKind | None,
     form: str,
     output: Path | None,
     limit: int,
     as_sql: bool,
     as_json: bool,
-    lang: str,
     build_id: str | None,
-    stewards: bool,
-    project_dir: Path | None,
+    **where: Any,
 ) -> None:
     """Say where a FIGURE comes from.
 
     On one screen: its value, its parts, its definition, the year before, the path from the mart to the raw rows, how
     many rows were left out by which clause, and the deliveries. With --rows the rows themselves.
     """
-    from kpi.reader import figures
+    from kpi.provenance.explain import explain as explain_figure
 
     if kind is None and (output or form != "table"):
         raise click.UsageError("--format and --output are for --rows.")
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE.")
-    root = project_folder(project_dir)
-    found = figures.explain(
-        figure, service, year, basis=basis, build=build_id, project_dir=root, stewards=stewards, lang=lang
-    )
+    found = explain_figure(figure, build=build_id, **where)
     if kind is not None:
         if as_sql:
             click.echo(found.sql_by_kind.get(kind, ""))
         else:
             _print_rows(found.rows(kind), form, output, limit)
     elif as_json:
-        import json
-
-        click.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1, default=str))
+        say_json(found.to_json())
     elif as_sql:
         say(line for step in found.steps if step.sql for line in (f"-- {step.model}", f"{step.sql};", ""))
     else:
@@ -333,21 +326,11 @@ def _print_rows(rows: pa.Table, form: str, output: Path | None, limit: int) -> N
         import pyarrow.parquet
 
         pyarrow.parquet.write_table(rows, str(output))
-        click.echo(f"{rows.num_rows} rows in {output}", err=True)
+        click.echo(f"{counted(rows.num_rows, 'row')} in {output}", err=True)
         return
     cells = list(zip(*(column.to_pylist() for column in rows.columns), strict=True)) if rows.num_columns else []
     if form == "csv":
-        import csv
-
-        stream = output.open("w", encoding="utf-8", newline="") if output else None
-        target = stream or (sys.stdout if sys.stdout.isatty() else bare(sys.stdout))
-        try:
-            csv.writer(target, lineterminator="\n").writerows(
-                [rows.column_names, *(map(_no_formula, row) for row in cells)]
-            )
-        finally:
-            if stream is not None:
-                stream.close()
+        _print_csv(rows.column_names, cells, output)
         return
     from kpi.reader import figures
 
@@ -362,7 +345,7 @@ def _print_rows(rows: pa.Table, form: str, output: Path | None, limit: int) -> N
 
 @click.command()
 @click.argument("sql")
-@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@build_option
 @click.option("--as-of", metavar="DATE", help="Of the build that readers saw on that day, YYYY-MM-DD.")
 @click.option("--failures", is_flag=True, help="Of the failing rows that kpi test --store-failures wrote for it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with no formula live in them.")
@@ -373,8 +356,6 @@ def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards
 
     The build is opened read-only.
     """
-    import duckdb
-
     from kpi.reader import figures
 
     root = project_folder(place["project_dir"])
@@ -383,8 +364,7 @@ def query(sql: str, build_id: str | None, failures: bool, as_csv: bool, stewards
         try:
             if len(duckdb.extract_statements(sql)) != 1:
                 raise ConfigError("kpi query takes one SQL statement.")
-            result = con.execute(sql)
-            names, rows = [column[0] for column in result.description or []], result.fetchall()
+            names, rows = _fetched(con, sql)
         except duckdb.Error as error:
             hint = "" if stewards else figures.hint_left_out(sql, build_id, root)
             raise ConfigError(f"{error}{hint}") from None
@@ -443,7 +423,6 @@ def validate(
     It goes by the rules of today. Nothing is rebuilt or published. Exits with 7 when an expectation whose failure
     is an error does not hold.
     """
-    from kpi.errors import CheckFailed
     from kpi.jobs.check_build import errors, result_lines, validate_build
 
     results = validate_build(project_folder(project_dir), build_id, year, day(as_of) if as_of else None, html)
@@ -455,7 +434,7 @@ def validate(
 @click.command()
 @click.option("--feed", metavar="FEED", help="Of this feed alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: an object for each file, with its warnings.")
-@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@build_option
 @project_option
 def deliveries(feed: str | None, as_json: bool, build_id: str | None, project_dir: Path | None) -> None:
     """List the deliveries of a build by feed, with every warning.
@@ -463,15 +442,11 @@ def deliveries(feed: str | None, as_json: bool, build_id: str | None, project_di
     A feed is counted in files, records, rejected records and warnings. Files without a warning are in --json alone.
     """
     from kpi.reader.deliveries import delivered_files, delivery_lines
-    from kpi.warehouse.builds import Warehouse
 
-    warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
+    warehouse = warehouse_of(project_dir)
     files = delivered_files(warehouse.record(warehouse.folder(build_id)), feed)
     if as_json:
-        import json
-        from dataclasses import asdict
-
-        click.echo(json.dumps([asdict(file) for file in files], indent=1, ensure_ascii=False))
+        say_json([asdict(file) for file in files])
     else:
         say(delivery_lines(files))
 
@@ -486,7 +461,7 @@ def deliveries(feed: str | None, as_json: bool, build_id: str | None, project_di
     help="Write a CSV of each delivery with rejects into DIR, for who sent it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: an object for each reason.")
-@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@build_option
 @stewards_option
 @project_option
 def rejects(
@@ -502,28 +477,23 @@ def rejects(
 
     Personal data in the cells is masked; those of free text and pseudonyms are not shown.
     """
-    import duckdb
-
     from kpi.engine.compile import compiled
+    from kpi.reader import deliveries as read
     from kpi.reader import figures
-    from kpi.reader import rejects as read
 
     root = project_folder(project_dir)
     private = read.private_columns(compiled(root).graph.feeds)
     with figures.open_build(build_id, root, stewards=stewards) as con:
         try:
             if for_sender:
-                say(read.summary(read.write_for_senders(con, private, for_sender, feed, file)))
+                say(read.sender_lines(read.write_for_senders(con, private, for_sender, feed, file)))
                 return
             reasons = read.reject_reasons(con, private, feed, file)
         except duckdb.CatalogException as error:
             hint = "" if stewards else figures.hint_left_out("raw.rejects", build_id, root)
             raise ConfigError(f"{error}{hint}") from None
     if as_json:
-        import json
-        from dataclasses import asdict
-
-        click.echo(json.dumps([asdict(reason) for reason in reasons], indent=1, ensure_ascii=False))
+        say_json([asdict(reason) for reason in reasons])
     else:
         say(read.reason_lines(reasons))
 
@@ -531,7 +501,7 @@ def rejects(
 @click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
 @click.option("--public", is_flag=True, help="For everybody: from public tables alone. Needs DIR.")
-@click.option("--build", "build_id", metavar="BUILD", help="Of this build, not the published one.")
+@build_option
 @project_option
 def site(folder: Path | None, public: bool, build_id: str | None, project_dir: Path | None) -> None:
     """Print where the pages of a build are, or write them.
@@ -560,12 +530,10 @@ def builds(project_dir: Path | None) -> None:
 
     The published one is marked. Where there is a file for stewards, its size comes second.
     """
-    from kpi.warehouse.builds import Warehouse
     from kpi.warehouse.lifecycle import free_share
     from kpi.warehouse.permissions import DATABASE, database_folder
 
-    warehouse = Warehouse(project_folder(project_dir).resolve() / "warehouse")
-    for build in warehouse.list_builds():
+    for build in warehouse_of(project_dir).list_builds():
         record, folder = build.record, build.folder
         reason = " ".join((record.reason or record.problem).split())
         mark = "*" if build.is_current else " "
@@ -581,19 +549,19 @@ def builds(project_dir: Path | None) -> None:
         click.echo(line[:160].rstrip())
 
 
-def _print_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows as CSV. In a file it is data; on a terminal it may be a command to it."""
+def _fetched(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The names of the columns of a query, and its rows."""
+    result = con.execute(sql)
+    return [column[0] for column in result.description or []], result.fetchall()
+
+
+def _print_csv(names: Sequence[str], rows: Iterable[Sequence[object]], output: Path | None = None) -> None:
+    """Print rows as CSV, or write them to a file. In a file it is data; on a terminal it may be a command to it."""
     import csv
 
-    stream = sys.stdout if sys.stdout.isatty() else bare(sys.stdout)
-    csv.writer(stream, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
-
-
-def _print_json(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    import json
-
-    found = [dict(zip(names, row, strict=True)) for row in rows]
-    click.echo(json.dumps(found, indent=1, ensure_ascii=False, default=str))
+    stdout = sys.stdout if sys.stdout.isatty() else bare(sys.stdout)
+    with output.open("w", encoding="utf-8", newline="") if output else nullcontext(stdout) as stream:
+        csv.writer(stream, lineterminator="\n").writerows([names, *(map(_no_formula, row) for row in rows)])
 
 
 def _no_formula(value: object) -> object:

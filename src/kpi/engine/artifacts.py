@@ -15,7 +15,7 @@ from kpi.build_record import FILE, NodeRecord, TestRecord, UnitTestRecord
 from kpi.database import CATALOG, duckdb
 from kpi.engine.artifact_forms import Made, relation_of
 from kpi.engine.graph import Graph
-from kpi.engine.manifest import test_names, write_manifest
+from kpi.engine.manifest import manifest_metadata, test_names, write_manifest
 from kpi.engine.node import Node
 from kpi.engine.selector import Checksum, State
 from kpi.engine.tests import TestName
@@ -46,13 +46,24 @@ class Results:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
-def write_artifacts(folder: Path, graph: Graph, results: Results, con: duckdb.DuckDBPyConnection | None) -> None:
+def write_artifacts(
+    folder: Path,
+    graph: Graph,
+    results: Results,
+    con: duckdb.DuckDBPyConnection | None,
+    alike: Path | None = None,
+) -> None:
     """Write the artifacts of a build into `folder`. `results` are what the build came to, `con` is open on it.
 
-    Without a connection, as after a failure, there is no catalog.
+    Without a connection, as after a failure, there is no catalog. `alike` is the folder of a build of this project as
+    it is, by this kpi, when there is one: its manifest is this build's too, but for when it was made.
     """
     made, names = _made(results.build), test_names(graph)
-    _write(folder / MANIFEST, write_manifest(graph, names, made))
+    text = _with_other_stamps(alike / MANIFEST, graph.project.name, made) if alike else ""
+    if text:
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
+    else:
+        _write(folder / MANIFEST, write_manifest(graph, names, made))
     _write(folder / RESULTS, run_results(graph, results, names, made))
     if con is not None:
         _write(folder / CATALOGUE, catalog(graph, con, results.rows, made))
@@ -205,6 +216,21 @@ def _made(run: str) -> Made:
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     content = _without_values(content) if is_anything_hidden() else content
     path.write_text(json.dumps(content, ensure_ascii=False, default=_plain), encoding="utf-8")
+
+
+def _with_other_stamps(file: Path, project: str, made: Made) -> str:
+    """Return the text of a manifest as if it had been made by another run; empty when it is not a whole manifest."""
+    begin = '{"metadata": '
+    try:
+        text = file.read_text(encoding="utf-8")
+        old, end = json.JSONDecoder().raw_decode(text, len(begin))
+        at = datetime.fromisoformat(old["generated_at"]).timestamp()
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    if not text.startswith(begin) or not text.endswith("}}"):
+        return ""
+    rest = text[end:].replace(f'"created_at": {at!r}', f'"created_at": {made.at.timestamp()!r}')
+    return begin + json.dumps(manifest_metadata(project, made), ensure_ascii=False) + rest
 
 
 def _without_values(content: Any, key: str = "") -> Any:

@@ -16,6 +16,7 @@ from kpi.engine.binder import tables_of
 from kpi.engine.graph import Graph
 from kpi.engine.node import Node
 from kpi.errors import ConfigError, nearest
+from kpi.lazy import exp
 from kpi.sql import Columns
 
 COPIED, COMPUTED, USED = "copied", "computed", "used"
@@ -70,8 +71,6 @@ class _Walk:
 
     def query(self, node: Any, scope: _Scope) -> _Columns:
         """The columns of a query; what is around it is `scope`."""
-        from sqlglot import exp
-
         scope = _Scope(self._ctes(node, scope), {}, scope)
         match node:
             case exp.Subquery():
@@ -100,8 +99,6 @@ class _Walk:
         return ctes
 
     def _union(self, node: Any, scope: _Scope) -> _Columns:
-        from sqlglot import exp
-
         left, right = self.query(node.left, scope), self.query(node.right, scope)
         own = _Scope(scope.ctes, {"": dict(left)}, scope.outer)
         self._use(node.args.get("order"), own)
@@ -157,8 +154,6 @@ class _Walk:
 
     def _table(self, item: Any, scope: _Scope) -> tuple[str, Table]:
         """The name that an item of `from` goes by, and its columns."""
-        from sqlglot import exp
-
         alias = item.alias_or_name.lower()
         if isinstance(item, exp.Table) and not isinstance(item.this, exp.Func):
             named = ".".join(part.name for part in item.parts)
@@ -180,8 +175,6 @@ class _Walk:
         return alias, _renamed(columns, item)
 
     def _projected(self, projection: Any, scope: _Scope, merged: Mapping[str, Sources]) -> _Columns:
-        from sqlglot import exp
-
         star = projection.this if isinstance(projection, exp.Column) else projection
         if isinstance(star, exp.Star):
             table = projection.table.lower() if isinstance(projection, exp.Column) else ""
@@ -204,16 +197,12 @@ class _Walk:
 
     def _sources(self, value: Any, scope: _Scope) -> Sources:
         """Where the value of an expression comes from; a bare column is a copy."""
-        from sqlglot import exp
-
         bare = value.unalias().unnest() if isinstance(value, exp.Alias | exp.Paren) else value
         if isinstance(bare, exp.Column) and not isinstance(bare.this, exp.Star):
             return self._column(bare, scope)
         return _computed(*self._inside(bare, scope))
 
     def _inside(self, value: Any, scope: _Scope) -> Iterator[Sources]:
-        from sqlglot import exp
-
         stack = [value]
         while stack:
             node = stack.pop()

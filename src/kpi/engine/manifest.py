@@ -208,16 +208,7 @@ def write_manifest(graph: Graph, names: Mapping[str, TestName], made: Made) -> d
         for parent in parents[name]:
             children.setdefault(parent, []).append(name)
     return {
-        "metadata": made.metadata("manifest/v12")
-        | {
-            "project_name": project.name,
-            "project_id": hashlib.md5(project.name.encode(), usedforsecurity=False).hexdigest(),
-            "user_id": None,
-            "send_anonymous_usage_stats": False,
-            "adapter_type": "duckdb",
-            "quoting": {"database": True, "schema": True, "identifier": True, "column": None},
-            "run_started_at": made.metadata("")["invocation_started_at"],
-        },
+        "metadata": manifest_metadata(project.name, made),
         "nodes": nodes,
         "sources": sources,
         "macros": macros,
@@ -228,6 +219,19 @@ def write_manifest(graph: Graph, names: Mapping[str, TestName], made: Made) -> d
         "unit_tests": unit_tests,
         "functions": {},
         **{part: {} for part in _UNUSED},
+    }
+
+
+def manifest_metadata(project: str, made: Made) -> dict[str, Any]:
+    """Return what a manifest says of itself; the rest of it follows from the project and `created_at` alone."""
+    return made.metadata("manifest/v12") | {
+        "project_name": project,
+        "project_id": hashlib.md5(project.encode(), usedforsecurity=False).hexdigest(),
+        "user_id": None,
+        "send_anonymous_usage_stats": False,
+        "adapter_type": "duckdb",
+        "quoting": {"database": True, "schema": True, "identifier": True, "column": None},
+        "run_started_at": made.metadata("")["invocation_started_at"],
     }
 
 

@@ -17,23 +17,21 @@ from decimal import Decimal
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kpi.database import column_problem, columns_of, duckdb, expression_problem, syntax_error, type_problem
+from kpi.database import column_problem, columns_of, expression_problem, syntax_error, type_problem
 from kpi.engine.incremental import adds_to, increment_statements, snapshot_statements
 from kpi.engine.lint import last_column
 from kpi.engine.node import Hooks, Node, digest
 from kpi.engine.template import RenderInput, Templates
 from kpi.errors import CompileError, KpiError
+from kpi.lazy import duckdb, exp
 from kpi.project.external import absolute
 from kpi.project.packages import read_text
 from kpi.project.project import Project
 from kpi.project.properties import Column
 from kpi.project.relation import Lines, Relation
 from kpi.sql import Columns, identifier, literal
-
-if TYPE_CHECKING:
-    import duckdb
 
 
 def as_built(materialized: str) -> str:
@@ -491,8 +489,6 @@ def _hooks(node: Node, templates: Templates, incremental: bool) -> tuple[Hooks, 
 
 def check_hook(sql: str, file: Path, line: int, what: str) -> None:
     """Raise CompileError when the text is not SQL, or does what a hook may not do."""
-    import duckdb
-
     con, outside = _grammar()
     try:
         kinds = [(str(one.type).rpartition(".")[2], one.query) for one in con.extract_statements(sql)]
@@ -524,7 +520,6 @@ def _grammar() -> tuple[duckdb.DuckDBPyConnection, frozenset[str]]:
 def _reached(sql: str, outside: frozenset[str]) -> str:
     """What in the text reads a file or writes to the deliveries; empty when nothing does."""
     import sqlglot
-    from sqlglot import exp
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     kinds = sqlglot.TokenType

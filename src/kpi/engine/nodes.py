@@ -141,8 +141,8 @@ def compile_nodes(project: Project, columns_of: ColumnsOf | None = None) -> tupl
     feeds, wrong_feeds = _feeds(project)
     mistakes += wrong_feeds
     for name in project.undeclared:
-        if name not in templates.asked:
-            hint = nearest(name, {*project.variables, *templates.asked} - {name})
+        if name not in templates.variables_read:
+            hint = nearest(name, {*project.variables, *templates.variables_read} - {name})
             mistakes.append(ConfigError(f"--vars: nothing here asks for the variable '{name}'.{hint}"))
     on_run, wrong_hooks = run_hooks_of(project, templates)
     nodes, mistakes, left_out = without_unbuilt(project, nodes, [*mistakes, *wrong_hooks], templates.relations)

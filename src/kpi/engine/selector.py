@@ -93,7 +93,7 @@ def matcher(graph: Graph, state: State, method: str, value: str) -> Callable[[No
     name, _, argument = method.partition(".")
     if name not in METHODS or (argument and name != "config"):
         raise ConfigError(f"'{method}:' is not a supported way to select.{nearest(name, METHODS)}")
-    return METHODS[name](_Asked(graph, state, name, argument, value))
+    return METHODS[name](_Criterion(graph, state, name, argument, value))
 
 
 def selectable(graph: Graph, method: str) -> set[str]:
@@ -116,7 +116,7 @@ _VALUES: Mapping[str, Callable[[Node], Iterable[str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Criterion:
     """One method with its value; `argument` is what stands after a dot in the method's name."""
 
     graph: Graph
@@ -129,9 +129,9 @@ class _Asked:
 _Matches = Callable[[Node], bool]
 
 
-def _by_path(asked: _Asked) -> _Matches:
-    project = asked.graph.project
-    found = {path.relative_to(project.root) for path in project.root.glob(asked.value)}
+def _by_path(criterion: _Criterion) -> _Matches:
+    project = criterion.graph.project
+    found = {path.relative_to(project.root) for path in project.root.glob(criterion.value)}
     # Selecting a YAML file selects the models and seeds that it describes.
     described = {
         resource.id: (resource.properties.file,) for resource in project.seeds + project.models if resource.properties
@@ -139,31 +139,31 @@ def _by_path(asked: _Asked) -> _Matches:
     return lambda node: not found.isdisjoint((node.file, *node.file.parents, *described.get(node.id, ())))
 
 
-def _by_package(asked: _Asked) -> _Matches:
-    package = asked.graph.project.name if asked.value == "this" else asked.value
+def _by_package(criterion: _Criterion) -> _Matches:
+    package = criterion.graph.project.name if criterion.value == "this" else criterion.value
     return lambda node: fnmatchcase(_package(node), package)
 
 
-def _by_name(asked: _Asked) -> _Matches:
-    return lambda node: node.kind == asked.method and _has_name(node, asked.value)
+def _by_name(criterion: _Criterion) -> _Matches:
+    return lambda node: node.kind == criterion.method and _has_name(node, criterion.value)
 
 
-def _by_kind(asked: _Asked) -> _Matches:
-    known(asked.value, KINDS, "resource_type:")
-    return lambda node: node.kind == asked.value
+def _by_kind(criterion: _Criterion) -> _Matches:
+    known(criterion.value, KINDS, "resource_type:")
+    return lambda node: node.kind == criterion.value
 
 
-def _by_test_type(asked: _Asked) -> _Matches:
-    known(asked.value, TEST_TYPES, "test_type:")
-    return lambda node: asked.value in _test_types(node)
+def _by_test_type(criterion: _Criterion) -> _Matches:
+    known(criterion.value, TEST_TYPES, "test_type:")
+    return lambda node: criterion.value in _test_types(node)
 
 
-def _by_state(asked: _Asked) -> _Matches:
-    state = asked.state
-    word, _, part = asked.value.partition(".")
+def _by_state(criterion: _Criterion) -> _Matches:
+    state = criterion.state
+    word, _, part = criterion.value.partition(".")
     known(word, STATES, "state:")
     if part:
-        known(asked.value, [f"modified.{name}" for name in PARTS], "state:")
+        known(criterion.value, [f"modified.{name}" for name in PARTS], "state:")
         return lambda node: state.is_new(node) or state.differs(node, part)
     answers: Mapping[str, _Matches] = {
         "new": state.is_new,
@@ -174,28 +174,28 @@ def _by_state(asked: _Asked) -> _Matches:
     return answers[word]
 
 
-def _by_result(asked: _Asked) -> _Matches:
-    known(asked.value, RESULTS, "result:")
-    return lambda node: asked.state.results.get(node.id) == asked.value
+def _by_result(criterion: _Criterion) -> _Matches:
+    known(criterion.value, RESULTS, "result:")
+    return lambda node: criterion.state.results.get(node.id) == criterion.value
 
 
-def _by_source_status(asked: _Asked) -> _Matches:
-    known(asked.value, ("fresher",), "source_status:")
-    return lambda node: node.kind == "source" and asked.state.differs(node, "body")
+def _by_source_status(criterion: _Criterion) -> _Matches:
+    known(criterion.value, ("fresher",), "source_status:")
+    return lambda node: node.kind == "source" and criterion.state.differs(node, "body")
 
 
-def _by_version(asked: _Asked) -> _Matches:
-    known(asked.value, VERSIONS, "version:")
-    latest = asked.graph.project.latest_versions
+def _by_version(criterion: _Criterion) -> _Matches:
+    known(criterion.value, VERSIONS, "version:")
+    latest = criterion.graph.project.latest_versions
 
     def matches(node: Node) -> bool:
         if node.kind != "model" or not node.is_version:
-            return node.kind == "model" and asked.value == "none"
+            return node.kind == "model" and criterion.value == "none"
         newest = latest[_package(node), node.fqn[-2]].rpartition(".v")[2]
         own = node.fqn[-1].removeprefix("v")
         if own == newest:
-            return asked.value == "latest"
-        return asked.value == ("old" if _in_order(own) < _in_order(newest) else "prerelease")
+            return criterion.value == "latest"
+        return criterion.value == ("old" if _in_order(own) < _in_order(newest) else "prerelease")
 
     return matches
 
@@ -208,19 +208,21 @@ def _in_order(version: str) -> tuple[float, str]:
         return float("inf"), version
 
 
-METHODS: Mapping[str, Callable[[_Asked], _Matches]] = {
-    "fqn": lambda asked: lambda node: node.kind != "source" and _is_named(node, asked.value),
+METHODS: Mapping[str, Callable[[_Criterion], _Matches]] = {
+    "fqn": lambda criterion: lambda node: node.kind != "source" and _is_named(node, criterion.value),
     "path": _by_path,
-    "file": lambda asked: lambda node: any(fnmatchcase(n, asked.value) for n in (node.file.name, node.file.stem)),
-    "tag": lambda asked: lambda node: any(fnmatchcase(tag, asked.value) for tag in node.tags),
+    "file": lambda criterion: (
+        lambda node: any(fnmatchcase(n, criterion.value) for n in (node.file.name, node.file.stem))
+    ),
+    "tag": lambda criterion: lambda node: any(fnmatchcase(tag, criterion.value) for tag in node.tags),
     "source": _by_name,
     "exposure": _by_name,
     "unit_test": _by_name,
     "package": _by_package,
     "resource_type": _by_kind,
-    "config": lambda asked: lambda node: _is_set(_config_of(node), asked.argument.split("."), asked.value),
+    "config": lambda criterion: lambda node: _is_set(_config_of(node), criterion.argument.split("."), criterion.value),
     "test_type": _by_test_type,
-    "test_name": lambda asked: lambda node: fnmatchcase(_test_name(node), asked.value),
+    "test_name": lambda criterion: lambda node: fnmatchcase(_test_name(node), criterion.value),
     "state": _by_state,
     "result": _by_result,
     "source_status": _by_source_status,

@@ -17,6 +17,7 @@ from typing import Any
 
 from kpi.engine.lint import every
 from kpi.errors import ConfigError
+from kpi.lazy import exp
 
 # What a session must be set to: Spark has other defaults, and with them other numbers.
 SETTINGS: Mapping[str, str] = {
@@ -65,8 +66,6 @@ def spark_type(kind: str) -> str:
 
 def is_type(node: Any) -> bool:
     """Whether a type in a tree of DuckDB's SQL is one that Spark has."""
-    from sqlglot import exp
-
     return node.this == exp.DataType.Type.INT128 or node.sql(dialect="duckdb").split("(")[0] in _TYPES
 
 
@@ -108,8 +107,6 @@ def _quoted(columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _spark(text: str, **parts: Any) -> Any:
     """A piece of Spark SQL with parts of a tree put in for its :names."""
-    from sqlglot import exp
-
     return exp.replace_placeholders(_parsed(text).copy(), **{name: part.copy() for name, part in parts.items()})
 
 
@@ -182,8 +179,6 @@ def _division(node: Any) -> Any:
 
 
 def _hugeint(node: Any) -> Any:
-    from sqlglot import exp
-
     if node.this != exp.DataType.Type.INT128:
         return None
     return exp.DataType.build("decimal(38,0)", dialect="spark")
@@ -200,8 +195,6 @@ _ADDED = {
 
 def _date_plus_intervals(node: Any) -> Any:
     """cast(day ± n * interval 1 month as date), in any order of its factors."""
-    from sqlglot import exp
-
     moved = node.this.unnest()
     if node.to.this != exp.DataType.Type.DATE or not isinstance(moved, exp.Add | exp.Sub):
         return None
@@ -214,8 +207,6 @@ def _date_plus_intervals(node: Any) -> Any:
 
 def intervals(node: Any) -> tuple[Any, str] | None:
     """Return how many of which unit `n * interval 2 day` is; None when it is something else."""
-    from sqlglot import exp
-
     node = node.unnest()
     if isinstance(node, exp.Interval) and node.this is not None and node.args.get("unit") is not None:
         text = node.this.name
@@ -230,8 +221,6 @@ def intervals(node: Any) -> tuple[Any, str] | None:
 
 def _series(node: Any) -> Any:
     """generate_series of whole numbers: empty when it would go the other way, where Spark counts backwards or fails."""
-    from sqlglot import exp
-
     if node.args.get("is_end_exclusive"):
         # range() is a table of numbers in a unit test, for rows without a column.
         return exp.Anonymous(this="range", expressions=[node.args["start"].copy(), node.args["end"].copy()])
@@ -247,8 +236,6 @@ def _having(select: Any) -> Any:
 
     So too where HAVING names a column as the SELECT names something else.
     """
-    from sqlglot import exp
-
     having, group = select.args.get("having"), select.args.get("group")
     if not having or not group:
         return None
@@ -267,15 +254,11 @@ def _having(select: Any) -> Any:
 
 def _has_shadowed_column(select: Any, having: Any) -> bool:
     """Whether HAVING aggregates a column by a name that the SELECT gives to something else: Sail takes that."""
-    from sqlglot import exp
-
     names = {column.alias.lower() for column in select.expressions if column.alias}
     return any(column.name.lower() in names for column in having.find_all(exp.Column))
 
 
 def _exists(node: Any) -> None:
-    from sqlglot import exp
-
     if isinstance(node.this, exp.Select):
         node.this.set("expressions", [exp.Literal.number(1)])
 
@@ -352,8 +335,6 @@ _BLANKS = " \u00a0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u202f\u
 
 
 def _trim(node: Any) -> None:
-    from sqlglot import exp
-
     if node.args.get("expression") is None:
         node.set("expression", exp.Literal.string(_BLANKS))
         node.set("position", node.args.get("position") or "BOTH")
@@ -361,8 +342,6 @@ def _trim(node: Any) -> None:
 
 def _like(node: Any) -> Any:
     """A pattern without an escape: in Spark, and not in DuckDB, a backslash is one unless another is named."""
-    from sqlglot import exp
-
     pattern = node.expression.unnest()
     if isinstance(node.parent, exp.Escape) or not pattern.is_string or "\\" not in pattern.name:
         return None
@@ -372,8 +351,6 @@ def _like(node: Any) -> Any:
 
 def _text_of_double(node: Any) -> Any:
     """The text of a DOUBLE: 1.23456789E8 in Spark is 123456789.0. Where DuckDB has an exponent, it fails."""
-    from sqlglot import exp
-
     if node.to.this not in (exp.DataType.Type.TEXT, exp.DataType.Type.VARCHAR) or isinstance(
         node.this.unnest(), exp.Literal | exp.Null
     ):

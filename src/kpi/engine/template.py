@@ -264,8 +264,8 @@ def _value_of(tree: ast.expr, context: jinja2.runtime.Context) -> Any:
 class Templates:
     """The project's macros, and the rendering of files that use them. `relations` maps node ids to places.
 
-    `asked` are the variables that templates asked for, `environment_read` the environment variables with their values.
-    `known_columns` are name and type of the columns of nodes by id, for macros that ask.
+    `variables_read` are the variables that templates asked for, `environment_read` those of the environment with their
+    values. `known_columns` are name and type of the columns of nodes by id, for macros that ask.
     """
 
     def __init__(self, project: Project) -> None:
@@ -275,9 +275,9 @@ class Templates:
         self.known_graph: Mapping[str, Any] | None = None
         self.values = context.Values(project.variables, project.package_variables)
         self.values.target = project.target
-        self.asked = self.values.asked
+        self.variables_read = self.values.variables_read
         self.environment_read = self.values.environment_read
-        self.asked |= project.asked
+        self.variables_read |= project.variables_read
         self.environment_read.update(project.environment_read)
         self._environment = environment()
         self.macros = Macros(self._environment, project.name)
@@ -348,7 +348,7 @@ class Templates:
             if known
             else make()
         )
-        self.asked |= rendered.asked
+        self.variables_read |= rendered.variables_read
         self.environment_read.update(rendered.environment_read)
         self.notes += [f"{file}:{note}" for note in rendered.notes]
         return rendered
@@ -409,8 +409,8 @@ class Templates:
         if this:
             own["this"] = as_seen(this)
         own["builtins"] = dict(own)
-        asked, environment_read = set(self.asked), dict(self.environment_read)
-        self.asked.clear()
+        variables_read, environment_read = set(self.variables_read), dict(self.environment_read)
+        self.variables_read.clear()
         self.environment_read.clear()
         try:
             names = {**own, **(more.names or {})}
@@ -420,8 +420,11 @@ class Templates:
                 raise
         finally:
             self.values.package = before
-            rendered.asked, rendered.environment_read = frozenset(self.asked), dict(self.environment_read)
-            self.asked |= asked
+            rendered.variables_read, rendered.environment_read = (
+                frozenset(self.variables_read),
+                dict(self.environment_read),
+            )
+            self.variables_read |= variables_read
             self.environment_read.update(environment_read)
         return rendered
 

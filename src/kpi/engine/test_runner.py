@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
+from kpi.cache import remembered
 from kpi.database import columns_of, duckdb, fetch_one, kind_of
 from kpi.databases.protocol import StatementError
 from kpi.engine.adapter import Adapter, DuckAdapter
@@ -21,6 +22,7 @@ from kpi.engine.graph import AUDIT_SCHEMA, Graph
 from kpi.engine.node import Node
 from kpi.errors import BuildError, Place
 from kpi.ingest.masking import masked, of_error
+from kpi.lazy import exp
 from kpi.project.properties import TestSpec
 from kpi.sql import identifier, relation_name, word
 
@@ -73,7 +75,10 @@ def count_of(test: Node) -> Count | None:
         expression = f"count(*) filter (where {where}{column} is not null and {column} not in (from {{parent}}))"
         parent = f"select distinct {key} from {found['parent']} where {key} is not null"
         return Count(found["table"] or found["part"], expression, True, parent)
-    return None if _STRANGE.search(sql) else _read(sql)
+    if _STRANGE.search(sql):
+        return None
+    (count,) = remembered(lambda: (_read(sql),), "count", sql)
+    return count
 
 
 def scan(table: str, counts: Sequence[Count], row_hash: str = "hash") -> str:
@@ -145,8 +150,6 @@ def _only(condition: str) -> str:
 
 def _levels(tree: Any) -> list[Any]:
     """The SELECTs from the outermost to that of the table itself; empty when they are not one in another."""
-    from sqlglot import exp
-
     levels = []
     while isinstance(tree, exp.Select) and tree.args.get("from_"):
         levels.append(tree)
@@ -169,8 +172,6 @@ def _is_bare(source: Any) -> bool:
 
 def _is_plain(level: Any, is_outer: bool) -> bool:
     """Whether a SELECT yields a row for each row that its condition holds for, or groups plain columns."""
-    from sqlglot import exp
-
     allowed = {"expressions", "from_", "where"} | ({"group", "having"} if is_outer else set())
     if any(value and name not in allowed for name, value in level.args.items()):
         return False
@@ -194,8 +195,6 @@ def _has(tree: Any, *kinds: Any) -> bool:
 
 
 def _columns(level: Any) -> Iterable[Any]:
-    from sqlglot import exp
-
     where, group = level.args.get("where"), level.args.get("group")
     for part in (where, group):
         if part is not None:
@@ -204,8 +203,6 @@ def _columns(level: Any) -> Iterable[Any]:
 
 def _keys(outer: Any) -> list[str] | None:
     """The columns a SELECT groups by, when it keeps all groups or those of more than one row; else None."""
-    from sqlglot import exp
-
     group, having = outer.args["group"], outer.args.get("having")
     if any(value for name, value in group.args.items() if name != "expressions") or not group.expressions:
         return None
@@ -323,8 +320,8 @@ def run_tests(
     for table, members in by_table(counts).items():
         try:
             read = dict.fromkeys(parent for test_id in members for parent in nodes[test_id].depends_on)
-            asked = scan(table, [counts[test_id] for test_id in members], adapter.row_hash)
-            row = adapter.first_row(replace(nodes[members[0]], depends_on=tuple(read)), asked)
+            sql = scan(table, [counts[test_id] for test_id in members], adapter.row_hash)
+            row = adapter.first_row(replace(nodes[members[0]], depends_on=tuple(read)), sql)
         except (duckdb.Error, StatementError):
             continue  # one of them fails; alone, it says which
         for test_id, value in zip(members, row, strict=True):
@@ -371,14 +368,14 @@ def _alone(con: duckdb.DuckDBPyConnection, test: Node, store: Store | None, adap
         con.execute(f"create {'view' if as_view else 'table'} {place} as {failing}")
         rows, adapter = place, DuckAdapter(con)
     calculated = spec.config.get("fail_calc") or "count(*)"
-    asked = (
+    sql = (
         f"select {calculated} as failures, {calculated} {spec.warn_if} as should_warn,"
         f" {calculated} {spec.error_if} as should_fail from {rows}"
     )
-    failures, should_warn, should_fail = adapter.first_row(test, asked)
+    failures, should_warn, should_fail = adapter.first_row(test, sql)
     if failures is None:
         message = f"fail_calc {calculated} gives null; write coalesce({calculated}, 0)."
-        raise BuildError(test.name, message, asked, place=Place(str(test.file), test.line))
+        raise BuildError(test.name, message, sql, place=Place(str(test.file), test.line))
     result = _result(test, int(str(failures)), bool(should_warn), bool(should_fail))
     if place and store and result.status == "pass":
         _forget(con, store, [test])

@@ -18,11 +18,10 @@ from kpi.cache import remembered
 from kpi.errors import Problem
 from kpi.ingest.contract import Cadence
 from kpi.ingest.retention import Limits, followed
+from kpi.lazy import duckdb
 from kpi.sql import identifier
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.ingest.contract import Feed
 
 

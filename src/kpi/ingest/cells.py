@@ -303,8 +303,10 @@ _AS = {"timestamp": "", "date": "::date"}
 
 
 class Reason(NamedTuple):
-    """SQL of why a cell is a reject and the SQL condition, never null, under which it is; `hint` as `hint` takes it."""
+    """Why a cell is a reject: its code in `raw.rejects`, SQL of its words, and the SQL condition, never null, under
+    which it is; `hint` as `hint` takes it."""
 
+    code: str
     text: str
     condition: str
     hint: str = ""
@@ -314,27 +316,30 @@ def reasons(column: FeedColumn, text: str, value: str) -> list[Reason]:
     """Every reason for which a cell of a column may be a reject."""
     found: list[Reason] = []
     if column.required:
-        found.append(Reason(literal("missing"), f"{text} is null"))
+        found.append(Reason("missing", literal("missing"), f"{text} is null"))
     if column.kind != "text":
         reason = literal(KIND_NAMES[column.kind])
-        found.append(Reason(reason, f"({text} is not null and {value} is null)", column.kind))
+        found.append(Reason(column.kind, reason, f"({text} is not null and {value} is null)", column.kind))
     elif column.codes:
         none = f"coalesce({value} not in ({_list(column.codes)}), false)"
-        found.append(Reason(literal("not one of its codes"), none, CODES))
+        found.append(Reason("codes", literal("not one of its codes"), none, CODES))
     elif not column.free_text and column.rules.lookalikes != "keep":
-        found.append(Reason("''", is_misspelt(text), SPELLING))
+        found.append(Reason("spelling", "''", is_misspelt(text), SPELLING))
     if column.rules.decimals is not None:
         message, excess = (
             literal(f"more than {column.rules.decimals} decimals"),
             has_decimals(text, column.rules.decimals + 1),
         )
-        found.append(Reason(message, f"({value} is not null and {excess})"))
+        found.append(Reason("decimals", message, f"({value} is not null and {excess})"))
     if column.minimum is not None:
-        found.append(Reason(literal(f"less than {column.minimum}"), f"coalesce({value} < {column.minimum}, false)"))
+        message, below = literal(f"less than {column.minimum}"), f"coalesce({value} < {column.minimum}, false)"
+        found.append(Reason("minimum", message, below))
     if column.maximum is not None:
-        found.append(Reason(literal(f"more than {column.maximum}"), f"coalesce({value} > {column.maximum}, false)"))
+        message, above = literal(f"more than {column.maximum}"), f"coalesce({value} > {column.maximum}, false)"
+        found.append(Reason("maximum", message, above))
     if column.first_of_month:
-        found.append(Reason(literal("not the first day of a month"), f"coalesce(day({value}) <> 1, false)"))
+        message = literal("not the first day of a month")
+        found.append(Reason("first_of_month", message, f"coalesce(day({value}) <> 1, false)"))
     return found
 
 

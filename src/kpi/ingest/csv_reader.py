@@ -461,7 +461,7 @@ def _has_padding(layout: Layout, quotes: str) -> bool:
 
 
 _CLOSE = 0.75  # how much of a name must be that of a known one: one letter in four may differ
-_MOST_TOLD = 8  # places or names in a message
+_MOST_NAMES = 8  # places or names in a message
 _BEGINNING = 65536  # bytes that tell what a text is
 _MOST_LINES = 40  # that are searched for the header
 
@@ -478,8 +478,8 @@ def unknown_columns(header: Sequence[str], names: Mapping[str, str]) -> list[str
 
 def shortened(items: Sequence[str]) -> str:
     """Join what is told, the first few of it."""
-    more = [f"and {len(items) - _MOST_TOLD} more"] if len(items) > _MOST_TOLD else []
-    return ", ".join([*items[:_MOST_TOLD], *more])
+    more = [f"and {len(items) - _MOST_NAMES} more"] if len(items) > _MOST_NAMES else []
+    return ", ".join([*items[:_MOST_NAMES], *more])
 
 
 def missing_columns(layout: Layout, names: Mapping[str, str], missing: Sequence[str]) -> str:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 from kpi.errors import ContractError
 from kpi.ingest.retention import followed
+from kpi.lazy import duckdb
 from kpi.sql import identifier, literal
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.ingest.contract import Feed
 
 

@@ -6,17 +6,14 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kpi.errors import BuildError
 from kpi.ingest import calendar, feed_months, raw_files, rejects, release_files
 from kpi.ingest.contract import Feed
 from kpi.ingest.raw_files import content_hash
+from kpi.lazy import duckdb
 from kpi.sql import identifier
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 LEDGER = (
     ("feed", "VARCHAR"),
@@ -54,7 +51,7 @@ REJECTS = (
     ("file", "VARCHAR"),
     ("record_number", "BIGINT"),
     ("line_text", "VARCHAR"),
-    ("reasons", "STRUCT(column_name VARCHAR, value VARCHAR, reason VARCHAR)[]"),
+    ("reasons", "STRUCT(column_name VARCHAR, value VARCHAR, reason VARCHAR, code VARCHAR)[]"),
 )
 # The raw tables that are no feed's.
 OWN: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -102,13 +99,14 @@ def _stored(feed: Feed) -> tuple[tuple[str, str], ...]:
 def forget_outdated(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> None:
     """Drop the raw tables of another contract or another kpi, so that every file of theirs is loaded anew."""
     tables: dict[str, list[tuple[str, str]]] = {}
+    # DuckDB quotes a field of a struct whose name is a word of SQL.
     for table, column, kind in con.execute(
-        "select table_name, column_name, data_type from duckdb_columns()"
+        """select table_name, column_name, replace(data_type, '"', '') from duckdb_columns()"""
         " where schema_name = 'raw' and database_name = current_database() order by table_name, column_index"
     ).fetchall():
         tables.setdefault(table, []).append((column, kind))
     for table, columns in (("deliveries", LEDGER), ("rejects", REJECTS)):
-        if [name for name, _ in tables.get(table, [])] != [name for name, _ in columns]:
+        if tables.get(table, []) != list(columns):
             con.execute("drop schema if exists raw cascade")
             return
     if feed_months.TABLE in tables and tuple(tables[feed_months.TABLE]) != feed_months.COLUMNS:

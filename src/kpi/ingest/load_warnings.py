@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
 
 from kpi.errors import DeliveryError, Place, Problem, nearest
 from kpi.ingest.contract import MOST_REJECTED, Feed
@@ -14,12 +13,9 @@ from kpi.ingest.file_order import FILE_NAME, TIME_OF_DELIVERY
 from kpi.ingest.masking import quoted
 from kpi.ingest.raw_files import RawFolder
 from kpi.ingest.retention import past_retention, survey
+from kpi.lazy import duckdb
 from kpi.presentation import one_line
 from kpi.sql import counted
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 READING = "file.reading"  # what is suspect in how a file was read: of several kinds, told apart by their text
 
@@ -107,12 +103,12 @@ def _warnings(con: duckdb.DuckDBPyConnection) -> Iterator[LoadWarning]:
                 found.append(("file.missing_columns", message))
             found += [(READING, f"{warning}.") for warning in warnings or ()]
             if rejected:
-                message = f"{rejected} of {records} records rejected, see raw.rejects."
+                message = f"{rejected} of {counted(records, 'record')} rejected, see raw.rejects."
                 found.append(("file.rejected_records", message))
             if masked:
-                found.append(("file.masked_rows", f"personal data was masked in {masked} rows."))
+                found.append(("file.masked_rows", f"personal data was masked in {counted(masked, 'row')}."))
             if ahead:
-                found.append(("file.dated_ahead", f"{ahead} rows dated after the day of the refresh."))
+                found.append(("file.dated_ahead", f"{counted(ahead, 'row')} dated after the day of the refresh."))
         for code, message in found:
             yield LoadWarning(_file_problem(code, feed, file, message), feed)
 
@@ -188,9 +184,9 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
             [feed.name],
         ).fetchall()
         for file, records, rejected, refused, allowed in rows:
-            message = f"{rejected} of {records} records rejected; allowed are {allowed}."
+            message = f"{rejected} of {counted(records, 'record')} rejected; allowed are {allowed}."
             if refused:
-                message = f"refused with its {records} records: {refused}."
+                message = f"refused with its {counted(records, 'record')}: {refused}."
             bad.append(_file_problem("file.refused" if refused else "file.rejected_records", feed.name, file, message))
             lines.append(str(bad[-1]))
             if refused:

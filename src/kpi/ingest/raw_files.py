@@ -16,18 +16,15 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kpi.errors import DeliveryError
 from kpi.files import read_regular
 from kpi.ingest.masking import hidden_codes
+from kpi.lazy import duckdb
 from kpi.sql import literal
 
-if TYPE_CHECKING:
-    import duckdb
-
-
 SUMS = "SHA256SUMS"
+SYNTHETIC_LABEL = "SYNTEETTISTÄ AINEISTOA"
 KEPT_INDICATORS = (
     ("figure_id", "VARCHAR"),
     ("service", "VARCHAR"),
@@ -131,8 +128,6 @@ def deleted(kept: Path, folders: Iterable[KeptFolder]) -> frozenset[tuple[str, s
 
 def load_kept(con: duckdb.DuckDBPyConnection, kept: Path, folders: Sequence[KeptFolder]) -> None:
     """Make the raw tables anew from the folders. Raises DeliveryError for what cannot be read or is kept twice."""
-    import duckdb
-
     from kpi import database
 
     for table, columns in TABLES.items():
@@ -316,6 +311,15 @@ def scan(raw: Path, checksums: Checksums | None = None) -> RawFolder:
 def kept_beside(raw: Path) -> Path:
     """Return the folder of what is kept of deleted deliveries."""
     return raw.parent / "kept"
+
+
+def is_labelled_synthetic(raw: Path) -> bool:
+    """Tell whether the deliveries carry the label that `kpi demo` puts beside them."""
+    try:
+        label = read_regular(raw / "README.txt").decode("utf-8", "replace")
+    except OSError:  # there is none, or not for whoever asks
+        return False
+    return label.startswith(SYNTHETIC_LABEL)
 
 
 def _is(ask: Callable[[], bool]) -> bool:

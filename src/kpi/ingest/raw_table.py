@@ -27,6 +27,7 @@ from kpi.ingest.file_order import TIME_OF_DELIVERY, in_order
 from kpi.ingest.ledger import Line, contract_fingerprint
 from kpi.ingest.raw_files import RawFile, RawFolder
 
+_KEYS = 2_000_000  # about as many as are looked at together for one that stands twice
 HELD = 64 << 20  # bytes of files that wait for others of their form, of all feeds together
 
 
@@ -198,11 +199,11 @@ class _Writer:
             self._hashes[name] = found.line["content_hash"]
             yield found.line
             if found.line["refused"]:
-                self._run_over(found.records, statements.find_fault(str(found.line["refused"])))
+                self._run_over(found.records, statements.find_fault("refused", str(found.line["refused"])))
                 continue
             if found.illegible is not None:
                 reason = f"holds bytes that are not {found.line['encoding']}"
-                self._run_over(found.illegible, statements.find_fault(reason))
+                self._run_over(found.illegible, statements.find_fault("encoding", reason))
             waiting.append(found)
             if sum(one.size for one in waiting) > self.held:
                 self._insert(waiting)
@@ -218,7 +219,9 @@ class _Writer:
         con, feed = self.con, self.feed
         if among_claimed:
             con.execute(statements.claim_anew(feed))
-        con.execute(statements.find_repeated(feed, among_claimed))
+        (rows,) = con.execute(f"select count(*) from {statements.raw_table(feed)}").fetchall()[0]
+        for sql in statements.find_repeated(feed, among_claimed, 1 if among_claimed else 1 + rows // _KEYS):
+            con.execute(sql)
         if con.execute("select 1 from repeated limit 1").fetchall():
             for sql in statements.find_clashing(feed):
                 con.execute(sql)

@@ -7,14 +7,11 @@ for afterwards: a record of the same bytes that is no reject any more was taken.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kpi.events import Emit, Event, emit_event
+from kpi.lazy import duckdb
 from kpi.presentation import one_line
 from kpi.sql import counted
-
-if TYPE_CHECKING:
-    import duckdb
 
 _BEFORE = "rejected_before"
 SHOWN = 5  # reasons of a feed in the line for people; all of them are in the events
@@ -32,16 +29,9 @@ class RecoveredRows:
 
 def remember_rejects(con: duckdb.DuckDBPyConnection, feed: str) -> None:
     """Put the rejects of a feed aside, with the hash of their files, before they are loaded anew."""
-    con.execute(
-        f"create temp table if not exists {_BEFORE}"
-        " (feed varchar, file varchar, content_hash varchar, record_number bigint,"
-        " reasons struct(column_name varchar, value varchar, reason varchar)[])"
-    )
-    con.execute(
-        f"insert into {_BEFORE} select feed, file, content_hash, record_number, reasons"
-        " from raw.rejects inner join raw.deliveries using (feed, file) where feed = ?",
-        [feed],
-    )
+    rows = "select feed, file, content_hash, record_number, reasons from raw.rejects inner join raw.deliveries"
+    con.execute(f"create temp table if not exists {_BEFORE} as {rows} using (feed, file) limit 0")
+    con.execute(f"insert into {_BEFORE} {rows} using (feed, file) where feed = ?", [feed])
 
 
 def forget_rejects(con: duckdb.DuckDBPyConnection) -> None:

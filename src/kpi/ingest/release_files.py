@@ -18,14 +18,11 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kpi.errors import ConfigError
 from kpi.files import RELEASE_FILES, RELEASE_NAME, RELEASES
+from kpi.lazy import duckdb
 from kpi.sql import literal
-
-if TYPE_CHECKING:
-    import duckdb
 
 ACKNOWLEDGED = "acknowledged.csv"
 SUMS, RELEASE = sorted(RELEASE_FILES)
@@ -252,8 +249,6 @@ def fields_of(folder: Path) -> dict[str, object]:
 
 def load_releases(con: duckdb.DuckDBPyConnection, releases: Sequence[ReleaseFolder]) -> None:
     """Make the raw tables of all releases anew, when they are of others. Raises ConfigError for what cannot be read."""
-    import duckdb
-
     from kpi import database
 
     written = _digest(releases)

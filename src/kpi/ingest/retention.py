@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kpi.errors import ContractError, Place, nearest
+from kpi.lazy import duckdb
 from kpi.project.properties import Source
 from kpi.sql import identifier
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 RETENTION_SETTINGS = ("raw_retention_years", "raw_retention_by")
 _DATED = ("timestamp", "date")

@@ -9,7 +9,7 @@ included, and a null `_record` for a blank line. Statements with a clock take it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -39,14 +39,17 @@ def note_claimed(feed: Feed) -> str:
     )
 
 
-def find_repeated(feed: Feed, among_claimed: bool) -> str:
-    """Create the table `repeated` of keys that stand in several rows."""
+def find_repeated(feed: Feed, among_claimed: bool, parts: int = 1) -> Iterator[str]:
+    """Statements that create the table `repeated` of keys that stand in several rows.
+
+    Each looks at one of so many parts of the keys, by their hash: a table of all keys of a feed takes much memory.
+    """
     key = name_list(feed.key)
     among = f" semi join claimed using ({name_list(claims(feed))})" if among_claimed else ""
-    return (
-        f"create or replace temp table repeated as select {key} from {raw_table(feed)}{among}"
-        f" group by {key} having count(*) > 1"
-    )
+    for part in range(parts):
+        into = "insert into repeated" if part else "create or replace temp table repeated as"
+        where = f" where hash({key}) % {parts} = {part}" if parts > 1 else ""
+        yield f"{into} select {key} from {raw_table(feed)}{among}{where} group by {key} having count(*) > 1"
 
 
 def find_clashing(feed: Feed) -> tuple[str, str]:
@@ -233,7 +236,7 @@ def doubtful_among(records: str) -> str:
 # What is wrong with records, still in their own words: told and masked when all feeds are loaded, in one statement.
 START_FAULTS = (
     "create or replace temp table faults (_file varchar, _record bigint, _line varchar, faults struct("
-    "column_name varchar, value varchar, reason varchar, hint varchar,"
+    "code varchar, column_name varchar, value varchar, reason varchar, hint varchar,"
     " codes struct(code varchar, plain varchar, most integer)[])[])"
 )
 
@@ -241,7 +244,7 @@ START_FAULTS = (
 def find_faults(judged: Judged) -> str:
     """Put records, all of them doubtful, into `faults` with all that is wrong with them; none without a fault."""
     width = f"'the record has another number of fields than the header''s ' || {_HEADERS}"
-    misfit = _fault("", _FIELDS, width)
+    misfit = _fault("fields", "", _FIELDS, width)
     faults = ", ".join(f"case when {condition} then {fault} end" for fault, condition in judged.faults)
     found = (
         f"case when {judged.misfit} then [{misfit}]"
@@ -251,9 +254,9 @@ def find_faults(judged: Judged) -> str:
     return f"insert into faults from ({select}) where len(faults) > 0"
 
 
-def find_fault(reason: str) -> str:
+def find_fault(code: str, reason: str) -> str:
     """Put every one of `records` into `faults` for one reason."""
-    fault = _fault("", "null", literal(reason))
+    fault = _fault(code, "", "null", literal(reason))
     return f"insert into faults select _file, _record, _line, [{fault}] from records where _record is not null"
 
 
@@ -262,10 +265,10 @@ def reject_faults() -> str:
     # Masked before it is cut: half an identity code would not be known for one.
     line, value = (masking.masked(text) for text in (f"rtrim(_line, {_CR} || {_LF})", "fault.value"))
     reason = f"fault.reason || {cells.hint('fault.hint', 'fault.value', 'fault.codes')}"
-    hidden = f"struct_pack(column_name := fault.column_name, value := left({value}, 200), reason := {reason})"
+    parts = f"column_name := fault.column_name, value := left({value}, 200), reason := {reason}, code := fault.code"
     return (
         f"insert into raw.rejects select feed, _file, _record, left({line}, 500),"
-        f" list_transform(faults, lambda fault: {hidden}) from faults_of_feeds"
+        f" list_transform(faults, lambda fault: struct_pack({parts})) from faults_of_feeds"
     )
 
 
@@ -308,7 +311,7 @@ def forget(feed: Feed) -> str:
 def find_faults_beyond_first(feed: Feed) -> str:
     """Put the `records` that are in the table `beyond_first` into `faults`."""
     message = literal("the key stands in an earlier record of the file already")
-    fault = _fault(" and ".join(feed.key), "key_text", message)
+    fault = _fault("key", " and ".join(feed.key), "key_text", message)
     rows = "records join beyond_first using (_file, _record)"
     return f"insert into faults select _file, _record, _line, [{fault}] from {rows}"
 
@@ -376,22 +379,25 @@ def _faults(feed: Feed) -> list[tuple[str, str]]:
     for column in feed.columns:
         text = _named("text", column.name)
         for reason in cells.reasons(column, text, identifier(column.name)):
-            found.append((_fault(column.name, text, reason.text, reason.hint, column.codes), reason.condition))
+            fault = _fault(reason.code, column.name, text, reason.text, reason.hint, column.codes)
+            found.append((fault, reason.condition))
         if column.free_text == "reject":
-            found.append((_fault(column.name, "null", literal("holds personal data")), masking.is_found(text)))
+            fault = _fault("personal_data", column.name, "null", literal("holds personal data"))
+            found.append((fault, masking.is_found(text)))
     for name, reason_text, condition in cells.disorder(feed):
-        found.append((_fault(name, _named("text", name), literal(reason_text)), condition))
+        found.append((_fault("time_order", name, _named("text", name), literal(reason_text)), condition))
     return found
 
 
 def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:
     rules = mapping.implausible if mapping else ()
-    return [(_fault("", "null", literal(reason)), f"coalesce({when}, false)") for reason, when in rules]
+    return [(_fault("implausible", "", "null", literal(reason)), f"coalesce({when}, false)") for reason, when in rules]
 
 
-def _fault(column: str, value: str, reason: str, hint: str = "", codes: Sequence[str] = ()) -> str:
+def _fault(code: str, column: str, value: str, reason: str, hint: str = "", codes: Sequence[str] = ()) -> str:
     """SQL of a fault; `value` and `reason` are SQL. `hint` says of what kind more is told by the value."""
     parts = {
+        "code": literal(code),
         "column_name": literal(column),
         "value": f"{value}::varchar",
         "reason": reason,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import json
 import shutil
 from collections.abc import Sequence
 from datetime import date
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kpi import database
 from kpi.errors import ConfigError, ConfigErrors
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES
 from kpi.site.content import INPUTS
 from kpi.site.model_pages import Models, models_of
@@ -32,13 +33,12 @@ from kpi.site.site import (
 )
 from kpi.site.site import carry_over as carry_over_site
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.permissions import DATABASE, database_path
+from kpi.warehouse.permissions import readable_database
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.build_record import BuildRecord
     from kpi.engine.graph import Graph
+    from kpi.project.project import Project
 
 
 def check_report(graph: Graph) -> None:
@@ -83,12 +83,12 @@ def write_beside(
     versions = {node.id: str(nodes[node.id].version) for node in graph.built()
                 if node.id in nodes and str(node.relation) in read}  # fmt: skip
     results = candidate / EXPECTATIONS
-    judged = results.read_text(encoding="utf-8") if results.is_file() else ""
+    validated = results.read_text(encoding="utf-8") if results.is_file() else ""
     files = "".join(f"{one.path} {one.rows_loaded} {one.rows_rejected}\n" for one in record.files or ())
     code = record.inputs.code if record.inputs else ""
     models = models_of(graph, con)
     more = (code, str(record.synthetic), files, models.outline())
-    fingerprint = fingerprint_of(versions, graph.project.root, judged, *more)
+    fingerprint = fingerprint_of(versions, graph.project.root, validated, *more)
     about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)
     project, folder = ProjectFiles(graph.project.root, tables, models), candidate / FOLDER
     earlier = read_earlier(before, code) if before else None
@@ -128,12 +128,30 @@ def write_copy(root: Path, build: str | None, target: Path, is_public: bool) -> 
     check_report(graph)
     _make_room(target)
     about = About(record.id, date.fromisoformat(record.as_of or str(date.today())), record.synthetic, is_public)
-    with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
+    with database.reading(readable_database(folder)) as con:
         models = Models() if is_public else models_of(graph, con)
         project = ProjectFiles(graph.project.root, graph.project.report_tables, models)
         written = write_site(target, con, project, about, read_results(folder, EXPECTATIONS))
+    return _finish(target, record, written, " for the public" if is_public else "")
+
+
+def write_validated(
+    target: Path, con: duckdb.DuckDBPyConnection, project: Project, record: BuildRecord, results: str
+) -> None:
+    """Write the site of a build into a folder with what another validation of it found, as JSON.
+
+    Raises ConfigError as `write_copy`.
+    """
+    _make_room(target)
+    about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)
+    files = ProjectFiles(project.root, project.report_tables)
+    _finish(target, record, write_site(target, con, files, about, json.loads(results)))
+
+
+def _finish(target: Path, record: BuildRecord, written: Written | None, whom: str = "") -> Written:
+    """Mark a folder as one of kpi's, so that it may be written again. Raises ConfigError when nothing was written."""
     if written is None:
-        raise ConfigError(f"build {record.id} has no figures{' for the public' if is_public else ''} to show.")
+        raise ConfigError(f"build {record.id} has no figures{whom} to show.")
     (target / FINGERPRINT).write_text(f"copy of {record.id}\n", encoding="utf-8")
     return written
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,10 +25,9 @@ from kpi.ingest.contract import Feed, is_feed, read_feed
 from kpi.project.project import load_project
 from kpi.sql import literal
 from kpi.validation.datasets import built_columns
-from kpi.validation.report import About, write_pages
 from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
 from kpi.warehouse.builds import FAILURES, Warehouse
-from kpi.warehouse.permissions import DATABASE, database_path
+from kpi.warehouse.permissions import database_path, readable_database
 
 if TYPE_CHECKING:
     from kpi.validation.expectations import YearResult
@@ -51,12 +49,13 @@ def validate_candidate(
     folder: Path,
     expectations: Expectations,
     feeds: Sequence[FeedExpectation],
-    about: About,
+    as_of: date,
+    is_synthetic: bool,
 ) -> tuple[YearResult, ...]:
     """Validate a candidate: the results become a table in it, and JSON in its folder, for the pages."""
     from kpi.validation.expectations import results_as_json, validate, write_results
 
-    results = validate(con, expectations, feeds, about.as_of, is_more_expected=not about.is_synthetic)
+    results = validate(con, expectations, feeds, as_of, is_more_expected=not is_synthetic)
     write_results(con, results)
     (folder / EXPECTATIONS).write_text(results_as_json(results), encoding="utf-8")
     return results
@@ -73,10 +72,11 @@ def validate_build(
 ) -> tuple[YearResult, ...]:
     """Validate the published build, or the one with the given id, by the rules and contracts of today.
 
-    `as_of` is the day to validate on; None is the day of the refresh that made the build. Pages are written into `html`
-    when it is given. A year that the build does not hold fails as empty. Raises ConfigError when there is no build.
+    `as_of` is the day to validate on; None is the day of the refresh that made the build. The site of the build, with
+    what this validation found, is written into `html` when it is given. A year that the build does not hold fails as
+    empty. Raises ConfigError when there is no build.
     """
-    from kpi.validation.expectations import validate
+    from kpi.validation.expectations import results_as_json, validate
 
     warehouse = Warehouse(root.resolve() / "warehouse")
     folder = warehouse.folder(build)
@@ -89,11 +89,13 @@ def validate_build(
     expectations = read_expectations(project)
     feeds = feed_expectations(read_feed(source) for source in project.sources if is_feed(source))
     # A year is validated by topics, marts and seeds, which readers have too, where there is a file for them.
-    with database.reading(database_path(folder, stewards=not os.path.lexists(folder / DATABASE))) as con:
+    with database.reading(readable_database(folder)) as con:
         refuse_missing(con, expectations, record.id)
         results = validate(con, expectations, feeds, day, year, is_more_expected=not record.synthetic)
         if html is not None:
-            write_pages(html, con, results, About(record.id, day, record.synthetic), expectations)
+            from kpi.jobs.build_site import write_validated
+
+            write_validated(html, con, project, replace(record, as_of=str(day)), results_as_json(results))
     return results
 
 

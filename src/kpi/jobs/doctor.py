@@ -20,6 +20,7 @@ from kpi.ingest.masking import quoted
 from kpi.ingest.raw_files import hash_of, scan
 from kpi.jobs.notifications import FILE, addresses, is_exposed
 from kpi.jobs.notifications import unreadable as unreadable_addresses
+from kpi.lazy import duckdb
 from kpi.sql import counted
 from kpi.warehouse.builds import UNREADABLE, Warehouse, is_being_written, missing
 from kpi.warehouse.lifecycle import RELEASED, deleted_since, rolled_back_from, shows
@@ -40,9 +41,9 @@ class Finding:
 
 def guarded(warehouse: Warehouse) -> Iterator[Finding]:
     """Look whether readers can get at schemas that the project leaves out for them; nothing when it leaves out none."""
-    asked = _asked(warehouse)
+    wanted = _wanted_restrictions(warehouse)
     published = warehouse.current_record()
-    schemas = asked if asked is not None else published.restricted_schemas if published else frozenset()
+    schemas = wanted if wanted is not None else published.restricted_schemas if published else frozenset()
     found = [finding for folder in warehouse.build_folders() for finding in _modes(warehouse, folder)]
     if schemas:
         found += _shown(warehouse, schemas)
@@ -72,7 +73,7 @@ def engine(warehouse: Warehouse) -> Iterator[Finding]:
     yield Finding("ok", f"the engine is Spark at {address_of(settings)}")
 
 
-def _asked(warehouse: Warehouse) -> frozenset[str] | None:
+def _wanted_restrictions(warehouse: Warehouse) -> frozenset[str] | None:
     """The schemas that the project leaves out; None when that is not known."""
     from kpi.project.project import load_project
 
@@ -162,8 +163,6 @@ def examine(warehouse: Warehouse) -> Iterator[Finding]:
 
 def _versions(warehouse: Warehouse) -> Iterator[Finding]:
     import platform
-
-    import duckdb
 
     from kpi.database import LEAKING
 
@@ -307,8 +306,6 @@ def _builds(warehouse: Warehouse) -> Iterator[Finding]:
 
 def _wrong_with(folder: Path, record: BuildRecord) -> str:
     """Say what is wrong with a build's files; empty when nothing is."""
-    import duckdb
-
     from kpi import database
 
     if record.status == "unknown":
@@ -403,7 +400,7 @@ def _nightly(warehouse: Warehouse) -> Iterator[Finding]:
 
 def _feeds(warehouse: Warehouse) -> Iterator[Finding]:
     """Whether the deliveries of each feed go on coming, by what the published build noted."""
-    from kpi.validation.report import is_labelled_synthetic
+    from kpi.ingest.raw_files import is_labelled_synthetic
 
     if is_labelled_synthetic(warehouse.raw):
         yield Finding("ok", "the deliveries are labelled SYNTHETIC (raw/README.txt): no more of them is expected")

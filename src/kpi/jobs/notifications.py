@@ -18,22 +18,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from kpi import database
 from kpi.build_record import BuildRecord, NodeRecord
+from kpi.database import table_columns
 from kpi.errors import EXITS, KILLED, UNEXPECTED, BuildError, CompileError, DeliveryError, Problem, exit_of, problems_of
 from kpi.files import read_regular, why_unreadable
 from kpi.ingest.calendar import LATE
 from kpi.ingest.load_warnings import READING
 from kpi.ingest.masking import message
-from kpi.settings import ReportTables
+from kpi.lazy import duckdb
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, database_folder
 from kpi.warehouse.run_log import FailedRun, RunOutcome
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 VARIABLE, FILE = "KPI_NOTIFY", "notify.txt"
 PATIENCE_SECONDS = 60
@@ -151,7 +149,7 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
         found, feeds = _of_years(candidate, record)
         causes = {node for node in nodes if node.startswith("source.") and node.rpartition(".")[2] in feeds}
         with suppress(Exception), _open(candidate) as con:
-            revisions = ReportTables.from_names(record.tables).revisions
+            revisions = record.report_tables.revisions
             found |= _of_rows(con, f"select figure_id from {revisions} where status = 'open'")
             for check in list(failed):
                 if figures := _of_rows(con, check.sql):
@@ -165,14 +163,12 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
     if published:
         with suppress(Exception), _open(published) as con:
             found |= _downstream(con, nodes, causes)
-            figures_table = ReportTables.from_names(warehouse.record(published).tables).figures
+            figures_table = warehouse.record(published).report_tables.figures
             names = dict(con.execute(f"select figure_id, name_en from {figures_table}").fetchall())
     return tuple(f"{figure} ({names[figure]})" if names.get(figure) else figure for figure in sorted(found))
 
 
 def _open(folder: Path) -> duckdb.DuckDBPyConnection:
-    from kpi import database
-
     return database.reading(database_folder(folder) / DATABASE)
 
 
@@ -216,12 +212,7 @@ def _causes(error: BaseException, nodes: Mapping[str, NodeRecord]) -> set[str]:
 
 def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, NodeRecord], causes: Iterable[str]) -> set[str]:
     """Figures of the nearest tables of figures made from the given nodes: beyond those, all figures come together."""
-    tables = {
-        f"{schema}.{name}"
-        for schema, name in con.execute(
-            "select table_schema, table_name from information_schema.columns where column_name = ?", [FIGURE]
-        ).fetchall()
-    }
+    tables = {name for name, columns in table_columns(con).items() if FIGURE in columns}
     children: dict[str, list[str]] = {}
     for node, noted in nodes.items():
         for parent in noted.parents:

@@ -1,4 +1,4 @@
-"""The options of a run and its outcome."""
+"""The options of a run, the engine that computes it, and its outcome."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import Problem
-from kpi.settings import Invocation
+from kpi.lazy import duckdb
+from kpi.settings import EngineSettings, Invocation
 
 if TYPE_CHECKING:
+    from kpi.engine.compile import Compiled
     from kpi.project.project import Project
 
 
@@ -78,3 +80,32 @@ class Outcome:
     published: bool
     nothing_to_do: bool = False
     warnings: tuple[Problem, ...] = ()
+
+
+def settings_of(project: Project, engine: EngineSettings | None = None) -> str:
+    """What makes a build file useless as a start for the next: another storage version, or another engine."""
+    computed = "spark " if engine and engine.is_spark else ""
+    return f"{project.name} {computed}duckdb {duckdb.__version__}"
+
+
+def is_by_spark(engine: str) -> bool:
+    """Tell whether Spark computed a build, by what `settings_of` notes of it."""
+    return engine.split()[1:2] == ["spark"]
+
+
+def engine_of(project: Project, options: Options) -> EngineSettings:
+    """Return what computes models and tests in a run with these options. Raises ConfigError."""
+    return project.engine_settings.with_options(options.engine or {})
+
+
+def refuse_engine(project: Compiled, engine: EngineSettings) -> None:
+    """Look whether Spark is there and would count everything as DuckDB does, when it is to be used.
+
+    Raises ConfigError or EngineLost when it cannot be used, CompileErrors for what would be another number there.
+    """
+    if engine.is_spark:
+        from kpi.databases.spark import refuse_unusable
+        from kpi.engine.spark_refusals import check_for_spark
+
+        refuse_unusable(engine)
+        check_for_spark(project.graph, project.columns)

@@ -108,6 +108,7 @@ def carry_over(
 
 
 EXCHANGE = ".tmp-spark"  # the folder among the builds for what goes to Spark and comes back
+_LARGE = 32 << 20  # bytes of a file that is read in no less time than it takes to import what sums its blocks
 LOAD_SUMMARY = "load summary"  # the event that says how much was loaded
 
 
@@ -197,8 +198,8 @@ def _emit_report(report: LoadReport, folder: RawFolder, emit: Emit, in_error: It
     """Report what was loaded and what is worth a warning; not the files that the run is about to stop for."""
     records = f"{report.records:,}".replace(",", " ")
     summary = (
-        f"Loaded {len(report.loaded)} new or changed files, dropped {len(report.removed)};"
-        f" the deliveries hold {records} records."
+        f"Loaded {counted(len(report.loaded), 'new or changed file')}, dropped {len(report.removed)};"
+        f" the deliveries hold {records} record{'' if report.records == 1 else 's'}."
     )
     emit_event(emit, Event(LOAD_SUMMARY, summary, stage="load"))
     for path in report.removed[:10]:
@@ -246,7 +247,7 @@ def verdict(record: BuildRecord) -> tuple[list[Problem], list[Problem]]:
     warnings: list[Problem] = []
     for check in record.checks:
         if check.status != "pass":
-            message = f"{check.failures} failing rows{f', kept in {check.stored}' if check.stored else ''}"
+            message = f"{counted(check.failures, 'failing row')}{f', kept in {check.stored}' if check.stored else ''}"
             problem = Problem("test.failed", message, Place(check.where), subject=check.name)
             (failures if check.status == "fail" else warnings).append(problem)
     for year in record.years or ():
@@ -278,26 +279,28 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(
-    file: Path, start: Path | None = None, written: Collection[str] = (), memory_limit: str = ""
-) -> dict[str, int]:
-    """Open a finished file as a reader would and read it all. Returns the number of rows of each table.
+def read_back(file: Path, memory_limit: str = "") -> dict[str, int]:
+    """Open a finished file as a reader would and look at all of it. Returns the number of rows of each table.
 
-    An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a copy of
-    `start`, a file that is known to be whole, only the tables that were `written` are read, when all other blocks are
-    as they were or whole by their checksums. A quarter of the memory of a run is enough. Raises BuildError.
+    An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a large file
+    the checksums of its blocks are compared; the tables are read where one is not right, for nothing may need that
+    block. A quarter of the memory of a run is enough. Raises BuildError.
     """
     try:
-        with database.reading(file, re.sub(r"^[\d.]+", lambda found: f"{float(found[0]) / 4:g}", memory_limit)) as con:
+        with database.reading(file, _a_quarter(memory_limit)) as con:
             seen = database.row_counts(con)
-            is_proven = start is not None and database.has_only_whole_blocks(file, start)
-            database.read_all(con, [table for table in seen if not is_proven or table in written])
+            if file.stat().st_size < _LARGE or not database.has_only_whole_blocks(file):
+                database.read_all(con, seen)
             return seen
     except (duckdb.Error, UnicodeDecodeError) as error:
         remedy = "Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
         message = "the finished file cannot be read back"
         restricted = f"{message} ({first_line(error)}). {remedy}"
         raise BuildError(DATABASE, f"{message}. {remedy}", restricted=restricted) from None
+
+
+def _a_quarter(memory_limit: str) -> str:
+    return re.sub(r"^[\d.]+", lambda found: f"{float(found[0]) / 4:g}", memory_limit)
 
 
 def write_readers_file(

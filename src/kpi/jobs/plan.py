@@ -12,7 +12,7 @@ from kpi.engine.plan import NEW_CONTENT, Content, Request, Step, drop_steps, ste
 from kpi.events import silent
 from kpi.ingest import release_files
 from kpi.ingest.raw_files import RELATIONS, RawFolder, scan
-from kpi.jobs.options import Options
+from kpi.jobs.options import Options, engine_of, settings_of
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, database_path, refuse_unusable
 
@@ -27,7 +27,7 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
     from kpi import database
     from kpi.engine.compile import compiled
     from kpi.jobs.pipeline import PipelineContext, request_of, unmanaged_relations
-    from kpi.jobs.refresh import engine_of, inputs_of, is_needless, settings_of, start_of
+    from kpi.jobs.refresh import inputs_of, is_needless, start_of
 
     warehouse = Warehouse(root.resolve() / "warehouse")
     folder = scan(warehouse.raw)

@@ -85,7 +85,6 @@ class PlainScreen:
         self._echo = echo
 
     def __call__(self, line: str) -> None:
-        """Print a line."""
         self._echo(message(line))
 
     def on_event(self, event: Event) -> None:
@@ -105,7 +104,6 @@ class JsonScreen(PlainScreen):
         self.on_event(Event("message", line))
 
     def on_event(self, event: Event) -> None:
-        """Print an event."""
         content = replace(event, at=now("milliseconds")).as_dict()
         shown = {name: message(value) if isinstance(value, str) else value for name, value in content.items()}
         self._echo(json.dumps(shown, ensure_ascii=False))
@@ -140,7 +138,6 @@ class TerminalScreen(PlainScreen):
             self(event.message)
 
     def close(self) -> None:
-        """Take the bar down."""
         if self._bar:
             self._bar.stop()
             self._bar = None
@@ -155,11 +152,11 @@ class TerminalScreen(PlainScreen):
         if event.done is None:  # a file or a node among others: the stage is as far as it was
             event = replace(event, done=self._count[0], total=self._count[1])
         self._count = event.done, event.total
-        heard = event
+        latest = event
 
         def left() -> str:
             """What is left at this moment, as long as nothing else is heard."""
-            seconds = how_far(self._seconds, heard, time.monotonic() - self._began)[1]
+            seconds = how_far(self._seconds, latest, time.monotonic() - self._began)[1]
             return "" if seconds is None else f"about {_span(seconds)} left"
 
         share, _ = how_far(self._seconds, event, time.monotonic() - self._began)

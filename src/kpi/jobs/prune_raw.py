@@ -19,31 +19,32 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpi import database
 from kpi.build_record import BuildRecord
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit, silent
 from kpi.ingest import raw_files
 from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
 from kpi.ingest.retention import past_retention, survey
+from kpi.jobs.candidate import open_candidate
 from kpi.jobs.options import Options, Outcome
-from kpi.jobs.refresh import inputs_of, open_candidate, refresh, was_made_from
+from kpi.jobs.refresh import inputs_of, refresh, was_made_from
+from kpi.lazy import duckdb
+from kpi.provenance.figure_values import SAME_FIGURE, SAME_VALUES, moved_figures
 from kpi.provenance.releases import releases_with
 from kpi.settings import ReportTables
-from kpi.sql import literal
+from kpi.sql import counted, literal
 from kpi.warehouse.builds import Warehouse, begin, record, to_disk, writing
 from kpi.warehouse.lifecycle import rolled_back_from
 from kpi.warehouse.permissions import DATABASE, database_folder, database_path, is_whole
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.engine.graph import Graph
     from kpi.ingest.retention import ColumnAge
 
 
-GRAIN = ("figure_id", "service", "report_year", "basis")
 UNFINISHED = ".next"
-TOLD = 20
+MOST_LINES = 20  # of a list in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _try(
         gone = {one.path: one.feed for _, one in group}
         left = replace(left, files=tuple(file for file in left.files if file.path not in gone))
         bring_up_without(left)
-        lost = tables.in_sql(_LOST)
+        lost = _lost("as_published", tables.indicators)
         con.execute(f"insert into to_keep select *, ?, ? {lost} and report_year <= ?", [plan.build, day, last_year])
         # What is kept stands in for what is gone in figures of later years too, as in a change from the year before.
         left = replace(left, kept=(*plan.folder.kept, _write(con, folder)))
@@ -136,12 +137,13 @@ def _write(con: duckdb.DuckDBPyConnection, folder: Path) -> raw_files.KeptFolder
 
 def _refuse_changes(con: duckdb.DuckDBPyConnection, tables: ReportTables, last_year: int, feeds: Sequence[str]) -> None:
     """Raise CheckFailed when a figure does not come out as published: one of a later year that needs the deliveries."""
-    found = con.execute(tables.in_sql(_DIFFERENCES)).fetchall()
+    sql = moved_figures("as_published", tables.indicators)
+    found = con.execute(f"{sql} order by report_year, figure_id, service, basis").fetchall()
     if not found:
         return
     changed = [
         Problem("figure.changed", "would change", restricted=f"{before} -> {after}", subject=f"{year} {name} ({basis})")
-        for figure, service, year, basis, before, after, _ in found
+        for figure, service, year, basis, before, after in found
         for name in (f"{figure} {service}",)
     ]
     message = "\n  ".join(_shortened(changed))
@@ -197,30 +199,25 @@ def _emit_figures(con: duckdb.DuckDBPyConnection, build: str, emit: Emit) -> Non
 
 def _shortened(problems: Sequence[Problem]) -> list[str]:
     """The problems as lines, the first of them where they are many."""
-    return [*map(str, problems[:TOLD]), *[f"and {len(problems) - TOLD} more"] * (len(problems) > TOLD)]
+    return [
+        *map(str, problems[:MOST_LINES]),
+        *[f"and {len(problems) - MOST_LINES} more"] * (len(problems) > MOST_LINES),
+    ]
 
 
-_ON = " and ".join(f"a.{column} is not distinct from b.{column}" for column in GRAIN)
-_SAME = " and ".join(
-    f"a.{column} is not distinct from b.{column}" for column in ("numerator", "denominator", "value", "event_count")
-)
-_DIFFERENCES = f"""
-    select {", ".join(f"coalesce(b.{column}, a.{column}) as {column}" for column in GRAIN)},
-        b.value as before, a.value as after, b.figure_id is null as is_new
-    from as_published as b
-    full join marts.indicators as a on {_ON}
-    where not (a.figure_id is not null and b.figure_id is not null and {_SAME})
-    order by report_year, figure_id, service, basis
-"""
-_LOST = f"from as_published as b where not exists (select 1 from marts.indicators as a where {_ON} and {_SAME})"
-UNPUBLISHED_FIGURES = f"select 1 {_LOST.replace('as_published', 'raw.kept_indicators')} limit 1"
+def _lost(before: str, indicators: str) -> str:
+    """SQL from `from` on: the figures of one table that are not in the other with the same values."""
+    same = f"{SAME_FIGURE} and {SAME_VALUES}"
+    return f"from {before} as b where not exists (select 1 from {indicators} as a where {same})"
+
+
 LOST_SINCE = f"""
     select b.figure_id, b.service, b.report_year
     from before.{{then}} as b
     where b.report_year <= (select max(last_year) from now.raw.deleted_deliveries)
-        and not exists (select 1 from now.{{now}} as a where {_ON})
+        and not exists (select 1 from now.{{now}} as a where {SAME_FIGURE})
     order by b.report_year, b.figure_id, b.service
-    limit {TOLD}
+    limit {MOST_LINES}
 """
 
 
@@ -257,7 +254,6 @@ def prune_raw(
 
 def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Plan:
     """Find what is past retention. Raises ConfigError when readers do not see what the deliveries make now."""
-    from kpi import database
     from kpi.engine.compile import compiled
 
     build = warehouse.published()
@@ -310,7 +306,7 @@ def _refuse_released(root: Path, plan: Plan, options: Options, emit: Emit, delet
 def _line(one: ColumnAge, is_past: bool, is_link: bool, last: int) -> str:
     span = f"{one.first_year}" if one.first_year == one.last_year else f"{one.first_year} to {one.last_year}"
     if is_past:
-        return f"  delete  {one.path}: {span}, {one.rows_loaded} rows loaded, {one.rows_rejected} rejected"
+        return f"  delete  {one.path}: {span}, {counted(one.rows_loaded, 'row')} loaded, {one.rows_rejected} rejected"
     if one.first_year is None or one.undated:
         message = f"  stays   {one.path}: not all of it has a date that tells its age; look yourself"
         return message if one.records else ""
@@ -320,7 +316,6 @@ def _line(one: ColumnAge, is_past: bool, is_link: bool, last: int) -> str:
 
 def _refuse_odd_day(warehouse: Warehouse, as_of: date, today: date, is_named: bool) -> None:
     """Raise ConfigError when the day is none to count years from. Deliveries tell the time too."""
-    from kpi import database
 
     if as_of > today:
         raise ConfigError(f"{as_of} has not come yet: years of retention are counted from today, or from a day before.")
@@ -358,18 +353,18 @@ def _finish(root: Path, warehouse: Warehouse, options: Options, emit: Emit, dele
 
 def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
     """Return the published build. Raises KpiError unless it holds every kept figure and none of the deliveries."""
-    from kpi import database
 
     build = warehouse.published()
     record = warehouse.current_record()
     gone = {(file.feed, file.name, file.content_hash) for file in folder.deleted}
     if record is None or record.files is None:  # it may hold rows of any of them
         raise KpiError(f"nothing is noted of the files of build {build}, so none was deleted. Run: kpi refresh")
-    tables = ReportTables.from_names(record.tables)
+    tables = record.report_tables
     has_rows = gone & {(file.feed, file.file, file.content_hash) for file in record.files}
     is_made = record.retained == tuple(one.name for one in folder.kept) and not rolled_back_from(warehouse)
     with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
-        is_published = is_made and not con.execute(tables.in_sql(UNPUBLISHED_FIGURES)).fetchall()
+        unpublished = f"select 1 {_lost('raw.kept_indicators', tables.indicators)} limit 1"
+        is_published = is_made and not con.execute(unpublished).fetchall()
     if has_rows or not is_published:
         raise KpiError(
             f"build {build}, which readers see, was not made without the deliveries, so none was deleted."
@@ -381,17 +376,14 @@ def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
 
 def _refuse_lost(warehouse: Warehouse, tables: ReportTables, folder: RawFolder, build: str) -> None:
     """Raise KpiError when a figure of the years to be deleted has gone since the build that figures were kept from."""
-    from kpi import database
 
     to_delete = {(file.path, file.content_hash) for file in folder.deleted}
     for one in folder.kept:
         then = database_folder(warehouse.builds / one.name) / DATABASE
         if not then.is_file() or not to_delete & raw_files.deleted(kept_beside(warehouse.raw), [one]):
             continue
-        with database.scratch() as con:
-            for name, file in (("before", then), ("now", database_path(warehouse.folder(), stewards=True))):
-                con.execute(f"attach {literal(str(file.resolve()))} as {name} (read_only)")
-            then_called = ReportTables.from_names(warehouse.record(warehouse.builds / one.name).tables).indicators
+        with database.attached({"before": then, "now": database_path(warehouse.folder(), stewards=True)}) as con:
+            then_called = warehouse.record(warehouse.builds / one.name).report_tables.indicators
             sql = LOST_SINCE.format(then=then_called, now=tables.indicators)
             lost = [f"{year} {figure} {service}" for figure, service, year in con.execute(sql).fetchall()]
         if lost:

@@ -1,59 +1,43 @@
 """The nightly job: load what changed, rebuild what that touches, check, publish. Nothing changed means nothing done.
 
-A build is made in a private folder as a candidate: loaded, built, checked, finalized, and then published or kept.
+Whether anything did change is found out here, and what a run starts from; `kpi.jobs.candidate` makes the build.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, YearRecord
+from kpi.build_record import BuildRecord, Inputs, OptionsRecord
 from kpi.environment import environment_of
-from kpi.errors import CheckFailed, ConfigError, KpiError, LockHeld, Problem, interruptible, is_disk_full
-from kpi.events import Emit, Event, emit_event, now
-from kpi.ingest import raw_files, release_files
-from kpi.ingest.raw_files import kept_beside
-from kpi.jobs.options import Options, Outcome
+from kpi.errors import ConfigError, LockHeld, Problem
+from kpi.events import Emit, Event, emit_event
+from kpi.files import checksum, code_digest, project_digest
+from kpi.ingest import raw_files
+from kpi.jobs.options import Options, Outcome, engine_of, is_by_spark, refuse_engine, settings_of
 from kpi.presentation import headline
-from kpi.project.external import contents, reached
-from kpi.settings import spill_folder
+from kpi.project.external import contents
 from kpi.sql import counted
-from kpi.warehouse.builds import Warehouse, begin, finalize, publish, writing
+from kpi.warehouse.builds import Warehouse, begin, writing
 from kpi.warehouse.lifecycle import (
-    close_earlier,
     copy_compactly,
     is_grown,
     is_prune_due,
     prune,
-    record_outcome,
     rolled_back_from,
     start_for,
 )
-from kpi.warehouse.permissions import DATABASE, close, database_folder, has_its_size, refuse_unusable, stewards_of
+from kpi.warehouse.permissions import close, has_its_size, refuse_unusable
 
 if TYPE_CHECKING:
-    import threading
-
-    import duckdb
-
-    from kpi.engine.artifacts import Results
-    from kpi.engine.compile import Compiled
-    from kpi.engine.graph import Graph
-    from kpi.jobs.pipeline import PipelineContext
-    from kpi.project.project import Project
-    from kpi.provenance.revisions import Revision
     from kpi.settings import EngineSettings
 
 
-REVISIONS_TOLD = 20
-CACHE = Path(".cache/derived")  # below the warehouse: what was found out before of rows that are as they were
 CHECKSUMS = Path(".cache/deliveries")  # and those of files that are as they were
-_NOTES = 10  # that a run tells; `kpi compile` tells all
+_NOTES = 10  # that a run says; `kpi compile` has all
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +69,7 @@ class _Found:
 def refresh(root: Path, options: Options, emit: Emit) -> Outcome:
     """Bring the published build up to date with the project and the deliveries.
 
-    `tell` gets a line for each step. Raises DeliveryError, CompileErrors, BuildErrors or CheckFailed, after which
+    `emit` gets a line for each step. Raises DeliveryError, CompileErrors, BuildErrors or CheckFailed, after which
     readers still see what they saw before and the failed candidate is kept, or LockHeld.
     """
     warehouse = Warehouse(root.resolve() / "warehouse")
@@ -162,6 +146,7 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     from kpi.database import refuse_leaking
     from kpi.engine.compile import compiled
     from kpi.jobs.build_site import check_report
+    from kpi.jobs.candidate import GreatExpectations, Run, has_report_years
     from kpi.jobs.pipeline import PipelineContext
     from kpi.validation.rule import check_expectations, read_expectations
 
@@ -172,14 +157,15 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
     graph = project.graph
     check_expectations(read_expectations(graph.project), graph)
     check_report(graph)
-    emit(f"Compiled {len(graph.built())} seeds and models, {len(graph.tests())} tests, {len(graph.feeds)} feeds.")
+    tests, feeds = counted(len(graph.tests()), "test"), counted(len(graph.feeds), "feed")
+    emit(f"Compiled {len(graph.built())} seeds and models, {tests}, {feeds}.")
     for line in graph.notes[:_NOTES]:
         emit(f"  note: {line}")
     if len(graph.notes) > _NOTES:
         emit(f"  note: {len(graph.notes) - _NOTES} more notes: kpi compile")
     engine = engine_of(graph.project, options)
     refuse_engine(project, engine)
-    importing = _Expectations() if options.validate and has_report_years(graph) else None
+    importing = GreatExpectations() if options.validate and has_report_years(graph) else None
     with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
             # The run that was waited for may have done it all, or something changed meanwhile.
@@ -271,19 +257,14 @@ def _has_its_times(raw: Path, before: BuildRecord) -> bool:
 
 def inputs_of(root: Path, folder: raw_files.RawFolder, options: Options) -> Inputs:
     """Return what a run with these options would be made from."""
-    from kpi.files import code_digest, project_digest
-
     return Inputs(
         project=project_digest(root),
         code=code_digest(),
         raw=folder.digest(),
         day=str(options.as_of),
-        variables=hashlib.blake2b(
-            repr(
-                [*sorted((options.variables or {}).items()), *filter(None, (options.target, _engine(options)))]
-            ).encode(),
-            digest_size=16,
-        ).hexdigest(),
+        variables=checksum(
+            repr([*sorted((options.variables or {}).items()), *filter(None, (options.target, _engine(options)))])
+        ),
     )
 
 
@@ -294,425 +275,13 @@ def _engine(options: Options) -> str:
 
 
 def _is_same(inputs: Inputs, before: BuildRecord) -> bool:
-    made = before.inputs
-    return made is not None and replace(made, day=inputs.day) == inputs and before.is_same_on(inputs.day)
+    earlier = before.inputs
+    return earlier is not None and replace(earlier, day=inputs.day) == inputs and before.is_same_on(inputs.day)
 
 
 def _is_validation_needed(before: BuildRecord | None, inputs: Inputs) -> bool:
     """Tell before anything is built whether every year will be validated: what was found earlier is of no use then."""
     return before is None or before.years is None or before.inputs is None or before.inputs.code != inputs.code
-
-
-class _Expectations:
-    """Imports Great Expectations, which takes seconds, while DuckDB builds and leaves the interpreter free."""
-
-    def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Begin, if that has not been done."""
-        import threading
-
-        from kpi.validation.expectations import import_great_expectations
-
-        if self._thread is None:
-            self._thread = threading.Thread(target=import_great_expectations, daemon=True)
-            self._thread.start()
-
-    def join(self) -> None:
-        """Wait until it is there, when that was begun; else it is imported when there is something to validate."""
-        if self._thread:
-            self._thread.join()
-
-
-@contextmanager
-def open_candidate(
-    warehouse: Warehouse, graph: Graph, options: Options, candidate: Path
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the database of a build's private folder for writing, confined to what it is made from."""
-    from kpi import database
-
-    spill, settings = resources(warehouse, graph, options, candidate)
-    with database.building(database_folder(candidate) / DATABASE, spill, settings, within(warehouse, graph)) as con:
-        yield con
-
-
-def resources(warehouse: Warehouse, graph: Graph, options: Options, candidate: Path) -> tuple[Path, dict[str, str]]:
-    """Where a build may spill, and DuckDB's other settings."""
-    warehouse_settings, root = graph.project.warehouse_settings, graph.project.root
-    settings = warehouse_settings.engine_settings(options.settings or {})
-    given = settings.pop("temp_directory", "")
-    if warehouse_settings.stewards_schemas and not given:
-        spill = database_folder(candidate) / "spill"
-    else:
-        spill = spill_folder(warehouse.root, root, given)
-    return spill, {"file_search_path": str(root), **settings}
-
-
-def within(warehouse: Warehouse, graph: Graph) -> list[Path]:
-    """The files that what is run may read: deliveries and what is kept of them, seeds, files outside, and builds."""
-    from kpi.engine.materializations import seed_folders
-
-    project = graph.project
-    outside = [path for location in graph.outside for path in reached(project.root, location)]
-    kept = [kept_beside(warehouse.raw), release_files.releases_folder(project.root)]
-    return [warehouse.raw, *kept, warehouse.builds, *seed_folders(project), *outside]
-
-
-class Importing(Protocol):
-    """Something heavy that is imported beside the build: once that is under way, and awaited when it is needed."""
-
-    def start(self) -> None:
-        """Begin, if that has not been done."""
-
-    def join(self) -> None:
-        """Wait until it is there, if that was begun."""
-
-
-class Run:
-    """One build on its way from a private folder to a published build."""
-
-    def __init__(
-        self,
-        context: PipelineContext,
-        candidate: Path,
-        before: BuildRecord | None,
-        inputs: Inputs,
-        importing: Importing | None,
-    ) -> None:
-        self.context = context
-        self.warehouse, self.graph = context.warehouse, context.graph
-        self.options, self.emit = context.options, context.emit
-        self.candidate, self.before, self.importing = candidate, before, importing
-        self.warehouse_settings = context.graph.project.warehouse_settings
-        self.record = _begun(context, candidate, before, inputs)
-        self.warnings: tuple[Problem, ...] = ()
-        self.revisions: tuple[Revision, ...] = ()
-
-    def run(self) -> Outcome:
-        """Build, check, seal, publish; on failure keep the candidate and tell readers nothing."""
-        try:
-            with interruptible():
-                self._build()
-                failures = self._verdict()
-                if self.warehouse_settings.stewards_schemas and (not failures or self.options.publish_despite_checks):
-                    self._part()
-        except KpiError as error:
-            if is_disk_full(error):  # there is no room to keep it
-                raise
-            failed = self._keep_failed(str(error), headline(str(error.problems[0].public())))
-            if self.record.nodes is not None:
-                error.args = (f"{error}\nWhat was built is kept as build {failed.name}. Mend it, then: kpi retry",)
-            raise
-        except KeyboardInterrupt:
-            self._keep_failed("interrupted", "interrupted")
-            raise
-        if failures and not self.options.publish_despite_checks:
-            failed = self._keep_failed("checks failed", "checks failed")
-            as_steward = ", stewards=True" if self.warehouse_settings.stewards_schemas else ""
-            raise CheckFailed(
-                "Checks failed; readers keep the build they had.\n  "
-                + "\n  ".join(map(str, failures))
-                + f"\nThe candidate is kept: kpi.open(build={failed.name!r}{as_steward})."
-                " Mend it, then: kpi retry. To publish it all the same: --publish-despite-checks REASON",
-                failures,
-            )
-        return self._publish(failures)
-
-    def _build(self) -> None:
-        import duckdb
-
-        from kpi import database
-        from kpi.cache import caching
-        from kpi.engine.artifacts import write_artifacts
-
-        with open_candidate(self.warehouse, self.graph, self.options, self.candidate) as con:
-            try:
-                with interruptible(), caching(self.warehouse.root / CACHE, is_read=not self.options.full_refresh):
-                    self._work_on(con)
-            except (KpiError, KeyboardInterrupt):
-                with suppress(duckdb.Error):  # what failed first is what is reported
-                    con.execute("checkpoint")
-                raise
-            con.execute("checkpoint")
-            storage = StorageRecord(**database.storage(con))
-            self.record = replace(self.record, rows=database.row_counts(con), storage=storage)
-            write_artifacts(self.candidate, self.graph, results_of(self.record), con)
-        self._verify()
-
-    def _work_on(self, con: duckdb.DuckDBPyConnection) -> None:
-        from kpi.jobs.pipeline import run_pipeline
-        from kpi.warehouse.run_log import unreadable, write_table
-
-        result = run_pipeline(con, self.context, self.before, self.record)
-        self.record, self.warnings = result.record, result.warnings
-        if result.error:
-            raise result.error
-        self._validate(con)
-        self._compare_releases(con)
-        self._note_freshness(con)
-        for problem in unreadable(self.warehouse.root):
-            self._warn(problem)
-        write_table(con, self.warehouse.root, with_messages=not self.warehouse_settings.stewards_schemas)
-        self._write_site(con)
-
-    def _write_site(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Write the pages of the build, or carry over those of the build before when they would be the same."""
-        from kpi.jobs.build_site import write_beside
-
-        before = self.warehouse.builds / self.before.id if self.before else None
-        if written := write_beside(con, self.graph, self.candidate, self.record, before):
-            index = self.warehouse.builds / self.record.id / "site" / "fi" / "index.html"
-            for warning in written.warnings:
-                self._warn(Problem("site.typed_number", warning))
-            pages = f"{written.pages - written.carried} of {written.pages}" if written.carried else written.pages
-            self.emit(f"Wrote {pages} pages: {index}")
-
-    def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Validate each report year; carried over when nothing that is validated has changed."""
-        if self.importing is None:
-            return
-        from kpi.jobs import check_build
-        from kpi.validation.report import About, is_labelled_synthetic
-        from kpi.validation.rule import read_expectations
-
-        expectations = read_expectations(self.graph.project)
-        validated = {node.id for node in self.graph.built() if str(node.relation) in expectations.read_tables()}
-        feeds = check_build.feed_expectations(self.graph.feeds)
-        expected = (*(str(feed) for feed in feeds), f"rules {expectations.checksum}")
-        synthetic = is_labelled_synthetic(self.warehouse.raw)
-        self.record = replace(self.record, expected=expected, synthetic=synthetic)
-        before = self.before
-        if before and before.years is not None and self._is_validated_alike(before, validated):
-            self.record = replace(self.record, years=before.years)
-            check_build.carry_over(self.warehouse.builds / before.id, self.candidate)
-            return
-        emit_event(self.emit, Event("validating", stage="validate"))
-        self.importing.join()
-        self.context.release_memory(con)
-        about = About(self.record.id, self.options.as_of, synthetic)
-        results = check_build.validate_candidate(con, self.candidate, expectations, feeds, about)
-        broken = tuple(
-            YearRecord(r.report_year, r.expectation, r.severity, r.observed) for r in results if not r.success
-        )
-        self.record = replace(self.record, years=broken)
-        years = len({result.report_year for result in results})
-        self.emit(f"Validated {len(results)} expectations of {years} report years.")
-
-    def _compare_releases(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Find the released figures that differ. Those that nobody accounted for keep the build from readers."""
-        from kpi.ingest.retention import years_of
-        from kpi.provenance.revisions import find_revisions
-
-        limits, project = [feed.limits for feed in self.graph.feeds], self.graph.project
-        found = find_revisions(con, project.report_tables, project.root, self.record, lambda: years_of(con, limits))
-        self.revisions = tuple(one for one in found if one.is_open)
-
-    def _is_validated_alike(self, before: BuildRecord, validated: set[str]) -> bool:
-        """Whether validating this build would say what it said of the one before: the same rules, tables and days."""
-        now, inputs, old = self.record, self.record.inputs, before.inputs
-        if not (inputs and old and inputs.code == old.code and before.is_same_on(inputs.day)):
-            return False
-        if (now.expected, now.synthetic) != (before.expected, before.synthetic):
-            return False
-        was, nodes = before.nodes or {}, now.nodes or {}
-        return all(node in was and was[node].version == nodes[node].version for node in validated)
-
-    def _note_freshness(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Note how far each feed has come, and on which days that would be the same.
-
-        Synthetic deliveries are not expected to go on.
-        """
-        from kpi.ingest.calendar import late_problems, measure, read_months, unchanged_between
-        from kpi.validation.report import is_labelled_synthetic
-
-        months = read_months(con, self.graph.feeds, self.options.as_of, is_settled=True)
-        first, end = unchanged_between(months, self.options.as_of)
-        self.record = replace(self.record, unchanged_between=(str(first), str(end)))
-        if self.graph.feeds and not is_labelled_synthetic(self.warehouse.raw):
-            due = measure(con, months)
-            self.record = replace(self.record, freshness=tuple(due))
-            for problem in late_problems(due, self.options.as_of):
-                self._warn(problem)
-
-    def _verify(self) -> None:
-        """Read the finished file back: all of it, but for what is block by block as in the build it started from."""
-        from kpi.errors import BuildError
-        from kpi.jobs.pipeline import read_back
-
-        emit_event(self.emit, Event("publishing", stage="publish"))
-        try:
-            written = {node.relation for node in (self.record.nodes or {}).values() if node.built_in == self.record.id}
-            seen = read_back(
-                database_folder(self.candidate) / DATABASE, self._proven(), written, self.context.memory_limit
-            )
-        except BuildError:
-            self.record = replace(self.record, nodes=None)  # it is no start for a retry
-            raise
-        if seen != self.record.rows:
-            raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
-
-    def _proven(self) -> Path | None:
-        """The file that this one began as a copy of, when it was read back itself and is as it was written since."""
-        before = self.before
-        folder = self.warehouse.builds / before.id if before and before.status == "published" else None
-        # A run starts from a published build only when its checksum is right (`start_for`).
-        return database_folder(folder) / DATABASE if folder else None
-
-    def _part(self) -> None:
-        """Write the file for all readers, without what is for stewards."""
-        from kpi.jobs.pipeline import write_readers_file
-
-        spill, settings = resources(self.warehouse, self.graph, self.options, self.candidate)
-        settings = {"temp_directory": str(spill), **settings}
-        schemas = self.warehouse_settings.stewards_schemas
-        self.record = replace(self.record, readers=write_readers_file(self.candidate, schemas, settings, self.emit))
-
-    def _verdict(self) -> list[Problem]:
-        from kpi.jobs.pipeline import example_lines, verdict
-
-        failures, warnings = verdict(self.record)
-        for problem in warnings:
-            self.emit(f"  warning: {problem}")
-        for message in example_lines(self.record):
-            self.emit(message)
-        self.warnings = (*self.warnings, *warnings)
-        failures += [one.problem() for one in self.revisions[:REVISIONS_TOLD]]
-        if more := self.revisions[REVISIONS_TOLD:]:
-            message = f"{len(more)} more released figures differ, and nobody accounted for them"
-            failures.append(Problem("revision.open", message, suggestion="See: kpi revisions"))
-        return failures
-
-    def _keep_failed(self, reason: str, public: str) -> Path:
-        """Keep the candidate for who may look at it. All readers see the ledger, which gets the `public` reason."""
-        self.record = replace(self.record, status="failed", reason=reason, finished_at=now())
-        if self.record.nodes is not None and not (self.candidate / "run_results.json").is_file():
-            from kpi.engine.artifacts import write_artifacts
-
-            write_artifacts(self.candidate, self.graph, results_of(self.record), None)
-        if database_folder(self.candidate) != self.candidate:
-            (self.candidate / DATABASE).unlink(missing_ok=True)  # what is not for readers has no file for them
-        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
-        self._settle(build.name, "failed", "see its build.json" if self.warehouse_settings.stewards_schemas else public)
-        return build
-
-    def _publish(self, failures: Sequence[Problem]) -> Outcome:
-        reason = self.options.publish_despite_checks if failures else ""
-        held_back = self._held_back()
-        self.record = replace(
-            self.record,
-            status="held back" if held_back else "published",
-            reason=held_back or reason,
-            overruled=tuple(str(problem.public()) for problem in failures),
-            warnings=tuple(problem.public() for problem in self.warnings),
-            finished_at=now(),
-        )
-        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
-        if held_back:
-            self.emit(f"Not published: {held_back}. Open it with kpi.open(build={build.name!r}).")
-        else:
-            if problem := publish(self.warehouse, build):
-                self._warn(problem)
-            # Readers have it: whatever goes wrong from here on is a warning, and does not make the run fail.
-            despite = f" Despite failed checks: {reason}" if reason else ""
-            self._afterwards(lambda: self.emit(f"Published build {build.name}.{despite}"))
-            self._afterwards(lambda: close_earlier(self.warehouse, self.warehouse_settings, self.emit))
-        self._settle(build.name, "held back" if held_back else "published", held_back or reason)
-        return Outcome(build.name, published=not held_back, warnings=self.warnings)
-
-    def _held_back(self) -> str:
-        """Why readers do not get this build although nothing failed; empty when they do."""
-        if left := self.record.partial:
-            more = f" and {len(left) - 10} more" if len(left) > 10 else ""
-            return f"left as they were: {', '.join(left[:10])}{more}"
-        return (
-            "its report years were not validated" if has_report_years(self.graph) and not self.options.validate else ""
-        )
-
-    def _settle(self, build: str, event: str, reason: str) -> None:
-        for problem in record_outcome(self.warehouse, self.warehouse_settings, build, event, reason, self.emit):
-            self._warn(problem)
-
-    def _warn(self, problem: Problem) -> None:
-        self.warnings = (*self.warnings, problem)
-        self.emit(f"  warning: {problem}")
-
-    def _afterwards(self, step: Callable[[], object]) -> None:
-        try:
-            step()
-        except (OSError, KeyboardInterrupt) as error:
-            message = f"readers have the build, but what comes after was not all done: {str(error) or 'interrupted'}"
-            self.warnings = (*self.warnings, Problem("build.unfinished", message))
-
-
-def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None, inputs: Inputs) -> BuildRecord:
-    """Return the record of a build that is begun: what it is made from, and nothing of what it holds."""
-    from kpi.engine.fingerprint import ingredients_of
-
-    graph, options, project = context.graph, context.options, context.graph.project
-    current = context.warehouse.current()
-    return BuildRecord(
-        id=candidate.name.removeprefix(".tmp-"),
-        status="building",
-        started_at=now(),
-        as_of=str(options.as_of),
-        engine=settings_of(project, context.engine),
-        inputs=inputs,
-        ingredients=ingredients_of(project, graph.environment_read),
-        outside=graph.outside,
-        retained=tuple(one.name for one in context.folder.kept),
-        options=OptionsRecord(**{one.name: getattr(options, one.name) for one in fields(OptionsRecord)}),
-        warehouse_settings=project.warehouse_settings,
-        based_on=before.id if before else None,
-        current=current.name if current else None,
-        continues=options.continued,
-        tables=project.report_tables.names(),
-        stewards=stewards_of(project.warehouse_settings),
-    )
-
-
-def results_of(record: BuildRecord) -> Results:
-    """Return what dbt's artifacts say of a build."""
-    from kpi.engine.artifacts import Results
-
-    options = {one.name: getattr(record.options, one.name) for one in fields(OptionsRecord)} if record.options else {}
-    return Results(record.id, record.nodes or {}, record.checks, record.unit_tests, record.rows or {}, options)
-
-
-def has_report_years(graph: Graph) -> bool:
-    """Tell whether a build of the project has report years to validate."""
-    return any(str(node.relation) in graph.project.report_tables.with_report_years() for node in graph.built())
-
-
-def settings_of(project: Project, engine: EngineSettings | None = None) -> str:
-    """What makes a build file useless as a start for the next: another storage version, or another engine."""
-    import duckdb
-
-    computed = "spark " if engine and engine.is_spark else ""
-    return f"{project.name} {computed}duckdb {duckdb.__version__}"
-
-
-def is_by_spark(engine: str) -> bool:
-    """Tell whether Spark computed a build, by what `settings_of` notes of it."""
-    return engine.split()[1:2] == ["spark"]
-
-
-def engine_of(project: Project, options: Options) -> EngineSettings:
-    """Return what computes models and tests in a run with these options. Raises ConfigError."""
-    return project.engine_settings.with_options(options.engine or {})
-
-
-def refuse_engine(project: Compiled, engine: EngineSettings) -> None:
-    """Look whether Spark is there and would count everything as DuckDB does, when it is to be used.
-
-    Raises ConfigError or EngineLost when it cannot be used, CompileErrors for what would be another number there.
-    """
-    if engine.is_spark:
-        from kpi.databases.spark import refuse_unusable
-        from kpi.engine.spark_refusals import check_for_spark
-
-        refuse_unusable(engine)
-        check_for_spark(project.graph, project.columns)
 
 
 def _emit_other_engine(warehouse: Warehouse, start: Start, engine: EngineSettings, emit: Emit) -> None:

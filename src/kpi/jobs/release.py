@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpi import database
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit
 from kpi.files import RELEASES
@@ -34,16 +35,15 @@ from kpi.provenance.releases import (
     write_release,
 )
 from kpi.provenance.revisions import Revision, with_sizes
-from kpi.settings import ReportTables
-from kpi.sql import counted, literal
+from kpi.sql import counted
 from kpi.warehouse.builds import Warehouse, record, writing
 from kpi.warehouse.lifecycle import RELEASED, rolled_back_from
-from kpi.warehouse.permissions import DATABASE, database_path
+from kpi.warehouse.permissions import database_path, readable_database
 
 if TYPE_CHECKING:
     from kpi.build_record import BuildRecord
 
-TOLD = 20
+MOST_LINES = 20  # of a list in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,6 @@ def release(root: Path, options: ReleaseOptions, emit: Emit) -> Path:
     Raises ConfigError for a year without figures or that is not over, when readers do not see what the deliveries and
     the project make now, or when nothing is said for a note; CheckFailed when checks of the year failed.
     """
-    from kpi import database
     from kpi.engine.compile import compiled
     from kpi.ingest.retention import years_of
 
@@ -74,19 +73,19 @@ def release(root: Path, options: ReleaseOptions, emit: Emit) -> Path:
         build = _up_to_date(root, warehouse)
         release_files.read_releases(root)  # none of them may be edited
         graph = compiled(root).graph
-        tables = ReportTables.from_names(build.tables)
+        tables = build.report_tables
         with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
             refuse_without_tables(con, tables)
             waiting = refuse_unfinished(con, tables, options.year, date.fromisoformat(build.as_of).year)
             _refuse_failed(build, waiting, options)
-            said = _said(root, options)
-            made = freeze(con, tables, build, said, years_of(con, [feed.limits for feed in graph.feeds]))
-        folder = write_release(root, made)
+            fields = _fields(root, options)
+            frozen = freeze(con, tables, build, fields, years_of(con, [feed.limits for feed in graph.feeds]))
+        folder = write_release(root, frozen)
         record(warehouse, build.id, RELEASED, folder.name)
-    emit(f"Released {options.year} as {folder.name}: {counted(len(made.figures), 'figure')} of build {build.id}.")
-    if edited := made.fields["code_changes"]:
+    emit(f"Released {options.year} as {folder.name}: {counted(len(frozen.figures), 'figure')} of build {build.id}.")
+    if edited := frozen.fields["code_changes"]:
         emit(f"  warning: not committed, so nobody else can build it again: {edited}")
-    if not made.fields["code_revision"]:
+    if not frozen.fields["code_revision"]:
         emit("  warning: the project is in no git repository, so the code it was made by is not recorded.")
     emit(f"Commit {folder.relative_to(root)}. The next refresh takes it into the warehouse: kpi refresh")
     return folder
@@ -115,7 +114,7 @@ def _refuse_failed(build: BuildRecord, waiting: Iterable[str], options: ReleaseO
         if one.year == options.year and one.severity == "error"
     ]
     failing += [
-        Problem("test.failed", f"{one.failures} failing rows", Place(one.where), subject=one.name)
+        Problem("test.failed", counted(one.failures, "failing row"), Place(one.where), subject=one.name)
         for one in build.checks
         if one.status == "fail"
     ]
@@ -123,7 +122,7 @@ def _refuse_failed(build: BuildRecord, waiting: Iterable[str], options: ReleaseO
     if build.years is None:
         failing.append(Problem("year.unjudged", "the report years of the published build were not validated"))
     if failing and not options.despite.strip():
-        lines = "\n  ".join(map(str, failing[:TOLD]))
+        lines = "\n  ".join(map(str, failing[:MOST_LINES]))
         raise CheckFailed(
             f"{options.year} is not released, for its checks failed:\n  {lines}\nMend it, or say why it is released all"
             " the same: --despite-failed-checks REASON",
@@ -131,7 +130,7 @@ def _refuse_failed(build: BuildRecord, waiting: Iterable[str], options: ReleaseO
         )
 
 
-def _said(root: Path, options: ReleaseOptions) -> dict[str, object]:
+def _fields(root: Path, options: ReleaseOptions) -> dict[str, object]:
     from importlib.metadata import version
 
     name, number = next_name(root, options.year)
@@ -145,7 +144,8 @@ def _said(root: Path, options: ReleaseOptions) -> dict[str, object]:
         "note": options.note,
         "despite": options.despite,
         "code_revision": git.revision_of(root),
-        "code_changes": " ".join(edited[:TOLD]) + (f" and {len(edited) - TOLD} more" if len(edited) > TOLD else ""),
+        "code_changes": " ".join(edited[:MOST_LINES])
+        + (f" and {len(edited) - MOST_LINES} more" if len(edited) > MOST_LINES else ""),
         "kpi_version": version("kpi"),
     }
 
@@ -158,7 +158,7 @@ def sized(root: Path, build: Path, found: Sequence[Revision]) -> list[Revision]:
     """
     several = [one for one in found if one.is_open and len(one.causes) > 1]
     warehouse = Warehouse(root.resolve() / "warehouse")
-    if not several or len(several) > TOLD:
+    if not several or len(several) > MOST_LINES:
         return list(found)
     from kpi.engine.compile import compiled
     from kpi.provenance.attribution import Attribution
@@ -170,8 +170,8 @@ def sized(root: Path, build: Path, found: Sequence[Revision]) -> list[Revision]:
         feeds = compiled(root).graph.feeds
         after = BuildSide(warehouse.record(build), database_path(build, stewards=True).resolve())
         for name in sorted({one.release for one in several}):
-            said = release_files.fields_of(release_files.releases_folder(root) / name)
-            folder = warehouse.folder(str(said["build"])).resolve()
+            fields = release_files.fields_of(release_files.releases_folder(root) / name)
+            folder = warehouse.folder(str(fields["build"])).resolve()
             before = BuildSide(warehouse.record(folder), database_path(folder, stewards=True).resolve())
             sides[name] = Attribution(before, after, feeds)
     for one in several:
@@ -217,10 +217,10 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
     """
     root = root.resolve()
     folder, warehouse = find_release(root, wanted), Warehouse(root / "warehouse")
-    said = {name: str(value or "") for name, value in release_files.fields_of(folder).items()}
+    fields = {name: str(value or "") for name, value in release_files.fields_of(folder).items()}
     lying = scan(warehouse.raw)
-    missing = [*_missing_code(root, said), *missing_deliveries(folder, warehouse.raw, lying)]
-    names = {*said["kept"].split(), *(one.name for one in lying.kept)}
+    missing = [*_missing_code(root, fields), *missing_deliveries(folder, warehouse.raw, lying)]
+    names = {*fields["kept"].split(), *(one.name for one in lying.kept)}
     kept = [kept_beside(warehouse.raw) / name for name in sorted(names)]
     missing += [f"what was kept of deleted deliveries, {one}, is gone" for one in kept if not one.is_dir()]
     if missing:
@@ -228,24 +228,22 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
         lines = "\n  ".join(missing)
         raise CheckFailed(f"release {folder.name} cannot be built again:\n  {lines}", problems)
     with tempfile.TemporaryDirectory(prefix="kpi-verify-") as name:
-        scratch = Path(name) / root.name
-        scratch.mkdir()
-        git.write_revision(root, said["code_revision"], scratch)
+        scratch = git.write_revision(root, fields["code_revision"], Path(name).resolve() / root.name)
         shutil.rmtree(scratch / "warehouse", ignore_errors=True)
         _lay_out(folder, warehouse, scratch / "warehouse", kept)
-        emit(f"Building release {folder.name} again, by revision {said['code_revision'][:12]} of the project.")
-        _build(scratch, said["as_of"])
+        emit(f"Building release {folder.name} again, by revision {fields['code_revision'][:12]} of the project.")
+        _build(scratch, fields["as_of"])
         return _compare(folder, scratch)
 
 
-def _missing_code(root: Path, said: dict[str, str]) -> list[str]:
-    if not said["code_revision"]:
+def _missing_code(root: Path, fields: dict[str, str]) -> list[str]:
+    if not fields["code_revision"]:
         return ["the revision of the code was not recorded: it was released without git"]
     found = []
-    if not git.has_revision(root, said["code_revision"]):
-        found.append(f"revision {said['code_revision']} is not in this clone. Try: git fetch --all")
-    if said["code_changes"]:
-        found.append(f"files were edited and not committed when it was released: {said['code_changes']}")
+    if not git.has_revision(root, fields["code_revision"]):
+        found.append(f"revision {fields['code_revision']} is not in this clone. Try: git fetch --all")
+    if fields["code_changes"]:
+        found.append(f"files were edited and not committed when it was released: {fields['code_changes']}")
     return found
 
 
@@ -275,7 +273,7 @@ def _build(scratch: Path, as_of: str) -> None:
     command = [sys.executable, "-m", "kpi.cli", *words, "--publish-despite-checks", "a release is verified"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=environment)
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()[-TOLD:]
+        lines = (done.stderr or done.stdout).strip().splitlines()[-MOST_LINES:]
         message = "\n  ".join(lines)
         raise CheckFailed(
             f"the project of that revision cannot be built here any more:\n  {message}",
@@ -284,13 +282,9 @@ def _build(scratch: Path, as_of: str) -> None:
 
 
 def _compare(folder: Path, scratch: Path) -> Verification:
-    from kpi import database
-
     warehouse = Warehouse(scratch / "warehouse")
-    tables = ReportTables.from_names((warehouse.current_record() or warehouse.record(warehouse.folder())).tables)
-    place = database_path(warehouse.folder(), stewards=not os.path.lexists(warehouse.folder() / DATABASE))
-    with database.scratch() as con:
-        con.execute(f"attach {literal(str(place.resolve()))} as again (read_only)")
+    tables = (warehouse.current_record() or warehouse.record(warehouse.folder())).report_tables
+    with database.attached({"again": readable_database(warehouse.folder())}) as con:
         count, differences = compare_figures(con, folder, f"again.{tables.indicators}")
         year, kept = release_files.number_of(folder.name)[0], 0
         sql = "select count(*) from again.raw.kept_indicators where report_year = ?"

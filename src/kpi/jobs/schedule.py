@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kpi.errors import ConfigError
 from kpi.files import read_regular
+from kpi.warehouse.permissions import user_of
 
 WAIT_SECONDS = 3600  # for a build that someone makes by hand at that hour
 SHARE_OF_DUCKDB = 0.6  # of the memory that a run may use; Python and Great Expectations need the rest
@@ -260,16 +261,9 @@ def _writable(job: Job) -> list[Path]:
 
 
 def _owner(root: Path) -> str:
-    import pwd
-
     folder = root / "warehouse" if (root / "warehouse").is_dir() else root
     number = folder.stat().st_uid
-    if number == 0:
-        return ""
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
+    return user_of(number) if number else ""
 
 
 def _bytes(text: str) -> int:

@@ -17,21 +17,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpi import database
 from kpi.build_record import FILE, BuildRecord, to_json
 from kpi.errors import ConfigError, KpiError, LockHeld
 from kpi.events import Emit, Event
 from kpi.events import now as utc_now
 from kpi.files import project_files
 from kpi.ingest.raw_files import scan
-from kpi.jobs.options import Options
-from kpi.jobs.refresh import settings_of
+from kpi.jobs.candidate import within
+from kpi.jobs.options import Options, settings_of
+from kpi.lazy import duckdb
 from kpi.settings import WarehouseSettings
+from kpi.sql import counted
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, close, database_folder, make_place, refuse_unusable, stewards_of
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.project.project import Project
 
 
@@ -56,10 +57,6 @@ def watch(root: Path, options: Options, emit: Emit, wait: Callable[[], object] |
 def _watch(
     root: Path, warehouse: Warehouse, folder: Path, options: Options, emit: Emit, wait: Callable[[], object]
 ) -> None:
-    from kpi import database
-    from kpi.engine.materializations import seed_folders
-    from kpi.ingest.raw_files import kept_beside
-    from kpi.project.external import reached
     from kpi.project.project import load_project
 
     current = warehouse.current()
@@ -75,9 +72,9 @@ def _watch(
     settings = project.warehouse_settings.engine_settings(options.settings or {})
     settings.pop("temp_directory", "")  # of a watch it stays in its own folder
     settings["file_search_path"] = str(root)
-    outside = [path for source in project.sources if source.location for path in reached(root, source.location)]
-    within = [warehouse.raw, kept_beside(warehouse.raw), warehouse.builds, folder, *seed_folders(project), *outside]
-    with database.building(folder / DATABASE, folder / "spill", settings, within) as con:
+    locations = [source.location for source in project.sources if source.location]
+    files = [folder, *within(warehouse, project, locations)]
+    with database.building(folder / DATABASE, folder / "spill", settings, files) as con:
         seen: Seen = {}
         number = 0
         try:
@@ -130,7 +127,7 @@ def _round(
 
     started = time.perf_counter()
     warehouse = Warehouse(root / "warehouse")
-    heard = _Lines()
+    listener = _Lines()
     try:
         graph = compiled(root, options.variables, options.target, options.invocation).graph
         warehouse_settings = graph.project.warehouse_settings
@@ -140,7 +137,7 @@ def _round(
         return before
     begun = BuildRecord(build, engine=settings_of(graph.project), stewards=stewards_of(warehouse_settings))
     try:
-        context = PipelineContext(warehouse, graph, options, scan(warehouse.raw), heard)
+        context = PipelineContext(warehouse, graph, options, scan(warehouse.raw), listener)
     except KpiError as error:
         emit(f"failed: {error}")
         return before
@@ -158,12 +155,12 @@ def _round(
             nodes = {node: noted for node, noted in known.items() if not node.startswith("source.")}
             return replace(before or begun, nodes=nodes, stewards=begun.stewards)
     con.execute("checkpoint")
-    for line in heard.lines:
+    for line in listener.lines:
         emit(line)
     for check in record.checks:
         if check.failures:
             word = "failed" if check.severity == "error" else "warning"
-            emit(f"  {word}: {check.name} ({check.where}): {check.failures} failing rows")
+            emit(f"  {word}: {check.name} ({check.where}): {counted(check.failures, 'failing row')}")
     emit(f"{time.perf_counter() - started:.1f} s")
     return record
 
@@ -175,11 +172,9 @@ class _Lines:
         self.lines: list[str] = []
 
     def __call__(self, line: str) -> None:
-        """Keep a line."""
         self.lines.append(line)
 
     def on_event(self, event: Event) -> None:
-        """Keep the line that an event has."""
         from kpi.jobs.pipeline import LOAD_SUMMARY
 
         if event.message and event.event != LOAD_SUMMARY:

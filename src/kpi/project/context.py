@@ -16,6 +16,7 @@ from typing import Any
 
 from kpi.environment import SECRET, Default, note_read
 from kpi.errors import nearest
+from kpi.lazy import duckdb, yaml
 from kpi.project.jinja import Chain, parsed, step_by_step
 from kpi.project.macros import Macros, NothingRuns, Returned, Wrong, compiled, run
 from kpi.project.properties import NO_EFFECT, config_problem
@@ -35,21 +36,17 @@ class Column:
 
     @property
     def column(self) -> str:
-        """The name."""
         return self.name
 
     @property
     def data_type(self) -> str:
-        """The SQL type."""
         return self.dtype
 
     @property
     def quoted(self) -> str:
-        """The name in quotes."""
         return identifier(self.name)
 
     def is_string(self) -> bool:
-        """Tell whether it holds texts."""
         return self.dtype.upper() in ("VARCHAR", "TEXT")
 
     def string_size(self) -> int:
@@ -57,19 +54,15 @@ class Column:
         return 256
 
     def is_number(self) -> bool:
-        """Tell whether it holds numbers."""
         return self.is_integer() or self.is_float() or self.is_numeric()
 
     def is_numeric(self) -> bool:
-        """Tell whether it holds decimals."""
         return self.dtype.upper().startswith(("DECIMAL", "NUMERIC"))
 
     def is_integer(self) -> bool:
-        """Tell whether it holds whole numbers."""
         return re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", self.dtype.upper()) is not None
 
     def is_float(self) -> bool:
-        """Tell whether it holds binary fractions."""
         return self.dtype.upper() in ("FLOAT", "DOUBLE", "REAL")
 
 
@@ -161,23 +154,18 @@ class Named:
         return repr(self._values)
 
     def keys(self) -> tuple[str, ...]:
-        """The names."""
         return self._names
 
     def values(self) -> tuple[Any, ...]:
-        """The values."""
         return self._values
 
     def items(self) -> list[tuple[str, Any]]:
-        """Names with their values."""
         return list(zip(self._names, self._values, strict=False))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of a name, or `default` when there is none."""
         return self[key] if key in self._names else default
 
     def dict(self) -> Mapping[str, Any]:
-        """Names with their values."""
         return {name: self[name] for name in self._names}
 
 
@@ -189,11 +177,9 @@ class ResultColumn(Named):
         self.name = name
 
     def values_distinct(self) -> tuple[Any, ...]:
-        """Each value once."""
         return tuple(dict.fromkeys(self._values))
 
     def values_without_nulls(self) -> tuple[Any, ...]:
-        """The values that are there."""
         return tuple(value for value in self._values if value is not None)
 
 
@@ -219,17 +205,14 @@ class Table:
         raise Wrong(f"of a query's result '{part}' is not supported.{nearest(part, there)}")
 
     def select(self, names: Sequence[str] | str) -> Table:
-        """Return these columns alone."""
         wanted = (names,) if isinstance(names, str) else tuple(names)
         return Table(wanted, ([row[name] for name in wanted] for row in self.rows))
 
     def exclude(self, names: Sequence[str] | str) -> Table:
-        """Return the other columns."""
         gone = (names,) if isinstance(names, str) else tuple(names)
         return self.select([name for name in self.column_names if name not in gone])
 
     def limit(self, start: int, stop: int | None = None) -> Table:
-        """Return the first rows, or those from one place to another."""
         return Table(self.column_names, self.rows[:start] if stop is None else self.rows[start:stop])
 
     def print_table(self, *given: Any, **named: Any) -> None:
@@ -240,8 +223,6 @@ class Table:
 
 def run_query(sql: str) -> Table:
     """Run a query that reads no table, such as the number of days between two dates. Raises Wrong for any other."""
-    import duckdb
-
     from kpi.database import confined, first_line
 
     # One thread, which a signal stops: DuckDB waits for its other threads, and those may go on for hours.
@@ -289,15 +270,14 @@ class Values:
         self.package = ""
         self.target = ""
         self.overrides: Mapping[str, Any] = {}  # by a unit test
-        self.asked: set[str] = set()
+        self.variables_read: set[str] = set()
         self.environment_read: dict[str, str] = {}
         self.given: Mapping[str, Any] = {}  # by a unit test, instead of the environment's
         self.render: Callable[[str], str] = str  # the Jinja in a variable's text
         self.may_be_secret = False  # in profiles.yml alone
 
     def __call__(self, name: str, default: object = _MISSING) -> Any:
-        """The var() of templates."""
-        self.asked.add(name)
+        self.variables_read.add(name)
         known = self.known
         if name in known:
             value = known[name]
@@ -312,8 +292,7 @@ class Values:
         return default
 
     def has_var(self, name: str) -> bool:
-        """Tell whether a variable has a value."""
-        self.asked.add(name)
+        self.variables_read.add(name)
         return name in self.known
 
     @property
@@ -352,7 +331,7 @@ def shared(
 
     `columns` tells the columns of a relation, or that there is no telling; `graph` what there is in the project.
     """
-    asked = invocation or Invocation()
+    command = invocation or Invocation()
 
     def in_variable(text: str) -> str:
         file = Path("dbt_project.yml")
@@ -368,15 +347,15 @@ def shared(
         "database": DATABASE,
         "project_name": macros.project,
         "execute": True,
-        "flags": Flags(asked.flags()),
-        "invocation_args_dict": {name.lower(): value for name, value in asked.flags().items()},
+        "flags": Flags(command.flags()),
+        "invocation_args_dict": {name.lower(): value for name, value in command.flags().items()},
         "run_started_at": datetime.datetime.now(datetime.UTC),
         "invocation_id": "00000000-0000-0000-0000-000000000000",
         "dbt_version": "1.11.0",
         "dbt_metadata_envs": {},
-        "selected_resources": Selected(graph, asked.is_partial),
+        "selected_resources": Selected(graph, command.is_partial),
         "graph": Later(graph),
-        "should_full_refresh": lambda: asked.full_refresh,
+        "should_full_refresh": lambda: command.full_refresh,
         "modules": _modules(),
         **_of_the_database(macros, columns),
         **_functions(),
@@ -459,9 +438,9 @@ def _functions() -> dict[str, Any]:
         "set": _set,
         "set_strict": set,
         "fromjson": lambda text, default=None: _or(default, json.loads, text),
-        "tojson": lambda value, default=None, sort_keys=False: _or(default, _json(sort_keys), value),
-        "fromyaml": lambda text, default=None: _or(default, _from_yaml, text),
-        "toyaml": lambda value, default=None, sort_keys=False: _or(default, _yaml(sort_keys), value),
+        "tojson": lambda value, default=None, sort_keys=False: _or(default, json.dumps, value, sort_keys=sort_keys),
+        "fromyaml": lambda text, default=None: _or(default, yaml.safe_load, text),
+        "toyaml": lambda value, default=None, sort_keys=False: _or(default, yaml.safe_dump, value, sort_keys=sort_keys),
         "local_md5": lambda text: hashlib.md5(str(text).encode()).hexdigest(),
     }
 
@@ -494,30 +473,12 @@ def _tee(given: Iterable[Any], times: int = 2) -> tuple[Iterator[Any], ...]:
     return tuple(map(step_by_step(iter), itertools.tee(given, times)))
 
 
-def _or(default: Any, make: Callable[[Any], Any], value: Any) -> Any:
+def _or(default: Any, make: Callable[..., Any], value: Any, **options: Any) -> Any:
     """What dbt gives when a value cannot be read or written: the default."""
-    import yaml
-
     try:
-        return make(value)
+        return make(value, **options)
     except (TypeError, ValueError, yaml.YAMLError):
         return default
-
-
-def _json(sort_keys: bool) -> Callable[[Any], str]:
-    return lambda value: json.dumps(value, sort_keys=sort_keys)
-
-
-def _from_yaml(text: str) -> Any:
-    import yaml
-
-    return yaml.safe_load(text)
-
-
-def _yaml(sort_keys: bool) -> Callable[[Any], str]:
-    import yaml
-
-    return lambda value: str(yaml.safe_dump(data=value, sort_keys=sort_keys))
 
 
 def _zip(*given: Any, default: Any = None) -> Any:
@@ -557,19 +518,16 @@ class Config:
         return ""
 
     def get(self, name: str, default: Any = None, validator: Any = None) -> Any:
-        """Return a setting, or `default` when it has no value."""
         value = {**self._base, **self._rendered.config}.get(name.replace("-", "_"))
         return default if value is None else value
 
     def require(self, name: str, validator: Any = None) -> Any:
-        """Return a setting. Raises Wrong when it has no value."""
         value = self.get(name)
         if value is None:
             raise Wrong(f"config.require('{name}'): this has no setting '{name}'.")
         return value
 
     def meta_get(self, name: str, default: Any = None) -> Any:
-        """Return a value of the setting `meta`."""
         return (self.get("meta") or {}).get(name, default)
 
     def persist_relation_docs(self) -> bool:

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 from jinja2 import Undefined, nodes
@@ -35,11 +35,6 @@ from jinja2.utils import Cycler, Joiner, Namespace
 
 from kpi.errors import CompileError, ConfigError, is_interrupt, nearest
 from kpi.project.relation import Lines
-
-if TYPE_CHECKING:
-    import jinja2
-    from jinja2 import nodes
-
 
 SECONDS = 10
 MEGABYTES = 512
@@ -125,8 +120,6 @@ def _columns(text: str, tree: nodes.Template, environment: jinja2.Environment) -
 
     Jinja's tree knows lines only; its tokens follow each other in the text, with nothing but blanks left out.
     """
-    from jinja2 import nodes
-
     text = "\n".join(re.split("\r\n|\r|\n", text))
     columns, end = [], 0
     for _, kind, value in environment.lex(text):
@@ -142,8 +135,6 @@ def _columns(text: str, tree: nodes.Template, environment: jinja2.Environment) -
 
 def _mark(body: list[nodes.Node], environment: jinja2.Environment, columns: Mapping[int, int]) -> None:
     """Put a mark before each piece of text that a template yields itself, and none into texts it keeps in variables."""
-
-    from jinja2 import nodes
 
     def called_at(line: int, column: int) -> nodes.TemplateData:
         mark = nodes.TemplateData(f"\x01{line}.{column}=\x01", lineno=line)
@@ -205,11 +196,7 @@ _VALUES = (
 )
 # Of instances of the classes in these modules they see all that is public, unless the class says what in SEEN.
 _OBJECTS = (
-    "kpi.project.jinja",
-    "kpi.project.relation",
-    "kpi.project.context",
-    "kpi.project.resources",
-    "kpi.project.context",
+    *("kpi.project.jinja", "kpi.project.relation", "kpi.project.context", "kpi.project.resources"),
     "kpi.project.macros",
 )
 _CLASSES = (datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone)
@@ -314,11 +301,9 @@ class Chain:
     SEEN = frozenset({"from_iterable"})
 
     def __call__(self, *given: Iterable[Any]) -> Iterator[Any]:
-        """Yield what is in each."""
         return step_by_step(itertools.chain)(*given)
 
     def from_iterable(self, given: Iterable[Iterable[Any]]) -> Iterator[Any]:
-        """Yield what is in each of those that are in one."""
         return step_by_step(itertools.chain.from_iterable)(given)
 
 
@@ -361,15 +346,15 @@ class _Tests(Extension):
 
 def environment() -> Sandbox:
     """Return Jinja as dbt sets it up."""
-    made = Sandbox(
+    sandbox = Sandbox(
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Tests],
         keep_trailing_newline=True,
         autoescape=False,
     )
     # In SQL these change nothing; in YAML they say what a text becomes.
-    made.filters.update(dict.fromkeys(("as_bool", "as_number", "as_native", "as_text"), lambda value: value))
-    return made
+    sandbox.filters.update(dict.fromkeys(("as_bool", "as_number", "as_native", "as_text"), lambda value: value))
+    return sandbox
 
 
 def is_fleeting(text: str) -> bool:

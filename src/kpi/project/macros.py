@@ -62,12 +62,10 @@ class Macro:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The names of its arguments."""
         return tuple(argument.name for argument in self.node.args)
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The names of its arguments that have no default."""
         return self.arguments[: len(self.arguments) - len(self.node.defaults)]
 
     @property
@@ -77,7 +75,6 @@ class Macro:
 
     @property
     def line(self) -> int:
-        """Where in its file it begins."""
         return int(self.node.lineno)
 
     def _compiled(self) -> Callable[..., Any]:
@@ -86,8 +83,8 @@ class Macro:
         tree = nodes.Template([self.node], lineno=1)
         tree.set_environment(self.scope.environment)
         template = compiled(self.scope.environment, tree, self.file)
-        made: Callable[..., Any] = getattr(template.make_module(self.scope, shared=True), self.node.name)  # type: ignore[arg-type]
-        return made
+        function: Callable[..., Any] = getattr(template.make_module(self.scope, shared=True), self.node.name)  # type: ignore[arg-type]
+        return function
 
 
 class Scope(Mapping[str, Any]):
@@ -156,7 +153,6 @@ class Package:
     __getitem__ = __getattr__
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return the macro, or `default` when there is none."""
         return self._macros.of(self._name, name) or default
 
 

@@ -22,9 +22,7 @@ from kpi.yaml_loader import Section, read_yaml
 # Hears of something that is wrong, or only without use.
 Emit = Callable[[KpiError], None]
 # Settings of dbt_project.yml that dbt has given other names.
-_OLD_KEYS = {
-    **{"source-paths": "model-paths", "data-paths": "seed-paths", "modules-path": "packages-install-path"},
-}
+_OLD_KEYS = {"source-paths": "model-paths", "data-paths": "seed-paths", "modules-path": "packages-install-path"}
 
 
 @dataclass(slots=True)
@@ -302,7 +300,8 @@ def read_profile(root: Path, name: str, target: str, fill: Callable[[Section], S
     output = outputs.get(target or usual)
     if not isinstance(output, Section) or output.get("type") != "duckdb":
         return Profile(file=str(shown))
-    output = fill(_only(output, ("path", "database", "attach")))
+    # What is not asked for needs no value of the environment.
+    output = fill(output.only(("path", "database", "attach")))
     path = output.text("path")
     found = {} if path in _IN_MEMORY else {_database(path): path}
     for item in output.get("attach") or ():
@@ -321,17 +320,8 @@ def _outputs(profiles: Section, name: str, fill: Callable[[Section], Section]) -
     profile = profiles.get(name)
     if not isinstance(profile, Section):
         return {}, ""
-    usual = fill(_only(profile, ("target",))).get("target")
+    usual = fill(profile.only(("target",))).get("target")
     return dict(profile.section("outputs")), str(usual or "default")
-
-
-def _only(section: Section, keys: tuple[str, ...]) -> Section:
-    """A copy of a section with some of its keys: what is not asked for needs no value of the environment."""
-    part = Section(section.file, section.line)
-    for key in keys:
-        if key in section:
-            part[key], part.lines[key] = section[key], section.lines[key]
-    return part
 
 
 def _database(path: str) -> str:

@@ -29,7 +29,7 @@ from kpi.project.properties import TEST_CONFIGS, Described, Exposure, Source, re
 from kpi.project.resources import (
     Found,
     Resource,
-    as_told,
+    as_described,
     levels_of,
     merged,
     orphaned_properties,
@@ -126,7 +126,7 @@ def read_part(reading: Reading, package: Package) -> Part:
         fixture_files=tuple(file for file in (*tests, *fixtures) if "fixtures" in file.parts),
         doc_files=doc_files,
         # What a package says that has no effect is its makers' business.
-        notes=tuple(found.notes) if is_own else (),
+        notes=tuple(diagnostics.notes) if is_own else (),
     )
 
 
@@ -147,7 +147,7 @@ def _resources_of_part(
     for kind in ("model", "seed", "snapshot"):
         names = {resource.name for resource in resources if resource.kind == kind}
         orphaned_properties(found, kind, described.found[f"{kind}s"], names, by_name)
-    return [as_told(one, by_name) for one in resources]
+    return [as_described(one, by_name) for one in resources]
 
 
 def _documents(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> list[Section]:
@@ -179,14 +179,14 @@ def _docs(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> tupl
 
 def _enabled(sources: Sequence[Source], trees: Sequence[Section], package: Package) -> tuple[Source, ...]:
     """The sources that no dbt_project.yml switches off."""
-    kept = []
+    enabled = []
     for source in sources:
         parts = source.properties.file.parts[package.depth : -1]
         place = (package.name, *parts, source.source_name, source.name)
         levels = [settings_in(level, _SOURCE_TREE) for tree in trees for level in levels_of(tree, place)]
         if merged(levels).get("enabled", True):
-            kept.append(replace(source, package=package.name))
-    return tuple(kept)
+            enabled.append(replace(source, package=package.name))
+    return tuple(enabled)
 
 
 _TREES = ("models", "seeds", "snapshots", "data_tests", "tests", "analyses", "sources", "unit_tests", "exposures")
@@ -207,8 +207,9 @@ class Project:
     `packages` are the macro files of the packages beside it, `folders` where each is and `package_variables` what its
     files have; what else they hold is among the project's own. `dispatch` is the order in which namespaces look for
     macros, `docs` the doc blocks, `notes` what has no effect or is not built here. `undeclared` are the
-    variables given for this run that dbt_project.yml does not have, `asked` and `environment_read` what the YAML files
-    asked for. In a project that asks for house rules anywhere (`is_strict`), what kpi has no use for is a mistake.
+    variables given for this run that dbt_project.yml does not have, `variables_read` and `environment_read` what the
+    YAML files asked for. In a project that asks for house rules anywhere (`is_strict`), what kpi has no use for is a
+    mistake.
     """
 
     root: Path
@@ -236,7 +237,7 @@ class Project:
     docs: Mapping[str, str]
     notes: tuple[str, ...]
     undeclared: tuple[str, ...]
-    asked: frozenset[str]
+    variables_read: frozenset[str]
     environment_read: Mapping[str, str]
     warehouse_settings: WarehouseSettings
     engine_settings: EngineSettings
@@ -255,7 +256,6 @@ class Project:
 
     @property
     def resources(self) -> tuple[Resource, ...]:
-        """Seeds, models, snapshots and analyses."""
         return (*self.seeds, *self.models, *self.snapshots, *self.analyses)
 
     def database_file(self, source: Source) -> tuple[str, str]:
@@ -325,13 +325,15 @@ def load_project(
         **_content_of(parts),
         sources=sources,
         package_variables=values.of_packages,
-        dispatch=_dispatch(settings),
+        dispatch={
+            item.required("macro_namespace"): item.strings("search_order") for item in settings.sections("dispatch")
+        },
         docs={name: text for part in reversed(parts) for name, text in docs[part.package.name].items()},
         notes=(*renamed, *own.notes_of(root), *parts[0].notes),
         is_strict=has_house_rules(settings),
         invocation=invocation or Invocation(),
         undeclared=tuple(variable for variable in overrides or () if variable not in declared),
-        asked=frozenset(values.asked),
+        variables_read=frozenset(values.variables_read),
         environment_read=values.environment_read,
         warehouse_settings=warehouse_settings,
         engine_settings=engine_settings,
@@ -375,10 +377,6 @@ def _values_of(
     declared = {*variables, *(name for package in packages.values() for name in package.variables(packages))}
     declared |= {name for given in of_packages.values() for name in given} - {*overrides}
     return Values({**variables, **overrides}, of_packages), frozenset(declared)
-
-
-def _dispatch(settings: Section) -> dict[str, tuple[str, ...]]:
-    return {item.required("macro_namespace"): item.strings("search_order") for item in settings.sections("dispatch")}
 
 
 def _content_of(parts: Sequence[Part]) -> dict[str, Any]:
@@ -491,11 +489,8 @@ def _profile(root: Path, settings: Section, sources: Sequence[Source], target: s
 
 
 def _test_tree(settings: Section) -> Section:
-    return _first(settings, "data_tests", "data-tests", "tests")
-
-
-def _first(settings: Section, *keys: str) -> Section:
-    return next((settings.section(key) for key in keys if settings.get(key)), settings.section(keys[0]))
+    key = next((key for key in ("data_tests", "data-tests", "tests") if settings.get(key)), "data_tests")
+    return settings.section(key)
 
 
 def _named_twice(resources: Sequence[Resource]) -> Iterator[CompileError]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,18 +17,9 @@ from kpi.yaml_loader import Items, Section
 # Known to dbt, and without effect here: there is one database, nobody is granted anything in a build, and so on.
 NO_EFFECT = (
     *("access", "group", "grants", "quoting", "persist_docs", "event_time", "query_tag", "transient", "packages"),
-    *(
-        "on_configuration_change",
-        "cluster_by",
-        "labels",
-        "hours_to_expiration",
-        "copy_grants",
-        "secure",
-        "dist",
-        "sort",
-    ),
+    *("on_configuration_change", "cluster_by", "labels", "hours_to_expiration", "copy_grants", "secure", "dist"),
     *("snowflake_warehouse", "automatic_clustering", "bind", "file_format", "table_format", "static_analysis"),
-    *("unlogged", "freshness", "database", "indexes"),
+    *("sort", "unlogged", "freshness", "database", "indexes"),
 )
 _ALL_CONFIGS = (
     *("schema", "alias", "tags", "enabled", "meta", "docs", "pre_hook", "post_hook", "full_refresh"),
@@ -172,7 +162,6 @@ class Source:
 
     @property
     def id(self) -> str:
-        """The id of its node."""
         return f"source.{self.package}.{self.source_name}.{self.name}"
 
 
@@ -193,16 +182,22 @@ def _all_texts(values: object) -> bool:
     return all(isinstance(value, str) for value in values) if isinstance(values, Iterable) else False
 
 
-_KINDS_OF_VALUES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+_KindOfValue = tuple[str, Callable[[Any], bool]]  # what it is called, and whether a value is of it
+_TEXT: _KindOfValue = ("a text", lambda value: value is None or (isinstance(value, str) and value.strip() != ""))
+_CONDITION: _KindOfValue = (
+    "a comparison such as '>10'",
+    lambda value: _COMPARISON.fullmatch(str(value)) is not None,
+)
+_KINDS_OF_VALUES: Mapping[str, _KindOfValue] = {
     "enabled": ("true or false", lambda value: isinstance(value, bool)),
     "severity": ("'error' or 'warn'", lambda value: str(value).lower() in SEVERITIES),
-    "schema": ("a text", lambda value: value is None or (isinstance(value, str) and value.strip() != "")),
-    "alias": ("a text", lambda value: value is None or (isinstance(value, str) and value.strip() != "")),
+    "schema": _TEXT,
+    "alias": _TEXT,
     "meta": ("a mapping", lambda value: isinstance(value, Mapping)),
     "limit": ("a whole number", lambda value: value is None or (isinstance(value, int) and value >= 0)),
     "store_failures": ("true or false", lambda value: value is None or isinstance(value, bool)),
-    "error_if": ("a comparison such as '>10'", lambda value: _COMPARISON.fullmatch(str(value)) is not None),
-    "warn_if": ("a comparison such as '>10'", lambda value: _COMPARISON.fullmatch(str(value)) is not None),
+    "error_if": _CONDITION,
+    "warn_if": _CONDITION,
     "tags": ("a text or a list of texts", _all_texts),
     "delimiter": ("one character", lambda value: isinstance(value, str) and len(value) == 1),
     "column_types": (
@@ -284,13 +279,9 @@ def _with_settings(item: Section, column: str, emit: Emit) -> TestSpec:
         settings = item.section(kind)
     config = settings.section("config")
     config.allow(TEST_CONFIGS, "the config of a data test", emit)
-    beside = Section(settings.file, settings.line)
-    arguments = dict(settings.section("arguments"))
-    for name, value in settings.items():
-        if name in BESIDE and name not in config:
-            beside[name], beside.lines[name] = value, settings.lines[name]
-        elif name not in _OWN and name not in BESIDE:
-            arguments[name] = value
+    own = {name: value for name, value in settings.items() if name not in (*_OWN, *BESIDE)}
+    arguments = {**settings.section("arguments"), **own}
+    beside = settings.only({*BESIDE} - config.keys())
     given = settings_in(beside, TEST_CONFIGS) | settings_in(config, TEST_CONFIGS, nobody, is_tree=False)
     if "column_name" in settings:
         arguments.setdefault("column_name", settings["column_name"])
@@ -466,7 +457,7 @@ def _with(entry: Section, version: Section) -> Section:
                 for other in _TESTS:  # a version's tests are instead of the model's
                     own.pop(other, None)
             both = key == "config" and section.section(key) and own.get(key)
-            own[key] = _merged(own[key], section[key]) if both else section[key]
+            own[key] = own[key].merged(section[key]) if both else section[key]
             own.lines[key] = section.lines[key]
     columns = _columns(entry, version)
     if columns:
@@ -474,23 +465,16 @@ def _with(entry: Section, version: Section) -> Section:
     return own
 
 
-def _merged(first: Section, second: Section) -> Section:
-    both = Section(second.file, second.line)
-    both.update({**first, **second})
-    both.lines.update({**first.lines, **second.lines})
-    return both
-
-
 def _columns(entry: Section, version: Section) -> Items:
     """The model's columns, without those that the version leaves out and with those it has of its own."""
     own = [item for item in version.sections("columns") if "include" not in item]
     chosen = next((item for item in version.sections("columns") if "include" in item), Section(entry.file, entry.line))
     include, exclude = chosen.get("include", "all"), chosen.strings("exclude")
-    said = {item.get("name") for item in own}
+    named = {item.get("name") for item in own}
     base = [
         item
         for item in entry.sections("columns")
-        if (include in ("all", "*") or item.get("name") in include) and item.get("name") not in {*exclude, *said}
+        if (include in ("all", "*") or item.get("name") in include) and item.get("name") not in {*exclude, *named}
     ]
     found = [*base, *own]
     return Items(found, [item.line for item in found])
@@ -533,11 +517,6 @@ class Described:
     relations: dict[str, str] = field(default_factory=dict)
 
     @property
-    def notes(self) -> list[str]:
-        """What is worth a note, and no mistake."""
-        return self.diagnostics.notes
-
-    @property
     def sources(self) -> tuple[Source, ...]:
         """Source tables in name order."""
         return tuple(self.by_place[key] for key in sorted(self.by_place))
@@ -553,7 +532,7 @@ def read_properties(documents: Sequence[Section], diagnostics: Diagnostics) -> D
             entries = [(kind, entry) for kind in _KEYS if kind != "unit_tests" for entry in document.sections(kind)]
             for kind in _NOT_BUILT:
                 if document.get(kind):
-                    described.notes.append(f"{document.where(kind)}: {kind} are not built.")
+                    described.diagnostics.notes.append(f"{document.where(kind)}: {kind} are not built.")
         except ConfigError as error:
             mistakes.append(error)
             continue
@@ -569,15 +548,16 @@ def _read(described: Described, kind: str, entry: Section) -> None:
     match kind:
         case "sources":
             if "overrides" in entry:
-                described.notes.append(f"{entry.where('overrides')}: sources of packages are not read.")
-            for source in source_tables(entry, partial(_source_table, described)):
+                described.diagnostics.notes.append(f"{entry.where('overrides')}: sources of packages are not read.")
+            emit = described.diagnostics.emit
+            for source in source_tables(entry, lambda table: _properties(table, "source table", OF_A_TABLE, {}, emit)):
                 _add_source(source, described.by_place)
         case "models" | "seeds" | "snapshots":
             for one, named in versions_of(entry) if kind == "models" else ((entry, {}),):
                 _add(replace(_described(one, kind, described.diagnostics.emit), **named), described.found[kind])
                 for place in (one, one.section("config")):
                     found = [key for key in place if key.replace("-", "_") in NO_EFFECT]
-                    described.notes.extend(
+                    described.diagnostics.notes.extend(
                         f"{place.where(key)}: the setting '{key}' has no effect here." for key in found
                     )
             if kind == "snapshots" and entry.text("relation"):
@@ -597,19 +577,11 @@ def _read(described: Described, kind: str, entry: Section) -> None:
             pass
 
 
-def _source_table(described: Described, table: Section) -> Properties:
-    return _properties(table, "source table", OF_A_TABLE, {}, described.diagnostics.emit)
-
-
 def _described(entry: Section, kind: str, emit: Emit) -> Properties:
     allowed = _SETTINGS[kind]
     entry.section("config").allow(allowed, f"the config of a {kind[:-1]}", emit)
     settings = settings_in(entry.section("config"), allowed, nobody, is_tree=False)
-    for name in ("tags", "meta", "docs", "access", "group"):
-        if name in entry and name not in settings:
-            beside = Section(entry.file, entry.line)
-            beside[name], beside.lines[name] = entry[name], entry.lines[name]
-            settings |= settings_in(beside, allowed)
+    settings |= settings_in(entry.only({"tags", "meta", "docs", "access", "group"} - settings.keys()), allowed)
     return _properties(entry, kind[:-1], _OF_A_MODEL, settings, emit)
 
 

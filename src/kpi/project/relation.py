@@ -24,7 +24,6 @@ class Lines:
     columns: tuple[int, ...] = (0,)
 
     def at(self, offset: int) -> int:
-        """Return the line of the character at `offset`."""
         return self.place(offset)[0]
 
     def is_own(self, offset: int) -> bool:
@@ -76,14 +75,12 @@ class Relation:
 
     @property
     def identifier(self) -> str:
-        """The name in its schema."""
         return self.name
 
     table = identifier
 
     @property
     def database(self) -> str:
-        """The one database there is."""
         return DATABASE
 
     @property
@@ -104,7 +101,6 @@ class Relation:
         return {"type": "KpiRelation"}
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a part by its name."""
         return default if name.startswith("_") else getattr(self, name, default)
 
     def __getitem__(self, name: str) -> Any:
@@ -119,7 +115,6 @@ class Relation:
         return ".".join(identifier(part) for part in (DATABASE, *self.parts))
 
     def render(self) -> str:
-        """Return the relation as SQL."""
         return str(self)
 
     def include(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
@@ -127,7 +122,6 @@ class Relation:
         return Relation(self.node, self.schema if schema else "", self.name if identifier else "")
 
     def without_identifier(self) -> Relation:
-        """Return the schema alone."""
         return self.include(identifier=False)
 
     def quote(self, database: bool = True, schema: bool = True, identifier: bool = True) -> Relation:
@@ -196,9 +190,9 @@ Mapping.register(Relation)
 class Rendered:
     """What came of one template: its SQL and lines, the nodes it refers to in order, and its own settings.
 
-    `this` is where the model itself stands; None for a test. It may be read only where rows are added to it. `asked`
-    are the variables it asked for, `environment_read` the environment variables with the values they had, `notes` what
-    is worth a note of it.
+    `this` is where the model itself stands; None for a test. It may be read only where rows are added to it.
+    `variables_read` are the variables it asked for, `environment_read` the environment variables with the values they
+    had, `notes` what is worth a note of it.
     """
 
     this: Relation | None = None
@@ -207,6 +201,6 @@ class Rendered:
     lines: Lines = field(default_factory=Lines)
     depends_on: dict[str, Relation] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    asked: frozenset[str] = frozenset()
+    variables_read: frozenset[str] = frozenset()
     environment_read: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

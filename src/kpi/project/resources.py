@@ -50,7 +50,6 @@ class Resource:
 
     @property
     def id(self) -> str:
-        """The id of its node."""
         return f"{self.kind}.{self.package}.{self.name}"
 
 
@@ -68,16 +67,6 @@ class Found:
     above: Section | None = None
     depth: int = 1
 
-    @property
-    def mistakes(self) -> list[KpiError]:
-        """What is wrong."""
-        return self.diagnostics.mistakes
-
-    @property
-    def notes(self) -> list[str]:
-        """What is worth a note, and no mistake."""
-        return self.diagnostics.notes
-
 
 def resources_of(
     found: Found, tree: Section, kind: str, folders: Sequence[Path], properties: Mapping[str, Properties]
@@ -91,7 +80,7 @@ def resources_of(
     try:
         _refuse_strangers(found, tree, (), places, f"{kind}s", allowed)
     except ConfigError as error:
-        found.mistakes.append(error)
+        found.diagnostics.mistakes.append(error)
         tree = Section(tree.file, tree.line)
     resources = []
     above = _tree(found.above, f"{kind}s" if kind != "analysis" else "analyses")
@@ -114,7 +103,7 @@ def resources_of(
                 more = found.project, most, found.depth
                 resources.append(Resource(kind, named, root / file, file, config, own, text, line, written, *more))
         except KpiError as error:
-            found.mistakes.append(error)
+            found.diagnostics.mistakes.append(error)
     return sorted(resources, key=lambda resource: resource.name)
 
 
@@ -173,12 +162,14 @@ def orphaned_properties(
             error = CompileError(entry.file, entry.line, f"no {kind} is named '{name}'.{hint}")
             found.diagnostics.emit(error, "Nothing of this is used.")
         else:
-            found.notes.append(f"{entry.file}:{entry.line}: no {kind} is named '{name}': nothing of this is used.")
+            found.diagnostics.notes.append(
+                f"{entry.file}:{entry.line}: no {kind} is named '{name}': nothing of this is used."
+            )
 
 
-def as_told(resource: Resource, message: Mapping[str, Resource]) -> Resource:
+def as_described(resource: Resource, described: Mapping[str, Resource]) -> Resource:
     """The resource as it is among those that YAML describes, by name; of two of one name each stays itself."""
-    found = message.get(resource.name, resource)
+    found = described.get(resource.name, resource)
     return found if (found.kind, found.file) == (resource.kind, resource.file) else resource
 
 
@@ -202,20 +193,12 @@ def merged(levels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             if name in ("pre_hook", "post_hook"):
                 merged[name] = (*(before or ()), *(value if isinstance(value, list | tuple) else (value,)))
             elif name in ("meta", "column_types") and before and isinstance(value, dict):
-                merged[name] = _both(before, value)
+                are_read = isinstance(before, Section) and isinstance(value, Section)
+                merged[name] = before.merged(value) if are_read else {**before, **value}
             else:
                 merged[name] = value
     tags = [tag for level in levels for tag in tags_of(level.get("tags"))]
     return {**merged, "tags": tuple(dict.fromkeys(tags))}
-
-
-def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    if not (isinstance(first, Section) and isinstance(second, Section)):
-        return {**first, **second}
-    both = Section(second.file, second.line)
-    both.update({**first, **second})
-    both.lines.update({**first.lines, **second.lines})
-    return both
 
 
 def _pieces(root: Path, file: Path, kind: str) -> Iterator[tuple[str, str | None, int]]:
@@ -244,7 +227,7 @@ def _refuse_strangers(
     for name in settings_in(level, allowed, found.diagnostics.emit):
         if name in NO_EFFECT:
             key = next(key for key in level if key.removeprefix("+").replace("-", "_") == name)
-            found.notes.append(f"{level.where(key)}: the setting '{name}' has no effect here.")
+            found.diagnostics.notes.append(f"{level.where(key)}: the setting '{name}' has no effect here.")
     for key, value in level.items():
         if key.startswith("+") or key.replace("-", "_") in allowed or (not place and key in found.packages):
             continue
@@ -258,7 +241,7 @@ def _refuse_strangers(
             if "Did you mean" in hint and not (place == () and key in found.packages):
                 found.diagnostics.emit(ConfigError(f"{message}.{hint}", level.where(key)), "It has no effect.")
             else:
-                found.notes.append(f"{level.where(key)}: {message}: no effect.")
+                found.diagnostics.notes.append(f"{level.where(key)}: {message}: no effect.")
             continue
         if value is None:
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 from kpi.errors import ConfigError
 from kpi.provenance.contributions import Cause, Part, largest_remainder
-from kpi.provenance.figure_values import Form, Key, Presentation, Row, form_of, pick, presentation_of
+from kpi.provenance.figure_values import FigureKey, Form, Presentation, Row, form_of, pick, presentation_of
 from kpi.provenance.recomputation import BuildPair, BuildSide, InputChange, NotRebuildable, Recomputation
 
 if TYPE_CHECKING:
     from kpi.ingest.contract import Feed
 
-__all__ = ["Attribution", "BuildChange", "BuildSide", "Key"]
+__all__ = ["Attribution", "BuildChange", "BuildSide", "FigureKey"]
 
 MOST_DELIVERIES = 6  # told apart; more of them are put together by cause and feed, for each costs two builds
 _GROUPS = ("data", "definition", "code")
@@ -40,7 +40,7 @@ class BuildChange:
     not sum. `notes` say what limits the answer.
     """
 
-    key: Key
+    key: FigureKey
     before: Fraction | None
     after: Fraction | None
     shown_before: Decimal | None
@@ -81,42 +81,38 @@ class Attribution:
         self.close()
 
     def close(self) -> None:
-        """Close both builds."""
         self._pair.close()
 
-    def keys(self, figure: str) -> list[Key]:
+    def keys(self, figure: str) -> list[FigureKey]:
         """Return the rows of a figure that differ between the builds, the latest year first."""
         old, new = self._of(figure).recorded.values()
         moved = [key for key in {*old, *new} if old.get(key) != new.get(key)]
-        found = {Key(figure, service, year, basis) for service, year, basis in moved}
-        return sorted(found, key=lambda key: (-key.year, key.service, key.basis))
+        found = {FigureKey(figure, service, year, basis) for service, year, basis in moved}
+        return sorted(found, key=lambda key: (-key.report_year, key.service, key.basis))
 
     def has(self, figure: str) -> bool:
         """Tell whether either build has the figure."""
         return any(self._of(figure).recorded.values())
 
-    def causes(self, key: Key) -> BuildChange:
+    def causes(self, key: FigureKey) -> BuildChange:
         """Return how a figure moved and why. Raises ConfigError when it is in neither build."""
-        figure = self._of(key.figure)
+        figure = self._of(key.figure_id)
         recorded = figure.recorded
         old, _ = pick(recorded["before"], key)
         new, basis = pick(recorded["after"], key)
         if old is None and new is None:
             builds = f"{self.before.record.id}, {self.after.record.id}"
-            raise ConfigError(f"{key} is in neither build: {builds}. See: kpi show {key.figure}")
+            raise ConfigError(f"{key} is in neither build: {builds}. See: kpi show {key.figure_id}")
         con = self._pair.con
-        presentation = presentation_of(con, self.after.tables, key.figure, self._pair.catalogs["after"])
+        presentation = presentation_of(con, self.after.tables, key.figure_id, self._pair.catalogs["after"])
         form = form_of([*recorded["before"].values(), *recorded["after"].values()])
-        work = _Work(figure, Key(key.figure, key.service, key.year, basis or key.basis), form)
+        work = _Work(figure, FigureKey(key.figure_id, key.service, key.report_year, basis or key.basis), form)
         values = form.exact(old), form.exact(new)
         shown = presentation.shown(con, values[0]), presentation.shown(con, values[1])
-        amounts, notes = work.parts(*values)
+        parts, notes = work.parts(*values)
         without = {path: presentation.shown(con, value) for path, value in work.without().items()}
-        parts = _printed(amounts, shown, presentation)
-        return BuildChange(key, values[0], values[1], shown[0], shown[1], parts, presentation, without, notes)
-
-
-Amounts = list[tuple[Cause, tuple[str, ...], Fraction | None]]
+        printed = _printed(parts, shown, presentation)
+        return BuildChange(key, values[0], values[1], shown[0], shown[1], printed, presentation, without, notes)
 
 
 @dataclass
@@ -124,32 +120,32 @@ class _Work:
     """One figure whose change is taken apart."""
 
     figure: Recomputation
-    key: Key
+    key: FigureKey
     form: Form
 
-    def parts(self, before: Fraction | None, after: Fraction | None) -> tuple[Amounts, tuple[str, ...]]:
+    def parts(self, before: Fraction | None, after: Fraction | None) -> tuple[list[Part], tuple[str, ...]]:
         """Return the causes with what each does, largest first; without amounts where there is none to subtract."""
         changes = self.changes()
         if before is None or after is None:
             matter = [change for change in changes if len(changes) == 1 or self._matters(change, changes)]
-            return [(change.cause, change.subjects, None) for change in matter or changes], ()
+            return [Part(change.cause, change.subjects, None) for change in matter or changes], ()
         notes: tuple[str, ...] = ()
-        found: Amounts = []
+        found: list[Part] = []
         try:
             engine = self._engine(changes, before, after)
             amounts, notes = self._averaged(changes)
-            found = [(change.cause, change.subjects, amount) for change, amount in amounts.items()]
-            found += [("engine", self._engines(), engine)] if engine else []
+            found = [Part(change.cause, change.subjects, amount) for change, amount in amounts.items()]
+            found += [Part("engine", self._engines(), engine)] if engine else []
         except NotRebuildable as error:
             notes = (f"The figure cannot be built again, so its causes have one size: {error}",)
-        rest = after - before - sum((amount or Fraction(0) for _, _, amount in found), Fraction(0))
+        rest = after - before - sum((part.amount or Fraction(0) for part in found), Fraction(0))
         if rest:  # nothing that is known of differs, or it cannot be built again
             subjects = tuple(subject for change in changes for subject in change.subjects)
             causes = {change.cause for change in changes}
-            found.append((causes.pop() if len(causes) == 1 else "several", subjects, rest))
+            found.append(Part(causes.pop() if len(causes) == 1 else "several", subjects, rest))
         # Of a row that differs and shows the same value, all of it is told: what it does comes to nothing.
-        moved = [part for part in found if part[2]] or found
-        return sorted(moved, key=lambda part: (-abs(part[2] or 0), part[1])), notes
+        moved = [part for part in found if part.amount] or found
+        return sorted(moved, key=lambda part: (-abs(part.amount or 0), part.subjects)), notes
 
     def changes(self) -> list[InputChange]:
         """What differs, with deliveries put together where there are many."""
@@ -209,7 +205,7 @@ class _Work:
         return (again[0] - before) + (after - again[1])
 
     def _engines(self) -> tuple[str, ...]:
-        old, new = (build.record for build in self.figure.sides.values())
+        old, new = (build.record for build in self.figure.pair.sides.values())
         names = [f"{old.engine} -> {new.engine}"] if old.engine != new.engine else []
         is_other = not (old.inputs and new.inputs) or old.inputs.code != new.inputs.code
         return (*names, *(["kpi"] if is_other else []))
@@ -260,10 +256,10 @@ def _orders(groups: Sequence[Sequence[InputChange]]) -> Iterator[list[InputChang
             yield [change for group in order for change in reversed(group)]
 
 
-def _printed(amounts: Amounts, shown: tuple[Decimal | None, ...], presentation: Presentation) -> tuple[Part, ...]:
+def _printed(parts: Sequence[Part], shown: tuple[Decimal | None, ...], presentation: Presentation) -> tuple[Part, ...]:
     before, after = shown
     if before is None or after is None:
-        return tuple(Part(cause, subjects, amount) for cause, subjects, amount in amounts)
-    step = presentation.step(before, after)
-    rounded = largest_remainder([amount or Fraction(0) for _, _, amount in amounts], after - before, step)
-    return tuple(Part(*part, printed) for part, printed in zip(amounts, rounded, strict=True))
+        return tuple(parts)
+    amounts = [part.amount or Fraction(0) for part in parts]
+    rounded = largest_remainder(amounts, after - before, presentation.step(before, after))
+    return tuple(replace(part, printed=printed) for part, printed in zip(parts, rounded, strict=True))

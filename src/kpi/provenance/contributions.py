@@ -74,7 +74,6 @@ class Contribution:
 
     @property
     def total(self) -> Fraction:
-        """Both together."""
         return self.rate + self.mix
 
     def __add__(self, other: Contribution) -> Contribution:

@@ -16,11 +16,13 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from kpi.database import table_columns
 from kpi.errors import ConfigError
+from kpi.lazy import duckdb
 from kpi.provenance.contributions import Contribution, Totals, decompose, largest_remainder, summed
 from kpi.provenance.figure_values import (
+    FigureKey,
     Form,
-    Key,
     Presentation,
     Row,
     Rows,
@@ -33,8 +35,6 @@ from kpi.provenance.recomputation import BuildPair, BuildSide, NotRebuildable, R
 from kpi.sql import identifier, literal
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.ingest.contract import Feed
     from kpi.settings import ReportTables
 
@@ -98,7 +98,6 @@ class YearChange:
 
     @property
     def change(self) -> Fraction:
-        """The exact change."""
         return self.values[1] - self.values[0]
 
     @property
@@ -108,7 +107,10 @@ class YearChange:
 
 
 def year_change(
-    con: duckdb.DuckDBPyConnection, build: BuildSide, feeds: Callable[[], Sequence[Feed]], keys: tuple[Key, Key]
+    con: duckdb.DuckDBPyConnection,
+    build: BuildSide,
+    feeds: Callable[[], Sequence[Feed]],
+    keys: tuple[FigureKey, FigureKey],
 ) -> YearChange:
     """Return how a figure moved between the years of two keys of one figure and service, by what a build holds.
 
@@ -116,14 +118,14 @@ def year_change(
     Raises ConfigError when there is no such figure, or it has no value in one of the years.
     """
     tables = build.tables
-    rows = read_rows(con, tables.indicators, keys[0].figure)
+    rows = read_rows(con, tables.indicators, keys[0].figure_id)
     found = [pick(rows, key) for key in keys]
     for key, (row, _) in zip(keys, found, strict=True):
         if row is None or row.value is None:
             raise ConfigError(_nothing(key, rows, is_there=row is not None))
     form = form_of(rows.values())
     bases = found[0][1], found[1][1]
-    source = _Source(con, tables, keys, form)
+    source = _Source(con, tables, keys, form, table_columns(con))
     months = source.months_to_compare(bases)
     wholes: tuple[Totals | None, ...] = tuple(_totals(row, form) for row, _ in found)
     periods, notes = source.periods(wholes, months)
@@ -132,8 +134,11 @@ def year_change(
         counted = [_sum(period.values(), form) for period in periods]
         wholes, values = tuple(counted), tuple(_value(whole, form) for whole in counted)
     elif months is not None and len({*bases}) > 1:
-        notes = (*notes, f"{keys[0].year} is {bases[0]}, {keys[1].year} is {bases[1]}: they count other months.")
-    presentation = presentation_of(con, tables, keys[0].figure)
+        notes = (
+            *notes,
+            f"{keys[0].report_year} is {bases[0]}, {keys[1].report_year} is {bases[1]}: they count other months.",
+        )
+    presentation = presentation_of(con, tables, keys[0].figure_id)
     shown = tuple(presentation.shown(con, value) or Decimal(0) for value in values)
     cells = decompose(*periods, form.scale or 1) if periods else {}
     groups = _groups(periods, cells, shown, presentation) if periods else {}
@@ -141,13 +146,13 @@ def year_change(
     if not cells:
         pair = BuildPair(build, build)
         try:
-            without = _without_each_month(con, Recomputation(pair, feeds(), keys[0].figure), keys, presentation)
+            without = _without_each_month(con, Recomputation(pair, feeds(), keys[0].figure_id), keys, presentation)
         finally:
             pair.close()
     return YearChange(
-        keys[0].figure,
+        keys[0].figure_id,
         keys[0].service,
-        (keys[0].year, keys[1].year),
+        (keys[0].report_year, keys[1].report_year),
         bases,
         (wholes[0], wholes[1]),
         (values[0], values[1]),
@@ -163,16 +168,16 @@ def year_change(
     )
 
 
-def _nothing(key: Key, rows: Rows, is_there: bool) -> str:
+def _nothing(key: FigureKey, rows: Rows, is_there: bool) -> str:
     if is_there:
         return f"{key} has no value: its denominator is nothing."
     known = sorted({year for service, year, _ in rows if service == key.service})
     services = sorted({service for service, _, _ in rows})
     if not rows:
-        return f"there is no figure '{key.figure}'. See: kpi show"
+        return f"there is no figure '{key.figure_id}'. See: kpi show"
     if not known:
-        return f"{key.figure} has no service '{key.service}'; it has {', '.join(services)}."
-    return f"there is no {key}; there are the years {', '.join(map(str, known))}. See: kpi show {key.figure}"
+        return f"{key.figure_id} has no service '{key.service}'; it has {', '.join(services)}."
+    return f"there is no {key}; there are the years {', '.join(map(str, known))}. See: kpi show {key.figure_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +186,19 @@ class _Source:
 
     con: duckdb.DuckDBPyConnection
     tables: ReportTables
-    keys: tuple[Key, Key]
+    keys: tuple[FigureKey, FigureKey]
     form: Form
+    columns: Mapping[str, Mapping[str, str]]
 
     def months_to_compare(self, bases: Sequence[str]) -> int | None:
         """Return the last month that both years count, where one is not finished; None where both are."""
-        if TO_DATE not in bases or not self._columns(self.tables.monthly_series, ("is_full_month",)):
+        if TO_DATE not in bases or not self._has(self.tables.monthly_series, "is_full_month"):
             return None
-        years = [key.year for key, basis in zip(self.keys, bases, strict=True) if basis == TO_DATE]
+        years = [key.report_year for key, basis in zip(self.keys, bases, strict=True) if basis == TO_DATE]
         row = self.con.execute(
             f"select max(month) from {self.tables.monthly_series} where figure_id = ? and service = ?"
             " and list_contains(?, report_year) and is_full_month group by report_year order by 1",
-            [self.keys[0].figure, self.keys[0].service, years],
+            [self.keys[0].figure_id, self.keys[0].service, years],
         ).fetchone()
         return int(row[0]) if row and row[0] else None
 
@@ -200,7 +206,7 @@ class _Source:
         """Return the totals of every group in both years; None, and why, where they do not add up to the years."""
         if not self.form.adds_up:
             return None, ("It is a median, or follows from other figures: it does not add up over months or services.",)
-        parts, own = self._parts(), [(self.keys[0].figure, self.keys[0].service)]
+        parts, own = self._parts(), [(self.keys[0].figure_id, self.keys[0].service)]
         for services, by_month in ((parts, True), (own, True), (parts, False)):
             found = self._read(services, by_month, months) if services and (by_month or months is None) else None
             if found and (months is not None or all(map(self._is_whole, found, wholes))) and all(found):
@@ -216,8 +222,7 @@ class _Source:
 
     def _parts(self) -> list[tuple[str, str]]:
         """The figures and services that the seed of sums says this one is all of, the first sum that has any."""
-        needed = ("sum_id", "figure_id", "service", "is_whole", "is_exhaustive")
-        if not self._columns(self.tables.figure_sums, needed):
+        if not self._has(self.tables.figure_sums, "sum_id", "figure_id", "service", "is_whole", "is_exhaustive"):
             return []
         sums: dict[str, list[tuple[str, str]]] = {}
         for name, figure, service in self.con.execute(
@@ -225,16 +230,16 @@ class _Source:
             f" inner join {self.tables.figure_sums} as parts using (sum_id) where wholes.is_whole"
             " and wholes.figure_id = ? and wholes.service = ? and not parts.is_whole and parts.is_exhaustive"
             " order by all",
-            [self.keys[0].figure, self.keys[0].service],
+            [self.keys[0].figure_id, self.keys[0].service],
         ).fetchall():
             # Of another figure it is the numerators that add up.
-            if figure == self.keys[0].figure or self.form.is_count:
+            if figure == self.keys[0].figure_id or self.form.is_count:
                 sums.setdefault(name, []).append((figure, service))
         return next(iter(sums.values()), [])
 
     def _read(self, services: Sequence[tuple[str, str]], by_month: bool, months: int | None) -> Periods | None:
         relation = self.tables.monthly_series if by_month else self.tables.indicators
-        if not self._columns(relation, ("numerator", "denominator", *(("month",) if by_month else ()))):
+        if not self._has(relation, "numerator", "denominator", *(("month",) if by_month else ())):
             return None
         month = "month" if by_month else "null"
         found: tuple[dict[Cell, Totals], dict[Cell, Totals]] = {}, {}
@@ -243,21 +248,18 @@ class _Source:
                 f"select figure_id, service, {month}, numerator, denominator from {relation}"
                 " where list_contains(?, figure_id || ' ' || service) and report_year = ?"
                 f" and ({month} is null or ?::bigint is null or {month} <= ?) order by all",
-                [[f"{figure} {service}" for figure, service in services], key.year, months, months],
+                [[f"{figure} {service}" for figure, service in services], key.report_year, months, months],
             ).fetchall():
-                own = service if figure == self.keys[0].figure else f"{figure} {service}"
+                own = service if figure == self.keys[0].figure_id else f"{figure} {service}"
                 name = own if len(services) > 1 else ""
                 totals = _totals(Row(numerator, denominator, 0.0), self.form)
                 if totals is not None:
                     period[(name, f"{at:02}" if at is not None else "")] = totals
         return found
 
-    def _columns(self, relation: str, wanted: Iterable[str]) -> bool:
+    def _has(self, relation: str, *wanted: str) -> bool:
         """Whether a table is there, with these columns."""
-        found = self.con.execute(
-            "select column_name from information_schema.columns where table_schema || '.' || table_name = ?", [relation]
-        ).fetchall()
-        return {*wanted} <= {str(row[0]) for row in found}
+        return {*wanted} <= self.columns.get(relation, {}).keys()
 
 
 def _totals(row: Row | None, form: Form) -> Totals | None:
@@ -320,24 +322,24 @@ def _by_group(period: Mapping[Cell, Totals], place: int) -> dict[str, Totals]:
     return found
 
 
-def _breaks(con: duckdb.DuckDBPyConnection, tables: ReportTables, keys: tuple[Key, Key]) -> tuple[Break, ...]:
+def _breaks(
+    con: duckdb.DuckDBPyConnection, tables: ReportTables, keys: tuple[FigureKey, FigureKey]
+) -> tuple[Break, ...]:
     """The breaks between the beginning of the earlier year and the end of the later one, oldest first."""
-    import duckdb
-
-    first, last = sorted((keys[0].year, keys[1].year))
+    first, last = sorted((keys[0].report_year, keys[1].report_year))
     with suppress(duckdb.CatalogException):
         rows = con.execute(
             "select distinct starts_on, kind, reason_fi, reason_sv, reason_en"
             f" from {tables.comparability_breaks} where figure_id = ? and service = ?"
             " and starts_on > make_date(?, 1, 1) and starts_on <= make_date(?, 12, 31) order by all",
-            [keys[0].figure, keys[0].service, first, last],
+            [keys[0].figure_id, keys[0].service, first, last],
         ).fetchall()
         return tuple(Break(starts_on, *(str(text or "") for text in texts)) for starts_on, *texts in rows)
     return ()
 
 
 def _without_each_month(
-    con: duckdb.DuckDBPyConnection, figure: Recomputation, keys: tuple[Key, Key], presentation: Presentation
+    con: duckdb.DuckDBPyConnection, figure: Recomputation, keys: tuple[FigureKey, FigureKey], presentation: Presentation
 ) -> dict[str, tuple[Decimal | None, Decimal | None]]:
     """Return the figure as shown, in both years, without the rows of each month; none where rows tell no month."""
     dated = {
@@ -348,7 +350,7 @@ def _without_each_month(
     form = form_of(figure.recorded["after"].values())
     found: dict[str, tuple[Decimal | None, Decimal | None]] = {}
     for month in _months_with_rows(con, dated, keys):
-        years = ", ".join(literal(f"{key.year}-{month:02}") for key in keys)
+        years = ", ".join(literal(f"{key.report_year}-{month:02}") for key in keys)
         conditions = {relation: f"strftime({by}, '%Y-%m') in ({years})" for relation, by in dated.items()}
         try:
             rows = figure.rows_without(conditions)
@@ -359,13 +361,13 @@ def _without_each_month(
     return found
 
 
-def _months_with_rows(con: duckdb.DuckDBPyConnection, dated: Mapping[str, str], keys: tuple[Key, Key]) -> list[int]:
+def _months_with_rows(
+    con: duckdb.DuckDBPyConnection, dated: Mapping[str, str], keys: tuple[FigureKey, FigureKey]
+) -> list[int]:
     """Return the months of either year that any of these raw tables has rows of; none where they may not be read."""
-    import duckdb
-
     months = set[int]()
     for relation, by in dated.items():
         with suppress(duckdb.CatalogException):
             sql = f"select distinct month({by}) from {relation} where year({by}) in (?, ?)"
-            months |= {int(row[0]) for row in con.execute(sql, [key.year for key in keys]).fetchall()}
+            months |= {int(row[0]) for row in con.execute(sql, [key.report_year for key in keys]).fetchall()}
     return sorted(months)

@@ -8,24 +8,25 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from kpi.codec import to_plain
+from kpi.provenance.figure_values import FigureKey
 from kpi.provenance.labels import SUPERSEDED
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 RowKind = Literal["numerator", "denominator", "left-out"]
-ROW_KINDS: tuple[RowKind, ...] = ("numerator", "denominator", "left-out")
 PartKind = Literal["rows", "figures", "number", "none"]
 Names = Mapping[str, str]
 """A text by language: fi, sv, en; only those that the project has."""
 
 WIDTH = 80
 _FILES = 6
-_UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
+UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
 _QUALIFIERS = {"about": "about ", "more_than": "over ", "less_than": "under "}
 _COMPARISONS = {"at_least": "at least ", "at_most": "at most ", "under": "under "}
 _FI = {
@@ -59,16 +60,6 @@ _FI = {
     "no row in": "ei riviä taulussa",
     "not": "ei",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class FigureKey:
-    """Which figure: one row of the table of indicators."""
-
-    figure_id: str
-    service: str
-    report_year: int
-    basis: str
 
 
 class Where(TypedDict, total=False):
@@ -295,21 +286,11 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it but the rows as what JSON knows; names are those of the fields."""
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self) if one.name != "_rows"}
+        return {one.name: to_plain(getattr(self, one.name)) for one in fields(self) if one.name != "_rows"}
 
     def _repr_html_(self) -> str:
         """The explanation as a fragment of HTML, for a notebook."""
         return as_html(self)
-
-
-def _plain(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value
 
 
 def as_text(found: Explanation) -> str:
@@ -343,7 +324,7 @@ class _Words:
 
 def _lines(found: Explanation) -> Iterator[str]:
     word, key, definition = _Words(found.lang), found.key, found.definition
-    unit = _UNITS.get(definition.unit, "")
+    unit = UNITS.get(definition.unit, "")
     yield _fit(f"{key.figure_id}  {key.service}  {key.report_year}  {key.basis}")
     title = ", ".join(part for part in (word.of(definition.names), word.of(definition.service_names)) if part)
     yield from _wrapped("", title)

@@ -13,26 +13,43 @@ from fractions import Fraction
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from kpi.lazy import duckdb
 from kpi.presentation import presented, with_decimals
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.settings import ReportTables
 
 
+GRAIN = ("figure_id", "service", "report_year", "basis")
+SAME_FIGURE = " and ".join(f"a.{name} is not distinct from b.{name}" for name in GRAIN)
+"""SQL of whether the rows `a` and `b` of two tables of indicators are of one figure."""
+SAME_VALUES = " and ".join(
+    f"a.{name} is not distinct from b.{name}" for name in ("numerator", "denominator", "value", "event_count")
+)
+
+
+def moved_figures(before: str, after: str) -> str:
+    """Return SELECT of the figures that differ between two tables of indicators: GRAIN, and both values."""
+    grain = ", ".join(f"coalesce(a.{name}, b.{name}) as {name}" for name in GRAIN)
+    return (
+        f"select {grain}, b.value as before, a.value as after from {before} as b"
+        f" full join {after} as a on {SAME_FIGURE}"
+        f" where a.figure_id is null or b.figure_id is null or not ({SAME_VALUES})"
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class Key:
+class FigureKey:
     """A figure of a service in a report year; an empty basis means the only one, or that of the whole year."""
 
-    figure: str
+    figure_id: str
     service: str
-    year: int
+    report_year: int
     basis: str = ""
 
     def __str__(self) -> str:
         basis = f", {self.basis}" if self.basis else ""
-        return f"{self.figure} {self.service} {self.year}{basis}"
+        return f"{self.figure_id} {self.service} {self.report_year}{basis}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +109,14 @@ def _is_quotient(row: Row, scale: int) -> bool:
     return abs(expected - row.value) <= 1e-12 * max(1.0, abs(expected))
 
 
-def pick(rows: Rows, key: Key) -> tuple[Row | None, str]:
+def pick(rows: Rows, key: FigureKey) -> tuple[Row | None, str]:
     """Return the row that a key means, and its basis; none when it is not there.
 
     Of several bases and none named it is that of a year to date, of a part of a year or of a calendar year.
     """
-    found = {basis: row for (service, year, basis), row in rows.items() if (service, year) == (key.service, key.year)}
+    found = {
+        basis: row for (service, year, basis), row in rows.items() if (service, year) == (key.service, key.report_year)
+    }
     if key.basis in found:
         return found[key.basis], key.basis
     bases_of_years = ("year_to_date", "partial_year", "calendar_year")
@@ -145,8 +164,6 @@ def presentation_of(
     con: duckdb.DuckDBPyConnection, tables: ReportTables, figure: str, catalog: str = ""
 ) -> Presentation:
     """Read unit and decimals of a figure; two decimals where it is not described."""
-    import duckdb
-
     place = f"{catalog}.{tables.figures}" if catalog else tables.figures
     try:
         row = con.execute(f"select unit, decimals from {place} where figure_id = ?", [figure]).fetchone()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from kpi.cache import remembered
 from kpi.files import read_regular
 from kpi.presentation import LANGUAGES, headline
 
@@ -65,10 +66,10 @@ def labels_of(metas: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, st
     found: dict[tuple[str, str], Mapping[str, str]] = {}
     for relation, meta in metas.items():
         for one in (meta.get(LEFT_OUT) if isinstance(meta, dict) else None) or ():
-            if isinstance(one, dict) and isinstance(one.get("clause"), str):
+            if isinstance(one, dict) and isinstance(clause := one.get("clause"), str):
                 texts = {lang: str(one[lang]) for lang in LANGUAGES if one.get(lang)}
                 with suppress(ValueError):
-                    found[relation, normal(one["clause"])] = texts
+                    found[relation, remembered(partial(normal, clause), "clause", clause)] = texts
     return found
 
 

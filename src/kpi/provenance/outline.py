@@ -1,27 +1,34 @@
 """How figures are computed, from the compiled SQL of models alone: no record is read, so each figure's page may say it.
 
 `kpi.provenance.explain` says of one figure, service and year how many records and which; this says of every figure what
-its parts are made of, what leaves records out, and which models lie between the deliveries and the figure.
+its parts are made of, what leaves records out, and which models lie between the deliveries and the figure. Whether all
+figures of a project can be followed is a house rule of `kpi compile`.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kpi.cache import key_of, remembered
+from kpi.cache import caching, key_of, remembered
+from kpi.database import table_columns
+from kpi.engine.compile import CACHE
+from kpi.engine.graph import Graph
+from kpi.engine.node import Node
+from kpi.errors import CompileError
+from kpi.files import checksum
+from kpi.lazy import duckdb, exp
 from kpi.provenance.explanation import Names
+from kpi.provenance.labels import LEFT_OUT, normal
 from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, Untraceable, conjuncts, fixed_below, paths
 from kpi.provenance.steps import KEYS
 from kpi.provenance.trace import plain_text
 from kpi.provenance.weight import DISTINCT, Weight, weigh
 from kpi.sql import literal
-
-if TYPE_CHECKING:
-    import duckdb
 
 Labels = Mapping[tuple[str, str], Names]
 # Columns that say which row of a table of figures it is: a condition on them alone leaves no record out.
@@ -88,28 +95,22 @@ def outlines(
         indicators: the table whose figures are asked for.
         labels: what the project calls the clauses of its models (`kpi.provenance.labels`).
     """
-    known: dict[str, tuple[str, ...]] = {
-        name: tuple(columns)
-        for name, columns in con.execute(
-            "select schema_name || '.' || table_name, list(column_name order by column_index) from duckdb_columns()"
-            " where database_name = current_database() and not internal group by all order by all"
-        ).fetchall()
-    }
+    known = {name: tuple(columns) for name, columns in table_columns(con).items()}
     if indicators not in models or not set(known.get(indicators, ())) >= {*FIGURE_COLUMNS, "numerator"}:
         return {}
     figures = _figures(con, indicators, [name for name in models if set(known.get(name, ())) >= FIGURE_COLUMNS])
     feeds = {name: name.partition(".")[2] for name, columns in known.items() if set(columns) >= _DELIVERED}
 
     catalogue = Catalogue(models, feeds, known)
-    texts = {name: hashlib.blake2b(sql.encode(), digest_size=16).hexdigest() for name, sql in models.items()}
+    texts = {name: checksum(sql) for name, sql in models.items()}
     held_in = sorted((figure, one.others) for figure, one in figures.items())
     # What each follows from beside its own row and the SELECTs that are looked at for it.
     all_else = key_of(indicators, sorted(models), sorted(known.items()), held_in, sorted(labels.items()))
 
     def make(figure: str) -> tuple[Outline | None, dict[str, str]]:
-        catalogue.asked.clear()
+        catalogue.models_read.clear()
         found = _outline(catalogue, indicators, figures, figure, labels)
-        return found, {name: texts[name] for name in sorted(catalogue.asked)}
+        return found, {name: texts[name] for name in sorted(catalogue.models_read)}
 
     def is_right(found: tuple[Outline | None, dict[str, str]]) -> bool:
         return all(texts.get(name) == text for name, text in found[1].items())
@@ -217,8 +218,6 @@ def _part(indicators: str, column: str, weighed: Sequence[tuple[Sequence[Hop], W
 
 def _measure(weight: Weight) -> tuple[str, str]:
     """Return what is put together, and by what."""
-    from sqlglot import exp
-
     if weight.formula:
         return "", "formula"
     inner = weight.leaves[0].weight
@@ -267,6 +266,71 @@ def _filters(path: Sequence[Hop], weight: Weight, indicators: str, labels: Label
 
 
 def _columns(test: Any) -> set[str]:
-    from sqlglot import exp
-
     return {column.name.lower() for column in test.find_all(exp.Column)}
+
+
+PARTS = ("numerator", "denominator")
+
+
+def unexplained(graph: Graph) -> list[CompileError]:
+    """Return what `kpi explain` could not say of the project's figures, each at its model, with what to write instead.
+
+    Empty for a project without a table of figures. What was found before is remembered by the models' SQL.
+    """
+    top = graph.project.report_tables.indicators
+    models = {str(node.relation): node for node in graph.nodes.values() if node.kind == "model" and node.sql}
+    found = []
+    if top in models and {*PARTS, "figure_id"} <= {name for name, _ in graph.columns[models[top].id]}:
+        known = {str(node.relation): [name for name, _ in graph.columns[node.id]] for node in models.values()}
+        feeds = {f"raw.{feed.name}": feed.name for feed in graph.feeds}
+        sql = {name: node.sql for name, node in models.items()}
+        catalogue = Catalogue(sql, feeds, known)
+        with caching(graph.project.root / CACHE):
+            wrong = remembered(lambda: _wrong(catalogue, top), "explain", sorted(sql.items()), sorted(known.items()))
+        found += [
+            CompileError(models[name].file, models[name].line, message) for name, message in wrong if name in models
+        ]
+    return [*found, *(error for node in models.values() for error in _wrong_labels(node))]
+
+
+def _wrong(catalogue: Catalogue, top: str) -> list[tuple[str, str]]:
+    """The models on the paths of all figures that stand in the way, each once, with the reason."""
+    found: dict[str, str] = {}
+    for part in PARTS:
+        try:
+            every = paths(catalogue, top, [part], {})
+        except Untraceable as error:
+            found.setdefault(error.model, f"kpi explain cannot follow this model: {error.message}")
+            continue
+        for path in every:
+            try:
+                weigh(path, part)
+            except Untraceable as error:
+                found.setdefault(error.model, f"kpi explain cannot follow this model: {error.message}")
+    return sorted(found.items())
+
+
+def _wrong_labels(node: Node) -> list[CompileError]:
+    """The names of clauses that are wrong: no condition, or of columns that the model does not have."""
+    meta = dict(node.config).get("meta")
+    labels = meta.get(LEFT_OUT) if isinstance(meta, dict) else None
+    if labels is None:
+        return []
+    if not isinstance(labels, list) or not all(isinstance(one, dict) and "clause" in one for one in labels):
+        message = f"meta.{LEFT_OUT} is a list of {{clause: …, fi: …, sv: …, en: …}}."
+        return [CompileError(node.file, node.line, message)]
+    found = []
+    for one in labels:
+        try:
+            words = set(re.findall(r"[a-z_][a-z0-9_]*", normal(str(one["clause"]))))
+        except ValueError:
+            found.append(CompileError(node.file, node.line, f"meta.{LEFT_OUT}: '{one['clause']}' is no condition."))
+            continue
+        strange = sorted(word for word in words - _WORDS if word not in node.sql.lower())
+        if strange:
+            message = f"'{one['clause']}' names {json.dumps(strange[0])}, which the model does not."
+            found.append(CompileError(node.file, node.line, f"meta.{LEFT_OUT}: {message}"))
+    return found
+
+
+_WORDS = frozenset(("not", "is", "null", "and", "or", "in", "true", "false", "coalesce", "case", "when", "then", "end"))

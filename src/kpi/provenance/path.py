@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from kpi.errors import KpiError
+from kpi.lazy import exp
 
 Fixed = dict[str, object]
 """Columns of a query with the value that they have in the row that is looked for; None is null."""
@@ -60,12 +61,18 @@ class Source:
     kind: str = ""
     on: Any = None
 
+    @property
+    def join(self) -> str:
+        """How it is joined, as SQL writes it: left join, cross join."""
+        words = [word.lower() for word in (self.side, self.kind) if word]
+        return " ".join([*(words or ["inner" if self.on is not None else "cross"]), "join"])
+
 
 class Catalogue:
     """The models of a build: `models` are their compiled SELECTs by `schema.name`, `feeds` the feed of each raw table.
 
     `columns` are those of tables in the build. `has_row` tells whether a table of figures has the row that is looked
-    for: one that has not needs no path. `asked` are the models whose SELECT was looked at since somebody cleared it,
+    for: one that has not needs no path. `models_read` are those whose SELECT was looked at since somebody cleared it,
     by what was worked out for an earlier row too.
     """
 
@@ -79,8 +86,8 @@ class Catalogue:
         self.models, self.feeds, self.columns, self.has_row = models, feeds, columns, has_row
         self._parsed: dict[str, tuple[Any, Scope]] = {}
         self._backed: dict[str, bool] = {}
-        self.asked: set[str] = set()
-        self._asked_for: dict[object, frozenset[str]] = {}
+        self.models_read: set[str] = set()
+        self._read_for: dict[object, frozenset[str]] = {}
         # The hops of each SELECT, whatever row is looked for; with the SELECT, so that its id stays its own.
         self.hops: dict[tuple[object, ...], tuple[Any, list[Hop]]] = {}
 
@@ -90,7 +97,7 @@ class Catalogue:
             return opened(relation.query, relation.scope)
         if relation.name not in self.models:
             return None
-        self.asked.add(relation.name)
+        self.models_read.add(relation.name)
         if relation.name not in self._parsed:
             import sqlglot
 
@@ -106,7 +113,7 @@ class Catalogue:
         if found is None:
             return ()
         query, scope = found
-        while not hasattr(query, "expressions") or _is_union(query):
+        while not hasattr(query, "expressions") or isinstance(query, exp.SetOperation):
             query = query.this
         names: list[str] = []
         for one in query.expressions:
@@ -121,24 +128,23 @@ class Catalogue:
     def is_backed(self, relation: Relation) -> bool:
         """Tell whether rows of deliveries, or figures, stand behind the rows of a relation."""
         key = relation.name if relation.query is None else f"{id(relation.query)}"
-        with self.asking(key):
+        with self.noting_reads(key):
             if key not in self._backed:
                 self._backed[key] = False  # a model that reads itself
                 self._backed[key] = self._reaches_rows(relation)
         return self._backed[key]
 
     @contextmanager
-    def asking(self, key: object) -> Iterator[None]:
+    def noting_reads(self, key: object) -> Iterator[None]:
         """Note which models are looked at for what has this key: who gets it again depends on them as well."""
-        before, self.asked = self.asked, set()
+        before, self.models_read = self.models_read, set()
         try:
             yield
         finally:
-            self._asked_for[key] = self._asked_for.get(key, frozenset()) | self.asked
-            self.asked = before | self._asked_for[key]
+            self._read_for[key] = self._read_for.get(key, frozenset()) | self.models_read
+            self.models_read = before | self._read_for[key]
 
     def has_figures(self, relation: Relation) -> bool:
-        """Tell whether a relation is a table of figures."""
         return relation.query is None and set(self.columns_of(relation)) >= FIGURE_COLUMNS
 
     def _reaches_rows(self, relation: Relation) -> bool:
@@ -187,8 +193,6 @@ class Hop:
     @cached_property
     def has_window(self) -> bool:
         """Whether it computes anything over several rows without grouping them."""
-        from sqlglot import exp
-
         return any(one.find(exp.Window) for one in (*self.projections.values(), self.qualify) if one is not None)
 
     @property
@@ -201,8 +205,6 @@ class Hop:
 
     def resolve(self, column: str) -> Any:
         """Return what a column of this SELECT is, in terms of its sources. Raises Untraceable when it has none such."""
-        from sqlglot import exp
-
         name = self.renamed.get(column, column)
         if name in self.projections:
             return self.projections[name].copy()
@@ -215,7 +217,6 @@ class Hop:
 
     def expand(self, expression: Any) -> Any:
         """Return an expression of this SELECT's own columns in terms of its sources."""
-        from sqlglot import exp
 
         def inside(node: Any) -> Any:
             if isinstance(node, exp.Column) and not node.find_ancestor(exp.Query):
@@ -258,7 +259,7 @@ def _paths(
             for source, siblings in _drivers(catalogue, hop, used):
                 own = frozenset(one.name.lower() for one in used if one.table.lower() == source.alias)
                 below = fixed_below(hop, source.alias, inner)
-                there = Hop(**{**vars(hop), "driver": source.alias, "siblings": siblings, "fixed": inner})
+                there = replace(hop, driver=source.alias, siblings=siblings, fixed=inner)
                 driving = there.driving_relation
                 is_other = below.get("figure_id", figure) != figure and catalogue.has_figures(driving)
                 if is_other or (driving.query is None and driving.name in catalogue.feeds):
@@ -278,8 +279,6 @@ def _is_of_others(catalogue: Catalogue, select: Any, scope: Scope) -> bool:
 
 
 def _used(hop: Hop, columns: frozenset[str]) -> list[Any]:
-    from sqlglot import exp
-
     found = [hop.resolve(name) for name in columns if name in hop.projections or hop.renamed.get(name) or hop.stars]
     return [one for each in found for one in each.find_all(exp.Column)]
 
@@ -301,7 +300,7 @@ def _hops(
 ) -> Iterator[Hop]:
     """The SELECT as hops that can have the row: one, or one for each of its grouping sets."""
     key = (id(select), relation.name, *sorted(renamed.items()))
-    with catalogue.asking(key):
+    with catalogue.noting_reads(key):
         if key not in catalogue.hops:
             catalogue.hops[key] = select, list(_all_hops(catalogue, relation, select, scope, renamed))
     yield from (hop for hop in catalogue.hops[key][1] if _is_possible(hop, fixed))
@@ -314,27 +313,33 @@ def _all_hops(
     if query.args.get("limit") or query.args.get("offset"):
         raise Untraceable(scope.model, "a LIMIT chooses rows by no rule that could be explained. Use row_number().")
     sources = tuple(sources_of(query, scope))
-    base = Hop(
-        scope.model, relation.name.rpartition(".")[2], query, scope, sources, {}, (), [], None, None, None, renamed,
-        catalogue,
-    )  # fmt: skip
     qualified = _Qualifier(catalogue, sources, query)
-    base.stars = tuple(
-        source.alias
-        for one in query.expressions
-        if is_star(one)
-        for source in sources
-        if not one.args.get("table") or one.table.lower() == source.alias
-    )
-    base.projections = {
-        one.alias_or_name.lower(): qualified(one.unalias()) for one in query.expressions if not is_star(one)
-    }
     where, having, qualify = (query.args.get(name) for name in ("where", "having", "qualify"))
-    base.where = [qualified(one) for one in conjuncts(where.this)] if where else []
-    base.having = qualified(having.this) if having else None
-    base.qualify = qualified(qualify.this) if qualify else None
+    base = Hop(
+        model=scope.model,
+        name=relation.name.rpartition(".")[2],
+        select=query,
+        scope=scope,
+        sources=sources,
+        projections={
+            one.alias_or_name.lower(): qualified(one.unalias()) for one in query.expressions if not is_star(one)
+        },
+        stars=tuple(
+            source.alias
+            for one in query.expressions
+            if is_star(one)
+            for source in sources
+            if not one.args.get("table") or one.table.lower() == source.alias
+        ),
+        where=[qualified(one) for one in conjuncts(where.this)] if where else [],
+        keys=None,
+        having=qualified(having.this) if having else None,
+        qualify=qualified(qualify.this) if qualify else None,
+        renamed=renamed,
+        catalogue=catalogue,
+    )
     for keys, all_keys in _grouping_sets(query, base.projections, qualified, scope.model):
-        hop = Hop(**{**vars(base), "keys": keys})
+        hop = replace(base, keys=keys)
         if all_keys is not None:
             hop.is_one_of_sets = True
             _fix_grouping(hop, keys or [], all_keys)
@@ -365,8 +370,6 @@ def fixed_below(hop: Hop, alias: str, fixed: Fixed) -> Fixed:
 
 def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
     """The values that columns of the sources must have, by what they become and by conditions; None if they cannot."""
-    from sqlglot import exp
-
     known: dict[tuple[str, str], object] = {}
     for name, value in fixed.items():
         if name in hop.projections or hop.stars:
@@ -374,8 +377,8 @@ def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
             if isinstance(column, exp.Column):
                 known[_place(column)] = value
     for test in hop.where:
-        said = _said(test)
-        if said is not None and not same(known.setdefault(said[0], said[1]), said[1]):
+        equality = _equality(test)
+        if equality is not None and not same(known.setdefault(*equality), equality[1]):
             return None
     for test in (*hop.where, *(one for source in hop.sources if source.on for one in conjuncts(source.on))):
         if isinstance(test, exp.EQ) and isinstance(test.left, exp.Column) and isinstance(test.right, exp.Column):
@@ -386,10 +389,8 @@ def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
     return known
 
 
-def _said(test: Any) -> tuple[tuple[str, str], object] | None:
+def _equality(test: Any) -> tuple[tuple[str, str], object] | None:
     """The column that a condition gives one value, and that value; None when it does not."""
-    from sqlglot import exp
-
     match test:
         case exp.EQ() if isinstance(test.left, exp.Column) and constant(test.right) is not UNKNOWN:
             return _place(test.left), constant(test.right)
@@ -410,8 +411,6 @@ def _grouping_sets(
     query: Any, projections: Mapping[str, Any], qualified: Any, model: str
 ) -> Iterator[tuple[list[Any] | None, list[Any] | None]]:
     """The keys of each set that a SELECT groups by, None without; and the keys of all where there are several sets."""
-    from sqlglot import exp
-
     group, distinct = query.args.get("group"), query.args.get("distinct")
     if group is None:
         is_grouped = any(one.find(exp.AggFunc) and not _in_window(one) for one in projections.values())
@@ -444,8 +443,6 @@ def _grouping_sets(
 
 
 def _members(one: Any) -> list[Any]:
-    from sqlglot import exp
-
     if isinstance(one, exp.Tuple):
         return list(one.expressions)
     return [one.this] if isinstance(one, exp.Paren) else [one]
@@ -453,8 +450,6 @@ def _members(one: Any) -> list[Any]:
 
 def _fix_grouping(hop: Hop, keys: Sequence[Any], all_keys: Sequence[Any]) -> None:
     """Make one of several grouping sets an ordinary one: keys of others are null, and grouping() is a number."""
-    from sqlglot import exp
-
     own, others = {_sql(one) for one in keys}, {_sql(one) for one in all_keys}
 
     def fixed(node: Any) -> Any:
@@ -477,8 +472,6 @@ class _Qualifier:
         self._named = {one.alias.lower(): one.this for one in query.expressions if one.alias}
 
     def __call__(self, expression: Any) -> Any:
-        from sqlglot import exp
-
         def inside(node: Any) -> Any:
             if not isinstance(node, exp.Column) or node.find_ancestor(exp.Query):
                 return node
@@ -489,8 +482,6 @@ class _Qualifier:
         return expression.copy().transform(inside)
 
     def _own(self, column: Any) -> Any:
-        from sqlglot import exp
-
         name = column.name.lower()
         if len(self.sources) == 1:
             return exp.column(name, table=self.sources[0].alias)
@@ -504,8 +495,6 @@ class _Qualifier:
 
 def opened(query: Any, scope: Scope) -> tuple[Any, Scope]:
     """Return a query without brackets and WITH, and the scope in which its names mean what they say."""
-    from sqlglot import exp
-
     while True:
         with_ = query.args.get("with_")
         if with_ is not None:
@@ -522,11 +511,9 @@ def opened(query: Any, scope: Scope) -> tuple[Any, Scope]:
 
 def branches(query: Any) -> list[tuple[Any, dict[str, str]]]:
     """Return the SELECTs of a union, each with its names for those of the first; else the SELECT alone."""
-    from sqlglot import exp
-
     if isinstance(query, exp.Subquery):
         return branches(query.this)
-    if not _is_union(query):
+    if not isinstance(query, exp.SetOperation):
         return [(query, {})]
     left, right = branches(query.left), branches(query.right)
     if query.args.get("by_name"):
@@ -541,16 +528,8 @@ def branches(query: Any) -> list[tuple[Any, dict[str, str]]]:
     return found
 
 
-def _is_union(query: Any) -> bool:
-    from sqlglot import exp
-
-    return isinstance(query, exp.SetOperation)
-
-
 def is_star(projection: Any) -> bool:
     """Whether a projection is `*` or `x.*`."""
-    from sqlglot import exp
-
     return isinstance(projection, exp.Star) or (
         isinstance(projection, exp.Column) and isinstance(projection.this, exp.Star)
     )
@@ -569,8 +548,6 @@ def sources_of(select: Any, scope: Scope) -> Iterator[Source]:
 
 
 def _source(item: Any, scope: Scope, join: Any = None) -> Source:
-    from sqlglot import exp
-
     alias = item.alias_or_name.lower()
     side, kind = ((join.side or "").upper(), (join.kind or "").upper()) if join is not None else ("", "")
     on = join.args.get("on") if join is not None else None
@@ -592,8 +569,6 @@ def _source(item: Any, scope: Scope, join: Any = None) -> Source:
 
 def conjuncts(condition: Any) -> list[Any]:
     """Return the conditions that are joined by AND."""
-    from sqlglot import exp
-
     if isinstance(condition, exp.Paren):
         return conjuncts(condition.this)
     if isinstance(condition, exp.And):
@@ -603,7 +578,6 @@ def conjuncts(condition: Any) -> list[Any]:
 
 def simplified(expression: Any) -> Any:
     """Return an expression without the branches of CASE that constants rule out."""
-    from sqlglot import exp
 
     def inside(node: Any) -> Any:
         if not isinstance(node, exp.Case) or node.this is not None:
@@ -625,8 +599,6 @@ def simplified(expression: Any) -> Any:
 
 def constant(expression: Any) -> object:
     """Return the value of an expression of constants (None is null), UNKNOWN of any other."""
-    from sqlglot import exp
-
     found: object = UNKNOWN
     match expression:
         case exp.Literal():
@@ -658,8 +630,6 @@ def same(one: object, other: object) -> bool:
 
 
 def _in_window(expression: Any) -> bool:
-    from sqlglot import exp
-
     found = [one for one in expression.find_all(exp.AggFunc) if not isinstance(one.parent, exp.Window)]
     return all(one.find_ancestor(exp.Window) for one in found)
 

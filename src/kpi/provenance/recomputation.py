@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
+from kpi.database import CATALOG, attached, confine, first_line, table_columns
 from kpi.errors import ConfigError, KpiError
 from kpi.ingest import calendar, file_order, raw_files, statements
 from kpi.ingest.ledger import OWN
+from kpi.lazy import duckdb
 from kpi.provenance.contributions import Cause
 from kpi.provenance.figure_values import Rows, read_rows
 from kpi.settings import ReportTables
 from kpi.sql import identifier, literal
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.ingest.contract import Feed
 
 Side = Literal["before", "after"]
@@ -53,8 +53,7 @@ class BuildSide:
 
     @property
     def tables(self) -> ReportTables:
-        """The names of the tables that the engine knows."""
-        return ReportTables.from_names(self.record.tables)
+        return self.record.report_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +96,13 @@ class BuildPair:
     @cached_property
     def con(self) -> duckdb.DuckDBPyConnection:
         """The connection, opened when it is first needed."""
-        from kpi.database import CATALOG, confine, scratch
-
-        con = scratch()
-        for catalog, side in {self.catalogs[side]: side for side in SIDES}.items():
-            con.execute(f"attach {literal(str(self.sides[side].database))} as {catalog} (read_only)")
+        con = attached({self.catalogs[side]: self.sides[side].database for side in SIDES})
         con.execute(f"attach ':memory:' as {CATALOG}")
         con.execute(f"use {CATALOG}")
         confine(con)
         return con
 
     def close(self) -> None:
-        """Close the builds."""
         if "con" in self.__dict__:
             self.con.close()
             del self.__dict__["con"]
@@ -116,8 +110,6 @@ class BuildPair:
     @contextmanager
     def scratch(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Give the connection with an empty database to build in, and empty that afterwards."""
-        from kpi.database import CATALOG
-
         try:
             yield self.con
         finally:
@@ -127,18 +119,9 @@ class BuildPair:
                     self.con.execute(f"drop schema {CATALOG}.{identifier(schema)} cascade")
 
     @cached_property
-    def tables(self) -> dict[Side, dict[str, list[str]]]:
+    def tables(self) -> dict[Side, dict[str, dict[str, str]]]:
         """The columns of the tables of both builds."""
-        found: dict[Side, dict[str, list[str]]] = {"before": {}, "after": {}}
-        for side, tables in found.items():
-            for schema, table, column in self.con.execute(
-                "select schema_name, table_name, column_name from duckdb_columns() where database_name = ?"
-                " and not internal and table_oid in (select table_oid from duckdb_tables() where database_name = ?)"
-                " order by schema_name, table_name, column_index",
-                [self.catalogs[side], self.catalogs[side]],
-            ).fetchall():
-                tables.setdefault(f"{schema}.{table}", []).append(column)
-        return found
+        return {side: table_columns(self.con, self.catalogs[side], with_views=False) for side in SIDES}
 
     @cached_property
     def figures(self) -> dict[Side, dict[str, frozenset[str]]]:
@@ -164,27 +147,16 @@ class Recomputation:
     figure: str
     _results: dict[frozenset[InputChange], Rows | str] = field(default_factory=dict, init=False)
 
-    @property
-    def sides(self) -> dict[Side, BuildSide]:
-        """Both builds."""
-        return self.pair.sides
-
-    @property
-    def catalogs(self) -> dict[Side, str]:
-        """What the files of both are attached as."""
-        return self.pair.catalogs
-
     @cached_property
     def is_same_engine(self) -> bool:
         """Whether both were made by the same kpi and DuckDB: then what stands in them need not be built again."""
-        old, new = (build.record for build in self.sides.values())
+        old, new = (build.record for build in self.pair.sides.values())
         return bool(old.inputs and new.inputs and old.inputs.code == new.inputs.code and old.engine == new.engine)
 
     @cached_property
     def changes(self) -> tuple[InputChange, ...]:
         """What the figure is made from and that differs, data first, each kind in the order of its names."""
-        con = self.pair.con
-        found = [*self._file_changes(con), *self._table_changes(con), *self._day_change(con)]
+        found = [*self._file_changes(), *self._table_changes(), *self._day_change()]
         return (*found, *self._seed_changes(), *self._code_change())
 
     def rows(self, switched: Collection[InputChange]) -> Rows:
@@ -211,34 +183,34 @@ class Recomputation:
         with self.pair.scratch() as con:
             return _Scratch(self, con, frozenset(self.changes), "after", {*conditions}, conditions).rows()
 
-    @property
-    def feed_tables(self) -> Mapping[str, Feed]:
-        """The feeds that the figure is made from, by the names of their raw tables."""
-        return self._feeds_by_relation
-
     @cached_property
     def recorded(self) -> dict[Side, Rows]:
         """The figure's rows as both builds hold them."""
         return {
-            side: read_rows(self.pair.con, f"{self.catalogs[side]}.{build.tables.indicators}", self.figure)
-            for side, build in self.sides.items()
+            side: read_rows(self.pair.con, f"{self.pair.catalogs[side]}.{build.tables.indicators}", self.figure)
+            for side, build in self.pair.sides.items()
         }
 
     # --- what differs -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _feeds_by_relation(self) -> dict[str, Feed]:
-        leaves = {leaf.relation for side in SIDES for leaf in self._ancestors[side].leaves.values()}
-        return {f"raw.{feed.name}": feed for feed in self.feeds if f"raw.{feed.name}" in leaves}
+    def feed_tables(self) -> dict[str, Feed]:
+        """The feeds that the figure is made from, by the names of their raw tables."""
+        return {f"raw.{feed.name}": feed for feed in self.feeds if f"raw.{feed.name}" in self._leaf_tables}
+
+    @cached_property
+    def _leaf_tables(self) -> frozenset[str]:
+        """The tables that the figure's models are made from, in either build."""
+        return frozenset(leaf.relation for side in SIDES for leaf in self._ancestors[side].leaves.values())
 
     def _files(self, side: Side) -> dict[tuple[str, str], FileRecord]:
-        feeds = {feed.name for feed in self._feeds_by_relation.values()}
-        return {(file.feed, file.file): file for file in self.sides[side].record.files or () if file.feed in feeds}
+        feeds = {feed.name for feed in self.feed_tables.values()}
+        return {(file.feed, file.file): file for file in self.pair.sides[side].record.files or () if file.feed in feeds}
 
-    def _file_changes(self, con: duckdb.DuckDBPyConnection) -> Iterator[InputChange]:
+    def _file_changes(self) -> Iterator[InputChange]:
         """The deliveries that came, changed or went, each for itself, and feeds that are read in another way."""
         old, new = self._files("before"), self._files("after")
-        gone = {side: _deleted(con, self.catalogs[side], self.pair.tables[side]) for side in SIDES}
+        gone = {side: _deleted(self.pair, side) for side in SIDES}
         deleted = gone["after"] - gone["before"]
         newer = {(file.feed, name) for file in new.values() for name in file.superseded_by or ()}
         newer -= {(file.feed, name) for file in old.values() for name in file.superseded_by or ()}
@@ -254,36 +226,39 @@ class Recomputation:
                 yield InputChange("data", cause, subjects, files=frozenset({place}))
             elif place not in kept:
                 yield InputChange("data", "removed_delivery", subjects, files=frozenset({place}))
-        if kept or self._differs(con, raw_files.RELATIONS):
+        if kept or self._differs(raw_files.RELATIONS):
             # What went and the figures that are kept of it belong together: without either the other says nothing.
             names = tuple(f"{feed}/{file}" for feed, file in sorted(kept)) or ("warehouse/kept",)
             yield InputChange("data", "kept_delivery", names, files=kept, relations=raw_files.RELATIONS)
-        yield from self._reading_changes(con, {place for place in old if place in new and _is_same(old, new, place)})
+        yield from self._reading_changes(
+            {place for place in old if place in new and old[place].content_hash == new[place].content_hash}
+        )
 
-    def _reading_changes(
-        self, con: duckdb.DuckDBPyConnection, same: Collection[tuple[str, str]]
-    ) -> Iterator[InputChange]:
+    def _reading_changes(self, same: Collection[tuple[str, str]]) -> Iterator[InputChange]:
         """Feeds whose files are the same and whose rows are not: by another contract, or another kpi that loads."""
-        for relation, feed in sorted(self._feeds_by_relation.items()):
+        for relation, feed in sorted(self.feed_tables.items()):
             nodes = [_by_relation(self._ancestors[side].leaves, relation) for side in SIDES]
             files = sorted(file for of, file in same if of == feed.name)
             if not files or (nodes[0] and nodes[1] and nodes[0].settings == nodes[1].settings):
                 continue
-            hashes = [self._row_hash(con, side, relation, files) for side in SIDES]
-            if hashes[0] != hashes[1]:
+            if self._content("before", relation, files) != self._content("after", relation, files):
                 is_contract = self._source_entry("before", relation) != self._source_entry("after", relation)
                 subjects = (f"contract of {feed.name}" if is_contract else f"kpi, loading {feed.name}",)
                 yield InputChange(
                     "code", "code" if is_contract else "engine", subjects, readings=frozenset({feed.name})
                 )
 
-    def _row_hash(self, con: duckdb.DuckDBPyConnection, side: Side, relation: str, files: Sequence[str]) -> object:
-        columns = self.pair.tables[side].get(relation)
+    def _content(self, side: Side, relation: str, files: Sequence[str] | None = None) -> object:
+        """The columns of a table, and number and hash of its rows; None where it is not there.
+
+        With `files` of their rows alone, whether they are superseded or not.
+        """
+        columns = [one for one in self.pair.tables[side].get(relation, ()) if not files or one != "_is_superseded"]
         if not columns:
             return None
-        names = ", ".join(identifier(name) for name in columns if name != "_is_superseded")
-        rows = f"{self.catalogs[side]}.{relation} where list_contains(?, _file)"
-        return con.execute(f"select count(*), sum(hash({names})::hugeint) from {rows}", [list(files)]).fetchone()
+        sql = f"select count(*), sum(hash({', '.join(map(identifier, columns))})::hugeint)"
+        sql += f" from {self.pair.catalogs[side]}.{relation}{' where list_contains(?, _file)' if files else ''}"
+        return columns, self.pair.con.execute(sql, [list(files)] if files else []).fetchone()
 
     def _source_entry(self, side: Side, relation: str) -> object:
         """What the contract of a feed says, as the manifest of a build has it; None when that is gone."""
@@ -294,39 +269,38 @@ class Recomputation:
 
     def _manifest(self, side: Side) -> dict[str, Any]:
         """The manifest that a build was written with; empty when it is gone."""
-        folder = self.sides[side].database.parent
+        folder = self.pair.sides[side].database.parent
         for place in (folder, folder.parent):  # beside the stewards' file, or the folder above it
             if (place / "manifest.json").is_file():
                 found: dict[str, Any] = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
                 return found
         return {}
 
-    def _table_changes(self, con: duckdb.DuckDBPyConnection) -> Iterator[InputChange]:
+    def _table_changes(self) -> Iterator[InputChange]:
         """Sources that are no feed's, and snapshots: nothing is known of them but what they hold."""
-        known = {*self._feeds_by_relation, *_OWN}
+        known = {*self.feed_tables, *_OWN}
         leaves = {**self._ancestors["before"].leaves, **self._ancestors["after"].leaves}
         for node, leaf in sorted(leaves.items()):
             is_table = node.startswith(("source.", "snapshot.")) and leaf.relation not in known
-            if is_table and self._differs(con, {leaf.relation}):
+            if is_table and self._differs({leaf.relation}):
                 places = frozenset({leaf.relation})
                 yield InputChange("data", "corrected_delivery", (leaf.relation,), relations=places)
 
-    def _day_change(self, con: duckdb.DuckDBPyConnection) -> Iterator[InputChange]:
+    def _day_change(self) -> Iterator[InputChange]:
         """The day of the refresh, where it decides which months and years of the figure's feeds are finished."""
-        leaves = {leaf.relation for side in SIDES for leaf in self._ancestors[side].leaves.values()}
-        feeds = sorted(feed.name for feed in self._feeds_by_relation.values())
-        if CALENDAR not in leaves:
+        feeds = sorted(feed.name for feed in self.feed_tables.values())
+        if CALENDAR not in self._leaf_tables:
             return
         rows = [
-            con.execute(
-                f"select feed, report_year, last_full_month from {self.catalogs[side]}.{CALENDAR}"
+            self.pair.con.execute(
+                f"select feed, report_year, last_full_month from {self.pair.catalogs[side]}.{CALENDAR}"
                 " where list_contains(?, feed) order by all",
                 [feeds],
             ).fetchall()
             for side in SIDES
             if CALENDAR in self.pair.tables[side]
         ]
-        days = [build.record.as_of for build in self.sides.values()]
+        days = [build.record.as_of for build in self.pair.sides.values()]
         if len(rows) == 2 and rows[0] != rows[1] and days[0] != days[1]:
             yield InputChange("data", "calendar", (f"{days[0]} -> {days[1]}",), is_day=True)
 
@@ -340,10 +314,11 @@ class Recomputation:
     def _code_change(self) -> Iterator[InputChange]:
         """All compiled SQL together: a new model may need a column that only another new model has."""
         old, new = (self._ancestors[side].models for side in SIDES)
-        moved = [node for node in sorted({*old, *new}) if _sql(old.get(node)) != _sql(new.get(node))]
+        none = NodeRecord()
+        moved = [node for node in sorted({*old, *new}) if old.get(node, none).sql != new.get(node, none).sql]
         if not moved:
             return
-        written = [node for node in moved if _text(old.get(node)) != _text(new.get(node))]
+        written = [node for node in moved if old.get(node, none).text != new.get(node, none).text]
         rendered = [node for node in moved if node not in written]
         subjects = [*map(_name, written), *(self._ingredients_of(rendered) if rendered else ())]
         cause: Cause = "code" if subjects or self.is_same_engine else "engine"
@@ -362,7 +337,7 @@ class Recomputation:
                 new = set(words.findall(waiting.pop())) - used
                 used |= new
                 waiting += [macros[name] for name in sorted(new & macros.keys())]
-        old, now = (build.record.ingredients for build in self.sides.values())
+        old, now = (build.record.ingredients for build in self.pair.sides.values())
         for kind, before, after in (
             ("macro", old.macros, now.macros),
             ("variable", old.variables, now.variables),
@@ -372,26 +347,17 @@ class Recomputation:
                 if before.get(name) != after.get(name) and (name in used or not any(texts)):
                     yield f"{kind} {name}"
 
-    def _differs(self, con: duckdb.DuckDBPyConnection, relations: Iterable[str]) -> bool:
+    def _differs(self, relations: Iterable[str]) -> bool:
         """Whether any of these tables holds other rows, and is read by the figure."""
-        leaves = {leaf.relation for side in SIDES for leaf in self._ancestors[side].leaves.values()}
-        for relation in sorted(leaves.intersection(relations)):
-            found = []
-            for side in SIDES:
-                columns = self.pair.tables[side].get(relation, ())
-                names = ", ".join(map(identifier, columns)) or "1"
-                sql = f"select count(*), sum(hash({names})::hugeint) from {self.catalogs[side]}.{relation}"
-                found.append((tuple(columns), con.execute(sql).fetchone() if columns else None))
-            if found[0] != found[1]:
-                return True
-        return False
+        read = sorted(self._leaf_tables.intersection(relations))
+        return any(self._content("before", relation) != self._content("after", relation) for relation in read)
 
     # --- the ancestors ------------------------------------------------------------------------------------------------
 
     @cached_property
     def _ancestors(self) -> dict[Side, _Ancestors]:
         others = self._tables_of_other_figures()
-        return {side: _ancestors_of(build, others[side]) for side, build in self.sides.items()}
+        return {side: _ancestors_of(build, others[side]) for side, build in self.pair.sides.items()}
 
     def _tables_of_other_figures(self) -> dict[Side, set[str]]:
         """The tables that hold figures, but not this one, in either build: what they are made from does not count."""
@@ -411,9 +377,9 @@ class Recomputation:
             if (change in state) != (code == "after")
             for relation in self._relations_of(change)
         }
-        target = self.sides[code].tables.indicators
+        target = self.pair.sides[code].tables.indicators
         if not dirty and self.is_same_engine:
-            return read_rows(self.pair.con, f"{self.catalogs[code]}.{target}", self.figure)
+            return read_rows(self.pair.con, f"{self.pair.catalogs[code]}.{target}", self.figure)
         with self.pair.scratch() as con:
             return _Scratch(self, con, state, code, dirty).rows()
 
@@ -444,15 +410,11 @@ class _Scratch:
 
     def rows(self) -> Rows:
         """Build what is due and return the figure's rows. Raises NotRebuildable."""
-        import duckdb
-
-        from kpi.database import first_line
-
         name = ""
         try:
-            target = self.figure.sides[self.code].tables.indicators
+            target = self.figure.pair.sides[self.code].tables.indicators
             if target not in {self.ancestors.models[node].relation for node in self.due}:
-                return read_rows(self.con, f"{self.figure.catalogs[self.code]}.{target}", self.figure.figure)
+                return read_rows(self.con, f"{self.figure.pair.catalogs[self.code]}.{target}", self.figure.figure)
             for name in self._needed():
                 self._make_schema(name)
                 self._provide(name)
@@ -502,17 +464,17 @@ class _Scratch:
 
     def _provide(self, relation: str) -> None:
         """Make a table that is read: as one of the builds has it, or of the files of both."""
-        feed = self.figure._feeds_by_relation.get(relation)
+        feed = self.figure.feed_tables.get(relation)
         side = self._side_of(relation)
         if feed is not None and side is None:
             self._mix(feed)
             return
         if relation not in self.tables[side or self.code]:
-            record = self.figure.sides[side or self.code].record
+            record = self.figure.pair.sides[side or self.code].record
             is_restricted = relation.partition(".")[0] in record.restricted_schemas
             message = "is left out of the readers' file: as a steward, add --stewards" if is_restricted else "is gone"
             raise NotRebuildable(f"{relation} {message} (build {record.id}).")
-        place = f"{self.figure.catalogs[side or self.code]}.{relation}"
+        place = f"{self.figure.pair.catalogs[side or self.code]}.{relation}"
         condition = f" where not coalesce({self.left_out[relation]}, false)" if relation in self.left_out else ""
         self.con.execute(f"create view {relation} as select * from {place}{condition}")
 
@@ -551,8 +513,8 @@ class _Scratch:
         for side, records in files.items():
             names = ", ".join(literal(record.file) for record in records)
             if names:
-                parts.append(f"select * from {self.figure.catalogs[side]}.{relation} where _file in ({names})")
-        parts = parts or [f"select * from {self.figure.catalogs[self.code]}.{relation} limit 0"]
+                parts.append(f"select * from {self.figure.pair.catalogs[side]}.{relation} where _file in ({names})")
+        parts = parts or [f"select * from {self.figure.pair.catalogs[self.code]}.{relation} limit 0"]
         self.con.execute(f"create table {relation} as {' union all by name '.join(parts)}")
         self._settle(feed, [record for records in files.values() for record in records])
 
@@ -560,13 +522,13 @@ class _Scratch:
         times = {file.file: file.delivered_at or 0 for file in files}
         order = file_order.in_order(times, feed.newer_by)
         self.con.execute(f"update raw.{identifier(feed.name)} set _is_superseded = false")
-        for sql in (statements.find_repeated(feed, False), *statements.find_clashing(feed)):
+        for sql in (*statements.find_repeated(feed, False), *statements.find_clashing(feed)):
             self.con.execute(sql)
         self.con.execute(statements.supersede(feed, False), {"files": list(order)})
 
     def _calendar_feeds(self) -> list[Feed]:
         """The feeds of the figure, and those that they take their years from."""
-        own = self.figure._feeds_by_relation.values()
+        own = self.figure.feed_tables.values()
         wanted = {feed.name for feed in own} | {feed.retention.of for feed in own}
         there = {*self.tables["before"], *self.tables["after"]}
         return [feed for feed in self.figure.feeds if feed.name in wanted and f"raw.{feed.name}" in there]
@@ -581,10 +543,10 @@ class _Scratch:
         self._make_schema(CALENDAR)
         if len(switched) <= 1:
             side: Side = self.code if not switched else "after" if True in switched else "before"
-            self.con.execute(f"create view {CALENDAR} as select * from {self.figure.catalogs[side]}.{CALENDAR}")
+            self.con.execute(f"create view {CALENDAR} as select * from {self.figure.pair.catalogs[side]}.{CALENDAR}")
             return
         is_later = any(change.is_day for change in self.state)
-        days = [build.record.as_of for build in self.figure.sides.values()]
+        days = [build.record.as_of for build in self.figure.pair.sides.values()]
         # Without a day that decides anything, that of either build does.
         day = date.fromisoformat(days[1] if is_later or not any(change.is_day for change in changes) else days[0])
         feeds = self._calendar_feeds()
@@ -592,7 +554,7 @@ class _Scratch:
         found = calendar.unfinished_years(calendar.read_months(self.con, feeds, day), day)
         names = ", ".join(name for name, _ in calendar.COLUMNS)
         others = ", ".join(literal(feed.name) for feed in feeds) or literal("")
-        place = f"{self.figure.catalogs[self.code]}.{CALENDAR}"
+        place = f"{self.figure.pair.catalogs[self.code]}.{CALENDAR}"
         self.con.execute(f"create table {CALENDAR} as select {names} from {place} where feed not in ({others})")
         marks = ", ".join("?" for _ in calendar.COLUMNS)
         for year in found:
@@ -630,22 +592,16 @@ def _ancestors_of(build: BuildSide, others: Collection[str]) -> _Ancestors:
     return _Ancestors({node: models[node] for node in order.static_order()}, leaves)
 
 
-def _deleted(con: duckdb.DuckDBPyConnection, catalog: str, tables: Collection[str]) -> set[tuple[str, str]]:
+def _deleted(pair: BuildPair, side: Side) -> set[tuple[str, str]]:
     """The deliveries that were deleted after their figures were kept, by feed and file."""
-    if "raw.deleted_deliveries" not in tables:
+    if "raw.deleted_deliveries" not in pair.tables[side]:
         return set()
-    found = con.execute(f"select distinct feed, file from {catalog}.raw.deleted_deliveries").fetchall()
+    found = pair.con.execute(f"select distinct feed, file from {pair.catalogs[side]}.raw.deleted_deliveries").fetchall()
     return {(str(feed), str(file)) for feed, file in found}
 
 
 def _by_relation(nodes: Mapping[str, NodeRecord], relation: str) -> NodeRecord | None:
     return next((node for node in nodes.values() if node.relation == relation), None)
-
-
-def _is_same(
-    old: Mapping[tuple[str, str], FileRecord], new: Mapping[tuple[str, str], FileRecord], place: tuple[str, str]
-) -> bool:
-    return old[place].content_hash == new[place].content_hash
 
 
 def _kind(record: NodeRecord) -> str:
@@ -655,11 +611,3 @@ def _kind(record: NodeRecord) -> str:
 
 def _name(node: str) -> str:
     return node.rpartition(".")[2]
-
-
-def _sql(record: NodeRecord | None) -> str | None:
-    return record.sql if record else None
-
-
-def _text(record: NodeRecord | None) -> str | None:
-    return record.text if record else None

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.database import fetch_dicts
 from kpi.errors import ConfigError
 from kpi.ingest import release_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
+from kpi.lazy import duckdb
 from kpi.presentation import visible, with_decimals
+from kpi.provenance.figure_values import SAME_FIGURE, SAME_VALUES
 from kpi.provenance.revisions import Years, has_table, node_rows
 from kpi.sql import literal
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.build_record import BuildRecord
     from kpi.settings import ReportTables
 
@@ -83,12 +84,12 @@ def freeze(
     con: duckdb.DuckDBPyConnection,
     tables: ReportTables,
     record: BuildRecord,
-    said: Mapping[str, object],
+    given: Mapping[str, object],
     years: Years,
 ) -> Release:
-    """Return a report year as a build has it. `said` are the fields that the build does not tell, `years` those of
+    """Return a report year as a build has it. `given` are the fields that the build does not tell, `years` those of
     its deliveries. Grain of the figures: one row per figure_id, service and basis."""
-    year = said["report_year"]
+    year = given["report_year"]
     sql = _FIGURES.format(indicators=tables.indicators, status=tables.observation_status)
     figures = [_as_printed(row) for row in con.execute(sql, [year]).fetchall()]
     files = [
@@ -99,7 +100,7 @@ def freeze(
         for one in sorted(record.files or (), key=lambda one: (one.feed, one.file))
     ]
     fields = {
-        **said,
+        **given,
         "build": record.id,
         "as_of": record.as_of,
         "kpi_code": record.inputs.code if record.inputs else "",
@@ -122,13 +123,9 @@ def _definitions(con: duckdb.DuckDBPyConnection, tables: ReportTables, figures: 
     """What the project's catalogue says of the figures, a row for each column of it that is filled."""
     if not has_table(con, tables.figures):
         return []
-    columns = [row[0] for row in con.execute(f"select column_name from (describe {tables.figures})").fetchall()]
-    texts = ", ".join(f'cast("{column}" as varchar)' for column in columns)
-    rows = con.execute(f"select {texts} from {tables.figures} order by figure_id").fetchall()
-    by_name = [dict(zip(columns, row, strict=True)) for row in rows]
     return [
         (row["figure_id"], column, text)
-        for row in by_name
+        for row in fetch_dicts(con, f"select columns(*)::varchar from {tables.figures} order by figure_id")
         for column, text in row.items()
         if row["figure_id"] in figures and column != "figure_id" and text is not None
     ]
@@ -142,8 +139,8 @@ def write_release(root: Path, release: Release) -> Path:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     (new / release_files.SUMS).touch()  # from the first file on it is a release to whoever looks for properties
-    said = [f"{name}: {_yaml(release.fields.get(name))}\n" for name, _ in release_files.FIELDS]
-    (new / release_files.RELEASE).write_text("".join(said), encoding="utf-8")
+    lines = [f"{name}: {_yaml(release.fields.get(name))}\n" for name, _ in release_files.FIELDS]
+    (new / release_files.RELEASE).write_text("".join(lines), encoding="utf-8")
     parts = (release.figures, release.definitions, release.deliveries, release.nodes)
     for (name, columns), rows in zip(release_files.FILES.items(), parts, strict=True):
         (new / name).write_text(release_files.to_csv(columns, rows), encoding="utf-8")
@@ -222,13 +219,9 @@ def compare_figures(
     form = f"auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', columns = {{{struct}}}"
     file = literal(str(folder / "figures.csv"))
     con.execute(f"insert into released from read_csv({file}, {form}, nullstr = '')")
-    keys = ("figure_id", "service", "report_year", "basis")
-    same_key = " and ".join(f"r.{name} = i.{name}" for name in keys)
-    parts = ("value", "numerator", "denominator", "event_count")
-    differs = " or ".join(f"r.{name} is distinct from i.{name}" for name in parts)
     rows = con.execute(
-        f"select r.figure_id, r.service, r.basis, cast(r.value as varchar), cast(i.value as varchar) from released as r"
-        f" left join {indicators} as i on {same_key} where i.figure_id is null or {differs} order by all"
+        f"select b.figure_id, b.service, b.basis, cast(b.value as varchar), cast(a.value as varchar) from released as b"
+        f" left join {indicators} as a on {SAME_FIGURE} where a.figure_id is null or not ({SAME_VALUES}) order by all"
     ).fetchall()
     count = con.execute("select count(*) from released").fetchall()[0][0]
     return int(count), tuple(FigureDifference(*row) for row in rows)

@@ -7,7 +7,6 @@ code, or the engine. It is a cause of a figure when the figure is made of it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,30 +14,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kpi.build_record import BuildRecord, NodeRecord, ancestors
 from kpi.errors import ConfigError, Problem, nearest
+from kpi.files import checksum
 from kpi.ingest import release_files
+from kpi.lazy import duckdb
 from kpi.presentation import one_line, significant
-from kpi.provenance.figure_values import Key
+from kpi.provenance import contributions
+from kpi.provenance.figure_values import FigureKey
 
 if TYPE_CHECKING:
-    import duckdb
-
-    from kpi.build_record import BuildRecord, NodeRecord
     from kpi.provenance.attribution import Attribution
     from kpi.settings import ReportTables
 
-CauseKind = Literal[
-    "late_delivery",
-    "corrected_delivery",
-    "removed_delivery",
-    "kept_delivery",
-    "calendar",
-    "definition",
-    "code",
-    "engine",
-    "several",
-    "unknown",
-]
+CauseKind = contributions.Cause | Literal["unknown"]
 DELIVERED = ("late_delivery", "corrected_delivery", "removed_delivery")
 CAUSES_TABLE = "marts.revision_causes"
 Years = Mapping[str, tuple[int, int]]
@@ -175,17 +164,17 @@ def find_revisions(
     return found
 
 
-def checksum(node_id: str, node: NodeRecord) -> str:
+def _checksum(node_id: str, node: NodeRecord) -> str:
     """Return a hash of what a node is in itself, as it was noted of a build; of a feed without its deliveries."""
     shape = "" if node_id.startswith("source.") else node.shape
     text = json.dumps([shape, dict(node.settings)], sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return checksum(text)
 
 
 def node_rows(record: BuildRecord) -> list[tuple[str, str, str]]:
     """Return id, checksum and hash of the file of all that a build was made from: nodes, macros and variables."""
     nodes = record.nodes or {}
-    rows = [(name, checksum(name, node), node.text) for name, node in nodes.items() if not name.startswith("test.")]
+    rows = [(name, _checksum(name, node), node.text) for name, node in nodes.items() if not name.startswith("test.")]
     parts = {"macro": record.ingredients.macros, "variable": record.ingredients.variables}
     rows += [(f"{kind}.{name}", text, "") for kind, texts in parts.items() for name, text in texts.items()]
     return sorted(rows)
@@ -193,13 +182,13 @@ def node_rows(record: BuildRecord) -> list[tuple[str, str, str]]:
 
 def differences(folder: Path, record: BuildRecord, years: Years) -> tuple[Difference, ...]:
     """Return what differs between a release and a build, by their hashes: deliveries, then nodes, then the engine."""
-    said = release_files.fields_of(folder)
+    release = release_files.fields_of(folder)
     return (
         *_of_deliveries(release_files.rows_of(folder, "deliveries.csv"), record, years),
         *_of_nodes(
-            release_files.rows_of(folder, "nodes.csv"), record, is_same_kpi=said.get("kpi_code") == _code(record)
+            release_files.rows_of(folder, "nodes.csv"), record, is_same_kpi=release.get("kpi_code") == _code(record)
         ),
-        *_of_engine(said, record),
+        *_of_engine(release, record),
     )
 
 
@@ -262,14 +251,14 @@ def _of_nodes(then: Iterable[Mapping[str, str]], record: BuildRecord, is_same_kp
             yield Difference("code", moved or f"model {short}", name)
 
 
-def _of_engine(said: Mapping[str, object], record: BuildRecord) -> Iterable[Difference]:
+def _of_engine(release: Mapping[str, object], record: BuildRecord) -> Iterable[Difference]:
     duckdb_now = record.engine.rpartition(" ")[2]
-    if said.get("duckdb_version") != duckdb_now:
-        yield Difference("engine", f"duckdb {said.get('duckdb_version')} -> {duckdb_now}")
-    if said.get("kpi_code") != _code(record):
+    if release.get("duckdb_version") != duckdb_now:
+        yield Difference("engine", f"duckdb {release.get('duckdb_version')} -> {duckdb_now}")
+    if release.get("kpi_code") != _code(record):
         from importlib.metadata import version
 
-        yield Difference("engine", f"kpi {said.get('kpi_version')} -> {version('kpi')}")
+        yield Difference("engine", f"kpi {release.get('kpi_version')} -> {version('kpi')}")
 
 
 class Ancestors:
@@ -308,19 +297,12 @@ class Ancestors:
         place = self._nodes[node].relation if node in self._nodes else ""
         if not place or node.startswith(("seed.", "source.")):
             return None
-        names = [row[0] for row in con.execute(f"select column_name from (describe {place})").fetchall()]
-        if "figure_id" not in names:
+        if not con.execute(f"select 1 from (describe {place}) where column_name = 'figure_id'").fetchall():
             return None
         return {row[0] for row in con.execute(f"select distinct figure_id from {place}").fetchall()}
 
     def _above(self, start: Collection[str]) -> frozenset[str]:
-        waiting, seen = list(start), set(start)
-        while waiting:
-            node = self._nodes.get(waiting.pop())
-            new = [parent for parent in (node.parents if node else ()) if parent not in seen]
-            seen.update(new)
-            waiting += new
-        return frozenset(seen)
+        return frozenset(ancestors(self._nodes, start))
 
 
 def _of_year(found: Sequence[Difference], year: int) -> list[Difference]:
@@ -337,7 +319,7 @@ def _of_year(found: Sequence[Difference], year: int) -> list[Difference]:
 def with_sizes(revision: Revision, attribution: Attribution) -> Revision:
     """Return a revision of several causes with what each alone does, by taking its change from the release's build
     apart. Raises KpiError where the figure cannot be built again."""
-    key = Key(revision.figure_id, revision.service, revision.report_year, revision.basis)
+    key = FigureKey(revision.figure_id, revision.service, revision.report_year, revision.basis)
     kinds = {one.subject.rpartition(" ")[2]: one for one in revision.causes}  # a subject may be named with its kind
     causes = []
     for part in attribution.causes(key).parts:
@@ -351,14 +333,14 @@ def acknowledge(
     root: Path,
     revisions: Sequence[Revision],
     reasons: Collection[str],
-    said: tuple[str, str, str],
+    account: tuple[str, str, str],
     at: datetime,
 ) -> list[Path]:
-    """Write that somebody accounted for revisions, with `said` reason, note and by whom. Returns the files written.
+    """Write that somebody accounted for revisions, with `account` reason, note and by whom. Returns the files written.
 
-    Raises ConfigError for a reason that the project does not have, or when nothing is said.
+    Raises ConfigError for a reason that the project does not have, or an empty note.
     """
-    reason, note, by = said
+    reason, note, by = account
     if reason not in reasons:
         raise ConfigError(
             f"there is no reason '{reason}'.{nearest(reason, reasons)} They are in seeds/revision_reasons.csv."

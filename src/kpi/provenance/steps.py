@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from textwrap import indent
 from typing import Any
 
-from kpi.provenance.path import Hop, Source, is_star
-from kpi.provenance.trace import Trace
+from kpi.lazy import exp
+from kpi.provenance.path import Hop, Relation, Source, is_star
+from kpi.provenance.trace import Trace, tables_in
 from kpi.sql import identifier
 
 KEYS = ("figure_id", "service", "report_year", "report_month", "basis")
@@ -28,7 +30,7 @@ def shown_sql(trace: Trace, model: str, column: str) -> tuple[tuple[str, ...], s
             texts.append(sql)
         elif not _is_import(hop):
             plains[name] = sql
-    ctes = ",\n".join(f"{name} as (\n{_indented(sql)}\n)" for name, sql in plains.items())
+    ctes = ",\n".join(f"{name} as (\n{indent(sql, '    ')}\n)" for name, sql in plains.items())
     top = hops[0][1]
     return tuple(sorted(asked[hops[0][0]] & _names(top))), (f"with {ctes}\n" if ctes else "") + texts[-1]
 
@@ -39,8 +41,6 @@ def _names(hop: Hop) -> set[str]:
 
 def _asked(trace: Trace, column: str) -> list[set[str]]:
     """The columns of each hop that the figure needs."""
-    from sqlglot import exp
-
     asked = {column, *trace.key}
     found = []
     for place, hop in enumerate(trace.path):
@@ -69,8 +69,6 @@ def _is_import(hop: Hop) -> bool:
 
 
 def _select(trace: Trace, hop: Hop, asked: set[str], plains: dict[str, str]) -> str:
-    from sqlglot import exp
-
     is_alone = len(hop.sources) == 1
     names = sorted(asked & {*hop.projections, *hop.renamed}, key=list({**hop.projections, **hop.renamed}).index)
     lines = [
@@ -82,10 +80,9 @@ def _select(trace: Trace, hop: Hop, asked: set[str], plains: dict[str, str]) -> 
         lines = ["    *"]
     sql = "select\n" + ",\n".join(lines or ["    *"])
     for number, source in enumerate(hop.sources):
-        item = _item(trace, hop, source, plains)
-        kind = " ".join(part for part in (source.side, source.kind) if part).lower()
+        item = _item(hop, source, plains)
         on = f"\n    on {_text(source.on, False)}" if source.on is not None else ""
-        sql += f"\nfrom {item}" if not number else f"\n{kind or ('inner' if on else 'cross')} join {item}{on}"
+        sql += f"\n{source.join} {item}{on}" if number else f"\nfrom {item}"
     if hop.where:
         sql += "\nwhere " + "\n    and ".join(_text(one, is_alone) for one in hop.where)
     if hop.keys and any(one.find(exp.AggFunc) for one in hop.projections.values()):
@@ -98,12 +95,10 @@ def _select(trace: Trace, hop: Hop, asked: set[str], plains: dict[str, str]) -> 
 
 
 def _as(expression: Any, name: str) -> str:
-    from sqlglot import exp
-
     return "" if isinstance(expression, exp.Column) and expression.name.lower() == name else f" as {name}"
 
 
-def _item(trace: Trace, hop: Hop, source: Source, plains: dict[str, str]) -> str:
+def _item(hop: Hop, source: Source, plains: dict[str, str]) -> str:
     """What a SELECT reads, with imports by the name of what they import."""
     if source.relation is None:
         return str(source.item.sql(dialect="duckdb"))
@@ -112,21 +107,13 @@ def _item(trace: Trace, hop: Hop, source: Source, plains: dict[str, str]) -> str
         inner = _imported(source.relation.query)
         if inner:
             name = inner
-        elif source.alias != hop.driver and name not in plains and not _is_subquery(source):
+        elif source.alias != hop.driver and name not in plains and not isinstance(source.item, exp.Subquery):
             plains[name] = _pretty(source.relation.query)
     return name if name.rpartition(".")[2] == source.alias else f"{name} as {source.alias}"
 
 
-def _is_subquery(source: Source) -> bool:
-    from sqlglot import exp
-
-    return isinstance(source.item, exp.Subquery)
-
-
 def _imported(query: Any) -> str:
     """The table that a CTE imports by `select * from x`; empty when it does more."""
-    from sqlglot import exp
-
     from_ = query.args.get("from_")
     is_plain = isinstance(query, exp.Select) and len(query.expressions) == 1 and is_star(query.expressions[0])
     others = any(query.args.get(name) for name in ("joins", "where", "group", "having", "qualify", "distinct", "limit"))
@@ -140,8 +127,6 @@ def _pretty(query: Any) -> str:
 
 
 def _text(expression: Any, is_alone: bool) -> str:
-    from sqlglot import exp
-
     copy = expression.copy()
     if is_alone:
         for column in list(copy.find_all(exp.Column)):
@@ -150,17 +135,13 @@ def _text(expression: Any, is_alone: bool) -> str:
     return str(copy.sql(dialect="duckdb", normalize_functions="lower"))
 
 
-def _indented(sql: str) -> str:
-    return "\n".join(f"    {line}" for line in sql.split("\n"))
-
-
 def dated_seeds(trace: Trace, seeds: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the seeds that rows are joined to by dates, each with SELECT of their rows that the figure's rows found."""
     for place, hop in enumerate(trace.path):
         for source in hop.sources:
             if source.alias == hop.driver or source.relation is None or source.on is None:
                 continue
-            seed = _seed_of(trace, source, seeds)
+            seed = _seed_of(source.relation, seeds)
             columns = trace.catalogue.columns_of(source.relation)
             dated = [one for one in columns if one in ("valid_from", "valid_to", "starts_on", "ends_on")]
             if seed and dated:
@@ -173,22 +154,9 @@ def dated_seeds(trace: Trace, seeds: Collection[str]) -> Iterator[tuple[str, str
                 )
 
 
-def _seed_of(trace: Trace, source: Source, seeds: Collection[str]) -> str:
-    from sqlglot import exp
-
-    relation = source.relation
-    if relation is None:
-        return ""
-    if relation.query is None:
-        return relation.name if relation.name in seeds else ""
-    names = set()
-    front = [(relation.query, relation.scope)]
-    while front:
-        query, scope = front.pop()
-        for table in query.find_all(exp.Table):
-            name = ".".join(part.name for part in table.parts).lower()
-            if not table.db and name in scope.ctes:
-                front.append(scope.ctes[name])
-            else:
-                names.add(name)
+def _seed_of(relation: Relation, seeds: Collection[str]) -> str:
+    """The seed that a relation is made from alone; empty of any other."""
+    names = {relation.name}
+    if relation.query is not None:
+        names = set(tables_in([(relation.query, relation.scope)]))
     return names.pop() if len(names) == 1 and names <= set(seeds) else ""

@@ -6,11 +6,12 @@ conditions become numbers, so that of each row is known which clause left it out
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from kpi.lazy import exp
 from kpi.provenance.path import Catalogue, Fixed, Hop, Relation, Scope, Source, conjuncts, opened
 from kpi.provenance.weight import DISTINCT, Weight
 from kpi.sql import identifier
@@ -69,7 +70,7 @@ class Trace:
             found |= {one.relation.name for one in others if one.relation is not None and one.relation.query is None}
             front += [(one.relation.query, one.relation.scope) for one in others if one.relation and one.relation.query]
             front += [(one, hop.scope) for one in [*hop.projections.values(), *hop.where]]
-        return found | set(_tables_in(front))
+        return found | set(tables_in(front))
 
     @property
     def top_group(self) -> int | None:
@@ -165,8 +166,6 @@ class Trace:
 
     def bound(self, expression: Any, scope: Scope) -> str:
         """Return SQL of an expression in which the names of CTEs are those of `plain`."""
-        from sqlglot import exp
-
         copy = expression.copy()
         for table in list(copy.find_all(exp.Table)):
             name = table.name.lower()
@@ -212,8 +211,6 @@ class _Writer:
 
     def needs(self) -> tuple[set[str], bool]:
         """Return the columns that this hop needs of the one below, and whether the first row of each group."""
-        from sqlglot import exp
-
         hop, every = self.hop, self._expressions()
         names = {
             column.name.lower()
@@ -256,7 +253,12 @@ class _Writer:
             from_, rest = self._open_from(below), ""
         else:
             from_, rest = self._from(below), self._filters(within)
-        if not self.is_open and self.hop.keys is None and self.is_grouped_below and any(map(_has_window, self._own())):
+        if (
+            not self.is_open
+            and self.hop.keys is None
+            and self.is_grouped_below
+            and any(one.find(exp.Window) for one in self._own())
+        ):
             return self._spread(columns, from_, rest)
         return "select\n    " + ",\n    ".join(columns) + f"\nfrom {from_}{rest}"
 
@@ -265,8 +267,6 @@ class _Writer:
 
     def _value(self, expression: Any, within: str) -> str:
         """SQL of the value that an expression has in each group, on every row of it."""
-        from sqlglot import exp
-
         hop = self.hop
         if hop.keys is None or not expression.find(exp.AggFunc):
             return self._text(expression)
@@ -285,8 +285,6 @@ class _Writer:
 
     def _of_first(self, aggregate: Any) -> Any:
         """An aggregate over the first row of each group below: one for each of its rows."""
-        from sqlglot import exp
-
         found = aggregate.copy()
         first = exp.column("__first", table=self.hop.driver)
         inner = found.find(exp.AggFunc)
@@ -356,8 +354,6 @@ class _Writer:
         return [f"row_number() over ({by}order by {driver}.__file, {driver}.__record) = 1 as __first"]
 
     def _weight(self, weight: Any, within: str) -> str:
-        from sqlglot import exp
-
         texts: list[str] = []
 
         def distinct(node: Any) -> Any:
@@ -383,18 +379,11 @@ class _Writer:
         text = ""
         for number, source in enumerate(self.hop.sources):
             item = self._item(source, below)
-            if number:
-                kind = " ".join(part for part in (source.side, source.kind) if part).lower()
-                on = f" on {self._text(source.on)}" if source.on is not None else ""
-                kind = kind or ("inner" if on else "cross")
-                text += f"\n{kind} join {item}{on}"
-            else:
-                text += item
+            on = f" on {self._text(source.on)}" if source.on is not None else ""
+            text += f"\n{source.join} {item}{on}" if number else item
         return text
 
     def _item(self, source: Source, below: str) -> str:
-        from sqlglot import exp
-
         if source.alias == self.hop.driver:
             return f"{below} as {identifier(source.alias)}"
         if source.relation is None or isinstance(source.item, exp.Subquery):
@@ -417,8 +406,6 @@ class _Writer:
 
     def _fixed(self) -> list[str]:
         """Tests of what is known of the figure's row: they take nothing away, and spare DuckDB the other rows."""
-        from sqlglot import exp
-
         if any(hop.has_window for hop in self.trace.path[: self.place + 1]):
             return []
         found = []
@@ -430,8 +417,6 @@ class _Writer:
 
     def _spread(self, columns: list[str], from_: str, rest: str) -> str:
         """The SELECT with its windows computed over one row of each group, and then given to all rows of it."""
-        from sqlglot import exp
-
         driver, group = identifier(self.hop.driver), self.group_below
         inner, outer, number = [f"{driver}.*"], [], 0
         for name in sorted(self.asked):
@@ -503,8 +488,6 @@ class _Writer:
 
     def _fixed_in(self, source: Source) -> list[tuple[str, object]]:
         """The columns of a joined source that are keys of the figure's group, with their values."""
-        from sqlglot import exp
-
         found = []
         for key, value in zip(self.hop.keys or (), self.keys or (), strict=False):
             if isinstance(key, exp.Column) and key.table.lower() == source.alias:
@@ -513,8 +496,6 @@ class _Writer:
 
     def _fails(self) -> list[tuple[str, Clause]]:
         """The tests of this hop that a row must pass, in their order, each with what it is called."""
-        from sqlglot import exp
-
         hop, found = self.hop, []
         for source in hop.sources:
             if source.alias != hop.driver and self._is_inner(source):
@@ -595,8 +576,6 @@ class _Writer:
 
 def _held(texts: list[str], sql: str) -> Any:
     """A column that stands for SQL which is written apart, until `_filled` puts it in."""
-    from sqlglot import exp
-
     texts.append(sql)
     return exp.column(f"kpi_sql_{len(texts) - 1}_")
 
@@ -607,10 +586,8 @@ def _filled(text: str, texts: Sequence[str]) -> str:
     return text
 
 
-def _tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
-    """The tables that queries name, through the CTEs that they read."""
-    from sqlglot import exp
-
+def tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
+    """Yield the tables that queries name, through the CTEs that they read."""
     seen: set[int] = set()
     while front:
         query, scope = front.pop()
@@ -624,16 +601,8 @@ def _tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
                 front.append(scope.ctes[table.name.lower()])
 
 
-def _has_window(expression: Any) -> bool:
-    from sqlglot import exp
-
-    return expression.find(exp.Window) is not None
-
-
 def plain_text(expression: Any) -> str:
     """Return SQL of an expression with columns by their names alone, on one line."""
-    from sqlglot import exp
-
     copy = expression.copy()
     if isinstance(copy, exp.Not) and isinstance(copy.this, exp.Is) and isinstance(copy.this.expression, exp.Null):
         return f"{plain_text(copy.this.this)} IS NOT NULL"
@@ -644,11 +613,4 @@ def plain_text(expression: Any) -> str:
 
 
 def _literal(value: object) -> str:
-    from sqlglot import exp
-
     return str(exp.convert(value).sql(dialect="duckdb"))
-
-
-def group_places(path: Sequence[Hop]) -> Mapping[int, str]:
-    """Return the model of each hop that groups, by its number."""
-    return {place: hop.model for place, hop in enumerate(path) if hop.keys is not None}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kpi.lazy import exp
 from kpi.provenance.path import Hop, Untraceable, conjuncts, constant, simplified
 
 DISTINCT = "__distinct"
@@ -55,8 +56,6 @@ class _NotLinear(Exception):
 
 def weigh(path: Sequence[Hop], column: str) -> Weight | None:
     """Return how a column of a path's top is made of rows; None when it is a number that no row stands behind."""
-    from sqlglot import exp
-
     expression: Any = exp.column(column)
     for place, hop in enumerate(path):
         expression = _without_siblings(simplified(hop.expand(expression)), hop)
@@ -89,8 +88,6 @@ def _leaf(weight: Any, aggregate: str = "sum({})") -> Leaf:
 
 def conditions_of(weight: Any) -> tuple[list[Any], bool]:
     """Return the conditions of a row that enters, and whether they are only so because its weight is not 0."""
-    from sqlglot import exp
-
     inner = _inside(weight)
     if inner is not None:
         return conditions_of(inner)
@@ -114,8 +111,6 @@ def conditions_of(weight: Any) -> tuple[list[Any], bool]:
 
 def _inside(weight: Any) -> Any:
     """The weight without what changes nothing about which rows enter; None when there is no such thing about it."""
-    from sqlglot import exp
-
     match weight:
         case exp.Paren() | exp.Cast() | exp.TryCast() | exp.Neg():
             return weight.this
@@ -128,8 +123,6 @@ def _inside(weight: Any) -> Any:
 
 def _of_both(weight: Any) -> list[Any]:
     """The conditions of a row that adds to one of two counts, or of a difference to one of them alone."""
-    from sqlglot import exp
-
     left, right = conditions_of(weight.left)[0], conditions_of(weight.right)[0]
     texts = ([_sql(one) for one in left], [_sql(one) for one in right])
     common = [one for one in left if _sql(one) in texts[1]]
@@ -147,8 +140,6 @@ def _of_both(weight: Any) -> list[Any]:
 
 def _contribution(expression: Any) -> Leaf:
     """What a row adds to an expression of aggregates. Raises _NotLinear when they are not merely added."""
-    from sqlglot import exp
-
     match expression:
         case exp.Paren() | exp.Cast() | exp.TryCast():
             return _contribution(expression.this)
@@ -164,8 +155,6 @@ def _contribution(expression: Any) -> Leaf:
 
 def _combined(expression: Any) -> Any:
     """The weight of several aggregates that are added up, or chosen among by the group's keys."""
-    from sqlglot import exp
-
     match expression:
         case exp.Add() | exp.Sub():
             return type(expression)(this=_part(expression.left), expression=exp.paren(_part(expression.right)))
@@ -184,8 +173,6 @@ def _combined(expression: Any) -> Any:
 
 def _part(expression: Any) -> Any:
     """The weight of one term of a sum: 0 of nothing, never null."""
-    from sqlglot import exp
-
     if constant(expression) in (0, None):
         return _number(0)
     leaf = _contribution(expression)
@@ -197,8 +184,6 @@ def _part(expression: Any) -> Any:
 
 
 def _of_aggregate(aggregate: Any) -> Leaf:
-    from sqlglot import exp
-
     argument = aggregate.this
     if isinstance(aggregate, exp.Count):
         if argument is None or isinstance(argument, exp.Star | exp.Literal):
@@ -226,8 +211,6 @@ def _of_aggregate(aggregate: Any) -> Leaf:
 
 def _formula(expression: Any, place: int, is_grouped: bool, hop: Hop) -> Weight:
     """Several aggregates that are more than added up: each with its own weight, and the formula of their totals."""
-    from sqlglot import exp
-
     leaves: list[Leaf] = []
     numbers: dict[str, int] = {}
 
@@ -263,8 +246,6 @@ def _passes(weight: Any, path: Sequence[Hop], place: int) -> bool:
 
 def _is_sum(column: Any, path: Sequence[Hop], place: int) -> bool:
     """Whether a column of a hop is a sum over its rows, or a sum of such columns."""
-    from sqlglot import exp
-
     if not isinstance(column, exp.Column):
         return False
     hop = path[place]
@@ -283,8 +264,6 @@ def _is_sum(column: Any, path: Sequence[Hop], place: int) -> bool:
 
 def _terms(weight: Any) -> tuple[list[Any], list[Any]]:
     """The terms that a weight adds up, and the conditions under which it does."""
-    from sqlglot import exp
-
     inner = _inside(weight)
     if inner is not None:
         return _terms(inner)
@@ -304,8 +283,6 @@ def _terms(weight: Any) -> tuple[list[Any], list[Any]]:
 
 def _without_siblings(expression: Any, hop: Hop) -> Any:
     """Return an expression without the terms that other paths follow."""
-    from sqlglot import exp
-
     if not hop.siblings:
         return expression
 
@@ -330,8 +307,6 @@ def _without_siblings(expression: Any, hop: Hop) -> Any:
 
 
 def _aggregates(expression: Any) -> list[Any]:
-    from sqlglot import exp
-
     return [one for one in expression.find_all(exp.AggFunc) if not one.find_ancestor(exp.Window, exp.Query)]
 
 
@@ -345,15 +320,11 @@ def _is_of_driver(expression: Any, hop: Hop) -> bool:
 
 
 def _columns(expression: Any) -> list[Any]:
-    from sqlglot import exp
-
     return list(expression.find_all(exp.Column))
 
 
 def _bare(expression: Any) -> Any:
     """The expression with the columns of the relation below by their names alone."""
-    from sqlglot import exp
-
     return expression.copy().transform(lambda one: exp.column(one.name) if isinstance(one, exp.Column) else one)
 
 
@@ -364,14 +335,10 @@ def _is_nothing(case: Any, zero: bool = True) -> bool:
 
 
 def _when(condition: Any, weight: Any) -> Any:
-    from sqlglot import exp
-
     return exp.Case().when(condition.copy(), weight)
 
 
 def _is_known(expression: Any) -> Any:
-    from sqlglot import exp
-
     inner = expression
     while isinstance(inner, exp.Paren | exp.Cast):
         inner = inner.this
@@ -379,8 +346,6 @@ def _is_known(expression: Any) -> Any:
 
 
 def _number(value: int) -> Any:
-    from sqlglot import exp
-
     return exp.Literal.number(value)
 
 

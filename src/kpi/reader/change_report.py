@@ -14,35 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, nearest
 from kpi.files import find_project
+from kpi.lazy import duckdb
 from kpi.presentation import one_line, significant
 from kpi.provenance.attribution import Attribution, BuildChange
 from kpi.provenance.contributions import Totals
 from kpi.provenance.decomposition import GroupChange, YearChange, year_change
-from kpi.provenance.figure_values import Key, Rows, read_rows
+from kpi.provenance.explanation import UNITS
+from kpi.provenance.figure_values import FigureKey, Rows, read_rows
 from kpi.provenance.recomputation import BuildSide
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.ingest.contract import Feed
 
 MOST_ROWS = 12  # rows of a figure that are told between two builds, unless one is named
 MOST_SUBJECTS = 3  # named of the files, seeds or models of one cause
 MOST_SERVICES = 3  # of a figure, when none is named
-_CAUSES = {
-    "late_delivery": "late delivery",
-    "corrected_delivery": "corrected delivery",
-    "removed_delivery": "removed delivery",
-    "kept_delivery": "kept delivery",
-    "calendar": "calendar",
-    "definition": "definition",
-    "code": "code",
-    "engine": "engine",
-    "several": "several",
-}
-_UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +42,9 @@ class ChangeReport:
 
     @property
     def text(self) -> str:
-        """The report as text."""
         return "\n".join(self.lines())
 
     def lines(self) -> Iterator[str]:
-        """Yield the report in lines."""
         if self.heading:
             yield self.heading
         for number, change in enumerate(self.changes):
@@ -71,7 +57,6 @@ class ChangeReport:
         return [row for change in self.changes for row in _rows(change)]
 
     def to_json(self) -> str:
-        """Return the parts as JSON."""
         return json.dumps(self.rows(), ensure_ascii=False, indent=1)
 
     def __str__(self) -> str:
@@ -151,7 +136,6 @@ def _fate_of(warehouse: Warehouse, build: str) -> str:
 
 
 def feeds_of(root: Path) -> tuple[Feed, ...]:
-    """Return the contracts of a project."""
     from kpi.engine.compile import compiled
 
     return compiled(root).graph.feeds
@@ -178,7 +162,7 @@ def _between_years(
             raise ConfigError(f"{figure} is told of {last} alone: there is nothing to compare. See: kpi show {figure}")
         services = [service] if service else _services(con, side, rows, figure, {first, last})
         changes = tuple(
-            year_change(con, side, feeds, (Key(figure, name, first, basis), Key(figure, name, last, basis)))
+            year_change(con, side, feeds, (FigureKey(figure, name, first, basis), FigureKey(figure, name, last, basis)))
             for name in services
         )
     return ChangeReport(changes)
@@ -192,8 +176,6 @@ def _services(
     con: duckdb.DuckDBPyConnection, side: BuildSide, rows: Rows, figure: str, years: Iterable[int]
 ) -> list[str]:
     """Return the services of a figure that are no part of another one. Raises ConfigError when they are many."""
-    import duckdb
-
     valued = {(service, year) for (service, year, _), row in rows.items() if row.value is not None}
     found = sorted(
         service for service in {name for name, _ in valued} if all((service, year) in valued for year in years)
@@ -221,7 +203,7 @@ def _between_builds(attribution: Attribution, figure: str, wanted: _Wanted) -> C
     keys = [
         key
         for key in attribution.keys(figure)
-        if service in (None, key.service) and year in (None, key.year) and basis in ("", key.basis)
+        if service in (None, key.service) and year in (None, key.report_year) and basis in ("", key.basis)
     ]
     heading = f"{before} -> {after}"
     if not keys:
@@ -229,15 +211,15 @@ def _between_builds(attribution: Attribution, figure: str, wanted: _Wanted) -> C
             raise ConfigError(f"there is no figure '{figure}' in build {before}, nor in {after}. See: kpi show")
         return ChangeReport((), f"{heading}: {figure} is the same{f' for {service}' if service else ''}.")
     # One that became another basis, as when a year was finished, is one row and no two.
-    rows = {(key.service, key.year): key for key in reversed(keys)} if not basis else {key: key for key in keys}
-    found = sorted(rows.values(), key=lambda key: (-key.year, key.service))
+    rows = {(key.service, key.report_year): key for key in reversed(keys)} if not basis else {key: key for key in keys}
+    found = sorted(rows.values(), key=lambda key: (-key.report_year, key.service))
     more = f"; the first {MOST_ROWS} of {len(found)} rows, see --service and --year" if len(found) > MOST_ROWS else ""
     return ChangeReport(tuple(attribution.causes(key) for key in found[:MOST_ROWS]), f"{heading}{more}")
 
 
 def build_lines(change: BuildChange) -> Iterator[str]:
     """Tell in lines why a figure differs between two builds."""
-    how, unit = change.presentation, _UNITS.get(change.presentation.unit, "")
+    how, unit = change.presentation, UNITS.get(change.presentation.unit, "")
     moved = f"{how.text(change.shown_before)} -> {how.text(change.shown_after)}{unit}"
     by = f" ({how.text(change.shown_change, sign=True)})" if change.shown_change is not None else ""
     yield f"{change.key}: {moved}{by}"
@@ -246,7 +228,7 @@ def build_lines(change: BuildChange) -> Iterator[str]:
     for part in change.parts:
         amount = "" if part.amount is None else f"{how.text(part.printed, sign=True):>8}  "
         exact = "" if part.amount is None else f"  ({_exact(part.amount, sign=True)})"
-        yield f"  {amount}{_CAUSES[part.cause]:<18}  {subjects_text(part.subjects)}{exact}"
+        yield f"  {amount}{part.cause.replace('_', ' '):<18}  {subjects_text(part.subjects)}{exact}"
     if not change.parts:
         yield "  Nothing that it is made from differs."
     if change.without:
@@ -259,7 +241,7 @@ def build_lines(change: BuildChange) -> Iterator[str]:
 
 def year_lines(change: YearChange) -> Iterator[str]:
     """Tell in lines how a figure moved between two years."""
-    how, unit, years = change.presentation, _UNITS.get(change.presentation.unit, ""), change.years
+    how, unit, years = change.presentation, UNITS.get(change.presentation.unit, ""), change.years
     moved = f"{how.text(change.shown[0])} -> {how.text(change.shown[1])}{unit}"
     yield f"{change.figure} {change.service}, {years[0]} -> {years[1]}: {moved} ({how.text(change.shown_change, True)})"
     yield f"  unrounded {_exact(change.values[0])} -> {_exact(change.values[1])} ({_exact(change.change, sign=True)})"
@@ -313,10 +295,10 @@ def _group_lines(change: YearChange, groups: Sequence[GroupChange]) -> Iterator[
     )
 
 
-def subjects_text(subjects: Sequence[str], most: int = MOST_SUBJECTS) -> str:
+def subjects_text(subjects: Sequence[str]) -> str:
     """Return the names of what caused something, the first few and how many more."""
-    more = f" and {len(subjects) - most} more" if len(subjects) > most else ""
-    return one_line(", ".join(subjects[:most]) + more)
+    more = f" and {len(subjects) - MOST_SUBJECTS} more" if len(subjects) > MOST_SUBJECTS else ""
+    return one_line(", ".join(subjects[:MOST_SUBJECTS]) + more)
 
 
 def _exact(value: Fraction, sign: bool = False) -> str:
@@ -343,7 +325,7 @@ def _weight(totals: Totals | None, whole: Totals | None) -> str:
 
 def _rows(change: YearChange | BuildChange) -> Iterator[dict[str, Any]]:
     if isinstance(change, BuildChange):
-        key = {"figure_id": change.key.figure, "service": change.key.service, "report_year": change.key.year}
+        key = {"figure_id": change.key.figure_id, "service": change.key.service, "report_year": change.key.report_year}
         for part in change.parts:
             printed = None if part.printed is None else str(part.printed)
             amount = None if part.amount is None else str(part.amount)

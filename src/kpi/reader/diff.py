@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kpi.build_record import BuildRecord, FileRecord, NodeRecord
+from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ancestors
+from kpi.database import attached, fetch_one, table_columns
 from kpi.ingest import raw_files, release_files
-from kpi.ingest.feed_months import TABLE
 from kpi.ingest.feed_months import TABLE as FEED_MONTHS
+from kpi.lazy import duckdb
 from kpi.presentation import significant
-from kpi.settings import ReportTables
-from kpi.sql import identifier, literal
+from kpi.provenance.figure_values import GRAIN, moved_figures
+from kpi.sql import counted, identifier
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 FIGURE = "figure_id"
 
@@ -47,15 +44,15 @@ class DeliveryChange:
         """Say what became of the file, in one line."""
         now = self.after or self.before or {}
         if self.after is None:
-            return f"{self.path}: gone, with {now['rows_loaded']} rows"
+            return f"{self.path}: gone, with {counted(now['rows_loaded'], 'row')}"
         superseded = now.get("rows_superseded", 0)
         if self.is_same_content:
             earlier = (self.before or {}).get("rows_superseded", 0)
             return f"{self.path}: the same, {superseded} of its {now['rows_loaded']} rows superseded, before {earlier}"
-        parts = [f"{now['rows_loaded']} rows loaded"]
+        parts = [f"{counted(now['rows_loaded'], 'row')} loaded"]
         parts += [f"{count} {what}" for count, what in (
             (now.get("rows_rejected", 0), "records rejected"), (superseded, "rows superseded")) if count]  # fmt: skip
-        was = f"changed, {self.before['rows_loaded']} rows before" if self.before else "new"
+        was = f"changed, {counted(self.before['rows_loaded'], 'row')} before" if self.before else "new"
         return f"{self.path}: {was}, {', '.join(parts)}"
 
 
@@ -88,7 +85,8 @@ def feeds_of_figures(
         place = noted.relation
         if not node.startswith("model.") or FIGURE not in tables.get(place, ()):
             continue
-        feeds = frozenset(_feeds_above(node, nodes))
+        above = [nodes[one] for one in ancestors(nodes, [node]) if one.startswith("source.") and one in nodes]
+        feeds = frozenset(one.relation.partition(".")[2] for one in above if one.relation.startswith("raw."))
         schema, _, name = place.partition(".")
         sql = f"select distinct {FIGURE} from {catalog}.{identifier(schema)}.{identifier(name)}"
         for (figure,) in con.execute(sql).fetchall() if feeds else ():
@@ -103,7 +101,7 @@ def behind(figure_feeds: Collection[str], changes: Collection[DeliveryChange]) -
     Of a figure that rests on what is counted of all feeds, and none of its own changed, it is all of them.
     """
     own = [change for change in changes if change.feed in figure_feeds]
-    return own or (list(changes) if TABLE in figure_feeds else [])
+    return own or (list(changes) if FEED_MONTHS in figure_feeds else [])
 
 
 def _counts(file: FileRecord | None) -> dict[str, int] | None:
@@ -111,20 +109,7 @@ def _counts(file: FileRecord | None) -> dict[str, int] | None:
     return None if file is None else {name: getattr(file, name) or 0 for name in names}
 
 
-def _feeds_above(node: str, nodes: Mapping[str, NodeRecord]) -> set[str]:
-    """The raw tables that a node is made from, by their names."""
-    waiting, seen = [node], {node}
-    while waiting:
-        noted = nodes.get(waiting.pop())
-        new = [parent for parent in (noted.parents if noted else ()) if parent not in seen]
-        seen.update(new)
-        waiting += new
-    places = {nodes[one].relation for one in seen if one.startswith("source.") and one in nodes}
-    return {place.partition(".")[2] for place in places if place.startswith("raw.")}
-
-
 RUNS = "marts.runs"  # the history of runs, which no build shares with another
-GRAIN = ("figure_id", "service", "report_year", "basis")
 USUAL_BASIS = "calendar_year"  # of most figures; another one is named
 SHOWN_FILES = 2  # of a figure's deliveries
 UNUSED = raw_files.RELATIONS | release_files.RELATIONS  # said nothing of while they are empty
@@ -175,17 +160,17 @@ def compare_builds(
     With `stewards` also what is left out for other readers. Raises ConfigError when there is no such build, or you may
     not open it.
     """
-    from kpi.database import scratch
-
     folders = [warehouse.folder(before), warehouse.folder(after)]
     records = {side: warehouse.record(folder) for side, folder in zip(("before", "after"), folders, strict=True)}
-    with scratch() as con:
-        for name, folder in zip(("before", "after"), folders, strict=True):
-            con.execute(f"attach {literal(str(database_path(folder, stewards)))} as {name} (read_only)")
-        tables = {name: _tables(con, name) for name in ("before", "after")}
+    with attached(
+        {name: database_path(folder, stewards) for name, folder in zip(records, folders, strict=True)}
+    ) as con:
+        tables = {
+            name: table_columns(con, name, with_views=False) for name in ("before", "after")
+        }  # views are made of them
         names = sorted({*tables["before"], *tables["after"]} - {RUNS} - _unused(con, tables))
         found = [_table(con, name, tables, keys.get(name, ())) for name in names]
-        names_of = {side: ReportTables.from_names(records[side].tables).indicators for side in tables}
+        names_of = {side: records[side].report_tables.indicators for side in tables}
         has_indicators = all(names_of[side] in tables[side] for side in tables)
         indicators = moved_indicators(con, names_of) if has_indicators else []
         figures, feeds = {str(row[0]) for row in indicators}, dict[str, frozenset[str]]()
@@ -210,7 +195,8 @@ def moved_indicators(con: duckdb.DuckDBPyConnection, names: Mapping[str, str]) -
 
     `names` are those of the table of indicators in either.
     """
-    return con.execute(_INDICATORS.format(**names)).fetchall()
+    sql = moved_figures(f"before.{names['before']}", f"after.{names['after']}")
+    return con.execute(f"{sql} order by report_year desc, figure_id, service, basis").fetchall()
 
 
 def in_order(warehouse: Warehouse, first: str | None, second: str | None) -> tuple[str, str]:
@@ -252,12 +238,11 @@ def difference_lines(found: Difference) -> Iterator[str]:
     yield f"Tables: {found.same_tables} the same, {len(found.tables)} differ."
     for change in found.tables:
         if change.rows_before is None or change.rows_after is None:
-            side = (
-                f"new, {change.rows_after} rows" if change.rows_before is None else f"gone, {change.rows_before} rows"
-            )
+            rows = counted(change.rows_before or change.rows_after or 0, "row")
+            side = f"new, {rows}" if change.rows_before is None else f"gone, {rows}"
             yield f"  {change.table}: {side}"
             continue
-        message = f"{change.rows_before} -> {change.rows_after} rows"
+        message = f"{change.rows_before} -> {counted(change.rows_after, 'row')}"
         parts = [(change.added, "added"), (change.removed, "removed"), (change.changed, "changed")]
         message += "".join(f", {count} {word}" for count, word in parts if count)
         yield f"  {change.table}: {message}{f'; columns: {change.columns}' if change.columns else ''}"
@@ -274,36 +259,8 @@ def difference_lines(found: Difference) -> Iterator[str]:
         yield f"  {year} {figure} {service}{unusual}: {_number(before)} -> {_number(after)}{by}{cause}"
 
 
-_INDICATORS = f"""
-    select {", ".join(f"coalesce(a.{c}, b.{c}) as {c}" for c in GRAIN)}, b.value as before, a.value as after
-    from before.{{before}} as b
-    full join after.{{after}} as a on {" and ".join(f"a.{c} is not distinct from b.{c}" for c in GRAIN)}
-    where a.value is distinct from b.value
-        or a.numerator is distinct from b.numerator
-        or a.denominator is distinct from b.denominator
-        or a.event_count is distinct from b.event_count
-        or a.figure_id is null
-        or b.figure_id is null
-    order by report_year desc, figure_id, service, basis
-"""
-
-
 def _number(value: float | None) -> str:
     return "-" if value is None else significant(value, 6)
-
-
-def _tables(con: duckdb.DuckDBPyConnection, side: str) -> dict[str, dict[str, str]]:
-    """Name and type of the columns of every table, by `schema.name`. Views are made of tables, so they are left out."""
-    rows = con.execute(
-        "select t.schema_name || '.' || t.table_name, c.column_name, c.data_type from duckdb_tables() as t"
-        " inner join duckdb_columns() as c on c.database_name = t.database_name and c.table_oid = t.table_oid"
-        " where t.database_name = ? order by 1, c.column_index",
-        [side],
-    ).fetchall()
-    found: dict[str, dict[str, str]] = {}
-    for table, column, kind in rows:
-        found.setdefault(table, {})[column] = kind
-    return found
 
 
 def _unused(con: duckdb.DuckDBPyConnection, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> set[str]:
@@ -319,8 +276,6 @@ def _table(
     tables: Mapping[str, Mapping[str, Mapping[str, str]]],
     key: Sequence[str],
 ) -> TableChange | None:
-    from kpi.database import fetch_one
-
     before, after = tables["before"].get(table), tables["after"].get(table)
     if before is None or after is None:
         count = _counted(con, f"{'after' if before is None else 'before'}.{table}")
@@ -366,8 +321,6 @@ def _table(
 
 
 def _counted(con: duckdb.DuckDBPyConnection, relation: str) -> int:
-    from kpi.database import fetch_one
-
     return int(str(fetch_one(con, f"select count(*) from {relation}")[0]))
 
 

@@ -10,22 +10,24 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpi.database import attached, fetch_one, reading
 from kpi.errors import ConfigError, KpiError
 from kpi.errors import Place as FilePlace
 from kpi.ingest.masking import IDENTITY_MARK, has_identity_code, hidden, is_found, masked, quoted
+from kpi.lazy import duckdb
 from kpi.sql import Columns, counted, identifier, literal
 from kpi.warehouse.builds import Warehouse, to_disk
 from kpi.warehouse.permissions import database_path
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.engine.graph import Graph
     from kpi.engine.lineage import Edge, Place
     from kpi.engine.node import Node
@@ -72,13 +74,15 @@ def _problems(
     from kpi.engine.lineage import lineage  # not at the top: an export for the house needs none
 
     place = f"build.{node.relation}"
+    sources = {str(one.relation) for one in graph.nodes.values() if one.kind == "source"}
     _, edges = lineage(graph, columns, str(node.relation))
     kinds = con.execute(f"select column_name, column_type from (describe {place})").fetchall()
     for column, kind in kinds:
         if kind in _NO_TEXT or kind.startswith("DECIMAL"):
             continue
         text, message = f"{identifier(column)}::varchar", f"{node.relation}.{column}"
-        is_open, allowed = _closed_list(graph, _made_from(edges, (str(node.relation), column)))
+        places = _made_from(edges, (str(node.relation), column))
+        is_open, allowed = any(table in sources for table, _ in places), sorted(_accepted(graph, places))
         known = f"({seeds} union all select unnest([{', '.join(map(literal, allowed))}]::varchar[]))"
         unknown = f"{text} not in {known}"
         # A telephone number that stands in a seed is an office's own; an identity code never is.
@@ -93,13 +97,6 @@ def _problems(
             more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
             why = "hold personal data" if any(row[1] for row in values) else "stand in no list"
             yield f"{message}: {counted(len(values), 'value')} in {counted(rows, 'row')} {why}: {shown}{more}"
-
-
-def _closed_list(graph: Graph, places: Collection[Place]) -> tuple[bool, tuple[str, ...]]:
-    """Tell whether a column, by all it is made from, has a part from a delivery; and the values that are declared."""
-    sources = {str(one.relation) for one in graph.nodes.values() if one.kind == "source"}
-    is_open = any(table in sources for table, _ in places)
-    return is_open, tuple(sorted(_accepted(graph, places)))
 
 
 def _made_from(edges: Sequence[Edge], start: Place) -> set[Place]:
@@ -151,7 +148,7 @@ _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 @contextmanager
-def replaced(folder: Path, name: str = "public") -> Iterator[Path]:
+def replaced(folder: Path) -> Iterator[Path]:
     """Give an empty folder to write the new files into; when that went well, they are in place of the old ones.
 
     Raises ConfigError when a file of another hand has the name of a new one. Old files that kpi wrote and that are not
@@ -201,10 +198,6 @@ def _before_there_was_a_list(folder: Path) -> set[str]:
 
     if not (folder / PUBLIC_DATABASE).is_file():
         return set()
-    import duckdb
-
-    from kpi.database import reading
-
     with suppress(duckdb.Error), reading(folder / PUBLIC_DATABASE) as con:
         tables = con.execute("select table_name from duckdb_tables()").fetchall()
         names = {f"{table}.csv" for (table,) in tables}
@@ -296,7 +289,7 @@ def public_nodes(graph: Graph) -> tuple[Node, ...]:
         private = {*PRIVATE_LAYERS, *graph.project.warehouse_settings.stewards_schemas}
         if node.relation.schema.lower() in private or {"staging", "intermediate"}.intersection(node.file.parts):
             message = f"'{node.name}' has the tag '{TAG}', but {node.relation.schema} is not for the public."
-            raise ConfigError(f"{message}", FilePlace(str(node.file), node.line))
+            raise ConfigError(message, FilePlace(str(node.file), node.line))
     return nodes
 
 
@@ -336,15 +329,13 @@ def checked_public_tables(
     text came from a delivery and stands in no closed list.
     """
     from kpi.cache import caching
-    from kpi.database import scratch
     from kpi.engine.columns import check_all
     from kpi.engine.compile import CACHE
 
     nodes = public_nodes(graph)
     source = database_path(warehouse.folder(build))
     columns = graph.columns or check_all(graph.project)[1]
-    with caching(graph.project.root / CACHE), scratch() as con:
-        con.execute(f"attach {literal(str(source))} as build (read_only)")
+    with caching(graph.project.root / CACHE), attached({"build": source}) as con:
         for node in nodes:
             _refuse_missing(con, node)
         refuse_open_text(con, graph, columns, nodes)
@@ -367,10 +358,6 @@ def _finished_rows(con: duckdb.DuckDBPyConnection, node: Node) -> str:
 
 def _written(source: Path, folder: Path, tables: Sequence[Mapping[str, str]]) -> list[int]:
     """Have the files written by a fresh process. Returns the rows of each table."""
-    import json
-    import subprocess
-    import sys
-
     order = json.dumps({"database": str(source.resolve()), "folder": str(folder), "tables": list(tables)})
     command = [sys.executable, "-m", "kpi.reader.public_writer"]
     done = subprocess.run(command, input=order, capture_output=True, text=True, encoding="utf-8", check=False)
@@ -381,8 +368,6 @@ def _written(source: Path, folder: Path, tables: Sequence[Mapping[str, str]]) ->
 
 
 def _refuse_missing(con: duckdb.DuckDBPyConnection, node: Node) -> None:
-    from kpi.database import fetch_one
-
     count = fetch_one(
         con,
         "select count(*) from duckdb_tables() where database_name = 'build' and schema_name = ? and table_name = ?",

@@ -10,48 +10,40 @@ from dataclasses import fields
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
+from kpi import database
+from kpi.database import table_columns
 from kpi.errors import ConfigError, nearest
 from kpi.files import find_project
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, significant
 from kpi.reader.screen import Status, late_feeds, screen_text
 from kpi.settings import ReportTables
-from kpi.site.figure_data import FigureRow, code_list, in_languages, names_of, relation
+from kpi.site.figure_data import FigureRow, code_list, columns, in_languages, names_of, relation
 from kpi.warehouse.builds import FAILURES, Showing, Warehouse, showings
 from kpi.warehouse.permissions import DATABASE, database_path
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.build_record import BuildRecord
-    from kpi.provenance.explanation import Explanation, Where
 
 
 USUAL = ReportTables()
 
 
-def check_year(
-    con: duckdb.DuckDBPyConnection, year: int, figure_id: str | None = None, tables: ReportTables = USUAL
-) -> None:
-    """Raise ConfigError, saying which years there are, when nothing is told of a report year, or of a figure in it."""
-    rows = con.execute(
-        f"select distinct report_year from {tables.indicators} where $figure is null or figure_id = $figure order by 1",
-        {"figure": figure_id},
-    ).fetchall()
+def check_year(con: duckdb.DuckDBPyConnection, year: int, tables: ReportTables = USUAL) -> None:
+    """Raise ConfigError, saying which years there are, when there is no figure of a report year."""
+    rows = con.execute(f"select distinct report_year from {tables.indicators} order by 1").fetchall()
     years = [str(row[0]) for row in rows]
     if str(year) not in years:
-        of_what = f"'{figure_id}'" if figure_id else "no figure"
-        message = f"{of_what} is {'not ' if figure_id else ''}told of {year}."
-        raise ConfigError(f"{message}{_there_are(years)}")
+        raise ConfigError(f"no figure is told of {year}.{_there_are(years)}")
 
 
 def rows_of(con: duckdb.DuckDBPyConnection, table: str, year: int | None = None) -> str:
     """Return a SELECT of a table's rows, of one report year or all. Raises ConfigError when it has no such year."""
     if year is None:
         return f"select * from {table}"
-    columns = [column[0] for column in con.execute(f"select * from {table} limit 0").description or []]
-    if "report_year" not in columns:
+    if "report_year" not in columns(con, table):
         raise ConfigError(f"{table} has no column report_year, so --year says nothing of it.")
     rows = con.execute(f"select distinct report_year from {table} where report_year is not null order by 1").fetchall()
     years = [str(row[0]) for row in rows]
@@ -82,8 +74,6 @@ def open_build(
     `stewards` it has also the schemas that the project leaves out for other readers; with `failures` it is the failing
     rows that `kpi test --store-failures` kept. Raises ConfigError when there is none, or you may not open it.
     """
-    from kpi import database
-
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
     if as_of is not None:
         build = build_as_of(warehouse, as_of, build)
@@ -138,26 +128,14 @@ def _seconds_between(one: Showing, moment: str) -> float:
 def tables_of(build: str | None = None, project_dir: Path | str | None = None) -> ReportTables:
     """Return the names of the tables that figures are read from, as the build was made with them."""
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
-    return ReportTables.from_names(warehouse.record(warehouse.folder(build)).tables)
+    return warehouse.record(warehouse.folder(build)).report_tables
 
 
-def explain(figure_id: str, service: str | None = None, year: int | None = None, **where: Unpack[Where]) -> Explanation:
-    """Explain one figure of a build: its parts, its path to the raw rows, and what left rows out.
-
-    `print(kpi.explain("loans", "riverside", 2025).text)` is the screen of `kpi explain`; `.rows()` are the raw rows.
-    Without `year` it is the last finished one. `basis`, `build`, `project_dir`, `stewards` and `lang` are as in the
-    command. Raises ConfigError, with the nearest name, for a figure that is not there.
-    """
-    from kpi.provenance.explain import explain as explain_figure
-
-    return explain_figure(find_project(where.get("project_dir")), figure_id, service, year, **where)
-
-
-def hint_left_out(asked: str, build: str | None, project_dir: Path) -> str:
+def hint_left_out(sql: str, build: str | None, project_dir: Path) -> str:
     """Say which schema that SQL, or a table's name, asks for is left out of the file for all readers; else nothing."""
     warehouse = Warehouse(project_dir.resolve() / "warehouse")
     found = warehouse.record(warehouse.folder(build)).restricted_schemas
-    named = sorted(found & set(re.findall(r"\w+", asked.lower())))
+    named = sorted(found & set(re.findall(r"\w+", sql.lower())))
     return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
 
 
@@ -272,7 +250,7 @@ def definition_lines(
     wanted = (
         dict.fromkeys(("figure_id", "unit", "source"), "varchar") | in_languages("name") | in_languages("definition")
     )
-    unit = code_list(con, tables, "unit", lang)
+    unit, source = (code_list(con, tables, name, lang) for name in ("unit", "source"))
     row = con.execute(
         f"select {', '.join(f'name_{one}' for one in LANGUAGES)}, {names_of('f', 'definition', lang, repr(''))}, unit,"
         f" source from {relation(con, tables.figures, wanted)} as f where figure_id = ?",
@@ -282,9 +260,9 @@ def definition_lines(
         return []
     names = dict(zip(LANGUAGES, row[:3], strict=True))
     others = [f"  {one}: {names[one]}" for one in LANGUAGES if one != lang and names[one]]
-    named = unit[row[4]][0] if row[4] in unit else row[4]
+    named, said = (codes[code][0] if code in codes else code for codes, code in ((unit, row[4]), (source, row[5])))
     first = f"{figure_id}: {names[lang] or next(filter(None, row[:3]), figure_id)} ({named})"
-    return [first, *others, *(f"  {text}" for text in row[3:4] + row[5:6] if text)]
+    return [first, *others, *(f"  {text}" for text in (row[3], said) if text)]
 
 
 def resolve(con: duckdb.DuckDBPyConnection, wanted: str, names: ReportTables = USUAL) -> tuple[str, str]:
@@ -292,12 +270,7 @@ def resolve(con: duckdb.DuckDBPyConnection, wanted: str, names: ReportTables = U
 
     Raises ConfigError naming the nearest.
     """
-    tables = [
-        f"{schema}.{name}"
-        for schema, name in con.execute(
-            "select table_schema, table_name from information_schema.tables order by all"
-        ).fetchall()
-    ]
+    tables = list(table_columns(con))
     figures: list[str] = []
     if names.figures in tables:
         figures = [row[0] for row in con.execute(f"select figure_id from {names.figures} order by 1").fetchall()]

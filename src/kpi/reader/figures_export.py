@@ -6,11 +6,11 @@ The folder is replaced as a whole, as that of public tables is. The same build g
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from kpi.database import reading, table_columns
 from kpi.errors import ConfigError
 from kpi.settings import ReportTables
 from kpi.site.dataset import Dataset, Origin, Role, Selected, open_dataset
@@ -56,7 +56,7 @@ def export_figures(root: Path, folder: Path, options: ExportOptions) -> list[tup
     warehouse = Warehouse(root.resolve() / "warehouse")
     build = warehouse.folder(options.build)
     record, database = warehouse.record(build), database_path(build)
-    tables = ReportTables.from_names(record.tables)
+    tables = record.report_tables
     selected = _public(warehouse, root, options) if options.is_public else _selected(build, database, tables)
     day = record.as_of or record.finished_at[:10] or record.started_at[:10]
     origin = Origin(record.id or build.name, day, record.synthetic, options.is_public)
@@ -65,7 +65,7 @@ def export_figures(root: Path, folder: Path, options: ExportOptions) -> list[tup
         with open_dataset(database, selected, names, origin, options.lang) as dataset:
             for name in FORMATS:
                 if name in options.formats:
-                    _WRITERS[name](dataset, staged)
+                    _write(name, dataset, staged)
         if options.is_public:
             refuse_identity_codes(staged)
         return [(path.name, path.stat().st_size) for path in sorted(staged.iterdir())]
@@ -73,13 +73,8 @@ def export_figures(root: Path, folder: Path, options: ExportOptions) -> list[tup
 
 def _selected(build: Path, database: Path, tables: ReportTables) -> list[Selected]:
     """The tables that a build has of those an export is made of, with what its manifest says of them."""
-    from kpi.database import reading
-
     with reading(database) as con:
-        there = {
-            f"{schema}.{name}"
-            for schema, name in con.execute("select table_schema, table_name from information_schema.tables").fetchall()
-        }
+        there = table_columns(con)
     if tables.indicators not in there:
         raise ConfigError(
             f"the build has no table {tables.indicators}, so there are no figures to export. If they are in another,"
@@ -147,65 +142,33 @@ def _names(tables: ReportTables, selected: Sequence[Selected], is_public: bool) 
     return names | {name: getattr(tables, name) for name in more}
 
 
-def _each(suffix: str, write: Callable[[Any, str, Path], None]) -> Callable[[Dataset, Path], None]:
-    def write_all(dataset: Dataset, folder: Path) -> None:
-        for table in dataset.tables.values():
-            write(dataset.con, table.in_order, folder / f"{table.name}{suffix}")
+def _write(form: str, dataset: Dataset, folder: Path) -> None:
+    """Write a dataset in one format; what only that one needs is imported for it alone."""
+    from kpi.site import flat_files
 
-    return write_all
+    match form:
+        case "xlsx":
+            from kpi.site.workbook import write_workbook
 
+            write_workbook(dataset, folder)
+        case "json-stat":
+            from kpi.site.json_stat import write_json_stat
 
-def _csv(dataset: Dataset, folder: Path) -> None:
-    from kpi.site.flat_files import write_csv
+            write_json_stat(dataset, folder)
+        case "sdmx-csv":
+            from kpi.site.sdmx import write_sdmx
 
-    _each(".csv", write_csv)(dataset, folder)
-
-
-def _finnish_csv(dataset: Dataset, folder: Path) -> None:
-    from kpi.site.flat_files import write_finnish_csv
-
-    _each(".fi.csv", write_finnish_csv)(dataset, folder)
-
-
-def _parquet(dataset: Dataset, folder: Path) -> None:
-    from kpi.site.flat_files import write_parquet
-
-    _each(".parquet", write_parquet)(dataset, folder)
-
-
-def _workbook(dataset: Dataset, folder: Path) -> None:
-    from kpi.site.workbook import write_workbook
-
-    write_workbook(dataset, folder)
-
-
-def _json_stat(dataset: Dataset, folder: Path) -> None:
-    from kpi.site.json_stat import write_json_stat
-
-    write_json_stat(dataset, folder)
-
-
-def _sdmx(dataset: Dataset, folder: Path) -> None:
-    from kpi.site.sdmx import write_sdmx
-
-    write_sdmx(dataset, folder)
-
-
-def _package(dataset: Dataset, folder: Path) -> None:
-    """The description, and the CSV files it is about when they are not there already."""
-    from kpi.site.flat_files import write_package
-
-    if not all((folder / f"{name}.csv").is_file() for name in dataset.tables):
-        _csv(dataset, folder)
-    write_package(dataset, folder)
-
-
-_WRITERS: Mapping[str, Callable[[Dataset, Path], None]] = {
-    "csv": _csv,
-    "csv-fi": _finnish_csv,
-    "parquet": _parquet,
-    "xlsx": _workbook,
-    "json-stat": _json_stat,
-    "sdmx-csv": _sdmx,
-    "datapackage": _package,
-}
+            write_sdmx(dataset, folder)
+        case "datapackage":
+            # It describes the CSV files, which may not be there yet.
+            if not all((folder / f"{name}.csv").is_file() for name in dataset.tables):
+                _write("csv", dataset, folder)
+            flat_files.write_package(dataset, folder)
+        case _:
+            suffix, write = {
+                "csv": (".csv", flat_files.write_csv),
+                "csv-fi": (".fi.csv", flat_files.write_finnish_csv),
+                "parquet": (".parquet", flat_files.write_parquet),
+            }[form]
+            for table in dataset.tables.values():
+                write(dataset.con, table.in_order, folder / f"{table.name}{suffix}")

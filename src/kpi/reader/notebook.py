@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.errors import ConfigError, nearest
 from kpi.files import find_project
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, presented
 from kpi.reader.figures import check_year, open_build, tables_of
 from kpi.site.figure_data import in_languages, names_of, relation
 from kpi.warehouse.builds import Warehouse
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
     from kpi.settings import ReportTables
@@ -217,8 +217,6 @@ class SqlMagic:
 
     def run(self, line: str, cell: str | None = None) -> Any:
         """Run one statement, of a cell or of a line, and return its rows as a frame; with `-o` assign it instead."""
-        import duckdb
-
         given, rest = _options(line)
         sql = cell if cell is not None else rest
         if not sql.strip() or (cell is not None and rest.strip()):

@@ -11,14 +11,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kpi.site.flat_files import write_csv, write_finnish_csv
 from kpi.sql import identifier, literal
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 PUBLIC_DATABASE = "kpi-public.duckdb"
 STORAGE = "v1.0.0"  # every DuckDB since 2024 reads it; what 2.0 writes for itself, only 2.0 does
@@ -52,15 +47,11 @@ def write_files(source: Path, folder: Path, tables: list[dict[str, str]]) -> lis
             )
             con.execute(f"comment on table public.{schema}.{name} is {literal(table['comment'])}")
             found.append(int(str(fetch_one(con, f"select count(*) from public.{schema}.{name}")[0])))
-            _write_csv(con, f"public.{schema}.{name}", folder, table["name"])
+            rows = f"select * from public.{schema}.{name} order by all"
+            write_csv(con, rows, folder / f"{table['name']}.csv")
+            write_finnish_csv(con, rows, folder / f"{table['name']}.fi.csv")
         con.execute("detach public")
     return found
-
-
-def _write_csv(con: duckdb.DuckDBPyConnection, table: str, folder: Path, name: str) -> None:
-    rows = f"select * from {table} order by all"
-    write_csv(con, rows, folder / f"{name}.csv")
-    write_finnish_csv(con, rows, folder / f"{name}.fi.csv")
 
 
 if __name__ == "__main__":

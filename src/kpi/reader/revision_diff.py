@@ -17,16 +17,18 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.database import attached
 from kpi.errors import ConfigError, KpiError
 from kpi.files import project_digest
+from kpi.lazy import duckdb
 from kpi.presentation import one_line, significant
 from kpi.provenance import git
 from kpi.provenance.attribution import Attribution, BuildChange
-from kpi.provenance.figure_values import Key
+from kpi.provenance.figure_values import FigureKey
 from kpi.provenance.recomputation import BuildSide
 from kpi.reader.change_report import subjects_text
 from kpi.reader.diff import USUAL_BASIS, moved_indicators
-from kpi.sql import counted, literal
+from kpi.sql import counted
 from kpi.warehouse.builds import Warehouse, publish
 from kpi.warehouse.permissions import database_folder
 
@@ -45,16 +47,14 @@ class Repository:
     top: Path
     place: Path
 
-    def git(self, *words: str, index: Path | None = None) -> str:
-        """Return what git prints. Raises ConfigError with what it says when it fails."""
-        return git.output(self.top, *words, index=index)
-
     def commit_of(self, revision: str) -> str:
         """Return the id of the commit that a revision names. Raises ConfigError when there is none here."""
         try:
-            return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+            return git.output(
+                self.top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+            ).strip()
         except ConfigError:
-            is_shallow = self.git("rev-parse", "--is-shallow-repository").strip() == "true"
+            is_shallow = git.output(self.top, "rev-parse", "--is-shallow-repository").strip() == "true"
         message = f"there is no revision '{one_line(revision, 100)}' in {self.top}."
         if is_shallow:
             message += " The clone is shallow: get the whole history, as with git fetch --unshallow, or fetch-depth: 0."
@@ -62,18 +62,18 @@ class Repository:
 
     def is_dirty(self) -> bool:
         """Whether files of the project are other than in the commit that is checked out."""
-        return bool(self.git("status", "--porcelain", "--untracked-files=normal", "--", str(self.place)).strip())
+        return bool(
+            git.output(self.top, "status", "--porcelain", "--untracked-files=normal", "--", str(self.place)).strip()
+        )
 
     def write_revision(self, commit: str, folder: Path) -> Path:
         """Write the files of a commit into a folder, and return the project's place in it."""
-        index = folder.with_name(f"{folder.name}.index")
-        self.git("read-tree", commit, index=index)
-        self.git("checkout-index", "--all", "--quiet", f"--prefix={folder}/", index=index)
+        git.write_revision(self.top, commit, folder)
         return self._project_in(folder)
 
     def write_working_tree(self, folder: Path) -> Path:
         """Copy the files as they are, edited or new, but for what git ignores; return the project's place."""
-        names = self.git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+        names = git.output(self.top, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
         for name in dict.fromkeys(filter(None, names)):
             source, target = self.top / name, folder / name
             is_delivery = Path(name).is_relative_to(self.place / "warehouse")
@@ -92,10 +92,10 @@ class Repository:
 def repository_of(root: Path) -> Repository:
     """Return the repository that a project lies in. Raises ConfigError when there is no git, or none."""
     try:
-        top = Path(git.output(root, "rev-parse", "--show-toplevel").removesuffix("\n"))
+        top = git.top_of(root)
     except ConfigError as error:
         raise ConfigError(f"{root} is in no git repository that can be read: {error}") from None
-    return Repository(top.resolve(), root.resolve().relative_to(top.resolve()))
+    return Repository(top, root.resolve().relative_to(top))
 
 
 def revision_lines(root: Path, revision: str, as_of: date) -> Iterator[str]:
@@ -227,15 +227,12 @@ def _built(warehouse: Warehouse, revision: str, projects: Sequence[Path], as_of:
 
 def _moved(sides: tuple[BuildSide, BuildSide]) -> list[tuple[Any, ...]]:
     """Return the rows of figures that differ, the latest year first, in it what moved most first."""
-    import duckdb
-
-    from kpi.database import scratch
-
-    with scratch() as con:
-        for name, side in zip(("before", "after"), sides, strict=True):
-            con.execute(f"attach {literal(str(side.database))} as {name} (read_only)")
+    with attached({"before": sides[0].database, "after": sides[1].database}) as con:
         try:
-            rows = moved_indicators(con, {"before": sides[0].tables.indicators, "after": sides[1].tables.indicators})
+            rows = moved_indicators(
+                con,
+                {"before": sides[0].tables.indicators, "after": sides[1].tables.indicators},
+            )
         except duckdb.CatalogException:
             raise ConfigError(
                 "one of the revisions has no table of indicators, so no figure can be compared."
@@ -258,7 +255,7 @@ def _markdown(attribution: Attribution, rows: Sequence[tuple[Any, ...]], heading
     yield ""
     yield "| figure | service | year | before | after | change | unrounded | by |"
     yield "|---|---|---|---:|---:|---:|---:|---|"
-    changes = [attribution.causes(Key(*row[:4])) for row in rows[:MOST_ROWS]]
+    changes = [attribution.causes(FigureKey(*row[:4])) for row in rows[:MOST_ROWS]]
     names = dict.fromkeys(f"{part.cause}: {name}" for one in changes for part in one.parts for name in part.subjects)
     for row, change in zip(rows, changes, strict=False):
         yield _row(row, change)

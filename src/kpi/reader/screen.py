@@ -30,14 +30,14 @@ _MARKS = {"reproduced": "=", "differs": "≠", "documented_inconsistency": "~", 
 _TEXT = {
     "years": {"en": "Report years", "fi": "Raportointivuodet", "sv": "Rapportår"},
     "year": {"en": "Report year", "fi": "Raportointivuosi", "sv": "Rapportår"},
-    "not_finished": {"en": "not finished", "fi": "kesken", "sv": "inte avslutat"},
+    "not_finished": {"en": "not finished", "fi": "kesken", "sv": "pågår"},
     "report": {"en": "Report of", "fi": "Raportti", "sv": "Rapport"},
-    "printed": {"en": "printed figures", "fi": "painettua lukua", "sv": "tryckta tal"},
-    "reproduced": {"en": "reproduced", "fi": "toistuu", "sv": "återges"},
+    "printed": {"en": "printed figures", "fi": "julkaistua lukua", "sv": "publicerade tal"},
+    "reproduced": {"en": "reproduced", "fi": "toistuu", "sv": "stämmer"},
     "documented_inconsistency": {"en": "documented", "fi": "selitetty", "sv": "förklarade"},
     "differs": {"en": "differ", "fi": "poikkeaa", "sv": "avviker"},
     "not_delivered": {"en": "not delivered", "fi": "puuttuu", "sv": "saknas"},
-    "in_print": {"en": "printed", "fi": "painettu", "sv": "tryckt"},
+    "in_print": {"en": "printed", "fi": "julkaistu", "sv": "publicerat"},
     "late": {"en": "Late", "fi": "Myöhässä", "sv": "Försenade"},
     "nothing_late": {
         "en": "No delivery is late.",
@@ -47,23 +47,23 @@ _TEXT = {
     "no_figures": {"en": "There are no figures.", "fi": "Lukuja ei ole.", "sv": "Det finns inga tal."},
     "synthetic": {
         "en": "SYNTHETIC: made from made-up deliveries.",
-        "fi": "KEINOTEKOINEN: laskettu keksityistä toimituksista.",
-        "sv": "SYNTETISK: beräknad av påhittade leveranser.",
+        "fi": "SYNTEETTISTÄ AINEISTOA: laskettu keksityistä toimituksista.",
+        "sv": "SYNTETISKT MATERIAL: beräknat utifrån påhittade leveranser.",
     },
     "kept": {
         "en": "kept from build {build}, deliveries deleted: {count} figures",
         "fi": "säilytetty koonnista {build}, toimitukset poistettu: {count} lukua",
-        "sv": "bevarade från bygge {build}, leveranser raderade: {count} tal",
+        "sv": "bevarade från version {build}, leveranser raderade: {count} tal",
     },
     "to_date": {
         "en": "not finished, counted up to month {month}: {count} figures",
         "fi": "kesken, laskettu kuukauteen {month} asti: {count} lukua",
-        "sv": "inte avslutat, räknat till och med månad {month}: {count} tal",
+        "sv": "pågår, räknat till och med månad {month}: {count} tal",
     },
     "by_hand": {
         "en": "not finished, entered by hand: {count} figures",
         "fi": "kesken, käsin syötetty: {count} lukua",
-        "sv": "inte avslutat, inmatade för hand: {count} tal",
+        "sv": "pågår, inmatade för hand: {count} tal",
     },
     "more": {
         "en": "… and {count} figures more: kpi show --all, or --family, --service, FIGURE",
@@ -77,15 +77,15 @@ _TEXT = {
     },
     "legend": {
         "en": "= as printed  ≠ differs  ~ documented  | a break between the years  ✓ target met",
-        "fi": "= kuten painettu  ≠ poikkeaa  ~ selitetty  | katkos välissä  ✓ tavoite täyttyi",
-        "sv": "= som tryckt  ≠ avviker  ~ förklarad  | brott mellan åren  ✓ målet nått",
+        "fi": "= kuten julkaistu  ≠ poikkeaa  ~ selitetty  | katkos välissä  ✓ tavoite täyttyi",
+        "sv": "= som publicerat  ≠ avviker  ~ förklarad  | tidsseriebrott  ✓ målet nått",
     },
     "partial_year": {"en": "partial year", "fi": "vajaa vuosi", "sv": "del av året"},
     "year_to_date": {"en": "to date", "fi": "tähän asti", "sv": "hittills"},
     "percentage_points": {"en": " pp", "fi": " %-yks.", "sv": " %-enh."},
-    "build": {"en": "build", "fi": "koonti", "sv": "bygge"},
+    "build": {"en": "build", "fi": "koonti", "sv": "version"},
     "column_value": {"en": "value", "fi": "arvo", "sv": "värde"},
-    "column_change": {"en": "change", "fi": "muutos", "sv": "ändring"},
+    "column_change": {"en": "change", "fi": "muutos", "sv": "förändring"},
     "column_target": {"en": "target", "fi": "tavoite", "sv": "mål"},
     "column_months": {"en": "Jan–Dec", "fi": "tammi–joulu", "sv": "jan–dec"},
 }
@@ -270,7 +270,7 @@ def _figure_line(row: FigureRow, label: str, screen: Screen) -> str:
     if row.target is not None:
         sign = "≤" if row.target_comparison == "at_most" else "≥"
         met = {True: " ✓", False: " ✗", None: ""}[row.target_is_met]
-        target = f"{sign} {_plain(_form(row, screen.lang, None).write(row.target))}{met}"
+        target = f"{sign} {_plain(form_of(row, screen.lang, None).write(row.target))}{met}"
     style = {"better": "green", "worse": "red"}.get(row.assessment or "") if row.is_comparable else None
     line = _columns(f"{mark} {label}{partial}", value, _change(row, screen.lang), target, sparkline(row.months), screen)
     if not screen.has_colour:
@@ -283,8 +283,8 @@ def _figure_line(row: FigureRow, label: str, screen: Screen) -> str:
 def _columns(label: str, value: str, change: str, target: str, months: str, screen: Screen) -> str:
     """One line of the columns, no wider than the screen: what is too narrow for the months goes without."""
     has_months = screen.width >= 76
-    room = screen.width - 12 - 13 - 9 - (13 if has_months else 0)
-    line = f"{_cut(label, room):<{room}}{_cut(value, 11):>12}{_cut(change, 12):>13}{_cut(target, 8):>9}"
+    room = screen.width - 12 - 14 - 9 - (13 if has_months else 0)
+    line = f"{_cut(label, room):<{room}}{_cut(value, 11):>12}{_cut(change, 13):>14}{_cut(target, 8):>9}"
     return f"{line} {months:<12}".rstrip() if has_months else line.rstrip()
 
 
@@ -299,7 +299,7 @@ def _change(row: FigureRow, lang: str) -> str:
     mark = "" if row.is_comparable or row.is_comparable is None else "|"
     if row.change == 0:
         return f"{mark}="
-    form = _form(row, lang, row.decimals)
+    form = form_of(row, lang, row.decimals)
     if row.unit != "percent":
         return mark + _plain(form.change(row.change))
     sign = "+" if row.change > 0 else MINUS
@@ -320,18 +320,18 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 def shown_value(row: FigureRow, lang: str) -> str:
     """Return a figure's value as people see it, in its unit."""
-    return _plain(_form(row, lang, row.decimals).write(row.shown))
+    return _plain(form_of(row, lang, row.decimals).write(row.shown))
 
 
 def printed_text(row: FigureRow, lang: str) -> str:
     """Return the value that a report prints, with the words of its precision."""
     if row.printed_value is None:
         return ""
-    return _plain(_form(row, lang, row.printed_decimals).write(row.printed_value, row.printed_qualifier or "exact"))
+    return _plain(form_of(row, lang, row.printed_decimals).write(row.printed_value, row.printed_qualifier or "exact"))
 
 
-def _form(row: FigureRow, lang: str, decimals: str | None) -> Form:
-    """How values of a figure are written."""
+def form_of(row: FigureRow, lang: str, decimals: str | None) -> Form:
+    """Return how values of a figure are written."""
     symbols = {row.unit: row.unit_symbol} if row.unit_symbol else {}
     return Form(row.unit or "count", decimals or None, lang, row.is_signed, symbols)
 

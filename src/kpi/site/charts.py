@@ -138,6 +138,8 @@ def sparkline(values: Sequence[Decimal | None], broken_at: Iterable[int] = ()) -
             begun.append(at(place, value))
         lines.append(begun)
     drawn = "".join(f'<polyline points="{" ".join(line)}"/>' for line in lines if len(line) > 1)
+    if not drawn:
+        return Markup("")
     last = next((place, value) for place, value in reversed(list(enumerate(values))) if value is not None)
     x, _, y = at(*last).partition(",")
     return Markup(

@@ -14,11 +14,11 @@ from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, Form, presented, visible
+from kpi.site.figure_data import SECOND
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.settings import ReportTables
 
 Row = dict[str, Any]
@@ -93,13 +93,44 @@ class Value:
 
 
 @dataclass(slots=True)
-class Content:
-    """All that is shown, by the keys it is looked up by."""
+class Names:
+    """What figures, services, codes and the publication are called, in every language, in the order of their lists.
+
+    A name that a language lacks is that of another, and of what nobody named the code.
+    """
 
     figures: dict[str, Row] = field(default_factory=dict)
     services: dict[str, list[str]] = field(default_factory=dict)
     service_names: dict[tuple[str, str], Row] = field(default_factory=dict)
     codes: dict[str, dict[str, Row]] = field(default_factory=dict)
+    publication: dict[str, Row] = field(default_factory=dict)
+
+    def name(self, kind: str, code: str | None, language: str) -> str:
+        """Return what a list calls a code."""
+        return text_in(self.codes.get(kind, {}).get(code or ""), "name", language) or code or ""
+
+    def figure_name(self, figure_id: str, language: str) -> str:
+        """Return the name of a figure."""
+        return text_in(self.figures.get(figure_id), "name", language) or figure_id
+
+    def service_name(self, figure_id: str, service: str, language: str) -> str:
+        """Return the name of a service of a figure."""
+        return text_in(self.service_names.get((figure_id, service)), "service_name", language) or service
+
+    def says(self, key: str, language: str) -> str:
+        """Return what the publication says of itself; nothing when it does not."""
+        return text_in(self.publication.get(key), "value", language)
+
+
+def text_in(row: Mapping[str, Any] | None, column: str, language: str) -> str:
+    """Return a text of a row in a language, in another where it has none in that; nothing without any."""
+    return next((str(text) for one in SECOND[language] if (text := (row or {}).get(f"{column}_{one}"))), "")
+
+
+@dataclass(slots=True)
+class Content(Names):
+    """All that is shown, by the keys it is looked up by."""
+
     values: dict[Key, Value] = field(default_factory=dict)
     exact: dict[Key, float] = field(default_factory=dict)
     changes: dict[Key, Row] = field(default_factory=dict)
@@ -113,31 +144,14 @@ class Content:
     coverage: dict[int, dict[str, dict[int, int]]] = field(default_factory=dict)
     sections: list[Row] = field(default_factory=list)
     lines: dict[str, list[Row]] = field(default_factory=dict)
-    publication: dict[str, Row] = field(default_factory=dict)
     bases: dict[tuple[str, str, int], list[str]] = field(default_factory=dict)
     keys: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
+    figure_keys: dict[str, list[Key]] = field(default_factory=dict)
     forms: dict[tuple[str, str, str | None], Form] = field(default_factory=dict)
 
     def years(self) -> list[int]:
         """Return the report years that have a figure, the latest first."""
         return sorted({key[2] for key in self.values}, reverse=True)
-
-    def name(self, kind: str, code: str | None, language: str) -> str:
-        """Return what a list calls a code; the code itself when it does not."""
-        row = self.codes.get(kind, {}).get(code or "")
-        return str(row[f"name_{language}"] or code) if row else code or ""
-
-    def figure_name(self, figure_id: str, language: str) -> str:
-        """Return the name of a figure; its id when nobody described it."""
-        return str(self.figures.get(figure_id, {}).get(f"name_{language}") or figure_id)
-
-    def service_name(self, figure_id: str, service: str, language: str) -> str:
-        """Return the name of a service of a figure; its code when nobody described it."""
-        return str(self.service_names.get((figure_id, service), {}).get(f"service_name_{language}") or service)
-
-    def says(self, key: str, language: str) -> str:
-        """Return what the publication says of itself; nothing when it does not."""
-        return str(self.publication.get(key, {}).get(f"value_{language}") or "")
 
     def form(self, figure_id: str, language: str, decimals: str | None = None) -> Form:
         """Return how values of a figure are written; with the decimals of a printed one when they are given."""
@@ -166,6 +180,8 @@ class Content:
         if printed and printed["status"] == "reproduced":
             number, qualifier = printed["published_shown"], printed["qualifier"]
             is_rounded = number in (0, 100) and qualifier == "exact" and number != value.shown
+            if qualifier == "about" and self.figures.get(value.key[0], {}).get("unit") == "percent":
+                number = number.quantize(Decimal(1), ROUND_HALF_UP)  # about a third: about 33 %, not about 33.3 %
             return number, "nearly" if is_rounded else qualifier, printed["decimals"]
         shown, rule = value.shown, self.figures.get(value.key[0], {}).get("shown_as")
         step = {"floor_1000": 1000, "about_100": 100, "about_1000": 1000}.get(rule or "")
@@ -215,6 +231,7 @@ def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public
         figure, service, year, basis = value.key
         content.bases.setdefault((figure, service, year), []).append(basis)
         content.keys.setdefault((figure, service), []).append(value.key)
+        content.figure_keys.setdefault(figure, []).append(value.key)
     return content
 
 
@@ -333,7 +350,7 @@ def _key(row: Mapping[str, Any]) -> Key:
 def sorted_services(content: Content, figure_id: str) -> list[str]:
     """Return the services that a figure has values of, in the order of its list; those of no list last."""
     listed = content.services.get(figure_id, [])
-    services = {key[1] for key in content.values if key[0] == figure_id}
+    services = {key[1] for key in content.figure_keys.get(figure_id, ())}
     return [service for service in listed if service in services] + sorted(services.difference(listed))
 
 

@@ -5,19 +5,17 @@ They are copies of the build's, row by row and column by column; nothing else of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kpi.site.figure_data import columns, in_languages, names_of, relation
+from kpi.lazy import duckdb
+from kpi.site.content import Names, text_in
+from kpi.site.figure_data import columns, in_languages, relation
 from kpi.sql import identifier, literal
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 SCHEMA = "export"
 
@@ -154,26 +152,24 @@ class FigureName:
 class Dataset:
     """The tables of an export, in a connection of their own, and what all formats say of them.
 
-    `publication` is what the publication says of itself in the language, by key. Names are by code, in the order in
-    which lists have them.
+    `figures` and `services` are in the order in which lists have them, named in the language.
     """
 
     con: duckdb.DuckDBPyConnection
     origin: Origin
     lang: str
     tables: Mapping[str, ExportTable]
-    publication: Mapping[str, str]
+    names: Names
     figures: Mapping[str, FigureName]
     services: Mapping[tuple[str, str], str]
-    codes: Mapping[str, Mapping[str, str]]
 
     def says(self, key: str, otherwise: str = "") -> str:
         """What the publication says of itself."""
-        return self.publication.get(key) or otherwise
+        return self.names.says(key, self.lang) or otherwise
 
     def code_name(self, of_list: str, code: str) -> str:
         """What a list calls a code; the code itself when it does not."""
-        return self.codes.get(of_list, {}).get(code) or code
+        return self.names.name(of_list, code, self.lang)
 
     def rows(self, table: ExportTable) -> list[tuple[Any, ...]]:
         """Return the rows of a table, in an order that is the same each time."""
@@ -240,17 +236,15 @@ def open_dataset(
                 con.execute(f"create table known.{identifier(name)} as from build.{place}")
         con.execute("detach build")
         tables = {one.name: _table(con, one) for one in selected}
-        codes = _codes(con, lang)
-        figures = _figures(con, tables, lang)
+        known = _names(con, tables)
         yield Dataset(
             con=con,
             origin=origin,
             lang=lang,
             tables=tables,
-            publication=_publication(con, lang),
-            figures=figures,
-            services=_services(con, tables, lang),
-            codes=codes,
+            names=known,
+            figures={figure_id: _figure_name(known, figure_id, lang) for figure_id in known.figures},
+            services={key: known.service_name(*key, lang) for key in known.service_names},
         )
 
 
@@ -277,84 +271,66 @@ def _one(con: duckdb.DuckDBPyConnection, sql: str) -> int:
     return int(count)
 
 
-def _publication(con: duckdb.DuckDBPyConnection, lang: str) -> dict[str, str]:
-    table = relation(con, "known.publication", {"key": "varchar", **in_languages("value")})
-    rows = con.execute(
-        f"select p.key, {names_of('p', 'value', lang, repr(''))} from {table} as p where p.key is not null"
-        " order by p.seed_order"
-    ).fetchall()
-    return dict(rows)
+def _names(con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable]) -> Names:
+    """Read what things are called: figures as the catalogue has them, then the lists; those of no list come last."""
+
+    def rows(name: str, wanted: Mapping[str, str], order: str = "seed_order") -> Iterator[dict[str, Any]]:
+        found = con.execute(f"select * from {relation(con, f'known.{name}', wanted)} order by {order}")
+        columns = [column[0] for column in found.description or []]
+        yield from (dict(zip(columns, row, strict=True)) for row in found.fetchall())
+
+    names = Names()
+    for row in rows("code_lists", _CODES, "list, sort_order, seed_order"):
+        names.codes.setdefault(row["list"] or "", {})[row["code"] or ""] = row
+    for row in rows("publication", {"key": "varchar", **in_languages("value")}):
+        names.publication[row["key"] or ""] = row
+    catalogue = list(rows("figure_catalogue", {**_FIGURES, **_SERVICES, "service_order": "bigint"}))
+    used = con.execute(f"select * from ({_used(con, tables, ('figure_id', 'service'))}) order by all").fetchall()
+    unlisted = [{"figure_id": figure_id, "service": service} for figure_id, service in used]
+    described = [*catalogue, *rows("figures", _FIGURES), *unlisted]
+    services = [*({**row, "sort_order": row["service_order"]} for row in catalogue),
+                *rows("figure_services", {**_SERVICES, "sort_order": "bigint"}), *unlisted]  # fmt: skip
+    figures = _first(described, lambda row: row["figure_id"])
+    families = names.codes.get("family", {})
+    names.figures = dict(
+        sorted(
+            figures.items(),
+            key=lambda item: (_place(item[1]), _place(families.get(item[1].get("family") or ""))),
+        )
+    )
+    by_service = _first(services, lambda row: row["service"] and (row["figure_id"], row["service"]))
+    names.service_names = dict(sorted(by_service.items(), key=lambda item: (item[0][0], _place(item[1]))))
+    return names
 
 
-def _codes(con: duckdb.DuckDBPyConnection, lang: str) -> dict[str, dict[str, str]]:
-    """The names of codes by list; `unit_code` are SDMX's codes of units."""
-    table = relation(con, "known.code_lists", _CODES)
-    found: dict[str, dict[str, str]] = {}
-    for of_list, code, name, sdmx in con.execute(
-        f"select c.list, c.code, {names_of('c', 'name', lang, 'c.code')}, c.sdmx_code from {table} as c"
-        " where c.list is not null and c.code is not null order by c.list, c.sort_order, c.seed_order"
-    ).fetchall():
-        found.setdefault(of_list, {})[code] = name
-        if of_list == "unit" and sdmx:
-            found.setdefault("unit_code", {})[code] = sdmx
+def _first(rows: Iterable[dict[str, Any]], key_of: Callable[[dict[str, Any]], Any]) -> dict[Any, dict[str, Any]]:
+    """Return the first row of each key."""
+    found: dict[Any, dict[str, Any]] = {}
+    for row in rows:
+        if key := key_of(row):
+            found.setdefault(key, row)
     return found
 
 
-def _figures(con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable], lang: str) -> dict[str, FigureName]:
-    """What figures are called, as the catalogue or the list of figures has it; those of no list come last."""
-    wanted = _FIGURES | in_languages("name") | in_languages("definition")
-    rows = con.execute(
-        f"""
-        with f as (
-            select *, 0 as rank from {relation(con, "known.figure_catalogue", wanted)}
-            union all select *, 1 as rank from {relation(con, "known.figures", wanted)}
-            union all
-            select {", ".join(f"{'figure_id' if name == 'figure_id' else 'null'} as {name}" for name in wanted)},
-                row_number() over (order by figure_id) as seed_order, 2 as rank
-            from ({_used(con, tables, ("figure_id",))})
-        ),
-        codes as {relation(con, "known.code_lists", _CODES)},
-        described as (
-            select * from f where figure_id is not null
-            qualify row_number() over (partition by figure_id order by rank, seed_order) = 1
-        )
-        select f.figure_id, {names_of("f", "name", lang, "f.figure_id")}, coalesce(f.family, ''),
-            {names_of("families", "name", lang, "coalesce(f.family, '')")}, coalesce(f.unit, ''),
-            {names_of("units", "name", lang, "coalesce(f.unit, '')")}, coalesce(units.sdmx_code, ''),
-            coalesce(f.decimals, ''), {names_of("f", "definition", lang, repr(""))}
-        from described as f
-        left join codes as families on families.list = 'family' and families.code = f.family
-        left join codes as units on units.list = 'unit' and units.code = f.unit
-        order by f.sort_order nulls last, families.sort_order nulls last, f.rank, f.seed_order, f.figure_id
-        """
-    ).fetchall()
-    return {row[0]: FigureName(*row[1:]) for row in rows}
+def _place(row: Mapping[str, Any] | None) -> tuple[bool, int]:
+    """Return where a row stands in its list; one of no list comes last."""
+    order = (row or {}).get("sort_order")
+    return order is None, order or 0
 
 
-def _services(
-    con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable], lang: str
-) -> dict[tuple[str, str], str]:
-    """What services are called, by figure and service; those of no list come last."""
-    wanted = {"figure_id": "varchar", "service": "varchar", **in_languages("service_name")}
-    empty = ", ".join(f"{name if name in ('figure_id', 'service') else 'null'} as {name}" for name in wanted)
-    rows = con.execute(
-        f"""
-        with s as (
-            select *, 0 as rank
-            from {relation(con, "known.figure_catalogue", wanted | {"service_order": "bigint"})}
-            union all by name
-            select *, 1 as rank from {relation(con, "known.figure_services", wanted | {"sort_order": "bigint"})}
-            union all by name
-            select {empty}, row_number() over (order by figure_id, service) as seed_order, 2 as rank
-            from ({_used(con, tables, ("figure_id", "service"))})
-        )
-        select s.figure_id, s.service, {names_of("s", "service_name", lang, "s.service")}
-        from s where s.figure_id is not null and s.service is not null
-        qualify row_number() over (partition by s.figure_id, s.service order by s.rank, s.seed_order) = 1
-        order by s.figure_id, coalesce(s.service_order, s.sort_order) nulls last, s.rank, s.seed_order, s.service
-        """
-    ).fetchall()
-    return {(figure_id, service): name for figure_id, service, name in rows}
+def _figure_name(names: Names, figure_id: str, lang: str) -> FigureName:
+    row = names.figures[figure_id]
+    family, unit = row.get("family") or "", row.get("unit") or ""
+    return FigureName(
+        name=names.figure_name(figure_id, lang),
+        family=family,
+        family_name=names.name("family", family, lang),
+        unit=unit,
+        unit_name=names.name("unit", unit, lang),
+        unit_code=names.codes.get("unit", {}).get(unit, {}).get("sdmx_code") or "",
+        decimals=row.get("decimals") or "",
+        definition=text_in(row, "definition", lang),
+    )
 
 
 def _used(con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable], names: Sequence[str]) -> str:
@@ -373,7 +349,10 @@ _FIGURES = {
     "unit": "varchar",
     "decimals": "varchar",
     "sort_order": "bigint",
+    **in_languages("name"),
+    **in_languages("definition"),
 }
+_SERVICES = {"figure_id": "varchar", "service": "varchar", **in_languages("service_name")}
 _CODES = {
     "list": "varchar",
     "code": "varchar",

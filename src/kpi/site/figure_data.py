@@ -10,16 +10,16 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, presented
 from kpi.sql import identifier
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.settings import ReportTables
 
 
-_SECOND = {"fi": ("fi", "en", "sv"), "sv": ("sv", "fi", "en"), "en": ("en", "fi", "sv")}
+# Languages in which a name is looked for, one after the other.
+SECOND = {"fi": ("fi", "en", "sv"), "sv": ("sv", "fi", "en"), "en": ("en", "fi", "sv")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,11 @@ class FigureRow:
 
 def columns(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
     """Return the type of each column of a table, as schema.name; of none, when the build has no such table."""
+    schema, _, name = table.partition(".")
     rows = con.execute(
-        "select column_name, data_type from information_schema.columns where table_schema || '.' || table_name = ?"
-        " order by ordinal_position",
-        [table],
+        "select column_name, data_type from duckdb_columns() where schema_name = ? and table_name = ?"
+        " and not internal order by column_index",
+        [schema, name],
     ).fetchall()
     return dict(rows)
 
@@ -95,7 +96,7 @@ def relation(con: duckdb.DuckDBPyConnection, table: str, wanted: Mapping[str, st
 
 def names_of(alias: str, column: str, lang: str, otherwise: str) -> str:
     """SQL of a name in a language; in another when it has none in that, and `otherwise` when in none."""
-    named = ", ".join(f"nullif({alias}.{column}_{one}, '')" for one in _SECOND[lang])
+    named = ", ".join(f"nullif({alias}.{column}_{one}, '')" for one in SECOND[lang])
     return f"coalesce({named}, {otherwise})"
 
 

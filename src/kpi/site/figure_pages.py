@@ -36,7 +36,7 @@ def tag(key: Key, form: str, text: str) -> Markup:
 
 def cell(form: str, text: str) -> Markup:
     """Return a number in a row of a table, or a card, that says itself what it is of (`row_of`)."""
-    return Markup(f'<span class="v" data-form="{escape(form)}">{escape(text)}</span>')
+    return Markup(f'<span class="v" data-form="{form}">{escape(text)}</span>')
 
 
 def row_of(key: Key, with_figure: bool = True) -> Markup:
@@ -85,6 +85,11 @@ class Writer:
             return self.language.say("to_date", month=self.language.months[value.last_full_month - 1])
         return "" if key[3] in _USUAL_BASES else self.content.name("basis", key[3], self.language.code)
 
+    def service(self, key: Key) -> str:
+        """Return the service of a value, with its basis where that is not its year and the name does not say it."""
+        name, basis = self.content.service_name(key[0], key[1], self.language.code), self.basis(key)
+        return name if not basis or basis.casefold() in name.casefold() else f"{name}, {basis}"
+
     def target(self, value: Value) -> Markup | str:
         """Return the target of a value and whether it is met; nothing where there is none."""
         target = self.content.targets.get(value.key[:3])
@@ -126,37 +131,45 @@ class Writer:
             "assessment_name": self.content.name("assessment", row["assessment"], code),
         }
 
-    def card(self, value: Value, notes: Mapping[Key, int] | None = None) -> Row:
-        """Return a card: name, service, value as stated, change in words, target, small line of its years."""
-        figure, service, _, basis = value.key
-        note, change = (notes or {}).get(value.key), self.change(value)
-        is_broken = bool(change["change"]) and not change["is_comparable"]
+    def row(self, value: Value, notes: Mapping[Key, int] | None = None) -> Row:
+        """Return a row of a table: name, service, value to its figure's precision, change, number of its note."""
+        figure, note = value.key[0], (notes or {}).get(value.key)
         return {
             "of": row_of(value.key),
             "href": page_of(figure),
             "name": self.content.figure_name(figure, self.language.code),
-            "service": self.content.service_name(figure, service, self.language.code),
-            "basis": self.basis(value.key),
-            "value": self.value(value),
-            "table_value": self.value(value, "value"),
-            "target": self.target(value),
-            "national": self.national(value),
-            "spark": self.spark(figure, service, basis, value.key[2]),
+            "service": self.service(value.key),
+            "value": self.value(value, "value"),
             "note": note,
             "note_text": self.language.say("note_ref", number=note) if note else "",
-            "caveat": self.language.say("not_comparable") if is_broken and not note else "",
-            **change,
+            **self.change(value),
         }
 
-    def spark(self, figure: str, service: str, basis: str, year: int) -> Markup:
-        """Return a small line of the years up to one, broken where they cannot be compared."""
+    def card(self, value: Value, notes: Mapping[Key, int] | None = None) -> Row:
+        """Return a card: a row with the value as stated, target, value of the country and a small line of its years."""
+        row = self.row(value, notes)
+        is_broken = bool(row["change"]) and not row["is_comparable"]
+        spark, span = self.spark(*value.key)
+        return {
+            **row,
+            "value": self.value(value),
+            "target": self.target(value),
+            "national": self.national(value),
+            "spark": spark,
+            "span": span,
+            "caveat": self.language.say("not_comparable") if is_broken and not row["note"] else "",
+        }
+
+    def spark(self, figure: str, service: str, year: int, basis: str) -> tuple[Markup, str]:
+        """Return a small line of the years up to one, broken where they cannot be compared, and which they are."""
         keys = sorted(key for key in self.content.keys.get((figure, service), ())
                       if key[2] <= year and self._is_alike(key[3], basis))  # fmt: skip
         years = list(range(keys[0][2], year + 1)) if keys else []
         by_year = {key[2]: self.content.values[key] for key in keys}
         changes = [self.content.changes.get(by_year[one].key) if one in by_year else None for one in years]
         broken = [place for place, row in enumerate(changes) if row and row["has_break"]]
-        return charts.sparkline([by_year[one].shown if one in by_year else None for one in years], broken)
+        line = charts.sparkline([by_year[one].shown if one in by_year else None for one in years], broken)
+        return line, f"{years[0]}–{year}" if line else ""
 
     @staticmethod
     def _is_alike(basis: str, other: str) -> bool:
@@ -198,7 +211,7 @@ def report_page(writer: Writer, sentences: Sentences, year: int) -> Row:
             "theme": name if name != theme else "",
             "blocks": blocks,
             "cards": [writer.card(value, notes) for role, value in lines if role != "table"],
-            "rows": [_as_row(writer.card(value, notes)) for _, value in lines],
+            "rows": [writer.row(value, notes) for _, value in lines],
             "sums": _sums(writer, [value for _, value in lines]),
         })  # fmt: skip
         theme = name
@@ -207,13 +220,9 @@ def report_page(writer: Writer, sentences: Sentences, year: int) -> Row:
     return {
         "sections": sections,
         "notes": texts,
-        "others": [_as_row(writer.card(value, notes)) for value in others],
+        "others": [writer.row(value, notes) for value in others],
         "is_unfinished": any(key[2] == year and value.last_full_month for key, value in content.values.items()),
     }
-
-
-def _as_row(card: Row) -> Row:
-    return {**card, "value": card["table_value"]}
 
 
 def _order(content: Content, key: Key) -> tuple[Any, ...]:
@@ -260,8 +269,10 @@ def notes_of(content: Content, language: Language, year: int) -> tuple[dict[Key,
     ordered = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
     numbers = {key: place for place, (_, keys) in enumerate(ordered, 1) for key in keys}
     texts = [
-        language.say("comparability_text", count=language.number(len(keys)), reason=reason) for reason, keys in ordered
-    ]
+        language.say("comparability_text" if len(keys) > 1 else "comparability_one", count=language.number(len(keys)),
+                     reason=reason)
+        for reason, keys in ordered
+    ]  # fmt: skip
     return numbers, texts
 
 
@@ -280,6 +291,7 @@ def figure_page(writer: Writer, figure_id: str) -> Row:
     latest = content.values[keys[0]] if keys else None
     same_year = [content.values[key] for key in keys if key[2] == keys[0][2]]
     figure = content.figures.get(figure_id, {})
+    printed = [_printed_row(writer, key) for key in _printed_keys(content, figure_id)]
     return {
         "figure_id": figure_id,
         "definition": figure.get(f"definition_{code}") or "",
@@ -291,15 +303,15 @@ def figure_page(writer: Writer, figure_id: str) -> Row:
         "by_service": _bars(writer, same_year) if len(same_year) > 1 else [],
         "by_service_title": language.say("by_service", year=keys[0][2]) if keys else "",
         "months": [table for service in services if (table := _months(writer, figure_id, service))],
-        "printed": [_printed_row(writer, key) for key in _printed_keys(content, figure_id)],
+        "printed": printed,
+        "has_reasons": any(row["reason"] for row in printed),
         "revisions": [_revision_row(writer, row) for row in content.revisions.get(figure_id, [])],
     }  # fmt: skip
 
 
 def _keys_of(content: Content, figure_id: str) -> list[Key]:
     """Return the keys of a figure's values, the latest year first, services in their order."""
-    return sorted((key for key in content.values if key[0] == figure_id),
-                  key=lambda key: (-key[2], _order(content, key)))  # fmt: skip
+    return sorted(content.figure_keys.get(figure_id, ()), key=lambda key: (-key[2], _order(content, key)))
 
 
 def latest_value(content: Content, figure_id: str) -> Value | None:
@@ -329,7 +341,7 @@ def _numbered_breaks(
     ordered = sorted(found)
     numbers = {(day.year, day.month, reason): place for place, (day, _, reason) in enumerate(ordered, 1)}
     return numbers, [
-        f"{language.day(day)}: {reason} ({content.name('break_kind', kind, language.code)})"
+        f"{language.day(day)} ({content.name('break_kind', kind, language.code)}): {reason}"
         for day, kind, reason in ordered
     ]
 
@@ -403,8 +415,7 @@ def _bars(writer: Writer, values: Sequence[Value]) -> list[Row]:
     return [
         {
             "of": row_of(value.key),
-            "service": writer.content.service_name(value.key[0], value.key[1], writer.language.code)
-            + (f", {basis}" if (basis := writer.basis(value.key)) else ""),
+            "service": writer.service(value.key),
             "value": writer.value(value, "value"),
             "bar": charts.bar(value.shown, highest) if value.shown is not None else "",
         }
@@ -468,8 +479,7 @@ def _printed_row(writer: Writer, key: Key) -> Row:
         "href": page_of(key[0]),
         "name": writer.content.figure_name(key[0], code),
         "year": key[2],
-        "service": writer.content.service_name(key[0], key[1], code)
-        + (f", {basis}" if (basis := writer.basis(key)) else ""),
+        "service": writer.service(key),
         "printed": printed_text(writer, key),
         "value": writer.value(value, "value") if value else NO_VALUE,
         "status": writer.content.name("status", row["status"], code),

@@ -25,8 +25,8 @@ _NEAR = Decimal("0.05")  # of a fraction: so near to it a share is called by it
 class Language:
     """The words of one language.
 
-    `forms` are those of a unit: pairs of singular and plural, lengths of time by part. `reject_reasons` are by the
-    pattern that the engine's words are like.
+    `forms` are those of a unit: pairs of singular and plural, lengths of time by part. `reject_reasons` are by
+    their code in `raw.rejects`.
     """
 
     code: str

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from kpi import database
 from kpi.cache import caching
 from kpi.engine.compile import CACHE
+from kpi.lazy import duckdb
 from kpi.provenance.labels import SUPERSEDED, labels_of
 from kpi.provenance.outline import Filter, Outline, PartOutline, outlines
 from kpi.site import charts
@@ -21,11 +22,12 @@ from kpi.site.figure_pages import Writer, file_name, page_of
 from kpi.site.language import Language
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.engine.graph import Graph
     from kpi.engine.node import Node
 
+_COLUMN = Markup(
+    '<tr><th scope="row"><code>{}</code></th><td><code>{}</code></td><td lang="en">{}</td><td>{}</td></tr>'
+)
 _LINEAGE = 5  # tables drawn above a model; below it one less
 
 
@@ -39,6 +41,24 @@ class Models:
     tests: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     rows: Mapping[str, int] = field(default_factory=dict)
     outlines: Mapping[str, Outline] = field(default_factory=dict)
+    _columns: dict[str, Markup] = field(default_factory=dict, compare=False, repr=False)  # the same in each language
+
+    def columns(self, name: str) -> Markup:
+        """Return the rows of the table of columns of a table: name, type, description and tests of each."""
+        if name not in self._columns:
+            node = self.nodes[name]
+            kinds = dict(node.column_types)
+            rows = [
+                _COLUMN.format(
+                    column.name,
+                    kinds.get(column.name) or column.data_type or "",
+                    " ".join(column.description.split()),
+                    Markup(", ").join(map(_code, self.tests.get((name, column.name), ()))),
+                )
+                for column in node.columns
+            ]
+            self._columns[name] = Markup("\n").join(rows)
+        return self._columns[name]
 
     def outline(self) -> str:
         """Return all that pages other than a table's own show of the tables."""
@@ -126,17 +146,12 @@ def model_page(models: Models, name: str, language: Language) -> Row:
         *((one, "") for one in below[: _LINEAGE - 1]),
     ]
     rows = models.rows.get(name)
-    kinds = dict(node.column_types)
     return {
         "text": " ".join(node.description.split()),
         "materialized": node.materialized or node.kind,
         "file": str(node.file),
         "rows": language.number(rows) if rows is not None else "",
-        "columns": [
-            (column.name, kinds.get(column.name) or getattr(column, "data_type", "") or "",
-             " ".join(column.description.split()), models.tests.get((name, column.name), []))
-            for column in node.columns
-        ],
+        "columns": models.columns(name),
         "svg": charts.path_of(steps),
         "related": [
             (language.say("reads"), [(parent, page_of_model(parent)) for parent in above]),

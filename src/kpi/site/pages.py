@@ -21,7 +21,7 @@ from kpi.site.figure_pages import (
 )
 from kpi.site.language import Language, read_language
 from kpi.site.model_pages import Models, computed, groups, model_page, page_of_model
-from kpi.site.quality_pages import Rejects, described, kind_of, quality_page, status, verdict
+from kpi.site.quality_pages import Rejects, described, kind_of, quality_page, reject_rows, status, verdict
 from kpi.site.sentences import Sentences
 
 
@@ -160,9 +160,8 @@ class Site:
 
     def _figure_ids(self) -> list[str]:
         """Return the figures that are described or told of, in the order of their list."""
-        figure_ids = {key[0] for key in self.source.content.values}
         listed = list(self.source.content.figures)
-        return listed + sorted(figure_ids.difference(listed))
+        return listed + sorted(self.source.content.figure_keys.keys() - set(listed))
 
     def _list(self) -> Page:
         content, code = self.source.content, self.language.code
@@ -178,7 +177,7 @@ class Site:
         content, code = self.source.content, self.language.code
         row = content.figures.get(figure_id, {})
         services = content.services.get(figure_id, [])
-        keys = [key for key in content.values if key[0] == figure_id]
+        keys = content.figure_keys.get(figure_id, ())
         latest = max(keys, key=lambda key: (key[2], key[1] in services[:1], key), default=None)
         names = [content.service_name(figure_id, service, code) for service in services]
         words = [row.get(f"definition_{code}"), row.get(f"keywords_{code}"), figure_id, *names]
@@ -224,14 +223,15 @@ class Site:
             worst, sentence = verdict(self.writer, results)
             heading, path = say("quality_of", year=year), f"quality-{year}.html"
             entries.append({"href": path, "name": heading, "kind": worst, "verdict": sentence})
-            values = quality_page(self.writer, year, results, self.source.rejects if year == years[0] else ())
+            values = quality_page(self.writer, year, results)
             values["year"] = year
             yield Page(path, "quality.html", heading, values, self._crumbs((say("quality"), "quality.html")))
             for check in values["checks"]:
                 if check["href"]:
                     crumbs = self._crumbs((say("quality"), "quality.html"), (heading, path))
                     yield Page(check["href"], "rows.html", f"{check['id']} {year}", {"check": check}, crumbs)
-        yield Page("quality.html", "quality_index.html", say("quality"), {"years": entries}, self._crumbs())
+        values = {"years": entries, "rejects": reject_rows(self.writer, self.source.rejects)}
+        yield Page("quality.html", "quality_index.html", say("quality"), values, self._crumbs())
 
     def _data(self) -> Iterator[Page]:
         models, say = self.source.models, self.language.say

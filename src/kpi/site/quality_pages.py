@@ -7,29 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
+from kpi.lazy import duckdb
 from kpi.presentation import MINUS, NO_VALUE, Form, significant
 from kpi.site.content import Content, Row
+from kpi.site.figure_data import columns
 from kpi.site.figure_pages import Writer, printed_rows
-from kpi.site.language import read_language
-
-if TYPE_CHECKING:
-    import duckdb
 
 ROWS_SHOWN = 10  # of a failed check on the page of its year; the rest is on a page of its own
 _HYPHEN = re.compile(r"(?<=\s)-(?=\d)")  # before a limit, as SQL and Python write it
 _FEED_TOPICS = ("months", "deliveries")
+_SUMS = "parts"
 
 
 @dataclass(frozen=True, slots=True)
 class Rejects:
-    """How many rows of a feed were loaded and rejected, and for which reasons.
-
-    A reason is the first pattern of `Language.reject_reasons` that it is like, else the engine's own words.
-    """
+    """How many rows of a feed were loaded and rejected, and for which reasons, by their codes in `raw.rejects`."""
 
     feed: str
     loaded: int
@@ -40,23 +36,17 @@ class Rejects:
 def read_rejects(con: duckdb.DuckDBPyConnection) -> list[Rejects]:
     """Return the rejects of each feed that has any; nothing where there are no deliveries, or they are not to be read.
 
-    The reasons are the engine's own words, never what was delivered.
+    A build of a kpi without codes has no reasons.
     """
-    from kpi.validation.datasets import built_columns
-
-    built = built_columns(con)
-    if not {"feed", "rows_loaded", "rows_rejected"} <= built.get("raw.deliveries", set()):
+    if not {"feed", "rows_loaded", "rows_rejected"} <= columns(con, "raw.deliveries").keys():
         return []
     reasons: dict[str, list[tuple[str, int]]] = {}
-    if {"feed", "reasons"} <= built.get("raw.rejects", set()):
-        patterns = list(read_language("en").reject_reasons)
-        for feed, reason, count in con.execute(
-            "select feed, coalesce(list_filter($patterns, lambda like_this: one.reason like like_this)[1], one.reason)"
-            " as kind, count(*) from (select feed, unnest(reasons) as one from raw.rejects) group by all"
-            " order by feed, count(*) desc, kind",
-            {"patterns": patterns},
+    if "code VARCHAR" in columns(con, "raw.rejects").get("reasons", ""):
+        for feed, code, count in con.execute(
+            "select feed, one.code, count(*) from (select feed, unnest(reasons) as one from raw.rejects) group by all"
+            " order by feed, count(*) desc, one.code"
         ).fetchall():
-            reasons.setdefault(feed, []).append((reason, count))
+            reasons.setdefault(feed, []).append((code, count))
     return [
         Rejects(feed, loaded, rejected, tuple(reasons.get(feed, ())[:5]))
         for feed, loaded, rejected in con.execute(
@@ -86,10 +76,28 @@ def status(writer: Writer, year: int) -> str:
         return writer.language.say("status_none")
     text = writer.language.say("status_of", reproduced=of_year.count("reproduced"), total=len(of_year))
     differs = of_year.count("differs")
-    return f"{text} {writer.language.say('differs_count', count=differs)}" if differs else text
+    return (
+        f"{text} {writer.language.say('differs_count' if differs > 1 else 'differs_one', count=differs)}"
+        if differs
+        else text
+    )
 
 
-def quality_page(writer: Writer, year: int, results: Sequence[Row], rejects: Sequence[Rejects]) -> Row:
+def reject_rows(writer: Writer, rejects: Iterable[Rejects]) -> list[tuple[str, str, str, list[tuple[str, str]]]]:
+    """Return each feed that has rejects, with the numbers of its rows, and of them by reason in words."""
+    content, language = writer.content, writer.language
+    return [
+        (
+            content.name("feed", one.feed, language.code),
+            language.number(one.loaded),
+            language.number(one.rejected),
+            [(language.reject_reasons.get(code, code), language.number(count)) for code, count in one.reasons],
+        )
+        for one in rejects
+    ]
+
+
+def quality_page(writer: Writer, year: int, results: Sequence[Row]) -> Row:
     """Return what the page of the quality of a year shows."""
     checks = [_check(writer, result, place, year) for place, result in enumerate(results, 1)]
     topics: dict[str, list[Row]] = {}
@@ -105,18 +113,6 @@ def quality_page(writer: Writer, year: int, results: Sequence[Row], rejects: Seq
         "failed": [check for kind in ("error", "warning") for check in checks if check["kind"] == kind],
         "feeds": _coverage(writer, year),
         "short_months": writer.language.short_months,
-        "rejects": [
-            (
-                writer.content.name("feed", one.feed, code),
-                writer.language.number(one.loaded),
-                writer.language.number(one.rejected),
-                [
-                    (writer.language.reject_reasons.get(reason) or _in_english(reason), writer.language.number(count))
-                    for reason, count in one.reasons
-                ],
-            )
-            for one in rejects
-        ],
         "printed": printed_rows(writer, year),
         "topics": [(writer.content.name("topic", topic, code), of_topic) for topic, of_topic in topics.items()],
         "checks": checks,
@@ -139,7 +135,7 @@ def _in_english(text: str) -> Markup:
 
 
 def _check(writer: Writer, result: Row, place: int, year: int) -> Row:
-    rows = [_row(writer, row) for row in result["rows"]]
+    rows = [_row(writer, row, result["topic"]) for row in result["rows"]]
     is_long = len(rows) > ROWS_SHOWN
     href = f"quality-{year}-{place}.html" if is_long else ""
     return {
@@ -158,7 +154,7 @@ def _check(writer: Writer, result: Row, place: int, year: int) -> Row:
 def _seen(writer: Writer, result: Row) -> str:
     """Return the range of the values that a check looked at, in their unit; nothing where they are in several."""
     low, high, unit = result["lowest"], result["highest"], result.get("unit", "")
-    if low is None or high is None or unit is None or result["topic"] in ("parts", *_FEED_TOPICS):
+    if low is None or high is None or unit is None or result["topic"] in (_SUMS, *_FEED_TOPICS):
         return ""
     if unit == "year":
         texts = [f"{value:.0f}" for value in (low, high)]
@@ -177,7 +173,7 @@ def _amount(form: Form, value: float | None, digits: int = 6) -> str:
     return replace(form, decimals=None).write(Decimal(significant(value, digits)))
 
 
-def _row(writer: Writer, row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _row(writer: Writer, row: Mapping[str, Any], topic: str) -> tuple[str, str, str, str]:
     """Return a row that breaks a check: what it is, its value and what that was compared with, in its own unit."""
     content, language = writer.content, writer.language
     figure, service, feed = row.get("figure_id"), row.get("service"), row.get("feed")
@@ -192,7 +188,7 @@ def _row(writer: Writer, row: Mapping[str, Any]) -> tuple[str, str, str, str]:
         names.append(content.name("basis", row["basis"], language.code))
     if row.get("month"):
         names.append(language.months[row["month"] - 1])
-    note = str(row.get("note") or "") if language.code == "fi" else ""
+    note = str(row.get("note") or "") if language.code == "fi" or topic == _SUMS else ""  # of sums, a formula
     return ", ".join(names), _amount(form, row.get("value")), _amount(form, row.get("compared")), note
 
 

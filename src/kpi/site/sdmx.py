@@ -219,7 +219,7 @@ def _lists(dataset: Dataset, rows: Sequence[Sequence[object]]) -> Mapping[str, M
         "FIGURE": {code_of(figure_id): one.name for figure_id, one in dataset.figures.items()},
         "SERVICE": {code_of(service): name for (_, service), name in dataset.services.items()},
         "BASIS": {
-            **{code_of(basis): name for basis, name in dataset.codes.get("basis", {}).items()},
+            **{code_of(basis): dataset.code_name("basis", basis) for basis in dataset.names.codes.get("basis", {})},
             MONTH: _CONCEPTS["TIME_PERIOD"][dataset.lang],
         },
         "UNIT_MEASURE": units,

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, visible
 from kpi.site.content import Content, Row, has_values, read_content
 from kpi.site.language import read_language
@@ -31,7 +32,6 @@ from kpi.site.sentences import read_sentences, typed_numbers
 from kpi.warehouse.builds import PAGES
 
 if TYPE_CHECKING:
-    import duckdb
     from jinja2 import Environment, Template
 
     from kpi.settings import ReportTables
@@ -152,10 +152,17 @@ def _warnings(source: Source) -> Iterable[str]:
 
 def _write(path: Path, text: str) -> int:
     """Write a page and return its bytes. What has its name may be a page of another build too, which must stay."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
     content = text.encode()
-    path.write_bytes(content)
+    try:
+        stream = path.open("xb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("xb")
+    except FileExistsError:
+        path.unlink()
+        stream = path.open("xb")
+    with stream:
+        stream.write(content)
     return len(content)
 
 

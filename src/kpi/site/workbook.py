@@ -30,12 +30,12 @@ _WIDTHS = {"name": 34, "text": 24, "number": 14}
 _TEXT: dict[str, dict[str, str]] = {
     "cover": {"en": "Cover", "fi": "Kansi", "sv": "Omslag"},
     "contents": {"en": "Contents", "fi": "Sisällys", "sv": "Innehåll"},
-    "notes": {"en": "Notes", "fi": "Selitteet", "sv": "Noter"},
+    "notes": {"en": "Notes", "fi": "Huomautukset", "sv": "Anmärkningar"},
     Role.INDICATORS: {"en": "Figures", "fi": "Luvut", "sv": "Tal"},
-    Role.CHANGES: {"en": "Changes", "fi": "Muutokset", "sv": "Ändringar"},
+    Role.CHANGES: {"en": "Changes", "fi": "Muutokset", "sv": "Förändringar"},
     Role.SERIES: {"en": "Months", "fi": "Kuukaudet", "sv": "Månader"},
-    Role.BREAKS: {"en": "Breaks", "fi": "Katkokset", "sv": "Brott"},
-    Role.REVISIONS: {"en": "Revisions", "fi": "Tarkistukset", "sv": "Revideringar"},
+    Role.BREAKS: {"en": "Breaks", "fi": "Katkokset", "sv": "Tidsseriebrott"},
+    Role.REVISIONS: {"en": "Revisions", "fi": "Tarkistetut arvot", "sv": "Reviderade värden"},
     Role.DEFINITIONS: {"en": "Definitions", "fi": "Määritelmät", "sv": "Definitioner"},
     Role.CODES: {"en": "Codes", "fi": "Koodit", "sv": "Koder"},
     "figure": {"en": "Figure name", "fi": "Luku", "sv": "Tal"},
@@ -48,22 +48,22 @@ _TEXT: dict[str, dict[str, str]] = {
     "column": {"en": "Column", "fi": "Sarake", "sv": "Kolumn"},
     "publisher": {"en": "Publisher", "fi": "Julkaisija", "sv": "Utgivare"},
     "region": {"en": "Region", "fi": "Alue", "sv": "Område"},
-    "contact": {"en": "Contact", "fi": "Yhteys", "sv": "Kontakt"},
+    "contact": {"en": "Contact", "fi": "Yhteystieto", "sv": "Kontakt"},
     "licence": {"en": "Licence", "fi": "Lisenssi", "sv": "Licens"},
     "frequency": {"en": "Published", "fi": "Julkaistaan", "sv": "Publiceras"},
     "next_update": {"en": "Next update", "fi": "Seuraava päivitys", "sv": "Nästa uppdatering"},
     "day": {"en": "Made on", "fi": "Laskettu", "sv": "Beräknat"},
-    "build": {"en": "Build", "fi": "Koonti", "sv": "Bygge"},
+    "build": {"en": "Build", "fi": "Koonti", "sv": "Version"},
     "title": {"en": "Figures", "fi": "Tunnusluvut", "sv": "Nyckeltal"},
     "synthetic": {
         "en": SYNTHETIC,
-        "fi": "KEINOTEKOINEN: laskettu keksityistä toimituksista.",
-        "sv": "SYNTETISK: beräknad av påhittade leveranser.",
+        "fi": "SYNTEETTISTÄ AINEISTOA: laskettu keksityistä toimituksista.",
+        "sv": "SYNTETISKT MATERIAL: beräknat utifrån påhittade leveranser.",
     },
     "empty": {
         "en": "[x] in the column value: there is no value. [c]: the value is hidden, so that no small count is told."
         " An empty cell elsewhere: there is nothing to say.",
-        "fi": "[x] sarakkeessa value: arvoa ei ole. [c]: arvo on salattu, ettei pieniä lukumääriä paljastu."
+        "fi": "[x] sarakkeessa value: arvoa ei ole. [c]: arvo on peitetty, jottei pieniä lukumääriä paljastu."
         " Tyhjä solu muualla: ei sanottavaa.",
         "sv": "[x] i kolumnen value: det finns inget värde. [c]: värdet är dolt, så att inga små antal röjs. "
         "En tom cell annars: inget att säga.",
@@ -230,18 +230,19 @@ class _Writer:
 
     def _decimals(self, table: ExportTable) -> list[int]:
         """With how many decimals each value is shown, so that no cell says 0 or 100 that is not exactly so."""
-        figures = [(figure_id, one.decimals, one.unit) for figure_id, one in self.dataset.figures.items()]
+        figures = self.dataset.figures
         if not table.has("figure_id") or not figures:
             return [2] * table.row_count
-        self.dataset.con.execute(
-            "create or replace temp table shown_as (figure_id varchar, its_decimals varchar, its_unit varchar)"
-        )
-        self.dataset.con.executemany("insert into shown_as values (?, ?, ?)", figures)
         columns = ", ".join(identifier(column.name) for column in table.columns)
+        names = "unnest($ids::varchar[]) as figure_id, unnest($decimals::varchar[]) as its_decimals"
         found = self.dataset.con.execute(
-            f"select {presented('value', 'its_decimals', 'its_unit')}::varchar, its_decimals"
-            f" from (select * from {table.place} order by all) left join shown_as using (figure_id)"
-            f" order by {columns}"
+            f"select {presented('value', 'its_decimals', 'its_unit')}::varchar, its_decimals from {table.place}"
+            f" left join (select {names}, unnest($units::varchar[]) as its_unit) using (figure_id) order by {columns}",
+            {
+                "ids": list(figures),
+                "decimals": [one.decimals for one in figures.values()],
+                "units": [one.unit for one in figures.values()],
+            },
         ).fetchall()
         return [len(with_decimals(shown, places).partition(".")[2]) if shown else 0 for shown, places in found]
 
@@ -279,7 +280,9 @@ class _Writer:
     def _write(self, sheet: Worksheet, row: int, column: int, value: Any) -> None:
         if value is None:
             return
-        if isinstance(value, bool):
+        if isinstance(value, str):
+            self._write_text(sheet, row, column, value, None)
+        elif isinstance(value, bool):
             sheet.write_boolean(row, column, value)
         elif _is_number(value):
             sheet.write_number(row, column, float(value) if isinstance(value, Decimal) else value)

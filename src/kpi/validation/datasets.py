@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -69,15 +68,9 @@ def run(
     imports: str,
     name: str,
     values: Mapping[str, object],
-    fragments: Mapping[str, str] = MappingProxyType({}),
 ) -> duckdb.DuckDBPyConnection:
-    """Run a query of the folder `sql` after the import CTEs.
-
-    It is given those of the values that it names; `{name}` in it stands for the SQL fragment of that name.
-    """
+    """Run a query of the folder `sql` after the import CTEs. It is given those of the values that it names."""
     text = _without_head((SQL / f"{name}.sql").read_text(encoding="utf-8"))
-    for key, fragment in fragments.items():
-        text = text.replace(f"{{{key}}}", fragment)
     sql = f"with {imports},\n{text.removeprefix('with ')}" if text.startswith("with ") else f"with {imports}\n{text}"
     return con.execute(sql, {key: value for key, value in values.items() if f"${key}" in sql})
 

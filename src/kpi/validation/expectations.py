@@ -1,9 +1,10 @@
 """Great Expectations over each report year: the rules of a project run on its topics, year by year.
 
 The only module that imports Great Expectations. The import takes seconds, so it happens inside a function that a
-refresh calls in a thread while the build runs, and only where there is something to validate. A result follows from the
+refresh calls in a thread while the build runs, and only where there is something to ask it. A result follows from the
 rows of its topic and year and from the rules alone: inside `kpi.cache.caching` it is taken from there when these are as
-they were. Nothing else is written to disk and nothing is sent anywhere.
+they were. Where it said of values that a rule holds it is not asked about them again, nor about numbers between them;
+about a rule that does not hold it is asked each time. Nothing else is written to disk and nothing is sent anywhere.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from kpi.cache import remembered
+from kpi.cache import recall, remember, remembered
 from kpi.presentation import significant
+from kpi.sql import counted
 from kpi.validation.datasets import YEARS, read_frames
 from kpi.validation.rule import (
+    ANY_ROW,
     CHECKS,
     FEED_TOPICS,
     NOT_NULL,
@@ -64,6 +67,9 @@ _ABSENT = re.compile(
 )
 # Expectations that say of each row by itself whether it is as expected: what holds of more rows holds of fewer.
 _OF_EACH_ROW = frozenset(f"ExpectColumnValuesTo{kind}" for kind in ("BeBetween", "BeInSet", "NotBeInSet", "NotBeNull"))
+# Of numbers these look at the least and greatest, or at the greatest, and at nothing between.
+_OF_GREATEST = ("ExpectColumnMaxToBeBetween",)
+_OF_RANGE = ("ExpectColumnValuesToBeBetween", *_OF_GREATEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +312,7 @@ class _Validator:
     def __init__(self, suites: Sequence[_Suite]) -> None:
         self.suites = suites
         self._versions = [version(library) for library in _LIBRARIES]
-        self._held: dict[str, frozenset[tuple[int, str]]] = {}
+        self._held: dict[str, frozenset[tuple[int, str]]] = {}  # by topic, the years and rules that hold
 
     @cached_property
     def _gx(self) -> ModuleType:
@@ -342,18 +348,22 @@ class _Validator:
 
     def _results(self, suite: _Suite) -> tuple[YearResult, ...]:
         if suite.topic.name not in self._held:
-            self._held[suite.topic.name] = frozenset(self._held_of_all_years(suite.topic.name))
+            self._held[suite.topic.name] = frozenset(self._held_of_topic(suite.topic.name))
         held = self._held[suite.topic.name]
         # Asking for a plain yes or no takes half the time, and it is mostly yes: ask for the rows only after a no.
         answers = self._outcome(suite, [rule for rule in suite.rules if (suite.year, rule.name) not in held])
+        for rule in suite.rules:
+            if rule.name in answers and answers[rule.name].success:
+                self._remember(suite, rule)
         broken = [rule for rule in suite.rules if rule.name in answers and not answers[rule.name].success]
         details = self._outcome(suite, broken, "COMPLETE")
         return tuple(_result(suite, rule, details.get(rule.name)) for rule in suite.rules)
 
-    def _held_of_all_years(self, topic: str) -> Iterator[tuple[int, str]]:
-        """Yield each year and rule of a topic where the rule, which is of each row, holds of the rows of all years.
+    def _held_of_topic(self, topic: str) -> Iterator[tuple[int, str]]:
+        """Yield each year and rule of a topic that is known to hold, or holds of the rows of all years together.
 
-        Asking once costs a fifth of asking for each of five years. After a no each year is asked about by itself.
+        Asking once about rules that are of each row costs a fifth of asking for each of five years. After a no each
+        year is asked about by itself.
         """
         import pandas as pd
 
@@ -362,7 +372,9 @@ class _Validator:
         rules: dict[Any, Rule] = {}
         for suite in suites:
             for rule in suite.rules:
-                if rule.column and rule.check.expectation in _OF_EACH_ROW:
+                if self._is_known(suite, rule):
+                    yield suite.year, rule.name
+                elif rule.column and rule.check.expectation in _OF_EACH_ROW:
                     key = (rule.name, rule.value_column, repr(rule.check), suite.frame[rule.value_column].dtype)
                     alike.setdefault(key, []).append(suite)
                     rules[key] = rule
@@ -374,7 +386,23 @@ class _Validator:
             frame = pd.concat([suite.frame[columns] for suite in alike[keys[0]]], ignore_index=True)
             all_years = _Suite(years[0], False, suites[0].topic, frame, tuple(rules[key] for key in keys))
             answers = self._outcome(all_years, all_years.rules) if len(years) > 1 else {}
-            yield from ((year, name) for name, answer in answers.items() if answer.success for year in years)
+            for rule in all_years.rules:
+                if rule.name in answers and answers[rule.name].success:
+                    self._remember(all_years, rule)
+                    yield from ((year, rule.name) for year in years)
+
+    def _is_known(self, suite: _Suite, rule: Rule) -> bool:
+        """Tell whether Great Expectations said of such values, now or in an earlier run, that the rule holds."""
+        evidence = _evidence(rule, suite.frame)
+        known = recall("holds", rule.check, evidence.of, self._versions)
+        return isinstance(known, tuple) and evidence.is_within(known)
+
+    def _remember(self, suite: _Suite, rule: Rule) -> None:
+        """Remember of what values Great Expectations said that a rule holds."""
+        evidence = _evidence(rule, suite.frame)
+        known = recall("holds", rule.check, evidence.of, self._versions)
+        seen = evidence.joined(known) if isinstance(known, tuple) else evidence.values
+        remember(seen, "holds", rule.check, evidence.of, self._versions)
 
     def _outcome(self, suite: _Suite, rules: Sequence[Rule], result_format: str = "BOOLEAN_ONLY") -> dict[str, Any]:
         """Return what Great Expectations says of some rules of a suite, by their names."""
@@ -394,6 +422,59 @@ class _Validator:
         column = {"column": rule.value_column} if rule.column else {}
         severity = "critical" if rule.severity == "error" else "warning"
         return kind(**column, **rule.check.arguments, severity=severity, meta={"rule": rule.name})
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What a rule's answer follows from, of the column that it looks at. `of` says of what, beside the rule's check.
+
+    The values are a range, least and greatest, of a rule that holds of all numbers between two of which it holds; else
+    those that occur. None of a rule that says something of the column as a whole: `of` has all of it.
+    """
+
+    of: tuple[str, ...]
+    values: tuple[Any, ...]
+    is_range: bool = False
+
+    def is_within(self, known: tuple[Any, ...]) -> bool:
+        """Tell whether the rule holds of these values because it holds of those that are known."""
+        if self.is_range:
+            return bool(known[0] <= self.values[0] and self.values[1] <= known[1])
+        return set(self.values) <= set(known)
+
+    def joined(self, known: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the values of which the rule is known to hold, these among them."""
+        if self.is_range:
+            return min(known[0], self.values[0]), max(known[1], self.values[1])
+        return tuple(sorted({*known, *self.values}))
+
+
+def _evidence(rule: Rule, frame: pd.DataFrame) -> _Evidence:
+    """Return what the answer to a rule follows from. What a check looks at is that of Great Expectations."""
+    kind = rule.check.expectation
+    if not rule.column and kind == ANY_ROW.expectation:
+        return _Evidence(("rows",), _looked_at(rule, len(frame), len(frame)), is_range=True)
+    if not rule.column:
+        return _Evidence(("frame", _content_of(frame)), ())
+    column = frame[rule.value_column]
+    values, type_ = column.dropna(), str(column.dtype)
+    if rule.check == NOT_NULL:
+        return _Evidence(("nulls", type_), (len(values) < len(column),))
+    if len(values) and column.dtype.kind in "iuf" and kind in _OF_RANGE:
+        low, high = (values.max() if kind in _OF_GREATEST else values.min()).item(), values.max().item()
+        return _Evidence(("range", type_), _looked_at(rule, low, high), is_range=True)
+    if kind in _OF_EACH_ROW and all(isinstance(value, str) for value in values):
+        return _Evidence(("texts", type_), tuple(sorted(set(values))))
+    return _Evidence(("column", type_, repr(column.tolist())), ())
+
+
+def _looked_at(rule: Rule, low: float, high: float) -> tuple[float, float]:
+    """Return the least and greatest of numbers as far as a rule looks at them: where it has no limit, any would do."""
+    limits = rule.check.arguments
+    return (
+        -math.inf if limits.get("min_value") is None else low,
+        math.inf if limits.get("max_value") is None else high,
+    )
 
 
 def _content_of(frame: pd.DataFrame) -> str:
@@ -496,7 +577,7 @@ def _cell(name: str, cell: Any) -> Any:
 def _seen(rule: Rule, values: pd.Series[Any]) -> str:
     """Say how many values a rule that holds looked at and, of numbers, their range."""
     if not rule.column:
-        return f"{len(values)} rows"
+        return counted(len(values), "row")
     count = "1 value" if len(values) == 1 else f"{len(values)} values"
     if values.dtype.kind not in "iuf":
         return count

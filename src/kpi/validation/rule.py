@@ -1,7 +1,7 @@
-"""What a project expects of its report years, read from `expectations/`: topics with their rules, sums and labels.
+"""What a project expects of its report years, read from `expectations/`: topics with their rules, and sums.
 
 The engine has kinds of rules and no rule: which table of the build is validated, by what, how severely, in which words
-is the project's (`rules.yml`, `sums.yml`, `labels_fi.yml`; keys: docs/reference/expectations.md). A topic is
+is the project's (`rules.yml`, `sums.yml`; keys: docs/reference/expectations.md). A topic is
 a table with a row per figure, month or the like, made by a model; a rule looks at one column of it. What is impossible
 or incomplete is an error and stops the publication; what is only implausible warns. A rule without anything to look at
 makes no result. Of a project without the folder only the feeds' contracts are validated. A mistake in a file is a
@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kpi.project.project import Project
 
 FOLDER = Path("expectations")
+FILES = ("rules.yml", "sums.yml")
 Severity = Literal["error", "warn"]
 # Topics that every project has: the feeds by their contracts, the years themselves, and what retention deleted.
 FEED_TOPICS = ("months", "deliveries")
@@ -293,23 +294,6 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """What pages call topics, the second value of their rows, families and bases, in Finnish and in page order."""
-
-    topics: Mapping[str, str] = field(default_factory=dict)
-    compared: Mapping[str, str] = field(default_factory=dict)
-    families: Mapping[str, str] = field(default_factory=dict)
-    bases: Mapping[str, str] = field(default_factory=dict)
-
-    def all_topics(self, topics: Iterable[Topic]) -> dict[str, str]:
-        """Return the heading of every topic: of those without one, the name, and the engine's own word for its own."""
-        own = {"months": "Aineistojen kuukaudet", "deliveries": "Aineistojen vuodet", "years": "Raportointivuodet",
-               "kept": "Poistetut aineistot"}  # fmt: skip
-        return {**self.topics, **{name: self.topics.get(name, own.get(name, name)) for name in
-                                  (*(topic.name for topic in topics), *OWN_TOPICS)}}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
 class Expectations:
     """All that a project expects of its report years, and the names of the tables that the engine knows.
 
@@ -317,7 +301,6 @@ class Expectations:
     """
 
     topics: tuple[Topic, ...] = ()
-    labels: Labels = field(default_factory=Labels)
     tables: ReportTables = field(default_factory=ReportTables)
     checksum: str = ""
 
@@ -332,7 +315,7 @@ class Expectations:
         return tuple(sum_ for topic in self.topics for sum_ in topic.sums)
 
     def read_tables(self) -> frozenset[str]:
-        """Return the tables that results and pages are made from."""
+        """Return the tables that results are made from."""
         notes = {topic.notes.table for topic in self.topics if topic.notes}
         return frozenset({*self.tables.names().values(), *(topic.table for topic in self.topics), *notes})
 
@@ -343,8 +326,7 @@ def read_expectations(project: Project) -> Expectations:
     tables = project.report_tables
     if not folder.is_dir():
         return Expectations(tables=tables)
-    read = {name: read_yaml(folder / name, FOLDER / name) for name in ("rules.yml", "labels_fi.yml", "sums.yml")
-            if (folder / name).is_file()}  # fmt: skip
+    read = {name: read_yaml(folder / name, FOLDER / name) for name in FILES if (folder / name).is_file()}
     if "rules.yml" not in read:
         raise ConfigError("there is no rules.yml. Write one, or take the folder away.", Place(str(FOLDER)))
     digest = hashlib.blake2b(digest_size=16)
@@ -352,11 +334,9 @@ def read_expectations(project: Project) -> Expectations:
         digest.update((folder / name).read_bytes())
     unknown = sorted(path.name for path in folder.iterdir() if path.suffix in (".yml", ".yaml"))
     if strangers := [name for name in unknown if name not in read]:
-        known = ("rules.yml", "sums.yml", "labels_fi.yml")
-        raise ConfigError(f"nothing reads this file.{nearest(strangers[0], known)}", Place(str(FOLDER / strangers[0])))
+        raise ConfigError(f"nothing reads this file.{nearest(strangers[0], FILES)}", Place(str(FOLDER / strangers[0])))
     topics = _read_topics(read["rules.yml"], read.get("sums.yml"))
-    labels = _read_labels(read["labels_fi.yml"], topics) if "labels_fi.yml" in read else Labels()
-    return Expectations(topics, labels, tables, digest.hexdigest())
+    return Expectations(topics, tables, digest.hexdigest())
 
 
 _TOPIC_KEYS = ("table", "row", "order", "rules", "sums", "only_with", "only_full_months", "observed", "notes")
@@ -504,18 +484,6 @@ def _read_sums(document: Section) -> tuple[Sum, ...]:
         texts = entry.required("expects_en"), entry.required("expects_fi"), entry.text("expects_sv")
         sums.append(Sum(name, by, tuple(formulas), *texts))
     return tuple(sums)
-
-
-def _read_labels(document: Section, topics: Iterable[Topic]) -> Labels:
-    parts = ("topics", "compared", "families", "bases")
-    document.allow(parts, str(document.file))
-    read: dict[str, dict[str, str]] = {}
-    for part in parts:
-        section = document.section(part)
-        read[part] = {name: section.required(name) for name in section}
-        if part in ("topics", "compared"):
-            section.allow((*(topic.name for topic in topics), *OWN_TOPICS), f"'{part}': it is no topic")
-    return Labels(**read)
 
 
 def _choice(entry: Section, key: str, known: tuple[str, ...], default: str) -> str:

@@ -544,16 +544,6 @@ def forget_reasons(warehouse: Warehouse) -> None:
     os.replace(new, warehouse.builds / "ledger.jsonl")
 
 
-def left_at(events: Iterable[LedgerEvent]) -> dict[str, str]:
-    """Return when readers were last pointed from a build to another one, by its id, as the ledger writes instants."""
-    left: dict[str, str] = {}
-    shown = ""
-    for event in events:
-        if event.event in ("published", "rolled back to"):
-            left[shown], shown = event.at, event.build
-    return left
-
-
 @dataclass(frozen=True, slots=True)
 class Showing:
     """A time in which readers saw a build: from when, and until when it was (empty: they see it still), in UTC."""

@@ -18,6 +18,7 @@ from kpi.build_record import BuildRecord
 from kpi.errors import ConfigError, Problem
 from kpi.events import Emit, silent
 from kpi.ingest.raw_files import kept_beside
+from kpi.lazy import duckdb
 from kpi.sql import counted
 from kpi.warehouse.builds import (
     LedgerEvent,
@@ -25,10 +26,10 @@ from kpi.warehouse.builds import (
     ever_published,
     forget_reasons,
     is_open,
-    left_at,
     publish,
     record,
     remove,
+    showings,
     writing,
 )
 from kpi.warehouse.permissions import DATABASE, close, database_folder, is_closed, is_whole, open_up
@@ -51,7 +52,8 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
     """
     events, grace_began = warehouse.ledger(), f"{datetime.now(UTC) - warehouse_settings.grace:%Y-%m-%dT%H:%M:%SZ}"
     outcomes, current = _outcomes(events), warehouse.current()
-    left, wanted, released = left_at(events), _wanted(events), released_builds(events)
+    left = {one.build: one.end for one in showings(events) if one.end}  # when readers last went on to another build
+    wanted, released = _wanted(events), released_builds(events)
     rules = {True: ("keep_published", "keep_published_days"), False: ("keep_failed", "keep_failed_days")}
     newer: Counter[object] = Counter()
     removed: dict[str, list[tuple[str, int]]] = {}
@@ -277,8 +279,6 @@ def copy_compactly(source: Path, candidate: Path, noted: BuildRecord, settings: 
     cannot be had, the file is copied as it is, and a warning says so.
     """
     import shutil
-
-    import duckdb
 
     from kpi import database
 

@@ -50,6 +50,11 @@ def database_path(folder: Path, stewards: bool = False, name: str = DATABASE) ->
     return place
 
 
+def readable_database(folder: Path) -> Path:
+    """Return the file that all readers open; of a build that was held back, which may have none, that of stewards."""
+    return database_path(folder, stewards=not os.path.lexists(folder / DATABASE))
+
+
 def make_place(folder: Path, warehouse_settings: WarehouseSettings) -> Path:
     """Make the folder of a new build, and return where in it the database is to be written.
 
@@ -151,7 +156,7 @@ def _refuse_group(warehouse_settings: WarehouseSettings) -> None:
         message = f"stewards_group: there is no group '{warehouse_settings.stewards_group}' on this machine."
         raise ConfigError(f"{message} Make it, or leave the setting out: then the owner alone is a steward.") from None
     if os.geteuid() and number not in (os.getegid(), *os.getgroups()):
-        message = f"user {_user(os.geteuid())} is not in it, so cannot give it a file. Add the user to the group."
+        message = f"user {user_of(os.geteuid())} is not in it, so cannot give it a file. Add the user to the group."
         raise ConfigError(f"stewards_group: '{warehouse_settings.stewards_group}': {message}")
 
 
@@ -164,13 +169,13 @@ def _refusal(folder: Path, place: Path) -> ConfigError:
             about = path.stat()
         except OSError:
             continue
-        who = f"its owner {_user(about.st_uid)}"
+        who = f"its owner {user_of(about.st_uid)}"
         who += f" and the group {group_of(about.st_gid)}" if stat.S_IMODE(about.st_mode) & 0o040 else ""
         return ConfigError(f"you are not among those who may open {what}: that is for {who}.")
     return ConfigError(f"you may not open {what}.")
 
 
-def _user(number: int) -> str:
+def user_of(number: int) -> str:
     import pwd
 
     try:

@@ -15,18 +15,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from kpi.codec import from_line, to_line, to_plain
 from kpi.errors import EXITS, KILLED, Problem
 from kpi.events import Event, now
 from kpi.files import is_regular, why_unreadable
 from kpi.ingest.masking import message
+from kpi.lazy import duckdb
 from kpi.sql import counted
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 KEPT = 400  # runs
 IDLE_BYTES = 1 << 16  # of the file of runs that found nothing to do

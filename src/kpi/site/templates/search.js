@@ -9,5 +9,5 @@ items.forEach(function(item,i){var hit=wanted.every(function(word){return words[
 [].forEach.call(document.querySelectorAll(".group"),function(part){part.hidden=!part.querySelector("li:not([hidden])")});
 none.textContent=found?"":none.getAttribute("data-text");
 }
-box.hidden=false;box.addEventListener("input",find);
+document.querySelector(".search").hidden=false;box.addEventListener("input",find);
 }());
