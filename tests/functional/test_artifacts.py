@@ -14,6 +14,8 @@ from conftest import TODAY
 from kpi.cli.main import cli
 from kpi.engine import artifacts
 from kpi.engine.artifacts import write_project_manifest
+from kpi.engine.manifest import test_names as names_of_tests
+from kpi.engine.manifest import write_manifest
 from kpi.engine.nodes import compile_project
 from kpi.errors import CheckFailed
 from kpi.jobs.options import Options
@@ -116,8 +118,8 @@ def test_a_build_of_the_same_project_has_the_manifest_of_the_one_before_with_its
     assert found["metadata"]["generated_at"] > read(first, "manifest.json")["metadata"]["generated_at"]
     stamps = {node["created_at"] for part in ("nodes", "macros", "sources") for node in found[part].values()}
     assert stamps == {made.timestamp()}
-    expected = artifacts.write_manifest(
-        graph := compile_project(load_project(small)), artifacts.test_names(graph), artifacts._made(second.name)
+    expected = write_manifest(
+        graph := compile_project(load_project(small)), names_of_tests(graph), artifacts._made(second.name)
     )
     for one in (expected, found):
         one["metadata"] = None
