@@ -251,7 +251,10 @@ def idleness(session: Any, address: str) -> Callable[[], bool]:
 
 
 def _end_of(session: Any, address: str) -> Callable[[], object]:
-    return session.interruptAll if address.startswith("sc:") else session.sparkContext.cancelAllJobs
+    end: Callable[[], object] = (
+        session.interruptAll if address.startswith("sc:") else session.sparkContext.cancelAllJobs
+    )
+    return end
 
 
 class SparkDatabase:
