@@ -29,36 +29,95 @@ _FILES = 6
 UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
 _QUALIFIERS = {"about": "about ", "more_than": "over ", "less_than": "under "}
 _COMPARISONS = {"at_least": "at least ", "at_most": "at most ", "under": "under "}
-_FI = {
-    "unrounded": "pyöristämättä",
-    "numerator": "osoittaja",
-    "denominator": "nimittäjä",
-    "value": "arvo",
-    "definition": "määritelmä",
-    "valid since": "voimassa alkaen",
-    "source": "lähde",
-    "owner": "omistaja",
-    "target": "tavoite",
-    "limit": "määräaika",
-    "year before": "edellisvuosi",
-    "break": "katkos",
-    "printed": "julkaistu",
-    "made of": "koostuu luvuista",
-    "entered": "syötetty käsin",
-    "Path": "Polku",
-    "Left out": "Pois jätetyt",
-    "Deliveries": "Toimitukset",
-    "Checks": "Tarkistukset",
-    "rows": "riviä",
-    "rejected": "hylätty",
-    "corrected": "korjattu",
-    "counted": "laskettu",
-    "superseded by a later delivery": "korvautunut uudemmalla toimituksella",
-    "rejected when it was loaded": "hylätty latauksessa",
-    "joined to nothing": "ei löytänyt paria",
-    "other than": "muu kuin",
-    "no row in": "ei riviä taulussa",
-    "not": "ei",
+_WORDS: Mapping[str, Mapping[str, str]] = {
+    "fi": {
+        "unrounded": "pyöristämättä",
+        "numerator": "osoittaja",
+        "denominator": "nimittäjä",
+        "value": "arvo",
+        "definition": "määritelmä",
+        "valid since": "voimassa alkaen",
+        "source": "lähde",
+        "owner": "omistaja",
+        "target": "tavoite",
+        "limit": "määräaika",
+        "year before": "edellisvuosi",
+        "break": "katkos",
+        "printed": "julkaistu",
+        "made of": "koostuu luvuista",
+        "entered": "syötetty käsin",
+        "Path": "Polku",
+        "Left out": "Pois jätetyt",
+        "Deliveries": "Toimitukset",
+        "Checks": "Tarkistukset",
+        "rows": "riviä",
+        "rejected": "hylätty",
+        "corrected": "korjattu",
+        "counted": "laskettu",
+        "superseded by a later delivery": "korvautunut uudemmalla toimituksella",
+        "rejected when it was loaded": "hylätty latauksessa",
+        "joined to nothing": "ei löytänyt paria",
+        "other than": "muu kuin",
+        "no row in": "ei riviä taulussa",
+        "not": "ei",
+        "unit": "yksikkö",
+        "change": "muutos",
+        "rows in": "rivejä sisään",
+        "rows out": "ulos",
+        "about ": "noin ",
+        "over ": "yli ",
+        "under ": "alle ",
+        "at least ": "vähintään ",
+        "at most ": "enintään ",
+        "reproduced": "toistuu",
+        "differs": "eroaa",
+        "documented_inconsistency": "tunnettu ristiriita",
+        "not_delivered": "ei toimitettu",
+    },
+    "sv": {
+        "unrounded": "oavrundat",
+        "numerator": "täljare",
+        "denominator": "nämnare",
+        "value": "värde",
+        "definition": "definition",
+        "valid since": "gäller från",
+        "source": "källa",
+        "owner": "ägare",
+        "target": "mål",
+        "limit": "tidsfrist",
+        "year before": "föregående år",
+        "break": "seriebrott",
+        "printed": "publicerat",
+        "made of": "består av talen",
+        "entered": "inmatat för hand",
+        "Path": "Väg",
+        "Left out": "Räknas inte med",
+        "Deliveries": "Leveranser",
+        "Checks": "Kontroller",
+        "rows": "rader",
+        "rejected": "avvisade",
+        "corrected": "rättade",
+        "counted": "räknat",
+        "superseded by a later delivery": "ersatt av en senare leverans",
+        "rejected when it was loaded": "avvisad vid inläsningen",
+        "joined to nothing": "hittade inget par",
+        "other than": "annat än",
+        "no row in": "ingen rad i",
+        "not": "inte",
+        "unit": "enhet",
+        "change": "förändring",
+        "rows in": "rader in",
+        "rows out": "rader ut",
+        "about ": "cirka ",
+        "over ": "över ",
+        "under ": "under ",
+        "at least ": "minst ",
+        "at most ": "högst ",
+        "reproduced": "stämmer",
+        "differs": "avviker",
+        "documented_inconsistency": "känd motsägelse",
+        "not_delivered": "inte levererat",
+    },
 }
 
 
@@ -315,7 +374,7 @@ class _Words:
         self.lang = lang
 
     def __call__(self, word: str) -> str:
-        return _FI.get(word, word) if self.lang == "fi" else word
+        return _WORDS.get(self.lang, {}).get(word, word)
 
     def of(self, names: Names) -> str:
         """A text in the language, else in English, else in any."""
@@ -337,7 +396,7 @@ def _lines(found: Explanation) -> Iterator[str]:
         yield f"  months 1 to {found.last_full_month}: the year is not finished"
     yield from _wrapped(word("definition"), word.of(definition.definitions))
     since = [
-        definition.unit and f"unit {definition.unit}",
+        definition.unit and f"{word('unit')} {definition.unit}",
         definition.valid_from and f"{word('valid since')} {definition.valid_from}",
     ]
     yield from _wrapped("", ", ".join(part for part in (*since, definition.source) if part))
@@ -386,7 +445,7 @@ def _part(word: _Words, part: Part) -> Iterator[str]:
 def _beside(found: Explanation, word: _Words, unit: str) -> Iterator[str]:
     """What the figure is held against: targets, limits, the year before, the printed value."""
     if found.target is not None:
-        comparison = _COMPARISONS.get(found.target.comparison, "")
+        comparison = word(_COMPARISONS.get(found.target.comparison, ""))
         yield from _wrapped(word("target"), f"{comparison}{_number(found.target.target)}{unit}  {found.target.source}")
     for limit in found.limits:
         text = word.of(limit.labels)
@@ -394,22 +453,22 @@ def _beside(found: Explanation, word: _Words, unit: str) -> Iterator[str]:
         yield from _wrapped(word("limit"), f"{f'{text}: ' if text else ''}{', '.join(plain)}")
     before = found.year_before
     if before is not None:
-        change = "" if before.change is None else f", change {before.change:+.4g}"
+        change = "" if before.change is None else f", {word('change')} {before.change:+.4g}"
         yield from _wrapped(word("year before"), f"{before.report_year}: {before.shown}{unit}{change}")
         for day, reasons in before.breaks:
             yield from _wrapped(word("break"), f"{day}: {word.of(reasons)}")
     printed = found.printed
     if printed is not None:
         places = int(printed.decimals) if printed.decimals.isdigit() else 0
-        value = f"{_QUALIFIERS.get(printed.qualifier, '')}{printed.value:.{places}f}{unit}"
-        yield from _wrapped(word("printed"), f"{value}: {printed.status}. {printed.reason} ({printed.source})")
+        value = f"{word(_QUALIFIERS.get(printed.qualifier, ''))}{printed.value:.{places}f}{unit}"
+        yield from _wrapped(word("printed"), f"{value}: {word(printed.status)}. {printed.reason} ({printed.source})")
 
 
 def _steps(found: Explanation, word: _Words) -> Iterator[str]:
     if not found.steps:
         return
     yield ""
-    yield f"{word('Path')}{'rows in':>48}{'rows out':>12}"
+    yield f"{word('Path'):<38}{word('rows in'):>14}{word('rows out'):>12}"
     for step in found.steps:
         yield _fit(f"  {step.model:<40}{_count(step.rows_in):>10}{_count(step.rows_out):>12}")
         if step.columns and step.kind != "raw":
