@@ -26,7 +26,7 @@ demo: $(VENV)/kpi ## Write synthetic deliveries into warehouse/raw, which must b
 	@$(BIN)/kpi demo
 
 test: $(VENV)/dev ## Set up with what development needs and run the tests of every change: units, features, documents
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not long"
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not long" tests/unit tests/functional tests/docs
 
 test-long: $(VENV)/dev ## The long tests: against oracles, against dbt itself (make dbt), and against kills, attackers and full disks
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m long

@@ -25,12 +25,12 @@ from itertools import chain
 from pathlib import Path
 
 from benchmarks import plain, record
+from benchmarks.county import copy_county
 from benchmarks.record import Case
+from kpi.engine.compile import compiled
 from kpi.engine.graph import Graph
-from kpi.engine.nodes import compile_project
 from kpi.engine.selector import Selection, select
 from kpi.ingest.raw_files import scan
-from kpi.project.project import load_project
 
 HERE = Path(__file__).resolve().parent
 TODAY = "2026-11-21"
@@ -66,6 +66,12 @@ def run(command: list[str], folder: Path | None = None) -> Cost:
     return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
 
 
+def rust_dbt(folder: Path) -> list[str]:
+    """Return the command of dbt's Rust core, whose binary lies in a folder with DuckDB's library."""
+    given = (f"LD_LIBRARY_PATH={folder}", "DO_NOT_TRACK=1", "DBT_SEND_ANONYMOUS_USAGE_STATS=false")
+    return ["env", *given, str(folder / "dbt")]
+
+
 def compare(name: str, ours: Callable[[], Cost], bare: Callable[[], Cost], runs: int, message: str) -> Case:
     """Measure two things in turn; returns their medians and the median of their CPU ratios."""
     pairs = [(ours(), bare()) for _ in range(runs)]
@@ -86,11 +92,7 @@ class Bench:
     """A project of its own in a temporary folder, with the demo's deliveries at full volume."""
 
     def __init__(self, folder: Path, scale: float) -> None:
-        self.root = folder / "project"
-        self.root.mkdir()
-        for name in ("models", "seeds", "macros", "expectations", "tests"):
-            shutil.copytree(HERE.parent / name, self.root / name, ignore=shutil.ignore_patterns("data", "*.py"))
-        shutil.copy(HERE.parent / "dbt_project.yml", self.root)
+        self.root = copy_county(folder / "project")
         self.raw = self.root / "warehouse/raw"
         self.options = ["--publish-despite-checks", "a benchmark"]
         # In a process of its own: a process started by a large one reports that one's memory as its own.
@@ -101,7 +103,7 @@ class Bench:
             [sys.executable, "-m", "compileall", "-q", str(HERE.parent / "src")], check=True, env=ENVIRONMENT
         )
         self.records = sum(plain.records(file) for file in sorted(self.raw.rglob("*.csv*")))
-        self.graph: Graph = compile_project(load_project(self.root))
+        self.graph: Graph = compiled(self.root).graph
         self.statements = folder / "statements.json"
         self.database = folder / "bare.duckdb"
         self.saved = folder / "saved.duckdb"

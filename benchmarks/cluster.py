@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,36 +25,54 @@ START_SECONDS = 90  # a busy machine takes a third of it
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A running cluster. `address` is its master's; what it and its executors write is below `folder`."""
+    """A running cluster. `address` is its master's; what it and its executors write is below `folder`.
+
+    Each worker has `cores` and `memory` for executors.
+    """
 
     address: str
     folder: Path
     master: subprocess.Popen[bytes]
-    workers: tuple[subprocess.Popen[bytes], ...]
+    cores: int
+    memory: str
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def processes(self) -> list[int]:
         """The ids of the master and the workers; executors are children of these."""
         return [self.master.pid, *(worker.pid for worker in self.workers)]
 
+    def add_worker(self) -> None:
+        """Start a worker, and wait until the master knows it."""
+        place = self.folder / f"worker-{len(self.workers)}"
+        given = ("--host", LOOPBACK, "--cores", str(self.cores), "--memory", self.memory)
+        worker = _start(place, "worker.Worker", *given, "--work-dir", str(place / "work"), self.address)
+        self.workers.append(worker)
+        _waited(place / "log", "Successfully registered with master", worker)
+
+    def kill_worker(self, number: int) -> None:
+        """Kill a worker with the executors it started."""
+        worker = self.workers[number].pid
+        tasks = Path(f"/proc/{worker}/task").iterdir()
+        for pid in (worker, *(int(pid) for task in tasks for pid in (task / "children").read_text().split())):
+            os.kill(pid, signal.SIGKILL)
+
 
 @contextmanager
 def cluster(folder: Path, workers: int = 2, cores: int = 1, memory: str = "1g") -> Iterator[Cluster]:
     """Start a master and workers, each with so many cores and so much memory for executors, and end them after."""
-    home = _spark_home()
     folder.mkdir(parents=True, exist_ok=True)
-    started: list[subprocess.Popen[bytes]] = []
+    master = _start(folder / "master", "master.Master", "--host", LOOPBACK, "--port", "0")
+    started = [master]
     try:
-        master = _start(home, folder / "master", "master.Master", "--host", LOOPBACK, "--port", "0")
-        started.append(master)
         address = _waited(folder / "master/log", r"Starting Spark master at (spark://\S+)", master)
-        for number in range(workers):
-            place = folder / f"worker-{number}"
-            options = ("--host", LOOPBACK, "--cores", str(cores), "--memory", memory, "--work-dir", str(place / "work"))
-            started.append(_start(home, place, "worker.Worker", *options, address))
-        for number in range(workers):
-            _waited(folder / f"worker-{number}/log", "Successfully registered with master", started[1 + number])
-        yield Cluster(address, folder, master, tuple(started[1:]))
+        running = Cluster(address, folder, master, cores, memory)
+        try:
+            for _ in range(workers):
+                running.add_worker()
+            yield running
+        finally:
+            started += running.workers
     finally:
         for process in reversed(started):
             process.terminate()
@@ -69,13 +89,15 @@ def is_there() -> bool:
     return PYTHON.is_file() and shutil.which("java") is not None
 
 
+@cache
 def _spark_home() -> Path:
     ask = "import importlib.util; print(importlib.util.find_spec('pyspark').submodule_search_locations[0])"
     done = subprocess.run([PYTHON, "-c", ask], check=True, capture_output=True, text=True)
     return Path(done.stdout.strip())
 
 
-def _start(home: Path, folder: Path, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
+def _start(folder: Path, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
+    home = _spark_home()
     folder.mkdir(parents=True, exist_ok=True)
     command = ["java", "-Xmx256m", "-cp", f"{home}/jars/*", f"org.apache.spark.deploy.{kind}"]
     environment = {**os.environ, "SPARK_HOME": str(home), "SPARK_SCALA_VERSION": "2.13"}  # of all Spark 4

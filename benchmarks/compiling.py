@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.bench import run
+from benchmarks.bench import run, rust_dbt
+from benchmarks.county import copy_county
 from benchmarks.generated import write_project
 
-HERE = Path(__file__).parent
 # The collector of garbage looks as rarely as it does in kpi's own commands.
 START = "import gc, sys; gc.set_threshold(50_000, 20, 20); from pathlib import Path; root = Path(sys.argv[1]); "
 CODE = START + "from kpi.engine.compile import compiled; compiled(root)"
@@ -40,10 +40,8 @@ def not_binding(root: Path) -> float:
 
 def compiling_by_dbt(folder: Path) -> Callable[[Path], float]:
     """Return what measures dbt's Rust core, which lies in a folder with DuckDB's library."""
-    profiles = Path(__file__).parent / "dbt2"
-    words = ["compile", "--profiles-dir", str(profiles), "--profile", "bench"]
-    given = [f"LD_LIBRARY_PATH={folder}", "DO_NOT_TRACK=1", "DBT_SEND_ANONYMOUS_USAGE_STATS=false"]
-    return lambda root: run(["env", *given, str(folder / "dbt"), *words, "--project-dir", str(root)], root).cpu
+    words = ["compile", "--profiles-dir", str(Path(__file__).resolve().parent / "dbt2"), "--profile", "bench"]
+    return lambda root: run([*rust_dbt(folder), *words, "--project-dir", str(root)], root).cpu
 
 
 def measure(
@@ -78,10 +76,7 @@ def main() -> None:
         f"{'not bound':>12}"
     )
     with tempfile.TemporaryDirectory(prefix="kpi-compiling-") as folder:
-        own = Path(folder) / "own"
-        for name in ("models", "seeds", "macros", "expectations", "tests"):
-            shutil.copytree(HERE.parent / name, own / name, ignore=shutil.ignore_patterns("data", "*.py"))
-        shutil.copy(HERE.parent / "dbt_project.yml", own)
+        own = copy_county(Path(folder) / "own", is_known=False)
         cases = [("this project", own, own / "models/intermediate/rescue/int_rescue_figures.sql")]
         for models in options.models:
             root = write_project(Path(folder) / str(models), models)

@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.county import copy_county
 from demo.feeds import FEEDS
 
 HERE = Path(__file__).resolve().parent
@@ -55,12 +56,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kpi-memory-") as name:
         root = Path(name) / "project"
-        root.mkdir()
-        if shutil.disk_usage(root).free < given.gigabytes * 1e9:
+        if shutil.disk_usage(name).free < given.gigabytes * 1e9:
             sys.exit(f"less than {given.gigabytes:g} GB are free here; see --gigabytes")
-        for folder in ("models", "seeds", "macros", "expectations", "tests"):
-            shutil.copytree(HERE.parent / folder, root / folder, ignore=shutil.ignore_patterns("data", "*.py"))
-        shutil.copy(HERE.parent / "dbt_project.yml", root)
+        copy_county(root)
         raw = root / "warehouse/raw"
         started = time.perf_counter()
         subprocess.run([sys.executable, "-c", WRITE, str(raw), str(given.scale)], check=True, cwd=HERE.parent)

@@ -1,4 +1,4 @@
-"""The same thirty models and sixty tests over 1.6 million rows with kpi, dbt, SQLMesh, lea and bare DuckDB.
+"""The same thirty models and sixty tests over 1.6 million rows with kpi, dbt (1 and 2), SQLMesh, lea and bare DuckDB.
 
 Run by `make bench`. Whole processes in turn, medians and CPU ratios to bare DuckDB of the same run. A tool whose
 virtual environment is not there (make peers) is left out and told.
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import thirty
-from benchmarks.bench import Cost, run
+from benchmarks.bench import Cost, run, rust_dbt
 
 HERE = Path(__file__).resolve().parent
+_SELECTED = ("--select", f"{thirty.CHANGED}+")
 PEERS = {"dbt": "dbt", "SQLMesh": "sqlmesh", "lea": "lea"}
 
 
@@ -37,8 +38,8 @@ class Tool:
     changed: tuple[str, ...] = ()
 
 
-def tools() -> dict[str, Tool]:
-    """kpi and those peers that are installed."""
+def tools(dbt2: Path | None = None) -> dict[str, Tool]:
+    """kpi and those peers that are installed; dbt's Rust core where its folder is named."""
     kpi = [sys.executable, "-m", "kpi.cli", "build"]
     found = {"kpi": Tool(thirty.write_dbt, kpi, ("warehouse",))}
     commands = {
@@ -57,19 +58,21 @@ def tools() -> dict[str, Tool]:
     for name, (write, arguments, leftovers) in commands.items():
         program = HERE.parent / f".venv-{PEERS[name]}/bin/{PEERS[name]}"
         if program.is_file():
-            changed = ("--select", f"{thirty.CHANGED}+") if name == "dbt" else ()
-            found[name] = Tool(write, [str(program), *arguments], leftovers, changed)
+            found[name] = Tool(write, [str(program), *arguments], leftovers, _SELECTED if name == "dbt" else ())
         else:
             print(f"{name} is left out: {program} is not there; make peers installs it.")
+    if dbt2:
+        write, arguments, leftovers = commands["dbt"]
+        found["dbt 2"] = Tool(write, [*rust_dbt(dbt2.resolve()), *arguments], leftovers, _SELECTED)
     return found
 
 
 class Race:
     """All tools on the same rows, each in a folder of its own."""
 
-    def __init__(self, folder: Path, rows: int) -> None:
+    def __init__(self, folder: Path, rows: int, dbt2: Path | None = None) -> None:
         self.folder, self.parquet = folder, folder / "raw.parquet"
-        self.tools = tools()
+        self.tools = tools(dbt2)
         thirty.write_rows(self.parquet, rows)
         os.environ |= {"LEA_WAREHOUSE": "duckdb", "LEA_DUCKDB_PATH": "lea.duckdb"}
 
@@ -110,10 +113,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help=f"share of {thirty.ROWS} rows")
+    parser.add_argument("--dbt2", type=Path, help="a folder with dbt's Rust core and DuckDB's library")
     options = parser.parse_args()
     runs, rows = options.runs, round(thirty.ROWS * options.scale)
     with tempfile.TemporaryDirectory(prefix="kpi-peers-") as folder:
-        race = Race(Path(folder), rows)
+        race = Race(Path(folder), rows, options.dbt2)
         names = list(race.tools)
         title = f"30 models, 60 tests, {rows:,} rows; median of {runs}".replace(",", " ")
         print(f"{title:<58}{'CPU s':>7}{'wall':>7}{'ratio':>8}")

@@ -30,6 +30,7 @@ from typing import Any
 import duckdb
 
 from benchmarks.cluster import PYTHON, cluster, is_there
+from benchmarks.county import ROOT, copy_county
 from benchmarks.memory import size_of
 from demo.deliver import write_demo
 from demo.feeds import FEEDS
@@ -40,7 +41,6 @@ from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from kpi.sql import literal
 
-ROOT = Path(__file__).resolve().parents[1]
 TODAY = date(2026, 11, 21)
 RAW, STAGED = "raw.calls", "staging.stg_calls"
 MODELS = ("intermediate.int_calls_monthly", "intermediate.int_calls_figures")
@@ -108,10 +108,7 @@ def main() -> int:
 
 def prepare(folder: Path) -> tuple[list[Step], int]:
     """Build a small demo of calls alone. Returns the steps of their chain, and how many calls there are."""
-    root = folder / "project"
-    for name in ("models", "seeds", "macros", "expectations", "tests/sql", "report"):
-        shutil.copytree(ROOT / name, root / name)
-    shutil.copy(ROOT / "dbt_project.yml", root)
+    root = copy_county(folder / "project")
     write_demo(root / "warehouse/raw", scale=0.01, feeds=[feed for feed in FEEDS if feed.name == "calls"])
     despite = "only calls are delivered"
     options = Options(as_of=TODAY, validate=False, publish_despite_checks=despite)

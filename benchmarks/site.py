@@ -1,6 +1,6 @@
 """What the pages and exports of a build cost: CPU seconds, bytes, the largest page of each type, and what they may.
 
-`python -m benchmarks.site [--scale 0.02] [--runs 3]`
+`python -m benchmarks.site [--scale 0.02 | --project FOLDER] [--runs 3]`
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.bench import run
+from benchmarks.county import copy_county
 from demo.deliver import write_demo
 from kpi.database import reading
 from kpi.engine.compile import compiled
@@ -26,7 +27,6 @@ from kpi.site.pages import About
 from kpi.site.site import EXPECTATIONS, ProjectFiles, read_results, write_site
 from kpi.warehouse.permissions import DATABASE
 
-ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)
 LARGEST = {"report": 150, "figure": 100, "quality": 200}  # kB
 
@@ -36,19 +36,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=0.02)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--project", type=Path, help="whose published build has the pages, instead of a demo")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for name in ("models", "seeds", "macros", "expectations", "report"):
-            shutil.copytree(ROOT / name, root / name)
-        shutil.copytree(ROOT / "tests/sql", root / "tests/sql")
-        shutil.copy(ROOT / "dbt_project.yml", root)
-        write_demo(root / "warehouse/raw", scale=given.scale)
-        refresh(root, Options(as_of=TODAY, publish_despite_checks="a benchmark"), lambda line: None)
+        root = given.project or _published(Path(folder) / "project", given.scale)
         for public in (False, True):
-            _measure(root, root / f"site-{public}", given.runs, public)
-        _measure_pages(root, root / "pages", given.runs)
-        _measure_exports(root, root / "exports", given.runs)
+            _measure(root, Path(folder) / f"site-{public}", given.runs, public)
+        _measure_pages(root, Path(folder) / "pages", given.runs)
+        _measure_exports(root, Path(folder) / "exports", given.runs)
+
+
+def _published(root: Path, scale: float) -> Path:
+    copy_county(root)
+    write_demo(root / "warehouse/raw", scale=scale)
+    refresh(root, Options(as_of=TODAY, publish_despite_checks="a benchmark"), lambda line: None)
+    return root
 
 
 def _measure(root: Path, target: Path, runs: int, is_public: bool) -> None:

@@ -345,22 +345,21 @@ def release_memory(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(f"set memory_limit = {literal(str(limit))}")
 
 
-def share_of(memory_limit: str, share: float) -> str:
-    """Return a part of a memory limit, in its own unit; empty when there is none."""
-    return re.sub(r"^[\d.]+", lambda found: f"{float(found[0]) * share:g}", memory_limit)
+_UNITS = {"": 0, "K": 3, "M": 6, "G": 9, "T": 12}
+_OF_PYTHON = 150_000_000  # bytes that a run needs beside DuckDB: its modules, and files on their way into tables
 
 
-@contextmanager
-def within_memory(con: duckdb.DuckDBPyConnection, memory_limit: str) -> Iterator[None]:
-    """Let DuckDB have this much memory for a while, then as much as before. Nothing changes when the limit is empty."""
-    (before,) = fetch_one(con, "select current_setting('memory_limit')")
-    if memory_limit:
-        con.execute(f"set memory_limit = {literal(memory_limit)}")
-    try:
-        yield
-    finally:
-        if memory_limit:
-            con.execute(f"set memory_limit = {literal(str(before))}")
+def beside_python(memory_limit: str) -> str:
+    """Return how much of a memory limit DuckDB may use, so that the process keeps to about a third more than the limit.
+
+    A share of the machine's memory stays as it is; of little memory DuckDB gets at least 70 %.
+    """
+    found = re.fullmatch(r"([\d.]+)\s*([KMGT]?)(i?)B", memory_limit.strip(), re.IGNORECASE)
+    if not found:
+        return memory_limit
+    number, unit, binary = float(found[1]), found[2].upper(), found[3]
+    size = number * (1024 ** " KMGT".index(unit or " ") if binary else 10 ** _UNITS[unit])
+    return f"{(size - min(0.3 * size, _OF_PYTHON)) / 1024:.0f}KiB"
 
 
 def read_all(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:

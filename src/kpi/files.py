@@ -73,6 +73,11 @@ def _usable(folder: Path) -> Path:
     return folder
 
 
+def checksum(text: str, size: int = 16) -> str:
+    """Return a hash of a text, of so many bytes, in hexadecimal: for telling whether something is as it was."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
+
+
 _ENDINGS = (".sql", ".yml", ".yaml", ".csv")
 RELEASE_FILES = frozenset(("release.yml", "SHA256SUMS"))  # of the folder of a release
 RELEASES = "releases"

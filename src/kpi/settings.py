@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, Place, nearest
+from kpi.files import checksum
 
 if TYPE_CHECKING:
     from kpi.yaml_loader import Section
@@ -85,8 +86,9 @@ class EngineSettings:
     `master` is Spark's own word for a driver in this process (`local[*]`, `spark://host:7077`), `remote` the address of
     a server of Spark Connect (`sc://host:15002`); one of them, or neither, which is `local[*]`. `config` are settings
     of Spark's session. `lake` is where the loaded tables are put for Spark: empty for the warehouse's own folder, else
-    one that all machines see, or the address of an object store. It is no part of a build's record: an address may
-    hold a token.
+    one that all machines see, or the address of an object store. `lost_after` is for how many seconds a statement may
+    have nobody to compute it before Spark counts as lost; 0 is for ever. It is no part of a build's record: an address
+    may hold a token.
     """
 
     type: str = "duckdb"
@@ -94,6 +96,7 @@ class EngineSettings:
     remote: str = ""
     config: Mapping[str, str] = field(default_factory=dict)
     lake: str = ""
+    lost_after: int = 300
 
     @property
     def is_spark(self) -> bool:
@@ -137,8 +140,11 @@ def read_engine_settings(variables: Section, project: str) -> EngineSettings:
             message = f"'{name}' is no setting of Spark's session: a name that begins with 'spark.', and one value."
             raise ConfigError(message, config.where(name))
     plain = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in config.items()}
-    settings = EngineSettings(kind, texts["master"], texts["remote"], plain, texts["lake"])
-    if unused := [name for name in ("master", "remote", "config", "lake") if given.get(name) and not settings.is_spark]:
+    lost_after = given.get("lost_after", EngineSettings().lost_after)
+    if not isinstance(lost_after, int) or isinstance(lost_after, bool) or lost_after < 0:
+        raise ConfigError("'lost_after' must be a whole number of seconds, 0 for ever.", given.where("lost_after"))
+    settings = EngineSettings(kind, texts["master"], texts["remote"], plain, texts["lake"], lost_after)
+    if unused := [name for name in given if name != "type" and given.get(name) and not settings.is_spark]:
         raise ConfigError(f"'{unused[0]}' is of the engine spark, and 'type' is {kind}.", given.where(unused[0]))
     _check_address(settings, {name: given.where(name) for name in ("master", "remote")})
     return settings
@@ -246,7 +252,6 @@ def spill_folder(warehouse: Path, root: Path, given: str) -> Path:
     It is among the builds, or in the temp_directory that was `given`, where every warehouse has one of its own. What a
     killed run left there is removed: the caller holds the writer's lock.
     """
-    import hashlib
     import shutil
 
     if not given:
@@ -254,7 +259,7 @@ def spill_folder(warehouse: Path, root: Path, given: str) -> Path:
     base = (root / Path(given).expanduser()).resolve()
     if not base.is_dir():
         raise ConfigError(f"temp_directory: {base} is no folder. Make it, or name another.")
-    own = base / f"kpi-spill-{hashlib.blake2b(str(warehouse).encode(), digest_size=6).hexdigest()}"
+    own = base / f"kpi-spill-{checksum(str(warehouse), 6)}"
     try:
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir(mode=0o700)

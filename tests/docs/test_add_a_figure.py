@@ -20,7 +20,7 @@ from kpi.reader.notebook import indicators
 from kpi.warehouse.builds import Warehouse
 from page import Page
 
-pytestmark = pytest.mark.xdist_group("add a figure")  # one project for all
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("add a figure")]  # one project for all
 GUIDES = Path(__file__).parents[2] / "docs/guides"
 PAGES = ("add-a-feed.md", "add-a-figure.md")
 _STEP = re.compile(

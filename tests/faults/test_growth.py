@@ -93,11 +93,11 @@ def test_duckdb_gets_the_settings_and_the_command_line_wins(tmp_path: Path) -> N
     run(root)
     with kpi.open(project_dir=root) as con:
         memory, place = con.execute("from marts.used").fetchall()[0]
-    assert memory == "300.0 MiB"
+    assert memory == "210.0 MiB"  # the rest is for Python
     assert Path(place).parent == tmp_path / "spill"
     run(root, settings={"memory_limit": "400MiB"}, full_refresh=True)
     with kpi.open(project_dir=root) as con:
-        assert con.execute("select memory from marts.used").fetchall() == [("400.0 MiB",)]
+        assert con.execute("select memory from marts.used").fetchall() == [("280.0 MiB",)]
 
 
 def test_the_spill_folder_is_the_owners_alone_and_empty(tmp_path: Path) -> None:

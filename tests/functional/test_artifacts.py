@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from click.testing import CliRunner
 
 from conftest import TODAY
 from kpi.cli.main import cli
+from kpi.engine import artifacts
 from kpi.engine.artifacts import write_project_manifest
+from kpi.engine.manifest import test_names as names_of_tests
+from kpi.engine.manifest import write_manifest
 from kpi.engine.nodes import compile_project
 from kpi.errors import CheckFailed
 from kpi.jobs.options import Options
@@ -98,6 +102,39 @@ def test_the_same_project_has_the_same_manifest_but_for_times(small: Path) -> No
         texts.append(json.dumps(manifest))
     assert texts[0] == texts[1]
     assert str(small) not in texts[0]
+
+
+def test_a_build_of_the_same_project_has_the_manifest_of_the_one_before_with_its_own_times(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build(small)
+    calls = small / "warehouse/raw/calls/calls.csv"
+    calls.write_text(calls.read_text() + "c4,health,4,2025-03-04\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(artifacts, "write_manifest", None)  # not asked for
+        second = build(small)
+    found = read(second, "manifest.json")
+    made = datetime.fromisoformat(found["metadata"]["generated_at"])
+    assert found["metadata"]["generated_at"] > read(first, "manifest.json")["metadata"]["generated_at"]
+    stamps = {node["created_at"] for part in ("nodes", "macros", "sources") for node in found[part].values()}
+    assert stamps == {made.timestamp()}
+    expected = write_manifest(
+        graph := compile_project(load_project(small)), names_of_tests(graph), artifacts._made(second.name)
+    )
+    for one in (expected, found):
+        one["metadata"] = None
+        for part in ("nodes", "macros", "sources"):
+            for node in one[part].values():
+                node["created_at"] = None
+    assert json.loads(json.dumps(expected, default=artifacts._plain)) == found
+
+
+def test_a_manifest_that_is_cut_is_written_anew(small: Path) -> None:
+    first = build(small)
+    (first / "manifest.json").write_text((first / "manifest.json").read_text()[:-50])
+    calls = small / "warehouse/raw/calls/calls.csv"
+    calls.write_text(calls.read_text() + "c4,health,4,2025-03-04\n")
+    assert "model.small.calls_by_line" in read(build(small), "manifest.json")["nodes"]
 
 
 def test_the_command_writes_them_into_target(small: Path) -> None:

@@ -228,6 +228,7 @@ EDITS: list[Changes] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 def test_after_any_edits_every_table_is_that_of_a_full_build(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)

@@ -62,6 +62,7 @@ def filled(rows: list[tuple[Any, Any]]) -> duckdb.DuckDBPyConnection:
     return con
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(LINE), st.sampled_from(SECONDS)), max_size=6))
 def test_one_scan_finds_what_each_tests_own_sql_finds(tests: list[Node], rows: list[tuple[Any, Any]]) -> None:

@@ -33,7 +33,7 @@ from kpi.ingest.contract import is_feed, read_feed
 from kpi.project.project import load_project
 from oracle_sheet import round_half_away
 
-pytestmark = pytest.mark.xdist_group("deliveries")  # they are written once
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("deliveries")]  # they are written once
 
 PROJECT = Path(__file__).parents[2]
 ROOT = Path(__file__).parents[2]
@@ -103,12 +103,6 @@ def test_report_is_what_lies_on_disk(delivered: tuple[Path, DemoReport]) -> None
     assert report.seed == 11
 
 
-def test_same_seed_same_bytes(delivered: tuple[Path, DemoReport], tmp_path: Path) -> None:
-    raw, report = delivered
-    assert write_demo(tmp_path, seed=11, scale=SCALE) == report
-    assert contents(tmp_path) == contents(raw)
-
-
 def test_other_seed_other_bytes(delivered: tuple[Path, DemoReport], tmp_path: Path) -> None:
     raw, _ = delivered
     write_demo(tmp_path, seed=12, scale=SCALE)
@@ -117,13 +111,13 @@ def test_other_seed_other_bytes(delivered: tuple[Path, DemoReport], tmp_path: Pa
     assert all(ours[name] != theirs[name] for name in ours if name.startswith("calls/calls_2023-0"))
 
 
-def test_threads_do_not_change_the_bytes(
+def test_same_seed_same_bytes_on_one_thread_too(
     delivered: tuple[Path, DemoReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw, _ = delivered
+    raw, report = delivered
     scratch = database.scratch
     monkeypatch.setattr(database, "scratch", lambda settings: scratch({**settings, "threads": "1"}))
-    write_demo(tmp_path, seed=11, scale=SCALE)
+    assert write_demo(tmp_path, seed=11, scale=SCALE) == report
     assert contents(tmp_path) == contents(raw)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,6 +62,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         ("{type: spark, master: 'local[*]', remote: 'sc://a'}", "dbt_project.yml:8: a master or a remote, not both"),
         ("{type: spark, master: 'sc://a:1'}", "dbt_project.yml:8: a master is local.*Of an address sc://…: remote"),
         ("{type: spark, remote: 'http://a'}", "dbt_project.yml:8: a remote is the address of Spark Connect"),
+        ("{type: spark, lost_after: soon}", "dbt_project.yml:8: 'lost_after' must be a whole number of seconds"),
         ("{type: spark, config: {driver.memory: 2g}}", "dbt_project.yml:8: 'driver.memory' is no setting of Spark's"),
         (
             "\n      type: spark\n      config:\n        spark.x: [1]",
@@ -169,3 +172,35 @@ def test_a_setting_that_spark_does_not_take_is_refused(
     message = "has spark.executor.memory '1g', and '8g' is asked" if config else "has spark.sql.ansi.enabled None"
     with pytest.raises(ConfigError, match=message):
         spark.open_spark(settings, tmp_path, {"spark.sql.ansi.enabled": "true"})
+
+
+class Server:
+    """A session whose server says how far a statement is, and which ends its statements when it is told."""
+
+    def __init__(self, *progress: tuple[int, bool]) -> None:
+        self.progress, self.is_interrupted = progress, threading.Event()
+
+    def registerProgressHandler(self, handler: Callable[..., None]) -> None:
+        for inflight, done in self.progress:
+            handler([SimpleNamespace(done=False, num_completed_tasks=1, num_tasks=2)], inflight, "a", done)
+
+    def sql(self, text: str) -> SimpleNamespace:
+        return SimpleNamespace(createOrReplaceTempView=lambda name: None, collect=self.collect)
+
+    def collect(self) -> None:
+        assert self.is_interrupted.wait(60)
+        raise RuntimeError("interrupted")
+
+    def interruptAll(self) -> None:
+        self.is_interrupted.set()
+
+
+def test_a_statement_that_nobody_computes_is_given_up() -> None:
+    database = spark.SparkDatabase(Server((2, False), (0, False)), Path(), "sc://a:1", lost_after=1)
+    with pytest.raises(EngineLost, match="for 1 s nobody has computed what is asked of it"):
+        database.execute("select 1")
+
+
+@pytest.mark.parametrize("progress", [(2, False), (0, True)])
+def test_a_statement_that_is_computed_or_done_waits_for_nobody(progress: tuple[int, bool]) -> None:
+    assert not spark.idleness(Server((0, False), progress), "sc://a:1")()

@@ -99,6 +99,7 @@ def make(con: duckdb.DuckDBPyConnection, relation: str, columns: Sequence[tuple[
     con.execute(f"create or replace table {relation} ({listed})")
 
 
+@pytest.mark.long
 def test_a_model_fails_to_bind_without_exactly_the_columns_lineage_says_it_names(
     project: tuple[Graph, dict[str, Columns]], known: dict[str, Origins]
 ) -> None:

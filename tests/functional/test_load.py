@@ -300,6 +300,7 @@ def test_a_removed_file_gives_back_what_it_replaced(calls: Loader) -> None:
     assert calls.ledger("file, rows_superseded") == [("a.csv", 0), ("b.csv", 0)]
 
 
+@pytest.mark.long
 def test_the_order_in_which_files_come_and_go_does_not_matter(tmp_path: Path) -> None:
     feeds = [contracts()[name] for name in ("calls", "care_queue")]
     files = {

@@ -145,6 +145,7 @@ def test_a_family_that_would_tell_a_running_year_as_a_whole_one_is_refused(root:
         check_project(load_project(root))
 
 
+@pytest.mark.long
 def test_a_new_feed_is_in_every_hub_without_an_edit_of_a_model_or_of_another_models_tests(root: Path) -> None:
     """Coverage comes from the contract: the row of the later file counts, and the time that gives the report year."""
     list_family(root)

@@ -12,6 +12,8 @@ from datetime import date
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from hostile import clean_file, write_hostile
 from kpi.engine.graph import Graph
 from kpi.engine.runner import build_nodes
@@ -51,6 +53,7 @@ def assert_same(found: dict[Key, Doubles], wanted: dict[Key, Doubles]) -> None:
             assert is_same, (key, found[key], row)
 
 
+@pytest.mark.long
 def test_indicators_follow_deliveries_that_come_change_and_go(tmp_path: Path, graph: Graph) -> None:
     store, raw, random = tmp_path / "store", tmp_path / "raw", Random(4)
     written = write_hostile(store, 21, rows=150, aliases={feed: aliases(feed) for feed in SIX_FEEDS})

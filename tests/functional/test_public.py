@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -17,7 +17,7 @@ from kpi.cli.main import cli
 from kpi.engine.nodes import compile_project
 from kpi.errors import ConfigError, KpiError
 from kpi.project.project import load_project
-from kpi.reader import export
+from kpi.reader import export, public_writer
 from kpi.reader.export import LIST, public_nodes, write_public
 from kpi.reader.public_writer import PUBLIC_DATABASE
 from kpi.warehouse.builds import Warehouse
@@ -36,6 +36,16 @@ models:
 def publish(root: Path, folder: Path) -> list[tuple[str, int]]:
     graph = compile_project(load_project(root))
     return [(table.table, table.rows) for table in write_public(Warehouse(root / "warehouse"), graph, folder)]
+
+
+@pytest.fixture
+def written_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files are written by this process and not by a fresh one, which takes longer than all else of a test."""
+
+    def write_files(source: Path, folder: Path, tables: Sequence[Mapping[str, str]]) -> list[int]:
+        return public_writer.write_files(source.resolve(), folder, [dict(table) for table in tables])
+
+    monkeypatch.setattr(export, "_written", write_files)
 
 
 def test_only_tagged_tables_leave_the_house(tmp_path: Path) -> None:
@@ -57,6 +67,7 @@ def test_only_tagged_tables_leave_the_house(tmp_path: Path) -> None:
     assert not (out / PUBLIC_DATABASE).stat().st_mode & 0o222
 
 
+@pytest.mark.usefixtures("written_here")
 def test_it_is_written_again_in_one_step(tmp_path: Path) -> None:
     root = write(tmp_path / "project", {"models/marts/open_calls.sql": MART})
     deliver(root, "1,health,3,2024-01-01\n")
@@ -124,6 +135,7 @@ def built(root: Path, rows: str = ONE, files: Mapping[str, str | bytes | None] |
     return root
 
 
+@pytest.mark.usefixtures("written_here")
 @pytest.mark.parametrize("value", [CODE, PHONE, "call me", "x@example.fi", "131052 – 308t"])
 def test_a_text_of_a_delivery_that_no_list_names_stops_it_and_leaves_what_was_there(value: str, tmp_path: Path) -> None:
     root = built(tmp_path / "project", files={"models/staging/calls.yml": OPEN})
@@ -160,6 +172,7 @@ def mart(select: str) -> dict[str, str]:
     return {"models/marts/open_calls.sql": f"{{{{ config(tags=['public']) }}}}\n{select}\n"}
 
 
+@pytest.mark.usefixtures("written_here")
 @pytest.mark.parametrize(
     ("files", "is_let_through"),
     [
@@ -191,6 +204,7 @@ def test_closed_lists_are_seeds_accepted_values_and_what_the_sql_says(
         publish(root, tmp_path / "out")
 
 
+@pytest.mark.usefixtures("written_here")
 def test_an_identity_code_in_a_comment_or_a_name_stops_it(tmp_path: Path) -> None:
     described = f"models:\n  - name: open_calls\n    description: kysy {CODE}\n"
     root = built(tmp_path / "project", files={"models/marts/marts.yml": described})
@@ -206,6 +220,7 @@ def test_an_identity_code_in_a_comment_or_a_name_stops_it(tmp_path: Path) -> Non
     assert names(tmp_path / "out") == []
 
 
+@pytest.mark.usefixtures("written_here")
 def test_what_is_no_longer_public_goes_and_what_others_put_there_stays(tmp_path: Path) -> None:
     second = {"models/marts/second.sql": "{{ config(tags=['public']) }}\nselect line from {{ ref('lines') }}\n"}
     root, out = built(tmp_path / "project", files=second), tmp_path / "out"
@@ -230,6 +245,7 @@ def test_what_is_no_longer_public_goes_and_what_others_put_there_stays(tmp_path:
     assert names(tmp_path) == ["out", "project"]
 
 
+@pytest.mark.usefixtures("written_here")
 def test_an_earlier_kpis_files_are_known_by_their_database(tmp_path: Path) -> None:
     root, out = built(tmp_path / "project"), tmp_path / "out"
     out.mkdir()
@@ -241,6 +257,7 @@ def test_an_earlier_kpis_files_are_known_by_their_database(tmp_path: Path) -> No
     assert names(out) == sorted([PUBLIC_DATABASE, LIST, "open_calls.csv", "open_calls.fi.csv", "theirs.csv"])
 
 
+@pytest.mark.usefixtures("written_here")
 def test_a_file_of_others_is_never_overwritten_and_one_that_they_changed_stays(tmp_path: Path) -> None:
     second = {"models/marts/second.sql": "{{ config(tags=['public']) }}\nselect line from {{ ref('lines') }}\n"}
     root, out = built(tmp_path / "project", files=second), tmp_path / "out"
@@ -353,6 +370,7 @@ select line, call_count, line = 'health' as is_unfinished from {{ ref('calls_by_
 """
 
 
+@pytest.mark.usefixtures("written_here")
 def test_years_that_are_not_finished_leave_the_house_only_when_asked_for(tmp_path: Path) -> None:
     root = write(tmp_path / "project", {"models/marts/open_calls.sql": UNFINISHED})
     deliver(root, "1,health,3,2024-01-01\n2,social,5,2024-01-03\n")

@@ -297,6 +297,7 @@ def kill_at(root: Path, moment: Callable[[], bool], seconds: float) -> int:
     return process.wait()
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_readers_see_a_whole_build_and_the_next_run_works(project: Path) -> None:
     rows = [f"k{n},2024-06-01 10:{n % 60:02},2024-06-01 11:00" for n in range(3000)]
     deliver(project, "kill.csv", *rows)

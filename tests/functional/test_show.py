@@ -111,7 +111,7 @@ def test_the_language_is_that_of_the_option_or_of_the_environment(root: Path, mo
     assert "Vastatut, health 100 %" in words(show(root, "--lang", "fi"))
     assert "Vastatut, health 99,8 %" in " ".join(words(show(root, "--lang", "fi", "--year", "2024")))
     monkeypatch.setenv("KPI_LANG", "sv")
-    assert "Rapportår 2025 värde ändring mål jan–dec" in words(show(root))
+    assert "Rapportår 2025 värde förändring mål jan–dec" in words(show(root))
     assert "Report year 2025 value change target Jan–Dec" in words(show(root, "--lang", "en"))
     monkeypatch.setenv("KPI_LANG", "de")
     assert "'de' is not one of 'fi', 'sv', 'en'" in "\n".join(show(root))

@@ -104,6 +104,7 @@ def test_no_page_is_wider_than_its_screen(browser: Any, site: Path, name: str) -
     page = opened(browser, site, name)
     for width in (320, 390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(f"innerWidth === {width}")  # the page is told in a later frame
         page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
         found = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert found[0] <= width == found[1], (name, width, found)

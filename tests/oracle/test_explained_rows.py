@@ -14,6 +14,7 @@ from kpi.errors import ConfigError
 from kpi.provenance.explanation import Explanation, Part, RowKind
 from loading import aliases
 from oracle import CONTRACTS, read_feed
+from sampled import sampled
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +41,14 @@ SLICES = 8  # each of them within a test's time on a busy machine
 
 @pytest.mark.parametrize("part_of_them", range(SLICES))
 def test_every_figure_of_every_family_is_made_of_exactly_its_rows(county: Path, part_of_them: int) -> None:
-    """One service and year of each figure and basis: the rows' sum is the part, and none of the feed is forgotten."""
+    """One service and year of each figure and basis: the rows' sum is the part, and none of the feed is forgotten.
+
+    Explaining one takes half a second, so CI takes every other.
+    """
     with kpi.open(project_dir=county) as con:
         keys = con.execute(f"select * exclude (place) from ({RANKED}) where place = 1 order by all").fetchall()
         assert len({key[0] for key in keys}) > 60
-        for figure, service, year, basis in keys[part_of_them::SLICES]:
+        for figure, service, year, basis in keys[:: sampled(2, 1)][part_of_them::SLICES]:
             found = kpi.explain(figure, service, year, basis=basis, project_dir=county)
             assert found.untraced == "", (figure, service, year, found.untraced)
             for part in (found.numerator, found.denominator):

@@ -116,6 +116,28 @@ QUESTIONS = {
         from odd_texts where odd_texts.s not in (select g from odd_numbers where g is not null)""",
     "what is not there or something": """
         select s from odd_texts where s not in (select g from odd_numbers where g is not null) or s = 'a'""",
+    "what is not there, in many words": """
+        select 'a null in it' as form, s from odd_texts where s not in (select g from odd_numbers) or s = 'a'
+        union all
+        select 'nothing in it', s from odd_texts where s not in (select s from odd_nothing) or s = 'a'
+        union all
+        select 'turned round', s from odd_texts
+        where not (s in (select g from odd_numbers where g is not null) and length(s) > 0)
+        union all
+        select 'in case', s from odd_texts
+        where case when s not in (select g from odd_numbers where g is not null) then true else s = 'a' end
+        union all
+        select 'there after all', s from odd_texts
+        where not (s not in (select g from odd_numbers where g is not null) or s = 'b')""",
+    "what is not there of those around it": """
+        select t.s from odd_texts as t
+        where t.s not in (select n.g from odd_numbers as n where n.n > length(t.p) and n.g is not null) or t.s = 'a'""",
+    "what is there, in a union": """
+        with numbers as (select n from odd_numbers union all select m + 1 as n from odd_numbers),
+        found as (
+            select n, exists (select 1 from odd_numbers where odd_numbers.m = numbers.n) as is_there from numbers
+        )
+        select n, is_there from found union all select n, true from odd_numbers""",
     "a double beside a decimal": "select x > d as is_more, x = d as is_same, coalesce(x, d) as filled from odd_numbers",
     "series": "select unnest(generate_series(5, 1)) as n",
     "series up": "select unnest(generate_series(-2, 3)) as n",

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,16 +29,22 @@ from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE
 from spark.odd_values import ODD, OF_TIMES, QUESTIONS
 from spark.refusal_cases import CASES, IN_HELSINKI
-from with_spark import SAIL, SPARK, needed
+from with_spark import SAIL, SPARK, environment, needed
 
 SIDE = Path(__file__).with_name("side.py")
+IN_ZONE = {"spark.sql.session.timeZone": "Europe/Helsinki"}
+# What Spark does not take without one of SETTINGS: when it does, the setting can go.
+WITHOUT = {"what is there, in a union": {"spark.sql.optimizer.excludedRules": ""}}
 BATCH = 20  # data tests in one statement: they are counts
 _BUILD = re.compile(r"getvariable\('kpi_build'\)")
 
 
 @dataclass(frozen=True)
 class Question:
-    """One SELECT: `sql` is DuckDB's, `columns` what its binder knows, `kind` what it comes from, `zone` Spark's."""
+    """One SELECT: `sql` is DuckDB's, `columns` what its binder knows, `kind` what it comes from.
+
+    `settings` are those of Spark's session that are other than SETTINGS.
+    """
 
     id: str
     kind: str
@@ -46,7 +52,7 @@ class Question:
     sql: str
     columns: Columns
     expected: Path
-    zone: str = "UTC"
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def spark(self) -> str:
@@ -146,20 +152,25 @@ class Asker:
         return path
 
     def question(
-        self, kind: str, name: str, sql: str, zone: str = "UTC", con: duckdb.DuckDBPyConnection | None = None
+        self,
+        kind: str,
+        name: str,
+        sql: str,
+        settings: Mapping[str, str] | None = None,
+        con: duckdb.DuckDBPyConnection | None = None,
     ) -> Question:
         """A SELECT with DuckDB's answer."""
         described = (con or self.con).execute(f"describe {sql}").fetchall()
         columns = tuple((str(row[0]), str(row[1])) for row in described)
         expected = self.write(sql, columns, con)
-        return Question(str(self._numbers), kind, name, reading(sql, self.places), columns, expected, zone)
+        return Question(str(self._numbers), kind, name, reading(sql, self.places), columns, expected, settings or {})
 
-    def models(self, names: Sequence[str] = (), zone: str = "UTC") -> Iterator[Question]:
+    def models(self, names: Sequence[str] = ()) -> Iterator[Question]:
         """Every model, or those of some names, that stands in the build."""
         for node in self.graph.nodes.values():
             is_there = node.kind == "model" and (node.relation.schema, node.relation.name) in self.places
             if is_there and (not names or node.name in names):
-                yield self.question("models", node.name, _BUILD.sub(self._build, node.sql), zone)
+                yield self.question("models", node.name, _BUILD.sub(self._build, node.sql))
 
     def odd_values(self) -> Iterator[Question]:
         """What is made of odd values, those of times also in the zone of Helsinki."""
@@ -172,7 +183,7 @@ class Asker:
             for name, sql in QUESTIONS.items():
                 yield self.question("odd values", name, sql, con=con)
                 if name in OF_TIMES:
-                    yield self.question("odd values", f"{name} in Helsinki", sql, "Europe/Helsinki", con)
+                    yield self.question("odd values", f"{name} in Helsinki", sql, IN_ZONE, con)
 
     def refused(self) -> Iterator[Question]:
         """What is refused for Spark, asked all the same: the answers are to differ."""
@@ -181,8 +192,9 @@ class Asker:
             for name, sql in ODD.items():
                 con.execute(f"create table {name} as {sql}")
             for rule, sql in CASES.items():
-                zone = "Europe/Helsinki" if rule in IN_HELSINKI else "UTC"
-                yield self.question("refusals", rule, sql, zone, con)
+                yield self.question("refusals", rule, sql, IN_ZONE if rule in IN_HELSINKI else None, con)
+            for name, settings in WITHOUT.items():
+                yield self.question("refusals", f"{name}, without what SETTINGS say", QUESTIONS[name], settings, con)
 
     def data_tests(self) -> Iterator[Question]:
         """The number of failing rows of every data test, many in a statement."""
@@ -223,12 +235,14 @@ class Asker:
         folder = self.folder / re.sub(r"\W+", "_", engine)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        statements = [{"id": one.id, "sql": one.spark, "zone": one.zone} for one in questions]
-        work = {"settings": dict(SETTINGS), "tables": self.tables, "statements": statements}
+        statements = [{"id": one.id, "sql": one.spark, "settings": {**SETTINGS, **one.settings}} for one in questions]
+        work = {"settings": {**SETTINGS}, "tables": self.tables, "statements": statements}
         (folder / "work.json").write_text(json.dumps(work), encoding="utf-8")
         began = time.monotonic()
         python = needed(SAIL if engine == "sail" else SPARK)
-        done = subprocess.run([python, SIDE, folder, engine], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [python, SIDE, folder, engine], env=environment(), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         refused = json.loads((folder / "out/refused.json").read_text(encoding="utf-8"))
         took = json.loads((folder / "out/seconds.json").read_text(encoding="utf-8"))

@@ -32,6 +32,7 @@ CASES = {
         select cast(v as varchar) as v
         from (select unnest(generate_series(date '2024-01-31', date '2024-02-02', interval 1 day)) as v)""",
     "grouping": "select grouping(g, m) as v from odd_numbers group by grouping sets ((g), (m))",
+    "in_select": "select s, s in (select g from odd_numbers) as v from odd_texts",
     "having_order": """
         select g, count(*) as v from odd_numbers
         group by grouping sets ((g), ()) having grouping(g) = 0 order by v desc, g limit 1""",

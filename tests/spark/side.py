@@ -1,7 +1,7 @@
 """Run statements of Spark SQL in an environment that has Spark: `python side.py FOLDER ENGINE`.
 
 ENGINE is `sail`, or a master of Spark's (`local[2]`, `spark://…`). FOLDER has work.json: `settings` of the session,
-`tables` (name and Parquet file), and `statements` (id, SQL and time zone). The rows of each go to
+`tables` (name and Parquet file), and `statements` (id, SQL and the settings it is asked with). The rows of each go to
 FOLDER/out/ID.parquet, and what could not be run, with the first line of why, to FOLDER/out/refused.json. Nothing of
 kpi is imported.
 """
@@ -69,7 +69,7 @@ def main(folder: Path, engine: str) -> None:
         for name, path in work["tables"]:
             spark.read.parquet(path).createOrReplaceTempView(name)
 
-        def run(statement: dict[str, str]) -> None:
+        def run(statement: dict[str, Any]) -> None:
             began = time.monotonic()
             try:
                 pq.write_table(spark.sql(statement["sql"]).toArrow(), out / f"{statement['id']}.parquet")
@@ -78,10 +78,12 @@ def main(folder: Path, engine: str) -> None:
                 refused[statement["id"]] = lines[0][:300]
             seconds[statement["id"]] = time.monotonic() - began
 
-        for zone in dict.fromkeys(statement["zone"] for statement in work["statements"]):
-            spark.conf.set("spark.sql.session.timeZone", zone)
+        for setting in dict.fromkeys(tuple(one["settings"].items()) for one in work["statements"]):
+            for name, value in setting:
+                with suppress(Exception):  # Sail does not know all of them
+                    spark.conf.set(name, value)
             with ThreadPoolExecutor(2) as pool:
-                list(pool.map(run, [one for one in work["statements"] if one["zone"] == zone]))
+                list(pool.map(run, [one for one in work["statements"] if tuple(one["settings"].items()) == setting]))
         (out / "refused.json").write_text(json.dumps(refused), encoding="utf-8")
         (out / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
         if engine != "sail":

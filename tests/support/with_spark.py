@@ -22,6 +22,8 @@ from once import ROOT
 SAIL = Path(os.environ.get("KPI_SAIL") or ROOT / ".venv-sail/bin/python")
 SPARK = Path(os.environ.get("KPI_SPARK") or ROOT / ".venv-spark/bin/python")
 DAY = "2026-11-21"
+# A Java that lives for a minute and holds few rows: no second compiler, no threads that collect garbage.
+FRUGAL = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 _SERVE = """
 import sys
 from pysail.spark import SparkConnectServer
@@ -84,7 +86,8 @@ def kpi(root: Path, *words: str, python: Path = SAIL) -> subprocess.CompletedPro
 
 def environment() -> dict[str, str]:
     """Return the variables of a process that imports kpi from here, whatever its environment has."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
+    path = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
+    return {"SPARK_SUBMIT_OPTS": FRUGAL, **os.environ, "PYTHONPATH": path}
 
 
 def refreshed(root: Path, server: Server, *words: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kpi.database import building, fetch_one, has_only_whole_blocks, read_all, release_memory
+from kpi.database import beside_python, building, fetch_one, has_only_whole_blocks, read_all, release_memory, scratch
 from kpi.errors import BuildError
 from kpi.jobs import pipeline
 from kpi.jobs.pipeline import read_back
@@ -86,3 +86,13 @@ def test_memory_that_is_given_back_is_held_no_longer(made: tuple[Path, Path], tm
         assert int(str(fetch_one(con, held)[0])) < before / 2
         assert fetch_one(con, "select current_setting('memory_limit')") == limit
         read_all(con, ["large"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "of_duckdb"),
+    [("512MB", "353516KiB"), ("4GB", "3759766KiB"), ("300MiB", "215040KiB"), ("1000 kb", "684KiB"), ("60%", "60%")],
+)
+def test_of_a_memory_limit_duckdb_gets_what_python_leaves(limit: str, of_duckdb: str) -> None:
+    assert beside_python(limit) == of_duckdb
+    with scratch({"memory_limit": of_duckdb}) as con:
+        assert fetch_one(con, "select 1") == (1,)

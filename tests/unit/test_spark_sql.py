@@ -54,6 +54,29 @@ def test_rules_see_what_rules_have_made_of_the_parts() -> None:
     assert spark("select date_diff('day', cast(a + n / 2 * interval 1 day as date), b)").count("DATE_ADD") == 1
 
 
+@pytest.mark.parametrize(
+    ("where", "is_rewritten"),
+    [
+        ("where s not in (select g from o)", False),
+        ("where not (s in (select g from o)) and a", False),
+        ("where s in (select g from o) or a", False),
+        ("where not (s not in (select g from o) or a)", False),
+        ("where s not in ('a', 'b') or a", False),
+        ("where s not in (select g from o) or a", True),
+        ("where (a and s not in (select g from o)) or b", True),
+        ("where not (s in (select g from o) and a)", True),
+        ("where case when s not in (select g from o) then a else b end", True),
+        ("group by s having s not in (select g from o)", True),
+    ],
+)
+def test_not_in_a_select_is_not_exists_where_it_does_not_stand_by_itself(where: str, is_rewritten: bool) -> None:
+    exists = (
+        "EXISTS(SELECT 1 FROM (SELECT g FROM o) AS kpi_in(kpi_value)"
+        " WHERE kpi_value = (s) OR kpi_value IS NULL OR (s) IS NULL)"
+    )
+    assert (exists in spark(f"select s from t {where}")) == is_rewritten
+
+
 def test_a_series_that_ends_before_it_begins_has_no_numbers() -> None:
     assert "CASE WHEN 1 <= n THEN SEQUENCE(1, n, 1) ELSE ARRAY() END" in spark("select unnest(generate_series(1, n))")
 

@@ -107,6 +107,7 @@ COMMANDS = (
 )
 
 
+@pytest.mark.long
 def test_nothing_of_a_delivery_reaches_a_terminal_as_a_command(tmp_path: Path) -> None:
     root = hostile(tmp_path / "project")
     for command in COMMANDS:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,8 +29,15 @@ INSTALL = "pip install 'kpi[spark]', or without Java for a server of Spark Conne
 LOCAL = "local[*]"
 # What Spark says by itself is for whoever runs a cluster, and its errors quote rows.
 _QUIET: Mapping[str, str] = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
-_SILENT = "rootLogger.level = off\n"
+# With an appender: without one Spark takes it for no configuration at all.
+_SILENT = """\
+appender.none.type = Null
+appender.none.name = none
+rootLogger.level = off
+rootLogger.appenderRef.none.ref = none
+"""
 _CONNECT_SECONDS = 5
+_LONGER = "Where they take longer to come, set lost_after under engine: of kpi_warehouse."
 _ALIVE = "kpi_alive"  # a view that this session alone has
 
 
@@ -107,7 +116,7 @@ def open_spark(settings: EngineSettings, folder: Path, meaning: Mapping[str, str
     try:
         session = _session(settings, folder, meaning)
         _set(session, {**settings.config, **meaning}, address_of(settings))
-        spark = SparkDatabase(session, folder, address_of(settings))
+        spark = SparkDatabase(session, folder, address_of(settings), settings.lost_after)
         if not spark.address.startswith("local"):
             spark.refuse_another_disk()
         return spark
@@ -137,6 +146,8 @@ def _session(settings: EngineSettings, folder: Path, meaning: Mapping[str, str])
     from pyspark.sql import SparkSession
 
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)  # every failed query with its rows
+    # That Java is gone, with tracebacks, in nobody's name; the error that follows says it.
+    logging.getLogger().addFilter(lambda record: record.module != "java_gateway")
 
     builder: Any = SparkSession.builder
     if remote := _remote(settings):
@@ -176,14 +187,88 @@ def _wait_less(session: Any) -> None:
         session.client.set_retry_policies([DefaultPolicy(max_retries=5, max_backoff=5_000)])
 
 
+class Watchdog:
+    """Ends what a session runs when for so many seconds nobody has computed it: Spark waits for workers for ever.
+
+    `is_idle` says whether a statement waits and nobody computes it, `end` lets what runs fail. With 0 seconds it waits
+    as Spark does.
+    """
+
+    def __init__(self, seconds: int, is_idle: Callable[[], bool], end: Callable[[], object]) -> None:
+        self.seconds, self.has_ended = seconds, False
+        self._is_idle, self._end = is_idle, end
+        self._is_running, self._is_closed = threading.Event(), threading.Event()
+        if seconds:
+            threading.Thread(target=self._watch, name="kpi-spark-watchdog", daemon=True).start()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch over a statement."""
+        self._is_running.set()
+        try:
+            yield
+        finally:
+            self._is_running.clear()
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._is_closed.set()
+
+    def _watch(self) -> None:
+        since: float | None = None
+        while not self._is_closed.wait(min(2.0, self.seconds / 4)):
+            if not self._waits():
+                since = None
+                continue
+            since = time.monotonic() if since is None else since
+            if time.monotonic() - since >= self.seconds:
+                self.has_ended = True
+                with suppress(Exception):
+                    self._end()
+
+    def _waits(self) -> bool:
+        try:
+            return self._is_running.is_set() and self._is_idle()
+        except Exception:  # a session that does not answer: its statement fails by itself
+            return False
+
+
+def idleness(session: Any, address: str) -> Callable[[], bool]:
+    """Return what tells whether nobody computes for a session: it has no executor, or its server says no task runs."""
+    if address.startswith("local"):
+        return lambda: False
+    if not address.startswith("sc:"):
+        # The driver counts among the executors.
+        return lambda: len(session.sparkContext._jsc.sc().statusTracker().getExecutorInfos()) < 2
+    waits = threading.Event()
+
+    def progress(stages: Iterable[Any] | None, inflight_tasks: int, operation_id: str | None, done: bool) -> None:
+        is_due = any(not one.done and one.num_completed_tasks < one.num_tasks for one in stages or ())
+        waits.set() if is_due and not inflight_tasks and not done else waits.clear()
+
+    session.registerProgressHandler(progress)
+    return waits.is_set
+
+
+def _end_of(session: Any, address: str) -> Callable[[], object]:
+    end: Callable[[], object] = (
+        session.interruptAll if address.startswith("sc:") else session.sparkContext.cancelAllJobs
+    )
+    return end
+
+
 class SparkDatabase:
-    """A session of Spark. Its tables are temporary views, so a name is one word."""
+    """A session of Spark. Its tables are temporary views, so a name is one word.
+
+    A statement that nobody computes for `lost_after` seconds is given up: EngineLost.
+    """
 
     dialect = "spark"
 
-    def __init__(self, session: Any, folder: Path, address: str) -> None:
+    def __init__(self, session: Any, folder: Path, address: str, lost_after: int = 0) -> None:
         self.session, self.folder, self.address = session, folder, address
         self._tables = 0
+        self._watchdog = Watchdog(lost_after, idleness(session, address), _end_of(session, address))
         self.session.sql("select 1 as alive").createOrReplaceTempView(_ALIVE)
 
     @property
@@ -258,20 +343,26 @@ class SparkDatabase:
 
     def close(self) -> None:
         """End the session."""
+        self._watchdog.close()
         with suppress(Exception):
             self.session.stop()
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
         try:
-            yield
+            with self._watchdog.watching():
+                yield
         except KeyboardInterrupt:
             raise
         except Exception as error:
+            if self._watchdog.has_ended:
+                waited = f"for {self._watchdog.seconds} s nobody has computed what is asked of it"
+                message = f"Spark at {self.address} is there, and {waited}: its workers are gone, or none are free."
+                raise EngineLost(f"{message} Nothing of this build is published. {_LONGER}") from error
             if not self._is_alive():
                 message = f"Spark at {self.address} was lost while it computed. Nothing of this build is published."
                 raise EngineLost(message) from error
-            raise StatementError(_kind(error), _first_line(error)) from error
+            raise StatementError(_kind(error), _reason(error)) from error
 
     def _is_alive(self) -> bool:
         """Whether the session is still there, and is the one that was opened: a new server does not have its views."""
@@ -285,7 +376,22 @@ class SparkDatabase:
 
 def _kind(error: Exception) -> str:
     condition: Callable[[], str | None] | None = getattr(error, "getCondition", None)
-    return (condition() if condition else None) or type(error).__name__
+    java = getattr(error, "java_exception", None)
+    name = str(java.getClass().getSimpleName()) if java is not None else type(error).__name__
+    return (condition() if condition else None) or name
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, and first of all: what a task of an executor says comes as the cause of a cause."""
+    java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    line = _first_line(error)
+    if java is None:
+        return line
+    first = str(java.toString()).partition("\n")[0]
+    while java.getCause() is not None:
+        java = java.getCause()
+    last = str(java.toString()).partition("\n")[0]
+    return " | ".join(dict.fromkeys((line if hasattr(error, "_origin") else first, last)))
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,6 @@ fingerprints: that is where a wave of rebuilding stops.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from kpi.build_record import Ingredients
 from kpi.engine.graph import Graph
 from kpi.engine.node import Node
 from kpi.environment import digest, environment_of, hashed_values, holds_value
+from kpi.files import checksum
 from kpi.ingest import feed_months, release_files
 from kpi.ingest.file_order import TIME_OF_DELIVERY
 from kpi.ingest.ledger import contract_fingerprint
@@ -139,7 +139,7 @@ def _text(value: object) -> str:
 
 
 def _hash(*parts: str) -> str:
-    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+    return checksum("\n".join(parts))
 
 
 def changed_ingredients(now: Ingredients, then: Ingredients, project: Project, file: Path) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from kpi.lazy import exp
 from kpi.project.relation import Lines
 
 
@@ -151,8 +152,6 @@ _INSTEAD = {
 
 def not_portable(node: Any, sql: str) -> Iterator[tuple[str, str]]:
     """Yield the name and the refusal of whatever one part of a tree has that is outside the subset."""
-    from sqlglot import exp
-
     kind = type(node).__name__
     allowed = SYNTAX.get(kind)
     if allowed is None and isinstance(node, exp.Func):
@@ -174,8 +173,6 @@ def not_portable(node: Any, sql: str) -> Iterator[tuple[str, str]]:
 
 def only_in_macros(node: Any, sql: str) -> str:
     """Return the name of a part that only a macro may have, or nothing."""
-    from sqlglot import exp
-
     name = _MACRO_SYNTAX.get(type(node).__name__, "")
     if not name and isinstance(node, exp.Func) and type(node).__name__ not in SYNTAX:
         name = function_name(node, sql)
@@ -220,15 +217,11 @@ def _in_words(name: str) -> str:
 
 
 def _is_decimal(value: Any) -> bool:
-    from sqlglot import exp
-
     value = value.unnest()
     return isinstance(value, exp.Cast) and value.to.this == exp.DataType.Type.DECIMAL
 
 
 def _is_calendar(node: Any) -> bool:
-    from sqlglot import exp
-
     select = node.parent.parent if isinstance(node.parent, exp.Alias) else None
     return (
         isinstance(node.this, exp.GenerateSeries)
@@ -272,8 +265,6 @@ def broken_rules(tree: Any, sql: str, lines: Lines) -> tuple[Finding, ...]:
 
 
 def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:
-    from sqlglot import exp
-
     refused: set[int] = set()
     joins = []
     for node in every(tree):
@@ -317,21 +308,15 @@ def _is_plainly_allowed(node: Any) -> bool:
 
 @cache
 def _may_be_of_macros(kind: type) -> bool:
-    from sqlglot import exp
-
     return kind.__name__ in _MACRO_SYNTAX or (issubclass(kind, exp.Func) and kind.__name__ not in SYNTAX)
 
 
 @cache
 def _has_a_rule(kind: type) -> bool:
-    from sqlglot import exp
-
     return issubclass(kind, (exp.Div, exp.IntDiv, exp.Mod, exp.Select, exp.With, exp.Union, exp.Alias))
 
 
 def _of_one(node: Any, sql: str) -> Iterator[Finding]:
-    from sqlglot import exp
-
     match node:
         case exp.Div() | exp.IntDiv() | exp.Mod():
             if not _is_never_zero(node.expression):
@@ -355,7 +340,6 @@ def uneven_union(sql: str) -> tuple[int | None, str]:
     DuckDB does not tell the place; where a side has `select *`, it stays unknown.
     """
     import sqlglot
-    from sqlglot import exp
 
     for node in every(sqlglot.parse_one(sql, dialect="duckdb")):
         if isinstance(node, exp.SetOperation):
@@ -387,8 +371,6 @@ def _columns_named(sql: str, name: str) -> list[int | None]:
 
 def every(tree: Any) -> Iterator[Any]:
     """Every part of a tree, each before what is in it; much cheaper than sqlglot's own walk."""
-    from sqlglot import exp
-
     part = exp.Expr
     stack = [tree]
     while stack:
@@ -423,8 +405,6 @@ def _place_of_words(name: str, node: Any, sql: str) -> int:
 
 
 def _is_never_zero(value: Any) -> bool:
-    from sqlglot import exp
-
     value = value.unnest()
     match value:
         case exp.Literal():
@@ -438,8 +418,6 @@ def _is_never_zero(value: Any) -> bool:
 
 
 def _stars(select: Any, sql: str) -> Iterator[Finding]:
-    from sqlglot import exp
-
     if not any(column.is_star for column in select.expressions if isinstance(column, exp.Star | exp.Column)):
         return
     others = [key for key, value in select.args.items() if value and key not in ("expressions", "from_", "kind")]
@@ -479,8 +457,6 @@ def _unused(ctes: Any) -> Iterator[Finding]:
 
 def _tables(ctes: Any, cte: Any) -> Iterator[Any]:
     """The tables named without a schema in one of the CTEs, or, for None, in the query below them."""
-    from sqlglot import exp
-
     if cte is not None:
         parts: Iterable[Any] = every(cte)
     else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kpi.cache import remembered
 from kpi.engine.lint import Finding, broken_rules, every, place_of
 from kpi.errors import CompileError, nearest
+from kpi.lazy import duckdb, exp
 from kpi.project.relation import Lines, Relation, Rendered
 
 if TYPE_CHECKING:
@@ -219,8 +220,6 @@ def _shape(tokens: Any, sql: str) -> str:
 
 def _not_sql(rendered: Rendered, file: Path, error: Any) -> CompileError:
     """Tell a mistake in the SQL from SQL that only sqlglot does not read: DuckDB knows."""
-    import duckdb
-
     from kpi.database import confined, problem_of
 
     with confined({"errors_as_json": "true"}) as con:
@@ -240,14 +239,10 @@ def _not_sql(rendered: Rendered, file: Path, error: Any) -> CompileError:
 @cache
 def _is_checked(kind: type) -> bool:
     """Whether parts of this kind are looked at by the next: few are, and asking five questions of each takes time."""
-    from sqlglot import exp
-
     return issubclass(kind, (exp.DML, exp.DDL, exp.Pivot, exp.Table, exp.Lateral, exp.CTE))
 
 
 def _check_tree(tree: Any, rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> None:
-    from sqlglot import exp
-
     for node in every(tree):
         kind: Any = type(node)
         if not _is_checked(kind):
@@ -269,15 +264,11 @@ def _check_tree(tree: Any, rendered: Rendered, file: Path, what: str, relations:
 
 def _is_open(pivot: Any) -> bool:
     """Whether a pivot does not say which values become columns."""
-    from sqlglot import exp
-
     on = pivot.args.get("fields") or pivot.expressions
     return not all(isinstance(part, exp.In) for part in on)
 
 
 def _check_table(table: Any, rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation]) -> None:
-    from sqlglot import exp
-
     if isinstance(table.this, exp.Func):
         name = (table.this.name if isinstance(table.this, exp.Anonymous) else table.this.sql_name()).lower()
         if name not in _TABLE_FUNCTIONS:
@@ -330,8 +321,6 @@ def _call(node: str) -> str:
 
 def _in_sight(place: Any) -> Iterator[str]:
     """The names of the CTEs that a part of the tree may read: those before it, and those of the queries around it."""
-    from sqlglot import exp
-
     came, node = place, place.parent
     while node is not None:
         own = node.args.get("with_")

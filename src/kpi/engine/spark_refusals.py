@@ -22,8 +22,9 @@ from kpi.cache import remembered
 from kpi.engine.binder import WRITTEN, Binder
 from kpi.engine.lint import Finding, every, function_name, not_portable, place_of
 from kpi.engine.node import Node
-from kpi.engine.spark_sql import TRUNCATED, intervals, is_difference, is_type
+from kpi.engine.spark_sql import TRUNCATED, has_one_column, intervals, is_difference, is_type, membership
 from kpi.errors import CompileError
+from kpi.lazy import exp
 from kpi.project.project import together
 
 if TYPE_CHECKING:
@@ -171,6 +172,11 @@ RULES: Mapping[str, Rule] = {
         "DuckDB yields one number of them all, Spark refuses it",
         "Call grouping once a column.",
     ),
+    "in_select": Rule(
+        "in (select …) as a value, or of several columns with NOT beside OR",
+        "where a value is missing it is null in DuckDB and false in Spark",
+        "Write it as a condition (where, or case when), of one column; or exists (…).",
+    ),
     "having_order": Rule(
         "order by or limit beside having of grouping sets",
         "Spark has no such condition, and what stands for it comes after the limit",
@@ -235,8 +241,6 @@ _KNOWN = {"trunc", "typeof", "mod", "if", "ifnull", "md5", "round", "unnest", "b
 
 
 def _of_tree(tree: Any, sql: str) -> Iterator[Finding]:
-    from sqlglot import exp
-
     refused: set[int] = set()
     for node in every(tree):
         if id(node.parent) in refused:
@@ -259,15 +263,11 @@ def _of_node(node: Any, sql: str) -> str:
 
 
 def _is_transcendental(node: Any, sql: str) -> bool:
-    from sqlglot import exp
-
     return isinstance(node, exp.Func) and function_name(node, sql) in ("exp", "ln", "log", "log2", "log10", "power")
 
 
 def _is_count(value: Any, least: int) -> bool:
     """Whether a number is a constant from `least`, or greatest() of one such and something else."""
-    from sqlglot import exp
-
     value = value.unnest()
     if isinstance(value, exp.Literal) and value.is_int:
         return int(value.name) >= least
@@ -300,8 +300,6 @@ def _regular_expression(node: Any) -> str:
 
 def _interval(node: Any) -> str:
     """Allowed where the rule of translation takes it: in cast(day ± … as date)."""
-    from sqlglot import exp
-
     above = node.parent
     while isinstance(above, exp.Mul | exp.Paren):
         above = above.parent
@@ -314,8 +312,6 @@ def _interval(node: Any) -> str:
 
 
 def _series(node: Any) -> str:
-    from sqlglot import exp
-
     step = node.args.get("step")
     step = step.this if isinstance(step, exp.Neg) else step
     return "" if step is None or (isinstance(step, exp.Literal) and step.is_int) else "series"
@@ -330,11 +326,17 @@ def _difference(node: Any) -> str:
 
 
 def _having(select: Any) -> str:
-    from sqlglot import exp
-
     group = select.args.get("group")
     is_set = bool(select.args.get("having")) and group and group.find(exp.GroupingSets, exp.Cube, exp.Rollup)
     return "having_order" if is_set and (select.args.get("order") or select.args.get("limit")) else ""
+
+
+def _in_select(node: Any) -> str:
+    if node.args.get("query") is None:
+        return ""
+    stands = membership(node)
+    is_right = stands.is_condition and (stands.is_alone or not stands.is_negative or has_one_column(node))
+    return "" if is_right else "in_select"
 
 
 _CHECKS: Mapping[str, Callable[[Any], str]] = {
@@ -349,6 +351,7 @@ _CHECKS: Mapping[str, Callable[[Any], str]] = {
     "Like": _like,
     "RegexpReplace": _regular_expression,
     "Interval": _interval,
+    "In": _in_select,
     "GenerateSeries": _series,
     "TimestampTrunc": _truncation,
     "DateTrunc": _truncation,
@@ -446,8 +449,6 @@ def _parts(plan: Any) -> Iterator[Mapping[str, Any]]:
 
 def _place_of_aggregate(tree: Any, name: str, part: Mapping[str, Any]) -> int:
     """Where an aggregate stands: the plan tells no place of it, but the column that it is of."""
-    from sqlglot import exp
-
     kinds = {"avg": exp.Avg, "sum": exp.Sum, "median": exp.Median}
     found = [node for node in every(tree) if isinstance(node, kinds[name])]
     alias = next((child.get("alias") for child in part["children"]), "")

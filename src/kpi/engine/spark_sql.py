@@ -17,6 +17,7 @@ from typing import Any
 
 from kpi.engine.lint import every
 from kpi.errors import ConfigError
+from kpi.lazy import exp
 
 # What a session must be set to: Spark has other defaults, and with them other numbers.
 SETTINGS: Mapping[str, str] = {
@@ -30,8 +31,12 @@ SETTINGS: Mapping[str, str] = {
     # Decimals keep their digits or overflow: by default Spark cuts digits after the point to make room before it.
     "spark.sql.decimalOperations.allowPrecisionLoss": "false",
     "spark.sql.legacy.decimal.retainFractionDigitsOnTruncate": "true",
-    # Spark 4.3 loses a column of a correlated EXISTS when it moves it below a UNION, and fails.
-    "spark.sql.optimizer.excludedRules": "org.apache.spark.sql.catalyst.optimizer.PushProjectionThroughUnion",
+    # Spark 4.3 loses a column of a correlated subquery in a SELECT when it moves that SELECT below a UNION ALL, and
+    # fails: by the one rule where it reads the UNION, by the other where it is a part of one.
+    "spark.sql.optimizer.excludedRules": "org.apache.spark.sql.catalyst.optimizer.PushProjectionThroughUnion,"
+    "org.apache.spark.sql.catalyst.optimizer.CombineUnions",
+    # What Spark infers of columns grows with every name of a value: of a unit test's constants it plans without end.
+    "spark.sql.constraintPropagation.enabled": "false",
 }
 
 _TYPES = {
@@ -61,8 +66,6 @@ def spark_type(kind: str) -> str:
 
 def is_type(node: Any) -> bool:
     """Whether a type in a tree of DuckDB's SQL is one that Spark has."""
-    from sqlglot import exp
-
     return node.this == exp.DataType.Type.INT128 or node.sql(dialect="duckdb").split("(")[0] in _TYPES
 
 
@@ -104,8 +107,6 @@ def _quoted(columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _spark(text: str, **parts: Any) -> Any:
     """A piece of Spark SQL with parts of a tree put in for its :names."""
-    from sqlglot import exp
-
     return exp.replace_placeholders(_parsed(text).copy(), **{name: part.copy() for name, part in parts.items()})
 
 
@@ -178,8 +179,6 @@ def _division(node: Any) -> Any:
 
 
 def _hugeint(node: Any) -> Any:
-    from sqlglot import exp
-
     if node.this != exp.DataType.Type.INT128:
         return None
     return exp.DataType.build("decimal(38,0)", dialect="spark")
@@ -196,8 +195,6 @@ _ADDED = {
 
 def _date_plus_intervals(node: Any) -> Any:
     """cast(day ± n * interval 1 month as date), in any order of its factors."""
-    from sqlglot import exp
-
     moved = node.this.unnest()
     if node.to.this != exp.DataType.Type.DATE or not isinstance(moved, exp.Add | exp.Sub):
         return None
@@ -210,8 +207,6 @@ def _date_plus_intervals(node: Any) -> Any:
 
 def intervals(node: Any) -> tuple[Any, str] | None:
     """Return how many of which unit `n * interval 2 day` is; None when it is something else."""
-    from sqlglot import exp
-
     node = node.unnest()
     if isinstance(node, exp.Interval) and node.this is not None and node.args.get("unit") is not None:
         text = node.this.name
@@ -226,8 +221,6 @@ def intervals(node: Any) -> tuple[Any, str] | None:
 
 def _series(node: Any) -> Any:
     """generate_series of whole numbers: empty when it would go the other way, where Spark counts backwards or fails."""
-    from sqlglot import exp
-
     if node.args.get("is_end_exclusive"):
         # range() is a table of numbers in a unit test, for rows without a column.
         return exp.Anonymous(this="range", expressions=[node.args["start"].copy(), node.args["end"].copy()])
@@ -243,8 +236,6 @@ def _having(select: Any) -> Any:
 
     So too where HAVING names a column as the SELECT names something else.
     """
-    from sqlglot import exp
-
     having, group = select.args.get("having"), select.args.get("group")
     if not having or not group:
         return None
@@ -263,17 +254,68 @@ def _having(select: Any) -> Any:
 
 def _has_shadowed_column(select: Any, having: Any) -> bool:
     """Whether HAVING aggregates a column by a name that the SELECT gives to something else: Sail takes that."""
-    from sqlglot import exp
-
     names = {column.alias.lower() for column in select.expressions if column.alias}
     return any(column.name.lower() in names for column in having.find_all(exp.Column))
 
 
 def _exists(node: Any) -> None:
-    from sqlglot import exp
-
     if isinstance(node.this, exp.Select):
         node.this.set("expressions", [exp.Literal.number(1)])
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """How `x in (select …)` stands: as a condition, or as a value; turned round by NOT, or not; and by itself.
+
+    A condition is what decides over a row: null counts as false there. It stands by itself when nothing but AND is
+    between it and WHERE.
+    """
+
+    is_condition: bool
+    is_negative: bool
+    is_alone: bool
+
+
+def membership(node: Any) -> Membership:
+    """Return how an IN of a SELECT stands in its tree."""
+    from sqlglot import exp
+
+    is_negative, is_alone, one = False, True, node
+    while isinstance(one.parent, exp.And | exp.Or | exp.Not | exp.Paren):
+        is_not = isinstance(one.parent, exp.Not)
+        is_negative ^= is_not
+        is_alone = is_alone and not isinstance(one.parent, exp.Or) and (not is_not or one.unnest() is node)
+        one = one.parent
+    above = one.parent
+    is_where = isinstance(above, exp.Where) and isinstance(above.parent, exp.Select)
+    is_when = isinstance(above, exp.If) and above.this is one and not getattr(above.parent, "this", None)
+    return Membership(is_where or is_when or isinstance(above, exp.Having), is_negative, is_alone and is_where)
+
+
+def has_one_column(node: Any) -> bool:
+    """Whether an IN of a SELECT asks for a value and not for a row of several."""
+    from sqlglot import exp
+
+    return not isinstance(node.this.unnest(), exp.Tuple)
+
+
+def _in_select(node: Any) -> Any:
+    """NOT IN beside OR or in CASE as NOT EXISTS, which is neither null: Sail 0.7 takes its null for true there.
+
+    What is unknown counts as found, so that NOT of it is false where null would have been.
+    """
+    from sqlglot import exp
+
+    query = node.args.get("query")
+    if query is None or not has_one_column(node):
+        return None
+    stands = membership(node)
+    if stands.is_alone or not (stands.is_condition and stands.is_negative):
+        return None
+    text = "exists (select 1 from (select 1) as kpi_in(kpi_value) where {})"
+    found = _spark(text.format("kpi_value = :x or kpi_value is null or :x is null"), x=exp.paren(node.this))
+    found.find(exp.Subquery).set("this", query.unnest().copy())
+    return found
 
 
 TRUNCATED = {"DAY": "", "WEEK": "WEEK", "MONTH": "MONTH", "QUARTER": "QUARTER", "YEAR": "YEAR"}
@@ -293,8 +335,6 @@ _BLANKS = " \u00a0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u202f\u
 
 
 def _trim(node: Any) -> None:
-    from sqlglot import exp
-
     if node.args.get("expression") is None:
         node.set("expression", exp.Literal.string(_BLANKS))
         node.set("position", node.args.get("position") or "BOTH")
@@ -302,8 +342,6 @@ def _trim(node: Any) -> None:
 
 def _like(node: Any) -> Any:
     """A pattern without an escape: in Spark, and not in DuckDB, a backslash is one unless another is named."""
-    from sqlglot import exp
-
     pattern = node.expression.unnest()
     if isinstance(node.parent, exp.Escape) or not pattern.is_string or "\\" not in pattern.name:
         return None
@@ -313,8 +351,6 @@ def _like(node: Any) -> Any:
 
 def _text_of_double(node: Any) -> Any:
     """The text of a DOUBLE: 1.23456789E8 in Spark is 123456789.0. Where DuckDB has an exponent, it fails."""
-    from sqlglot import exp
-
     if node.to.this not in (exp.DataType.Type.TEXT, exp.DataType.Type.VARCHAR) or isinstance(
         node.this.unnest(), exp.Literal | exp.Null
     ):
@@ -363,6 +399,9 @@ RULES = (
     Rule("series", "GenerateSeries", "a series that ends before it begins is empty", "counts backwards", _series),
     Rule("grouping_sets", "Select", "GROUPING() in HAVING", "refused", _having),
     Rule("exists", "Exists", "what EXISTS selects is not looked at", "a column it selects is lost or fails", _exists),
+    Rule(
+        "not_in_select", "In", "not in (select …) of a null is null", "true in Sail, beside OR or in CASE", _in_select
+    ),
     Rule("date_trunc", "TimestampTrunc", "a TIMESTAMP", "an instant in the session's zone", _truncation),
     Rule("date_trunc", "DateTrunc", "a TIMESTAMP", "an instant in the session's zone", _truncation),
     Rule("trim", "Trim", "takes all blanks of Unicode away", "takes ' ' away", _trim),

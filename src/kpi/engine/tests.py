@@ -14,6 +14,7 @@ from kpi.database import expression_problem
 from kpi.engine.node import Node, read_select
 from kpi.engine.template import MissingParentError, RenderInput, Templates
 from kpi.errors import CompileError, nearest
+from kpi.files import checksum
 from kpi.project.packages import read_text
 from kpi.project.project import Project
 from kpi.project.properties import TEST_CONFIGS, Properties, TestSpec, configured, tags_of
@@ -124,7 +125,7 @@ def _identity(test: Node) -> str:
 
 def _with_hash(test: Node) -> Node:
     """The test by another name, for there is one of its own already."""
-    name = f"{test.name}_{hashlib.blake2b(_identity(test).encode(), digest_size=4).hexdigest()}"
+    name = f"{test.name}_{checksum(_identity(test), 4)}"
     return replace(test, name=name, id=f"{test.id}{name.removeprefix(test.name)}")
 
 
@@ -196,7 +197,7 @@ def _name(node: Node, spec: TestSpec) -> str:
     name = f"{package + '_' if package else ''}{prefix}{kind}_{node.name.replace('.', '_')}_{message}"
     if not spec.where:
         return name
-    return f"{name}_{hashlib.blake2b(spec.where.encode(), digest_size=4).hexdigest()}"
+    return f"{name}_{checksum(spec.where, 4)}"
 
 
 def _rendered(templates: Templates, spec: TestSpec, depends_on: dict[str, Relation]) -> TestSpec:
@@ -335,7 +336,7 @@ def _test(project: Project, name: str, spec: TestSpec, relation: Relation, rende
         depends_on=tuple(rendered.depends_on),
         sql=rendered.sql,
         lines=rendered.lines,
-        shape=hashlib.blake2b(f"{shape or rendered.sql}\n{settings}".encode(), digest_size=16).hexdigest(),
+        shape=checksum(f"{shape or rendered.sql}\n{settings}"),
         description=spec.description,
         test=spec,
         config=spec.config,

@@ -6,17 +6,14 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kpi.errors import BuildError
 from kpi.ingest import calendar, feed_months, raw_files, rejects, release_files
 from kpi.ingest.contract import Feed
 from kpi.ingest.raw_files import content_hash
+from kpi.lazy import duckdb
 from kpi.sql import identifier
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 LEDGER = (
     ("feed", "VARCHAR"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
 
 from kpi.errors import DeliveryError, Place, Problem, nearest
 from kpi.ingest.contract import MOST_REJECTED, Feed
@@ -14,12 +13,9 @@ from kpi.ingest.file_order import FILE_NAME, TIME_OF_DELIVERY
 from kpi.ingest.masking import quoted
 from kpi.ingest.raw_files import RawFolder
 from kpi.ingest.retention import past_retention, survey
+from kpi.lazy import duckdb
 from kpi.presentation import one_line
 from kpi.sql import counted
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 READING = "file.reading"  # what is suspect in how a file was read: of several kinds, told apart by their text
 

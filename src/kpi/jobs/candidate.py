@@ -81,9 +81,11 @@ def open_candidate(
 
 
 def resources(warehouse: Warehouse, graph: Graph, options: Options, candidate: Path) -> tuple[Path, dict[str, str]]:
-    """Where a build may spill, and DuckDB's other settings."""
+    """Where a build may spill, and DuckDB's other settings: of a memory limit it gets what Python leaves."""
     warehouse_settings, root = graph.project.warehouse_settings, graph.project.root
     settings = warehouse_settings.engine_settings(options.settings or {})
+    if limit := settings.get("memory_limit"):
+        settings["memory_limit"] = database.beside_python(limit)
     given = settings.pop("temp_directory", "")
     if warehouse_settings.stewards_schemas and not given:
         spill = database_folder(candidate) / "spill"

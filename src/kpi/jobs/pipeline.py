@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -107,7 +108,6 @@ def carry_over(
 
 
 EXCHANGE = ".tmp-spark"  # the folder among the builds for what goes to Spark and comes back
-LOADING_SHARE = 0.7  # of the memory that DuckDB may have, for it while files are loaded
 _LARGE = 32 << 20  # bytes of a file that is read in no less time than it takes to import what sums its blocks
 LOAD_SUMMARY = "load summary"  # the event that says how much was loaded
 
@@ -150,9 +150,7 @@ def ingest_deliveries(
     """
     warehouse, graph, folder, options = context.warehouse, context.graph, context.folder, context.options
     _refuse_lost(warehouse, folder, options)
-    # While files are cut into records Python holds as much of them as a quarter of what DuckDB has.
-    with database.within_memory(con, database.share_of(context.memory_limit, LOADING_SHARE)):
-        report = load(con, graph.feeds, warehouse.raw, folder, options.as_of, context.emit)
+    report = load(con, graph.feeds, warehouse.raw, folder, options.as_of, context.emit)
     worse_than_allowed: DeliveryError | None = None
     try:
         refuse_bad_files(con, graph.feeds, options.max_reject_share)
@@ -289,7 +287,7 @@ def read_back(file: Path, memory_limit: str = "") -> dict[str, int]:
     block. A quarter of the memory of a run is enough. Raises BuildError.
     """
     try:
-        with database.reading(file, database.share_of(memory_limit, 0.25)) as con:
+        with database.reading(file, _a_quarter(memory_limit)) as con:
             seen = database.row_counts(con)
             if file.stat().st_size < _LARGE or not database.has_only_whole_blocks(file):
                 database.read_all(con, seen)
@@ -299,6 +297,10 @@ def read_back(file: Path, memory_limit: str = "") -> dict[str, int]:
         message = "the finished file cannot be read back"
         restricted = f"{message} ({first_line(error)}). {remedy}"
         raise BuildError(DATABASE, f"{message}. {remedy}", restricted=restricted) from None
+
+
+def _a_quarter(memory_limit: str) -> str:
+    return re.sub(r"^[\d.]+", lambda found: f"{float(found[0]) / 4:g}", memory_limit)
 
 
 def write_readers_file(

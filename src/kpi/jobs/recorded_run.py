@@ -30,7 +30,7 @@ from kpi.files import read_regular
 from kpi.jobs.options import Outcome
 from kpi.presentation import headline
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.run_log import FailedRun, RunLog
+from kpi.warehouse.run_log import FailedRun, RunLog, close_killed, last_invocation
 
 if TYPE_CHECKING:
     from kpi.jobs.notifications import Message
@@ -110,7 +110,6 @@ def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> 
     Returns the run when it was killed and this is the first to notice. A run that ended by itself has notified people.
     """
     from kpi.jobs import notifications
-    from kpi.warehouse.run_log import close_killed, last_invocation
 
     dead = close_killed(warehouse.root)
     invocation = about.get("MONITOR_INVOCATION_ID", "")
@@ -131,22 +130,19 @@ def notify_crash(warehouse: Warehouse, about: Mapping[str, str], emit: Emit) -> 
 
 
 def _notify_failure(warehouse: Warehouse, log: RunLog, error: BaseException, build: str, emit: Emit) -> None:
-    from kpi.warehouse.run_log import close_killed
-
     failing = FailedRun(log.run, exit_of(error).outcome, now())
     _remember(warehouse, replace(_notified(warehouse), failing=failing))
     close_killed(warehouse.root)
     from kpi.jobs import notifications
-    from kpi.jobs.notifications import affected_figures
 
-    figures = affected_figures(warehouse, error, build) if _addresses(warehouse) else ()
+    is_sent = notifications.addresses(warehouse.root)
+    figures = notifications.affected_figures(warehouse, error, build) if is_sent else ()
     _send(warehouse, notifications.failure(warehouse, log.run, error, figures), emit)
 
 
 def _notify_success(warehouse: Warehouse, outcome: Outcome, before: Path | None, as_of: date, emit: Emit) -> None:
     from kpi.ingest.calendar import LATE
     from kpi.jobs import notifications
-    from kpi.warehouse.run_log import close_killed
 
     notified, published = _notified(warehouse), warehouse.current_record()
     failing = notified.failing
@@ -198,23 +194,16 @@ def _newly_late(
     return [problems[feed] for feed, state in states.items() if known.get(feed) != state], states
 
 
-def _addresses(warehouse: Warehouse) -> tuple[str, ...]:
-    from kpi.jobs.notifications import addresses
-
-    return addresses(warehouse.root)
-
-
 def _send(warehouse: Warehouse, message: Message, emit: Emit) -> None:
-    from kpi.jobs.notifications import send
+    from kpi.jobs import notifications
 
-    urls = _addresses(warehouse)
+    urls = notifications.addresses(warehouse.root)
     if not urls:
-        from kpi.jobs.notifications import FILE, unreadable
-
-        if why := unreadable(warehouse.root):
-            emit_event(emit, Event("not notified", f"  warning: nobody is notified: {FILE} cannot be read: {why}."))
+        if why := notifications.unreadable(warehouse.root):
+            text = f"  warning: nobody is notified: {notifications.FILE} cannot be read: {why}."
+            emit_event(emit, Event("not notified", text))
         return
-    troubles = send(urls, message)
+    troubles = notifications.send(urls, message)
     emit_event(emit, Event("notified", name=message.title, done=len(urls) - len(troubles), total=len(urls)))
     for trouble in troubles:
         emit_event(emit, Event("not notified", f"  warning: {trouble}"))

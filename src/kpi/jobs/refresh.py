@@ -5,7 +5,6 @@ Whether anything did change is found out here, and what a run starts from; `kpi.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
@@ -16,6 +15,7 @@ from kpi.build_record import BuildRecord, Inputs, OptionsRecord
 from kpi.environment import environment_of
 from kpi.errors import ConfigError, LockHeld, Problem
 from kpi.events import Emit, Event, emit_event
+from kpi.files import checksum, code_digest, project_digest
 from kpi.ingest import raw_files
 from kpi.jobs.options import Options, Outcome, engine_of, is_by_spark, refuse_engine, settings_of
 from kpi.presentation import headline
@@ -257,19 +257,14 @@ def _has_its_times(raw: Path, before: BuildRecord) -> bool:
 
 def inputs_of(root: Path, folder: raw_files.RawFolder, options: Options) -> Inputs:
     """Return what a run with these options would be made from."""
-    from kpi.files import code_digest, project_digest
-
     return Inputs(
         project=project_digest(root),
         code=code_digest(),
         raw=folder.digest(),
         day=str(options.as_of),
-        variables=hashlib.blake2b(
-            repr(
-                [*sorted((options.variables or {}).items()), *filter(None, (options.target, _engine(options)))]
-            ).encode(),
-            digest_size=16,
-        ).hexdigest(),
+        variables=checksum(
+            repr([*sorted((options.variables or {}).items()), *filter(None, (options.target, _engine(options)))])
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.errors import CompileError
+from kpi.files import checksum
 from kpi.sql import literal
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class FileRead:
         """A name for the table that they are: of the first file, and of all that the location says."""
         named = re.search(r"'((?:[^']|'')*)'", self.location)
         stem = re.sub(r"\W+", "_", Path(named[1]).stem if named else "").strip("_").lower()
-        return f"{stem or 'table'}_{hashlib.blake2b(self.location.encode(), digest_size=4).hexdigest()}"
+        return f"{stem or 'table'}_{checksum(self.location, 4)}"
 
 
 def files_read(sql: str) -> list[FileRead]:

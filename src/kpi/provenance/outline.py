@@ -7,7 +7,6 @@ figures of a project can be followed is a house rule of `kpi compile`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from kpi.engine.compile import CACHE
 from kpi.engine.graph import Graph
 from kpi.engine.node import Node
 from kpi.errors import CompileError
+from kpi.files import checksum
 from kpi.lazy import duckdb, exp
 from kpi.provenance.explanation import Names
 from kpi.provenance.labels import LEFT_OUT, normal
@@ -102,7 +102,7 @@ def outlines(
     feeds = {name: name.partition(".")[2] for name, columns in known.items() if set(columns) >= _DELIVERED}
 
     catalogue = Catalogue(models, feeds, known)
-    texts = {name: hashlib.blake2b(sql.encode(), digest_size=16).hexdigest() for name, sql in models.items()}
+    texts = {name: checksum(sql) for name, sql in models.items()}
     held_in = sorted((figure, one.others) for figure, one in figures.items())
     # What each follows from beside its own row and the SELECTs that are looked at for it.
     all_else = key_of(indicators, sorted(models), sorted(known.items()), held_in, sorted(labels.items()))

@@ -7,7 +7,6 @@ code, or the engine. It is a cause of a figure when the figure is made of it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.build_record import BuildRecord, NodeRecord, ancestors
 from kpi.errors import ConfigError, Problem, nearest
+from kpi.files import checksum
 from kpi.ingest import release_files
 from kpi.lazy import duckdb
 from kpi.presentation import one_line, significant
@@ -164,17 +164,17 @@ def find_revisions(
     return found
 
 
-def checksum(node_id: str, node: NodeRecord) -> str:
+def _checksum(node_id: str, node: NodeRecord) -> str:
     """Return a hash of what a node is in itself, as it was noted of a build; of a feed without its deliveries."""
     shape = "" if node_id.startswith("source.") else node.shape
     text = json.dumps([shape, dict(node.settings)], sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return checksum(text)
 
 
 def node_rows(record: BuildRecord) -> list[tuple[str, str, str]]:
     """Return id, checksum and hash of the file of all that a build was made from: nodes, macros and variables."""
     nodes = record.nodes or {}
-    rows = [(name, checksum(name, node), node.text) for name, node in nodes.items() if not name.startswith("test.")]
+    rows = [(name, _checksum(name, node), node.text) for name, node in nodes.items() if not name.startswith("test.")]
     parts = {"macro": record.ingredients.macros, "variable": record.ingredients.variables}
     rows += [(f"{kind}.{name}", text, "") for kind, texts in parts.items() for name, text in texts.items()]
     return sorted(rows)

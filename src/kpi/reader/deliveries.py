@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import hashlib
 import io
 import itertools
 import os
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord
 from kpi.errors import ConfigError, nearest
+from kpi.files import checksum
 from kpi.lazy import duckdb
 from kpi.presentation import one_line, visible
 from kpi.site.flat_files import guarded
@@ -207,7 +207,7 @@ def _plain_name(feed: str, file: str) -> tuple[str, bool]:
 
 
 def _hash(feed: str, file: str) -> str:
-    return hashlib.blake2b(f"{feed}/{file}".encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return checksum(f"{feed}/{file}", 4)
 
 
 def _write(path: Path, result: duckdb.DuckDBPyConnection) -> int:

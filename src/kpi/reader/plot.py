@@ -15,6 +15,7 @@ from kpi.errors import ConfigError
 from kpi.presentation import Form
 from kpi.reader.figures import open_build, tables_of
 from kpi.reader.notebook import language_of, series
+from kpi.reader.screen import form_of
 from kpi.site.charts import ticks
 from kpi.site.figure_data import FigureRow, figure_rows
 
@@ -112,8 +113,7 @@ def plot(
         rows = [row for row in figure_rows(con, tables_of(build, project_dir), language) if row.figure_id == figure]
     named = {row.service: row for row in reversed(rows)}
     first = rows[0] if rows else None
-    symbols = {first.unit: first.unit_symbol} if first and first.unit_symbol else {}
-    form = Form(first.unit or "count", None, language, first.is_signed, symbols) if first else Form(language=language)
+    form = form_of(first, language, None) if first else Form(language=language)
     broken = frame[frame["is_break"]]
     return Plot(
         title=first.name if first else figure,

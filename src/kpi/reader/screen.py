@@ -270,7 +270,7 @@ def _figure_line(row: FigureRow, label: str, screen: Screen) -> str:
     if row.target is not None:
         sign = "≤" if row.target_comparison == "at_most" else "≥"
         met = {True: " ✓", False: " ✗", None: ""}[row.target_is_met]
-        target = f"{sign} {_plain(_form(row, screen.lang, None).write(row.target))}{met}"
+        target = f"{sign} {_plain(form_of(row, screen.lang, None).write(row.target))}{met}"
     style = {"better": "green", "worse": "red"}.get(row.assessment or "") if row.is_comparable else None
     line = _columns(f"{mark} {label}{partial}", value, _change(row, screen.lang), target, sparkline(row.months), screen)
     if not screen.has_colour:
@@ -299,7 +299,7 @@ def _change(row: FigureRow, lang: str) -> str:
     mark = "" if row.is_comparable or row.is_comparable is None else "|"
     if row.change == 0:
         return f"{mark}="
-    form = _form(row, lang, row.decimals)
+    form = form_of(row, lang, row.decimals)
     if row.unit != "percent":
         return mark + _plain(form.change(row.change))
     sign = "+" if row.change > 0 else MINUS
@@ -320,18 +320,18 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 def shown_value(row: FigureRow, lang: str) -> str:
     """Return a figure's value as people see it, in its unit."""
-    return _plain(_form(row, lang, row.decimals).write(row.shown))
+    return _plain(form_of(row, lang, row.decimals).write(row.shown))
 
 
 def printed_text(row: FigureRow, lang: str) -> str:
     """Return the value that a report prints, with the words of its precision."""
     if row.printed_value is None:
         return ""
-    return _plain(_form(row, lang, row.printed_decimals).write(row.printed_value, row.printed_qualifier or "exact"))
+    return _plain(form_of(row, lang, row.printed_decimals).write(row.printed_value, row.printed_qualifier or "exact"))
 
 
-def _form(row: FigureRow, lang: str, decimals: str | None) -> Form:
-    """How values of a figure are written."""
+def form_of(row: FigureRow, lang: str, decimals: str | None) -> Form:
+    """Return how values of a figure are written."""
     symbols = {row.unit: row.unit_symbol} if row.unit_symbol else {}
     return Form(row.unit or "count", decimals or None, lang, row.is_signed, symbols)
 

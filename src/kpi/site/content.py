@@ -14,12 +14,11 @@ from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, Form, presented, visible
 from kpi.site.figure_data import SECOND
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.settings import ReportTables
 
 Row = dict[str, Any]

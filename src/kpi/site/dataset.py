@@ -10,15 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kpi.lazy import duckdb
 from kpi.site.content import Names, text_in
 from kpi.site.figure_data import columns, in_languages, relation
 from kpi.sql import identifier, literal
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 SCHEMA = "export"
 

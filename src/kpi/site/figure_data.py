@@ -10,12 +10,11 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, presented
 from kpi.sql import identifier
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.settings import ReportTables
 
 

@@ -7,14 +7,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kpi.lazy import duckdb
 from kpi.site.dataset import Dataset, ExportColumn, ExportTable, Role
 from kpi.sql import identifier, literal
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 # A spreadsheet takes a text that begins with one of these for a formula, the full-width ones too.
 FORMULA = "^[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from kpi import database
 from kpi.cache import caching
 from kpi.engine.compile import CACHE
+from kpi.lazy import duckdb
 from kpi.provenance.labels import SUPERSEDED, labels_of
 from kpi.provenance.outline import Filter, Outline, PartOutline, outlines
 from kpi.site import charts
@@ -21,8 +22,6 @@ from kpi.site.figure_pages import Writer, file_name, page_of
 from kpi.site.language import Language
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.engine.graph import Graph
     from kpi.engine.node import Node
 

@@ -7,17 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
+from kpi.lazy import duckdb
 from kpi.presentation import MINUS, NO_VALUE, Form, significant
 from kpi.site.content import Content, Row
 from kpi.site.figure_data import columns
 from kpi.site.figure_pages import Writer, printed_rows
-
-if TYPE_CHECKING:
-    import duckdb
 
 ROWS_SHOWN = 10  # of a failed check on the page of its year; the rest is on a page of its own
 _HYPHEN = re.compile(r"(?<=\s)-(?=\d)")  # before a limit, as SQL and Python write it

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, visible
 from kpi.site.content import Content, Row, has_values, read_content
 from kpi.site.language import read_language
@@ -31,7 +32,6 @@ from kpi.site.sentences import read_sentences, typed_numbers
 from kpi.warehouse.builds import PAGES
 
 if TYPE_CHECKING:
-    import duckdb
     from jinja2 import Environment, Template
 
     from kpi.settings import ReportTables

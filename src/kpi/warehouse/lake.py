@@ -27,6 +27,7 @@ from kpi.errors import BuildError, ConfigError, is_disk_full
 from kpi.events import Emit, now, silent
 from kpi.files import read_regular
 from kpi.ingest.raw_files import hash_of
+from kpi.lazy import duckdb
 from kpi.sql import counted, identifier, literal, relation_name, word
 from kpi.warehouse.builds import Warehouse, number_of
 from kpi.warehouse.lake_store import (
@@ -43,8 +44,6 @@ from kpi.warehouse.lake_store import (
 from kpi.warehouse.permissions import close, database_path, open_up
 
 if TYPE_CHECKING:
-    import duckdb
-
     from kpi.build_record import BuildRecord
     from kpi.settings import WarehouseSettings
 
@@ -184,8 +183,6 @@ def restore(lake: Lake, con: duckdb.DuckDBPyConnection, table: LakeTable) -> Non
     The connection may be confined: it does not reach the lake. Raises BuildError when what is read is not what was
     written, and ConfigError when the store cannot be read from here.
     """
-    import duckdb
-
     from kpi import database
 
     schema = table.relation.rpartition(".")[0]
@@ -217,8 +214,6 @@ def open_with_lake(warehouse: Warehouse, build: str | None = None, stewards: boo
     files its manifest names, and nothing else. Raises ConfigError when there is no such build, it has nothing in the
     lake, or whoever asks may not read it.
     """
-    import duckdb
-
     from kpi import database
 
     folder = warehouse.folder(build)
@@ -434,8 +429,6 @@ def _stored(relation: str, column: str, kind: Any) -> str:
 
 def _write_table(lake: Lake, con: duckdb.DuckDBPyConnection, build: str, content: _Content) -> LakeTable:
     """Write a version of a table aside, read it back, and give it its name."""
-    import duckdb
-
     from kpi.database import first_line, kind_of
 
     version = _new_version(lake, build, content)
@@ -601,8 +594,6 @@ def _views_of(con: duckdb.DuckDBPyConnection, record: BuildRecord, present: Coll
 
 def _create_views(con: duckdb.DuckDBPyConnection, views: Mapping[str, str]) -> None:
     """Create views in whatever order they need each other; those of what the build lacks are left out."""
-    import duckdb
-
     left = dict(views)
     while left:
         before = len(left)

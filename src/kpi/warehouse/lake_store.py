@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from kpi.errors import BuildError, ConfigError
 from kpi.ingest.raw_files import hash_of
+from kpi.lazy import duckdb
 from kpi.warehouse.builds import to_disk
-
-if TYPE_CHECKING:
-    import duckdb
 
 FOLDER = "lake"
 TEMPORARY = ".tmp-"
@@ -212,8 +210,6 @@ class ObjectStore:
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         """Load the extension that reads the store. Raises ConfigError when it is not installed."""
-        import duckdb
-
         try:
             con.execute(f"load {self.extension}")
         except duckdb.Error:
