@@ -145,7 +145,7 @@ def test_validate_tells_the_same_of_the_candidate(bad_county: Path, tmp_path: Pa
     assert max(map(len, output.splitlines())) <= 100
     for _, expectation in FAILS:
         assert expectation in output
-    assert {"index.html", "2025.html"} <= {page.name for page in tmp_path.iterdir()}
+    assert {"index.html", "quality-2025.html"} <= {page.name for page in (tmp_path / "fi").iterdir()}
 
 
 def test_a_hostile_service_is_shown_on_the_page_and_not_run(bad_county: Path) -> None:

@@ -231,7 +231,7 @@ def test_validate_takes_a_year_a_day_and_a_place_for_the_pages(project: Path, tm
     output, error = validate(project, "--year", "2025", "--as-of", "2025-07-01", "--html", str(tmp_path / "a/b"))
     assert error is None
     assert output.endswith("all hold, not over yet.\n")
-    assert "arvioitu 1.7.2025" in (tmp_path / "a/b/2025.html").read_text(encoding="utf-8")
+    assert "tilanne 1.7.2025" in (tmp_path / "a/b/fi/quality-2025.html").read_text(encoding="utf-8")
     output, error = validate(project, "--year", "2019")
     assert isinstance(error, CheckFailed)
     assert output.splitlines()[2:] == [

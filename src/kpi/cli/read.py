@@ -413,7 +413,12 @@ def why(
 @click.option("--year", type=click.IntRange(1990, 2099), help="Validate this report year alone.")
 @click.option("--build", "build_id", metavar="BUILD", help="Validate this build, not the published one.")
 @click.option("--as-of", metavar="DATE", help="As if it were this day, YYYY-MM-DD; else the day of the build.")
-@click.option("--html", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write the pages here.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the site here, with what was found.",
+)
 @project_option
 def validate(
     year: int | None, build_id: str | None, as_of: str | None, html: Path | None, project_dir: Path | None
