@@ -45,7 +45,7 @@ lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times while readers read; prints the table of docs/reference/faults.md
 	PYTHONPATH=tests:tests/support $(BIN)/python -m faults
 
-faults-cluster: $(VENV)/dev .venv-spark/ready ## Kill a worker of a Spark cluster of this machine in the middle of a build, then its driver; takes minutes
+faults-cluster: $(VENV)/dev .venv-spark/ready ## Fill disks of a Spark cluster of this machine, starve its executors, kill its workers and its driver; takes minutes
 	PYTHONPATH=.:tests:tests/support $(BIN)/python -m faults.cluster
 
 dbt: $(DBT)/ready ## Set up dbt itself in .venv-dbt; the tests compare kpi with it. See docs/reference/dbt.md

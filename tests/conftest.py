@@ -16,7 +16,7 @@ from kpi.engine.compile import CACHE
 from kpi.engine.graph import Graph
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
-from once import compilation, county, made_once
+from once import compilation, copied, county, made_once
 from tiny import Tiny
 
 ROOT = Path(__file__).parents[1]
@@ -91,14 +91,22 @@ def graph() -> Graph:
 
 
 @pytest.fixture(scope="session")
-def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_deliveries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hundredth of the synthetic deliveries. Tests must not change them."""
+    return (
+        made_once(tmp_path_factory, "small-deliveries", lambda folder: write_demo(folder / "raw", scale=0.01)) / "raw"
+    )
+
+
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory: pytest.TempPathFactory, small_deliveries: Path) -> Path:
     """The project with a hundredth of the synthetic deliveries, published though few figures are as printed.
 
     Tests must not change it.
     """
 
     def make(folder: Path) -> None:
-        write_demo(copy_project(folder) / "warehouse/raw", scale=0.01)
+        copied(small_deliveries, copy_project(folder) / "warehouse/raw")
         refresh(folder, Options(as_of=TODAY, publish_despite_checks="a hundredth of the volumes"), lambda line: None)
 
     return made_once(tmp_path_factory, "small-demo", make)

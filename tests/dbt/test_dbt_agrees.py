@@ -18,12 +18,11 @@ import duckdb
 import pytest
 
 from conftest import TODAY, copy_project
-from demo.deliver import write_demo
 from kpi.engine.graph import RESERVED_TABLES
 from kpi.ingest import raw_files
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
-from once import ROOT
+from once import ROOT, copied
 from with_dbt import python_of_dbt
 
 pytestmark = pytest.mark.xdist_group("dbt")  # dbt builds once, so one worker has them all
@@ -163,14 +162,14 @@ def keep(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
+def both(tmp_path_factory: pytest.TempPathFactory, small_deliveries: Path) -> Both:
     python = python_of_dbt()
     root = copy_project(tmp_path_factory.mktemp("both"))
     (root / "profiles.yml").write_bytes((ROOT / "profiles.yml").read_bytes())
     for name, text in ODD.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
-    write_demo(root / "warehouse/raw", scale=0.01)
+    copied(small_deliveries, root / "warehouse/raw")
     keep(root / "warehouse/kept/00000-made-up")
     outcome = refresh(root, Options(as_of=TODAY, validate=False), lambda line: None)
     ours, theirs = root / "warehouse/builds" / outcome.build, root / "target"

@@ -10,7 +10,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from demo.deliver import write_demo
 from kpi.engine.graph import Graph
 from kpi.ingest import feed_months, loader
 from kpi.ingest.calendar import write_calendar
@@ -24,12 +23,11 @@ DATES = {"digital_care_paths": "opened_on", "chat_services": "opened_on"}  # whe
 
 
 @pytest.fixture(scope="module")
-def delivered(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def delivered(graph: Graph, small_deliveries: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hundredth of a county, loaded: 2023 to 2025."""
     folder = tmp_path_factory.mktemp("county")
-    write_demo(folder / "raw", scale=0.01)
     with duckdb.connect(str(folder / "county.duckdb")) as con:
-        loader.load(con, graph.feeds, folder / "raw", scan(folder / "raw"), date(2026, 11, 21))
+        loader.load(con, graph.feeds, small_deliveries, scan(small_deliveries), date(2026, 11, 21))
     return folder / "county.duckdb"
 
 
