@@ -112,9 +112,9 @@ $(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 # listed with its version: there is nothing to resolve.
 $(DBT)/ready: constraints-dbt.txt | $(DBT)/bin/python
 ifdef UV
-	uv pip install --quiet --python $(DBT)/bin/python --requirement constraints-dbt.txt
+	uv pip install --quiet --python $(DBT)/bin/python --no-deps --requirement constraints-dbt.txt
 else
-	$(DBT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints-dbt.txt
+	$(DBT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement constraints-dbt.txt
 endif
 	@touch $@
 
