@@ -29,7 +29,8 @@ test: $(VENV)/dev ## Set up with what development needs and run the tests of eve
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not long" tests/unit tests/functional tests/docs
 
 test-long: $(VENV)/dev ## The long tests: against oracles, against dbt itself (make dbt), and against kills, attackers and full disks
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m long
+	@# One more than there are cores: many of them wait for a process that they start or kill.
+	$(BIN)/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadgroup --durations 15 -m long
 
 office: $(VENV)/dev ## LibreOffice (libreoffice-calc-nogui of Debian) opens the workbook of kpi export: compared with the marts
 	$(BIN)/python -m pytest -n 0 tests/office/libreoffice.py
@@ -131,7 +132,7 @@ endif
 SPARK_spark := py4j pyspark
 SPARK_sail := googleapis-common-protos grpcio grpcio-status protobuf pysail pyspark-client zstandard
 
-.venv-spark/ready .venv-sail/ready: .venv-%/ready: constraints-spark.txt $(VENV)/dev
+.venv-spark/ready .venv-sail/ready: .venv-%/ready: constraints-spark.txt | $(VENV)/bin/python
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint constraints-spark.txt $(SPARK_$*)
 	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$(.venv-$*/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/kpi.pth

@@ -173,13 +173,14 @@ class Killed(BaseException):
     """What stands here for SIGKILL: nobody catches it."""
 
 
-@pytest.mark.parametrize("step", ["finished.write_readers_file", "finished.read_back", "engine.copy_without"])
+@pytest.mark.parametrize("step", ["candidate.write_readers_file", "pipeline.read_back", "database.copy_without"])
 def test_killed_between_the_two_files_the_old_build_stays(
     root: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     run(root)
     deliver(root, 4)
-    holder, name = {"finished": pipeline, "engine": database}[step.partition(".")[0]], step.partition(".")[2]
+    module, name = step.split(".")
+    holder = {"candidate": candidate, "pipeline": pipeline, "database": database}[module]
     original = getattr(holder, name)
 
     def die_after(*given: Any, **options: Any) -> Any:
