@@ -29,8 +29,7 @@ test: $(VENV)/dev ## Set up with what development needs and run the tests of eve
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not long" tests/unit tests/functional tests/docs
 
 test-long: $(VENV)/dev ## The long tests: against oracles, against dbt itself (make dbt), and against kills, attackers and full disks
-	@# One more than there are cores: many of them wait for a process that they start or kill.
-	$(BIN)/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadgroup --durations 15 -m long
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --durations 15 -m long
 
 office: $(VENV)/dev ## LibreOffice (libreoffice-calc-nogui of Debian) opens the workbook of kpi export: compared with the marts
 	$(BIN)/python -m pytest -n 0 tests/office/libreoffice.py
