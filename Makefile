@@ -132,8 +132,13 @@ SPARK_spark := py4j pyspark
 SPARK_sail := googleapis-common-protos grpcio grpcio-status protobuf pysail pyspark-client zstandard
 
 .venv-spark/ready .venv-sail/ready: .venv-%/ready: constraints-spark.txt | $(VENV)/bin/python
+ifdef UV
+	uv venv --quiet --python $(PYTHON) .venv-$*
+	uv pip install --quiet --python .venv-$*/bin/python --no-deps --constraint constraints-spark.txt $(SPARK_$*)
+else
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint constraints-spark.txt $(SPARK_$*)
+endif
 	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$(.venv-$*/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/kpi.pth
 	@echo $(CURDIR)/src >> $$(.venv-$*/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/kpi.pth
 	@touch $@
