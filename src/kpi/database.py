@@ -345,20 +345,20 @@ def release_memory(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(f"set memory_limit = {literal(str(limit))}")
 
 
-_UNITS = {"": 0, "K": 3, "M": 6, "G": 9, "T": 12}
 _OF_PYTHON = 150_000_000  # bytes that a run needs beside DuckDB: its modules, and files on their way into tables
 
 
 def beside_python(memory_limit: str) -> str:
-    """Return how much of a memory limit DuckDB may use, so that the process keeps to about a third more than the limit.
+    """Return how much of a memory limit DuckDB may use: Python needs the rest.
 
-    A share of the machine's memory stays as it is; of little memory DuckDB gets at least 70 %.
+    The process peaks at up to a third more than the limit, for DuckDB does not count all that it takes. A share of the
+    machine's memory stays as it is; of little memory DuckDB gets at least 70 %.
     """
     found = re.fullmatch(r"([\d.]+)\s*([KMGT]?)(i?)B", memory_limit.strip(), re.IGNORECASE)
     if not found:
         return memory_limit
-    number, unit, binary = float(found[1]), found[2].upper(), found[3]
-    size = number * (1024 ** " KMGT".index(unit or " ") if binary else 10 ** _UNITS[unit])
+    number, unit, thousand = float(found[1]), found[2].upper(), 1024 if found[3] else 1000
+    size = number * thousand ** " KMGT".index(unit or " ")
     return f"{(size - min(0.3 * size, _OF_PYTHON)) / 1024:.0f}KiB"
 
 

@@ -87,8 +87,9 @@ class EngineSettings:
     a server of Spark Connect (`sc://host:15002`); one of them, or neither, which is `local[*]`. `config` are settings
     of Spark's session. `lake` is where the loaded tables are put for Spark: empty for the warehouse's own folder, else
     one that all machines see, or the address of an object store. `lost_after` is for how many seconds a statement may
-    have nobody to compute it before Spark counts as lost; 0 is for ever. It is no part of a build's record: an address
-    may hold a token.
+    have nobody to compute it before Spark counts as lost; 0 is for ever.
+
+    Nothing of this is in a build's record: an address may hold a token.
     """
 
     type: str = "duckdb"

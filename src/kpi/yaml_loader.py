@@ -52,7 +52,7 @@ class Section(dict[str, Any]):
         return both
 
     def allow(self, keys: Iterable[str], what: str, emit: Callable[[ConfigError], None] | None = None) -> None:
-        """Raise ConfigError for the first key outside `keys`, or `tell` each: no typo may be ignored in silence."""
+        """Raise ConfigError for the first key outside `keys`, or `emit` each: no typo may be ignored in silence."""
         known = set(keys)
         for key in self:
             if key in known:

@@ -127,8 +127,8 @@ def test_one_record_that_is_not_utf8_is_a_reject_and_the_others_are_as_they_were
             "between quotes": key + b';"a\nb;' + stray + b'";A\n',
             "key": stray + key + b";ok;A\n",
         }[place]
-        whole = (HEADER + rows(*WORDS, of=number)).encode()
-        loader.deliver(f"{number:02}.csv", mark + whole + bad + f"k{number}-9;ok;Oulu\n".encode())
+        good = (HEADER + rows(*WORDS, of=number)).encode()
+        loader.deliver(f"{number:02}.csv", mark + good + bad + f"k{number}-9;ok;Oulu\n".encode())
     loader.load()
     assert loader.rejects() == [
         (f"{number:02}.csv", 8, ["holds bytes that are not utf-8"]) for number in range(len(cases))

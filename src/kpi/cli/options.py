@@ -191,7 +191,7 @@ run_options = together(
     defer_option,
     engine_options,
     click.option("--threads", type=click.IntRange(1), help="Threads DuckDB may use."),
-    click.option("--memory-limit", metavar="SIZE", help="Memory DuckDB may use, as 2GB."),
+    click.option("--memory-limit", metavar="SIZE", help="Memory of the run, as 2GB: DuckDB gets what Python leaves."),
     click.option("--temp-directory", metavar="DIR", help="Where DuckDB puts what does not fit into memory."),
     click.option(
         "--wait",

@@ -244,7 +244,10 @@ def idleness(session: Any, address: str) -> Callable[[], bool]:
 
     def progress(stages: Iterable[Any] | None, inflight_tasks: int, operation_id: str | None, done: bool) -> None:
         is_due = any(not one.done and one.num_completed_tasks < one.num_tasks for one in stages or ())
-        waits.set() if is_due and not inflight_tasks and not done else waits.clear()
+        if is_due and not inflight_tasks and not done:
+            waits.set()
+        else:
+            waits.clear()
 
     session.registerProgressHandler(progress)
     return waits.is_set

@@ -278,8 +278,6 @@ class Membership:
 
 def membership(node: Any) -> Membership:
     """Return how an IN of a SELECT stands in its tree."""
-    from sqlglot import exp
-
     is_negative, is_alone, one = False, True, node
     while isinstance(one.parent, exp.And | exp.Or | exp.Not | exp.Paren):
         is_not = isinstance(one.parent, exp.Not)
@@ -294,8 +292,6 @@ def membership(node: Any) -> Membership:
 
 def has_one_column(node: Any) -> bool:
     """Whether an IN of a SELECT asks for a value and not for a row of several."""
-    from sqlglot import exp
-
     return not isinstance(node.this.unnest(), exp.Tuple)
 
 
@@ -304,8 +300,6 @@ def _in_select(node: Any) -> Any:
 
     What is unknown counts as found, so that NOT of it is false where null would have been.
     """
-    from sqlglot import exp
-
     query = node.args.get("query")
     if query is None or not has_one_column(node):
         return None

@@ -73,7 +73,6 @@ def open_candidate(
     warehouse: Warehouse, graph: Graph, options: Options, candidate: Path
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the database of a build's private folder for writing, confined to what it is made from."""
-
     spill, settings = resources(warehouse, graph, options, candidate)
     files = within(warehouse, graph.project, graph.outside)
     with database.building(database_folder(candidate) / DATABASE, spill, settings, files) as con:
@@ -99,10 +98,9 @@ def within(warehouse: Warehouse, project: Project, locations: Iterable[str]) -> 
 
     `locations` are those of sources that are files outside.
     """
-
     outside = [path for location in locations for path in reached(project.root, location)]
-    kept = [kept_beside(warehouse.raw), release_files.releases_folder(project.root)]
-    return [warehouse.raw, *kept, warehouse.builds, *seed_folders(project), *outside]
+    retained, releases = kept_beside(warehouse.raw), release_files.releases_folder(project.root)
+    return [warehouse.raw, retained, releases, warehouse.builds, *seed_folders(project), *outside]
 
 
 class Run:
@@ -351,7 +349,6 @@ class Run:
 
 def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None, inputs: Inputs) -> BuildRecord:
     """Return the record of a build that is begun: what it is made from, and nothing of what it holds."""
-
     graph, options, project = context.graph, context.options, context.graph.project
     current = context.warehouse.current()
     return BuildRecord(
@@ -376,7 +373,6 @@ def _begun(context: PipelineContext, candidate: Path, before: BuildRecord | None
 
 def results_of(record: BuildRecord) -> Results:
     """Return what dbt's artifacts say of a build."""
-
     options = {one.name: getattr(record.options, one.name) for one in fields(OptionsRecord)} if record.options else {}
     return Results(record.id, record.nodes or {}, record.checks, record.unit_tests, record.rows or {}, options)
 

@@ -268,15 +268,15 @@ class _Reading:
             numbers.append(own)
         sql = f"select {', '.join(columns)} from (\n{joint.rows_in}\n) group by grouping sets ((), (__file))"
         rows = fetch_dicts(self.con, sql)
-        whole = next(row for row in rows if row["file"] is None)
-        if not whole["row_count"]:
+        of_all_files = next(row for row in rows if row["file"] is None)
+        if not of_all_files["row_count"]:
             return [None] * len(parts)
         return [
             _Summary(
-                whole[f"entered_{number}"],
-                self._total(one, [whole[f"total_{n}"] for n in numbers[number]]),
-                tuple(whole[f"key_{n}"] for n in keys),
-                {path[place].model: whole[f"groups_{number}_{place}"] for place in reversed(groups)},
+                of_all_files[f"entered_{number}"],
+                self._total(one, [of_all_files[f"total_{n}"] for n in numbers[number]]),
+                tuple(of_all_files[f"key_{n}"] for n in keys),
+                {path[place].model: of_all_files[f"groups_{number}_{place}"] for place in reversed(groups)},
                 {
                     (one.feed, row["file"]): row[f"entered_{number}"]
                     for row in rows

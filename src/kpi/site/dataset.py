@@ -12,6 +12,7 @@ from enum import StrEnum, auto
 from pathlib import Path
 from typing import Any
 
+from kpi.database import fetch_dicts
 from kpi.lazy import duckdb
 from kpi.site.content import Names, text_in
 from kpi.site.figure_data import columns, in_languages, relation
@@ -275,9 +276,7 @@ def _names(con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable]) ->
     """Read what things are called: figures as the catalogue has them, then the lists; those of no list come last."""
 
     def rows(name: str, wanted: Mapping[str, str], order: str = "seed_order") -> Iterator[dict[str, Any]]:
-        found = con.execute(f"select * from {relation(con, f'known.{name}', wanted)} order by {order}")
-        columns = [column[0] for column in found.description or []]
-        yield from (dict(zip(columns, row, strict=True)) for row in found.fetchall())
+        yield from fetch_dicts(con, f"select * from {relation(con, f'known.{name}', wanted)} order by {order}")
 
     names = Names()
     for row in rows("code_lists", _CODES, "list, sort_order, seed_order"):

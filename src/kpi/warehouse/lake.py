@@ -287,7 +287,7 @@ def sweep(warehouse: Warehouse, stores: Iterable[Store] = (), emit: Emit = silen
 
 
 def tidy(warehouse: Warehouse, emit: Emit) -> None:
-    """Remove what no builds build needs, as `sweep` does; what cannot be removed is a warning."""
+    """Remove what no build needs, as `sweep` does; what cannot be removed is a warning."""
     try:
         removed = sweep(warehouse, emit=emit)
     except (OSError, ConfigError) as error:
