@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kpi.cache import remembered
 from kpi.engine.lint import Finding, broken_rules, every, place_of
+from kpi.engine.plain_select import plain_shape
 from kpi.errors import CompileError, nearest
 from kpi.lazy import duckdb, exp
 from kpi.project.relation import Lines, Relation, Rendered
@@ -171,6 +172,18 @@ def read_select(
 def _read_select(
     rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation], is_judged: bool
 ) -> Select:
+    tables = {relation.parts for relation in rendered.depends_on.values()}
+    if rendered.this and rendered.is_incremental:
+        tables.add(rendered.this.parts)
+    if plain := plain_shape(rendered.sql, tables, rendered.lines, is_judged):
+        return Select(rendered.sql, plain[0], rendered.lines.at(plain[1]), (), rendered.lines)
+    return parse_select(rendered, file, what, relations, is_judged)
+
+
+def parse_select(
+    rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation], is_judged: bool
+) -> Select:
+    """The same of any SELECT, by sqlglot."""
     import logging
 
     import sqlglot
@@ -198,7 +211,7 @@ def _read_select(
         start = tokens[0].start
         lines = lines.replaced([(start, start, len(_AROUND))])
         sql = f"{sql[:start]}{_AROUND}{sql[start:]}\n)"
-        return _read_select(replace(rendered, sql=sql, lines=lines), file, what, relations, is_judged)
+        return parse_select(replace(rendered, sql=sql, lines=lines), file, what, relations, is_judged)
     if not isinstance(tree, sqlglot.exp.Query):
         word = tokens[0].text if tree is None or isinstance(tree, sqlglot.exp.Command) else tree.key
         raise _at(rendered, file, tokens[0].start, f"a {what} is one SELECT, here is {word.upper()}.")
