@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
@@ -122,6 +122,11 @@ class Names:
         return text_in(self.publication.get(key), "value", language)
 
 
+# What is kept by figure, or by a key that begins with it.
+_OF_FIGURES = ("values", "exact", "changes", "printed", "kept", "revisions", "series", "breaks", "targets", "national",
+               "bases", "keys", "figure_keys")  # fmt: skip
+
+
 def text_in(row: Mapping[str, Any] | None, column: str, language: str) -> str:
     """Return a text of a row in a language, in another where it has none in that; nothing without any."""
     return next((str(text) for one in SECOND[language] if (text := (row or {}).get(f"{column}_{one}"))), "")
@@ -148,6 +153,26 @@ class Content(Names):
     keys: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
     figure_keys: dict[str, list[Key]] = field(default_factory=dict)
     forms: dict[tuple[str, str, str | None], Form] = field(default_factory=dict)
+
+    def of_figures(self) -> defaultdict[str, Content]:
+        """Return for each figure all names and what is known of it alone.
+
+        Sections, lines of reports, forms and what was delivered are in none of them.
+        """
+        names = self.names()
+        found: defaultdict[str, Content] = defaultdict(lambda: Content(**names))
+        for name in _OF_FIGURES:
+            for key, row in getattr(self, name).items():
+                getattr(found[key if isinstance(key, str) else key[0]], name)[key] = row
+        return found
+
+    def names(self) -> dict[str, Any]:
+        """Return what everything is called."""
+        return {one.name: getattr(self, one.name) for one in fields(Names)}
+
+    def known(self) -> list[Any]:
+        """Return what is known of figures, without names."""
+        return [getattr(self, name) for name in _OF_FIGURES]
 
     def years(self) -> list[int]:
         """Return the report years that have a figure, the latest first."""

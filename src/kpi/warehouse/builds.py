@@ -380,12 +380,11 @@ def finalize(warehouse: Warehouse, folder: Path, record: BuildRecord, warehouse_
     if place != folder:
         for entry in (*place.iterdir(), place, *([] if database.is_file() else [folder])):
             close(entry, warehouse_settings.stewards_group)
-    for entry in sorted(folder.rglob("*")):
+    # Hundreds of pages are not waited for one by one: after a power cut kpi site DIR writes them again.
+    for entry in sorted(path for top in folder.iterdir() if top.name != PAGES for path in (top, *top.rglob("*"))):
         if entry == database:
             os.chmod(entry, 0o444)
-        # Hundreds of pages are not waited for one by one: after a power cut kpi site DIR writes them again.
-        if entry.relative_to(folder).parts[0] != PAGES:
-            to_disk(entry)
+        to_disk(entry)
     if place != folder and database.is_file():
         open_up(folder, warehouse.builds)
     to_disk(folder)
