@@ -208,8 +208,8 @@ class Asker:
             name = f"{tests[start].name} and {len(counts) - 1} more"
             yield self.question("data tests", name, "\nunion all ".join(counts))
 
-    def unit_tests(self) -> Iterator[Question]:
-        """What the model of every unit test yields of the rows that it gives."""
+    def unit_tests(self, every: int = 1) -> Iterator[Question]:
+        """What the model of every n-th unit test yields of the rows that it gives."""
         found: list[Question] = []
         asker, tested = self, ""
 
@@ -222,7 +222,7 @@ class Asker:
 
         def one_by_one() -> Iterator[UnitTest]:
             nonlocal tested
-            for test in self.graph.unit_tests:
+            for test in list(self.graph.unit_tests)[::every]:
                 tested = test.name
                 yield test
 
