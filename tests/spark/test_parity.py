@@ -61,3 +61,10 @@ def test_spark_has_the_same_rows_where_the_rules_rewrite_and_others_where_it_is_
     wrong = {*answers.other, *answers.refused}
     assert answers.of_names(wrong & {one.id for one in same}) == [], answers.message
     assert answers.of_names(wrong) == sorted(one.name for one in others)
+
+
+def test_what_an_engine_does_not_answer_in_time_is_refused(tmp_path: Path) -> None:
+    asker = Asker(tmp_path / "parity")
+    question = asker.question("odd values", "one", "select 1 as one")
+    answers = asker.ask("sail", [question], minutes=0)
+    assert answers.refused == {question.id: "no answer within 0 minutes"}
