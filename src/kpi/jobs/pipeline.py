@@ -223,7 +223,8 @@ def _emit_report(report: LoadReport, folder: RawFolder, emit: Emit, in_error: It
     for line in grouped(new):
         emit(f"  warning: {one_line(line)}")
     if old:
-        emit(f"  {len(old)} older warnings of deliveries that are the same: see rows_rejected in raw.deliveries.")
+        warnings = counted(len(old), "older warning")
+        emit(f"  {warnings} of deliveries that are the same: see rows_rejected in raw.deliveries.")
 
 
 def grouped(warnings: Iterable[LoadWarning]) -> Iterator[str]:
