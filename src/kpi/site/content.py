@@ -123,8 +123,9 @@ class Names:
 
 
 # What is kept by figure, or by a key that begins with it.
-_OF_FIGURES = ("values", "exact", "changes", "printed", "kept", "revisions", "series", "breaks", "targets", "national",
-               "bases", "keys", "figure_keys")  # fmt: skip
+_OF_FIGURES = tuple(
+    "values exact changes printed kept revisions series breaks targets national bases keys figure_keys".split()
+)
 
 
 def text_in(row: Mapping[str, Any] | None, column: str, language: str) -> str:
