@@ -20,8 +20,8 @@ from click.testing import CliRunner
 
 from kpi.cli.main import cli
 from kpi.engine.graph import RESERVED_TABLES
+from kpi.engine.lint import SPARK_RULES as REFUSED
 from kpi.engine.nodes import compile_project
-from kpi.engine.spark_refusals import RULES as REFUSED
 from kpi.engine.spark_sql import RULES as TRANSLATED
 from kpi.engine.spark_sql import SETTINGS
 from kpi.errors import EXITS

@@ -22,12 +22,12 @@ import duckdb
 import pyarrow.parquet as pq
 
 from benchmarks.cluster import end_group
-from kpi.engine.adapter import DuckAdapter, reading
+from kpi.engine.adapter import reading
 from kpi.engine.compile import Compiled
-from kpi.engine.node import Node
+from kpi.engine.graph import Node, UnitTest
+from kpi.engine.runner import DuckAdapter
 from kpi.engine.spark_sql import SETTINGS, to_spark_in_steps
 from kpi.engine.unit_runner import run_unit_tests
-from kpi.engine.unit_tests import UnitTest
 from kpi.sql import Columns, identifier, literal
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kpi.engine.graph import Graph
-from kpi.engine.node import Node, Select, has_house_rules, parse_select
+from kpi.engine.graph import Graph, Node, has_house_rules
+from kpi.engine.parser import Select, parse_select
 from kpi.engine.plain_select import OTHER_WORDS, TOKENS, WORDS, plain_shape
 from kpi.errors import KpiError
 from kpi.project.relation import Lines, Relation, Rendered

@@ -12,9 +12,9 @@ from kpi import database
 from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, YearRecord
 from kpi.cache import caching
 from kpi.engine.artifacts import Results, write_artifacts
-from kpi.engine.fingerprint import ingredients_of
 from kpi.engine.graph import Graph
 from kpi.engine.materializations import seed_folders
+from kpi.engine.plan import ingredients_of
 from kpi.errors import BuildError, CheckFailed, KpiError, Problem, interruptible, is_disk_full
 from kpi.events import Event, emit_event, now
 from kpi.ingest import release_files
