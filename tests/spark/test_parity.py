@@ -12,7 +12,7 @@ import pytest
 
 from kpi.engine.compile import Compiled, compiled
 from kpi.engine.spark_refusals import check_for_spark
-from spark.parity import Answers, Asker
+from spark.parity import KINDS, Answers, Asker
 
 # What Sail 0.7 answers otherwise, or does not take; Spark does.
 OTHER_ON_SAIL = {
@@ -34,7 +34,7 @@ def on_sail(small_demo: Path, project: Compiled, tmp_path_factory: pytest.TempPa
     """All that there is to ask, answered by Sail."""
     asker = Asker(tmp_path_factory.mktemp("sail") / "parity")
     asker.read_build(small_demo, project)
-    questions = [*asker.odd_values(), *asker.models(), *asker.data_tests(), *asker.unit_tests()]
+    questions = [question for kind in KINDS for question in getattr(asker, kind)()]
     return asker.ask("sail", questions)
 
 

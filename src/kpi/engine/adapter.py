@@ -37,11 +37,9 @@ _VARIABLE = re.compile(rf"\bgetvariable\s*\(\s*'{BUILD_VARIABLE}'\s*\)", re.IGNO
 class Adapter(Protocol):
     """Where SELECTs are computed. What it returns is for the connection of the build; none of it says which engine.
 
-    `row_hash` is the function of SQL that hashes several columns; `has_subqueries_in_aggregates` tells whether
-    `count(*) filter (where x in (select …))` can be said.
+    `has_subqueries_in_aggregates` tells whether `count(*) filter (where x in (select …))` can be said.
     """
 
-    row_hash: str
     has_subqueries_in_aggregates: bool
 
     def landing(self, node: Node, adds: bool) -> Node:
@@ -75,7 +73,6 @@ AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
 class DuckAdapter:
     """Everything is computed where it is kept."""
 
-    row_hash = "hash"
     has_subqueries_in_aggregates = True
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
@@ -111,7 +108,6 @@ class SparkAdapter:
     Spark, when something is to be computed.
     """
 
-    row_hash = "xxhash64"
     has_subqueries_in_aggregates = False
 
     def __init__(

@@ -82,8 +82,8 @@ def count_of(test: Node) -> Count | None:
     return count
 
 
-def scan(table: str, counts: Sequence[Count], row_hash: str = "hash", has_subqueries: bool = True) -> str:
-    """Return the one statement that answers counts of a table, in their order; columns are hashed by `row_hash`.
+def scan(table: str, counts: Sequence[Count], has_subqueries: bool = True) -> str:
+    """Return the one statement that answers counts of a table, in their order.
 
     Where an aggregate `has_subqueries`, keys are looked for in them; else the parents are joined, a row to one key.
     """
@@ -97,7 +97,7 @@ def scan(table: str, counts: Sequence[Count], row_hash: str = "hash", has_subque
             is_orphan = f"kpi_key_{n} is null"
             joins += f" left join ({one.parent}) as kpi_parent_{n}(kpi_key_{n}) on {one.column} = kpi_key_{n}"
         text = one.expression.replace("{is_orphan}", is_orphan) if one.parent else one.expression
-        shown.append(f"{text.replace(_HASHED, f'distinct {row_hash}(')} as count_{n}")
+        shown.append(f"{text} as count_{n}")
     ctes = f"with {', '.join(tables)} " if tables and has_subqueries else ""
     return f"{ctes}select {', '.join(shown)} from {table}{joins}"
 
@@ -151,7 +151,7 @@ def _count(levels: Sequence[Any], conditions: Iterable[str]) -> Count | None:
     if len(keys) == 1 and condition in (f"({key} is not null)" for key in (keys[0], keys[0][1:-1])):
         return Count(place, f"count({keys[0]}) - count(distinct {keys[0]})", False)
     # Nulls are equal in a key, as they are when grouping. Two keys of one hash only cost the test's own query.
-    return Count(place, f"{rows} - count({_HASHED}{', '.join(keys)})){_only(condition)}", False)
+    return Count(place, f"{rows} - count(distinct hash({', '.join(keys)})){_only(condition)}", False)
 
 
 def _only(condition: str) -> str:
@@ -255,7 +255,6 @@ def _conditions(sql: str, tokens: Sequence[Any], names: set[str]) -> Iterable[st
 
 
 _ANY = "!= 0"
-_HASHED = "distinct hash("
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +328,7 @@ def run_tests(
         try:
             read = dict.fromkeys(parent for test_id in members for parent in nodes[test_id].depends_on)
             together = [counts[test_id] for test_id in members]
-            sql = scan(table, together, adapter.row_hash, adapter.has_subqueries_in_aggregates)
+            sql = scan(table, together, adapter.has_subqueries_in_aggregates)
             row = adapter.first_row(replace(nodes[members[0]], depends_on=tuple(read)), sql)
         except (duckdb.Error, StatementError):
             continue  # one of them fails; alone, it says which
