@@ -171,7 +171,9 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
     """
     lines: list[str] = []
     bad: list[Problem] = []
-    for feed in feeds:
+    suspect = "select distinct feed from raw.deliveries where rows_rejected > 0 or refused is not null"
+    suspects = {name for (name,) in con.execute(suspect).fetchall()}
+    for feed in (feed for feed in feeds if feed.name in suspects):
         limit = (
             f"least(greatest({feed.reject_share} * records, {feed.reject_rows}), {MOST_REJECTED} * records)"
             if max_reject_share is None

@@ -40,7 +40,7 @@ from kpi.provenance.revisions import Revision, find_revisions
 from kpi.settings import spill_folder
 from kpi.validation.rule import read_expectations
 from kpi.warehouse.builds import Warehouse, finalize, publish
-from kpi.warehouse.lifecycle import close_earlier, record_outcome
+from kpi.warehouse.lifecycle import close_earlier, forget_whole, note_whole, record_outcome
 from kpi.warehouse.permissions import DATABASE, database_folder, stewards_of
 from kpi.warehouse.run_log import unreadable, write_table
 
@@ -289,6 +289,7 @@ class Run:
 
     def _keep_failed(self, reason: str, public: str) -> Path:
         """Keep the candidate for who may look at it. All readers see the ledger, which gets the `public` reason."""
+        forget_whole(self.warehouse)
         self.record = replace(self.record, status="failed", reason=reason, finished_at=now())
         if self.record.nodes is not None and not (self.candidate / "run_results.json").is_file():
             write_artifacts(self.candidate, self.graph, results_of(self.record), None)
@@ -315,6 +316,7 @@ class Run:
         else:
             if problem := publish(self.warehouse, build):
                 self._warn(problem)
+            note_whole(self.warehouse, build)
             # Readers have it: whatever goes wrong from here on is a warning, and does not make the run fail.
             despite = f" Despite failed checks: {reason}" if reason else ""
             self._afterwards(lambda: self.emit(f"Published build {build.name}.{despite}"))
