@@ -122,6 +122,7 @@ class Run:
         self.record = _begun(context, candidate, before, inputs)
         self.warnings: tuple[Problem, ...] = ()
         self.revisions: tuple[Revision, ...] = ()
+        self._hash = ""  # of the finished file of the build, from when it was read back
 
     def run(self) -> Outcome:
         """Build, check, seal, publish; on failure keep the candidate and tell readers nothing."""
@@ -260,7 +261,7 @@ class Run:
         """Read the finished file back."""
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
-            seen = read_back(database_folder(self.candidate) / DATABASE, self.context.memory_limit)
+            seen, self._hash = read_back(database_folder(self.candidate) / DATABASE, self.context.memory_limit)
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
@@ -295,7 +296,7 @@ class Run:
             write_artifacts(self.candidate, self.graph, results_of(self.record), None)
         if database_folder(self.candidate) != self.candidate:
             (self.candidate / DATABASE).unlink(missing_ok=True)  # what is not for readers has no file for them
-        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
+        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings, self._hash)
         self._settle(build.name, "failed", "see its build.json" if self.warehouse_settings.stewards_schemas else public)
         return build
 
@@ -310,7 +311,7 @@ class Run:
             warnings=tuple(problem.public() for problem in self.warnings),
             finished_at=now(),
         )
-        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
+        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings, self._hash)
         if held_back:
             self.emit(f"Not published: {held_back}. Open it with kpi.open(build={build.name!r}).")
         else:
