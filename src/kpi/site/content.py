@@ -231,8 +231,13 @@ def has_values(con: duckdb.DuckDBPyConnection, tables: ReportTables) -> bool:
     return con.execute(f"select 1 from {tables.indicators} limit 1").fetchone() is not None
 
 
-def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public: bool = False) -> Content:
-    """Read what pages show of a build. With `is_public` values are those of the public table, and only they."""
+def read_content(
+    con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public: bool = False, only_around: bool = False
+) -> Content:
+    """Read what pages show of a build. With `is_public` values are those of the public table, and only they.
+
+    With `only_around` it is what stands around every page: names, sections and values, with nothing of how they came.
+    """
     from kpi.validation.datasets import ctes_of
 
     ctes = ctes_of(con, INPUTS, tables.names())
@@ -246,6 +251,9 @@ def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public
 
     content = Content()
     _read_words(content, rows)
+    if only_around and not is_public:
+        _read_indicators(content, rows)
+        return content
     _read_breaks(content, rows)
     if is_public:
         _read_public(content, con)
@@ -287,14 +295,21 @@ def _shown(column: str) -> str:
     return presented(column, "coalesce(f.decimals, '2')", "f.unit")
 
 
-def _read_values(content: Content, rows: Any) -> None:
-    by_key = "figure_id, service, report_year, basis"
-    joined = "left join figures as f using (figure_id)"
-    for row in rows(f"select i.*, {_shown('i.value')} as shown from indicators as i {joined} order by {by_key}"):
+_BY_KEY = "figure_id, service, report_year, basis"
+_JOINED = "left join figures as f using (figure_id)"
+
+
+def _read_indicators(content: Content, rows: Any) -> None:
+    for row in rows(f"select i.*, {_shown('i.value')} as shown from indicators as i {_JOINED} order by {_BY_KEY}"):
         key = _key(row)
         content.values[key] = Value(key, row["shown"], row["numerator"], row["denominator"], row["event_count"],
                                     row["last_full_month"])  # fmt: skip
         content.exact[key] = row["value"]
+
+
+def _read_values(content: Content, rows: Any) -> None:
+    _read_indicators(content, rows)
+    by_key, joined = _BY_KEY, _JOINED
     previous = _shown("c.previous_value")
     for row in rows(f"select c.*, {previous} as previous_shown from indicator_changes as c {joined} order by {by_key}"):
         content.changes[_key(row)] = row

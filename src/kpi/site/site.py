@@ -399,7 +399,7 @@ def write_model_pages(
     if not wanted:
         return known
     checksums, inputs, of_models = dict(known.checksums), dict(known.inputs), project.models.checksums()
-    content = read_content(con, project.tables, about.is_public)
+    content = read_content(con, project.tables, about.is_public, only_around=True)
     source = Source(content, about, read_sentences(project.root), read_results(folder.parent, EXPECTATIONS),
                     models=project.models)  # fmt: skip
     for code in LANGUAGES:

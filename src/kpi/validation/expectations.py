@@ -482,9 +482,8 @@ def _result(suite: _Suite, rule: Rule, failure: Any) -> YearResult:
     is_number = bool(rule.column) and column.is_number and len(values) > 0
     found = failure.result.get("unexpected_index_list") if failure and failure.result else None
     present = [place for place, value in enumerate(column.values) if value is not None]
-    places = found
-    if found is None:
-        places = range(len(frame)) if rule.check == NOT_NULL else present
+    looked_at = range(len(frame)) if rule.check == NOT_NULL else present
+    places = looked_at if found is None else list(found)
     seen = ", ".join(_labels(topic, frame)) if topic.observed == "rows" else _seen(rule, column)
     return YearResult(
         report_year=suite.year,
@@ -499,7 +498,7 @@ def _result(suite: _Suite, rule: Rule, failure: Any) -> YearResult:
         judged=len(values),
         lowest=float(min(values)) if is_number else None,
         highest=float(max(values)) if is_number else None,
-        rows=tuple(_rows(rule, suite, list(places))),
+        rows=tuple(_rows(rule, suite, places)),
         failure=_exception_message(failure.exception_info) if failure and not failure.result else "",
         description_sv=rule.description_sv,
         unit=_unit(rule, frame, column.at(present), present),
