@@ -42,7 +42,6 @@ class SparkAdapter:
     Spark, when something is to be computed.
     """
 
-    row_hash = "xxhash64"
     has_subqueries_in_aggregates = False
 
     def __init__(
@@ -118,8 +117,8 @@ class SparkAdapter:
         return columns
 
     def _translated(self, node: Node, sql: str) -> tuple[str, Columns]:
-        """The SELECT in Spark's words and its columns in DuckDB's; what it reads is there."""
-        from kpi.engine.spark_sql import to_spark
+        """The SELECT in Spark's words and its columns in DuckDB's; what it reads is there, and parts of it."""
+        from kpi.engine.spark_sql import to_spark_in_steps
 
         columns = columns_of(self.con, sql)
         read = (*self._read_by(node), *((node.id,) if node.kind in ("model", "snapshot") else ()))
@@ -130,7 +129,12 @@ class SparkAdapter:
             for relation, one in mentioned.items()
             if one.id != node.id or self._is_there(node)
         }
-        return to_spark(reading(self._with_variables(sql), places), dict(columns)), columns
+        self._number += 1
+        prefix = f"kpi_{self._number}_part"
+        parts, text = to_spark_in_steps(reading(self._with_variables(sql), places), dict(columns), prefix)
+        for name, part in parts:
+            self.spark.create_table(name, part)
+        return text, columns
 
     def _read_by(self, node: Node) -> Iterator[str]:
         """The nodes whose relations a node's SQL reads, those of the ephemeral models in it too."""
