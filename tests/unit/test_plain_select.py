@@ -80,7 +80,7 @@ select case when x in (1, 2) then 'it''s' else null end as z, row_number() over 
 with q as (select unnest(generate_series(1, 3)) as n) select n from q where exists (select 1 from a where a.x = q.n)
 select x from a where y not between 1 and 2 and z is not distinct from 1 and not w -- why
 select md5(x) as z, trunc(lower(y)) as y from a
-select a.x from a join b using (x) join t using (x) left join a as c on a.x = c.x cross join b as d join t as e using (x)
+select a.x from a join b using (x) join t using (x) left join a as c on a.x = c.x cross join b join t as e using (x)
 select coalesce(x, 0) as x, count(distinct y) filter (where z) as n from a group by grouping sets ((x), ())"""
 NOT_PLAIN = """select x y from a
 select * from a
