@@ -471,6 +471,6 @@ _QUESTIONS: dict[str | None, Callable[[Any, bool], None]] = {
     "STAR": _star,
     "TYPE": _type,
     "LIMIT_MODIFIER": _limit,
-    "FUNCTION": _function,
+    **{kind: _function for kind in _PARTS if kind and (kind == "FUNCTION" or kind.startswith("WINDOW_"))},
 }
 _LEAVES = _ALWAYS | {"function_name", "qualified_name", "column_names", "literal", "start", "end", "type_name"}
