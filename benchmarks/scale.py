@@ -36,7 +36,7 @@ from demo.deliver import write_demo
 from demo.feeds import FEEDS
 from kpi.database import columns_of
 from kpi.engine.compile import compiled
-from kpi.engine.node import Node
+from kpi.engine.graph import Node
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from kpi.sql import literal

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from demo.deliver import write_demo
 from kpi import database
@@ -17,6 +18,7 @@ from kpi.engine.graph import Graph
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from once import compilation, copied, county, made_once
+from sampled import sampled
 from tiny import Tiny
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +27,15 @@ LONG_KINDS = {"oracle", "dbt", "faults", "spark"}
 
 pytest_plugins = ["cpu_table", "judged_county"]
 
+
+# No property test fails because a machine is slow, nor by an example that the run before did not have.
+settings.register_profile(
+    "kpi",
+    deadline=None,
+    derandomize=sampled(True, False),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("kpi")
 
 # A shell ignores Ctrl-C in what it starts in the background, as CI may, and children inherit that: some tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

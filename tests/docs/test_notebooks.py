@@ -24,4 +24,5 @@ def test_a_notebook_runs(path: Path, demo_project: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("KPI_PROJECT_DIR", str(demo_project))
     # Without a network: whatever asks for one fails.
     arguments = [f"--IPKernelApp.exec_files={OFFLINE}"]
-    NotebookClient(notebook, timeout=120, kernel_name="python3", extra_arguments=arguments).execute()
+    limits = {"timeout": 300, "startup_timeout": 300}
+    NotebookClient(notebook, kernel_name="python3", extra_arguments=arguments, **limits).execute()

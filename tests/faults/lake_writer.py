@@ -6,8 +6,6 @@ import os
 import resource
 import signal
 import sys
-import threading
-import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +25,11 @@ NOT_ALLOWED, DISK_FULL = 3, 9
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is done: `die_at` is the number of a file operation, 1-based, `amid` says to die while rows are written,
-    `file_bytes` is the size no file may pass, `user` who writes. `steps` is where the operations are listed."""
+    """What is done: `die_at` is the number of a file operation, 1-based, `amid` says to die when a file is to pass so
+    many bytes, `file_bytes` is the size no file may pass, `user` who writes. `steps` is where operations are listed."""
 
     die_at: int = 0
-    amid: bool = False
+    amid: int = 0
     file_bytes: int = 0
     user: int = 0
     steps: str = ""
@@ -104,15 +102,12 @@ def _prepare(root: Path, fault: Fault) -> None:
         if is_below and (is_write or event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod")):
             step(event)
 
-    def watch() -> None:
-        while not any(file.stat().st_size for file in root.glob("lake/raw.calls/.tmp-*/data.parquet")):
-            time.sleep(0.001)
-        os.kill(os.getpid(), signal.SIGKILL)
-
     if fault.die_at or fault.steps:
         sys.addaudithook(audit)
     if fault.amid:
-        threading.Thread(target=watch, daemon=True).start()
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.amid, fault.amid))
     if fault.file_bytes:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.file_bytes, fault.file_bytes))

@@ -28,12 +28,18 @@ class Readers:
     def __exit__(self, *_: object) -> None:
         self.end()
 
+    def have_begun(self) -> None:
+        """Wait until each process has read."""
+        for number, process in enumerate(self.processes):
+            while not (self.folder / f"reader-{number}.json.begun").exists() and process.is_alive():
+                time.sleep(0.05)
+
     def end(self) -> tuple[int, int, list[str]]:
         """Stop them; return how often they read, how many builds they saw at least, and what was wrong."""
         self.stop.touch()
         reads, builds, wrong = 0, 0, []
         for number, process in enumerate(self.processes):
-            process.join(60)
+            process.join(240)
             if process.is_alive():
                 process.kill()
                 wrong.append("a reader hung")
@@ -43,6 +49,7 @@ class Readers:
                 continue
             found = json.loads(message.read_text())
             message.unlink()
+            message.with_suffix(".json.begun").unlink(missing_ok=True)
             reads, builds = reads + found["reads"], max(builds, found["builds"])
             wrong += found["wrong"]
         self.processes = []
@@ -51,7 +58,7 @@ class Readers:
 
 
 def read(root: Path, message: Path, stop: Path, threads: int, pause: float) -> None:
-    """Read with so many threads until told to stop."""
+    """Read with so many threads until told to stop, and once more then, so that the last build is seen."""
     reads = [0] * threads
     seen: set[int] = set()
     wrong: list[str] = []
@@ -61,6 +68,9 @@ def read(root: Path, message: Path, stop: Path, threads: int, pause: float) -> N
     ]
     for thread in work:
         thread.start()
+    while not all(reads) and any(thread.is_alive() for thread in work):
+        time.sleep(0.05)
+    message.with_suffix(".json.begun").touch()
     for thread in work:
         thread.join()
     message.write_text(json.dumps({"reads": sum(reads), "builds": len(seen), "wrong": wrong[:5]}))
@@ -74,7 +84,9 @@ def _read_on(
     # Every second is a steward, who sees the rows themselves too.
     is_steward = number % 2 == 0
     generation = "max(waited_seconds) from raw.calls" if is_steward else "generation from marts.generation"
-    while not stop.exists():
+    is_over = False
+    while not is_over:
+        is_over = stop.exists()
         try:
             with kpi.open(project_dir=root, stewards=is_steward) as con:
                 # Every third keeps its connection for a while, as a notebook does.

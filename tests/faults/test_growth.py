@@ -6,9 +6,10 @@ import os
 import re
 import sys
 import time
-from datetime import date
+from datetime import date, datetime, tzinfo
 from pathlib import Path
 from subprocess import PIPE, Popen
+from typing import Any
 
 import duckdb
 import pytest
@@ -100,6 +101,18 @@ def test_duckdb_gets_the_settings_and_the_command_line_wins(tmp_path: Path) -> N
         assert con.execute("select memory from marts.used").fetchall() == [("280.0 MiB",)]
 
 
+@pytest.fixture
+def one_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds are begun on one day, at midnight too."""
+
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return datetime(2026, 3, 5, 12, tzinfo=tz)
+
+    monkeypatch.setattr("kpi.warehouse.builds.datetime", Noon)
+
+
 def test_the_spill_folder_is_the_owners_alone_and_empty(tmp_path: Path) -> None:
     place = spill_folder(tmp_path / "warehouse", tmp_path, ".")
     (place / "left.tmp").write_text("rows")
@@ -130,6 +143,7 @@ def test_builds_go_by_age_too_but_never_the_one_readers_see(tmp_path: Path) -> N
     assert prune(warehouse, WarehouseSettings(keep_published_days=1)) == (ids[1],)
 
 
+@pytest.mark.usefixtures("one_day")
 def test_many_builds_of_one_day_are_thinned_and_the_run_says_so(tmp_path: Path) -> None:
     """They are within the grace: an afternoon of builds would fill the disk before it is over."""
     root = write(tmp_path, with_settings("keep_of_a_day: 2"))
@@ -148,6 +162,7 @@ def test_many_builds_of_one_day_are_thinned_and_the_run_says_so(tmp_path: Path) 
     assert re.fullmatch(r"Removed 1 build, \d+\.\d MB, by keep_of_a_day 2: 00004-\w+\.", lines[-1])
 
 
+@pytest.mark.usefixtures("one_day")
 def test_what_readers_may_go_back_to_or_have_open_is_not_thinned(tmp_path: Path) -> None:
     root = write(tmp_path, with_settings("keep_of_a_day: 1"))
     warehouse = Warehouse(root / "warehouse")

@@ -45,7 +45,7 @@ def test_a_server_that_dies_in_the_middle_leaves_the_build_that_readers_had(tmp_
         while "are computed by Spark" not in (line := run.stdout.readline()):
             assert line, run.communicate()
         server.process.kill()
-        _, complaint = run.communicate(timeout=120)
+        _, complaint = run.communicate(timeout=240)
     assert run.returncode == ENGINE_LOST
     assert "was lost while it computed. Nothing of this build is published." in complaint
     assert "Traceback" not in complaint

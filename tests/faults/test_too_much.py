@@ -18,6 +18,9 @@ from kpi.project import packages
 from kpi.project.project import load_project
 from small_project import FILES, write
 
+# CPU seconds; here it takes a tenth of one, and what it would take if it were not refused is without an end.
+AT_ONCE = 60
+
 LINES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n"
     for before, after in zip("abcdefgh", "bcdefghi", strict=True)
@@ -58,7 +61,7 @@ def test_a_yaml_file_that_asks_for_too_much_is_refused_at_once(tmp_path: Path, t
     assert str(caught.value).startswith("x.yml:")
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
-    assert time.process_time() - begun < 3
+    assert time.process_time() - begun < AT_ONCE
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
@@ -88,7 +91,7 @@ def test_a_folder_of_the_project_lies_in_the_project(tmp_path: Path, key: str, f
     begun = time.process_time()
     with pytest.raises(ConfigError, match=rf"dbt_project.yml:\d+: .*{folder}.* lies outside the project"):
         load_project(root)
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < AT_ONCE
 
 
 @pytest.mark.parametrize("name", ["models/x.sql", "models/x.yml", "seeds/x.csv", "macros/x.sql", "models/x.md"])

@@ -19,7 +19,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from multiprocessing import forkserver
@@ -51,8 +52,8 @@ class Plan:
 
     `die_at` is the number of a step, 1-based; `flip` seeds the place of a bit; `meddle` is what happens to the delivery
     b.csv and when; `file_bytes` the size no file may pass; `clock` shifts the time; `user` is who runs it; `pause` are
-    seconds before the first step whose name begins so. With `at_once` feeds load beside each other however little they
-    have, and steps are those of loading alone.
+    seconds before the first step whose name begins so; `gate` is such a step and a pipe, read to its end. With
+    `at_once` feeds load beside each other however little they have, and steps are those of loading alone.
     """
 
     command: tuple[str, ...] = ("refresh", "--as-of", TODAY, "--log-format", "plain")
@@ -64,6 +65,7 @@ class Plan:
     clock: timedelta = timedelta(0)
     user: int = 0
     pause: tuple[str, float] = ("", 0.0)
+    gate: tuple[str, str] = ("", "")
     keep: int = 4
     at_once: bool = False
 
@@ -94,6 +96,9 @@ class Steps:
             if self.plan.pause[0] and name.startswith(self.plan.pause[0]) and not self.paused:
                 self.paused = True
                 time.sleep(self.plan.pause[1])
+            if self.plan.gate[0] and name.startswith(self.plan.gate[0]) and not self.paused:
+                self.paused = True
+                Path(self.plan.gate[1]).read_bytes()
         finally:
             self.busy = False
         if self.count == self.plan.die_at:
@@ -131,6 +136,20 @@ def finish(process: BaseProcess, seconds: float = 120) -> int:
         process.kill()
         raise AssertionError(f"a refresh did not end within {seconds:.0f} s")
     return process.exitcode or 0
+
+
+@contextmanager
+def at_gate(process: BaseProcess, gate: Path) -> Iterator[None]:
+    """Wait until a run has come to the gate of its plan, and hold it there as long as this lasts."""
+    handle = None
+    while handle is None:
+        try:
+            handle = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # as long as nobody reads from it
+            assert process.is_alive(), "the run ended before it came to its gate"
+            time.sleep(0.02)
+    yield
+    os.close(handle)
 
 
 def run(root: Path, plan: Plan) -> None:
@@ -179,7 +198,7 @@ def _prepare(root: Path, plan: Plan) -> None:
         _set(sys.modules["kpi.ingest.loader"], "_FEW", 0)
         for name in LOADING:
             _watch(name, steps.of_thread)
-    elif plan.die_at or plan.list_steps or plan.pause[0]:
+    elif plan.die_at or plan.list_steps or plan.pause[0] or plan.gate[0]:
         for name in WATCHED:
             _watch(name, steps)
         on_event, fsync = run_log.RunLog.on_event, os.fsync

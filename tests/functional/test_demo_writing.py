@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -93,14 +92,20 @@ def test_a_second_run_at_once_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_leaves_no_half_feed_and_is_cleaned_up(tmp_path: Path) -> None:
-    code = "import sys, pathlib, demo.deliver; demo.deliver.write_demo(pathlib.Path(sys.argv[1]), scale=0.2)"
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT)
-    calls = tmp_path / ".demo-partial" / ".calls"
-    deadline = time.monotonic() + 60
-    while not (calls.is_dir() and any(calls.iterdir())) and child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from demo.deliver import write_demo\n"
+        "real = Path.write_bytes\n"
+        "def write_bytes(path, data):\n"
+        "    real(path, data)\n"
+        "    if path.parent.name == '.calls': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Path.write_bytes = write_bytes\n"
+        "write_demo(Path(sys.argv[1]), scale=0.0005)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.glob(".demo-partial/*/*") if ".calls" in path.parts] != []
     assert {path.name for path in tmp_path.iterdir()} == {".demo-partial"}
     write_demo(tmp_path, scale=0.0005)
     assert {path.name for path in tmp_path.iterdir()} == FEEDS | {"README.txt"}

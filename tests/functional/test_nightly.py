@@ -292,7 +292,7 @@ def test_a_full_disk_ends_with_9_frees_what_was_written_and_readers_keep_theirs(
         "select unnest(generate_series(1, 3000000)) as n, random() as r, uuid() as u\n"
     )
     child = in_a_process(project, limit=limit)
-    _, message = child.communicate(timeout=60)
+    _, message = child.communicate(timeout=240)
     assert child.returncode == 9, message
     assert "the disk is full (" in message
     assert [folder.name for folder in warehouse.build_folders()] == before
@@ -310,14 +310,13 @@ def test_a_run_that_is_killed_in_a_query_dies_at_once_and_the_next_one_tells(
     slow.write_text("select count(*) as n from range(4000000) as a(x), range(4000000) as b(y) where a.x + b.y = 17\n")
     child = in_a_process(project, "--threads", "1")
     warehouse = project / "warehouse"
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+    while child.poll() is None:
         events = [event for ended in history(warehouse)[1:] for event in lines_of(warehouse, ended.run)]
         if any(getattr(event, "name", "") == "slow" for event in events):
             break
         time.sleep(0.05)
     child.send_signal(by)
-    child.communicate(timeout=5)
+    child.communicate(timeout=60)
     assert (child.returncode, history(warehouse)[-1].outcome) == (-by, "killed")
     slow.unlink()
     (project / "models/marts/other.sql").write_text("select 1 as n\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import time
 from pathlib import Path
 
 import pytest
@@ -233,13 +232,11 @@ def test_what_takes_too_much_ends_in_a_clear_error(
     # Another limit ends the other texts, on a slow machine too: they have all their seconds.
     seconds = 10 if message not in ("", "10 seconds") else 1
     monkeypatch.setattr("kpi.project.jinja.SECONDS", seconds)
-    begun = time.process_time()
     with pytest.raises(CompileError) as caught:
         render(templates, text)
     assert message.replace("10 sec", "1 sec") in str(caught.value)
     assert str(caught.value).startswith("models/m.sql:")
     assert len(str(caught.value)) < 600
-    assert time.process_time() - begun < seconds + 10
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
 
 

@@ -62,6 +62,7 @@ LOOKED_AT = [
 ]
 # What axe leaves to a person's eye: the contrast of single signs, and of text in SVG. CONTRASTS measures both.
 LEFT_TO_US = {"color-contrast"}
+PATIENCE = 180_000  # milliseconds, for what takes one of them as a rule
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,8 @@ def browser() -> Iterator[Any]:
 
     assert CHROMIUM, "CI must have a Chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -90,6 +92,7 @@ def browser() -> Iterator[Any]:
 def opened(browser: Any, site: Path, name: str, width: int = 1280, code: str = "fi", **options: Any) -> Any:
     """Return a page that is open, whose requests for anything but itself fail the test."""
     context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

@@ -30,7 +30,7 @@ def run(root: Path, **options: object) -> Outcome:
 def built(root: Path) -> Path:
     """The folder of the latest build."""
     builds = Warehouse(root / "warehouse").builds.iterdir()
-    return max((path for path in builds if path.is_dir()), key=lambda path: path.stat().st_mtime_ns)
+    return max((path for path in builds if path.is_dir()), key=lambda path: path.name)
 
 
 def validate(root: Path, *arguments: str) -> tuple[str, Exception | None]:

@@ -22,7 +22,7 @@ from loading import Loader, contracts
 from small_project import FILES, write
 
 EXAMPLES = int(os.environ.get("KPI_FUZZ", "0"))
-SLOWEST = 10.0  # seconds for a project of two models, on a busy machine
+SLOWEST = 60.0  # CPU seconds for a project of two models, which takes less than one
 
 
 def fuzz(examples: int) -> settings:
@@ -163,13 +163,13 @@ def read(changed: tuple[str, bytes]) -> str:
     """Compile the small project with one file changed; return what is said of it, nothing when it is right."""
     folder = Path(tempfile.mkdtemp())
     try:
-        began = time.monotonic()
+        began = time.process_time()
         try:
             compiled(write(folder, dict([changed])))
         except KpiError as error:
             return error_text(error)
         finally:
-            assert time.monotonic() - began < SLOWEST
+            assert time.process_time() - began < SLOWEST
     finally:
         shutil.rmtree(folder)
     return ""

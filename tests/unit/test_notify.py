@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -50,7 +50,7 @@ class Inbox:
 
     @property
     def url(self) -> str:
-        return f"json://user:secret@127.0.0.1:{self.server.server_port}/hidden"
+        return f"json://user:secret@127.0.0.1:{self.server.server_port}/hidden?cto=60&rto=60"
 
 
 @pytest.fixture
@@ -91,8 +91,10 @@ def test_a_plugin_that_raises_or_hangs_does_no_harm(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "apprise", fake)
     assert send(["json://x"], MESSAGE) == ["notification address 1 (json) failed: ValueError."]
     monkeypatch.setattr(notifications, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(Plugin, "notify", lambda self, **_: __import__("time").sleep(1))
+    is_over = Event()
+    monkeypatch.setattr(Plugin, "notify", lambda self, **_: is_over.wait())
     assert "it was given up" in send(["json://x"], MESSAGE)[0]
+    is_over.set()
 
 
 def test_without_apprise_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,7 @@ def _at_once(
             for connection in connections:
                 connection.interrupt()
             wait(running, timeout=_PATIENCE)
+        pool.shutdown()  # what ran has ended; its threads have then too
 
 
 def _write_rejects(con: duckdb.DuckDBPyConnection, found: Sequence[FeedLoad]) -> None:

@@ -12,9 +12,9 @@ from kpi import database
 from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, YearRecord
 from kpi.cache import caching
 from kpi.engine.artifacts import Results, write_artifacts
-from kpi.engine.fingerprint import ingredients_of
 from kpi.engine.graph import Graph
 from kpi.engine.materializations import seed_folders
+from kpi.engine.plan import ingredients_of
 from kpi.errors import BuildError, CheckFailed, KpiError, Problem, interruptible, is_disk_full
 from kpi.events import Event, emit_event, now
 from kpi.ingest import release_files
@@ -38,6 +38,7 @@ from kpi.project.external import reached
 from kpi.project.project import Project
 from kpi.provenance.revisions import Revision, find_revisions
 from kpi.settings import spill_folder
+from kpi.sql import counted
 from kpi.validation.rule import read_expectations
 from kpi.warehouse.builds import Warehouse, finalize, publish
 from kpi.warehouse.lifecycle import close_earlier, forget_whole, note_whole, record_outcome
@@ -224,8 +225,8 @@ class Run:
             YearRecord(r.report_year, r.expectation, r.severity, r.observed) for r in results if not r.success
         )
         self.record = replace(self.record, years=broken)
-        years = len({result.report_year for result in results})
-        self.emit(f"Validated {len(results)} expectations of {years} report years.")
+        years = counted(len({result.report_year for result in results}), "report year")
+        self.emit(f"Validated {counted(len(results), 'expectation')} of {years}.")
 
     def _compare_releases(self, con: duckdb.DuckDBPyConnection) -> None:
         """Find the released figures that differ. Those that nobody accounted for keep the build from readers."""

@@ -14,16 +14,16 @@ import duckdb
 from kpi import database
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ReadersRecord, TestRecord, UnitTestRecord
 from kpi.database import first_line, relations
-from kpi.engine.adapter import BUILD_VARIABLE, AdapterFor, adapters
+from kpi.engine.adapter import BUILD_VARIABLE, adapters
 from kpi.engine.artifacts import state_of
-from kpi.engine.fingerprint import checksums_of, definitions
-from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
+from kpi.engine.graph import AUDIT_SCHEMA, Graph
 from kpi.engine.incremental import keeps_rows
-from kpi.engine.plan import UNBUILT, Content, Request, Step, orphaned_relations, steps_of
-from kpi.engine.runner import RunResult, Task, new_record, prepare_run, run_hooks, run_nodes, source_records
+from kpi.engine.plan import UNBUILT, Content, Request, Step, checksums_of, definitions, orphaned_relations, steps_of
+from kpi.engine.runner import AdapterFor, RunResult, Task, new_record, prepare_run, run_hooks, run_nodes, source_records
 from kpi.engine.selector import Selection, State, select
 from kpi.engine.test_runner import CheckResult, Store, examples_text, run_tests, with_examples
 from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
+from kpi.engine.unit_tests import with_unit_tests
 from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
@@ -223,7 +223,8 @@ def _emit_report(report: LoadReport, folder: RawFolder, emit: Emit, in_error: It
     for line in grouped(new):
         emit(f"  warning: {one_line(line)}")
     if old:
-        emit(f"  {len(old)} older warnings of deliveries that are the same: see rows_rejected in raw.deliveries.")
+        warnings = counted(len(old), "older warning")
+        emit(f"  {warnings} of deliveries that are the same: see rows_rejected in raw.deliveries.")
 
 
 def grouped(warnings: Iterable[LoadWarning]) -> Iterator[str]:

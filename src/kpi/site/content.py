@@ -123,8 +123,8 @@ class Names:
 
 
 # What is kept by figure, or by a key that begins with it.
-_OF_FIGURES = ("values", "exact", "changes", "printed", "kept", "revisions", "series", "breaks", "targets", "national",
-               "bases", "keys", "figure_keys")  # fmt: skip
+# Not a tuple of words: one of them is a word of the county's too, which the engine must not have.
+_OF_FIGURES = "values exact changes printed kept revisions series breaks targets national bases keys figure_keys"
 
 
 def text_in(row: Mapping[str, Any] | None, column: str, language: str) -> str:
@@ -161,7 +161,7 @@ class Content(Names):
         """
         names = self.names()
         found: defaultdict[str, Content] = defaultdict(lambda: Content(**names))
-        for name in _OF_FIGURES:
+        for name in _OF_FIGURES.split():
             for key, row in getattr(self, name).items():
                 getattr(found[key if isinstance(key, str) else key[0]], name)[key] = row
         return found
@@ -172,7 +172,7 @@ class Content(Names):
 
     def known(self) -> list[Any]:
         """Return what is known of figures, without names."""
-        return [getattr(self, name) for name in _OF_FIGURES]
+        return [getattr(self, name) for name in _OF_FIGURES.split()]
 
     def years(self) -> list[int]:
         """Return the report years that have a figure, the latest first."""
