@@ -11,12 +11,15 @@ import duckdb
 import pytest
 
 from broken_county import BREAKS, COVERAGE, FIGURES, SERIES
+from broken_together import TOGETHER
 from county_breaks import Break, add, count, drop, put, ratio, rows, together
 from kpi.validation.expectations import validate
 from kpi.validation.rule import Check, Rule
+from sampled import sampled
 from small_county import AFTER_THE_YEARS, FEEDS, MONTHLY, YEARLY, YEARS, County, expectations, printed
 
 RULES = expectations().rules
+ALONE = [(name,) for name in BREAKS if not any(name in names for names in TOGETHER)]
 
 
 # --- a county in order -----------------------------------------------------------------------------------------------
@@ -73,12 +76,22 @@ def test_results_name_the_rows_they_come_from(county: County) -> None:
     assert (missions.value, missions.compared) == (12_000, 12_000)
 
 
-@pytest.mark.parametrize(("break_it", "year", "expectation", "observed"), BREAKS.values(), ids=BREAKS.keys())
-def test_exactly_the_broken_expectation_fails(
-    county: County, break_it: Break, year: int, expectation: str, observed: str
-) -> None:
-    break_it(county)
-    assert county.failures(year) == {expectation: observed}
+def _group(names: tuple[str, ...]) -> str:
+    return names[0] + f" and {len(names) - 1} more" * (len(names) > 1)
+
+
+@pytest.mark.parametrize("names", sampled((*TOGETHER, *ALONE), [(name,) for name in BREAKS]), ids=_group)
+def test_exactly_the_broken_expectations_fail(county: County, names: tuple[str, ...]) -> None:
+    cases = [BREAKS[name] for name in names]
+    for break_it, *_ in cases:
+        break_it(county)
+    (year,) = {year for _, year, _, _ in cases}
+    assert county.failures(year) == {expectation: observed for _, _, expectation, observed in cases}
+
+
+def test_no_case_is_left_out_and_those_of_a_group_break_other_expectations() -> None:
+    assert sorted(name for names in (*TOGETHER, *ALONE) for name in names) == sorted(BREAKS)
+    assert all(len({BREAKS[name][2] for name in names}) == len(names) for names in TOGETHER)
 
 
 def test_every_rule_has_a_case_that_makes_it_fail() -> None:

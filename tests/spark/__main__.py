@@ -18,7 +18,7 @@ from kpi.engine.compile import compiled
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 
-from .parity import MINUTES, Asker, Question
+from .parity import KINDS, MINUTES, Asker, Question
 
 DAY = date(2026, 11, 21)
 
@@ -30,10 +30,11 @@ def main() -> int:
         "engines", nargs="*", default=["local[2]"], help="sail, local[2], cluster or a master of Spark's"
     )
     asked.add_argument("--scale", type=float, default=0.01, help="share of the county's volumes")
-    asked.add_argument("--kinds", default="odd_values,models,data_tests,unit_tests")
+    asked.add_argument("--kinds", default=",".join(KINDS), help="what is asked, all unless named")
     asked.add_argument("--minutes", type=float, default=MINUTES, help="for the answers of an engine, at most")
     given = asked.parse_args()
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     is_equal = True
     with tempfile.TemporaryDirectory(prefix="kpi-parity-") as name:
         root = copy_project(Path(name) / "project")

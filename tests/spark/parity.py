@@ -27,6 +27,7 @@ from kpi.engine.compile import Compiled
 from kpi.engine.graph import Node, UnitTest
 from kpi.engine.runner import DuckAdapter
 from kpi.engine.spark_sql import SETTINGS, to_spark_in_steps
+from kpi.engine.test_runner import by_table, count_of, scan
 from kpi.engine.unit_runner import run_unit_tests
 from kpi.sql import Columns, identifier, literal
 from kpi.warehouse.builds import Warehouse
@@ -39,6 +40,7 @@ SIDE = Path(__file__).with_name("side.py")
 IN_ZONE = {"spark.sql.session.timeZone": "Europe/Helsinki"}
 # What Spark does not take without one of SETTINGS: when it does, the setting can go.
 WITHOUT = {"what is there, in a union": {"spark.sql.optimizer.excludedRules": ""}}
+KINDS = ("odd_values", "models", "data_tests", "scans", "unit_tests")  # methods of Asker
 MINUTES = 30  # for all that an engine is asked; a machine with two quiet cores needs a third of it
 EVERY = 50  # answers between two lines of progress
 BATCH = 20  # data tests in one statement: they are counts
@@ -214,6 +216,12 @@ class Asker:
             ]
             name = f"{tests[start].name} and {len(counts) - 1} more"
             yield self.question("data tests", name, "\nunion all ".join(counts))
+
+    def scans(self) -> Iterator[Question]:
+        """What the tests of a table share, one statement each, as a refresh asks Spark."""
+        counts = {test.id: count for test in self.graph.tests() if (count := count_of(test))}
+        for table, members in by_table(counts).items():
+            yield self.question("scans", table, scan(table, [counts[one] for one in members], has_subqueries=False))
 
     def unit_tests(self, every: int = 1) -> Iterator[Question]:
         """What the model of every n-th unit test yields of the rows that it gives."""

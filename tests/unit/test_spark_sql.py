@@ -39,12 +39,13 @@ def test_a_list_is_an_array() -> None:
         ("select a / b / c", "SELECT CAST(CAST(a AS DOUBLE) / CAST(b AS DOUBLE) AS DOUBLE) / CAST(c AS DOUBLE)"),
         ("select cast(a as hugeint)", "SELECT CAST(a AS DECIMAL(38, 0))"),
         ("select exists (select a from t)", "SELECT EXISTS(SELECT 1 FROM t)"),
+        ("select count(distinct hash(a, b))", "SELECT COUNT(DISTINCT XXHASH64(a, b))"),
         (
             "select cast(d - n * interval 1 month as date)",
             "SELECT ADD_MONTHS(CAST(d AS DATE), CAST((-((n) * 1)) AS INT))",
         ),
     ],
-    ids=["catalog", "iso weekday", "difference", "division", "hugeint", "exists", "date minus intervals"],
+    ids=["catalog", "iso weekday", "difference", "division", "hugeint", "exists", "hash", "date minus intervals"],
 )
 def test_each_rule_says_in_spark_what_duckdb_means(duckdb: str, wanted: str) -> None:
     assert spark(duckdb) == wanted

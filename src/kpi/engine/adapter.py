@@ -42,7 +42,6 @@ class SparkAdapter:
     Spark, when something is to be computed.
     """
 
-    row_hash = "xxhash64"
     has_subqueries_in_aggregates = False
 
     def __init__(

@@ -37,11 +37,9 @@ class NodeResult:
 class Adapter(Protocol):
     """Where SELECTs are computed. What it returns is for the connection of the build; none of it says which engine.
 
-    `row_hash` is the function of SQL that hashes several columns; `has_subqueries_in_aggregates` tells whether
-    `count(*) filter (where x in (select …))` can be said.
+    `has_subqueries_in_aggregates` tells whether `count(*) filter (where x in (select …))` can be said.
     """
 
-    row_hash: str
     has_subqueries_in_aggregates: bool
 
     def landing(self, node: Node, adds: bool) -> Node:
@@ -75,7 +73,6 @@ AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
 class DuckAdapter:
     """Everything is computed where it is kept."""
 
-    row_hash = "hash"
     has_subqueries_in_aggregates = True
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:

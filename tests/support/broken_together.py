@@ -1,0 +1,97 @@
+"""Cases of BREAKS that have nothing to do with each other: other figures, other expectations, the same year.
+
+One county with all of a group broken is judged at a third of what it costs to judge each. Each by itself comes with
+KPI_ALL_SEEDS=1. A new case is one of its own until it stands here.
+"""
+
+from __future__ import annotations
+
+TOGETHER: tuple[tuple[str, ...], ...] = (
+    (
+        "a figure twice",
+        "a share without a value though there are cases",
+        "more cases than records",
+        "one figure of a service that is not told",
+        "a target without its figure",
+        "a main volume that fell",
+        "another count that fell",
+        "a median time that grew",
+        "a share that grew",
+        "lines that do not add up",
+        "more outcomes than contacts",
+        "an NPS that is not the difference of its shares",
+    ),
+    (
+        "a main volume that is not told any more",
+        "another figure that is not told any more",
+        "an NPS that fell",
+        "half a chat service",
+        "a main volume that fell where its series breaks",
+        "registered users that vanish",
+        "a mean score that fell",
+        "more labels than items",
+        "a figure without a service",
+        "a figure nobody described",
+        "another basis than is described",
+        "a count without a value",
+    ),
+    (
+        "a service nobody described",
+        "an infinite value",
+        "a figure of a feed with records that is not told",
+        "a printed figure that is not told",
+        "a main volume that grew",
+        "more calls timed than answered",
+        "a callback request neither reached nor never reached",
+        "a response rate of other answers",
+        "a mean of other answers than the statements'",
+        "areas that are not all feedback",
+        "missions that do not add up",
+        "more over 6 months than over 180 days",
+    ),
+    (
+        "a share below 0",
+        "an NPS below -100",
+        "a first unit after an hour",
+        "calls before the service started",
+    ),
+    (
+        "a value typed in",
+        "another count that grew from 0",
+        "ages that are not all visits",
+        "a December longer than its year",
+        "a mean of other processes",
+        "calls of more contacts than there were",
+        "a share of other incidents",
+        "more active users than registered",
+        "more care paths than were opened",
+        "more contacts replacing visits than remote ones",
+        "a change that is no difference",
+        "a record that no figure counts",
+    ),
+    (
+        "a year without figures",
+        "months of a feed missing",
+    ),
+    (
+        "an NPS change of another NPS",
+        "a month of one service missing",
+        "a month twice",
+        "a month with no row in it",
+        "a yearly feed that stops",
+    ),
+    (
+        "the first month of a service missing",
+        "a mean score above 5",
+        "the first year of a service told as a whole one",
+        "a main volume of 0",
+        "a negative count",
+        "a share above 100",
+        "more answers than invitations",
+        "a negative duration",
+        "a wait that nobody would hold",
+        "a call of hours",
+        "a callback after weeks",
+        "a housing wait of years",
+    ),
+)
