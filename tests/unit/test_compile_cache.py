@@ -11,7 +11,7 @@ import pytest
 from kpi.cache import Cache, caching, key_of, remembered
 from kpi.engine import compile, parser
 from kpi.engine.compile import CACHE, Compiled, compiled
-from kpi.engine.plain_select import plain_shape
+from kpi.engine.plain_select import plain_select
 from kpi.errors import CompileError, KpiError
 from kpi.project.jinja import is_fleeting
 from small_project import FILES, write
@@ -71,9 +71,9 @@ def test_only_what_changed_is_parsed_again(tmp_path: Path, monkeypatch: pytest.M
 
     def counted(*given: Any) -> Any:
         parsed.append(1)
-        return plain_shape(*given)
+        return plain_select(*given)
 
-    monkeypatch.setattr(parser, "plain_shape", counted)
+    monkeypatch.setattr(parser, "plain_select", counted)
     path = root / "models/marts/calls_by_line.sql"
     path.write_text(path.read_text() + "-- more\n")
     compiled(root)

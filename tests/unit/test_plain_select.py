@@ -10,7 +10,7 @@ import pytest
 
 from kpi.engine.graph import Graph, Node, has_house_rules
 from kpi.engine.parser import Select, parse_select
-from kpi.engine.plain_select import OTHER_WORDS, TOKENS, WORDS, plain_shape
+from kpi.engine.plain_select import OTHER_WORDS, TOKENS, WORDS, Plain, plain_select
 from kpi.errors import KpiError
 from kpi.project.relation import Lines, Relation, Rendered
 
@@ -34,15 +34,16 @@ def selects(graph: Graph) -> list[tuple[Node, Rendered, bool]]:
     return found
 
 
-def is_plain(rendered: Rendered, is_judged: bool) -> tuple[str, int] | None:
+def is_plain(rendered: Rendered, is_judged: bool) -> Plain | None:
     """Whether a SELECT is plain."""
     tables = {relation.parts for relation in rendered.depends_on.values()}
-    return plain_shape(rendered.sql, tables, rendered.lines, is_judged)
+    return plain_select(rendered.sql, tables, rendered.lines, is_judged)
 
 
-def check_by_sqlglot(rendered: Rendered, plain: tuple[str, int], is_judged: bool) -> None:
-    """What is plain is right by sqlglot, breaks no rule, and is the same by its words."""
-    expected = Select(rendered.sql, plain[0], rendered.lines.at(plain[1]), (), rendered.lines)
+def check_by_sqlglot(rendered: Rendered, plain: Plain, is_judged: bool) -> None:
+    """What is plain is right by sqlglot, breaks the same rules, and is the same by its words."""
+    start = rendered.lines.at(plain.start)
+    expected = Select(rendered.sql, plain.shape, start, plain.findings, rendered.lines)
     assert parse_select(rendered, Path("x.sql"), "model", {}, is_judged) == expected, rendered.sql
 
 
@@ -78,6 +79,8 @@ select x / nullif(y, 0) as z from a union all select y as z from b
 select case when x in (1, 2) then 'it''s' else null end as z, row_number() over (partition by x order by y) as n from a
 with q as (select unnest(generate_series(1, 3)) as n) select n from q where exists (select 1 from a where a.x = q.n)
 select x from a where y not between 1 and 2 and z is not distinct from 1 and not w -- why
+select md5(x) as z, trunc(lower(y)) as y from a
+select a.x from a join b using (x) join t using (x) left join a as c on a.x = c.x cross join b join t as e using (x)
 select coalesce(x, 0) as x, count(distinct y) filter (where z) as n from a group by grouping sets ((x), ())"""
 NOT_PLAIN = """select x y from a
 select * from a

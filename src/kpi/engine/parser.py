@@ -22,7 +22,7 @@ from kpi.engine.materializations import (
     seed_columns,
     with_hooks,
 )
-from kpi.engine.plain_select import plain_shape
+from kpi.engine.plain_select import plain_select
 from kpi.engine.template import NeedsColumns, RenderInput, Templates
 from kpi.errors import CompileError, ConfigError, nearest
 from kpi.lazy import duckdb, exp
@@ -494,8 +494,8 @@ def _read_select(
     tables = {relation.parts for relation in rendered.depends_on.values()}
     if rendered.this and rendered.is_incremental:
         tables.add(rendered.this.parts)
-    if plain := plain_shape(rendered.sql, tables, rendered.lines, is_judged):
-        return Select(rendered.sql, plain[0], rendered.lines.at(plain[1]), (), rendered.lines)
+    if plain := plain_select(rendered.sql, tables, rendered.lines, is_judged):
+        return Select(rendered.sql, plain.shape, rendered.lines.at(plain.start), plain.findings, rendered.lines)
     return parse_select(rendered, file, what, relations, is_judged)
 
 

@@ -11,14 +11,14 @@ import hashlib
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from kpi.database import duckdb, parser
-from kpi.engine.lint import FUNCTIONS, IN_MACROS, LONGEST, MOST_JOINS
+from kpi.engine.lint import FUNCTIONS, IN_MACROS, LONGEST, MOST_JOINS, Finding, too_many_joins, unlisted
 from kpi.project.relation import Lines
 from kpi.sql import literal
 
@@ -73,7 +73,7 @@ OTHER_WORDS = _set(
 CALLS = {
     **dict.fromkeys(("avg", "exp", "length", "ln", "lower", "max", "median", "min", "sqrt", "sum", "upper"), (1, 1)),
     **dict.fromkeys(("abs", "day", "hour", "isodow", "last_day", "minute", "month", "quarter", "year"), (1, 1)),
-    **dict.fromkeys(("count", "first_value", "last_value", "ntile", "typeof", "md5"), (1, 1)),
+    **dict.fromkeys(("count", "first_value", "last_value", "ntile", "typeof", "md5", "trunc", "getvariable"), (1, 1)),
     **dict.fromkeys(("left", "nullif", "power", "right", "starts_with", "date_trunc"), (2, 2)),
     **dict.fromkeys(("round", "lag", "lead"), (1, 2)),
     **dict.fromkeys(("date_diff", "make_date", "replace"), (3, 3)),
@@ -126,7 +126,7 @@ _PARTS: dict[str | None, frozenset[str]] = {
     "JOIN": frozenset(("left", "right", "condition", "join_type", "ref_type", "using_columns", "is_implicit")),
     "EMPTY": frozenset(),
 }
-_JOINS = {("INNER", "REGULAR"), ("LEFT", "REGULAR"), ("RIGHT", "REGULAR"), ("OUTER", "REGULAR"), ("INNER", "CROSS")}
+_JOINS = {("INNER", "REGULAR"), ("LEFT", "REGULAR"), ("RIGHT", "REGULAR"), ("FULL", "REGULAR"), ("INNER", "CROSS")}
 _TYPES = _set("bigint int integer smallint double varchar text string boolean date timestamp timestamptz")
 _TREE = "select json_serialize_sql($1, skip_null := true, skip_empty := true, skip_default := true)"
 
@@ -136,17 +136,25 @@ class _NotPlainError(Exception):
 
 
 # Functions that DuckDB's parser writes for other words, such as `interval 1 day`.
-_UNWRITTEN = frozenset(("count_star", "to_days", "to_months", "to_years", "trunc"))
+_UNWRITTEN = frozenset(("count_star", "to_days", "to_months", "to_years"))
 _OF_MACROS = re.compile(rf"\b({'|'.join(sorted(IN_MACROS & CALLS.keys()))})\b", re.IGNORECASE)
 _INTERVAL = re.compile(r"\binterval\b", re.IGNORECASE)
-# What a macro yields where an interval is added to a column: all that is around the interval begins in it.
-_MOVED_DATE = re.compile(r"cast\((?:[a-z_]\w*\.)?([a-z_]\w*)\s*[-+][^()]*\binterval\b", re.IGNORECASE)
+_MOVED_DATE = re.compile(r"cast\((?:[a-z_]\w*\.)?([a-z_]\w*)\b", re.IGNORECASE)
 
 
-def plain_shape(sql: str, tables: Collection[tuple[str, ...]], lines: Lines, is_judged: bool) -> tuple[str, int] | None:
-    """Return the hash of the words of a plain SELECT and where the first of them begins; None when it is not plain.
+class Plain(NamedTuple):
+    """The hash of the words of a plain SELECT, where the first of them begins, and the house rules it breaks."""
 
-    `tables` are those it may read, by schema and name or by name. With `is_judged` it breaks no house rule either.
+    shape: str
+    start: int
+    findings: tuple[Finding, ...]
+
+
+def plain_select(sql: str, tables: Collection[tuple[str, ...]], lines: Lines, is_judged: bool) -> Plain | None:
+    """Return what a plain SELECT is; None when it is not plain.
+
+    `tables` are those it may read, by schema and name or by name. With `is_judged` it breaks no house rule but those
+    that are of its calls and joins.
     """
     pieces = TOKENS.findall(sql)
     words = [piece for piece in pieces if piece[0] not in " \t\n" and not piece.startswith(("--", "/*"))]
@@ -157,16 +165,51 @@ def plain_shape(sql: str, tables: Collection[tuple[str, ...]], lines: Lines, is_
         return None
     try:
         tree = json.loads(_parser().execute(f"execute kpi_tree({literal(sql)})").fetchall()[0][0])
-        select = _Plain(tables, is_judged)
+        select = _Walk(tables, is_judged)
         for statement in tree["statements"]:
             select.query(statement["node"], {})
+        # Of these words each stands for a cast, a CTE, a window, or a name.
+        others = sum(pair in (("cast", "("), ("as", "(")) for pair in pairwise(small))
+        if is_judged and select.names != small.count("as") - others:
+            return None
+        findings = sorted(_findings(sql, pieces, select.joins), key=lambda one: one.offset) if is_judged else []
     except (_NotPlainError, duckdb.Error, RecursionError, LookupError):
         return None
-    names = small.count("as") - sum(pair == ("cast", "(") for pair in pairwise(small))
-    if is_judged and (select.names != names or select.joins > MOST_JOINS):
-        return None
-    shape = hashlib.blake2b("".join(f"\n{word}" for word in words).encode(), digest_size=16).hexdigest()
-    return shape, sum(map(len, pieces[: pieces.index(words[0])]))
+    return Plain(
+        shape=hashlib.blake2b("".join(f"\n{word}" for word in words).encode(), digest_size=16).hexdigest(),
+        start=sum(map(len, pieces[: pieces.index(words[0])])),
+        findings=tuple(replace(one, place=lines.place(one.offset)) for one in findings),
+    )
+
+
+def _findings(sql: str, pieces: list[str], joins: list[int]) -> Iterator[Finding]:
+    """The calls that are outside the portable subset, and too many joins, which are at these bytes.
+
+    What is inside such a call is not reported as well. Raises _NotPlainError where there would be something.
+    """
+    depth, refused = 0, -1
+    for (name, offset), (after, _) in pairwise(_places(pieces)):
+        depth += (name == "(") - (name == ")")
+        refused = refused if depth > refused or name != ")" else -1
+        if after == "(" and name in CALLS and name not in FUNCTIONS and name not in IN_MACROS:
+            if refused >= 0:
+                raise _NotPlainError
+            refused = depth
+            yield Finding(name, offset, unlisted(name))
+    if len(joins) > MOST_JOINS:
+        if -1 in joins:  # of what is joined there sqlglot has the place
+            raise _NotPlainError
+        place = len(sql.encode()[: sorted(joins)[MOST_JOINS]].decode())
+        yield Finding("joins", place, too_many_joins(len(joins)))
+
+
+def _places(pieces: list[str]) -> Iterator[tuple[str, int]]:
+    """The words and signs, in small letters, with where each begins."""
+    offset = 0
+    for piece in pieces:
+        if piece[0] not in " \t\n" and not piece.startswith(("--", "/*")):
+            yield piece.lower(), offset
+        offset += len(piece)
 
 
 @cache
@@ -211,10 +254,20 @@ def _is_of_macros(sql: str, lines: Lines) -> bool:
         if lines.is_own(found.start()):
             return False
         start = lines.starts[bisect_right(lines.starts, found.start()) - 1]
-        moved = _MOVED_DATE.match(sql, start)
-        if moved is None or moved.end() != found.end() or moved[1].lower() in WORDS:
+        moved = _MOVED_DATE.match(_bracket_around(sql[start : found.start()]))
+        if moved is None or moved[1].lower() in WORDS:
             return False
     return True
+
+
+def _bracket_around(before: str) -> str:
+    """What stands before a word in the bracket it is in, with `cast` before it: sqlglot knows where its names are."""
+    depth = 0
+    for place in range(len(before) - 1, 3, -1):
+        depth += (before[place] == ")") - (before[place] == "(")
+        if depth < 0 or before[place] == "'":
+            return before[place - 4 :]
+    return ""
 
 
 @dataclass(slots=True)
@@ -222,15 +275,15 @@ class _Cte:
     is_read: bool = False
 
 
-class _Plain:
-    """Goes through DuckDB's tree of a SELECT and counts its joins, and the names that `as` gives in it.
+class _Walk:
+    """Goes through DuckDB's tree of a SELECT, collects where its joins are and counts the names that `as` gives in it.
 
     Raises _NotPlainError for what is not plain.
     """
 
     def __init__(self, tables: Collection[tuple[str, ...]], is_judged: bool) -> None:
         self._tables, self._is_judged = tables, is_judged
-        self.names = self.joins = 0
+        self.names, self.joins = 0, list[int]()
 
     def query(self, node: Any, around: Mapping[str, _Cte], is_cte: bool = False) -> list[str]:
         """Look at a SELECT, or several united, that sees the CTEs around it; returns the names of its columns."""
@@ -250,7 +303,6 @@ class _Plain:
             self.query(value["query_node"], known, is_cte=True)
             known[name] = _Cte()
             own.append(known[name])
-        self.names += len(own)
         if node["type"] == "SELECT_NODE":
             names = self._select(node, known, is_cte)
         elif node["type"] == "SET_OPERATION_NODE":
@@ -310,7 +362,7 @@ class _Plain:
             elif parts not in self._tables or len(parts) > 2 or parts[-1].lower() in WORDS:
                 raise _NotPlainError
         elif kind == "JOIN":
-            self.joins += 1
+            self.joins.append(table["right"]["query_location"] if table["right"]["type"] == "BASE_TABLE" else -1)
             if (table["join_type"], table["ref_type"]) not in _JOINS:
                 raise _NotPlainError
             self._table(table["left"], known)
@@ -380,8 +432,7 @@ def _function(call: Any, is_judged: bool) -> None:
             raise _NotPlainError
     elif name not in _UNWRITTEN:
         fewest, most = CALLS[name]
-        is_allowed = not is_judged or name in FUNCTIONS or name in IN_MACROS
-        if not is_allowed or not fewest <= len(given) <= most or call.get("order_bys", {}).get("orders"):
+        if not fewest <= len(given) <= most or call.get("order_bys", {}).get("orders"):
             raise _NotPlainError
         if name == "round" and is_judged and not _is_decimal(given[0]):
             raise _NotPlainError
