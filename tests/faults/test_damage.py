@@ -23,7 +23,7 @@ from kpi.jobs.options import Options, Outcome
 from kpi.jobs.plan import plan
 from kpi.jobs.refresh import refresh
 from kpi.settings import WarehouseSettings
-from kpi.warehouse import lifecycle
+from kpi.warehouse import lifecycle, permissions
 from kpi.warehouse.builds import Warehouse, is_being_written, writing
 from kpi.warehouse.lifecycle import roll_back
 from kpi.warehouse.permissions import DATABASE, STEWARDS
@@ -153,7 +153,7 @@ def test_a_build_is_read_before_the_next_begins_unless_this_machine_wrote_it_and
     deliver(root, 1)
     night(root)
     read: list[str] = []
-    is_whole = lifecycle.is_whole
+    is_whole = permissions.is_whole
 
     def noted(folder: Path, record: Any) -> bool:
         read.append(folder.name)

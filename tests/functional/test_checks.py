@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from kpi import database
 from kpi.engine import test_runner
-from kpi.engine.adapter import DuckAdapter
 from kpi.engine.compile import check_project
 from kpi.engine.graph import Node
+from kpi.engine.runner import DuckAdapter
 from kpi.engine.test_runner import CheckResult, Store, count_of, scan
 from kpi.errors import BuildError
 from kpi.project.project import load_project

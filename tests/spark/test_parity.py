@@ -37,8 +37,8 @@ def on_sail(small_demo: Path, project: Compiled, tmp_path_factory: pytest.TempPa
     """What is asked of Sail, and its answers."""
     asker = Asker(tmp_path_factory.mktemp("sail") / "parity")
     asker.read_build(small_demo, project)
-    questions = [*asker.odd_values(), *asker.models(sampled(REWRITTEN, ())), *asker.scans(), *asker.unit_tests(sampled(4, 1))]
-    return asker.ask("sail", [*questions, *sampled((), asker.data_tests())])
+    questions = [*asker.odd_values(), *asker.models(sampled(REWRITTEN, ())), *asker.unit_tests(sampled(4, 1))]
+    return asker.ask("sail", [*questions, *sampled((), (*asker.scans(), *asker.data_tests()))])
 
 
 def test_sail_has_the_same_rows_or_refuses_and_what_it_has_not_is_known(on_sail: Answers) -> None:

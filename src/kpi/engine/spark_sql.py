@@ -126,7 +126,7 @@ def _read_again(tree: Any) -> list[Any]:
 
 def _with_what_it_reads(query: Any, above: Sequence[Any]) -> Any:
     """A query of a CTE by itself, after those of the CTEs above that it needs."""
-    needed, found = {table.name for table in query.find_all(exp.Table)}, []
+    needed, found = {table.name for table in query.find_all(exp.Table)}, list[Any]()
     for cte in reversed(above):
         if cte.alias in needed:
             needed |= {table.name for table in cte.this.find_all(exp.Table)}

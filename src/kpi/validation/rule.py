@@ -28,8 +28,7 @@ from kpi.settings import REPORT_COLUMNS, ReportTables
 from kpi.yaml_loader import Section, read_yaml
 
 if TYPE_CHECKING:
-    from kpi.engine.graph import Graph
-    from kpi.engine.node import Node
+    from kpi.engine.graph import Graph, Node
     from kpi.project.project import Project
 
 FOLDER = Path("expectations")
