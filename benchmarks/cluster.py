@@ -5,6 +5,7 @@ The jars are those of the pyspark that is in .venv-spark (make spark); nothing l
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -12,14 +13,17 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = Path(os.environ.get("KPI_SPARK") or ROOT / ".venv-spark/bin/python")
 LOOPBACK = "127.0.0.1"
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
 START_SECONDS = 90  # a busy machine takes a third of it
 
 
@@ -77,11 +81,21 @@ def cluster(folder: Path, workers: int = 2, cores: int = 1, memory: str = "1g") 
         for process in reversed(started):
             process.terminate()
         for process in reversed(started):
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end_group(process)
+
+
+def end_group(process: subprocess.Popen[Any]) -> None:
+    """Kill what is left of a process that was started as a session of its own, and of all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def end_with_parent() -> None:
+    """Let a process be killed when the one that starts it is: what is called between fork and exec (Linux)."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def is_there() -> bool:
@@ -104,7 +118,13 @@ def _start(folder: Path, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
     environment |= {"SPARK_LOCAL_IP": LOOPBACK, "SPARK_LOCAL_DIRS": str(folder)}
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [*command, "--webui-port", "0", *arguments], stdout=log, stderr=log, env=environment, cwd=folder
+            [*command, "--webui-port", "0", *arguments],
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
+            preexec_fn=end_with_parent,  # noqa: PLW1509  one call of the C library, and no thread holds a lock of it
         )
 
 

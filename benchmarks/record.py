@@ -60,16 +60,20 @@ def write(folder: Path, scale: float, runs: int, found: Mapping[int, Sequence[Ca
         "",
         f"![CPU seconds against records, of kpi and of what it is compared with]({PLOT})",
     ]
-    page = folder / PAGE
-    text = page.read_text(encoding="utf-8") if page.is_file() else f"{BEGIN}\n{END}\n"
-    start, _, rest = text.partition(BEGIN)
-    _, _, rest = rest.partition(END)
-    page.write_text("\n".join([f"{start}{BEGIN}", *lines, f"{END}{rest}"]), encoding="utf-8")
+    replace_between(folder / PAGE, BEGIN, END, lines)
     (folder / PLOT).write_text(plot(found), encoding="utf-8")
     file = folder / RATIOS
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     known[f"{scale:g}"] = {case.name: round(case.ratio, 2) for case in cases}
     file.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def replace_between(page: Path, begin: str, end: str, lines: Iterable[str]) -> None:
+    """Put lines between two markers of a page; a page that is not there becomes one with nothing else."""
+    text = page.read_text(encoding="utf-8") if page.is_file() else f"{begin}\n{end}\n"
+    start, _, rest = text.partition(begin)
+    _, _, rest = rest.partition(end)
+    page.write_text("\n".join([f"{start}{begin}", *lines, f"{end}{rest}"]), encoding="utf-8")
 
 
 def _row(case: Case, before: float | None) -> str:

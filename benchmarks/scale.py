@@ -7,7 +7,7 @@ it; then the models between the raw calls and their figures, and the data tests 
 - on Spark, a master and two workers on 127.0.0.1 with a core and 1 GB each, from the Parquet.
 
 Printed are time, CPU and memory of all processes, and what was spilled. Both must come to the same figures. Each run is
-bounded by --minutes.
+bounded by --minutes; with --write the tables go into the page.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,20 +24,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from benchmarks.cluster import PYTHON, cluster, is_there
+from benchmarks.cluster import PYTHON, cluster, end_group, is_there
 from benchmarks.county import ROOT, copy_county
 from benchmarks.memory import size_of
+from benchmarks.record import replace_between
 from demo.deliver import write_demo
 from demo.feeds import FEEDS
 from kpi.database import columns_of
 from kpi.engine.compile import compiled
-from kpi.engine.node import Node
+from kpi.engine.graph import Node
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from kpi.sql import literal
@@ -45,7 +47,11 @@ TODAY = date(2026, 11, 21)
 RAW, STAGED = "raw.calls", "staging.stg_calls"
 MODELS = ("intermediate.int_calls_monthly", "intermediate.int_calls_figures")
 COUNTY = 1_600_000  # calls
+NATION = 117_000_000  # calls: 22 areas like a county, ten years instead of three
 MEMORY, THREADS = "2GB", 2
+DISK_BYTES = 250  # a call: Parquet, the file of a build and what is spilled
+PAGE = "docs/guides/more-than-one-machine.md"
+BEGIN, END = "<!-- written by python -m benchmarks.scale --write -->", "<!-- end of what benchmarks.scale wrote -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class Measured:
     spilled: int
     ended: str = ""
     figures: str = ""
+    load: float = 0  # of the machine before the run: processes that would run
 
     def __str__(self) -> str:
         numbers = f"{self.wall:8.1f} {self.cpu:8.1f} {self.memory / 1e6:9.0f} {self.spilled / 1e6:9.0f}"
@@ -83,27 +90,89 @@ def main() -> int:
     parser.add_argument("--scales", default="1,10,50", help="counties, as 1,10,50")
     parser.add_argument("--engines", default="duckdb,cluster", help="of duckdb, cluster, local")
     parser.add_argument("--minutes", type=float, default=15, help="after which a run is ended")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help=f"also write the table into a page, as {PAGE}")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.run:
         return _run(json.loads(given.run))
-    wrong = 0
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # what was started is ended too
     with tempfile.TemporaryDirectory(prefix="kpi-scale-") as name:
-        folder = Path(name)
-        steps, demo_rows = prepare(folder)
-        print(f"{'engine':<16} {'calls':>12} {'wall s':>8} {'CPU s':>8} {'memory MB':>9} {'spilled MB':>9}  figures")
-        for scale in [float(text) for text in given.scales.split(",")]:
-            rows = generate(folder, max(1, round(COUNTY * scale / demo_rows)))
-            found = list[Measured]()
-            for engine in given.engines.split(","):
-                if measured := measure(folder, engine, rows, given.minutes):
-                    print(measured, flush=True)
-                    found.append(measured)
-            if len({measured.figures for measured in found if not measured.ended}) > 1:
-                print("the figures are not the same")
-                wrong = 1
-        print(f"{len(steps)} steps: {', '.join(step.name for step in steps)}")
-    return wrong
+        found, steps = measure_all(Path(name), given)
+    print(f"{len(steps)} steps: {', '.join(step.name for step in steps)}")
+    if wrong := [rows for rows, runs in found.items() if len({run.figures for run in runs if not run.ended}) > 1]:
+        print(f"the figures of {wrong} calls are not the same; nothing is written")
+        return 1
+    if given.write:
+        replace_between(given.write, BEGIN, END, page_lines(found))
+    return 0
+
+
+def measure_all(folder: Path, given: argparse.Namespace) -> tuple[dict[int, list[Measured]], list[Step]]:
+    """Run all engines at all scales, printing each. One that was ended at a scale is not run at a greater one."""
+    steps, demo_rows = prepare(folder)
+    print(f"{'engine':<16} {'calls':>12} {'wall s':>8} {'CPU s':>8} {'memory MB':>9} {'spilled MB':>9}  figures")
+    engines, found = given.engines.split(","), dict[int, list[Measured]]()
+    for scale in sorted(float(text) for text in given.scales.split(",")):
+        needed = int(COUNTY * scale * DISK_BYTES)
+        if shutil.disk_usage(folder).free < needed:
+            print(f"{scale:g} counties: not measured, they need {needed / 1e9:.0f} GB of disk in {folder}")
+            break
+        rows = generate(folder, max(1, round(COUNTY * scale / demo_rows)))
+        found[rows] = []
+        for engine in list(engines):
+            if measured := measure(folder, engine, rows, given.minutes):
+                print(measured, flush=True)
+                found[rows].append(measured)
+            if not measured or measured.ended:
+                engines.remove(engine)
+    return found, steps
+
+
+def page_lines(found: Mapping[int, Sequence[Measured]]) -> list[str]:
+    """The tables of the page: what was measured, and what a nation would need by it, on paper."""
+    load = max((run.load for runs in found.values() for run in runs), default=0)
+    where = f"{datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} cores; the load of the machine was {load:.1f} at most"
+    table = [_row(run, run is runs[0]) for runs in found.values() for run in runs]
+    return [
+        "| calls | engine | wall s | CPU s | peak memory | spilled |",
+        "|---|---|---|---|---|---|",
+        *table,
+        "",
+        f"Measured on {where}. CPU and memory are those of all processes of a run,",
+        "Spark's driver, master, two workers and their executors together, their first seconds too.",
+        "What ended had the same figures on both; what was ended at one size was not run at a greater one.",
+        "",
+        *_on_paper(found),
+    ]
+
+
+def _row(run: Measured, is_first: bool) -> str:
+    engine = {"duckdb": "DuckDB", "cluster": "Spark, cluster", "local": "Spark, local"}[run.engine]
+    wall, cpu = (run.ended, f"{run.cpu:.0f} by then") if run.ended else (f"{run.wall:.0f}", f"{run.cpu:.0f}")
+    sizes = [f"{size / 1e9:.1f} GB" if size >= 5e7 else "0" for size in (run.memory, run.spilled)]
+    return f"| {' | '.join([_millions(run.rows) if is_first else '', engine, wall, cpu, *sizes])} |"
+
+
+def _millions(rows: float) -> str:
+    return f"{rows / 1e6:.{0 if rows >= 1e7 else 1}f} million"
+
+
+def _on_paper(found: Mapping[int, Sequence[Measured]]) -> list[str]:
+    """A table of what each engine would take for a nation: the CPU seconds of a million calls more, times its calls."""
+    lines = [
+        f"| the chain of calls | CPU s a million | {_millions(NATION)}, the nation | on 16 cores |",
+        "|---|---|---|---|",
+    ]
+    for engine, name in (("duckdb", "DuckDB"), ("cluster", "Spark, cluster")):
+        runs = [run for runs in found.values() for run in runs if run.engine == engine and not run.ended]
+        if len(runs) > 1:
+            first, last = runs[0], runs[-1]
+            each = (last.cpu - first.cpu) / (last.rows - first.rows) * 1e6
+            total = each * NATION / 1e6
+            lines.append(
+                f"| {name}, from {_millions(last.rows)} | {each:.1f} | {total:.0f} CPU s | {total / 16:.0f} s |"
+            )
+    return lines
 
 
 def prepare(folder: Path) -> tuple[list[Step], int]:
@@ -159,7 +228,7 @@ def measure(folder: Path, engine: str, rows: int, minutes: float) -> Measured | 
     if engine != "duckdb" and not is_there():
         print(f"{engine}: not measured, Spark is not there. Set it up: make spark")
         return None
-    work = folder / engine
+    work, load = folder / engine, os.getloadavg()[0]
     shutil.rmtree(work, ignore_errors=True)
     (work / "spill").mkdir(parents=True)
     with cluster(work / "cluster") if engine == "cluster" else nullcontext() as running:
@@ -178,15 +247,21 @@ def measure(folder: Path, engine: str, rows: int, minutes: float) -> Measured | 
                 stderr=log,
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": path, "SPARK_LOCAL_IP": "127.0.0.1"},
+                start_new_session=True,
             )
-            wall, cpu, memory, spilled, ended = watch(process, running.processes if running else [], work, minutes)
+            try:
+                wall, cpu, memory, spilled, ended = watch(process, running.processes if running else [], work, minutes)
+            finally:
+                end_group(process)
     answer = work / "answer.json"
     if not ended and not answer.is_file():
         ended = f"failed: {(work / 'log').read_text(errors='replace').strip()[-300:]}"
     figures = json.loads(answer.read_text())["figures"] if answer.is_file() else ""
     if engine != "duckdb":
         spilled = spilled_by_spark(work / "events")
-    return Measured(engine, rows, wall, cpu, memory, spilled, ended, figures)
+    shutil.rmtree(work / "spill", ignore_errors=True)
+    (work / "kpi.duckdb").unlink(missing_ok=True)
+    return Measured(engine, rows, wall, cpu, memory, spilled, ended, figures, load)
 
 
 def watch(

@@ -20,8 +20,8 @@ from click.testing import CliRunner
 
 from kpi.cli.main import cli
 from kpi.engine.graph import RESERVED_TABLES
+from kpi.engine.lint import SPARK_RULES as REFUSED
 from kpi.engine.nodes import compile_project
-from kpi.engine.spark_refusals import RULES as REFUSED
 from kpi.engine.spark_sql import RULES as TRANSLATED
 from kpi.engine.spark_sql import SETTINGS
 from kpi.errors import EXITS
@@ -40,7 +40,7 @@ from kpi.ingest.ledger import OWN
 from kpi.project import properties
 from kpi.project.project import Project, load_project
 from kpi.project.properties import Column, Properties, Source
-from kpi.settings import ENGINE_KEY, KEY, TABLES_KEY, EngineSettings, ReportTables, WarehouseSettings
+from kpi.settings import ENGINE_KEY, KEY, REPORT_COLUMNS, TABLES_KEY, EngineSettings, ReportTables, WarehouseSettings
 from kpi.yaml_loader import Items, Section
 
 DOCS = Path(__file__).parent
@@ -55,6 +55,13 @@ _KINDS = {
     "data test": properties.TEST_CONFIGS,
     "source": properties.SOURCE_CONFIGS,
 }
+
+
+def _kinds(columns: Mapping[str, str]) -> str:
+    """Columns with what they hold, for a cell."""
+    return ", ".join(f"{name}{'' if kind == 'text' else f' ({kind})'}" for name, kind in columns.items()).replace(
+        "*", r"\*"
+    )
 
 
 def exit_code_page() -> str:
@@ -178,9 +185,16 @@ def settings_page(words: Words) -> str:
         _table(with_default, _rows("engine", words, engine)),
         "## The tables that the engine knows",
         "In `dbt_project.yml` too, each as schema.name; a name that no model or seed has is an error with its line."
-        " [Which columns are read](expectations.md#the-tables-that-the-engine-knows).",
+        " A table that is not there at all is empty.",
         f"    vars:\n      {TABLES_KEY}:\n        indicators: reports.yearly_figures",
         _table(with_default, _rows("report_tables", words, ReportTables().names())),
+        "What is read of them, each column a text unless it says otherwise; a name that ends in `*` is one in each"
+        " language (`_fi`, `_sv`, `_en`), of which one is enough. In a project with feeds a table without a column that"
+        " it must have, or with something else in one, is an error. All other columns are yours.",
+        _table(
+            ("table", "must have", "may have"),
+            ((f"`{key}`", *map(_kinds, columns)) for key, columns in REPORT_COLUMNS.items()),
+        ),
         "## The contract of a feed",
         "In the YAML of its source, under `config: meta: feed:` of the table. What each means for a file:"
         " [the contract](feed-contract.md).",

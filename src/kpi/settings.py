@@ -227,6 +227,63 @@ class ReportTables:
         return re.sub(r"\b(marts|seeds)\.\w+", lambda found: usual.get(found[0], found[0]), sql)
 
 
+_FIGURE = {"figure_id": "text", "service": "text", "report_year": "number", "basis": "text"}
+_SERVICE = {"figure_id": "text", "service": "text"}
+# What is read of the tables above, each with the columns it must have and those it may lack: a number, a day, a truth
+# value, or a text, which any type is read as. A name that ends in * is one in each language; one of them is enough.
+REPORT_COLUMNS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
+    "indicators": (
+        {**_FIGURE, "value": "number"},
+        {"numerator": "number", "denominator": "number", "event_count": "number", "last_full_month": "number"},
+    ),
+    "indicator_changes": (
+        {**_FIGURE, "previous_value": "number"},
+        {"previous_year": "number", "previous_basis": "text", "shown_change": "number", "change_pct": "number"}
+        | {"direction": "text", "assessment": "text", "has_break": "truth value", "is_comparable": "truth value"}
+        | {"break_kind": "text", "break_reason_*": "text"},
+    ),
+    "indicator_origins": ({**_FIGURE, "origin": "text", "kept_from": "text"}, {}),
+    "coverage": ({"feed": "text", "report_year": "number", "month": "number", "row_count": "number"}, {}),
+    "reconciliation": (
+        {**_FIGURE, "published_value": "number", "status": "text", "source_report": "number"},
+        {"qualifier": "text", "decimals": "text", "reason": "text", "reason_kind": "text", "section": "text"},
+    ),
+    "unfinished_years": ({"feed": "text", "report_year": "number", "state": "text"}, {"last_full_month": "number"}),
+    "deleted_deliveries": ({"feed": "text", "first_year": "number", "last_year": "number", "kept_from": "text"}, {}),
+    "observation_status": ({**_FIGURE, "value": "number", "printed_value": "number", "obs_status": "text"}, {}),
+    "figures": (
+        {"figure_id": "text", "unit": "text", "name_*": "text"},
+        {"family": "text", "decimals": "text", "good_direction": "text", "since": "day", "theme": "text"}
+        | {"sort_order": "number", "shown_as": "text", "shown_sign": "truth value", "source": "text"}
+        | {"owner_role": "text", "definition_*": "text", "interpretation_*": "text", "limits_*": "text"}
+        | {"legislation_*": "text", "keywords_*": "text"},
+    ),
+    "figure_services": (_SERVICE, {"service_name_*": "text", "since": "day", "sort_order": "number"}),
+    "targets": (
+        {**_SERVICE, "report_year": "number", "target": "number", "comparison": "text"},
+        {"source": "text"},
+    ),
+    "national_comparisons": ({**_SERVICE, "report_year": "number", "national_value": "number"}, {"source": "text"}),
+    "revision_reasons": ({"reason": "text"}, {}),
+    "monthly_series": (
+        {**_SERVICE, "report_year": "number", "month": "number", "value": "number"},
+        {"is_break": "truth value", "is_full_month": "truth value"},
+    ),
+    "comparability_breaks": ({**_SERVICE, "starts_on": "day"}, {"kind": "text", "reason_*": "text"}),
+    "figure_sums": ({"sum_id": "text", **_SERVICE, "is_whole": "truth value", "is_exhaustive": "truth value"}, {}),
+    "code_lists": (
+        {"list": "text", "code": "text"},
+        {"sort_order": "number", "sdmx_code": "text", "name_*": "text", "symbol_*": "text"},
+    ),
+    "report_sections": ({"section": "text"}, {"theme": "text", "sort_order": "number", "title_*": "text"}),
+    "report_lines": (
+        {"section": "text", **_SERVICE, "role": "text"},
+        {"basis": "text", "sort_order": "number"},
+    ),
+    "publication": ({"key": "text", "value_*": "text"}, {}),
+}
+
+
 def read_report_tables(variables: Section, project: str) -> ReportTables:
     """Read the names of the engine's tables from the variables of a project. Raises ConfigError with file and line."""
     section = _section(variables, project, TABLES_KEY)

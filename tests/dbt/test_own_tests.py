@@ -12,7 +12,7 @@ import pytest
 from kpi import database
 from kpi.engine import test_runner
 from kpi.engine.compile import check_project
-from kpi.engine.node import Node
+from kpi.engine.graph import Node
 from kpi.errors import CompileError
 from kpi.project.project import load_project
 from small_project import write

@@ -25,7 +25,7 @@ def test_what_failed_is_named_with_its_reason_and_place(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     words = ["-p", "no:cacheprovider", "--rootdir", ".", "--junit-xml=found.xml", "test_it.py"]
     subprocess.run([sys.executable, "-m", "pytest", "-q", *words], cwd=tmp_path, capture_output=True, check=False)
-    command = [sys.executable, FILE, "found.xml", "not-there.xml"]
+    command = [sys.executable, str(FILE), "found.xml", "not-there.xml"]
     lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
     assert lines[0] == "FAILED test_it::test_wrong"
     assert lines[1].startswith("    E       assert [1, 2] == [1, 3]")

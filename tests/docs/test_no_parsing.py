@@ -40,7 +40,7 @@ ALLOWED = {
     "databases/spark.py": "the first line of what Spark says of an error, which is shown as it is",
     "database.py": "what DuckDB says of an error, in the one module that knows DuckDB: its errors have no fields",
     "errors.py": "which name that a message quotes a caret points at: for the eye alone, nothing depends on it",
-    "engine/columns.py": "whether a message quotes a column that a missing comma may swallow: it adds a hint",
+    "engine/binder.py": "whether a message quotes a column that a missing comma may swallow: it adds a hint",
     "engine/materializations.py": "the rows of a CSV that a unit test gives",
     "engine/template.py": "what Python says of a macro's arguments",
     "ingest/raw_files.py": "the lines of a file of checksums",

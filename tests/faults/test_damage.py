@@ -16,14 +16,14 @@ from click.testing import CliRunner
 
 import kpi
 from kpi.cli.main import cli
-from kpi.errors import BuildError, ConfigError, LockHeld, exit_code_of
+from kpi.errors import BuildError, ConfigError, KpiError, LockHeld, exit_code_of
 from kpi.ingest.raw_files import SYNTHETIC_LABEL
 from kpi.jobs.doctor import examine
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.plan import plan
 from kpi.jobs.refresh import refresh
 from kpi.settings import WarehouseSettings
-from kpi.warehouse import lifecycle
+from kpi.warehouse import lifecycle, permissions
 from kpi.warehouse.builds import Warehouse, is_being_written, writing
 from kpi.warehouse.lifecycle import roll_back
 from kpi.warehouse.permissions import DATABASE, STEWARDS
@@ -117,6 +117,60 @@ def test_a_bit_that_flipped_is_not_inherited(warehouse: Warehouse) -> None:
     deliver(root, 7, 8)
     assert "not what was written" in str(night(root).warnings[0])
     assert seen(root) == [("7", 7), ("8", 8)]
+
+
+def flip_unseen(database: Path) -> None:
+    """Flip a bit and give the file the times that it had."""
+    about = database.stat()
+    database.chmod(0o644)
+    with database.open("r+b") as stream:
+        stream.seek(9_000)
+        stream.write(bytes([database.read_bytes()[9_000] ^ 4]))
+    database.chmod(0o444)
+    os.utime(database, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+NOTE = Path("warehouse/.cache/whole")
+TOUCHED: dict[str, Callable[[Path, Path], object]] = {
+    "a bit that nobody saw flip": lambda _, build: flip_unseen(build / DATABASE),
+    "another record of it": lambda _, build: rewrite(build / "build.json", lambda data: data + b"\n"),
+    "the note is gone": lambda root, _: (root / NOTE).unlink(),
+    "the note is garbled": lambda root, _: (root / NOTE).write_bytes(b"\xff"),
+    "a run from it failed": lambda root, _: failed_run(root),
+}
+
+
+def failed_run(root: Path) -> None:
+    deliver(root, 3, 3, 3)
+    with pytest.raises(KpiError):
+        night(root)
+
+
+def test_a_build_is_read_before_the_next_begins_unless_this_machine_wrote_it_and_nobody_has_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write(tmp_path)
+    deliver(root, 1)
+    night(root)
+    read: list[str] = []
+    is_whole = permissions.is_whole
+
+    def noted(folder: Path, record: Any) -> bool:
+        read.append(folder.name)
+        return is_whole(folder, record)
+
+    monkeypatch.setattr(lifecycle, "is_whole", noted)
+    for number, (name, touch) in enumerate(TOUCHED.items(), 2):
+        deliver(root, *range(number))
+        night(root)
+        assert read == [], name
+        build = current(Warehouse(root / "warehouse"))
+        touch(root, build)
+        deliver(root, *range(number, 9))
+        outcome = night(root)
+        assert read[0] == build.name
+        assert bool(outcome.warnings) is (name == "a bit that nobody saw flip")
+        read.clear()
 
 
 def test_without_a_whole_build_it_starts_from_nothing(warehouse: Warehouse) -> None:

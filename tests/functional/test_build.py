@@ -12,9 +12,8 @@ from kpi import database
 from kpi.build_record import BuildRecord, NodeRecord
 from kpi.engine import runner
 from kpi.engine.compile import check_project
-from kpi.engine.fingerprint import checksums_of
 from kpi.engine.graph import Graph
-from kpi.engine.plan import Content, Request, steps_of
+from kpi.engine.plan import Content, Request, checksums_of, steps_of
 from kpi.errors import BuildError
 from kpi.ingest import raw_files
 from kpi.ingest.ledger import create_tables

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from kpi import database
 from kpi.engine import test_runner
 from kpi.engine.compile import check_project
-from kpi.engine.node import Node
+from kpi.engine.graph import Node
+from kpi.engine.runner import DuckAdapter
 from kpi.engine.test_runner import CheckResult, Store, count_of, scan
 from kpi.errors import BuildError
 from kpi.project.project import load_project
@@ -68,8 +69,9 @@ def filled(rows: list[tuple[Any, Any]]) -> duckdb.DuckDBPyConnection:
 def test_one_scan_finds_what_each_tests_own_sql_finds(tests: list[Node], rows: list[tuple[Any, Any]]) -> None:
     with filled(rows) as con:
         found = {result.name: result.failures for result in test_runner.run_tests(con, tests)}
+        joined = {result.name: result.failures for result in test_runner.run_tests(con, tests, None, Joining(con))}
         alone = {test.name: len(con.execute(test.sql).fetchall()) for test in tests}
-    assert found == alone
+    assert found == joined == alone
     line, seconds = [row[0] for row in rows], [row[1] for row in rows]
     some = [row[0] for row in rows if (row[1] or 0) > 1]
     assert found["not_null_stg_calls_line"] == found["warned"] == line.count(None)
@@ -84,11 +86,20 @@ def _repeated(values: list[Any]) -> int:
     return sum(values.count(value) > 1 for value in set(values) - {None})
 
 
+class Joining(DuckAdapter):
+    """What Spark is asked, asked of DuckDB: keys of other tables are joined."""
+
+    has_subqueries_in_aggregates = False
+
+
 def test_all_tests_of_a_table_need_one_scan(tests: list[Node]) -> None:
     assert all(count_of(test) for test in tests)
     (statement,) = test_runner.test_statements(tests)
     # Both references look in the same distinct keys.
     assert statement.count("select distinct") == 1
+    joined = scan("staging.stg_calls", [count for test in tests if (count := count_of(test))], has_subqueries=False)
+    assert joined.count("left join") == 2
+    assert "in (from" not in joined
 
 
 # Tests that say the same in other ways, each beside whether a shared scan answers it and gives the exact number.

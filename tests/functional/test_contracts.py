@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kpi.engine import materializations, runner
-from kpi.engine.node import Node
+from kpi.engine.graph import Node
 from kpi.errors import BuildError, CompileError
 from kpi.project.properties import Column
 from kpi.yaml_loader import Section

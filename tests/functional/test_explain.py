@@ -79,9 +79,9 @@ def test_the_screen_fits_80_columns_and_has_no_colour(library: Path) -> None:
 def test_what_is_misspelt_is_answered_with_the_nearest(library: Path) -> None:
     for arguments, message in (
         (("loanz",), "there is no figure 'loanz'. Did you mean 'loans'?"),
-        (("loans", "--service", "mian"), "'loans' is not told of service 'mian'. Did you mean 'main'?"),
-        (("loans",), "'loans' is told of several services: name one by --service: main, riverside."),
-        (("loans", "--service", "main", "--year", "1999"), "'loans' is not told of 1999. There is: 2024, 2025."),
+        (("loans", "--service", "mian"), "'loans' has no service 'mian'. Did you mean 'main'?"),
+        (("loans",), "'loans' has several services: name one by --service: main, riverside."),
+        (("loans", "--service", "main", "--year", "1999"), "'loans' has no figures of 1999. There is: 2024, 2025."),
         (("loans", "--service", "main", "--basis", "census"), "has no basis 'census'. There is: calendar_year."),
     ):
         result = explain(library, *arguments)

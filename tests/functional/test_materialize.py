@@ -9,8 +9,8 @@ import pytest
 from kpi import database
 from kpi.build_record import NodeRecord
 from kpi.engine.compile import check_columns
-from kpi.engine.fingerprint import definitions
 from kpi.engine.materializations import type_of
+from kpi.engine.plan import definitions
 from kpi.engine.test_runner import run_tests
 from kpi.errors import BuildError, CompileError
 from kpi.jobs import pipeline

@@ -136,7 +136,7 @@ def test_a_second_release_has_a_number_and_is_what_is_compared_with(library: Pat
 def test_years_that_cannot_be_released_are_refused(tmp_path: Path) -> None:
     root = copy_library(tmp_path / "library")
     run(root, as_of=date(2025, 12, 20))
-    for year, message in (("2031", "no figure is told of 2031"), ("2025", "2025 is not over")):
+    for year, message in (("2031", "there are no figures of 2031"), ("2025", "2025 is not over")):
         result = kpi(root, "release", year, "--note", "x")
         assert message in str(result.exception)
     assert "--note must say" in str(kpi(root, "release", "2024", "--note", " ").exception)

@@ -16,7 +16,7 @@ import kpi
 from changing import BY_LINE, CALLS, FILES, MORE, SHARE, TODAY, change, lay_out
 from kpi.build_record import BuildRecord
 from kpi.engine import runner
-from kpi.engine.node import Node
+from kpi.engine.graph import Node
 from kpi.engine.runner import build_node
 from kpi.errors import BuildError, CheckFailed, ConfigError, DeliveryError
 from kpi.jobs.options import Options, Outcome

@@ -76,7 +76,7 @@ def test_feeds_become_figures(library: Path) -> None:
         ["visits", "main", 1200],
         ["visits", "riverside", 1200],
     ]
-    with pytest.raises(ConfigError, match=r"no figure is told of 1999. There are: 2024, 2025."):
+    with pytest.raises(ConfigError, match=r"there are no figures of 1999. There are: 2024, 2025."):
         indicators(1999, project_dir=library)
 
 

@@ -180,9 +180,9 @@ def test_a_shell_completes_commands_options_and_values() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("answered", "--year", "2030"), "'answered' is not told of 2030. There are: 2024, 2025."),
-        (("waits", "--year", "2024"), "'waits' is not told of 2024. There is: 2025."),
-        (("--year", "2030"), "no figure is told of 2030. There are: 2024, 2025."),
+        (("answered", "--year", "2030"), "'answered' has no figures of 2030. There are: 2024, 2025."),
+        (("waits", "--year", "2024"), "'waits' has no figures of 2024. There is: 2025."),
+        (("--year", "2030"), "there are no figures of 2030. There are: 2024, 2025."),
         (("marts.indicators", "--year", "1999"), "marts.indicators has no rows of 1999. There are: 2024, 2025."),
         (("raw.calls", "--year", "2024"), "raw.calls has no column report_year, so --year says nothing of it."),
         (("answred",), "there is no figure, service or table 'answred'. Did you mean 'answered'?"),
@@ -201,7 +201,7 @@ def test_what_is_not_there_is_answered_with_what_is(root: Path, given: tuple[str
 def test_a_year_that_python_is_asked_for_is_there_or_an_error_says_which_are(root: Path) -> None:
     assert len(kpi.indicators(2025, project_dir=root)) == 3
     assert len(kpi.indicators(project_dir=root)) == 4
-    with pytest.raises(ConfigError, match=r"no figure is told of 2019. There are: 2024, 2025."):
+    with pytest.raises(ConfigError, match=r"there are no figures of 2019. There are: 2024, 2025."):
         kpi.indicators(2019, project_dir=root)
 
 

@@ -12,8 +12,7 @@ import pytest
 from kpi import database
 from kpi.build_record import BuildRecord
 from kpi.engine import incremental
-from kpi.engine.graph import Graph
-from kpi.engine.node import Node
+from kpi.engine.graph import Graph, Node
 from kpi.engine.runner import build_node
 from kpi.jobs import pipeline
 from kpi.project.relation import Relation

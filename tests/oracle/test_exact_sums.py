@@ -8,8 +8,7 @@ import duckdb
 import pytest
 
 from kpi import database
-from kpi.engine.graph import Graph
-from kpi.engine.node import Node
+from kpi.engine.graph import Graph, Node
 
 MONTHS, LINES = "assert_months_add_up_to_their_year", "assert_health_lines_are_the_sum_of_their_lines"
 # Parts whose sum as DOUBLEs depends on the order of the rows; the whole is what SQL makes of their sum.

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from kpi.cache import caching
 from kpi.validation import expectations as expectations_module
+from kpi.validation.datasets import Column, Frame
 from kpi.validation.expectations import YearResult
 from kpi.validation.rule import CHECKS, Check, Rule, between, none_of
 from small_county import County, expectations
@@ -104,7 +104,9 @@ def test_values_between_those_that_held_are_not_asked_about(
 )
 def test_what_is_known_to_hold(check: Check, known: list[Any], values: list[Any], holds: bool) -> None:
     rule = Rule("rule", "topic", "column", check, "error", "error", "", "")
-    seen, asked = (expectations_module._evidence(rule, pd.DataFrame({"column": column})) for column in (known, values))
+    types = {int: "BIGINT", float: "DOUBLE", str: "VARCHAR"}
+    frames = [Frame({"column": Column.of_type(types[type(column[0])], column)}) for column in (known, values)]
+    seen, asked = (expectations_module._evidence(rule, frame) for frame in frames)
     assert (seen.of == asked.of and asked.is_within(seen.values)) is holds
 
 

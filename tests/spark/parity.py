@@ -10,20 +10,25 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
 
-from kpi.engine.adapter import DuckAdapter, reading
+from benchmarks.cluster import end_group
+from kpi.engine.adapter import reading
 from kpi.engine.compile import Compiled
-from kpi.engine.node import Node
-from kpi.engine.spark_sql import SETTINGS, to_spark
+from kpi.engine.graph import Node, UnitTest
+from kpi.engine.runner import DuckAdapter
+from kpi.engine.spark_sql import SETTINGS, to_spark_in_steps
+from kpi.engine.test_runner import by_table, count_of, scan
 from kpi.engine.unit_runner import run_unit_tests
-from kpi.engine.unit_tests import UnitTest
 from kpi.sql import Columns, identifier, literal
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE
@@ -35,6 +40,9 @@ SIDE = Path(__file__).with_name("side.py")
 IN_ZONE = {"spark.sql.session.timeZone": "Europe/Helsinki"}
 # What Spark does not take without one of SETTINGS: when it does, the setting can go.
 WITHOUT = {"what is there, in a union": {"spark.sql.optimizer.excludedRules": ""}}
+KINDS = ("odd_values", "models", "data_tests", "scans", "unit_tests")  # methods of Asker
+MINUTES = 30  # for all that an engine is asked; a machine with two quiet cores needs a third of it
+EVERY = 50  # answers between two lines of progress
 BATCH = 20  # data tests in one statement: they are counts
 _BUILD = re.compile(r"getvariable\('kpi_build'\)")
 
@@ -55,9 +63,10 @@ class Question:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def spark(self) -> str:
-        """The SELECT for Spark."""
-        return to_spark(self.sql, dict(self.columns))
+    def statement(self) -> dict[str, object]:
+        """What Spark is asked, as `side.py` reads it."""
+        parts, sql = to_spark_in_steps(self.sql, dict(self.columns), f"part_of_{self.id}")
+        return {"id": self.id, "sql": sql, "parts": parts, "settings": {**SETTINGS, **self.settings}}
 
 
 @dataclass
@@ -208,6 +217,12 @@ class Asker:
             name = f"{tests[start].name} and {len(counts) - 1} more"
             yield self.question("data tests", name, "\nunion all ".join(counts))
 
+    def scans(self) -> Iterator[Question]:
+        """What the tests of a table share, one statement each, as a refresh asks Spark."""
+        counts = {test.id: count for test in self.graph.tests() if (count := count_of(test))}
+        for table, members in by_table(counts).items():
+            yield self.question("scans", table, scan(table, [counts[one] for one in members], has_subqueries=False))
+
     def unit_tests(self, every: int = 1) -> Iterator[Question]:
         """What the model of every n-th unit test yields of the rows that it gives."""
         found: list[Question] = []
@@ -230,25 +245,43 @@ class Asker:
         assert len(found) == len(results), [result.message for result in results if result.error][:3]
         yield from found
 
-    def ask(self, engine: str, questions: Sequence[Question]) -> Answers:
-        """Let an engine answer. Its environment is set up by make spark."""
+    def ask(
+        self,
+        engine: str,
+        questions: Sequence[Question],
+        minutes: float = MINUTES,
+        emit: Callable[[str], None] = lambda line: None,
+    ) -> Answers:
+        """Let an engine answer, for at most so many minutes. Its environment is set up by make spark.
+
+        How far it is goes to `emit`. None of its processes is left, however it ends.
+        """
         folder = self.folder / re.sub(r"\W+", "_", engine)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        statements = [{"id": one.id, "sql": one.spark, "settings": {**SETTINGS, **one.settings}} for one in questions]
-        work = {"settings": {**SETTINGS}, "tables": self.tables, "statements": statements}
+        work = {
+            "settings": {**SETTINGS},
+            "tables": self.tables,
+            "statements": [question.statement for question in questions],
+        }
         (folder / "work.json").write_text(json.dumps(work), encoding="utf-8")
-        began = time.monotonic()
-        python = needed(SAIL if engine == "sail" else SPARK)
-        done = subprocess.run(
-            [python, SIDE, folder, engine], env=environment(), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        refused = json.loads((folder / "out/refused.json").read_text(encoding="utf-8"))
-        took = json.loads((folder / "out/seconds.json").read_text(encoding="utf-8"))
-        answers = Answers(engine, questions, time.monotonic() - began, refused, took=took)
+        answers, began = Answers(engine, questions, 0), time.monotonic()
+        kinds = {question.id: question.kind for question in questions}
+        left = Counter(kinds.values())
+        for done in _lines(folder, engine, minutes):
+            answers.took[done["id"]] = done["seconds"]
+            answers.seconds = time.monotonic() - began
+            if done["refused"]:
+                answers.refused[done["id"]] = done["refused"]
+            kind = kinds[done["id"]]
+            left[kind] -= 1
+            if left[kind] % EVERY == 0:
+                progress = f"{left[kind]} of {kind} left, {len(answers.took)} of {len(questions)} answered"
+                emit(f"{engine}: {progress} after {answers.seconds:.0f} s")
         for question in questions:
-            if question.id not in refused:
+            if question.id not in answers.took:
+                answers.refused[question.id] = f"no answer within {minutes:g} minutes"
+            elif question.id not in answers.refused:
                 difference = self._difference(question, folder / f"out/{question.id}.parquet")
                 if difference:
                     answers.other[question.id] = difference
@@ -265,3 +298,32 @@ class Asker:
             if rows:
                 return f"{question.name}: of {what} alone {rows}"
         return ""
+
+
+def _lines(folder: Path, engine: str, minutes: float) -> Iterator[dict[str, Any]]:
+    """What `side.py` says, line by line, until it ends or the minutes are over. It and its Java are ended by then."""
+    python = needed(SAIL if engine == "sail" else SPARK)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [python, SIDE, folder, engine],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        is_over = threading.Event()
+
+        def end() -> None:
+            is_over.set()
+            end_group(process)
+
+        timer = threading.Timer(minutes * 60, end)
+        timer.start()
+        try:
+            yield from map(json.loads, process.stdout)
+            assert process.wait() == 0 or is_over.is_set(), (folder / "log").read_text(errors="replace")[-3000:]
+        finally:
+            timer.cancel()
+            end_group(process)

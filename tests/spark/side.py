@@ -1,14 +1,15 @@
 """Run statements of Spark SQL in an environment that has Spark: `python side.py FOLDER ENGINE`.
 
 ENGINE is `sail`, or a master of Spark's (`local[2]`, `spark://…`). FOLDER has work.json: `settings` of the session,
-`tables` (name and Parquet file), and `statements` (id, SQL and the settings it is asked with). The rows of each go to
-FOLDER/out/ID.parquet, and what could not be run, with the first line of why, to FOLDER/out/refused.json. Nothing of
-kpi is imported.
+`tables` (name and Parquet file), and `statements` (id, SQL, the tables to make before it, and the settings it is asked
+with). The rows of each go to FOLDER/out/ID.parquet. Each that is done is a line of JSON on stdout: its id, seconds, and
+the first line of why when it could not be run. Nothing of kpi is imported.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ LOCAL = {
     "spark.sql.adaptive.enabled": "false",
     "spark.cores.max": "2",
     "spark.executor.memory": "512m",
+    "spark.executor.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
 }
 
 
@@ -54,6 +56,21 @@ def session(engine: str, settings: dict[str, str], scratch: str) -> Any:
     return spark
 
 
+def read_tables(spark: Any, tables: dict[str, str], statements: list[dict[str, Any]]) -> None:
+    """Name the Parquet files that statements read. Spark would run a job to learn the columns of each."""
+    import pyarrow.parquet as pq
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    words = {word for one in statements for sql in (one["sql"], *dict(one["parts"]).values()) for word in _words(sql)}
+    for name in sorted(words & tables.keys()):
+        schema = from_arrow_schema(pq.read_schema(tables[name]), prefer_timestamp_ntz=True)
+        spark.read.schema(schema).parquet(tables[name]).createOrReplaceTempView(name)
+
+
+def _words(sql: str) -> set[str]:
+    return set(re.findall(r"\w+", sql))
+
+
 def main(folder: Path, engine: str) -> None:
     """Run what work.json says."""
     import pyarrow.parquet as pq
@@ -62,21 +79,23 @@ def main(folder: Path, engine: str) -> None:
     work = json.loads((folder / "work.json").read_text(encoding="utf-8"))
     out = folder / "out"
     out.mkdir()
-    refused: dict[str, str] = {}
-    seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch:
         spark = session(engine, work["settings"], scratch)
-        for name, path in work["tables"]:
-            spark.read.parquet(path).createOrReplaceTempView(name)
+        read_tables(spark, dict(work["tables"]), work["statements"])
 
         def run(statement: dict[str, Any]) -> None:
-            began = time.monotonic()
+            began, why = time.monotonic(), ""
             try:
+                for name, sql in statement["parts"]:
+                    spark.sql(sql).write.parquet(str(out / name))
+                    spark.read.parquet(str(out / name)).createOrReplaceTempView(name)
                 pq.write_table(spark.sql(statement["sql"]).toArrow(), out / f"{statement['id']}.parquet")
             except Exception as error:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
-                refused[statement["id"]] = lines[0][:300]
-            seconds[statement["id"]] = time.monotonic() - began
+                why = lines[0][:300]
+            done = {"id": statement["id"], "seconds": time.monotonic() - began, "refused": why}
+            sys.stdout.write(json.dumps(done) + "\n")
+            sys.stdout.flush()
 
         for setting in dict.fromkeys(tuple(one["settings"].items()) for one in work["statements"]):
             for name, value in setting:
@@ -84,8 +103,6 @@ def main(folder: Path, engine: str) -> None:
                     spark.conf.set(name, value)
             with ThreadPoolExecutor(2) as pool:
                 list(pool.map(run, [one for one in work["statements"] if tuple(one["settings"].items()) == setting]))
-        (out / "refused.json").write_text(json.dumps(refused), encoding="utf-8")
-        (out / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
         if engine != "sail":
             spark.stop()
 

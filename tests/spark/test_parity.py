@@ -38,7 +38,7 @@ def on_sail(small_demo: Path, project: Compiled, tmp_path_factory: pytest.TempPa
     asker = Asker(tmp_path_factory.mktemp("sail") / "parity")
     asker.read_build(small_demo, project)
     questions = [*asker.odd_values(), *asker.models(sampled(REWRITTEN, ())), *asker.unit_tests(sampled(4, 1))]
-    return asker.ask("sail", [*questions, *sampled((), asker.data_tests())])
+    return asker.ask("sail", [*questions, *sampled((), (*asker.scans(), *asker.data_tests()))])
 
 
 def test_sail_has_the_same_rows_or_refuses_and_what_it_has_not_is_known(on_sail: Answers) -> None:
@@ -61,3 +61,10 @@ def test_spark_has_the_same_rows_where_the_rules_rewrite_and_others_where_it_is_
     wrong = {*answers.other, *answers.refused}
     assert answers.of_names(wrong & {one.id for one in same}) == [], answers.message
     assert answers.of_names(wrong) == sorted(one.name for one in others)
+
+
+def test_what_an_engine_does_not_answer_in_time_is_refused(tmp_path: Path) -> None:
+    asker = Asker(tmp_path / "parity")
+    question = asker.question("odd values", "one", "select 1 as one")
+    answers = asker.ask("sail", [question], minutes=0)
+    assert answers.refused == {question.id: "no answer within 0 minutes"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from kpi.engine.spark_refusals import RULES, refusals
+from kpi.engine.lint import SPARK_RULES as RULES
+from kpi.engine.spark_refusals import refusals
 from kpi.engine.spark_sql import to_spark
 from kpi.errors import ConfigError
 from spark.odd_values import ODD, QUESTIONS

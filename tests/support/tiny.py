@@ -12,8 +12,8 @@ import duckdb
 from kpi import database
 from kpi.engine import runner
 from kpi.engine.compile import check_project
-from kpi.engine.fingerprint import definitions
 from kpi.engine.graph import Graph
+from kpi.engine.plan import definitions
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project

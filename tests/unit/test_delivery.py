@@ -179,6 +179,7 @@ def test_a_gz_is_read_to_its_end() -> None:
     packed = gzip.compress(b"id,at\n1,2\n", mtime=0)
     assert decompress(packed, "a.csv.gz") == b"id,at\n1,2\n"
     assert decompress(packed + gzip.compress(b"3,4\n", mtime=0), "a.csv.gz") == b"id,at\n1,2\n3,4\n"
+    assert decompress(packed + bytes(100), "a.csv.gz") == b"id,at\n1,2\n"
     assert decompress(packed, "a.csv") == packed
 
 

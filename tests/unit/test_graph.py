@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kpi.engine.fingerprint import checksums_of, fingerprint
 from kpi.engine.graph import Graph
-from kpi.engine.node import read_select
 from kpi.engine.nodes import compile_project
+from kpi.engine.parser import read_select
+from kpi.engine.plan import checksums_of, fingerprint
 from kpi.engine.selector import Selection, select
 from kpi.errors import ConfigError
 from kpi.ingest import raw_files

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from kpi.cli.main import cli
 from kpi.engine.compile import compiled as compiled_whole
-from kpi.engine.graph import Graph, with_unit_tests
-from kpi.engine.node import Node
+from kpi.engine.graph import Graph, Node
 from kpi.engine.nodes import compile_project
 from kpi.engine.selector import Selection, State, lines, select
+from kpi.engine.unit_tests import with_unit_tests
 from kpi.errors import ConfigError
 from kpi.project.project import load_project
 from selections import FILES, SELECTIONS, key, label

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlglot
 
-from kpi.engine.spark_sql import spark_type, to_spark, translated
+from kpi.engine.spark_sql import MOST_READ, spark_type, to_spark, to_spark_in_steps, translated
 from kpi.errors import ConfigError
 
 
@@ -39,12 +39,13 @@ def test_a_list_is_an_array() -> None:
         ("select a / b / c", "SELECT CAST(CAST(a AS DOUBLE) / CAST(b AS DOUBLE) AS DOUBLE) / CAST(c AS DOUBLE)"),
         ("select cast(a as hugeint)", "SELECT CAST(a AS DECIMAL(38, 0))"),
         ("select exists (select a from t)", "SELECT EXISTS(SELECT 1 FROM t)"),
+        ("select count(distinct hash(a, b))", "SELECT COUNT(DISTINCT XXHASH64(a, b))"),
         (
             "select cast(d - n * interval 1 month as date)",
             "SELECT ADD_MONTHS(CAST(d AS DATE), CAST((-((n) * 1)) AS INT))",
         ),
     ],
-    ids=["catalog", "iso weekday", "difference", "division", "hugeint", "exists", "date minus intervals"],
+    ids=["catalog", "iso weekday", "difference", "division", "hugeint", "exists", "hash", "date minus intervals"],
 )
 def test_each_rule_says_in_spark_what_duckdb_means(duckdb: str, wanted: str) -> None:
     assert spark(duckdb) == wanted
@@ -92,3 +93,31 @@ def test_a_difference_of_times_asks_no_function_that_reads_them_in_the_zone_of_t
     assert "TIMESTAMPDIFF" not in sql
     assert "DATEDIFF(SECOND" not in sql
     assert "CAST(SECOND(CAST(b AS TIMESTAMP_NTZ)) AS BIGINT)" in sql
+
+
+def doubling(levels: int) -> str:
+    """A SELECT whose every CTE reads the one before it twice, of rows that are given around it."""
+    ctes = [
+        f"l{n} as (select one.v from l{n - 1} as one join l{n - 1} as other on one.v = other.v)"
+        for n in range(1, levels)
+    ]
+    inner = ", ".join(["l0 as (select * from given)", "unread as (select * from given)", *ctes])
+    return f"with given as (select 1 as v) select * from (with {inner} select v from l{levels - 1}) as yielded"
+
+
+def test_what_spark_would_copy_without_end_is_made_of_tables_first() -> None:
+    parts, sql = to_spark_in_steps(doubling(8), {"v": "INTEGER"}, "part")
+    assert [name for name, _ in parts] == ["part_0", "part_1"]
+    first, second = (text.lower() for _, text in parts)
+    assert "with `given` as (" in first
+    assert "unread" not in first
+    # The second reads the first, and each of them and the rest few tables, whatever is put in for its CTEs.
+    assert "`part_0`" in second
+    assert "`l3` as (select * from `part_0`)" in sql.lower()
+    assert sql.splitlines()[0] == "select cast(`v` as int) as `v` from ("
+    assert max(text.lower().count("join") for text in (first, second, sql)) < 8
+
+
+def test_what_reads_little_is_one_statement() -> None:
+    few = doubling(MOST_READ.bit_length() - 1)
+    assert to_spark_in_steps(few, {"v": "INTEGER"}, "part") == ([], to_spark(few, {"v": "INTEGER"}))

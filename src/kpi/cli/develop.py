@@ -33,11 +33,10 @@ from kpi.settings import check_size
 from kpi.sql import Columns, counted
 
 if TYPE_CHECKING:
-    from kpi.engine.adapter import AdapterFor
     from kpi.engine.compile import Compiled
-    from kpi.engine.graph import Graph
+    from kpi.engine.graph import Graph, UnitTest
+    from kpi.engine.runner import AdapterFor
     from kpi.engine.unit_runner import UnitResult
-    from kpi.engine.unit_tests import UnitTest
     from kpi.jobs.check_build import Report
 
 
@@ -194,11 +193,10 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     from kpi.cache import caching
     from kpi.engine.artifacts import state_of
     from kpi.engine.compile import CACHE, columns_in
-    from kpi.engine.fingerprint import checksums_of
-    from kpi.engine.graph import with_unit_tests
     from kpi.engine.nodes import compile_project
+    from kpi.engine.plan import checksums_of
     from kpi.engine.selector import Selection, default_of, lines, select
-    from kpi.engine.unit_tests import read_unit_tests
+    from kpi.engine.unit_tests import read_unit_tests, with_unit_tests
     from kpi.ingest.raw_files import scan
     from kpi.project.project import load_project, together
 

@@ -1,4 +1,4 @@
-"""Where the SELECTs of models and tests are computed: in the build's own DuckDB file, or on Spark.
+"""Where the SELECTs of models and tests are computed: in the build's own DuckDB file, or, by this, on Spark.
 
 The build's file is the same either way: seeds and deliveries are loaded into it, views are views of it, and the rows of
 a table that Spark computed land in it. So hooks, contracts, incremental models, snapshots and whoever reads a build
@@ -16,13 +16,13 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from kpi.database import columns_of, duckdb, fetch_one
+from kpi.database import columns_of, duckdb
 from kpi.databases.duck import DuckDatabase, parquet
 from kpi.databases.protocol import Database, StatementError
-from kpi.engine.graph import Graph
-from kpi.engine.node import Node
+from kpi.engine.graph import Graph, Node
+from kpi.engine.runner import AdapterFor, DuckAdapter
 from kpi.errors import BuildError, Place
 from kpi.events import Emit, silent
 from kpi.sql import Columns, identifier, literal, word
@@ -30,78 +30,9 @@ from kpi.sql import Columns, identifier, literal, word
 if TYPE_CHECKING:
     from kpi.settings import EngineSettings
 
+
 BUILD_VARIABLE = "kpi_build"  # in SQL, getvariable('kpi_build') is the build that is made
 _VARIABLE = re.compile(rf"\bgetvariable\s*\(\s*'{BUILD_VARIABLE}'\s*\)", re.IGNORECASE)
-
-
-class Adapter(Protocol):
-    """Where SELECTs are computed. What it returns is for the connection of the build; none of it says which engine.
-
-    `row_hash` is the function of SQL that hashes several columns; `has_subqueries_in_aggregates` tells whether
-    `count(*) filter (where x in (select …))` can be said.
-    """
-
-    row_hash: str
-    has_subqueries_in_aggregates: bool
-
-    def landing(self, node: Node, adds: bool) -> Node:
-        """Compute a node's SELECT. Returns the node with one that yields those rows here.
-
-        With `adds` it is the one that yields rows to add. Raises BuildError naming the node, or EngineLost.
-        """
-
-    def landed(self, node: Node) -> None:
-        """Take note that the node's table or view is another now."""
-
-    def use_parquet(self, files: Mapping[str, Sequence[str]]) -> None:
-        """Let tables that others read be read from these files, by relation: they hold the same rows."""
-
-    def select(self, node: Node, sql: str) -> str:
-        """Compute a SELECT over what a node reads. Returns one that yields its rows here.
-
-        Raises StatementError or duckdb.Error for what cannot be computed, EngineLost when Spark is gone.
-        """
-
-    def rows_here(self, node: Node, sql: str) -> str:
-        """Compute a SELECT of few rows. Returns one that yields them here and reads no file; raises as `select`."""
-
-    def first_row(self, node: Node, sql: str) -> tuple[Any, ...]:
-        """Return the first row of a SELECT over what a node reads; raises as `select`."""
-
-
-AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
-
-
-class DuckAdapter:
-    """Everything is computed where it is kept."""
-
-    row_hash = "hash"
-    has_subqueries_in_aggregates = True
-
-    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
-        self.con = con
-
-    def landing(self, node: Node, adds: bool) -> Node:
-        """Return the node as it is."""
-        return node
-
-    def landed(self, node: Node) -> None:
-        """Nothing is to be noted."""
-
-    def use_parquet(self, files: Mapping[str, Sequence[str]]) -> None:
-        """The tables themselves are read."""
-
-    def select(self, node: Node, sql: str) -> str:
-        """Return the SELECT as it is."""
-        return sql
-
-    def rows_here(self, node: Node, sql: str) -> str:
-        """Return the SELECT as it is."""
-        return sql
-
-    def first_row(self, node: Node, sql: str) -> tuple[Any, ...]:
-        """Return the first row of a SELECT."""
-        return fetch_one(self.con, sql)
 
 
 class SparkAdapter:
@@ -111,7 +42,6 @@ class SparkAdapter:
     Spark, when something is to be computed.
     """
 
-    row_hash = "xxhash64"
     has_subqueries_in_aggregates = False
 
     def __init__(
@@ -187,8 +117,8 @@ class SparkAdapter:
         return columns
 
     def _translated(self, node: Node, sql: str) -> tuple[str, Columns]:
-        """The SELECT in Spark's words and its columns in DuckDB's; what it reads is there."""
-        from kpi.engine.spark_sql import to_spark
+        """The SELECT in Spark's words and its columns in DuckDB's; what it reads is there, and parts of it."""
+        from kpi.engine.spark_sql import to_spark_in_steps
 
         columns = columns_of(self.con, sql)
         read = (*self._read_by(node), *((node.id,) if node.kind in ("model", "snapshot") else ()))
@@ -199,7 +129,12 @@ class SparkAdapter:
             for relation, one in mentioned.items()
             if one.id != node.id or self._is_there(node)
         }
-        return to_spark(reading(self._with_variables(sql), places), dict(columns)), columns
+        self._number += 1
+        prefix = f"kpi_{self._number}_part"
+        parts, text = to_spark_in_steps(reading(self._with_variables(sql), places), dict(columns), prefix)
+        for name, part in parts:
+            self.spark.create_table(name, part)
+        return text, columns
 
     def _read_by(self, node: Node) -> Iterator[str]:
         """The nodes whose relations a node's SQL reads, those of the ephemeral models in it too."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kpi.database import CATALOG
-from kpi.engine.node import Node
+from kpi.engine.graph import Node
 from kpi.project.properties import Column
 from kpi.sql import identifier
 

@@ -14,9 +14,8 @@ from typing import Any
 from kpi.build_record import FILE, NodeRecord, TestRecord, UnitTestRecord
 from kpi.database import CATALOG, duckdb
 from kpi.engine.artifact_forms import Made, relation_of
-from kpi.engine.graph import Graph
+from kpi.engine.graph import Graph, Node
 from kpi.engine.manifest import manifest_metadata, test_names, write_manifest
-from kpi.engine.node import Node
 from kpi.engine.selector import Checksum, State
 from kpi.engine.tests import TestName
 from kpi.environment import hidden_values, is_anything_hidden

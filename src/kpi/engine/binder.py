@@ -1,21 +1,42 @@
-"""What DuckDB makes of a SELECT on empty tables: its columns and types, and the casts it would add by itself."""
+"""Every column of a project checked on empty tables before anything runs.
+
+A project asks for house rules by `+meta: {house_rules: true}` on its models or a folder of them. One model is let off
+one rule, or let use one function or piece of syntax, by `config: {meta: {allow: {<name>: "<reason>"}}}`.
+
+A model that unites others says so by `config: {meta: {reads_every: {models: "<pattern>", listed_in: "<place>"}}}`.
+
+Each model is bound, in building order, against tables that have the columns and types of its parents and no rows. The
+engine that will run the SQL checks it, so names, types and functions are all covered (decision 0003).
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kpi.cache import is_remembered, remembered
-from kpi.database import columns_of, confined, duckdb, problem_of
-from kpi.engine.lint import Finding, uneven_union
-from kpi.engine.materializations import is_ephemeral
-from kpi.engine.node import Node
-from kpi.errors import CompileError
+from kpi.database import columns_of, confined, csv_problem, duckdb, problem_of
+from kpi.engine import incremental, materializations
+from kpi.engine.graph import Graph, Node, has_house_rules
+from kpi.engine.incremental import problems as setting_problems
+from kpi.engine.lint import FUNCTIONS, IN_MACROS, RULES, SPARK_RULES, WRITTEN, Finding, second_column, uneven_union
+from kpi.engine.materializations import is_enforced, is_ephemeral, seed_folders, seed_table
+from kpi.engine.parser import findings_of
+from kpi.engine.tests import GENERIC, accepted
+from kpi.errors import CompileError, KpiError, nearest
+from kpi.ingest.contract import is_feed
+from kpi.project.external import absolute, outside_files, reached
+from kpi.project.project import Project, together
+from kpi.project.properties import Column, TestSpec
 from kpi.sql import Columns, identifier, literal
+from kpi.yaml_loader import Section
 
 
 class Binder:
@@ -215,8 +236,6 @@ class Binder:
 
 
 _ALIAS = re.compile(r"\bas\s+(\w+)", re.IGNORECASE)
-# How a cast that is written begins: cast(…), ::type, or a literal such as date '2025-01-01'.
-WRITTEN = re.compile(r"(try_)?cast\b|::|[a-z]+ *'", re.IGNORECASE)
 # Values of these have no cast to each other.
 _APART = {"number", "day", "time", "span"}
 
@@ -300,4 +319,371 @@ _FAMILIES = (
     ("day", r"DATE|TIMESTAMP"),
     ("time", r"TIME\b"),
     ("span", r"INTERVAL"),
+)
+
+
+def finding_errors(node: Node, findings: Iterable[Finding], *, is_whole: bool = True) -> list[CompileError]:
+    """Return what is refused in a model: rules it breaks without a reasoned exception, and exceptions without use.
+
+    Nothing when its project does not ask for house rules. When `findings` are not all there may be (`is_whole` is
+    false), no exception counts as without use.
+    """
+    if not has_house_rules(node.config):
+        return []
+    meta = node.config["meta"]
+    allow = meta.get("allow") or {}
+    mistakes = list(_wrong_exceptions(node, allow))
+    used = set()
+    for finding in findings:
+        if isinstance(allow, Mapping) and finding.rule in allow:
+            used.add(finding.rule)
+            continue
+        line, column = finding.place if finding.place[0] else node.lines.place(finding.offset)
+        mistakes.append(CompileError(node.file, line, f"{finding.message} [{finding.rule}]", column))
+    for name in allow if is_whole and isinstance(allow, Mapping) else ():
+        if name not in used and name not in SPARK_RULES:
+            message = f"the exception '{name}' is not needed: nothing here breaks it.{_meant(name)}"
+            mistakes.append(_at(node, allow, name, message))
+    return mistakes
+
+
+def unread(nodes: Mapping[str, Node]) -> list[CompileError]:
+    """Return an error for each model that another one with `meta.reads_every` should read and does not.
+
+    Also for a pattern that no model has: it would watch nothing.
+    """
+    mistakes = []
+    for node in nodes.values():
+        meta = node.config.get("meta")
+        wanted = meta.get("reads_every") if isinstance(meta, Mapping) and node.kind == "model" else None
+        if wanted is None:
+            continue
+        pattern = wanted.get("models") if isinstance(wanted, Mapping) else None
+        if not isinstance(pattern, str) or set(wanted) - {"models", "listed_in"}:
+            message = "meta.reads_every has 'models', a pattern of names such as int_*, and may have 'listed_in'."
+            mistakes.append(_at(node, wanted, "models", message))
+            continue
+        found = [one for one in nodes.values() if one.kind == "model" and fnmatchcase(one.name, pattern)]
+        if not found:
+            mistakes.append(
+                _at(node, wanted, "models", f"no model is named {pattern}, which meta.reads_every asks for.")
+            )
+        place = wanted.get("listed_in")
+        for one in found:
+            if one is not node and one.id not in node.depends_on:
+                message = (
+                    f"'{node.name}' reads every model named {pattern} (its meta.reads_every), but not '{one.name}'."
+                )
+                mistakes.append(CompileError(one.file, one.line, f"{message}{f' Add it to {place}.' if place else ''}"))
+    return mistakes
+
+
+def _meant(name: str) -> str:
+    return "" if name in RULES or name in FUNCTIONS else nearest(str(name), {*RULES, *IN_MACROS})
+
+
+def _wrong_exceptions(node: Node, allow: Any) -> Iterator[CompileError]:
+    if not isinstance(allow, Mapping):
+        yield CompileError(node.file, node.line, "meta.allow is a mapping of rules or functions to reasons.")
+        return
+    for name, why in allow.items():
+        if not isinstance(why, str) or len(why.split()) < 2:
+            yield _at(node, allow, name, f"the exception '{name}' needs a reason, in words.")
+
+
+def _at(node: Node, allow: Any, name: str, message: str) -> CompileError:
+    """At the line of the YAML file where the exception is written, or of the model when it is in its config()."""
+    lines = getattr(allow, "lines", None)
+    if lines and name in lines:
+        return CompileError(allow.file, lines[name], message)
+    return CompileError(node.file, node.line, message)
+
+
+def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
+    """Compile the project and bind every node. Returns it with the columns of every node by id; raises as above."""
+    from kpi.engine.nodes import compile_nodes
+    from kpi.engine.unit_runner import check_unit_tests
+
+    graph, mistakes = compile_nodes(project, lambda graph: bound_columns(graph)[0])
+    known, wrong, renamed = bound_columns(graph)
+    unit_tests, wrong_units = check_unit_tests(graph, known)
+    mistakes += [*wrong, *wrong_units, *unread(graph.nodes)]
+    if mistakes:
+        raise together(mistakes, project.root)
+    idle = (f"{one.file}:{one.line}: nothing loads or reads the source '{one.name}'." for one in graph.unread())
+    notes = (*graph.notes, *renamed, *_only_documented(graph, known), *idle)
+    return replace(graph, notes=notes, columns=known, unit_tests=unit_tests), known
+
+
+def bound_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], list[str]]:
+    from kpi.ingest.ledger import OWN
+
+    mistakes: list[KpiError] = []
+    raw: dict[str, Columns] = {f"raw.{table}": tuple(columns) for table, columns in OWN.items()}
+    raw.update({f"raw.{feed.name}": feed.table_columns for feed in graph.feeds})
+    # A feed whose contract is wrong has no columns to bind against; what is wrong is reported already.
+    sources = {source.id: source for source in graph.project.sources}
+    unread = {node.id for node in graph.unread()}
+    outside = [path for location in graph.outside for path in reached(graph.project.root, location)]
+    with closing(Binder(graph.nodes, [*seed_folders(graph.project), *outside])) as binder:
+        for wave in _waves(graph.nodes.values()):
+            nodes = [
+                node
+                for node in wave
+                if node.kind not in ("analysis", "exposure")
+                and node.id not in unread
+                and all(parent in binder.known for parent in node.depends_on)
+            ]
+            binder.prepare(node for node in nodes if _is_planned(node))
+            for node in nodes:
+                if node.kind == "source" and str(node.relation) not in raw and is_feed(sources[node.id]):
+                    continue
+                mistakes += _check_node(binder, graph, node, raw)
+            mistakes += binder.make_noted()
+    return binder.known, mistakes, binder.notes
+
+
+def _waves(nodes: Iterable[Node]) -> Iterator[list[Node]]:
+    """Nodes in building order, cut where one reads another of those before it."""
+    wave: dict[str, Node] = {}
+    for node in nodes:
+        if any(parent in wave for parent in node.depends_on):
+            yield list(wave.values())
+            wave = {}
+        wave[node.id] = node
+    yield list(wave.values())
+
+
+def _is_planned(node: Node) -> bool:
+    """Whether DuckDB is asked to bind what the node selects."""
+    if node.kind == "test":
+        return node.test is None or node.test.kind not in GENERIC or bool(node.test.where)
+    return node.kind in ("model", "snapshot")
+
+
+def _check_node(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> Iterator[KpiError]:
+    """Bind a node, keep its columns for those that read it, and yield what is wrong with it."""
+    try:
+        if node.kind == "test":
+            _check_test(binder, graph, node)
+            return
+        columns, casts = bind(binder, graph, node, raw)
+        binder.note(node, columns)
+        yield from _undocumented(node, columns, graph.project.is_strict)
+        if node.kind == "model":
+            yield from finding_errors(node, (*node.findings, *casts))
+        if node.increment:
+            grown = replace(node, sql=node.increment.sql, lines=node.increment.lines)
+            yield from setting_problems(node, columns, _model_columns(binder, grown)[0])
+    except CompileError as error:
+        yield _with_comma(graph, node, error)
+        yield from finding_errors(node, node.findings, is_whole=False)
+
+
+def _with_comma(graph: Graph, node: Node, error: CompileError) -> CompileError:
+    """A column that is not there may be one that its model swallowed for want of a comma: say so."""
+    for parent in (graph.nodes[parent] for parent in node.depends_on):
+        for finding in findings_of(parent):
+            name = re.match(r"\w+", parent.sql[finding.offset :])
+            before = re.search(r"(\w+)\s*$", parent.sql[: finding.offset])
+            if finding.rule == "bare_alias" and name and before and f"'{before[1]}'" in error.message:
+                line, column = parent.lines.place(finding.offset)
+                message = f"{error.message} Or is a comma missing before '{name[0]}' in {parent.file}:{line}:{column}?"
+                return CompileError(error.file, error.line, message, error.column)
+    return error
+
+
+def bind(binder: Binder, graph: Graph, node: Node, raw: dict[str, Columns]) -> tuple[Columns, tuple[Finding, ...]]:
+    """The columns of a node's table, and the casts a model should write out. A seed is read with all its rows."""
+    if node.kind == "seed":
+        return remembered(lambda: _seed_columns(binder, graph, node), "seed", node.shape, node.config), ()
+    if node.kind == "source" and node.depends_on:
+        return binder.known[node.depends_on[0]], ()
+    if node.kind in ("model", "snapshot"):
+        columns, casts = _model_columns(binder, node)
+        if is_enforced(node):
+            columns = materializations.check(binder.con, node, columns)
+        if node.kind == "snapshot":
+            columns = _snapshot(binder, node, columns)
+        return columns, casts
+    if node.sql:
+        return remembered(lambda: _columns_outside(binder, graph, node), "outside", node.sql, node.shape), ()
+    if str(node.relation) in raw:
+        return raw[str(node.relation)], ()
+    if problem := next(one.problem for one in graph.project.sources if one.id == node.id):
+        raise CompileError(node.file, node.line, problem)
+    message = (
+        f"nothing loads the source '{node.name}': it has no config.meta.feed and no config.meta.external_location,"
+        f" and no seed or model makes it.{_no_database(graph, node)}"
+    )
+    raise CompileError(node.file, node.line, message)
+
+
+def _no_database(graph: Graph, node: Node) -> str:
+    """Why a source is not looked for in a DuckDB file, or how it would be."""
+    project = graph.project
+    source = next(one for one in project.sources if one.id == node.id)
+    file, named_by = project.database_file(source)
+    if file:
+        return f" The DuckDB file {file}, which {named_by} names, is not there."
+    if project.profile.problem:
+        return f" A DuckDB file that has it cannot be looked for: {project.profile.problem}"
+    return " If a DuckDB file has it, name the file: config.meta.database_file."
+
+
+def _seed_columns(binder: Binder, graph: Graph, node: Node) -> Columns:
+    statement = seed_table(graph.project, node)
+    try:
+        binder.con.execute(statement)
+    except duckdb.Error as error:
+        raise _seed_error(node, error, statement) from None
+    return columns_of(binder.con, f"from {node.relation}")
+
+
+def _model_columns(binder: Binder, node: Node) -> tuple[Columns, tuple[Finding, ...]]:
+    columns, casts = binder.bind(node)
+    names = [name.lower() for name, _ in columns]
+    names_twice = sorted(name for name in set(names) if names.count(name) > 1)
+    if names_twice:
+        message = f"the model has two columns named '{names_twice[0]}'."
+        if node.materialized in ("table", "view") and not has_house_rules(node.config):
+            renamed = binder.renamed(node)
+            others = ", ".join(f"'{name}'" for name, _ in renamed if name.lower() not in names)
+            binder.notes.append(
+                f"{node.file}:{node.line}: {message} DuckDB gives what comes later other names: {others}."
+            )
+            return renamed, casts
+        raise at(node, second_column(node.sql, names_twice[0]), message)
+    return columns, casts
+
+
+def _snapshot(binder: Binder, node: Node, columns: Columns) -> Columns:
+    """The columns of a snapshot's table: those of its SELECT, and those that tell its versions apart."""
+    for mistake in incremental.column_problems(node, columns):
+        raise mistake
+    try:
+        binder.make_parents(node)
+        return columns_of(binder.con, incremental.first_select(node))
+    except duckdb.Error as error:
+        message = f"the snapshot's settings are no SQL that DuckDB takes: {problem_of(error, '').message}"
+        raise CompileError(node.file, node.line, message) from None
+
+
+def _columns_outside(binder: Binder, graph: Graph, node: Node) -> Columns:
+    """The columns of a source that is files outside. Raises CompileError when they cannot be read."""
+    location = node.sql.removeprefix("select * from ")
+    try:
+        return columns_of(binder.con, absolute(graph.project.root, node.sql))
+    except duckdb.Error as error:
+        if not outside_files(graph.project.root, location):
+            message = f"the source '{node.name}': no file matches {location[:300]}."
+            raise CompileError(node.file, node.line, message) from None
+        problem = problem_of(error, f"describe {node.sql}")
+        if problem.is_missing_table:
+            file = reached(graph.project.root, location)[0].name
+            message = f"the source '{node.name}': {file} has no table {node.relation}. A view there is not read"
+            raise CompileError(node.file, node.line, f"{message}: make it a table.") from None
+        raise CompileError(node.file, node.line, f"the source '{node.name}': {problem.message}") from None
+
+
+def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError:
+    problem = problem_of(error, statement)
+    if found := csv_problem(error):
+        line, column, reason = found
+        return CompileError(node.file, line, f"{column}: {reason}.")
+    types = node.config.get("column_types")
+    if isinstance(types, Section):
+        for name in [name for name, kind in types.items() if problem.names(str(kind))]:
+            return CompileError(types.file, types.lines[name], f"'{name}': {problem.message}")
+    return CompileError(node.file, 1, problem.message)
+
+
+def _undocumented(node: Node, columns: Columns, is_strict: bool) -> list[CompileError]:
+    """Columns of the YAML that are not there and that tests look at; with house rules a name much like another too."""
+    names = [name for name, _ in columns]
+    mistakes = []
+    for column in _missing(node, columns):
+        hint = nearest(column.name, names)
+        if ("Did you mean" in hint and is_strict) or column.is_tested or node.config.get("contract"):
+            message = f"'{node.name}' has no column '{column.name}'.{hint}"
+            mistakes.append(CompileError(column.meta.file, column.line, message))
+    return mistakes
+
+
+def _only_documented(graph: Graph, known: Mapping[str, Columns]) -> list[str]:
+    """What is worth a note of columns that are described, are not there, and that nothing asks for."""
+    return [
+        f"{column.meta.file}:{column.line}: '{node.name}' has no column '{column.name}'; its description is not used."
+        for node in graph.nodes.values()
+        if node.id in known
+        for column in _missing(node, known[node.id])
+    ]
+
+
+def _missing(node: Node, columns: Columns) -> list[Column]:
+    names = {name.lower() for name, _ in columns}
+    return [column for column in node.columns if column.name.lower() not in names]
+
+
+def _check_test(binder: Binder, graph: Graph, test: Node) -> None:
+    """Raise CompileError when a test names a column that is not there, or compares what cannot be compared."""
+    spec, known = test.test, binder.known
+    if spec is None or spec.kind not in GENERIC:
+        binder.bind(test)
+        return
+    tested = test.depends_on[0]
+    documented = {column.name for column in graph.nodes[tested].columns}
+    if spec.column in documented and spec.column not in dict(known[tested]):
+        return  # reported once, of the column itself
+    kind = _type_of(test, spec.column, tested, known)
+    if spec.kind == "relationships":
+        key = spec.arguments["field"]
+        key_kind = _type_of(test, key, spec.arguments["to"], known)
+        if _comparable(kind) != _comparable(key_kind):
+            message = f"'{spec.column}' ({kind}) cannot be compared with '{key}' ({key_kind})."
+            raise CompileError(test.file, test.line, message)
+    if spec.kind == "accepted_values" and (kind != "VARCHAR" or not spec.arguments.get("quote", True)):
+        _check_values(binder, spec, kind)
+    if spec.where:
+        binder.bind(test)
+
+
+def _check_values(binder: Binder, spec: TestSpec, kind: str) -> None:
+    """Raise CompileError for an accepted value that a column of the type cannot have."""
+    for value in accepted(spec):
+        if not _is_value(binder, value, kind, bool(spec.arguments.get("quote", True))):
+            message = f"'{spec.column}' ({kind}) cannot be compared with {value}."
+            raise CompileError(spec.file, spec.line, message)
+
+
+def _is_value(binder: Binder, value: str, kind: str, is_quoted: bool) -> bool:
+    def ask() -> bool:
+        try:
+            if is_quoted:
+                binder.con.execute(f"select cast({value} as {kind})")
+                return True
+            return _comparable(columns_of(binder.con, f"select {value}")[0][1]) == _comparable(kind)
+        except duckdb.Error:
+            return False
+
+    return remembered(ask, "value", value, kind, is_quoted)
+
+
+def _type_of(test: Node, column: str, table: str, known: dict[str, Columns]) -> str:
+    kinds = dict(known[table])
+    if column not in kinds:
+        message = f"'{table.split('.', 2)[2]}' has no column '{column}'.{nearest(column, kinds)}"
+        raise CompileError(test.file, test.line, message)
+    return kinds[column]
+
+
+def _comparable(kind: str) -> str:
+    """What a type can be compared with: all types of the same family."""
+    return next((family for family, pattern in _COMPARABLE if re.match(pattern, kind)), kind)
+
+
+_COMPARABLE = (
+    ("number", r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DECIMAL|FLOAT|DOUBLE"),
+    ("text", r"VARCHAR|ENUM"),
+    ("day", r"DATE|TIMESTAMP"),
 )

@@ -16,11 +16,9 @@ from kpi.files import project_contents, project_files
 
 if TYPE_CHECKING:
     from kpi.engine.binder import Binder
-    from kpi.engine.graph import Graph
-    from kpi.engine.node import Node
+    from kpi.engine.graph import Graph, Node
     from kpi.engine.template import Templates
-    from kpi.project.project import Project
-    from kpi.project.resources import Resource
+    from kpi.project.project import Project, Resource
     from kpi.settings import Invocation
     from kpi.sql import Columns
 
@@ -43,7 +41,7 @@ class Compiled:
 
 def check_project(project: Project) -> Graph:
     """Compile the project and bind every node. Raises one error with all that is wrong, each with file and line."""
-    from kpi.engine.columns import check_all
+    from kpi.engine.binder import check_all
 
     return check_all(project)[0]
 
@@ -58,7 +56,7 @@ def check_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError]]:
 
     A node whose parents are wrong is passed over: what is wrong with it may come from them.
     """
-    from kpi.engine.columns import bound_columns
+    from kpi.engine.binder import bound_columns
 
     return bound_columns(graph)[:2]
 
@@ -148,7 +146,7 @@ def with_changed_models(before: Compiled, files: Mapping[str, bytes]) -> Compile
 
 def _again(binder: Binder, graph: Graph, resource: Resource, templates: Templates) -> Node | None:
     """A model with the text it has now; None when it is more than its text that changed. Raises CompileError."""
-    from kpi.engine.columns import bind, finding_errors
+    from kpi.engine.binder import bind, finding_errors
     from kpi.engine.materializations import is_ephemeral
     from kpi.engine.parser import place, resource_node, text_of
     from kpi.project.jinja import is_fleeting
@@ -168,7 +166,7 @@ def _again(binder: Binder, graph: Graph, resource: Resource, templates: Template
 
 
 def _compiled(root: Path, variables: Mapping[str, Any] | None, target: str, invocation: Invocation | None) -> Compiled:
-    from kpi.engine.columns import check_all
+    from kpi.engine.binder import check_all
     from kpi.project.project import load_project
 
     try:
@@ -196,8 +194,9 @@ def compile_inline(graph: Graph, text: str) -> str:
     Raises CompileError that names the line of the text.
     """
     from kpi.engine.binder import Binder
+    from kpi.engine.graph import Node
     from kpi.engine.materializations import with_ctes
-    from kpi.engine.node import Node, read_select
+    from kpi.engine.parser import read_select
     from kpi.engine.template import Templates
     from kpi.project.relation import Relation
 

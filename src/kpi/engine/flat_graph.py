@@ -16,14 +16,13 @@ from kpi.engine.artifact_forms import (
     relation_of,
     written_config,
 )
-from kpi.engine.node import Node
+from kpi.engine.graph import Node
 from kpi.engine.parser import documented, early_config, exposure_nodes, raw_code
 from kpi.engine.template import Templates
 from kpi.engine.tests import TestName, names_of_tests, test_nodes
-from kpi.project.project import Project
+from kpi.project.project import Project, Resource
 from kpi.project.properties import TestSpec
 from kpi.project.relation import Relation
-from kpi.project.resources import Resource
 
 _KINDS = ("model", "seed", "snapshot", "analysis")
 _NONE = ("metrics", "groups", "saved_queries", "semantic_models", "functions")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kpi.database import expression_problem
-from kpi.engine.node import Node
+from kpi.engine.graph import Node
 from kpi.errors import BuildError, CompileError, Place, nearest
 from kpi.sql import Columns, identifier
 

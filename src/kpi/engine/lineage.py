@@ -13,8 +13,7 @@ from typing import Any
 
 from kpi.cache import remembered
 from kpi.engine.binder import tables_of
-from kpi.engine.graph import Graph
-from kpi.engine.node import Node
+from kpi.engine.graph import Graph, Node
 from kpi.errors import ConfigError, nearest
 from kpi.lazy import exp
 from kpi.sql import Columns

@@ -8,7 +8,7 @@ in another way is not, unless a macro of the project says which way is meant.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -191,13 +191,23 @@ def _function(node: Any, name: str) -> Iterator[tuple[str, str]]:
     if name in IN_MACROS:
         return
     if name not in FUNCTIONS:
-        yield name, f"{name}() is outside the portable subset. {_INSTEAD.get(name, _CALL)}"
+        yield name, unlisted(name)
     elif name == "regexp_replace" and getattr(node.args.get("modifiers"), "name", "") != "g":
         yield name, "regexp_replace() without 'g' replaces all matches on another engine. Add 'g'."
     elif name == "round" and not _is_decimal(node.this):
         yield name, "round() of what may be a DOUBLE breaks ties by its binary digits. Round a cast to decimal."
     elif name == "unnest" and not _is_calendar(node):
         yield name, "unnest() stands alone: `select unnest(generate_series(…)) as …` in a CTE of its own."
+
+
+def unlisted(name: str) -> str:
+    """What is said of a function that is outside the portable subset."""
+    return f"{name}() is outside the portable subset. {_INSTEAD.get(name, _CALL)}"
+
+
+def too_many_joins(number: int) -> str:
+    """What is said of a model that has more joins than it may."""
+    return f"a model has at most {MOST_JOINS} joins, this one {number}. Give some of them a model of their own."
 
 
 _CALL = "Write it with the functions that are in it, or let the model off with a reason (meta.allow)."
@@ -232,6 +242,8 @@ def _is_calendar(node: Any) -> bool:
 
 
 LONGEST, MOST_JOINS = 100, 4
+# How a cast that is written begins: cast(…), ::type, or a literal such as date '2025-01-01'.
+WRITTEN = re.compile(r"(try_)?cast\b|::|[a-z]+ *'", re.IGNORECASE)
 RULES = (
     "select_star",
     "division",
@@ -256,6 +268,160 @@ class Finding:
     offset: int
     message: str
     place: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SparkRule:
+    """Why a construct is refused: what the engines make of it, and what to write instead."""
+
+    construct: str
+    difference: str
+    instead: str
+
+    @property
+    def message(self) -> str:
+        """What a person reads of it."""
+        return f"{self.construct} is another on Spark: {self.difference}. {self.instead}"
+
+
+# What Spark computes in another way, refused when models run there (`spark_refusals`).
+SPARK_RULES: Mapping[str, SparkRule] = {
+    "decimal_average": SparkRule(
+        "avg of a DECIMAL",
+        "DuckDB yields a DOUBLE, Spark a DECIMAL cut after four more digits",
+        "Write cast(sum(…) as double) / nullif(count(…), 0).",
+    ),
+    "double_average": SparkRule(
+        "avg of a DOUBLE",
+        "the engines add in different orders, so the last digits differ",
+        "Average whole numbers, or divide a sum of decimals by a count.",
+    ),
+    "double_sum": SparkRule(
+        "sum of a DOUBLE",
+        "the engines add in different orders, so the last digits differ: 0.1 + 0.2 + 0.3 is 0.6 or 0.6000000000000001",
+        "Sum a cast to decimal or bigint; or say why they are whole numbers (meta.allow).",
+    ),
+    "median": SparkRule(
+        "median of a DECIMAL or DOUBLE",
+        "between 1.25 and 1.30 it is 1.27 in DuckDB and 1.275 in Spark, between 0.1 and 0.7 not 0.4 in DuckDB",
+        "Take the median of whole numbers; or say why they are (meta.allow).",
+    ),
+    "integer_cast": SparkRule(
+        "a cast of a DECIMAL or DOUBLE to whole numbers",
+        "2.7 is 3 in DuckDB and 2 in Spark",
+        "Write cast(round(cast(… as decimal(38, 9)), 0) as bigint), or cast(trunc(…) as bigint).",
+    ),
+    "double_to_decimal": SparkRule(
+        "a cast of a DOUBLE to a DECIMAL of less than nine decimals",
+        "1.005 is 1.00 in DuckDB and 1.01 in Spark",
+        "Write round(cast(… as decimal(38, 9)), 2).",
+    ),
+    "double_rounding": SparkRule(
+        "round of a DOUBLE",
+        "2.675 is 2.67 in DuckDB and 2.68 in Spark",
+        "Write round(cast(… as decimal(38, 9)), 2).",
+    ),
+    "integer_division": SparkRule(
+        "// of a DECIMAL or DOUBLE",
+        "7.5 // 2 is 3.75 in DuckDB and 3 in Spark",
+        "Cast both sides to bigint.",
+    ),
+    "mixed_decimals": SparkRule(
+        "a DECIMAL beside one of another scale, when their common type has no room for all digits",
+        "1.005 beside a decimal(38, 2) is 1.01 in DuckDB and 1.005 in Spark",
+        "Cast both to the type that is meant.",
+    ),
+    "text_cast": SparkRule(
+        "a cast of text",
+        "'2024' is a day and '1d' a number in Spark, '1.5' a whole number in DuckDB",
+        "Let the feed's contract or a seed's column type read the text.",
+    ),
+    "date_minus_date": SparkRule(
+        "a day or time minus another",
+        "DuckDB yields days, Spark an interval",
+        "Write date_diff('day', from, to).",
+    ),
+    "type": SparkRule(
+        "a value of this type",
+        "Spark has no such type, or means something else by it",
+        "Cast it to bigint, double, decimal, varchar, boolean, date or timestamp (in UTC).",
+    ),
+    "letter_case": SparkRule(
+        "upper or lower",
+        "'ß' is 'ẞ' in DuckDB and 'SS' in Spark, 'İ' one letter or two, 'Σ' goes by its place",
+        "Compare the text as delivered, or map codes in a seed.",
+    ),
+    "transcendental": SparkRule(
+        "exp, ln, log or power",
+        "the last digits differ, and ln(0) is -inf in DuckDB and null in Spark",
+        "Write multiplications, or read the values from a seed.",
+    ),
+    "substring": SparkRule(
+        "substring from what may be before 1, or of a length that may be negative",
+        "substring('abc', 0, 2) is 'a' in DuckDB and 'ab' in Spark",
+        "Begin at a number from 1, and write greatest(…, 0) for the length.",
+    ),
+    "left_right": SparkRule(
+        "left or right of a number that may be negative",
+        "left('abc', -1) is 'ab' in DuckDB and '' in Spark",
+        "Give a number from 0, or greatest(…, 0).",
+    ),
+    "like_pattern": SparkRule(
+        "like with a pattern that is no constant",
+        "a backslash is itself in DuckDB and an escape in Spark",
+        "Write starts_with or ends_with, or a constant pattern.",
+    ),
+    "regular_expression": SparkRule(
+        "a regular expression of more than letters, digits, [classes], ^, *, + and ?",
+        "DuckDB reads RE2, Spark Java's, and what is put in by \\1 is $1 there",
+        "Write replace, or a pattern of those.",
+    ),
+    "interval": SparkRule(
+        "an interval that is not added to a day inside a cast to date",
+        "a day and an interval are a TIMESTAMP in DuckDB and a DATE in Spark",
+        "Write cast(day + n * interval 1 day as date).",
+    ),
+    "time_zone": SparkRule(
+        "at time zone",
+        "DuckDB makes an instant of a local time, Spark a local time of an instant",
+        "Let the feed's contract read the zone: raw times are UTC.",
+    ),
+    "strftime": SparkRule(
+        "strftime",
+        "DuckDB knows the formats of C, Spark those of Java",
+        "Put the text together from year(), month() and day().",
+    ),
+    "truncation": SparkRule(
+        "date_trunc to less than a day",
+        "Spark reads the time in the session's zone",
+        "Use hour() and minute(), or date_trunc to a day or more.",
+    ),
+    "difference": SparkRule(
+        "date_diff in weeks, in more than years or in less than seconds",
+        "Spark counts full units, and does not know all of them",
+        "Count days or seconds.",
+    ),
+    "series": SparkRule(
+        "generate_series of days, or of a step that is no number",
+        "it may count backwards in Spark, where DuckDB yields no row",
+        "Add the numbers of a series to a day.",
+    ),
+    "grouping": SparkRule(
+        "grouping of several columns",
+        "DuckDB yields one number of them all, Spark refuses it",
+        "Call grouping once a column.",
+    ),
+    "in_select": SparkRule(
+        "in (select …) as a value, or of several columns with NOT beside OR",
+        "where a value is missing it is null in DuckDB and false in Spark",
+        "Write it as a condition (where, or case when), of one column; or exists (…).",
+    ),
+    "having_order": SparkRule(
+        "order by or limit beside having of grouping sets",
+        "Spark has no such condition, and what stands for it comes after the limit",
+        "Group in a CTE, and order in the next.",
+    ),
+}
 
 
 def broken_rules(tree: Any, sql: str, lines: Lines) -> tuple[Finding, ...]:
@@ -285,10 +451,7 @@ def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:
         if _has_a_rule(kind):
             yield from _of_one(node, sql)
     if len(joins) > MOST_JOINS:
-        message = (
-            f"a model has at most {MOST_JOINS} joins, this one {len(joins)}. Give some of them a model of their own."
-        )
-        yield Finding("joins", sorted(joins)[MOST_JOINS], message)
+        yield Finding("joins", sorted(joins)[MOST_JOINS], too_many_joins(len(joins)))
     last = lines.at(len(sql) - 1)
     if last > LONGEST:
         message = f"a model has at most {LONGEST} lines, this one {last}. Cut it in two."

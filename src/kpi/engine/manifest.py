@@ -26,14 +26,12 @@ from kpi.engine.artifact_forms import (
     sha256,
     written_config,
 )
-from kpi.engine.graph import Graph
-from kpi.engine.node import Node
+from kpi.engine.graph import Graph, Node
 from kpi.engine.parser import raw_code
 from kpi.engine.tests import TestName, names_of_tests
 from kpi.project.packages import read_text
-from kpi.project.project import Project
+from kpi.project.project import Project, Resource
 from kpi.project.properties import Source, TestSpec, tags_of
-from kpi.project.resources import Resource
 from kpi.yaml_loader import Section
 
 _MACRO = re.compile(

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from kpi.database import column_problem, columns_of, expression_problem, syntax_error, type_problem
+from kpi.engine.graph import Hooks, Node, digest
 from kpi.engine.incremental import adds_to, increment_statements, snapshot_statements
 from kpi.engine.lint import last_column
-from kpi.engine.node import Hooks, Node, digest
 from kpi.engine.template import RenderInput, Templates
 from kpi.errors import CompileError, KpiError
 from kpi.lazy import duckdb, exp

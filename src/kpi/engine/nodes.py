@@ -8,13 +8,12 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from kpi.engine.flat_graph import set_known_graph
-from kpi.engine.graph import AUDIT_SCHEMA, RESERVED_SCHEMA, RESERVED_TABLES, ColumnsOf, Graph
+from kpi.engine.graph import AUDIT_SCHEMA, RESERVED_SCHEMA, RESERVED_TABLES, ColumnsOf, Graph, Node, line_of
 from kpi.engine.materializations import (
     external_notes,
     run_hooks_of,
     with_ctes,
 )
-from kpi.engine.node import Node, line_of
 from kpi.engine.parser import (
     analysis_node,
     exposure_nodes,
@@ -31,9 +30,8 @@ from kpi.ingest import feed_months
 from kpi.ingest.contract import Feed, is_feed, read_feed
 from kpi.ingest.ledger import OWN
 from kpi.ingest.retention import followed
-from kpi.project.project import Project, together
+from kpi.project.project import Project, Resource, together
 from kpi.project.relation import Relation
-from kpi.project.resources import Resource
 
 
 def _with_files(project: Project, templates: Templates) -> Project:

@@ -9,16 +9,14 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from kpi import database
 from kpi.build_record import NodeRecord
 from kpi.database import columns_of, drop, duckdb, empty_schemas, fetch_one, relations
-from kpi.engine.adapter import Adapter, DuckAdapter
-from kpi.engine.fingerprint import fingerprint
-from kpi.engine.graph import Graph
+from kpi.engine.graph import Graph, Node
 from kpi.engine.materializations import ExistingRelation, is_ephemeral, keeps_table, schema_statement, statements
-from kpi.engine.node import Node
-from kpi.engine.plan import VIRTUAL, Request, Step, drop_steps
+from kpi.engine.plan import VIRTUAL, Request, Step, drop_steps, fingerprint
 from kpi.environment import hashed_values
 from kpi.errors import BuildError, Place
 from kpi.events import Emit, Event, emit_event, silent
@@ -34,6 +32,73 @@ class NodeResult:
     relation: str
     seconds: float
     rows: int | None
+
+
+class Adapter(Protocol):
+    """Where SELECTs are computed. What it returns is for the connection of the build; none of it says which engine.
+
+    `has_subqueries_in_aggregates` tells whether `count(*) filter (where x in (select …))` can be said.
+    """
+
+    has_subqueries_in_aggregates: bool
+
+    def landing(self, node: Node, adds: bool) -> Node:
+        """Compute a node's SELECT. Returns the node with one that yields those rows here.
+
+        With `adds` it is the one that yields rows to add. Raises BuildError naming the node, or EngineLost.
+        """
+
+    def landed(self, node: Node) -> None:
+        """Take note that the node's table or view is another now."""
+
+    def use_parquet(self, files: Mapping[str, Sequence[str]]) -> None:
+        """Let tables that others read be read from these files, by relation: they hold the same rows."""
+
+    def select(self, node: Node, sql: str) -> str:
+        """Compute a SELECT over what a node reads. Returns one that yields its rows here.
+
+        Raises StatementError or duckdb.Error for what cannot be computed, EngineLost when Spark is gone.
+        """
+
+    def rows_here(self, node: Node, sql: str) -> str:
+        """Compute a SELECT of few rows. Returns one that yields them here and reads no file; raises as `select`."""
+
+    def first_row(self, node: Node, sql: str) -> tuple[Any, ...]:
+        """Return the first row of a SELECT over what a node reads; raises as `select`."""
+
+
+AdapterFor = Callable[[duckdb.DuckDBPyConnection], Adapter]
+
+
+class DuckAdapter:
+    """Everything is computed where it is kept."""
+
+    has_subqueries_in_aggregates = True
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self.con = con
+
+    def landing(self, node: Node, adds: bool) -> Node:
+        """Return the node as it is."""
+        return node
+
+    def landed(self, node: Node) -> None:
+        """Nothing is to be noted."""
+
+    def use_parquet(self, files: Mapping[str, Sequence[str]]) -> None:
+        """The tables themselves are read."""
+
+    def select(self, node: Node, sql: str) -> str:
+        """Return the SELECT as it is."""
+        return sql
+
+    def rows_here(self, node: Node, sql: str) -> str:
+        """Return the SELECT as it is."""
+        return sql
+
+    def first_row(self, node: Node, sql: str) -> tuple[Any, ...]:
+        """Return the first row of a SELECT."""
+        return fetch_one(self.con, sql)
 
 
 def prepare(

@@ -11,8 +11,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from kpi.build_record import NodeRecord
-from kpi.engine.graph import Graph
-from kpi.engine.node import Node
+from kpi.engine.graph import Graph, Node
 from kpi.errors import ConfigError, nearest
 from kpi.yaml_loader import Section
 

@@ -15,13 +15,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kpi.cache import remembered
-from kpi.engine.binder import WRITTEN, Binder
-from kpi.engine.lint import Finding, every, function_name, not_portable, place_of
-from kpi.engine.node import Node
+from kpi.engine.binder import Binder
+from kpi.engine.graph import Node
+from kpi.engine.lint import SPARK_RULES, WRITTEN, Finding, every, function_name, not_portable, place_of
 from kpi.engine.spark_sql import TRUNCATED, has_one_column, intervals, is_difference, is_type, membership
 from kpi.errors import CompileError
 from kpi.lazy import exp
@@ -30,159 +29,6 @@ from kpi.project.project import together
 if TYPE_CHECKING:
     from kpi.engine.graph import Graph
     from kpi.sql import Columns
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Why a construct is refused: what the engines make of it, and what to write instead."""
-
-    construct: str
-    difference: str
-    instead: str
-
-    @property
-    def message(self) -> str:
-        """What a person reads of it."""
-        return f"{self.construct} is another on Spark: {self.difference}. {self.instead}"
-
-
-RULES: Mapping[str, Rule] = {
-    "decimal_average": Rule(
-        "avg of a DECIMAL",
-        "DuckDB yields a DOUBLE, Spark a DECIMAL cut after four more digits",
-        "Write cast(sum(…) as double) / nullif(count(…), 0).",
-    ),
-    "double_average": Rule(
-        "avg of a DOUBLE",
-        "the engines add in different orders, so the last digits differ",
-        "Average whole numbers, or divide a sum of decimals by a count.",
-    ),
-    "double_sum": Rule(
-        "sum of a DOUBLE",
-        "the engines add in different orders, so the last digits differ: 0.1 + 0.2 + 0.3 is 0.6 or 0.6000000000000001",
-        "Sum a cast to decimal or bigint; or say why they are whole numbers (meta.allow).",
-    ),
-    "median": Rule(
-        "median of a DECIMAL or DOUBLE",
-        "between 1.25 and 1.30 it is 1.27 in DuckDB and 1.275 in Spark, between 0.1 and 0.7 not 0.4 in DuckDB",
-        "Take the median of whole numbers; or say why they are (meta.allow).",
-    ),
-    "integer_cast": Rule(
-        "a cast of a DECIMAL or DOUBLE to whole numbers",
-        "2.7 is 3 in DuckDB and 2 in Spark",
-        "Write cast(round(cast(… as decimal(38, 9)), 0) as bigint), or cast(trunc(…) as bigint).",
-    ),
-    "double_to_decimal": Rule(
-        "a cast of a DOUBLE to a DECIMAL of less than nine decimals",
-        "1.005 is 1.00 in DuckDB and 1.01 in Spark",
-        "Write round(cast(… as decimal(38, 9)), 2).",
-    ),
-    "double_rounding": Rule(
-        "round of a DOUBLE",
-        "2.675 is 2.67 in DuckDB and 2.68 in Spark",
-        "Write round(cast(… as decimal(38, 9)), 2).",
-    ),
-    "integer_division": Rule(
-        "// of a DECIMAL or DOUBLE",
-        "7.5 // 2 is 3.75 in DuckDB and 3 in Spark",
-        "Cast both sides to bigint.",
-    ),
-    "mixed_decimals": Rule(
-        "a DECIMAL beside one of another scale, when their common type has no room for all digits",
-        "1.005 beside a decimal(38, 2) is 1.01 in DuckDB and 1.005 in Spark",
-        "Cast both to the type that is meant.",
-    ),
-    "text_cast": Rule(
-        "a cast of text",
-        "'2024' is a day and '1d' a number in Spark, '1.5' a whole number in DuckDB",
-        "Let the feed's contract or a seed's column type read the text.",
-    ),
-    "date_minus_date": Rule(
-        "a day or time minus another",
-        "DuckDB yields days, Spark an interval",
-        "Write date_diff('day', from, to).",
-    ),
-    "type": Rule(
-        "a value of this type",
-        "Spark has no such type, or means something else by it",
-        "Cast it to bigint, double, decimal, varchar, boolean, date or timestamp (in UTC).",
-    ),
-    "letter_case": Rule(
-        "upper or lower",
-        "'ß' is 'ẞ' in DuckDB and 'SS' in Spark, 'İ' one letter or two, 'Σ' goes by its place",
-        "Compare the text as delivered, or map codes in a seed.",
-    ),
-    "transcendental": Rule(
-        "exp, ln, log or power",
-        "the last digits differ, and ln(0) is -inf in DuckDB and null in Spark",
-        "Write multiplications, or read the values from a seed.",
-    ),
-    "substring": Rule(
-        "substring from what may be before 1, or of a length that may be negative",
-        "substring('abc', 0, 2) is 'a' in DuckDB and 'ab' in Spark",
-        "Begin at a number from 1, and write greatest(…, 0) for the length.",
-    ),
-    "left_right": Rule(
-        "left or right of a number that may be negative",
-        "left('abc', -1) is 'ab' in DuckDB and '' in Spark",
-        "Give a number from 0, or greatest(…, 0).",
-    ),
-    "like_pattern": Rule(
-        "like with a pattern that is no constant",
-        "a backslash is itself in DuckDB and an escape in Spark",
-        "Write starts_with or ends_with, or a constant pattern.",
-    ),
-    "regular_expression": Rule(
-        "a regular expression of more than letters, digits, [classes], ^, *, + and ?",
-        "DuckDB reads RE2, Spark Java's, and what is put in by \\1 is $1 there",
-        "Write replace, or a pattern of those.",
-    ),
-    "interval": Rule(
-        "an interval that is not added to a day inside a cast to date",
-        "a day and an interval are a TIMESTAMP in DuckDB and a DATE in Spark",
-        "Write cast(day + n * interval 1 day as date).",
-    ),
-    "time_zone": Rule(
-        "at time zone",
-        "DuckDB makes an instant of a local time, Spark a local time of an instant",
-        "Let the feed's contract read the zone: raw times are UTC.",
-    ),
-    "strftime": Rule(
-        "strftime",
-        "DuckDB knows the formats of C, Spark those of Java",
-        "Put the text together from year(), month() and day().",
-    ),
-    "truncation": Rule(
-        "date_trunc to less than a day",
-        "Spark reads the time in the session's zone",
-        "Use hour() and minute(), or date_trunc to a day or more.",
-    ),
-    "difference": Rule(
-        "date_diff in weeks, in more than years or in less than seconds",
-        "Spark counts full units, and does not know all of them",
-        "Count days or seconds.",
-    ),
-    "series": Rule(
-        "generate_series of days, or of a step that is no number",
-        "it may count backwards in Spark, where DuckDB yields no row",
-        "Add the numbers of a series to a day.",
-    ),
-    "grouping": Rule(
-        "grouping of several columns",
-        "DuckDB yields one number of them all, Spark refuses it",
-        "Call grouping once a column.",
-    ),
-    "in_select": Rule(
-        "in (select …) as a value, or of several columns with NOT beside OR",
-        "where a value is missing it is null in DuckDB and false in Spark",
-        "Write it as a condition (where, or case when), of one column; or exists (…).",
-    ),
-    "having_order": Rule(
-        "order by or limit beside having of grouping sets",
-        "Spark has no such condition, and what stands for it comes after the limit",
-        "Group in a CTE, and order in the next.",
-    ),
-}
 
 
 def check_for_spark(graph: Graph, columns: Mapping[str, Columns]) -> None:
@@ -208,7 +54,7 @@ def _errors(node: Node, findings: tuple[Finding, ...]) -> Iterator[CompileError]
     meta = node.config.get("meta")
     allow = meta.get("allow") if isinstance(meta, Mapping) else None
     allowed = {*allow} if isinstance(allow, Mapping) else set()
-    for name in sorted(allowed & RULES.keys() - {finding.rule for finding in findings}):
+    for name in sorted(allowed & SPARK_RULES.keys() - {finding.rule for finding in findings}):
         yield CompileError(node.file, node.line, f"the exception '{name}' is not needed: nothing here breaks it.")
     if node.kind == "test":
         allowed.add("double_sum")
@@ -232,7 +78,7 @@ def refusals(select: str, plan: str = "") -> tuple[Finding, ...]:
     tree: Any = sqlglot.parse_one(select, dialect="duckdb")
     found = {(finding.rule, finding.offset): finding for finding in _of_tree(tree, select)}
     for rule, offset in _of_plan(plan, tree, select) if plan else ():
-        found.setdefault((rule, offset), Finding(rule, offset, RULES[rule].message))
+        found.setdefault((rule, offset), Finding(rule, offset, SPARK_RULES[rule].message))
     return tuple(sorted(found.values(), key=lambda finding: (finding.offset, finding.rule)))
 
 
@@ -248,7 +94,7 @@ def _of_tree(tree: Any, sql: str) -> Iterator[Finding]:
             continue
         if rule := _of_node(node, sql):
             refused.add(id(node))
-            yield Finding(rule, place_of(node), RULES[rule].message)
+            yield Finding(rule, place_of(node), SPARK_RULES[rule].message)
             continue
         for name, message in not_portable(node, sql):
             is_type_known = isinstance(node, exp.DataType) and is_type(node)

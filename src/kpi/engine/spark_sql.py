@@ -11,7 +11,8 @@ The words are Spark's, and Spark Connect's with it (Sail). What cannot be said t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,9 +76,76 @@ def to_spark(select: str, columns: Mapping[str, str]) -> str:
     `columns` are its columns and their DuckDB types, in order, as the binder knows them; without them nothing is cast.
     Raises ConfigError for a type that Spark does not have.
     """
+    return _text(_tree(select), columns)
+
+
+def to_spark_in_steps(select: str, columns: Mapping[str, str], prefix: str) -> tuple[list[tuple[str, str]], str]:
+    """Return tables to make first, by name and SELECT and in that order, and the SELECT as `to_spark` does over them.
+
+    Spark puts a CTE wherever it is read, with all that it reads: CTEs over CTEs grow by powers, and planning takes
+    minutes. Where that would be, those read more than once are tables of their own, named with the `prefix`.
+    """
+    tree, made = _tree(select), list[tuple[str, str]]()
+    for number, cte in enumerate(_read_again(tree)):
+        above = _ctes(tree)
+        above = above[: next(place for place, one in enumerate(above) if one is cte)]
+        name = f"{prefix}_{number}"
+        made.append((name, _text(_with_what_it_reads(cte.this, above), {})))
+        cte.set("this", exp.select("*").from_(exp.to_table(name)))
+    return made, _text(tree, columns)
+
+
+MOST_READ = 100  # tables in a SELECT of which no CTE is left; Spark plans as many in seconds
+_LARGE = 8  # of a CTE that is read again
+
+
+def _ctes(tree: Any) -> list[Any]:
+    """The CTEs of a SELECT, then of the only one that it reads, and so on: each may read those before it."""
+    found: list[Any] = []
+    while isinstance(tree, exp.Select):
+        found += tree.args["with_"].expressions if tree.args.get("with_") else ()
+        source = tree.args["from_"].this if tree.args.get("from_") else None
+        tree = source.this if isinstance(source, exp.Subquery) and not tree.args.get("joins") else None
+    return found if len({one.alias for one in found}) == len(found) else []
+
+
+def _read_again(tree: Any) -> list[Any]:
+    """The CTEs to compute once: large, and read more than once, where all of them inlined are beyond MOST_READ."""
+    ctes = _ctes(tree)
+    times = Counter(table.name for table in tree.find_all(exp.Table) if not table.db)
+    whole, size, found = dict[str, int](), dict[str, int](), []
+    for cte in ctes:
+        read = [table.name for table in cte.this.find_all(exp.Table)]
+        whole[cte.alias] = sum(whole.get(name, 1) for name in read) or 1
+        size[cte.alias] = sum(size.get(name, 1) for name in read) or 1
+        if size[cte.alias] >= _LARGE and times[cte.alias] > 1:
+            size[cte.alias] = 1
+            found.append(cte)
+    return found if max(whole.values(), default=0) > MOST_READ else []
+
+
+def _with_what_it_reads(query: Any, above: Sequence[Any]) -> Any:
+    """A query of a CTE by itself, after those of the CTEs above that it needs."""
+    needed, found = {table.name for table in query.find_all(exp.Table)}, list[Any]()
+    for cte in reversed(above):
+        if cte.alias in needed:
+            needed |= {table.name for table in cte.this.find_all(exp.Table)}
+            found.insert(0, cte.copy())
+    alone = query.copy()
+    own = alone.args["with_"].expressions if alone.args.get("with_") else []
+    if found or own:
+        alone.set("with_", exp.With(expressions=[*found, *own]))
+    return alone
+
+
+def _tree(select: str) -> Any:
     import sqlglot
 
-    text = str(translated(sqlglot.parse_one(select, dialect="duckdb")).sql(dialect="spark", identify=True))
+    return sqlglot.parse_one(select, dialect="duckdb")
+
+
+def _text(tree: Any, columns: Mapping[str, str]) -> str:
+    text = str(translated(tree).sql(dialect="spark", identify=True))
     if not columns:
         return text
     casts = ", ".join(f"cast({name} as {spark_type(kind)}) as {name}" for name, kind in _quoted(columns))
@@ -365,6 +433,11 @@ def _text_of_double(node: Any) -> Any:
     )
 
 
+def _hash(node: Any) -> Any:
+    """A hash of several columns: another number, for scans of tests, which count how many there are."""
+    return exp.Anonymous(this="xxhash64", expressions=node.expressions) if node.name.lower() == "hash" else None
+
+
 def _typeof(node: Any) -> Any:
     """DuckDB's name of a type, as far as the types go that columns may have on Spark."""
     names = " ".join(f"when '{spark}' then '{duckdb}'" for duckdb, spark in _TYPES.items() if duckdb != "HUGEINT")
@@ -401,6 +474,7 @@ RULES = (
     Rule("trim", "Trim", "takes all blanks of Unicode away", "takes ' ' away", _trim),
     Rule("like", "Like", "a backslash is a backslash", "a backslash is an escape", _like),
     Rule("text_of_double", "Cast", "123456789.0", "1.23456789E8", _text_of_double),
+    Rule("hash", "Anonymous", "hash(a, b), in scans of several tests", "xxhash64(a, b), another number", _hash),
     Rule("typeof", "Typeof", "types in capitals", "types by other names", _typeof),
 )
 _RULES_OF: dict[str, list[Rule]] = {}

@@ -17,9 +17,8 @@ from typing import Any, Literal
 from kpi.cache import remembered
 from kpi.database import columns_of, duckdb, fetch_one, kind_of
 from kpi.databases.protocol import StatementError
-from kpi.engine.adapter import Adapter, DuckAdapter
-from kpi.engine.graph import AUDIT_SCHEMA, Graph
-from kpi.engine.node import Node
+from kpi.engine.graph import AUDIT_SCHEMA, Graph, Node
+from kpi.engine.runner import Adapter, DuckAdapter
 from kpi.errors import BuildError, Place
 from kpi.ingest.masking import masked, of_error
 from kpi.lazy import exp
@@ -49,14 +48,15 @@ _STRANGE = re.compile(
 class Count:
     """An aggregate over `table` that is zero exactly when a test's own SQL selects no row.
 
-    `is_exact` tells that it also is the number of those rows. `parent` is a SELECT of keys that the expression names
-    as `{parent}`; empty when it needs none.
+    `is_exact` tells that it also is the number of those rows. Where the expression says `{is_orphan}`, `parent` is the
+    SELECT of keys that `column` is looked for in.
     """
 
     table: str
     expression: str
     is_exact: bool
     parent: str = ""
+    column: str = ""
 
 
 def count_of(test: Node) -> Count | None:
@@ -72,24 +72,33 @@ def count_of(test: Node) -> Count | None:
     if found:
         where = f"({found['where']}\n) and " if found["where"] else ""
         column, key = found["column"], found["key"]
-        expression = f"count(*) filter (where {where}{column} is not null and {column} not in (from {{parent}}))"
+        expression = f"count(*) filter (where {where}{column} is not null and {{is_orphan}})"
         parent = f"select distinct {key} from {found['parent']} where {key} is not null"
-        return Count(found["table"] or found["part"], expression, True, parent)
+        return Count(found["table"] or found["part"], expression, True, parent, column)
     if _STRANGE.search(sql):
         return None
     (count,) = remembered(lambda: (_read(sql),), "count", sql)
     return count
 
 
-def scan(table: str, counts: Sequence[Count], row_hash: str = "hash") -> str:
-    """Return the one statement that answers counts of a table, in their order; columns are hashed by `row_hash`."""
+def scan(table: str, counts: Sequence[Count], has_subqueries: bool = True) -> str:
+    """Return the one statement that answers counts of a table, in their order.
+
+    Where an aggregate `has_subqueries`, keys are looked for in them; else the parents are joined, a row to one key.
+    """
     parents = {
         parent: f"kpi_parent_{n}" for n, parent in enumerate(dict.fromkeys(c.parent for c in counts if c.parent))
     }
-    tables = ", ".join(f"{name} as ({parent})" for parent, name in parents.items())
-    shown = [c.expression.replace("{parent}", parents[c.parent]) if c.parent else c.expression for c in counts]
-    named = (f"{one.replace(_HASHED, f'distinct {row_hash}(')} as count_{n}" for n, one in enumerate(shown))
-    return f"{f'with {tables} ' if tables else ''}select {', '.join(named)} from {table}"
+    tables, joins, shown = [f"{name} as ({parent})" for parent, name in parents.items()], "", []
+    for n, one in enumerate(counts):
+        is_orphan = f"{one.column} not in (from {parents[one.parent]})" if one.parent else ""
+        if one.parent and not has_subqueries:
+            is_orphan = f"kpi_key_{n} is null"
+            joins += f" left join ({one.parent}) as kpi_parent_{n}(kpi_key_{n}) on {one.column} = kpi_key_{n}"
+        text = one.expression.replace("{is_orphan}", is_orphan) if one.parent else one.expression
+        shown.append(f"{text} as count_{n}")
+    ctes = f"with {', '.join(tables)} " if tables and has_subqueries else ""
+    return f"{ctes}select {', '.join(shown)} from {table}{joins}"
 
 
 def by_table(counts: Mapping[str, Count]) -> dict[str, list[str]]:
@@ -141,7 +150,7 @@ def _count(levels: Sequence[Any], conditions: Iterable[str]) -> Count | None:
     if len(keys) == 1 and condition in (f"({key} is not null)" for key in (keys[0], keys[0][1:-1])):
         return Count(place, f"count({keys[0]}) - count(distinct {keys[0]})", False)
     # Nulls are equal in a key, as they are when grouping. Two keys of one hash only cost the test's own query.
-    return Count(place, f"{rows} - count({_HASHED}{', '.join(keys)})){_only(condition)}", False)
+    return Count(place, f"{rows} - count(distinct hash({', '.join(keys)})){_only(condition)}", False)
 
 
 def _only(condition: str) -> str:
@@ -245,7 +254,6 @@ def _conditions(sql: str, tokens: Sequence[Any], names: set[str]) -> Iterable[st
 
 
 _ANY = "!= 0"
-_HASHED = "distinct hash("
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,15 +320,14 @@ def run_tests(
     """
     adapter, nodes = adapter or DuckAdapter(con), {test.id: test for test in tests}
     counts = {test_id: count for test_id, test in nodes.items() if (count := count_of(test))}
-    if not adapter.has_subqueries_in_aggregates:
-        counts = {test_id: count for test_id, count in counts.items() if not count.parent}
     found: dict[str, CheckResult] = {}
     if store:
         _forget(con, store, nodes.values())
     for table, members in by_table(counts).items():
         try:
             read = dict.fromkeys(parent for test_id in members for parent in nodes[test_id].depends_on)
-            sql = scan(table, [counts[test_id] for test_id in members], adapter.row_hash)
+            together = [counts[test_id] for test_id in members]
+            sql = scan(table, together, adapter.has_subqueries_in_aggregates)
             row = adapter.first_row(replace(nodes[members[0]], depends_on=tuple(read)), sql)
         except (duckdb.Error, StatementError):
             continue  # one of them fails; alone, it says which

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kpi.database import expression_problem
-from kpi.engine.node import Node, read_select
+from kpi.engine.graph import Node
+from kpi.engine.parser import read_select
 from kpi.engine.template import MissingParentError, RenderInput, Templates
 from kpi.errors import CompileError, nearest
 from kpi.files import checksum

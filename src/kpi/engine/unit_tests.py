@@ -10,11 +10,11 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kpi.engine.node import Node
+from kpi.engine.graph import Fixture, Graph, Node, Overrides, Row, UnitTest
 from kpi.errors import CompileError, KpiError, nearest
 from kpi.project.packages import read_text
 from kpi.project.project import Project
@@ -24,39 +24,6 @@ from kpi.sql import Columns, literal
 from kpi.yaml_loader import Items, Section
 
 _FORMATS = ("dict", "csv", "sql")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row as written: its values by column name in lower case, and where each one stands."""
-
-    values: Mapping[str, Any]
-    file: Path
-    line: int
-    lines: Mapping[str, int] = field(default_factory=dict)
-
-    def line_of(self, column: str) -> int:
-        """Return the line of a value."""
-        return self.lines.get(column, self.line)
-
-
-@dataclass(frozen=True, slots=True)
-class Fixture:
-    """The rows of an input, or those expected. `sql` is there instead of rows when they were given as a SELECT.
-
-    `node` is the input's id; empty for the expected rows. `rows` is None when a seed stands for itself.
-    """
-
-    node: str
-    rows: tuple[Row, ...] | None
-    sql: str
-    file: Path
-    line: int
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of the rows, in the order in which they first occur."""
-        return tuple(dict.fromkeys(column for row in self.rows or () for column in row.values))
 
 
 def cell(value: Any) -> str:
@@ -144,36 +111,6 @@ def _fixture_file(project: Project, entry: Section, name: str, form: str) -> Pat
 _INPUT = re.compile(r"""\s*(ref|source)\(\s*(['"])([\w.]+)\2\s*(?:,\s*(['"])(\w+)\4\s*)?\)\s*""")
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """What a unit test puts in the place of variables, of the environment's variables and of macros."""
-
-    variables: Mapping[str, Any]
-    env_vars: Mapping[str, Any]
-    macros: Mapping[str, Any]
-
-    def __bool__(self) -> bool:
-        return bool(self.variables or self.env_vars or self.macros)
-
-
-@dataclass(frozen=True, slots=True)
-class UnitTest:
-    """One unit test of the model with the id `model`."""
-
-    id: str
-    name: str
-    model: str
-    given: tuple[Fixture, ...]
-    expect: Fixture
-    overrides: Overrides
-    description: str
-    config: Mapping[str, Any]
-    file: Path
-    line: int
-
-    __test__ = False
-
-
 class _ToldElsewhereError(Exception):
     """An input is there but is no node: it is disabled, or what is wrong with it is reported at its own place."""
 
@@ -236,6 +173,11 @@ def unit_test_nodes(tests: Iterable[UnitTest]) -> dict[str, Node]:
         )
         for test in tests
     }
+
+
+def with_unit_tests(graph: Graph) -> Graph:
+    """Return the graph with its unit tests among its nodes, as a selection sees them."""
+    return replace(graph, nodes={**graph.nodes, **unit_test_nodes(graph.unit_tests)})
 
 
 def _unit_test(

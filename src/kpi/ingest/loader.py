@@ -145,10 +145,9 @@ def _at_once(
 
 def _write_rejects(con: duckdb.DuckDBPyConnection, found: Sequence[FeedLoad]) -> None:
     """Write what is wrong with the records of feeds into `raw.rejects`, in their order."""
-    import pyarrow as pa
-
     if not found:
         return
+    import pyarrow as pa
 
     readers = [
         one.con.sql(f"select {literal(one.feed.name)} as feed, * from faults order by _file, _record").to_arrow_reader(

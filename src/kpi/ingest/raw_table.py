@@ -28,6 +28,7 @@ from kpi.ingest.ledger import Line, contract_fingerprint
 from kpi.ingest.raw_files import RawFile, RawFolder
 
 _KEYS = 2_000_000  # about as many as are looked at together for one that stands twice
+_MOST_HASHES = 100_000  # of keys that stand twice: with more of them keys are grouped
 HELD = 64 << 20  # bytes of files that wait for others of their form, of all feeds together
 
 
@@ -54,13 +55,18 @@ class FeedChanges:
         return [*self.gone, *(name for name in self.changed if name in self.lines)]
 
     @property
+    def dated_ahead(self) -> set[str]:
+        """The files with rows that are, or were, dated after the day of the refresh."""
+        return {
+            name
+            for name, line in self.lines.items()
+            if line["rows_dated_ahead"] or (line["latest_date"] and line["latest_date"] > self.as_of)
+        }
+
+    @property
     def is_any(self) -> bool:
         """Whether its rows are to be looked at: files changed, or what is dated ahead does with the day."""
-        ahead = (
-            line["rows_dated_ahead"] or (line["latest_date"] and line["latest_date"] > self.as_of)
-            for line in self.lines.values()
-        )
-        return bool(self.changed or self.gone or self.is_reordered or any(ahead))
+        return bool(self.changed or self.gone or self.is_reordered or self.dated_ahead)
 
 
 def compare_folder(feed: Feed, folder: RawFolder, lines: Mapping[str, Line], as_of: date) -> FeedChanges:
@@ -162,13 +168,21 @@ def _compare_files(con: duckdb.DuckDBPyConnection, changes: FeedChanges, lines: 
 
 
 def _count_rows(con: duckdb.DuckDBPyConnection, changes: FeedChanges, lines: Mapping[str, Line]) -> None:
-    """Count what became of each file's records, in the table itself."""
-    result = con.execute(statements.count_rows(changes.feed, changes.as_of))
+    """Count what became of each file's records, in the table itself.
+
+    Of files that are as they were nothing but which of their rows are replaced can be other than the ledger has it,
+    save with the day what is dated ahead.
+    """
+    new = [name for name in lines if name in changes.changed or name in changes.dated_ahead]
+    result = con.execute(statements.count_rows(changes.feed, changes.as_of), {"files": new})
     names = [column[0] for column in result.description]
     none = dict.fromkeys(names[1:], 0) | {"latest_date": None, "columns_without_seconds": None}
     counts = {row[0]: dict(zip(names[1:], row[1:], strict=True)) for row in result.fetchall()}
+    superseded = (
+        dict(con.execute(statements.count_superseded(changes.feed)).fetchall()) if len(new) < len(lines) else {}
+    )
     for name, line in lines.items():
-        line.update(counts.get(name, none))
+        line.update(counts.get(name, none) if name in new else {"rows_superseded": superseded.get(name, 0)})
 
 
 def run_statement(con: duckdb.DuckDBPyConnection, relation: str, sql: str, parameters: Any = None) -> None:
@@ -220,8 +234,13 @@ class _Writer:
         if among_claimed:
             con.execute(statements.claim_anew(feed))
         (rows,) = con.execute(f"select count(*) from {statements.raw_table(feed)}").fetchall()[0]
-        for sql in statements.find_repeated(feed, among_claimed, 1 if among_claimed else 1 + rows // _KEYS):
-            con.execute(sql)
+        parts = 1 if among_claimed else 1 + rows // _KEYS
+        hashes = None if among_claimed else self._repeated_hashes(parts)
+        if hashes is not None:
+            con.execute(statements.find_repeated_of(feed), {"hashes": hashes})
+        else:
+            for sql in statements.find_repeated(feed, among_claimed, parts):
+                con.execute(sql)
         if con.execute("select 1 from repeated limit 1").fetchall():
             for sql in statements.find_clashing(feed):
                 con.execute(sql)
@@ -233,6 +252,21 @@ class _Writer:
             return  # no row can have replaced another
         if len(order) > 1:
             con.execute(statements.supersede(feed, among_claimed), {"files": list(order)})
+
+    def _repeated_hashes(self, parts: int) -> list[int] | None:
+        """Return the hashes that several rows have of their keys, looking at so many parts; None when they are many.
+
+        Sorting hashes takes half of what grouping keys takes, and a table of all keys much memory.
+        """
+        import numpy as np
+
+        found: list[int] = []
+        for part in range(parts):
+            hashes = np.sort(self.con.execute(statements.key_hashes(self.feed, part, parts)).fetchnumpy()["hash"])
+            found += np.unique(hashes[1:][hashes[1:] == hashes[:-1]]).tolist()
+            if len(found) > _MOST_HASHES:
+                return None
+        return found
 
     def _find_again(self, names: Sequence[str]) -> None:
         """Put the records of the table `beyond_first`, of these files, into `faults`."""

@@ -52,6 +52,23 @@ def find_repeated(feed: Feed, among_claimed: bool, parts: int = 1) -> Iterator[s
         yield f"{into} select {key} from {raw_table(feed)}{among}{where} group by {key} having count(*) > 1"
 
 
+def key_hashes(feed: Feed, part: int, parts: int) -> str:
+    """SQL of the `hash` of the key of each row, of one of so many parts of them."""
+    hashed = f"hash({name_list(feed.key)})"
+    where = f" where {hashed} % {parts} = {part}" if parts > 1 else ""
+    return f"select {hashed} as hash from {raw_table(feed)}{where}"
+
+
+def find_repeated_of(feed: Feed) -> str:
+    """Create the table `repeated` of keys that stand in several rows, among those with one of the `hashes`."""
+    key = name_list(feed.key)
+    among = f"hash({key}) in (select unnest($hashes::ubigint[]))"
+    return (
+        f"create or replace temp table repeated as select {key} from {raw_table(feed)} where {among}"
+        f" group by {key} having count(*) > 1"
+    )
+
+
 def find_clashing(feed: Feed) -> tuple[str, str]:
     """Two statements: a table `clashing` of the rows whose key is in `repeated`, and a table `beyond_first` (_file,
     _record, key_text) of those whose key stands in an earlier record of the same file."""
@@ -109,7 +126,7 @@ def find_superseding(feed: Feed) -> str:
 
 
 def count_rows(feed: Feed, as_of: date) -> str:
-    """SQL of what the ledger says of the rows of each file, `_file`, by the names of its columns."""
+    """SQL of what the ledger says of the rows of files, the parameter `files`, by the names of its columns."""
     dated = [identifier(column.name) for column in feed.columns if column.kind in ("timestamp", "date")]
     ahead = " or ".join(f"{column} >= {literal(str(as_of + timedelta(days=1)))}" for column in dated) or "false"
     texts = [identifier(column.name) for column in feed.columns if column.free_text == "mask"]
@@ -122,8 +139,13 @@ def count_rows(feed: Feed, as_of: date) -> str:
         f" count(_clock_flags) as rows_clock_flagged, count(*) filter (where {masked}) as rows_masked,"
         f" count(*) filter (where {ahead}) as rows_dated_ahead, {latest} as latest_date,"
         f" nullif(list_filter([{blunt}]::varchar[], lambda name: name is not null), []) as columns_without_seconds"
-        f" from {raw_table(feed)} group by _file"
+        f" from {raw_table(feed)} where _file in {_FILES} group by _file"
     )
+
+
+def count_superseded(feed: Feed) -> str:
+    """SQL of how many rows of each file, `_file`, are replaced; of no file that has none."""
+    return f"select _file, count(*) from {raw_table(feed)} where _is_superseded group by _file"
 
 
 def name_list(columns: Iterable[str]) -> str:

@@ -94,13 +94,12 @@ def write_beside(
     earlier = read_earlier(before, code) if before else None
     if before and (known := carry_over_site(before, candidate, fingerprint)) is not None:
         changed = [name for name, checksum in models.checksums().items() if known.get(name) != checksum]
-        checksums = write_model_pages(folder, con, project, about, changed)
-        checksums = {**(earlier.checksums if earlier else {}), **checksums}
-        write_fingerprint(folder, fingerprint, models, checksums, code)
+        pages = write_model_pages(folder, con, project, about, changed, earlier)
+        write_fingerprint(folder, fingerprint, models, pages, code)
         return None
     written = write_site(folder, con, project, about, read_results(candidate, EXPECTATIONS), earlier)
     if written:
-        write_fingerprint(folder, fingerprint, models, written.checksums, code)
+        write_fingerprint(folder, fingerprint, models, written, code)
     return written
 
 

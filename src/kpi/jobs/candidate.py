@@ -12,9 +12,9 @@ from kpi import database
 from kpi.build_record import BuildRecord, Inputs, OptionsRecord, StorageRecord, YearRecord
 from kpi.cache import caching
 from kpi.engine.artifacts import Results, write_artifacts
-from kpi.engine.fingerprint import ingredients_of
 from kpi.engine.graph import Graph
 from kpi.engine.materializations import seed_folders
+from kpi.engine.plan import ingredients_of
 from kpi.errors import BuildError, CheckFailed, KpiError, Problem, interruptible, is_disk_full
 from kpi.events import Event, emit_event, now
 from kpi.ingest import release_files
@@ -38,9 +38,10 @@ from kpi.project.external import reached
 from kpi.project.project import Project
 from kpi.provenance.revisions import Revision, find_revisions
 from kpi.settings import spill_folder
+from kpi.sql import counted
 from kpi.validation.rule import read_expectations
 from kpi.warehouse.builds import Warehouse, finalize, publish
-from kpi.warehouse.lifecycle import close_earlier, record_outcome
+from kpi.warehouse.lifecycle import close_earlier, forget_whole, note_whole, record_outcome
 from kpi.warehouse.permissions import DATABASE, database_folder, stewards_of
 from kpi.warehouse.run_log import unreadable, write_table
 
@@ -122,6 +123,7 @@ class Run:
         self.record = _begun(context, candidate, before, inputs)
         self.warnings: tuple[Problem, ...] = ()
         self.revisions: tuple[Revision, ...] = ()
+        self._hash = ""  # of the finished file of the build, from when it was read back
 
     def run(self) -> Outcome:
         """Build, check, seal, publish; on failure keep the candidate and tell readers nothing."""
@@ -223,8 +225,8 @@ class Run:
             YearRecord(r.report_year, r.expectation, r.severity, r.observed) for r in results if not r.success
         )
         self.record = replace(self.record, years=broken)
-        years = len({result.report_year for result in results})
-        self.emit(f"Validated {len(results)} expectations of {years} report years.")
+        years = counted(len({result.report_year for result in results}), "report year")
+        self.emit(f"Validated {counted(len(results), 'expectation')} of {years}.")
 
     def _compare_releases(self, con: duckdb.DuckDBPyConnection) -> None:
         """Find the released figures that differ. Those that nobody accounted for keep the build from readers."""
@@ -260,7 +262,7 @@ class Run:
         """Read the finished file back."""
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
-            seen = read_back(database_folder(self.candidate) / DATABASE, self.context.memory_limit)
+            seen, self._hash = read_back(database_folder(self.candidate) / DATABASE, self.context.memory_limit)
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
@@ -289,12 +291,13 @@ class Run:
 
     def _keep_failed(self, reason: str, public: str) -> Path:
         """Keep the candidate for who may look at it. All readers see the ledger, which gets the `public` reason."""
+        forget_whole(self.warehouse)
         self.record = replace(self.record, status="failed", reason=reason, finished_at=now())
         if self.record.nodes is not None and not (self.candidate / "run_results.json").is_file():
             write_artifacts(self.candidate, self.graph, results_of(self.record), None)
         if database_folder(self.candidate) != self.candidate:
             (self.candidate / DATABASE).unlink(missing_ok=True)  # what is not for readers has no file for them
-        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
+        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings, self._hash)
         self._settle(build.name, "failed", "see its build.json" if self.warehouse_settings.stewards_schemas else public)
         return build
 
@@ -309,12 +312,13 @@ class Run:
             warnings=tuple(problem.public() for problem in self.warnings),
             finished_at=now(),
         )
-        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings)
+        build = finalize(self.warehouse, self.candidate, self.record, self.warehouse_settings, self._hash)
         if held_back:
             self.emit(f"Not published: {held_back}. Open it with kpi.open(build={build.name!r}).")
         else:
             if problem := publish(self.warehouse, build):
                 self._warn(problem)
+            note_whole(self.warehouse, build)
             # Readers have it: whatever goes wrong from here on is a warning, and does not make the run fail.
             despite = f" Despite failed checks: {reason}" if reason else ""
             self._afterwards(lambda: self.emit(f"Published build {build.name}.{despite}"))

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from kpi import database
-from kpi.engine.adapter import Adapter, AdapterFor, DuckAdapter
-from kpi.engine.graph import Graph, with_unit_tests
-from kpi.engine.node import Node
+from kpi.engine.graph import Graph, Node, UnitTest
+from kpi.engine.runner import Adapter, AdapterFor, DuckAdapter
 from kpi.engine.selector import Selection, default_of, select
 from kpi.engine.test_runner import CheckResult, Store, run_tests, with_examples
-from kpi.engine.unit_tests import UnitTest
+from kpi.engine.unit_tests import with_unit_tests
 from kpi.errors import ConfigError
 from kpi.ingest.contract import Feed, is_feed, read_feed
 from kpi.project.project import load_project

@@ -14,16 +14,16 @@ import duckdb
 from kpi import database
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ReadersRecord, TestRecord, UnitTestRecord
 from kpi.database import first_line, relations
-from kpi.engine.adapter import BUILD_VARIABLE, AdapterFor, adapters
+from kpi.engine.adapter import BUILD_VARIABLE, adapters
 from kpi.engine.artifacts import state_of
-from kpi.engine.fingerprint import checksums_of, definitions
-from kpi.engine.graph import AUDIT_SCHEMA, Graph, with_unit_tests
+from kpi.engine.graph import AUDIT_SCHEMA, Graph
 from kpi.engine.incremental import keeps_rows
-from kpi.engine.plan import UNBUILT, Content, Request, Step, orphaned_relations, steps_of
-from kpi.engine.runner import RunResult, Task, new_record, prepare_run, run_hooks, run_nodes, source_records
+from kpi.engine.plan import UNBUILT, Content, Request, Step, checksums_of, definitions, orphaned_relations, steps_of
+from kpi.engine.runner import AdapterFor, RunResult, Task, new_record, prepare_run, run_hooks, run_nodes, source_records
 from kpi.engine.selector import Selection, State, select
 from kpi.engine.test_runner import CheckResult, Store, examples_text, run_tests, with_examples
 from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
+from kpi.engine.unit_tests import with_unit_tests
 from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
@@ -223,7 +223,8 @@ def _emit_report(report: LoadReport, folder: RawFolder, emit: Emit, in_error: It
     for line in grouped(new):
         emit(f"  warning: {one_line(line)}")
     if old:
-        emit(f"  {len(old)} older warnings of deliveries that are the same: see rows_rejected in raw.deliveries.")
+        warnings = counted(len(old), "older warning")
+        emit(f"  {warnings} of deliveries that are the same: see rows_rejected in raw.deliveries.")
 
 
 def grouped(warnings: Iterable[LoadWarning]) -> Iterator[str]:
@@ -279,8 +280,10 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(file: Path, memory_limit: str = "") -> dict[str, int]:
-    """Open a finished file as a reader would and look at all of it. Returns the number of rows of each table.
+def read_back(file: Path, memory_limit: str = "") -> tuple[dict[str, int], str]:
+    """Open a finished file as a reader would and look at all of it.
+
+    Returns the number of rows of each table, and the file's hash where that was worked out on the way, else nothing.
 
     An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a large file
     the checksums of its blocks are compared; the tables are read where one is not right, for nothing may need that
@@ -289,9 +292,10 @@ def read_back(file: Path, memory_limit: str = "") -> dict[str, int]:
     try:
         with database.reading(file, _a_quarter(memory_limit)) as con:
             seen = database.row_counts(con)
-            if file.stat().st_size < _LARGE or not database.has_only_whole_blocks(file):
+            hashed = database.hash_of_whole_blocks(file) if file.stat().st_size >= _LARGE else ""
+            if not hashed:
                 database.read_all(con, seen)
-            return seen
+            return seen, hashed
     except (duckdb.Error, UnicodeDecodeError) as error:
         remedy = "Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
         message = "the finished file cannot be read back"
@@ -318,7 +322,7 @@ def write_readers_file(
             raise
         message = f"the readers' file cannot be made without {', '.join(schemas)}"
         raise BuildError(DATABASE, message, restricted=f"{message}: {first_line(error)}") from None
-    rows = read_back(target, memory_limit=settings.get("memory_limit", ""))
+    rows, _ = read_back(target, memory_limit=settings.get("memory_limit", ""))
     message = f"; tables there, not views: {', '.join(views)}" if views else ""
     size = f"{target.stat().st_size / 1e6:.1f} MB of {source.stat().st_size / 1e6:.1f} MB"
     emit(f"Left out of the readers' file: {', '.join(schemas)}. It has {len(rows)} tables, {size}{message}.")

@@ -196,7 +196,7 @@ _VALUES = (
 )
 # Of instances of the classes in these modules they see all that is public, unless the class says what in SEEN.
 _OBJECTS = (
-    *("kpi.project.jinja", "kpi.project.relation", "kpi.project.context", "kpi.project.resources"),
+    *("kpi.project.jinja", "kpi.project.relation", "kpi.project.context", "kpi.project.project"),
     "kpi.project.macros",
 )
 _CLASSES = (datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone)

@@ -327,3 +327,35 @@ def _outputs(profiles: Section, name: str, fill: Callable[[Section], Section]) -
 def _database(path: str) -> str:
     """The name that DuckDB gives a database by its file."""
     return Path(path).name.split(".")[0]
+
+
+def profile_of(
+    root: Path, settings: Section, target: str, is_needed: bool, fill: Callable[[Section], Section]
+) -> Profile:
+    """The project's profile where it is of use: for a target by name, or sources that nothing of kpi's loads."""
+    name = settings.text("profile") or settings.required("name")
+    if target:
+        return read_profile(root, name, target, fill)
+    if not is_needed:
+        return Profile()
+    try:
+        return read_profile(root, name, "", fill)
+    except ConfigError as error:  # what a profile lacks may not be needed; what needs it tells that
+        return Profile(problem=str(error))
+
+
+def read_selectors(root: Path, fill: Callable[[Section], Section]) -> dict[str, Section]:
+    """The selectors of selectors.yml by name. Raises ConfigError for one without a definition."""
+    if not (root / "selectors.yml").is_file():
+        return {}
+    document = fill(read_yaml(root / "selectors.yml", Path("selectors.yml")))
+    document.allow(("selectors", "version"), "selectors.yml")
+    found: dict[str, Section] = {}
+    for selector in document.sections("selectors"):
+        selector.allow(("name", "description", "definition", "default"), "a selector")
+        name = selector.required("name")
+        if "definition" not in selector or name in found:
+            message = "is here twice" if name in found else "has no definition"
+            raise ConfigError(f"the selector '{name}' {message}.", selector.where())
+        found[name] = selector
+    return found

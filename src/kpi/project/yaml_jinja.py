@@ -57,6 +57,19 @@ class YamlJinja:
                     is_switch = key in ("enabled", "store_failures") and str(value).strip().lower() in _BOOLS
                     level[key] = _BOOLS[str(value).strip().lower()] if is_switch else value
 
+    def fill_own(self, section: Section) -> Section:
+        """Render a mapping of the project's own, of none of its packages."""
+        self.values.package = ""
+        return self.fill(section)
+
+    def fill_secret(self, section: Section) -> Section:
+        """Render a mapping that may ask for secrets of the environment."""
+        self.values.may_be_secret = True
+        try:
+            return self.fill(section)
+        finally:
+            self.values.may_be_secret = False
+
     def _filled(self, value: Any, section: Section, line: int, later: Collection[str]) -> Any:
         match value:
             case str() if "{{" in value or "{%" in value:

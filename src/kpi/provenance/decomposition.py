@@ -212,7 +212,7 @@ class _Source:
             if found and (months is not None or all(map(self._is_whole, found, wholes))) and all(found):
                 return found, ()
         if not any(self._read(own, True, months) or ()):
-            return None, ("No months and no services are told of it, so it has no parts by them.",)
+            return None, ("It has no months and no services, so it has no parts by them.",)
         return None, (
             "Its months do not add up to its year, as of a census, and no services do: it has no parts by them.",
         )

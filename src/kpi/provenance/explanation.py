@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from kpi.codec import to_plain
 from kpi.provenance.figure_values import FigureKey
 from kpi.provenance.labels import SUPERSEDED
+from kpi.sql import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -532,7 +533,8 @@ def _checks(found: Explanation, word: _Words) -> Iterator[str]:
         return
     bad = [one for one in found.checks if one.status != "pass"]
     tests = sum(one.kind == "test" for one in found.checks)
-    good = f"{tests} tests of these models, {len(found.checks) - tests} expectations of {found.key.report_year}"
+    expected = counted(len(found.checks) - tests, "expectation")
+    good = f"{counted(tests, 'test')} of these models, {expected} of {found.key.report_year}"
     yield ""
     yield _fit(f"{word('Checks')}: {good}: {len(bad) or 'none'} found fault")
     for one in bad[:3]:

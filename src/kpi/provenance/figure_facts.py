@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import Any
 
 from kpi.build_record import BuildRecord
-from kpi.database import fetch_dicts, table_columns
+from kpi.database import fetch_dicts, relations, table_columns
 from kpi.errors import ConfigError, nearest
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, presented, with_decimals
 from kpi.provenance.explanation import Check, Definition, Printed, Target, YearBefore
-from kpi.provenance.figure_values import GRAIN, FigureKey
+from kpi.provenance.figure_values import GRAIN, FigureKey, refuse_without_figures
 from kpi.settings import ReportTables
 
 
@@ -23,27 +23,29 @@ def find_figure(con: duckdb.DuckDBPyConnection, tables: ReportTables, wanted: Fi
     Raises ConfigError with what there is instead.
     """
     figure_id = wanted.figure_id
+    refuse_without_figures(con, tables)
     rows = con.execute(
         f"select service, report_year, basis from {tables.indicators} where figure_id = ? order by all", [figure_id]
     ).fetchall()
-    own = fetch_dicts(con, f"select * from {tables.figures} where figure_id = ?", [figure_id])
+    is_described = tables.figures in relations(con)
+    own = fetch_dicts(con, f"select * from {tables.figures} where figure_id = ?", [figure_id]) if is_described else []
     if not rows and own:
-        raise ConfigError(f"'{figure_id}' is described, and nothing is told of it: its rows were not delivered.")
+        raise ConfigError(f"'{figure_id}' is described and has no figures: its rows were not delivered.")
     if not rows:
         known = con.execute(f"select distinct figure_id from {tables.indicators}").fetchall()
         raise ConfigError(f"there is no figure '{figure_id}'.{nearest(figure_id, [row[0] for row in known])}")
     services = sorted({row[0] for row in rows})
     if wanted.service and wanted.service not in services:
-        raise ConfigError(
-            f"'{figure_id}' is not told of service '{wanted.service}'.{nearest(wanted.service, services)}"
-        )
+        raise ConfigError(f"'{figure_id}' has no service '{wanted.service}'.{nearest(wanted.service, services)}")
     if not wanted.service and len(services) > 1:
-        raise ConfigError(f"'{figure_id}' is told of several services: name one by --service: {', '.join(services)}.")
+        raise ConfigError(f"'{figure_id}' has several services: name one by --service: {', '.join(services)}.")
     service = wanted.service or services[0]
     rows = [row for row in rows if row[0] == service]
     years = sorted({row[1] for row in rows})
     if wanted.report_year and wanted.report_year not in years:
-        raise ConfigError(f"'{figure_id}' is not told of {wanted.report_year}. There is: {', '.join(map(str, years))}.")
+        raise ConfigError(
+            f"'{figure_id}' has no figures of {wanted.report_year}. There is: {', '.join(map(str, years))}."
+        )
     year = wanted.report_year or max([row[1] for row in rows if row[2] != "year_to_date"] or years)
     bases = [row[2] for row in rows if row[1] == year]
     if wanted.basis and wanted.basis not in bases:

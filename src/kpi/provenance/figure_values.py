@@ -13,6 +13,8 @@ from fractions import Fraction
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from kpi.database import relations
+from kpi.errors import ConfigError
 from kpi.lazy import duckdb
 from kpi.presentation import presented, with_decimals
 
@@ -158,6 +160,15 @@ class Presentation:
             return "-"
         text = with_decimals(f"{value:.2f}", self.decimals)
         return f"+{text}" if sign and value > 0 else text
+
+
+def refuse_without_figures(con: duckdb.DuckDBPyConnection, tables: ReportTables) -> None:
+    """Raise ConfigError when a build has no table of figures, saying where one is named."""
+    if tables.indicators not in relations(con):
+        raise ConfigError(
+            f"the build has no table {tables.indicators}, so there are no figures. If they are in another, name it in"
+            " dbt_project.yml (vars: kpi_tables: indicators), then: kpi refresh"
+        )
 
 
 def presentation_of(

@@ -17,8 +17,7 @@ from typing import Any
 from kpi.cache import caching, key_of, remembered
 from kpi.database import table_columns
 from kpi.engine.compile import CACHE
-from kpi.engine.graph import Graph
-from kpi.engine.node import Node
+from kpi.engine.graph import Graph, Node
 from kpi.errors import CompileError
 from kpi.files import checksum
 from kpi.lazy import duckdb, exp

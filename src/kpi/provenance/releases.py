@@ -58,7 +58,9 @@ def refuse_unfinished(con: duckdb.DuckDBPyConnection, tables: ReportTables, year
     years = [int(row[0]) for row in rows]
     if year not in years:
         there = ", ".join(map(str, years)) or "none"
-        raise ConfigError(f"no figure is told of {year}, so there is nothing to release. Years with figures: {there}.")
+        raise ConfigError(
+            f"there are no figures of {year}, so there is nothing to release. Years with figures: {there}."
+        )
     waiting: list[tuple[str, str]] = []
     if has_table(con, tables.unfinished_years):
         sql = f"select feed, state from {tables.unfinished_years} where report_year = ? order by all"

@@ -20,7 +20,7 @@ from kpi.provenance.attribution import Attribution, BuildChange
 from kpi.provenance.contributions import Totals
 from kpi.provenance.decomposition import GroupChange, YearChange, year_change
 from kpi.provenance.explanation import UNITS
-from kpi.provenance.figure_values import FigureKey, Rows, read_rows
+from kpi.provenance.figure_values import FigureKey, Rows, read_rows, refuse_without_figures
 from kpi.provenance.recomputation import BuildSide
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
@@ -82,7 +82,7 @@ def why(figure: str, from_: str | int | None = None, to: str | int | None = None
     """Return why a figure moved: between two report years, or between two builds, whichever `from_` and `to` name.
 
     A year has four digits. A build is named as in `kpi diff`: by its id or number, `current`, `previous`, `candidate`,
-    `latest`. Without any it is the last year that is told and the one before. Contributions are in the figure's unit
+    `latest`. Without any it is the last year with figures and the one before. Contributions are in the figure's unit
     and sum to its change exactly, and as printed. Options, all by name: `service` and `basis` of the figure; `year`,
     between builds; `build`, whose years are meant, else the published one's; `stewards`; `project_dir`. Raises
     ConfigError when there is no such figure, service, year or build, saying what is missing.
@@ -152,6 +152,7 @@ def _between_years(
 
     figure, service, basis = wanted
     with database.reading(side.database) as con:
+        refuse_without_figures(con, side.tables)
         rows = read_rows(con, side.tables.indicators, figure)
         if not rows:
             raise ConfigError(f"there is no figure '{figure}'.{nearest(figure, _figures(con, side))} See: kpi show")
@@ -159,7 +160,9 @@ def _between_years(
         last = last or years[-1]
         first = first or max((year for year in years if year < last), default=last)
         if first == last:
-            raise ConfigError(f"{figure} is told of {last} alone: there is nothing to compare. See: kpi show {figure}")
+            raise ConfigError(
+                f"{figure} has figures of {last} alone: there is nothing to compare. See: kpi show {figure}"
+            )
         services = [service] if service else _services(con, side, rows, figure, {first, last})
         changes = tuple(
             year_change(con, side, feeds, (FigureKey(figure, name, first, basis), FigureKey(figure, name, last, basis)))
@@ -193,7 +196,7 @@ def _services(
     if not found:
         raise ConfigError(f"{figure} has no service with a value in both years. See: kpi show {figure}")
     if len(tops) > MOST_SERVICES:
-        raise ConfigError(f"{figure} is told of {', '.join(tops)}. Name one: --service {tops[0]}")
+        raise ConfigError(f"{figure} has the services {', '.join(tops)}. Name one: --service {tops[0]}")
     return tops
 
 

@@ -28,9 +28,8 @@ from kpi.warehouse.builds import Warehouse, to_disk
 from kpi.warehouse.permissions import database_path
 
 if TYPE_CHECKING:
-    from kpi.engine.graph import Graph
+    from kpi.engine.graph import Graph, Node
     from kpi.engine.lineage import Edge, Place
-    from kpi.engine.node import Node
 
 
 SHOWN = 5  # values of a column
@@ -329,7 +328,7 @@ def checked_public_tables(
     text came from a delivery and stands in no closed list.
     """
     from kpi.cache import caching
-    from kpi.engine.columns import check_all
+    from kpi.engine.binder import check_all
     from kpi.engine.compile import CACHE
 
     nodes = public_nodes(graph)

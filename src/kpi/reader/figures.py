@@ -18,6 +18,7 @@ from kpi.errors import ConfigError, nearest
 from kpi.files import find_project
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, significant
+from kpi.provenance.figure_values import refuse_without_figures
 from kpi.reader.screen import Status, late_feeds, screen_text
 from kpi.settings import ReportTables
 from kpi.site.figure_data import FigureRow, code_list, columns, in_languages, names_of, relation
@@ -33,10 +34,11 @@ USUAL = ReportTables()
 
 def check_year(con: duckdb.DuckDBPyConnection, year: int, tables: ReportTables = USUAL) -> None:
     """Raise ConfigError, saying which years there are, when there is no figure of a report year."""
+    refuse_without_figures(con, tables)
     rows = con.execute(f"select distinct report_year from {tables.indicators} order by 1").fetchall()
     years = [str(row[0]) for row in rows]
     if str(year) not in years:
-        raise ConfigError(f"no figure is told of {year}.{_there_are(years)}")
+        raise ConfigError(f"there are no figures of {year}.{_there_are(years)}")
 
 
 def rows_of(con: duckdb.DuckDBPyConnection, table: str, year: int | None = None) -> str:
@@ -171,7 +173,7 @@ def chosen_rows(rows: Sequence[FigureRow], wanted: Mapping[str, Any]) -> list[Fi
 
     Raises ConfigError, saying which there are, for a year, a family or a service that no figure is of.
     """
-    found, message = list(rows), "no figure"
+    found, subject = list(rows), "there are"
     for name, value_of in _FILTERS.items():
         value = wanted.get(name)
         if value is None:
@@ -179,11 +181,10 @@ def chosen_rows(rows: Sequence[FigureRow], wanted: Mapping[str, Any]) -> list[Fi
         known = sorted({str(value_of(row)) for row in found})
         if str(value) not in known:
             if name == "year":
-                is_named = message != "no figure"
-                raise ConfigError(f"{message} is {'not ' if is_named else ''}told of {value}.{_there_are(known)}")
+                raise ConfigError(f"{subject} no figures of {value}.{_there_are(known)}")
             raise ConfigError(f"there is no {name} '{value}'.{nearest(str(value), known)}")
         found = [row for row in found if str(value_of(row)) == str(value)]
-        message = f"'{value}'"
+        subject = f"'{value}' has"
     return [row for row in found if row.status == "differs"] if wanted.get("differs") else found
 
 

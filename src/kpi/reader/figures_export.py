@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpi.database import reading, table_columns
-from kpi.errors import ConfigError
+from kpi.provenance.figure_values import refuse_without_figures
 from kpi.settings import ReportTables
 from kpi.site.dataset import Dataset, Origin, Role, Selected, open_dataset
 from kpi.warehouse.builds import Warehouse
@@ -74,12 +74,8 @@ def export_figures(root: Path, folder: Path, options: ExportOptions) -> list[tup
 def _selected(build: Path, database: Path, tables: ReportTables) -> list[Selected]:
     """The tables that a build has of those an export is made of, with what its manifest says of them."""
     with reading(database) as con:
+        refuse_without_figures(con, tables)
         there = table_columns(con)
-    if tables.indicators not in there:
-        raise ConfigError(
-            f"the build has no table {tables.indicators}, so there are no figures to export. If they are in another,"
-            " name it in dbt_project.yml (vars: kpi_tables: indicators), then: kpi refresh"
-        )
     described = _described(build)
     relations = {
         Role.INDICATORS: tables.indicators,

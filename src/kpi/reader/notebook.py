@@ -13,6 +13,7 @@ from kpi.errors import ConfigError, nearest
 from kpi.files import find_project
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, presented
+from kpi.provenance.figure_values import refuse_without_figures
 from kpi.reader.figures import check_year, open_build, tables_of
 from kpi.site.figure_data import in_languages, names_of, relation
 from kpi.warehouse.builds import Warehouse
@@ -48,6 +49,7 @@ def indicators(
     language = language_of(lang)
     tables, identity = tables_of(build, project_dir), _identity(build, project_dir)
     with open_build(build, project_dir) as con:
+        refuse_without_figures(con, tables)
         if report_year is not None:
             check_year(con, report_year, tables=tables)
         _refuse_unknown_services(con, tables.indicators, services)

@@ -148,7 +148,7 @@ def _naming(revision: str) -> Iterator[None]:
 
 def _differing(old: Graph, new: Graph) -> set[str]:
     """Return the ids of nodes that make something else, whatever is delivered: not by a comment or a description."""
-    from kpi.engine.fingerprint import checksums_of
+    from kpi.engine.plan import checksums_of
     from kpi.ingest.raw_files import RawFolder
 
     nothing = RawFolder(files=(), ignored=())

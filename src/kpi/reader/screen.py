@@ -29,6 +29,7 @@ _SPARKS = "▁▂▃▄▅▆▇█"
 _MARKS = {"reproduced": "=", "differs": "≠", "documented_inconsistency": "~", "not_delivered": "?"}
 _TEXT = {
     "years": {"en": "Report years", "fi": "Raportointivuodet", "sv": "Rapportår"},
+    "none": {"en": "none", "fi": "ei yhtään", "sv": "inga"},
     "year": {"en": "Report year", "fi": "Raportointivuosi", "sv": "Rapportår"},
     "not_finished": {"en": "not finished", "fi": "kesken", "sv": "pågår"},
     "report": {"en": "Report of", "fi": "Raportti", "sv": "Rapport"},
@@ -188,7 +189,7 @@ def status_lines(status: Status, screen: Screen) -> Iterator[str]:
     """Yield what matters of a build, each within the width of the screen."""
     unfinished = ", ".join(map(str, sorted(status.unfinished & set(status.years))))
     years = f"{status.years[0]}–{status.years[-1]}" if status.years[1:] else "".join(map(str, status.years))
-    years = f"{screen.text('years')} {years}"
+    years = f"{screen.text('years')} {years or screen.text('none')}"
     years += f" ({unfinished} {screen.text('not_finished')})" if unfinished else ""
     yield screen.painted(_cut(f"{years} · {screen.text('build')} {status.build}", screen.width), "bold")
     for report, counts in sorted(status.statuses.items(), reverse=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
@@ -122,6 +122,11 @@ class Names:
         return text_in(self.publication.get(key), "value", language)
 
 
+# What is kept by figure, or by a key that begins with it.
+# Not a tuple of words: one of them is a word of the county's too, which the engine must not have.
+_OF_FIGURES = "values exact changes printed kept revisions series breaks targets national bases keys figure_keys"
+
+
 def text_in(row: Mapping[str, Any] | None, column: str, language: str) -> str:
     """Return a text of a row in a language, in another where it has none in that; nothing without any."""
     return next((str(text) for one in SECOND[language] if (text := (row or {}).get(f"{column}_{one}"))), "")
@@ -148,6 +153,26 @@ class Content(Names):
     keys: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
     figure_keys: dict[str, list[Key]] = field(default_factory=dict)
     forms: dict[tuple[str, str, str | None], Form] = field(default_factory=dict)
+
+    def of_figures(self) -> defaultdict[str, Content]:
+        """Return for each figure all names and what is known of it alone.
+
+        Sections, lines of reports, forms and what was delivered are in none of them.
+        """
+        names = self.names()
+        found: defaultdict[str, Content] = defaultdict(lambda: Content(**names))
+        for name in _OF_FIGURES.split():
+            for key, row in getattr(self, name).items():
+                getattr(found[key if isinstance(key, str) else key[0]], name)[key] = row
+        return found
+
+    def names(self) -> dict[str, Any]:
+        """Return what everything is called."""
+        return {one.name: getattr(self, one.name) for one in fields(Names)}
+
+    def known(self) -> list[Any]:
+        """Return what is known of figures, without names."""
+        return [getattr(self, name) for name in _OF_FIGURES.split()]
 
     def years(self) -> list[int]:
         """Return the report years that have a figure, the latest first."""
@@ -206,8 +231,13 @@ def has_values(con: duckdb.DuckDBPyConnection, tables: ReportTables) -> bool:
     return con.execute(f"select 1 from {tables.indicators} limit 1").fetchone() is not None
 
 
-def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public: bool = False) -> Content:
-    """Read what pages show of a build. With `is_public` values are those of the public table, and only they."""
+def read_content(
+    con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public: bool = False, only_around: bool = False
+) -> Content:
+    """Read what pages show of a build. With `is_public` values are those of the public table, and only they.
+
+    With `only_around` it is what stands around every page: names, sections and values, with nothing of how they came.
+    """
     from kpi.validation.datasets import ctes_of
 
     ctes = ctes_of(con, INPUTS, tables.names())
@@ -221,6 +251,9 @@ def read_content(con: duckdb.DuckDBPyConnection, tables: ReportTables, is_public
 
     content = Content()
     _read_words(content, rows)
+    if only_around and not is_public:
+        _read_indicators(content, rows)
+        return content
     _read_breaks(content, rows)
     if is_public:
         _read_public(content, con)
@@ -262,14 +295,21 @@ def _shown(column: str) -> str:
     return presented(column, "coalesce(f.decimals, '2')", "f.unit")
 
 
-def _read_values(content: Content, rows: Any) -> None:
-    by_key = "figure_id, service, report_year, basis"
-    joined = "left join figures as f using (figure_id)"
-    for row in rows(f"select i.*, {_shown('i.value')} as shown from indicators as i {joined} order by {by_key}"):
+_BY_KEY = "figure_id, service, report_year, basis"
+_JOINED = "left join figures as f using (figure_id)"
+
+
+def _read_indicators(content: Content, rows: Any) -> None:
+    for row in rows(f"select i.*, {_shown('i.value')} as shown from indicators as i {_JOINED} order by {_BY_KEY}"):
         key = _key(row)
         content.values[key] = Value(key, row["shown"], row["numerator"], row["denominator"], row["event_count"],
                                     row["last_full_month"])  # fmt: skip
         content.exact[key] = row["value"]
+
+
+def _read_values(content: Content, rows: Any) -> None:
+    _read_indicators(content, rows)
+    by_key, joined = _BY_KEY, _JOINED
     previous = _shown("c.previous_value")
     for row in rows(f"select c.*, {previous} as previous_shown from indicator_changes as c {joined} order by {by_key}"):
         content.changes[_key(row)] = row

@@ -22,8 +22,7 @@ from kpi.site.figure_pages import Writer, file_name, page_of
 from kpi.site.language import Language
 
 if TYPE_CHECKING:
-    from kpi.engine.graph import Graph
-    from kpi.engine.node import Node
+    from kpi.engine.graph import Graph, Node
 
 _COLUMN = Markup(
     '<tr><th scope="row"><code>{}</code></th><td><code>{}</code></td><td lang="en">{}</td><td>{}</td></tr>'

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from typing import Any
 
+from kpi.files import checksum
 from kpi.presentation import LANGUAGES
 from kpi.site.content import Content, Row, by_theme
 from kpi.site.figure_pages import (
@@ -57,6 +59,31 @@ class Source:
     models: Models = field(default_factory=Models)
     downloads: Sequence[Download] = ()
 
+    def of_figures(self) -> Mapping[str, tuple[Source, str]]:
+        """Return for each figure what its page is made from, and a hash of that: nothing else is there to be shown.
+
+        Of checks it is those that found something in the figure, as far as its page tells of them.
+        """
+        contents, results = self.content.of_figures(), dict[str, list[Row]]()
+        for result in self.results:
+            for figure_id in dict.fromkeys(row.get("figure_id") for row in result["rows"]):
+                if figure_id:
+                    known = {key: value for key, value in result.items() if key not in _NOT_ON_FIGURES}
+                    results.setdefault(figure_id, []).append(known)
+        downloads = {one.figure_id: (one,) for one in self.downloads if one.figure_id}
+        names = repr((self.content.names(), self.about.is_public, list(self.models.nodes)))
+        found = {}
+        for figure_id, file in downloads.items():
+            outlines = {key: one for key, one in self.models.outlines.items() if key == figure_id}
+            models = replace(self.models, outlines=outlines)
+            of_it, content = tuple(results.get(figure_id, ())), contents[figure_id]
+            own = Source(content, self.about, Sentences({}, {}), of_it, (), models, file)
+            found[figure_id] = own, checksum(f"{names}\0{(content.known(), of_it, outlines, file)!r}", 12)
+        return found
+
+
+_NOT_ON_FIGURES = ("rows", "observed", "judged", "lowest", "highest")  # of the result of a check
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -70,11 +97,27 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A page before it is worked out: its file, a hash of all that it is made from (empty where that is the page)."""
+
+    path: str
+    inputs: str
+    make: Callable[[], Page]
+
+    @classmethod
+    def of(cls, page: Page) -> Draft:
+        """Return a page that was worked out."""
+        return cls(page.path, "", lambda: page)
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
-    """The pages of a source in one language."""
+    """The pages of a source in one language; `of_figures` and the hashes `of_models` are the same in each."""
 
     source: Source
     language: Language
+    of_figures: Mapping[str, tuple[Source, str]] = field(default_factory=dict)
+    of_models: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def writer(self) -> Writer:
@@ -95,18 +138,18 @@ class Site:
         """Return the years that have a report, the latest first: none where the project has no sections."""
         return self.source.content.years() if self.source.content.sections else []
 
-    def pages(self) -> Iterator[Page]:
-        """Yield every page."""
-        yield self._front()
-        for year in self.report_years():
-            yield self._report(year)
-        yield self._list()
+    def drafts(self) -> Iterator[Draft]:
+        """Yield every page; those of figures and tables are worked out only when somebody asks for them."""
+        yield Draft.of(self._front())
+        yield from (Draft.of(self._report(year)) for year in self.report_years())
+        yield Draft.of(self._list())
         for figure_id in self._figure_ids():
-            yield self._figure(figure_id)
-        yield from self._quality()
+            source, inputs = self.of_figures[figure_id]
+            yield Draft(page_of(figure_id), inputs, partial(Site(source, self.language)._figure, figure_id))
+        yield from map(Draft.of, self._quality())
         yield from self._data()
-        yield self._downloads()
-        yield from self._texts()
+        yield Draft.of(self._downloads())
+        yield from map(Draft.of, self._texts())
 
     def _front(self) -> Page:
         say, content = self.language.say, self.source.content
@@ -192,24 +235,21 @@ class Site:
         }
 
     def _figure(self, figure_id: str) -> Page:
+        """Return the page of the figure that all of the source is of."""
         say, content, code = self.language.say, self.source.content, self.language.code
         name = content.figure_name(figure_id, code)
         values = figure_page(self.writer, figure_id)
         values["computed"] = computed(self.source.models, self.writer, figure_id, latest_value(content, figure_id))
-        values["checks"] = self._checks_of(figure_id)
-        file = next(one for one in self.source.downloads if one.figure_id == figure_id)
+        values["checks"] = self._checks()
+        (file,) = self.source.downloads
         values["download"] = {"href": file.path, "text": say("download_csv", size=_size(file.size, self.language))}
         publisher = content.says("publisher", code) or content.says("title", code) or "kpi"
         values["cited"] = f"{publisher}: {name}."  # the template adds the build: that is not what a page is made from
         return Page(page_of(figure_id), "figure.html", name, values, self._crumbs((say("all_figures"), "figures.html")))
 
-    def _checks_of(self, figure_id: str) -> list[tuple[str, int, Any]]:
-        """Return the checks that found something in a figure, the latest year first."""
-        found = [
-            (kind_of(result), result["report_year"], described(self.writer, result))
-            for result in self.source.results
-            if any(row.get("figure_id") == figure_id for row in result["rows"])
-        ]
+    def _checks(self) -> list[tuple[str, int, Any]]:
+        """Return the checks that found something in the figure that all is of, the latest year first."""
+        found = [(kind_of(one), one["report_year"], described(self.writer, one)) for one in self.source.results]
         return sorted(found, key=lambda one: -one[1])
 
     def _quality(self) -> Iterator[Page]:
@@ -233,13 +273,13 @@ class Site:
         values = {"years": entries, "rejects": reject_rows(self.writer, self.source.rejects)}
         yield Page("quality.html", "quality_index.html", say("quality"), values, self._crumbs())
 
-    def _data(self) -> Iterator[Page]:
+    def _data(self) -> Iterator[Draft]:
         models, say = self.source.models, self.language.say
         if not models.nodes:
             return
-        yield Page("data.html", "data.html", say("data"), {"groups": groups(models)}, self._crumbs())
+        yield Draft.of(Page("data.html", "data.html", say("data"), {"groups": groups(models)}, self._crumbs()))
         for name in models.nodes:
-            yield self.model(name)
+            yield Draft(page_of_model(name), self.of_models.get(name, ""), partial(self.model, name))
 
     def model(self, name: str) -> Page:
         """Return the page of one table of the project."""

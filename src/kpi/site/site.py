@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpi.files import checksum
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, visible
 from kpi.site.content import Content, Row, has_values, read_content
@@ -57,17 +58,21 @@ class ProjectFiles:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The site of the build before: its folder, and a checksum of what each page shows, by its path."""
+    """The site of the build before: its folder, and of each page, by its path, a checksum of what it shows.
+
+    `inputs` are those of what pages are made from, of those that need not be worked out to know that.
+    """
 
     folder: Path
     checksums: Mapping[str, str]
+    inputs: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """What was written: pages, bytes in all, those of the largest page, and what writers of texts should know.
 
-    `checksums` are those of what each page shows, by its path; `carried` counts the pages of the build before.
+    `checksums` and `inputs` are as in `Earlier`; `carried` counts the pages of the build before.
     """
 
     pages: int
@@ -75,6 +80,7 @@ class Written:
     largest: int
     warnings: tuple[str, ...] = ()
     checksums: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
     carried: int = 0
 
 
@@ -112,22 +118,30 @@ def write_site(
     source = replace(source, downloads=downloads)
     for path, _, _, text in files:
         _write(folder / path.removeprefix("../"), text)
-    checksums: dict[str, str] = {}
+    checksums, inputs = dict[str, str](), dict[str, str]()
     sizes, carried = list[int](), 0
+    of_figures, of_models = source.of_figures(), source.models.checksums()
     for code in LANGUAGES:
-        site = Site(source, read_language(code))
+        site = Site(source, read_language(code), of_figures, of_models)
         around = _around(site)
-        for page in site.pages():
-            name = f"{code}/{page.path}"
-            checksums[name] = _checksum(around, page)
+        for draft in site.drafts():
+            name = f"{code}/{draft.path}"
+            if draft.inputs:
+                inputs[name] = _inputs(around, draft.inputs)
+            page = None
+            if earlier and name in earlier.checksums and name in inputs and earlier.inputs.get(name) == inputs[name]:
+                checksums[name] = earlier.checksums[name]
+            else:
+                page = draft.make()
+                checksums[name] = _checksum(around, page)
             if earlier and earlier.checksums.get(name) == checksums[name]:
                 with suppress(OSError):
                     sizes.append(_link(earlier.folder / name, folder / name))
                     carried += 1
                     continue
-            sizes.append(_write(folder / name, render(site, page)))
+            sizes.append(_write(folder / name, render(site, page or draft.make())))
     total = sum(sizes) + sum(one.size for one in downloads)
-    return Written(len(sizes), total, max(sizes), tuple(_warnings(source)), checksums, carried)
+    return Written(len(sizes), total, max(sizes), tuple(_warnings(source)), checksums, inputs, carried)
 
 
 def _around(site: Site) -> str:
@@ -136,10 +150,15 @@ def _around(site: Site) -> str:
     return repr((site.menu(), site.source.content.publication, about.is_synthetic, about.is_public))
 
 
+def _inputs(around: str, inputs: str) -> str:
+    """Return a hash of what a page is made from, with what is around it."""
+    return checksum(f"{around}\0{inputs}", 12)
+
+
 def _checksum(around: str, page: Page) -> str:
     """Return a hash of what a page shows, with what is around it."""
     shown = repr((page.path, page.template, page.heading, page.crumbs, page.values))
-    return hashlib.blake2b(f"{around}\0{shown}".encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    return checksum(f"{around}\0{shown}", 12)
 
 
 def _warnings(source: Source) -> Iterable[str]:
@@ -324,12 +343,14 @@ def fingerprint_of(versions: Mapping[str, str], root: Path, results: str, *more:
     return digest.hexdigest()
 
 
-def write_fingerprint(folder: Path, fingerprint: str, models: Models, checksums: Mapping[str, str], code: str) -> None:
+def write_fingerprint(folder: Path, fingerprint: str, models: Models, pages: Earlier | Written, code: str) -> None:
     """Note what the site in a folder was made from.
 
-    A line each: its fingerprint; the checksums of its models; the hash of kpi's code, and the checksums of its pages.
+    A line each: its fingerprint; the checksums of its models; the hash of kpi's code, the checksums of its `pages` and
+    of what they are made from.
     """
-    lines = [fingerprint, json.dumps(models.checksums(), sort_keys=True), json.dumps([code, dict(checksums)])]
+    noted = [code, dict(pages.checksums), dict(pages.inputs)]
+    lines = [fingerprint, json.dumps(models.checksums(), sort_keys=True), json.dumps(noted)]
     (folder / FINGERPRINT).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -337,7 +358,7 @@ def read_earlier(before: Path, code: str) -> Earlier | None:
     """Return the site of a build, when it was written by kpi of this code; None when there is none."""
     try:
         noted = json.loads((before / FOLDER / FINGERPRINT).read_text(encoding="utf-8").splitlines()[2])
-        return Earlier(before / FOLDER, dict(noted[1])) if code and noted[0] == code else None
+        return Earlier(before / FOLDER, dict(noted[1]), dict(noted[2])) if code and noted[0] == code else None
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
@@ -370,13 +391,15 @@ def write_model_pages(
     project: ProjectFiles,
     about: About,
     names: Iterable[str],
-) -> dict[str, str]:
-    """Write the pages of some tables anew into a site that is there; returns the checksums of what they show."""
+    earlier: Earlier | None,
+) -> Earlier:
+    """Write the pages of some tables anew into a site that is there, the `earlier` one; returns what it is then."""
+    known = earlier or Earlier(folder, {}, {})
     wanted = list(names)
     if not wanted:
-        return {}
-    checksums = {}
-    content = read_content(con, project.tables, about.is_public)
+        return known
+    checksums, inputs, of_models = dict(known.checksums), dict(known.inputs), project.models.checksums()
+    content = read_content(con, project.tables, about.is_public, only_around=True)
     source = Source(content, about, read_sentences(project.root), read_results(folder.parent, EXPECTATIONS),
                     models=project.models)  # fmt: skip
     for code in LANGUAGES:
@@ -384,9 +407,11 @@ def write_model_pages(
         around = _around(site)
         for name in wanted:
             page = site.model(name)
-            checksums[f"{code}/{page.path}"] = _checksum(around, page)
+            path = f"{code}/{page.path}"
+            checksums[path] = _checksum(around, page)
+            inputs[path] = _inputs(around, of_models[name])
             _write(folder / code / page.path, render(site, page))
-    return checksums
+    return Earlier(known.folder, checksums, inputs)
 
 
 def read_results(folder: Path, name: str) -> list[Row]:

@@ -7,11 +7,13 @@ value it is compared with), note_en and note_fi.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
+from functools import cached_property
+from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 
@@ -24,6 +26,112 @@ if TYPE_CHECKING:
 
 
 SQL = Path(__file__).parent / "sql"
+# What pandas makes of DuckDB's types: without a missing value, and with one.
+_DTYPES = {
+    **{f"{sign}{name}": (f"{low}{bits}", f"{high}{bits}")
+       for sign, low, high in (("", "int", "Int"), ("U", "uint", "UInt"))
+       for name, bits in (("TINYINT", 8), ("SMALLINT", 16), ("INTEGER", 32), ("BIGINT", 64))},
+    **dict.fromkeys(("HUGEINT", "UHUGEINT", "DECIMAL", "DOUBLE"), ("float64", "float64")),
+    "FLOAT": ("float32", "float32"),
+    "BOOLEAN": ("bool", "boolean"),
+    **dict.fromkeys(("DATE", "TIMESTAMP"), ("datetime64[us]", "datetime64[us]")),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """The values of a column, None where one is missing, and the type that pandas gives it."""
+
+    dtype: str
+    values: Sequence[Any]
+
+    @classmethod
+    def of_type(cls, type_: str, values: Iterable[Any]) -> Column:
+        """Return a column of a type of DuckDB's."""
+        found = list(values)
+        plain, with_missing = _DTYPES.get(type_.partition("(")[0], ("object", "object"))
+        if plain.startswith("float"):
+            found = [None if value is None or isnan(value) else float(value) for value in found]
+        elif type_ == "DATE":
+            found = [value and datetime(value.year, value.month, value.day) for value in found]
+        elif type_ == "VARCHAR" and any(value is not None for value in found):
+            plain = with_missing = "str"
+        return cls(with_missing if None in found else plain, found)
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Column:
+        """Return a column of whole numbers, or of texts; numbers of which one is missing are of a broken type."""
+        if all(value is None or isinstance(value, str) for value in values):
+            return cls("str" if any(values) else "object", values)
+        is_whole = None not in values
+        return cls("int64", values) if is_whole else cls("float64", [value and float(value) for value in values])
+
+    @cached_property
+    def present(self) -> list[Any]:
+        """The values that are not missing."""
+        return [value for value in self.values if value is not None]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values can be ordered and have a range."""
+        return self.dtype.lower().startswith(("int", "uint", "float"))
+
+    def at(self, places: Iterable[int]) -> Column:
+        """Return the values at some places, which are numbered from 0."""
+        return Column(self.dtype, list(map(self.values.__getitem__, places)))
+
+    def only_where(self, wanted: Sequence[bool]) -> Column:
+        """Return the column with values where they are wanted, and missing ones elsewhere."""
+        if all(wanted):
+            return self
+        values = [value if is_wanted else None for value, is_wanted in zip(self.values, wanted, strict=True)]
+        if self.dtype.startswith(("int", "uint")):
+            return Column("float64", [value if value is None else float(value) for value in values])
+        return Column("object" if self.dtype == "bool" else self.dtype, values)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The rows of a topic by columns: a frame of pandas, which is imported only where Great Expectations is asked."""
+
+    columns: Mapping[str, Column]
+
+    @classmethod
+    def read(cls, found: duckdb.DuckDBPyConnection) -> Frame:
+        """Return the rows of a query that was executed."""
+        described = found.description or []
+        rows = found.fetchall()
+        columns = zip(*rows, strict=True) if rows else [()] * len(described)
+        return cls({str(one[0]): Column.of_type(str(one[1]), cast("Iterable[Any]", values))
+                    for one, values in zip(described, columns, strict=True)})  # fmt: skip
+
+    def __len__(self) -> int:
+        return max((len(column.values) for column in self.columns.values()), default=0)
+
+    def __getitem__(self, name: str) -> Column:
+        return self.columns[name]
+
+    def at(self, places: Sequence[int]) -> Frame:
+        """Return the rows at some places, which are numbered from 0."""
+        return Frame({name: column.at(places) for name, column in self.columns.items()})
+
+    def joined(self, others: Iterable[Frame], names: Iterable[str]) -> Frame:
+        """Return some columns with those of other frames below them; each is of one type in all of them."""
+        frames = [self, *others]
+        return Frame({name: Column(self[name].dtype, [value for frame in frames for value in frame[name].values])
+                      for name in names})  # fmt: skip
+
+    @cached_property
+    def content(self) -> str:
+        """All that it holds as text: names and types of its columns, and every value in its order."""
+        return repr([(name, column.dtype, column.values) for name, column in self.columns.items()])
+
+    def df(self) -> pd.DataFrame:
+        """Return it as pandas has it."""
+        import pandas as pd
+
+        return pd.DataFrame({name: pd.Series(column.values, dtype=column.dtype)
+                             for name, column in self.columns.items()})  # fmt: skip
 
 
 def import_ctes(
@@ -111,21 +219,21 @@ class Frames:
 
     last_year: int
     began_on: date
-    by_name: Mapping[str, pd.DataFrame]
+    by_name: Mapping[str, Frame]
     rows: Mapping[str, Mapping[int, Mapping[int | None, int]]]
     deleted: frozenset[tuple[str, int]] = frozenset()
     unfinished: Mapping[tuple[str, int], int | None] = field(default_factory=dict)
     expected_until: int = 0
     topics: tuple[Topic, ...] = ()
 
-    def of_year(self, name: str, year: int) -> pd.DataFrame:
+    def of_year(self, name: str, year: int) -> Frame:
         """Return the rows of one year, numbered from 0."""
         frame = self.by_name[name]
-        return frame[frame["report_year"] == year].reset_index(drop=True)
+        return frame.at([place for place, value in enumerate(frame["report_year"].values) if value == year])
 
     def years(self) -> tuple[int, ...]:
         """Return every year that has a figure or a record, and since all began the empty ones between too."""
-        found = {int(year) for year in self.by_name["years"]["report_year"] if year <= self.last_year}
+        found = {int(year) for year in self.by_name["years"]["report_year"].present if year <= self.last_year}
         first = max(min(found, default=0), self.began_on.year)
         return tuple(sorted(found.union(range(first, max(found) + 1)))) if found else ()
 
@@ -136,7 +244,7 @@ class Frames:
 
     def suites(
         self, feeds: Sequence[FeedExpectation], year: int, as_of: date
-    ) -> Iterator[tuple[Topic, pd.DataFrame, tuple[Rule, ...]]]:
+    ) -> Iterator[tuple[Topic, Frame, tuple[Rule, ...]]]:
         """Yield each topic of a year with its rows and rules; only the feeds when nothing of the year came."""
         expected = self.expected(feeds, year)
         monthly = tuple(feed for feed in expected if feed.every == "month")
@@ -152,28 +260,25 @@ class Frames:
         yield months, self.months(monthly, year, as_of), tuple(rules[feed] for feed in monthly)
         yield deliveries, self.deliveries(yearly, year, as_of), tuple(rules[feed] for feed in yearly)
 
-    def months(self, feeds: Sequence[FeedExpectation], year: int, day: date) -> pd.DataFrame:
+    def months(self, feeds: Sequence[FeedExpectation], year: int, day: date) -> Frame:
         """Return a row for each month that is over on a day, with the rows of each feed.
 
         Null before its service began, and while a month that is missing is still awaited.
         """
-        import pandas as pd
-
         months = [month for month in range(1, 13) if month_end(year, month) < day]
-        columns: dict[str, object] = {"report_year": year, "label": [str(month) for month in months], "month": months}
+        labels = [str(month) for month in months]
+        columns: dict[str, list[Any]] = {"report_year": [year] * len(months), "label": labels, "month": months}
         for feed in feeds:
             columns[feed.feed] = [self._rows_of(feed, year, month, day) for month in months]
-        return pd.DataFrame(columns)
+        return Frame({name: Column.of(values) for name, values in columns.items()})
 
-    def deliveries(self, feeds: Sequence[FeedExpectation], year: int, day: date) -> pd.DataFrame:
+    def deliveries(self, feeds: Sequence[FeedExpectation], year: int, day: date) -> Frame:
         """Return one row with the number of rows of each feed in a year; null while the year is still awaited."""
-        import pandas as pd
-
-        counts: dict[str, list[int | None]] = {}
+        columns: dict[str, list[Any]] = {"report_year": [year], "label": [str(year)]}
         for feed in feeds:
             count = sum(self.rows[feed.feed].get(year, {}).values())
-            counts[feed.feed] = [None if not count and feed.state(date(year, 12, 31), day) in _NOT_DUE else count]
-        return pd.DataFrame({"report_year": [year], "label": [str(year)], **counts})
+            columns[feed.feed] = [None if not count and feed.state(date(year, 12, 31), day) in _NOT_DUE else count]
+        return Frame({name: Column.of(values) for name, values in columns.items()})
 
     def as_severe_as_late(self, feed: FeedExpectation, year: int, day: date) -> FeedExpectation:
         """Return the feed with the severity of what it lacks of a year: a warning when none of that is very late."""
@@ -221,7 +326,7 @@ def read_frames(con: duckdb.DuckDBPyConnection, expectations: Expectations, last
     topics = tuple(replace(topic, row=_LABELLED) if topic.sums else topic
                    for topic in expectations.topics if topic.table in built)  # fmt: skip
     frames = {topic.name: _topic_frame(con, topic, built, values) for topic in topics}
-    frames |= {name: run(con, imports, name, values).df() for name in ("kept", "years")}
+    frames |= {name: Frame.read(run(con, imports, name, values)) for name in ("kept", "years")}
     rows: dict[str, dict[int, dict[int | None, int]]] = {}
     for feed, year, month, count in run(con, imports, "coverage", values).fetchall():
         rows.setdefault(feed, {}).setdefault(year, {})[month] = int(count)
@@ -245,21 +350,22 @@ def read_frames(con: duckdb.DuckDBPyConnection, expectations: Expectations, last
 
 def _topic_frame(
     con: duckdb.DuckDBPyConnection, topic: Topic, built: Mapping[str, set[str]], values: Mapping[str, object]
-) -> pd.DataFrame:
+) -> Frame:
     """Return the rows of a topic up to the last year, with a column for each rule."""
     if topic.sums:
         given = {**values, "formulas": _formulas(topic.sums), "terms": _terms(topic.sums)}
         imports = import_ctes(con, {"amounts": _AMOUNTS}, {"amounts": topic.table})
-        frame = run(con, imports, "sums", given).df()
-        for sum_ in topic.sums:
-            frame[sum_.name] = frame["gap"].where(frame["rule"] == sum_.name)
-        return frame
-    frame = con.execute(_topic_sql(topic, built), {key: value for key, value in values.items()
-                                                 if key == "last_year" or topic.only_full_months}).df()  # fmt: skip
-    for rule in topic.rules:
-        if rule.figures:
-            frame[rule.value_column] = frame[rule.column].where(frame["figure_id"].isin(rule.figures))
-    return frame
+        frame = Frame.read(run(con, imports, "sums", given))
+        own = {sum_.name: frame["gap"].only_where([rule == sum_.name for rule in frame["rule"].values])
+               for sum_ in topic.sums}  # fmt: skip
+        return Frame({**frame.columns, **own})
+    given = {key: value for key, value in values.items() if key == "last_year" or topic.only_full_months}
+    frame = Frame.read(con.execute(_topic_sql(topic, built), given))
+    own = {}
+    for rule in (rule for rule in topic.rules if rule.figures):
+        is_about = [figure in rule.figures for figure in frame["figure_id"].values]
+        own[rule.value_column] = frame[rule.column].only_where(is_about)
+    return Frame({**frame.columns, **own})
 
 
 def _topic_sql(topic: Topic, built: Mapping[str, set[str]]) -> str:

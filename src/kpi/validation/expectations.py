@@ -20,20 +20,20 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 
 from kpi.cache import recall, remember, remembered
 from kpi.presentation import significant
 from kpi.sql import counted
-from kpi.validation.datasets import YEARS, read_frames
+from kpi.validation.datasets import YEARS, Column, Frame, read_frames
 from kpi.validation.rule import (
     ANY_ROW,
     CHECKS,
@@ -49,10 +49,6 @@ from kpi.validation.rule import (
     one_of,
     years_rule,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 RESULTS_TABLE = "marts.expectation_results"
 LABELS_SHOWN = 20
@@ -289,18 +285,11 @@ class _Suite:
     year: int
     is_running: bool
     topic: Topic
-    frame: pd.DataFrame
+    frame: Frame
     rules: tuple[Rule, ...]
-    _lists: dict[str, list[Any]] = field(default_factory=dict)
-
-    def cells(self, column: str, places: Iterable[int]) -> Iterator[Any]:
-        """Yield the cells of a column at some places, which are numbered from 0."""
-        if column not in self._lists:
-            self._lists[column] = self.frame[column].tolist()
-        return map(self._lists[column].__getitem__, places)
 
 
-def _suite(year: int, as_of: datetime.date, topic: Topic, frame: pd.DataFrame, rules: Sequence[Rule]) -> _Suite:
+def _suite(year: int, as_of: datetime.date, topic: Topic, frame: Frame, rules: Sequence[Rule]) -> _Suite:
     is_running = year == as_of.year
     applied = (rule for rule in rules if not (is_running and rule.running_year == "skip") and _has_values(rule, frame))
     return _Suite(year, is_running, topic, frame, tuple(applied))
@@ -343,7 +332,7 @@ class _Validator:
         return remembered(
             lambda: self._results(suite),
             *("year", suite.year, suite.is_running, topic.name, topic.row, topic.observed, [*suite.rules]),
-            *(_content_of(suite.frame), self._versions),
+            *(suite.frame.content, self._versions),
         )
 
     def _results(self, suite: _Suite) -> tuple[YearResult, ...]:
@@ -365,8 +354,6 @@ class _Validator:
         Asking once about rules that are of each row costs a fifth of asking for each of five years. After a no each
         year is asked about by itself.
         """
-        import pandas as pd
-
         suites = [suite for suite in self.suites if suite.topic.name == topic]
         alike: dict[Any, list[_Suite]] = {}  # the suites of a rule whose columns are of one type
         rules: dict[Any, Rule] = {}
@@ -383,7 +370,8 @@ class _Validator:
             together.setdefault(tuple(suite.year for suite in of_rule), []).append(key)
         for years, keys in together.items():
             columns = list(dict.fromkeys(rules[key].value_column for key in keys))
-            frame = pd.concat([suite.frame[columns] for suite in alike[keys[0]]], ignore_index=True)
+            first, *others = (suite.frame for suite in alike[keys[0]])
+            frame = first.joined(others, columns)
             all_years = _Suite(years[0], False, suites[0].topic, frame, tuple(rules[key] for key in keys))
             answers = self._outcome(all_years, all_years.rules) if len(years) > 1 else {}
             for rule in all_years.rules:
@@ -408,7 +396,7 @@ class _Validator:
         """Return what Great Expectations says of some rules of a suite, by their names."""
         if not rules:
             return {}
-        batch = self._batches.get_batch(batch_parameters={"dataframe": suite.frame})
+        batch = self._batches.get_batch(batch_parameters={"dataframe": suite.frame.df()})
         expected = [self._expectation(rule) for rule in rules]
         name = f"{suite.year} {suite.topic.name}"
         found = batch.validate(self._gx.ExpectationSuite(name=name, expectations=expected), result_format=result_format)
@@ -449,23 +437,23 @@ class _Evidence:
         return tuple(sorted({*known, *self.values}))
 
 
-def _evidence(rule: Rule, frame: pd.DataFrame) -> _Evidence:
+def _evidence(rule: Rule, frame: Frame) -> _Evidence:
     """Return what the answer to a rule follows from. What a check looks at is that of Great Expectations."""
     kind = rule.check.expectation
     if not rule.column and kind == ANY_ROW.expectation:
         return _Evidence(("rows",), _looked_at(rule, len(frame), len(frame)), is_range=True)
     if not rule.column:
-        return _Evidence(("frame", _content_of(frame)), ())
+        return _Evidence(("frame", frame.content), ())
     column = frame[rule.value_column]
-    values, type_ = column.dropna(), str(column.dtype)
+    values, type_ = column.present, column.dtype
     if rule.check == NOT_NULL:
-        return _Evidence(("nulls", type_), (len(values) < len(column),))
-    if len(values) and column.dtype.kind in "iuf" and kind in _OF_RANGE:
-        low, high = (values.max() if kind in _OF_GREATEST else values.min()).item(), values.max().item()
+        return _Evidence(("nulls", type_), (len(values) < len(column.values),))
+    if values and column.is_number and kind in _OF_RANGE:
+        low, high = max(values) if kind in _OF_GREATEST else min(values), max(values)
         return _Evidence(("range", type_), _looked_at(rule, low, high), is_range=True)
     if kind in _OF_EACH_ROW and all(isinstance(value, str) for value in values):
         return _Evidence(("texts", type_), tuple(sorted(set(values))))
-    return _Evidence(("column", type_, repr(column.tolist())), ())
+    return _Evidence(("column", type_, repr(column.values)), ())
 
 
 def _looked_at(rule: Rule, low: float, high: float) -> tuple[float, float]:
@@ -477,30 +465,26 @@ def _looked_at(rule: Rule, low: float, high: float) -> tuple[float, float]:
     )
 
 
-def _content_of(frame: pd.DataFrame) -> str:
-    """Return all that a frame holds as text: names and types of its columns, and every value in its order."""
-    return f"{list(frame.dtypes)} {frame.to_dict('list')}"
-
-
-def _has_values(rule: Rule, frame: pd.DataFrame) -> bool:
+def _has_values(rule: Rule, frame: Frame) -> bool:
     """Tell whether a pass would mean anything: most expectations pass on an empty frame and an all-null column."""
     if not rule.column:
         return True
     if rule.check == NOT_NULL:
         return len(frame) > 0
-    return bool(frame[rule.value_column].notna().any())
+    return bool(frame[rule.value_column].present)
 
 
 def _result(suite: _Suite, rule: Rule, failure: Any) -> YearResult:
     """Return the result of a rule; `failure` is what Great Expectations tells of one that does not hold, else None."""
     topic, frame, is_running = suite.topic, suite.frame, suite.is_running
-    values = frame[rule.value_column].dropna() if rule.column else frame["report_year"]
-    is_number = bool(rule.column) and values.dtype.kind in "iuf" and len(values) > 0
+    column = frame[rule.value_column if rule.column else "report_year"]
+    values = column.present
+    is_number = bool(rule.column) and column.is_number and len(values) > 0
     found = failure.result.get("unexpected_index_list") if failure and failure.result else None
-    places = values.index if found is None else found
-    seen = ", ".join(_labels(topic, frame)) if topic.observed == "rows" else _seen(rule, values)
-    if rule.check == NOT_NULL and found is None:
-        places = frame.index
+    present = [place for place, value in enumerate(column.values) if value is not None]
+    looked_at = range(len(frame)) if rule.check == NOT_NULL else present
+    places = looked_at if found is None else list(found)
+    seen = ", ".join(_labels(topic, frame)) if topic.observed == "rows" else _seen(rule, column)
     return YearResult(
         report_year=suite.year,
         expectation=rule.name,
@@ -509,25 +493,28 @@ def _result(suite: _Suite, rule: Rule, failure: Any) -> YearResult:
         description_fi=rule.description_fi,
         severity=rule.running_year if is_running and rule.running_year != "skip" else rule.severity,
         success=failure is None,
-        observed=seen if failure is None else _broken(topic, rule, frame, values, failure),
+        observed=seen if failure is None else _broken(topic, rule, frame, column, failure),
         is_provisional=is_running,
         judged=len(values),
-        lowest=float(values.min()) if is_number else None,
-        highest=float(values.max()) if is_number else None,
-        rows=tuple(_rows(rule, suite, list(places))),
+        lowest=float(min(values)) if is_number else None,
+        highest=float(max(values)) if is_number else None,
+        rows=tuple(_rows(rule, suite, places)),
         failure=_exception_message(failure.exception_info) if failure and not failure.result else "",
         description_sv=rule.description_sv,
-        unit=_unit(rule, frame, values),
+        unit=_unit(rule, frame, column.at(present), present),
     )
 
 
-def _unit(rule: Rule, frame: pd.DataFrame, values: pd.Series[Any]) -> str | None:
-    """Return the unit of the values that a rule looks at: of figures' own values, where the frame says it."""
+def _unit(rule: Rule, frame: Frame, values: Column, places: Sequence[int]) -> str | None:
+    """Return the unit of the values that a rule looks at: of figures' own values, where the frame says it.
+
+    `values` are those of its column that are not missing, which stand at these places.
+    """
     if rule.column == "report_year":
         return "year"
-    if not {"unit", "value"} <= set(frame.columns) or not values.equals(frame.loc[values.index, "value"].rename(None)):
+    if not {"unit", "value"} <= frame.columns.keys() or values != frame["value"].at(places):
         return ""
-    units = set(frame.loc[values.index, "unit"].dropna())
+    units = set(frame["unit"].at(places).present)
     if len(units) == 1:
         return str(units.pop())
     return None if "seconds" in units else ""
@@ -542,21 +529,17 @@ def _rows(rule: Rule, suite: _Suite, places: Sequence[int]) -> Iterator[SeenRow]
         "note": "note_fi",
     }  # fmt: skip
     columns = {name: column for name, column in names.items() if column in suite.frame.columns}
-    for cells in zip(*(suite.cells(column, places) for column in columns.values()), strict=True):
-        known = {name: cell for name, cell in zip(columns, cells, strict=True) if not _is_missing(cell)}
+    for cells in zip(*(suite.frame[column].at(places).values for column in columns.values()), strict=True):
+        known = {name: cell for name, cell in zip(columns, cells, strict=True) if cell is not None}
         if "month" in known:
             known["month"] = int(known["month"])
         yield SeenRow(**known, feed=rule.column if is_feed else None)
 
 
-def _is_missing(cell: object) -> bool:
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))
-
-
-def _labels(topic: Topic, frame: pd.DataFrame) -> list[str]:
+def _labels(topic: Topic, frame: Frame) -> list[str]:
     """Return what the rows of a topic are called, by the parts that it gives."""
     columns = [column for column in frame.columns if any(f"{{{column}" in part for part in topic.row)]
-    rows = zip(*(frame[column].tolist() for column in columns), strict=True)
+    rows = zip(*(frame[column].values for column in columns), strict=True)
     return ["".join(_parts(topic.row, dict(zip(columns, row, strict=True)))) for row in rows]
 
 
@@ -564,34 +547,35 @@ def _parts(row: Sequence[str], cells: Mapping[str, Any]) -> Iterator[str]:
     """Yield each part with its cell; a part whose cell is missing is left out, save for a value."""
     for part in row:
         named = [name for name in cells if f"{{{name}}}" in part or f"{{{name}:" in part]
-        if all(name in _VALUES or not _is_missing(cells[name]) for name in named):
+        if all(name in _VALUES or cells[name] is not None for name in named):
             yield part.format(**{name: _cell(name, cells[name]) for name in named})
 
 
 def _cell(name: str, cell: Any) -> Any:
     if name in _VALUES:
-        return "no value" if _is_missing(cell) else f"{float(cell):.10g}"
+        return "no value" if cell is None else f"{float(cell):.10g}"
     return int(cell) if isinstance(cell, float) else cell
 
 
-def _seen(rule: Rule, values: pd.Series[Any]) -> str:
+def _seen(rule: Rule, column: Column) -> str:
     """Say how many values a rule that holds looked at and, of numbers, their range."""
+    values = column.present
     if not rule.column:
         return counted(len(values), "row")
     count = "1 value" if len(values) == 1 else f"{len(values)} values"
-    if values.dtype.kind not in "iuf":
+    if not column.is_number or not values:
         return count
-    low, high = significant(float(values.min()), 10), significant(float(values.max()), 10)
+    low, high = significant(float(min(values)), 10), significant(float(max(values)), 10)
     return f"{count}: {low}" if low == high else f"{count}: {low} to {high}"
 
 
-def _broken(topic: Topic, rule: Rule, frame: pd.DataFrame, values: pd.Series[Any], found: Any) -> str:
+def _broken(topic: Topic, rule: Rule, frame: Frame, column: Column, found: Any) -> str:
     """Say which rows break a rule or, when it looks at no single row, what was seen instead."""
     if not found.result:
         return f"could not be applied: {_exception_message(found.exception_info)}"
     if "unexpected_index_list" not in found.result:
-        return _seen(rule, values) if rule.column else rule.found
-    labels = _labels(topic, frame.loc[found.result["unexpected_index_list"]])
+        return _seen(rule, column) if rule.column else rule.found
+    labels = _labels(topic, frame.at(found.result["unexpected_index_list"]))
     more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
     return rule.found.format(rows=", ".join(labels[:LABELS_SHOWN]) + more)
 

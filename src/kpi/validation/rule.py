@@ -11,6 +11,7 @@ ConfigError with file and line.
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -22,11 +23,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from kpi.errors import ConfigError, ConfigErrors, Place, nearest
 from kpi.ingest.calendar import PeriodState, period_state
 from kpi.ingest.contract import GRACE, Cadence
-from kpi.settings import ReportTables
+from kpi.presentation import one_line
+from kpi.settings import REPORT_COLUMNS, ReportTables
 from kpi.yaml_loader import Section, read_yaml
 
 if TYPE_CHECKING:
-    from kpi.engine.graph import Graph
+    from kpi.engine.graph import Graph, Node
     from kpi.project.project import Project
 
 FOLDER = Path("expectations")
@@ -89,8 +91,8 @@ class Rule:
 
     @property
     def description_fi(self) -> str:
-        """The same sentence in Finnish."""
-        return self._with_limits(self.finnish)
+        """The same sentence in Finnish; empty when the project has none."""
+        return self._with_limits(self.finnish) if self.finnish else ""
 
     @property
     def description_sv(self) -> str:
@@ -417,7 +419,7 @@ def _read_rule(entry: Section, topic: str) -> Rule:
         severity=severity,
         running_year=running_year,
         expects=entry.required("expects_en"),
-        finnish=entry.required("expects_fi"),
+        finnish=entry.text("expects_fi"),
         swedish=entry.text("expects_sv"),
         because=entry.text("because_en"),
         found=entry.text("found_en", "{rows}"),
@@ -481,7 +483,7 @@ def _read_sums(document: Section) -> tuple[Sum, ...]:
         if not formulas:
             raise ConfigError("'formulas' is missing.", entry.where())
         name = entry.required("name")
-        texts = entry.required("expects_en"), entry.required("expects_fi"), entry.text("expects_sv")
+        texts = entry.required("expects_en"), entry.text("expects_fi"), entry.text("expects_sv")
         sums.append(Sum(name, by, tuple(formulas), *texts))
     return tuple(sums)
 
@@ -541,7 +543,8 @@ def years_rule(last_year: int) -> Rule:
 
 def check_expectations(expectations: Expectations, graph: Graph) -> None:
     """Raise ConfigError telling every table, column, figure and feed that is named and not in the project."""
-    mistakes = [*_wrong_tables(expectations.tables, graph)]  # (what is wrong, where), each once
+    # (what is wrong, where), each once
+    mistakes = [*_wrong_tables(expectations.tables, graph), *_wrong_columns(expectations.tables, graph)]
     built = {str(node.relation): node for node in graph.built()}
     feeds = {feed.name for feed in graph.feeds}
     figures = _figure_ids(expectations.tables.figures, graph)
@@ -577,12 +580,58 @@ def _wrong_tables(tables: ReportTables, graph: Graph) -> Iterator[tuple[str, Pla
             yield f"no model or seed makes {name}, which is named for '{key}'.{nearest(name, built)}", place
 
 
+def _wrong_columns(tables: ReportTables, graph: Graph) -> Iterator[tuple[str, Place]]:
+    """What the engine would read of its tables as nothing: a column that is not there, or holds something else.
+
+    Of a project without feeds that names none of them nothing is asked: its tables of the same names are its own.
+    """
+    if not (graph.feeds or tables.places):
+        return
+    built = {str(node.relation): node for node in graph.built()}
+    for key, (required, optional) in REPORT_COLUMNS.items():
+        table = getattr(tables, key)
+        node = built.get(table)
+        if not (node and graph.columns.get(node.id)):
+            continue
+        types, place = dict(graph.columns[node.id]), tables.places.get(key) or Place(node.file.as_posix())
+        for column in required:
+            if not fnmatch.filter(types, column):
+                hint = nearest(column, types)
+                yield f"{table} has no column '{column}', which is read of it.{hint} See: {_TABLES_PAGE}", place
+        for column, kind in {**required, **optional}.items():
+            for name in fnmatch.filter(types, column):
+                if found := _misfit(types[name], kind, node, name, graph):
+                    yield f"{table}.{name} is read as a {kind}, and is {found}. See: {_TABLES_PAGE}", place
+
+
+_TABLES_PAGE = "docs/reference/expectations.md"
+_TYPES = {
+    "number": ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UINTEGER", "FLOAT", "DOUBLE", "DECIMAL"),
+    "day": ("DATE", "TIMESTAMP"),
+    "truth value": ("BOOLEAN",),
+}
+
+
+def _misfit(type_: str, kind: str, node: Node, column: str, graph: Graph) -> str:
+    """What a column is that is not of a kind; nothing when it is, or holds nothing, as a seed's may."""
+    if kind not in _TYPES or type_.upper().startswith(_TYPES[kind]):
+        return ""
+    if node.kind != "seed":
+        return type_.upper()
+    value = next((row[column] for row in _seed_rows(node, graph) if row.get(column)), "")
+    return f"'{one_line(value)}'" if value else ""
+
+
+def _seed_rows(seed: Node, graph: Graph) -> list[dict[str, str]]:
+    import csv
+
+    with (graph.project.root / seed.file).open(encoding="utf-8-sig", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def _figure_ids(table: str, graph: Graph) -> frozenset[str]:
     """Return the figures that a seed describes; empty when they are not described by one."""
     seed = next((node for node in graph.built() if node.kind == "seed" and str(node.relation) == table), None)
     if seed is None:
         return frozenset()
-    import csv
-
-    with (graph.project.root / seed.file).open(encoding="utf-8-sig", newline="") as stream:
-        return frozenset(row.get("figure_id") or "" for row in csv.DictReader(stream))
+    return frozenset(row.get("figure_id") or "" for row in _seed_rows(seed, graph))

@@ -364,28 +364,31 @@ def begin(warehouse: Warehouse, warehouse_settings: WarehouseSettings, start_fro
     return folder
 
 
-def finalize(warehouse: Warehouse, folder: Path, record: BuildRecord, warehouse_settings: WarehouseSettings) -> Path:
+def finalize(
+    warehouse: Warehouse, folder: Path, record: BuildRecord, warehouse_settings: WarehouseSettings, hashed: str = ""
+) -> Path:
     """Write the record of a build, get everything to disk, make it read-only and give the folder its name.
+
+    `hashed` is the hash of its database, of the stewards' where they have their own, when it is known.
 
     Where schemas are left out for readers, the stewards' part of it is closed to all others; so is all of a build
     that has no file for readers.
     """
     database, place = folder / DATABASE, database_folder(folder)
-    checksum, size = written(database)
+    checksum, size = written(database, hashed if place == folder else "")
     record = replace(record, checksum=checksum, bytes=size)
     if record.stewards and place != folder:
-        checksum, size = written(place / DATABASE)
+        checksum, size = written(place / DATABASE, hashed)
         record = replace(record, stewards=replace(record.stewards, checksum=checksum, bytes=size))
     (folder / FILE).write_text(to_json(record), encoding="utf-8")
     if place != folder:
         for entry in (*place.iterdir(), place, *([] if database.is_file() else [folder])):
             close(entry, warehouse_settings.stewards_group)
-    for entry in sorted(folder.rglob("*")):
+    # Hundreds of pages are not waited for one by one: after a power cut kpi site DIR writes them again.
+    for entry in sorted(path for top in folder.iterdir() if top.name != PAGES for path in (top, *top.rglob("*"))):
         if entry == database:
             os.chmod(entry, 0o444)
-        # Hundreds of pages are not waited for one by one: after a power cut kpi site DIR writes them again.
-        if entry.relative_to(folder).parts[0] != PAGES:
-            to_disk(entry)
+        to_disk(entry)
     if place != folder and database.is_file():
         open_up(folder, warehouse.builds)
     to_disk(folder)

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpi.build_record import BuildRecord
+from kpi.build_record import FILE, BuildRecord
 from kpi.errors import ConfigError, Problem
 from kpi.events import Emit, silent
+from kpi.files import checksum, read_regular
 from kpi.ingest.raw_files import kept_beside
 from kpi.lazy import duckdb
 from kpi.sql import counted
@@ -187,8 +188,8 @@ def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[Problem, ...]]:
     can start from what is noted of that build, it is none, and everything is rebuilt.
     """
     current, shown = warehouse.current(), ever_published(warehouse)
-    if current and is_whole(current, record := warehouse.record(current)):
-        if record.problem:
+    if current and (_is_as_noted(warehouse, current) or is_whole(current, warehouse.record(current))):
+        if (record := warehouse.record(current)).problem:
             message = f"everything is rebuilt, for nothing can start from build {current.name}: {record.problem}."
             return None, (Problem("build.start", message),)
         return current, ()
@@ -204,6 +205,44 @@ def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[Problem, ...]]:
             return folder, (Problem("build.start", message),)
     message += " not what was written, see kpi doctor: this one starts from nothing."
     return None, (Problem("build.start", message),)
+
+
+_WHOLE = Path(".cache/whole")  # below the warehouse: by what the files of the last build are known, one line
+
+
+def note_whole(warehouse: Warehouse, folder: Path) -> None:
+    """Note that the files of a build are as they were written: this run wrote and hashed them and nobody has since."""
+    note = warehouse.root / _WHOLE
+    with suppress(OSError):
+        note.parent.mkdir(exist_ok=True)
+        new = note.with_name(f".{note.name}-{os.getpid()}")
+        new.write_text(_identity_of(folder), encoding="utf-8")
+        os.replace(new, note)
+
+
+def forget_whole(warehouse: Warehouse) -> None:
+    """Let the next run read all of the build that it starts from: this one failed on it."""
+    with suppress(OSError):
+        (warehouse.root / _WHOLE).unlink(missing_ok=True)
+
+
+def _is_as_noted(warehouse: Warehouse, folder: Path) -> bool:
+    try:
+        return read_regular(warehouse.root / _WHOLE).decode() == _identity_of(folder)
+    except (OSError, ValueError):
+        return False
+
+
+def _identity_of(folder: Path) -> str:
+    """Return what a build's files are known by: inode, size and times of each, and since when this machine runs.
+
+    Nobody can write into a file and keep the time at which its inode changed; after a power cut, though, what was
+    written may not be there. Raises OSError where one is missing, or no kernel tells when it began.
+    """
+    files = [folder / FILE, folder / DATABASE, database_folder(folder) / DATABASE]
+    about = [os.stat(file) for file in files]
+    known = [(one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in about]
+    return checksum(repr((folder.name, known, Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))))
 
 
 def is_prune_due(warehouse: Warehouse, warehouse_settings: WarehouseSettings) -> bool:

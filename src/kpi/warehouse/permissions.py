@@ -69,9 +69,12 @@ def make_place(folder: Path, warehouse_settings: WarehouseSettings) -> Path:
     return place
 
 
-def written(database: Path) -> tuple[str, int] | tuple[None, None]:
-    """Return the checksum and the bytes of a database file that is finished, by which damage is seen; None of none."""
-    return (hash_of(database), database.stat().st_size) if database.is_file() else (None, None)
+def written(database: Path, hashed: str = "") -> tuple[str, int] | tuple[None, None]:
+    """Return the checksum and the bytes of a database file that is finished, by which damage is seen; None of none.
+
+    It is read unless its hash is known.
+    """
+    return (hashed or hash_of(database), database.stat().st_size) if database.is_file() else (None, None)
 
 
 def has_its_size(folder: Path, record: BuildRecord) -> bool:
