@@ -94,6 +94,7 @@ with q as (select x from a), r as (with q as (select x from b) select x from q) 
 select ifnull(x, 0) as z from a
 select x from a where y = any (select 1)
 select try_cast(x as integer) as z from a
+select mode(x) over (order by x) as n from a
 select x from a qualify row_number() over (order by x) = 1
 select 'a' 'b' as z from a
 select x)as y from a

@@ -38,8 +38,8 @@ TOKENS = re.compile(
 WORDS = _set(
     """
     all and as asc between by case cast coalesce cross cube desc distinct else end except exists false filter from full
-    having in inner intersect is join left like limit not null nullif on or outer over right rollup row rows select
-    then true union unnest using when where with grouping bigint int integer smallint double decimal varchar text
+    having in inner intersect is join left like limit not null nullif on or outer over qualify right rollup row rows
+    select then true union unnest using when where with grouping bigint int integer smallint double decimal varchar text
     boolean date timestamp timestamptz interval
     """
 )
@@ -58,7 +58,7 @@ OTHER_WORDS = _set(
     materialized mediumblob mediumint mediumtext merge namespace national natural nchar next none notnull nullable
     numeric nummultirange numrange nvarchar nvarchar2 object offset only operator optimize order ordinality out
     overlaps overlay overwrite partition partitioned partitioned_by percent pivot pivot_longer pivot_wider placing
-    position positional pragma precision prepare primary procedure qualify range real recursive ref references regexp
+    position positional pragma precision prepare primary procedure range real recursive ref references regexp
     rename reset returning revoke rlike rollback schema security semi sequence session session_user set setof sets
     settings short show signed similar some sql str straight_join struct substring summarize symmetric table
     tablesample temp temporary time time_ns timestamp_ltz timestamp_ms timestamp_ns timestamp_ntz timestamp_s
@@ -84,7 +84,7 @@ CALLS = {
 _BEFORE_BRACKETS = _set(
     """
     all and as between by case cast cube distinct else except exists filter from having in intersect join like limit
-    not on or over rollup select then union using when where with decimal is unnest generate_series
+    not on or over qualify rollup select then union using when where with decimal is unnest generate_series
     """
 ) | {"group by", "order by", "partition by", "grouping sets"}
 _ALWAYS = frozenset(("class", "type", "query_location", "query_location_length", "alias"))
@@ -115,9 +115,8 @@ _PARTS: dict[str | None, frozenset[str]] = {
     **dict.fromkeys(("WINDOW_AGGREGATE", "WINDOW_ROW_NUMBER", "WINDOW_RANK", "WINDOW_RANK_DENSE"), _WINDOW),
     **dict.fromkeys(("WINDOW_FIRST_VALUE", "WINDOW_LAST_VALUE", "WINDOW_NTILE"), _WINDOW),
     **dict.fromkeys(("WINDOW_LAG", "WINDOW_LEAD"), _WINDOW | {"offset_expr", "default_expr"}),
-    "SELECT_NODE": _set(
-        "cte_map select_list from_table aggregate_handling where_clause modifiers group_expressions group_sets having"
-    ),
+    "SELECT_NODE": _set("cte_map select_list from_table aggregate_handling where_clause modifiers group_expressions")
+    | {"group_sets", "having", "qualify"},
     "SET_OPERATION_NODE": frozenset(("cte_map", "setop_type", "children", "setop_all", "modifiers")),
     "ORDER_MODIFIER": frozenset(("orders",)),
     "DISTINCT_MODIFIER": frozenset(),
@@ -317,7 +316,7 @@ class _Walk:
 
     def _select(self, node: Any, known: Mapping[str, _Cte], is_cte: bool) -> list[str]:
         selected, table = node["select_list"], node["from_table"]
-        if node.get("aggregate_handling") != "STANDARD_HANDLING":
+        if node.get("aggregate_handling") != "STANDARD_HANDLING" or (self._is_judged and "qualify" in node):
             raise _NotPlainError
         if self._is_judged and any(one["type"] == "STAR" for one in selected):
             others = node.keys() - {"type", "cte_map", "select_list", "from_table", "aggregate_handling"}
@@ -329,7 +328,7 @@ class _Walk:
             for one in selected:
                 self._part(one, known)
         self._table(table, known)
-        for name in ("where_clause", "having", "group_expressions"):
+        for name in ("where_clause", "having", "qualify", "group_expressions"):
             self._part(node.get(name), known)
         return [_name_of(one) for one in selected]
 
@@ -471,6 +470,6 @@ _QUESTIONS: dict[str | None, Callable[[Any, bool], None]] = {
     "STAR": _star,
     "TYPE": _type,
     "LIMIT_MODIFIER": _limit,
-    "FUNCTION": _function,
+    **{kind: _function for kind in _PARTS if kind and (kind == "FUNCTION" or kind.startswith("WINDOW_"))},
 }
 _LEAVES = _ALWAYS | {"function_name", "qualified_name", "column_names", "literal", "start", "end", "type_name"}
