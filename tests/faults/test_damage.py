@@ -146,6 +146,7 @@ def failed_run(root: Path) -> None:
         night(root)
 
 
+@pytest.mark.long
 def test_a_build_is_read_before_the_next_begins_unless_this_machine_wrote_it_and_nobody_has_since(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,13 +161,13 @@ def test_a_build_is_read_before_the_next_begins_unless_this_machine_wrote_it_and
         return is_whole(folder, record)
 
     monkeypatch.setattr(lifecycle, "is_whole", noted)
-    for number, (name, touch) in enumerate(TOUCHED.items(), 2):
-        deliver(root, *range(number))
-        night(root)
-        assert read == [], name
+    deliver(root, 1, 2)
+    night(root)
+    assert read == []
+    for number, (name, touch) in enumerate(TOUCHED.items(), 3):
         build = current(Warehouse(root / "warehouse"))
         touch(root, build)
-        deliver(root, *range(number, 9))
+        deliver(root, *range(number))
         outcome = night(root)
         assert read[0] == build.name
         assert bool(outcome.warnings) is (name == "a bit that nobody saw flip")
