@@ -87,8 +87,10 @@ def main(folder: Path, engine: str) -> None:
             began, why = time.monotonic(), ""
             try:
                 for name, sql in statement["parts"]:
-                    spark.sql(sql).write.parquet(str(out / name))
-                    spark.read.parquet(str(out / name)).createOrReplaceTempView(name)
+                    rows = spark.sql(sql)
+                    rows.write.parquet(str(out / name))
+                    # With its schema: of no rows Sail writes no file.
+                    spark.read.schema(rows.schema).parquet(str(out / name)).createOrReplaceTempView(name)
                 pq.write_table(spark.sql(statement["sql"]).toArrow(), out / f"{statement['id']}.parquet")
             except Exception as error:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
