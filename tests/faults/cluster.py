@@ -118,6 +118,7 @@ def main() -> int:
     if not is_there():
         sys.stderr.write("Spark is not there. Set it up: make spark\n")
         return 2
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # disks and cluster are let go of
     wrong = list[str]()
     with tempfile.TemporaryDirectory(prefix="kpi-faults-cluster-") as name, cluster(Path(name) / "cluster") as running:
         stage = Stage(_project(Path(name)), running)

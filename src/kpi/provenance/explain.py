@@ -25,7 +25,6 @@ from kpi.provenance.explanation import (
     LeftOut,
     Limit,
     Part,
-    RowKind,
     Step,
     Where,
 )
@@ -69,8 +68,10 @@ def explain(figure_id: str, service: str | None = None, year: int | None = None,
         found = _Reading(facts, folder.resolve(), stewards).explanation(where.get("lang", "en"))
 
     def rows(kind: str) -> pa.Table:
+        if kind not in found.sql_by_kind:
+            raise ConfigError(_why_no_rows(found, kind))
         with database.reading(path) as own:
-            return _Reading(FigureFacts(own, record, found.key), folder.resolve(), stewards).rows(kind)
+            return own.sql(found.sql_by_kind[kind]).to_arrow_table()
 
     return replace(found, _rows=rows)
 
@@ -379,22 +380,6 @@ class _Reading:
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def rows(self, kind: RowKind | str) -> pa.Table:
-        """Return the raw rows of one kind."""
-        numerator, denominator = self._parts()
-        if self.is_kept:
-            build = self.facts.origin["kept_from"]
-            message = f"its deliveries were deleted; it stands as build {build} had it, and has no rows."
-            raise ConfigError(f"'{self.key.figure_id}' of {self.key.report_year}: {message}")
-        traced = [one for one in (numerator, denominator) if one.traces]
-        if closed := self._closed(traced):
-            raise ConfigError(f"{', '.join(closed)} is left out of the file for all readers: --stewards opens it.")
-        sql = self._sql(numerator, denominator, self._outs(numerator, denominator)).get(str(kind))
-        if sql is None:
-            part = denominator.part if kind == "denominator" else numerator.part
-            raise ConfigError(f"'{self.key.figure_id}' has no rows of its {kind}: {_why_none(part)}")
-        return self.con.sql(sql).to_arrow_table()
-
     def _sql(self, numerator: _Traced, denominator: _Traced, outs: Sequence[_Out] = ()) -> dict[str, str]:
         if self._closed([numerator, denominator]):
             return {}
@@ -593,6 +578,16 @@ def _text_of(trace: Trace) -> str:
         return weight.formula
     leaf = weight.leaves[0]
     return leaf.aggregate.format(plain_text(leaf.weight))
+
+
+def _why_no_rows(found: Explanation, kind: str) -> str:
+    if found.origin == "kept":
+        message = f"its deliveries were deleted; it stands as build {found.kept_from} had it, and has no rows."
+        return f"'{found.key.figure_id}' of {found.key.report_year}: {message}"
+    if found.needs_stewards:
+        return f"{', '.join(found.needs_stewards)} is left out of the file for all readers: --stewards opens it."
+    part = found.denominator if kind == "denominator" else found.numerator
+    return f"'{found.key.figure_id}' has no rows of its {kind}: {_why_none(part)}"
 
 
 def _why_none(part: Part) -> str:
