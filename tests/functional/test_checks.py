@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kpi import database
 from kpi.engine import test_runner
 from kpi.engine.compile import check_project
-from kpi.engine.graph import Node
+from kpi.engine.graph import Graph, Node
 from kpi.engine.runner import DuckAdapter
 from kpi.engine.test_runner import CheckResult, Store, count_of, scan
 from kpi.errors import BuildError
@@ -90,6 +90,13 @@ class Joining(DuckAdapter):
     """What Spark is asked, asked of DuckDB: keys of other tables are joined."""
 
     has_subqueries_in_aggregates = False
+
+
+def test_counts_of_generic_tests_are_those_that_reading_their_sql_gives(graph: Graph) -> None:
+    tests = [one for one in graph.tests() if one.test and one.test.kind in ("unique", "accepted_values")]
+    counts = [(test.sql.strip(), count) for test in tests[::4] if (count := count_of(test))]
+    assert len(counts) > 10
+    assert all(test_runner._read(sql) == count for sql, count in counts)
 
 
 def test_all_tests_of_a_table_need_one_scan(tests: list[Node]) -> None:

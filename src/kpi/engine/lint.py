@@ -191,23 +191,13 @@ def _function(node: Any, name: str) -> Iterator[tuple[str, str]]:
     if name in IN_MACROS:
         return
     if name not in FUNCTIONS:
-        yield name, unlisted(name)
+        yield name, f"{name}() is outside the portable subset. {_INSTEAD.get(name, _CALL)}"
     elif name == "regexp_replace" and getattr(node.args.get("modifiers"), "name", "") != "g":
         yield name, "regexp_replace() without 'g' replaces all matches on another engine. Add 'g'."
     elif name == "round" and not _is_decimal(node.this):
         yield name, "round() of what may be a DOUBLE breaks ties by its binary digits. Round a cast to decimal."
     elif name == "unnest" and not _is_calendar(node):
         yield name, "unnest() stands alone: `select unnest(generate_series(…)) as …` in a CTE of its own."
-
-
-def unlisted(name: str) -> str:
-    """What is said of a function that is outside the portable subset."""
-    return f"{name}() is outside the portable subset. {_INSTEAD.get(name, _CALL)}"
-
-
-def too_many_joins(number: int) -> str:
-    """What is said of a model that has more joins than it may."""
-    return f"a model has at most {MOST_JOINS} joins, this one {number}. Give some of them a model of their own."
 
 
 _CALL = "Write it with the functions that are in it, or let the model off with a reason (meta.allow)."
@@ -451,7 +441,10 @@ def _found(tree: Any, sql: str, lines: Lines) -> Iterator[Finding]:
         if _has_a_rule(kind):
             yield from _of_one(node, sql)
     if len(joins) > MOST_JOINS:
-        yield Finding("joins", sorted(joins)[MOST_JOINS], too_many_joins(len(joins)))
+        message = (
+            f"a model has at most {MOST_JOINS} joins, this one {len(joins)}. Give some of them a model of their own."
+        )
+        yield Finding("joins", sorted(joins)[MOST_JOINS], message)
     last = lines.at(len(sql) - 1)
     if last > LONGEST:
         message = f"a model has at most {LONGEST} lines, this one {last}. Cut it in two."

@@ -22,7 +22,6 @@ from kpi.engine.materializations import (
     seed_columns,
     with_hooks,
 )
-from kpi.engine.plain_select import plain_select
 from kpi.engine.template import NeedsColumns, RenderInput, Templates
 from kpi.errors import CompileError, ConfigError, nearest
 from kpi.lazy import duckdb, exp
@@ -491,18 +490,6 @@ def read_select(
 def _read_select(
     rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation], is_judged: bool
 ) -> Select:
-    tables = {relation.parts for relation in rendered.depends_on.values()}
-    if rendered.this and rendered.is_incremental:
-        tables.add(rendered.this.parts)
-    if plain := plain_select(rendered.sql, tables, rendered.lines, is_judged):
-        return Select(rendered.sql, plain.shape, rendered.lines.at(plain.start), plain.findings, rendered.lines)
-    return parse_select(rendered, file, what, relations, is_judged)
-
-
-def parse_select(
-    rendered: Rendered, file: Path, what: str, relations: Mapping[str, Relation], is_judged: bool
-) -> Select:
-    """The same of any SELECT, by sqlglot."""
     import logging
 
     import sqlglot
@@ -530,7 +517,7 @@ def parse_select(
         start = tokens[0].start
         lines = lines.replaced([(start, start, len(_AROUND))])
         sql = f"{sql[:start]}{_AROUND}{sql[start:]}\n)"
-        return parse_select(replace(rendered, sql=sql, lines=lines), file, what, relations, is_judged)
+        return _read_select(replace(rendered, sql=sql, lines=lines), file, what, relations, is_judged)
     if not isinstance(tree, sqlglot.exp.Query):
         word = tokens[0].text if tree is None or isinstance(tree, sqlglot.exp.Command) else tree.key
         raise _at(rendered, file, tokens[0].start, f"a {what} is one SELECT, here is {word.upper()}.")

@@ -38,6 +38,15 @@ _RELATED = re.compile(
     rf"\s+select from_field from judged left join parents on from_field = to_field where to_field is null",
     re.DOTALL,
 )
+_UNIQUE = re.compile(
+    rf"select (?P<column>{_NAME}) as unique_field, count\(\*\) as n_records from (?P<table>{_TABLE})"
+    rf" where (?P=column) is not null group by 1 having count\(\*\) > 1"
+)
+_VALUE = r"(?:'(?:[^']|'')*'|\d+)"
+_ACCEPTED = re.compile(
+    rf"select (?P<column>{_NAME}) as value_field, count\(\*\) as n_records from (?P<table>{_TABLE})"
+    rf" where (?P<where>(?P=column) not in \({_VALUE}(?:, {_VALUE})*\)) group by 1"
+)
 # Words that none of what is recognised has: most other tests need not be parsed at all.
 _STRANGE = re.compile(
     r"\b(join|with|union|intersect|except|over|limit|offset|order|qualify|sample|exists|any|all|unnest|pivot)\b", re.I
@@ -77,8 +86,21 @@ def count_of(test: Node) -> Count | None:
         return Count(found["table"] or found["part"], expression, True, parent, column)
     if _STRANGE.search(sql):
         return None
+    if count := _of_values(sql):
+        return count
     (count,) = remembered(lambda: (_read(sql),), "count", sql)
     return count
+
+
+def _of_values(sql: str) -> Count | None:
+    """The count of a generic test of values that are there twice, or that are not among those accepted."""
+    found = _UNIQUE.fullmatch(sql) or _ACCEPTED.fullmatch(sql)
+    # A condition on a name that the SELECT gives means something else.
+    if found is None or found["column"].strip('"').lower() in ("unique_field", "value_field", "n_records"):
+        return None
+    column, where = found["column"], found.groupdict().get("where")
+    expression = f"count(*) filter (where ({where}))" if where else f"count({column}) - count(distinct {column})"
+    return Count(found["table"], expression, False)
 
 
 def scan(table: str, counts: Sequence[Count], has_subqueries: bool = True) -> str:
