@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -60,6 +60,36 @@ class Cluster:
         tasks = Path(f"/proc/{worker}/task").iterdir()
         for pid in (worker, *(int(pid) for task in tasks for pid in (task / "children").read_text().split())):
             os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def connect_server(running: Cluster, settings: Mapping[str, str]) -> Iterator[str]:
+    """Start a server of Spark Connect whose driver asks the cluster for executors. Yields its address."""
+    home, folder = _spark_home(), running.folder / "connect"
+    folder.mkdir()
+    given = {
+        **settings,
+        "spark.connect.grpc.binding.address": LOOPBACK,
+        "spark.connect.grpc.binding.port": "0",
+        "spark.driver.host": LOOPBACK,
+        "spark.ui.enabled": "false",
+    }
+    words = [word for name, value in given.items() for word in ("--conf", f"{name}={value}")]
+    name = "org.apache.spark.sql.connect.service.SparkConnectServer"
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [home / "bin/spark-submit", "--master", running.address, *words, "--class", name, "spark-internal"],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "SPARK_HOME": str(home), "SPARK_LOCAL_IP": LOOPBACK},
+            start_new_session=True,
+            preexec_fn=end_with_parent,  # noqa: PLW1509  one call of the C library, and no thread holds a lock of it
+        )
+    try:
+        port = _waited(folder / "log", r"Spark Connect server started at: \S+:(\d+)", server)
+        yield f"sc://{LOOPBACK}:{port}"
+    finally:
+        end_group(server)
 
 
 @contextmanager

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.cluster import PYTHON, Cluster, cluster, is_there
+from benchmarks.cluster import PYTHON, Cluster, cluster, connect_server, is_there
 from faults.scenarios import can_mount
 from kpi.errors import ENGINE_LOST
 from small_project import FILES, write
-from with_spark import DAY, differing, environment
+from with_spark import DAY, differing, environment, kpi
 
 HEADER = "call_id,line,waited_seconds,arrived_on\n"
 CALLS = 5000
@@ -192,6 +192,19 @@ def all_workers_killed(stage: Stage) -> str:
     return _unless(ended, ENGINE_LOST) or said
 
 
+def a_server_without_workers(stage: Stage) -> str:
+    """A server of Spark Connect is there, and nobody computes for it."""
+    for number, worker in enumerate(stage.running.workers):
+        if worker.poll() is None:
+            stage.running.kill_worker(number)
+    settings = {"spark.executor.memory": "512m", "spark.task.maxFailures": "2"}
+    with connect_server(stage.running, settings) as address:
+        done = kpi(stage.root, *_command(stage.root)[2:], "--full-refresh", "--remote", address)
+    ended = Ended(done.returncode, done.stdout + done.stderr)
+    said = "" if "for 15 s nobody has computed" in ended.said else f"it does not say why: {ended.said}"
+    return _unless(ended, ENGINE_LOST) or said
+
+
 def workers_again(stage: Stage) -> str:
     """There are workers again, and the next run does what is missing."""
     stage.running.add_worker()
@@ -207,6 +220,7 @@ FAULTS = (
     undisturbed,
     a_worker_killed,
     all_workers_killed,
+    a_server_without_workers,
     workers_again,
 )
 PUBLISHES = (undisturbed, a_worker_killed, workers_again)
