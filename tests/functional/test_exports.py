@@ -298,5 +298,5 @@ def test_an_empty_build_gives_empty_files_and_one_without_figures_says_so(tmp_pa
             assert json.loads((tmp_path / "out/json-stat.json").read_text())["link"] == {"item": []}
             assert sheet(openpyxl.load_workbook(tmp_path / "out/figures.xlsx"), "Figures")["value"].tolist() == []
             assert (tmp_path / "out/sdmx.csv").read_text().count("\n") == 1
-    with pytest.raises(ConfigError, match=r"no table marts.indicators, so there are no figures to export"):
+    with pytest.raises(ConfigError, match=r"no table marts.indicators, so there are no figures"):
         export_figures(root, tmp_path / "out", ExportOptions())

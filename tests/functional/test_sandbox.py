@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import resource
+import signal
 from pathlib import Path
 
 import pytest
 
 from kpi.engine.template import RenderInput, Templates
 from kpi.errors import CompileError, ConfigError, KpiError
+from kpi.project.jinja import TooMuch, bounded
 from kpi.project.project import load_project
 from kpi.project.relation import Relation
 from small_project import write
@@ -238,6 +240,32 @@ def test_what_takes_too_much_ends_in_a_clear_error(
     assert str(caught.value).startswith("models/m.sql:")
     assert len(str(caught.value)) < 600
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+
+
+def test_time_that_is_up_while_another_limit_is_reported_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal comes when it comes: while an error is made, and while limits are put back."""
+
+    class Memory(MemoryError):
+        def __getattribute__(self, name: str) -> object:
+            if name == "__traceback__":
+                signal.raise_signal(signal.SIGVTALRM)
+            return super().__getattribute__(name)
+
+    def work() -> None:
+        raise Memory
+
+    def put_back(*given: object) -> None:
+        signal.raise_signal(signal.SIGVTALRM)
+        setrlimit(*given)
+
+    handler, setrlimit = signal.getsignal(signal.SIGVTALRM), resource.setrlimit
+    monkeypatch.setattr("kpi.project.jinja.resource.setrlimit", put_back)
+    monkeypatch.setattr("kpi.project.jinja._limit_memory", lambda: resource.getrlimit(resource.RLIMIT_DATA))
+    for _ in range(2):
+        with pytest.raises(TooMuch, match="it needs more than 512 MB"):
+            bounded("it", work)
+        assert signal.getsignal(signal.SIGVTALRM) is handler
+        assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
 
 
 def test_yaml_reaches_no_python_either(tmp_path: Path) -> None:

@@ -319,8 +319,8 @@ class Templates:
         # A package that has such a macro names its own models by it.
         own = given and self.macros.of(str(given.get("package_name", "")), macro)
         try:
-            with bounded("the macro"):
-                return str((own or self.macros.scope()[macro])(custom, given)).strip()
+            name = bounded("the macro", lambda: str((own or self.macros.scope()[macro])(custom, given)))
+            return name.strip()
         except Exception:  # rendered once more as a template, so that what fails is reported with file and line
             names = {"kpi_custom": custom, "kpi_node": given}
             return self._rendered_with(names, f"{{{{ {macro}(kpi_custom, kpi_node) }}}}", Path(macro))[0]
@@ -491,13 +491,13 @@ class Templates:
         """Render a plain template."""
         scope = self.macros.scope(self.project.package_of(file))
         context = new_context(scope.environment, None, {}, scope, shared=True)  # type: ignore[arg-type]
-        with bounded("the template"):
-            return "".join(
-                piece
-                if isinstance(piece, str)
-                else f"\x01{piece.line}.{piece.column}=\x01{_value_of(piece.tree, context)!s}"
-                for piece in pieces
-            )
+        texts = (
+            piece
+            if isinstance(piece, str)
+            else f"\x01{piece.line}.{piece.column}=\x01{_value_of(piece.tree, context)!s}"
+            for piece in pieces
+        )
+        return bounded("the template", lambda: "".join(texts))
 
     def _text(self, text: str, file: Path, is_alike: bool) -> str:
         """Render a text. One that `is_alike` for many, a data test's, names no line of its file: its YAML does."""

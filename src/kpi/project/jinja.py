@@ -17,11 +17,11 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 from jinja2 import Undefined, nodes
@@ -40,6 +40,7 @@ SECONDS = 10
 MEGABYTES = 512
 _PAGE = resource.getpagesize()
 _active = threading.Lock()
+_Result = TypeVar("_Result")
 
 
 class TooMuch(ConfigError):
@@ -50,28 +51,33 @@ class _TimeUp(BaseException):
     """Not an Exception: what catches those to go on in another way must not go on after this."""
 
 
-@contextmanager
-def bounded(what: str) -> Iterator[None]:
-    """Let what runs in here take SECONDS of computing and MEGABYTES more memory than there was, and no more.
+def bounded(what: str, work: Callable[[], _Result]) -> _Result:
+    """Return what `work` returns, which may take SECONDS of computing and MEGABYTES more memory than there was.
 
     Raises TooMuch, which begins with `what`. Time is bounded in the main thread only: no other can be interrupted.
-    Memory is bounded where the system counts it, as Linux does. Inside another such block it does nothing.
+    Memory is bounded where the system counts it, as Linux does. Within such work it does nothing.
     """
     if threading.current_thread() is not threading.main_thread() or not _active.acquire(blocking=False):
-        yield
-        return
+        return work()
     stops: list[int] = []
+    is_running = True
 
     def stop(number: int, *_: object) -> None:
         stops.append(number)
-        raise _TimeUp
+        if is_running:
+            raise _TimeUp
 
     limits = _limit_memory()
     handler = signal.signal(signal.SIGVTALRM, stop)
     # Again each second: a callback of C code may swallow the first.
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS, 1)
     try:
-        yield
+        try:
+            return work()
+        finally:
+            # A signal that comes while another limit is reported, or limits are put back, must not end that. No context
+            # manager: one would be left between its `with` and its own code.
+            is_running = False
     except RecursionError as error:
         message = f"{what} is nested too deeply, or calls itself without an end."
         raise TooMuch(message).with_traceback(error.__traceback__) from None
@@ -365,8 +371,7 @@ def is_fleeting(text: str) -> bool:
 def parsed(environment: jinja2.Environment, text: str, file: Path) -> nodes.Template:
     """Parse a template. Raises CompileError with file and line."""
     try:
-        with bounded("the template"):
-            return environment.parse(text, str(file), str(file))
+        return bounded("the template", lambda: environment.parse(text, str(file), str(file)))
     except TooMuch as error:
         raise CompileError(file, 1, str(error)) from None
     except jinja2.TemplateSyntaxError as error:

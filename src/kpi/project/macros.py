@@ -273,8 +273,10 @@ class Macros:
 def compiled(environment: jinja2.Environment, tree: nodes.Template, file: Path) -> jinja2.Template:
     """Compile a parsed template. Raises CompileError for one that Python cannot take."""
     try:
-        with bounded("the template"):
-            return jinja2.Template.from_code(environment, environment.compile(tree, str(file), str(file)), {})
+        return bounded(
+            "the template",
+            lambda: jinja2.Template.from_code(environment, environment.compile(tree, str(file), str(file)), {}),
+        )
     except (TooMuch, SyntaxError) as error:
         raise CompileError(file, 1, f"the template cannot be compiled: {error}".rstrip(".") + ".") from None
 
@@ -283,8 +285,7 @@ def run(template: jinja2.Template, scope: Scope) -> str:
     """Render a compiled template in a scope. What fails has Jinja's own traceback, that names the template's lines."""
     context = new_context(template.environment, template.name, template.blocks, scope, shared=True)  # type: ignore[arg-type]
     try:
-        with bounded("the template"):
-            return "".join(template.root_render_func(context))
+        return bounded("the template", lambda: "".join(template.root_render_func(context)))
     except Exception:
         template.environment.handle_exception()
 
