@@ -94,9 +94,9 @@ def bounded(what: str, work: Callable[[], _Result]) -> _Result:
         raise TooMuch(message).with_traceback(error.__traceback__) from None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, handler)
         if limits:
             resource.setrlimit(resource.RLIMIT_DATA, limits)
+        signal.signal(signal.SIGVTALRM, handler)
         _active.release()
 
 
