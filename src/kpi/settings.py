@@ -252,8 +252,16 @@ REPORT_COLUMNS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "deleted_deliveries": ({"feed": "text", "first_year": "number", "last_year": "number", "kept_from": "text"}, {}),
     "observation_status": ({**_FIGURE, "value": "number", "printed_value": "number", "obs_status": "text"}, {}),
     "figures": (
-        {"figure_id": "text", "unit": "text", "name_*": "text"},
-        {"family": "text", "decimals": "text", "good_direction": "text", "since": "day", "theme": "text"}
+        {"figure_id": "text"},
+        {
+            "name_*": "text",
+            "unit": "text",
+            "family": "text",
+            "decimals": "text",
+            "good_direction": "text",
+            "since": "day",
+            "theme": "text",
+        }
         | {"sort_order": "number", "shown_as": "text", "shown_sign": "truth value", "source": "text"}
         | {"owner_role": "text", "definition_*": "text", "interpretation_*": "text", "limits_*": "text"}
         | {"legislation_*": "text", "keywords_*": "text"},

@@ -78,7 +78,7 @@ def test_its_pages_are_in_the_language_it_has(brigade: Path) -> None:
          "marts.indicators.value is read as a number, and is VARCHAR."),
         (PRINT, "printed.value as published_value", "printed.value as published", "no column 'published_value'"),
         (PRINT, "end as status", "end as state", "marts.reconciliation has no column 'status'"),
-        ("seeds/figures.csv", "name_en", "name", "seeds.figures has no column 'name_*'"),
+        ("seeds/figures.csv", "figure_id", "figure", "seeds.figures has no column 'figure_id', which is read of it."),
         ("seeds/figures.csv", "good_direction", "since",
          "seeds/figures.csv: seeds.figures.since is read as a day, and is 'none'."),
         ("seeds/figure_services.csv", "service,service_name_en", "station,service_name_en",

@@ -242,7 +242,7 @@ def _identity_of(folder: Path) -> str:
     files = [folder / FILE, folder / DATABASE, database_folder(folder) / DATABASE]
     about = [os.stat(file) for file in files]
     known = [(one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in about]
-    return checksum(repr((folder.name, known, Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))))
+    return checksum(repr((folder.name, known, Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8"))))
 
 
 def is_prune_due(warehouse: Warehouse, warehouse_settings: WarehouseSettings) -> bool:
