@@ -254,9 +254,9 @@ def test_time_that_is_up_while_another_limit_is_reported_ends_nothing(monkeypatc
     def work() -> None:
         raise Memory
 
-    def put_back(*given: object) -> None:
+    def put_back(kind: int, limits: tuple[int, int]) -> None:
         signal.raise_signal(signal.SIGVTALRM)
-        setrlimit(*given)
+        setrlimit(kind, limits)
 
     handler, setrlimit = signal.getsignal(signal.SIGVTALRM), resource.setrlimit
     monkeypatch.setattr("kpi.project.jinja.resource.setrlimit", put_back)
