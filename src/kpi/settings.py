@@ -246,11 +246,15 @@ REPORT_COLUMNS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "coverage": ({"feed": "text", "report_year": "number", "month": "number", "row_count": "number"}, {}),
     "reconciliation": (
         {**_FIGURE, "published_value": "number", "status": "text", "source_report": "number"},
-        {"qualifier": "text", "decimals": "text", "reason": "text", "reason_kind": "text", "section": "text"},
+        {"qualifier": "text", "decimals": "text", "reason": "text", "reason_*": "text", "section": "text"},
     ),
     "unfinished_years": ({"feed": "text", "report_year": "number", "state": "text"}, {"last_full_month": "number"}),
     "deleted_deliveries": ({"feed": "text", "first_year": "number", "last_year": "number", "kept_from": "text"}, {}),
     "observation_status": ({**_FIGURE, "value": "number", "printed_value": "number", "obs_status": "text"}, {}),
+    "revisions": (
+        {**_FIGURE, "release": "text", "released_value": "number", "value": "number", "status": "text"},
+        {"reason": "text", "note": "text"},
+    ),
     "figures": (
         {"figure_id": "text"},
         {

@@ -214,9 +214,9 @@ def _bad_files(
         allowed.append(f"when {name} then {{'place': {place}, 'rows': floor({limit})::bigint}}")
     if not bad:
         return []
-    judged = f"select *, case feed {' '.join(allowed)} end as allowed, case feed {' '.join(bad)} end as is_bad"
+    limits = f"select *, case feed {' '.join(allowed)} end as allowed, case feed {' '.join(bad)} end as is_bad"
     return con.execute(
-        f"select feed, file, records, rows_rejected, refused, allowed.rows from ({judged} from raw.deliveries)"
+        f"select feed, file, records, rows_rejected, refused, allowed.rows from ({limits} from raw.deliveries)"
         " where is_bad order by allowed.place, file"
     ).fetchall()
 

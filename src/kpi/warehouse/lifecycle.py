@@ -184,8 +184,9 @@ def deleted_since(warehouse: Warehouse, record: BuildRecord) -> list[str]:
 def start_for(warehouse: Warehouse) -> tuple[Path | None, tuple[Problem, ...]]:
     """Return the build that the next one starts from, and a warning when it is not the one readers see.
 
-    It is the newest published one, from that of the readers on, whose every byte is as it was written. Where nothing
-    can start from what is noted of that build, it is none, and everything is rebuilt.
+    It is the newest published one, from that of the readers on, whose every byte is as it was written: by its hash, or
+    because nobody has touched the files that the last run of this machine wrote and hashed. Where nothing can start
+    from what is noted of that build, it is none, and everything is rebuilt.
     """
     current, shown = warehouse.current(), ever_published(warehouse)
     if current and (_is_as_noted(warehouse, current) or is_whole(current, warehouse.record(current))):
