@@ -19,7 +19,7 @@ from kpi.provenance.outline import Filter, Outline, PartOutline, outlines
 from kpi.site import charts
 from kpi.site.content import Content, Row, Value
 from kpi.site.figure_pages import Writer, file_name, page_of
-from kpi.site.language import Language
+from kpi.site.sentences import Language
 
 if TYPE_CHECKING:
     from kpi.engine.graph import Graph, Node

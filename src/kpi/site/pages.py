@@ -21,10 +21,9 @@ from kpi.site.figure_pages import (
     report_page,
     row_of,
 )
-from kpi.site.language import Language, read_language
 from kpi.site.model_pages import Models, computed, groups, model_page, page_of_model
 from kpi.site.quality_pages import Rejects, described, kind_of, quality_page, reject_rows, status, verdict
-from kpi.site.sentences import Sentences
+from kpi.site.sentences import Language, Sentences, read_language
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.presentation import presented, with_decimals
-from kpi.site.dataset import Dataset, ExportTable, Role
-from kpi.site.flat_files import SYNTHETIC
+from kpi.site.dataset import SYNTHETIC, Dataset, ExportTable, Role
 from kpi.sql import identifier
 
 if TYPE_CHECKING:
