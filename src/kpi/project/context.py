@@ -1,4 +1,4 @@
-"""The context that templates and values of YAML are rendered in, as dbt has it, with the objects that macros are given."""
+"""The context that templates and values of YAML are rendered in, as dbt has it, with the objects macros are given."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from kpi.codec import to_plain
 from kpi.provenance.figure_values import FigureKey
-from kpi.provenance.labels import SUPERSEDED
 from kpi.sql import counted
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ PartKind = Literal["rows", "figures", "number", "none"]
 Names = Mapping[str, str]
 """A text by language: fi, sv, en; only those that the project has."""
 
+SUPERSEDED = "not _is_superseded"  # the clause of every model of deliveries that may be corrected
 WIDTH = 80
 _FILES = 6
 UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}

@@ -17,8 +17,7 @@ from kpi.files import find_project
 from kpi.lazy import duckdb
 from kpi.presentation import one_line, significant
 from kpi.provenance.attribution import Attribution, BuildChange
-from kpi.provenance.contributions import Totals
-from kpi.provenance.decomposition import GroupChange, YearChange, year_change
+from kpi.provenance.decomposition import GroupChange, Totals, YearChange, year_change
 from kpi.provenance.explanation import UNITS
 from kpi.provenance.figure_values import FigureKey, Rows, read_rows, refuse_without_figures
 from kpi.provenance.recomputation import BuildSide

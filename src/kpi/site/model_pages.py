@@ -14,7 +14,8 @@ from kpi import database
 from kpi.cache import caching
 from kpi.engine.compile import CACHE
 from kpi.lazy import duckdb
-from kpi.provenance.labels import SUPERSEDED, labels_of
+from kpi.provenance.explanation import SUPERSEDED
+from kpi.provenance.figure_facts import labels_of
 from kpi.provenance.outline import Filter, Outline, PartOutline, outlines
 from kpi.site import charts
 from kpi.site.content import Content, Row, Value
