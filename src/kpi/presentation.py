@@ -12,11 +12,14 @@ clipboard or overwrite a line above it.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -64,6 +67,15 @@ def significant(value: float, digits: int) -> str:
 
 
 LANGUAGES = ("fi", "sv", "en")
+
+
+@cache
+def words(group: str) -> Mapping[str, Mapping[str, str]]:
+    """Return what a kind of output calls things, by key and language. They stand side by side in `words.json`."""
+    found: dict[str, dict[str, dict[str, str]]] = json.loads(Path(__file__).with_name("words.json").read_bytes())
+    return found[group]
+
+
 NO_BREAK = "\u00a0"
 MINUS = "\u2212"
 NO_VALUE = "\u2013"

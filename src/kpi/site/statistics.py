@@ -16,44 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kpi.presentation import words
 from kpi.site.dataset import SCHEMA, SYNTHETIC, Dataset, Observation, Role
 from kpi.site.figure_data import relation
 
 DATA, STRUCTURE = "sdmx.csv", "sdmx-structure.json"
 FLOW = "FIGURES"
 MONTH = "month"
-_FREQUENCIES = {
-    "A": {"en": "Annual", "fi": "Vuosi", "sv": "År"},
-    "M": {"en": "Monthly", "fi": "Kuukausi", "sv": "Månad"},
-}
-_STATUSES = {
-    "A": {"en": "Normal", "fi": "Tavallinen", "sv": "Normal"},
-    "B": {"en": "Break in the series", "fi": "Katkos aikasarjassa", "sv": "Brott i tidsserien"},
-    "E": {"en": "Estimated", "fi": "Arvio", "sv": "Uppskattning"},
-    "M": {"en": "Missing, cannot exist", "fi": "Arvoa ei voi olla", "sv": "Värdet kan inte finnas"},
-    "O": {"en": "Missing value", "fi": "Puuttuva arvo", "sv": "Värdet saknas"},
-    "P": {"en": "Provisional", "fi": "Ennakkotieto", "sv": "Preliminär"},
-    "R": {"en": "Revised", "fi": "Tarkistettu", "sv": "Reviderad"},
-    "Q": {"en": "Suppressed", "fi": "Salattu", "sv": "Sekretessbelagd"},
-}
-_CONFIDENTIALITY = {
-    "F": {"en": "Free", "fi": "Julkinen", "sv": "Offentlig"},
-    "C": {"en": "Confidential", "fi": "Salassa pidettävä", "sv": "Sekretessbelagd"},
-}
-_CONCEPTS = {
-    "FREQ": {"en": "Frequency", "fi": "Tiheys", "sv": "Frekvens"},
-    "REF_AREA": {"en": "Region", "fi": "Alue", "sv": "Område"},
-    "FIGURE": {"en": "Figure", "fi": "Luku", "sv": "Tal"},
-    "SERVICE": {"en": "Service", "fi": "Palvelu", "sv": "Tjänst"},
-    "BASIS": {"en": "Basis", "fi": "Jakso", "sv": "Period"},
-    "TIME_PERIOD": {"en": "Time period", "fi": "Ajankohta", "sv": "Tidsperiod"},
-    "OBS_VALUE": {"en": "Value", "fi": "Arvo", "sv": "Värde"},
-    "UNIT_MEASURE": {"en": "Unit", "fi": "Yksikkö", "sv": "Enhet"},
-    "UNIT_MULT": {"en": "Unit multiplier", "fi": "Yksikön kerroin", "sv": "Enhetens multiplikator"},
-    "DECIMALS": {"en": "Decimals", "fi": "Desimaalit", "sv": "Decimaler"},
-    "OBS_STATUS": {"en": "Status", "fi": "Tila", "sv": "Status"},
-    "CONF_STATUS": {"en": "Confidentiality", "fi": "Salassapito", "sv": "Sekretess"},
-}
 _DIMENSIONS = ("FREQ", "REF_AREA", "FIGURE", "SERVICE", "BASIS")
 _ATTRIBUTES = ("UNIT_MEASURE", "UNIT_MULT", "DECIMALS", "OBS_STATUS", "CONF_STATUS")
 _CODED = (*_DIMENSIONS, "UNIT_MEASURE", "OBS_STATUS", "CONF_STATUS")
@@ -144,7 +113,7 @@ def _agency(dataset: Dataset) -> tuple[str, str]:
 
 
 def _structure(dataset: Dataset, rows: Sequence[Sequence[object]]) -> Mapping[str, Any]:
-    agency, version = _agency(dataset)
+    (agency, version), concepts = _agency(dataset), words("sdmx_concepts")
     own = {"agencyID": agency, "version": version, "isExternalReference": False}
     title = {"name": dataset.says("title", FLOW), "names": {dataset.lang: dataset.says("title", FLOW)}}
     lists = {name: codes for name, codes in _lists(dataset, rows).items() if codes}
@@ -159,14 +128,14 @@ def _structure(dataset: Dataset, rows: Sequence[Sequence[object]]) -> Mapping[st
         },
         "data": {
             "codelists": [
-                {"id": f"CL_{name}", **_named(_CONCEPTS[name][dataset.lang], dataset.lang), **own,
+                {"id": f"CL_{name}", **_named(concepts[name][dataset.lang], dataset.lang), **own,
                  "codes": [{"id": code, **_named(text, dataset.lang)} for code, text in codes.items()]}
                 for name, codes in lists.items()
             ],
             "conceptSchemes": [
                 {"id": "CS_FIGURES", **title, **own,
                  "concepts": [{"id": name, **_named(text[dataset.lang], dataset.lang)}
-                              for name, text in _CONCEPTS.items()]}
+                              for name, text in concepts.items()]}
             ],
             "dataStructures": [
                 {"id": FLOW, **title, **own, "dataStructureComponents": _components(f"{agency}:", version, lists)}
@@ -216,17 +185,17 @@ def _lists(dataset: Dataset, rows: Sequence[Sequence[object]]) -> Mapping[str, M
     there["UNIT_MEASURE"] = {str(row[len(_DIMENSIONS) + 2]) for row in rows}
     units = {code_of(one.unit_code or one.unit or "_Z"): one.unit_name or one.unit for one in dataset.figures.values()}
     names: dict[str, Mapping[str, str]] = {
-        "FREQ": _in(dataset, _FREQUENCIES),
+        "FREQ": _in(dataset, "sdmx_frequencies"),
         "REF_AREA": {code_of(dataset.says("region_code", "_Z")): dataset.says("region", "_Z")},
         "FIGURE": {code_of(figure_id): one.name for figure_id, one in dataset.figures.items()},
         "SERVICE": {code_of(service): name for (_, service), name in dataset.services.items()},
         "BASIS": {
             **{code_of(basis): dataset.code_name("basis", basis) for basis in dataset.names.codes.get("basis", {})},
-            MONTH: _CONCEPTS["TIME_PERIOD"][dataset.lang],
+            MONTH: words("sdmx_concepts")["TIME_PERIOD"][dataset.lang],
         },
         "UNIT_MEASURE": units,
-        "OBS_STATUS": _in(dataset, _STATUSES),
-        "CONF_STATUS": _in(dataset, _CONFIDENTIALITY),
+        "OBS_STATUS": _in(dataset, "sdmx_statuses"),
+        "CONF_STATUS": _in(dataset, "sdmx_confidentiality"),
     }
     for concept, codes in there.items():
         known = {code: name for code, name in names[concept].items() if code in codes}
@@ -234,8 +203,8 @@ def _lists(dataset: Dataset, rows: Sequence[Sequence[object]]) -> Mapping[str, M
     return names
 
 
-def _in(dataset: Dataset, texts: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
-    return {code: text[dataset.lang] for code, text in texts.items()}
+def _in(dataset: Dataset, group: str) -> Mapping[str, str]:
+    return {code: text[dataset.lang] for code, text in words(group).items()}
 
 
 def _named(text: str, lang: str) -> Mapping[str, object]:
@@ -255,13 +224,6 @@ _SERIES = {
 
 
 COLLECTION = "json-stat.json"
-_LABELS = {
-    "region": {"en": "Region", "fi": "Alue", "sv": "Område"},
-    "figure": {"en": "Figure", "fi": "Luku", "sv": "Tal"},
-    "service": {"en": "Service", "fi": "Palvelu", "sv": "Tjänst"},
-    "year": {"en": "Year", "fi": "Vuosi", "sv": "År"},
-    "basis": {"en": "Basis", "fi": "Jakso", "sv": "Period"},
-}
 _HIDDEN = "c"  # confidential
 
 
@@ -334,7 +296,7 @@ def _dataset(dataset: Dataset, title: str, observations: Sequence[Observation]) 
         "role": {"time": ["year"], "metric": ["figure"], **({"geo": ["region"]} if region else {})},
         "dimension": {
             axis: {
-                "label": _LABELS[axis][dataset.lang],
+                "label": words("json_stat")[axis][dataset.lang],
                 "category": {
                     "index": {code: place for place, code in enumerate(codes)},
                     "label": labels[axis],
