@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 def presented(value: str, decimals: str, unit: str) -> str:
@@ -188,6 +188,12 @@ def one_line(text: str, longest: int = LONGEST) -> str:
     """Return a text as one line, at most so many characters long; line ends and tabs in it are written out too."""
     line = visible(text.replace("\n", "\\n").replace("\t", "\\t"))
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def listed(items: Sequence[object], most: int) -> str:
+    """Return the first few of some items with commas between them, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 def headline(text: str) -> str:

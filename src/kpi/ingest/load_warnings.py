@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,7 +13,7 @@ from kpi.ingest.masking import quoted
 from kpi.ingest.raw_files import RawFolder
 from kpi.ingest.retention import past_retention, survey
 from kpi.lazy import duckdb
-from kpi.presentation import one_line
+from kpi.presentation import listed, one_line
 from kpi.sql import counted, literal
 
 READING = "file.reading"  # what is suspect in how a file was read: of several kinds, told apart by their text
@@ -77,10 +77,9 @@ def _past_retention(
             )
             yield LoadWarning(_file_problem("file.of_deleted_year", one.feed, one.file, message), one.feed)
     if again := [file.path for file in folder.deleted]:
-        more = f" and {len(again) - 3} more" if len(again) > 3 else ""
         lie = "lies" if len(again) == 1 else "lie"
         message = f"deleted by retention, {lie} there and not read."
-        place = Place(one_line(f"{', '.join(again[:3])}{more}"))
+        place = Place(one_line(listed(again, 3)))
         yield LoadWarning(Problem("file.deleted", message, place, "See: kpi prune-raw"), related=tuple(again))
 
 
@@ -120,7 +119,7 @@ def _replaced(con: duckdb.DuckDBPyConnection, feeds: Mapping[str, Feed]) -> Iter
     ).fetchall():
         if newer:
             others = tuple(f"{name}/{other}" for other in newer)
-            by = _first(others)
+            by = listed(others, 3)
             how = _HOW.get(feeds[name].newer_by, f"by {feeds[name].newer_by}")
             message = f"all its rows ({records}) are replaced by {by}, newer {how}."
             yield LoadWarning(_file_problem("file.replaced", name, file, message), name, others)
@@ -154,12 +153,6 @@ def _spoilt(con: duckdb.DuckDBPyConnection) -> Iterator[LoadWarning]:
 
 
 _HOW = {FILE_NAME: "by its name", TIME_OF_DELIVERY: "by its time of delivery"}
-
-
-def _first(paths: Iterable[str], most: int = 3) -> str:
-    found = list(paths)
-    more = f" and {len(found) - most} more" if len(found) > most else ""
-    return ", ".join(found[:most]) + more
 
 
 def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_reject_share: float | None) -> None:

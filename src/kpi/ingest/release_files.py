@@ -21,6 +21,7 @@ from pathlib import Path
 
 from kpi.errors import ConfigError
 from kpi.files import RELEASE_FILES, RELEASE_NAME, RELEASES
+from kpi.ingest.raw_files import csv_rows
 from kpi.lazy import duckdb
 from kpi.sql import literal
 
@@ -266,11 +267,8 @@ def load_releases(con: duckdb.DuckDBPyConnection, releases: Sequence[ReleaseFold
             file = one.path / name
             if not file.exists():
                 continue
-            struct = ", ".join(f"{literal(column)}: {literal(kind)}" for column, kind in columns)
-            form = "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', nullstr = ''"
-            sql = f"select {literal(one.name)}, * from read_csv({literal(str(file))}, {form}, columns = {{{struct}}})"
             try:
-                con.execute(f"insert into raw.{table} {sql}")
+                con.execute(f"insert into raw.{table} select {literal(one.name)}, * from {csv_rows(file, columns)}")
             except duckdb.Error as error:
                 raise ConfigError(f"{file} cannot be read: {database.first_line(error)}.") from None
     con.execute(f"comment on table raw.releases is {literal(written)}")

@@ -22,7 +22,7 @@ from kpi.files import project_digest
 from kpi.ingest import raw_files, release_files
 from kpi.ingest.calendar import FEED_MONTHS
 from kpi.lazy import duckdb
-from kpi.presentation import one_line, significant
+from kpi.presentation import listed, one_line, significant
 from kpi.provenance import git
 from kpi.provenance.attribution import Attribution, BuildChange
 from kpi.provenance.figure_values import GRAIN, FigureKey, moved_figures
@@ -272,8 +272,7 @@ def difference_lines(found: Difference) -> Iterator[str]:
         by = "" if before is None or after is None else f" ({after - before:+.6g})"
         unusual = f", {basis}" if basis != USUAL_BASIS else ""
         files = [delivery.path for delivery in behind(found.feeds.get(figure, ()), found.deliveries)]
-        more = f" and {len(files) - SHOWN_FILES} more" if len(files) > SHOWN_FILES else ""
-        cause = f" <- {', '.join(files[:SHOWN_FILES])}{more}" if files else ""
+        cause = f" <- {listed(files, SHOWN_FILES)}" if files else ""
         yield f"  {year} {figure} {service}{unusual}: {_number(before)} -> {_number(after)}{by}{cause}"
 
 

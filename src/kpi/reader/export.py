@@ -25,6 +25,7 @@ from kpi.errors import ConfigError, KpiError
 from kpi.errors import Place as FilePlace
 from kpi.ingest.masking import IDENTITY_MARK, has_identity_code, hidden, is_found, masked, quoted
 from kpi.lazy import duckdb
+from kpi.presentation import listed
 from kpi.provenance.figure_values import refuse_without_figures
 from kpi.settings import ReportTables
 from kpi.site.dataset import (
@@ -107,10 +108,9 @@ def _problems(
         ).fetchall()
         if values:
             rows = sum(int(row[2]) for row in values)
-            shown = ", ".join(f"'{quoted(str(row[0]), 60)}'" for row in values[:SHOWN])
-            more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+            shown = listed([f"'{quoted(str(row[0]), 60)}'" for row in values], SHOWN)
             why = "hold personal data" if any(row[1] for row in values) else "stand in no list"
-            yield f"{message}: {counted(len(values), 'value')} in {counted(rows, 'row')} {why}: {shown}{more}"
+            yield f"{message}: {counted(len(values), 'value')} in {counted(rows, 'row')} {why}: {shown}"
 
 
 def _made_from(edges: Sequence[Edge], start: Place) -> set[Place]:

@@ -22,7 +22,17 @@ from kpi.provenance.figure_values import refuse_without_figures
 from kpi.reader.figures import check_year, open_build, tables_of
 from kpi.reader.screen import form_of
 from kpi.site.charts import ticks
-from kpi.site.figure_data import FigureRow, figure_rows, in_languages, names_of, relation
+from kpi.site.figure_data import (
+    CODES,
+    FIGURES,
+    MONTHS,
+    SERVICES,
+    FigureRow,
+    figure_rows,
+    in_languages,
+    names_of,
+    relation,
+)
 from kpi.warehouse.builds import Warehouse
 
 if TYPE_CHECKING:
@@ -72,18 +82,15 @@ def indicators(
 
 def _with_names(con: duckdb.DuckDBPyConnection, tables: ReportTables, lang: str) -> str:
     """SQL of the indicators with the names of figure, service and unit, and the value as it is shown."""
-    figures = {"figure_id": "varchar", "unit": "varchar", "decimals": "varchar", **in_languages("name")}
-    services = {"figure_id": "varchar", "service": "varchar", **in_languages("service_name")}
-    codes = {"list": "varchar", "code": "varchar", **in_languages("name")}
     return f"""
         select i.*, {names_of("f", "name", lang, "i.figure_id")} as name,
             {names_of("s", "service_name", lang, "i.service")} as service_name,
             {names_of("u", "name", lang, "f.unit")} as unit, {presented("i.value", "f.decimals", "f.unit")} as shown
         from {tables.indicators} as i
-        left join {relation(con, tables.figures, figures)} as f on i.figure_id = f.figure_id
-        left join {relation(con, tables.figure_services, services)} as s
+        left join {relation(con, tables.figures, FIGURES)} as f on i.figure_id = f.figure_id
+        left join {relation(con, tables.figure_services, SERVICES)} as s
             on i.figure_id = s.figure_id and i.service = s.service
-        left join {relation(con, tables.code_lists, codes)} as u on u.list = 'unit' and f.unit = u.code
+        left join {relation(con, tables.code_lists, CODES)} as u on u.list = 'unit' and f.unit = u.code
     """
 
 
@@ -113,13 +120,10 @@ def series(
     language = language_of(lang) or "en"
     tables, identity = tables_of(build, project_dir), _identity(build, project_dir)
     with open_build(build, project_dir) as con:
-        months = relation(con, tables.monthly_series, _SERIES)
+        months = relation(con, tables.monthly_series, MONTHS)
         _refuse_unknown(con, months, figure, service)
-        breaks = relation(
-            con,
-            tables.comparability_breaks,
-            {"figure_id": "varchar", "service": "varchar", "starts_on": "date", **in_languages("reason")},
-        )
+        columns = ("figure_id", "service", "starts_on", *in_languages("reason"))
+        breaks = relation(con, tables.comparability_breaks, columns)
         found = con.sql(
             f"""
             with reasons as (
@@ -294,20 +298,6 @@ def unload_magic(shell: Any) -> None:
 
 
 _MAGICS = ("sql", "kpi")
-
-
-_SERIES = {
-    "figure_id": "varchar",
-    "service": "varchar",
-    "report_year": "bigint",
-    "month": "bigint",
-    "value": "double",
-    "numerator": "double",
-    "denominator": "double",
-    "event_count": "bigint",
-    "is_break": "boolean",
-    "is_full_month": "boolean",
-}
 
 
 MOST = 6  # lines of a chart, each with a stroke of its own

@@ -18,7 +18,7 @@ from typing import Any
 from kpi.database import fetch_dicts
 from kpi.lazy import duckdb
 from kpi.site.content import Names, text_in
-from kpi.site.figure_data import columns, in_languages, relation
+from kpi.site.figure_data import CODES, FIGURES, INDICATORS, KEY, SERVICES, columns, in_languages, relation
 from kpi.sql import identifier, literal
 
 SCHEMA = "export"
@@ -185,20 +185,18 @@ class Dataset:
         if table is None:
             return []
         changes = self.tables.get(Role.CHANGES)
-        has_break = relation(
-            self.con, f"{SCHEMA}.{Role.CHANGES}" if changes else "", {**_FIGURE, "has_break": "boolean"}
-        )
+        has_break = relation(self.con, f"{SCHEMA}.{Role.CHANGES}" if changes else "", (*KEY, "has_break"))
         rows = self.con.execute(
             f"""
             select i.figure_id, i.service, i.report_year, coalesce(i.basis, ''),
                 case when isfinite(i.value) then i.value end, coalesce(i.is_suppressed, false),
                 coalesce(i.is_unfinished, i.basis = 'year_to_date', false), coalesce(c.has_break, false),
                 coalesce(o.obs_status, '')
-            from {relation(self.con, f"{SCHEMA}.{Role.INDICATORS}", _INDICATORS)} as i
+            from {relation(self.con, f"{SCHEMA}.{Role.INDICATORS}", INDICATORS)} as i
             left join {has_break} as c
                 on i.figure_id = c.figure_id and i.service = c.service and i.report_year = c.report_year
                 and i.basis = c.basis
-            left join {relation(self.con, "known.observation_status", {**_FIGURE, "obs_status": "varchar"})} as o
+            left join {relation(self.con, "known.observation_status", (*KEY, "obs_status"))} as o
                 on i.figure_id = o.figure_id and i.service = o.service and i.report_year = o.report_year
                 and i.basis = o.basis
             where i.figure_id is not null and i.service is not null and i.report_year is not null
@@ -278,20 +276,20 @@ def _one(con: duckdb.DuckDBPyConnection, sql: str) -> int:
 def _names(con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable]) -> Names:
     """Read what things are called: figures as the catalogue has them, then the lists; those of no list come last."""
 
-    def rows(name: str, wanted: Mapping[str, str], order: str = "seed_order") -> Iterator[dict[str, Any]]:
+    def rows(name: str, wanted: Iterable[str], order: str = "seed_order") -> Iterator[dict[str, Any]]:
         yield from fetch_dicts(con, f"select * from {relation(con, f'known.{name}', wanted)} order by {order}")
 
     names = Names()
-    for row in rows("code_lists", _CODES, "list, sort_order, seed_order"):
+    for row in rows("code_lists", CODES, "list, sort_order, seed_order"):
         names.codes.setdefault(row["list"] or "", {})[row["code"] or ""] = row
-    for row in rows("publication", {"key": "varchar", **in_languages("value")}):
+    for row in rows("publication", ("key", *in_languages("value"))):
         names.publication[row["key"] or ""] = row
-    catalogue = list(rows("figure_catalogue", {**_FIGURES, **_SERVICES, "service_order": "bigint"}))
+    catalogue = list(rows("figure_catalogue", dict.fromkeys((*FIGURES, *SERVICES, "service_order"))))
     used = con.execute(f"select * from ({_used(con, tables, ('figure_id', 'service'))}) order by all").fetchall()
     unlisted = [{"figure_id": figure_id, "service": service} for figure_id, service in used]
-    described = [*catalogue, *rows("figures", _FIGURES), *unlisted]
+    described = [*catalogue, *rows("figures", FIGURES), *unlisted]
     services = [*({**row, "sort_order": row["service_order"]} for row in catalogue),
-                *rows("figure_services", {**_SERVICES, "sort_order": "bigint"}), *unlisted]  # fmt: skip
+                *rows("figure_services", SERVICES), *unlisted]  # fmt: skip
     figures = _first(described, lambda row: row["figure_id"])
     families = names.codes.get("family", {})
     names.figures = dict(
@@ -341,27 +339,6 @@ def _used(con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable], nam
         f"select {', '.join(f'null::varchar as {name}' for name in names)} where false"
     ]
     return " union ".join(parts)
-
-
-_FIGURE = {"figure_id": "varchar", "service": "varchar", "report_year": "bigint", "basis": "varchar"}
-_INDICATORS = {**_FIGURE, "value": "double", "is_suppressed": "boolean", "is_unfinished": "boolean"}
-_FIGURES = {
-    "figure_id": "varchar",
-    "family": "varchar",
-    "unit": "varchar",
-    "decimals": "varchar",
-    "sort_order": "bigint",
-    **in_languages("name"),
-    **in_languages("definition"),
-}
-_SERVICES = {"figure_id": "varchar", "service": "varchar", **in_languages("service_name")}
-_CODES = {
-    "list": "varchar",
-    "code": "varchar",
-    "sort_order": "bigint",
-    **in_languages("name"),
-    "sdmx_code": "varchar",
-}
 
 
 # A spreadsheet takes a text that begins with one of these for a formula, the full-width ones too.

@@ -18,7 +18,7 @@ from typing import Any
 
 from kpi.presentation import words
 from kpi.site.dataset import SCHEMA, SYNTHETIC, Dataset, Observation, Role
-from kpi.site.figure_data import relation
+from kpi.site.figure_data import MONTHS, relation
 
 DATA, STRUCTURE = "sdmx.csv", "sdmx-structure.json"
 FLOW = "FIGURES"
@@ -79,7 +79,7 @@ def _rows(dataset: Dataset) -> Iterator[Sequence[object]]:
 def _months(dataset: Dataset) -> list[tuple[Any, ...]]:
     if Role.SERIES not in dataset.tables:
         return []
-    series = relation(dataset.con, f"{SCHEMA}.{Role.SERIES}", _SERIES)
+    series = relation(dataset.con, f"{SCHEMA}.{Role.SERIES}", MONTHS)
     return dataset.con.execute(
         "select figure_id, service, report_year, month, case when isfinite(value) then value end,"
         " coalesce(is_suppressed, false), coalesce(is_full_month, true), coalesce(is_break, false)"
@@ -209,18 +209,6 @@ def _in(dataset: Dataset, group: str) -> Mapping[str, str]:
 
 def _named(text: str, lang: str) -> Mapping[str, object]:
     return {"name": text, "names": {lang: text}}
-
-
-_SERIES = {
-    "figure_id": "varchar",
-    "service": "varchar",
-    "report_year": "bigint",
-    "month": "bigint",
-    "value": "double",
-    "is_suppressed": "boolean",
-    "is_full_month": "boolean",
-    "is_break": "boolean",
-}
 
 
 COLLECTION = "json-stat.json"

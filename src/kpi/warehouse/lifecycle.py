@@ -20,6 +20,7 @@ from kpi.events import Emit, silent
 from kpi.files import checksum, read_regular
 from kpi.ingest.raw_files import kept_beside
 from kpi.lazy import duckdb
+from kpi.presentation import listed
 from kpi.sql import counted
 from kpi.warehouse.builds import (
     LedgerEvent,
@@ -84,7 +85,7 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
     for name in (name for builds in removed.values() for name, _ in builds if name in releases):
         emit(f"  warning: build {name} was that of release {releases[name]}: kpi release verify builds it again.")
     for rule, builds in removed.items():
-        ids = ", ".join(name for name, _ in builds[:3]) + (f" and {len(builds) - 3} more" if builds[3:] else "")
+        ids = listed([name for name, _ in builds], 3)
         room = f"{sum(size for _, size in builds) / 1e6:.1f} MB"
         emit(f"Removed {counted(len(builds), 'build')}, {room}, by {rule}: {ids}.")
     if (warehouse.root / "lake").is_dir():
