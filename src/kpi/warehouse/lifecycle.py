@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from kpi.build_record import FILE, BuildRecord
 from kpi.errors import ConfigError, Problem
 from kpi.events import Emit, silent
-from kpi.files import checksum, read_regular
+from kpi.files import checksum, read_regular, replace_text
 from kpi.ingest.raw_files import kept_beside
 from kpi.lazy import duckdb
 from kpi.presentation import listed
@@ -214,12 +214,8 @@ _WHOLE = Path(".cache/whole")  # below the warehouse: by what the files of the l
 
 def note_whole(warehouse: Warehouse, folder: Path) -> None:
     """Note that the files of a build are as they were written: this run wrote and hashed them and nobody has since."""
-    note = warehouse.root / _WHOLE
     with suppress(OSError):
-        note.parent.mkdir(exist_ok=True)
-        new = note.with_name(f".{note.name}-{os.getpid()}")
-        new.write_text(_identity_of(folder), encoding="utf-8")
-        os.replace(new, note)
+        replace_text(warehouse.root / _WHOLE, _identity_of(folder))
 
 
 def forget_whole(warehouse: Warehouse) -> None:
