@@ -20,11 +20,10 @@ import pytest
 import kpi
 from changing import TODAY
 from kpi.build_record import BuildRecord, YearRecord
-from kpi.databases.protocol import StatementError
 from kpi.engine import adapter, unit_runner
 from kpi.engine.compile import check_project
 from kpi.engine.graph import Node
-from kpi.errors import CheckFailed, KpiError, Problem, problems_of
+from kpi.errors import CheckFailed, KpiError, Problem, StatementError, problems_of
 from kpi.events import Emit, silent
 from kpi.ingest import raw_table
 from kpi.jobs import candidate, notifications, pipeline, prune_raw, release

@@ -9,14 +9,13 @@ from typing import Any
 
 from kpi.cache import remembered
 from kpi.database import columns_of, confined, duckdb, kind_of, parser, problem_of, select_problem
-from kpi.databases.protocol import StatementError
 from kpi.engine.adapter import reading
 from kpi.engine.graph import Fixture, Graph, Node, Row, UnitTest
 from kpi.engine.materializations import schema_statement, seed_folders, seed_table
 from kpi.engine.runner import Adapter, DuckAdapter
 from kpi.engine.template import RenderInput, Templates, overridden
 from kpi.engine.unit_tests import cell, missing_input, problems_of, read_unit_tests
-from kpi.errors import BuildError, BuildErrors, CheckFailed, CompileError, KpiError, Place, Problem
+from kpi.errors import BuildError, BuildErrors, CheckFailed, CompileError, KpiError, Place, Problem, StatementError
 from kpi.project.packages import read_text
 from kpi.project.properties import MODEL_CONFIGS
 from kpi.sql import Columns, identifier

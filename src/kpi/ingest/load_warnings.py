@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from kpi.errors import DeliveryError, Place, Problem, nearest
-from kpi.ingest.contract import MOST_REJECTED, Feed
+from kpi.ingest.contract import FILE_NAME, MOST_REJECTED, TIME_OF_DELIVERY, Feed
 from kpi.ingest.csv_reader import shortened
-from kpi.ingest.file_order import FILE_NAME, TIME_OF_DELIVERY
 from kpi.ingest.masking import quoted
 from kpi.ingest.raw_files import RawFolder
 from kpi.ingest.retention import past_retention, survey

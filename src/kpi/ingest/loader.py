@@ -15,9 +15,9 @@ from pathlib import Path
 
 from kpi.database import beside, duckdb, fetch_one, one_thread
 from kpi.events import Emit, Event, emit_event, silent
-from kpi.ingest import calendar, raw_table, rejects, statements
+from kpi.ingest import calendar, ledger, raw_table, statements
+from kpi.ingest.calendar import count_months
 from kpi.ingest.contract import Feed
-from kpi.ingest.feed_months import count_months
 from kpi.ingest.ledger import create_tables, forget_files, forget_outdated, read_lines, write_lines
 from kpi.ingest.load_warnings import LoadWarning, warnings_of
 from kpi.ingest.raw_files import RawFolder, kept_beside, load_kept
@@ -43,7 +43,7 @@ class LoadReport:
     records: int
     problems: tuple[LoadWarning, ...]
     reordered: frozenset[str] = frozenset()
-    recovered: tuple[rejects.RecoveredRows, ...] = ()
+    recovered: tuple[ledger.RecoveredRows, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def load(
     made, which no delivery can cause, and DeliveryError when what is kept of deleted deliveries cannot be used, or when
     a file changed after the run began.
     """
-    rejects.forget_rejects(con)
+    ledger.forget_rejects(con)
     forget_outdated(con, feeds)
     create_tables(con, feeds)
     load_kept(con, kept_beside(raw), folder.kept)
@@ -73,7 +73,7 @@ def load(
     changes = [compare_folder(feed, folder, lines.get(feed.name, {}), as_of) for feed in feeds]
     with one_thread(con) as threads:
         found = _bring_up(con, changes, raw, threads, emit)
-        recovered = rejects.recovered_rows(con, emit)
+        recovered = ledger.recovered_rows(con, emit)
         count_months(con, feeds)
     calendar.write_calendar(con, feeds, as_of)
     return LoadReport(

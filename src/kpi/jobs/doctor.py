@@ -63,7 +63,7 @@ def engine(warehouse: Warehouse) -> Iterator[Finding]:
         return  # whoever compiles it is told why
     if not settings.is_spark:
         return
-    from kpi.databases.spark import address_of, refuse_unusable
+    from kpi.engine.spark import address_of, refuse_unusable
 
     try:
         refuse_unusable(settings)

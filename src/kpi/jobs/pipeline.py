@@ -280,10 +280,31 @@ def tables_for_readers(graph: Graph) -> list[str]:
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
 
 
-def read_back(file: Path, memory_limit: str = "") -> tuple[dict[str, int], str]:
+@contextmanager
+def hashing(file: Path) -> Iterator[Callable[[], str]]:
+    """Look at all blocks of a finished file in another thread, which is done when this is left.
+
+    Yields what returns the file's hash then: nothing of a small file, where a block is not whole, or when it was
+    written to since.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    about = _identity_of(file)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(database.hash_of_whole_blocks, file) if file.stat().st_size >= _LARGE else None
+        yield lambda: found.result() if found and _identity_of(file) == about else ""
+
+
+def _identity_of(file: Path) -> tuple[int, int, int]:
+    about = file.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns
+
+
+def read_back(file: Path, memory_limit: str = "", hashed: str = "") -> tuple[dict[str, int], str]:
     """Open a finished file as a reader would and look at all of it.
 
     Returns the number of rows of each table, and the file's hash where that was worked out on the way, else nothing.
+    `hashed` is that hash when all blocks were looked at before.
 
     An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a large file
     the checksums of its blocks are compared; the tables are read where one is not right, for nothing may need that
@@ -292,7 +313,8 @@ def read_back(file: Path, memory_limit: str = "") -> tuple[dict[str, int], str]:
     try:
         with database.reading(file, _a_quarter(memory_limit)) as con:
             seen = database.row_counts(con)
-            hashed = database.hash_of_whole_blocks(file) if file.stat().st_size >= _LARGE else ""
+            if not hashed and file.stat().st_size >= _LARGE:
+                hashed = database.hash_of_whole_blocks(file)
             if not hashed:
                 database.read_all(con, seen)
             return seen, hashed

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
 from kpi.database import CATALOG, attached, confine, first_line, table_columns
 from kpi.errors import ConfigError, KpiError
-from kpi.ingest import calendar, file_order, raw_files, statements
+from kpi.ingest import calendar, contract, raw_files, statements
 from kpi.ingest.ledger import OWN
 from kpi.lazy import duckdb
 from kpi.provenance.contributions import Cause
@@ -520,7 +520,7 @@ class _Scratch:
 
     def _settle(self, feed: Feed, files: Sequence[FileRecord]) -> None:
         times = {file.file: file.delivered_at or 0 for file in files}
-        order = file_order.in_order(times, feed.newer_by)
+        order = contract.in_order(times, feed.newer_by)
         self.con.execute(f"update raw.{identifier(feed.name)} set _is_superseded = false")
         for sql in (*statements.find_repeated(feed, False), *statements.find_clashing(feed)):
             self.con.execute(sql)

@@ -10,7 +10,7 @@ from typing import Any
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ancestors
 from kpi.database import attached, fetch_one, table_columns
 from kpi.ingest import raw_files, release_files
-from kpi.ingest.feed_months import TABLE as FEED_MONTHS
+from kpi.ingest.calendar import FEED_MONTHS
 from kpi.lazy import duckdb
 from kpi.presentation import significant
 from kpi.provenance.figure_values import GRAIN, moved_figures
