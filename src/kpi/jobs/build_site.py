@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +30,7 @@ from kpi.site.site import (
     write_site,
 )
 from kpi.site.site import carry_over as carry_over_site
+from kpi.validation.rule import seed_rows
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import readable_database
 
@@ -50,24 +49,15 @@ def check_report(graph: Graph) -> None:
     if not sentences.general and not sentences.of_years:
         return
     tables = graph.project.report_tables
-    figures = _seed(graph, tables.figures)
+    figures = seed_rows(tables.figures, graph)
     units = {row["figure_id"]: row.get("unit") or "count" for row in figures}
     services: dict[str, list[str]] = {}
-    for row in _seed(graph, tables.figure_services):
+    for row in seed_rows(tables.figure_services, graph):
         services.setdefault(row["figure_id"], []).append(row["service"])
-    sections = [row["section"] for row in _seed(graph, tables.report_sections)]
+    sections = [row["section"] for row in seed_rows(tables.report_sections, graph)]
     mistakes = check_sentences(sentences, units, services, sections) if figures else []
     if mistakes:
         raise ConfigErrors(mistakes)
-
-
-def _seed(graph: Graph, table: str) -> Sequence[dict[str, str]]:
-    """Return the rows of a seed; nothing of a table that is none."""
-    node = next((one for one in graph.built() if one.kind == "seed" and str(one.relation) == table), None)
-    if node is None:
-        return ()
-    with (graph.project.root / node.file).open(encoding="utf-8-sig", newline="") as stream:
-        return list(csv.DictReader(stream, delimiter=node.delimiter))
 
 
 def write_beside(
