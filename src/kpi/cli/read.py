@@ -126,7 +126,7 @@ def _show_figures(con: Any, root: Path, tables: ReportTables, options: Mapping[s
     from kpi.site.figure_data import figure_rows
 
     warehouse = warehouse_of(root)
-    record = warehouse.record(warehouse.folder(options["build_id"]))
+    record = warehouse.outline(warehouse.folder(options["build_id"]))
     everything = figure_rows(con, tables, options["lang"])
     rows, year = figures.chosen_rows(everything, options), options["year"]
     if options["as_csv"]:

@@ -76,7 +76,7 @@ def write_beside(
     validated = results.read_text(encoding="utf-8") if results.is_file() else ""
     files = "".join(f"{one.path} {one.rows_loaded} {one.rows_rejected}\n" for one in record.files or ())
     code = record.inputs.code if record.inputs else ""
-    models = models_of(graph, con)
+    models = models_of(graph, con, record.rows)
     more = (code, str(record.synthetic), files, models.outline())
     fingerprint = fingerprint_of(versions, graph.project.root, validated, *more)
     about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)

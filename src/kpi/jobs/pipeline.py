@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -276,6 +278,12 @@ def tables_for_readers(graph: Graph) -> list[str]:
         if virtual and any(parent.id in cut or parent.relation.schema.lower() in schemas for parent in parents):
             cut[node.id] = str(node.relation)
     return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
+
+
+def prepare_hashing(file: Path) -> None:
+    """Import what sums the blocks of a large file, in another thread: the kernel can copy the file meanwhile."""
+    if file.stat().st_size >= _LARGE:
+        threading.Thread(target=importlib.import_module, args=("numpy",), daemon=True).start()
 
 
 @contextmanager

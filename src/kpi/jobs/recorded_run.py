@@ -143,11 +143,11 @@ def _notify_success(warehouse: Warehouse, outcome: Outcome, before: Path | None,
     from kpi.ingest.calendar import LATE
     from kpi.jobs import notifications
 
-    notified, published = _notified(warehouse), warehouse.current_record()
+    notified, current = _notified(warehouse), warehouse.current()
     failing = notified.failing
     for run in close_killed(warehouse.root):
         failing = failing or FailedRun(run.run, f"killed {run.message}", run.started_at)
-    due = published.freshness if published else ()
+    due = warehouse.outline(current).freshness if current else ()
     known = warehouse.record(before).warnings if before else ()
     seen, late_kinds = {notifications.identity(problem) for problem in known}, LATE.values()
     new = [

@@ -429,7 +429,7 @@ def export_figures(root: Path, folder: Path, options: ExportOptions) -> list[tup
 
     warehouse = Warehouse(root.resolve() / "warehouse")
     build = warehouse.folder(options.build)
-    record, database = warehouse.record(build), database_path(build)
+    record, database = warehouse.outline(build), database_path(build)
     tables = record.report_tables
     selected = _public(warehouse, root, options) if options.is_public else _selected(build, database, tables)
     day = record.as_of or record.finished_at[:10] or record.started_at[:10]

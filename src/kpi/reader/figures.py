@@ -130,13 +130,13 @@ def _seconds_between(one: Showing, moment: str) -> float:
 def tables_of(build: str | None = None, project_dir: Path | str | None = None) -> ReportTables:
     """Return the names of the tables that figures are read from, as the build was made with them."""
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
-    return warehouse.record(warehouse.folder(build)).report_tables
+    return warehouse.outline(warehouse.folder(build)).report_tables
 
 
 def hint_left_out(sql: str, build: str | None, project_dir: Path) -> str:
     """Say which schema that SQL, or a table's name, asks for is left out of the file for all readers; else nothing."""
     warehouse = Warehouse(project_dir.resolve() / "warehouse")
-    found = warehouse.record(warehouse.folder(build)).restricted_schemas
+    found = warehouse.outline(warehouse.folder(build)).restricted_schemas
     named = sorted(found & set(re.findall(r"\w+", sql.lower())))
     return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
 
