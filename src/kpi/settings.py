@@ -298,7 +298,7 @@ REPORT_COLUMNS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
 
 
 # The SQL types of columns that are neither texts nor truth values: a name is of one type in all tables.
-_NUMBERS = {
+_OTHER_TYPES = {
     "bigint": "report_year previous_year first_year last_year month last_full_month row_count event_count sort_order"
     " service_order source_report",
     "double": "value previous_value released_value national_value printed_value numerator denominator change"
@@ -308,7 +308,7 @@ _NUMBERS = {
     "date": "since starts_on",
     "boolean": "shown_sign",
 }
-_SQL_TYPES = {column: type_ for type_, columns in _NUMBERS.items() for column in columns.split()}
+_SQL_TYPES = {column: type_ for type_, columns in _OTHER_TYPES.items() for column in columns.split()}
 
 
 def column_type(column: str) -> str:
