@@ -21,37 +21,20 @@ from kpi.errors import DeliveryError
 from kpi.files import read_regular
 from kpi.ingest.masking import hidden_codes
 from kpi.lazy import duckdb
-from kpi.sql import literal
+from kpi.sql import Columns, definition, literal, typed_columns
 
 SUMS = "SHA256SUMS"
 SYNTHETIC_LABEL = "SYNTEETTISTÄ AINEISTOA"
-KEPT_INDICATORS = (
-    ("figure_id", "VARCHAR"),
-    ("service", "VARCHAR"),
-    ("report_year", "BIGINT"),
-    ("basis", "VARCHAR"),
-    ("numerator", "DOUBLE"),
-    ("denominator", "DOUBLE"),
-    ("value", "DOUBLE"),
-    ("event_count", "BIGINT"),
-    ("kept_from", "VARCHAR"),
-    ("kept_on", "DATE"),
-)
-DELETED_DELIVERIES = (
-    ("feed", "VARCHAR"),
-    ("file", "VARCHAR"),
-    ("content_hash", "VARCHAR"),
-    ("records", "BIGINT"),
-    ("rows_loaded", "BIGINT"),
-    ("rows_rejected", "BIGINT"),
-    ("rows_superseded", "BIGINT"),
-    ("first_year", "BIGINT"),
-    ("last_year", "BIGINT"),
-    ("kept_from", "VARCHAR"),
-    ("deleted_on", "DATE"),
-)
+KEPT_INDICATORS = typed_columns("""
+    figure_id varchar, service varchar, report_year bigint, basis varchar, numerator double, denominator double,
+    value double, event_count bigint, kept_from varchar, kept_on date
+""")
+DELETED_DELIVERIES = typed_columns("""
+    feed varchar, file varchar, content_hash varchar, records bigint, rows_loaded bigint, rows_rejected bigint,
+    rows_superseded bigint, first_year bigint, last_year bigint, kept_from varchar, deleted_on date
+""")
 # The raw tables that are made of it, each from a file of that name, and what tells their rows apart.
-TABLES: dict[str, tuple[tuple[str, str], ...]] = {
+TABLES: dict[str, Columns] = {
     "kept_indicators": KEPT_INDICATORS,
     "deleted_deliveries": DELETED_DELIVERIES,
 }
@@ -131,8 +114,7 @@ def load_kept(con: duckdb.DuckDBPyConnection, kept: Path, folders: Sequence[Kept
     from kpi import database
 
     for table, columns in TABLES.items():
-        typed = ", ".join(f"{column} {kind}" for column, kind in columns)
-        con.execute(f"create or replace table raw.{table} ({typed})")
+        con.execute(f"create or replace table raw.{table} ({definition(columns)})")
         for folder in folders:
             file = kept / folder.name / file_of(table)
             try:
@@ -146,7 +128,7 @@ def load_kept(con: duckdb.DuckDBPyConnection, kept: Path, folders: Sequence[Kept
             raise DeliveryError(f"{message} Each figure is kept once, from one build: take one of the rows out.")
 
 
-def csv_rows(file: Path, columns: Sequence[tuple[str, str]]) -> str:
+def csv_rows(file: Path, columns: Columns) -> str:
     """SQL of the rows of a CSV file that kpi wrote.
 
     It was checked against its sum, so there is nothing to guess: what does not fit is an edit by hand.
