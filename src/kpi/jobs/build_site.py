@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi import database
-from kpi.errors import ConfigError, ConfigErrors
+from kpi.errors import ConfigError
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES
 from kpi.site.content import INPUTS
 from kpi.site.model_pages import Models, models_of
 from kpi.site.pages import About
-from kpi.site.sentences import check_sentences, read_sentences
+from kpi.site.sentences import check_report
 from kpi.site.site import (
     EXPECTATIONS,
     FINGERPRINT,
@@ -39,35 +37,6 @@ if TYPE_CHECKING:
     from kpi.build_record import BuildRecord
     from kpi.engine.graph import Graph
     from kpi.project.project import Project
-
-
-def check_report(graph: Graph) -> None:
-    """Raise ConfigError, with file and line, for each slot of a sentence that no figure, service or form answers to.
-
-    Figures, services and sections are those of the seeds. Where a project has no seed of figures nothing is checked.
-    """
-    sentences = read_sentences(graph.project.root)
-    if not sentences.general and not sentences.of_years:
-        return
-    tables = graph.project.report_tables
-    figures = _seed(graph, tables.figures)
-    units = {row["figure_id"]: row.get("unit") or "count" for row in figures}
-    services: dict[str, list[str]] = {}
-    for row in _seed(graph, tables.figure_services):
-        services.setdefault(row["figure_id"], []).append(row["service"])
-    sections = [row["section"] for row in _seed(graph, tables.report_sections)]
-    mistakes = check_sentences(sentences, units, services, sections) if figures else []
-    if mistakes:
-        raise ConfigErrors(mistakes)
-
-
-def _seed(graph: Graph, table: str) -> Sequence[dict[str, str]]:
-    """Return the rows of a seed; nothing of a table that is none."""
-    node = next((one for one in graph.built() if one.kind == "seed" and str(one.relation) == table), None)
-    if node is None:
-        return ()
-    with (graph.project.root / node.file).open(encoding="utf-8-sig", newline="") as stream:
-        return list(csv.DictReader(stream, delimiter=node.delimiter))
 
 
 def write_beside(

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup, escape
 
+from kpi.cache import remembered
 from kpi.presentation import Form
 
 LABELS = Path(__file__).parent / "labels"
@@ -105,9 +106,11 @@ _FORMS_OF_ALL = ("value", "size", "bare", "fraction", "about", "nearly", "capita
 @cache
 def read_language(code: str) -> Language:
     """Return a language. Its file is the package's own and read once."""
+    text = (LABELS / f"{code}.yml").read_text(encoding="utf-8")
+    return Language(code, **remembered(partial(_read, text), "language", text))
+
+
+def _read(text: str) -> Any:
     import yaml
 
-    content = yaml.load(
-        (LABELS / f"{code}.yml").read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    )
-    return Language(code, **content)
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -8,18 +8,23 @@ where the figure has one.
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from kpi.errors import ConfigError, Place, nearest
+from kpi.errors import ConfigError, ConfigErrors, Place, nearest
 from kpi.presentation import LANGUAGES, NO_VALUE, Form
 from kpi.site.content import Content, Key, Value
 from kpi.site.language import Language, read_language
+
+if TYPE_CHECKING:
+    from kpi.engine.graph import Graph
 
 FOLDER = Path("report")
 _SLOT = re.compile(r"\{([^{}]*)\}")
@@ -151,6 +156,35 @@ def _slot(text: str, place: Place) -> Slot:
         raise ConfigError(f"'{{{text}}}' is not understood: {message}.", place)
     pairs = tuple((name.strip(), argument.strip()) for name, _, argument in (form.partition(":") for form in forms))
     return Slot(found[1], found[2] or "", found[3] or "", pairs, place)
+
+
+def check_report(graph: Graph) -> None:
+    """Raise ConfigError, with file and line, for each slot of a sentence that no figure, service or form answers to.
+
+    Figures, services and sections are those of the seeds. Where a project has no seed of figures nothing is checked.
+    """
+    sentences = read_sentences(graph.project.root)
+    if not sentences.general and not sentences.of_years:
+        return
+    tables = graph.project.report_tables
+    figures = _seed(graph, tables.figures)
+    units = {row["figure_id"]: row.get("unit") or "count" for row in figures}
+    services: dict[str, list[str]] = {}
+    for row in _seed(graph, tables.figure_services):
+        services.setdefault(row["figure_id"], []).append(row["service"])
+    sections = [row["section"] for row in _seed(graph, tables.report_sections)]
+    mistakes = check_sentences(sentences, units, services, sections) if figures else []
+    if mistakes:
+        raise ConfigErrors(mistakes)
+
+
+def _seed(graph: Graph, table: str) -> Sequence[dict[str, str]]:
+    """Return the rows of a seed; nothing of a table that is none."""
+    node = next((one for one in graph.built() if one.kind == "seed" and str(one.relation) == table), None)
+    if node is None:
+        return ()
+    with (graph.project.root / node.file).open(encoding="utf-8-sig", newline="") as stream:
+        return list(csv.DictReader(stream, delimiter=node.delimiter))
 
 
 def check_sentences(
