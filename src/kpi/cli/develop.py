@@ -243,14 +243,17 @@ def compile_command(
     project_dir: Path | None,
 ) -> None:
     """Check every model and test; print the compiled SQL of MODEL."""
-    from kpi.engine.compile import compiled
-    from kpi.jobs.pipeline import tables_for_readers
+    from kpi.cache import caching
+    from kpi.engine.compile import CACHE, compiled
+    from kpi.warehouse.permissions import tables_for_readers
 
+    root = project_folder(project_dir)
     try:
-        project = compiled(project_folder(project_dir), variables_of(variables), target)
-        graph = project.graph
-        engine = engine or graph.project.engine_settings.type
-        _check_compiled(project, engine)
+        with caching(root.resolve() / CACHE):
+            project = compiled(root, variables_of(variables), target)
+            graph = project.graph
+            engine = engine or graph.project.engine_settings.type
+            _check_compiled(project, engine)
     except KpiError as error:
         if not as_json:
             raise
@@ -281,9 +284,9 @@ def compile_command(
 
 def _check_compiled(project: Compiled, engine: str) -> None:
     """Refuse what compiles and is wrong all the same: for an engine, readers, report years, explanations, pages."""
-    from kpi.jobs.build_site import check_report
     from kpi.project.project import together
     from kpi.provenance.outline import unexplained
+    from kpi.site.sentences import check_report
     from kpi.validation.rule import check_expectations, read_expectations
     from kpi.warehouse.permissions import refuse_unknown
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi import database
-from kpi.errors import ConfigError, ConfigErrors
+from kpi.errors import ConfigError
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES
 from kpi.site.content import INPUTS
 from kpi.site.model_pages import Models, models_of
 from kpi.site.pages import About
-from kpi.site.sentences import check_sentences, read_sentences
+from kpi.site.sentences import check_report
 from kpi.site.site import (
     EXPECTATIONS,
     FINGERPRINT,
@@ -30,7 +30,6 @@ from kpi.site.site import (
     write_site,
 )
 from kpi.site.site import carry_over as carry_over_site
-from kpi.validation.rule import seed_rows
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import readable_database
 
@@ -38,26 +37,6 @@ if TYPE_CHECKING:
     from kpi.build_record import BuildRecord
     from kpi.engine.graph import Graph
     from kpi.project.project import Project
-
-
-def check_report(graph: Graph) -> None:
-    """Raise ConfigError, with file and line, for each slot of a sentence that no figure, service or form answers to.
-
-    Figures, services and sections are those of the seeds. Where a project has no seed of figures nothing is checked.
-    """
-    sentences = read_sentences(graph.project.root)
-    if not sentences.general and not sentences.of_years:
-        return
-    tables = graph.project.report_tables
-    figures = seed_rows(tables.figures, graph)
-    units = {row["figure_id"]: row.get("unit") or "count" for row in figures}
-    services: dict[str, list[str]] = {}
-    for row in seed_rows(tables.figure_services, graph):
-        services.setdefault(row["figure_id"], []).append(row["service"])
-    sections = [row["section"] for row in seed_rows(tables.report_sections, graph)]
-    mistakes = check_sentences(sentences, units, services, sections) if figures else []
-    if mistakes:
-        raise ConfigErrors(mistakes)
 
 
 def write_beside(

@@ -268,18 +268,6 @@ def example_lines(record: BuildRecord) -> Iterator[str]:
             yield f"  {check.name}, failing rows{examples_text(check.examples, check.failures)}"
 
 
-def tables_for_readers(graph: Graph) -> list[str]:
-    """Return the places of views that are tables in the readers' file: they read a schema that is left out of it."""
-    schemas = set(graph.project.warehouse_settings.stewards_schemas)
-    cut: dict[str, str] = {}
-    for node in graph.nodes.values() if schemas else ():
-        virtual = node.materialized in ("view", "ephemeral") and node.relation.schema.lower() not in schemas
-        parents = [graph.nodes[parent] for parent in node.depends_on]
-        if virtual and any(parent.id in cut or parent.relation.schema.lower() in schemas for parent in parents):
-            cut[node.id] = str(node.relation)
-    return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
-
-
 def prepare_hashing(file: Path) -> None:
     """Import what sums the blocks of a large file, in another thread: the kernel can copy the file meanwhile."""
     if file.stat().st_size >= _LARGE:

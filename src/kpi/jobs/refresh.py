@@ -159,9 +159,9 @@ def _compile_and_build(
 ) -> Outcome:
     from kpi.database import refuse_leaking
     from kpi.engine.compile import compiled
-    from kpi.jobs.build_site import check_report
     from kpi.jobs.candidate import GreatExpectations, Run, has_report_years
     from kpi.jobs.pipeline import PipelineContext, prepare_hashing
+    from kpi.site.sentences import check_report
     from kpi.validation.rule import check_expectations, read_expectations
 
     refuse_leaking()

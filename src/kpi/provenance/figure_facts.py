@@ -222,6 +222,10 @@ def _nodes(folder: Path) -> dict[str, dict[str, Any]]:
 
 def normal(clause: str) -> str:
     """Return the SQL of a clause as the tracer writes it, in lower case. Raises ValueError when it is no condition."""
+    return remembered(partial(_normal, clause), "clause", clause)
+
+
+def _normal(clause: str) -> str:
     import sqlglot
     from sqlglot.errors import SqlglotError
 
@@ -247,7 +251,7 @@ def labels_of(metas: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, st
             if isinstance(one, dict) and isinstance(clause := one.get("clause"), str):
                 texts = {lang: str(one[lang]) for lang in LANGUAGES if one.get(lang)}
                 with suppress(ValueError):
-                    found[relation, remembered(partial(normal, clause), "clause", clause)] = texts
+                    found[relation, normal(clause)] = texts
     return found
 
 

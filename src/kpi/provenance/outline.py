@@ -279,17 +279,17 @@ def unexplained(graph: Graph) -> list[CompileError]:
     top = graph.project.report_tables.indicators
     models = {str(node.relation): node for node in graph.nodes.values() if node.kind == "model" and node.sql}
     found = []
-    if top in models and {*PARTS, "figure_id"} <= {name for name, _ in graph.columns[models[top].id]}:
-        known = {str(node.relation): [name for name, _ in graph.columns[node.id]] for node in models.values()}
-        feeds = {f"raw.{feed.name}": feed.name for feed in graph.feeds}
-        sql = {name: node.sql for name, node in models.items()}
-        catalogue = Catalogue(sql, feeds, known)
-        with caching(graph.project.root / CACHE):
+    with caching(graph.project.root / CACHE):
+        if top in models and {*PARTS, "figure_id"} <= {name for name, _ in graph.columns[models[top].id]}:
+            known = {str(node.relation): [name for name, _ in graph.columns[node.id]] for node in models.values()}
+            feeds = {f"raw.{feed.name}": feed.name for feed in graph.feeds}
+            sql = {name: node.sql for name, node in models.items()}
+            catalogue = Catalogue(sql, feeds, known)
             wrong = remembered(lambda: _wrong(catalogue, top), "explain", sorted(sql.items()), sorted(known.items()))
-        found += [
-            CompileError(models[name].file, models[name].line, message) for name, message in wrong if name in models
-        ]
-    return [*found, *(error for node in models.values() for error in _wrong_labels(node))]
+            found += [
+                CompileError(models[name].file, models[name].line, message) for name, message in wrong if name in models
+            ]
+        return [*found, *(error for node in models.values() for error in _wrong_labels(node))]
 
 
 def _wrong(catalogue: Catalogue, top: str) -> list[tuple[str, str]]:

@@ -42,6 +42,7 @@ class Models:
     rows: Mapping[str, int] = field(default_factory=dict)
     outlines: Mapping[str, Outline] = field(default_factory=dict)
     _columns: dict[str, Markup] = field(default_factory=dict, compare=False, repr=False)  # the same in each language
+    _checksums: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def columns(self, name: str) -> Markup:
         """Return the rows of the table of columns of a table: name, type, description and tests of each."""
@@ -67,12 +68,18 @@ class Models:
 
     def checksums(self) -> dict[str, str]:
         """Return a hash of what the page of each table shows, by name."""
-        return {name: hashlib.blake2b(self._shown(name).encode(), digest_size=8).hexdigest() for name in self.nodes}
+        if not self._checksums:
+            tests: dict[str, list[object]] = {}
+            for (table, column), found in self.tests.items():
+                tests.setdefault(table, []).append((column, found))
+            for name in self.nodes:
+                shown = self._shown(name, tests.get(name, [])).encode()
+                self._checksums[name] = hashlib.blake2b(shown, digest_size=8).hexdigest()
+        return self._checksums
 
-    def _shown(self, name: str) -> str:
+    def _shown(self, name: str, tests: list[object]) -> str:
         node = self.nodes[name]
         columns = [(column.name, column.data_type, column.description) for column in node.columns]
-        tests = [(column, found) for (table, column), found in self.tests.items() if table == name]
         around = (self.reads[name], self.read_by[name], self.rows.get(name))
         text = (node.kind, node.materialized, str(node.file), node.description, node.column_types, node.sql)
         return repr((text, columns, tests, around))

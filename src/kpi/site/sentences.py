@@ -15,15 +15,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from kpi.errors import ConfigError, Place, nearest
+from kpi.cache import remembered
+from kpi.errors import ConfigError, ConfigErrors, Place, nearest
 from kpi.presentation import LANGUAGES, NO_VALUE, Form
 from kpi.site.content import Content, Key, Value
+
+if TYPE_CHECKING:
+    from kpi.engine.graph import Graph
 
 FOLDER = Path("report")
 _SLOT = re.compile(r"\{([^{}]*)\}")
@@ -155,6 +159,28 @@ def _slot(text: str, place: Place) -> Slot:
         raise ConfigError(f"'{{{text}}}' is not understood: {message}.", place)
     pairs = tuple((name.strip(), argument.strip()) for name, _, argument in (form.partition(":") for form in forms))
     return Slot(found[1], found[2] or "", found[3] or "", pairs, place)
+
+
+def check_report(graph: Graph) -> None:
+    """Raise ConfigError, with file and line, for each slot of a sentence that no figure, service or form answers to.
+
+    Figures, services and sections are those of the seeds. Where a project has no seed of figures nothing is checked.
+    """
+    from kpi.validation.rule import seed_rows
+
+    sentences = read_sentences(graph.project.root)
+    if not sentences.general and not sentences.of_years:
+        return
+    tables = graph.project.report_tables
+    figures = seed_rows(tables.figures, graph)
+    units = {row["figure_id"]: row.get("unit") or "count" for row in figures}
+    services: dict[str, list[str]] = {}
+    for row in seed_rows(tables.figure_services, graph):
+        services.setdefault(row["figure_id"], []).append(row["service"])
+    sections = [row["section"] for row in seed_rows(tables.report_sections, graph)]
+    mistakes = check_sentences(sentences, units, services, sections) if figures else []
+    if mistakes:
+        raise ConfigErrors(mistakes)
 
 
 def check_sentences(
@@ -398,9 +424,11 @@ _FORMS_OF_ALL = ("value", "size", "bare", "fraction", "about", "nearly", "capita
 @cache
 def read_language(code: str) -> Language:
     """Return a language. Its file is the package's own and read once."""
+    text = (LABELS / f"{code}.yml").read_text(encoding="utf-8")
+    return Language(code, **remembered(partial(_read, text), "language", text))
+
+
+def _read(text: str) -> Any:
     import yaml
 
-    content = yaml.load(
-        (LABELS / f"{code}.yml").read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    )
-    return Language(code, **content)
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))

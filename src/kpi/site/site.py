@@ -185,12 +185,16 @@ def _write(path: Path, text: str) -> int:
 
 def _link(source: Path, target: Path) -> int:
     """Let a page of another build be one of this too, or copy it; returns its bytes. Raises OSError without one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
+    except FileNotFoundError:
+        if target.parent.is_dir():
+            raise
+        target.parent.mkdir(parents=True)
+        return _link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-    return target.stat().st_size
+    return os.stat(target).st_size
 
 
 @cache

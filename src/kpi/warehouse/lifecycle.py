@@ -75,10 +75,13 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
         elif 0 < warehouse_settings.keep_of_a_day <= newer[of_a_day] and build not in {*wanted, *released}:
             rule = f"keep_of_a_day {warehouse_settings.keep_of_a_day}"
         newer.update((kind, of_a_day))
-        if rule and folder != current and not any(map(is_open, folder.rglob("*.duckdb"))):
+        if not rule or folder == current:
+            continue
+        files = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+        if not any(is_open(file) for file in files if file.suffix == ".duckdb"):
             with suppress(OSError):  # a disk that is full is a reason to go on
                 record(warehouse, build, "pruned", rule)
-            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            size = sum(os.lstat(file).st_size for file in files)
             remove(folder)
             removed.setdefault(rule, []).append((build, size))
     releases = released_builds(events, KEEP_RELEASED + len(events))
