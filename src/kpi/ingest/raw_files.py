@@ -82,21 +82,18 @@ def read_folder(kept: Path, name: str) -> KeptFolder:
         file = folder / file_of(table)
         content = file.read_bytes() if file.is_file() else b""
         header = ",".join(column for column, _ in columns)
-        if (
-            hashlib.sha256(content).hexdigest() != message.get(file.name)
-            or content.split(b"\n", 1)[0] != header.encode()
-        ):
+        if content_hash(content) != message.get(file.name) or content.split(b"\n", 1)[0] != header.encode():
             raise DeliveryError(
                 f"{file} is not as it was written: it holds what is left of deliveries that were deleted. Get the"
                 f" folder {name} back from a backup. If the change is meant, say so by new sums: cd {folder} &&"
                 f" sha256sum *.csv > {SUMS}"
             )
-    return KeptFolder(name, hashlib.sha256(text).hexdigest())
+    return KeptFolder(name, content_hash(text))
 
 
 def write_sums(folder: Path) -> None:
     """Write the sums of a folder's files."""
-    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in sorted(folder.glob("*.csv"))]
+    lines = [f"{hash_of(file)}  {file.name}" for file in sorted(folder.glob("*.csv"))]
     (folder / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
