@@ -10,7 +10,6 @@ from typing import Any
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ancestors
 from kpi.database import attached, fetch_one, table_columns
 from kpi.ingest import raw_files, release_files
-from kpi.ingest.calendar import FEED_MONTHS
 from kpi.lazy import duckdb
 from kpi.presentation import listed, significant
 from kpi.provenance.figure_values import GRAIN, moved_figures
@@ -100,6 +99,8 @@ def behind(figure_feeds: Collection[str], changes: Collection[DeliveryChange]) -
 
     Of a figure that rests on what is counted of all feeds, and none of its own changed, it is all of them.
     """
+    from kpi.ingest.calendar import FEED_MONTHS
+
     own = [change for change in changes if change.feed in figure_feeds]
     return own or (list(changes) if FEED_MONTHS in figure_feeds else [])
 
@@ -217,6 +218,7 @@ def in_order(warehouse: Warehouse, first: str | None, second: str | None) -> tup
 
 def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
     """Return the keys of all tables whose rows have one: the feeds', by their contracts, and the indicators'."""
+    from kpi.ingest.calendar import FEED_MONTHS
     from kpi.ingest.contract import is_feed, read_feed
     from kpi.project.project import load_project
 
