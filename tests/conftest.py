@@ -17,7 +17,7 @@ from kpi.engine.compile import CACHE
 from kpi.engine.graph import Graph
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
-from once import compilation, copied, county, made_once
+from once import compilation, copied, county, keep_compilation, made_once
 from sampled import sampled
 from tiny import Tiny
 
@@ -119,6 +119,7 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory, small_deliveries: Path)
     def make(folder: Path) -> None:
         copied(small_deliveries, copy_project(folder) / "warehouse/raw")
         refresh(folder, Options(as_of=TODAY, publish_despite_checks="a hundredth of the volumes"), lambda line: None)
+        keep_compilation(folder)
 
     return made_once(tmp_path_factory, "small-demo", make)
 
