@@ -47,14 +47,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the long tests, and keep those of the full-volume demo on one worker: making it costs more than they do."""
+    """Mark the long tests, and keep those of one demo on one worker, which need not wait for it, unless of a group."""
     for item in items:
-        needs_demo = "demo_project" in getattr(item, "fixturenames", ())
-        if needs_demo:
-            item.add_marker(pytest.mark.xdist_group("demo"))
-        if needs_small_demo := "small_demo" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("small demo"))
-        if needs_demo or needs_small_demo or LONG_KINDS & set(item.path.parts):
+        needed = [name for name in ("demo_project", "small_demo") if name in getattr(item, "fixturenames", ())]
+        if needed and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(needed[0]))
+        if needed or LONG_KINDS & set(item.path.parts):
             item.add_marker(pytest.mark.long)
 
 

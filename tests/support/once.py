@@ -61,7 +61,7 @@ def compilation() -> Path:
 
 
 def keep_compilation(root: Path) -> None:
-    """Let copies of the project begin with what was found out of one that was built: how its figures are computed too."""
+    """Let copies of the project begin with what was found out of one that was built: how figures are computed too."""
     new = (ROOT / CACHE).with_name(f".{os.getpid()}-compiled")
     with locked(ROOT / "pyproject.toml"):
         shutil.copyfile(root / CACHE, new)
