@@ -11,7 +11,7 @@ from kpi.ingest.contract import MOST_REJECTED, Feed
 from kpi.ingest.csv_reader import shortened
 from kpi.ingest.file_order import FILE_NAME, TIME_OF_DELIVERY
 from kpi.ingest.masking import quoted
-from kpi.ingest.raw_files import RawFolder
+from kpi.ingest.raw_files import ENDINGS, RawFolder
 from kpi.ingest.retention import past_retention, survey
 from kpi.lazy import duckdb
 from kpi.presentation import one_line
@@ -51,9 +51,13 @@ def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> Iterator[L
     for name in sorted({file.feed for file in folder.files} - set(feeds)):
         message = f"no feed has this name, its files are not read.{nearest(name, feeds)}"
         yield LoadWarning(Problem("folder.unknown", message, Place(f"{quoted(name)}/")))
-    file, link = "hidden, or not a .csv or .csv.gz file", "a link that leads out of the folder, or nowhere"
     for path in folder.ignored:
-        message = f"{file if '/' in path else link}; not read."
+        if "/" in path:
+            message = "hidden, or not a .csv or .csv.gz file; not read."
+        elif path.lower().endswith(ENDINGS):
+            message = "in no feed's folder; not read. Move it into the folder of its feed."
+        else:
+            message = "a link that leads out of the folder, or nowhere; not read."
         yield LoadWarning(Problem("file.ignored", message, Place(quoted(path))))
 
 
