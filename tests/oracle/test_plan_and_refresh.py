@@ -14,8 +14,7 @@ from kpi import database
 from kpi.engine.plan import Step
 from kpi.events import Event
 from kpi.jobs.options import Options
-from kpi.jobs.plan import plan
-from kpi.jobs.refresh import refresh
+from kpi.jobs.refresh import plan, refresh
 from kpi.warehouse.builds import Warehouse
 
 CHANGES_OF_EACH, SEEDS = 25, 4  # a hundred changes

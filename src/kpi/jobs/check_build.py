@@ -23,7 +23,6 @@ from kpi.engine.unit_tests import with_unit_tests
 from kpi.errors import ConfigError
 from kpi.ingest.contract import Feed
 from kpi.sql import literal
-from kpi.validation.datasets import built_columns
 from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
 from kpi.warehouse.builds import FAILURES, Warehouse
 from kpi.warehouse.permissions import database_path, readable_database
@@ -99,9 +98,9 @@ def validate_build(
 
 def refuse_missing(con: duckdb.DuckDBPyConnection, expectations: Expectations, build: str) -> None:
     """Raise ConfigError when a build lacks what a topic looks at: its rules would be passed over in silence."""
-    built = built_columns(con)
+    built = database.table_columns(con)
     for topic in expectations.topics:
-        lacking = sorted(topic.columns() - built.get(topic.table, set())) if not topic.sums else []
+        lacking = sorted(topic.columns() - built.get(topic.table, {}).keys()) if not topic.sums else []
         if topic.table not in built or lacking:
             what = f"no column {lacking[0]} in {topic.table}" if topic.table in built else f"no {topic.table}"
             message = f"build {build} has {what}: it is not whole, or the project was another."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from kpi.errors import (
     problems_of,
 )
 from kpi.events import Emit, Event, Listeners, emit_event, now
-from kpi.files import read_regular
+from kpi.files import read_regular, replace_text
 from kpi.jobs.options import Outcome
 from kpi.presentation import headline
 from kpi.warehouse.builds import Warehouse
@@ -226,9 +225,5 @@ def _notified(warehouse: Warehouse) -> Notified:
 
 def _remember(warehouse: Warehouse, notified: Notified) -> None:
     """Record what people were notified of, so that they are notified once."""
-    path = warehouse.root / "runs" / NOTIFIED_FILE
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{NOTIFIED_FILE}-{os.getpid()}")
-        new.write_text(to_line(notified) + "\n", encoding="utf-8")
-        os.replace(new, path)
+        replace_text(warehouse.root / "runs" / NOTIFIED_FILE, to_line(notified) + "\n")

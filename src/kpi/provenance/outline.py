@@ -22,7 +22,7 @@ from kpi.errors import CompileError
 from kpi.files import checksum
 from kpi.lazy import duckdb, exp
 from kpi.provenance.explanation import Names
-from kpi.provenance.labels import LEFT_OUT, normal
+from kpi.provenance.figure_facts import LEFT_OUT, normal
 from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, Untraceable, conjuncts, fixed_below, paths
 from kpi.provenance.steps import KEYS
 from kpi.provenance.trace import plain_text
@@ -92,7 +92,7 @@ def outlines(
         con: the build; of it only columns and the keys of figures are read.
         models: compiled SQL of the indicators and of all that they are made from, by `schema.name`.
         indicators: the table whose figures are asked for.
-        labels: what the project calls the clauses of its models (`kpi.provenance.labels`).
+        labels: what the project calls the clauses of its models (`kpi.provenance.figure_facts`).
     """
     known = {name: tuple(columns) for name, columns in table_columns(con).items()}
     if indicators not in models or not set(known.get(indicators, ())) >= {*FIGURE_COLUMNS, "numerator"}:

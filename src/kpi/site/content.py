@@ -14,6 +14,7 @@ from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
+from kpi.database import fetch_dicts, table_columns
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, Form, presented, visible
 from kpi.site.figure_data import SECOND
@@ -224,9 +225,7 @@ class Content(Names):
 
 def has_values(con: duckdb.DuckDBPyConnection, tables: ReportTables) -> bool:
     """Tell whether a build has any figure; where it has none, all that a site is made of need not be read."""
-    from kpi.validation.datasets import built_columns
-
-    if tables.indicators not in built_columns(con):
+    if tables.indicators not in table_columns(con):
         return False
     return con.execute(f"select 1 from {tables.indicators} limit 1").fetchone() is not None
 
@@ -245,9 +244,7 @@ def read_content(
     def rows(select: str) -> list[Row]:
         words = set(re.findall(r"\w+", select))
         read = ", ".join(cte for name, cte in ctes.items() if name in words)  # a CTE that nobody reads is planned too
-        found = con.execute(f"with {read} {select}")
-        names = [column[0] for column in found.description or []]
-        return [dict(zip(names, map(_shown_text, row), strict=True)) for row in found.fetchall()]
+        return _shown_rows(con, f"with {read} {select}")
 
     content = Content()
     _read_words(content, rows)
@@ -268,9 +265,12 @@ def read_content(
     return content
 
 
-def _shown_text(value: Any) -> Any:
-    """Return a value of a row; of a text, the signs that nobody sees, or that turn what follows, are written out."""
-    return visible(value) if isinstance(value, str) else value
+def _shown_rows(con: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
+    """Return the rows of a query; in texts, the signs that nobody sees, or that turn what follows, are written out."""
+    return [
+        {name: visible(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in fetch_dicts(con, sql)
+    ]
 
 
 def _read_words(content: Content, rows: Any) -> None:
@@ -351,9 +351,7 @@ def _read_public(content: Content, con: duckdb.DuckDBPyConnection) -> None:
     ctes = import_ctes(con, PUBLIC, {name: f"marts.{name}" for name in PUBLIC})
 
     def rows(table: str) -> list[Row]:
-        found = con.execute(f"with {ctes} select * from {table} where is_unfinished is not true order by all")
-        names = [column[0] for column in found.description or []]
-        return [dict(zip(names, map(_shown_text, row), strict=True)) for row in found.fetchall()]
+        return _shown_rows(con, f"with {ctes} select * from {table} where is_unfinished is not true order by all")
 
     for row in rows("public_indicators"):
         key = _key(row)

@@ -14,12 +14,13 @@ from kpi import database
 from kpi.cache import caching
 from kpi.engine.compile import CACHE
 from kpi.lazy import duckdb
-from kpi.provenance.labels import SUPERSEDED, labels_of
+from kpi.provenance.explanation import SUPERSEDED
+from kpi.provenance.figure_facts import labels_of
 from kpi.provenance.outline import Filter, Outline, PartOutline, outlines
 from kpi.site import charts
 from kpi.site.content import Content, Row, Value
 from kpi.site.figure_pages import Writer, file_name, page_of
-from kpi.site.language import Language
+from kpi.site.sentences import Language
 
 if TYPE_CHECKING:
     from kpi.engine.graph import Graph, Node

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 
+from kpi.database import table_columns
 from kpi.ingest.calendar import PeriodState, month_end
 from kpi.sql import literal
 from kpi.validation.rule import KEPT_RULE, Expectations, FeedExpectation, Rule, Sum, Topic, feed_rule
@@ -148,27 +149,16 @@ def ctes_of(
 
     A column that was not built is null, a table that was not built empty.
     """
-    built = built_columns(con)
+    built = table_columns(con)
     ctes = {}
     for cte, columns in inputs.items():
         table = names[cte]
-        there = built.get(table, set())
+        there = built.get(table, {})
         select = ", ".join(
             f"cast({name if name in there else 'null'} as {type_}) as {name}" for name, type_ in columns.items()
         )
         ctes[cte] = f"{cte} as (select {select} {f'from {table}' if there else 'where false'})"
     return ctes
-
-
-def built_columns(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
-    """Return the columns of each table of a build, by schema.name."""
-    built: dict[str, set[str]] = {}
-    for table, column in con.execute(
-        "select table_schema || '.' || table_name, column_name from information_schema.columns"
-        " where table_catalog = current_database()"
-    ).fetchall():
-        built.setdefault(table, set()).add(column)
-    return built
 
 
 def run(
@@ -322,7 +312,7 @@ def read_frames(con: duckdb.DuckDBPyConnection, expectations: Expectations, last
     values: dict[str, object] = {"last_year": last_year, "last_month": 12 * last_year + last_month}
     names = expectations.tables.names()
     imports = import_ctes(con, INPUTS, names)
-    built = built_columns(con)
+    built = table_columns(con)
     topics = tuple(replace(topic, row=_LABELLED) if topic.sums else topic
                    for topic in expectations.topics if topic.table in built)  # fmt: skip
     frames = {topic.name: _topic_frame(con, topic, built, values) for topic in topics}
@@ -349,7 +339,7 @@ def read_frames(con: duckdb.DuckDBPyConnection, expectations: Expectations, last
 
 
 def _topic_frame(
-    con: duckdb.DuckDBPyConnection, topic: Topic, built: Mapping[str, set[str]], values: Mapping[str, object]
+    con: duckdb.DuckDBPyConnection, topic: Topic, built: Mapping[str, Mapping[str, str]], values: Mapping[str, object]
 ) -> Frame:
     """Return the rows of a topic up to the last year, with a column for each rule."""
     if topic.sums:
@@ -368,9 +358,9 @@ def _topic_frame(
     return Frame({**frame.columns, **own})
 
 
-def _topic_sql(topic: Topic, built: Mapping[str, set[str]]) -> str:
-    there = built[topic.table]
-    notes = built.get(topic.notes.table, set()) if topic.notes else set()
+def _topic_sql(topic: Topic, built: Mapping[str, Mapping[str, str]]) -> str:
+    there = built[topic.table].keys()
+    notes = built.get(topic.notes.table, {}).keys() if topic.notes else set()
     columns = [f"t.{name}" for name in sorted(there - {"note_en", "note_fi"})]
     # What an older build lacks is null, and so no rule looks at it.
     columns += [f"null as {name}" for name in sorted(topic.columns() - there - {"report_year"})]

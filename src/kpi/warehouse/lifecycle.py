@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from kpi.build_record import FILE, BuildRecord
 from kpi.errors import ConfigError, Problem
 from kpi.events import Emit, silent
-from kpi.files import checksum, read_regular
+from kpi.files import checksum, read_regular, replace_text
 from kpi.ingest.raw_files import kept_beside
 from kpi.lazy import duckdb
+from kpi.presentation import listed
 from kpi.sql import counted
 from kpi.warehouse.builds import (
     LedgerEvent,
@@ -87,7 +88,7 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
     for name in (name for builds in removed.values() for name, _ in builds if name in releases):
         emit(f"  warning: build {name} was that of release {releases[name]}: kpi release verify builds it again.")
     for rule, builds in removed.items():
-        ids = ", ".join(name for name, _ in builds[:3]) + (f" and {len(builds) - 3} more" if builds[3:] else "")
+        ids = listed([name for name, _ in builds], 3)
         room = f"{sum(size for _, size in builds) / 1e6:.1f} MB"
         emit(f"Removed {counted(len(builds), 'build')}, {room}, by {rule}: {ids}.")
     if (warehouse.root / "lake").is_dir():
@@ -216,12 +217,8 @@ _WHOLE = Path(".cache/whole")  # below the warehouse: by what the files of the l
 
 def note_whole(warehouse: Warehouse, folder: Path) -> None:
     """Note that the files of a build are as they were written: this run wrote and hashed them and nobody has since."""
-    note = warehouse.root / _WHOLE
     with suppress(OSError):
-        note.parent.mkdir(exist_ok=True)
-        new = note.with_name(f".{note.name}-{os.getpid()}")
-        new.write_text(_identity_of(folder), encoding="utf-8")
-        os.replace(new, note)
+        replace_text(warehouse.root / _WHOLE, _identity_of(folder))
 
 
 def forget_whole(warehouse: Warehouse) -> None:
