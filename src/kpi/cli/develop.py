@@ -195,7 +195,7 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     from kpi.engine.nodes import compile_project
     from kpi.engine.selector import Selection, State, default_of, lines, select
     from kpi.engine.unit_tests import read_unit_tests, with_unit_tests
-    from kpi.ingest.raw_files import scan
+    from kpi.ingest.raw_files import CHECKSUMS, Checksums, scan
     from kpi.project.project import load_project, together
 
     root, warehouse = project_folder(project_dir).resolve(), warehouse_of(project_dir)
@@ -215,7 +215,8 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
         from kpi.engine.artifacts import state_of
         from kpi.engine.plan import checksums_of
 
-        named, checksums = options["state"], checksums_of(graph, scan(warehouse.raw))
+        folder = scan(warehouse.raw, Checksums(warehouse.root / CHECKSUMS))
+        named, checksums = options["state"], checksums_of(graph, folder)
         state = state_of(graph, named, warehouse.nodes_of(named), checksums, warehouse.last_results())
     wide = with_unit_tests(graph)
     chosen = select(wide, Selection(*given, selector), state)
