@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from kpi.engine.compile import Compiled
     from kpi.engine.graph import Graph, UnitTest
     from kpi.engine.runner import AdapterFor
-    from kpi.engine.unit_runner import UnitResult
+    from kpi.engine.unit_tests import UnitResult
     from kpi.jobs.check_build import Report
 
 
@@ -420,7 +420,7 @@ def _unit_results(
     graph: Graph, units: Sequence[UnitTest], fail_fast: bool, adapter_for: AdapterFor
 ) -> tuple[UnitResult, ...]:
     """Run unit tests, all of them or until one fails."""
-    from kpi.engine.unit_runner import run_unit_tests
+    from kpi.engine.unit_tests import run_unit_tests
 
     if not fail_fast:
         return run_unit_tests(graph, units, adapter_for) if units else ()

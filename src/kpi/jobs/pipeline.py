@@ -24,8 +24,7 @@ from kpi.engine.plan import UNBUILT, Content, Request, Step, checksums_of, defin
 from kpi.engine.runner import AdapterFor, RunResult, Task, new_record, prepare_run, run_hooks, run_nodes, source_records
 from kpi.engine.selector import Selection, State, select
 from kpi.engine.test_runner import CheckResult, Store, examples_text, run_tests, with_examples
-from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
-from kpi.engine.unit_tests import with_unit_tests
+from kpi.engine.unit_tests import refuse_failing, run_unit_tests, unit_tests_of, with_unit_tests
 from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kpi.database import fetch_dicts, table_columns
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, Form, presented, visible
+from kpi.settings import column_types
 from kpi.site.figure_data import SECOND
 
 if TYPE_CHECKING:
@@ -26,46 +27,13 @@ Row = dict[str, Any]
 Key = tuple[str, str, int, str]  # figure_id, service, report_year, basis
 
 
-def _texts(*names: str) -> dict[str, str]:
-    return {f"{name}_{language}": "varchar" for name in names for language in LANGUAGES}
-
-
 _FIGURE = {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar"}
-# The tables that are read, each with its columns and their types.
-INPUTS: Mapping[str, Mapping[str, str]] = {
-    "indicators": {**_FIGURE, "value": "double", "numerator": "double", "denominator": "double",
-                   "event_count": "bigint", "last_full_month": "integer"},
-    "indicator_changes": {**_FIGURE, "previous_value": "double", "previous_year": "integer",
-                          "previous_basis": "varchar", "shown_change": "decimal(38, 2)", "direction": "varchar",
-                          "assessment": "varchar", "has_break": "boolean", "is_comparable": "boolean",
-                          "break_kind": "varchar", **_texts("break_reason")},
-    "indicator_origins": {**_FIGURE, "kept_from": "varchar"},
-    "monthly_series": {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "month": "integer",
-                       "value": "double", "is_break": "boolean", "is_full_month": "boolean"},
-    "reconciliation": {**_FIGURE, "published_value": "double", "qualifier": "varchar", "decimals": "varchar",
-                       "status": "varchar", "reason": "varchar", "reason_fi": "varchar", "reason_sv": "varchar",
-                       "reason_kind": "varchar", "source_report": "varchar", "section": "varchar"},
-    "revisions": {**_FIGURE, "release": "varchar", "released_value": "double", "value": "double", "reason": "varchar",
-                  "note": "varchar"},
-    "comparability_breaks": {"figure_id": "varchar", "service": "varchar", "starts_on": "date", "kind": "varchar",
-                             **_texts("reason")},
-    "coverage": {"feed": "varchar", "report_year": "integer", "month": "integer", "row_count": "bigint"},
-    "figures": {"figure_id": "varchar", "family": "varchar", "unit": "varchar", "decimals": "varchar",
-                "good_direction": "varchar", "owner_role": "varchar", "since": "date", "source": "varchar",
-                "theme": "varchar", "sort_order": "integer", "shown_as": "varchar", "shown_sign": "boolean",
-                **_texts("name", "definition", "interpretation", "limits", "legislation", "keywords")},
-    "figure_services": {"figure_id": "varchar", "service": "varchar", "since": "date", "sort_order": "integer",
-                        **_texts("service_name")},
-    "targets": {"report_year": "integer", "figure_id": "varchar", "service": "varchar", "target": "double",
-                "comparison": "varchar", "source": "varchar"},
-    "national_comparisons": {"report_year": "integer", "figure_id": "varchar", "service": "varchar",
-                             "national_value": "double", "source": "varchar"},
-    "code_lists": {"list": "varchar", "code": "varchar", "sort_order": "integer", **_texts("name", "symbol")},
-    "report_sections": {"section": "varchar", "theme": "varchar", "sort_order": "integer", **_texts("title")},
-    "report_lines": {"section": "varchar", "sort_order": "integer", "figure_id": "varchar", "service": "varchar",
-                     "basis": "varchar", "role": "varchar"},
-    "publication": {"key": "varchar", **_texts("value")},
-}  # fmt: skip
+# The tables that are read.
+INPUTS = (
+    *("indicators", "indicator_changes", "indicator_origins", "monthly_series", "reconciliation", "revisions"),
+    *("comparability_breaks", "coverage", "figures", "figure_services", "targets", "national_comparisons"),
+    *("code_lists", "report_sections", "report_lines", "publication"),
+)
 # What a public site reads of values: the tables that hide small counts and are rounded already.
 _HIDDEN = {"is_suppressed": "boolean", "is_unfinished": "boolean"}
 PUBLIC: Mapping[str, Mapping[str, str]] = {
@@ -239,7 +207,7 @@ def read_content(
     """
     from kpi.validation.datasets import ctes_of
 
-    ctes = ctes_of(con, INPUTS, tables.names())
+    ctes = ctes_of(con, {name: column_types(name) for name in INPUTS}, tables.names())
 
     def rows(select: str) -> list[Row]:
         words = set(re.findall(r"\w+", select))

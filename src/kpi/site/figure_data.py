@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, presented
+from kpi.settings import column_type
 from kpi.sql import identifier
 
 if TYPE_CHECKING:
@@ -83,10 +84,10 @@ def columns(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
 
 
 def relation(con: duckdb.DuckDBPyConnection, table: str, wanted: Iterable[str]) -> str:
-    """SQL of a table with these columns alone, in the types of `_TYPES`: what it lacks is null, no table is no rows."""
+    """SQL of a table with these columns alone, each as its name is read: what it lacks is null, no table no rows."""
     there = columns(con, table)
     parts = [
-        f"try_cast({identifier(name) if name in there else 'null'} as {_type_of(name)}) as {identifier(name)}"
+        f"try_cast({identifier(name) if name in there else 'null'} as {column_type(name)}) as {identifier(name)}"
         for name in wanted
     ]
     return (
@@ -100,25 +101,11 @@ def names_of(alias: str, column: str, lang: str, otherwise: str) -> str:
     return f"coalesce({named}, {otherwise})"
 
 
-def _type_of(column: str) -> str:
-    return _TYPES.get(column) or ("boolean" if column.startswith(("is_", "has_")) else "varchar")
-
-
 def in_languages(column: str) -> tuple[str, ...]:
     """The columns of a name in each language, for `relation`."""
     return tuple(f"{column}_{lang}" for lang in LANGUAGES)
 
 
-# Columns that are neither texts nor true or false: a column of that name is of one type in all tables of a report.
-_WHOLE = ("report_year", "month", "last_full_month", "event_count", "sort_order", "service_order", "source_report")
-_TYPES = {
-    **dict.fromkeys(_WHOLE, "bigint"),
-    **dict.fromkeys(("value", "numerator", "denominator", "previous_value", "change", "change_pct"), "double"),
-    **dict.fromkeys(("published_value", "target"), "decimal(38, 6)"),
-    "shown_change": "decimal(38, 2)",
-    "shown_sign": "boolean",
-    "starts_on": "date",
-}
 # What is read of these tables, as far as they have it.
 KEY = ("figure_id", "service", "report_year", "basis")
 INDICATORS = (*KEY, "value", "event_count", "last_full_month", "is_suppressed", "is_unfinished")

@@ -19,6 +19,7 @@ import duckdb
 
 from kpi.database import table_columns
 from kpi.ingest.calendar import PeriodState, month_end
+from kpi.settings import column_types
 from kpi.sql import literal
 from kpi.validation.rule import KEPT_RULE, Expectations, FeedExpectation, Rule, Sum, Topic, feed_rule
 
@@ -179,16 +180,11 @@ def _without_head(text: str) -> str:
     return "\n".join(lines[next(place for place, line in enumerate(lines) if line and line[:2] != "--") :])
 
 
-# The engine's tables that are read here, with the columns used.
-INPUTS: Mapping[str, Mapping[str, str]] = {
-    "indicators": {"report_year": "integer"},
-    "coverage": {"feed": "varchar", "report_year": "integer", "month": "integer", "row_count": "bigint"},
-    "indicator_origins": {"report_year": "integer", "origin": "varchar", "kept_from": "varchar"},
-    "deleted_deliveries": {"feed": "varchar", "first_year": "integer", "last_year": "integer", "kept_from": "varchar"},
-    "unfinished_years": {"feed": "varchar", "report_year": "integer", "state": "varchar",
-                         "last_full_month": "integer"},
-    "figure_services": {"since": "date"},
-}  # fmt: skip
+# The engine's tables that are read here.
+INPUTS = (
+    *("indicators", "coverage", "indicator_origins", "deleted_deliveries", "unfinished_years"),
+    "figure_services",
+)
 _AMOUNTS = {"report_year": "integer", "name": "varchar", "service": "varchar", "basis": "varchar", "amount": "varchar",
             "number": "double"}  # fmt: skip
 _NOT_DUE = ("open", "awaited")
@@ -311,7 +307,7 @@ def read_frames(con: duckdb.DuckDBPyConnection, expectations: Expectations, last
     """
     values: dict[str, object] = {"last_year": last_year, "last_month": 12 * last_year + last_month}
     names = expectations.tables.names()
-    imports = import_ctes(con, INPUTS, names)
+    imports = import_ctes(con, {name: column_types(name) for name in INPUTS}, names)
     built = table_columns(con)
     topics = tuple(replace(topic, row=_LABELLED) if topic.sums else topic
                    for topic in expectations.topics if topic.table in built)  # fmt: skip
