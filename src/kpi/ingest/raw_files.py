@@ -219,6 +219,9 @@ def modified(file: Path) -> int | None:
         return None
 
 
+CHECKSUMS = Path(".cache/deliveries")  # below the warehouse: those of files that are as they were
+
+
 class Checksums:
     """Checksums of files by their paths, each for as long as the file's inode, size and times are as they were.
 

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord, Inputs, OptionsRecord
-from kpi.engine.graph import Graph
-from kpi.engine.plan import NEW_CONTENT, Content, Request, Step, drop_steps, steps_of
 from kpi.environment import environment_of
 from kpi.errors import ConfigError, LockHeld, Problem
 from kpi.events import Emit, Event, emit_event, silent
 from kpi.files import checksum, code_digest, project_digest
 from kpi.ingest import raw_files, release_files
-from kpi.ingest.raw_files import RELATIONS, RawFolder, scan
+from kpi.ingest.raw_files import RELATIONS, RawFolder
 from kpi.jobs.options import Options, Outcome, engine_of, is_by_spark, refuse_engine, settings_of
 from kpi.presentation import headline
 from kpi.project.external import contents
@@ -37,10 +35,11 @@ from kpi.warehouse.permissions import (
 )
 
 if TYPE_CHECKING:
+    from kpi.engine.graph import Graph
+    from kpi.engine.plan import Content, Request, Step
     from kpi.settings import EngineSettings
 
 
-CHECKSUMS = Path(".cache/deliveries")  # and those of files that are as they were
 _NOTES = 10  # that a run says; `kpi compile` has all
 
 
@@ -64,7 +63,7 @@ class _Found:
     def now(cls, root: Path, options: Options) -> _Found:
         """Look at the project and the raw folder as they are."""
         warehouse = root.resolve() / "warehouse"
-        checksums = raw_files.Checksums(warehouse / CHECKSUMS, is_read=not options.full_refresh)
+        checksums = raw_files.Checksums(warehouse / raw_files.CHECKSUMS, is_read=not options.full_refresh)
         folder = raw_files.scan(warehouse / "raw", checksums)
         checksums.save()
         return cls(folder, inputs_of(root.resolve(), folder, options))
@@ -316,15 +315,16 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
 
     Takes no lock and writes nothing but what compiling found out. Raises what compiling raises.
     """
-    from kpi import database
-    from kpi.engine.compile import compiled
-    from kpi.jobs.pipeline import PipelineContext, request_of, unmanaged_relations
-    from kpi.jobs.refresh import inputs_of, is_needless, start_of
-
     warehouse = Warehouse(root.resolve() / "warehouse")
-    folder = scan(warehouse.raw)
+    folder = raw_files.scan(warehouse.raw, raw_files.Checksums(warehouse.root / raw_files.CHECKSUMS))
     if is_needless(root, warehouse, options, inputs_of(root.resolve(), folder, options)):
         return ()
+
+    from kpi import database
+    from kpi.engine.compile import compiled
+    from kpi.engine.plan import Step, drop_steps, steps_of
+    from kpi.jobs.pipeline import PipelineContext, request_of, unmanaged_relations
+
     graph = compiled(root, options.variables, options.target, options.invocation).graph
     refuse_unusable(graph)
     engine = settings_of(graph.project, engine_of(graph.project, options))
@@ -351,6 +351,8 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
 
 def _load_steps(before: BuildRecord | None, graph: Graph, folder: RawFolder) -> Iterator[Step]:
     """A step for each delivery that is new, changed or gone."""
+    from kpi.engine.plan import Step
+
     feeds = {feed.name for feed in graph.feeds}
     old = {file.path: file.content_hash for file in (before.files if before else None) or ()}
     new = {file.path: file.content_hash for file in folder.files if file.feed in feeds}
@@ -367,6 +369,8 @@ def _load_steps(before: BuildRecord | None, graph: Graph, folder: RawFolder) -> 
 
 def _source_contents(request: Request) -> dict[str, Content]:
     """What is known of each loaded table before anything is loaded."""
+    from kpi.engine.plan import NEW_CONTENT, Content
+
     sources = [node for node in request.graph.nodes.values() if node.kind == "source"]
     is_delivered = any(request.record_of(node.id).shape != request.checksums[node.id].shape for node in sources)
     fed = {*RELATIONS, *release_files.RELATIONS, *(f"raw.{feed.name}" for feed in request.graph.feeds)}
@@ -382,6 +386,8 @@ def _source_contents(request: Request) -> dict[str, Content]:
 
 def _write_steps(before: BuildRecord | None, graph: Graph) -> Iterator[Step]:
     """A step for the readers' file, when other schemas are left out of it than were."""
+    from kpi.engine.plan import Step
+
     then = before.restricted_schemas if before else frozenset()
     now = frozenset(graph.project.warehouse_settings.stewards_schemas)
     if then != now:
