@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 KEY = "kpi_warehouse"
 ENGINE_KEY = "engine"
 TABLES_KEY = "kpi_tables"
+FIRST_YEAR, LAST_YEAR = 1990, 2099  # of the days that a delivery may speak of, and of a refresh
 _SIZE = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|%)", re.IGNORECASE)
 
 

@@ -95,7 +95,7 @@ def retry(**options: Any) -> None:
 @project_option
 def plan(as_json: bool, **options: Any) -> None:
     """Show what a refresh would do and why, one line a node. Runs nothing, writes nothing."""
-    from kpi.jobs.plan import plan
+    from kpi.jobs.refresh import plan
 
     steps = plan(project_folder(options["project_dir"]), _options(options))
     if as_json:
@@ -191,32 +191,34 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     from dataclasses import replace
 
     from kpi.cache import caching
-    from kpi.engine.artifacts import state_of
-    from kpi.engine.compile import CACHE, columns_in
+    from kpi.engine.compile import CACHE, columns_in, known
     from kpi.engine.nodes import compile_project
-    from kpi.engine.plan import checksums_of
-    from kpi.engine.selector import Selection, default_of, lines, select
+    from kpi.engine.selector import Selection, State, default_of, lines, select
     from kpi.engine.unit_tests import read_unit_tests, with_unit_tests
-    from kpi.ingest.raw_files import scan
+    from kpi.ingest.raw_files import CHECKSUMS, Checksums, scan
     from kpi.project.project import load_project, together
 
     root, warehouse = project_folder(project_dir).resolve(), warehouse_of(project_dir)
     with caching(root / CACHE):
-        graph = compile_project(load_project(root, variables_of(variables), target), columns_in)
-    tests, wrong = read_unit_tests(graph.project, graph.nodes)
-    if wrong:
-        raise together(wrong, root)
-    graph = replace(graph, unit_tests=tests)
-    checksums = (
-        checksums_of(graph, scan(warehouse.raw))
-        if "state" in "".join(options["select"] + options["exclude"]) or options["selector"]
-        else {}
-    )
-    named = options["state"]
-    state = state_of(graph, named, warehouse.nodes_of(named), checksums, warehouse.last_results())
-    wide = with_unit_tests(graph)
+        if before := known(root, variables_of(variables), target):
+            graph = before.graph
+        else:
+            graph = compile_project(load_project(root, variables_of(variables), target), columns_in)
+            tests, wrong = read_unit_tests(graph.project, graph.nodes)
+            if wrong:
+                raise together(wrong, root)
+            graph = replace(graph, unit_tests=tests)
     given = options["select"], options["exclude"], options["indirect"], options["kinds"]
     selector = options["selector"] or ("" if any(given[:2]) or given[3] else default_of(graph.project.selectors))
+    state = State()
+    if selector or any(given[:2]):  # only words can ask what is other than in a build
+        from kpi.engine.artifacts import state_of
+        from kpi.engine.plan import checksums_of
+
+        folder = scan(warehouse.raw, Checksums(warehouse.root / CHECKSUMS))
+        named, checksums = options["state"], checksums_of(graph, folder)
+        state = state_of(graph, named, warehouse.nodes_of(named), checksums, warehouse.last_results())
+    wide = with_unit_tests(graph)
     chosen = select(wide, Selection(*given, selector), state)
     say(lines([node for node in wide.nodes.values() if node.id in chosen], output))
 

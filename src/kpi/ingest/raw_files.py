@@ -198,6 +198,9 @@ def modified(file: Path) -> int | None:
         return None
 
 
+CHECKSUMS = Path(".cache/deliveries")  # below the warehouse: those of files that are as they were
+
+
 class Checksums:
     """Checksums of files by their paths, each for as long as the file's inode, size and times are as they were.
 
@@ -261,8 +264,10 @@ def scan(raw: Path, checksums: Checksums | None = None) -> RawFolder:
         raise DeliveryError(f"{raw} holds a part of what `kpi demo` writes: it was stopped. Run: kpi demo")
     for feed in _entries(raw):
         if not _is(feed.is_dir):
-            if feed.is_symlink() and not _is(feed.is_file):
-                ignored.append(feed.name)
+            # A delivery that lies beside the folders of feeds is one that somebody misses.
+            is_delivery = feed.name.lower().endswith(ENDINGS)
+            if is_delivery or (feed.is_symlink() and not _is(feed.is_file)):
+                ignored.append(os.fsencode(hidden_codes(feed.name)).decode("utf-8", "backslashreplace"))
             continue
         if _leads_out(feed, home):
             ignored.append(feed.name)

@@ -218,12 +218,10 @@ def in_order(warehouse: Warehouse, first: str | None, second: str | None) -> tup
 
 def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
     """Return the keys of all tables whose rows have one: the feeds', by their contracts, and the indicators'."""
+    from kpi.engine.compile import read_feeds
     from kpi.ingest.calendar import FEED_MONTHS
-    from kpi.ingest.contract import is_feed, read_feed
-    from kpi.project.project import load_project
 
-    project = load_project(project_dir)
-    feeds = [read_feed(source) for source in project.sources if is_feed(source)]
+    project, feeds = read_feeds(project_dir)
     tables = project.report_tables
     own: dict[str, tuple[str, ...]] = {tables.indicators: GRAIN, tables.indicator_origins: GRAIN}
     own |= {"raw.deliveries": ("feed", "file"), f"raw.{FEED_MONTHS}": ("feed", "report_year", "report_month")}

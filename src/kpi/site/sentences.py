@@ -25,6 +25,7 @@ from kpi.cache import remembered
 from kpi.errors import ConfigError, ConfigErrors, Place, nearest
 from kpi.presentation import LANGUAGES, NO_VALUE, Form
 from kpi.site.content import Content, Key, Value
+from kpi.validation.rule import seed_rows
 
 if TYPE_CHECKING:
     from kpi.engine.graph import Graph
@@ -166,7 +167,6 @@ def check_report(graph: Graph) -> None:
 
     Figures, services and sections are those of the seeds. Where a project has no seed of figures nothing is checked.
     """
-    from kpi.validation.rule import seed_rows
 
     sentences = read_sentences(graph.project.root)
     if not sentences.general and not sentences.of_years:
