@@ -249,7 +249,7 @@ def test_quiet_nights_raise_no_alarm(released: Path, tmp_path: Path) -> None:
         sql = "select * from raw.released_indicators order by all"
         before = con.execute(sql).fetchall()
     builds = 0
-    nights = sampled(24, 100)
+    nights = sampled(16, 100)
     for night in range(nights):
         today = TODAY + timedelta(night)
         if night % 4 == 0:
