@@ -17,8 +17,7 @@ from kpi import database
 from kpi.errors import DeliveryError
 from kpi.ingest import loader, raw_table
 from kpi.ingest.contract import Feed, is_feed, read_feed
-from kpi.ingest.load_warnings import refuse_bad_files
-from kpi.ingest.loader import LoadReport
+from kpi.ingest.loader import LoadReport, refuse_bad_files
 from kpi.ingest.raw_files import scan
 from kpi.project.project import load_project
 from oracle import CONTRACTS, Contract, FeedResult

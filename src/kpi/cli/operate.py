@@ -12,8 +12,10 @@ import click
 from kpi.cli.options import (
     attended,
     day,
+    limit_option,
     project_folder,
     project_option,
+    reject_share_option,
     say,
     say_json,
     stewards_option,
@@ -101,9 +103,7 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
 @click.option("--dry-run", is_flag=True, help="Only say what it would do, as without --delete.")
 @click.option("--also-released", is_flag=True, help="Also deliveries that a released year was made from.")
 @click.option("--as-of", metavar="DATE", help="The day that years are counted back from, YYYY-MM-DD; else today.")
-@click.option(
-    "--max-reject-share", type=click.FloatRange(0, 1), metavar="SHARE", help="As of a refresh, for what stays."
-)
+@reject_share_option("As of a refresh, for what stays.")
 @vars_option
 @project_option
 def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) -> None:
@@ -188,7 +188,7 @@ def _open_to_us(warehouse: Path) -> Path:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--limit", default=20, show_default=True, help="The newest so many.")
+@limit_option(20, "The newest so many.")
 @project_option
 @click.pass_context
 def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:
@@ -268,13 +268,13 @@ def schedule(
 
     It is a systemd service and timer, or with --cron a crontab line.
     """
+    from kpi.engine.compile import read_project
     from kpi.jobs import schedule as schedules
     from kpi.jobs.notifications import FILE, VARIABLE, addresses
-    from kpi.project.project import load_project
 
     root = project_folder(project_dir).resolve()
     warehouse = warehouse_of(root)
-    temp_directory = load_project(root).warehouse_settings.temp_directory
+    temp_directory = read_project(root).warehouse_settings.temp_directory
     options = schedules.JobOptions(name, at, memory_max, for_user, temp_directory)
     job = schedules.make_job(root, options, has_network=bool(addresses(warehouse.root)))
     if os.environ.get(VARIABLE) and not (warehouse.root / FILE).is_file():
@@ -362,18 +362,17 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     synthetic no more is expected, but with --as-of they are treated as others are.
     """
     from kpi import database
+    from kpi.engine.compile import read_feeds
     from kpi.ingest import calendar
     from kpi.ingest.calendar import read_months
-    from kpi.ingest.contract import is_feed, read_feed
     from kpi.ingest.raw_files import is_labelled_synthetic
-    from kpi.project.project import load_project
     from kpi.reader.figures import table_lines
     from kpi.warehouse.permissions import database_path
 
     root = project_folder(project_dir).resolve()
     today = day(as_of)
     is_more_expected = as_of is not None or not is_labelled_synthetic(warehouse_of(root).raw)
-    feeds = [read_feed(source) for source in load_project(root).sources if is_feed(source)]
+    _, feeds = read_feeds(root)
     with database.reading(database_path(warehouse_of(root).folder(), stewards=True)) as con:
         dues = calendar.measure(con, read_months(con, feeds, today))
     say(table_lines(*calendar.table(dues, today, is_more_expected)))

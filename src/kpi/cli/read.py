@@ -16,6 +16,7 @@ from kpi.cli.options import (
     build_option,
     day,
     lang_option,
+    limit_option,
     project_folder,
     project_option,
     say,
@@ -29,6 +30,7 @@ from kpi.cli.options import (
 from kpi.errors import CheckFailed, ConfigError
 from kpi.lazy import duckdb
 from kpi.presentation import bare
+from kpi.settings import FIRST_YEAR, LAST_YEAR
 from kpi.sql import counted
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ FORMATS = ("csv", "csv-fi", "parquet", "xlsx", "json-stat", "sdmx-csv", "datapac
 @click.option(
     "--inline", metavar="SQL", default="", help="The rows of this SELECT, with ref() and source() as in models."
 )
-@click.option("--limit", default=40, show_default=True, help="Rows of a table to print.")
+@limit_option(40, "Rows of a table to print.")
 @vars_option
 @target_option
 @stewards_option
@@ -126,7 +128,7 @@ def _show_figures(con: Any, root: Path, tables: ReportTables, options: Mapping[s
     from kpi.site.figure_data import figure_rows
 
     warehouse = warehouse_of(root)
-    record = warehouse.record(warehouse.folder(options["build_id"]))
+    record = warehouse.outline(warehouse.folder(options["build_id"]))
     everything = figure_rows(con, tables, options["lang"])
     rows, year = figures.chosen_rows(everything, options), options["year"]
     if options["as_csv"]:
@@ -277,7 +279,7 @@ def serve(
     help="What --rows are written as.",
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write --rows here.")
-@click.option("--limit", default=40, show_default=True, help="Rows of a table to print.")
+@limit_option(40, "Rows of a table to print.")
 @click.option("--sql", "as_sql", is_flag=True, help="Print the SQL of each step, or with --rows that of the rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON.")
 @click.option("--lang", type=click.Choice(("en", "fi", "sv")), default="en", show_default=True, help="The language.")
@@ -410,7 +412,7 @@ def why(
 
 
 @click.command()
-@click.option("--year", type=click.IntRange(1990, 2099), help="Validate this report year alone.")
+@click.option("--year", type=click.IntRange(FIRST_YEAR, LAST_YEAR), help="Validate this report year alone.")
 @click.option("--build", "build_id", metavar="BUILD", help="Validate this build, not the published one.")
 @click.option("--as-of", metavar="DATE", help="As if it were this day, YYYY-MM-DD; else the day of the build.")
 @click.option(

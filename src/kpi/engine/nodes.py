@@ -7,7 +7,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from kpi.engine.flat_graph import set_known_graph
+from kpi.engine.artifact_forms import set_known_graph
 from kpi.engine.graph import AUDIT_SCHEMA, RESERVED_SCHEMA, RESERVED_TABLES, ColumnsOf, Graph, Node, line_of
 from kpi.engine.materializations import (
     external_notes,

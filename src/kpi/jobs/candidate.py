@@ -34,7 +34,7 @@ from kpi.jobs.pipeline import (
     write_readers_file,
 )
 from kpi.lazy import duckdb
-from kpi.presentation import headline
+from kpi.presentation import headline, listed
 from kpi.project.external import reached
 from kpi.project.project import Project
 from kpi.provenance.revisions import Revision, find_revisions
@@ -334,8 +334,7 @@ class Run:
     def _held_back(self) -> str:
         """Why readers do not get this build although nothing failed; empty when they do."""
         if left := self.record.partial:
-            more = f" and {len(left) - 10} more" if len(left) > 10 else ""
-            return f"left as they were: {', '.join(left[:10])}{more}"
+            return f"left as they were: {listed(left, 10)}"
         return (
             "its report years were not validated" if has_report_years(self.graph) and not self.options.validate else ""
         )

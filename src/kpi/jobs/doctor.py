@@ -55,10 +55,10 @@ def guarded(warehouse: Warehouse) -> Iterator[Finding]:
 
 def engine(warehouse: Warehouse) -> Iterator[Finding]:
     """Look whether Spark is there, when the project says that it computes the models; nothing when DuckDB does."""
-    from kpi.project.project import load_project
+    from kpi.engine.compile import read_project
 
     try:
-        settings = load_project(warehouse.root.parent).engine_settings
+        settings = read_project(warehouse.root.parent).engine_settings
     except KpiError:
         return  # whoever compiles it is told why
     if not settings.is_spark:
@@ -75,10 +75,10 @@ def engine(warehouse: Warehouse) -> Iterator[Finding]:
 
 def _wanted_restrictions(warehouse: Warehouse) -> frozenset[str] | None:
     """The schemas that the project leaves out; None when that is not known."""
-    from kpi.project.project import load_project
+    from kpi.engine.compile import read_project
 
     try:
-        return frozenset(load_project(warehouse.root.parent).warehouse_settings.stewards_schemas)
+        return frozenset(read_project(warehouse.root.parent).warehouse_settings.stewards_schemas)
     except KpiError:
         return None
 
@@ -247,7 +247,8 @@ def _raw(warehouse: Warehouse) -> Iterator[Finding]:
             "warning", f"raw/{file.path} was deleted by its retention and lies there", "kpi prune-raw --delete"
         )
     for name in folder.ignored:
-        yield Finding("warning", f"raw/{quoted(name)} is passed over", "Name it .csv or .csv.gz, or take it away.")
+        remedy = "A delivery is a .csv or .csv.gz file, no link that leads away, in the folder of its feed."
+        yield Finding("warning", f"raw/{quoted(name)} is passed over", f"{remedy} Move it, or take it away.")
     yield Finding("ok", f"{len(folder.files)} deliveries can be read")
 
 

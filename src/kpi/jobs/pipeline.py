@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,14 +24,12 @@ from kpi.engine.plan import UNBUILT, Content, Request, Step, checksums_of, defin
 from kpi.engine.runner import AdapterFor, RunResult, Task, new_record, prepare_run, run_hooks, run_nodes, source_records
 from kpi.engine.selector import Selection, State, select
 from kpi.engine.test_runner import CheckResult, Store, examples_text, run_tests, with_examples
-from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
-from kpi.engine.unit_tests import with_unit_tests
+from kpi.engine.unit_tests import refuse_failing, run_unit_tests, unit_tests_of, with_unit_tests
 from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
 from kpi.ingest import release_files
-from kpi.ingest.load_warnings import LoadWarning, refuse_bad_files
-from kpi.ingest.loader import LoadReport, load
+from kpi.ingest.loader import LoadReport, LoadWarning, load, refuse_bad_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
 from kpi.presentation import one_line
@@ -268,16 +268,10 @@ def example_lines(record: BuildRecord) -> Iterator[str]:
             yield f"  {check.name}, failing rows{examples_text(check.examples, check.failures)}"
 
 
-def tables_for_readers(graph: Graph) -> list[str]:
-    """Return the places of views that are tables in the readers' file: they read a schema that is left out of it."""
-    schemas = set(graph.project.warehouse_settings.stewards_schemas)
-    cut: dict[str, str] = {}
-    for node in graph.nodes.values() if schemas else ():
-        virtual = node.materialized in ("view", "ephemeral") and node.relation.schema.lower() not in schemas
-        parents = [graph.nodes[parent] for parent in node.depends_on]
-        if virtual and any(parent.id in cut or parent.relation.schema.lower() in schemas for parent in parents):
-            cut[node.id] = str(node.relation)
-    return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
+def prepare_hashing(file: Path) -> None:
+    """Import what sums the blocks of a large file, in another thread: the kernel can copy the file meanwhile."""
+    if file.stat().st_size >= _LARGE:
+        threading.Thread(target=importlib.import_module, args=("numpy",), daemon=True).start()
 
 
 @contextmanager

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord
-from kpi.engine.graph import Graph
-from kpi.engine.plan import NEW_CONTENT, Content, Request, Step, drop_steps, steps_of
 from kpi.events import silent
-from kpi.ingest import release_files
-from kpi.ingest.raw_files import RELATIONS, RawFolder, scan
+from kpi.ingest import raw_files, release_files
+from kpi.ingest.raw_files import RELATIONS, RawFolder
 from kpi.jobs.options import Options, engine_of, settings_of
+from kpi.jobs.refresh import inputs_of, is_needless, start_of
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE, database_path, refuse_unusable
+
+if TYPE_CHECKING:
+    from kpi.engine.graph import Graph
+    from kpi.engine.plan import Content, Request, Step
+
 
 FILES_LISTED = 10  # of each feed and kind of change
 
@@ -24,15 +29,16 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
 
     Takes no lock and writes nothing but what compiling found out. Raises what compiling raises.
     """
-    from kpi import database
-    from kpi.engine.compile import compiled
-    from kpi.jobs.pipeline import PipelineContext, request_of, unmanaged_relations
-    from kpi.jobs.refresh import inputs_of, is_needless, start_of
-
     warehouse = Warehouse(root.resolve() / "warehouse")
-    folder = scan(warehouse.raw)
+    folder = raw_files.scan(warehouse.raw, raw_files.Checksums(warehouse.root / raw_files.CHECKSUMS))
     if is_needless(root, warehouse, options, inputs_of(root.resolve(), folder, options)):
         return ()
+
+    from kpi import database
+    from kpi.engine.compile import compiled
+    from kpi.engine.plan import Step, drop_steps, steps_of
+    from kpi.jobs.pipeline import PipelineContext, request_of, unmanaged_relations
+
     graph = compiled(root, options.variables, options.target, options.invocation).graph
     refuse_unusable(graph)
     engine = settings_of(graph.project, engine_of(graph.project, options))
@@ -59,6 +65,8 @@ def plan(root: Path, options: Options) -> tuple[Step, ...]:
 
 def _load_steps(before: BuildRecord | None, graph: Graph, folder: RawFolder) -> Iterator[Step]:
     """A step for each delivery that is new, changed or gone."""
+    from kpi.engine.plan import Step
+
     feeds = {feed.name for feed in graph.feeds}
     old = {file.path: file.content_hash for file in (before.files if before else None) or ()}
     new = {file.path: file.content_hash for file in folder.files if file.feed in feeds}
@@ -75,6 +83,8 @@ def _load_steps(before: BuildRecord | None, graph: Graph, folder: RawFolder) -> 
 
 def _source_contents(request: Request) -> dict[str, Content]:
     """What is known of each loaded table before anything is loaded."""
+    from kpi.engine.plan import NEW_CONTENT, Content
+
     sources = [node for node in request.graph.nodes.values() if node.kind == "source"]
     is_delivered = any(request.record_of(node.id).shape != request.checksums[node.id].shape for node in sources)
     fed = {*RELATIONS, *release_files.RELATIONS, *(f"raw.{feed.name}" for feed in request.graph.feeds)}
@@ -90,6 +100,8 @@ def _source_contents(request: Request) -> dict[str, Content]:
 
 def _write_steps(before: BuildRecord | None, graph: Graph) -> Iterator[Step]:
     """A step for the readers' file, when other schemas are left out of it than were."""
+    from kpi.engine.plan import Step
+
     then = before.restricted_schemas if before else frozenset()
     now = frozenset(graph.project.warehouse_settings.stewards_schemas)
     if then != now:

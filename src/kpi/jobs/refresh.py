@@ -22,21 +22,19 @@ from kpi.presentation import headline
 from kpi.project.external import contents
 from kpi.sql import counted
 from kpi.warehouse.builds import Warehouse, begin, writing
-from kpi.warehouse.lifecycle import (
-    copy_compactly,
-    is_grown,
-    is_prune_due,
-    prune,
-    rolled_back_from,
-    start_for,
+from kpi.warehouse.lifecycle import copy_compactly, is_grown, is_prune_due, prune, rolled_back_from, start_for
+from kpi.warehouse.permissions import (
+    DATABASE,
+    close,
+    database_folder,
+    has_its_size,
+    refuse_unusable,
 )
-from kpi.warehouse.permissions import close, has_its_size, refuse_unusable
 
 if TYPE_CHECKING:
     from kpi.settings import EngineSettings
 
 
-CHECKSUMS = Path(".cache/deliveries")  # and those of files that are as they were
 _NOTES = 10  # that a run says; `kpi compile` has all
 
 
@@ -60,7 +58,7 @@ class _Found:
     def now(cls, root: Path, options: Options) -> _Found:
         """Look at the project and the raw folder as they are."""
         warehouse = root.resolve() / "warehouse"
-        checksums = raw_files.Checksums(warehouse / CHECKSUMS, is_read=not options.full_refresh)
+        checksums = raw_files.Checksums(warehouse / raw_files.CHECKSUMS, is_read=not options.full_refresh)
         folder = raw_files.scan(warehouse / "raw", checksums)
         checksums.save()
         return cls(folder, inputs_of(root.resolve(), folder, options))
@@ -143,11 +141,21 @@ def _last_failed(warehouse: Warehouse) -> BuildRecord:
 
 def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Callable[[str], Start]) -> Outcome:
     """Compile, take the lock and make a build. `start_by` gives what it starts from, by the project and DuckDB."""
+    from kpi.cache import caching
+    from kpi.engine.compile import CACHE
+
+    with caching(root.resolve() / CACHE):  # read and written once, for what is compiled and for what pages say of it
+        return _compile_and_build(root, options, emit, found, start_by)
+
+
+def _compile_and_build(
+    root: Path, options: Options, emit: Emit, found: _Found, start_by: Callable[[str], Start]
+) -> Outcome:
     from kpi.database import refuse_leaking
     from kpi.engine.compile import compiled
-    from kpi.jobs.build_site import check_report
     from kpi.jobs.candidate import GreatExpectations, Run, has_report_years
-    from kpi.jobs.pipeline import PipelineContext
+    from kpi.jobs.pipeline import PipelineContext, prepare_hashing
+    from kpi.site.sentences import check_report
     from kpi.validation.rule import check_expectations, read_expectations
 
     refuse_leaking()
@@ -182,6 +190,8 @@ def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Call
         if warehouse_settings.stewards_schemas and (warehouse.root / "runs").is_dir():
             close(warehouse.root / "runs", warehouse_settings.stewards_group)  # what a run tells may quote a row
         grown = start.record is not None and is_grown(start.record, warehouse_settings)
+        if start.folder:
+            prepare_hashing(database_folder(start.folder) / DATABASE)
         candidate = begin(warehouse, warehouse_settings, None if grown else start.folder)
         if start.folder and start.record and grown:
             settings = warehouse_settings.engine_settings(options.settings or {})

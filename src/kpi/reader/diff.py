@@ -10,9 +10,8 @@ from typing import Any
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord, ancestors
 from kpi.database import attached, fetch_one, table_columns
 from kpi.ingest import raw_files, release_files
-from kpi.ingest.calendar import FEED_MONTHS
 from kpi.lazy import duckdb
-from kpi.presentation import significant
+from kpi.presentation import listed, significant
 from kpi.provenance.figure_values import GRAIN, moved_figures
 from kpi.sql import counted, identifier
 from kpi.warehouse.builds import Warehouse
@@ -100,6 +99,8 @@ def behind(figure_feeds: Collection[str], changes: Collection[DeliveryChange]) -
 
     Of a figure that rests on what is counted of all feeds, and none of its own changed, it is all of them.
     """
+    from kpi.ingest.calendar import FEED_MONTHS
+
     own = [change for change in changes if change.feed in figure_feeds]
     return own or (list(changes) if FEED_MONTHS in figure_feeds else [])
 
@@ -217,11 +218,10 @@ def in_order(warehouse: Warehouse, first: str | None, second: str | None) -> tup
 
 def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
     """Return the keys of all tables whose rows have one: the feeds', by their contracts, and the indicators'."""
-    from kpi.ingest.contract import is_feed, read_feed
-    from kpi.project.project import load_project
+    from kpi.engine.compile import read_feeds
+    from kpi.ingest.calendar import FEED_MONTHS
 
-    project = load_project(project_dir)
-    feeds = [read_feed(source) for source in project.sources if is_feed(source)]
+    project, feeds = read_feeds(project_dir)
     tables = project.report_tables
     own: dict[str, tuple[str, ...]] = {tables.indicators: GRAIN, tables.indicator_origins: GRAIN}
     own |= {"raw.deliveries": ("feed", "file"), f"raw.{FEED_MONTHS}": ("feed", "report_year", "report_month")}
@@ -254,8 +254,7 @@ def difference_lines(found: Difference) -> Iterator[str]:
         by = "" if before is None or after is None else f" ({after - before:+.6g})"
         unusual = f", {basis}" if basis != USUAL_BASIS else ""
         files = [delivery.path for delivery in behind(found.feeds.get(figure, ()), found.deliveries)]
-        more = f" and {len(files) - SHOWN_FILES} more" if len(files) > SHOWN_FILES else ""
-        cause = f" <- {', '.join(files[:SHOWN_FILES])}{more}" if files else ""
+        cause = f" <- {listed(files, SHOWN_FILES)}" if files else ""
         yield f"  {year} {figure} {service}{unusual}: {_number(before)} -> {_number(after)}{by}{cause}"
 
 

@@ -6,7 +6,6 @@ A list in the folder says which of its files kpi wrote; no other file is ever to
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,9 @@ from kpi.database import attached, fetch_one, reading
 from kpi.errors import ConfigError, KpiError
 from kpi.errors import Place as FilePlace
 from kpi.ingest.masking import IDENTITY_MARK, has_identity_code, hidden, is_found, masked, quoted
+from kpi.ingest.raw_files import hash_of
 from kpi.lazy import duckdb
+from kpi.presentation import listed
 from kpi.sql import Columns, counted, identifier, literal
 from kpi.warehouse.builds import Warehouse, to_disk
 from kpi.warehouse.permissions import database_path
@@ -92,10 +93,9 @@ def _problems(
         ).fetchall()
         if values:
             rows = sum(int(row[2]) for row in values)
-            shown = ", ".join(f"'{quoted(str(row[0]), 60)}'" for row in values[:SHOWN])
-            more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+            shown = listed([f"'{quoted(str(row[0]), 60)}'" for row in values], SHOWN)
             why = "hold personal data" if any(row[1] for row in values) else "stand in no list"
-            yield f"{message}: {counted(len(values), 'value')} in {counted(rows, 'row')} {why}: {shown}{more}"
+            yield f"{message}: {counted(len(values), 'value')} in {counted(rows, 'row')} {why}: {shown}"
 
 
 def _made_from(edges: Sequence[Edge], start: Place) -> set[Place]:
@@ -206,9 +206,9 @@ def _before_there_was_a_list(folder: Path) -> set[str]:
 
 def _write_list(staged: Path, names: list[str], old: Iterable[Path] = ()) -> None:
     """Write the list of files into a folder, with old ones elsewhere that are still to be removed."""
-    files = {name: [_sum(staged / name)] for name in names}
+    files = {name: [hash_of(staged / name)] for name in names}
     for path in old:
-        files.setdefault(path.name, []).append(_sum(path))
+        files.setdefault(path.name, []).append(hash_of(path))
     message = "The files that kpi publish or kpi export wrote. It replaces and removes these, and no others."
     text = json.dumps({"about": message, "files": files}, indent=1, ensure_ascii=False)
     (staged / LIST).write_text(text + "\n", encoding="utf-8")
@@ -258,13 +258,8 @@ def _is_a_name(name: str) -> bool:
 
 def _is_of(file: Path, sums: Collection[str]) -> bool:
     with suppress(OSError):
-        return _sum(file) in sums
+        return hash_of(file) in sums
     return False
-
-
-def _sum(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 TAG = "public"

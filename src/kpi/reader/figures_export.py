@@ -13,7 +13,17 @@ from pathlib import Path
 from kpi.database import reading, table_columns
 from kpi.provenance.figure_values import refuse_without_figures
 from kpi.settings import ReportTables
-from kpi.site.dataset import Dataset, Origin, Role, Selected, open_dataset
+from kpi.site.dataset import (
+    Dataset,
+    Origin,
+    Role,
+    Selected,
+    open_dataset,
+    write_csv,
+    write_finnish_csv,
+    write_package,
+    write_parquet,
+)
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 
@@ -55,7 +65,7 @@ def export_figures(root: Path, folder: Path, options: ExportOptions) -> list[tup
 
     warehouse = Warehouse(root.resolve() / "warehouse")
     build = warehouse.folder(options.build)
-    record, database = warehouse.record(build), database_path(build)
+    record, database = warehouse.outline(build), database_path(build)
     tables = record.report_tables
     selected = _public(warehouse, root, options) if options.is_public else _selected(build, database, tables)
     day = record.as_of or record.finished_at[:10] or record.started_at[:10]
@@ -140,31 +150,29 @@ def _names(tables: ReportTables, selected: Sequence[Selected], is_public: bool) 
 
 def _write(form: str, dataset: Dataset, folder: Path) -> None:
     """Write a dataset in one format; what only that one needs is imported for it alone."""
-    from kpi.site import flat_files
-
     match form:
         case "xlsx":
             from kpi.site.workbook import write_workbook
 
             write_workbook(dataset, folder)
         case "json-stat":
-            from kpi.site.json_stat import write_json_stat
+            from kpi.site.statistics import write_json_stat
 
             write_json_stat(dataset, folder)
         case "sdmx-csv":
-            from kpi.site.sdmx import write_sdmx
+            from kpi.site.statistics import write_sdmx
 
             write_sdmx(dataset, folder)
         case "datapackage":
             # It describes the CSV files, which may not be there yet.
             if not all((folder / f"{name}.csv").is_file() for name in dataset.tables):
                 _write("csv", dataset, folder)
-            flat_files.write_package(dataset, folder)
+            write_package(dataset, folder)
         case _:
             suffix, write = {
-                "csv": (".csv", flat_files.write_csv),
-                "csv-fi": (".fi.csv", flat_files.write_finnish_csv),
-                "parquet": (".parquet", flat_files.write_parquet),
+                "csv": (".csv", write_csv),
+                "csv-fi": (".fi.csv", write_finnish_csv),
+                "parquet": (".parquet", write_parquet),
             }[form]
             for table in dataset.tables.values():
                 write(dataset.con, table.in_order, folder / f"{table.name}{suffix}")
