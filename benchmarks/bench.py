@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -91,14 +91,13 @@ def show(case: Case, before: float | None) -> None:
 class Bench:
     """A project of its own in a temporary folder, with the demo's deliveries at full volume."""
 
-    def __init__(self, folder: Path, scale: float) -> None:
+    def __init__(self, folder: Path, scale: float, feeds: Sequence[str] = ()) -> None:
         self.root = copy_county(folder / "project")
         self.raw = self.root / "warehouse/raw"
         self.options = ["--publish-despite-checks", "a benchmark"]
         # In a process of its own: a process started by a large one reports that one's memory as its own.
-        subprocess.run(
-            [sys.executable, "-m", "demo", str(self.raw), "--scale", str(scale)], check=True, cwd=HERE.parent
-        )
+        demo = [sys.executable, "-m", "demo", str(self.raw), "--scale", str(scale)]
+        subprocess.run([*demo, *(("--feeds", *feeds) if feeds else ())], check=True, cwd=HERE.parent)
         subprocess.run(
             [sys.executable, "-m", "compileall", "-q", str(HERE.parent / "src")], check=True, env=ENVIRONMENT
         )
@@ -187,12 +186,13 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the county's volumes, of the last table")
     parser.add_argument("--write", type=Path, help="the folder of benchmarks.md, for the table, plot and ratios")
     parser.add_argument("--volumes", type=float, nargs="*", default=VOLUMES, help="shares of the scale, smallest first")
+    parser.add_argument("--feeds", nargs="*", default=(), help="those delivered, calls among them; all unless given")
     options = parser.parse_args()
     found: dict[int, list[Case]] = {}
     for volume in options.volumes:
         before = record.ratios(options.write or record.FOLDER, volume * options.scale)
         with tempfile.TemporaryDirectory(prefix="kpi-bench-") as folder:
-            bench = Bench(Path(folder), volume * options.scale)
+            bench = Bench(Path(folder), volume * options.scale, options.feeds)
             print(f"{bench.records} records\n{'':<38}{'kpi':>7}{'':>7}{'bare':>8}")
             print(f"{f'median of {options.runs}':<38}{HEADING}")
             cases = found.setdefault(bench.records, [])
@@ -243,8 +243,11 @@ def measure(bench: Bench, runs: int) -> Iterator[Case]:
     yield compare("kpi export, all formats", lambda: bench.kpi("export", out), lambda: run(writing), runs, message)
     showing = [sys.executable, "-c", "import duckdb"]
     yield compare("kpi show", lambda: bench.kpi("show"), lambda: run(showing), runs, "import duckdb")
-    helped, importing = [sys.executable, "-m", "kpi.cli", "--help"], [sys.executable, "-c", "import click"]
-    yield compare("kpi --help", lambda: run(helped), lambda: run(importing), runs, "import click")
+    importing = [sys.executable, "-c", "import click"]
+    bench.kpi("compile")
+    for name, words in (("kpi compile, no change", ["compile"]), ("kpi ls", ["ls"]), ("kpi --help", ["--help"])):
+        ours = partial(run, [sys.executable, "-m", "kpi.cli", *words], bench.root)
+        yield compare(name, ours, lambda: run(importing), runs, "import click")
 
 
 def measure_loading(bench: Bench, runs: int) -> Iterator[Case]:

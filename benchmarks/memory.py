@@ -26,7 +26,7 @@ from pathlib import Path
 from demo.deliver import FEEDS, write_demo
 calls = [feed for feed in FEEDS if feed.name == "calls"]
 write_demo(Path(sys.argv[1]), scale=float(sys.argv[2]), feeds=calls)
-others = [feed for feed in FEEDS if feed.name != "calls"]
+others = [feed for feed in FEEDS if feed.name != "calls" and feed.name in sys.argv[3:]]
 write_demo(Path(sys.argv[1]), scale=min(1, float(sys.argv[2])), feeds=others)
 """
 
@@ -52,6 +52,8 @@ def main() -> None:
     parser.add_argument("--memory-limit", default="512MB")
     parser.add_argument("--minutes", type=float, default=10, help="after which the refresh is ended")
     parser.add_argument("--gigabytes", type=float, default=15, help="of disk, beyond which it is ended")
+    names = [feed.name for feed in FEEDS]
+    parser.add_argument("--feeds", nargs="*", default=names, help="those delivered beside the calls; all unless given")
     parser.add_argument("--expectations", action="store_true", help="judge the report years too")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kpi-memory-") as name:
@@ -61,9 +63,10 @@ def main() -> None:
         copy_county(root)
         raw = root / "warehouse/raw"
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", WRITE, str(raw), str(given.scale)], check=True, cwd=HERE.parent)
+        writing = [sys.executable, "-c", WRITE, str(raw), str(given.scale), *given.feeds]
+        subprocess.run(writing, check=True, cwd=HERE.parent)
         took = time.perf_counter() - started
-        print(f"wrote {len(FEEDS)} feeds, {size_of(raw) / 1e6:.0f} MB, in {took:.0f} s", flush=True)
+        print(f"wrote {len({'calls', *given.feeds})} feeds, {size_of(raw) / 1e6:.0f} MB, in {took:.0f} s", flush=True)
         sys.exit(refresh(root, given))
 
 

@@ -353,8 +353,8 @@ def _on_duckdb(folder: Path, work: Path, steps: Sequence[Step]) -> Any:
 
 def _on_spark(folder: Path, work: Path, steps: Sequence[Step], master: str) -> Any:
     """Views and tables as the engine makes them: what is a table is written as Parquet."""
-    from kpi.databases.spark import open_spark
     from kpi.engine.adapter import reading
+    from kpi.engine.spark import open_spark
     from kpi.engine.spark_sql import SETTINGS, to_spark
     from kpi.settings import EngineSettings
 

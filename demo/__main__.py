@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from demo.deliver import finish_demo, write_demo
+from demo.feeds import FEEDS
 from kpi.errors import KpiError
 from kpi.ingest.raw_files import scan
 
@@ -17,6 +18,7 @@ def main() -> int:
     parser.add_argument("raw", type=Path, help="the folder of deliveries, which must be empty")
     parser.add_argument("--seed", type=int, default=2025, help="the same seed gives the same bytes")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the county's volumes")
+    parser.add_argument("--feeds", nargs="*", help="those to write, by name; all of them unless given")
     parser.add_argument("--if-empty", action="store_true", help="do nothing where deliveries or a published build are")
     options = parser.parse_args()
     raw: Path = options.raw
@@ -28,7 +30,8 @@ def main() -> int:
         if options.if_empty and (scan(raw).files or (raw.parent / "current").exists()):
             return 0
         print(f"Writing SYNTHETIC deliveries into {raw}: made up, no real person or event is in them.", flush=True)
-        report = write_demo(raw, options.seed, options.scale)
+        feeds = [feed for feed in FEEDS if options.feeds is None or feed.name in options.feeds]
+        report = write_demo(raw, options.seed, options.scale, feeds)
     except KpiError as error:
         print(error, file=sys.stderr)
         return error.exit_code

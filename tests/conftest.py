@@ -17,7 +17,7 @@ from kpi.engine.compile import CACHE
 from kpi.engine.graph import Graph
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
-from once import compilation, copied, county, made_once
+from once import compilation, copied, county, keep_compilation, made_once
 from sampled import sampled
 from tiny import Tiny
 
@@ -47,14 +47,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the long tests, and keep those of the full-volume demo on one worker: making it costs more than they do."""
+    """Mark the long tests, and keep those of one demo on one worker, which need not wait for it, unless of a group."""
     for item in items:
-        needs_demo = "demo_project" in getattr(item, "fixturenames", ())
-        if needs_demo:
-            item.add_marker(pytest.mark.xdist_group("demo"))
-        if needs_small_demo := "small_demo" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("small demo"))
-        if needs_demo or needs_small_demo or LONG_KINDS & set(item.path.parts):
+        needed = [name for name in ("demo_project", "small_demo") if name in getattr(item, "fixturenames", ())]
+        if needed and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(needed[0]))
+        if needed or LONG_KINDS & set(item.path.parts):
             item.add_marker(pytest.mark.long)
 
 
@@ -119,6 +117,7 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory, small_deliveries: Path)
     def make(folder: Path) -> None:
         copied(small_deliveries, copy_project(folder) / "warehouse/raw")
         refresh(folder, Options(as_of=TODAY, publish_despite_checks="a hundredth of the volumes"), lambda line: None)
+        keep_compilation(folder)
 
     return made_once(tmp_path_factory, "small-demo", make)
 

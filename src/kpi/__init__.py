@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from kpi.provenance.explain import explain
     from kpi.reader.change_report import why
     from kpi.reader.figures import open_build as open
-    from kpi.reader.notebook import builds, indicators, series
-    from kpi.reader.plot import plot
+    from kpi.reader.notebook import builds, indicators, plot, series
 
 __all__ = ["builds", "explain", "indicators", "open", "plot", "series", "why"]
 __version__ = "0.1.0"
@@ -31,7 +30,7 @@ _PLACES = {
     "explain": ("kpi.provenance.explain", "explain"),
     "indicators": ("kpi.reader.notebook", "indicators"),
     "open": ("kpi.reader.figures", "open_build"),
-    "plot": ("kpi.reader.plot", "plot"),
+    "plot": ("kpi.reader.notebook", "plot"),
     "series": ("kpi.reader.notebook", "series"),
     "why": ("kpi.reader.change_report", "why"),
 }

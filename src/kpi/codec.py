@@ -83,8 +83,9 @@ def from_line(kind: type[Line], line: str | bytes) -> Line | None:
 def _fields_of(kind: Any, content: Mapping[str, object]) -> dict[str, Any]:
     found = {}
     for name, decode in _field_decoders(kind).items():
-        with suppress(Malformed, KeyError):
-            found[name] = decode(content[name])
+        if name in content:
+            with suppress(Malformed):
+                found[name] = decode(content[name])
     return found
 
 

@@ -61,7 +61,8 @@ def hidden_secrets(text: str) -> str:
 
 def secret_values() -> list[str]:
     """Return the values of secret variables, whoever asks for them."""
-    return [value for name, value in os.environ.items() if name.startswith(SECRET) and value.strip()]
+    names = [name for name in os.environ if name.startswith(SECRET)]  # a message asks, and values are dear to read
+    return [os.environ[name] for name in names if os.environ[name].strip()]
 
 
 def is_anything_hidden() -> bool:

@@ -318,6 +318,14 @@ class LockHeld(KpiError):
     exit_code = 8
 
 
+class StatementError(Exception):
+    """A statement failed for Spark. `kind` is what all may read; the text is what it said, which may quote a row."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
 class EngineLost(KpiError):
     """The engine that computes the models, when it is another than DuckDB, cannot be reached or was lost."""
 

@@ -25,6 +25,14 @@ def read_regular(path: Path) -> bytes:
         return stream.read()
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole, in place of what has its name: who reads meanwhile gets the old one. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}-{os.getpid()}")
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, path)
+
+
 def is_regular(path: Path) -> bool:
     """Tell whether a path is a file, or a link to one; not a folder, a pipe, or a link to nothing or to itself."""
     try:
@@ -109,17 +117,20 @@ def project_digest(root: Path) -> str:
 
 def project_contents(root: Path) -> dict[str, bytes]:
     """Return a hash of every file that `project_files` yields, by its path from the root."""
-    return {
-        Path(os.path.relpath(path, root)).as_posix(): hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
-        for path in project_files(root)
-    }
+    found, below = {}, os.path.join(root, "")
+    for path in map(str, project_files(root)):
+        with open(path, "rb") as stream:
+            content = hashlib.blake2b(stream.read(), digest_size=16).digest()
+        # Whoever has nothing to do waits for this, and asking where a path leads takes as long as reading the file.
+        found[path[len(below) :] if path.startswith(below) else os.path.relpath(path, root)] = content
+    return found
 
 
 def code_digest() -> str:
-    """Hash kpi's own source: modules, and the queries, labels, styles and page templates beside them."""
+    """Hash kpi's own source: modules, and the queries, words, labels, styles and page templates beside them."""
     digest = hashlib.blake2b(digest_size=16)
     own = [os.path.join(folder, name) for folder, _, names in os.walk(Path(__file__).parent) for name in names]
-    for path in sorted(path for path in own if path.endswith((".py", ".sql", ".html", ".yml", ".css", ".js"))):
+    for path in sorted(path for path in own if path.endswith((".py", ".sql", ".html", ".yml", ".json", ".css", ".js"))):
         with open(path, "rb") as stream:
             digest.update(stream.read())
     return digest.hexdigest()

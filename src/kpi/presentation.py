@@ -12,15 +12,18 @@ clipboard or overwrite a line above it.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 def presented(value: str, decimals: str, unit: str) -> str:
@@ -82,6 +85,15 @@ def significant(value: float, digits: int) -> str:
 
 
 LANGUAGES = ("fi", "sv", "en")
+
+
+@cache
+def words(group: str) -> Mapping[str, Mapping[str, str]]:
+    """Return what a kind of output calls things, by key and language. They stand side by side in `words.json`."""
+    found: dict[str, dict[str, dict[str, str]]] = json.loads(Path(__file__).with_name("words.json").read_bytes())
+    return found[group]
+
+
 NO_BREAK = "\u00a0"
 MINUS = "\u2212"
 NO_VALUE = "\u2013"
@@ -194,6 +206,12 @@ def one_line(text: str, longest: int = LONGEST) -> str:
     """Return a text as one line, at most so many characters long; line ends and tabs in it are written out too."""
     line = visible(text.replace("\n", "\\n").replace("\t", "\\t"))
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def listed(items: Sequence[object], most: int) -> str:
+    """Return the first few of some items with commas between them, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 def headline(text: str) -> str:

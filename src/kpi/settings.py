@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.errors import ConfigError, Place, nearest
 from kpi.files import checksum
+from kpi.presentation import LANGUAGES
 
 if TYPE_CHECKING:
     from kpi.yaml_loader import Section
@@ -295,6 +296,36 @@ REPORT_COLUMNS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     ),
     "publication": ({"key": "text", "value_*": "text"}, {}),
 }
+
+
+# The SQL types of columns that are neither texts nor truth values: a name is of one type in all tables.
+_OTHER_TYPES = {
+    "bigint": "report_year previous_year first_year last_year month last_full_month row_count event_count sort_order"
+    " service_order source_report",
+    "double": "value previous_value released_value national_value printed_value numerator denominator change"
+    " change_pct",
+    "decimal(38, 6)": "published_value target",
+    "decimal(38, 2)": "shown_change",
+    "date": "since starts_on",
+    "boolean": "shown_sign",
+}
+_SQL_TYPES = {column: type_ for type_, columns in _OTHER_TYPES.items() for column in columns.split()}
+
+
+def column_type(column: str) -> str:
+    """Return the SQL type that a column of the engine's tables is read as."""
+    return _SQL_TYPES.get(column) or ("boolean" if column.startswith(("is_", "has_")) else "varchar")
+
+
+def column_types(table: str) -> dict[str, str]:
+    """Return all columns that are read of one of the engine's tables, each with its SQL type."""
+    required, optional = REPORT_COLUMNS[table]
+    columns = [
+        name.replace("*", language)
+        for name in (*required, *optional)
+        for language in (LANGUAGES if name.endswith("*") else ("",))
+    ]
+    return {column: column_type(column) for column in columns}
 
 
 def read_report_tables(variables: Section, project: str) -> ReportTables:

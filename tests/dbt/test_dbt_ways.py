@@ -20,7 +20,7 @@ from conftest import TODAY
 from dbt_way import Way
 from kpi.cli.main import cli
 from kpi.engine.compile import check_project
-from kpi.engine.unit_runner import refuse_failing, run_unit_tests
+from kpi.engine.unit_tests import refuse_failing, run_unit_tests
 from kpi.errors import BuildErrors, CheckFailed, KpiError
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh

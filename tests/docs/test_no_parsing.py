@@ -37,7 +37,7 @@ READING = {
 MATCHING = {"match", "fullmatch", "search", "findall", "finditer", "sub", "split"}
 # Where somebody else's words are read, or a text is only laid out; each with its reason.
 ALLOWED = {
-    "databases/spark.py": "the first line of what Spark says of an error, which is shown as it is",
+    "engine/spark.py": "the first line of what Spark says of an error, which is shown as it is",
     "database.py": "what DuckDB says of an error, in the one module that knows DuckDB: its errors have no fields",
     "errors.py": "which name that a message quotes a caret points at: for the eye alone, nothing depends on it",
     "engine/binder.py": "whether a message quotes a column that a missing comma may swallow: it adds a hint",

@@ -20,11 +20,10 @@ import pytest
 import kpi
 from changing import TODAY
 from kpi.build_record import BuildRecord, YearRecord
-from kpi.databases.protocol import StatementError
-from kpi.engine import adapter, unit_runner
+from kpi.engine import adapter, unit_tests
 from kpi.engine.compile import check_project
 from kpi.engine.graph import Node
-from kpi.errors import CheckFailed, KpiError, Problem, problems_of
+from kpi.errors import CheckFailed, KpiError, Problem, StatementError, problems_of
 from kpi.events import Emit, silent
 from kpi.ingest import raw_table
 from kpi.jobs import candidate, notifications, pipeline, prune_raw, release
@@ -140,7 +139,7 @@ def failing_unit_test_on_spark(root: Path, emit: Emit) -> Outcome:
     graph = check_project(load_project(root))
     runner: Any = SimpleNamespace(adapter=SimpleNamespace(rows_here=rows_here), graph=graph)
     test: Any = SimpleNamespace(name="u", model=next(iter(graph.nodes)), given=(), file=root / "u.yml", line=1)
-    unit_runner._Runner._computed(runner, test, "select 1")
+    unit_tests._Runner._computed(runner, test, "select 1")
     raise AssertionError
 
 
@@ -247,8 +246,8 @@ PLACES: dict[str, Callable[[Path, Emit], Outcome]] = {
     "engine/runner.py build_node": failing_model,
     "engine/runner.py run_hooks": failing_hook,
     "engine/test_runner.py run_tests": failing_test,
-    "engine/unit_runner.py _asked": failing_unit_test,
-    "engine/unit_runner.py _computed": failing_unit_test_on_spark,
+    "engine/unit_tests.py _asked": failing_unit_test,
+    "engine/unit_tests.py _computed": failing_unit_test_on_spark,
     "ingest/raw_table.py run_statement": failing_load,
     "jobs/pipeline.py carry_over": failing_carrying_over,
     "jobs/pipeline.py read_back": failing_reading_back,

@@ -42,7 +42,7 @@ AUDITED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.sym
 # The steps of a run whose feeds are loaded at once: those of each feed come from its own thread.
 LOADING = (
     *("ingest.raw_table.bring_up", "ingest.raw_table.run_statement", "ingest.raw_table._compare_files"),
-    *("ingest.raw_table._count_rows", "ingest.delivery.read_delivery", "ingest.ledger.write_lines"),
+    *("ingest.raw_table._count_rows", "ingest.raw_table.read_delivery", "ingest.ledger.write_lines"),
 )
 
 

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from conftest import TODAY
 from kpi.cli.main import cli
-from kpi.databases import spark
-from kpi.databases.spark import address_of, refuse_unusable
+from kpi.engine import spark
+from kpi.engine.spark import address_of, refuse_unusable
 from kpi.errors import ConfigError, EngineLost
 from kpi.jobs.doctor import engine
 from kpi.jobs.options import Options, is_by_spark
@@ -143,7 +143,7 @@ def test_duckdb_alone_imports_nothing_of_spark(tmp_path: Path) -> None:
     code = (
         "import sys; from kpi.cli.main import cli\n"
         f"cli(['refresh', '--project-dir', {str(tmp_path)!r}], standalone_mode=False)\n"
-        "print(*sorted({'pyspark', 'py4j', 'grpc', 'kpi.databases.spark'} & set(sys.modules)))"
+        "print(*sorted({'pyspark', 'py4j', 'grpc', 'kpi.engine.spark'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""
@@ -185,7 +185,7 @@ class Server:
             handler([SimpleNamespace(done=False, num_completed_tasks=1, num_tasks=2)], inflight, "a", done)
 
     def sql(self, text: str) -> SimpleNamespace:
-        return SimpleNamespace(createOrReplaceTempView=lambda name: None, collect=self.collect)
+        return SimpleNamespace(createOrReplaceTempView=lambda name: None, toArrow=self.collect)
 
     def collect(self) -> None:
         assert self.is_interrupted.wait(60)
@@ -198,7 +198,7 @@ class Server:
 def test_a_statement_that_nobody_computes_is_given_up() -> None:
     database = spark.SparkDatabase(Server((2, False), (0, False)), Path(), "sc://a:1", lost_after=1)
     with pytest.raises(EngineLost, match="for 1 s nobody has computed what is asked of it"):
-        database.execute("select 1")
+        database.fetch("select 1")
 
 
 @pytest.mark.parametrize("progress", [(2, False), (0, True)])

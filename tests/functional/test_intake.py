@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from kpi.cli.main import cli
 from kpi.errors import ConfigError, DeliveryError, Place, Problem
-from kpi.ingest.load_warnings import LoadWarning
+from kpi.ingest.loader import LoadWarning
 from kpi.jobs.options import Options
 from kpi.jobs.pipeline import grouped
 from kpi.jobs.refresh import refresh

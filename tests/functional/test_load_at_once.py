@@ -12,7 +12,7 @@ import pytest
 from hostile import write_hostile
 from kpi import database
 from kpi.errors import BuildError
-from kpi.ingest import delivery, loader, raw_table
+from kpi.ingest import loader, raw_table
 from kpi.ingest.raw_files import scan
 from loading import Loader, aliases, contracts
 
@@ -51,7 +51,7 @@ def test_what_is_loaded_is_the_same_and_in_the_same_order(tmp_path: Path) -> Non
 def test_the_error_is_that_of_the_first_feed_whichever_comes_to_its_own_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench, read = beside(tmp_path, 4, ("calls", "chats")), delivery.read_delivery
+    bench, read = beside(tmp_path, 4, ("calls", "chats")), raw_table.read_delivery
     for feed, header in HEADERS.items():
         bench.deliver("a.csv", f"{header}\n1,oral_health,2025-03-05 14:00\n", feed)
 

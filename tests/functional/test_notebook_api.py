@@ -71,7 +71,7 @@ def test_frames_of_each_kind_have_the_same_rows_and_name_their_build(root: Path)
     assert arrow.schema.metadata[b"build"] == build.encode()
     other = kpi.indicators(2025, project_dir=root, as_="polars")
     assert isinstance(other, polars.DataFrame)
-    assert other.build == build  # type: ignore[attr-defined]
+    assert other.build == build
     assert frame.to_dict("list") == arrow.to_pydict() == other.to_dict(as_series=False)
     with pytest.raises(ConfigError, match=r"no frames as_='panda'. Did you mean 'pandas'"):
         kpi.indicators(2025, project_dir=root, as_="panda")  # type: ignore[arg-type]

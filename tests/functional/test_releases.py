@@ -29,7 +29,7 @@ from released import (
     git,
     kpi,
     release_2025,
-    released_library,
+    released_once,
     run,
     write,
 )
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library whose 2025 is released and published. Tests must not change it, nor what lies in its folders."""
-    return released_library(tmp_path_factory.mktemp("released") / "library")
+    return released_once(tmp_path_factory)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh, retry
 from kpi.reader.figures import open_build
 from kpi.warehouse.builds import Warehouse
-from released import LOANS, TODAY, VISITS, deliver, edit, kpi, release_2025, released_library, run
+from released import LOANS, TODAY, VISITS, deliver, edit, kpi, release_2025, released_once, run
 
 pytestmark = pytest.mark.long
 LATE = f"{LOANS}late,riverside,2025-12-31,2026-01-09\n"
@@ -27,7 +27,7 @@ LATE = f"{LOANS}late,riverside,2025-12-31,2026-01-09\n"
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library whose 2025 is released and published. Tests must not change it."""
-    return released_library(tmp_path_factory.mktemp("revised") / "library")
+    return released_once(tmp_path_factory)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from kpi.warehouse import run_log
 from kpi.warehouse.builds import held, is_held
 from kpi.warehouse.run_log import (
     KEPT,
-    LogLine,
+    RunEnded,
     RunLog,
     close_killed,
     history,
@@ -257,14 +257,14 @@ def test_an_end_longer_than_what_is_read_of_a_log_is_found(tmp_path: Path) -> No
 def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = RunLog(tmp_path, "refresh")
     log.on_event(Event("built", stage="build", name="one"))
-    read = run_log._last_lines
+    read = run_log._end_of
 
-    def late(stream: BinaryIO) -> list[LogLine]:
-        lines = read(stream)
+    def late(stream: BinaryIO) -> tuple[RunEnded | None, str]:
+        end = read(stream)
         log.end("published", 0, "00001-x", ())
-        return lines
+        return end
 
-    monkeypatch.setattr(run_log, "_last_lines", late)
+    monkeypatch.setattr(run_log, "_end_of", late)
     assert [run.outcome for run in history(tmp_path)] == ["running"]
 
 

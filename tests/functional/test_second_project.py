@@ -19,8 +19,8 @@ from kpi.ingest.contract import is_feed
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
+from kpi.reader.export import ExportOptions, export_figures
 from kpi.reader.figures import open_build
-from kpi.reader.figures_export import ExportOptions, export_figures
 from kpi.reader.notebook import indicators
 from kpi.warehouse.builds import Warehouse
 from page import Page

@@ -9,7 +9,7 @@ import pytest
 
 from kpi.database import column_problem, confined, expression_problem, location_problem, select_problem, type_problem
 from kpi.engine.compile import compiled
-from kpi.engine.unit_runner import run_unit_tests
+from kpi.engine.unit_tests import run_unit_tests
 from kpi.errors import KpiError
 from small_project import FILES, write
 

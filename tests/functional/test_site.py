@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from kpi.cli.main import cli
 from kpi.presentation import LANGUAGES, Form, presented
-from kpi.site.language import LABELS, read_language
+from kpi.site.sentences import LABELS, read_language
 from once import ROOT
 from page import Page
 from site_pages import Numbers, as_printed, database_of, numbers_of, write_again

@@ -13,7 +13,7 @@ import pytest
 
 import kpi
 from kpi.presentation import LANGUAGES
-from kpi.site.language import read_language
+from kpi.site.sentences import read_language
 from page import Page
 from site_pages import database_of, write_again
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from kpi.cli.main import cli
 from kpi.engine.compile import check_project
-from kpi.engine.unit_runner import Difference, UnitResult, refuse_failing, run_unit_tests, shown, unit_tests_of
+from kpi.engine.unit_tests import Difference, UnitResult, refuse_failing, run_unit_tests, shown, unit_tests_of
 from kpi.errors import BuildError, CheckFailed, CompileError, ConfigError
 from kpi.jobs.check_build import chosen_tests
 from kpi.project.project import load_project

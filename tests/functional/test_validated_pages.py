@@ -18,7 +18,7 @@ from kpi.build_record import BuildRecord
 from kpi.ingest.raw_files import is_labelled_synthetic
 from kpi.jobs.build_site import write_validated
 from kpi.project.project import load_project
-from kpi.site.language import read_language
+from kpi.site.sentences import read_language
 from kpi.site.site import TEMPLATES
 from kpi.validation.expectations import results_as_json, validate
 from page import Page

@@ -19,9 +19,9 @@ from click.testing import CliRunner
 
 import kpi
 from kpi.cli.main import cli
-from kpi.presentation import LANGUAGES
+from kpi.presentation import LANGUAGES, words
 from kpi.site.dataset import Role
-from kpi.site.workbook import _TEXT, WORKBOOK
+from kpi.site.workbook import WORKBOOK
 
 TABLES = {
     Role.INDICATORS: "marts.indicators",
@@ -67,9 +67,9 @@ def test_libreoffice_reads_the_marts_from_the_workbook(small_demo: Path, tmp_pat
     result = CliRunner().invoke(cli, asked)
     assert result.exit_code == 0, result.output
     found = sheets(tmp_path / "out" / WORKBOOK, tmp_path)
-    assert {_TEXT[key][lang] for key in ("cover", "contents", "notes")} < set(found)
+    assert {words("workbook")[key][lang] for key in ("cover", "contents", "notes")} < set(found)
     for role, table in TABLES.items():
-        header, *rows = found[_TEXT[role][lang]]
+        header, *rows = found[words("workbook")[role][lang]]
         with kpi.open(project_dir=small_demo) as con:
             mart = con.execute(f"from {table} order by all")
             names = [column[0] for column in mart.description or []]

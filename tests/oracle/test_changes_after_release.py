@@ -37,6 +37,7 @@ from released import (
 )
 from sampled import sampled
 
+pytestmark = pytest.mark.xdist_group("changes after release")  # released once
 MANUAL = "report_year,branch,figure,value\n"
 # The library with a macro in a model, a seed in another, and figures that are entered by hand.
 CHANGES = {

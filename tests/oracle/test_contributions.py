@@ -18,8 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpi.database import reading
-from kpi.provenance.contributions import Contribution, Totals, decompose, largest_remainder, summed
-from kpi.provenance.decomposition import year_change
+from kpi.provenance.decomposition import Contribution, Totals, decompose, largest_remainder, summed, year_change
 from kpi.provenance.figure_values import FigureKey, read_rows
 from kpi.reader.change_report import side_of
 from kpi.warehouse.builds import Warehouse

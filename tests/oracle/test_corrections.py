@@ -18,8 +18,7 @@ import pytest
 
 from kpi import database
 from kpi.errors import ConfigError
-from kpi.ingest.contract import read_feed
-from kpi.ingest.file_order import oldest_first
+from kpi.ingest.contract import oldest_first, read_feed
 from kpi.project.project import load_project
 from loading import Loader, compare_with_oracle, contracts
 from oracle_read import delivery_order

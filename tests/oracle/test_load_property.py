@@ -76,7 +76,7 @@ def deliver_texts(loader: Loader, name: str, column: Column, texts: Iterable[str
 
 
 @pytest.mark.parametrize(("feed", "name"), COLUMNS)
-@settings(derandomize=True, deadline=None, max_examples=sampled(3, 8), suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, deadline=None, max_examples=sampled(2, 8), suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_any_text_in_any_column(
     tmp_path_factory: pytest.TempPathFactory, feed: str, name: str, data: st.DataObject
@@ -97,7 +97,7 @@ def test_every_form_with_any_one_letter_changed(feed: str, name: str, tmp_path: 
     values = [make_row(CONTRACTS[feed], random, 10)[name] for _ in range(3)]
     good = {form for value in values if value is not None for form in forms(column, value)}
     texts = {*good, *nearly(column)}
-    for form in sorted(good, key=len)[-sampled(4, 12) :]:
+    for form in sorted(good, key=len)[-sampled(3, 12) :]:
         for place in range(len(form)):
             texts |= {form[:place] + letter + form[place + 1 :] for letter in LETTERS}
             texts |= {form[:place] + letter + form[place:] for letter in LETTERS}

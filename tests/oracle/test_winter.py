@@ -115,7 +115,7 @@ def expected_states(came: dict[str, set[tuple[int, int]]], day: date) -> dict[st
 
 
 def nights(winter: str) -> set[date]:
-    """In CI the nights on which a file comes or a feed becomes late, with those before and after; otherwise all."""
+    """In CI the nights on which a file comes or a feed becomes late, and those before them; otherwise all."""
     every = [date(2025, 12, 1) + timedelta(days=number) for number in range(121)]
     files = list(arrivals(winter))
     notable = set()
@@ -126,7 +126,7 @@ def nights(winter: str) -> set[date]:
             if on <= day:
                 came[feed] |= {(row.year, 12 if feed == "notes" else row.month) for row in rows}
         if (now := (came, expected_states(came, day))) != before:
-            notable |= {day + timedelta(days=near) for near in (-1, 0, 1)}
+            notable |= {day + timedelta(days=near) for near in (-1, 0)}
         before = now
     return sampled(notable, set(every))
 

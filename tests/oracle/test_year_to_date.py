@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from kpi.engine.graph import Graph
-from kpi.ingest import feed_months, loader
+from kpi.ingest import calendar, loader
 from kpi.ingest.calendar import write_calendar
 from kpi.ingest.raw_files import scan
 from modelbench import Bench
@@ -45,7 +45,7 @@ def county(graph: Graph, delivered: Path, last: date, as_of: date | None = None)
             where = f"where report_year <= {last.year}"
         bench.con.execute(f"insert into raw.{feed.name} select {columns} from loaded.raw.{feed.name} {where}")
     bench.con.execute("detach loaded")
-    feed_months.count_months(bench.con, graph.feeds)
+    calendar.count_months(bench.con, graph.feeds)
     if as_of:
         write_calendar(bench.con, graph.feeds, as_of)
     bench.build()

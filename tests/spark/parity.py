@@ -28,7 +28,7 @@ from kpi.engine.graph import Node, UnitTest
 from kpi.engine.runner import DuckAdapter
 from kpi.engine.spark_sql import SETTINGS, to_spark_in_steps
 from kpi.engine.test_runner import by_table, count_of, scan
-from kpi.engine.unit_runner import run_unit_tests
+from kpi.engine.unit_tests import run_unit_tests
 from kpi.sql import Columns, identifier, literal
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import DATABASE

@@ -1,7 +1,7 @@
 """Models, data tests and unit tests have the same rows on Spark, in every column, without tolerance.
 
 On Sail, which speaks Spark Connect and needs no Java, and on Spark itself: odd values, what the rules of translation
-are about, and on Sail every fourth unit test. That all models have the same rows and all data tests find the same on
+are about, and on Sail every eighth unit test. That all models have the same rows and all data tests find the same on
 Sail is what a refresh by it shows (`oracle/test_spark_builds.py`); each by itself, and all unit tests, with
 KPI_ALL_SEEDS=1 or `make parity`, which takes some minutes.
 """
@@ -37,7 +37,7 @@ def on_sail(small_demo: Path, project: Compiled, tmp_path_factory: pytest.TempPa
     """What is asked of Sail, and its answers."""
     asker = Asker(tmp_path_factory.mktemp("sail") / "parity")
     asker.read_build(small_demo, project)
-    questions = [*asker.odd_values(), *asker.models(sampled(REWRITTEN, ())), *asker.unit_tests(sampled(4, 1))]
+    questions = [*asker.odd_values(), *asker.models(sampled(REWRITTEN, ())), *asker.unit_tests(sampled(8, 1))]
     return asker.ask("sail", [*questions, *sampled((), (*asker.scans(), *asker.data_tests()))])
 
 

@@ -15,10 +15,9 @@ from unittest.mock import patch
 
 from kpi import database
 from kpi.errors import DeliveryError
-from kpi.ingest import delivery, loader, raw_table
+from kpi.ingest import loader, raw_table
 from kpi.ingest.contract import Feed, is_feed, read_feed
-from kpi.ingest.load_warnings import refuse_bad_files
-from kpi.ingest.loader import LoadReport
+from kpi.ingest.loader import LoadReport, refuse_bad_files
 from kpi.ingest.raw_files import scan
 from kpi.project.project import load_project
 from oracle import CONTRACTS, Contract, FeedResult
@@ -64,7 +63,7 @@ class Loader:
 
     def load(self, as_of: date = TODAY, careful: bool = False) -> LoadReport:
         """Load what changed; with `careful` read each cell by the full grammar, which otherwise few need."""
-        with patch.object(raw_table, "read_delivery", partial(delivery.read_delivery, careful=careful)):
+        with patch.object(raw_table, "read_delivery", partial(raw_table.read_delivery, careful=careful)):
             return loader.load(self.con, self.feeds, self.raw, scan(self.raw), as_of)
 
     def refused(self, max_reject_share: float | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,3 +58,11 @@ def compilation() -> Path:
     """The file of what is known of the county's project when it is compiled; copies of the project begin with it."""
     county()
     return ROOT / CACHE
+
+
+def keep_compilation(root: Path) -> None:
+    """Let copies of the project begin with what was found out of one that was built: how figures are computed too."""
+    new = (ROOT / CACHE).with_name(f".{os.getpid()}-compiled")
+    with locked(ROOT / "pyproject.toml"):
+        shutil.copyfile(root / CACHE, new)
+        new.replace(ROOT / CACHE)

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from kpi.cli.main import cli
 from kpi.ingest.release_files import releases_folder
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
+from once import made_once
 
 LIBRARY = Path(__file__).parents[1] / "projects/library"
 TODAY = date(2026, 1, 10)
@@ -108,3 +110,8 @@ def released_library(folder: Path, changes: Mapping[str, str] | None = None) -> 
     commit(root)
     assert run(root).published
     return root
+
+
+def released_once(factory: pytest.TempPathFactory) -> Path:
+    """The same, one for all workers. Tests must not change it, nor what lies in its folders."""
+    return made_once(factory, "library", lambda folder: released_library(folder / "library")) / "library"

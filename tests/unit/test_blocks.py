@@ -12,7 +12,7 @@ from kpi.database import beside_python, building, fetch_one, hash_of_whole_block
 from kpi.errors import BuildError
 from kpi.ingest.raw_files import hash_of
 from kpi.jobs import pipeline
-from kpi.jobs.pipeline import read_back
+from kpi.jobs.pipeline import hashing, read_back
 
 BLOCK, HEADERS = 262_144, 3 * 4096
 
@@ -41,6 +41,15 @@ def any_file_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_was_written_is_whole(made: tuple[Path, Path]) -> None:
     assert [hash_of_whole_blocks(file) for file in made] == [hash_of(file) for file in made]
     assert read_back(made[1])[0] == {"main.large": 200_000, "main.small": 1000}
+
+
+def test_a_file_that_is_written_to_while_another_thread_hashes_it_has_no_hash(made: tuple[Path, Path]) -> None:
+    with hashing(made[1]) as hashed:
+        pass
+    assert hashed() == hash_of(made[1])
+    with made[1].open("ab") as stream:
+        stream.write(bytes(BLOCK))
+    assert not hashed()
 
 
 def test_a_bit_of_any_block_is_missed(made: tuple[Path, Path], tmp_path: Path) -> None:

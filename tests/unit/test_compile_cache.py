@@ -10,9 +10,11 @@ import pytest
 
 from kpi.cache import Cache, caching, key_of, remembered
 from kpi.engine import compile
-from kpi.engine.compile import CACHE, Compiled, compiled
+from kpi.engine.compile import CACHE, Compiled, columns_in, compiled, known, read_feeds, read_project
+from kpi.engine.nodes import compile_project
 from kpi.errors import CompileError, KpiError
 from kpi.project.jinja import is_fleeting
+from kpi.project.project import load_project
 from small_project import FILES, write
 
 
@@ -43,6 +45,22 @@ def test_nothing_is_read_again_when_nothing_changed(tmp_path: Path, monkeypatch:
     first = compiled(root)
     monkeypatch.setattr(compile, "_compiled", None)
     assert facts(compiled(root)) == facts(first)
+
+
+def test_whoever_asks_gets_what_is_written_compiled_or_not(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    written = read_feeds(root)[1]
+    assert known(root) is None
+    first = compiled(root)
+    again = known(root)
+    assert again is not None
+    assert facts(again) == facts(first)
+    assert [*again.graph.nodes] == [*compile_project(load_project(root), columns_in).nodes]
+    assert read_feeds(root)[1] == written
+    assert read_project(root).resources == load_project(root).resources
+    (root / "models/marts/other.sql").write_text("select line from {{ ref('stg_calls') }}")
+    assert known(root) is None
+    assert "other" in {one.name for one in read_project(root).models}
 
 
 @pytest.mark.parametrize(("folder", "is_remembered"), [("models", True), ("docs", False)])

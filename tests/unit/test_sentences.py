@@ -10,8 +10,7 @@ from markupsafe import Markup, escape
 
 from kpi.errors import ConfigError
 from kpi.site.content import Content, Value
-from kpi.site.language import read_language
-from kpi.site.sentences import Sentences, check_sentences, parse, read_sentences, render, typed_numbers
+from kpi.site.sentences import Sentences, check_sentences, parse, read_language, read_sentences, render, typed_numbers
 
 FILE = Path("report/fi/safety.md")
 UNITS = {"change_pct": "percent", "wait": "seconds", "nps": "points", "users": "persons", "share": "percent"}

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from kpi.engine.compile import Compiled
     from kpi.engine.graph import Graph, UnitTest
     from kpi.engine.runner import AdapterFor
-    from kpi.engine.unit_runner import UnitResult
+    from kpi.engine.unit_tests import UnitResult
     from kpi.jobs.check_build import Report
 
 
@@ -95,7 +95,7 @@ def retry(**options: Any) -> None:
 @project_option
 def plan(as_json: bool, **options: Any) -> None:
     """Show what a refresh would do and why, one line a node. Runs nothing, writes nothing."""
-    from kpi.jobs.plan import plan
+    from kpi.jobs.refresh import plan
 
     steps = plan(project_folder(options["project_dir"]), _options(options))
     if as_json:
@@ -191,32 +191,34 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
     from dataclasses import replace
 
     from kpi.cache import caching
-    from kpi.engine.artifacts import state_of
-    from kpi.engine.compile import CACHE, columns_in
+    from kpi.engine.compile import CACHE, columns_in, known
     from kpi.engine.nodes import compile_project
-    from kpi.engine.plan import checksums_of
-    from kpi.engine.selector import Selection, default_of, lines, select
+    from kpi.engine.selector import Selection, State, default_of, lines, select
     from kpi.engine.unit_tests import read_unit_tests, with_unit_tests
-    from kpi.ingest.raw_files import scan
+    from kpi.ingest.raw_files import CHECKSUMS, Checksums, scan
     from kpi.project.project import load_project, together
 
     root, warehouse = project_folder(project_dir).resolve(), warehouse_of(project_dir)
     with caching(root / CACHE):
-        graph = compile_project(load_project(root, variables_of(variables), target), columns_in)
-    tests, wrong = read_unit_tests(graph.project, graph.nodes)
-    if wrong:
-        raise together(wrong, root)
-    graph = replace(graph, unit_tests=tests)
-    checksums = (
-        checksums_of(graph, scan(warehouse.raw))
-        if "state" in "".join(options["select"] + options["exclude"]) or options["selector"]
-        else {}
-    )
-    named = options["state"]
-    state = state_of(graph, named, warehouse.nodes_of(named), checksums, warehouse.last_results())
-    wide = with_unit_tests(graph)
+        if before := known(root, variables_of(variables), target):
+            graph = before.graph
+        else:
+            graph = compile_project(load_project(root, variables_of(variables), target), columns_in)
+            tests, wrong = read_unit_tests(graph.project, graph.nodes)
+            if wrong:
+                raise together(wrong, root)
+            graph = replace(graph, unit_tests=tests)
     given = options["select"], options["exclude"], options["indirect"], options["kinds"]
     selector = options["selector"] or ("" if any(given[:2]) or given[3] else default_of(graph.project.selectors))
+    state = State()
+    if selector or any(given[:2]):  # only words can ask what is other than in a build
+        from kpi.engine.artifacts import state_of
+        from kpi.engine.plan import checksums_of
+
+        folder = scan(warehouse.raw, Checksums(warehouse.root / CHECKSUMS))
+        named, checksums = options["state"], checksums_of(graph, folder)
+        state = state_of(graph, named, warehouse.nodes_of(named), checksums, warehouse.last_results())
+    wide = with_unit_tests(graph)
     chosen = select(wide, Selection(*given, selector), state)
     say(lines([node for node in wide.nodes.values() if node.id in chosen], output))
 
@@ -243,14 +245,17 @@ def compile_command(
     project_dir: Path | None,
 ) -> None:
     """Check every model and test; print the compiled SQL of MODEL."""
-    from kpi.engine.compile import compiled
-    from kpi.jobs.pipeline import tables_for_readers
+    from kpi.cache import caching
+    from kpi.engine.compile import CACHE, compiled
+    from kpi.warehouse.permissions import tables_for_readers
 
+    root = project_folder(project_dir)
     try:
-        project = compiled(project_folder(project_dir), variables_of(variables), target)
-        graph = project.graph
-        engine = engine or graph.project.engine_settings.type
-        _check_compiled(project, engine)
+        with caching(root.resolve() / CACHE):
+            project = compiled(root, variables_of(variables), target)
+            graph = project.graph
+            engine = engine or graph.project.engine_settings.type
+            _check_compiled(project, engine)
     except KpiError as error:
         if not as_json:
             raise
@@ -281,9 +286,9 @@ def compile_command(
 
 def _check_compiled(project: Compiled, engine: str) -> None:
     """Refuse what compiles and is wrong all the same: for an engine, readers, report years, explanations, pages."""
-    from kpi.jobs.build_site import check_report
     from kpi.project.project import together
     from kpi.provenance.outline import unexplained
+    from kpi.site.sentences import check_report
     from kpi.validation.rule import check_expectations, read_expectations
     from kpi.warehouse.permissions import refuse_unknown
 
@@ -415,7 +420,7 @@ def _unit_results(
     graph: Graph, units: Sequence[UnitTest], fail_fast: bool, adapter_for: AdapterFor
 ) -> tuple[UnitResult, ...]:
     """Run unit tests, all of them or until one fails."""
-    from kpi.engine.unit_runner import run_unit_tests
+    from kpi.engine.unit_tests import run_unit_tests
 
     if not fail_fast:
         return run_unit_tests(graph, units, adapter_for) if units else ()

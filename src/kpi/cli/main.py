@@ -159,6 +159,8 @@ def main() -> None:
         remedy = ". See: kpi doctor" if is_not_allowed(error) else ""
         complain(message(f"kpi: {hidden(str(error))}{remedy}"))
         sys.exit(exit_code_of(error))
+    finally:
+        gc.freeze()  # the process ends here: Python need not look what of it is garbage
 
 
 def _watch_for_interrupts() -> None:

@@ -56,7 +56,7 @@ def diff(
 
     root = project_folder(project_dir).resolve()
     if against is not None:
-        from kpi.reader.revision_diff import revision_lines
+        from kpi.reader.diff import revision_lines
 
         if before or after or stewards:
             raise click.UsageError("--against REV compares the project as it is: name no build, and not --stewards.")
@@ -268,13 +268,13 @@ def schedule(
 
     It is a systemd service and timer, or with --cron a crontab line.
     """
+    from kpi.engine.compile import read_project
     from kpi.jobs import schedule as schedules
     from kpi.jobs.notifications import FILE, VARIABLE, addresses
-    from kpi.project.project import load_project
 
     root = project_folder(project_dir).resolve()
     warehouse = warehouse_of(root)
-    temp_directory = load_project(root).warehouse_settings.temp_directory
+    temp_directory = read_project(root).warehouse_settings.temp_directory
     options = schedules.JobOptions(name, at, memory_max, for_user, temp_directory)
     job = schedules.make_job(root, options, has_network=bool(addresses(warehouse.root)))
     if os.environ.get(VARIABLE) and not (warehouse.root / FILE).is_file():
@@ -362,18 +362,17 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     synthetic no more is expected, but with --as-of they are treated as others are.
     """
     from kpi import database
+    from kpi.engine.compile import read_feeds
     from kpi.ingest import calendar
     from kpi.ingest.calendar import read_months
-    from kpi.ingest.contract import is_feed, read_feed
     from kpi.ingest.raw_files import is_labelled_synthetic
-    from kpi.project.project import load_project
     from kpi.reader.figures import table_lines
     from kpi.warehouse.permissions import database_path
 
     root = project_folder(project_dir).resolve()
     today = day(as_of)
     is_more_expected = as_of is not None or not is_labelled_synthetic(warehouse_of(root).raw)
-    feeds = [read_feed(source) for source in load_project(root).sources if is_feed(source)]
+    _, feeds = read_feeds(root)
     with database.reading(database_path(warehouse_of(root).folder(), stewards=True)) as con:
         dues = calendar.measure(con, read_months(con, feeds, today))
     say(table_lines(*calendar.table(dues, today, is_more_expected)))

@@ -128,7 +128,7 @@ def _show_figures(con: Any, root: Path, tables: ReportTables, options: Mapping[s
     from kpi.site.figure_data import figure_rows
 
     warehouse = warehouse_of(root)
-    record = warehouse.record(warehouse.folder(options["build_id"]))
+    record = warehouse.outline(warehouse.folder(options["build_id"]))
     everything = figure_rows(con, tables, options["lang"])
     rows, year = figures.chosen_rows(everything, options), options["year"]
     if options["as_csv"]:
@@ -209,7 +209,7 @@ def export(
     take the place of what kpi wrote into DIR before; the same build gives the same bytes. Without --public they are
     for the house: small counts are in them.
     """
-    from kpi.reader.figures_export import ExportOptions, export_figures
+    from kpi.reader.export import ExportOptions, export_figures
 
     if include_unfinished_years and not is_public:
         raise click.UsageError("--include-unfinished-years is for --public: without it they are all there.")

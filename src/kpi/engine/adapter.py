@@ -18,20 +18,20 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.database import columns_of, duckdb
-from kpi.databases.duck import DuckDatabase, parquet
-from kpi.databases.protocol import Database, StatementError
+from kpi.database import columns_of, duckdb, first_line, kind_of
 from kpi.engine.graph import Graph, Node
 from kpi.engine.runner import AdapterFor, DuckAdapter
-from kpi.errors import BuildError, Place
+from kpi.errors import BuildError, Place, StatementError, is_disk_full, is_interrupt
 from kpi.events import Emit, silent
 from kpi.sql import Columns, identifier, literal, word
 
 if TYPE_CHECKING:
+    from kpi.engine.spark import SparkDatabase
     from kpi.settings import EngineSettings
 
 
 BUILD_VARIABLE = "kpi_build"  # in SQL, getvariable('kpi_build') is the build that is made
+_BATCH = 20_480  # rows that leave DuckDB at once: few enough that their texts fit into Arrow's 2 GB
 _VARIABLE = re.compile(rf"\bgetvariable\s*\(\s*'{BUILD_VARIABLE}'\s*\)", re.IGNORECASE)
 
 
@@ -45,7 +45,12 @@ class SparkAdapter:
     has_subqueries_in_aggregates = False
 
     def __init__(
-        self, con: duckdb.DuckDBPyConnection, graph: Graph, connect: Callable[[], Database], folder: Path, build: str
+        self,
+        con: duckdb.DuckDBPyConnection,
+        graph: Graph,
+        connect: Callable[[], SparkDatabase],
+        folder: Path,
+        build: str,
     ) -> None:
         self.con, self.graph, self.folder, self.build = con, graph, folder, build
         self._connect = connect
@@ -56,7 +61,7 @@ class SparkAdapter:
         self._number = 0
 
     @cached_property
-    def spark(self) -> Database:
+    def spark(self) -> SparkDatabase:
         """Spark, opened when it is first asked for."""
         spark = self._connect()
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -170,7 +175,7 @@ class SparkAdapter:
         """Write a table as Parquet. Returns the file."""
         path = self._new_path(".parquet")
         self.spark  # noqa: B018  the folder is made when it is opened
-        DuckDatabase(self.con).write_parquet(f"select * from {place}", path)
+        _write_parquet(self.con, place, path)
         return str(path)
 
     def _name(self, place: str) -> str:
@@ -199,10 +204,10 @@ def adapters(
     if not settings.is_spark:
         yield DuckAdapter
         return
-    opened: list[Database] = []
+    opened: list[SparkDatabase] = []
 
-    def connect() -> Database:
-        from kpi.databases.spark import address_of, open_spark
+    def connect() -> SparkDatabase:
+        from kpi.engine.spark import address_of, open_spark
         from kpi.engine.spark_sql import SETTINGS
 
         if not opened:
@@ -246,12 +251,32 @@ def reading(sql: str, places: Mapping[tuple[str, str], str]) -> str:
 
 def landed_select(columns: Columns, path: Path) -> str:
     """Return the SELECT that reads back what was written as Parquet, with DuckDB's types."""
-    return _cast(columns, parquet(str(path)))
+    files = f"{path}/*.parquet" if path.is_dir() else str(path)
+    return _cast(columns, f"read_parquet([{literal(files)}])")
 
 
 def _cast(columns: Columns, table: str) -> str:
     casts = ", ".join(f"cast({identifier(name)} as {kind}) as {identifier(name)}" for name, kind in columns)
     return f"select {casts} from {table}"
+
+
+def _write_parquet(con: duckdb.DuckDBPyConnection, place: str, path: Path) -> None:
+    """Write a table as one Parquet file. The connection itself may be confined: it writes none."""
+    import pyarrow.parquet as pq
+
+    try:
+        columns = columns_of(con, f"from {place}")
+        wide = ", ".join(
+            f"{identifier(name)}::decimal(38, 0) as {identifier(name)}" for name, kind in columns if kind == "HUGEINT"
+        )
+        rows = con.sql(f"select *{f' replace ({wide})' if wide else ''} from {place}").to_arrow_reader(_BATCH)
+        with pq.ParquetWriter(path, rows.schema) as file:
+            for batch in rows:
+                file.write_batch(batch)
+    except duckdb.Error as error:
+        if is_disk_full(error) or is_interrupt(error):
+            raise
+        raise StatementError(kind_of(error), first_line(error)) from error
 
 
 @contextmanager

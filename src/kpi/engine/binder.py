@@ -402,7 +402,7 @@ def _at(node: Node, allow: Any, name: str, message: str) -> CompileError:
 def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
     """Compile the project and bind every node. Returns it with the columns of every node by id; raises as above."""
     from kpi.engine.nodes import compile_nodes
-    from kpi.engine.unit_runner import check_unit_tests
+    from kpi.engine.unit_tests import check_unit_tests
 
     graph, mistakes = compile_nodes(project, lambda graph: bound_columns(graph)[0])
     known, wrong, renamed = bound_columns(graph)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kpi.engine.binder import Binder
     from kpi.engine.graph import Graph, Node
     from kpi.engine.template import Templates
+    from kpi.ingest.contract import Feed
     from kpi.project.project import Project, Resource
     from kpi.settings import Invocation
     from kpi.sql import Columns
@@ -75,8 +76,8 @@ def compiled(
     root = root.resolve()
 
     with caching(root / CACHE) as cache:
-        key = WHOLE + key_of(str(root), sorted((variables or {}).items()), target)
-        files, found = project_contents(root), cache.get(key)
+        key, files = _key_of(root, variables, target), project_contents(root)
+        found = cache.get(key)
         if isinstance(found, Compiled) and is_as_read(found.graph.environment_read):
             if found.files == files:
                 return found
@@ -99,6 +100,38 @@ def compiled(
         if is_covered and not any(map(is_fleeting, templates)):
             cache.put(key, _in_parts(made))
         return made
+
+
+def _key_of(root: Path, variables: Mapping[str, Any] | None, target: str) -> str:
+    return WHOLE + key_of(str(root), sorted((variables or {}).items()), target)
+
+
+def known(root: Path, variables: Mapping[str, Any] | None = None, target: str = "") -> Compiled | None:
+    """Return the project in `root` as it was compiled before; None when it is another now, or something was wrong."""
+    root = root.resolve()
+    with caching(root / CACHE) as cache:
+        found = cache.get(_key_of(root, variables, target))
+    is_right = isinstance(found, Compiled) and is_as_read(found.graph.environment_read)
+    return found if is_right and found.files == project_contents(root) else None
+
+
+def read_project(root: Path) -> Project:
+    """Return what is written of the project in `root`, right or wrong beyond that. Raises what `load_project` does."""
+    from kpi.project.project import load_project
+
+    found = known(root)
+    return found.graph.project if found else load_project(root)
+
+
+def read_feeds(root: Path) -> tuple[Project, tuple[Feed, ...]]:
+    """Return the same, and the contracts of its feeds. Raises what `load_project` and `read_feed` do."""
+    from kpi.ingest.contract import is_feed, read_feed
+    from kpi.project.project import load_project
+
+    if found := known(root):
+        return found.graph.project, tuple(found.graph.feeds)
+    project = load_project(root)
+    return project, tuple(read_feed(source) for source in project.sources if is_feed(source))
 
 
 def _in_parts(project: Compiled) -> Compiled:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from kpi.engine.flat_graph import set_known_graph
+from kpi.engine.artifact_forms import set_known_graph
 from kpi.engine.graph import AUDIT_SCHEMA, RESERVED_SCHEMA, RESERVED_TABLES, ColumnsOf, Graph, Node, line_of
 from kpi.engine.materializations import (
     external_notes,
@@ -26,7 +26,7 @@ from kpi.engine.parser import (
 from kpi.engine.template import NeedsColumns, NeedsGraph, Templates
 from kpi.engine.tests import test_nodes
 from kpi.errors import CompileError, ConfigError, KpiError, nearest
-from kpi.ingest import feed_months
+from kpi.ingest import calendar
 from kpi.ingest.contract import Feed, is_feed, read_feed
 from kpi.ingest.ledger import OWN
 from kpi.ingest.retention import followed
@@ -177,8 +177,8 @@ def _feeds(project: Project) -> tuple[tuple[Feed, ...], list[ConfigError]]:
         except ConfigError as error:
             mistakes.append(error)
     # Only who reads the counts needs to say what they are counted by.
-    if any((source.schema, source.identifier) == (RESERVED_SCHEMA, feed_months.TABLE) for source in project.sources):
-        mistakes += feed_months.check_report_years(feeds)
+    if any((source.schema, source.identifier) == (RESERVED_SCHEMA, calendar.FEED_MONTHS) for source in project.sources):
+        mistakes += calendar.check_report_years(feeds)
     return tuple(feeds), mistakes
 
 

@@ -23,8 +23,8 @@ from kpi.build_record import BuildRecord, Ingredients, NodeRecord
 from kpi.engine.graph import AUDIT_SCHEMA, RESERVED_SCHEMA, RESERVED_TABLES, Graph, Node
 from kpi.environment import digest, environment_of, hashed_values, holds_value
 from kpi.files import checksum
-from kpi.ingest import feed_months, release_files
-from kpi.ingest.file_order import TIME_OF_DELIVERY
+from kpi.ingest import calendar, release_files
+from kpi.ingest.contract import TIME_OF_DELIVERY
 from kpi.ingest.ledger import contract_fingerprint
 from kpi.ingest.raw_files import RELATIONS, RawFolder
 from kpi.project.packages import read_text
@@ -84,8 +84,8 @@ def checksums_of(graph: Graph, folder: RawFolder) -> dict[str, NodeChecksum]:
             )
         elif node.kind == "source" and str(node.relation) in release_files.RELATIONS:
             found[node.id] = NodeChecksum(_hash(release_files.digest(graph.project.root)), settings_of(node))
-        elif node.kind == "source" and str(node.relation) == f"raw.{feed_months.TABLE}":
-            found[node.id] = NodeChecksum(_hash(*feed_months.definitions(graph.feeds).values()), settings_of(node))
+        elif node.kind == "source" and str(node.relation) == f"raw.{calendar.FEED_MONTHS}":
+            found[node.id] = NodeChecksum(_hash(*calendar.definitions(graph.feeds).values()), settings_of(node))
     return found
 
 

@@ -16,10 +16,9 @@ from typing import Any, Literal
 
 from kpi.cache import remembered
 from kpi.database import columns_of, duckdb, fetch_one, kind_of
-from kpi.databases.protocol import StatementError
 from kpi.engine.graph import AUDIT_SCHEMA, Graph, Node
 from kpi.engine.runner import Adapter, DuckAdapter
-from kpi.errors import BuildError, Place
+from kpi.errors import BuildError, Place, StatementError
 from kpi.ingest.masking import masked, of_error
 from kpi.lazy import exp
 from kpi.project.properties import TestSpec

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kpi.ingest.contract import CODECS, SEPARATORS, UNKNOWN, Dialect
 from kpi.ingest.encoding import Doubt, Undecodable, decode, line_ends
+from kpi.presentation import listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -572,9 +573,7 @@ def pieces_at(layout: Layout, cut: Cut, places: Sequence[int]) -> NDArray[np.int
 
 
 def _named(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:_NUMBERS]))
-    more = f" and {len(numbers) - _NUMBERS} more" if len(numbers) > _NUMBERS else ""
-    return f"record{'s' if len(numbers) > 1 else ''} {shown}{more}"
+    return f"record{'s' if len(numbers) > 1 else ''} {listed(numbers, _NUMBERS)}"
 
 
 def _doubt(layout: Layout, cut: Cut, numbers: NDArray[np.int64], doubt: Doubt, quotable: Collection[str]) -> str:

@@ -133,24 +133,27 @@ def load_kept(con: duckdb.DuckDBPyConnection, kept: Path, folders: Sequence[Kept
     for table, columns in TABLES.items():
         typed = ", ".join(f"{column} {kind}" for column, kind in columns)
         con.execute(f"create or replace table raw.{table} ({typed})")
-        struct = ", ".join(f"{literal(column)}: {literal(kind)}" for column, kind in columns)
         for folder in folders:
             file = kept / folder.name / file_of(table)
-            # Checked against its sum, so there is nothing to guess: what does not fit is an edit by hand.
-            form = (
-                f"auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', columns = {{{struct}}}"
-            )
             try:
-                con.execute(f"insert into raw.{table} from read_csv({literal(str(file))}, {form})")
+                con.execute(f"insert into raw.{table} from {csv_rows(file, columns)}")
             except duckdb.Error as error:
-                message = database.first_line(error)
-                raise DeliveryError(
-                    f"{file} cannot be read: {message}. Get it back from a backup.", is_unreadable=True
-                ) from None
+                message = f"{file} cannot be read: {database.first_line(error)}. Get it back from a backup."
+                raise DeliveryError(message, is_unreadable=True) from None
         twice = con.execute(f"select {_KEYS[table]} from raw.{table} group by all having count(*) > 1").fetchone()
         if twice:
             message = f"{kept}: {' '.join(map(str, twice))} stands twice in {file_of(table)} of {len(folders)} folders."
             raise DeliveryError(f"{message} Each figure is kept once, from one build: take one of the rows out.")
+
+
+def csv_rows(file: Path, columns: Sequence[tuple[str, str]]) -> str:
+    """SQL of the rows of a CSV file that kpi wrote.
+
+    It was checked against its sum, so there is nothing to guess: what does not fit is an edit by hand.
+    """
+    struct = ", ".join(f"{literal(column)}: {literal(kind)}" for column, kind in columns)
+    form = "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', nullstr = ''"
+    return f"read_csv({literal(str(file))}, {form}, columns = {{{struct}}})"
 
 
 ENDINGS = (".csv", ".csv.gz")  # in any case: Windows writes .CSV
@@ -214,6 +217,9 @@ def modified(file: Path) -> int | None:
         return int(file.stat().st_mtime)
     except OSError:
         return None
+
+
+CHECKSUMS = Path(".cache/deliveries")  # below the warehouse: those of files that are as they were
 
 
 class Checksums:

@@ -14,13 +14,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kpi.errors import ConfigError
-from kpi.files import RELEASE_FILES, RELEASE_NAME, RELEASES
+from kpi.files import RELEASE_FILES, RELEASE_NAME, RELEASES, replace_text
+from kpi.ingest.raw_files import csv_rows
 from kpi.lazy import duckdb
 from kpi.sql import literal
 
@@ -227,10 +227,8 @@ def to_csv(columns: Typed, rows: Iterable[Sequence[object]]) -> str:
 def append_rows(file: Path, columns: Typed, rows: Iterable[Sequence[object]]) -> None:
     """Add rows to a CSV file with these columns, which is made when it is not there. All of them or none."""
     before = text_of(file) if file.exists() else to_csv(columns, ())
-    new = file.with_name(f".{file.name}")
     added = to_csv(columns, rows).split("\n", 1)[1]
-    new.write_text(f"{before}{'' if before.endswith(chr(10)) else chr(10)}{added}", encoding="utf-8")
-    os.replace(new, file)
+    replace_text(file, f"{before}{'' if before.endswith(chr(10)) else chr(10)}{added}")
 
 
 def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
@@ -266,11 +264,8 @@ def load_releases(con: duckdb.DuckDBPyConnection, releases: Sequence[ReleaseFold
             file = one.path / name
             if not file.exists():
                 continue
-            struct = ", ".join(f"{literal(column)}: {literal(kind)}" for column, kind in columns)
-            form = "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', nullstr = ''"
-            sql = f"select {literal(one.name)}, * from read_csv({literal(str(file))}, {form}, columns = {{{struct}}})"
             try:
-                con.execute(f"insert into raw.{table} {sql}")
+                con.execute(f"insert into raw.{table} select {literal(one.name)}, * from {csv_rows(file, columns)}")
             except duckdb.Error as error:
                 raise ConfigError(f"{file} cannot be read: {database.first_line(error)}.") from None
     con.execute(f"comment on table raw.releases is {literal(written)}")

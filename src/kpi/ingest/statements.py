@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from kpi.ingest import cells, masking
-from kpi.ingest.contract import MOST_DECIMALS, DeliveryMapping, Feed, FeedColumn
+from kpi.ingest.contract import FILE_NAME, MOST_DECIMALS, TIME_OF_DELIVERY, DeliveryMapping, Feed, FeedColumn
 from kpi.ingest.csv_reader import Form, cell_pattern, sign_of
-from kpi.ingest.file_order import FILE_NAME, TIME_OF_DELIVERY
 from kpi.sql import identifier, literal
 
 _FILES = "(select unnest($files::varchar[]))"

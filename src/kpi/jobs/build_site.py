@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi import database
-from kpi.errors import ConfigError, ConfigErrors
+from kpi.errors import ConfigError
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES
 from kpi.site.content import INPUTS
 from kpi.site.model_pages import Models, models_of
 from kpi.site.pages import About
-from kpi.site.sentences import check_sentences, read_sentences
+from kpi.site.sentences import check_report
 from kpi.site.site import (
     EXPECTATIONS,
     FINGERPRINT,
@@ -41,35 +39,6 @@ if TYPE_CHECKING:
     from kpi.project.project import Project
 
 
-def check_report(graph: Graph) -> None:
-    """Raise ConfigError, with file and line, for each slot of a sentence that no figure, service or form answers to.
-
-    Figures, services and sections are those of the seeds. Where a project has no seed of figures nothing is checked.
-    """
-    sentences = read_sentences(graph.project.root)
-    if not sentences.general and not sentences.of_years:
-        return
-    tables = graph.project.report_tables
-    figures = _seed(graph, tables.figures)
-    units = {row["figure_id"]: row.get("unit") or "count" for row in figures}
-    services: dict[str, list[str]] = {}
-    for row in _seed(graph, tables.figure_services):
-        services.setdefault(row["figure_id"], []).append(row["service"])
-    sections = [row["section"] for row in _seed(graph, tables.report_sections)]
-    mistakes = check_sentences(sentences, units, services, sections) if figures else []
-    if mistakes:
-        raise ConfigErrors(mistakes)
-
-
-def _seed(graph: Graph, table: str) -> Sequence[dict[str, str]]:
-    """Return the rows of a seed; nothing of a table that is none."""
-    node = next((one for one in graph.built() if one.kind == "seed" and str(one.relation) == table), None)
-    if node is None:
-        return ()
-    with (graph.project.root / node.file).open(encoding="utf-8-sig", newline="") as stream:
-        return list(csv.DictReader(stream, delimiter=node.delimiter))
-
-
 def write_beside(
     con: duckdb.DuckDBPyConnection, graph: Graph, candidate: Path, record: BuildRecord, before: Path | None
 ) -> Written | None:
@@ -86,7 +55,7 @@ def write_beside(
     validated = results.read_text(encoding="utf-8") if results.is_file() else ""
     files = "".join(f"{one.path} {one.rows_loaded} {one.rows_rejected}\n" for one in record.files or ())
     code = record.inputs.code if record.inputs else ""
-    models = models_of(graph, con)
+    models = models_of(graph, con, record.rows)
     more = (code, str(record.synthetic), files, models.outline())
     fingerprint = fingerprint_of(versions, graph.project.root, validated, *more)
     about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)

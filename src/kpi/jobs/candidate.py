@@ -27,13 +27,14 @@ from kpi.jobs.options import Options, Outcome, settings_of
 from kpi.jobs.pipeline import (
     PipelineContext,
     example_lines,
+    hashing,
     read_back,
     run_pipeline,
     verdict,
     write_readers_file,
 )
 from kpi.lazy import duckdb
-from kpi.presentation import headline
+from kpi.presentation import headline, listed
 from kpi.project.external import reached
 from kpi.project.project import Project
 from kpi.provenance.revisions import Revision, find_revisions
@@ -124,6 +125,7 @@ class Run:
         self.warnings: tuple[Problem, ...] = ()
         self.revisions: tuple[Revision, ...] = ()
         self._hash = ""  # of the finished file of the build, from when it was read back
+        self._hashed: Callable[[], str] = str  # gives it before that, when another thread has read the file
 
     def run(self) -> Outcome:
         """Build, check, seal, publish; on failure keep the candidate and tell readers nothing."""
@@ -167,7 +169,10 @@ class Run:
             con.execute("checkpoint")
             storage = StorageRecord(**database.storage(con))
             self.record = replace(self.record, rows=database.row_counts(con), storage=storage)
-            write_artifacts(self.candidate, self.graph, results_of(self.record), con, self._of_same_project())
+            # The file is as it will be: another thread reads it while what is only read of it is written beside it.
+            with hashing(database_folder(self.candidate) / DATABASE) as self._hashed:
+                self._write_site(con)
+                write_artifacts(self.candidate, self.graph, results_of(self.record), con, self._of_same_project())
         self._verify()
 
     def _of_same_project(self) -> Path | None:
@@ -189,7 +194,6 @@ class Run:
         for problem in unreadable(self.warehouse.root):
             self._warn(problem)
         write_table(con, self.warehouse.root, with_messages=not self.warehouse_settings.stewards_schemas)
-        self._write_site(con)
 
     def _write_site(self, con: duckdb.DuckDBPyConnection) -> None:
         """Write the pages of the build, or carry over those of the build before when they would be the same."""
@@ -262,7 +266,8 @@ class Run:
         """Read the finished file back."""
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
-            seen, self._hash = read_back(database_folder(self.candidate) / DATABASE, self.context.memory_limit)
+            file = database_folder(self.candidate) / DATABASE
+            seen, self._hash = read_back(file, self.context.memory_limit, self._hashed())
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
@@ -329,8 +334,7 @@ class Run:
     def _held_back(self) -> str:
         """Why readers do not get this build although nothing failed; empty when they do."""
         if left := self.record.partial:
-            more = f" and {len(left) - 10} more" if len(left) > 10 else ""
-            return f"left as they were: {', '.join(left[:10])}{more}"
+            return f"left as they were: {listed(left, 10)}"
         return (
             "its report years were not validated" if has_report_years(self.graph) and not self.options.validate else ""
         )

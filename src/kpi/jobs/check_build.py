@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from kpi import database
+from kpi.engine.compile import read_feeds
 from kpi.engine.graph import Graph, Node, UnitTest
 from kpi.engine.runner import Adapter, AdapterFor, DuckAdapter
 from kpi.engine.selector import Selection, default_of, select
 from kpi.engine.test_runner import CheckResult, Store, run_tests, with_examples
 from kpi.engine.unit_tests import with_unit_tests
 from kpi.errors import ConfigError
-from kpi.ingest.contract import Feed, is_feed, read_feed
-from kpi.project.project import load_project
+from kpi.ingest.contract import Feed
 from kpi.sql import literal
-from kpi.validation.datasets import built_columns
 from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
 from kpi.warehouse.builds import FAILURES, Warehouse
 from kpi.warehouse.permissions import database_path, readable_database
@@ -84,9 +83,8 @@ def validate_build(
         message = f"build {folder.resolve().name} does not say of which day it is ({record.problem})"
         raise ConfigError(f"{message}. Give --as-of.")
     day = as_of or date.fromisoformat(record.as_of)
-    project = load_project(root)
-    expectations = read_expectations(project)
-    feeds = feed_expectations(read_feed(source) for source in project.sources if is_feed(source))
+    project, contracts = read_feeds(root)
+    expectations, feeds = read_expectations(project), feed_expectations(contracts)
     # A year is validated by topics, marts and seeds, which readers have too, where there is a file for them.
     with database.reading(readable_database(folder)) as con:
         refuse_missing(con, expectations, record.id)
@@ -102,9 +100,9 @@ def validate_build(
 
 def refuse_missing(con: duckdb.DuckDBPyConnection, expectations: Expectations, build: str) -> None:
     """Raise ConfigError when a build lacks what a topic looks at: its rules would be passed over in silence."""
-    built = built_columns(con)
+    built = database.table_columns(con)
     for topic in expectations.topics:
-        lacking = sorted(topic.columns() - built.get(topic.table, set())) if not topic.sums else []
+        lacking = sorted(topic.columns() - built.get(topic.table, {}).keys()) if not topic.sums else []
         if topic.table not in built or lacking:
             what = f"no column {lacking[0]} in {topic.table}" if topic.table in built else f"no {topic.table}"
             message = f"build {build} has {what}: it is not whole, or the project was another."

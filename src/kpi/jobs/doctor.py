@@ -55,15 +55,15 @@ def guarded(warehouse: Warehouse) -> Iterator[Finding]:
 
 def engine(warehouse: Warehouse) -> Iterator[Finding]:
     """Look whether Spark is there, when the project says that it computes the models; nothing when DuckDB does."""
-    from kpi.project.project import load_project
+    from kpi.engine.compile import read_project
 
     try:
-        settings = load_project(warehouse.root.parent).engine_settings
+        settings = read_project(warehouse.root.parent).engine_settings
     except KpiError:
         return  # whoever compiles it is told why
     if not settings.is_spark:
         return
-    from kpi.databases.spark import address_of, refuse_unusable
+    from kpi.engine.spark import address_of, refuse_unusable
 
     try:
         refuse_unusable(settings)
@@ -75,10 +75,10 @@ def engine(warehouse: Warehouse) -> Iterator[Finding]:
 
 def _wanted_restrictions(warehouse: Warehouse) -> frozenset[str] | None:
     """The schemas that the project leaves out; None when that is not known."""
-    from kpi.project.project import load_project
+    from kpi.engine.compile import read_project
 
     try:
-        return frozenset(load_project(warehouse.root.parent).warehouse_settings.stewards_schemas)
+        return frozenset(read_project(warehouse.root.parent).warehouse_settings.stewards_schemas)
     except KpiError:
         return None
 

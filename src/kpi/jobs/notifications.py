@@ -26,7 +26,7 @@ from kpi.database import table_columns
 from kpi.errors import EXITS, KILLED, UNEXPECTED, BuildError, CompileError, DeliveryError, Problem, exit_of, problems_of
 from kpi.files import read_regular, why_unreadable
 from kpi.ingest.calendar import LATE
-from kpi.ingest.load_warnings import READING
+from kpi.ingest.loader import READING
 from kpi.ingest.masking import message
 from kpi.lazy import duckdb
 from kpi.warehouse.builds import Warehouse

@@ -104,7 +104,7 @@ def refuse_engine(project: Compiled, engine: EngineSettings) -> None:
     Raises ConfigError or EngineLost when it cannot be used, CompileErrors for what would be another number there.
     """
     if engine.is_spark:
-        from kpi.databases.spark import refuse_unusable
+        from kpi.engine.spark import refuse_unusable
         from kpi.engine.spark_refusals import check_for_spark
 
         refuse_unusable(engine)

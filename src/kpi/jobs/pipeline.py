@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,14 +24,12 @@ from kpi.engine.plan import UNBUILT, Content, Request, Step, checksums_of, defin
 from kpi.engine.runner import AdapterFor, RunResult, Task, new_record, prepare_run, run_hooks, run_nodes, source_records
 from kpi.engine.selector import Selection, State, select
 from kpi.engine.test_runner import CheckResult, Store, examples_text, run_tests, with_examples
-from kpi.engine.unit_runner import refuse_failing, run_unit_tests, unit_tests_of
-from kpi.engine.unit_tests import with_unit_tests
+from kpi.engine.unit_tests import refuse_failing, run_unit_tests, unit_tests_of, with_unit_tests
 from kpi.environment import hidden_values
 from kpi.errors import BuildError, BuildErrors, DeliveryError, KpiError, Place, Problem, interruptible, is_disk_full
 from kpi.events import Emit, Event, emit_event
 from kpi.ingest import release_files
-from kpi.ingest.load_warnings import LoadWarning, refuse_bad_files
-from kpi.ingest.loader import LoadReport, load
+from kpi.ingest.loader import LoadReport, LoadWarning, load, refuse_bad_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.jobs.options import Options, selector_of
 from kpi.presentation import one_line
@@ -268,22 +268,37 @@ def example_lines(record: BuildRecord) -> Iterator[str]:
             yield f"  {check.name}, failing rows{examples_text(check.examples, check.failures)}"
 
 
-def tables_for_readers(graph: Graph) -> list[str]:
-    """Return the places of views that are tables in the readers' file: they read a schema that is left out of it."""
-    schemas = set(graph.project.warehouse_settings.stewards_schemas)
-    cut: dict[str, str] = {}
-    for node in graph.nodes.values() if schemas else ():
-        virtual = node.materialized in ("view", "ephemeral") and node.relation.schema.lower() not in schemas
-        parents = [graph.nodes[parent] for parent in node.depends_on]
-        if virtual and any(parent.id in cut or parent.relation.schema.lower() in schemas for parent in parents):
-            cut[node.id] = str(node.relation)
-    return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
+def prepare_hashing(file: Path) -> None:
+    """Import what sums the blocks of a large file, in another thread: the kernel can copy the file meanwhile."""
+    if file.stat().st_size >= _LARGE:
+        threading.Thread(target=importlib.import_module, args=("numpy",), daemon=True).start()
 
 
-def read_back(file: Path, memory_limit: str = "") -> tuple[dict[str, int], str]:
+@contextmanager
+def hashing(file: Path) -> Iterator[Callable[[], str]]:
+    """Look at all blocks of a finished file in another thread, which is done when this is left.
+
+    Yields what returns the file's hash then: nothing of a small file, where a block is not whole, or when it was
+    written to since.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    about = _identity_of(file)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(database.hash_of_whole_blocks, file) if file.stat().st_size >= _LARGE else None
+        yield lambda: found.result() if found and _identity_of(file) == about else ""
+
+
+def _identity_of(file: Path) -> tuple[int, int, int]:
+    about = file.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns
+
+
+def read_back(file: Path, memory_limit: str = "", hashed: str = "") -> tuple[dict[str, int], str]:
     """Open a finished file as a reader would and look at all of it.
 
     Returns the number of rows of each table, and the file's hash where that was worked out on the way, else nothing.
+    `hashed` is that hash when all blocks were looked at before.
 
     An aborted write can leave a file with no tables, a bad disk one with a page that nobody can read. Of a large file
     the checksums of its blocks are compared; the tables are read where one is not right, for nothing may need that
@@ -292,7 +307,8 @@ def read_back(file: Path, memory_limit: str = "") -> tuple[dict[str, int], str]:
     try:
         with database.reading(file, _a_quarter(memory_limit)) as con:
             seen = database.row_counts(con)
-            hashed = database.hash_of_whole_blocks(file) if file.stat().st_size >= _LARGE else ""
+            if not hashed and file.stat().st_size >= _LARGE:
+                hashed = database.hash_of_whole_blocks(file)
             if not hashed:
                 database.read_all(con, seen)
             return seen, hashed

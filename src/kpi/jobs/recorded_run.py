@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from kpi.errors import (
     problems_of,
 )
 from kpi.events import Emit, Event, Listeners, emit_event, now
-from kpi.files import read_regular
+from kpi.files import read_regular, replace_text
 from kpi.jobs.options import Outcome
 from kpi.presentation import headline
 from kpi.warehouse.builds import Warehouse
@@ -144,11 +143,11 @@ def _notify_success(warehouse: Warehouse, outcome: Outcome, before: Path | None,
     from kpi.ingest.calendar import LATE
     from kpi.jobs import notifications
 
-    notified, published = _notified(warehouse), warehouse.current_record()
+    notified, current = _notified(warehouse), warehouse.current()
     failing = notified.failing
     for run in close_killed(warehouse.root):
         failing = failing or FailedRun(run.run, f"killed {run.message}", run.started_at)
-    due = published.freshness if published else ()
+    due = warehouse.outline(current).freshness if current else ()
     known = warehouse.record(before).warnings if before else ()
     seen, late_kinds = {notifications.identity(problem) for problem in known}, LATE.values()
     new = [
@@ -226,9 +225,5 @@ def _notified(warehouse: Warehouse) -> Notified:
 
 def _remember(warehouse: Warehouse, notified: Notified) -> None:
     """Record what people were notified of, so that they are notified once."""
-    path = warehouse.root / "runs" / NOTIFIED_FILE
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{NOTIFIED_FILE}-{os.getpid()}")
-        new.write_text(to_line(notified) + "\n", encoding="utf-8")
-        os.replace(new, path)
+        replace_text(warehouse.root / "runs" / NOTIFIED_FILE, to_line(notified) + "\n")

@@ -55,8 +55,7 @@ from kpi.settings import (
 from kpi.yaml_loader import Section, read_yaml
 
 if TYPE_CHECKING:
-    from kpi.project.context import Values
-    from kpi.project.yaml_jinja import YamlJinja
+    from kpi.project.context import Values, YamlJinja
 
 
 CONFIGS = {"model": MODEL_CONFIGS, "seed": SEED_CONFIGS, "snapshot": SNAPSHOT_CONFIGS, "analysis": MODEL_CONFIGS}
@@ -317,7 +316,7 @@ class Reading:
 
 def read_part(reading: Reading, package: Package) -> Part:
     """Read the files of the project or a package. What is wrong goes to the mistakes."""
-    from kpi.project.yaml_jinja import LATER
+    from kpi.project.context import LATER
 
     root, own, packages, jinja = reading.root, reading.own, reading.packages, reading.jinja
     docs, mistakes = reading.docs, reading.mistakes
@@ -529,7 +528,7 @@ def load_project(
 
     Raises ConfigError or CompileErrors that tell every mistake in the YAML files and every name that is there twice.
     """
-    from kpi.project.yaml_jinja import YamlJinja
+    from kpi.project.context import YamlJinja
 
     root = root.resolve()
     settings, renamed = _settings_of(root)

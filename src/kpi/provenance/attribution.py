@@ -18,9 +18,9 @@ from itertools import permutations
 from typing import TYPE_CHECKING
 
 from kpi.errors import ConfigError
-from kpi.provenance.contributions import Cause, Part, largest_remainder
+from kpi.provenance.decomposition import Part, largest_remainder
 from kpi.provenance.figure_values import FigureKey, Form, Presentation, Row, form_of, pick, presentation_of
-from kpi.provenance.recomputation import BuildPair, BuildSide, InputChange, NotRebuildable, Recomputation
+from kpi.provenance.recomputation import BuildPair, BuildSide, Cause, InputChange, NotRebuildable, Recomputation
 
 if TYPE_CHECKING:
     from kpi.ingest.contract import Feed

@@ -28,9 +28,16 @@ from kpi.provenance.explanation import (
     Step,
     Where,
 )
-from kpi.provenance.figure_facts import FigureFacts, as_text, find_figure, in_languages
+from kpi.provenance.figure_facts import (
+    FigureFacts,
+    as_text,
+    clause_labels,
+    descriptions,
+    find_figure,
+    in_languages,
+    pseudonyms,
+)
 from kpi.provenance.figure_values import FigureKey
-from kpi.provenance.labels import clause_labels, descriptions, pseudonyms
 from kpi.provenance.path import Catalogue, Fixed, Hop, Untraceable, paths
 from kpi.provenance.steps import dated_seeds, shown_sql
 from kpi.provenance.trace import FURTHEST, Clause, Trace, plain_text

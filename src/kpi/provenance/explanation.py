@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from kpi.codec import to_plain
+from kpi.presentation import words
 from kpi.provenance.figure_values import FigureKey
-from kpi.provenance.labels import SUPERSEDED
 from kpi.sql import counted
 
 if TYPE_CHECKING:
@@ -25,101 +25,12 @@ PartKind = Literal["rows", "figures", "number", "none"]
 Names = Mapping[str, str]
 """A text by language: fi, sv, en; only those that the project has."""
 
+SUPERSEDED = "not _is_superseded"  # the clause of every model of deliveries that may be corrected
 WIDTH = 80
 _FILES = 6
 UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
 _QUALIFIERS = {"about": "about ", "more_than": "over ", "less_than": "under "}
 _COMPARISONS = {"at_least": "at least ", "at_most": "at most ", "under": "under "}
-_WORDS: Mapping[str, Mapping[str, str]] = {
-    "fi": {
-        "unrounded": "pyöristämättä",
-        "numerator": "osoittaja",
-        "denominator": "nimittäjä",
-        "value": "arvo",
-        "definition": "määritelmä",
-        "valid since": "voimassa alkaen",
-        "source": "lähde",
-        "owner": "omistaja",
-        "target": "tavoite",
-        "limit": "määräaika",
-        "year before": "edellisvuosi",
-        "break": "katkos",
-        "printed": "julkaistu",
-        "made of": "koostuu luvuista",
-        "entered": "syötetty käsin",
-        "Path": "Polku",
-        "Left out": "Pois jätetyt",
-        "Deliveries": "Toimitukset",
-        "Checks": "Tarkistukset",
-        "rows": "riviä",
-        "rejected": "hylätty",
-        "corrected": "korjattu",
-        "counted": "laskettu",
-        "superseded by a later delivery": "korvautunut uudemmalla toimituksella",
-        "rejected when it was loaded": "hylätty latauksessa",
-        "joined to nothing": "ei löytänyt paria",
-        "other than": "muu kuin",
-        "no row in": "ei riviä taulussa",
-        "not": "ei",
-        "unit": "yksikkö",
-        "change": "muutos",
-        "rows in": "rivejä sisään",
-        "rows out": "ulos",
-        "about ": "noin ",
-        "over ": "yli ",
-        "under ": "alle ",
-        "at least ": "vähintään ",
-        "at most ": "enintään ",
-        "reproduced": "toistuu",
-        "differs": "eroaa",
-        "documented_inconsistency": "tunnettu ristiriita",
-        "not_delivered": "ei toimitettu",
-    },
-    "sv": {
-        "unrounded": "oavrundat",
-        "numerator": "täljare",
-        "denominator": "nämnare",
-        "value": "värde",
-        "definition": "definition",
-        "valid since": "gäller från",
-        "source": "källa",
-        "owner": "ägare",
-        "target": "mål",
-        "limit": "tidsfrist",
-        "year before": "föregående år",
-        "break": "seriebrott",
-        "printed": "publicerat",
-        "made of": "består av talen",
-        "entered": "inmatat för hand",
-        "Path": "Väg",
-        "Left out": "Räknas inte med",
-        "Deliveries": "Leveranser",
-        "Checks": "Kontroller",
-        "rows": "rader",
-        "rejected": "avvisade",
-        "corrected": "rättade",
-        "counted": "räknat",
-        "superseded by a later delivery": "ersatt av en senare leverans",
-        "rejected when it was loaded": "avvisad vid inläsningen",
-        "joined to nothing": "hittade inget par",
-        "other than": "annat än",
-        "no row in": "ingen rad i",
-        "not": "inte",
-        "unit": "enhet",
-        "change": "förändring",
-        "rows in": "rader in",
-        "rows out": "rader ut",
-        "about ": "cirka ",
-        "over ": "över ",
-        "under ": "under ",
-        "at least ": "minst ",
-        "at most ": "högst ",
-        "reproduced": "stämmer",
-        "differs": "avviker",
-        "documented_inconsistency": "känd motsägelse",
-        "not_delivered": "inte levererat",
-    },
-}
 
 
 class Where(TypedDict, total=False):
@@ -375,7 +286,7 @@ class _Words:
         self.lang = lang
 
     def __call__(self, word: str) -> str:
-        return _WORDS.get(self.lang, {}).get(word, word)
+        return words("explanation").get(word, {}).get(self.lang, word)
 
     def of(self, names: Names) -> str:
         """A text in the language, else in English, else in any."""

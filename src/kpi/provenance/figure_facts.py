@@ -1,17 +1,27 @@
-"""What a build says of one figure beside its rows: value, definition, printed value, target, the year before."""
+"""What a build says of one figure beside its rows: value, definition, printed value, target, the year before.
+
+What it says of models stands in its manifest: descriptions, and names of clauses. A model calls its clauses by `config:
+{meta: {left_out: [{clause: …, fi: …, sv: …, en: …}]}}`; `clause` is a condition of its SQL, written with columns by
+their names alone.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 from kpi.build_record import BuildRecord
+from kpi.cache import remembered
 from kpi.database import fetch_dicts, relations, table_columns
 from kpi.errors import ConfigError, nearest
+from kpi.files import read_regular
 from kpi.lazy import duckdb
-from kpi.presentation import LANGUAGES, presented, with_decimals
+from kpi.presentation import LANGUAGES, headline, presented, with_decimals
 from kpi.provenance.explanation import Check, Definition, Printed, Target, YearBefore
 from kpi.provenance.figure_values import GRAIN, FigureKey, refuse_without_figures
 from kpi.settings import ReportTables
@@ -184,3 +194,77 @@ def in_languages(row: Mapping[str, Any], name: str) -> dict[str, str]:
 def as_text(value: object) -> str:
     """Return a value as text; nothing of none."""
     return "" if value is None else str(value)
+
+
+LEFT_OUT = "left_out"
+
+
+@lru_cache(maxsize=4)
+def _manifest(folder: Path, build: str) -> dict[str, dict[str, Any]]:
+    """The nodes and sources of a build's manifest by `schema.name`; none where it has no manifest."""
+    try:
+        content = json.loads(read_regular(folder / "manifest.json"))
+    except (OSError, ValueError):
+        return {}
+    every = [*content.get("nodes", {}).values(), *content.get("sources", {}).values()]
+    found = {}
+    for node in every:
+        if node.get("resource_type") in ("model", "source", "seed", "snapshot"):
+            name = node.get("alias") or node.get("identifier") or node["name"]
+            found[f"{node.get('schema')}.{name}"] = node
+    return found
+
+
+def _nodes(folder: Path) -> dict[str, dict[str, Any]]:
+    resolved = folder.resolve()
+    return _manifest(resolved, resolved.name)
+
+
+def normal(clause: str) -> str:
+    """Return the SQL of a clause as the tracer writes it, in lower case. Raises ValueError when it is no condition."""
+    return remembered(partial(_normal, clause), "clause", clause)
+
+
+def _normal(clause: str) -> str:
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    from kpi.provenance.trace import plain_text
+
+    try:
+        return plain_text(sqlglot.parse_one(clause, dialect="duckdb")).lower()
+    except SqlglotError as error:
+        raise ValueError(headline(str(error))) from None
+
+
+def clause_labels(folder: Path) -> Mapping[tuple[str, str], Mapping[str, str]]:
+    """Return what each model of a build calls its clauses: by relation and clause, a text by language."""
+    return labels_of({name: node.get("config", {}).get("meta") or node.get("meta")
+                      for name, node in _nodes(folder).items()})  # fmt: skip
+
+
+def labels_of(metas: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, str]]:
+    """Return what models call their clauses, from the `meta` of each: by relation and clause, a text by language."""
+    found: dict[tuple[str, str], Mapping[str, str]] = {}
+    for relation, meta in metas.items():
+        for one in (meta.get(LEFT_OUT) if isinstance(meta, dict) else None) or ():
+            if isinstance(one, dict) and isinstance(clause := one.get("clause"), str):
+                texts = {lang: str(one[lang]) for lang in LANGUAGES if one.get(lang)}
+                with suppress(ValueError):
+                    found[relation, normal(clause)] = texts
+    return found
+
+
+def descriptions(folder: Path) -> Mapping[str, str]:
+    """Return the description of each model and source by its relation."""
+    return {name: " ".join(str(node.get("description") or "").split()) for name, node in _nodes(folder).items()}
+
+
+def pseudonyms(folder: Path, relation: str) -> tuple[str, ...]:
+    """Return the columns of a raw table whose contract calls them pseudonyms."""
+    columns = _nodes(folder).get(relation, {}).get("columns", {})
+    return tuple(
+        name
+        for name, column in columns.items()
+        if (column.get("config", {}).get("meta") or column.get("meta") or {}).get("pseudonym")
+    )

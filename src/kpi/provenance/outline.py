@@ -22,7 +22,7 @@ from kpi.errors import CompileError
 from kpi.files import checksum
 from kpi.lazy import duckdb, exp
 from kpi.provenance.explanation import Names
-from kpi.provenance.labels import LEFT_OUT, normal
+from kpi.provenance.figure_facts import LEFT_OUT, normal
 from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, Untraceable, conjuncts, fixed_below, paths
 from kpi.provenance.steps import KEYS
 from kpi.provenance.trace import plain_text
@@ -92,7 +92,7 @@ def outlines(
         con: the build; of it only columns and the keys of figures are read.
         models: compiled SQL of the indicators and of all that they are made from, by `schema.name`.
         indicators: the table whose figures are asked for.
-        labels: what the project calls the clauses of its models (`kpi.provenance.labels`).
+        labels: what the project calls the clauses of its models (`kpi.provenance.figure_facts`).
     """
     known = {name: tuple(columns) for name, columns in table_columns(con).items()}
     if indicators not in models or not set(known.get(indicators, ())) >= {*FIGURE_COLUMNS, "numerator"}:
@@ -279,17 +279,17 @@ def unexplained(graph: Graph) -> list[CompileError]:
     top = graph.project.report_tables.indicators
     models = {str(node.relation): node for node in graph.nodes.values() if node.kind == "model" and node.sql}
     found = []
-    if top in models and {*PARTS, "figure_id"} <= {name for name, _ in graph.columns[models[top].id]}:
-        known = {str(node.relation): [name for name, _ in graph.columns[node.id]] for node in models.values()}
-        feeds = {f"raw.{feed.name}": feed.name for feed in graph.feeds}
-        sql = {name: node.sql for name, node in models.items()}
-        catalogue = Catalogue(sql, feeds, known)
-        with caching(graph.project.root / CACHE):
+    with caching(graph.project.root / CACHE):
+        if top in models and {*PARTS, "figure_id"} <= {name for name, _ in graph.columns[models[top].id]}:
+            known = {str(node.relation): [name for name, _ in graph.columns[node.id]] for node in models.values()}
+            feeds = {f"raw.{feed.name}": feed.name for feed in graph.feeds}
+            sql = {name: node.sql for name, node in models.items()}
+            catalogue = Catalogue(sql, feeds, known)
             wrong = remembered(lambda: _wrong(catalogue, top), "explain", sorted(sql.items()), sorted(known.items()))
-        found += [
-            CompileError(models[name].file, models[name].line, message) for name, message in wrong if name in models
-        ]
-    return [*found, *(error for node in models.values() for error in _wrong_labels(node))]
+            found += [
+                CompileError(models[name].file, models[name].line, message) for name, message in wrong if name in models
+            ]
+        return [*found, *(error for node in models.values() for error in _wrong_labels(node))]
 
 
 def _wrong(catalogue: Catalogue, top: str) -> list[tuple[str, str]]:

@@ -20,16 +20,34 @@ from typing import TYPE_CHECKING, Any, Literal
 from kpi.build_record import BuildRecord, FileRecord, NodeRecord
 from kpi.database import CATALOG, attached, confine, first_line, table_columns
 from kpi.errors import ConfigError, KpiError
-from kpi.ingest import calendar, file_order, raw_files, statements
+from kpi.ingest import calendar, contract, raw_files, statements
 from kpi.ingest.ledger import OWN
 from kpi.lazy import duckdb
-from kpi.provenance.contributions import Cause
 from kpi.provenance.figure_values import Rows, read_rows
 from kpi.settings import ReportTables
 from kpi.sql import identifier, literal
 
 if TYPE_CHECKING:
     from kpi.ingest.contract import Feed
+
+Cause = Literal[
+    "late_delivery",
+    "corrected_delivery",
+    "removed_delivery",
+    "kept_delivery",
+    "calendar",
+    "definition",
+    "code",
+    "engine",
+    "several",
+]
+"""Why a figure differs between two builds.
+
+`late_delivery` is a file that came, `corrected_delivery` one with other content, `removed_delivery` one that is gone,
+`kept_delivery` a figure kept of deleted ones; `calendar` is the day of the refresh, by which a month or a year is
+finished; `definition` a seed; `code` a model, a macro, a variable or a contract; `engine` DuckDB or kpi; `several` are
+changes of which none can be made without another.
+"""
 
 Side = Literal["before", "after"]
 SIDES: tuple[Side, Side] = ("before", "after")
@@ -520,7 +538,7 @@ class _Scratch:
 
     def _settle(self, feed: Feed, files: Sequence[FileRecord]) -> None:
         times = {file.file: file.delivered_at or 0 for file in files}
-        order = file_order.in_order(times, feed.newer_by)
+        order = contract.in_order(times, feed.newer_by)
         self.con.execute(f"update raw.{identifier(feed.name)} set _is_superseded = false")
         for sql in (*statements.find_repeated(feed, False), *statements.find_clashing(feed)):
             self.con.execute(sql)

@@ -20,14 +20,14 @@ from kpi.files import checksum
 from kpi.ingest import release_files
 from kpi.lazy import duckdb
 from kpi.presentation import one_line, significant
-from kpi.provenance import contributions
 from kpi.provenance.figure_values import FigureKey
+from kpi.provenance.recomputation import Cause as RecomputedCause
 
 if TYPE_CHECKING:
     from kpi.provenance.attribution import Attribution
     from kpi.settings import ReportTables
 
-CauseKind = contributions.Cause | Literal["unknown"]
+CauseKind = RecomputedCause | Literal["unknown"]
 DELIVERED = ("late_delivery", "corrected_delivery", "removed_delivery")
 CAUSES_TABLE = "marts.revision_causes"
 Years = Mapping[str, tuple[int, int]]

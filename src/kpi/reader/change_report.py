@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from kpi.errors import ConfigError, nearest
 from kpi.files import find_project
 from kpi.lazy import duckdb
-from kpi.presentation import one_line, significant
+from kpi.presentation import listed, one_line, significant
 from kpi.provenance.attribution import Attribution, BuildChange
-from kpi.provenance.contributions import Totals
-from kpi.provenance.decomposition import GroupChange, YearChange, year_change
+from kpi.provenance.decomposition import GroupChange, Totals, YearChange, year_change
 from kpi.provenance.explanation import UNITS
 from kpi.provenance.figure_values import FigureKey, Rows, read_rows, refuse_without_figures
 from kpi.provenance.recomputation import BuildSide
@@ -302,8 +301,7 @@ def _group_lines(change: YearChange, groups: Sequence[GroupChange]) -> Iterator[
 
 def subjects_text(subjects: Sequence[str]) -> str:
     """Return the names of what caused something, the first few and how many more."""
-    more = f" and {len(subjects) - MOST_SUBJECTS} more" if len(subjects) > MOST_SUBJECTS else ""
-    return one_line(", ".join(subjects[:MOST_SUBJECTS]) + more)
+    return one_line(listed(subjects, MOST_SUBJECTS))
 
 
 def _exact(value: Fraction, sign: bool = False) -> str:

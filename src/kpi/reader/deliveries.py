@@ -23,7 +23,7 @@ from kpi.errors import ConfigError, nearest
 from kpi.files import checksum
 from kpi.lazy import duckdb
 from kpi.presentation import one_line, visible
-from kpi.site.flat_files import guarded
+from kpi.site.dataset import guarded
 from kpi.sql import counted, literal
 
 if TYPE_CHECKING:

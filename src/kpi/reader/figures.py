@@ -21,7 +21,7 @@ from kpi.presentation import LANGUAGES, significant
 from kpi.provenance.figure_values import refuse_without_figures
 from kpi.reader.screen import Status, late_feeds, screen_text
 from kpi.settings import ReportTables
-from kpi.site.figure_data import FigureRow, code_list, columns, in_languages, names_of, relation
+from kpi.site.figure_data import FIGURES, INDICATORS, FigureRow, code_list, columns, names_of, relation
 from kpi.warehouse.builds import FAILURES, Showing, Warehouse, showings
 from kpi.warehouse.permissions import DATABASE, database_path
 
@@ -130,13 +130,13 @@ def _seconds_between(one: Showing, moment: str) -> float:
 def tables_of(build: str | None = None, project_dir: Path | str | None = None) -> ReportTables:
     """Return the names of the tables that figures are read from, as the build was made with them."""
     warehouse = Warehouse(find_project(project_dir).resolve() / "warehouse")
-    return warehouse.record(warehouse.folder(build)).report_tables
+    return warehouse.outline(warehouse.folder(build)).report_tables
 
 
 def hint_left_out(sql: str, build: str | None, project_dir: Path) -> str:
     """Say which schema that SQL, or a table's name, asks for is left out of the file for all readers; else nothing."""
     warehouse = Warehouse(project_dir.resolve() / "warehouse")
-    found = warehouse.record(warehouse.folder(build)).restricted_schemas
+    found = warehouse.outline(warehouse.folder(build)).restricted_schemas
     named = sorted(found & set(re.findall(r"\w+", sql.lower())))
     return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
 
@@ -146,12 +146,12 @@ def read_status(
 ) -> Status:
     """Return what matters of a build, by its record, its tables and its figures, as of today."""
     statuses: dict[int, Counter[str]] = {}
-    printed = relation(con, tables.reconciliation, {"source_report": "bigint", "status": "varchar"})
+    printed = relation(con, tables.reconciliation, ("source_report", "status"))
     for report, status, count in con.execute(
         f"select source_report, status, count(*) from {printed} where source_report is not null group by all"
     ).fetchall():
         statuses.setdefault(report, Counter())[status] = count
-    future = relation(con, tables.unfinished_years, {"report_year": "bigint", "state": "varchar"})
+    future = relation(con, tables.unfinished_years, ("report_year", "state"))
     years = {row.report_year for row in rows}
     unfinished = {row.report_year for row in rows if row.basis == "year_to_date"}
     unfinished.update(
@@ -230,14 +230,10 @@ def _plain(value: object) -> object:
 def year_notes(con: duckdb.DuckDBPyConnection, tables: ReportTables, lang: str = "en") -> dict[int, list[str]]:
     """Return what is to be said of years whose figures are kept from a build, or that are not finished, by year."""
     found: dict[int, list[str]] = {}
-    origins = relation(
-        con, tables.indicator_origins, {"report_year": "bigint", "origin": "varchar", "kept_from": "varchar"}
-    )
+    origins = relation(con, tables.indicator_origins, ("report_year", "origin", "kept_from"))
     for year, build, count, of in con.execute(_ORIGINS.format(origins=origins)).fetchall():
         found.setdefault(year, []).append(screen_text("kept", lang).format(build=build, count=f"{count}/{of}"))
-    counted = relation(
-        con, tables.indicators, {"report_year": "bigint", "basis": "varchar", "last_full_month": "bigint"}
-    )
+    counted = relation(con, tables.indicators, INDICATORS)
     for year, month, count, of in con.execute(_COUNTED_MONTHS.format(indicators=counted)).fetchall():
         text = screen_text("by_hand" if month is None else "to_date", lang)
         found.setdefault(year, []).append(text.format(month=month, count=f"{count}/{of}"))
@@ -248,9 +244,7 @@ def definition_lines(
     con: duckdb.DuckDBPyConnection, figure_id: str, tables: ReportTables = USUAL, lang: str = "en"
 ) -> list[str]:
     """Return a figure's names, definition, unit and source as text, its name in the language first."""
-    wanted = (
-        dict.fromkeys(("figure_id", "unit", "source"), "varchar") | in_languages("name") | in_languages("definition")
-    )
+    wanted = (*FIGURES, "source")
     unit, source = (code_list(con, tables, name, lang) for name in ("unit", "source"))
     row = con.execute(
         f"select {', '.join(f'name_{one}' for one in LANGUAGES)}, {names_of('f', 'definition', lang, repr(''))}, unit,"

@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from kpi.site.flat_files import write_csv, write_finnish_csv
+from kpi.site.dataset import write_csv, write_finnish_csv
 from kpi.sql import identifier, literal
 
 PUBLIC_DATABASE = "kpi-public.duckdb"

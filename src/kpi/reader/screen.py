@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, TextIO
 
-from kpi.presentation import MINUS, NO_BREAK, Form, bare, one_line
+from kpi.presentation import MINUS, NO_BREAK, Form, bare, one_line, words
 from kpi.site.figure_data import FigureRow
 
 if TYPE_CHECKING:
@@ -27,69 +27,6 @@ _NARROWEST, _WIDEST = 60, 140
 _MOST_DIFFERING = 3
 _SPARKS = "▁▂▃▄▅▆▇█"
 _MARKS = {"reproduced": "=", "differs": "≠", "documented_inconsistency": "~", "not_delivered": "?"}
-_TEXT = {
-    "years": {"en": "Report years", "fi": "Raportointivuodet", "sv": "Rapportår"},
-    "none": {"en": "none", "fi": "ei yhtään", "sv": "inga"},
-    "year": {"en": "Report year", "fi": "Raportointivuosi", "sv": "Rapportår"},
-    "not_finished": {"en": "not finished", "fi": "kesken", "sv": "pågår"},
-    "report": {"en": "Report of", "fi": "Raportti", "sv": "Rapport"},
-    "printed": {"en": "printed figures", "fi": "julkaistua lukua", "sv": "publicerade tal"},
-    "reproduced": {"en": "reproduced", "fi": "toistuu", "sv": "stämmer"},
-    "documented_inconsistency": {"en": "documented", "fi": "selitetty", "sv": "förklarade"},
-    "differs": {"en": "differ", "fi": "poikkeaa", "sv": "avviker"},
-    "not_delivered": {"en": "not delivered", "fi": "puuttuu", "sv": "saknas"},
-    "in_print": {"en": "printed", "fi": "julkaistu", "sv": "publicerat"},
-    "late": {"en": "Late", "fi": "Myöhässä", "sv": "Försenade"},
-    "nothing_late": {
-        "en": "No delivery is late.",
-        "fi": "Mikään toimitus ei ole myöhässä.",
-        "sv": "Ingen leverans är försenad.",
-    },
-    "no_figures": {"en": "There are no figures.", "fi": "Lukuja ei ole.", "sv": "Det finns inga tal."},
-    "synthetic": {
-        "en": "SYNTHETIC: made from made-up deliveries.",
-        "fi": "SYNTEETTISTÄ AINEISTOA: laskettu keksityistä toimituksista.",
-        "sv": "SYNTETISKT MATERIAL: beräknat utifrån påhittade leveranser.",
-    },
-    "kept": {
-        "en": "kept from build {build}, deliveries deleted: {count} figures",
-        "fi": "säilytetty koonnista {build}, toimitukset poistettu: {count} lukua",
-        "sv": "bevarade från version {build}, leveranser raderade: {count} tal",
-    },
-    "to_date": {
-        "en": "not finished, counted up to month {month}: {count} figures",
-        "fi": "kesken, laskettu kuukauteen {month} asti: {count} lukua",
-        "sv": "pågår, räknat till och med månad {month}: {count} tal",
-    },
-    "by_hand": {
-        "en": "not finished, entered by hand: {count} figures",
-        "fi": "kesken, käsin syötetty: {count} lukua",
-        "sv": "pågår, inmatade för hand: {count} tal",
-    },
-    "more": {
-        "en": "… and {count} figures more: kpi show --all, or --family, --service, FIGURE",
-        "fi": "… ja {count} lukua lisää: kpi show --all, tai --family, --service, LUKU",
-        "sv": "… och {count} tal till: kpi show --all, eller --family, --service, TAL",
-    },
-    "others": {
-        "en": "and {count} more: kpi show --differs",
-        "fi": "ja {count} muuta: kpi show --differs",
-        "sv": "och {count} till: kpi show --differs",
-    },
-    "legend": {
-        "en": "= as printed  ≠ differs  ~ documented  | a break between the years  ✓ target met",
-        "fi": "= kuten julkaistu  ≠ poikkeaa  ~ selitetty  | katkos välissä  ✓ tavoite täyttyi",
-        "sv": "= som publicerat  ≠ avviker  ~ förklarad  | tidsseriebrott  ✓ målet nått",
-    },
-    "partial_year": {"en": "partial year", "fi": "vajaa vuosi", "sv": "del av året"},
-    "year_to_date": {"en": "to date", "fi": "tähän asti", "sv": "hittills"},
-    "percentage_points": {"en": " pp", "fi": " %-yks.", "sv": " %-enh."},
-    "build": {"en": "build", "fi": "koonti", "sv": "version"},
-    "column_value": {"en": "value", "fi": "arvo", "sv": "värde"},
-    "column_change": {"en": "change", "fi": "muutos", "sv": "förändring"},
-    "column_target": {"en": "target", "fi": "tavoite", "sv": "mål"},
-    "column_months": {"en": "Jan–Dec", "fi": "tammi–joulu", "sv": "jan–dec"},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +40,7 @@ class Screen:
 
     def text(self, key: str) -> str:
         """A text of the screen's own in its language."""
-        return _TEXT[key][self.lang]
+        return screen_text(key, self.lang)
 
     def painted(self, text: str, style: str | None) -> str:
         """The text in a style, on a screen that has colours."""
@@ -112,7 +49,7 @@ class Screen:
 
 def screen_text(key: str, lang: str) -> str:
     """Return one of the screen's own texts in a language."""
-    return _TEXT[key][lang]
+    return words("screen")[key][lang]
 
 
 def screen_of(stream: TextIO, lang: str) -> Screen:
@@ -304,7 +241,7 @@ def _change(row: FigureRow, lang: str) -> str:
     if row.unit != "percent":
         return mark + _plain(form.change(row.change))
     sign = "+" if row.change > 0 else MINUS
-    return f"{mark}{sign}{_plain(form.number(abs(row.change)))}{_TEXT['percentage_points'][lang]}"
+    return f"{mark}{sign}{_plain(form.number(abs(row.change)))}{screen_text('percentage_points', lang)}"
 
 
 def sparkline(values: Sequence[float | None]) -> str:

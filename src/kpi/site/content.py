@@ -14,8 +14,10 @@ from datetime import date
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
+from kpi.database import fetch_dicts, table_columns
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, Form, presented, visible
+from kpi.settings import column_types
 from kpi.site.figure_data import SECOND
 
 if TYPE_CHECKING:
@@ -25,46 +27,13 @@ Row = dict[str, Any]
 Key = tuple[str, str, int, str]  # figure_id, service, report_year, basis
 
 
-def _texts(*names: str) -> dict[str, str]:
-    return {f"{name}_{language}": "varchar" for name in names for language in LANGUAGES}
-
-
 _FIGURE = {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "basis": "varchar"}
-# The tables that are read, each with its columns and their types.
-INPUTS: Mapping[str, Mapping[str, str]] = {
-    "indicators": {**_FIGURE, "value": "double", "numerator": "double", "denominator": "double",
-                   "event_count": "bigint", "last_full_month": "integer"},
-    "indicator_changes": {**_FIGURE, "previous_value": "double", "previous_year": "integer",
-                          "previous_basis": "varchar", "shown_change": "decimal(38, 2)", "direction": "varchar",
-                          "assessment": "varchar", "has_break": "boolean", "is_comparable": "boolean",
-                          "break_kind": "varchar", **_texts("break_reason")},
-    "indicator_origins": {**_FIGURE, "kept_from": "varchar"},
-    "monthly_series": {"figure_id": "varchar", "service": "varchar", "report_year": "integer", "month": "integer",
-                       "value": "double", "is_break": "boolean", "is_full_month": "boolean"},
-    "reconciliation": {**_FIGURE, "published_value": "double", "qualifier": "varchar", "decimals": "varchar",
-                       "status": "varchar", "reason": "varchar", "reason_fi": "varchar", "reason_sv": "varchar",
-                       "reason_kind": "varchar", "source_report": "varchar", "section": "varchar"},
-    "revisions": {**_FIGURE, "release": "varchar", "released_value": "double", "value": "double", "reason": "varchar",
-                  "note": "varchar"},
-    "comparability_breaks": {"figure_id": "varchar", "service": "varchar", "starts_on": "date", "kind": "varchar",
-                             **_texts("reason")},
-    "coverage": {"feed": "varchar", "report_year": "integer", "month": "integer", "row_count": "bigint"},
-    "figures": {"figure_id": "varchar", "family": "varchar", "unit": "varchar", "decimals": "varchar",
-                "good_direction": "varchar", "owner_role": "varchar", "since": "date", "source": "varchar",
-                "theme": "varchar", "sort_order": "integer", "shown_as": "varchar", "shown_sign": "boolean",
-                **_texts("name", "definition", "interpretation", "limits", "legislation", "keywords")},
-    "figure_services": {"figure_id": "varchar", "service": "varchar", "since": "date", "sort_order": "integer",
-                        **_texts("service_name")},
-    "targets": {"report_year": "integer", "figure_id": "varchar", "service": "varchar", "target": "double",
-                "comparison": "varchar", "source": "varchar"},
-    "national_comparisons": {"report_year": "integer", "figure_id": "varchar", "service": "varchar",
-                             "national_value": "double", "source": "varchar"},
-    "code_lists": {"list": "varchar", "code": "varchar", "sort_order": "integer", **_texts("name", "symbol")},
-    "report_sections": {"section": "varchar", "theme": "varchar", "sort_order": "integer", **_texts("title")},
-    "report_lines": {"section": "varchar", "sort_order": "integer", "figure_id": "varchar", "service": "varchar",
-                     "basis": "varchar", "role": "varchar"},
-    "publication": {"key": "varchar", **_texts("value")},
-}  # fmt: skip
+# The tables that are read.
+INPUTS = (
+    *("indicators", "indicator_changes", "indicator_origins", "monthly_series", "reconciliation", "revisions"),
+    *("comparability_breaks", "coverage", "figures", "figure_services", "targets", "national_comparisons"),
+    *("code_lists", "report_sections", "report_lines", "publication"),
+)
 # What a public site reads of values: the tables that hide small counts and are rounded already.
 _HIDDEN = {"is_suppressed": "boolean", "is_unfinished": "boolean"}
 PUBLIC: Mapping[str, Mapping[str, str]] = {
@@ -224,9 +193,7 @@ class Content(Names):
 
 def has_values(con: duckdb.DuckDBPyConnection, tables: ReportTables) -> bool:
     """Tell whether a build has any figure; where it has none, all that a site is made of need not be read."""
-    from kpi.validation.datasets import built_columns
-
-    if tables.indicators not in built_columns(con):
+    if tables.indicators not in table_columns(con):
         return False
     return con.execute(f"select 1 from {tables.indicators} limit 1").fetchone() is not None
 
@@ -240,14 +207,12 @@ def read_content(
     """
     from kpi.validation.datasets import ctes_of
 
-    ctes = ctes_of(con, INPUTS, tables.names())
+    ctes = ctes_of(con, {name: column_types(name) for name in INPUTS}, tables.names())
 
     def rows(select: str) -> list[Row]:
         words = set(re.findall(r"\w+", select))
         read = ", ".join(cte for name, cte in ctes.items() if name in words)  # a CTE that nobody reads is planned too
-        found = con.execute(f"with {read} {select}")
-        names = [column[0] for column in found.description or []]
-        return [dict(zip(names, map(_shown_text, row), strict=True)) for row in found.fetchall()]
+        return _shown_rows(con, f"with {read} {select}")
 
     content = Content()
     _read_words(content, rows)
@@ -268,9 +233,12 @@ def read_content(
     return content
 
 
-def _shown_text(value: Any) -> Any:
-    """Return a value of a row; of a text, the signs that nobody sees, or that turn what follows, are written out."""
-    return visible(value) if isinstance(value, str) else value
+def _shown_rows(con: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
+    """Return the rows of a query; in texts, the signs that nobody sees, or that turn what follows, are written out."""
+    return [
+        {name: visible(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in fetch_dicts(con, sql)
+    ]
 
 
 def _read_words(content: Content, rows: Any) -> None:
@@ -351,9 +319,7 @@ def _read_public(content: Content, con: duckdb.DuckDBPyConnection) -> None:
     ctes = import_ctes(con, PUBLIC, {name: f"marts.{name}" for name in PUBLIC})
 
     def rows(table: str) -> list[Row]:
-        found = con.execute(f"with {ctes} select * from {table} where is_unfinished is not true order by all")
-        names = [column[0] for column in found.description or []]
-        return [dict(zip(names, map(_shown_text, row), strict=True)) for row in found.fetchall()]
+        return _shown_rows(con, f"with {ctes} select * from {table} where is_unfinished is not true order by all")
 
     for row in rows("public_indicators"):
         key = _key(row)

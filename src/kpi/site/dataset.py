@@ -1,10 +1,13 @@
-"""What an export is made of: the tables that are written, in memory, with what is known of their columns and codes.
+"""What an export is made of: the tables in memory, with what is known of them; and CSV, Parquet and a Data Package.
 
 They are copies of the build's, row by row and column by column; nothing else of the build can be reached from here.
 """
 
 from __future__ import annotations
 
+import codecs
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +18,7 @@ from typing import Any
 from kpi.database import fetch_dicts
 from kpi.lazy import duckdb
 from kpi.site.content import Names, text_in
-from kpi.site.figure_data import columns, in_languages, relation
+from kpi.site.figure_data import CODES, FIGURES, INDICATORS, KEY, SERVICES, columns, in_languages, relation
 from kpi.sql import identifier, literal
 
 SCHEMA = "export"
@@ -182,20 +185,18 @@ class Dataset:
         if table is None:
             return []
         changes = self.tables.get(Role.CHANGES)
-        has_break = relation(
-            self.con, f"{SCHEMA}.{Role.CHANGES}" if changes else "", {**_FIGURE, "has_break": "boolean"}
-        )
+        has_break = relation(self.con, f"{SCHEMA}.{Role.CHANGES}" if changes else "", (*KEY, "has_break"))
         rows = self.con.execute(
             f"""
             select i.figure_id, i.service, i.report_year, coalesce(i.basis, ''),
                 case when isfinite(i.value) then i.value end, coalesce(i.is_suppressed, false),
                 coalesce(i.is_unfinished, i.basis = 'year_to_date', false), coalesce(c.has_break, false),
                 coalesce(o.obs_status, '')
-            from {relation(self.con, f"{SCHEMA}.{Role.INDICATORS}", _INDICATORS)} as i
+            from {relation(self.con, f"{SCHEMA}.{Role.INDICATORS}", INDICATORS)} as i
             left join {has_break} as c
                 on i.figure_id = c.figure_id and i.service = c.service and i.report_year = c.report_year
                 and i.basis = c.basis
-            left join {relation(self.con, "known.observation_status", {**_FIGURE, "obs_status": "varchar"})} as o
+            left join {relation(self.con, "known.observation_status", (*KEY, "obs_status"))} as o
                 on i.figure_id = o.figure_id and i.service = o.service and i.report_year = o.report_year
                 and i.basis = o.basis
             where i.figure_id is not null and i.service is not null and i.report_year is not null
@@ -275,20 +276,20 @@ def _one(con: duckdb.DuckDBPyConnection, sql: str) -> int:
 def _names(con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable]) -> Names:
     """Read what things are called: figures as the catalogue has them, then the lists; those of no list come last."""
 
-    def rows(name: str, wanted: Mapping[str, str], order: str = "seed_order") -> Iterator[dict[str, Any]]:
+    def rows(name: str, wanted: Iterable[str], order: str = "seed_order") -> Iterator[dict[str, Any]]:
         yield from fetch_dicts(con, f"select * from {relation(con, f'known.{name}', wanted)} order by {order}")
 
     names = Names()
-    for row in rows("code_lists", _CODES, "list, sort_order, seed_order"):
+    for row in rows("code_lists", CODES, "list, sort_order, seed_order"):
         names.codes.setdefault(row["list"] or "", {})[row["code"] or ""] = row
-    for row in rows("publication", {"key": "varchar", **in_languages("value")}):
+    for row in rows("publication", ("key", *in_languages("value"))):
         names.publication[row["key"] or ""] = row
-    catalogue = list(rows("figure_catalogue", {**_FIGURES, **_SERVICES, "service_order": "bigint"}))
+    catalogue = list(rows("figure_catalogue", dict.fromkeys((*FIGURES, *SERVICES, "service_order"))))
     used = con.execute(f"select * from ({_used(con, tables, ('figure_id', 'service'))}) order by all").fetchall()
     unlisted = [{"figure_id": figure_id, "service": service} for figure_id, service in used]
-    described = [*catalogue, *rows("figures", _FIGURES), *unlisted]
+    described = [*catalogue, *rows("figures", FIGURES), *unlisted]
     services = [*({**row, "sort_order": row["service_order"]} for row in catalogue),
-                *rows("figure_services", {**_SERVICES, "sort_order": "bigint"}), *unlisted]  # fmt: skip
+                *rows("figure_services", SERVICES), *unlisted]  # fmt: skip
     figures = _first(described, lambda row: row["figure_id"])
     families = names.codes.get("family", {})
     names.figures = dict(
@@ -340,22 +341,136 @@ def _used(con: duckdb.DuckDBPyConnection, tables: Mapping[str, ExportTable], nam
     return " union ".join(parts)
 
 
-_FIGURE = {"figure_id": "varchar", "service": "varchar", "report_year": "bigint", "basis": "varchar"}
-_INDICATORS = {**_FIGURE, "value": "double", "is_suppressed": "boolean", "is_unfinished": "boolean"}
-_FIGURES = {
-    "figure_id": "varchar",
-    "family": "varchar",
-    "unit": "varchar",
-    "decimals": "varchar",
-    "sort_order": "bigint",
-    **in_languages("name"),
-    **in_languages("definition"),
-}
-_SERVICES = {"figure_id": "varchar", "service": "varchar", **in_languages("service_name")}
-_CODES = {
-    "list": "varchar",
-    "code": "varchar",
-    "sort_order": "bigint",
-    **in_languages("name"),
-    "sdmx_code": "varchar",
-}
+# A spreadsheet takes a text that begins with one of these for a formula, the full-width ones too.
+FORMULA = "^[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"
+PACKAGE = "datapackage.json"
+_BLOCK = 1 << 16
+_PROFILES = "https://datapackage.org/profiles/2.0"
+_KINDS = {"BOOLEAN": "boolean", "DATE": "date", "TIMESTAMP": "datetime", "TIME": "time"}
+
+
+def guarded(con: duckdb.DuckDBPyConnection, select: str, has_decimal_comma: bool = False) -> str:
+    """SQL of the same rows, in which no text is a formula for a spreadsheet; numbers as Finns write them if asked."""
+    from kpi.database import columns_of
+
+    columns = []
+    for name, kind in columns_of(con, select):
+        column = identifier(name)
+        if kind == "VARCHAR":
+            safe = f"case when regexp_matches({column}, {literal(FORMULA)}) then '''' || {column} else {column} end"
+            columns.append(f"{safe} as {column}")
+        elif has_decimal_comma and (kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL")):
+            columns.append(f"replace({column}::varchar, '.', ',') as {column}")
+        else:
+            columns.append(column)
+    return f"select {', '.join(columns)} from ({select}\n)"
+
+
+def write_csv(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> None:
+    """Write rows as CSV: commas, decimal points, UTF-8, and no text that is a formula for a spreadsheet."""
+    con.execute(f"copy ({guarded(con, select)}) to {literal(str(file))} (format csv, header, delimiter ',')")
+
+
+def write_finnish_csv(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> None:
+    """Write rows as a Finnish spreadsheet opens them: semicolons, decimal commas, and a mark that it is UTF-8."""
+    plain = file.with_name(f"{file.name}.part")
+    rows = guarded(con, select, has_decimal_comma=True)
+    con.execute(f"copy ({rows}) to {literal(str(plain))} (format csv, header, delimiter ';')")
+    with plain.open("rb") as source, file.open("wb") as target:
+        target.write(codecs.BOM_UTF8)
+        while piece := source.read(_BLOCK):
+            target.write(piece)
+    plain.unlink()
+
+
+def write_parquet(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> None:
+    """Write rows as Parquet, texts as they are."""
+    con.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd)")
+
+
+def write_package(dataset: Dataset, folder: Path) -> None:
+    """Write the description of the CSV files in a folder as a Data Package 2.0: types, keys, licence, checksums."""
+    licence = {
+        "name": dataset.says("licence_id"),
+        "path": dataset.says("licence_url"),
+        "title": dataset.says("licence"),
+    }
+    contributor = {
+        "title": dataset.says("publisher"),
+        "path": dataset.says("contact_url"),
+        "roles": ["publisher"] if dataset.says("publisher") else [],
+    }
+    package = {
+        "$schema": f"{_PROFILES}/datapackage.json",
+        "name": _slug(dataset.says("publisher_id")) or "figures",
+        "id": dataset.origin.build,
+        "title": dataset.says("title"),
+        "version": dataset.says("version"),
+        "created": f"{dataset.origin.day}T00:00:00Z",
+        "description": SYNTHETIC if dataset.origin.is_synthetic else "",
+        "keywords": [word.strip() for word in dataset.says("keywords").split(",") if word.strip()],
+        "licenses": [_given(licence)] if licence["name"] or licence["path"] else [],
+        "contributors": [_given(contributor)] if contributor["title"] else [],
+        "resources": [_resource(dataset, table, folder) for table in dataset.tables.values()],
+    }
+    text = json.dumps(_given(package), indent=1, ensure_ascii=False) + "\n"
+    (folder / PACKAGE).write_text(text, encoding="utf-8")
+
+
+SYNTHETIC = "SYNTHETIC: made from made-up deliveries."
+
+
+def _resource(dataset: Dataset, table: ExportTable, folder: Path) -> Mapping[str, object]:
+    path = folder / f"{table.name}.csv"
+    content = path.read_bytes()
+    return _given(
+        {
+            "$schema": f"{_PROFILES}/dataresource.json",
+            "name": _slug(table.name),
+            "type": "table",
+            "path": path.name,
+            "description": table.description,
+            "format": "csv",
+            "mediatype": "text/csv",
+            "encoding": "utf-8",
+            "bytes": len(content),
+            "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
+            "schema": _given(
+                {
+                    "$schema": f"{_PROFILES}/tableschema.json",
+                    "fields": [_field(column) for column in table.columns],
+                    "missingValues": [""],
+                    "primaryKey": list(table.key),
+                    "foreignKeys": _foreign_keys(dataset, table),
+                }
+            ),
+        }
+    )
+
+
+def _field(column: ExportColumn) -> Mapping[str, object]:
+    kind = "integer" if column.is_whole else "number" if column.is_number else _KINDS.get(column.kind, "string")
+    more: dict[str, object] = {"trueValues": ["true"], "falseValues": ["false"]} if kind == "boolean" else {}
+    return _given({"name": column.name, "type": kind, "description": column.description, **more})
+
+
+def _foreign_keys(dataset: Dataset, table: ExportTable) -> list[Mapping[str, object]]:
+    """That every figure and service is described, where that is so."""
+    other, names = dataset.tables.get(Role.DEFINITIONS), ("figure_id", "service")
+    if other is None or other.key != names or table is other or not table.has(*names):
+        return []
+    unknown_files = dataset.con.execute(
+        f"select 1 from {table.place} anti join {other.place} using (figure_id, service) limit 1"
+    ).fetchall()
+    reference = {"resource": _slug(other.name), "fields": list(names)}
+    return [] if unknown_files else [{"fields": list(names), "reference": reference}]
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that say something: a description has no empty properties."""
+    return {name: value for name, value in values.items() if value not in ("", [], None)}
+
+
+def _slug(text: str) -> str:
+    """A name of a package or resource: small letters, digits, and `-._`."""
+    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-._") else "-" for sign in text.lower())

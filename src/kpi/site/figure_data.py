@@ -5,13 +5,14 @@ Whatever of the tables a project lacks is null here: only the indicators must be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, presented
+from kpi.settings import column_type
 from kpi.sql import identifier
 
 if TYPE_CHECKING:
@@ -82,12 +83,12 @@ def columns(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
     return dict(rows)
 
 
-def relation(con: duckdb.DuckDBPyConnection, table: str, wanted: Mapping[str, str]) -> str:
-    """SQL of a table with these columns alone, by name and type: what it lacks is null, no table is no rows."""
+def relation(con: duckdb.DuckDBPyConnection, table: str, wanted: Iterable[str]) -> str:
+    """SQL of a table with these columns alone, each as its name is read: what it lacks is null, no table no rows."""
     there = columns(con, table)
     parts = [
-        f"try_cast({identifier(name) if name in there else 'null'} as {kind}) as {identifier(name)}"
-        for name, kind in wanted.items()
+        f"try_cast({identifier(name) if name in there else 'null'} as {column_type(name)}) as {identifier(name)}"
+        for name in wanted
     ]
     return (
         f"(select {', '.join(parts)}, row_number() over () as seed_order {f'from {table}' if there else 'where false'})"
@@ -100,9 +101,30 @@ def names_of(alias: str, column: str, lang: str, otherwise: str) -> str:
     return f"coalesce({named}, {otherwise})"
 
 
-def in_languages(column: str) -> dict[str, str]:
+def in_languages(column: str) -> tuple[str, ...]:
     """The columns of a name in each language, for `relation`."""
-    return {f"{column}_{lang}": "varchar" for lang in LANGUAGES}
+    return tuple(f"{column}_{lang}" for lang in LANGUAGES)
+
+
+# What is read of these tables, as far as they have it.
+KEY = ("figure_id", "service", "report_year", "basis")
+INDICATORS = (*KEY, "value", "event_count", "last_full_month", "is_suppressed", "is_unfinished")
+FIGURES = (
+    *("figure_id", "family", "theme", "unit", "decimals", "shown_sign", "sort_order"),
+    *(*in_languages("name"), *in_languages("definition")),
+)
+SERVICES = ("figure_id", "service", "sort_order", *in_languages("service_name"))
+CODES = ("list", "code", "sort_order", *in_languages("name"), *in_languages("symbol"), "sdmx_code")
+MONTHS = (
+    *("figure_id", "service", "report_year", "month", "value", "numerator", "denominator", "event_count"),
+    *("is_break", "is_full_month", "is_suppressed"),
+)
+_CHANGES = (
+    *(*KEY, "previous_value", "change", "shown_change", "change_pct", "direction", "assessment"),
+    *("is_comparable", "has_break"),
+)
+_PRINTED = (*KEY, "published_value", "qualifier", "decimals", "status")
+_TARGETS = ("figure_id", "service", "report_year", "target", "comparison")
 
 
 def code_list(
@@ -111,7 +133,7 @@ def code_list(
     """Return name and symbol in a language, and SDMX's code, of each code of a list such as unit, basis or family."""
     rows = con.execute(
         f"select c.code, {names_of('c', 'name', lang, 'c.code')}, {names_of('c', 'symbol', lang, repr(''))},"
-        f" coalesce(c.sdmx_code, '') from {relation(con, tables.code_lists, _CODES)} as c where c.list = ?"
+        f" coalesce(c.sdmx_code, '') from {relation(con, tables.code_lists, CODES)} as c where c.list = ?"
         " order by c.sort_order, c.seed_order",
         [name],
     ).fetchall()
@@ -121,16 +143,16 @@ def code_list(
 def _relations(con: duckdb.DuckDBPyConnection, tables: ReportTables) -> str:
     """SQL that names what figures are read from, each with the columns that are read of it."""
     return f"""
-    with i as {relation(con, tables.indicators, _INDICATORS)},
-    f as {relation(con, tables.figures, _FIGURES)},
-    s as {relation(con, tables.figure_services, _SERVICES)},
+    with i as {relation(con, tables.indicators, INDICATORS)},
+    f as {relation(con, tables.figures, FIGURES)},
+    s as {relation(con, tables.figure_services, SERVICES)},
     c as {relation(con, tables.indicator_changes, _CHANGES)},
     r as {relation(con, tables.reconciliation, _PRINTED)},
     t as {relation(con, tables.targets, _TARGETS)},
-    codes as {relation(con, tables.code_lists, _CODES)},
+    codes as {relation(con, tables.code_lists, CODES)},
     months as (
         select figure_id, service, report_year, map_from_entries(list((month, value) order by month)) as months
-        from {relation(con, tables.monthly_series, _MONTHS)}
+        from {relation(con, tables.monthly_series, MONTHS)}
         where month between 1 and 12
         group by all
     ),
@@ -198,50 +220,3 @@ _JOINED = """
         families.sort_order nulls last, family_orders.family_order nulls last, f.seed_order nulls last, i.figure_id,
         s.sort_order nulls last, s.seed_order nulls last, i.service, i.basis
 """
-_KEY = {"figure_id": "varchar", "service": "varchar", "report_year": "bigint", "basis": "varchar"}
-_INDICATORS = {**_KEY, "value": "double", "event_count": "bigint", "last_full_month": "bigint"}
-_FIGURES = {
-    "figure_id": "varchar",
-    "family": "varchar",
-    "theme": "varchar",
-    "shown_sign": "boolean",
-    "sort_order": "bigint",
-    **in_languages("name"),
-    "unit": "varchar",
-    "decimals": "varchar",
-}
-_SERVICES = {"figure_id": "varchar", "service": "varchar", "sort_order": "bigint", **in_languages("service_name")}
-_CODES = {
-    "list": "varchar",
-    "code": "varchar",
-    "sort_order": "bigint",
-    **in_languages("name"),
-    **in_languages("symbol"),
-    "sdmx_code": "varchar",
-}
-_CHANGES = {
-    **_KEY,
-    "previous_value": "double",
-    "change": "double",
-    "shown_change": "decimal(38, 2)",
-    "change_pct": "double",
-    "direction": "varchar",
-    "assessment": "varchar",
-    "is_comparable": "boolean",
-    "has_break": "boolean",
-}
-_PRINTED = {
-    **_KEY,
-    "published_value": "decimal(38, 6)",
-    "qualifier": "varchar",
-    "decimals": "varchar",
-    "status": "varchar",
-}
-_TARGETS = {
-    "figure_id": "varchar",
-    "service": "varchar",
-    "report_year": "bigint",
-    "target": "decimal(38, 6)",
-    "comparison": "varchar",
-}
-_MONTHS = {"figure_id": "varchar", "service": "varchar", "report_year": "bigint", "month": "bigint", "value": "double"}

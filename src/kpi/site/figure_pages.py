@@ -16,8 +16,7 @@ from markupsafe import Markup, escape
 from kpi.presentation import NO_VALUE
 from kpi.site import charts
 from kpi.site.content import Content, Key, Row, Value, sorted_services
-from kpi.site.language import Language
-from kpi.site.sentences import Sentences, is_met, render
+from kpi.site.sentences import Language, Sentences, is_met, render
 
 _ARROWS = {"up": "▲", "down": "▼", "same": "="}
 _USUAL_BASES = ("calendar_year",)

@@ -14,12 +14,13 @@ from kpi import database
 from kpi.cache import caching
 from kpi.engine.compile import CACHE
 from kpi.lazy import duckdb
-from kpi.provenance.labels import SUPERSEDED, labels_of
+from kpi.provenance.explanation import SUPERSEDED
+from kpi.provenance.figure_facts import labels_of
 from kpi.provenance.outline import Filter, Outline, PartOutline, outlines
 from kpi.site import charts
 from kpi.site.content import Content, Row, Value
 from kpi.site.figure_pages import Writer, file_name, page_of
-from kpi.site.language import Language
+from kpi.site.sentences import Language
 
 if TYPE_CHECKING:
     from kpi.engine.graph import Graph, Node
@@ -41,6 +42,7 @@ class Models:
     rows: Mapping[str, int] = field(default_factory=dict)
     outlines: Mapping[str, Outline] = field(default_factory=dict)
     _columns: dict[str, Markup] = field(default_factory=dict, compare=False, repr=False)  # the same in each language
+    _checksums: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def columns(self, name: str) -> Markup:
         """Return the rows of the table of columns of a table: name, type, description and tests of each."""
@@ -66,19 +68,28 @@ class Models:
 
     def checksums(self) -> dict[str, str]:
         """Return a hash of what the page of each table shows, by name."""
-        return {name: hashlib.blake2b(self._shown(name).encode(), digest_size=8).hexdigest() for name in self.nodes}
+        if not self._checksums:
+            tests: dict[str, list[object]] = {}
+            for (table, column), found in self.tests.items():
+                tests.setdefault(table, []).append((column, found))
+            for name in self.nodes:
+                shown = self._shown(name, tests.get(name, [])).encode()
+                self._checksums[name] = hashlib.blake2b(shown, digest_size=8).hexdigest()
+        return self._checksums
 
-    def _shown(self, name: str) -> str:
+    def _shown(self, name: str, tests: list[object]) -> str:
         node = self.nodes[name]
         columns = [(column.name, column.data_type, column.description) for column in node.columns]
-        tests = [(column, found) for (table, column), found in self.tests.items() if table == name]
         around = (self.reads[name], self.read_by[name], self.rows.get(name))
         text = (node.kind, node.materialized, str(node.file), node.description, node.column_types, node.sql)
         return repr((text, columns, tests, around))
 
 
-def models_of(graph: Graph, con: duckdb.DuckDBPyConnection) -> Models:
-    """Return the seeds, models, snapshots and sources of a project, and how its figures are computed in a build."""
+def models_of(graph: Graph, con: duckdb.DuckDBPyConnection, rows: Mapping[str, int] | None = None) -> Models:
+    """Return the seeds, models, snapshots and sources of a project, and how its figures are computed in a build.
+
+    `rows` are the numbers of rows of its tables, counted here where nobody knows them.
+    """
     kinds = ("seed", "model", "snapshot", "source")
     nodes = {str(node.relation): node for node in graph.nodes.values() if node.kind in kinds}
     names = {node.id: name for name, node in nodes.items()}
@@ -95,7 +106,7 @@ def models_of(graph: Graph, con: duckdb.DuckDBPyConnection) -> Models:
             column = str(getattr(test.test, "column", "") or "")
             tests.setdefault((table, column), []).append(test.test.kind.rpartition(".")[2])
     children = {name: sorted(found) for name, found in read_by.items()}
-    models = Models(nodes, reads, children, tests, database.row_counts(con))
+    models = Models(nodes, reads, children, tests, database.row_counts(con) if rows is None else rows)
     with caching(graph.project.root / CACHE):
         return replace(models, outlines=_outlines(models, graph.project.report_tables.indicators, con))
 

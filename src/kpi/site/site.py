@@ -25,11 +25,9 @@ from kpi.files import checksum
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES, visible
 from kpi.site.content import Content, Row, has_values, read_content
-from kpi.site.language import read_language
 from kpi.site.model_pages import Models
-from kpi.site.pages import About, Download, Page, Site, Source, figure_file
-from kpi.site.quality_pages import read_rejects
-from kpi.site.sentences import read_sentences, typed_numbers
+from kpi.site.pages import About, Download, Page, Site, Source, figure_file, read_rejects
+from kpi.site.sentences import read_language, read_sentences, typed_numbers
 from kpi.warehouse.builds import PAGES
 
 if TYPE_CHECKING:
@@ -187,12 +185,16 @@ def _write(path: Path, text: str) -> int:
 
 def _link(source: Path, target: Path) -> int:
     """Let a page of another build be one of this too, or copy it; returns its bytes. Raises OSError without one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
+    except FileNotFoundError:
+        if target.parent.is_dir():
+            raise
+        target.parent.mkdir(parents=True)
+        return _link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-    return target.stat().st_size
+    return os.stat(target).st_size
 
 
 @cache

@@ -13,9 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.presentation import presented, with_decimals
-from kpi.site.dataset import Dataset, ExportTable, Role
-from kpi.site.flat_files import SYNTHETIC
+from kpi.presentation import presented, with_decimals, words
+from kpi.site.dataset import Dataset, ExportTable
 from kpi.sql import identifier
 
 if TYPE_CHECKING:
@@ -27,56 +26,6 @@ WORKBOOK = "figures.xlsx"
 LONGEST = 32_767  # characters of a cell
 MOST_ROWS = 1_048_576 - 3  # of a sheet, below its title, its description and the header
 _WIDTHS = {"name": 34, "text": 24, "number": 14}
-_TEXT: dict[str, dict[str, str]] = {
-    "cover": {"en": "Cover", "fi": "Kansi", "sv": "Omslag"},
-    "contents": {"en": "Contents", "fi": "Sisällys", "sv": "Innehåll"},
-    "notes": {"en": "Notes", "fi": "Huomautukset", "sv": "Anmärkningar"},
-    Role.INDICATORS: {"en": "Figures", "fi": "Luvut", "sv": "Tal"},
-    Role.CHANGES: {"en": "Changes", "fi": "Muutokset", "sv": "Förändringar"},
-    Role.SERIES: {"en": "Months", "fi": "Kuukaudet", "sv": "Månader"},
-    Role.BREAKS: {"en": "Breaks", "fi": "Katkokset", "sv": "Tidsseriebrott"},
-    Role.REVISIONS: {"en": "Revisions", "fi": "Tarkistetut arvot", "sv": "Reviderade värden"},
-    Role.DEFINITIONS: {"en": "Definitions", "fi": "Määritelmät", "sv": "Definitioner"},
-    Role.CODES: {"en": "Codes", "fi": "Koodit", "sv": "Koder"},
-    "figure": {"en": "Figure name", "fi": "Luku", "sv": "Tal"},
-    "service": {"en": "Service name", "fi": "Palvelu", "sv": "Tjänst"},
-    "basis": {"en": "Period name", "fi": "Jakso", "sv": "Period"},
-    "unit": {"en": "Unit name", "fi": "Yksikkö", "sv": "Enhet"},
-    "sheet": {"en": "Sheet", "fi": "Taulukko", "sv": "Blad"},
-    "rows": {"en": "Rows", "fi": "Rivejä", "sv": "Rader"},
-    "about": {"en": "What it is", "fi": "Mitä se on", "sv": "Vad det är"},
-    "column": {"en": "Column", "fi": "Sarake", "sv": "Kolumn"},
-    "publisher": {"en": "Publisher", "fi": "Julkaisija", "sv": "Utgivare"},
-    "region": {"en": "Region", "fi": "Alue", "sv": "Område"},
-    "contact": {"en": "Contact", "fi": "Yhteystieto", "sv": "Kontakt"},
-    "licence": {"en": "Licence", "fi": "Lisenssi", "sv": "Licens"},
-    "frequency": {"en": "Published", "fi": "Julkaistaan", "sv": "Publiceras"},
-    "next_update": {"en": "Next update", "fi": "Seuraava päivitys", "sv": "Nästa uppdatering"},
-    "day": {"en": "Made on", "fi": "Laskettu", "sv": "Beräknat"},
-    "build": {"en": "Build", "fi": "Koonti", "sv": "Version"},
-    "title": {"en": "Figures", "fi": "Tunnusluvut", "sv": "Nyckeltal"},
-    "synthetic": {
-        "en": SYNTHETIC,
-        "fi": "SYNTEETTISTÄ AINEISTOA: laskettu keksityistä toimituksista.",
-        "sv": "SYNTETISKT MATERIAL: beräknat utifrån påhittade leveranser.",
-    },
-    "empty": {
-        "en": "[x] in the column value: there is no value. [c]: the value is hidden, so that no small count is told."
-        " An empty cell elsewhere: there is nothing to say.",
-        "fi": "[x] sarakkeessa value: arvoa ei ole. [c]: arvo on peitetty, jottei pieniä lukumääriä paljastu."
-        " Tyhjä solu muualla: ei sanottavaa.",
-        "sv": "[x] i kolumnen value: det finns inget värde. [c]: värdet är dolt, så att inga små antal röjs. "
-        "En tom cell annars: inget att säga.",
-    },
-    "rounding": {
-        "en": "A value is stored as it was computed and shown with the decimals of its figure."
-        " 0 and 100 are shown only when they are exact.",
-        "fi": "Arvo on tallennettu laskettuna ja näkyy lukunsa desimaalein."
-        " 0 ja 100 näytetään vain, kun ne ovat tarkkoja.",
-        "sv": "Ett värde är sparat som det beräknades och visas med sitt tals decimaler."
-        " 0 och 100 visas bara när de är exakta.",
-    },
-}
 
 
 def write_workbook(dataset: Dataset, folder: Path) -> None:
@@ -107,7 +56,7 @@ def write_workbook(dataset: Dataset, folder: Path) -> None:
 
 
 def _text(dataset: Dataset, key: str) -> str:
-    return _TEXT[key][dataset.lang] if key in _TEXT else key
+    return words("workbook").get(key, {}).get(dataset.lang, key)
 
 
 def _sheet_names(dataset: Dataset) -> dict[str, str]:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 
+from kpi.database import table_columns
 from kpi.ingest.calendar import PeriodState, month_end
+from kpi.settings import column_types
 from kpi.sql import literal
 from kpi.validation.rule import KEPT_RULE, Expectations, FeedExpectation, Rule, Sum, Topic, feed_rule
 
@@ -148,27 +150,16 @@ def ctes_of(
 
     A column that was not built is null, a table that was not built empty.
     """
-    built = built_columns(con)
+    built = table_columns(con)
     ctes = {}
     for cte, columns in inputs.items():
         table = names[cte]
-        there = built.get(table, set())
+        there = built.get(table, {})
         select = ", ".join(
             f"cast({name if name in there else 'null'} as {type_}) as {name}" for name, type_ in columns.items()
         )
         ctes[cte] = f"{cte} as (select {select} {f'from {table}' if there else 'where false'})"
     return ctes
-
-
-def built_columns(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
-    """Return the columns of each table of a build, by schema.name."""
-    built: dict[str, set[str]] = {}
-    for table, column in con.execute(
-        "select table_schema || '.' || table_name, column_name from information_schema.columns"
-        " where table_catalog = current_database()"
-    ).fetchall():
-        built.setdefault(table, set()).add(column)
-    return built
 
 
 def run(
@@ -189,16 +180,11 @@ def _without_head(text: str) -> str:
     return "\n".join(lines[next(place for place, line in enumerate(lines) if line and line[:2] != "--") :])
 
 
-# The engine's tables that are read here, with the columns used.
-INPUTS: Mapping[str, Mapping[str, str]] = {
-    "indicators": {"report_year": "integer"},
-    "coverage": {"feed": "varchar", "report_year": "integer", "month": "integer", "row_count": "bigint"},
-    "indicator_origins": {"report_year": "integer", "origin": "varchar", "kept_from": "varchar"},
-    "deleted_deliveries": {"feed": "varchar", "first_year": "integer", "last_year": "integer", "kept_from": "varchar"},
-    "unfinished_years": {"feed": "varchar", "report_year": "integer", "state": "varchar",
-                         "last_full_month": "integer"},
-    "figure_services": {"since": "date"},
-}  # fmt: skip
+# The engine's tables that are read here.
+INPUTS = (
+    *("indicators", "coverage", "indicator_origins", "deleted_deliveries", "unfinished_years"),
+    "figure_services",
+)
 _AMOUNTS = {"report_year": "integer", "name": "varchar", "service": "varchar", "basis": "varchar", "amount": "varchar",
             "number": "double"}  # fmt: skip
 _NOT_DUE = ("open", "awaited")
@@ -321,8 +307,8 @@ def read_frames(con: duckdb.DuckDBPyConnection, expectations: Expectations, last
     """
     values: dict[str, object] = {"last_year": last_year, "last_month": 12 * last_year + last_month}
     names = expectations.tables.names()
-    imports = import_ctes(con, INPUTS, names)
-    built = built_columns(con)
+    imports = import_ctes(con, {name: column_types(name) for name in INPUTS}, names)
+    built = table_columns(con)
     topics = tuple(replace(topic, row=_LABELLED) if topic.sums else topic
                    for topic in expectations.topics if topic.table in built)  # fmt: skip
     frames = {topic.name: _topic_frame(con, topic, built, values) for topic in topics}
@@ -349,7 +335,7 @@ def read_frames(con: duckdb.DuckDBPyConnection, expectations: Expectations, last
 
 
 def _topic_frame(
-    con: duckdb.DuckDBPyConnection, topic: Topic, built: Mapping[str, set[str]], values: Mapping[str, object]
+    con: duckdb.DuckDBPyConnection, topic: Topic, built: Mapping[str, Mapping[str, str]], values: Mapping[str, object]
 ) -> Frame:
     """Return the rows of a topic up to the last year, with a column for each rule."""
     if topic.sums:
@@ -368,9 +354,9 @@ def _topic_frame(
     return Frame({**frame.columns, **own})
 
 
-def _topic_sql(topic: Topic, built: Mapping[str, set[str]]) -> str:
-    there = built[topic.table]
-    notes = built.get(topic.notes.table, set()) if topic.notes else set()
+def _topic_sql(topic: Topic, built: Mapping[str, Mapping[str, str]]) -> str:
+    there = built[topic.table].keys()
+    notes = built.get(topic.notes.table, {}).keys() if topic.notes else set()
     columns = [f"t.{name}" for name in sorted(there - {"note_en", "note_fi"})]
     # What an older build lacks is null, and so no rule looks at it.
     columns += [f"null as {name}" for name in sorted(topic.columns() - there - {"report_year"})]

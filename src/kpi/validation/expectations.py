@@ -31,7 +31,7 @@ from typing import Any
 import duckdb
 
 from kpi.cache import recall, remember, remembered
-from kpi.presentation import significant
+from kpi.presentation import listed, significant
 from kpi.sql import counted
 from kpi.validation.datasets import YEARS, Column, Frame, read_frames
 from kpi.validation.rule import (
@@ -576,8 +576,7 @@ def _broken(topic: Topic, rule: Rule, frame: Frame, column: Column, found: Any) 
     if "unexpected_index_list" not in found.result:
         return _seen(rule, column) if rule.column else rule.found
     labels = _labels(topic, frame.at(found.result["unexpected_index_list"]))
-    more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
-    return rule.found.format(rows=", ".join(labels[:LABELS_SHOWN]) + more)
+    return rule.found.format(rows=listed(labels, LABELS_SHOWN))
 
 
 def _exception_message(info: Any) -> str:

@@ -548,7 +548,7 @@ def check_expectations(expectations: Expectations, graph: Graph) -> None:
     mistakes = [*_wrong_tables(expectations.tables, graph), *_wrong_columns(expectations.tables, graph)]
     built = {str(node.relation): node for node in graph.built()}
     feeds = {feed.name for feed in graph.feeds}
-    figures = _figure_ids(expectations.tables.figures, graph)
+    figures = {row.get("figure_id") or "" for row in seed_rows(expectations.tables.figures, graph)}
     for topic in expectations.topics:
         named = [(topic.table, topic.place), *([(topic.notes.table, topic.notes.place)] if topic.notes else [])]
         for table, place in named:
@@ -638,7 +638,7 @@ def _misfit(type_: str, kind: str, node: Node, column: str, graph: Graph) -> str
         return ""
     if node.kind != "seed":
         return type_.upper()
-    for value in filter(None, (row.get(column) for row in _seed_rows(node, graph))):
+    for value in filter(None, (row.get(column) for row in seed_rows(str(node.relation), graph))):
         try:
             read(value.lower())
         except ValueError:
@@ -646,16 +646,12 @@ def _misfit(type_: str, kind: str, node: Node, column: str, graph: Graph) -> str
     return ""
 
 
-def _seed_rows(seed: Node, graph: Graph) -> list[dict[str, str]]:
+def seed_rows(table: str, graph: Graph) -> list[dict[str, str]]:
+    """Return the rows of a seed, by the table that it makes; none of a table that no seed makes."""
     import csv
 
-    with (graph.project.root / seed.file).open(encoding="utf-8-sig", newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def _figure_ids(table: str, graph: Graph) -> frozenset[str]:
-    """Return the figures that a seed describes; empty when they are not described by one."""
     seed = next((node for node in graph.built() if node.kind == "seed" and str(node.relation) == table), None)
     if seed is None:
-        return frozenset()
-    return frozenset(row.get("figure_id") or "" for row in _seed_rows(seed, graph))
+        return []
+    with (graph.project.root / seed.file).open(encoding="utf-8-sig", newline="") as stream:
+        return list(csv.DictReader(stream, delimiter=seed.delimiter))

@@ -260,7 +260,7 @@ class Warehouse:
         return self._read(folder, _read_record)
 
     def outline(self, folder: Path) -> BuildRecord:
-        """Return the same without nodes and data tests: what a run that finds nothing to do asks for."""
+        """Return the same without nodes and data tests, which take most of the time: what most readers ask for."""
         return self._read(folder, _read_outline)
 
     def _read(self, folder: Path, read: Callable[[Path, tuple[int, ...]], BuildRecord]) -> BuildRecord:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from kpi.build_record import FILE, BuildRecord
 from kpi.errors import ConfigError, Problem
 from kpi.events import Emit, silent
-from kpi.files import checksum, read_regular
+from kpi.files import checksum, read_regular, replace_text
 from kpi.ingest.raw_files import kept_beside
 from kpi.lazy import duckdb
+from kpi.presentation import listed
 from kpi.sql import counted
 from kpi.warehouse.builds import (
     LedgerEvent,
@@ -74,17 +75,20 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
         elif 0 < warehouse_settings.keep_of_a_day <= newer[of_a_day] and build not in {*wanted, *released}:
             rule = f"keep_of_a_day {warehouse_settings.keep_of_a_day}"
         newer.update((kind, of_a_day))
-        if rule and folder != current and not any(map(is_open, folder.rglob("*.duckdb"))):
+        if not rule or folder == current:
+            continue
+        files = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+        if not any(is_open(file) for file in files if file.suffix == ".duckdb"):
             with suppress(OSError):  # a disk that is full is a reason to go on
                 record(warehouse, build, "pruned", rule)
-            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            size = sum(os.lstat(file).st_size for file in files)
             remove(folder)
             removed.setdefault(rule, []).append((build, size))
     releases = released_builds(events, KEEP_RELEASED + len(events))
     for name in (name for builds in removed.values() for name, _ in builds if name in releases):
         emit(f"  warning: build {name} was that of release {releases[name]}: kpi release verify builds it again.")
     for rule, builds in removed.items():
-        ids = ", ".join(name for name, _ in builds[:3]) + (f" and {len(builds) - 3} more" if builds[3:] else "")
+        ids = listed([name for name, _ in builds], 3)
         room = f"{sum(size for _, size in builds) / 1e6:.1f} MB"
         emit(f"Removed {counted(len(builds), 'build')}, {room}, by {rule}: {ids}.")
     if (warehouse.root / "lake").is_dir():
@@ -213,12 +217,8 @@ _WHOLE = Path(".cache/whole")  # below the warehouse: by what the files of the l
 
 def note_whole(warehouse: Warehouse, folder: Path) -> None:
     """Note that the files of a build are as they were written: this run wrote and hashed them and nobody has since."""
-    note = warehouse.root / _WHOLE
     with suppress(OSError):
-        note.parent.mkdir(exist_ok=True)
-        new = note.with_name(f".{note.name}-{os.getpid()}")
-        new.write_text(_identity_of(folder), encoding="utf-8")
-        os.replace(new, note)
+        replace_text(warehouse.root / _WHOLE, _identity_of(folder))
 
 
 def forget_whole(warehouse: Warehouse) -> None:

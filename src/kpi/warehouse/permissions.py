@@ -147,6 +147,18 @@ def refuse_unknown(graph: Graph) -> None:
             raise ConfigError(f"stewards_schemas: the project has no schema '{name}'.{nearest(name, known)}")
 
 
+def tables_for_readers(graph: Graph) -> list[str]:
+    """Return the places of views that are tables in the readers' file: they read a schema that is left out of it."""
+    schemas = set(graph.project.warehouse_settings.stewards_schemas)
+    cut: dict[str, str] = {}
+    for node in graph.nodes.values() if schemas else ():
+        virtual = node.materialized in ("view", "ephemeral") and node.relation.schema.lower() not in schemas
+        parents = [graph.nodes[parent] for parent in node.depends_on]
+        if virtual and any(parent.id in cut or parent.relation.schema.lower() in schemas for parent in parents):
+            cut[node.id] = str(node.relation)
+    return sorted(place for node, place in cut.items() if graph.nodes[node].materialized == "view")
+
+
 def _refuse_group(warehouse_settings: WarehouseSettings) -> None:
     """Raise ConfigError when whoever runs cannot give a file to the group of stewards."""
     if not warehouse_settings.stewards_schemas or not warehouse_settings.stewards_group:

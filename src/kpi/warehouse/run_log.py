@@ -355,14 +355,12 @@ def _read(path: Path) -> RunOutcome | None:
             # Before its lines are read: a run that ends in between has its end among them, and was not killed.
             alive = not _is_free(stream.fileno())
             first = next(_lines(stream.readline()), None)
-            lines = _last_lines(stream)
+            last, stage = _end_of(stream)
     except OSError:
         return None
     begun = first if isinstance(first, RunBegun) else RunBegun()
     command, started_at = begun.command, begun.begun_at or _time_in(path.stem)
-    last = lines[-1] if lines else None
-    if not isinstance(last, RunEnded):
-        stage = next((line.stage for line in reversed(lines) if isinstance(line, Event) and line.stage), "")
+    if last is None:
         message = f"in the stage {stage}" if stage else ""
         return RunOutcome(path.stem, command, started_at, outcome="running" if alive else "killed", message=message)
     return RunOutcome(
@@ -380,15 +378,21 @@ def _read(path: Path) -> RunOutcome | None:
     )
 
 
-def _last_lines(stream: BinaryIO) -> list[LogLine]:
-    """Read the last lines of a file: those in its last bytes, or in more of them when its last line is longer."""
+def _end_of(stream: BinaryIO) -> tuple[RunEnded | None, str]:
+    """Read how a run ended, which its last line says; of one that has no end, the last stage that it was in.
+
+    The line is among the last bytes of the file, or in more of them when it is longer.
+    """
     size, tail = stream.seek(0, os.SEEK_END), TAIL
     while True:
         stream.seek(max(0, size - tail))
-        lines = list(_lines(stream.read()))
-        if lines or tail >= size:
-            return lines
+        lines = _lines(stream.read(), newest_first=True)
+        if (last := next(lines, None)) or tail >= size:
+            break
         tail *= 8
+    if isinstance(last, RunEnded):
+        return last, ""
+    return None, next((line.stage for line in (last, *lines) if isinstance(line, Event) and line.stage), "")
 
 
 def _time_in(run: str) -> str:
@@ -407,9 +411,10 @@ def _is_free(descriptor: int) -> bool:
     return True
 
 
-def _lines(data: bytes) -> Iterator[LogLine]:
+def _lines(data: bytes, newest_first: bool = False) -> Iterator[LogLine]:
     """The lines that are whole: a crash may have cut one short, and a tail begins in the middle of one."""
-    for line in data.split(b"\n"):
+    lines = data.split(b"\n")
+    for line in reversed(lines) if newest_first else lines:
         event = from_line(Event, line)
         if event is not None:
             kind = _KINDS.get(event.event)

@@ -1,4 +1,4 @@
-"""Spark as one of the databases: a driver in this process, or a server over Spark Connect.
+"""A session of Spark: a driver in this process, or a server over Spark Connect.
 
 Its tables are temporary views of the session over Parquet, so nothing is left in anybody's catalog. pyspark is imported
 when a session is opened.
@@ -17,10 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpi.databases.protocol import StatementError
-from kpi.errors import ConfigError, EngineLost
+from kpi.errors import ConfigError, EngineLost, StatementError
 from kpi.settings import EngineSettings
-from kpi.sql import Columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -263,10 +261,9 @@ def _end_of(session: Any, address: str) -> Callable[[], object]:
 class SparkDatabase:
     """A session of Spark. Its tables are temporary views, so a name is one word.
 
-    A statement that nobody computes for `lost_after` seconds is given up: EngineLost.
+    Every method raises StatementError, or EngineLost when it is gone; a statement that nobody computes for `lost_after`
+    seconds is given up.
     """
-
-    dialect = "spark"
 
     def __init__(self, session: Any, folder: Path, address: str, lost_after: int = 0) -> None:
         self.session, self.folder, self.address = session, folder, address
@@ -279,22 +276,11 @@ class SparkDatabase:
         """Its name and version."""
         return f"Spark {self.session.version}"
 
-    def execute(self, sql: str) -> None:
-        """Run a statement that yields nothing."""
-        with self._failures():
-            self.session.sql(sql).collect()
-
     def fetch(self, sql: str) -> pa.Table:
         """Return all rows of a query as Arrow."""
         with self._failures():
             table: pa.Table = self.session.sql(sql).toArrow()
             return table
-
-    def columns(self, sql: str) -> Columns:
-        """Return name and type of every column that a query yields, without running it."""
-        with self._failures():
-            schema = self.session.sql(sql).schema
-        return tuple((one.name, one.dataType.simpleString()) for one in schema.fields)
 
     def create_view(self, name: str, sql: str) -> None:
         """Name a query, in place of whatever had the name."""
@@ -308,16 +294,8 @@ class SparkDatabase:
         self.write_parquet(sql, path)
         self.read_parquet(name, str(path))
 
-    def content_hash(self, name: str) -> str:
-        """Return a hash of the rows of a table, whatever their order."""
-        names = ", ".join(f"`{column}`" for column, _ in self.columns(f"select * from {name}"))
-        hashed = f"sum(cast(xxhash64({names}) as decimal(38, 0)))"
-        with self._failures():
-            row = self.session.sql(f"select count(*), {hashed} from {name}").collect()[0]
-        return f"{row[0]}-{row[1] or 0}"
-
     def read_parquet(self, name: str, *places: str | Path) -> None:
-        """Let a table be what Parquet files, or folders of them, hold."""
+        """Let a table be what Parquet files, or folders of them, hold; they are read when someone asks."""
         with self._failures():
             self.session.read.parquet(*map(str, places)).createOrReplaceTempView(name)
 

@@ -1,7 +1,9 @@
-"""Figures and months as SDMX-CSV 2.0, with the structure file (SDMX-JSON 2.0) that a reader needs beside it.
+"""Figures and months as statistical offices exchange them: SDMX-CSV 2.0 with its structure, and JSON-stat 2.0.
 
-One dataflow holds figures of a year (FREQ A) and of a month (M). An identifier of SDMX is of letters, digits, `_`, `@`,
-`$` and `-`: a code with any other sign has it replaced and a checksum added, and is written out in its code list.
+SDMX-CSV has a structure file (SDMX-JSON 2.0) beside it that a reader needs. One dataflow holds figures of a year (FREQ
+A) and of a month (M). An identifier of SDMX is of letters, digits, `_`, `@`, `$` and `-`: a code with any other sign
+has it replaced and a checksum added, and is written out in its code list. JSON-stat is a dense dataset for each family,
+and a collection that lists them.
 """
 
 from __future__ import annotations
@@ -10,48 +12,17 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kpi.site.dataset import SCHEMA, Dataset, Role
-from kpi.site.figure_data import relation
+from kpi.presentation import words
+from kpi.site.dataset import SCHEMA, SYNTHETIC, Dataset, Observation, Role
+from kpi.site.figure_data import MONTHS, relation
 
 DATA, STRUCTURE = "sdmx.csv", "sdmx-structure.json"
 FLOW = "FIGURES"
 MONTH = "month"
-_FREQUENCIES = {
-    "A": {"en": "Annual", "fi": "Vuosi", "sv": "År"},
-    "M": {"en": "Monthly", "fi": "Kuukausi", "sv": "Månad"},
-}
-_STATUSES = {
-    "A": {"en": "Normal", "fi": "Tavallinen", "sv": "Normal"},
-    "B": {"en": "Break in the series", "fi": "Katkos aikasarjassa", "sv": "Brott i tidsserien"},
-    "E": {"en": "Estimated", "fi": "Arvio", "sv": "Uppskattning"},
-    "M": {"en": "Missing, cannot exist", "fi": "Arvoa ei voi olla", "sv": "Värdet kan inte finnas"},
-    "O": {"en": "Missing value", "fi": "Puuttuva arvo", "sv": "Värdet saknas"},
-    "P": {"en": "Provisional", "fi": "Ennakkotieto", "sv": "Preliminär"},
-    "R": {"en": "Revised", "fi": "Tarkistettu", "sv": "Reviderad"},
-    "Q": {"en": "Suppressed", "fi": "Salattu", "sv": "Sekretessbelagd"},
-}
-_CONFIDENTIALITY = {
-    "F": {"en": "Free", "fi": "Julkinen", "sv": "Offentlig"},
-    "C": {"en": "Confidential", "fi": "Salassa pidettävä", "sv": "Sekretessbelagd"},
-}
-_CONCEPTS = {
-    "FREQ": {"en": "Frequency", "fi": "Tiheys", "sv": "Frekvens"},
-    "REF_AREA": {"en": "Region", "fi": "Alue", "sv": "Område"},
-    "FIGURE": {"en": "Figure", "fi": "Luku", "sv": "Tal"},
-    "SERVICE": {"en": "Service", "fi": "Palvelu", "sv": "Tjänst"},
-    "BASIS": {"en": "Basis", "fi": "Jakso", "sv": "Period"},
-    "TIME_PERIOD": {"en": "Time period", "fi": "Ajankohta", "sv": "Tidsperiod"},
-    "OBS_VALUE": {"en": "Value", "fi": "Arvo", "sv": "Värde"},
-    "UNIT_MEASURE": {"en": "Unit", "fi": "Yksikkö", "sv": "Enhet"},
-    "UNIT_MULT": {"en": "Unit multiplier", "fi": "Yksikön kerroin", "sv": "Enhetens multiplikator"},
-    "DECIMALS": {"en": "Decimals", "fi": "Desimaalit", "sv": "Decimaler"},
-    "OBS_STATUS": {"en": "Status", "fi": "Tila", "sv": "Status"},
-    "CONF_STATUS": {"en": "Confidentiality", "fi": "Salassapito", "sv": "Sekretess"},
-}
 _DIMENSIONS = ("FREQ", "REF_AREA", "FIGURE", "SERVICE", "BASIS")
 _ATTRIBUTES = ("UNIT_MEASURE", "UNIT_MULT", "DECIMALS", "OBS_STATUS", "CONF_STATUS")
 _CODED = (*_DIMENSIONS, "UNIT_MEASURE", "OBS_STATUS", "CONF_STATUS")
@@ -108,7 +79,7 @@ def _rows(dataset: Dataset) -> Iterator[Sequence[object]]:
 def _months(dataset: Dataset) -> list[tuple[Any, ...]]:
     if Role.SERIES not in dataset.tables:
         return []
-    series = relation(dataset.con, f"{SCHEMA}.{Role.SERIES}", _SERIES)
+    series = relation(dataset.con, f"{SCHEMA}.{Role.SERIES}", MONTHS)
     return dataset.con.execute(
         "select figure_id, service, report_year, month, case when isfinite(value) then value end,"
         " coalesce(is_suppressed, false), coalesce(is_full_month, true), coalesce(is_break, false)"
@@ -142,7 +113,7 @@ def _agency(dataset: Dataset) -> tuple[str, str]:
 
 
 def _structure(dataset: Dataset, rows: Sequence[Sequence[object]]) -> Mapping[str, Any]:
-    agency, version = _agency(dataset)
+    (agency, version), concepts = _agency(dataset), words("sdmx_concepts")
     own = {"agencyID": agency, "version": version, "isExternalReference": False}
     title = {"name": dataset.says("title", FLOW), "names": {dataset.lang: dataset.says("title", FLOW)}}
     lists = {name: codes for name, codes in _lists(dataset, rows).items() if codes}
@@ -157,14 +128,14 @@ def _structure(dataset: Dataset, rows: Sequence[Sequence[object]]) -> Mapping[st
         },
         "data": {
             "codelists": [
-                {"id": f"CL_{name}", **_named(_CONCEPTS[name][dataset.lang], dataset.lang), **own,
+                {"id": f"CL_{name}", **_named(concepts[name][dataset.lang], dataset.lang), **own,
                  "codes": [{"id": code, **_named(text, dataset.lang)} for code, text in codes.items()]}
                 for name, codes in lists.items()
             ],
             "conceptSchemes": [
                 {"id": "CS_FIGURES", **title, **own,
                  "concepts": [{"id": name, **_named(text[dataset.lang], dataset.lang)}
-                              for name, text in _CONCEPTS.items()]}
+                              for name, text in concepts.items()]}
             ],
             "dataStructures": [
                 {"id": FLOW, **title, **own, "dataStructureComponents": _components(f"{agency}:", version, lists)}
@@ -214,17 +185,17 @@ def _lists(dataset: Dataset, rows: Sequence[Sequence[object]]) -> Mapping[str, M
     there["UNIT_MEASURE"] = {str(row[len(_DIMENSIONS) + 2]) for row in rows}
     units = {code_of(one.unit_code or one.unit or "_Z"): one.unit_name or one.unit for one in dataset.figures.values()}
     names: dict[str, Mapping[str, str]] = {
-        "FREQ": _in(dataset, _FREQUENCIES),
+        "FREQ": _in(dataset, "sdmx_frequencies"),
         "REF_AREA": {code_of(dataset.says("region_code", "_Z")): dataset.says("region", "_Z")},
         "FIGURE": {code_of(figure_id): one.name for figure_id, one in dataset.figures.items()},
         "SERVICE": {code_of(service): name for (_, service), name in dataset.services.items()},
         "BASIS": {
             **{code_of(basis): dataset.code_name("basis", basis) for basis in dataset.names.codes.get("basis", {})},
-            MONTH: _CONCEPTS["TIME_PERIOD"][dataset.lang],
+            MONTH: words("sdmx_concepts")["TIME_PERIOD"][dataset.lang],
         },
         "UNIT_MEASURE": units,
-        "OBS_STATUS": _in(dataset, _STATUSES),
-        "CONF_STATUS": _in(dataset, _CONFIDENTIALITY),
+        "OBS_STATUS": _in(dataset, "sdmx_statuses"),
+        "CONF_STATUS": _in(dataset, "sdmx_confidentiality"),
     }
     for concept, codes in there.items():
         known = {code: name for code, name in names[concept].items() if code in codes}
@@ -232,21 +203,125 @@ def _lists(dataset: Dataset, rows: Sequence[Sequence[object]]) -> Mapping[str, M
     return names
 
 
-def _in(dataset: Dataset, texts: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
-    return {code: text[dataset.lang] for code, text in texts.items()}
+def _in(dataset: Dataset, group: str) -> Mapping[str, str]:
+    return {code: text[dataset.lang] for code, text in words(group).items()}
 
 
 def _named(text: str, lang: str) -> Mapping[str, object]:
     return {"name": text, "names": {lang: text}}
 
 
-_SERIES = {
-    "figure_id": "varchar",
-    "service": "varchar",
-    "report_year": "bigint",
-    "month": "bigint",
-    "value": "double",
-    "is_suppressed": "boolean",
-    "is_full_month": "boolean",
-    "is_break": "boolean",
-}
+COLLECTION = "json-stat.json"
+_HIDDEN = "c"  # confidential
+
+
+def write_json_stat(dataset: Dataset, folder: Path) -> None:
+    """Write the collection, and beside it a dataset for each family that has a figure."""
+    families: dict[str, list[Observation]] = {}
+    for one in dataset.observations():
+        families.setdefault(dataset.figures[one.figure_id].family, []).append(one)
+    items = []
+    for name, (family, observations) in zip(_file_names(families), families.items(), strict=True):
+        title = dataset.figures[observations[0].figure_id].family_name or family or dataset.says("title")
+        _write(folder / name, _dataset(dataset, title, observations))
+        items.append({"class": "dataset", "href": name, "label": title})
+    _write(
+        folder / COLLECTION,
+        {
+            "version": "2.0",
+            "class": "collection",
+            "label": dataset.says("title"),
+            "updated": dataset.origin.day,
+            "link": {"item": items},
+            "extension": _extension(dataset),
+        },
+    )
+
+
+def _file_names(families: Iterable[str]) -> list[str]:
+    """A file's name for each family, whatever it is called: of two that would have one name, each has its number."""
+    plain = ["".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in family) for family in families]
+    return [
+        f"json-stat-{name or 'figures'}{'' if plain.count(name) == 1 else f'-{place}'}.json"
+        for place, name in enumerate(plain, 1)
+    ]
+
+
+def _dataset(dataset: Dataset, title: str, observations: Sequence[Observation]) -> Mapping[str, Any]:
+    figures = _once(one.figure_id for one in observations)
+    services = _once(one.service for one in observations)
+    years = sorted({str(one.report_year) for one in observations})
+    bases = _once(one.basis for one in observations)
+    region = dataset.says("region_code")
+    axes: dict[str, Sequence[str]] = {"region": [region]} if region else {}
+    axes |= {"figure": figures, "service": services, "year": years, "basis": bases}
+    names = {one.service: dataset.services[one.figure_id, one.service] for one in reversed(observations)}
+    labels = {
+        "region": {region: dataset.says("region", region)},
+        "figure": {figure: dataset.figures[figure].name for figure in figures},
+        "service": {service: names[service] for service in services},
+        "year": {year: year for year in years},
+        "basis": {basis: dataset.code_name("basis", basis) for basis in bases},
+    }
+    values: list[float | None] = [None] * (len(figures) * len(services) * len(years) * len(bases))
+    status: dict[str, str] = {}
+    for one in observations:
+        place = figures.index(one.figure_id)
+        for of_axis, code in ((services, one.service), (years, str(one.report_year)), (bases, one.basis)):
+            place = place * len(of_axis) + of_axis.index(code)
+        values[place] = one.value
+        if one.is_suppressed:
+            status[str(place)] = _HIDDEN
+    return {
+        "version": "2.0",
+        "class": "dataset",
+        "label": title,
+        "source": dataset.says("publisher"),
+        "updated": dataset.origin.day,
+        **({"note": [SYNTHETIC]} if dataset.origin.is_synthetic else {}),
+        "id": list(axes),
+        "size": [len(codes) for codes in axes.values()],
+        "role": {"time": ["year"], "metric": ["figure"], **({"geo": ["region"]} if region else {})},
+        "dimension": {
+            axis: {
+                "label": words("json_stat")[axis][dataset.lang],
+                "category": {
+                    "index": {code: place for place, code in enumerate(codes)},
+                    "label": labels[axis],
+                    **({"unit": {code: _unit_label(dataset, code) for code in codes}} if axis == "figure" else {}),
+                },
+            }
+            for axis, codes in axes.items()
+        },
+        "value": values,
+        **({"status": status} if status else {}),
+        "extension": {**_extension(dataset), "unit_codes": {code: _unit_code(dataset, code) for code in figures}},
+    }
+
+
+def _unit_label(dataset: Dataset, figure_id: str) -> Mapping[str, object]:
+    figure = dataset.figures[figure_id]
+    return {"label": figure.unit_name, "decimals": figure.places}
+
+
+def _unit_code(dataset: Dataset, figure_id: str) -> str:
+    figure = dataset.figures[figure_id]
+    return figure.unit_code or figure.unit
+
+
+def _extension(dataset: Dataset) -> Mapping[str, object]:
+    """What JSON-stat has no property for: the build, and what the publication says of itself."""
+    said = {
+        name: dataset.says(name)
+        for name in ("publisher", "contact", "contact_url", "licence", "licence_url", "frequency", "next_update")
+    }
+    return {"build": dataset.origin.build, **{name: text for name, text in said.items() if text}}
+
+
+def _once(codes: Iterable[str]) -> list[str]:
+    """The codes in the order in which they come first."""
+    return list(dict.fromkeys(codes))
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,1 +1,0 @@
-"""One protocol of a database with two implementations, none of which knows a model: DuckDB and Spark."""
