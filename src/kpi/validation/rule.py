@@ -604,7 +604,7 @@ def _wrong_columns(tables: ReportTables, graph: Graph) -> Iterator[tuple[str, Pl
                 if found := _misfit(types[name], kind, node, name, graph):
                     yield f"{table}.{name} is read as a {kind}, and is {found}. See: {_TABLES_PAGE}", place
         if node.kind == "seed" and key in _SEED_KEYS:
-            yield from ((f"{table}{wrong}", place) for wrong in _wrong_rows(key, _seed_rows(node, graph)))
+            yield from ((f"{table}{wrong}", place) for wrong in _wrong_rows(key, seed_rows(table, graph)))
 
 
 _TABLES_PAGE = "docs/reference/settings.md"
