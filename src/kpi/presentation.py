@@ -12,7 +12,6 @@ clipboard or overwrite a line above it.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from contextlib import suppress
@@ -90,6 +89,8 @@ LANGUAGES = ("fi", "sv", "en")
 @cache
 def words(group: str) -> Mapping[str, Mapping[str, str]]:
     """Return what a kind of output calls things, by key and language. They stand side by side in `words.json`."""
+    import json
+
     found: dict[str, dict[str, dict[str, str]]] = json.loads(Path(__file__).with_name("words.json").read_bytes())
     return found[group]
 

@@ -220,14 +220,6 @@ class ReportTables:
         """The tables that have report years: with none of them there are no years."""
         return self.indicators, self.coverage, self.reconciliation
 
-    def in_sql(self, sql: str) -> str:
-        """Return SQL that is written with the usual names with those of the project."""
-        given = self.names()
-        usual = {name: given[key] for key, name in ReportTables().names().items()}
-        if all(old == new for old, new in usual.items()):
-            return sql
-        return re.sub(r"\b(marts|seeds)\.\w+", lambda found: usual.get(found[0], found[0]), sql)
-
 
 _FIGURE = {"figure_id": "text", "service": "text", "report_year": "number", "basis": "text"}
 _SERVICE = {"figure_id": "text", "service": "text"}

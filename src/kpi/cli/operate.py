@@ -56,7 +56,7 @@ def diff(
 
     root = project_folder(project_dir).resolve()
     if against is not None:
-        from kpi.reader.diff import revision_lines
+        from kpi.reader.revision_diff import revision_lines
 
         if before or after or stewards:
             raise click.UsageError("--against REV compares the project as it is: name no build, and not --stewards.")

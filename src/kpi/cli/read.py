@@ -209,7 +209,7 @@ def export(
     take the place of what kpi wrote into DIR before; the same build gives the same bytes. Without --public they are
     for the house: small counts are in them.
     """
-    from kpi.reader.export import ExportOptions, export_figures
+    from kpi.reader.figures_export import ExportOptions, export_figures
 
     if include_unfinished_years and not is_public:
         raise click.UsageError("--include-unfinished-years is for --public: without it they are all there.")
