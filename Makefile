@@ -9,7 +9,7 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help models refresh demo test test-long office lint faults faults-cluster dbt dbt-spark parity-dbt spark parity parity-cluster bench peers golden docs pictures clean
+.PHONY: help models refresh demo test test-long office lint lines faults faults-cluster dbt dbt-spark parity-dbt spark parity parity-cluster bench peers golden docs pictures clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ lint: $(VENV)/dev ## Formatting, style and types, of Python and SQL
 	$(BIN)/lint-imports
 	@# sqlfluff only warns of a file it cannot read: whatever it says but that it is finished is a failure.
 	! $(BIN)/sqlfluff lint --processes 0 --disable-progress-bar models tests/sql | grep -v -e '^All Finished' -e '^ *$$'
+
+lines: ## Lines and modules of src/kpi by package
+	@git ls-files 'src/kpi/*.py' | xargs wc -l | awk '$$2 ~ /^src/ {parts = split($$2, part, "/"); \
+	name = parts > 3 ? part[3] : "kpi"; lines[name] += $$1; modules[name] += $$2 !~ /__/} \
+	END {for (name in lines) printf "%-12s %6d lines %4d modules\n", name, lines[name], modules[name]}' | sort
 
 faults: $(VENV)/dev ## Kill, starve and mislead a refresh some hundred times while readers read; prints the table of docs/reference/faults.md
 	PYTHONPATH=tests:tests/support $(BIN)/python -m faults

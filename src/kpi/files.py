@@ -73,7 +73,7 @@ def _usable(folder: Path) -> Path:
         path = str(folder.resolve())
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"{folder} is no folder: {error}") from None
-    wrong = next((sign for sign in path if sign in "?*[" or not sign.isprintable()), "")
+    wrong = next((sign for sign in path if sign in "?*[\\" or not sign.isprintable()), "")
     if wrong:
         shown = path.encode("unicode_escape", "backslashreplace").decode()
         message = "DuckDB does not take it for a part of a file's name. Rename the folder, or move the project."

@@ -12,7 +12,6 @@ clipboard or overwrite a line above it.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from contextlib import suppress
@@ -60,6 +59,24 @@ def with_decimals(shown: str, decimals: str | None) -> str:
     return f"{whole}.{rest}" if rest else whole
 
 
+_SEEN_AS_NOTHING = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
+    "\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+
+
+def unseen_letter(text: str) -> str:
+    """Return the number, as U+200B, of the first letter of a text that nobody sees, or takes for a space; empty when it
+    has none. Line ends and tabs are none."""
+    found = None if text.isascii() and text.isprintable() else _SEEN_AS_NOTHING.search(text)
+    return f"U+{ord(found.group()):04X}" if found else ""
+
+
+def without_unseen(text: str) -> str:
+    """Return a text without letters that nobody sees, and the blanks around it."""
+    return _SEEN_AS_NOTHING.sub("", text).strip()
+
+
 def significant(value: float, digits: int) -> str:
     """Return a number with so many significant digits; with all of them when 0, 100 or -100 would come out wrongly."""
     text = f"{value:.{digits}g}"
@@ -72,6 +89,8 @@ LANGUAGES = ("fi", "sv", "en")
 @cache
 def words(group: str) -> Mapping[str, Mapping[str, str]]:
     """Return what a kind of output calls things, by key and language. They stand side by side in `words.json`."""
+    import json
+
     found: dict[str, dict[str, dict[str, str]]] = json.loads(Path(__file__).with_name("words.json").read_bytes())
     return found[group]
 

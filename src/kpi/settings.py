@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 KEY = "kpi_warehouse"
 ENGINE_KEY = "engine"
 TABLES_KEY = "kpi_tables"
+FIRST_YEAR, LAST_YEAR = 1990, 2099  # of the days that a delivery may speak of, and of a refresh
 _SIZE = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|%)", re.IGNORECASE)
 
 
@@ -218,14 +219,6 @@ class ReportTables:
     def with_report_years(self) -> tuple[str, ...]:
         """The tables that have report years: with none of them there are no years."""
         return self.indicators, self.coverage, self.reconciliation
-
-    def in_sql(self, sql: str) -> str:
-        """Return SQL that is written with the usual names with those of the project."""
-        given = self.names()
-        usual = {name: given[key] for key, name in ReportTables().names().items()}
-        if all(old == new for old, new in usual.items()):
-            return sql
-        return re.sub(r"\b(marts|seeds)\.\w+", lambda found: usual.get(found[0], found[0]), sql)
 
 
 _FIGURE = {"figure_id": "text", "service": "text", "report_year": "number", "basis": "text"}

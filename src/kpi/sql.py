@@ -44,6 +44,17 @@ def word(text: str) -> str:
     return re.sub(r"\W|^(?=\d)", "_", text, flags=re.ASCII).lower()
 
 
+def typed_columns(text: str) -> Columns:
+    """Return the name and type of each column of a list as `create table` has it, without blanks in a type."""
+    pairs = (column.split() for column in re.split(r",\s+", text.strip()))
+    return tuple((name, kind.upper()) for name, kind in pairs)
+
+
+def definition(columns: Columns) -> str:
+    """Return what stands between the brackets of a `create table` with these columns."""
+    return ", ".join(f"{identifier(name)} {kind}" for name, kind in columns)
+
+
 def counted(number: int, what: str) -> str:
     """Return a number and what is counted, in the singular or the plural: 1 file, 2 files."""
     return f"{number} {what}{'' if number == 1 else 's'}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from building import build_nodes
 from kpi import database
-from kpi.engine import runner
 from plain_project import compiled, told
 
 
@@ -31,7 +31,7 @@ sources:
     graph = compiled(tmp_path, files)
     settings = {"file_search_path": str(tmp_path)}
     with database.building(tmp_path / "kpi.duckdb", tmp_path / "spill", settings) as con:
-        runner.build_nodes(con, graph, list(graph.built()))
+        build_nodes(con, graph, list(graph.built()))
         assert con.execute("from main.m order by id").fetchall() == [(1, "a"), (2, "b")]
     before = graph.nodes["source.own.files.calls"].shape
     again = compiled(tmp_path, {**files, "data/calls.csv": "id,line\n1,a\n2,c\n"})

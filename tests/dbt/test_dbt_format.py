@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from building import build_nodes
 from kpi import database
-from kpi.engine import runner
 from kpi.engine.template import Templates
 from kpi.project.external import content_of
 from kpi.project.project import load_project
@@ -230,7 +230,7 @@ def test_where_a_model_stands_is_known_before_it_is_referred_to(tmp_path: Path) 
     graph = compiled(tmp_path, files)
     assert graph.nodes["model.own.a"].sql == 'select x from "main_Odd one"."order"'
     with database.building(tmp_path / "kpi.duckdb", tmp_path / "spill") as con:
-        runner.build_nodes(con, graph, list(graph.built()))
+        build_nodes(con, graph, list(graph.built()))
         assert database.relations(con)['main."Capital-Model"'] == "view"
 
 

@@ -20,7 +20,8 @@ from kpi.errors import BuildError, ConfigError, KpiError, LockHeld, exit_code_of
 from kpi.ingest.raw_files import SYNTHETIC_LABEL
 from kpi.jobs.doctor import examine
 from kpi.jobs.options import Options, Outcome
-from kpi.jobs.refresh import plan, refresh
+from kpi.jobs.plan import plan
+from kpi.jobs.refresh import refresh
 from kpi.settings import WarehouseSettings
 from kpi.warehouse import lifecycle, permissions
 from kpi.warehouse.builds import Warehouse, is_being_written, writing

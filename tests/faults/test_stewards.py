@@ -20,7 +20,8 @@ from kpi.cli.main import cli
 from kpi.engine.compile import compiled
 from kpi.errors import CheckFailed, ConfigError
 from kpi.jobs.options import Options
-from kpi.jobs.refresh import plan, retry
+from kpi.jobs.plan import plan
+from kpi.jobs.refresh import retry
 from kpi.project.project import load_project
 from kpi.reader.diff import compare_builds
 from kpi.reader.export import write_public

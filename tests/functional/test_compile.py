@@ -288,6 +288,17 @@ def test_a_mistake_in_a_singular_test(tmp_path: Path, sql: str, message: str) ->
         ({"seeds/lines.csv": "line,n\na,b\nc\n"}, "seeds/lines.csv:3: the header has 2 columns, this row 1."),
         ({"seeds/lines.csv": "line,n\na,b,c\n"}, "seeds/lines.csv:2: the header has 2 columns, this row 3."),
         ({"seeds/lines.csv": 'line,n\na,"b\n'}, "seeds/lines.csv:2: not CSV: unexpected end of data."),
+        ({"seeds/lines.csv": "line,LINE\na,b\n"}, "seeds/lines.csv:1: the header has 'line' twice."),
+        *(
+            ({"seeds/lines.csv": content}, f"seeds/lines.csv:{message}")
+            for content, message in {
+                "line,n\u00a0\na,b\n": "1: the name of column 2 holds a letter that cannot be seen, U+00A0.",
+                "line,n\nab,1\na\u200bc,2\n": "3: 'ac' of column 'line' holds a letter that cannot be seen, U+200B.",
+                "line,n\nab,1\nac ,2\n": "3: 'ac' of column 'line' begins or ends with a blank.",
+                'line,n\nab,"1\nac,2\nad,3"\n': "2: a cell holds line ends and as many separators as a row has:"
+                " rows between two quotes?",
+            }.items()
+        ),
         (
             {"seeds/lines.csv": b"line,n\na,\xe4\n"},
             "seeds/lines.csv:2: not UTF-8 (invalid continuation byte at byte 9).",
@@ -319,3 +330,15 @@ def test_a_mistake_between_files(tmp_path: Path, changes: dict[str, str | bytes]
 )
 def test_what_must_not_be_taken_for_a_mistake(tmp_path: Path, sql: str) -> None:
     assert told(tmp_path, {M: sql}) == ""
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        "line,name_en\nhealth,Health\u00a0line\nsocial,So\u00adcial line\n",  # a name, not an identifier
+        'line,name_en\nhealth,"Health\nline"\nsocial,"Social, line"\n',
+        "line,name_en\nhealth,\nsocial,a \u00e4\n",
+    ],
+)
+def test_names_in_a_seed_are_written_as_one_likes(tmp_path: Path, seed: str) -> None:
+    assert told(tmp_path, {"seeds/lines.csv": seed}) == ""

@@ -26,7 +26,7 @@ from kpi.cli.main import cli
 from kpi.errors import ConfigError
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
-from kpi.reader.export import ExportOptions, export_figures
+from kpi.reader.figures_export import ExportOptions, export_figures
 from kpi.site.statistics import code_of
 from kpi.warehouse.builds import Warehouse, publish
 from small_project import write

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from building import build_nodes
 from kpi import database
 from kpi.engine import runner
 from kpi.engine.materializations import check_hook
@@ -35,7 +36,7 @@ def test_hooks_run_in_order_with_quotes_and_semicolons(tiny: Tiny) -> None:
         "create or replace table seen ",
     ]
     tiny.con.execute("create table seen (what varchar)")
-    runner.build_nodes(tiny.con, graph, graph.built(), unmanaged=["main.seen"])
+    build_nodes(tiny.con, graph, graph.built(), unmanaged=["main.seen"])
     assert tiny.rows("seen") == [("before; --",), ("project; 'm'",), ("rows 1",)]
 
 

@@ -11,9 +11,12 @@ import pytest
 
 from kpi.errors import BuildError
 from kpi.ingest import raw_table
+from kpi.ingest.contract import read_feed
 from kpi.ingest.raw_files import RawFile, RawFolder, scan
+from kpi.project.project import load_project
 from loading import Loader, compare_with_oracle, contracts
 from sampled import sampled
+from small_project import write
 
 CALLS = "call_id,service_line,arrived_at,answered_at,ended_at\n"
 NPS = "response_id,survey,channel,responded_at,score,comment\n"
@@ -219,3 +222,48 @@ def test_a_scan_tells_content_and_size(tmp_path: Path) -> None:
     assert renamed.digest() != found.digest() == RawFolder(found.files, ("x",)).digest()
     assert scan(tmp_path / "none") == RawFolder((), ())
     assert isinstance(found.files[0], RawFile)
+
+
+# --- What looks like a record, in feeds whose keys are texts
+
+
+PLACES = """\
+sources:
+  - name: raw
+    tables:
+      - name: places
+        config: {meta: {feed: {key: [place]}}}
+        columns:
+          - {name: place, data_type: varchar, config: {meta: {required: true, aliases: [Kunta]}}}
+          - {name: contacts, data_type: varchar, config: {meta: {aliases: [Yhteydenotot]}}}
+"""
+
+
+def test_neither_a_header_again_nor_a_line_of_totals_is_a_record(tmp_path: Path) -> None:
+    """Two files joined to one, whatever names and order the second has; and what a report writes below its rows."""
+    write(tmp_path / "project", {"models/staging/places.yml": PLACES})
+    loader = Loader(tmp_path / "raw", [read_feed(one) for one in load_project(tmp_path / "project").sources][1:])
+    again = ("place;contacts", "Kunta;Yhteydenotot", "contacts;place", '"place";"contacts"')
+    for number, line in enumerate((*again, "Yhteensä;12", "TOTAL;")):
+        loader.deliver(f"{number}.csv", f"place;contacts\nKotka {number};7\n{line}\nKouvola {number};5\n")
+    loader.load()
+    assert loader.ledger("records, rows_loaded, rows_rejected") == [(3, 2, 1)] * 6
+    assert [reasons for *_, reasons in loader.rejects()] == [["it is the header line again"]] * 4 + [
+        ["place: it looks like a line of totals"]
+    ] * 2
+
+
+def test_a_header_again_has_no_reason_more_where_another_rejects_it(calls: Loader) -> None:
+    calls.deliver("a.csv", CALLS + call(1) + CALLS + call(2))
+    calls.load()
+    ((_, record, reasons),) = calls.rejects()
+    assert (record, "it is the header line again" in reasons) == (2, False)
+
+
+def test_a_delivery_beside_the_folders_of_feeds_is_missed(calls: Loader) -> None:
+    calls.deliver("a.csv", CALLS + call(1))
+    for name in ("stray.csv", "calls_2025.CSV.GZ", "README.txt"):
+        (calls.raw / name).write_text(CALLS + call(2))
+    assert scan(calls.raw).ignored == ("calls_2025.CSV.GZ", "stray.csv")
+    warned = [one for one in calls.load().warnings if "in no feed's folder; not read. Move it" in one]
+    assert [one.partition(":")[0] for one in warned] == ["calls_2025.CSV.GZ", "stray.csv"]

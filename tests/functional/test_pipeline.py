@@ -14,9 +14,9 @@ from random import Random
 
 import pytest
 
+from building import build_nodes
 from hostile import clean_file, write_hostile
 from kpi.engine.graph import Graph
-from kpi.engine.runner import build_nodes
 from loading import Loader, aliases, contracts
 from oracle import CONTRACTS, SIX_FEEDS, Key, Row, figures, read_feed
 

@@ -15,7 +15,8 @@ from changing import BY_LINE, CALLS, FILES, HEADER, MORE, SHARE, STAGING, TODAY,
 from kpi.engine.plan import Step
 from kpi.errors import BuildError, CompileError
 from kpi.jobs.options import Options
-from kpi.jobs.refresh import plan, refresh
+from kpi.jobs.plan import plan
+from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse, writing
 
 

@@ -19,8 +19,8 @@ from kpi.ingest.contract import is_feed
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
 from kpi.project.project import load_project
-from kpi.reader.export import ExportOptions, export_figures
 from kpi.reader.figures import open_build
+from kpi.reader.figures_export import ExportOptions, export_figures
 from kpi.reader.notebook import indicators
 from kpi.warehouse.builds import Warehouse
 from page import Page
@@ -280,19 +280,9 @@ def test_the_engine_has_no_word_of_the_countys() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {hit[0]}"
         for path in sorted((ROOT / "src/kpi").rglob("*"))
-        if path.suffix in (".py", ".sql", ".html")
+        if path.suffix in (".py", ".sql", ".html", ".json")
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
         for hit in (bare.search(line) or quoted.search(line),)
         if hit
     ]
     assert found == []
-
-
-def test_sql_with_the_usual_names_reads_the_tables_of_the_project() -> None:
-    tables = load_project(LIBRARY).report_tables
-    sql = "select 1 from before.marts.indicators as i, marts.indicators_of_old, seeds.figures where marts.indicators.x"
-    assert tables.in_sql(sql) == (
-        "select 1 from before.reports.yearly_figures as i, marts.indicators_of_old, registers.figure_register"
-        " where reports.yearly_figures.x"
-    )
-    assert load_project(ROOT).report_tables.in_sql(sql) == sql

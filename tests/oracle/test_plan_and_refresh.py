@@ -17,7 +17,8 @@ from kpi import database
 from kpi.engine.plan import Step
 from kpi.events import Event
 from kpi.jobs.options import Options
-from kpi.jobs.refresh import plan, refresh
+from kpi.jobs.plan import plan
+from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse
 from sampled import sampled
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import duckdb
 
+from building import build_nodes
 from kpi import database
-from kpi.engine import runner
 from kpi.engine.compile import check_project
 from kpi.engine.graph import Graph
 from kpi.engine.plan import definitions
@@ -47,7 +47,7 @@ class Tiny:
         """Build everything; tables of models named in `full_refresh` are not added to."""
         graph = self.compiled()
         nodes = [node for node in graph.built() if node.materialized != "ephemeral"]
-        runner.build_nodes(self.con, graph, nodes, [node.id for node in nodes if node.name in full_refresh])
+        build_nodes(self.con, graph, nodes, [node.id for node in nodes if node.name in full_refresh])
 
     def refresh(self, full_refresh: bool = False) -> list[str]:
         """Run the nightly job, without judging report years, and return what it told."""

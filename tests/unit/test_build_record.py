@@ -22,7 +22,8 @@ from kpi.build_record import BuildRecord, RecordError, from_json, outline_from_j
 from kpi.errors import ConfigError
 from kpi.jobs.doctor import examine
 from kpi.jobs.options import Options
-from kpi.jobs.refresh import plan, retry
+from kpi.jobs.plan import plan
+from kpi.jobs.refresh import retry
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.lifecycle import roll_back
 from small_project import recorded

@@ -21,6 +21,17 @@ YAML = "models/staging/calls.yml"
     ("name: line\n", "name: _file\n", "calls.yml:4: the column '_file' is one that kpi adds"),
     ("name: arrived_on\n", "name: call_id\n", "stands here twice"),
     ("data_type: bigint", "data_type: money", "money"),
+    ("key: [call_id]", "key: [call_id], time_zone: Europe/Lodnon", "no time zone 'Europe/Lodnon'. Did you mean 'Europ"),
+    ("key: [call_id]", "key: [call_id], time_zone: ../../etc/passwd", "there is no time zone '../../etc/passwd'."),
+    ("key: [call_id]", "key: [call_id], reject_threshold: {share: .nan}", "'share' is at most 0.5 of a file's"),
+    ("key: [call_id]", "key: [call_id], reject_threshold: {share: half}", "'share' is at most 0.5 of a file's"),
+    ("key: [call_id]", "key: [call_id], reject_threshold: {rows: few}", "'rows' is a whole number of records."),
+    ("key: [call_id]", "key: [call_id], reject_threshold: {rows: .inf}", "'rows' is a whole number of records."),
+    ("name: line\n", "name: Call_Id\n", "the columns 'call_id' and 'Call_Id' differ in their case alone."),
+    ("name: line\n", "name: _FILE\n", "the column '_FILE' is one that kpi adds"),
+    ("data_type: bigint", "data_type: text\n            config: {meta: {codes: ['b ']}}", "'b ' begins or ends with"),
+    ("data_type: bigint", "data_type: text\n            config: {meta: {aliases: [' a']}}", "' a' begins or ends"),
+    ("data_type: bigint", "data_type: text\n            config: {meta: {codes: []}}", "'codes' names none."),
 ])  # fmt: skip
 def test_a_mistake_in_a_contract(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in FILES[YAML]

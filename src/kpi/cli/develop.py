@@ -95,7 +95,7 @@ def retry(**options: Any) -> None:
 @project_option
 def plan(as_json: bool, **options: Any) -> None:
     """Show what a refresh would do and why, one line a node. Runs nothing, writes nothing."""
-    from kpi.jobs.refresh import plan
+    from kpi.jobs.plan import plan
 
     steps = plan(project_folder(options["project_dir"]), _options(options))
     if as_json:

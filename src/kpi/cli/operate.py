@@ -12,8 +12,10 @@ import click
 from kpi.cli.options import (
     attended,
     day,
+    limit_option,
     project_folder,
     project_option,
+    reject_share_option,
     say,
     say_json,
     stewards_option,
@@ -54,7 +56,7 @@ def diff(
 
     root = project_folder(project_dir).resolve()
     if against is not None:
-        from kpi.reader.diff import revision_lines
+        from kpi.reader.revision_diff import revision_lines
 
         if before or after or stewards:
             raise click.UsageError("--against REV compares the project as it is: name no build, and not --stewards.")
@@ -101,9 +103,7 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
 @click.option("--dry-run", is_flag=True, help="Only say what it would do, as without --delete.")
 @click.option("--also-released", is_flag=True, help="Also deliveries that a released year was made from.")
 @click.option("--as-of", metavar="DATE", help="The day that years are counted back from, YYYY-MM-DD; else today.")
-@click.option(
-    "--max-reject-share", type=click.FloatRange(0, 1), metavar="SHARE", help="As of a refresh, for what stays."
-)
+@reject_share_option("As of a refresh, for what stays.")
 @vars_option
 @project_option
 def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) -> None:
@@ -188,7 +188,7 @@ def _open_to_us(warehouse: Path) -> Path:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--limit", default=20, show_default=True, help="The newest so many.")
+@limit_option(20, "The newest so many.")
 @project_option
 @click.pass_context
 def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:

@@ -16,6 +16,7 @@ from kpi.events import Emit
 from kpi.files import find_project
 from kpi.jobs.options import Outcome
 from kpi.lazy import yaml
+from kpi.settings import FIRST_YEAR, LAST_YEAR
 
 if TYPE_CHECKING:
     from kpi.warehouse.builds import Warehouse
@@ -165,6 +166,27 @@ defer_option = click.option(
 )
 
 
+class _Share(click.FloatRange):
+    """A share, 0 to 1. What is no number (nan) is in no range, and click lets it pass."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the share."""
+        share = super().convert(value, param, ctx)
+        return share if 0 <= share <= 1 else self.fail(f"{value!r} is not a share, 0 to 1.", param, ctx)
+
+
+def reject_share_option(text: str) -> Callable[[Any], Any]:
+    """Return the option of a share of a file's records that may be rejected."""
+    return click.option("--max-reject-share", type=_Share(0, 1), metavar="SHARE", help=text)
+
+
+def limit_option(most: int, text: str) -> Callable[[Any], Any]:
+    """Return the option of how many rows or runs are printed."""
+    return click.option("--limit", type=click.IntRange(0), default=most, show_default=True, help=text)
+
+
 run_options = together(
     project_option,
     click.option("--as-of", metavar="DATE", help="The day of the refresh, YYYY-MM-DD; else today."),
@@ -173,12 +195,7 @@ run_options = together(
         "--keep-going/--fail-fast",
         help="After a failure, finish what does not depend on it; or stop, which is the usual.",
     ),
-    click.option(
-        "--max-reject-share",
-        type=click.FloatRange(0, 1),
-        metavar="SHARE",
-        help="For this run: the share of a file's records that may be rejected, 0 to 1.",
-    ),
+    reject_share_option("For this run: the share of a file's records that may be rejected, 0 to 1."),
     click.option("--publish-despite-checks", metavar="REASON", default="", help="Publish even if checks fail."),
     click.option(
         "--no-expectations",
@@ -245,12 +262,14 @@ def day(text: str | None) -> Any:
     """Return the date that --as-of means; today when it is not given."""
     from datetime import date
 
-    if text is None:
-        return date.today()
     try:
-        return date.fromisoformat(text)
+        found = date.today() if text is None else date.fromisoformat(text)
     except ValueError:
         raise ConfigError(f"--as-of takes a date such as 2026-03-05, not '{text}'.") from None
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:
+        what = "the clock of this machine says" if text is None else "--as-of is"
+        raise ConfigError(f"{what} {found}, and a refresh has a day from {FIRST_YEAR} to {LAST_YEAR}.")
+    return found
 
 
 def variables_of(text: str) -> dict[str, Any]:
@@ -263,4 +282,6 @@ def variables_of(text: str) -> dict[str, Any]:
         values = None
     if not isinstance(values, dict):
         raise ConfigError("--vars takes a YAML mapping, as '{about_tolerance_percent: 5}'.")
+    if odd := [name for name in values if not isinstance(name, str)]:
+        raise ConfigError(f"--vars: the name of a variable is a text, and YAML reads {odd[0]!r}. Put it in quotes.")
     return values

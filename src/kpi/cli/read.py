@@ -16,6 +16,7 @@ from kpi.cli.options import (
     build_option,
     day,
     lang_option,
+    limit_option,
     project_folder,
     project_option,
     say,
@@ -29,6 +30,7 @@ from kpi.cli.options import (
 from kpi.errors import CheckFailed, ConfigError
 from kpi.lazy import duckdb
 from kpi.presentation import bare
+from kpi.settings import FIRST_YEAR, LAST_YEAR
 from kpi.sql import counted
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ FORMATS = ("csv", "csv-fi", "parquet", "xlsx", "json-stat", "sdmx-csv", "datapac
 @click.option(
     "--inline", metavar="SQL", default="", help="The rows of this SELECT, with ref() and source() as in models."
 )
-@click.option("--limit", default=40, show_default=True, help="Rows of a table to print.")
+@limit_option(40, "Rows of a table to print.")
 @vars_option
 @target_option
 @stewards_option
@@ -207,7 +209,7 @@ def export(
     take the place of what kpi wrote into DIR before; the same build gives the same bytes. Without --public they are
     for the house: small counts are in them.
     """
-    from kpi.reader.export import ExportOptions, export_figures
+    from kpi.reader.figures_export import ExportOptions, export_figures
 
     if include_unfinished_years and not is_public:
         raise click.UsageError("--include-unfinished-years is for --public: without it they are all there.")
@@ -277,7 +279,7 @@ def serve(
     help="What --rows are written as.",
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write --rows here.")
-@click.option("--limit", default=40, show_default=True, help="Rows of a table to print.")
+@limit_option(40, "Rows of a table to print.")
 @click.option("--sql", "as_sql", is_flag=True, help="Print the SQL of each step, or with --rows that of the rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON.")
 @click.option("--lang", type=click.Choice(("en", "fi", "sv")), default="en", show_default=True, help="The language.")
@@ -410,7 +412,7 @@ def why(
 
 
 @click.command()
-@click.option("--year", type=click.IntRange(1990, 2099), help="Validate this report year alone.")
+@click.option("--year", type=click.IntRange(FIRST_YEAR, LAST_YEAR), help="Validate this report year alone.")
 @click.option("--build", "build_id", metavar="BUILD", help="Validate this build, not the published one.")
 @click.option("--as-of", metavar="DATE", help="As if it were this day, YYYY-MM-DD; else the day of the build.")
 @click.option(

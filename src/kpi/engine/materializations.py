@@ -26,6 +26,7 @@ from kpi.engine.lint import last_column
 from kpi.engine.template import RenderInput, Templates
 from kpi.errors import CompileError, KpiError
 from kpi.lazy import duckdb, exp
+from kpi.presentation import unseen_letter, without_unseen
 from kpi.project.external import absolute
 from kpi.project.packages import read_text
 from kpi.project.project import Project
@@ -61,23 +62,23 @@ def _format_of(config: Mapping[str, Any]) -> str:
     return str(config.get("format") or (ending if "." in str(config.get("location") or "") else "")).lower()
 
 
-def seed_columns(text: str, file: Path, delimiter: str) -> dict[str, str]:
-    """Return name and type of a seed's columns, the types as dbt takes them from the values.
+def seed_columns(text: str, file: Path, delimiter: str) -> tuple[dict[str, str], list[CompileError]]:
+    """Return name and type of a seed's columns, the types as dbt takes them from the values; and what is in doubt.
 
     Raises CompileError for a line that is not a row of them.
     """
     values: list[set[str]] = []
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
+    doubts: list[CompileError] = []
+    end = 0
     try:
         for row in rows:
+            start, end = end + 1, rows.line_num
             if not header:
                 header = row
                 values = [set() for _ in row]
-                wrong = [name for name in row if row.count(name) > 1 or not name.strip()]
-                if wrong or not row:
-                    message = f"'{wrong[0]}' twice" if wrong and wrong[0].strip() else "a column without a name"
-                    raise CompileError(file, 1, f"the header has {message}.")
+                _refuse_header(header, file)
             elif not row:
                 # A line without anything: no row, or in a table of one column a row of nothing.
                 values[0].update([""] if len(header) == 1 else [])
@@ -85,13 +86,45 @@ def seed_columns(text: str, file: Path, delimiter: str) -> dict[str, str]:
                 message = f"the header has {len(header)} columns, this row {len(row)}."
                 raise CompileError(file, rows.line_num, message)
             else:
+                if end > start and any("\n" in cell and cell.count(delimiter) >= len(header) - 1 for cell in row):
+                    message = "a cell holds line ends and as many separators as a row has: rows between two quotes?"
+                    doubts.append(CompileError(file, start, message))
                 for seen, value in zip(values, row, strict=True):
                     seen.add(value)
     except csv.Error as error:
         raise CompileError(file, rows.line_num, f"not CSV: {error}.") from None
     if not header:
         raise CompileError(file, 1, "the seed is empty; its first line must name the columns.")
-    return {name: type_of(seen) for name, seen in zip(header, values, strict=True)}
+    for name, seen in zip(header, values, strict=True):
+        doubts += _misspelt_identifiers(text, file, name, seen)
+    return {name: type_of(seen) for name, seen in zip(header, values, strict=True)}, doubts
+
+
+def _refuse_header(header: list[str], file: Path) -> None:
+    names = [name.lower() for name in header]  # DuckDB has no two columns that differ in their case alone
+    wrong = [name for name in header if names.count(name.lower()) > 1 or not name.strip()]
+    if wrong or not header:
+        message = f"'{wrong[0]}' twice" if wrong and wrong[0].strip() else "a column without a name"
+        raise CompileError(file, 1, f"the header has {message}.")
+    for place, name in enumerate(header, start=1):
+        if letter := unseen_letter(name):
+            raise CompileError(file, 1, f"the name of column {place} holds a letter that cannot be seen, {letter}.")
+
+
+_IDENTIFIER = re.compile(r"[\w./:-]+")
+
+
+def _misspelt_identifiers(text: str, file: Path, name: str, values: set[str]) -> Iterator[CompileError]:
+    """What cannot be seen in a column of identifiers, each of which would be another one: no join finds it."""
+    given = {value for value in values if value.strip()}
+    odd = {value for value in given if value != value.strip() or unseen_letter(value)}
+    if not odd or not all(_IDENTIFIER.fullmatch(without_unseen(value)) for value in given):
+        return
+    for value in sorted(odd):
+        letter = unseen_letter(value)
+        what = f"holds a letter that cannot be seen, {letter}" if letter else "begins or ends with a blank"
+        line = text.count("\n", 0, text.find(value)) + 1
+        yield CompileError(file, line, f"'{without_unseen(value)}' of column '{name}' {what}.")
 
 
 _DIGITS = r"\d+(_\d+)*"

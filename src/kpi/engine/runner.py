@@ -162,23 +162,6 @@ def _undo(con: duckdb.DuckDBPyConnection) -> None:
         con.rollback()
 
 
-def build_nodes(
-    con: duckdb.DuckDBPyConnection,
-    graph: Graph,
-    nodes: Sequence[Node],
-    full_refresh: Collection[str] = (),
-    unmanaged: Collection[str] = (),
-) -> tuple[NodeResult, ...]:
-    """Build the given nodes, whatever changed; `full_refresh` are ids as in `build_node`. Raises BuildError."""
-    prepare(con, graph, nodes, unmanaged)
-    present = relations(con)
-    return tuple(
-        build_node(con, graph, node, present.get(str(node.relation)), node.id in full_refresh)
-        for node in nodes
-        if not is_ephemeral(node)
-    )
-
-
 def run_hooks(con: duckdb.DuckDBPyConnection, setting: str, hooks: Sequence[str]) -> None:
     """Run the hooks of a whole run, in order. Raises BuildError naming the one that fails."""
     for number, sql in enumerate(hooks, 1):

@@ -22,7 +22,7 @@ from kpi.errors import ContractError, Problem
 from kpi.ingest.contract import Cadence
 from kpi.ingest.retention import Limits, followed
 from kpi.lazy import duckdb
-from kpi.sql import identifier, literal
+from kpi.sql import identifier, literal, typed_columns
 
 if TYPE_CHECKING:
     from kpi.ingest.contract import Feed
@@ -245,14 +245,9 @@ def _is_finished(feed: FeedMonths, year: int) -> bool:
 
 
 TABLE = "feed_calendar"
-COLUMNS = (
-    ("feed", "VARCHAR"),
-    ("report_year", "BIGINT"),
-    ("state", "VARCHAR"),
-    ("last_full_month", "BIGINT"),
-    ("expected_by", "DATE"),
-    ("very_late_by", "DATE"),
-)
+COLUMNS = typed_columns("""
+    feed varchar, report_year bigint, state varchar, last_full_month bigint, expected_by date, very_late_by date
+""")
 
 
 def read_months(
@@ -409,13 +404,9 @@ def table(
 
 
 FEED_MONTHS = "feed_months"
-FEED_MONTHS_COLUMNS = (
-    ("feed", "VARCHAR"),
-    ("report_year", "BIGINT"),
-    ("report_month", "BIGINT"),
-    ("row_count", "BIGINT"),
-    ("service_count", "BIGINT"),
-)
+FEED_MONTHS_COLUMNS = typed_columns("""
+    feed varchar, report_year bigint, report_month bigint, row_count bigint, service_count bigint
+""")
 _FEED_MONTHS_COMMENT = (
     "select comment from duckdb_tables() where database_name = current_database() and schema_name = 'raw'"
     f" and table_name = {literal(FEED_MONTHS)}"

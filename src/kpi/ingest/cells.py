@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from kpi.errors import ContractError
 from kpi.ingest.contract import MOST_DECIMALS, Feed, FeedColumn, pattern_of
+from kpi.settings import FIRST_YEAR, LAST_YEAR
 from kpi.sql import identifier, literal
 
 # Most identifiers and codes are of these letters only, and one look is enough for them.
@@ -199,7 +200,6 @@ def _plain(code: str) -> str:
 
 
 MISSING = ("", "NULL", "-")
-FIRST_YEAR, LAST_YEAR = 1990, 2099
 
 _YEAR, _DAY, _MONTH = "(?:199[0-9]|20[0-9][0-9])", "(?:0?[1-9]|[12][0-9]|3[01])", "(?:0?[1-9]|1[0-2])"
 _ISO_DATE, _FINNISH_DATE = rf"{_YEAR}-[0-9]{{2}}-[0-9]{{2}}", rf"{_DAY}\.{_MONTH}\.{_YEAR}"

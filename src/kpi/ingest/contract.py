@@ -202,10 +202,13 @@ def read_threshold(meta: Section) -> tuple[float, int]:
     """Read which share of a file's records, and how many, may be rejected; the larger counts. Raises ContractError."""
     threshold = meta.section("reject_threshold")
     threshold.allow(("share", "rows"), "a reject threshold")
-    share = float(threshold.get("share", 0.01))
-    if not 0 <= share <= MOST_REJECTED:
+    share, rows = threshold.get("share", 0.01), threshold.get("rows", 10)
+    # A comparison with what is no number (.nan) is false.
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= MOST_REJECTED:
         raise ContractError(f"'share' is at most {MOST_REJECTED} of a file's records.", threshold.where("share"))
-    return share, int(threshold.get("rows", 10))
+    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
+        raise ContractError("'rows' is a whole number of records.", threshold.where("rows"))
+    return float(share), rows
 
 
 def pattern_of(form: str) -> str:
@@ -436,7 +439,7 @@ def read_feed(source: Source) -> Feed:
         raise ContractError("'time_order' takes timestamps only, or dates only.", meta.where("time_order"))
     _refuse_ambiguous_names(columns, source)
     share, rows = read_threshold(meta)
-    zone = meta.text("time_zone", "Europe/Helsinki")
+    zone = _time_zone(meta, "Europe/Helsinki")
     dialect = read_dialect(meta, UNKNOWN)
     mappings = tuple(_mapping(item, names, zone, dialect) for item in meta.sections("mappings"))
     every: Every = choice(meta, "expected_every", ("month", "year", "once"), "month")
@@ -477,6 +480,18 @@ def read_feed(source: Source) -> Feed:
     )
 
 
+def _time_zone(meta: Section, default: str) -> str:
+    import zoneinfo
+
+    name = meta.text("time_zone", default)
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, OSError, ValueError):
+        hint = nearest(name, zoneinfo.available_timezones())
+        raise ContractError(f"there is no time zone '{name}'.{hint}", meta.where("time_zone")) from None
+    return name
+
+
 def _expected_from(meta: Section) -> date | None:
     # Text and not a YAML date: dbt reads this file too, and cannot write a date into its manifest.
     text = meta.text("expected_from")
@@ -495,6 +510,13 @@ def _column(column: Column, source: Source) -> FeedColumn:
         raise ContractError(f"'{column.name}' has the type '{column.data_type}', unknown in a contract.{hint}", where)
     kind = KINDS[data_type]
     refuse_idle(meta, kind, _KINDS_OF_SETTINGS)
+    for setting in ("aliases", "codes"):
+        for text in meta.strings(setting):
+            if text != text.strip(" \t"):
+                message = f"'{text}' begins or ends with a blank: no cell does, blanks around one are layout."
+                raise ContractError(message, meta.where(setting))
+    if "codes" in meta and not meta.strings("codes"):
+        raise ContractError("'codes' names none. Leave it out where any code may stand.", meta.where("codes"))
     return FeedColumn(
         name=column.name,
         kind=kind,
@@ -513,14 +535,18 @@ def _column(column: Column, source: Source) -> FeedColumn:
 
 def _refuse_ambiguous_names(columns: tuple[FeedColumn, ...], source: Source) -> None:
     owners: dict[str, str] = {}
-    ours = {name for name, _ in PROVENANCE} | {f"{column.name}_utc" for column in columns if column.kind == "timestamp"}
+    named: dict[str, str] = {}  # names of columns are the same in any case, headers are not
+    ours = {name for name, _ in PROVENANCE} | {
+        f"{column.name}_utc".lower() for column in columns if column.kind == "timestamp"
+    }
     for column in columns:
-        if column.name in ours:
-            where = Place(str(source.properties.file), source.properties.line)
+        where = Place(str(source.properties.file), source.properties.line)
+        if column.name.lower() in ours:
             raise ContractError(f"the column '{column.name}' is one that kpi adds. Name it otherwise.", where)
+        if (other := named.setdefault(column.name.lower(), column.name)) != column.name:
+            raise ContractError(f"the columns '{other}' and '{column.name}' differ in their case alone.", where)
         for name in (column.name, *column.aliases):
             if name in owners:
-                where = Place(str(source.properties.file), source.properties.line)
                 raise ContractError(f"the header '{name}' means both {owners[name]} and {column.name}.", where)
             owners[name] = column.name
 
@@ -547,7 +573,7 @@ def _mapping(item: Section, names: Mapping[str, FeedColumn], zone: str, dialect:
     return DeliveryMapping(
         name=item.required("name"),
         files=item.strings("files"),
-        time_zone=item.text("time_zone", zone),
+        time_zone=_time_zone(item, zone),
         reads=item.strings("reads"),
         columns=dict(columns),
         implausible=tuple(rules),

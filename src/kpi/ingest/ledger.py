@@ -20,39 +20,16 @@ from kpi.ingest.contract import Feed
 from kpi.ingest.raw_files import content_hash
 from kpi.lazy import duckdb
 from kpi.presentation import one_line
-from kpi.sql import counted, identifier
+from kpi.sql import Columns, counted, definition, identifier, typed_columns
 
-LEDGER = (
-    ("feed", "VARCHAR"),
-    ("file", "VARCHAR"),
-    ("path", "VARCHAR"),
-    ("content_hash", "VARCHAR"),
-    ("unpacked_hash", "VARCHAR"),
-    ("contract", "VARCHAR"),
-    ("bytes", "BIGINT"),
-    ("encoding", "VARCHAR"),
-    ("separator", "VARCHAR"),
-    ("mapping", "VARCHAR"),
-    ("refused", "VARCHAR"),
-    ("unknown_columns", "VARCHAR[]"),
-    ("missing_columns", "VARCHAR[]"),
-    ("warnings", "VARCHAR[]"),
-    ("records", "BIGINT"),
-    ("rows_loaded", "BIGINT"),
-    ("rows_rejected", "BIGINT"),
-    ("rows_superseded", "BIGINT"),
-    ("rows_clock_flagged", "BIGINT"),
-    ("rows_masked", "BIGINT"),
-    ("rows_dated_ahead", "BIGINT"),
-    ("latest_date", "DATE"),
-    ("delivered_at", "TIMESTAMP"),
-    ("delivery_number", "BIGINT"),
-    ("superseded_by", "VARCHAR[]"),
-    ("same_content_as", "VARCHAR"),
-    ("rows_rounded", "BIGINT"),
-    ("columns_maybe_thousands", "VARCHAR[]"),
-    ("columns_without_seconds", "VARCHAR[]"),
-)
+LEDGER = typed_columns("""
+    feed varchar, file varchar, path varchar, content_hash varchar, unpacked_hash varchar, contract varchar,
+    bytes bigint, encoding varchar, separator varchar, mapping varchar, refused varchar, unknown_columns varchar[],
+    missing_columns varchar[], warnings varchar[], records bigint, rows_loaded bigint, rows_rejected bigint,
+    rows_superseded bigint, rows_clock_flagged bigint, rows_masked bigint, rows_dated_ahead bigint, latest_date date,
+    delivered_at timestamp, delivery_number bigint, superseded_by varchar[], same_content_as varchar,
+    rows_rounded bigint, columns_maybe_thousands varchar[], columns_without_seconds varchar[]
+""")
 REJECTS = (
     ("feed", "VARCHAR"),
     ("file", "VARCHAR"),
@@ -61,7 +38,7 @@ REJECTS = (
     ("reasons", "STRUCT(column_name VARCHAR, value VARCHAR, reason VARCHAR, code VARCHAR)[]"),
 )
 # The raw tables that are no feed's.
-OWN: Mapping[str, Sequence[tuple[str, str]]] = {
+OWN: Mapping[str, Columns] = {
     "deliveries": LEDGER,
     "rejects": REJECTS,
     calendar.FEED_MONTHS: calendar.FEED_MONTHS_COLUMNS,
@@ -87,14 +64,11 @@ def _code_hash() -> str:
 def create_tables(con: duckdb.DuckDBPyConnection, feeds: Iterable[Feed]) -> None:
     """Create the raw tables that are not there yet."""
     con.execute("create schema if not exists raw")
-    tables: list[tuple[str, Sequence[tuple[str, str]]]] = [*OWN.items()]
-    tables += [(feed.name, _stored(feed)) for feed in feeds]
-    for table, columns in tables:
-        typed = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns)
-        con.execute(f"create table if not exists raw.{identifier(table)} ({typed})")
+    for table, columns in (*OWN.items(), *((feed.name, _stored(feed)) for feed in feeds)):
+        con.execute(f"create table if not exists raw.{identifier(table)} ({definition(columns)})")
 
 
-def _stored(feed: Feed) -> tuple[tuple[str, str], ...]:
+def _stored(feed: Feed) -> Columns:
     # Looking for a way to compress texts that are all different costs more than a third of inserting a row.
     different = {column.name for column in feed.columns if column.kind == "text" and not column.codes} & set(feed.key)
     return tuple(

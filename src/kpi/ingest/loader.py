@@ -24,7 +24,7 @@ from kpi.ingest.contract import FILE_NAME, MOST_REJECTED, TIME_OF_DELIVERY, Feed
 from kpi.ingest.csv_reader import shortened
 from kpi.ingest.ledger import create_tables, forget_files, forget_outdated, read_lines, write_lines
 from kpi.ingest.masking import quoted
-from kpi.ingest.raw_files import RawFolder, kept_beside, load_kept
+from kpi.ingest.raw_files import ENDINGS, RawFolder, kept_beside, load_kept
 from kpi.ingest.raw_table import FeedChanges, FeedLoad, compare_folder
 from kpi.ingest.retention import past_retention, survey
 from kpi.lazy import duckdb
@@ -65,9 +65,13 @@ def _unknown_folders(folder: RawFolder, feeds: Mapping[str, Feed]) -> Iterator[L
     for name in sorted({file.feed for file in folder.files} - set(feeds)):
         message = f"no feed has this name, its files are not read.{nearest(name, feeds)}"
         yield LoadWarning(Problem("folder.unknown", message, Place(f"{quoted(name)}/")))
-    file, link = "hidden, or not a .csv or .csv.gz file", "a link that leads out of the folder, or nowhere"
     for path in folder.ignored:
-        message = f"{file if '/' in path else link}; not read."
+        if "/" in path:
+            message = "hidden, or not a .csv or .csv.gz file; not read."
+        elif path.lower().endswith(ENDINGS):
+            message = "in no feed's folder; not read. Move it into the folder of its feed."
+        else:
+            message = "a link that leads out of the folder, or nowhere; not read."
         yield LoadWarning(Problem("file.ignored", message, Place(quoted(path))))
 
 

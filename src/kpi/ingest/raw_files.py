@@ -21,37 +21,20 @@ from kpi.errors import DeliveryError
 from kpi.files import read_regular
 from kpi.ingest.masking import hidden_codes
 from kpi.lazy import duckdb
-from kpi.sql import literal
+from kpi.sql import Columns, definition, literal, typed_columns
 
 SUMS = "SHA256SUMS"
 SYNTHETIC_LABEL = "SYNTEETTISTÄ AINEISTOA"
-KEPT_INDICATORS = (
-    ("figure_id", "VARCHAR"),
-    ("service", "VARCHAR"),
-    ("report_year", "BIGINT"),
-    ("basis", "VARCHAR"),
-    ("numerator", "DOUBLE"),
-    ("denominator", "DOUBLE"),
-    ("value", "DOUBLE"),
-    ("event_count", "BIGINT"),
-    ("kept_from", "VARCHAR"),
-    ("kept_on", "DATE"),
-)
-DELETED_DELIVERIES = (
-    ("feed", "VARCHAR"),
-    ("file", "VARCHAR"),
-    ("content_hash", "VARCHAR"),
-    ("records", "BIGINT"),
-    ("rows_loaded", "BIGINT"),
-    ("rows_rejected", "BIGINT"),
-    ("rows_superseded", "BIGINT"),
-    ("first_year", "BIGINT"),
-    ("last_year", "BIGINT"),
-    ("kept_from", "VARCHAR"),
-    ("deleted_on", "DATE"),
-)
+KEPT_INDICATORS = typed_columns("""
+    figure_id varchar, service varchar, report_year bigint, basis varchar, numerator double, denominator double,
+    value double, event_count bigint, kept_from varchar, kept_on date
+""")
+DELETED_DELIVERIES = typed_columns("""
+    feed varchar, file varchar, content_hash varchar, records bigint, rows_loaded bigint, rows_rejected bigint,
+    rows_superseded bigint, first_year bigint, last_year bigint, kept_from varchar, deleted_on date
+""")
 # The raw tables that are made of it, each from a file of that name, and what tells their rows apart.
-TABLES: dict[str, tuple[tuple[str, str], ...]] = {
+TABLES: dict[str, Columns] = {
     "kept_indicators": KEPT_INDICATORS,
     "deleted_deliveries": DELETED_DELIVERIES,
 }
@@ -99,21 +82,18 @@ def read_folder(kept: Path, name: str) -> KeptFolder:
         file = folder / file_of(table)
         content = file.read_bytes() if file.is_file() else b""
         header = ",".join(column for column, _ in columns)
-        if (
-            hashlib.sha256(content).hexdigest() != message.get(file.name)
-            or content.split(b"\n", 1)[0] != header.encode()
-        ):
+        if content_hash(content) != message.get(file.name) or content.split(b"\n", 1)[0] != header.encode():
             raise DeliveryError(
                 f"{file} is not as it was written: it holds what is left of deliveries that were deleted. Get the"
                 f" folder {name} back from a backup. If the change is meant, say so by new sums: cd {folder} &&"
                 f" sha256sum *.csv > {SUMS}"
             )
-    return KeptFolder(name, hashlib.sha256(text).hexdigest())
+    return KeptFolder(name, content_hash(text))
 
 
 def write_sums(folder: Path) -> None:
     """Write the sums of a folder's files."""
-    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in sorted(folder.glob("*.csv"))]
+    lines = [f"{hash_of(file)}  {file.name}" for file in sorted(folder.glob("*.csv"))]
     (folder / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -131,8 +111,7 @@ def load_kept(con: duckdb.DuckDBPyConnection, kept: Path, folders: Sequence[Kept
     from kpi import database
 
     for table, columns in TABLES.items():
-        typed = ", ".join(f"{column} {kind}" for column, kind in columns)
-        con.execute(f"create or replace table raw.{table} ({typed})")
+        con.execute(f"create or replace table raw.{table} ({definition(columns)})")
         for folder in folders:
             file = kept / folder.name / file_of(table)
             try:
@@ -146,7 +125,7 @@ def load_kept(con: duckdb.DuckDBPyConnection, kept: Path, folders: Sequence[Kept
             raise DeliveryError(f"{message} Each figure is kept once, from one build: take one of the rows out.")
 
 
-def csv_rows(file: Path, columns: Sequence[tuple[str, str]]) -> str:
+def csv_rows(file: Path, columns: Columns) -> str:
     """SQL of the rows of a CSV file that kpi wrote.
 
     It was checked against its sum, so there is nothing to guess: what does not fit is an edit by hand.
@@ -285,8 +264,10 @@ def scan(raw: Path, checksums: Checksums | None = None) -> RawFolder:
         raise DeliveryError(f"{raw} holds a part of what `kpi demo` writes: it was stopped. Run: kpi demo")
     for feed in _entries(raw):
         if not _is(feed.is_dir):
-            if feed.is_symlink() and not _is(feed.is_file):
-                ignored.append(feed.name)
+            # A delivery that lies beside the folders of feeds is one that somebody misses.
+            is_delivery = feed.name.lower().endswith(ENDINGS)
+            if is_delivery or (feed.is_symlink() and not _is(feed.is_file)):
+                ignored.append(os.fsencode(hidden_codes(feed.name)).decode("utf-8", "backslashreplace"))
             continue
         if _leads_out(feed, home):
             ignored.append(feed.name)

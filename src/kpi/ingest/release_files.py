@@ -22,77 +22,34 @@ from kpi.errors import ConfigError
 from kpi.files import RELEASE_FILES, RELEASE_NAME, RELEASES, replace_text
 from kpi.ingest.raw_files import csv_rows
 from kpi.lazy import duckdb
-from kpi.sql import literal
+from kpi.sql import Columns, definition, literal, typed_columns
 
 ACKNOWLEDGED = "acknowledged.csv"
 SUMS, RELEASE = sorted(RELEASE_FILES)
-Typed = tuple[tuple[str, str], ...]
 
 # What `release.yml` says, in this order.
-FIELDS: Typed = (
-    ("release", "VARCHAR"),
-    ("report_year", "BIGINT"),
-    ("number", "BIGINT"),
-    ("build", "VARCHAR"),
-    ("as_of", "DATE"),
-    ("released_at", "TIMESTAMP"),
-    ("released_by", "VARCHAR"),
-    ("note", "VARCHAR"),
-    ("despite", "VARCHAR"),
-    ("code_revision", "VARCHAR"),
-    ("code_changes", "VARCHAR"),
-    ("kpi_version", "VARCHAR"),
-    ("kpi_code", "VARCHAR"),
-    ("duckdb_version", "VARCHAR"),
-    ("variables", "VARCHAR"),
-    ("kept", "VARCHAR"),
-)
-FIGURES: Typed = (
-    ("figure_id", "VARCHAR"),
-    ("service", "VARCHAR"),
-    ("report_year", "BIGINT"),
-    ("basis", "VARCHAR"),
-    ("numerator", "DOUBLE"),
-    ("denominator", "DOUBLE"),
-    ("value", "DOUBLE"),
-    ("event_count", "BIGINT"),
-    ("printed_value", "DECIMAL(38, 2)"),
-    ("decimals", "VARCHAR"),
-    ("unit", "VARCHAR"),
-    ("obs_status", "VARCHAR"),
-)
-DEFINITIONS: Typed = (("figure_id", "VARCHAR"), ("field", "VARCHAR"), ("text", "VARCHAR"))
-DELIVERIES: Typed = (
-    ("feed", "VARCHAR"),
-    ("file", "VARCHAR"),
-    ("content_hash", "VARCHAR"),
-    ("records", "BIGINT"),
-    ("rows_loaded", "BIGINT"),
-    ("rows_rejected", "BIGINT"),
-    ("rows_superseded", "BIGINT"),
-    ("delivered_at", "BIGINT"),
-    ("first_year", "BIGINT"),
-    ("last_year", "BIGINT"),
-)
-NODES: Typed = (("node", "VARCHAR"), ("checksum", "VARCHAR"), ("text", "VARCHAR"))
-REVISIONS: Typed = (
-    ("revision_id", "VARCHAR"),
-    ("figure_id", "VARCHAR"),
-    ("service", "VARCHAR"),
-    ("report_year", "BIGINT"),
-    ("basis", "VARCHAR"),
-    ("released_value", "DOUBLE"),
-    ("value", "DOUBLE"),
-    ("released_printed_value", "DECIMAL(38, 2)"),
-    ("printed_value", "DECIMAL(38, 2)"),
-    ("causes", "VARCHAR"),
-    ("reason", "VARCHAR"),
-    ("note", "VARCHAR"),
-    ("acknowledged_by", "VARCHAR"),
-    ("acknowledged_at", "TIMESTAMP"),
-)
+FIELDS = typed_columns("""
+    release varchar, report_year bigint, number bigint, build varchar, as_of date, released_at timestamp,
+    released_by varchar, note varchar, despite varchar, code_revision varchar, code_changes varchar,
+    kpi_version varchar, kpi_code varchar, duckdb_version varchar, variables varchar, kept varchar
+""")
+FIGURES = typed_columns("""
+    figure_id varchar, service varchar, report_year bigint, basis varchar, numerator double, denominator double,
+    value double, event_count bigint, printed_value decimal(38,2), decimals varchar, unit varchar, obs_status varchar
+""")
+DEFINITIONS: Columns = (("figure_id", "VARCHAR"), ("field", "VARCHAR"), ("text", "VARCHAR"))
+DELIVERIES = typed_columns("""
+    feed varchar, file varchar, content_hash varchar, records bigint, rows_loaded bigint, rows_rejected bigint,
+    rows_superseded bigint, delivered_at bigint, first_year bigint, last_year bigint
+""")
+NODES: Columns = (("node", "VARCHAR"), ("checksum", "VARCHAR"), ("text", "VARCHAR"))
+REVISIONS = typed_columns("""
+    revision_id varchar, figure_id varchar, service varchar, report_year bigint, basis varchar, released_value double,
+    value double, released_printed_value decimal(38,2), printed_value decimal(38,2), causes varchar, reason varchar,
+    note varchar, acknowledged_by varchar, acknowledged_at timestamp
+""")
 # By the name of the file of a release: its columns.
-FILES: Mapping[str, Typed] = {
+FILES: Mapping[str, Columns] = {
     "figures.csv": FIGURES,
     "definitions.csv": DEFINITIONS,
     "deliveries.csv": DELIVERIES,
@@ -106,7 +63,7 @@ _TABLES = {
     "released_nodes": ("nodes.csv", NODES),
     "acknowledged_revisions": (ACKNOWLEDGED, REVISIONS),
 }
-TABLES: Mapping[str, Typed] = {
+TABLES: Mapping[str, Columns] = {
     "releases": FIELDS,
     **{table: (("release", "VARCHAR"), *columns) for table, (_, columns) in _TABLES.items()},
 }
@@ -215,7 +172,7 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def to_csv(columns: Typed, rows: Iterable[Sequence[object]]) -> str:
+def to_csv(columns: Columns, rows: Iterable[Sequence[object]]) -> str:
     """Return rows as the text of a CSV file with plain line ends; a null is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -224,7 +181,7 @@ def to_csv(columns: Typed, rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def append_rows(file: Path, columns: Typed, rows: Iterable[Sequence[object]]) -> None:
+def append_rows(file: Path, columns: Columns, rows: Iterable[Sequence[object]]) -> None:
     """Add rows to a CSV file with these columns, which is made when it is not there. All of them or none."""
     before = text_of(file) if file.exists() else to_csv(columns, ())
     added = to_csv(columns, rows).split("\n", 1)[1]
@@ -255,7 +212,7 @@ def load_releases(con: duckdb.DuckDBPyConnection, releases: Sequence[ReleaseFold
         return
     con.execute("create schema if not exists raw")
     for table, columns in TABLES.items():
-        con.execute(f"create or replace table raw.{table} ({_typed(columns)})")
+        con.execute(f"create or replace table raw.{table} ({definition(columns)})")
     for one in releases:
         said = fields_of(one.path)
         marks = ", ".join("?" * len(FIELDS))
@@ -269,10 +226,6 @@ def load_releases(con: duckdb.DuckDBPyConnection, releases: Sequence[ReleaseFold
             except duckdb.Error as error:
                 raise ConfigError(f"{file} cannot be read: {database.first_line(error)}.") from None
     con.execute(f"comment on table raw.releases is {literal(written)}")
-
-
-def _typed(columns: Typed) -> str:
-    return ", ".join(f"{name} {kind}" for name, kind in columns)
 
 
 def _plain(value: object) -> object:

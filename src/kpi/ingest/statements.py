@@ -167,12 +167,14 @@ class Judged:
     """SQL yielding `_file`, `_record`, `_line`, the contract's values, the instants, and `_clock_flags`.
 
     `misfit` is the condition that a record has another number of fields than the header. `faults` are pairs of an SQL
-    struct (column_name, value, reason) and the condition, never null, that it is so.
+    struct (column_name, value, reason) and the condition, never null, that it is so. `no_records` are
+    such pairs of what looks like a record, and count where nothing else is wrong.
     """
 
     select: str
     misfit: str
     faults: tuple[tuple[str, str], ...]
+    no_records: tuple[tuple[str, str], ...] = ()
 
 
 def texts(feed: Feed, form: Form, mapping: DeliveryMapping | None, records: str) -> str:
@@ -213,7 +215,8 @@ def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -
     clock = cells.clock_of(mapping.time_zone if mapping else feed.time_zone)
     source = _select(source, cells.clock_changes(feed, clock))
     source = _select(source, cells.instants(feed, clock))
-    return Judged(source, f"{_FIELDS} <> {_HEADERS}", (*_faults(feed), *_implausible(mapping)))
+    faults = (*_faults(feed), *_implausible(mapping))
+    return Judged(source, f"{_FIELDS} <> {_HEADERS}", faults, tuple(_no_records(feed)))
 
 
 def insert_all(feed: Feed, judged: Judged) -> str:
@@ -223,7 +226,7 @@ def insert_all(feed: Feed, judged: Judged) -> str:
     The good ones are not filtered out, because DuckDB moves a filter below the expressions it needs, which then run
     twice; a few deleted rows cost less. What a deleted row held stays in the file for a while: so it holds no text.
     """
-    doubt = " or ".join((judged.misfit, *(condition for _, condition in judged.faults)))
+    doubt = " or ".join((judged.misfit, *(condition for _, condition in (*judged.faults, *judged.no_records))))
     odd = " or ".join(cells.is_odd_number(_named("text", column.name)) for column in numbers(feed))
     texts = {column.name for column in feed.columns if column.kind == "text"}
     names = [column.name for column in feed.columns] + [f"{column}_utc" for column in feed.instants]
@@ -266,11 +269,14 @@ def find_faults(judged: Judged) -> str:
     """Put records, all of them doubtful, into `faults` with all that is wrong with them; none without a fault."""
     width = f"'the record has another number of fields than the header''s ' || {_HEADERS}"
     misfit = _fault("fields", "", _FIELDS, width)
-    faults = ", ".join(f"case when {condition} then {fault} end" for fault, condition in judged.faults)
-    found = (
-        f"case when {judged.misfit} then [{misfit}]"
-        f" else list_filter([{faults or 'null'}], lambda fault: fault is not null) end"
-    )
+
+    def which(faults: Iterable[tuple[str, str]]) -> str:
+        cases = ", ".join(f"case when {condition} then {fault} end" for fault, condition in faults)
+        return f"list_filter([{cases or 'null'}], lambda fault: fault is not null)"
+
+    found = f"case when {judged.misfit} then [{misfit}] else {which(judged.faults)} end"
+    if judged.no_records:
+        found = f"coalesce(nullif({found}, []), {which(judged.no_records)})"
     select = f"select _file, _record, _line, {found} as faults from ({judged.select})"
     return f"insert into faults from ({select}) where len(faults) > 0"
 
@@ -408,6 +414,32 @@ def _faults(feed: Feed) -> list[tuple[str, str]]:
     for name, reason_text, condition in cells.disorder(feed):
         found.append((_fault("time_order", name, _named("text", name), literal(reason_text)), condition))
     return found
+
+
+# As spreadsheets and report writers put them below the rows.
+_TOTALS = ("Yhteensä", "yhteensä", "YHTEENSÄ", "Summa", "SUMMA", "Total", "total", "TOTAL", "Totalt", "Grand Total")
+
+
+def _no_records(feed: Feed) -> list[tuple[str, str]]:
+    """The header line again, as in two files joined to one, and a line of totals: where keys are texts they would load.
+
+    A key with a date, a number or a list of codes rejects them anyway.
+    """
+    columns = [column for column in feed.columns if column.name in feed.key]
+    if any(column.kind != "text" or column.codes for column in columns):
+        return []
+    headers = ", ".join(map(literal, cells.header_names(feed)))
+    keys = [f"{_named('text', column.name)} in ({headers})" for column in columns]
+    found = [(_fault("header", "", "null", literal("it is the header line again")), _never_null(" and ".join(keys)))]
+    if len(columns) == 1 and columns[0].rules.lookalikes != "keep":
+        is_total = f"{_named('text', columns[0].name)} in ({', '.join(map(literal, _TOTALS))})"
+        reason = literal("it looks like a line of totals")
+        found.append((_fault("total", columns[0].name, _named("text", columns[0].name), reason), _never_null(is_total)))
+    return found
+
+
+def _never_null(condition: str) -> str:
+    return f"coalesce({condition}, false)"
 
 
 def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:

@@ -89,6 +89,8 @@ def validate_build(
     with database.reading(readable_database(folder)) as con:
         refuse_missing(con, expectations, record.id)
         results = validate(con, expectations, feeds, day, year, is_more_expected=not record.synthetic)
+        if year is not None and not results:
+            raise ConfigError(f"build {record.id} has nothing of {year} that is validated. See: kpi show")
         if html is not None:
             from kpi.jobs.build_site import write_validated
 

@@ -247,7 +247,8 @@ def _raw(warehouse: Warehouse) -> Iterator[Finding]:
             "warning", f"raw/{file.path} was deleted by its retention and lies there", "kpi prune-raw --delete"
         )
     for name in folder.ignored:
-        yield Finding("warning", f"raw/{quoted(name)} is passed over", "Name it .csv or .csv.gz, or take it away.")
+        remedy = "A delivery is a .csv or .csv.gz file, no link that leads away, in the folder of its feed."
+        yield Finding("warning", f"raw/{quoted(name)} is passed over", f"{remedy} Move it, or take it away.")
     yield Finding("ok", f"{len(folder.files)} deliveries can be read")
 
 

@@ -26,7 +26,6 @@ from kpi.database import table_columns
 from kpi.errors import EXITS, KILLED, UNEXPECTED, BuildError, CompileError, DeliveryError, Problem, exit_of, problems_of
 from kpi.files import read_regular, why_unreadable
 from kpi.ingest.calendar import LATE
-from kpi.ingest.loader import READING
 from kpi.ingest.masking import message
 from kpi.lazy import duckdb
 from kpi.warehouse.builds import Warehouse
@@ -313,6 +312,8 @@ def what_failed(error: BaseException) -> list[str]:
 
 def identity(problem: Problem) -> tuple[str, ...]:
     """Return what makes a warning the same as one of another night; counts, values and lines of files may differ."""
+    from kpi.ingest.loader import READING  # with all that loads: who is notified of nothing needs none of it
+
     return (*problem.key, problem.message if problem.code == READING else "")
 
 

@@ -33,7 +33,7 @@ from kpi.lazy import duckdb
 from kpi.provenance.figure_values import SAME_FIGURE, SAME_VALUES, moved_figures
 from kpi.provenance.releases import releases_with
 from kpi.settings import ReportTables
-from kpi.sql import counted, literal
+from kpi.sql import counted, definition, literal
 from kpi.warehouse.builds import Warehouse, begin, record, to_disk, writing
 from kpi.warehouse.lifecycle import rolled_back_from
 from kpi.warehouse.permissions import DATABASE, database_folder, database_path, is_whole
@@ -93,11 +93,9 @@ def _try(
     con.execute(f"create temp table as_published as select {published} from {tables.indicators}")
     lines = [[one.feed, one.file, one.content_hash, one.records, one.rows_loaded, one.rows_rejected,
               one.rows_superseded, one.first_year, one.last_year, plan.build, day] for _, one in plan.past]  # fmt: skip
-    typed = ", ".join(f"{name} {kind}" for name, kind in raw_files.DELETED_DELIVERIES)
-    con.execute(f"create temp table to_delete ({typed})")
+    con.execute(f"create temp table to_delete ({definition(raw_files.DELETED_DELIVERIES)})")
     con.executemany(f"insert into to_delete values ({', '.join('?' * len(raw_files.DELETED_DELIVERIES))})", lines)
-    typed = ", ".join(f"{name} {kind}" for name, kind in raw_files.KEPT_INDICATORS)
-    con.execute(f"create temp table to_keep ({typed})")
+    con.execute(f"create temp table to_keep ({definition(raw_files.KEPT_INDICATORS)})")
     record, left, rounds = plan.record, plan.folder, count(1)
     # That deliveries are gone is what is tried, on the day of the published build: what is due does not change.
     made_on = date.fromisoformat(plan.record.as_of)

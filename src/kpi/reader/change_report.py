@@ -158,6 +158,8 @@ def _between_years(
         years = sorted({year for _, year, _ in rows})
         last = last or years[-1]
         first = first or max((year for year in years if year < last), default=last)
+        if first == last and len(years) > 1:
+            raise ConfigError(f"--from and --to are both {last}. There is: {', '.join(map(str, years))}.")
         if first == last:
             raise ConfigError(
                 f"{figure} has figures of {last} alone: there is nothing to compare. See: kpi show {figure}"
