@@ -23,6 +23,7 @@ from tiny import Tiny
 
 ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 21)
+DEMOS = ("demo_project", "small_demo")
 LONG_KINDS = {"oracle", "dbt", "faults", "spark"}
 
 pytest_plugins = ["cpu_table", "judged_county"]
@@ -47,13 +48,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the long tests, and keep those of one demo on one worker, which need not wait for it, unless of a group."""
+    """Mark the long tests, and keep those that share what is made for them on one worker, where they name no group."""
     for item in items:
-        needed = [name for name in ("demo_project", "small_demo") if name in getattr(item, "fixturenames", ())]
-        if needed and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(needed[0]))
-        if needed or LONG_KINDS & set(item.path.parts):
+        if (group := _group_of(item)) and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(group))
+        if group in DEMOS or LONG_KINDS & set(item.path.parts):
             item.add_marker(pytest.mark.long)
+
+
+def _group_of(item: pytest.Item) -> str | None:
+    """The demo that a test needs, or its file where that has a fixture: two workers would make it twice."""
+    if needed := [name for name in DEMOS if name in getattr(item, "fixturenames", ())]:
+        return needed[0]
+    fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    is_shared = any(one.scope == "module" for each in fixtures.values() for one in each)
+    return item.path.stem if is_shared else None
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -379,9 +379,9 @@ def scenarios(short: bool, seed: int, times: int = 200) -> list[tuple[str, Calla
     tmpfs = can_mount()
     sizes = (200_000, 900_000, 2_000_000) if short else (4_096, 65_536, *range(200_000, 4_200_001, 400_000))
     return [
-        ("steps", lambda: killed_at_steps(16 if short else 1, seed % 16 + 1 if short else 1)),
-        ("stewards", lambda: killed_at_steps(16 if short else 1, seed % 16 + 9 if short else 1, stewards=True)),
-        ("loading", lambda: killed_while_loading(12 if short else 1, seed % 12 + 1 if short else 1)),
+        ("steps", lambda: killed_at_steps(24 if short else 1, seed % 24 + 1 if short else 1)),
+        ("stewards", lambda: killed_at_steps(24 if short else 1, seed % 24 + 13 if short else 1, stewards=True)),
+        ("loading", lambda: killed_while_loading(18 if short else 1, seed % 18 + 1 if short else 1)),
         ("random", lambda: killed_at_random(3 if short else times, seed)),
         ("rollback", lambda: rollback_killed(6 if short else 1)),
         ("disk", lambda: disk_full(sizes, tmpfs and not short)),

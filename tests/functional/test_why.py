@@ -25,7 +25,7 @@ from kpi.provenance.attribution import BuildChange
 from kpi.provenance.decomposition import YearChange
 from kpi.warehouse.builds import record
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("why")]  # the builds are made once
+pytestmark = pytest.mark.long
 LIMITS = {"health": 300, "social": 60}
 OLD = [*calls_of(2024, 1, 1_000, 40), *calls_of(2024, 2, 2_000, 31)]
 JANUARY, FEBRUARY = calls_of(2025, 1, 3_000, 45), calls_of(2025, 2, 4_000, 38)

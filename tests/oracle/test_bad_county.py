@@ -19,7 +19,6 @@ from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse
 from page import Page
 
-pytestmark = pytest.mark.xdist_group("bad county")  # built once, so one worker has them all
 ROOT = Path(__file__).parents[2]
 TODAY = date(2026, 1, 15)
 

@@ -81,7 +81,7 @@ FILES_DELIVERED = st.lists(
 )
 
 
-@fuzz(sampled(24, 40))
+@fuzz(sampled(16, 40))
 @given(FILES_DELIVERED)
 def test_any_delivery_is_loaded_or_rejected_record_by_record(files: list[tuple[bytes, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -176,7 +176,7 @@ def read(changed: tuple[str, bytes]) -> str:
     return ""
 
 
-@fuzz(sampled(72, 120))
+@fuzz(sampled(48, 120))
 @given(projects())
 def test_any_file_of_a_project_is_read_or_told_with_its_place(changed: tuple[str, bytes]) -> None:
     said = read(changed)

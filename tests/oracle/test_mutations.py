@@ -79,9 +79,6 @@ MUTATIONS: tuple[tuple[str, str, str, str] | tuple[str, str, str, str, str, str]
 )  # fmt: skip
 
 
-pytestmark = pytest.mark.xdist_group("mutations")  # compiled once
-
-
 @pytest.fixture(name="root", scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project, compiled once: what a mistake does not touch is remembered."""
