@@ -219,7 +219,7 @@ class _Plain:
             self._count += 1
             # The text as it stands: YAML would read a key such as `on` as a truth value.
             name = key.value
-            if key.anchor is not None or key.tag is not None or name in section:
+            if key.anchor is not None or key.tag is not None or name in section or name == _MERGE:
                 raise _NotPlainError
             section[name] = self._value(self._next(), depth)
             lines[name] = key.start_mark.line + 1
@@ -296,18 +296,22 @@ def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...]
         if node.tag not in _COLLECTIONS:
             raise ConfigError(f"the tag '{node.tag[:100]}' is not supported.", Place(str(file), line))
     if isinstance(node, yaml.MappingNode):
-        section = Section(file, line)
+        section, merged = Section(file, line), Section(file, line)
         for key_node, value_node in node.value:
             key_line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError("a key must be a plain text.", Place(str(file), key_line))
             # The text as it stands: YAML would read a key such as `on` as a truth value.
             key = key_node.value
-            if key in section:
+            if key in section or (key == _MERGE and merged):
                 raise ConfigError(f"'{key}' stands here twice.", Place(str(file), key_line))
-            section[key] = _value(value_node, file, made, around)
+            value = _value(value_node, file, made, around)
+            if key == _MERGE and key_node.tag == _MERGE_TAG:
+                merged = _merged(value, Place(str(file), key_line))
+                continue
+            section[key] = value
             section.lines[key] = key_line
-        return section
+        return merged.merged(section) if merged else section
     if isinstance(node, yaml.SequenceNode):
         lines = [item.start_mark.line + 1 for item in node.value]
         return Items([_value(item, file, made, around) for item in node.value], lines)
@@ -319,6 +323,18 @@ def _value(node: yaml.Node, file: Path, made: list[int], around: tuple[int, ...]
         raise ConfigError(f"'{node.value[:100]}' is not a value: {error}.", Place(str(file), line)) from None
 
 
+def _merged(value: Any, where: Place) -> Section:
+    """What `<<` puts into a mapping: the keys of one mapping, or of several, the first of which wins."""
+    sections = value if isinstance(value, Items) else [value]
+    if not all(isinstance(one, Section) for one in sections):
+        raise ConfigError("'<<' takes a mapping, or a list of them.", where)
+    found: Section = sections[-1] if sections else Section(Path(), 1)
+    for one in reversed(sections[:-1]):
+        found = found.merged(one)
+    return found
+
+
+_MERGE, _MERGE_TAG = "<<", "tag:yaml.org,2002:merge"
 _TEXT = "tag:yaml.org,2002:str"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")

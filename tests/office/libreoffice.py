@@ -69,7 +69,7 @@ def test_libreoffice_reads_the_marts_from_the_workbook(small_demo: Path, tmp_pat
     found = sheets(tmp_path / "out" / WORKBOOK, tmp_path)
     assert {words("workbook")[key][lang] for key in ("cover", "contents", "notes")} < set(found)
     for role, table in TABLES.items():
-        header, *rows = found[words("workbook")[role][lang]]
+        header, *rows = found[words("sheets")[role.upper()][lang]]
         with kpi.open(project_dir=small_demo) as con:
             mart = con.execute(f"from {table} order by all")
             names = [column[0] for column in mart.description or []]

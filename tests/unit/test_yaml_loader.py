@@ -44,3 +44,28 @@ def test_a_file_is_what_the_composer_makes_of_it(text: str) -> None:
             _read(text, FILE)
     else:
         assert shown(_read(text, FILE)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n",
+        "x: &x {a: 1, b: 2}\ny: {b: 3, <<: *x}\n",  # what stands there wins, before or after
+        "x: &x {a: 1}\nz: &z {a: 2, c: 3}\ny: {<<: [*x, *z]}\n",  # of several the first
+        "x: &x {a: {b: 1}}\ny: &y {<<: *x, c: 2}\nz: {<<: *y, a: 4}\n",
+        "x: &x {a: 1}\ny: {'<<': *x, c: 2}\n",  # in quotes it is a key like others
+        "x: {<<: {}, a: 1}\n",
+        "- &x {a: 1}\n- <<: *x\n",
+    ],
+)
+def test_a_merge_key_is_what_it_is_to_yaml(text: str) -> None:
+    """dbt reads it so; a contract that was passed over would be none."""
+    import yaml
+
+    assert _read(text, FILE) == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("text", ["a: {<<: 1}", "a: {<<: [1]}", "a: {<<: {b: 1}, <<: {c: 1}}"])
+def test_a_merge_key_of_something_else_is_a_mistake(text: str) -> None:
+    with pytest.raises(ConfigError, match="<<"):
+        _read(text, FILE)

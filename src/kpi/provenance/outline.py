@@ -284,29 +284,52 @@ def unexplained(graph: Graph) -> list[CompileError]:
             known = {str(node.relation): [name for name, _ in graph.columns[node.id]] for node in models.values()}
             feeds = {f"raw.{feed.name}": feed.name for feed in graph.feeds}
             sql = {name: node.sql for name, node in models.items()}
-            catalogue = Catalogue(sql, feeds, known)
-            wrong = remembered(lambda: _wrong(catalogue, top), "explain", sorted(sql.items()), sorted(known.items()))
+            parents = [str(graph.nodes[parent].relation) for parent in models[top].depends_on]
+            wrong = _wrong(Catalogue(sql, feeds, known), top, [one for one in parents if one in models])
             found += [
                 CompileError(models[name].file, models[name].line, message) for name, message in wrong if name in models
             ]
         return [*found, *(error for node in models.values() for error in _wrong_labels(node))]
 
 
-def _wrong(catalogue: Catalogue, top: str) -> list[tuple[str, str]]:
-    """The models on the paths of all figures that stand in the way, each once, with the reason."""
+def _wrong(catalogue: Catalogue, top: str, parents: Sequence[str]) -> list[tuple[str, str]]:
+    """The models on the paths of all figures that stand in the way, each once, with the reason.
+
+    Each table of figures that the top reads is followed by itself, and remembered as long as no SELECT that was looked
+    at for it is another.
+    """
+    texts = {name: checksum(sql) for name, sql in catalogue.models.items()}
+    tables = [one for one in parents if set(catalogue.columns.get(one, ())) >= FIGURE_COLUMNS]
+    all_else = key_of(top, parents, sorted(texts), sorted(catalogue.columns.items()), sorted(catalogue.feeds.items()))
+
+    def make(table: str) -> tuple[list[tuple[str, str]], dict[str, str]]:
+        catalogue.has_row = lambda name: name == table or name not in tables
+        catalogue.models_read.clear()
+        wrong = list(_in_the_way(catalogue, top))
+        return wrong, {name: texts[name] for name in sorted(catalogue.models_read)}
+
+    def is_right(found: tuple[list[tuple[str, str]], dict[str, str]]) -> bool:
+        return all(texts.get(name) == text for name, text in found[1].items())
+
     found: dict[str, str] = {}
+    for table in tables or [top]:
+        for model, message in remembered(partial(make, table), "explain", all_else, table, is_right=is_right)[0]:
+            found.setdefault(model, message)
+    return sorted(found.items())
+
+
+def _in_the_way(catalogue: Catalogue, top: str) -> Iterator[tuple[str, str]]:
     for part in PARTS:
         try:
             every = paths(catalogue, top, [part], {})
         except Untraceable as error:
-            found.setdefault(error.model, f"kpi explain cannot follow this model: {error.message}")
+            yield error.model, f"kpi explain cannot follow this model: {error.message}"
             continue
         for path in every:
             try:
                 weigh(path, part)
             except Untraceable as error:
-                found.setdefault(error.model, f"kpi explain cannot follow this model: {error.message}")
-    return sorted(found.items())
+                yield error.model, f"kpi explain cannot follow this model: {error.message}"
 
 
 def _wrong_labels(node: Node) -> list[CompileError]:

@@ -384,7 +384,7 @@ def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
         if isinstance(test, exp.EQ) and isinstance(test.left, exp.Column) and isinstance(test.right, exp.Column):
             one, other = _place(test.left), _place(test.right)
             for here, there in ((one, other), (other, one)):
-                if here in known:
+                if known.get(here) is not None:  # nothing equals null: an outer join found no row there
                     known.setdefault(there, known[here])
     return known
 

@@ -25,7 +25,6 @@ from kpi.cache import remembered
 from kpi.errors import ConfigError, ConfigErrors, Place, nearest
 from kpi.presentation import LANGUAGES, NO_VALUE, Form
 from kpi.site.content import Content, Key, Value
-from kpi.validation.rule import seed_rows
 
 if TYPE_CHECKING:
     from kpi.engine.graph import Graph

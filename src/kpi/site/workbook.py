@@ -59,12 +59,19 @@ def _text(dataset: Dataset, key: str) -> str:
     return words("workbook").get(key, {}).get(dataset.lang, key)
 
 
+def _sheet_name(dataset: Dataset, table: str) -> str:
+    """What a table is called; its own name when it is none of a role."""
+    return words("sheets").get(table.upper(), {}).get(dataset.lang, table)
+
+
 def _sheet_names(dataset: Dataset) -> dict[str, str]:
     """A name for the sheet of each table: at most 31 characters, none of which Excel forbids, and no name twice."""
     found: dict[str, str] = {}
     taken = {_text(dataset, key).casefold() for key in ("cover", "contents", "notes")}
     for name in dataset.tables:
-        plain = "".join("_" if sign in "[]:*?/\\'" or not sign.isprintable() else sign for sign in _text(dataset, name))
+        plain = "".join(
+            "_" if sign in "[]:*?/\\'" or not sign.isprintable() else sign for sign in _sheet_name(dataset, name)
+        )
         sheet, number = plain[:31] or "_", 1
         while sheet.casefold() in taken:
             number += 1
@@ -120,7 +127,7 @@ class _Writer:
         dataset = self.dataset
         sheet = self._sheet(self.text("notes"), self.text("notes"), f"{self.text('empty')} {self.text('rounding')}")
         rows = [
-            (self.text(name), column.name, column.description)
+            (_sheet_name(dataset, name), column.name, column.description)
             for name, table in dataset.tables.items()
             for column in table.columns
         ]

@@ -14,7 +14,8 @@ import datetime
 import fnmatch
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -602,6 +603,8 @@ def _wrong_columns(tables: ReportTables, graph: Graph) -> Iterator[tuple[str, Pl
             for name in fnmatch.filter(types, column):
                 if found := _misfit(types[name], kind, node, name, graph):
                     yield f"{table}.{name} is read as a {kind}, and is {found}. See: {_TABLES_PAGE}", place
+        if node.kind == "seed" and key in _SEED_KEYS:
+            yield from ((f"{table}{wrong}", place) for wrong in _wrong_rows(key, seed_rows(table, graph)))
 
 
 _TABLES_PAGE = "docs/reference/settings.md"
@@ -611,6 +614,21 @@ _KINDS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "day": (r"DATE|TIMESTAMP", datetime.datetime.fromisoformat),
     "truth value": (r"BOOLEAN", ("false", "true").index),
 }
+
+
+# What rows of seeds are told apart by, and the words of their columns: another word would be read as none, and a
+# figure with other decimals be shown without any.
+_SEED_KEYS = {"figures": ("figure_id",), "figure_services": ("figure_id", "service")}
+_SEED_WORDS = {"figures": {"decimals": ("0", "1", "2", "minute"), "good_direction": ("higher", "lower", "none")}}
+
+
+def _wrong_rows(table: str, rows: Iterable[Mapping[str, str]]) -> Iterator[str]:
+    keys = Counter(" ".join(row.get(name) or "" for name in _SEED_KEYS[table]) for row in rows)
+    yield from (f" has '{one_line(key)}' twice." for key, count in keys.items() if count > 1)
+    for column, words in _SEED_WORDS.get(table, {}).items():
+        *others, last = words
+        for value in sorted({row.get(column) or "" for row in rows} - {"", *words}):
+            yield f".{column} is {', '.join(others)} or {last}, not '{one_line(value)}'."
 
 
 def _misfit(type_: str, kind: str, node: Node, column: str, graph: Graph) -> str:
