@@ -166,6 +166,7 @@ def check_report(graph: Graph) -> None:
 
     Figures, services and sections are those of the seeds. Where a project has no seed of figures nothing is checked.
     """
+    from kpi.validation.rule import seed_rows
 
     sentences = read_sentences(graph.project.root)
     if not sentences.general and not sentences.of_years:
