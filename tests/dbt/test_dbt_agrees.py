@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from conftest import TODAY
+from conftest import TODAY, copy_project
 from kpi.engine.graph import RESERVED_TABLES
 from kpi.ingest import raw_files
 from kpi.jobs.options import Options
@@ -170,13 +170,14 @@ def keep(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, small_demo: Path) -> Both:
+def both(tmp_path_factory: pytest.TempPathFactory, small_deliveries: Path) -> Both:
     python = python_of_dbt()
-    root = copied(small_demo, tmp_path_factory.mktemp("both"))
+    root = copy_project(tmp_path_factory.mktemp("both"))
     (root / "profiles.yml").write_bytes((ROOT / "profiles.yml").read_bytes())
     for name, text in ODD.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
+    copied(small_deliveries, root / "warehouse/raw")
     keep(root / "warehouse/kept/00000-made-up")
     outcome = refresh(root, Options(as_of=TODAY, validate=False), lambda line: None)
     ours, theirs = root / "warehouse/builds" / outcome.build, root / "target"
