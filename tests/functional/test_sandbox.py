@@ -218,6 +218,7 @@ def test_pytz_is_given_in_part(templates: Templates) -> None:
         ("{{ 1 | round(10 ** 9, 'ceil') }}", "round"),
         ("{{ around() }}", "calls itself"),
         ("{{ tree(100) }}", "10 seconds"),
+        ("select 1 {{ ' union all select 1' * 1000000 }}", "characters"),
         ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "nested"),
         ("{{ " + "[" * 900 + "]" * 900 + " }}", "nested"),
         ("{% if 1 %}" * 900 + "{% endif %}" * 900, "nested"),

@@ -22,7 +22,7 @@ from kpi.cache import key_of, remembered
 from kpi.environment import is_as_read
 from kpi.errors import CompileError, ConfigError, nearest
 from kpi.project import context
-from kpi.project.jinja import bounded, environment, is_fleeting, line_in, mark_places, parsed, traced
+from kpi.project.jinja import CHARACTERS, bounded, environment, is_fleeting, line_in, mark_places, parsed, traced
 from kpi.project.macros import RUN_QUERY, Macro, Macros, NothingRuns, Wrong, compiled, run, undefined
 from kpi.project.packages import read_text
 from kpi.project.project import Project
@@ -481,6 +481,9 @@ class Templates:
         shared.update(names)
         try:
             marked = self._text(text, file, is_alike) if pieces is None else self._joined(pieces, file)
+            if len(marked) > CHARACTERS:
+                message = f"this becomes more than {CHARACTERS} characters of SQL. Rows belong into a seed or a feed."
+                raise CompileError(file, 1, message)
             return traced(in_short(marked, self._places))
         finally:
             for name in names:

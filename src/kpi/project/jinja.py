@@ -38,6 +38,7 @@ from kpi.project.relation import Lines
 
 SECONDS = 10
 MEGABYTES = 512
+CHARACTERS = 2_000_000  # of SQL that one file becomes: what reads it takes a second for each 200 000
 _PAGE = resource.getpagesize()
 _active = threading.Lock()
 _Result = TypeVar("_Result")
