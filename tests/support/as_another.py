@@ -17,6 +17,7 @@ import duckdb
 
 import kpi
 from kpi.cli.main import cli
+from kpi.engine.compile import CACHE
 from kpi.errors import KpiError
 from kpi.jobs.check_build import run_data_tests
 from kpi.jobs.doctor import examine
@@ -29,6 +30,7 @@ def main() -> None:
     """Try everything."""
     root, marker, group = Path(sys.argv[1]), sys.argv[2].encode(), int(sys.argv[3])
     with redirect_stdout(StringIO()):  # whatever is imported late is imported before rights are given up
+        (root / CACHE).unlink(missing_ok=True)  # with what is known of the project, less would be imported
         look(root)
     if os.getuid() == 0:
         os.setgroups([group] if group else [])

@@ -106,8 +106,9 @@ def findings(root: Path) -> dict[str, str]:
 def as_another(root: Path, group: int = 0) -> dict[str, str]:
     """What another user is told, by what it tried; files that hold the marker under `holds`."""
     command = [sys.executable, str(Path(__file__).parents[1] / "support/as_another.py"), str(root), MARKER, str(group)]
-    ended = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert ended.endswith("ended\n")
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
+    ended = process.stdout
+    assert ended.endswith("ended\n"), process.stderr
     held = "\n".join(re.findall(r"^holds (.*)$", ended, re.MULTILINE))
     return dict(re.findall(r"^([a-z]+(?: [^\s:]+)?): (.*)$", ended, re.MULTILINE)) | {"holds": held}
 
