@@ -80,6 +80,11 @@ def test_feeds_become_figures(library: Path) -> None:
         indicators(1999, project_dir=library)
 
 
+def test_a_year_is_not_compared_with_itself(library: Path) -> None:
+    with pytest.raises(ConfigError, match=r"both 2025. There is: 2024, 2025\."):
+        kpi("why", "loans", "--service", "main", "--from", "2025", "--to", "2025", "--project-dir", str(library))
+
+
 def test_show_puts_printed_figures_beside_them(library: Path) -> None:
     shown = kpi("show", "--project-dir", str(library), "--year", "2025")
     assert re.search(r"= Loans, Pääkirjasto +36\b", shown)
