@@ -244,13 +244,21 @@ def test_neither_a_header_again_nor_a_line_of_totals_is_a_record(tmp_path: Path)
     write(tmp_path / "project", {"models/staging/places.yml": PLACES})
     loader = Loader(tmp_path / "raw", [read_feed(one) for one in load_project(tmp_path / "project").sources][1:])
     again = ("place;contacts", "Kunta;Yhteydenotot", "contacts;place", '"place";"contacts"')
-    for number, line in enumerate((*again, "Yhteensä;12", "TOTAL;")):
+    for number, line in enumerate((*again, "YHTEENSÄ;12", "Total;")):
         loader.deliver(f"{number}.csv", f"place;contacts\nKotka {number};7\n{line}\nKouvola {number};5\n")
     loader.load()
     assert loader.ledger("records, rows_loaded, rows_rejected") == [(3, 2, 1)] * 6
     assert [reasons for *_, reasons in loader.rejects()] == [["it is the header line again"]] * 4 + [
         ["place: it looks like a line of totals"]
     ] * 2
+
+
+def test_a_record_whose_key_is_the_name_of_a_column_is_one(tmp_path: Path) -> None:
+    write(tmp_path / "project", {"models/staging/places.yml": PLACES})
+    loader = Loader(tmp_path / "raw", [read_feed(one) for one in load_project(tmp_path / "project").sources][1:])
+    loader.deliver("a.csv", "place;contacts\nKotka;7\nKunta;5\n")
+    loader.load()
+    assert loader.ledger("records, rows_loaded, rows_rejected") == [(2, 2, 0)]
 
 
 def test_a_header_again_has_no_reason_more_where_another_rejects_it(calls: Loader) -> None:

@@ -416,30 +416,31 @@ def _faults(feed: Feed) -> list[tuple[str, str]]:
     return found
 
 
-# As spreadsheets and report writers put them below the rows.
-_TOTALS = ("Yhteensä", "yhteensä", "YHTEENSÄ", "Summa", "SUMMA", "Total", "total", "TOTAL", "Totalt", "Grand Total")
+# As spreadsheets and report writers put them below the rows, in any case.
+_TOTALS = ("yhteensä", "summa", "total", "totals", "totalt", "grand total")
 
 
 def _no_records(feed: Feed) -> list[tuple[str, str]]:
     """The header line again, as in two files joined to one, and a line of totals: where keys are texts they would load.
 
-    A key with a date, a number or a list of codes rejects them anyway.
+    A key with a date, a number or a list of codes rejects them anyway. A header has names of columns in all of its
+    texts, for a record may have one as its key.
     """
     columns = [column for column in feed.columns if column.name in feed.key]
     if any(column.kind != "text" or column.codes for column in columns):
         return []
     headers = ", ".join(map(literal, cells.header_names(feed)))
-    keys = [f"{_named('text', column.name)} in ({headers})" for column in columns]
-    found = [(_fault("header", "", "null", literal("it is the header line again")), _never_null(" and ".join(keys)))]
+    again = " and ".join(
+        f"coalesce({_named('text', column.name)} in ({headers}), {'false' if column in columns else 'true'})"
+        for column in feed.columns
+        if column.kind == "text"
+    )
+    found = [(_fault("header", "", "null", literal("it is the header line again")), again)]
     if len(columns) == 1 and columns[0].rules.lookalikes != "keep":
-        is_total = f"{_named('text', columns[0].name)} in ({', '.join(map(literal, _TOTALS))})"
-        reason = literal("it looks like a line of totals")
-        found.append((_fault("total", columns[0].name, _named("text", columns[0].name), reason), _never_null(is_total)))
+        key = _named("text", columns[0].name)
+        is_total = f"coalesce(lower({key}) in ({', '.join(map(literal, _TOTALS))}), false)"
+        found.append((_fault("total", columns[0].name, key, literal("it looks like a line of totals")), is_total))
     return found
-
-
-def _never_null(condition: str) -> str:
-    return f"coalesce({condition}, false)"
 
 
 def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:

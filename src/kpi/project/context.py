@@ -609,10 +609,10 @@ class YamlJinja:
 
     def _value(self, text: str, section: Section, line: int) -> Any:
         found, block = _ONE.fullmatch(text), _DOC.fullmatch(text)
-        kept: list[Any] = []
+        values: list[Any] = []
         if found:
             text = f"{{% do kpi_keep({found[1]}) %}}"
-        self._macros.shared["kpi_keep"] = kept.append
+        self._macros.shared["kpi_keep"] = values.append
         try:
             if block:  # most of what there is, and compiling a template takes a millisecond
                 return self._doc(*re.findall(r"\w+", block[1]))
@@ -622,7 +622,7 @@ class YamlJinja:
             raise ConfigError(error.message, Place(str(section.file), line)) from None
         except Exception as error:  # a template runs as Python, and may fail as Python does
             raise ConfigError(f"{str(error).rstrip('.')}.", Place(str(section.file), line)) from None
-        return kept[0] if kept else rendered
+        return values[0] if values else rendered
 
 
 def _no_columns(relation: object) -> tuple[tuple[str, str], ...]:
