@@ -59,6 +59,7 @@ def with_decimals(shown: str, decimals: str | None) -> str:
     return f"{whole}.{rest}" if rest else whole
 
 
+# What the loader looks for in keys (`ingest.cells`), whose regular expressions are DuckDB's.
 _SEEN_AS_NOTHING = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
     "\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"

@@ -15,7 +15,7 @@ import fnmatch
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -622,7 +622,7 @@ _SEED_KEYS = {"figures": ("figure_id",), "figure_services": ("figure_id", "servi
 _SEED_WORDS = {"figures": {"decimals": ("0", "1", "2", "minute"), "good_direction": ("higher", "lower", "none")}}
 
 
-def _wrong_rows(table: str, rows: Iterable[Mapping[str, str]]) -> Iterator[str]:
+def _wrong_rows(table: str, rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
     keys = Counter(" ".join(row.get(name) or "" for name in _SEED_KEYS[table]) for row in rows)
     yield from (f" has '{one_line(key)}' twice." for key, count in keys.items() if count > 1)
     for column, words in _SEED_WORDS.get(table, {}).items():
