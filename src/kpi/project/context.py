@@ -117,8 +117,8 @@ class Selected(Sequence[str]):
         if self._is_partial:
             message = "selected_resources is not known while a run compiles that selects some of the nodes"
             raise Wrong(f"{message}. Run it without --select, --exclude and --resource-type.")
-        found = (one for one in self._graph().get("nodes", {}).values() if one["resource_type"] != "analysis")
-        return sorted(str(one["unique_id"]) for one in found)
+        nodes = (one for one in self._graph().get("nodes", {}).values() if one["resource_type"] != "analysis")
+        return sorted(str(one["unique_id"]) for one in nodes)
 
     def __getitem__(self, place: Any) -> Any:
         return self._ids()[place]
@@ -211,8 +211,8 @@ class Table:
         return Table(wanted, ([row[name] for name in wanted] for row in self.rows))
 
     def exclude(self, names: Sequence[str] | str) -> Table:
-        gone = (names,) if isinstance(names, str) else tuple(names)
-        return self.select([name for name in self.column_names if name not in gone])
+        excluded_names = (names,) if isinstance(names, str) else tuple(names)
+        return self.select([name for name in self.column_names if name not in excluded_names])
 
     def limit(self, start: int, stop: int | None = None) -> Table:
         return Table(self.column_names, self.rows[:start] if stop is None else self.rows[start:stop])
@@ -280,9 +280,9 @@ class Values:
 
     def __call__(self, name: str, default: object = _MISSING) -> Any:
         self.variables_read.add(name)
-        known = self.known
-        if name in known:
-            value = known[name]
+        values = self.known
+        if name in values:
+            value = values[name]
             return self.render(value) if isinstance(value, str) and ("{{" in value or "{%" in value) else value
         if default is _MISSING:
             # A package's macro leans on the package's own values, wherever it is called.
@@ -311,11 +311,11 @@ class Values:
             raise Wrong(f"env_var('{name}'): {message}")
         if name in self.given:
             return self.given[name]
-        found = os.environ.get(name)
-        if found is not None:
-            self.environment_read[name] = found
-            note_read(name, found)
-            return found
+        value = os.environ.get(name)
+        if value is not None:
+            self.environment_read[name] = value
+            note_read(name, value)
+            return value
         if default is _MISSING:
             raise Wrong(f"env_var('{name}'): this environment variable is not set. Set it, or give a default.")
         self.environment_read[name] = Default(default)
@@ -608,10 +608,10 @@ class YamlJinja:
                 return value
 
     def _value(self, text: str, section: Section, line: int) -> Any:
-        found, block = _ONE.fullmatch(text), _DOC.fullmatch(text)
+        expression, block = _ONE.fullmatch(text), _DOC.fullmatch(text)
         values: list[Any] = []
-        if found:
-            text = f"{{% do kpi_keep({found[1]}) %}}"
+        if expression:
+            text = f"{{% do kpi_keep({expression[1]}) %}}"
         self._macros.shared["kpi_keep"] = values.append
         try:
             if block:  # most of what there is, and compiling a template takes a millisecond
@@ -630,17 +630,17 @@ def _no_columns(relation: object) -> tuple[tuple[str, str], ...]:
 
 
 def _as_bool(value: Any) -> Any:
-    found = _BOOLS.get(str(value).lower())
-    if found is None:
+    flag = _BOOLS.get(str(value).lower())
+    if flag is None:
         raise Wrong(f"as_bool: '{value}' is neither true nor false")
-    return found
+    return flag
 
 
 def _as_number(value: Any) -> Any:
-    found = _as_native(value)
-    if isinstance(found, bool) or not isinstance(found, int | float):
+    number = _as_native(value)
+    if isinstance(number, bool) or not isinstance(number, int | float):
         raise Wrong(f"as_number: '{value}' is no number")
-    return found
+    return number
 
 
 def _as_native(value: Any) -> Any:

@@ -24,14 +24,14 @@ DATABASE = "read_duckdb"
 
 def outside_files(root: Path, location: str) -> list[Path]:
     """The files that a source's location names, wildcards followed; those that are not absolute are the project's."""
-    found = []
+    files = []
     for name in re.findall(r"'((?:[^']|'')*)'", location):
         path = Path(name.replace("''", "'").removeprefix("file://"))
         if path.suffix or "*" in name:
             base = Path(path.anchor) if path.is_absolute() else root
             pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
-            found += sorted(one for one in base.glob(pattern) if one.is_file())
-    return found
+            files += sorted(one for one in base.glob(pattern) if one.is_file())
+    return files
 
 
 def location_problem(root: Path, folders: Iterable[str], location: str) -> str:
@@ -70,8 +70,8 @@ class FileRead:
     @property
     def table(self) -> str:
         """A name for the table that they are: of the first file, and of all that the location says."""
-        named = re.search(r"'((?:[^']|'')*)'", self.location)
-        stem = re.sub(r"\W+", "_", Path(named[1]).stem if named else "").strip("_").lower()
+        match = re.search(r"'((?:[^']|'')*)'", self.location)
+        stem = re.sub(r"\W+", "_", Path(match[1]).stem if match else "").strip("_").lower()
         return f"{stem or 'table'}_{checksum(self.location, 4)}"
 
 
@@ -88,26 +88,26 @@ def files_read(sql: str) -> list[FileRead]:
         tokens = sqlglot.Dialect.get_or_raise("duckdb").tokenize(sql)
     except sqlglot.errors.SqlglotError:
         return []
-    found: list[FileRead] = []
+    files: list[FileRead] = []
     for place, token in enumerate(tokens):
         before, after = (tokens[at].token_type if 0 <= at < len(tokens) else None for at in (place - 1, place + 1))
         is_name = token.token_type != kinds.STRING
-        if found and token.start < found[-1].end:
+        if files and token.start < files[-1].end:
             continue
         if is_name and token.text.lower() in FILE_READERS and after == kinds.L_PAREN:
             end = _closed_at(tokens[place + 1 :])
-            found.append(FileRead(token.start, end, _with_texts(sql[token.start : end], token.start, tokens[place:])))
+            files.append(FileRead(token.start, end, _with_texts(sql[token.start : end], token.start, tokens[place:])))
         elif before not in (kinds.FROM, kinds.JOIN) or after == kinds.DOT or not _A_FILE.search(token.text):
             continue
         elif token.token_type in (kinds.STRING, kinds.IDENTIFIER):
-            found.append(FileRead(token.start, token.end + 1, literal(token.text)))
-    return found
+            files.append(FileRead(token.start, token.end + 1, literal(token.text)))
+    return files
 
 
 def _with_texts(sql: str, start: int, tokens: Sequence[Any]) -> str:
     """A call with its files as texts: DuckDB takes a name in double quotes for one too."""
-    named = [one for one in tokens if one.end < start + len(sql) and one.token_type.name == "IDENTIFIER"]
-    for one in reversed(named):
+    identifiers = [one for one in tokens if one.end < start + len(sql) and one.token_type.name == "IDENTIFIER"]
+    for one in reversed(identifiers):
         if _A_FILE.search(one.text) or "/" in one.text:
             sql = sql[: one.start - start] + literal(one.text) + sql[one.end + 1 - start :]
     return sql

@@ -187,7 +187,7 @@ def traced(marked: str) -> tuple[str, Lines]:
         lines.append(int(line))
         columns.append(-int(column) if fixed else int(column))
         if not fixed:
-            breaks = [found.end() for found in re.finditer("\n", text)]
+            breaks = [match.end() for match in re.finditer("\n", text)]
             starts += [position + end for end in breaks]
             lines += range(int(line) + 1, int(line) + 1 + len(breaks))
             columns += [1] * len(breaks)
@@ -243,9 +243,9 @@ class Sandbox(SandboxedEnvironment):
 
     def _first(self, obj: Any, name: Any, ways: Iterable[Callable[[Any, Any], Any]]) -> Any:
         for way in ways:
-            found = way(obj, name)
-            if found is not _NOTHING:
-                return found
+            value = way(obj, name)
+            if value is not _NOTHING:
+                return value
         if isinstance(name, str) and name.startswith("_"):
             raise SecurityError(f"templates may not use '{name}' of {type(obj).__name__} objects")
         return self.undefined(obj=obj, name=name)
@@ -253,8 +253,8 @@ class Sandbox(SandboxedEnvironment):
     def _attribute(self, obj: Any, name: Any) -> Any:
         if not isinstance(name, str) or not _is_seen(obj, name):
             return _NOTHING
-        found = getattr(obj, name, _NOTHING)
-        return self.wrap_str_format(found) or found
+        value = getattr(obj, name, _NOTHING)
+        return self.wrap_str_format(value) or value
 
 
 def _item(obj: Any, name: Any) -> Any:
@@ -274,9 +274,9 @@ def _is_seen(obj: Any, name: str) -> bool:
         return obj in _CLASSES and any(name in vars(base) for base in obj.__mro__)
     if isinstance(obj, Undefined | Namespace | SimpleNamespace):
         return True
-    seen = getattr(type(obj), "SEEN", None)
-    if seen is not None:
-        return name in seen
+    visible_names = getattr(type(obj), "SEEN", None)
+    if visible_names is not None:
+        return name in visible_names
     if any(isinstance(obj, kind) and hasattr(kind, name) for kind in _VALUES):
         return True
     return isinstance(obj, datetime.tzinfo) or type(obj).__module__ in _OBJECTS
@@ -294,12 +294,12 @@ def _rounded(round_: Callable[..., Any]) -> Callable[..., Any]:
 def step_by_step(make: Callable[..., Iterable[Any]]) -> Callable[..., Iterator[Any]]:
     """Wrap a function of itertools so that what it yields, for ever perhaps, can be interrupted."""
 
-    def made(*given: Any, **named: Any) -> Iterator[Any]:
+    def steps(*given: Any, **named: Any) -> Iterator[Any]:
         # Not `yield from`, in which Python does not look for signals.
         for value in make(*given, **named):  # noqa: UP028
             yield value
 
-    return made
+    return steps
 
 
 class Chain:
@@ -397,12 +397,12 @@ class Block:
 
 def blocks(text: str, tag: str) -> Iterator[Block]:
     """Find the blocks of one kind in a file, in order."""
-    plain = re.sub(r"\{#.*?#\}", lambda found: re.sub(r"[^\n]", " ", found[0]), text, flags=re.DOTALL)
+    plain = re.sub(r"\{#.*?#\}", lambda match: re.sub(r"[^\n]", " ", match[0]), text, flags=re.DOTALL)
     pattern = rf"\{{%-?\s*{tag}\s+(\w+)\s*-?%\}}(.*?)\{{%-?\s*end{tag}\s*-?%\}}"
-    for found in re.finditer(pattern, plain, flags=re.DOTALL):
-        before = plain.count("\n", 0, found.start(2))
-        line = plain.count("\n", 0, found.start()) + 1
-        yield Block(found[1], "\n" * before + text[found.start(2) : found.end(2)], line)
+    for match in re.finditer(pattern, plain, flags=re.DOTALL):
+        before = plain.count("\n", 0, match.start(2))
+        line = plain.count("\n", 0, match.start()) + 1
+        yield Block(match[1], "\n" * before + text[match.start(2) : match.end(2)], line)
 
 
 def line_in(error: BaseException, file: Path) -> int:
@@ -413,6 +413,6 @@ def line_in(error: BaseException, file: Path) -> int:
 
 def one_by_one(text: str) -> Iterator[str]:
     """The macros of a file each by itself, at the line it has there: few of dbt's own are ever asked for."""
-    starts = [found.start() for found in HEAD.finditer(text)]
+    starts = [match.start() for match in HEAD.finditer(text)]
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
         yield "\n" * text.count("\n", 0, start) + text[start:end]

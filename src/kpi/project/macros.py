@@ -144,11 +144,11 @@ class Package:
         for one in (f"{self._name}.{name}", *([name] if self._name == "dbt" else [])):  # both names of dbt's own
             if one in self._macros.overrides:
                 return self._macros.overrides[one]
-        found = self._macros.of(self._name, name)
-        if found is None:
+        macro = self._macros.of(self._name, name)
+        if macro is None:
             hint = nearest(name, self._macros.names_of(self._name))
             raise Wrong(f"there is no macro '{self._name}.{name}'.{hint}")
-        return found
+        return macro
 
     __getitem__ = __getattr__
 
@@ -178,12 +178,12 @@ class Macros:
 
     def load(self, package: str, text: str, file: Path) -> None:
         """Read the macros of a file. Raises CompileError for a name that the package has already."""
-        known = self.packages.setdefault(package, {})
+        macros = self.packages.setdefault(package, {})
         for node in parsed(self.environment, text, file).body:
             if not isinstance(node, nodes.Macro):
                 continue
             macro = Macro(node, file, self.scope(package))
-            other = known.setdefault(macro.name, macro)
+            other = macros.setdefault(macro.name, macro)
             if other is not macro:
                 message = f"the macro '{macro.name}' is in {other.file} too. Rename one of them."
                 raise CompileError(file, macro.line, message)
@@ -197,21 +197,21 @@ class Macros:
     def of(self, package: str, name: str) -> Any:
         """Return the macro of one package, or what dispatches to it; None when there is none."""
         self._read(package, name)
-        known = self.packages.get(package, {})
-        if name in known:
-            return known[name]
+        macros = self.packages.get(package, {})
+        if name in macros:
+            return macros[name]
         for prefix in ADAPTER if package == "dbt" else ():
             self._read(package, f"{prefix}__{name}")
-            if f"{prefix}__{name}" in known:
+            if f"{prefix}__{name}" in macros:
                 return self._dispatcher(name, package)
         return None
 
     def find(self, name: str, package: str) -> Any:
         """Return the macro that a plain name means in a package: its own, else the project's, else dbt's."""
         for one in dict.fromkeys((package, self.project, "dbt")):
-            found = self.of(one, name)
-            if found is not None:
-                return found
+            macro = self.of(one, name)
+            if macro is not None:
+                return macro
         return None
 
     def dispatch(self, name: str, namespace: str | None, packages: Sequence[str] = ()) -> Any:
@@ -222,11 +222,11 @@ class Macros:
         for package in order:
             for prefix in ADAPTER:
                 wanted = f"{prefix}__{name}"
-                found = self.of(package, wanted) if package else self.find(wanted, self.project)
-                if found is None and not package:
-                    found = next(filter(None, (self.of(one, wanted) for one in self.packages)), None)
-                if found is not None:
-                    return found
+                macro = self.of(package, wanted) if package else self.find(wanted, self.project)
+                if macro is None and not package:
+                    macro = next(filter(None, (self.of(one, wanted) for one in self.packages)), None)
+                if macro is not None:
+                    return macro
         raise Wrong(f"adapter.dispatch('{name}'): there is no macro duckdb__{name} or default__{name}.")
 
     def is_made_otherwise(self, test: str) -> bool:

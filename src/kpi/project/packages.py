@@ -86,16 +86,16 @@ def files_in(root: Path, folders: Sequence[Path], suffix: str) -> list[tuple[Pat
     As dbt has it: whatever the case of the suffix, in folders that are links too, and not those that editors and
     people hide by a first character. Raises CompileError for a link that leads out of the project.
     """
-    found = {
+    folder_by_path = {
         path.relative_to(root): folder
         for folder in folders
         for path in _below(root, root / folder)
         if path.suffix.lower() == suffix and path.name[0] not in _HIDDEN and path.is_file()
     }
-    for path, folder in found.items():
+    for path, folder in folder_by_path.items():
         if (root / path).is_symlink() and not _is_within(root / path, root, root / folder):
             raise _leads_out(path)
-    return sorted(found.items())
+    return sorted(folder_by_path.items())
 
 
 def folder_problem(base: Path, folder: Path) -> str:
@@ -115,16 +115,16 @@ def folder_problem(base: Path, folder: Path) -> str:
 
 def _below(root: Path, folder: Path) -> Iterator[Path]:
     """Every file in a folder and in those below it; each folder once, should a link lead back to it."""
-    seen = set()
+    visited = set()
     for here, folders, names in os.walk(folder, followlinks=True):
         place = os.path.realpath(here)
-        if place in seen:
+        if place in visited:
             folders.clear()
             continue
         # A package beside the project may be a link itself, as dbt makes one of a local package.
         if not _is_within(Path(place), root, folder):
             raise _leads_out(Path(here).relative_to(root))
-        seen.add(place)
+        visited.add(place)
         if is_release(Path(here), names):  # text in git, and neither a seed nor properties
             folders.clear()
             continue
@@ -189,8 +189,10 @@ class Package:
             yield f"{where}: 'model-paths' names {folder}, which is no folder. No models are read from it."
 
     def _without_folder(self, root: Path) -> list[Path]:
-        named = self.settings.strings("model-paths") if self.folder == Path() and "model-paths" in self.settings else ()
-        return [Path(folder) for folder in named if not (root / folder).is_dir()]
+        model_paths = (
+            self.settings.strings("model-paths") if self.folder == Path() and "model-paths" in self.settings else ()
+        )
+        return [Path(folder) for folder in model_paths if not (root / folder).is_dir()]
 
     def folders(self, root: Path, kind: str) -> tuple[Path, ...]:
         """The folders of one kind, relative to the project. Raises ConfigError for what is none."""
@@ -206,16 +208,16 @@ class Package:
 
     def variables(self, packages: Mapping[str, Package]) -> dict[str, Any]:
         """The variables of its dbt_project.yml for its own files: those below its name win over those for all."""
-        given = self.settings.section("vars")
-        own = given.get(self.name)
-        others = {name for name in (self.name, *packages) if isinstance(given.get(name), Section)}
-        everywhere = {key: value for key, value in given.items() if key not in others}
+        variables = self.settings.section("vars")
+        own = variables.get(self.name)
+        others = {name for name in (self.name, *packages) if isinstance(variables.get(name), Section)}
+        everywhere = {key: value for key, value in variables.items() if key not in others}
         return {**everywhere, **(own if isinstance(own, Section) else {})}
 
     def variables_for(self, package: str) -> dict[str, Any]:
         """The variables it gives the files of one of its packages."""
-        given = self.settings.section("vars").get(package)
-        return dict(given) if isinstance(given, Section) else {}
+        variables = self.settings.section("vars").get(package)
+        return dict(variables) if isinstance(variables, Section) else {}
 
 
 def packages_of(root: Path, settings: Section) -> dict[str, Package]:
@@ -223,17 +225,17 @@ def packages_of(root: Path, settings: Section) -> dict[str, Package]:
     installed = settings.text("packages-install-path")
     if installed and (problem := folder_problem(root, Path(installed))):
         raise ConfigError(f"{installed} {problem}.", settings.where("packages-install-path"))
-    found: dict[str, Package] = {}
+    packages: dict[str, Package] = {}
     for place in (installed,) if installed else _INSTALLED:
         for file in sorted((root / place).glob("*/dbt_project.yml")):
-            _add(found, root, file.parent)
-    todo = [root, *(root / package.folder for package in found.values())]
+            _add(packages, root, file.parent)
+    todo = [root, *(root / package.folder for package in packages.values())]
     while todo:
         for folder in list(_local(todo.pop())):
             if (folder / "dbt_project.yml").is_file() and folder.resolve() != root:
-                package = _add(found, root, folder)
+                package = _add(packages, root, folder)
                 todo += [folder] if package else []
-    return dict(sorted(found.items()))
+    return dict(sorted(packages.items()))
 
 
 def asks_for(root: Path, package: str) -> bool:
@@ -243,15 +245,15 @@ def asks_for(root: Path, package: str) -> bool:
     return any(file.is_file() and re.search(last, file.read_text("utf-8"), re.M) is not None for file in files)
 
 
-def _add(found: dict[str, Package], root: Path, folder: Path) -> Package | None:
+def _add(packages: dict[str, Package], root: Path, folder: Path) -> Package | None:
     here = Path(os.path.relpath(folder, root))
     settings = read_yaml(folder / "dbt_project.yml", here / "dbt_project.yml")
     list(renamed_keys(settings))
     name = settings.required("name")
-    if name in found:
+    if name in packages:
         return None
-    found[name] = Package(name, here, settings)
-    return found[name]
+    packages[name] = Package(name, here, settings)
+    return packages[name]
 
 
 def _local(folder: Path) -> Iterator[Path]:
@@ -303,17 +305,17 @@ def read_profile(root: Path, name: str, target: str, fill: Callable[[Section], S
     # What is not asked for needs no value of the environment.
     output = fill(output.only(("path", "database", "attach")))
     path = output.text("path")
-    found = {} if path in _IN_MEMORY else {_database(path): path}
+    databases = {} if path in _IN_MEMORY else {_database(path): path}
     for item in output.get("attach") or ():
         if isinstance(item, Section) and str(item.get("type") or "duckdb") == "duckdb":
-            found[item.text("alias") or _database(item.required("path"))] = item.required("path")
-    files = {database: file for database, file in found.items() if "://" not in file and ":" not in file[:3]}
+            databases[item.text("alias") or _database(item.required("path"))] = item.required("path")
+    files = {database: file for database, file in databases.items() if "://" not in file and ":" not in file[:3]}
     return Profile(files.get(_database(path), ""), files, str(shown))
 
 
 def _folders(root: Path) -> list[Path]:
-    named = os.environ.get("DBT_PROFILES_DIR")
-    return [*([Path(named).expanduser().absolute()] if named else []), root, Path.home() / ".dbt"]
+    setting = os.environ.get("DBT_PROFILES_DIR")
+    return [*([Path(setting).expanduser().absolute()] if setting else []), root, Path.home() / ".dbt"]
 
 
 def _outputs(profiles: Section, name: str, fill: Callable[[Section], Section]) -> tuple[dict[str, Any], str]:
@@ -350,12 +352,12 @@ def read_selectors(root: Path, fill: Callable[[Section], Section]) -> dict[str, 
         return {}
     document = fill(read_yaml(root / "selectors.yml", Path("selectors.yml")))
     document.allow(("selectors", "version"), "selectors.yml")
-    found: dict[str, Section] = {}
+    selectors: dict[str, Section] = {}
     for selector in document.sections("selectors"):
         selector.allow(("name", "description", "definition", "default"), "a selector")
         name = selector.required("name")
-        if "definition" not in selector or name in found:
-            message = "is here twice" if name in found else "has no definition"
+        if "definition" not in selector or name in selectors:
+            message = "is here twice" if name in selectors else "has no definition"
             raise ConfigError(f"the selector '{name}' {message}.", selector.where())
-        found[name] = selector
-    return found
+        selectors[name] = selector
+    return selectors

@@ -133,11 +133,11 @@ def resources_of(
                 place = parts if kind != "snapshot" else (*parts, name)
                 levels = [settings_in(level, allowed, nobody) for level in levels_of(tree, place)]
                 levels += [dict(own.config)] if own else []
-                config, written = merged(levels), {key: value for level in levels for key, value in level.items()}
+                config, settings = merged(levels), {key: value for level in levels for key, value in level.items()}
                 most = merged([settings_in(level, allowed) for level in levels_of(above, place)]) if above else {}
                 named = own.named if own else name
                 more = found.project, most, found.depth
-                resources.append(Resource(kind, named, root / file, file, config, own, text, line, written, *more))
+                resources.append(Resource(kind, named, root / file, file, config, own, text, line, settings, *more))
         except KpiError as error:
             found.diagnostics.mistakes.append(error)
     return sorted(resources, key=lambda resource: resource.name)
@@ -149,11 +149,11 @@ def _tree(settings: Section | None, name: str) -> Section | None:
 
 def _by_file(properties: Mapping[str, Properties], stems: set[str]) -> dict[str, Properties]:
     """Properties by the name of their file; the latest version of a model may be in a file named as the model."""
-    found = dict(properties)
+    by_name = dict(properties)
     for own in properties.values():
         if own.is_latest and own.name not in stems:
-            found[own.model] = own
-    return found
+            by_name[own.model] = own
+    return by_name
 
 
 def snapshots_in_yaml(
@@ -205,8 +205,8 @@ def orphaned_properties(
 
 def as_described(resource: Resource, described: Mapping[str, Resource]) -> Resource:
     """The resource as it is among those that YAML describes, by name; of two of one name each stays itself."""
-    found = described.get(resource.name, resource)
-    return found if (found.kind, found.file) == (resource.kind, resource.file) else resource
+    counterpart = described.get(resource.name, resource)
+    return counterpart if (counterpart.kind, counterpart.file) == (resource.kind, resource.file) else resource
 
 
 def levels_of(tree: Section, place: Sequence[str]) -> Iterator[Section]:
@@ -271,8 +271,8 @@ def _refuse_strangers(
             continue
         if (*place, key) not in places:
             settings = ("meta", "docs", "contract", "column_types", "vars")
-            known = [*(other[-1] for other in places if other[:-1] == place), *settings]
-            hint = nearest(key, known)
+            names = [*(other[-1] for other in places if other[:-1] == place), *settings]
+            hint = nearest(key, names)
             message = f"there is nothing named '{key}' in {kind}"
             if "Did you mean" in hint and not (place == () and key in found.packages):
                 found.diagnostics.emit(ConfigError(f"{message}.{hint}", level.where(key)), "It has no effect.")
@@ -397,16 +397,16 @@ def _docs(root: Path, folders: Sequence[Path], mistakes: list[KpiError]) -> tupl
     """Return the doc blocks in folders by name, and the files that have any."""
     from kpi.project.jinja import blocks
 
-    found: dict[str, str] = {}
+    doc_blocks: dict[str, str] = {}
     files = []
     for file, _ in files_in(root, folders, ".md"):
         try:
             for block in blocks(read_text(root, file), "docs"):
-                found[block.name] = block.text.strip()
+                doc_blocks[block.name] = block.text.strip()
                 files.append(file)
         except CompileError as error:
             mistakes.append(error)
-    return found, tuple(dict.fromkeys(files))
+    return doc_blocks, tuple(dict.fromkeys(files))
 
 
 def _enabled(sources: Sequence[Source], trees: Sequence[Section], package: Package) -> tuple[Source, ...]:
@@ -502,8 +502,8 @@ class Project:
 
     def package_of(self, file: Path) -> str:
         """Return the package that a file is of; the project's own name when it is of none."""
-        found = [name for name, folder in self.folders.items() if file.is_relative_to(folder)]
-        return max(found, key=lambda name: len(self.folders[name].parts), default=self.name)
+        names = [name for name, folder in self.folders.items() if file.is_relative_to(folder)]
+        return max(names, key=lambda name: len(self.folders[name].parts), default=self.name)
 
     def folders_of(self, file: Path) -> tuple[str, ...]:
         """Return the folders of a file below the folder of its kind, in its package."""
@@ -607,7 +607,7 @@ def _values_of(
         for one, package in packages.items()
     }
     declared = {*variables, *(name for package in packages.values() for name in package.variables(packages))}
-    declared |= {name for given in of_packages.values() for name in given} - {*overrides}
+    declared |= {name for values in of_packages.values() for name in values} - {*overrides}
     return Values({**variables, **overrides}, of_packages), frozenset(declared)
 
 
@@ -657,9 +657,9 @@ def _hooks(parts: Sequence[Part], setting: str) -> tuple[tuple[Path, str], ...]:
 def together(mistakes: Sequence[KpiError], root: Path | None = None) -> KpiError:
     """Return one error that tells all mistakes of the project in `root`, in the order of file and place."""
     error = mistakes[0]
-    found = [mistake for mistake in mistakes if isinstance(mistake, CompileError)]
-    if len(mistakes) > 1 and len(found) == len(mistakes):
-        error = CompileErrors(sorted(found, key=lambda mistake: (mistake.file, mistake.line, mistake.column)))
+    compile_errors = [mistake for mistake in mistakes if isinstance(mistake, CompileError)]
+    if len(mistakes) > 1 and len(compile_errors) == len(mistakes):
+        error = CompileErrors(sorted(compile_errors, key=lambda mistake: (mistake.file, mistake.line, mistake.column)))
     elif len(mistakes) > 1:
         error = ConfigErrors(mistakes)
     error.root = root
@@ -672,11 +672,11 @@ def _doc_in(docs: Mapping[str, Mapping[str, str]], values: Values) -> Callable[.
     def doc(*names: str) -> str:
         wanted = names[-1] if names else ""
         first = names[0] if len(names) > 1 else values.package
-        for known in (docs.get(first, {}), *docs.values()):
-            if wanted in known:
-                return known[wanted]
+        for texts in (docs.get(first, {}), *docs.values()):
+            if wanted in texts:
+                return texts[wanted]
         message = f"doc('{wanted}'): there is no such doc block"
-        raise ConfigError(f"{message}.{nearest(wanted, [name for known in docs.values() for name in known])}")
+        raise ConfigError(f"{message}.{nearest(wanted, [name for texts in docs.values() for name in texts])}")
 
     return doc
 
@@ -691,9 +691,9 @@ def _test_tree(settings: Section) -> Section:
 
 
 def _named_twice(resources: Sequence[Resource]) -> Iterator[CompileError]:
-    seen: dict[tuple[str, str], Resource] = {}
+    resource_by_name: dict[tuple[str, str], Resource] = {}
     for resource in resources:
-        first = seen.setdefault((resource.package, resource.name), resource)
+        first = resource_by_name.setdefault((resource.package, resource.name), resource)
         if first is not resource:
             message = f"'{resource.name}' is also the name of {first.file}. Rename one of them."
             yield CompileError(resource.file, 1, message)

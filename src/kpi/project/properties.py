@@ -216,21 +216,21 @@ def settings_in(
     value of the wrong kind, and for a setting that is not among `allowed`; with `emit` that is reported, and the
     setting is there for templates that ask for it.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in level.items():
         name = key.removeprefix("+").replace("-", "_")
         if name in allowed:
             problem = config_problem(name, value)
             if problem:
                 raise ConfigError(f"{problem}", level.where(key))
-            found[name] = value
+            settings[name] = value
         elif key.startswith("+") or not (is_tree and (value is None or isinstance(value, Section))):
             error = ConfigError(f"the setting '{name}' is not supported.{nearest(name, allowed)}", level.where(key))
             if emit is None:
                 raise error
             emit(error)
-            found[name] = value
-    return found
+            settings[name] = value
+    return settings
 
 
 def nobody(error: ConfigError) -> None:
@@ -282,7 +282,7 @@ def _with_settings(item: Section, column: str, emit: Emit) -> TestSpec:
     own = {name: value for name, value in settings.items() if name not in (*_OWN, *BESIDE)}
     arguments = {**settings.section("arguments"), **own}
     beside = settings.only({*BESIDE} - config.keys())
-    given = settings_in(beside, TEST_CONFIGS) | settings_in(config, TEST_CONFIGS, nobody, is_tree=False)
+    test_settings = settings_in(beside, TEST_CONFIGS) | settings_in(config, TEST_CONFIGS, nobody, is_tree=False)
     if "column_name" in settings:
         arguments.setdefault("column_name", settings["column_name"])
     return TestSpec(
@@ -293,8 +293,8 @@ def _with_settings(item: Section, column: str, emit: Emit) -> TestSpec:
         line=item.line,
         name=settings.text("name"),
         description=settings.text("description"),
-        config=given,
-        **_fields(given),
+        config=test_settings,
+        **_fields(test_settings),
     )
 
 
@@ -394,16 +394,16 @@ def _location(text: object, names: Mapping[str, Any], table: Section) -> str:
     try:
         match formatter:
             case "newstyle":
-                found = str(text).format_map(dict(names))
+                sql = str(text).format_map(dict(names))
             case "oldstyle":
-                found = str(text) % dict(names)
+                sql = str(text) % dict(names)
             case "template":
-                found = Template(str(text)).substitute(names)
+                sql = Template(str(text)).substitute(names)
             case _:
                 raise ConfigError(f"formatter is newstyle, oldstyle or template, not '{formatter}'.", table.where())
     except (KeyError, ValueError, IndexError) as error:
         raise ConfigError(f"external_location: there is nothing to put in for {error}.", table.where()) from None
-    return found if "(" in found or found.startswith("'") else literal(found)
+    return sql if "(" in sql or sql.startswith("'") else literal(sql)
 
 
 _OF_A_VERSION = (
@@ -470,14 +470,14 @@ def _columns(entry: Section, version: Section) -> Items:
     own = [item for item in version.sections("columns") if "include" not in item]
     chosen = next((item for item in version.sections("columns") if "include" in item), Section(entry.file, entry.line))
     include, exclude = chosen.get("include", "all"), chosen.strings("exclude")
-    named = {item.get("name") for item in own}
+    own_names = {item.get("name") for item in own}
     base = [
         item
         for item in entry.sections("columns")
-        if (include in ("all", "*") or item.get("name") in include) and item.get("name") not in {*exclude, *named}
+        if (include in ("all", "*") or item.get("name") in include) and item.get("name") not in {*exclude, *own_names}
     ]
-    found = [*base, *own]
-    return Items(found, [item.line for item in found])
+    columns = [*base, *own]
+    return Items(columns, [item.line for item in columns])
 
 
 _SETTINGS = {"models": MODEL_CONFIGS, "seeds": SEED_CONFIGS, "snapshots": SNAPSHOT_CONFIGS}
@@ -553,12 +553,14 @@ def _read(described: Described, kind: str, entry: Section) -> None:
             for source in source_tables(entry, lambda table: _properties(table, "source table", OF_A_TABLE, {}, emit)):
                 _add_source(source, described.by_place)
         case "models" | "seeds" | "snapshots":
-            for one, named in versions_of(entry) if kind == "models" else ((entry, {}),):
-                _add(replace(_described(one, kind, described.diagnostics.emit), **named), described.found[kind])
+            for one, version_fields in versions_of(entry) if kind == "models" else ((entry, {}),):
+                _add(
+                    replace(_described(one, kind, described.diagnostics.emit), **version_fields), described.found[kind]
+                )
                 for place in (one, one.section("config")):
-                    found = [key for key in place if key.replace("-", "_") in NO_EFFECT]
+                    unused_keys = [key for key in place if key.replace("-", "_") in NO_EFFECT]
                     described.diagnostics.notes.extend(
-                        f"{place.where(key)}: the setting '{key}' has no effect here." for key in found
+                        f"{place.where(key)}: the setting '{key}' has no effect here." for key in unused_keys
                     )
             if kind == "snapshots" and entry.text("relation"):
                 described.relations[entry.required("name")] = entry.text("relation")
@@ -585,20 +587,20 @@ def _described(entry: Section, kind: str, emit: Emit) -> Properties:
     return _properties(entry, kind[:-1], _OF_A_MODEL, settings, emit)
 
 
-def _add(properties: Properties, known: dict[str, Properties]) -> None:
-    other = known.get(properties.name)
+def _add(properties: Properties, properties_by_name: dict[str, Properties]) -> None:
+    other = properties_by_name.get(properties.name)
     if other:
         message = f"'{properties.name}' is described at {other.file}:{other.line} too."
         raise CompileError(properties.file, properties.line, message)
-    known[properties.name] = properties
+    properties_by_name[properties.name] = properties
 
 
-def _add_source(source: Source, known: dict[tuple[str, str], Source]) -> None:
-    about, other = source.properties, known.get((source.source_name, source.name))
+def _add_source(source: Source, sources: dict[tuple[str, str], Source]) -> None:
+    about, other = source.properties, sources.get((source.source_name, source.name))
     if other:
         message = f"the source '{source.source_name}.{source.name}' is described at"
         raise CompileError(about.file, about.line, f"{message} {other.properties.file}:{other.properties.line} too.")
-    known[source.source_name, source.name] = source
+    sources[source.source_name, source.name] = source
 
 
 def _exposure(entry: Section) -> Exposure | None:
@@ -661,7 +663,7 @@ def _column(item: Section, emit: Emit) -> Column:
 
 
 def _constraints(entry: Section, emit: Emit) -> tuple[Section, ...]:
-    found = tuple(entry.sections("constraints"))
-    for item in found:
+    constraints = tuple(entry.sections("constraints"))
+    for item in constraints:
         item.allow(_OF_A_CONSTRAINT, "a constraint", emit)
-    return found
+    return constraints

@@ -44,14 +44,14 @@ class Lines:
         ends = [end for _, end, _ in spans]
         starts = {start for start, _, _ in spans}
         within = [start for start in self.starts if not any(one < start < end for one, end, _ in spans)]
-        found: list[tuple[int, int, int]] = []
+        places: list[tuple[int, int, int]] = []
         for offset in sorted({*within, *ends, *starts}):
             grown = sum(length - (end - start) for start, end, length in spans if end <= offset)
             line, column = self.place(offset)
             # All of a text that stands for another one comes from the place where that one began.
             is_written = self.is_own(offset) and offset not in starts
-            found.append((offset + grown, line, column if is_written else -column))
-        return Lines(*(tuple(part) for part in zip(*found, strict=True)))
+            places.append((offset + grown, line, column if is_written else -column))
+        return Lines(*(tuple(part) for part in zip(*places, strict=True)))
 
 
 DATABASE = "kpi"
@@ -168,16 +168,16 @@ _TEXT_OR_NAME = re.compile(
 )
 
 
-def in_short(sql: str, known: Callable[[], Collection[tuple[str, ...]]]) -> str:
-    """Write the names of relations without their database, but in texts. `known` gives schema and name of all."""
+def in_short(sql: str, relation_names: Callable[[], Collection[tuple[str, ...]]]) -> str:
+    """Write the names of relations without their database, but in texts. `relation_names` gives their (schema, name)."""
     if f'{DATABASE}"' not in sql and f"{DATABASE}." not in sql:
         return sql
 
-    def short(found: re.Match[str]) -> str:
-        if found[2] is None:
-            return found[0]
-        parts = tuple(part[1:-1].replace('""', '"') if part[0] == '"' else part for part in (found[2], found[3]))
-        return relation_name(*parts) if parts in known() else found[0]
+    def short(match: re.Match[str]) -> str:
+        if match[2] is None:
+            return match[0]
+        parts = tuple(part[1:-1].replace('""', '"') if part[0] == '"' else part for part in (match[2], match[3]))
+        return relation_name(*parts) if parts in relation_names() else match[0]
 
     return _TEXT_OR_NAME.sub(short, sql)
 
