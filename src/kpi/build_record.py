@@ -284,13 +284,13 @@ class BuildRecord:
 def ancestors(nodes: Mapping[str, NodeRecord], start: Iterable[str]) -> set[str]:
     """Return the ids of nodes and of all that they are made from, by the records of a build."""
     waiting = list(start)
-    found = set(waiting)
+    ids = set(waiting)
     while waiting:
         node = nodes.get(waiting.pop())
-        new = [parent for parent in (node.parents if node else ()) if parent not in found]
-        found.update(new)
+        new = [parent for parent in (node.parents if node else ()) if parent not in ids]
+        ids.update(new)
         waiting += new
-    return found
+    return ids
 
 
 def to_json(record: BuildRecord) -> str:
@@ -356,17 +356,17 @@ def _from_version_0(content: dict[str, Any]) -> BuildRecord:
     types_of = get_type_hints(BuildRecord)
     if not isinstance(content.get("id"), str):
         raise RecordError(f"its {FILE} is damaged: it has no 'id'")
-    found: dict[str, Any] = {}
+    fields_read: dict[str, Any] = {}
     for name in readable:
         value = content.get(names.get(name, name))
         try:
-            found |= {} if value is None else {name: from_plain(types_of[name], value)}
+            fields_read |= {} if value is None else {name: from_plain(types_of[name], value)}
         except Malformed:
             continue  # not as that kpi wrote it: it stays unknown
     nodes = content.get("nodes")
     entries = nodes.items() if isinstance(nodes, dict) else ()
     relations = [node.get("relation") for name, node in entries if name.startswith("snapshot.")]
-    found["snapshots"] = tuple(sorted(name for name in relations if isinstance(name, str) and name))
+    fields_read["snapshots"] = tuple(sorted(name for name in relations if isinstance(name, str) and name))
     return BuildRecord(
-        **found, problem=f"an earlier kpi wrote its {FILE} (no schema version; this one: {SCHEMA_VERSION})"
+        **fields_read, problem=f"an earlier kpi wrote its {FILE} (no schema version; this one: {SCHEMA_VERSION})"
     )

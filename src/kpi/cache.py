@@ -131,7 +131,7 @@ def without_cache() -> Iterator[None]:
         _active.reset(token)
 
 
-def remembered(make: Callable[[], _T], *parts: object, is_right: Callable[[_T], bool] = lambda found: True) -> _T:
+def remembered(make: Callable[[], _T], *parts: object, is_right: Callable[[_T], bool] = lambda value: True) -> _T:
     """Return what `make` makes, or made before from the same `parts`, which must tell all that it follows from.
 
     What else it follows from, `is_right` must look at. An error is never remembered, so that it is raised again with
@@ -141,11 +141,11 @@ def remembered(make: Callable[[], _T], *parts: object, is_right: Callable[[_T], 
     if cache is None:
         return make()
     key = key_of(*parts)
-    found = cache.get(key)
-    if found is None or not is_right(found):
-        found = make()
-        cache.put(key, found)
-    return cast(_T, found)
+    value = cache.get(key)
+    if value is None or not is_right(value):
+        value = make()
+        cache.put(key, value)
+    return cast(_T, value)
 
 
 def recall(*parts: object) -> Any:
@@ -192,18 +192,18 @@ def _versions() -> list[str]:
 
     Their names alone: importing what reads them takes as long as the rest of a run that finds nothing to do.
     """
-    found: dict[str, str] = {}
+    folder_by_library: dict[str, str] = {}
     for folder in sys.path:
         with suppress(OSError):
             for name in sorted(os.listdir(folder or ".")):
                 library = name.partition("-")[0].lower()
                 if library in _LIBRARIES and name.endswith(".dist-info"):
-                    found.setdefault(library, name)
-    if missing := _LIBRARIES - _OPTIONAL - found.keys():
+                    folder_by_library.setdefault(library, name)
+    if missing := _LIBRARIES - _OPTIONAL - folder_by_library.keys():
         from importlib.metadata import version
 
-        found.update({library: version(library) for library in missing})
-    return sorted(found.values())
+        folder_by_library.update({library: version(library) for library in missing})
+    return sorted(folder_by_library.values())
 
 
 class _Part:
@@ -221,10 +221,10 @@ class _Part:
     def entries(self) -> dict[str, tuple[int, bytes]]:
         """Return the entries; none when a byte of them is another than was written."""
         try:
-            found = _Plain(io.BytesIO(self.content)).load() if self.checksum == _checksum(self.content) else None
+            content = _Plain(io.BytesIO(self.content)).load() if self.checksum == _checksum(self.content) else None
         except Exception:  # whatever is wrong with it, it is as good as deleted
             return {}
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
 
 def _checksum(content: bytes) -> bytes:
@@ -328,7 +328,7 @@ class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return a class of kpi's, or of a value that YAML yields."""
         allowed = (module.startswith("kpi.") and "." not in name) or (module, name) in _VALUES or module in _PATHS
-        found = super().find_class(module, name) if allowed else None
-        if not isinstance(found, type):
+        kind = super().find_class(module, name) if allowed else None
+        if not isinstance(kind, type):
             raise pickle.UnpicklingError(f"{module}.{name}")
-        return found
+        return kind

@@ -81,12 +81,12 @@ def from_line(kind: type[Line], line: str | bytes) -> Line | None:
 
 
 def _fields_of(kind: Any, content: Mapping[str, object]) -> dict[str, Any]:
-    found = {}
+    values = {}
     for name, decode in _field_decoders(kind).items():
         if name in content:
             with suppress(Malformed):
-                found[name] = decode(content[name])
-    return found
+                values[name] = decode(content[name])
+    return values
 
 
 @cache

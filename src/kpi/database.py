@@ -199,10 +199,10 @@ def table_columns(
         " order by schema_name, table_name, column_index",
         {"catalog": catalog or str(fetch_one(con, "select current_database()")[0]), "with_views": with_views},
     ).fetchall()
-    found: dict[str, dict[str, str]] = {}
+    columns: dict[str, dict[str, str]] = {}
     for table, column, kind in rows:
-        found.setdefault(table, {})[column] = kind
-    return found
+        columns.setdefault(table, {})[column] = kind
+    return columns
 
 
 def relations(con: duckdb.DuckDBPyConnection, without: Collection[str] = ()) -> dict[str, str]:
@@ -355,10 +355,10 @@ def beside_python(memory_limit: str) -> str:
     The process peaks at up to a third more than the limit, for DuckDB does not count all that it takes. A share of the
     machine's memory stays as it is; of little memory DuckDB gets at least 70 %.
     """
-    found = re.fullmatch(r"([\d.]+)\s*([KMGT]?)(i?)B", memory_limit.strip(), re.IGNORECASE)
-    if not found:
+    match = re.fullmatch(r"([\d.]+)\s*([KMGT]?)(i?)B", memory_limit.strip(), re.IGNORECASE)
+    if not match:
         return memory_limit
-    number, unit, thousand = float(found[1]), found[2].upper(), 1024 if found[3] else 1000
+    number, unit, thousand = float(match[1]), match[2].upper(), 1024 if match[3] else 1000
     size = number * thousand ** " KMGT".index(unit or " ")
     return f"{(size - min(0.3 * size, _OF_PYTHON)) / 1024:.0f}KiB"
 
@@ -515,13 +515,13 @@ def parser() -> duckdb.DuckDBPyConnection:
 def _parsed(sql: str) -> Any:
     """The tree of one SELECT as DuckDB gives it, or a text saying why it is none."""
     row = parser().execute("select json_serialize_sql(?)", [sql]).fetchall()[0]
-    found = json.loads(row[0])
-    if found["error"]:
-        message = str(found["error_message"])
+    answer = json.loads(row[0])
+    if answer["error"]:
+        message = str(answer["error_message"])
         return (
             "a second statement begins in it" if message.startswith("Only SELECT") else message.partition("\n")[0][:300]
         )
-    statements = found["statements"]
+    statements = answer["statements"]
     return statements[0] if len(statements) == 1 else "a second statement begins in it"
 
 
@@ -671,9 +671,9 @@ def problem_of(error: duckdb.Error, statement: str, known: Iterable[str] = ()) -
 
 def _in_plain_words(message: str) -> tuple[str, str]:
     for pattern, words in _PLAIN_WORDS:
-        found = re.match(pattern, message)
-        if found:
-            return words.format(**found.groupdict()).replace("_LITERAL", ""), found.groupdict().get("name", "")
+        match = re.match(pattern, message)
+        if match:
+            return words.format(**match.groupdict()).replace("_LITERAL", ""), match.groupdict().get("name", "")
     called = re.match(r"No function matches the given name and argument types '(.+?)'", message)
     if called:
         takes = [line.strip() for line in message.split("\n")[2:] if "(" in line]
@@ -683,5 +683,5 @@ def _in_plain_words(message: str) -> tuple[str, str]:
 
 
 def _place_of(name: str, statement: str) -> int | None:
-    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", statement)
-    return found.start() if found else None
+    match = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", statement)
+    return match.start() if match else None

@@ -24,9 +24,11 @@ class Default(str):
     """What a template itself gives for a variable that is not set."""
 
 
-def is_as_read(read: Mapping[str, str]) -> bool:
+def is_as_read(values: Mapping[str, str]) -> bool:
     """Tell whether the environment still gives what was read, by name."""
-    return all(os.environ.get(name) == (None if isinstance(value, Default) else value) for name, value in read.items())
+    return all(
+        os.environ.get(name) == (None if isinstance(value, Default) else value) for name, value in values.items()
+    )
 
 
 def note_read(name: str, value: str) -> None:
@@ -104,6 +106,6 @@ def _salt(warehouse: Path) -> bytes:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(os.urandom(32))
     with suppress(OSError):
-        if len(kept := path.read_bytes()) == 32:
-            return kept
+        if len(salt := path.read_bytes()) == 32:
+            return salt
     return os.urandom(32)

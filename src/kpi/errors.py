@@ -340,15 +340,15 @@ class DiskFull(KpiError):
 
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether an error is, or came from, a disk or a quota that is full, in Python's words or DuckDB's."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
-        message = str(seen).lower()
-        is_of_writing = isinstance(seen, BuildError) or not isinstance(seen, KpiError)
+        message = str(cause).lower()
+        is_of_writing = isinstance(cause, BuildError) or not isinstance(cause, KpiError)
         if is_of_writing and any(words in message for words in _FULL):
             return True
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return False
 
 

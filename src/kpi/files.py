@@ -56,9 +56,9 @@ def why_unreadable(path: Path) -> str:
 
 def find_project(start: Path | str | None = None) -> Path:
     """Return the project's folder: `start`, else KPI_PROJECT_DIR, else the nearest one at or above where we are."""
-    given = start or os.environ.get("KPI_PROJECT_DIR")
-    if given:
-        return _usable(Path(given))
+    place = start or os.environ.get("KPI_PROJECT_DIR")
+    if place:
+        return _usable(Path(place))
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "dbt_project.yml").is_file():
@@ -117,13 +117,13 @@ def project_digest(root: Path) -> str:
 
 def project_contents(root: Path) -> dict[str, bytes]:
     """Return a hash of every file that `project_files` yields, by its path from the root."""
-    found, below = {}, os.path.join(root, "")
+    hashes, below = {}, os.path.join(root, "")
     for path in map(str, project_files(root)):
         with open(path, "rb") as stream:
             content = hashlib.blake2b(stream.read(), digest_size=16).digest()
         # Whoever has nothing to do waits for this, and asking where a path leads takes as long as reading the file.
-        found[path[len(below) :] if path.startswith(below) else os.path.relpath(path, root)] = content
-    return found
+        hashes[path[len(below) :] if path.startswith(below) else os.path.relpath(path, root)] = content
+    return hashes
 
 
 def code_digest() -> str:
@@ -142,17 +142,17 @@ def project_files(root: Path) -> Iterator[Path]:
     Left out are deliveries, and of the folders in the project's own those that are hidden; below models they count.
     Then those of packages that lie elsewhere, whether a link in dbt_packages or a list of packages leads there.
     """
-    seen = {root.resolve()}
-    yield from _files_below(root, seen)
+    visited = {root.resolve()}
+    yield from _files_below(root, visited)
     sentences = sorted((root / "report").rglob("*.md"))
     yield from (path for path in sentences if is_regular(path) and not _is_of_project(path))
     todo = [root]
     while todo:
         for package in _packages_elsewhere(todo.pop()):
-            if package.resolve() not in seen:
-                seen.add(package.resolve())
+            if package.resolve() not in visited:
+                visited.add(package.resolve())
                 todo.append(package)
-                yield from _files_below(package, seen)
+                yield from _files_below(package, visited)
 
 
 def _packages_elsewhere(folder: Path) -> Iterator[Path]:
@@ -168,7 +168,7 @@ def _packages_elsewhere(folder: Path) -> Iterator[Path]:
                     yield path
 
 
-def _files_below(root: Path, seen: set[Path]) -> Iterator[Path]:
+def _files_below(root: Path, packages: set[Path]) -> Iterator[Path]:
     been = set[str]()
     for folder, folders, names in os.walk(root, followlinks=True):
         if (place := os.path.realpath(folder)) in been:  # a link led back
@@ -179,7 +179,7 @@ def _files_below(root: Path, seen: set[Path]) -> Iterator[Path]:
         folders[:] = sorted(
             name
             for name in folders
-            if Path(folder, name) not in seen and not (is_top and (name[0] in "._" or name in _PASSED_OVER))
+            if Path(folder, name) not in packages and not (is_top and (name[0] in "._" or name in _PASSED_OVER))
         )
         for name in sorted(names):
             # A pipe of such a name would be waited for, and a link to nothing is no file.

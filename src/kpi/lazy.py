@@ -16,10 +16,10 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, name: str) -> object:
-        found = getattr(import_module(self._name), name)
+        attribute = getattr(import_module(self._name), name)
         if not name.startswith("__"):
-            setattr(self, name, found)  # found without this method the next time
-        return found
+            setattr(self, name, attribute)  # found without this method the next time
+        return attribute
 
 
 if TYPE_CHECKING:

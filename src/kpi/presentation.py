@@ -69,8 +69,8 @@ _SEEN_AS_NOTHING = re.compile(
 def unseen_letter(text: str) -> str:
     """Return the number, as U+200B, of the first letter of a text that nobody sees, or takes for a space; empty when it
     has none. Line ends and tabs are none."""
-    found = None if text.isascii() and text.isprintable() else _SEEN_AS_NOTHING.search(text)
-    return f"U+{ord(found.group()):04X}" if found else ""
+    match = None if text.isascii() and text.isprintable() else _SEEN_AS_NOTHING.search(text)
+    return f"U+{ord(match.group()):04X}" if match else ""
 
 
 def without_unseen(text: str) -> str:
@@ -92,8 +92,8 @@ def words(group: str) -> Mapping[str, Mapping[str, str]]:
     """Return what a kind of output calls things, by key and language. They stand side by side in `words.json`."""
     import json
 
-    found: dict[str, dict[str, dict[str, str]]] = json.loads(Path(__file__).with_name("words.json").read_bytes())
-    return found[group]
+    groups: dict[str, dict[str, dict[str, str]]] = json.loads(Path(__file__).with_name("words.json").read_bytes())
+    return groups[group]
 
 
 NO_BREAK = "\u00a0"
@@ -277,8 +277,8 @@ class _Guarded:
         return iter(self._stream)
 
 
-def _written_out(found: re.Match[str]) -> str:
-    number = ord(found[0])
+def _written_out(match: re.Match[str]) -> str:
+    number = ord(match[0])
     if number < 0x10000:
         return f"\\u{number:04x}"
     high, low = divmod(number - 0x10000, 0x400)

@@ -75,7 +75,7 @@ def read_warehouse_settings(variables: Section, project: str) -> WarehouseSettin
 
 def _section(variables: Section, project: str, key: str = KEY) -> Section | None:
     own = variables.section(project) if isinstance(variables.get(project), dict) else variables
-    return next((given.section(key) for given in (own, variables) if key in given), None)
+    return next((level.section(key) for level in (own, variables) if key in level), None)
 
 
 ENGINES = ("duckdb", "spark")
@@ -131,25 +131,25 @@ def read_engine_settings(variables: Section, project: str) -> EngineSettings:
     section = _section(variables, project)
     if section is None or section.get(ENGINE_KEY) is None:
         return EngineSettings()
-    given = section.section(ENGINE_KEY)
-    given.allow([one.name for one in fields(EngineSettings)], f"{ENGINE_KEY} of {KEY}")
-    texts = {name: given.text(name) for name in ("type", "master", "remote", "lake")}
+    engine = section.section(ENGINE_KEY)
+    engine.allow([one.name for one in fields(EngineSettings)], f"{ENGINE_KEY} of {KEY}")
+    texts = {name: engine.text(name) for name in ("type", "master", "remote", "lake")}
     kind = texts["type"] or ENGINES[0]
     if kind not in ENGINES:
-        raise ConfigError(f"there is no engine '{kind}'.{nearest(kind, ENGINES)}", given.where("type"))
-    config = given.section("config")
+        raise ConfigError(f"there is no engine '{kind}'.{nearest(kind, ENGINES)}", engine.where("type"))
+    config = engine.section("config")
     for name, value in config.items():
         if not name.startswith("spark.") or not isinstance(value, str | int | float | bool):
             message = f"'{name}' is no setting of Spark's session: a name that begins with 'spark.', and one value."
             raise ConfigError(message, config.where(name))
     plain = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in config.items()}
-    lost_after = given.get("lost_after", EngineSettings().lost_after)
+    lost_after = engine.get("lost_after", EngineSettings().lost_after)
     if not isinstance(lost_after, int) or isinstance(lost_after, bool) or lost_after < 0:
-        raise ConfigError("'lost_after' must be a whole number of seconds, 0 for ever.", given.where("lost_after"))
+        raise ConfigError("'lost_after' must be a whole number of seconds, 0 for ever.", engine.where("lost_after"))
     settings = EngineSettings(kind, texts["master"], texts["remote"], plain, texts["lake"], lost_after)
-    if unused := [name for name in given if name != "type" and given.get(name) and not settings.is_spark]:
-        raise ConfigError(f"'{unused[0]}' is of the engine spark, and 'type' is {kind}.", given.where(unused[0]))
-    _check_address(settings, {name: given.where(name) for name in ("master", "remote")})
+    if unused := [name for name in engine if name != "type" and engine.get(name) and not settings.is_spark]:
+        raise ConfigError(f"'{unused[0]}' is of the engine spark, and 'type' is {kind}.", engine.where(unused[0]))
+    _check_address(settings, {name: engine.where(name) for name in ("master", "remote")})
     return settings
 
 
@@ -363,13 +363,13 @@ def spill_folder(warehouse: Path, root: Path, given: str) -> Path:
 
 
 def _read(section: Section) -> WarehouseSettings:
-    known = {one.name: one.default for one in fields(WarehouseSettings)}
-    section.allow([*known, ENGINE_KEY], KEY)
+    defaults = {one.name: one.default for one in fields(WarehouseSettings)}
+    section.allow([*defaults, ENGINE_KEY], KEY)
     values: dict[str, Any] = {}
     for key, value in section.items():
         if key == ENGINE_KEY:
             continue
-        where, usual = section.where(key), known[key]
+        where, usual = section.where(key), defaults[key]
         if key == "source_folders":
             values[key] = section.strings(key)
         elif isinstance(usual, tuple):

@@ -53,11 +53,11 @@ class Section(dict[str, Any]):
 
     def allow(self, keys: Iterable[str], what: str, emit: Callable[[ConfigError], None] | None = None) -> None:
         """Raise ConfigError for the first key outside `keys`, or `emit` each: no typo may be ignored in silence."""
-        known = set(keys)
+        allowed = set(keys)
         for key in self:
-            if key in known:
+            if key in allowed:
                 continue
-            error = ConfigError(f"'{key}' is not supported in {what}.{nearest(key, known)}", self.where(key))
+            error = ConfigError(f"'{key}' is not supported in {what}.{nearest(key, allowed)}", self.where(key))
             if emit is None:
                 raise error
             emit(error)
@@ -228,12 +228,12 @@ class _Plain:
         return section
 
     def _items(self, depth: int) -> Items:
-        found, lines = [], []
+        values, lines = [], []
         while type(event := self._next()) is not self._end_of_list:
-            found.append(self._value(event, depth))
+            values.append(self._value(event, depth))
             is_alias = type(event) is self._alias
             lines.append(self._anchored[event.anchor][2] if is_alias else event.start_mark.line + 1)
-        return Items(found, lines)
+        return Items(values, lines)
 
     def _scalar(self, event: Any) -> Any:
         value = event.value
