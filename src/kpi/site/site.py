@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ FOLDER = PAGES
 EXPECTATIONS = "expectations.json"  # what was found when the years of a build were validated, beside its site
 FINGERPRINT = "fingerprint"
 _STYLE, _POLICY = "\0style\0", "\0policy\0"
+_SHORT = 100  # characters of a text that is remembered escaped
 _PLACED = re.compile(r'class="(?:mark )?([lt]\d{1,3})"')
 _CLASSES, _ELEMENTS = re.compile(r'class="([^"]+)"'), re.compile(r"<([a-z]\w*)")
 _BESIDES = re.compile(r"::?[\w-]+(?:\([^)]*\))?|\[[^\]]*\]")  # of a selector: pseudo-classes and attributes
@@ -200,15 +201,49 @@ def _link(source: Path, target: Path) -> int:
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2.compiler import CodeGenerator
+    from markupsafe import Markup, escape
 
-    return Environment(
+    @lru_cache(1 << 14)
+    def short(text: str) -> Markup:
+        return escape(visible(text))
+
+    def escaped(value: Any) -> Markup:
+        """Escape what a page shows; names, labels and small numbers stand on many pages, and are escaped once."""
+        kind = type(value)
+        if kind is Markup:
+            return value  # type: ignore[no-any-return]
+        if kind is str:
+            return short(value) if len(value) < _SHORT else escape(visible(value))
+        return escape(value)
+
+    class Generator(CodeGenerator):
+        """Leaves out Jinja's own escaping of what `escaped` has escaped: for each value it made the same again.
+
+        Should a later Jinja not ask for this any more, pages are written more slowly, and as they were.
+        """
+
+        def _output_child_pre(self, node: Any, frame: Any, finalize: Any) -> None:
+            self.write(f"({finalize.src}")
+
+    class Pages(Environment):
+        """What a template asks of a row is the row's before it is a method of all rows."""
+
+        code_generator_class = Generator
+
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            if type(obj) is dict and attribute in obj:
+                return obj[attribute]
+            return super().getattr(obj, attribute)
+
+    return Pages(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
+        finalize=escaped,
     )
 
 
@@ -253,11 +288,16 @@ def _style_for(present: frozenset[str]) -> str:
     return "".join(parts) + ("}" if media else "")
 
 
+@cache
+def _known() -> frozenset[str]:
+    """Return the elements and classes that the style speaks of."""
+    return frozenset[str]().union(*(need for rule in _rules() for need in rule.needs))
+
+
 def _present(text: str) -> frozenset[str]:
     """Return the elements and classes of a page, of those that the style speaks of."""
     classes = {f".{name}" for names in set(_CLASSES.findall(text)) for name in names.split()}
-    known = frozenset[str]().union(*(need for rule in _rules() for need in rule.needs))
-    return known & (classes | set(_ELEMENTS.findall(text)))
+    return _known() & (classes | set(_ELEMENTS.findall(text)))
 
 
 @cache
