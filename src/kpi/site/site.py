@@ -122,7 +122,7 @@ def write_site(
     of_figures, of_models = source.of_figures(), source.models.checksums()
     for code in LANGUAGES:
         site = Site(source, read_language(code), of_figures, of_models)
-        around = _around(site)
+        around, frame = _around(site), _frame(site)
         for draft in site.drafts():
             name = f"{code}/{draft.path}"
             if draft.inputs:
@@ -138,7 +138,7 @@ def write_site(
                     sizes.append(_link(earlier.folder / name, folder / name))
                     carried += 1
                     continue
-            sizes.append(_write(folder / name, render(site, page or draft.make())))
+            sizes.append(_write(folder / name, render(frame, page or draft.make())))
     total = sum(sizes) + sum(one.size for one in downloads)
     return Written(len(sizes), total, max(sizes), tuple(_warnings(source)), checksums, inputs, carried)
 
@@ -306,25 +306,34 @@ def _text(name: str) -> str:
     return "".join(line.strip() for line in (TEMPLATES / name).read_text(encoding="utf-8").splitlines())
 
 
-def render(site: Site, page: Page) -> str:
+def _frame(site: Site) -> Row:
+    """Return what the templates of all pages of a language are given."""
+    from markupsafe import Markup
+
+    return {
+        "c": site.source.content,
+        "l": site.language,
+        "t": site.language.labels,
+        "about": site.source.about,
+        "languages": [(code, read_language(code).say("language")) for code in LANGUAGES],
+        "menu": site.menu(),
+        "style": Markup(_STYLE),
+        "policy": Markup(_POLICY),
+    }
+
+
+def render(frame: Row, page: Page) -> str:
     """Return a page as HTML."""
     from markupsafe import Markup
 
-    languages = [(code, read_language(code).say("language"), f"../{code}/{page.path}") for code in LANGUAGES]
     script = _text("search.js") if page.template == "list.html" else ""
     text = _template(page.template).render(
         {
-            "c": site.source.content,
-            "l": site.language,
-            "t": site.language.labels,
-            "about": site.source.about,
-            "languages": languages,
-            "menu": site.menu(),
+            **frame,
+            "languages": [(code, name, f"../{code}/{page.path}") for code, name in frame["languages"]],
             "path": page.path,
             "crumbs": page.crumbs,
             "heading": page.heading,
-            "style": Markup(_STYLE),
-            "policy": Markup(_POLICY),
             "script": Markup(script),
             **page.values,
         }
@@ -446,13 +455,13 @@ def write_model_pages(
                     models=project.models)  # fmt: skip
     for code in LANGUAGES:
         site = Site(source, read_language(code))
-        around = _around(site)
+        around, frame = _around(site), _frame(site)
         for name in wanted:
             page = site.model(name)
             path = f"{code}/{page.path}"
             checksums[path] = _checksum(around, page)
             inputs[path] = _inputs(around, of_models[name])
-            _write(folder / code / page.path, render(site, page))
+            _write(folder / code / page.path, render(frame, page))
     return Earlier(known.folder, checksums, inputs)
 
 
