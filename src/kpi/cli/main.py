@@ -89,8 +89,8 @@ class _Commands(MutableMapping[str, click.Command]):
 
     def __init__(self) -> None:
         self._makers: dict[str, Callable[[], click.Command]] = {"list": _list_as_dbt, "source": _source}
-        for module, listed in _PLACES.items():
-            for name, _, function in (one.partition(":") for one in listed.split()):
+        for module, commands in _PLACES.items():
+            for name, _, function in (one.partition(":") for one in commands.split()):
                 self._makers[name] = partial(_imported, module, function or name)
         for name in _INSTEAD:
             self._makers[name] = partial(_redirect, name)

@@ -309,18 +309,18 @@ def explain(
         raise click.UsageError("--format and --output are for --rows.")
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE.")
-    found = explain_figure(figure, build=build_id, **where)
+    explanation = explain_figure(figure, build=build_id, **where)
     if kind is not None:
         if as_sql:
-            click.echo(found.sql_by_kind.get(kind, ""))
+            click.echo(explanation.sql_by_kind.get(kind, ""))
         else:
-            _print_rows(found.rows(kind), form, output, limit)
+            _print_rows(explanation.rows(kind), form, output, limit)
     elif as_json:
-        say_json(found.to_json())
+        say_json(explanation.to_json())
     elif as_sql:
-        say(line for step in found.steps if step.sql for line in (f"-- {step.model}", f"{step.sql};", ""))
+        say(line for step in explanation.steps if step.sql for line in (f"-- {step.model}", f"{step.sql};", ""))
     else:
-        click.echo(found.text)
+        click.echo(explanation.text)
 
 
 def _print_rows(rows: pa.Table, form: str, output: Path | None, limit: int) -> None:
@@ -525,10 +525,10 @@ def site(folder: Path | None, public: bool, build_id: str | None, project_dir: P
             raise click.UsageError("--public needs a folder to write into: kpi site --public DIR")
         click.echo(str(written_site(root, build_id)))
         return
-    written = write_copy(root, build_id, folder, public)
-    for warning in written.warnings:
+    result = write_copy(root, build_id, folder, public)
+    for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{written.pages} pages, {written.bytes / 1e6:.1f} MB: {folder / 'fi' / 'index.html'}")
+    click.echo(f"{result.pages} pages, {result.bytes / 1e6:.1f} MB: {folder / 'fi' / 'index.html'}")
 
 
 @click.command()
