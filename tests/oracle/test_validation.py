@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import subprocess
 import sys
+import threading
 from datetime import date
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
@@ -142,6 +146,27 @@ def test_what_was_judged_is_carried_over_while_nothing_that_is_judged_changes(
     assert second != first
     for name in ("expectations.json",):
         assert (second / name).read_bytes() == (first / name).read_bytes()
+
+
+def test_a_warehouse_from_nothing_imports_great_expectations_where_answers_of_it_are_lacking(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported: list[str] = []
+    monkeypatch.setattr("kpi.validation.expectations.import_great_expectations", partial(_imported, imported))
+    run(project)
+    assert set(imported) == {"MainThread", "great expectations"}
+    imported.clear()
+    shutil.rmtree(project / "warehouse/builds")
+    (project / "warehouse/current").unlink()
+    run(project)
+    assert imported == []
+    run(project, full_refresh=True)  # nothing that is remembered is used
+    assert "great expectations" in imported
+
+
+def _imported(threads: list[str]) -> ModuleType:
+    threads.append(threading.current_thread().name)
+    return importlib.import_module("great_expectations")
 
 
 @pytest.mark.parametrize("change", ["contract", "label", "rules"])

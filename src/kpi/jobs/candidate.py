@@ -57,11 +57,11 @@ class GreatExpectations:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin, if that has not been done."""
-        from kpi.validation.expectations import import_great_expectations
+        """Begin, if that has not been done and no answers of it are remembered: they may be all that is needed."""
+        from kpi.validation.expectations import has_answers, import_great_expectations
 
-        if self._thread is None:
-            self._thread = threading.Thread(target=import_great_expectations, daemon=True)
+        if self._thread is None and not has_answers():
+            self._thread = threading.Thread(target=import_great_expectations, name="great expectations", daemon=True)
             self._thread.start()
 
     def join(self) -> None:

@@ -54,6 +54,7 @@ RESULTS_TABLE = "marts.expectation_results"
 LABELS_SHOWN = 20
 _VALUES = ("value", "compared")
 _LIBRARIES = ("great_expectations", "pandas", "numpy")
+_ANSWERED = "answered"
 # What Great Expectations imports and uses in what no rule here is of: such a module is imported when it is used.
 _POSTPONED = ("scipy.stats", "altair", "requests", "jsonschema")
 # And its own modules of this kind, save those that `_is_needed` knows: its names stand for nothing until then.
@@ -114,6 +115,11 @@ class YearResult:
     failure: str = ""
     description_sv: str = ""
     unit: str | None = ""
+
+
+def has_answers() -> bool:
+    """Tell whether Great Expectations answered this kpi before, in what is remembered: it may not be needed again."""
+    return bool(recall(_ANSWERED))
 
 
 def import_great_expectations() -> ModuleType:
@@ -400,6 +406,7 @@ class _Validator:
         expected = [self._expectation(rule) for rule in rules]
         name = f"{suite.year} {suite.topic.name}"
         found = batch.validate(self._gx.ExpectationSuite(name=name, expectations=expected), result_format=result_format)
+        remember(True, _ANSWERED)
         # The results come in another order than the expectations went in, hence the name of the rule in each.
         return {result.expectation_config.meta["rule"]: result for result in found.results}
 
