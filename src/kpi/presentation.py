@@ -17,7 +17,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -157,12 +157,7 @@ class Form:
 
     def number(self, value: Decimal | float | str) -> str:
         """Return a number with its decimals, without its unit."""
-        exact = _exact(value)
-        text = with_decimals(f"{abs(exact):f}", self.decimals) if self.decimals else _shortest(abs(exact))
-        whole, point, rest = text.partition(".")
-        comma, thousands = (".", ",") if self.language == "en" else (",", NO_BREAK)
-        whole = f"{int(whole):,}".replace(",", thousands)
-        return (MINUS if exact < 0 else "") + whole + (comma if point else "") + rest
+        return _digits(f"{_exact(value):f}", self.decimals, self.language == "en")
 
     def _sign(self, value: Decimal) -> str:
         return MINUS if value < 0 else "+" if self.is_signed and value > 0 else ""
@@ -185,8 +180,19 @@ def _exact(value: Decimal | float | str) -> Decimal:
     return value if isinstance(value, Decimal) else Decimal(str(value))
 
 
-def _shortest(value: Decimal) -> str:
-    text = f"{value:f}"
+@lru_cache(1 << 14)  # one value stands in three languages, on several pages
+def _digits(exact: str, decimals: str | None, is_english: bool) -> str:
+    """Return a number, as `f` writes it, with its signs and its decimals, or as few as it has."""
+    size = exact.removeprefix("-")
+    text = with_decimals(size, decimals) if decimals else _shortest(size)
+    whole, point, rest = text.partition(".")
+    comma, thousands = (".", ",") if is_english else (",", NO_BREAK)
+    whole = f"{int(whole):,}".replace(",", thousands)
+    # Minus zero is no number below zero.
+    return (MINUS if size != exact and size.strip("0.") else "") + whole + (comma if point else "") + rest
+
+
+def _shortest(text: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

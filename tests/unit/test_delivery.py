@@ -162,9 +162,14 @@ def test_the_form_of_a_file_tells_what_there_is_to_do(
     assert form('"id","at"\n' + rows) == found
 
 
+def test_padding_is_seen_after_a_header_that_alone_ends_with_a_carriage_return() -> None:
+    assert form("id,at\r abc,de").has_padding
+    assert not form("id,at\rabc,d e").has_padding
+
+
 def test_padding_is_seen_at_the_edge_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     for window in range(1, 9):
-        monkeypatch.setattr(csv_reader, "_WINDOW", window)
+        monkeypatch.setattr(csv_reader, "_PADDING_WINDOW", window)
         assert form("id,at\nabc,d e\nabc, de\n").has_padding
         assert form("id,at\nabc,d e\nabc ,de\n").has_padding
         assert not form("id,at\nabc,d e\na  c,d\te\n").has_padding

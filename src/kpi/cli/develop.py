@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kpi.cli.options import (
+    OutputPath,
     attended,
     complain,
     day,
@@ -458,7 +459,7 @@ def _data_lines(report: Report, build: str) -> Iterator[str]:
 @click.option("--build", metavar="BUILD", help="Results and catalog of this build; else of the published one.")
 @vars_option
 @target_option
-@click.option("--target-path", type=click.Path(path_type=Path), help="Where to; else target/ in the project.")
+@click.option("--target-path", type=OutputPath(path_type=Path), help="Where to; else target/ in the project.")
 def artifacts(
     project_dir: Path | None, build: str | None, target_path: Path | None, variables: str, target: str
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from kpi.cli.options import (
+    OutputPath,
     attended,
     day,
     limit_option,
@@ -152,7 +153,7 @@ def doctor(project_dir: Path | None) -> None:
     "--public",
     "folder",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(path_type=Path, file_okay=False),
     metavar="DIR",
     help="The folder to write.",
 )

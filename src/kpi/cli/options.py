@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kpi.errors import ConfigError, interruptible
+from kpi.errors import ConfigError, interruptible, is_disk_full
 from kpi.events import Emit
 from kpi.files import find_project
 from kpi.jobs.options import Outcome
@@ -80,6 +80,45 @@ def say(lines: Iterable[str]) -> None:
     """Print lines."""
     for line in lines:
         click.echo(line)
+
+
+_OUTPUTS = "kpi.outputs"  # in what click passes from a command to its group
+
+
+class OutputPath(click.Path):
+    """A file or folder that a command writes: an error of the system in writing there is told of it by name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check the value as click.Path does, and note it."""
+        path = super().convert(value, param, ctx)
+        if ctx is not None and path is not None:
+            ctx.meta.setdefault(_OUTPUTS, []).append(path)
+        return path
+
+
+class Commands(click.Group):
+    """The commands. An output that cannot be written is a setting that cannot be used: it ends like one."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises ConfigError for an output that cannot be written, of a disk that is full no other."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if is_disk_full(error) or isinstance(error, BrokenPipeError):
+                raise
+            for path in ctx.meta.get(_OUTPUTS, ()):
+                if _is_met_at(error, path):
+                    raise ConfigError(f"{path} cannot be written: {os.strerror(error.errno or 0)}.") from None
+            raise
+
+
+def _is_met_at(error: OSError, path: Path) -> bool:
+    """Tell whether an error was met at a path, below it, or at a folder on the way to it."""
+    output = os.path.abspath(path)
+    names = [os.path.abspath(name) for name in (error.filename, error.filename2) if isinstance(name, str | Path)]
+    if not names:  # pyarrow says the name in its words alone
+        return str(path) in str(error)
+    return any(os.path.commonpath((name, output)) in (name, output) for name in names)
 
 
 def complain(line: str) -> None:

@@ -85,8 +85,10 @@ _WORTH_A_LOOK = f"(?:[0-9][^0-9]*){{{_LEAST_DIGITS}}}|@|[(\\[] ?(?:[Aa]|[Ää])[
 _HASH = re.compile(rb"[0-9A-Fa-f]{16,}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _DASH_BYTES = b"(?:[-+A-FU-Ya-fu-y]|" + "|".join(_DASHES + "\uff0d").encode() + b")"
 _BLANK_BYTES = rb"(?:[ \t]|\xc2\xa0|\xe2\x80\xaf)?"
+# What stands before is looked at after its first digit: a pattern that begins with a digit takes half the time.
 _IN_FILE = re.compile(
-    rb"(?:(?<![0-9])|(?<=[-+A-FU-Ya-fu-y][0-9]{4}))(?:0[1-9]|[12][0-9]|3[01])(?:0[1-9]|1[0-2])[0-9]{2}"
+    rb"[0-3](?:(?<![0-9][0-3])|(?<=[-+A-FU-Ya-fu-y][0-9]{4}[0-3]))(?:(?<=0)[1-9]|(?<=[12])[0-9]|(?<=3)[01])"
+    rb"(?:0[1-9]|1[0-2])[0-9]{2}"
     + (_BLANK_BYTES + _DASH_BYTES + _BLANK_BYTES)
     + rb"[0-9]{3}[0-9A-FHJ-NPR-Ya-fhj-npr-y]"
 )
@@ -155,9 +157,9 @@ def quoted(text: str, longest: int = 200) -> str:
     return one_line(hidden(text), longest)
 
 
-def has_identity_code(body: bytes) -> bool:
-    """Tell whether a file, in UTF-8, holds an identity code anywhere; within a hash or UUID it is chance."""
-    return any(_is_right(hit[0].decode()) and not _is_in_hash(body, hit) for hit in _IN_FILE.finditer(body))
+def has_identity_code(body: bytes, start: int = 0) -> bool:
+    """Tell whether a file, in UTF-8, holds an identity code from `start` on; within a hash or UUID it is chance."""
+    return any(_is_right(hit[0].decode()) and not _is_in_hash(body, hit) for hit in _IN_FILE.finditer(body, start))
 
 
 def _is_right(code: str) -> bool:

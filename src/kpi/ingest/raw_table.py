@@ -428,7 +428,7 @@ def _refusal(feed: Feed, mapping: DeliveryMapping | None, layout: Layout, names:
     if missing:
         return csv_reader.missing_columns(layout, names, missing)
     secret = [column.name for column in feed.columns if column.pseudonym]
-    if secret and masking.has_identity_code(layout.body[layout.start :]):
+    if secret and masking.has_identity_code(layout.body, layout.start):
         return f"{' or '.join(secret)} looks like a personal identity code, which must not be delivered"
     return ""
 

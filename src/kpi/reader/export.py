@@ -153,7 +153,7 @@ def replaced(folder: Path) -> Iterator[Path]:
     Raises ConfigError when a file of another hand has the name of a new one. Old files that kpi wrote and that are not
     written again are removed.
     """
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))  # resolve() ends in an error of its own for a circle of links
     folder.mkdir(parents=True, exist_ok=True)
     # Beside it where that can be, for then both can change places in one step.
     beside = os.access(folder.parent, os.W_OK | os.X_OK) and not os.path.ismount(folder)

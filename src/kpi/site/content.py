@@ -98,7 +98,11 @@ _OF_FIGURES = "values exact changes printed kept revisions series breaks targets
 
 def text_in(row: Mapping[str, Any] | None, column: str, language: str) -> str:
     """Return a text of a row in a language, in another where it has none in that; nothing without any."""
-    return next((str(text) for one in SECOND[language] if (text := (row or {}).get(f"{column}_{one}"))), "")
+    if row:
+        for one in SECOND[language]:
+            if text := row.get(f"{column}_{one}"):
+                return str(text)
+    return ""
 
 
 @dataclass(slots=True)

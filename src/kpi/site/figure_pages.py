@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -33,11 +33,13 @@ def tag(key: Key, form: str, text: str) -> Markup:
     )
 
 
+@lru_cache(1 << 13, typed=True)  # a text is not the markup that reads the same
 def cell(form: str, text: str) -> Markup:
     """Return a number in a row of a table, or a card, that says itself what it is of (`row_of`)."""
     return Markup(f'<span class="v" data-form="{form}">{escape(text)}</span>')
 
 
+@lru_cache(1 << 13)
 def row_of(key: Key, with_figure: bool = True) -> Markup:
     """Return the attributes of a row or card all of whose numbers are of one figure, service, year and basis."""
     figure, service, year, basis = (escape(part) for part in key)

@@ -363,7 +363,7 @@ class Language:
 
     def around(self, label: str, **marked: object) -> Markup:
         """Return a label with values of which some are markup."""
-        return escape(self.labels[label]).format(**marked)
+        return Markup(str.format(escape(self.labels[label]), **{name: escape(value) for name, value in marked.items()}))
 
     def day(self, value: date | str) -> str:
         """Write a day as 5.3.2026, or in English as 5 March 2026. A text that is no day stays as it is."""

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ FOLDER = PAGES
 EXPECTATIONS = "expectations.json"  # what was found when the years of a build were validated, beside its site
 FINGERPRINT = "fingerprint"
 _STYLE, _POLICY = "\0style\0", "\0policy\0"
+_SHORT = 100  # characters of a text that is remembered escaped
 _PLACED = re.compile(r'class="(?:mark )?([lt]\d{1,3})"')
 _CLASSES, _ELEMENTS = re.compile(r'class="([^"]+)"'), re.compile(r"<([a-z]\w*)")
 _BESIDES = re.compile(r"::?[\w-]+(?:\([^)]*\))?|\[[^\]]*\]")  # of a selector: pseudo-classes and attributes
@@ -121,7 +122,7 @@ def write_site(
     of_figures, of_models = source.of_figures(), source.models.checksums()
     for code in LANGUAGES:
         site = Site(source, read_language(code), of_figures, of_models)
-        around = _around(site)
+        around, frame = _around(site), _frame(site)
         for draft in site.drafts():
             name = f"{code}/{draft.path}"
             if draft.inputs:
@@ -137,7 +138,7 @@ def write_site(
                     sizes.append(_link(earlier.folder / name, folder / name))
                     carried += 1
                     continue
-            sizes.append(_write(folder / name, render(site, page or draft.make())))
+            sizes.append(_write(folder / name, render(frame, page or draft.make())))
     total = sum(sizes) + sum(one.size for one in downloads)
     return Written(len(sizes), total, max(sizes), tuple(_warnings(source)), checksums, inputs, carried)
 
@@ -200,15 +201,49 @@ def _link(source: Path, target: Path) -> int:
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2.compiler import CodeGenerator
+    from markupsafe import Markup, escape
 
-    return Environment(
+    @lru_cache(1 << 14)
+    def short(text: str) -> Markup:
+        return escape(visible(text))
+
+    def escaped(value: Any) -> Markup:
+        """Escape what a page shows; names, labels and small numbers stand on many pages, and are escaped once."""
+        kind = type(value)
+        if kind is Markup:
+            return value  # type: ignore[no-any-return]
+        if kind is str:
+            return short(value) if len(value) < _SHORT else escape(visible(value))
+        return escape(value)
+
+    class Generator(CodeGenerator):
+        """Leaves out Jinja's own escaping of what `escaped` has escaped: for each value it made the same again.
+
+        Should a later Jinja not ask for this any more, pages are written more slowly, and as they were.
+        """
+
+        def _output_child_pre(self, node: Any, frame: Any, finalize: Any) -> None:
+            self.write(f"({finalize.src}")
+
+    class Pages(Environment):
+        """What a template asks of a row is the row's before it is a method of all rows."""
+
+        code_generator_class = Generator
+
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            if type(obj) is dict and attribute in obj:
+                return obj[attribute]
+            return super().getattr(obj, attribute)
+
+    return Pages(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
+        finalize=escaped,
     )
 
 
@@ -253,11 +288,16 @@ def _style_for(present: frozenset[str]) -> str:
     return "".join(parts) + ("}" if media else "")
 
 
+@cache
+def _known() -> frozenset[str]:
+    """Return the elements and classes that the style speaks of."""
+    return frozenset[str]().union(*(need for rule in _rules() for need in rule.needs))
+
+
 def _present(text: str) -> frozenset[str]:
     """Return the elements and classes of a page, of those that the style speaks of."""
     classes = {f".{name}" for names in set(_CLASSES.findall(text)) for name in names.split()}
-    known = frozenset[str]().union(*(need for rule in _rules() for need in rule.needs))
-    return known & (classes | set(_ELEMENTS.findall(text)))
+    return _known() & (classes | set(_ELEMENTS.findall(text)))
 
 
 @cache
@@ -266,25 +306,34 @@ def _text(name: str) -> str:
     return "".join(line.strip() for line in (TEMPLATES / name).read_text(encoding="utf-8").splitlines())
 
 
-def render(site: Site, page: Page) -> str:
+def _frame(site: Site) -> Row:
+    """Return what the templates of all pages of a language are given."""
+    from markupsafe import Markup
+
+    return {
+        "c": site.source.content,
+        "l": site.language,
+        "t": site.language.labels,
+        "about": site.source.about,
+        "languages": [(code, read_language(code).say("language")) for code in LANGUAGES],
+        "menu": site.menu(),
+        "style": Markup(_STYLE),
+        "policy": Markup(_POLICY),
+    }
+
+
+def render(frame: Row, page: Page) -> str:
     """Return a page as HTML."""
     from markupsafe import Markup
 
-    languages = [(code, read_language(code).say("language"), f"../{code}/{page.path}") for code in LANGUAGES]
     script = _text("search.js") if page.template == "list.html" else ""
     text = _template(page.template).render(
         {
-            "c": site.source.content,
-            "l": site.language,
-            "t": site.language.labels,
-            "about": site.source.about,
-            "languages": languages,
-            "menu": site.menu(),
+            **frame,
+            "languages": [(code, name, f"../{code}/{page.path}") for code, name in frame["languages"]],
             "path": page.path,
             "crumbs": page.crumbs,
             "heading": page.heading,
-            "style": Markup(_STYLE),
-            "policy": Markup(_POLICY),
             "script": Markup(script),
             **page.values,
         }
@@ -406,13 +455,13 @@ def write_model_pages(
                     models=project.models)  # fmt: skip
     for code in LANGUAGES:
         site = Site(source, read_language(code))
-        around = _around(site)
+        around, frame = _around(site), _frame(site)
         for name in wanted:
             page = site.model(name)
             path = f"{code}/{page.path}"
             checksums[path] = _checksum(around, page)
             inputs[path] = _inputs(around, of_models[name])
-            _write(folder / code / page.path, render(site, page))
+            _write(folder / code / page.path, render(frame, page))
     return Earlier(known.folder, checksums, inputs)
 
 
