@@ -169,7 +169,7 @@ _TEXT_OR_NAME = re.compile(
 
 
 def in_short(sql: str, relation_names: Callable[[], Collection[tuple[str, ...]]]) -> str:
-    """Write the names of relations without their database, but in texts. `relation_names` gives their (schema, name)."""
+    """Write relations without their database, but in texts. `relation_names` gives the (schema, name) of all."""
     if f'{DATABASE}"' not in sql and f"{DATABASE}." not in sql:
         return sql
 
