@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kpi.cli.options import (
+    OutputPath,
     attended,
     complain,
     day,
@@ -116,33 +117,33 @@ def plan(as_json: bool, **options: Any) -> None:
         click.echo(f"To build: {sure}, perhaps {len(built) - sure} more; data tests to run: up to {tests}.")
 
 
-def _options(given: dict[str, Any]) -> Options:
-    settings = {name: given.get(name) for name in ("threads", "memory_limit", "temp_directory")}
+def _options(options: dict[str, Any]) -> Options:
+    settings = {name: options.get(name) for name in ("threads", "memory_limit", "temp_directory")}
     if settings["memory_limit"]:
         check_size(settings["memory_limit"], Place("--memory-limit"))
     if settings["temp_directory"]:
         settings["temp_directory"] = Path(settings["temp_directory"]).absolute()
     return Options(
-        as_of=day(given.get("as_of")),
-        select=given.get("select", ()),
-        exclude=given.get("exclude", ()),
-        indirect=given.get("indirect", "eager"),
-        kinds=given.get("kinds", ()),
-        state=given.get("state", ""),
-        full_refresh=given["full_refresh"],
-        max_reject_share=given.get("max_reject_share"),
-        publish_despite_checks=given.get("publish_despite_checks", "").strip(),
-        variables=variables_of(given["variables"]),
+        as_of=day(options.get("as_of")),
+        select=options.get("select", ()),
+        exclude=options.get("exclude", ()),
+        indirect=options.get("indirect", "eager"),
+        kinds=options.get("kinds", ()),
+        state=options.get("state", ""),
+        full_refresh=options["full_refresh"],
+        max_reject_share=options.get("max_reject_share"),
+        publish_despite_checks=options.get("publish_despite_checks", "").strip(),
+        variables=variables_of(options["variables"]),
         settings={name: str(value) for name, value in settings.items() if value},
-        validate=not given.get("no_expectations"),
-        keep_going=given.get("keep_going", False),
-        unit_tests=given.get("unit_tests", False),
-        store_failures=given.get("store_failures", False),
-        wait_seconds=given.get("wait_seconds", 0),
-        selector=given.get("selector", ""),
-        usual_selector=given.get("usual_selector", False),
-        target=given.get("target", ""),
-        engine=engine_of(given),
+        validate=not options.get("no_expectations"),
+        keep_going=options.get("keep_going", False),
+        unit_tests=options.get("unit_tests", False),
+        store_failures=options.get("store_failures", False),
+        wait_seconds=options.get("wait_seconds", 0),
+        selector=options.get("selector", ""),
+        usual_selector=options.get("usual_selector", False),
+        target=options.get("target", ""),
+        engine=engine_of(options),
     )
 
 
@@ -208,18 +209,18 @@ def list_nodes(project_dir: Path | None, output: str, variables: str, target: st
             if wrong:
                 raise together(wrong, root)
             graph = replace(graph, unit_tests=tests)
-    given = options["select"], options["exclude"], options["indirect"], options["kinds"]
-    selector = options["selector"] or ("" if any(given[:2]) or given[3] else default_of(graph.project.selectors))
+    words = options["select"], options["exclude"], options["indirect"], options["kinds"]
+    selector = options["selector"] or ("" if any(words[:2]) or words[3] else default_of(graph.project.selectors))
     state = State()
-    if selector or any(given[:2]):  # only words can ask what is other than in a build
+    if selector or any(words[:2]):  # only words can ask what is other than in a build
         from kpi.engine.artifacts import state_of
         from kpi.engine.plan import checksums_of
 
         folder = scan(warehouse.raw, Checksums(warehouse.root / CHECKSUMS))
-        named, checksums = options["state"], checksums_of(graph, folder)
-        state = state_of(graph, named, warehouse.nodes_of(named), checksums, warehouse.last_results())
+        state_name, checksums = options["state"], checksums_of(graph, folder)
+        state = state_of(graph, state_name, warehouse.nodes_of(state_name), checksums, warehouse.last_results())
     wide = with_unit_tests(graph)
-    chosen = select(wide, Selection(*given, selector), state)
+    chosen = select(wide, Selection(*words, selector), state)
     say(lines([node for node in wide.nodes.values() if node.id in chosen], output))
 
 
@@ -275,12 +276,12 @@ def compile_command(
             click.echo(f"note: readers get {view} as a table, for it reads what stewards_schemas leaves out.")
         click.echo(f"{len(graph.built())} seeds and models and {counted(len(graph.tests()), 'test')} compile.")
         return
-    found = [node for node in graph.nodes.values() if model in (node.name, node.id) and node.sql]
-    if not found:
+    matches = [node for node in graph.nodes.values() if model in (node.name, node.id) and node.sql]
+    if not matches:
         raise ConfigError(
             f"there is no model or test '{model}'.{nearest(model, (n.name for n in graph.nodes.values()))}"
         )
-    node = found[0]
+    node = matches[0]
     click.echo(_in_words_of(engine, node.sql, project.columns.get(node.id, ())))
 
 
@@ -342,16 +343,16 @@ def lineage_command(
     root = project_folder(project_dir).resolve()
     with caching(root / CACHE):
         project = compiled(root, variables_of(variables), target)
-        starts, found = lineage.lineage(
+        starts, edges = lineage.lineage(
             project.graph, project.columns, what, downstream=downstream, also_used=also_used
         )
     match form:
         case "json":
-            click.echo(lineage.as_json(starts, found))
+            click.echo(lineage.as_json(starts, edges))
         case "mermaid":
-            say(lineage.as_mermaid(starts, found))
+            say(lineage.as_mermaid(starts, edges))
         case _:
-            say(lineage.as_text(starts, found, downstream))
+            say(lineage.as_text(starts, edges, downstream))
 
 
 @click.command("test")
@@ -458,7 +459,7 @@ def _data_lines(report: Report, build: str) -> Iterator[str]:
 @click.option("--build", metavar="BUILD", help="Results and catalog of this build; else of the published one.")
 @vars_option
 @target_option
-@click.option("--target-path", type=click.Path(path_type=Path), help="Where to; else target/ in the project.")
+@click.option("--target-path", type=OutputPath(path_type=Path), help="Where to; else target/ in the project.")
 def artifacts(
     project_dir: Path | None, build: str | None, target_path: Path | None, variables: str, target: str
 ) -> None:

@@ -16,7 +16,7 @@ from functools import partial
 
 import click
 
-from kpi.cli.options import complain
+from kpi.cli.options import Commands, complain
 from kpi.errors import INTERRUPTED, CompileError, KpiError, error_text, exit_code_of, interruptible, is_not_allowed
 from kpi.presentation import guard_streams
 
@@ -89,8 +89,8 @@ class _Commands(MutableMapping[str, click.Command]):
 
     def __init__(self) -> None:
         self._makers: dict[str, Callable[[], click.Command]] = {"list": _list_as_dbt, "source": _source}
-        for module, listed in _PLACES.items():
-            for name, _, function in (one.partition(":") for one in listed.split()):
+        for module, commands in _PLACES.items():
+            for name, _, function in (one.partition(":") for one in commands.split()):
                 self._makers[name] = partial(_imported, module, function or name)
         for name in _INSTEAD:
             self._makers[name] = partial(_redirect, name)
@@ -116,7 +116,11 @@ class _Commands(MutableMapping[str, click.Command]):
         return len(self._makers)
 
 
-@click.group(commands=_Commands(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    commands=_Commands(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="kpi")
 def cli() -> None:
     """The KPI data warehouse: raw deliveries to published, checked, reconciled indicators."""
@@ -157,7 +161,8 @@ def main() -> None:
         from kpi.ingest.masking import hidden, message
 
         remedy = ". See: kpi doctor" if is_not_allowed(error) else ""
-        complain(message(f"kpi: {hidden(str(error))}{remedy}"))
+        words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        complain(message(f"kpi: {hidden(words)}{remedy}"))
         sys.exit(exit_code_of(error))
     finally:
         gc.freeze()  # the process ends here: Python need not look what of it is garbage

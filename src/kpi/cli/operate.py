@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from kpi.cli.options import (
+    OutputPath,
     attended,
     day,
     limit_option,
@@ -126,8 +127,8 @@ def prune_raw(delete: bool, dry_run: bool, as_of: str | None, **options: Any) ->
     if not delete:
         prune_raw(root, run, click.echo, is_named=as_of is not None)
         return
-    given = {**options, "as_of": as_of, "log_format": "auto", "detailed_exit_codes": False}
-    attended("prune-raw", given, lambda emit: prune_raw(root, run, emit, delete, is_named=as_of is not None))
+    run_options = {**options, "as_of": as_of, "log_format": "auto", "detailed_exit_codes": False}
+    attended("prune-raw", run_options, lambda emit: prune_raw(root, run, emit, delete, is_named=as_of is not None))
 
 
 @click.command()
@@ -152,7 +153,7 @@ def doctor(project_dir: Path | None) -> None:
     "--public",
     "folder",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(path_type=Path, file_okay=False),
     metavar="DIR",
     help="The folder to write.",
 )
@@ -201,7 +202,7 @@ def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:
     from kpi.reader.figures import table_lines
     from kpi.warehouse.run_log import history, unreadable
 
-    found = history(_open_to_us(warehouse_of(project_dir).root))
+    logged_runs = history(_open_to_us(warehouse_of(project_dir).root))
     for message in unreadable(warehouse_of(project_dir).root):
         click.echo(f"  warning: {message}", err=True)
     rows = [
@@ -215,11 +216,11 @@ def runs(context: click.Context, limit: int, project_dir: Path | None) -> None:
             run.build,
             run.changed or run.message,
         )
-        for run in found[-limit:]
+        for run in logged_runs[-limit:]
     ]
     say(table_lines(["run", "started (UTC)", "took", "command", "outcome", "exit", "build", "what"], rows))
-    if len(found) > limit:
-        click.echo(f"… {len(found) - limit} older ones; see --limit")
+    if len(logged_runs) > limit:
+        click.echo(f"… {len(logged_runs) - limit} older ones; see --limit")
 
 
 @runs.command("show")
@@ -305,10 +306,10 @@ def _cron(job: Any, install: bool) -> None:
     import subprocess
 
     try:
-        listed = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
-        if listed.returncode and "no crontab" not in listed.stderr.lower():
-            raise ConfigError(f"crontab -l failed: {listed.stderr.strip()}")
-        new = schedules.add_cron_line(listed.stdout if listed.returncode == 0 else "", job)
+        crontab = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
+        if crontab.returncode and "no crontab" not in crontab.stderr.lower():
+            raise ConfigError(f"crontab -l failed: {crontab.stderr.strip()}")
+        new = schedules.add_cron_line(crontab.stdout if crontab.returncode == 0 else "", job)
         subprocess.run(["crontab", "-"], input=new, text=True, check=True, capture_output=True)
     except FileNotFoundError:
         raise ConfigError("there is no crontab command here. Install cron, or leave --cron out.") from None
@@ -419,17 +420,17 @@ def release(year: str, wanted: str | None, note: str, by: str, despite: str, pro
 def _verify(root: Path, wanted: str) -> None:
     from kpi.jobs.release import MOST_LINES, verify
 
-    found = verify(root, wanted, click.echo)
-    if found.differences:
-        lines = [str(one) for one in found.differences[:MOST_LINES]]
-        lines += [f"and {len(found.differences) - MOST_LINES} more"] * (len(found.differences) > MOST_LINES)
+    report = verify(root, wanted, click.echo)
+    if report.differences:
+        lines = [str(one) for one in report.differences[:MOST_LINES]]
+        lines += [f"and {len(report.differences) - MOST_LINES} more"] * (len(report.differences) > MOST_LINES)
         message = "\n  ".join(lines)
         raise CheckFailed(
-            f"release {found.release}: {len(found.differences)} of {found.figures} figures differ:\n  {message}"
+            f"release {report.release}: {len(report.differences)} of {report.figures} figures differ:\n  {message}"
         )
-    click.echo(f"Release {found.release}: all {found.figures} figures come out as released, to the last digit.")
-    if found.kept:
-        click.echo(f"  {found.kept} of them stand as they were kept, for their deliveries were deleted before.")
+    click.echo(f"Release {report.release}: all {report.figures} figures come out as released, to the last digit.")
+    if report.kept:
+        click.echo(f"  {report.kept} of them stand as they were kept, for their deliveries were deleted before.")
 
 
 @click.group(invoke_without_command=True)
@@ -448,10 +449,10 @@ def revisions(
     """
     if context.invoked_subcommand:
         return
-    _, found = _read(project_dir, build_id)
-    found = [one for one in found if one.is_open or not only_open]
+    _, rows_of_build = _read(project_dir, build_id)
+    rows_of_build = [one for one in rows_of_build if one.is_open or not only_open]
     if as_json:
-        say_json([_plain(one) for one in found])
+        say_json([_plain(one) for one in rows_of_build])
         return
     from kpi.reader.figures import table_lines
 
@@ -464,12 +465,12 @@ def revisions(
             "; ".join(map(str, one.causes)),
             one.status if one.is_open else f"{one.reason}{', planned' if one.is_planned else ''}",
         )
-        for one in found
+        for one in rows_of_build
     ]
     if rows:
         say(table_lines(["revision", "release", "figure", "released -> now", "cause", "state"], rows))
-    still = sum(one.is_open for one in found)
-    click.echo(f"{len(found)} released figures differ, {still} not accounted for.")
+    still = sum(one.is_open for one in rows_of_build)
+    click.echo(f"{len(rows_of_build)} released figures differ, {still} not accounted for.")
 
 
 @revisions.command("acknowledge")
@@ -494,14 +495,14 @@ def acknowledge(ids: tuple[str, ...], is_all: bool, reason: str, note: str, by: 
     root = project_folder(project_dir).resolve()
     if bool(ids) == is_all:
         raise click.UsageError("name the revisions, or --all of them.")
-    reasons, found = _read(root, None)
-    open_ones = [one for one in found if one.is_open]
+    reasons, every_revision = _read(root, None)
+    open_ones = [one for one in every_revision if one.is_open]
     chosen = open_ones
     if ids:
-        known = {one.revision_id: one for one in open_ones}
-        if strange := [name for name in ids if name not in known]:
+        by_id = {one.revision_id: one for one in open_ones}
+        if strange := [name for name in ids if name not in by_id]:
             raise ConfigError(f"there is no open revision '{strange[0]}'. See: kpi revisions --open")
-        chosen = [known[name] for name in dict.fromkeys(ids)]
+        chosen = [by_id[name] for name in dict.fromkeys(ids)]
     if not chosen:
         raise ConfigError("no revision is open: there is nothing to account for.")
     files = write(root, chosen, reasons, (reason, note, name_of_user(root, by)), datetime.now(UTC))
@@ -527,11 +528,11 @@ def _read(project_dir: Path | None, build_id: str | None) -> tuple[list[str], li
             reasons = [
                 row[0] for row in con.execute(f"select reason from {tables.revision_reasons} order by 1").fetchall()
             ]
-        found = read_revisions(con, tables)
-    return reasons, sized(project_folder(project_dir), folder, found)
+        revisions_of_build = read_revisions(con, tables)
+    return reasons, sized(project_folder(project_dir), folder, revisions_of_build)
 
 
 def _plain(revision: Any) -> dict[str, object]:
-    found = dataclasses.asdict(revision)
-    found["acknowledged_at"] = found["acknowledged_at"] and f"{found['acknowledged_at']:%Y-%m-%dT%H:%M:%SZ}"
-    return found
+    fields = dataclasses.asdict(revision)
+    fields["acknowledged_at"] = fields["acknowledged_at"] and f"{fields['acknowledged_at']:%Y-%m-%dT%H:%M:%SZ}"
+    return fields

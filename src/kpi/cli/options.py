@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kpi.errors import ConfigError, interruptible
+from kpi.errors import ConfigError, interruptible, is_disk_full
 from kpi.events import Emit
 from kpi.files import find_project
 from kpi.jobs.options import Outcome
@@ -80,6 +80,45 @@ def say(lines: Iterable[str]) -> None:
     """Print lines."""
     for line in lines:
         click.echo(line)
+
+
+_OUTPUTS = "kpi.outputs"  # in what click passes from a command to its group
+
+
+class OutputPath(click.Path):
+    """A file or folder that a command writes: an error of the system in writing there is told of it by name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check the value as click.Path does, and note it."""
+        path = super().convert(value, param, ctx)
+        if ctx is not None and path is not None:
+            ctx.meta.setdefault(_OUTPUTS, []).append(path)
+        return path
+
+
+class Commands(click.Group):
+    """The commands. An output that cannot be written is a setting that cannot be used: it ends like one."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises ConfigError for an output that cannot be written, of a disk that is full no other."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if is_disk_full(error) or isinstance(error, BrokenPipeError):
+                raise
+            for path in ctx.meta.get(_OUTPUTS, ()):
+                if _is_met_at(error, path):
+                    raise ConfigError(f"{path} cannot be written: {os.strerror(error.errno or 0)}.") from None
+            raise
+
+
+def _is_met_at(error: OSError, path: Path) -> bool:
+    """Tell whether an error was met at a path, below it, or at a folder on the way to it."""
+    output = os.path.abspath(path)
+    names = [os.path.abspath(name) for name in (error.filename, error.filename2) if isinstance(name, str | Path)]
+    if not names:  # pyarrow says the name in its words alone
+        return str(path) in str(error)
+    return any(os.path.commonpath((name, output)) in (name, output) for name in names)
 
 
 def complain(line: str) -> None:
@@ -151,9 +190,9 @@ engine_options = together(
 )
 
 
-def engine_of(given: Mapping[str, Any]) -> dict[str, str] | None:
+def engine_of(options: Mapping[str, Any]) -> dict[str, str] | None:
     """Return what the options of a command say of the engine; None when they say nothing."""
-    return {name: given[name] for name in ("engine", "master", "remote") if given.get(name)} or None
+    return {name: options[name] for name in ("engine", "master", "remote") if options.get(name)} or None
 
 
 defer_option = click.option(
@@ -235,26 +274,26 @@ run_options = together(
 )
 
 
-def attended(command: str, given: Mapping[str, Any], work: Callable[[Emit], Outcome], notifies: bool = True) -> None:
+def attended(command: str, options: Mapping[str, Any], work: Callable[[Emit], Outcome], notifies: bool = True) -> None:
     """Do a run: show its progress, keep its log, send notifications. Exits with its code when that is not 0."""
     from kpi.errors import exit_code_of
     from kpi.jobs.progress import Unbroken, make_screen
     from kpi.jobs.recorded_run import attend, exit_code
 
-    root = project_folder(given["project_dir"]).resolve()
+    root = project_folder(options["project_dir"]).resolve()
     # A run is not stopped by who stops listening to it.
     stream: Any = Unbroken(sys.stdout, complain)
-    screen = make_screen(given["log_format"], partial(click.echo, file=stream), stream, root / "warehouse")
+    screen = make_screen(options["log_format"], partial(click.echo, file=stream), stream, root / "warehouse")
     try:
         with interruptible():
-            outcome = attend(root, command, day(given["as_of"]), screen, work, notifies)
+            outcome = attend(root, command, day(options["as_of"]), screen, work, notifies)
     except KeyboardInterrupt as error:
         screen.close()
         complain("kpi: interrupted. Readers keep the build they had.")
         sys.exit(exit_code_of(error))
     finally:
         screen.close()
-    if code := exit_code(outcome, given["detailed_exit_codes"]):
+    if code := exit_code(outcome, options["detailed_exit_codes"]):
         sys.exit(code)
 
 
@@ -263,13 +302,13 @@ def day(text: str | None) -> Any:
     from datetime import date
 
     try:
-        found = date.today() if text is None else date.fromisoformat(text)
+        moment = date.today() if text is None else date.fromisoformat(text)
     except ValueError:
         raise ConfigError(f"--as-of takes a date such as 2026-03-05, not '{text}'.") from None
-    if not FIRST_YEAR <= found.year <= LAST_YEAR:
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         what = "the clock of this machine says" if text is None else "--as-of is"
-        raise ConfigError(f"{what} {found}, and a refresh has a day from {FIRST_YEAR} to {LAST_YEAR}.")
-    return found
+        raise ConfigError(f"{what} {moment}, and a refresh has a day from {FIRST_YEAR} to {LAST_YEAR}.")
+    return moment
 
 
 def variables_of(text: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kpi.cli.options import (
+    OutputPath,
     build_option,
     day,
     lang_option,
@@ -179,7 +180,7 @@ def _show_inline(
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="DIR", type=OutputPath(path_type=Path, file_okay=False))
 @click.option(
     "--format",
     "formats",
@@ -278,7 +279,7 @@ def serve(
     show_default=True,
     help="What --rows are written as.",
 )
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write --rows here.")
+@click.option("--output", type=OutputPath(path_type=Path, dir_okay=False), metavar="FILE", help="Write --rows here.")
 @limit_option(40, "Rows of a table to print.")
 @click.option("--sql", "as_sql", is_flag=True, help="Print the SQL of each step, or with --rows that of the rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON.")
@@ -308,18 +309,18 @@ def explain(
         raise click.UsageError("--format and --output are for --rows.")
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE.")
-    found = explain_figure(figure, build=build_id, **where)
+    explanation = explain_figure(figure, build=build_id, **where)
     if kind is not None:
         if as_sql:
-            click.echo(found.sql_by_kind.get(kind, ""))
+            click.echo(explanation.sql_by_kind.get(kind, ""))
         else:
-            _print_rows(found.rows(kind), form, output, limit)
+            _print_rows(explanation.rows(kind), form, output, limit)
     elif as_json:
-        say_json(found.to_json())
+        say_json(explanation.to_json())
     elif as_sql:
-        say(line for step in found.steps if step.sql for line in (f"-- {step.model}", f"{step.sql};", ""))
+        say(line for step in explanation.steps if step.sql for line in (f"-- {step.model}", f"{step.sql};", ""))
     else:
-        click.echo(found.text)
+        click.echo(explanation.text)
 
 
 def _print_rows(rows: pa.Table, form: str, output: Path | None, limit: int) -> None:
@@ -417,7 +418,7 @@ def why(
 @click.option("--as-of", metavar="DATE", help="As if it were this day, YYYY-MM-DD; else the day of the build.")
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Write the site here, with what was found.",
 )
@@ -463,7 +464,7 @@ def deliveries(feed: str | None, as_json: bool, build_id: str | None, project_di
 @click.option("--file", metavar="PATH", default="", help="Of this delivery alone, as calls/2025.csv.")
 @click.option(
     "--for-sender",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Write a CSV of each delivery with rejects into DIR, for who sent it.",
 )
@@ -506,7 +507,7 @@ def rejects(
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
+@click.argument("folder", required=False, type=OutputPath(path_type=Path, file_okay=False), metavar="[DIR]")
 @click.option("--public", is_flag=True, help="For everybody: from public tables alone. Needs DIR.")
 @build_option
 @project_option
@@ -524,10 +525,10 @@ def site(folder: Path | None, public: bool, build_id: str | None, project_dir: P
             raise click.UsageError("--public needs a folder to write into: kpi site --public DIR")
         click.echo(str(written_site(root, build_id)))
         return
-    written = write_copy(root, build_id, folder, public)
-    for warning in written.warnings:
+    result = write_copy(root, build_id, folder, public)
+    for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{written.pages} pages, {written.bytes / 1e6:.1f} MB: {folder / 'fi' / 'index.html'}")
+    click.echo(f"{result.pages} pages, {result.bytes / 1e6:.1f} MB: {folder / 'fi' / 'index.html'}")
 
 
 @click.command()

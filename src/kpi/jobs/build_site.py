@@ -47,10 +47,10 @@ def write_beside(
     Returns what was written: None when it was carried over, or there is nothing to show.
     """
     tables = graph.project.report_tables
-    read = {getattr(tables, name) for name in INPUTS} | {"marts.expectation_results"}
+    shown_tables = {getattr(tables, name) for name in INPUTS} | {"marts.expectation_results"}
     nodes = record.nodes or {}
     versions = {node.id: str(nodes[node.id].version) for node in graph.built()
-                if node.id in nodes and str(node.relation) in read}  # fmt: skip
+                if node.id in nodes and str(node.relation) in shown_tables}  # fmt: skip
     results = candidate / EXPECTATIONS
     validated = results.read_text(encoding="utf-8") if results.is_file() else ""
     files = "".join(f"{one.path} {one.rows_loaded} {one.rows_rejected}\n" for one in record.files or ())
@@ -61,15 +61,15 @@ def write_beside(
     about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)
     project, folder = ProjectFiles(graph.project.root, tables, models), candidate / FOLDER
     earlier = read_earlier(before, code) if before else None
-    if before and (known := carry_over_site(before, candidate, fingerprint)) is not None:
-        changed = [name for name, checksum in models.checksums().items() if known.get(name) != checksum]
-        pages = write_model_pages(folder, con, project, about, changed, earlier)
+    if before and (checksums := carry_over_site(before, candidate, fingerprint)) is not None:
+        stale = [name for name, checksum in models.checksums().items() if checksums.get(name) != checksum]
+        pages = write_model_pages(folder, con, project, about, stale, earlier)
         write_fingerprint(folder, fingerprint, models, pages, code)
         return None
-    written = write_site(folder, con, project, about, read_results(candidate, EXPECTATIONS), earlier)
-    if written:
-        write_fingerprint(folder, fingerprint, models, written, code)
-    return written
+    result = write_site(folder, con, project, about, read_results(candidate, EXPECTATIONS), earlier)
+    if result:
+        write_fingerprint(folder, fingerprint, models, result, code)
+    return result
 
 
 def written_site(root: Path, build: str | None) -> Path:
@@ -99,8 +99,8 @@ def write_copy(root: Path, build: str | None, target: Path, is_public: bool) -> 
     with database.reading(readable_database(folder)) as con:
         models = Models() if is_public else models_of(graph, con)
         project = ProjectFiles(graph.project.root, graph.project.report_tables, models)
-        written = write_site(target, con, project, about, read_results(folder, EXPECTATIONS))
-    return _finish(target, record, written, " for the public" if is_public else "")
+        result = write_site(target, con, project, about, read_results(folder, EXPECTATIONS))
+    return _finish(target, record, result, " for the public" if is_public else "")
 
 
 def write_validated(
@@ -116,12 +116,12 @@ def write_validated(
     _finish(target, record, write_site(target, con, files, about, json.loads(results)))
 
 
-def _finish(target: Path, record: BuildRecord, written: Written | None, whom: str = "") -> Written:
+def _finish(target: Path, record: BuildRecord, result: Written | None, whom: str = "") -> Written:
     """Mark a folder as one of kpi's, so that it may be written again. Raises ConfigError when nothing was written."""
-    if written is None:
+    if result is None:
         raise ConfigError(f"build {record.id} has no figures{whom} to show.")
     (target / FINGERPRINT).write_text(f"copy of {record.id}\n", encoding="utf-8")
-    return written
+    return result
 
 
 def _make_room(target: Path) -> None:

@@ -87,11 +87,11 @@ def resources(warehouse: Warehouse, graph: Graph, options: Options, candidate: P
     settings = warehouse_settings.engine_settings(options.settings or {})
     if limit := settings.get("memory_limit"):
         settings["memory_limit"] = database.beside_python(limit)
-    given = settings.pop("temp_directory", "")
-    if warehouse_settings.stewards_schemas and not given:
+    spill_setting = settings.pop("temp_directory", "")
+    if warehouse_settings.stewards_schemas and not spill_setting:
         spill = database_folder(candidate) / "spill"
     else:
-        spill = spill_folder(warehouse.root, root, given)
+        spill = spill_folder(warehouse.root, root, spill_setting)
     return spill, {"file_search_path": str(root), **settings}
 
 
@@ -198,11 +198,11 @@ class Run:
     def _write_site(self, con: duckdb.DuckDBPyConnection) -> None:
         """Write the pages of the build, or carry over those of the build before when they would be the same."""
         before = self.warehouse.builds / self.before.id if self.before else None
-        if written := write_beside(con, self.graph, self.candidate, self.record, before):
+        if result := write_beside(con, self.graph, self.candidate, self.record, before):
             index = self.warehouse.builds / self.record.id / "site" / "fi" / "index.html"
-            for warning in written.warnings:
+            for warning in result.warnings:
                 self._warn(Problem("site.typed_number", warning))
-            pages = f"{written.pages - written.carried} of {written.pages}" if written.carried else written.pages
+            pages = f"{result.pages - result.carried} of {result.pages}" if result.carried else result.pages
             self.emit(f"Wrote {pages} pages: {index}")
 
     def _validate(self, con: duckdb.DuckDBPyConnection) -> None:
@@ -235,8 +235,8 @@ class Run:
     def _compare_releases(self, con: duckdb.DuckDBPyConnection) -> None:
         """Find the released figures that differ. Those that nobody accounted for keep the build from readers."""
         limits, project = [feed.limits for feed in self.graph.feeds], self.graph.project
-        found = find_revisions(con, project.report_tables, project.root, self.record, lambda: years_of(con, limits))
-        self.revisions = tuple(one for one in found if one.is_open)
+        revisions = find_revisions(con, project.report_tables, project.root, self.record, lambda: years_of(con, limits))
+        self.revisions = tuple(one for one in revisions if one.is_open)
 
     def _is_validated_alike(self, before: BuildRecord, validated: set[str]) -> bool:
         """Whether validating this build would say what it said of the one before: the same rules, tables and days."""
@@ -267,11 +267,11 @@ class Run:
         emit_event(self.emit, Event("publishing", stage="publish"))
         try:
             file = database_folder(self.candidate) / DATABASE
-            seen, self._hash = read_back(file, self.context.memory_limit, self._hashed())
+            row_counts, self._hash = read_back(file, self.context.memory_limit, self._hashed())
         except BuildError:
             self.record = replace(self.record, nodes=None)  # it is no start for a retry
             raise
-        if seen != self.record.rows:
+        if row_counts != self.record.rows:
             raise BuildError(DATABASE, "the finished file does not hold what was built. Is the disk full?")
 
     def _part(self) -> None:

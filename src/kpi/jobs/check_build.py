@@ -121,11 +121,11 @@ def result_lines(results: Sequence[YearResult], width: int = WIDTH) -> list[str]
             f"----  --------  {'-' * names}  {'-' * room}",
         ]
         for result in failed:
-            seen = textwrap.wrap(_printable(result.observed), room) or [""]
+            observed_lines = textwrap.wrap(_printable(result.observed), room) or [""]
             name = textwrap.wrap(result.expectation, names) or [""]
-            for place in range(max(len(seen), len(name))):
+            for place in range(max(len(observed_lines), len(name))):
                 first = f"{result.report_year}  {_severity(result):<8}" if place == 0 else " " * 14
-                cells = [column[place] if place < len(column) else "" for column in (name, seen)]
+                cells = [column[place] if place < len(column) else "" for column in (name, observed_lines)]
                 lines.append(f"{first}  {cells[0]:<{names}}  {cells[1]}".rstrip())
         lines.append("")
     return [*lines, *(_summary(year, results) for year in sorted({result.report_year for result in results}))]
@@ -182,10 +182,10 @@ def chosen_tests(
             return set(nodes)
         return set(nodes) | {test.id for test in tests if nodes.intersection(test.depends_on)}
 
-    gone = meant(list(excluded)) if excluded else set()
+    excluded_ids = meant(list(excluded)) if excluded else set()
     if selector and excluded:
         raise ConfigError("--selector stands instead of --select and --exclude: give it alone.")
-    ids = meant(list(wanted), selector) - gone
+    ids = meant(list(wanted), selector) - excluded_ids
     units = tuple(test for test in graph.unit_tests if test.id in ids)
     return units, tuple(test for test in graph.tests() if test.id in ids)
 

@@ -44,13 +44,13 @@ def guarded(warehouse: Warehouse) -> Iterator[Finding]:
     wanted = _wanted_restrictions(warehouse)
     published = warehouse.current_record()
     schemas = wanted if wanted is not None else published.restricted_schemas if published else frozenset()
-    found = [finding for folder in warehouse.build_folders() for finding in _modes(warehouse, folder)]
+    findings = [finding for folder in warehouse.build_folders() for finding in _modes(warehouse, folder)]
     if schemas:
-        found += _shown(warehouse, schemas)
-        found += _beside(warehouse)
-        if not found:
-            found.append(Finding("ok", f"readers cannot get at {', '.join(sorted(schemas))}"))
-    yield from found
+        findings += _shown(warehouse, schemas)
+        findings += _beside(warehouse)
+        if not findings:
+            findings.append(Finding("ok", f"readers cannot get at {', '.join(sorted(schemas))}"))
+    yield from findings
 
 
 def engine(warehouse: Warehouse) -> Iterator[Finding]:
@@ -185,9 +185,9 @@ def _time_zones(_: Warehouse) -> Iterator[Finding]:
     from kpi.database import fetch_one, scratch
 
     # Three instants around a change of the clocks: UTC hour and the hour in Helsinki.
-    known = ((datetime(2025, 3, 30, 0, 59), 2), (datetime(2025, 3, 30, 1, 0), 4), (datetime(2025, 10, 26, 1, 0), 3))
+    examples = ((datetime(2025, 3, 30, 0, 59), 2), (datetime(2025, 3, 30, 1, 0), 4), (datetime(2025, 10, 26, 1, 0), 3))
     with scratch() as con:
-        for instant, hour in known:
+        for instant, hour in examples:
             python = instant.replace(tzinfo=UTC).astimezone(ZoneInfo("Europe/Helsinki")).hour
             sql = f"select hour(timestamp '{instant}' at time zone 'UTC' at time zone 'Europe/Helsinki')"
             if (python, fetch_one(con, sql)[0]) != (hour, hour):
@@ -317,20 +317,20 @@ def _wrong_with(folder: Path, record: BuildRecord) -> str:
         expected = {folder / STEWARDS / DATABASE: (record.stewards.checksum, record.rows)}
         if record.readers and not failed:
             expected[folder / DATABASE] = (record.checksum, record.readers.rows)
-    for file, (written, rows) in expected.items():
+    for file, (expected_hash, rows) in expected.items():
         name = file.relative_to(folder)
         if not file.is_file():
             if not failed:
                 return f"its {name} is gone"
-        elif written and written != hash_of(file):
+        elif expected_hash and expected_hash != hash_of(file):
             return f"its {name} is not what was written"
         elif not failed:
             try:
                 with database.reading(file) as con:
-                    seen = database.row_counts(con)
+                    row_counts = database.row_counts(con)
             except duckdb.Error as error:
                 return database.first_line(error)
-            if seen != (seen if rows is None else rows):
+            if row_counts != (row_counts if rows is None else rows):
                 return "its tables do not have the rows that were written"
     return ""
 
@@ -344,17 +344,17 @@ def _ledger(warehouse: Warehouse) -> Iterator[Finding]:
         message = f"Where it can be read again: append ledger.jsonl to it and move it back; else remove {aside}"
         yield Finding("warning", f"{aside.name} is a ledger that could not be used", message)
     events = warehouse.ledger()
-    known = {event.build for event in events}
+    recorded_builds = {event.build for event in events}
     folders = warehouse.build_folders()
     lost = sorted(missing(events, folders))
-    strange = sorted({folder.name for folder in folders} - known)
+    strange = sorted({folder.name for folder in folders} - recorded_builds)
     for build in lost:
         message = "Bring it back from a backup if it is needed; the next run that builds notes that it is gone."
         yield Finding("warning", f"the ledger has {build}, whose folder is gone", message)
     for build in strange:
         yield Finding("warning", f"{build} is not in the ledger", "Was it copied here? If not needed, remove it.")
     if not lost and not strange:
-        yield Finding("ok", f"the ledger's {len(known)} builds agree with the folders")
+        yield Finding("ok", f"the ledger's {len(recorded_builds)} builds agree with the folders")
 
 
 def _releases(warehouse: Warehouse) -> Iterator[Finding]:

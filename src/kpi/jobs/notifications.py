@@ -48,9 +48,9 @@ class Message:
 
 def addresses(warehouse: Path) -> tuple[str, ...]:
     """Return the URLs of KPI_NOTIFY, separated by blanks, else those of warehouse/notify.txt, one a line."""
-    given = os.environ.get(VARIABLE)
-    if given is not None:
-        return tuple(given.split())
+    setting = os.environ.get(VARIABLE)
+    if setting is not None:
+        return tuple(setting.split())
     try:
         lines = read_regular(warehouse / FILE).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -141,18 +141,18 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
     record = warehouse.record(candidate) if candidate else BuildRecord("")
     published = warehouse.current()
     nodes = {**((warehouse.record(published).nodes if published else None) or {}), **(record.nodes or {})}
-    found: set[str] = set()
+    figure_ids: set[str] = set()
     failed = [check for check in record.checks if check.failures and check.severity == "error"]
     causes: set[str] = set()
     if candidate and not isinstance(error, BuildError | DeliveryError):
-        found, feeds = _of_years(candidate, record)
+        figure_ids, feeds = _of_years(candidate, record)
         causes = {node for node in nodes if node.startswith("source.") and node.rpartition(".")[2] in feeds}
         with suppress(Exception), _open(candidate) as con:
             revisions = record.report_tables.revisions
-            found |= _of_rows(con, f"select figure_id from {revisions} where status = 'open'")
+            figure_ids |= _of_rows(con, f"select figure_id from {revisions} where status = 'open'")
             for check in list(failed):
                 if figures := _of_rows(con, check.sql):
-                    found |= figures
+                    figure_ids |= figures
                     failed.remove(check)
     names_of_failed = {check.name for check in failed}
     tests = {node for node in nodes if node.startswith("test.") and node.rpartition(".")[2] in names_of_failed}
@@ -161,10 +161,10 @@ def affected_figures(warehouse: Warehouse, error: BaseException, build: str) -> 
     names: dict[str, str] = {}
     if published:
         with suppress(Exception), _open(published) as con:
-            found |= _downstream(con, nodes, causes)
+            figure_ids |= _downstream(con, nodes, causes)
             figures_table = warehouse.record(published).report_tables.figures
             names = dict(con.execute(f"select figure_id, name_en from {figures_table}").fetchall())
-    return tuple(f"{figure} ({names[figure]})" if names.get(figure) else figure for figure in sorted(found))
+    return tuple(f"{figure} ({names[figure]})" if names.get(figure) else figure for figure in sorted(figure_ids))
 
 
 def _open(folder: Path) -> duckdb.DuckDBPyConnection:
@@ -216,18 +216,18 @@ def _downstream(con: duckdb.DuckDBPyConnection, nodes: Mapping[str, NodeRecord],
     for node, noted in nodes.items():
         for parent in noted.parents:
             children.setdefault(parent, []).append(node)
-    found: set[str] = set()
-    waiting, seen = list(causes), set(causes)
+    figures: set[str] = set()
+    waiting, visited = list(causes), set(causes)
     while waiting:
         node = waiting.pop()
         place = nodes[node].relation if not node.startswith("test.") else None
         if place in tables and not node.startswith(("seed.", "source.")):
-            found |= {str(row[0]) for row in con.execute(f"select distinct {FIGURE} from {place}").fetchall()}
+            figures |= {str(row[0]) for row in con.execute(f"select distinct {FIGURE} from {place}").fetchall()}
             continue
-        new = [child for child in children.get(node, ()) if child not in seen]
-        seen.update(new)
+        new = [child for child in children.get(node, ()) if child not in visited]
+        visited.update(new)
         waiting += new
-    return found
+    return figures
 
 
 SHOWN = 12  # lines of a list

@@ -50,15 +50,15 @@ def fully_refreshed(
     models = [node for node in graph.built() if node.materialized == "incremental"]
     if full_refresh:
         return frozenset(node.id for node in models)
-    changed = [
+    redefined = [
         node
         for node in models
         if not keeps_rows(node.config) and before.get(node.id, UNBUILT).definition != definitions[node.id]
     ]
-    names = sorted(node.name for node in changed if node.id in before)
+    names = sorted(node.name for node in redefined if node.id in before)
     if names:
         emit(f"Built from nothing, for what defines them changed: {', '.join(names)}.")
-    return frozenset(node.id for node in changed)
+    return frozenset(node.id for node in redefined)
 
 
 def unmanaged_relations(graph: Graph, published: BuildRecord) -> frozenset[str]:
@@ -94,16 +94,16 @@ def carry_over(
         tables = con.execute(
             "select schema_name, table_name, sql from duckdb_tables() where database_name = 'published' order by all"
         ).fetchall()
-        found = [table for table in tables if relation_name(table[0], table[1]) in wanted]
-        for schema, name, made in found:
+        to_copy = [table for table in tables if relation_name(table[0], table[1]) in wanted]
+        for schema, name, ddl in to_copy:
             place = f"{identifier(schema)}.{identifier(name)}"
             con.execute(f"create schema if not exists {identifier(schema)}")
-            con.execute(made)
+            con.execute(ddl)
             con.execute(f"insert into {place} from published.{place}")
     finally:
         con.execute("detach published")
-    if found:
-        names = ", ".join(relation_name(schema, name) for schema, name, _ in found)
+    if to_copy:
+        names = ", ".join(relation_name(schema, name) for schema, name, _ in to_copy)
         emit(f"Carried over from the published build: {names}.")
 
 
@@ -160,8 +160,8 @@ def ingest_deliveries(
     _emit_report(report, folder, context.emit, worse_than_allowed.files if worse_than_allowed else ())
     published = warehouse.current_record()
     had = (published.files if published else None) or ()
-    known = deleted(kept_beside(warehouse.raw), folder.kept)
-    is_lost = any((file.path, file.content_hash) not in known for file in had)
+    pruned_files = deleted(kept_beside(warehouse.raw), folder.kept)
+    is_lost = any((file.path, file.content_hash) not in pruned_files for file in had)
     if is_lost and not folder.files and not options.publish_despite_checks:
         raise DeliveryError(
             f"All deliveries are gone from {warehouse.raw}: is a disk not mounted? Readers keep the build they"
@@ -207,13 +207,13 @@ def _emit_report(report: LoadReport, folder: RawFolder, emit: Emit, in_error: It
     if len(report.removed) > 10:
         emit(f"  warning: and {len(report.removed) - 10} more files are no longer there.")
     # What an earlier run reported of a delivery that is still the same is not reported every night.
-    known = {file.path for file in folder.files} - set(report.loaded)
+    same_files = {file.path for file in folder.files} - set(report.loaded)
     # A file that is the same may have a warning because of one that is not, or counts as newer now: it is replaced.
     loaded, said_by_error = set(report.loaded), {problem.key for problem in in_error}
     old = [
         warning
         for warning in report.problems
-        if warning.problem.place.file in known
+        if warning.problem.place.file in same_files
         and warning.feed not in report.reordered
         and loaded.isdisjoint(warning.related)
     ]
@@ -285,8 +285,8 @@ def hashing(file: Path) -> Iterator[Callable[[], str]]:
 
     about = _identity_of(file)
     with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(database.hash_of_whole_blocks, file) if file.stat().st_size >= _LARGE else None
-        yield lambda: found.result() if found and _identity_of(file) == about else ""
+        pending_hash = pool.submit(database.hash_of_whole_blocks, file) if file.stat().st_size >= _LARGE else None
+        yield lambda: pending_hash.result() if pending_hash and _identity_of(file) == about else ""
 
 
 def _identity_of(file: Path) -> tuple[int, int, int]:
@@ -306,12 +306,12 @@ def read_back(file: Path, memory_limit: str = "", hashed: str = "") -> tuple[dic
     """
     try:
         with database.reading(file, _a_quarter(memory_limit)) as con:
-            seen = database.row_counts(con)
+            rows_by_table = database.row_counts(con)
             if not hashed and file.stat().st_size >= _LARGE:
                 hashed = database.hash_of_whole_blocks(file)
             if not hashed:
-                database.read_all(con, seen)
-            return seen, hashed
+                database.read_all(con, rows_by_table)
+            return rows_by_table, hashed
     except (duckdb.Error, UnicodeDecodeError) as error:
         remedy = "Run again; if it happens twice: kpi refresh --full-refresh, and have the disk looked at."
         message = "the finished file cannot be read back"
@@ -320,7 +320,7 @@ def read_back(file: Path, memory_limit: str = "", hashed: str = "") -> tuple[dic
 
 
 def _a_quarter(memory_limit: str) -> str:
-    return re.sub(r"^[\d.]+", lambda found: f"{float(found[0]) / 4:g}", memory_limit)
+    return re.sub(r"^[\d.]+", lambda amount: f"{float(amount[0]) / 4:g}", memory_limit)
 
 
 def write_readers_file(

@@ -178,14 +178,14 @@ def how_far(usual: Mapping[str, float], event: Event, elapsed: float) -> tuple[f
     """
     place = STAGES.index(event.stage)
     within = event.done / event.total if event.total and event.done is not None else 0.0
-    known = sum(usual.get(stage, 0.0) for stage in STAGES)
-    if not known:
+    total = sum(usual.get(stage, 0.0) for stage in STAGES)
+    if not total:
         return (place + within) / len(STAGES), None
     this = usual.get(event.stage, 0.0)
     # By what was counted or, where nothing is, by the time it took last time.
     left = this * (1 - within) if within else max(0.0, this - elapsed)
     left += sum(usual.get(stage, 0.0) for stage in STAGES[place + 1 :])
-    return 1 - left / known, left
+    return 1 - left / total, left
 
 
 def make_screen(format: Format, echo: Echo, stream: TextIO, warehouse: Path) -> PlainScreen:

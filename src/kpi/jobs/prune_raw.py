@@ -112,15 +112,15 @@ def _try(
 
     # Feeds with the same last year together, the earliest first: what goes with them is of those years alone.
     for last_year, group in groupby(plan.past, key=lambda pair: pair[0]):
-        gone = {one.path: one.feed for _, one in group}
-        left = replace(left, files=tuple(file for file in left.files if file.path not in gone))
+        feeds_by_path = {one.path: one.feed for _, one in group}
+        left = replace(left, files=tuple(file for file in left.files if file.path not in feeds_by_path))
         bring_up_without(left)
         lost = _lost("as_published", tables.indicators)
         con.execute(f"insert into to_keep select *, ?, ? {lost} and report_year <= ?", [plan.build, day, last_year])
         # What is kept stands in for what is gone in figures of later years too, as in a change from the year before.
         left = replace(left, kept=(*plan.folder.kept, _write(con, folder)))
         bring_up_without(left)
-        _refuse_changes(con, tables, last_year, sorted(set(gone.values())))
+        _refuse_changes(con, tables, last_year, sorted(set(feeds_by_path.values())))
     _refuse_failing(con, plan, record, day)
     _emit_figures(con, plan.build, emit)
 
@@ -136,26 +136,26 @@ def _write(con: duckdb.DuckDBPyConnection, folder: Path) -> raw_files.KeptFolder
 def _refuse_changes(con: duckdb.DuckDBPyConnection, tables: ReportTables, last_year: int, feeds: Sequence[str]) -> None:
     """Raise CheckFailed when a figure does not come out as published: one of a later year that needs the deliveries."""
     sql = moved_figures("as_published", tables.indicators)
-    found = con.execute(f"{sql} order by report_year, figure_id, service, basis").fetchall()
-    if not found:
+    rows = con.execute(f"{sql} order by report_year, figure_id, service, basis").fetchall()
+    if not rows:
         return
-    changed = [
+    problems = [
         Problem("figure.changed", "would change", restricted=f"{before} -> {after}", subject=f"{year} {name} ({basis})")
-        for figure, service, year, basis, before, after in found
+        for figure, service, year, basis, before, after in rows
         for name in (f"{figure} {service}",)
     ]
-    message = "\n  ".join(_shortened(changed))
-    if all(row[2] <= last_year for row in found):
+    message = "\n  ".join(_shortened(problems))
+    if all(row[2] <= last_year for row in rows):
         raise CheckFailed(
             f"These figures would not stand as published, although they are kept:\n  {message}\nNothing was deleted."
             f" Does {tables.indicators} take in raw.kept_indicators, and put it before what is derived?",
-            changed,
+            problems,
         )
     raise CheckFailed(
         f"Without the deliveries of {last_year} and before, figures would change that must be derived:\n  {message}\n"
         f"Nothing was deleted. Give a longer raw_retention_years to the feed that they need, of {', '.join(feeds)}; or"
         " look whether its raw_retention_by is the column that gives the report year.",
-        changed,
+        problems,
     )
 
 
@@ -278,12 +278,12 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Pla
     if not years:
         guide = "docs/guides/delete-old-deliveries.md"
         emit(f"No feed has a retention: raw_retention_years in its contract sets one ({guide}).")
-    gone = {one.path for _, one in past}
+    past_paths = {one.path for _, one in past}
     for name, of_feed in sorted(years.items()):
         last = of_feed.last_year(options.as_of.year)
         emit(f"{name}: raw_retention_years {of_feed.years}, so {last} and before are past retention")
         for one in (one for one in aged if one.feed == name):
-            if line := _line(one, one.path in gone, one.path in links, last):
+            if line := _line(one, one.path in past_paths, one.path in links, last):
                 emit(line)
     return Plan(graph, build, record, folder, tuple(sorted(past, key=lambda pair: (pair[0], pair[1].path))))
 
@@ -291,12 +291,12 @@ def _plan(root: Path, warehouse: Warehouse, options: Options, emit: Emit) -> Pla
 def _refuse_released(root: Path, plan: Plan, options: Options, emit: Emit, delete: bool) -> None:
     """Tell which releases are made from deliveries that are to go. Raises ConfigError before they are, unless it is
     meant."""
-    found = releases_with(root, ((one.path, one.content_hash) for _, one in plan.past))
-    for name, paths in sorted(found.items()):
+    releases = releases_with(root, ((one.path, one.content_hash) for _, one in plan.past))
+    for name, paths in sorted(releases.items()):
         emit(f"  warning: release {name} was made from {len(paths)} of these: it could never be built again.")
-    if found and delete and not options.also_released:
+    if releases and delete and not options.also_released:
         raise ConfigError(
-            f"deliveries of {', '.join(sorted(found))} would go, which were released. Nothing was deleted. If it is"
+            f"deliveries of {', '.join(sorted(releases))} would go, which were released. Nothing was deleted. If it is"
             " meant, say so: kpi prune-raw --delete --also-released"
         )
 
@@ -354,11 +354,11 @@ def _refuse_unsafe(warehouse: Warehouse, folder: RawFolder) -> str:
 
     build = warehouse.published()
     record = warehouse.current_record()
-    gone = {(file.feed, file.name, file.content_hash) for file in folder.deleted}
+    deletions = {(file.feed, file.name, file.content_hash) for file in folder.deleted}
     if record is None or record.files is None:  # it may hold rows of any of them
         raise KpiError(f"nothing is noted of the files of build {build}, so none was deleted. Run: kpi refresh")
     tables = record.report_tables
-    has_rows = gone & {(file.feed, file.file, file.content_hash) for file in record.files}
+    has_rows = deletions & {(file.feed, file.file, file.content_hash) for file in record.files}
     is_made = record.retained == tuple(one.name for one in folder.kept) and not rolled_back_from(warehouse)
     with database.reading(database_path(warehouse.folder(), stewards=True)) as con:
         unpublished = f"select 1 {_lost('raw.kept_indicators', tables.indicators)} limit 1"
@@ -405,15 +405,15 @@ def _delete(warehouse: Warehouse, file: RawFile, build: str) -> None:
 
 def _emit_builds(warehouse: Warehouse, plan: Plan, emit: Emit) -> None:
     """Tell which builds hold rows of deliveries that are deleted, or are to be."""
-    gone = {(one.path, one.content_hash) for _, one in plan.past}
-    gone |= raw_files.deleted(kept_beside(warehouse.raw), plan.folder.kept)
-    if not gone:
+    deletions = {(one.path, one.content_hash) for _, one in plan.past}
+    deletions |= raw_files.deleted(kept_beside(warehouse.raw), plan.folder.kept)
+    if not deletions:
         return
     holding = [
         build.id
         for build in warehouse.list_builds()
         # What a build that failed in loading holds nobody noted.
-        if build.record.files is None or gone & {(file.path, file.content_hash) for file in build.record.files}
+        if build.record.files is None or deletions & {(file.path, file.content_hash) for file in build.record.files}
     ]
     if holding:
         days = plan.graph.project.warehouse_settings.keep_published_days

@@ -148,12 +148,12 @@ def _notify_success(warehouse: Warehouse, outcome: Outcome, before: Path | None,
     for run in close_killed(warehouse.root):
         failing = failing or FailedRun(run.run, f"killed {run.message}", run.started_at)
     due = warehouse.outline(current).freshness if current else ()
-    known = warehouse.record(before).warnings if before else ()
-    seen, late_kinds = {notifications.identity(problem) for problem in known}, LATE.values()
+    earlier_warnings = warehouse.record(before).warnings if before else ()
+    earlier, late_kinds = {notifications.identity(problem) for problem in earlier_warnings}, LATE.values()
     new = [
         problem
         for problem in outcome.warnings
-        if problem.code not in late_kinds and notifications.identity(problem) not in seen
+        if problem.code not in late_kinds and notifications.identity(problem) not in earlier
     ]
     late, states = _newly_late(due, notified.late, as_of)
     _remember(warehouse, Notified(None, states, due))
@@ -181,7 +181,7 @@ def _notify_quiet_night(warehouse: Warehouse, as_of: date, emit: Emit, notifies:
 
 
 def _newly_late(
-    due: Sequence[FeedStatus], known: Mapping[str, str], as_of: date
+    due: Sequence[FeedStatus], earlier_states: Mapping[str, str], as_of: date
 ) -> tuple[list[Problem], dict[str, str]]:
     """Return a problem for each feed that became late or very late since people heard, and how all late ones stand."""
     if not any(by < as_of for feed in due for by in (feed.expected_by, feed.very_late_by) if by):
@@ -190,7 +190,7 @@ def _newly_late(
 
     problems = {problem.subject: problem for problem in late_problems(due, as_of)}
     states: dict[str, str] = {feed.feed: feed.state(as_of) for feed in due if feed.feed in problems}
-    return [problems[feed] for feed, state in states.items() if known.get(feed) != state], states
+    return [problems[feed] for feed, state in states.items() if earlier_states.get(feed) != state], states
 
 
 def _send(warehouse: Warehouse, message: Message, emit: Emit) -> None:

@@ -71,11 +71,11 @@ def refresh(root: Path, options: Options, emit: Emit) -> Outcome:
     readers still see what they saw before and the failed candidate is kept, or LockHeld.
     """
     warehouse = Warehouse(root.resolve() / "warehouse")
-    found = _Found.now(root, options)
-    if is_needless(root, warehouse, options, found.inputs):
+    state = _Found.now(root, options)
+    if is_needless(root, warehouse, options, state.inputs):
         _clean_up(warehouse, emit)
         return _nothing_to_do(warehouse, emit)
-    return _run(root, options, emit, found, lambda settings: start_of(warehouse, options, found.folder, settings))
+    return _run(root, options, emit, state, lambda settings: start_of(warehouse, options, state.folder, settings))
 
 
 def start_of(warehouse: Warehouse, options: Options, folder: raw_files.RawFolder, engine: str) -> Start:
@@ -139,17 +139,17 @@ def _last_failed(warehouse: Warehouse) -> BuildRecord:
     return last
 
 
-def _run(root: Path, options: Options, emit: Emit, found: _Found, start_by: Callable[[str], Start]) -> Outcome:
+def _run(root: Path, options: Options, emit: Emit, state: _Found, start_by: Callable[[str], Start]) -> Outcome:
     """Compile, take the lock and make a build. `start_by` gives what it starts from, by the project and DuckDB."""
     from kpi.cache import caching
     from kpi.engine.compile import CACHE
 
     with caching(root.resolve() / CACHE):  # read and written once, for what is compiled and for what pages say of it
-        return _compile_and_build(root, options, emit, found, start_by)
+        return _compile_and_build(root, options, emit, state, start_by)
 
 
 def _compile_and_build(
-    root: Path, options: Options, emit: Emit, found: _Found, start_by: Callable[[str], Start]
+    root: Path, options: Options, emit: Emit, state: _Found, start_by: Callable[[str], Start]
 ) -> Outcome:
     from kpi.database import refuse_leaking
     from kpi.engine.compile import compiled
@@ -177,8 +177,8 @@ def _compile_and_build(
     with writing(warehouse, options.wait_seconds, emit) as waited:
         if waited:
             # The run that was waited for may have done it all, or something changed meanwhile.
-            found = _Found.now(root, options)
-            if is_needless(root, warehouse, options, found.inputs):
+            state = _Found.now(root, options)
+            if is_needless(root, warehouse, options, state.inputs):
                 return _nothing_to_do(warehouse, emit)
             graph = compiled(root, options.variables, options.target, options.invocation).graph
         start = start_by(settings_of(graph.project, engine))
@@ -198,10 +198,10 @@ def _compile_and_build(
             copy_compactly(start.folder, candidate, start.record, settings, emit)
         # Where memory is scarce, what takes 200 MB is imported when DuckDB has given back what it built with.
         is_scarce = "memory_limit" in warehouse_settings.engine_settings(options.settings or {})
-        is_certain = _is_validation_needed(start.record, found.inputs) and not is_scarce
+        is_certain = _is_validation_needed(start.record, state.inputs) and not is_scarce
         begun = importing.start if importing and is_certain else lambda: None
-        context = PipelineContext(warehouse, graph, options, found.folder, emit, begun, engine)
-        outcome = Run(context, candidate, start.record, found.inputs, importing).run()
+        context = PipelineContext(warehouse, graph, options, state.folder, emit, begun, engine)
+        outcome = Run(context, candidate, start.record, state.inputs, importing).run()
         return replace(outcome, warnings=(*start.warnings, *outcome.warnings))
 
 
@@ -250,10 +250,10 @@ def is_up_to_date(root: Path, warehouse: Warehouse, inputs: Inputs) -> bool:
 
 def was_made_from(root: Path, inputs: Inputs, before: BuildRecord) -> bool:
     """Tell whether a build was made from these inputs and from what lies outside them as it is now."""
-    read = before.ingredients.environment
+    environment = before.ingredients.environment
     return (
         _is_same(inputs, before)
-        and environment_of(read, root.resolve()) == read
+        and environment_of(environment, root.resolve()) == environment
         and contents(root.resolve(), before.outside) == before.outside
         and _has_its_times(root.resolve() / "warehouse" / "raw", before)
     )
@@ -280,8 +280,8 @@ def inputs_of(root: Path, folder: raw_files.RawFolder, options: Options) -> Inpu
 
 def _engine(options: Options) -> str:
     """The engine that a run was told to use, whatever the project says; empty when it was told none."""
-    given = options.engine or {}
-    return f"engine {given.get('engine') or 'spark'}" if given else ""
+    settings = options.engine or {}
+    return f"engine {settings.get('engine') or 'spark'}" if settings else ""
 
 
 def _is_same(inputs: Inputs, before: BuildRecord) -> bool:

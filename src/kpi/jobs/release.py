@@ -150,16 +150,16 @@ def _fields(root: Path, options: ReleaseOptions) -> dict[str, object]:
     }
 
 
-def sized(root: Path, build: Path, found: Sequence[Revision]) -> list[Revision]:
+def sized(root: Path, build: Path, revisions: Sequence[Revision]) -> list[Revision]:
     """Return the revisions of a build, those of several causes with what each does, as far as that can be had.
 
     Each costs some builds of its figure, so of more than a screen of them none is taken apart; and it takes the build
     that was released.
     """
-    several = [one for one in found if one.is_open and len(one.causes) > 1]
+    several = [one for one in revisions if one.is_open and len(one.causes) > 1]
     warehouse = Warehouse(root.resolve() / "warehouse")
     if not several or len(several) > MOST_LINES:
-        return list(found)
+        return list(revisions)
     from kpi.engine.compile import compiled
     from kpi.provenance.attribution import Attribution
     from kpi.provenance.recomputation import BuildSide
@@ -178,7 +178,7 @@ def sized(root: Path, build: Path, found: Sequence[Revision]) -> list[Revision]:
         if one.release in sides:
             with suppress(KpiError):
                 sizes[one.revision_id] = with_sizes(one, sides[one.release])
-    return [sizes.get(one.revision_id, one) for one in found]
+    return [sizes.get(one.revision_id, one) for one in revisions]
 
 
 def name_of_user(root: Path, by: str = "") -> str:
@@ -203,11 +203,11 @@ class Verification:
 def find_release(root: Path, wanted: str) -> Path:
     """Return the folder of a release by its name, or by a year its latest. Raises ConfigError when there is none."""
     names = release_files.names_of(root)
-    found = [name for name in names if name == wanted or str(release_files.number_of(name)[0]) == wanted]
-    if not found:
+    matches = [name for name in names if name == wanted or str(release_files.number_of(name)[0]) == wanted]
+    if not matches:
         there = f"There is: {', '.join(names)}." if names else f"Nothing was released yet: kpi release {wanted}"
         raise ConfigError(f"there is no release '{wanted}'. {there}")
-    return release_files.read_release(release_files.releases_folder(root) / found[-1]).path
+    return release_files.read_release(release_files.releases_folder(root) / matches[-1]).path
 
 
 def verify(root: Path, wanted: str, emit: Emit) -> Verification:
@@ -221,8 +221,8 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
     lying = scan(warehouse.raw)
     missing = [*_missing_code(root, fields), *missing_deliveries(folder, warehouse.raw, lying)]
     names = {*fields["kept"].split(), *(one.name for one in lying.kept)}
-    kept = [kept_beside(warehouse.raw) / name for name in sorted(names)]
-    missing += [f"what was kept of deleted deliveries, {one}, is gone" for one in kept if not one.is_dir()]
+    kept_folders = [kept_beside(warehouse.raw) / name for name in sorted(names)]
+    missing += [f"what was kept of deleted deliveries, {one}, is gone" for one in kept_folders if not one.is_dir()]
     if missing:
         problems = [Problem("release.missing", one) for one in missing]
         lines = "\n  ".join(missing)
@@ -230,7 +230,7 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
     with tempfile.TemporaryDirectory(prefix="kpi-verify-") as name:
         scratch = git.write_revision(root, fields["code_revision"], Path(name).resolve() / root.name)
         shutil.rmtree(scratch / "warehouse", ignore_errors=True)
-        _lay_out(folder, warehouse, scratch / "warehouse", kept)
+        _lay_out(folder, warehouse, scratch / "warehouse", kept_folders)
         emit(f"Building release {folder.name} again, by revision {fields['code_revision'][:12]} of the project.")
         _build(scratch, fields["as_of"])
         return _compare(folder, scratch)
@@ -239,15 +239,15 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
 def _missing_code(root: Path, fields: dict[str, str]) -> list[str]:
     if not fields["code_revision"]:
         return ["the revision of the code was not recorded: it was released without git"]
-    found = []
+    reasons = []
     if not git.has_revision(root, fields["code_revision"]):
-        found.append(f"revision {fields['code_revision']} is not in this clone. Try: git fetch --all")
+        reasons.append(f"revision {fields['code_revision']} is not in this clone. Try: git fetch --all")
     if fields["code_changes"]:
-        found.append(f"files were edited and not committed when it was released: {fields['code_changes']}")
-    return found
+        reasons.append(f"files were edited and not committed when it was released: {fields['code_changes']}")
+    return reasons
 
 
-def _lay_out(folder: Path, warehouse: Warehouse, target: Path, kept: Iterable[Path]) -> None:
+def _lay_out(folder: Path, warehouse: Warehouse, target: Path, kept_folders: Iterable[Path]) -> None:
     """Copy the deliveries of a release, with their times, and what was kept of deleted ones."""
     for row in release_files.rows_of(folder, "deliveries.csv"):
         if not (warehouse.raw / row["feed"] / row["file"]).is_file():
@@ -259,7 +259,7 @@ def _lay_out(folder: Path, warehouse: Warehouse, target: Path, kept: Iterable[Pa
             os.utime(copy, (int(row["delivered_at"]), int(row["delivered_at"])))
     if (warehouse.raw / "README.txt").is_file():  # says whether the deliveries are synthetic
         shutil.copy2(warehouse.raw / "README.txt", target / "raw" / "README.txt")
-    for one in kept:
+    for one in kept_folders:
         shutil.copytree(one, target / "kept" / one.name)
 
 
@@ -286,9 +286,9 @@ def _compare(folder: Path, scratch: Path) -> Verification:
     tables = (warehouse.current_record() or warehouse.record(warehouse.folder())).report_tables
     with database.attached({"again": readable_database(warehouse.folder())}) as con:
         count, differences = compare_figures(con, folder, f"again.{tables.indicators}")
-        year, kept = release_files.number_of(folder.name)[0], 0
+        year, kept_count = release_files.number_of(folder.name)[0], 0
         sql = "select count(*) from again.raw.kept_indicators where report_year = ?"
-        known = "select 1 from duckdb_tables() where schema_name = 'raw' and table_name = 'kept_indicators'"
-        if con.execute(known).fetchall():
-            kept = int(con.execute(sql, [year]).fetchall()[0][0])
-    return Verification(folder.name, count, differences, kept)
+        table_query = "select 1 from duckdb_tables() where schema_name = 'raw' and table_name = 'kept_indicators'"
+        if con.execute(table_query).fetchall():
+            kept_count = int(con.execute(sql, [year]).fetchall()[0][0])
+    return Verification(folder.name, count, differences, kept_count)

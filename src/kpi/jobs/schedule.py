@@ -96,16 +96,18 @@ def obstacles(job: Job) -> list[str]:
     """Return why the service could not run although its units are right: each a sentence."""
     if job.for_user:
         return []
-    found = []
+    sentences = []
     for path in (job.root, Path(job.command[0])):
         private = [folder for folder in (Path("/tmp"), Path("/var/tmp")) if path.is_relative_to(folder)]
-        found += [f"{path} is in {folder}, of which the service has one of its own. Move it." for folder in private]
+        sentences += [f"{path} is in {folder}, of which the service has one of its own. Move it." for folder in private]
     # The interpreter behind the virtual environment's links: often it is in the home of who made it.
     for path in (Path(sys.executable).resolve(), Path(job.command[0]), job.root / "warehouse"):
         shut = _shut_to(path, job.user)
         if shut:
-            found.append(f"{job.user} cannot reach {path}: {shut} is closed to others. Move it, or open that folder.")
-    return found
+            sentences.append(
+                f"{job.user} cannot reach {path}: {shut} is closed to others. Move it, or open that folder."
+            )
+    return sentences
 
 
 def _shut_to(path: Path, user: str) -> Path | None:
@@ -117,9 +119,9 @@ def _shut_to(path: Path, user: str) -> Path | None:
     entry = pwd.getpwnam(user)
     groups = set(os.getgrouplist(user, entry.pw_gid))
     for folder in reversed(path.parents):
-        found = folder.stat()
-        bit = 0o100 if found.st_uid == entry.pw_uid else 0o010 if found.st_gid in groups else 0o001
-        if not found.st_mode & bit:
+        about = folder.stat()
+        bit = 0o100 if about.st_uid == entry.pw_uid else 0o010 if about.st_gid in groups else 0o001
+        if not about.st_mode & bit:
             return folder
     return None
 
@@ -192,7 +194,7 @@ def unit_folder(job: Job) -> Path:
 def install_units(job: Job) -> list[Path]:
     """Write the units. Raises ConfigError when the folder cannot be written, or a unit of that name is another's."""
     folder = unit_folder(job)
-    written = []
+    paths = []
     units = {folder / name: text for name, text in systemd_units(job).items()}
     for path, text in units.items():
         # What it is for stands in its description, and nothing else in it is of this project alone.
@@ -204,8 +206,8 @@ def install_units(job: Job) -> list[Path]:
             path.write_text(text, encoding="utf-8")
         except PermissionError:
             raise ConfigError(f"{path} cannot be written. Run it as root, or for yourself with --user.") from None
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
 
 
 def _description(path: Path) -> str:

@@ -75,18 +75,18 @@ def _watch(
     locations = [source.location for source in project.sources if source.location]
     files = [folder, *within(warehouse, project, locations)]
     with database.building(folder / DATABASE, folder / "spill", settings, files) as con:
-        seen: Seen = {}
+        earlier: Seen = {}
         number = 0
         try:
             while True:
                 # Looked at before anything is read: what is saved during a round starts another.
                 now = look(root)
-                if now != seen:
+                if now != earlier:
                     number += 1
-                    changed = [path for path in {**seen, **now} if seen.get(path) != now.get(path)]
-                    if seen:
-                        emit(f"{datetime.now():%H:%M:%S} {', '.join(sorted(str(p) for p in changed)[:5])}")
-                    seen = now
+                    paths = [path for path in {**earlier, **now} if earlier.get(path) != now.get(path)]
+                    if earlier:
+                        emit(f"{datetime.now():%H:%M:%S} {', '.join(sorted(str(p) for p in paths)[:5])}")
+                    earlier = now
                     record = _round(con, root, options, record, f"{BUILD}-{number}", emit)
                     _show(warehouse, folder, record, emit)
                 wait()
@@ -103,14 +103,14 @@ def _refuse_other_engine(project: Project, options: Options, emit: Emit) -> None
 
 def look(root: Path) -> Seen:
     """Return time of change and size of every file of the project that decides a build."""
-    seen = {}
+    files = {}
     for path in project_files(root):
         try:
             about = path.stat()
         except FileNotFoundError:  # an editor that saves by renaming
             continue
-        seen[path.relative_to(root)] = (about.st_mtime_ns, about.st_size)
-    return seen
+        files[path.relative_to(root)] = (about.st_mtime_ns, about.st_size)
+    return files
 
 
 def _round(
@@ -151,8 +151,8 @@ def _round(
             return before
         if record.nodes is None:
             # Loading failed halfway: what the raw tables hold now has no name.
-            known = (before.nodes if before else None) or {}
-            nodes = {node: noted for node, noted in known.items() if not node.startswith("source.")}
+            earlier_nodes = (before.nodes if before else None) or {}
+            nodes = {node: noted for node, noted in earlier_nodes.items() if not node.startswith("source.")}
             return replace(before or begun, nodes=nodes, stewards=begun.stewards)
     con.execute("checkpoint")
     for line in listener.lines:

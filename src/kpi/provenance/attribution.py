@@ -87,8 +87,8 @@ class Attribution:
         """Return the rows of a figure that differ between the builds, the latest year first."""
         old, new = self._of(figure).recorded.values()
         moved = [key for key in {*old, *new} if old.get(key) != new.get(key)]
-        found = {FigureKey(figure, service, year, basis) for service, year, basis in moved}
-        return sorted(found, key=lambda key: (-key.report_year, key.service, key.basis))
+        keys = {FigureKey(figure, service, year, basis) for service, year, basis in moved}
+        return sorted(keys, key=lambda key: (-key.report_year, key.service, key.basis))
 
     def has(self, figure: str) -> bool:
         """Tell whether either build has the figure."""
@@ -130,29 +130,29 @@ class _Work:
             matter = [change for change in changes if len(changes) == 1 or self._matters(change, changes)]
             return [Part(change.cause, change.subjects, None) for change in matter or changes], ()
         notes: tuple[str, ...] = ()
-        found: list[Part] = []
+        parts: list[Part] = []
         try:
             engine = self._engine(changes, before, after)
             amounts, notes = self._averaged(changes)
-            found = [Part(change.cause, change.subjects, amount) for change, amount in amounts.items()]
-            found += [Part("engine", self._engines(), engine)] if engine else []
+            parts = [Part(change.cause, change.subjects, amount) for change, amount in amounts.items()]
+            parts += [Part("engine", self._engines(), engine)] if engine else []
         except NotRebuildable as error:
             notes = (f"The figure cannot be built again, so its causes have one size: {error}",)
-        rest = after - before - sum((part.amount or Fraction(0) for part in found), Fraction(0))
+        rest = after - before - sum((part.amount or Fraction(0) for part in parts), Fraction(0))
         if rest:  # nothing that is known of differs, or it cannot be built again
             subjects = tuple(subject for change in changes for subject in change.subjects)
             causes = {change.cause for change in changes}
-            found.append(Part(causes.pop() if len(causes) == 1 else "several", subjects, rest))
+            parts.append(Part(causes.pop() if len(causes) == 1 else "several", subjects, rest))
         # Of a row that differs and shows the same value, all of it is told: what it does comes to nothing.
-        moved = [part for part in found if part.amount] or found
+        moved = [part for part in parts if part.amount] or parts
         return sorted(moved, key=lambda part: (-abs(part.amount or 0), part.subjects)), notes
 
     def changes(self) -> list[InputChange]:
         """What differs, with deliveries put together where there are many."""
-        found = self.figure.changes
-        files = [change for change in found if change.files and not change.relations]
+        changes = self.figure.changes
+        files = [change for change in changes if change.files and not change.relations]
         if len(files) <= MOST_DELIVERIES:
-            return list(found)
+            return list(changes)
         kinds: dict[tuple[Cause, str], list[InputChange]] = {}
         for change in files:
             kinds.setdefault((change.cause, min(change.files)[0]), []).append(change)
@@ -165,7 +165,7 @@ class _Work:
             )
             for (cause, _), alike in kinds.items()
         ]
-        return [*merged, *(change for change in found if change not in files)]
+        return [*merged, *(change for change in changes if change not in files)]
 
     def value(self, state: Iterable[InputChange]) -> Fraction | None:
         """Return the figure with these inputs of the later build. Raises NotRebuildable."""
@@ -178,11 +178,11 @@ class _Work:
         """
         changes = self.changes()
         files = [change for change in changes if change.files]
-        found: dict[str, Fraction | None] = {}
+        values: dict[str, Fraction | None] = {}
         for change in files if len(files) > 1 and not self.form.adds_up else ():
             with suppress(NotRebuildable):
-                found[", ".join(change.subjects)] = self.value([one for one in changes if one is not change])
-        return found
+                values[", ".join(change.subjects)] = self.value([one for one in changes if one is not change])
+        return values
 
     def _row(self, state: Iterable[InputChange]) -> Row | None:
         return pick(self.figure.rows(frozenset(state)), self.key)[0]
@@ -236,15 +236,15 @@ class _Work:
     def _steps(self, order: Sequence[InputChange]) -> dict[InputChange, Fraction]:
         switched: list[InputChange] = []
         last = self.value(switched)
-        found = {}
+        steps = {}
         for change in order:
             switched.append(change)
             now = self.value(switched)
             if last is None or now is None:
                 raise NotRebuildable(f"there is no {self.key} with only {', '.join(change.subjects)} exchanged.")
-            found[change] = now - last
+            steps[change] = now - last
             last = now
-        return found
+        return steps
 
 
 def _orders(groups: Sequence[Sequence[InputChange]]) -> Iterator[list[InputChange]]:

@@ -109,24 +109,24 @@ def decompose(
         }
     wholes = [_whole(period) for period in (before, after)]
     mean = scale * (wholes[0].numerator / _of(wholes[0]) + wholes[1].numerator / _of(wholes[1])) / 2
-    found = {}
+    contributions = {}
     for group in groups:
         weights = [_of(period.get(group)) / _of(whole) for period, whole in zip((before, after), wholes, strict=True)]
         rates = _rates(before.get(group), after.get(group), scale)
-        found[group] = Contribution(
+        contributions[group] = Contribution(
             (weights[0] + weights[1]) / 2 * (rates[1] - rates[0]),
             (weights[1] - weights[0]) * ((rates[0] + rates[1]) / 2 - mean),
         )
-    return found
+    return contributions
 
 
 def summed(parts: Mapping[tuple[str, str], Contribution], dimension: int) -> dict[str, Contribution]:
     """Sum the parts of a cross product over one of its two dimensions: what is left is by the other, `dimension`."""
-    found: dict[str, Contribution] = {}
+    sums: dict[str, Contribution] = {}
     for group, part in parts.items():
         name = group[dimension]
-        found[name] = found.get(name, Contribution(Fraction(0))) + part
-    return found
+        sums[name] = sums.get(name, Contribution(Fraction(0))) + part
+    return sums
 
 
 def largest_remainder(amounts: Sequence[Fraction], total: Decimal, unit: Decimal) -> tuple[Decimal, ...]:
@@ -158,9 +158,9 @@ def _of(one: Totals | None) -> Fraction:
 
 
 def _rates(before: Totals | None, after: Totals | None, scale: int) -> tuple[Fraction, Fraction]:
-    found = [scale * one.numerator / _of(one) if one and _of(one) else None for one in (before, after)]
-    either = next((rate for rate in found if rate is not None), Fraction(0))
-    first, second = (either if rate is None else rate for rate in found)
+    rates = [scale * one.numerator / _of(one) if one and _of(one) else None for one in (before, after)]
+    either = next((rate for rate in rates if rate is not None), Fraction(0))
+    first, second = (either if rate is None else rate for rate in rates)
     return first, second
 
 
@@ -245,17 +245,17 @@ def year_change(
     """
     tables = build.tables
     rows = read_rows(con, tables.indicators, keys[0].figure_id)
-    found = [pick(rows, key) for key in keys]
-    for key, (row, _) in zip(keys, found, strict=True):
+    picks = [pick(rows, key) for key in keys]
+    for key, (row, _) in zip(keys, picks, strict=True):
         if row is None or row.value is None:
             raise ConfigError(_nothing(key, rows, is_there=row is not None))
     form = form_of(rows.values())
-    bases = found[0][1], found[1][1]
+    bases = picks[0][1], picks[1][1]
     source = _Source(con, tables, keys, form, table_columns(con))
     months = source.months_to_compare(bases)
-    wholes: tuple[Totals | None, ...] = tuple(_totals(row, form) for row, _ in found)
+    wholes: tuple[Totals | None, ...] = tuple(_totals(row, form) for row, _ in picks)
     periods, notes = source.periods(wholes, months)
-    values = tuple(form.exact(row) or Fraction(0) for row, _ in found)
+    values = tuple(form.exact(row) or Fraction(0) for row, _ in picks)
     if months is not None and periods is not None:
         counted = [_sum(period.values(), form) for period in periods]
         wholes, values = tuple(counted), tuple(_value(whole, form) for whole in counted)
@@ -297,13 +297,13 @@ def year_change(
 def _nothing(key: FigureKey, rows: Rows, is_there: bool) -> str:
     if is_there:
         return f"{key} has no value: its denominator is nothing."
-    known = sorted({year for service, year, _ in rows if service == key.service})
+    years = sorted({year for service, year, _ in rows if service == key.service})
     services = sorted({service for service, _, _ in rows})
     if not rows:
         return f"there is no figure '{key.figure_id}'. See: kpi show"
-    if not known:
+    if not years:
         return f"{key.figure_id} has no service '{key.service}'; it has {', '.join(services)}."
-    return f"there is no {key}; there are the years {', '.join(map(str, known))}. See: kpi show {key.figure_id}"
+    return f"there is no {key}; there are the years {', '.join(map(str, years))}. See: kpi show {key.figure_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,9 +334,9 @@ class _Source:
             return None, ("It is a median, or follows from other figures: it does not add up over months or services.",)
         parts, own = self._parts(), [(self.keys[0].figure_id, self.keys[0].service)]
         for services, by_month in ((parts, True), (own, True), (parts, False)):
-            found = self._read(services, by_month, months) if services and (by_month or months is None) else None
-            if found and (months is not None or all(map(self._is_whole, found, wholes))) and all(found):
-                return found, ()
+            periods = self._read(services, by_month, months) if services and (by_month or months is None) else None
+            if periods and (months is not None or all(map(self._is_whole, periods, wholes))) and all(periods):
+                return periods, ()
         if not any(self._read(own, True, months) or ()):
             return None, ("It has no months and no services, so it has no parts by them.",)
         return None, (
@@ -368,8 +368,8 @@ class _Source:
         if not self._has(relation, "numerator", "denominator", *(("month",) if by_month else ())):
             return None
         month = "month" if by_month else "null"
-        found: tuple[dict[Cell, Totals], dict[Cell, Totals]] = {}, {}
-        for period, key in zip(found, self.keys, strict=True):
+        periods: tuple[dict[Cell, Totals], dict[Cell, Totals]] = {}, {}
+        for period, key in zip(periods, self.keys, strict=True):
             for figure, service, at, numerator, denominator in self.con.execute(
                 f"select figure_id, service, {month}, numerator, denominator from {relation}"
                 " where list_contains(?, figure_id || ' ' || service) and report_year = ?"
@@ -381,7 +381,7 @@ class _Source:
                 totals = _totals(Row(numerator, denominator, 0.0), self.form)
                 if totals is not None:
                     period[(name, f"{at:02}" if at is not None else "")] = totals
-        return found
+        return periods
 
     def _has(self, relation: str, *wanted: str) -> bool:
         """Whether a table is there, with these columns."""
@@ -395,9 +395,9 @@ def _totals(row: Row | None, form: Form) -> Totals | None:
 
 
 def _sum(totals: Iterable[Totals], form: Form) -> Totals:
-    found = list(totals)
-    numerator = sum((one.numerator for one in found), Fraction(0))
-    denominator = sum((one.denominator or Fraction(0) for one in found), Fraction(0))
+    rows = list(totals)
+    numerator = sum((one.numerator for one in rows), Fraction(0))
+    denominator = sum((one.denominator or Fraction(0) for one in rows), Fraction(0))
     return Totals(numerator, None if form.is_count else denominator)
 
 
@@ -411,7 +411,7 @@ def _groups(
     periods: Periods, cells: Mapping[Cell, Contribution], shown: Sequence[Decimal], presentation: Presentation
 ) -> dict[str, tuple[GroupChange, ...]]:
     """Sum the cells over either dimension that has more than one group, and round the parts of each."""
-    found = {}
+    groups = {}
     for place, dimension in enumerate(("service", "month")):
         parts = summed(cells, place)
         if len(parts) < 2:
@@ -422,7 +422,7 @@ def _groups(
         step = presentation.step(*shown)
         printed = largest_remainder([parts[name].total for name in names], shown[1] - shown[0], step)
         totals = [_by_group(period, place) for period in periods]
-        found[dimension] = tuple(
+        groups[dimension] = tuple(
             GroupChange(
                 name,
                 totals[0].get(name),
@@ -434,18 +434,18 @@ def _groups(
             )
             for name, of_group in zip(names, printed, strict=True)
         )
-    return found
+    return groups
 
 
 def _by_group(period: Mapping[Cell, Totals], place: int) -> dict[str, Totals]:
-    found: dict[str, Totals] = {}
+    sums: dict[str, Totals] = {}
     for cell, one in period.items():
-        before = found.get(cell[place])
+        before = sums.get(cell[place])
         denominator = one.denominator
         if before is not None and denominator is not None:
             denominator += before.denominator or 0
-        found[cell[place]] = Totals((before.numerator if before else 0) + one.numerator, denominator)
-    return found
+        sums[cell[place]] = Totals((before.numerator if before else 0) + one.numerator, denominator)
+    return sums
 
 
 def _breaks(
@@ -474,7 +474,7 @@ def _without_each_month(
         if feed.retention.by and not feed.retention.of and feed.limits.kinds.get(feed.retention.by) != "integer"
     }
     form = form_of(figure.recorded["after"].values())
-    found: dict[str, tuple[Decimal | None, Decimal | None]] = {}
+    shown: dict[str, tuple[Decimal | None, Decimal | None]] = {}
     for month in _months_with_rows(con, dated, keys):
         years = ", ".join(literal(f"{key.report_year}-{month:02}") for key in keys)
         conditions = {relation: f"strftime({by}, '%Y-%m') in ({years})" for relation, by in dated.items()}
@@ -483,8 +483,8 @@ def _without_each_month(
         except NotRebuildable:
             return {}
         values = [presentation.shown(con, form.exact(pick(rows, key)[0])) for key in keys]
-        found[f"{month:02}"] = values[0], values[1]
-    return found
+        shown[f"{month:02}"] = values[0], values[1]
+    return shown
 
 
 def _months_with_rows(

@@ -72,15 +72,15 @@ def explain(figure_id: str, service: str | None = None, year: int | None = None,
     wanted = FigureKey(figure_id, service or "", year or 0, where.get("basis") or "")
     with database.reading(path) as con:
         facts = FigureFacts(con, record, find_figure(con, record.report_tables, wanted))
-        found = _Reading(facts, folder.resolve(), stewards).explanation(where.get("lang", "en"))
+        explanation = _Reading(facts, folder.resolve(), stewards).explanation(where.get("lang", "en"))
 
     def rows(kind: str) -> pa.Table:
-        if kind not in found.sql_by_kind:
-            raise ConfigError(_why_no_rows(found, kind))
+        if kind not in explanation.sql_by_kind:
+            raise ConfigError(_why_no_rows(explanation, kind))
         with database.reading(path) as own:
-            return own.sql(found.sql_by_kind[kind]).to_arrow_table()
+            return own.sql(explanation.sql_by_kind[kind]).to_arrow_table()
 
-    return replace(found, _rows=rows)
+    return replace(explanation, _rows=rows)
 
 
 @dataclass
@@ -179,23 +179,23 @@ class _Reading:
         if value is None or self.is_kept:
             return _Traced(Part("none" if value is None else "number", value, column))
         try:
-            found, traces = self._found(column)
+            every_path, traces = self._paths_of(column)
         except Untraceable as error:
             return _Traced(Part("number", value, column), untraced=str(error))
         if not traces:
-            return _Traced(Part("number", value, column, self._expression(found, column)))
+            return _Traced(Part("number", value, column, self._expression(every_path, column)))
         if any(not one.feed for one in traces):
             return self._of_figures(column, value, traces)
         return self._of_rows(column, value, traces)
 
-    def _found(self, column: str) -> tuple[list[list[Hop]], list[Trace]]:
+    def _paths_of(self, column: str) -> tuple[list[list[Hop]], list[Trace]]:
         """The paths of a part, and those of them with rows as what they are traced by. Raises Untraceable."""
         if column not in self._paths:
-            found = paths(self.catalogue, self.tables.indicators, [column], self.place)
-            weights = [(one, weigh(one, column)) for one in found]
+            every_path = paths(self.catalogue, self.tables.indicators, [column], self.place)
+            weights = [(one, weigh(one, column)) for one in every_path]
             fixed = {**self.place, "basis": self.key.basis} if self.facts.has_bases else self.place
             traces = [Trace(self.catalogue, one, weight, fixed) for one, weight in weights if weight is not None]
-            self._paths[column] = found, traces
+            self._paths[column] = every_path, traces
         return self._paths[column]
 
     def _has_row(self, table: str) -> bool:
@@ -215,19 +215,19 @@ class _Reading:
         part = Part("rows", value, column, aggregate=traces[0].weight.aggregate)
         if any(not one.tables <= set(self.known) for one in traces):
             return _Traced(part, tuple(traces))
-        found = [(trace, summary) for trace in traces if (summary := self._summary(trace))]
+        summaries = [(trace, summary) for trace in traces if (summary := self._summary(trace))]
         total = None
-        if len(found) == 1 or part.aggregate == "sum":
-            total = float(sum(one.total or 0 for _, one in found))
+        if len(summaries) == 1 or part.aggregate == "sum":
+            total = float(sum(one.total or 0 for _, one in summaries))
         wanted = self.indicator["value"] if column == "value" else value
-        is_exact = total is not None and (total == wanted or (not found and wanted == 0))
-        count = sum(one.row_count for _, one in found)
+        is_exact = total is not None and (total == wanted or (not summaries and wanted == 0))
+        count = sum(one.row_count for _, one in summaries)
         return _Traced(
             replace(part, row_count=count, total=total, is_exact=is_exact, expression=_text_of(traces[0])),
-            tuple(trace for trace, _ in found) or (traces[0],),
-            tuple(one.keys for _, one in found) or ((),),
-            {model: number for _, one in found for model, number in one.groups.items()},
-            {place: number for _, one in found for place, number in one.by_file.items()},
+            tuple(trace for trace, _ in summaries) or (traces[0],),
+            tuple(one.keys for _, one in summaries) or ((),),
+            {model: number for _, one in summaries for model, number in one.groups.items()},
+            {place: number for _, one in summaries for place, number in one.by_file.items()},
             untraced="" if is_exact else f"the rows of the {column} come to {total}, and it is {wanted}.",
         )
 
@@ -237,8 +237,8 @@ class _Reading:
             twins = [trace, *self._twins(trace)]
             leaves = tuple(leaf for one in twins for leaf in one.weight.leaves)
             joint = replace(trace, weight=replace(trace.weight, leaves=leaves)) if twins[1:] else trace
-            for one, found in zip(twins, self._summed(joint, twins), strict=True):
-                self._summaries[id(one)] = found
+            for one, summary in zip(twins, self._summed(joint, twins), strict=True):
+                self._summaries[id(one)] = summary
         return self._summaries[id(trace)]
 
     def _twins(self, trace: Trace) -> list[Trace]:
@@ -246,7 +246,7 @@ class _Reading:
         if self.indicator["denominator"] is None or trace.weight.formula:
             return []
         try:
-            others = self._found("denominator")[1]
+            others = self._paths_of("denominator")[1]
         except Untraceable:
             return []
         return [
@@ -298,8 +298,8 @@ class _Reading:
         """What a part is, from the totals of its weights."""
         if not trace.weight.formula:
             return totals[0]
-        named = ", ".join(f"{_number(value)} as total_{n}" for n, value in enumerate(totals))
-        return self.con.execute(f"select {trace.weight.formula} from (select {named})").fetchall()[0][0]
+        columns = ", ".join(f"{_number(value)} as total_{n}" for n, value in enumerate(totals))
+        return self.con.execute(f"select {trace.weight.formula} from (select {columns})").fetchall()[0][0]
 
     def _of_figures(self, column: str, value: float, traces: Sequence[Trace]) -> _Traced:
         """A part that is made of other figures."""
@@ -315,13 +315,13 @@ class _Reading:
 
     def _component(self, role: str, figure: str, service: str, year: int) -> Component:
         sql = f"select * from {self.tables.indicators} where figure_id = ? and service = ? and report_year = ?"
-        found = fetch_dicts(self.con, sql, [figure, service, year])
-        own = min(found, key=lambda row: (row["basis"] != self.key.basis, row["basis"]), default={})
+        rows = fetch_dicts(self.con, sql, [figure, service, year])
+        own = min(rows, key=lambda row: (row["basis"] != self.key.basis, row["basis"]), default={})
         return Component(role, FigureKey(figure, service, year, own.get("basis", "")), own.get("value"))
 
-    def _expression(self, found: Sequence[Sequence[Hop]], column: str) -> str:
+    def _expression(self, every_path: Sequence[Sequence[Hop]], column: str) -> str:
         """The SQL of a part that no row stands behind, in the model that computes it."""
-        for path in found:
+        for path in every_path:
             for hop in path:
                 own = hop.resolve(column)
                 if own.key != "column":
@@ -338,37 +338,37 @@ class _Reading:
 
     def _outs(self, numerator: _Traced, denominator: _Traced) -> list[_Out]:
         """The queries that tell of each row of the feeds what leaves it out: those of the numerator go before."""
-        found: list[_Out] = []
+        queries: list[_Out] = []
         for part, other in ((numerator, denominator), (denominator, numerator)):
             if part.part.kind != "rows":
                 continue
             for trace, keys in zip(part.traces, part.keys, strict=False):
-                if part is denominator and any(one.trace.feed == trace.feed for one in found if one.is_numerator):
+                if part is denominator and any(one.trace.feed == trace.feed for one in queries if one.is_numerator):
                     continue
                 clauses: list[Clause] = []
                 prior = _conditions_before(trace, other) if part is numerator else ()
                 tracing = replace(trace, prior=prior)
                 once = tracing.rows_out(keys, [], is_once=True)
-                found.append(_Out(trace, tracing.rows_out(keys, clauses), once, clauses, part is numerator))
-        return found
+                queries.append(_Out(trace, tracing.rows_out(keys, clauses), once, clauses, part is numerator))
+        return queries
 
     def _left_out(self, outs: Sequence[_Out]) -> tuple[LeftOut, ...]:
-        found: list[LeftOut] = []
+        reasons: list[LeftOut] = []
         for out in outs:
             rows = self._counts(out)
             for number, count in rows:
                 if number != FURTHEST:
                     clause = out.clauses[number]
-                    found.append(self._one_left(out.trace.feed, clause, count))
+                    reasons.append(self._one_left(out.trace.feed, clause, count))
             missing = self._count(out.trace.base) - sum(count for _, count in rows)
             if missing:
-                found.append(LeftOut(out.trace.feed, out.trace.path[0].model, UNJOINED, missing, kind="unjoined"))
+                reasons.append(LeftOut(out.trace.feed, out.trace.path[0].model, UNJOINED, missing, kind="unjoined"))
         if "raw.rejects" in self.known:
             for feed in dict.fromkeys(out.trace.feed for out in outs):
                 rejected = self.con.execute("select count(*) from raw.rejects where feed = ?", [feed]).fetchall()[0][0]
                 if rejected:
-                    found.append(self._one_left(feed, Clause(f"raw.{feed}", REJECTED, REJECTED), rejected))
-        return tuple(found)
+                    reasons.append(self._one_left(feed, Clause(f"raw.{feed}", REJECTED, REJECTED), rejected))
+        return tuple(reasons)
 
     def _counts(self, out: _Out) -> list[tuple[int, int]]:
         """How many rows each clause leaves out, by its number."""
@@ -390,16 +390,16 @@ class _Reading:
     def _sql(self, numerator: _Traced, denominator: _Traced, outs: Sequence[_Out] = ()) -> dict[str, str]:
         if self._closed([numerator, denominator]):
             return {}
-        found = {}
+        sql_by_kind = {}
         for name, part in (("numerator", numerator), ("denominator", denominator)):
             if part.part.kind == "rows":
                 each = [self._rows_sql(trace) for trace in part.traces]
-                found[name] = "\nunion all by name\n".join(each) + "\norder by feed, file, record"
+                sql_by_kind[name] = "\nunion all by name\n".join(each) + "\norder by feed, file, record"
         if outs:
             each = [self._out_sql(out) for out in outs]
             each += [self._rejects_sql(feed) for feed in dict.fromkeys(out.trace.feed for out in outs)]
-            found["left-out"] = "\nunion all by name\n".join(each) + "\norder by feed, file, record"
-        return found
+            sql_by_kind["left-out"] = "\nunion all by name\n".join(each) + "\norder by feed, file, record"
+        return sql_by_kind
 
     def _columns(self, base: str) -> str:
         """The columns of a contract, without those that only stewards see: pseudonyms."""
@@ -450,13 +450,13 @@ class _Reading:
         if traced.part.kind != "rows" or self._closed([traced]):
             return ()
         seeds = {one.relation for name, one in (self.record.nodes or {}).items() if name.startswith("seed.")}
-        found: list[Limit] = []
+        limits: list[Limit] = []
         for trace in traced.traces:
             for seed, sql in dated_seeds(trace, seeds):
                 for row in fetch_dicts(self.con, sql):
                     plain = {name: as_text(value) for name, value in row.items() if value is not None}
-                    found.append(Limit(seed, plain, in_languages(row, "limit")))
-        return tuple(found[:6])
+                    limits.append(Limit(seed, plain, in_languages(row, "limit")))
+        return tuple(limits[:6])
 
     def _entered(self, numerator: _Traced) -> tuple[Mapping[str, str], ...]:
         """The rows themselves of a figure that no group makes: one row, entered as it is."""
@@ -496,35 +496,35 @@ class _Reading:
                 yield Delivery(**{name: row[name] for name in _OF_A_FILE}, rows_counted=None, is_deleted=True)
 
     def _feeds_of_family(self) -> set[str]:
-        found: set[str] = set()
+        feeds: set[str] = set()
         for column in ("numerator", "denominator", "value"):
             try:
                 every = paths(self.catalogue, self.tables.indicators, [column], self.place)
             except Untraceable:
                 continue
             bases = {one[-1].driving.relation.name for one in every if one[-1].driving.relation is not None}
-            found |= {self.catalogue.feeds[one] for one in bases if one in self.catalogue.feeds}
-        return found
+            feeds |= {self.catalogue.feeds[one] for one in bases if one in self.catalogue.feeds}
+        return feeds
 
     def _checks(self, traced: Sequence[_Traced]) -> tuple[Check, ...]:
         models = {hop.model for one in traced for trace in one.traces for hop in trace.path}
         models |= {trace.base for one in traced for trace in one.traces} | {self.tables.indicators}
-        found = []
+        checks = []
         for test in self.record.checks:
-            named = [one for one in sorted(models) if re.search(rf"\b{re.escape(one)}\b", test.sql)]
-            if named:
-                found.append(Check(test.name, "test", test.status, named[0]))
-        return (*found, *self.facts.expectations)
+            tested = [one for one in sorted(models) if re.search(rf"\b{re.escape(one)}\b", test.sql)]
+            if tested:
+                checks.append(Check(test.name, "test", test.status, tested[0]))
+        return (*checks, *self.facts.expectations)
 
     def _steps(self, numerator: _Traced, denominator: _Traced, left_out: Sequence[LeftOut]) -> tuple[Step, ...]:
         """The models of the path, from the mart down; where there are several paths, one after the other."""
-        found: dict[str, Step] = {}
+        steps: dict[str, Step] = {}
         for part in (numerator, denominator):
             for trace in part.traces:
                 for step in self._steps_of(trace, part, left_out):
-                    found.setdefault(step.model, step)
+                    steps.setdefault(step.model, step)
         order = {"mart": 0, "model": 1, "raw": 2}
-        return tuple(sorted(found.values(), key=lambda one: order[one.kind]))[:12]
+        return tuple(sorted(steps.values(), key=lambda one: order[one.kind]))[:12]
 
     def _steps_of(self, trace: Trace, part: _Traced, left_out: Sequence[LeftOut]) -> list[Step]:
         names = list(dict.fromkeys(hop.model for hop in trace.path))
@@ -587,14 +587,14 @@ def _text_of(trace: Trace) -> str:
     return leaf.aggregate.format(plain_text(leaf.weight))
 
 
-def _why_no_rows(found: Explanation, kind: str) -> str:
-    if found.origin == "kept":
-        message = f"its deliveries were deleted; it stands as build {found.kept_from} had it, and has no rows."
-        return f"'{found.key.figure_id}' of {found.key.report_year}: {message}"
-    if found.needs_stewards:
-        return f"{', '.join(found.needs_stewards)} is left out of the file for all readers: --stewards opens it."
-    part = found.denominator if kind == "denominator" else found.numerator
-    return f"'{found.key.figure_id}' has no rows of its {kind}: {_why_none(part)}"
+def _why_no_rows(explanation: Explanation, kind: str) -> str:
+    if explanation.origin == "kept":
+        message = f"its deliveries were deleted; it stands as build {explanation.kept_from} had it, and has no rows."
+        return f"'{explanation.key.figure_id}' of {explanation.key.report_year}: {message}"
+    if explanation.needs_stewards:
+        return f"{', '.join(explanation.needs_stewards)} is left out of the file for all readers: --stewards opens it."
+    part = explanation.denominator if kind == "denominator" else explanation.numerator
+    return f"'{explanation.key.figure_id}' has no rows of its {kind}: {_why_none(part)}"
 
 
 def _why_none(part: Part) -> str:

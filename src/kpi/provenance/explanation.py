@@ -264,15 +264,15 @@ class Explanation:
         return as_html(self)
 
 
-def as_text(found: Explanation) -> str:
+def as_text(explanation: Explanation) -> str:
     """Return the screen: at most 80 wide, no colour, no escape sequence."""
-    return "\n".join(_lines(found))
+    return "\n".join(_lines(explanation))
 
 
-def as_html(found: Explanation) -> str:
+def as_html(explanation: Explanation) -> str:
     """Return the screen as HTML, with the SQL of each step to unfold."""
-    parts = [f"<pre>{html.escape(as_text(found))}</pre>"]
-    for step in found.steps:
+    parts = [f"<pre>{html.escape(as_text(explanation))}</pre>"]
+    for step in explanation.steps:
         if step.sql:
             head = f"{html.escape(step.model)}: {html.escape(', '.join(step.columns))}"
             parts.append(f"<details><summary>{head}</summary><pre>{html.escape(step.sql)}</pre></details>")
@@ -293,19 +293,19 @@ class _Words:
         return names.get(self.lang) or names.get("en") or next(iter(names.values()), "")
 
 
-def _lines(found: Explanation) -> Iterator[str]:
-    word, key, definition = _Words(found.lang), found.key, found.definition
+def _lines(explanation: Explanation) -> Iterator[str]:
+    word, key, definition = _Words(explanation.lang), explanation.key, explanation.definition
     unit = UNITS.get(definition.unit, "")
     yield _fit(f"{key.figure_id}  {key.service}  {key.report_year}  {key.basis}")
     title = ", ".join(part for part in (word.of(definition.names), word.of(definition.service_names)) if part)
     yield from _wrapped("", title)
-    unrounded = "" if found.value is None else f"   ({_number(found.value)} {word('unrounded')})"
-    yield f"  = {found.shown}{unit}{unrounded}"
-    yield from _kept(found)
-    yield from _part(word, found.numerator)
-    yield from _part(word, found.denominator)
-    if found.last_full_month:
-        yield f"  months 1 to {found.last_full_month}: the year is not finished"
+    unrounded = "" if explanation.value is None else f"   ({_number(explanation.value)} {word('unrounded')})"
+    yield f"  = {explanation.shown}{unit}{unrounded}"
+    yield from _kept(explanation)
+    yield from _part(word, explanation.numerator)
+    yield from _part(word, explanation.denominator)
+    if explanation.last_full_month:
+        yield f"  months 1 to {explanation.last_full_month}: the year is not finished"
     yield from _wrapped(word("definition"), word.of(definition.definitions))
     since = [
         definition.unit and f"{word('unit')} {definition.unit}",
@@ -313,29 +313,30 @@ def _lines(found: Explanation) -> Iterator[str]:
     ]
     yield from _wrapped("", ", ".join(part for part in (*since, definition.source) if part))
     yield from _wrapped(word("owner"), word.of(definition.owner))
-    yield from _beside(found, word, unit)
-    for row in found.entered:
+    yield from _beside(explanation, word, unit)
+    for row in explanation.entered:
         cells = [f"{name} {value}" for name, value in row.items() if value and name != "counts_as"]
         yield from _wrapped(word("entered"), "; ".join(cells))
-    for one in found.components:
+    for one in explanation.components:
         value = "-" if one.value is None else _number(one.value)
         name = f"{one.key.figure_id} {one.key.service} {one.key.report_year} {one.key.basis}"
         yield from _wrapped(word("made of"), f"{f'{one.role}: ' if one.role else ''}{name} = {value}")
-    yield from _steps(found, word)
-    yield from _left_out(found.left_out, word)
-    yield from _deliveries(found, word)
-    yield from _checks(found, word)
-    if found.needs_stewards:
-        names = ", ".join(found.needs_stewards)
+    yield from _steps(explanation, word)
+    yield from _left_out(explanation.left_out, word)
+    yield from _deliveries(explanation, word)
+    yield from _checks(explanation, word)
+    if explanation.needs_stewards:
+        names = ", ".join(explanation.needs_stewards)
         yield from _wrapped("", f"The rows are in {names}, which is left out of this file: --stewards opens the other.")
-    if found.untraced:
-        yield from _wrapped("", f"Not traced to its rows: {found.untraced}")
+    if explanation.untraced:
+        yield from _wrapped("", f"Not traced to its rows: {explanation.untraced}")
 
 
-def _kept(found: Explanation) -> Iterator[str]:
-    if found.origin == "kept":
-        when = f" on {found.kept_on}" if found.kept_on else ""
-        text = f"Its deliveries were deleted{when}. It stands as build {found.kept_from} had it; no row is left of it."
+def _kept(explanation: Explanation) -> Iterator[str]:
+    if explanation.origin == "kept":
+        when = f" on {explanation.kept_on}" if explanation.kept_on else ""
+        build = explanation.kept_from
+        text = f"Its deliveries were deleted{when}. It stands as build {build} had it; no row is left of it."
         yield from _wrapped("", text)
 
 
@@ -354,34 +355,36 @@ def _part(word: _Words, part: Part) -> Iterator[str]:
         yield from _wrapped("", f"its rows come to {part.total}, which is another number")
 
 
-def _beside(found: Explanation, word: _Words, unit: str) -> Iterator[str]:
+def _beside(explanation: Explanation, word: _Words, unit: str) -> Iterator[str]:
     """What the figure is held against: targets, limits, the year before, the printed value."""
-    if found.target is not None:
-        comparison = word(_COMPARISONS.get(found.target.comparison, ""))
-        yield from _wrapped(word("target"), f"{comparison}{_number(found.target.target)}{unit}  {found.target.source}")
-    for limit in found.limits:
+    if explanation.target is not None:
+        comparison = word(_COMPARISONS.get(explanation.target.comparison, ""))
+        yield from _wrapped(
+            word("target"), f"{comparison}{_number(explanation.target.target)}{unit}  {explanation.target.source}"
+        )
+    for limit in explanation.limits:
         text = word.of(limit.labels)
         plain = [f"{name} {value}" for name, value in limit.values.items() if not name.startswith("limit_") or not text]
         yield from _wrapped(word("limit"), f"{f'{text}: ' if text else ''}{', '.join(plain)}")
-    before = found.year_before
+    before = explanation.year_before
     if before is not None:
         change = "" if before.change is None else f", {word('change')} {before.change:+.4g}"
         yield from _wrapped(word("year before"), f"{before.report_year}: {before.shown}{unit}{change}")
         for day, reasons in before.breaks:
             yield from _wrapped(word("break"), f"{day}: {word.of(reasons)}")
-    printed = found.printed
+    printed = explanation.printed
     if printed is not None:
         places = int(printed.decimals) if printed.decimals.isdigit() else 0
         value = f"{word(_QUALIFIERS.get(printed.qualifier, ''))}{printed.value:.{places}f}{unit}"
         yield from _wrapped(word("printed"), f"{value}: {word(printed.status)}. {printed.reason} ({printed.source})")
 
 
-def _steps(found: Explanation, word: _Words) -> Iterator[str]:
-    if not found.steps:
+def _steps(explanation: Explanation, word: _Words) -> Iterator[str]:
+    if not explanation.steps:
         return
     yield ""
     yield f"{word('Path'):<38}{word('rows in'):>14}{word('rows out'):>12}"
-    for step in found.steps:
+    for step in explanation.steps:
         yield _fit(f"  {step.model:<40}{_count(step.rows_in):>10}{_count(step.rows_out):>12}")
         if step.columns and step.kind != "raw":
             yield from _wrapped("", _columns(step), indent="      ")
@@ -424,28 +427,28 @@ def clause_text(one: LeftOut, lang: str) -> str:
     return f"{word('not')} {one.clause}"
 
 
-def _deliveries(found: Explanation, word: _Words) -> Iterator[str]:
-    if not found.deliveries:
+def _deliveries(explanation: Explanation, word: _Words) -> Iterator[str]:
+    if not explanation.deliveries:
         return
     yield ""
-    yield f"{word('Deliveries')}: {len(found.deliveries)}"
-    for one in found.deliveries[:_FILES]:
+    yield f"{word('Deliveries')}: {len(explanation.deliveries)}"
+    for one in explanation.deliveries[:_FILES]:
         state = "deleted" if one.is_deleted else ""
         state = f"{word('corrected')}: {', '.join(one.superseded_by)}" if one.superseded_by else state
         counts = f"{_count(one.rows_counted):>9} of {_count(one.rows_loaded):>8}"
         rejected = f", {one.rows_rejected} {word('rejected')}" if one.rows_rejected else ""
         yield _fit(f"  {one.content_hash[:10]} {counts}  {one.feed}/{one.file}{rejected}  {state}")
-    if len(found.deliveries) > _FILES:
-        yield f"  and {len(found.deliveries) - _FILES} more; all are in --json"
+    if len(explanation.deliveries) > _FILES:
+        yield f"  and {len(explanation.deliveries) - _FILES} more; all are in --json"
 
 
-def _checks(found: Explanation, word: _Words) -> Iterator[str]:
-    if not found.checks:
+def _checks(explanation: Explanation, word: _Words) -> Iterator[str]:
+    if not explanation.checks:
         return
-    bad = [one for one in found.checks if one.status != "pass"]
-    tests = sum(one.kind == "test" for one in found.checks)
-    expected = counted(len(found.checks) - tests, "expectation")
-    good = f"{counted(tests, 'test')} of these models, {expected} of {found.key.report_year}"
+    bad = [one for one in explanation.checks if one.status != "pass"]
+    tests = sum(one.kind == "test" for one in explanation.checks)
+    expected = counted(len(explanation.checks) - tests, "expectation")
+    good = f"{counted(tests, 'test')} of these models, {expected} of {explanation.key.report_year}"
     yield ""
     yield _fit(f"{word('Checks')}: {good}: {len(bad) or 'none'} found fault")
     for one in bad[:3]:

@@ -42,8 +42,8 @@ def find_figure(con: duckdb.DuckDBPyConnection, tables: ReportTables, wanted: Fi
     if not rows and own:
         raise ConfigError(f"'{figure_id}' is described and has no figures: its rows were not delivered.")
     if not rows:
-        known = con.execute(f"select distinct figure_id from {tables.indicators}").fetchall()
-        raise ConfigError(f"there is no figure '{figure_id}'.{nearest(figure_id, [row[0] for row in known])}")
+        figures = con.execute(f"select distinct figure_id from {tables.indicators}").fetchall()
+        raise ConfigError(f"there is no figure '{figure_id}'.{nearest(figure_id, [row[0] for row in figures])}")
     services = sorted({row[0] for row in rows})
     if wanted.service and wanted.service not in services:
         raise ConfigError(f"'{figure_id}' has no service '{wanted.service}'.{nearest(wanted.service, services)}")
@@ -164,13 +164,13 @@ class FigureFacts:
         if table not in self.known:
             return []
         sql = f"select * from {table} where report_year = ? order by expectation"
-        found, own = [], f"{self.key.figure_id} {self.key.service} {self.key.report_year} "
+        checks, own = [], f"{self.key.figure_id} {self.key.service} {self.key.report_year} "
         for row in fetch_dicts(self.con, sql, [self.key.report_year]):
             observed = as_text(row.get("observed"))
             is_failed = not row["success"] and own in f"{observed} "
             status = "fail" if is_failed else "pass"
-            found.append(Check(row["expectation"], "expectation", status, "", observed if is_failed else ""))
-        return found
+            checks.append(Check(row["expectation"], "expectation", status, "", observed if is_failed else ""))
+        return checks
 
     def _row(self, table: str, columns: int = 4) -> dict[str, Any]:
         """The figure's row of a table; empty when it has none, or there is no such table."""
@@ -187,8 +187,8 @@ class FigureFacts:
 
 def in_languages(row: Mapping[str, Any], name: str) -> dict[str, str]:
     """Return the texts of a row in the languages it has them in."""
-    found = {lang: as_text(row[f"{name}_{lang}"]) for lang in LANGUAGES if row.get(f"{name}_{lang}")}
-    return found or ({"en": as_text(row[name])} if row.get(name) else {})
+    texts = {lang: as_text(row[f"{name}_{lang}"]) for lang in LANGUAGES if row.get(f"{name}_{lang}")}
+    return texts or ({"en": as_text(row[name])} if row.get(name) else {})
 
 
 def as_text(value: object) -> str:
@@ -207,12 +207,12 @@ def _manifest(folder: Path, build: str) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError):
         return {}
     every = [*content.get("nodes", {}).values(), *content.get("sources", {}).values()]
-    found = {}
+    nodes = {}
     for node in every:
         if node.get("resource_type") in ("model", "source", "seed", "snapshot"):
             name = node.get("alias") or node.get("identifier") or node["name"]
-            found[f"{node.get('schema')}.{name}"] = node
-    return found
+            nodes[f"{node.get('schema')}.{name}"] = node
+    return nodes
 
 
 def _nodes(folder: Path) -> dict[str, dict[str, Any]]:
@@ -245,14 +245,14 @@ def clause_labels(folder: Path) -> Mapping[tuple[str, str], Mapping[str, str]]:
 
 def labels_of(metas: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, str]]:
     """Return what models call their clauses, from the `meta` of each: by relation and clause, a text by language."""
-    found: dict[tuple[str, str], Mapping[str, str]] = {}
+    labels: dict[tuple[str, str], Mapping[str, str]] = {}
     for relation, meta in metas.items():
         for one in (meta.get(LEFT_OUT) if isinstance(meta, dict) else None) or ():
             if isinstance(one, dict) and isinstance(clause := one.get("clause"), str):
                 texts = {lang: str(one[lang]) for lang in LANGUAGES if one.get(lang)}
                 with suppress(ValueError):
-                    found[relation, normal(clause)] = texts
-    return found
+                    labels[relation, normal(clause)] = texts
+    return labels
 
 
 def descriptions(folder: Path) -> Mapping[str, str]:

@@ -95,11 +95,11 @@ class Form:
 
 def form_of(rows: Iterable[Row]) -> Form:
     """Tell the form of a figure by all its rows."""
-    found = [row for row in rows if row.value is not None]
-    if found and all(row.denominator is None and row.numerator == row.value for row in found):
+    with_value = [row for row in rows if row.value is not None]
+    if with_value and all(row.denominator is None and row.numerator == row.value for row in with_value):
         return Form(is_count=True)
     for scale in (1, 100):
-        if found and all(_is_quotient(row, scale) for row in found):
+        if with_value and all(_is_quotient(row, scale) for row in with_value):
             return Form(scale=scale)
     return Form()
 
@@ -116,16 +116,16 @@ def pick(rows: Rows, key: FigureKey) -> tuple[Row | None, str]:
 
     Of several bases and none named it is that of a year to date, of a part of a year or of a calendar year.
     """
-    found = {
+    by_basis = {
         basis: row for (service, year, basis), row in rows.items() if (service, year) == (key.service, key.report_year)
     }
-    if key.basis in found:
-        return found[key.basis], key.basis
+    if key.basis in by_basis:
+        return by_basis[key.basis], key.basis
     bases_of_years = ("year_to_date", "partial_year", "calendar_year")
-    for basis in (*bases_of_years, *sorted(found)):
+    for basis in (*bases_of_years, *sorted(by_basis)):
         # One figure has another basis when a month was added to its year.
-        if basis in found and (not key.basis or (key.basis in bases_of_years and basis in bases_of_years)):
-            return found[basis], basis
+        if basis in by_basis and (not key.basis or (key.basis in bases_of_years and basis in bases_of_years)):
+            return by_basis[basis], basis
     return None, key.basis
 
 
@@ -141,8 +141,8 @@ class Presentation:
         if value is None:
             return None
         sql = f"select {presented('v', 'd', 'u')} from (select ?::double as v, ?::varchar as d, ?::varchar as u)"
-        found = con.execute(sql, [float(value), self.decimals, self.unit]).fetchone()
-        return Decimal(found[0]) if found and found[0] is not None else None
+        row = con.execute(sql, [float(value), self.decimals, self.unit]).fetchone()
+        return Decimal(row[0]) if row and row[0] is not None else None
 
     def step(self, *shown: Decimal | None) -> Decimal:
         """Return the unit of the last decimal that any of these is printed with."""
@@ -186,5 +186,5 @@ def presentation_of(
 def read_rows(con: duckdb.DuckDBPyConnection, relation: str, figure: str) -> Rows:
     """Read all rows of a figure from a table of indicators."""
     columns = "service, report_year, basis, numerator, denominator, value"
-    found = con.execute(f"select {columns} from {relation} where figure_id = ? order by all", [figure]).fetchall()
-    return {(service, int(year), str(basis)): Row(*values) for service, year, basis, *values in found}
+    rows = con.execute(f"select {columns} from {relation} where figure_id = ? order by all", [figure]).fetchall()
+    return {(service, int(year), str(basis)): Row(*values) for service, year, basis, *values in rows}

@@ -94,31 +94,31 @@ def outlines(
         indicators: the table whose figures are asked for.
         labels: what the project calls the clauses of its models (`kpi.provenance.figure_facts`).
     """
-    known = {name: tuple(columns) for name, columns in table_columns(con).items()}
-    if indicators not in models or not set(known.get(indicators, ())) >= {*FIGURE_COLUMNS, "numerator"}:
+    columns_of = {name: tuple(columns) for name, columns in table_columns(con).items()}
+    if indicators not in models or not set(columns_of.get(indicators, ())) >= {*FIGURE_COLUMNS, "numerator"}:
         return {}
-    figures = _figures(con, indicators, [name for name in models if set(known.get(name, ())) >= FIGURE_COLUMNS])
-    feeds = {name: name.partition(".")[2] for name, columns in known.items() if set(columns) >= _DELIVERED}
+    figures = _figures(con, indicators, [name for name in models if set(columns_of.get(name, ())) >= FIGURE_COLUMNS])
+    feeds = {name: name.partition(".")[2] for name, columns in columns_of.items() if set(columns) >= _DELIVERED}
 
-    catalogue = Catalogue(models, feeds, known)
+    catalogue = Catalogue(models, feeds, columns_of)
     texts = {name: checksum(sql) for name, sql in models.items()}
     held_in = sorted((figure, one.others) for figure, one in figures.items())
     # What each follows from beside its own row and the SELECTs that are looked at for it.
-    all_else = key_of(indicators, sorted(models), sorted(known.items()), held_in, sorted(labels.items()))
+    all_else = key_of(indicators, sorted(models), sorted(columns_of.items()), held_in, sorted(labels.items()))
 
     def make(figure: str) -> tuple[Outline | None, dict[str, str]]:
         catalogue.models_read.clear()
-        found = _outline(catalogue, indicators, figures, figure, labels)
-        return found, {name: texts[name] for name in sorted(catalogue.models_read)}
+        outline = _outline(catalogue, indicators, figures, figure, labels)
+        return outline, {name: texts[name] for name in sorted(catalogue.models_read)}
 
-    def is_right(found: tuple[Outline | None, dict[str, str]]) -> bool:
-        return all(texts.get(name) == text for name, text in found[1].items())
+    def is_right(entry: tuple[Outline | None, dict[str, str]]) -> bool:
+        return all(texts.get(name) == text for name, text in entry[1].items())
 
-    found = {
+    by_figure = {
         figure: remembered(partial(make, figure), "outline", all_else, figure, row, is_right=is_right)[0]
         for figure, row in figures.items()
     }
-    return {figure: one for figure, one in found.items() if one is not None}
+    return {figure: one for figure, one in by_figure.items() if one is not None}
 
 
 def _figures(con: duckdb.DuckDBPyConnection, indicators: str, tables: Sequence[str]) -> dict[str, _Figure]:
@@ -165,10 +165,10 @@ def _outline(
     parts, steps = [], list[str]()
     for column in figure.columns:
         try:
-            found = [(path, weigh(path, column)) for path in paths(catalogue, indicators, [column], figure.key)]
+            weights = [(path, weigh(path, column)) for path in paths(catalogue, indicators, [column], figure.key)]
         except Untraceable:
             return None
-        weighed = [(path, weight) for path, weight in found if weight is not None and _is_there(path, figures)]
+        weighed = [(path, weight) for path, weight in weights if weight is not None and _is_there(path, figures)]
         if not weighed:
             continue
         parts.append(_part(indicators, column, weighed, labels))
@@ -193,8 +193,8 @@ def _ends_at_figures(path: Sequence[Hop]) -> bool:
 
 def _other_figure(path: Sequence[Hop]) -> str:
     """Return the figure that a path ends at; empty where it ends at deliveries, or it is not known which."""
-    known = fixed_below(path[-1], path[-1].driver, path[-1].fixed) if _ends_at_figures(path) else {}
-    return str(known.get("figure_id") or "")
+    values = fixed_below(path[-1], path[-1].driver, path[-1].fixed) if _ends_at_figures(path) else {}
+    return str(values.get("figure_id") or "")
 
 
 def _part(indicators: str, column: str, weighed: Sequence[tuple[Sequence[Hop], Weight]], labels: Labels) -> PartOutline:
@@ -248,7 +248,7 @@ def _once(path: Sequence[Hop], weight: Weight) -> tuple[str, ...]:
 
 def _filters(path: Sequence[Hop], weight: Weight, indicators: str, labels: Labels) -> Iterator[Filter]:
     """Yield the conditions that leave records out, from the deliveries up, each once."""
-    seen = set()
+    clauses = set()
     for place, hop in reversed(list(enumerate(path))):
         tests = [
             *hop.where,
@@ -259,8 +259,8 @@ def _filters(path: Sequence[Hop], weight: Weight, indicators: str, labels: Label
             tests += [one for one in weight.leaves[0].conditions if all(plain_text(one) in other for other in others)]
         for test in tests if hop.model != indicators else ():
             clause = plain_text(test)
-            if clause not in seen and not _columns(test) <= _OF_THE_ROW:
-                seen.add(clause)
+            if clause not in clauses and not _columns(test) <= _OF_THE_ROW:
+                clauses.add(clause)
                 yield Filter(hop.model, clause, labels.get((hop.model, clause.lower()), {}))
 
 
@@ -278,18 +278,18 @@ def unexplained(graph: Graph) -> list[CompileError]:
     """
     top = graph.project.report_tables.indicators
     models = {str(node.relation): node for node in graph.nodes.values() if node.kind == "model" and node.sql}
-    found = []
+    errors = []
     with caching(graph.project.root / CACHE):
         if top in models and {*PARTS, "figure_id"} <= {name for name, _ in graph.columns[models[top].id]}:
-            known = {str(node.relation): [name for name, _ in graph.columns[node.id]] for node in models.values()}
+            columns = {str(node.relation): [name for name, _ in graph.columns[node.id]] for node in models.values()}
             feeds = {f"raw.{feed.name}": feed.name for feed in graph.feeds}
             sql = {name: node.sql for name, node in models.items()}
             parents = [str(graph.nodes[parent].relation) for parent in models[top].depends_on]
-            wrong = _wrong(Catalogue(sql, feeds, known), top, [one for one in parents if one in models])
-            found += [
+            wrong = _wrong(Catalogue(sql, feeds, columns), top, [one for one in parents if one in models])
+            errors += [
                 CompileError(models[name].file, models[name].line, message) for name, message in wrong if name in models
             ]
-        return [*found, *(error for node in models.values() for error in _wrong_labels(node))]
+        return [*errors, *(error for node in models.values() for error in _wrong_labels(node))]
 
 
 def _wrong(catalogue: Catalogue, top: str, parents: Sequence[str]) -> list[tuple[str, str]]:
@@ -308,14 +308,14 @@ def _wrong(catalogue: Catalogue, top: str, parents: Sequence[str]) -> list[tuple
         wrong = list(_in_the_way(catalogue, top))
         return wrong, {name: texts[name] for name in sorted(catalogue.models_read)}
 
-    def is_right(found: tuple[list[tuple[str, str]], dict[str, str]]) -> bool:
-        return all(texts.get(name) == text for name, text in found[1].items())
+    def is_right(entry: tuple[list[tuple[str, str]], dict[str, str]]) -> bool:
+        return all(texts.get(name) == text for name, text in entry[1].items())
 
-    found: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for table in tables or [top]:
         for model, message in remembered(partial(make, table), "explain", all_else, table, is_right=is_right)[0]:
-            found.setdefault(model, message)
-    return sorted(found.items())
+            messages.setdefault(model, message)
+    return sorted(messages.items())
 
 
 def _in_the_way(catalogue: Catalogue, top: str) -> Iterator[tuple[str, str]]:
@@ -341,18 +341,18 @@ def _wrong_labels(node: Node) -> list[CompileError]:
     if not isinstance(labels, list) or not all(isinstance(one, dict) and "clause" in one for one in labels):
         message = f"meta.{LEFT_OUT} is a list of {{clause: …, fi: …, sv: …, en: …}}."
         return [CompileError(node.file, node.line, message)]
-    found = []
+    errors = []
     for one in labels:
         try:
             words = set(re.findall(r"[a-z_][a-z0-9_]*", normal(str(one["clause"]))))
         except ValueError:
-            found.append(CompileError(node.file, node.line, f"meta.{LEFT_OUT}: '{one['clause']}' is no condition."))
+            errors.append(CompileError(node.file, node.line, f"meta.{LEFT_OUT}: '{one['clause']}' is no condition."))
             continue
         strange = sorted(word for word in words - _WORDS if word not in node.sql.lower())
         if strange:
             message = f"'{one['clause']}' names {json.dumps(strange[0])}, which the model does not."
-            found.append(CompileError(node.file, node.line, f"meta.{LEFT_OUT}: {message}"))
-    return found
+            errors.append(CompileError(node.file, node.line, f"meta.{LEFT_OUT}: {message}"))
+    return errors
 
 
 _WORDS = frozenset(("not", "is", "null", "and", "or", "in", "true", "false", "coalesce", "case", "when", "then", "end"))

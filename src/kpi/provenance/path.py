@@ -109,10 +109,10 @@ class Catalogue:
         """The columns of a relation in lower case, in their order; none where they are not known."""
         if relation.query is None and relation.name in self.columns:
             return tuple(name.lower() for name in self.columns[relation.name])
-        found = self.query_of(relation)
-        if found is None:
+        query_and_scope = self.query_of(relation)
+        if query_and_scope is None:
             return ()
-        query, scope = found
+        query, scope = query_and_scope
         while not hasattr(query, "expressions") or isinstance(query, exp.SetOperation):
             query = query.this
         names: list[str] = []
@@ -150,11 +150,11 @@ class Catalogue:
     def _reaches_rows(self, relation: Relation) -> bool:
         if relation.query is None and (relation.name in self.feeds or self.has_figures(relation)):
             return True
-        found = self.query_of(relation)
-        if found is None:
+        query_and_scope = self.query_of(relation)
+        if query_and_scope is None:
             return False
-        selects = branches(found[0])
-        items = [source.relation for select, _ in selects for source in sources_of(select, found[1])]
+        selects = branches(query_and_scope[0])
+        items = [source.relation for select, _ in selects for source in sources_of(select, query_and_scope[1])]
         return any(self.is_backed(one) for one in items if one is not None)
 
 
@@ -210,8 +210,8 @@ class Hop:
             return self.projections[name].copy()
         for alias in self.stars:
             source = next(one for one in self.sources if one.alias == alias)
-            known = self.catalogue.columns_of(source.relation) if source.relation else ()
-            if name in known or len(self.stars) == 1:
+            columns = self.catalogue.columns_of(source.relation) if source.relation else ()
+            if name in columns or len(self.stars) == 1:
                 return exp.column(name, table=alias)
         raise Untraceable(self.model, f"{self.name} has no column '{column}'.")
 
@@ -220,8 +220,8 @@ class Hop:
 
         def inside(node: Any) -> Any:
             if isinstance(node, exp.Column) and not node.find_ancestor(exp.Query):
-                found = self.resolve(node.name.lower())
-                return found if isinstance(found, exp.Column | exp.Literal | exp.Func) else exp.paren(found, copy=False)
+                value = self.resolve(node.name.lower())
+                return value if isinstance(value, exp.Column | exp.Literal | exp.Func) else exp.paren(value, copy=False)
             return node
 
         return expression.copy().transform(inside)
@@ -232,12 +232,12 @@ def paths(catalogue: Catalogue, table: str, columns: Sequence[str], fixed: Fixed
 
     A path ends above a raw table, or above a table of figures that is of another figure.
     """
-    found = list(_paths(catalogue, Relation(table), frozenset(columns), dict(fixed), fixed.get("figure_id"), 0))
-    for path in found:
+    every_path = list(_paths(catalogue, Relation(table), frozenset(columns), dict(fixed), fixed.get("figure_id"), 0))
+    for path in every_path:
         for hop in path:
             if any(one.side in ("RIGHT", "FULL") for one in hop.sources):
                 raise Untraceable(hop.model, f"{hop.name}: write a left or inner join for a right or full one.")
-    return found
+    return every_path
 
 
 _DEEPEST = 200
@@ -246,10 +246,10 @@ _DEEPEST = 200
 def _paths(
     catalogue: Catalogue, relation: Relation, columns: frozenset[str], fixed: Fixed, figure: object, depth: int
 ) -> Iterator[list[Hop]]:
-    found = catalogue.query_of(relation)
-    if found is None or depth > _DEEPEST:
+    query_and_scope = catalogue.query_of(relation)
+    if query_and_scope is None or depth > _DEEPEST:
         return
-    query, scope = found
+    query, scope = query_and_scope
     for select, renamed in branches(query):
         inner = {renamed.get(name, name): value for name, value in fixed.items()}
         if inner.get("figure_id", figure) == figure and _is_of_others(catalogue, select, scope):
@@ -279,15 +279,15 @@ def _is_of_others(catalogue: Catalogue, select: Any, scope: Scope) -> bool:
 
 
 def _used(hop: Hop, columns: frozenset[str]) -> list[Any]:
-    found = [hop.resolve(name) for name in columns if name in hop.projections or hop.renamed.get(name) or hop.stars]
-    return [one for each in found for one in each.find_all(exp.Column)]
+    values = [hop.resolve(name) for name in columns if name in hop.projections or hop.renamed.get(name) or hop.stars]
+    return [one for each in values for one in each.find_all(exp.Column)]
 
 
 def _drivers(catalogue: Catalogue, hop: Hop, used: Sequence[Any]) -> list[tuple[Source, frozenset[str]]]:
     """The sources whose rows make the columns that matter: one, but of a row made by a join, each that has a part."""
     backed = [one for one in hop.sources if one.relation is not None and catalogue.is_backed(one.relation)]
-    named = {column.table.lower() for column in used}
-    own = [one for one in backed if one.alias in named] or backed
+    aliases = {column.table.lower() for column in used}
+    own = [one for one in backed if one.alias in aliases] or backed
     if not own:
         return []
     if hop.keys is not None or len(own) == 1:
@@ -370,23 +370,23 @@ def fixed_below(hop: Hop, alias: str, fixed: Fixed) -> Fixed:
 
 def _known(hop: Hop, fixed: Fixed) -> dict[tuple[str, str], object] | None:
     """The values that columns of the sources must have, by what they become and by conditions; None if they cannot."""
-    known: dict[tuple[str, str], object] = {}
+    values: dict[tuple[str, str], object] = {}
     for name, value in fixed.items():
         if name in hop.projections or hop.stars:
             column = hop.resolve(name)
             if isinstance(column, exp.Column):
-                known[_place(column)] = value
+                values[_place(column)] = value
     for test in hop.where:
         equality = _equality(test)
-        if equality is not None and not same(known.setdefault(*equality), equality[1]):
+        if equality is not None and not same(values.setdefault(*equality), equality[1]):
             return None
     for test in (*hop.where, *(one for source in hop.sources if source.on for one in conjuncts(source.on))):
         if isinstance(test, exp.EQ) and isinstance(test.left, exp.Column) and isinstance(test.right, exp.Column):
             one, other = _place(test.left), _place(test.right)
             for here, there in ((one, other), (other, one)):
-                if known.get(here) is not None:  # nothing equals null: an outer join found no row there
-                    known.setdefault(there, known[here])
-    return known
+                if values.get(here) is not None:  # nothing equals null: an outer join found no row there
+                    values.setdefault(there, values[here])
+    return values
 
 
 def _equality(test: Any) -> tuple[tuple[str, str], object] | None:
@@ -422,8 +422,8 @@ def _grouping_sets(
     def key(one: Any) -> Any:
         if isinstance(one, exp.Literal) and not one.is_string:
             return list(projections.values())[int(one.name) - 1].copy()
-        named = projections.get(one.name.lower()) if isinstance(one, exp.Column) and not one.table else None
-        return qualified(one) if named is None or named.find(exp.AggFunc) else named.copy()
+        projection = projections.get(one.name.lower()) if isinstance(one, exp.Column) and not one.table else None
+        return qualified(one) if projection is None or projection.find(exp.AggFunc) else projection.copy()
 
     if group.args.get("all"):
         yield [one.copy() for one in projections.values() if not one.find(exp.AggFunc)], None
@@ -519,13 +519,13 @@ def branches(query: Any) -> list[tuple[Any, dict[str, str]]]:
     if query.args.get("by_name"):
         return left + right
     first = [one.alias_or_name.lower() for one in left[0][0].expressions]
-    found = list(left)
+    selects = list(left)
     for select, _ in right:
         names = [one.alias_or_name.lower() for one in select.expressions]
         if any(is_star(one) for one in (*select.expressions, *left[0][0].expressions)):
             names = first = []
-        found.append((select, {a: b for a, b in zip(first, names, strict=False) if a != b}))
-    return found
+        selects.append((select, {a: b for a, b in zip(first, names, strict=False) if a != b}))
+    return selects
 
 
 def is_star(projection: Any) -> bool:
@@ -584,10 +584,10 @@ def simplified(expression: Any) -> Any:
             return node
         conditions: list[Any] = []
         for one in node.args["ifs"]:
-            found = constant(one.this)
-            if found is True and not conditions:
+            value = constant(one.this)
+            if value is True and not conditions:
                 return one.args["true"]
-            if found not in (False, None):
+            if value not in (False, None):
                 conditions.append(one)
         if not conditions:
             return node.args.get("default") or exp.null()
@@ -599,27 +599,27 @@ def simplified(expression: Any) -> Any:
 
 def constant(expression: Any) -> object:
     """Return the value of an expression of constants (None is null), UNKNOWN of any other."""
-    found: object = UNKNOWN
+    value: object = UNKNOWN
     match expression:
         case exp.Literal():
             text = expression.name
-            found = text if expression.is_string else int(text) if text.isdigit() else float(text)
+            value = text if expression.is_string else int(text) if text.isdigit() else float(text)
         case exp.Boolean():
-            found = bool(expression.this)
+            value = bool(expression.this)
         case exp.Null():
-            found = None
+            value = None
         case exp.Paren() | exp.Cast() | exp.Alias():
-            found = constant(expression.this)
+            value = constant(expression.this)
         case exp.Not():
             inner = constant(expression.this)
-            found = inner if inner is None or inner is UNKNOWN else not inner
+            value = inner if inner is None or inner is UNKNOWN else not inner
         case exp.EQ():
             both = constant(expression.left), constant(expression.right)
-            found = UNKNOWN if UNKNOWN in both else None if None in both else same(*both)
+            value = UNKNOWN if UNKNOWN in both else None if None in both else same(*both)
         case exp.And():
             both = constant(expression.left), constant(expression.right)
-            found = False if False in both else UNKNOWN if UNKNOWN in both else None if None in both else True
-    return found
+            value = False if False in both else UNKNOWN if UNKNOWN in both else None if None in both else True
+    return value
 
 
 def same(one: object, other: object) -> bool:
@@ -630,8 +630,8 @@ def same(one: object, other: object) -> bool:
 
 
 def _in_window(expression: Any) -> bool:
-    found = [one for one in expression.find_all(exp.AggFunc) if not isinstance(one.parent, exp.Window)]
-    return all(one.find_ancestor(exp.Window) for one in found)
+    aggregates = [one for one in expression.find_all(exp.AggFunc) if not isinstance(one.parent, exp.Window)]
+    return all(one.find_ancestor(exp.Window) for one in aggregates)
 
 
 def _sql(expression: Any) -> str:

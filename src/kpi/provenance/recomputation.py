@@ -144,13 +144,13 @@ class BuildPair:
     @cached_property
     def figures(self) -> dict[Side, dict[str, frozenset[str]]]:
         """Which figures each table of figures holds."""
-        found: dict[Side, dict[str, frozenset[str]]] = {"before": {}, "after": {}}
+        figures: dict[Side, dict[str, frozenset[str]]] = {"before": {}, "after": {}}
         for side, tables in self.tables.items():
             for relation, columns in tables.items():
                 if FIGURE in columns and not relation.startswith(("raw.", "seeds.")):
                     sql = f"select distinct {FIGURE} from {self.catalogs[side]}.{relation}"
-                    found[side][relation] = frozenset(str(row[0]) for row in self.con.execute(sql).fetchall())
-        return found
+                    figures[side][relation] = frozenset(str(row[0]) for row in self.con.execute(sql).fetchall())
+        return figures
 
 
 @dataclass
@@ -174,8 +174,8 @@ class Recomputation:
     @cached_property
     def changes(self) -> tuple[InputChange, ...]:
         """What the figure is made from and that differs, data first, each kind in the order of its names."""
-        found = [*self._file_changes(), *self._table_changes(), *self._day_change()]
-        return (*found, *self._seed_changes(), *self._code_change())
+        data = [*self._file_changes(), *self._table_changes(), *self._day_change()]
+        return (*data, *self._seed_changes(), *self._code_change())
 
     def rows(self, switched: Collection[InputChange]) -> Rows:
         """Return the figure's rows with these inputs as the later build has them, the others as the earlier one has.
@@ -188,10 +188,10 @@ class Recomputation:
                 self._results[state] = self._build(state)
             except NotRebuildable as error:
                 self._results[state] = str(error)
-        found = self._results[state]
-        if isinstance(found, str):
-            raise NotRebuildable(found)
-        return found
+        result = self._results[state]
+        if isinstance(result, str):
+            raise NotRebuildable(result)
+        return result
 
     def rows_without(self, conditions: Mapping[str, str]) -> Rows:
         """Return the figure's rows of the later build without the rows of raw tables that meet a condition each.
@@ -228,11 +228,11 @@ class Recomputation:
     def _file_changes(self) -> Iterator[InputChange]:
         """The deliveries that came, changed or went, each for itself, and feeds that are read in another way."""
         old, new = self._files("before"), self._files("after")
-        gone = {side: _deleted(self.pair, side) for side in SIDES}
-        deleted = gone["after"] - gone["before"]
+        deletions = {side: _deleted(self.pair, side) for side in SIDES}
+        deleted = deletions["after"] - deletions["before"]
         newer = {(file.feed, name) for file in new.values() for name in file.superseded_by or ()}
         newer -= {(file.feed, name) for file in old.values() for name in file.superseded_by or ()}
-        kept = frozenset(place for place in old if place not in new and place in deleted)
+        pruned = frozenset(place for place in old if place not in new and place in deleted)
         for place in sorted({*old, *new}):
             was, now = old.get(place), new.get(place)
             subjects = (f"{place[0]}/{place[1]}",)
@@ -242,12 +242,12 @@ class Recomputation:
             elif now:
                 cause: Cause = "corrected_delivery" if place in newer else "late_delivery"
                 yield InputChange("data", cause, subjects, files=frozenset({place}))
-            elif place not in kept:
+            elif place not in pruned:
                 yield InputChange("data", "removed_delivery", subjects, files=frozenset({place}))
-        if kept or self._differs(raw_files.RELATIONS):
+        if pruned or self._differs(raw_files.RELATIONS):
             # What went and the figures that are kept of it belong together: without either the other says nothing.
-            names = tuple(f"{feed}/{file}" for feed, file in sorted(kept)) or ("warehouse/kept",)
-            yield InputChange("data", "kept_delivery", names, files=kept, relations=raw_files.RELATIONS)
+            names = tuple(f"{feed}/{file}" for feed, file in sorted(pruned)) or ("warehouse/kept",)
+            yield InputChange("data", "kept_delivery", names, files=pruned, relations=raw_files.RELATIONS)
         yield from self._reading_changes(
             {place for place in old if place in new and old[place].content_hash == new[place].content_hash}
         )
@@ -290,16 +290,16 @@ class Recomputation:
         folder = self.pair.sides[side].database.parent
         for place in (folder, folder.parent):  # beside the stewards' file, or the folder above it
             if (place / "manifest.json").is_file():
-                found: dict[str, Any] = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
-                return found
+                manifest: dict[str, Any] = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+                return manifest
         return {}
 
     def _table_changes(self) -> Iterator[InputChange]:
         """Sources that are no feed's, and snapshots: nothing is known of them but what they hold."""
-        known = {*self.feed_tables, *_OWN}
+        own_tables = {*self.feed_tables, *_OWN}
         leaves = {**self._ancestors["before"].leaves, **self._ancestors["after"].leaves}
         for node, leaf in sorted(leaves.items()):
-            is_table = node.startswith(("source.", "snapshot.")) and leaf.relation not in known
+            is_table = node.startswith(("source.", "snapshot.")) and leaf.relation not in own_tables
             if is_table and self._differs({leaf.relation}):
                 places = frozenset({leaf.relation})
                 yield InputChange("data", "corrected_delivery", (leaf.relation,), relations=places)
@@ -336,9 +336,9 @@ class Recomputation:
         moved = [node for node in sorted({*old, *new}) if old.get(node, none).sql != new.get(node, none).sql]
         if not moved:
             return
-        written = [node for node in moved if old.get(node, none).text != new.get(node, none).text]
-        rendered = [node for node in moved if node not in written]
-        subjects = [*map(_name, written), *(self._ingredients_of(rendered) if rendered else ())]
+        edited = [node for node in moved if old.get(node, none).text != new.get(node, none).text]
+        rendered = [node for node in moved if node not in edited]
+        subjects = [*map(_name, edited), *(self._ingredients_of(rendered) if rendered else ())]
         cause: Cause = "code" if subjects or self.is_same_engine else "engine"
         names = tuple(subjects) or tuple(map(_name, rendered))
         yield InputChange("code", cause, names, is_code=True)
@@ -367,8 +367,8 @@ class Recomputation:
 
     def _differs(self, relations: Iterable[str]) -> bool:
         """Whether any of these tables holds other rows, and is read by the figure."""
-        read = sorted(self._leaf_tables.intersection(relations))
-        return any(self._content("before", relation) != self._content("after", relation) for relation in read)
+        tables = sorted(self._leaf_tables.intersection(relations))
+        return any(self._content("before", relation) != self._content("after", relation) for relation in tables)
 
     # --- the ancestors ------------------------------------------------------------------------------------------------
 
@@ -474,11 +474,11 @@ class _Scratch:
         """The tables that what is due reads and that are not due themselves; of feeds, all that the calendar reads."""
         models, leaves = self.ancestors.models, self.ancestors.leaves
         parents = {parent for node in self.due for parent in models[node].parents} - set(self.due)
-        found = {(leaves.get(parent) or models[parent]).relation for parent in parents}
-        if CALENDAR in found:
-            found |= {f"raw.{feed.name}" for feed in self._calendar_feeds()}
+        tables = {(leaves.get(parent) or models[parent]).relation for parent in parents}
+        if CALENDAR in tables:
+            tables |= {f"raw.{feed.name}" for feed in self._calendar_feeds()}
         # The ledger last: it is in the way of settling which rows are in force.
-        return sorted(found - {CALENDAR}, key=lambda relation: (relation == "raw.deliveries", relation))
+        return sorted(tables - {CALENDAR}, key=lambda relation: (relation == "raw.deliveries", relation))
 
     def _provide(self, relation: str) -> None:
         """Make a table that is read: as one of the builds has it, or of the files of both."""
@@ -502,15 +502,15 @@ class _Scratch:
         if relation in _OWN and relation not in raw_files.RELATIONS:  # they follow from the deliveries
             changes = [change for change in self.figure.changes if change.group == "data"]
         switched = [change in self.state for change in changes]
-        found: Side | None = self.code if not changes else "after" if all(switched) else None
+        source: Side | None = self.code if not changes else "after" if all(switched) else None
         if changes and not any(switched):
-            found = "before"
-        if found is None and relation in _OWN:
-            found = self.code
+            source = "before"
+        if source is None and relation in _OWN:
+            source = self.code
         # A table that one build alone has is its own.
-        if found and relation not in self.tables[found]:
-            return next((side for side in SIDES if relation in self.tables[side]), found)
-        return found
+        if source and relation not in self.tables[source]:
+            return next((side for side in SIDES if relation in self.tables[side]), source)
+        return source
 
     def _mix(self, feed: Feed) -> None:
         """Make a feed's raw table of the files of both builds, and settle anew which of their rows are in force."""
@@ -518,15 +518,15 @@ class _Scratch:
         old, new = self.figure._files("before"), self.figure._files("after")
         switched = {place for change in self.state for place in change.files}
         is_read_anew = any(feed.name in change.readings for change in self.state)
-        changed = {place for change in self.figure.changes for place in change.files}
+        places = {place for change in self.figure.changes for place in change.files}
         files: dict[Side, list[FileRecord]] = {"before": [], "after": []}
         for place in sorted({*old, *new}):
             if place[0] != feed.name:
                 continue
-            is_new = place in switched if place in changed else is_read_anew
-            found = (new if is_new else old).get(place)
-            if found:
-                files["after" if is_new else "before"].append(found)
+            is_new = place in switched if place in places else is_read_anew
+            file = (new if is_new else old).get(place)
+            if file:
+                files["after" if is_new else "before"].append(file)
         parts = []
         for side, records in files.items():
             names = ", ".join(literal(record.file) for record in records)
@@ -569,13 +569,13 @@ class _Scratch:
         day = date.fromisoformat(days[1] if is_later or not any(change.is_day for change in changes) else days[0])
         feeds = self._calendar_feeds()
         # Not as settled: what is remembered of the builds' own tables is no answer for a choice of both.
-        found = calendar.unfinished_years(calendar.read_months(self.con, feeds, day), day)
+        unfinished = calendar.unfinished_years(calendar.read_months(self.con, feeds, day), day)
         names = ", ".join(name for name, _ in calendar.COLUMNS)
         others = ", ".join(literal(feed.name) for feed in feeds) or literal("")
         place = f"{self.figure.pair.catalogs[self.code]}.{CALENDAR}"
         self.con.execute(f"create table {CALENDAR} as select {names} from {place} where feed not in ({others})")
         marks = ", ".join("?" for _ in calendar.COLUMNS)
-        for year in found:
+        for year in unfinished:
             values = [getattr(year, name) for name, _ in calendar.COLUMNS]
             self.con.execute(f"insert into {CALENDAR} values ({marks})", values)
 
@@ -614,8 +614,8 @@ def _deleted(pair: BuildPair, side: Side) -> set[tuple[str, str]]:
     """The deliveries that were deleted after their figures were kept, by feed and file."""
     if "raw.deleted_deliveries" not in pair.tables[side]:
         return set()
-    found = pair.con.execute(f"select distinct feed, file from {pair.catalogs[side]}.raw.deleted_deliveries").fetchall()
-    return {(str(feed), str(file)) for feed, file in found}
+    rows = pair.con.execute(f"select distinct feed, file from {pair.catalogs[side]}.raw.deleted_deliveries").fetchall()
+    return {(str(feed), str(file)) for feed, file in rows}
 
 
 def _by_relation(nodes: Mapping[str, NodeRecord], relation: str) -> NodeRecord | None:

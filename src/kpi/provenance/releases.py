@@ -86,12 +86,12 @@ def freeze(
     con: duckdb.DuckDBPyConnection,
     tables: ReportTables,
     record: BuildRecord,
-    given: Mapping[str, object],
+    details: Mapping[str, object],
     years: Years,
 ) -> Release:
-    """Return a report year as a build has it. `given` are the fields that the build does not tell, `years` those of
+    """Return a report year as a build has it. `details` are the fields that the build does not tell, `years` those of
     its deliveries. Grain of the figures: one row per figure_id, service and basis."""
-    year = given["report_year"]
+    year = details["report_year"]
     sql = _FIGURES.format(indicators=tables.indicators, status=tables.observation_status)
     figures = [_as_printed(row) for row in con.execute(sql, [year]).fetchall()]
     files = [
@@ -102,7 +102,7 @@ def freeze(
         for one in sorted(record.files or (), key=lambda one: (one.feed, one.file))
     ]
     fields = {
-        **given,
+        **details,
         "build": record.id,
         "as_of": record.as_of,
         "kpi_code": record.inputs.code if record.inputs else "",
@@ -176,7 +176,7 @@ def missing_deliveries(folder: Path, raw: Path, lying: RawFolder) -> list[str]:
     year, pruned = release_files.number_of(folder.name)[0], deleted(kept_beside(raw), lying.kept)
     there = {file.path: file.content_hash for file in lying.files}
     by_hash = {file.content_hash: file.path for file in lying.files}
-    found = []
+    messages = []
     for row in release_files.rows_of(folder, "deliveries.csv"):
         path, wanted = f"{row['feed']}/{row['file']}", row["content_hash"]
         is_earlier = bool(row["last_year"]) and int(row["last_year"]) < year
@@ -184,13 +184,13 @@ def missing_deliveries(folder: Path, raw: Path, lying: RawFolder) -> list[str]:
             continue
         if path in there:
             now = there[path]
-            found.append(f"{path} was altered: released with sha256 {wanted[:12]}…, now it has {now[:12]}…")
+            messages.append(f"{path} was altered: released with sha256 {wanted[:12]}…, now it has {now[:12]}…")
         elif (path, wanted) in pruned:
-            found.append(f"{path} was deleted by its retention: sha256 {wanted[:12]}…")
+            messages.append(f"{path} was deleted by its retention: sha256 {wanted[:12]}…")
         else:
             hint = f"; {by_hash[wanted]} has its content" if wanted in by_hash else ""
-            found.append(f"{path} is gone: sha256 {wanted[:12]}…{hint}")
-    return found
+            messages.append(f"{path} is gone: sha256 {wanted[:12]}…{hint}")
+    return messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +231,12 @@ def compare_figures(
 
 def releases_with(root: Path, deliveries: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Return the paths of those deliveries, by path and hash, that hold rows of a released year, by release."""
-    wanted, found = set(deliveries), dict[str, list[str]]()
+    wanted, paths = set(deliveries), dict[str, list[str]]()
     for name in release_files.names_of(root):
         folder, (year, _) = release_files.releases_folder(root) / name, release_files.number_of(name)
         for row in release_files.rows_of(folder, "deliveries.csv"):
             path = f"{row['feed']}/{row['file']}"
             is_of_year = not row["first_year"] or int(row["first_year"]) <= year <= int(row["last_year"])
             if (path, row["content_hash"]) in wanted and is_of_year:
-                found.setdefault(name, []).append(path)
-    return found
+                paths.setdefault(name, []).append(path)
+    return paths

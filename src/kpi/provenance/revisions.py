@@ -150,18 +150,18 @@ def find_revisions(
     con.execute(
         f"create or replace table {CAUSES_TABLE} (revision_id varchar, cause varchar, subject varchar, change double)"
     )
-    found = read_revisions(con, tables)
-    if not found:
+    revisions = read_revisions(con, tables)
+    if not revisions:
         return ()
     ancestors, years = Ancestors(con, record, tables), years_of()
     by_release = {
         name: differences(release_files.releases_folder(root) / name, record, years)
-        for name in sorted({one.release for one in found})
+        for name in sorted({one.release for one in revisions})
     }
-    found = tuple(replace(one, causes=ancestors.causes_of(one, by_release[one.release])) for one in found)
-    rows = [[one.revision_id, cause.kind, cause.subject, cause.change] for one in found for cause in one.causes]
+    revisions = tuple(replace(one, causes=ancestors.causes_of(one, by_release[one.release])) for one in revisions)
+    rows = [[one.revision_id, cause.kind, cause.subject, cause.change] for one in revisions for cause in one.causes]
     con.executemany(f"insert into {CAUSES_TABLE} values (?, ?, ?, ?)", rows)
-    return found
+    return revisions
 
 
 def _checksum(node_id: str, node: NodeRecord) -> str:
@@ -281,14 +281,14 @@ class Ancestors:
             for figure in figures or ():
                 self._by_figure[figure] = self._by_figure.get(figure, frozenset()) | above
 
-    def causes_of(self, revision: Revision, found: Sequence[Difference]) -> tuple[Cause, ...]:
+    def causes_of(self, revision: Revision, differences_of_release: Sequence[Difference]) -> tuple[Cause, ...]:
         """Return which of the differences a revision comes from; the engine only where nothing else is."""
         if revision.value == revision.released_value:  # it is only printed in another way
-            meant = [one for one in found if one.node and one.node in self._printing]
+            meant = [one for one in differences_of_release if one.node and one.node in self._printing]
         else:
             made_of = self._common | self._by_figure.get(revision.figure_id, self._all)
-            meant = _of_year([one for one in found if one.node in made_of], revision.report_year)
-        meant = meant or [one for one in found if one.kind == "engine"]
+            meant = _of_year([one for one in differences_of_release if one.node in made_of], revision.report_year)
+        meant = meant or [one for one in differences_of_release if one.kind == "engine"]
         causes = tuple(dict.fromkeys(Cause(one.kind, one.subject) for one in meant)) or (Cause("unknown", ""),)
         return (replace(causes[0], change=revision.change),) if len(causes) == 1 else causes
 
@@ -305,10 +305,10 @@ class Ancestors:
         return frozenset(ancestors(self._nodes, start))
 
 
-def _of_year(found: Sequence[Difference], year: int) -> list[Difference]:
+def _of_year(all_differences: Sequence[Difference], year: int) -> list[Difference]:
     """Those that can move a year: of deliveries those with rows of it, else of the year before, else all."""
-    others = [one for one in found if one.kind not in DELIVERED]
-    delivered = [one for one in found if one.kind in DELIVERED]
+    others = [one for one in all_differences if one.kind not in DELIVERED]
+    delivered = [one for one in all_differences if one.kind in DELIVERED]
     for wanted in (year, year - 1):
         within = [one for one in delivered if one.years is None or one.years[0] <= wanted <= one.years[1]]
         if within:
@@ -324,8 +324,8 @@ def with_sizes(revision: Revision, attribution: Attribution) -> Revision:
     causes = []
     for part in attribution.causes(key).parts:
         subject, amount = ", ".join(part.subjects), None if part.amount is None else float(part.amount)
-        known = kinds.get(subject)
-        causes.append(replace(known, change=amount) if known else Cause(part.cause, subject, amount))
+        cause = kinds.get(subject)
+        causes.append(replace(cause, change=amount) if cause else Cause(part.cause, subject, amount))
     return replace(revision, causes=tuple(causes) or revision.causes)
 
 

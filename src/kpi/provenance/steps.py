@@ -19,12 +19,12 @@ def shown_sql(trace: Trace, model: str, column: str) -> tuple[tuple[str, ...], s
 
     Of a union only the branch of the figure is there, of grouping sets only its set.
     """
-    asked = _asked(trace, column)
+    columns = _asked(trace, column)
     hops = [(place, hop) for place, hop in enumerate(trace.path) if hop.model == model]
     plains: dict[str, str] = {}
     texts: list[str] = []
     for place, hop in reversed(hops):
-        sql = _select(trace, hop, asked[place], plains)
+        sql = _select(trace, hop, columns[place], plains)
         name = hop.name
         if place == hops[0][0]:
             texts.append(sql)
@@ -32,7 +32,7 @@ def shown_sql(trace: Trace, model: str, column: str) -> tuple[tuple[str, ...], s
             plains[name] = sql
     ctes = ",\n".join(f"{name} as (\n{indent(sql, '    ')}\n)" for name, sql in plains.items())
     top = hops[0][1]
-    return tuple(sorted(asked[hops[0][0]] & _names(top))), (f"with {ctes}\n" if ctes else "") + texts[-1]
+    return tuple(sorted(columns[hops[0][0]] & _names(top))), (f"with {ctes}\n" if ctes else "") + texts[-1]
 
 
 def _names(hop: Hop) -> set[str]:
@@ -41,22 +41,22 @@ def _names(hop: Hop) -> set[str]:
 
 def _asked(trace: Trace, column: str) -> list[set[str]]:
     """The columns of each hop that the figure needs."""
-    asked = {column, *trace.key}
-    found = []
+    columns = {column, *trace.key}
+    columns_by_hop = []
     for place, hop in enumerate(trace.path):
-        found.append(asked)
-        expressions = [hop.resolve(name) for name in asked if _has(hop, name)]
+        columns_by_hop.append(columns)
+        expressions = [hop.resolve(name) for name in columns if _has(hop, name)]
         expressions += hop.where + [one for one in (hop.having, hop.qualify) if one is not None]
         expressions += [source.on for source in hop.sources if source.on is not None] + list(hop.keys or ())
         if place == trace.weight.place:
             expressions += [leaf.weight for leaf in trace.weight.leaves]
-        asked = {
+        columns = {
             one.name.lower()
             for each in expressions
             for one in each.find_all(exp.Column)
             if one.table.lower() == hop.driver
         }
-    return found
+    return columns_by_hop
 
 
 def _has(hop: Hop, name: str) -> bool:
@@ -68,9 +68,9 @@ def _is_import(hop: Hop) -> bool:
     return len(hop.sources) == 1 and not hop.projections and not hop.where and hop.keys is None
 
 
-def _select(trace: Trace, hop: Hop, asked: set[str], plains: dict[str, str]) -> str:
+def _select(trace: Trace, hop: Hop, columns: set[str], plains: dict[str, str]) -> str:
     is_alone = len(hop.sources) == 1
-    names = sorted(asked & {*hop.projections, *hop.renamed}, key=list({**hop.projections, **hop.renamed}).index)
+    names = sorted(columns & {*hop.projections, *hop.renamed}, key=list({**hop.projections, **hop.renamed}).index)
     lines = [
         f"    {_text(hop.resolve(name), is_alone)}{_as(hop.resolve(name), name)}"
         for name in names
@@ -146,11 +146,11 @@ def dated_seeds(trace: Trace, seeds: Collection[str]) -> Iterator[tuple[str, str
             dated = [one for one in columns if one in ("valid_from", "valid_to", "starts_on", "ends_on")]
             if seed and dated:
                 common = [one for one in columns if one in trace.catalogue.columns.get(seed, ())]
-                found = trace.rows_of_source(place, source.alias, common)
+                matches = trace.rows_of_source(place, source.alias, common)
                 match = " and ".join(f"s.{identifier(one)} is not distinct from f.{identifier(one)}" for one in common)
                 yield (
                     seed,
-                    f"select distinct s.* from {seed} as s inner join (\n{found}\n) as f on {match} order by all",
+                    f"select distinct s.* from {seed} as s inner join (\n{matches}\n) as f on {match} order by all",
                 )
 
 

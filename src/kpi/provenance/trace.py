@@ -63,14 +63,14 @@ class Trace:
     @property
     def tables(self) -> set[str]:
         """The tables of the build that the rows are traced with, by `schema.name`."""
-        found = {self.base}
+        tables = {self.base}
         front: list[tuple[Any, Scope]] = []
         for hop in self.path:
             others = [one for one in hop.sources if one.alias != hop.driver and one.relation is not None]
-            found |= {one.relation.name for one in others if one.relation is not None and one.relation.query is None}
+            tables |= {one.relation.name for one in others if one.relation is not None and one.relation.query is None}
             front += [(one.relation.query, one.relation.scope) for one in others if one.relation and one.relation.query]
             front += [(one, hop.scope) for one in [*hop.projections.values(), *hop.where]]
-        return found | set(tables_in(front))
+        return tables | set(tables_in(front))
 
     @property
     def top_group(self) -> int | None:
@@ -133,12 +133,12 @@ class Trace:
         self, is_open: bool, first: int, keys: Sequence[object] | None = None, clauses: list[Clause] | None = None
     ) -> list[tuple[str, str]]:
         """The SELECTs from the raw table up to the hop `first`, which comes last."""
-        asked = set(self.key) if not is_open or self.top_group is None else set()
+        columns = set(self.key) if not is_open or self.top_group is None else set()
         wants_first = [False] * (len(self.path) + 1)
         writers = []
         for place in range(first, len(self.path)):
-            writer = _Writer(self, place, is_open, asked, wants_first[place], keys if place == first else None)
-            asked, wants_first[place + 1] = writer.needs()
+            writer = _Writer(self, place, is_open, columns, wants_first[place], keys if place == first else None)
+            columns, wants_first[place + 1] = writer.needs()
             writers.append(writer)
         fail = ", cast(null as bigint) as __left" if is_open else ""
         source = "__source"
@@ -148,10 +148,10 @@ class Trace:
                 "0 as __row, {'figure_id': figure_id, 'service': service, 'report_year': report_year} as __file"
             )
             place_of_row += ", 0 as __record"
-        found = [(source, f"select *, {place_of_row}{fail} from {self.base}")]
+        selects = [(source, f"select *, {place_of_row}{fail} from {self.base}")]
         for writer in reversed(writers):
-            found.append((self._name(writer.place), writer.sql(found[-1][0], [] if clauses is None else clauses)))
-        return found
+            selects.append((self._name(writer.place), writer.sql(selects[-1][0], [] if clauses is None else clauses)))
+        return selects
 
     def plain(self, relation: Relation) -> str:
         """Return the name by which a relation is selected from whose rows are not followed; adds its CTE."""
@@ -228,15 +228,15 @@ class _Writer:
     def _expressions(self) -> list[Any]:
         """All that this hop computes, in terms of its sources."""
         hop = self.hop
-        found = [hop.resolve(name) for name in sorted(self.asked)]
-        found += hop.where + [one for one in (hop.having, hop.qualify) if one is not None]
-        found += [source.on for source in hop.sources if source.on is not None]
+        expressions = [hop.resolve(name) for name in sorted(self.asked)]
+        expressions += hop.where + [one for one in (hop.having, hop.qualify) if one is not None]
+        expressions += [source.on for source in hop.sources if source.on is not None]
         if hop.keys is not None:
-            found += hop.keys
+            expressions += hop.keys
         if self.is_weighed:
-            found += [part for leaf in self.trace.weight.leaves for part in (leaf.weight, *leaf.conditions)]
-            found += self.trace.prior
-        return found
+            expressions += [part for leaf in self.trace.weight.leaves for part in (leaf.weight, *leaf.conditions)]
+            expressions += self.trace.prior
+        return expressions
 
     def sql(self, below: str, clauses: list[Clause]) -> str:
         """Return the SELECT of this hop over the one below."""
@@ -285,23 +285,23 @@ class _Writer:
 
     def _of_first(self, aggregate: Any) -> Any:
         """An aggregate over the first row of each group below: one for each of its rows."""
-        found = aggregate.copy()
+        rewritten = aggregate.copy()
         first = exp.column("__first", table=self.hop.driver)
-        inner = found.find(exp.AggFunc)
+        inner = rewritten.find(exp.AggFunc)
         if isinstance(inner.this, exp.Star | exp.Literal) or inner.this is None:
             inner.set("this", exp.Case().when(first, exp.Literal.number(1)))
         elif isinstance(inner.this, exp.Distinct):
             inner.this.set("expressions", [exp.Case().when(first.copy(), one) for one in inner.this.expressions])
         else:
             inner.set("this", exp.Case().when(first, inner.this))
-        return found
+        return rewritten
 
     def _hidden(self, within: str) -> list[str]:
         """The columns that carry weights, keys and groups upwards."""
         return [*self._weights(within), *self._carried(), *self._keys(), *self._groups(), *self._first(within)]
 
     def _weights(self, within: str) -> list[str]:
-        trace, driver, found = self.trace, identifier(self.hop.driver), []
+        trace, driver, columns = self.trace, identifier(self.hop.driver), []
         for number, leaf in enumerate(trace.weight.leaves):
             names = f"__weight_{number}", f"__in_{number}"
             if self.is_weighed:
@@ -310,10 +310,10 @@ class _Writer:
                 if trace.weight.is_once:
                     nothing = "0" if trace.weight.aggregate in ("sum", "formula") else "null"
                     weight = f"case when {driver}.__first then {weight} else {nothing} end"
-                found += [f"{weight} as {names[0]}", f"{entered} as {names[1]}"]
+                columns += [f"{weight} as {names[0]}", f"{entered} as {names[1]}"]
             elif self.place < trace.weight.place:
-                found += [f"{driver}.{name} as {name}" for name in names]
-        return found
+                columns += [f"{driver}.{name} as {name}" for name in names]
+        return columns
 
     def _carried(self) -> list[str]:
         if self.trace.carried is None or self.place > self.trace.carried[0]:
@@ -333,15 +333,15 @@ class _Writer:
         return [f"{driver}.__key_{n} as __key_{n}" for n in range(len(self.trace.path[top].keys or ()))]
 
     def _groups(self) -> list[str]:
-        found = []
+        columns = []
         for at, one in enumerate(self.trace.path):
             if one.keys is None or at < self.place:
                 continue
             text = f"{identifier(self.hop.driver)}.__group_{at}"
             if at == self.place:
                 text = f"hash({', '.join(self._text(key) for key in one.keys) or '0'})"
-            found.append(f"{text} as __group_{at}")
-        return found
+            columns.append(f"{text} as __group_{at}")
+        return columns
 
     def _first(self, within: str) -> list[str]:
         driver, keys = identifier(self.hop.driver), self.hop.keys
@@ -408,12 +408,12 @@ class _Writer:
         """Tests of what is known of the figure's row: they take nothing away, and spare DuckDB the other rows."""
         if any(hop.has_window for hop in self.trace.path[: self.place + 1]):
             return []
-        found = []
+        tests = []
         for name, value in self.hop.fixed.items():
             own = self.hop.projections.get(name)
             if own is not None and value is not None and not own.find(exp.AggFunc, exp.Query) and own.find(exp.Column):
-                found.append(f"({self._text(own)}) = {_literal(value)}")
-        return found
+                tests.append(f"({self._text(own)}) = {_literal(value)}")
+        return tests
 
     def _spread(self, columns: list[str], from_: str, rest: str) -> str:
         """The SELECT with its windows computed over one row of each group, and then given to all rows of it."""
@@ -488,15 +488,15 @@ class _Writer:
 
     def _fixed_in(self, source: Source) -> list[tuple[str, object]]:
         """The columns of a joined source that are keys of the figure's group, with their values."""
-        found = []
+        columns = []
         for key, value in zip(self.hop.keys or (), self.keys or (), strict=False):
             if isinstance(key, exp.Column) and key.table.lower() == source.alias:
-                found.append((key.name.lower(), value))
-        return found
+                columns.append((key.name.lower(), value))
+        return columns
 
     def _fails(self) -> list[tuple[str, Clause]]:
         """The tests of this hop that a row must pass, in their order, each with what it is called."""
-        hop, found = self.hop, []
+        hop, tests = self.hop, []
         for source in hop.sources:
             if source.alias != hop.driver and self._is_inner(source):
                 on = source.on if source is not hop.sources[0] else hop.driving.on
@@ -504,10 +504,10 @@ class _Writer:
                 text = " AND ".join(extra or [plain_text(one) for one in (conjuncts(on) if on is not None else ())])
                 name = source.relation.name.rpartition(".")[2] if source.relation else source.alias
                 clause = Clause(hop.model, f"JOIN {name} ({text})" if text else f"JOIN {name}", "join")
-                found.append((f"{identifier(source.alias)}.__hit", clause))
-        found += [(f"({self._text(one)})", Clause(hop.model, plain_text(one), "where")) for one in hop.where]
+                tests.append((f"{identifier(source.alias)}.__hit", clause))
+        tests += [(f"({self._text(one)})", Clause(hop.model, plain_text(one), "where")) for one in hop.where]
         if hop.qualify is not None:
-            found.append((f"({self._text(hop.qualify)})", Clause(hop.model, plain_text(hop.qualify), "where")))
+            tests.append((f"({self._text(hop.qualify)})", Clause(hop.model, plain_text(hop.qualify), "where")))
         for key, value in zip(hop.keys or (), self.keys or (), strict=False):
             if not (isinstance(key, exp.Column) and any(
                 key.table.lower() == one.alias and self._is_inner(one) for one in hop.sources if one.alias != hop.driver
@@ -515,10 +515,10 @@ class _Writer:
                 is_null = value is None
                 text = f"{plain_text(key)} IS NULL" if is_null else f"{plain_text(key)} = {_literal(value)}"
                 test = f"({self._text(key)} is not distinct from {_literal(value)})"
-                found.append((test, Clause(hop.model, text, "key")))
+                tests.append((test, Clause(hop.model, text, "key")))
         if hop.having is not None and not hop.having.find(exp.AggFunc):
-            found.append((f"({self._text(hop.having)})", Clause(hop.model, plain_text(hop.having), "where")))
-        return found
+            tests.append((f"({self._text(hop.having)})", Clause(hop.model, plain_text(hop.having), "where")))
+        return tests
 
     def _within(self, fails: Sequence[tuple[str, Clause]]) -> str:
         """What windows are partitioned by besides, so that rows that were left out have no part in them."""
@@ -588,12 +588,12 @@ def _filled(text: str, texts: Sequence[str]) -> str:
 
 def tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
     """Yield the tables that queries name, through the CTEs that they read."""
-    seen: set[int] = set()
+    visited_ids: set[int] = set()
     while front:
         query, scope = front.pop()
-        if id(query) in seen:
+        if id(query) in visited_ids:
             continue
-        seen.add(id(query))
+        visited_ids.add(id(query))
         for table in query.find_all(exp.Table):
             if table.db:
                 yield ".".join(part.name for part in table.parts).lower()

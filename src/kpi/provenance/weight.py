@@ -91,22 +91,22 @@ def conditions_of(weight: Any) -> tuple[list[Any], bool]:
     inner = _inside(weight)
     if inner is not None:
         return conditions_of(inner)
-    found: tuple[list[Any], bool] = [_is_known(weight)], False
+    conditions: tuple[list[Any], bool] = [_is_known(weight)], False
     match weight:
         case exp.Literal() | exp.Boolean():
-            found = [], False
+            conditions = [], False
         case exp.Case() if weight.this is None and len(weight.args["ifs"]) == 1 and _is_nothing(weight):
             one = weight.args["ifs"][0]
             others, is_by_weight = conditions_of(one.args["true"])
-            found = [*conjuncts(one.this), *others], is_by_weight
+            conditions = [*conjuncts(one.this), *others], is_by_weight
         case exp.Add() | exp.Sub():
-            found = _of_both(weight), True
+            conditions = _of_both(weight), True
         case exp.Anonymous() if weight.this == DISTINCT:
-            found = [_is_known(weight.expressions[0])], False
+            conditions = [_is_known(weight.expressions[0])], False
         case exp.Case():
-            known = exp.func("coalesce", weight.copy(), _number(0))
-            found = [exp.NEQ(this=known, expression=_number(0))], True
-    return found
+            weight_or_zero = exp.func("coalesce", weight.copy(), _number(0))
+            conditions = [exp.NEQ(this=weight_or_zero, expression=_number(0))], True
+    return conditions
 
 
 def _inside(weight: Any) -> Any:
@@ -163,11 +163,11 @@ def _combined(expression: Any) -> Any:
         case exp.Mul() if isinstance(constant(expression.left), int | float):
             return exp.Mul(this=expression.left.copy(), expression=exp.paren(_part(expression.right)))
         case exp.Case() if expression.this is None and not any(_aggregates(one.this) for one in expression.args["ifs"]):
-            found = exp.Case()
+            case = exp.Case()
             for one in expression.args["ifs"]:
-                found = found.when(one.this.copy(), _part(one.args["true"]))
+                case = case.when(one.this.copy(), _part(one.args["true"]))
             default = expression.args.get("default")
-            return found.else_(_part(default)) if default is not None else found
+            return case.else_(_part(default)) if default is not None else case
     raise _NotLinear
 
 
@@ -249,13 +249,13 @@ def _is_sum(column: Any, path: Sequence[Hop], place: int) -> bool:
     if not isinstance(column, exp.Column):
         return False
     hop = path[place]
-    found = simplified(hop.resolve(column.name.lower()))
+    expression = simplified(hop.resolve(column.name.lower()))
     if hop.keys is not None:
         try:
-            return bool(_aggregates(found)) and _contribution(found).aggregate == "sum({})"
+            return bool(_aggregates(expression)) and _contribution(expression).aggregate == "sum({})"
         except _NotLinear:
             return False
-    terms, conditions = _terms(found)
+    terms, conditions = _terms(expression)
     is_below = any(one.keys is not None for one in path[place + 1 :])
     if not terms or not is_below or any(not _is_of_driver(one, hop) for one in (*terms, *conditions)):
         return False
@@ -272,12 +272,14 @@ def _terms(weight: Any) -> tuple[list[Any], list[Any]]:
             left, right = _terms(weight.left), _terms(weight.right)
             return left[0] + right[0], left[1] + right[1]
         case exp.Case() if weight.this is None:
-            found = [_terms(one.args["true"]) for one in weight.args["ifs"]]
+            branches = [_terms(one.args["true"]) for one in weight.args["ifs"]]
             default = weight.args.get("default")
             if default is not None and constant(default) not in (0, None):
-                found.append(_terms(default))
+                branches.append(_terms(default))
             conditions = [one.this for one in weight.args["ifs"]]
-            return [one for each in found for one in each[0]], conditions + [one for each in found for one in each[1]]
+            return [one for each in branches for one in each[0]], conditions + [
+                one for each in branches for one in each[1]
+            ]
     return [weight], []
 
 

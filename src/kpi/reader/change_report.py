@@ -125,8 +125,8 @@ def _fate_of(warehouse: Warehouse, build: str) -> str:
     events = [one for one in warehouse.ledger() if number and one.build.startswith(number)]
     if not events:
         return ""
-    gone = next((one for one in reversed(events) if one.event == "pruned"), None)
-    how = f"was removed at {gone.at} by {gone.reason}" if gone else "is on record and its folder is gone"
+    pruning = next((one for one in reversed(events) if one.event == "pruned"), None)
+    how = f"was removed at {pruning.at} by {pruning.reason}" if pruning else "is on record and its folder is gone"
     present_builds = ", ".join(folder.name for folder in warehouse.build_folders())
     return (
         f"\nBuild {events[-1].build} {how}. With it went its raw rows, its seeds, its compiled SQL and the list"
@@ -181,7 +181,7 @@ def _services(
 ) -> list[str]:
     """Return the services of a figure that are no part of another one. Raises ConfigError when they are many."""
     valued = {(service, year) for (service, year, _), row in rows.items() if row.value is not None}
-    found = sorted(
+    names = sorted(
         service for service in {name for name, _ in valued} if all((service, year) in valued for year in years)
     )
     try:
@@ -193,8 +193,8 @@ def _services(
         ).fetchall()
     except duckdb.CatalogException:
         parts = []
-    tops = [service for service in found if (service,) not in parts]
-    if not found:
+    tops = [service for service in names if (service,) not in parts]
+    if not names:
         raise ConfigError(f"{figure} has no service with a value in both years. See: kpi show {figure}")
     if len(tops) > MOST_SERVICES:
         raise ConfigError(f"{figure} has the services {', '.join(tops)}. Name one: --service {tops[0]}")
@@ -216,9 +216,11 @@ def _between_builds(attribution: Attribution, figure: str, wanted: _Wanted) -> C
         return ChangeReport((), f"{heading}: {figure} is the same{f' for {service}' if service else ''}.")
     # One that became another basis, as when a year was finished, is one row and no two.
     rows = {(key.service, key.report_year): key for key in reversed(keys)} if not basis else {key: key for key in keys}
-    found = sorted(rows.values(), key=lambda key: (-key.report_year, key.service))
-    more = f"; the first {MOST_ROWS} of {len(found)} rows, see --service and --year" if len(found) > MOST_ROWS else ""
-    return ChangeReport(tuple(attribution.causes(key) for key in found[:MOST_ROWS]), f"{heading}{more}")
+    ordered = sorted(rows.values(), key=lambda key: (-key.report_year, key.service))
+    more = (
+        f"; the first {MOST_ROWS} of {len(ordered)} rows, see --service and --year" if len(ordered) > MOST_ROWS else ""
+    )
+    return ChangeReport(tuple(attribution.causes(key) for key in ordered[:MOST_ROWS]), f"{heading}{more}")
 
 
 def build_lines(change: BuildChange) -> Iterator[str]:

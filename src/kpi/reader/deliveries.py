@@ -56,7 +56,7 @@ class DeliveredFile:
 
 def delivered_files(record: BuildRecord, feed: str | None = None) -> list[DeliveredFile]:
     """Return the files of a build by feed and name, or those of one feed. Raises ConfigError when there is no such."""
-    found = {
+    files = {
         (file.feed, file.file): DeliveredFile(
             file.feed, file.file, file.records, file.rows_loaded, file.rows_rejected, file.rows_superseded
         )
@@ -68,10 +68,10 @@ def delivered_files(record: BuildRecord, feed: str | None = None) -> list[Delive
         of_feed, _, name = problem.place.file.partition("/")
         key = (problem.subject or of_feed, "" if problem.subject else name)
         text = f"{problem.message}{f' {problem.suggestion}' if problem.suggestion else ''}"
-        found.setdefault(key, DeliveredFile(*key)).warnings.append(DeliveryWarning(problem.code, text))
-    if feed is not None and (known := {name for name, _ in found}) and feed not in known:
-        raise ConfigError(f"there is no feed '{feed}'.{nearest(feed, known)}")
-    return [found[key] for key in sorted(found) if feed in (None, key[0])]
+        files.setdefault(key, DeliveredFile(*key)).warnings.append(DeliveryWarning(problem.code, text))
+    if feed is not None and (feeds := {name for name, _ in files}) and feed not in feeds:
+        raise ConfigError(f"there is no feed '{feed}'.{nearest(feed, feeds)}")
+    return [files[key] for key in sorted(files) if feed in (None, key[0])]
 
 
 def delivery_lines(files: Sequence[DeliveredFile]) -> Iterator[str]:
@@ -171,19 +171,19 @@ def write_for_senders(
     them is there already, before anything is written.
     """
     where = _chosen(con, feed, file)
-    found = con.execute(f"select distinct feed, file from raw.rejects where {where} order by all").fetchall()
-    names = sender_names(found)
+    deliveries = con.execute(f"select distinct feed, file from raw.rejects where {where} order by all").fetchall()
+    names = sender_names(deliveries)
     folder.mkdir(parents=True, exist_ok=True)
-    if taken := [name for name in names.values() if os.path.lexists(folder / name)]:
-        more = f" and {len(taken) - 1} more" if taken[1:] else ""
-        raise ConfigError(f"{folder / taken[0]}{more} is there already. Name another folder, or remove it.")
-    written = []
+    if collisions := [name for name in names.values() if os.path.lexists(folder / name)]:
+        more = f" and {len(collisions) - 1} more" if collisions[1:] else ""
+        raise ConfigError(f"{folder / collisions[0]}{more} is there already. Name another folder, or remove it.")
+    lines = []
     for (of_feed, of_file), name in names.items():
         one = f"feed = {literal(of_feed)} and file = {literal(of_file)}"
         select = f"select record_number, column_name, cell, reason from ({_cells(private, one)})"
         result = con.execute(f"{guarded(con, select)} order by record_number, column_name, reason")
-        written.append((one_line(f"{of_feed}/{of_file}"), folder / name, _write(folder / name, result)))
-    return written
+        lines.append((one_line(f"{of_feed}/{of_file}"), folder / name, _write(folder / name, result)))
+    return lines
 
 
 def sender_names(deliveries: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
@@ -251,9 +251,9 @@ def _chosen(con: duckdb.DuckDBPyConnection, feed: str, file: str) -> str:
     return where
 
 
-def sender_lines(written: Sequence[tuple[str, Path, int]]) -> Iterator[str]:
+def sender_lines(files: Sequence[tuple[str, Path, int]]) -> Iterator[str]:
     """Yield a line for each file that was written for a sender."""
-    for delivery, path, rows in written:
+    for delivery, path, rows in files:
         yield one_line(f"{path}: {counted(rows, 'reason')} of {delivery}")
-    if not written:
+    if not files:
         yield "No row is rejected: nothing is written."

@@ -58,13 +58,13 @@ class DeliveryChange:
 def changed_deliveries(before: BuildRecord, after: BuildRecord) -> tuple[DeliveryChange, ...]:
     """Return the files that differ between two builds, in order of their paths."""
     old, new = ({(file.feed, file.file): file for file in record.files or ()} for record in (before, after))
-    found = []
+    changes = []
     for key in sorted({*old, *new}):
         was, now = old.get(key), new.get(key)
         is_same = bool(was and now and was.content_hash == now.content_hash)
         if not is_same or _counts(was) != _counts(now):
-            found.append(DeliveryChange(*key, is_same, _counts(was), _counts(now)))
-    return tuple(found)
+            changes.append(DeliveryChange(*key, is_same, _counts(was), _counts(now)))
+    return tuple(changes)
 
 
 def feeds_of_figures(
@@ -79,7 +79,7 @@ def feeds_of_figures(
     `nodes` are the records of its nodes, `tables` the columns of its tables by name. Many tables hold a figure;
     the one made from the fewest feeds is its own, what unites figures is made from all of them.
     """
-    found: dict[str, frozenset[str]] = {}
+    feeds_by_figure: dict[str, frozenset[str]] = {}
     for node, noted in nodes.items():
         place = noted.relation
         if not node.startswith("model.") or FIGURE not in tables.get(place, ()):
@@ -89,9 +89,9 @@ def feeds_of_figures(
         schema, _, name = place.partition(".")
         sql = f"select distinct {FIGURE} from {catalog}.{identifier(schema)}.{identifier(name)}"
         for (figure,) in con.execute(sql).fetchall() if feeds else ():
-            if figure in figures and (figure not in found or len(feeds) < len(found[figure])):
-                found[str(figure)] = feeds
-    return found
+            if figure in figures and (figure not in feeds_by_figure or len(feeds) < len(feeds_by_figure[figure])):
+                feeds_by_figure[str(figure)] = feeds
+    return feeds_by_figure
 
 
 def behind(figure_feeds: Collection[str], changes: Collection[DeliveryChange]) -> list[DeliveryChange]:
@@ -170,14 +170,14 @@ def compare_builds(
             name: table_columns(con, name, with_views=False) for name in ("before", "after")
         }  # views are made of them
         names = sorted({*tables["before"], *tables["after"]} - {RUNS} - _unused(con, tables))
-        found = [_table(con, name, tables, keys.get(name, ())) for name in names]
+        table_changes = [_table(con, name, tables, keys.get(name, ())) for name in names]
         names_of = {side: records[side].report_tables.indicators for side in tables}
         has_indicators = all(names_of[side] in tables[side] for side in tables)
         indicators = moved_indicators(con, names_of) if has_indicators else []
         figures, feeds = {str(row[0]) for row in indicators}, dict[str, frozenset[str]]()
         for side in ("before", "after"):  # what both have is as the later build has it
             feeds |= feeds_of_figures(con, side, records[side].nodes or {}, tables[side], figures)
-    changes = tuple(change for change in found if change)
+    changes = tuple(change for change in table_changes if change)
     return Difference(
         before=before,
         after=after,
@@ -210,10 +210,10 @@ def in_order(warehouse: Warehouse, first: str | None, second: str | None) -> tup
         return first, second
     published = warehouse.published()
     # `current` is a link, and what it leads to has the id.
-    named = warehouse.folder(first or second or published).resolve().name
-    if named == published:
+    build = warehouse.folder(first or second or published).resolve().name
+    if build == published:
         return warehouse.published_before(published), published
-    return (named, published) if named < published else (published, named)
+    return (build, published) if build < published else (published, build)
 
 
 def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
@@ -228,15 +228,15 @@ def keys_of(project_dir: Path) -> dict[str, tuple[str, ...]]:
     return {**own, **{f"raw.{feed.name}": feed.key for feed in feeds}}
 
 
-def difference_lines(found: Difference) -> Iterator[str]:
+def difference_lines(difference: Difference) -> Iterator[str]:
     """Tell a difference in lines, at most about 100 wide."""
-    yield f"{found.before} -> {found.after}"
-    for problem in found.problems:
+    yield f"{difference.before} -> {difference.after}"
+    for problem in difference.problems:
         yield f"  nodes are not compared: {problem}"
-    for what, name in found.nodes:
+    for what, name in difference.nodes:
         yield f"  node {name}: {what}"
-    yield f"Tables: {found.same_tables} the same, {len(found.tables)} differ."
-    for change in found.tables:
+    yield f"Tables: {difference.same_tables} the same, {len(difference.tables)} differ."
+    for change in difference.tables:
         if change.rows_before is None or change.rows_after is None:
             rows = counted(change.rows_before or change.rows_after or 0, "row")
             side = f"new, {rows}" if change.rows_before is None else f"gone, {rows}"
@@ -246,14 +246,14 @@ def difference_lines(found: Difference) -> Iterator[str]:
         parts = [(change.added, "added"), (change.removed, "removed"), (change.changed, "changed")]
         message += "".join(f", {count} {word}" for count, word in parts if count)
         yield f"  {change.table}: {message}{f'; columns: {change.columns}' if change.columns else ''}"
-    yield f"Deliveries: {len(found.deliveries)} differ."
-    for delivery in found.deliveries:
+    yield f"Deliveries: {len(difference.deliveries)} differ."
+    for delivery in difference.deliveries:
         yield f"  {delivery.line()}"
-    yield f"Indicators: {len(found.indicators)} differ."
-    for figure, service, year, basis, before, after in found.indicators:
+    yield f"Indicators: {len(difference.indicators)} differ."
+    for figure, service, year, basis, before, after in difference.indicators:
         by = "" if before is None or after is None else f" ({after - before:+.6g})"
         unusual = f", {basis}" if basis != USUAL_BASIS else ""
-        files = [delivery.path for delivery in behind(found.feeds.get(figure, ()), found.deliveries)]
+        files = [delivery.path for delivery in behind(difference.feeds.get(figure, ()), difference.deliveries)]
         cause = f" <- {listed(files, SHOWN_FILES)}" if files else ""
         yield f"  {year} {figure} {service}{unusual}: {_number(before)} -> {_number(after)}{by}{cause}"
 
@@ -315,8 +315,8 @@ def _table(
             group by {", ".join(keys) or columns}
         )
     """
-    added, removed, changed = (int(str(count)) for count in fetch_one(con, sql))
-    return TableChange(table, counts[0], counts[1], added, removed, changed, ", ".join(moved))
+    added, removed, altered = (int(str(count)) for count in fetch_one(con, sql))
+    return TableChange(table, counts[0], counts[1], added, removed, altered, ", ".join(moved))
 
 
 def _counted(con: duckdb.DuckDBPyConnection, relation: str) -> int:

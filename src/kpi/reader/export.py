@@ -50,11 +50,11 @@ def refuse_open_text(
     from allows, and what the SQL itself says. The build is attached as `build`.
     """
     seeds = _texts_of_seeds(con, graph)
-    found = [line for node in nodes for line in _problems(con, graph, columns, node, seeds)]
-    if found:
+    problems = [line for node in nodes for line in _problems(con, graph, columns, node, seeds)]
+    if problems:
         raise ConfigError(
             "Not published, for texts that came from a delivery may not leave the house unless a list names them:\n  "
-            + "\n  ".join(found)
+            + "\n  ".join(problems)
             + "\nAdd them to the seed that lists them (such as figures and figure_services), or to accepted_values of"
             " the column; or take them out of the delivery, then: kpi refresh"
         )
@@ -83,8 +83,8 @@ def _problems(
         text, message = f"{identifier(column)}::varchar", f"{node.relation}.{column}"
         places = _made_from(edges, (str(node.relation), column))
         is_open, allowed = any(table in sources for table, _ in places), sorted(_accepted(graph, places))
-        known = f"({seeds} union all select unnest([{', '.join(map(literal, allowed))}]::varchar[]))"
-        unknown = f"{text} not in {known}"
+        allowed_texts = f"({seeds} union all select unnest([{', '.join(map(literal, allowed))}]::varchar[]))"
+        unknown = f"{text} not in {allowed_texts}"
         # A telephone number that stands in a seed is an office's own; an identity code never is.
         personal = f"{is_found(text)} and ({unknown} or contains({masked(text)}, {literal(IDENTITY_MARK)}))"
         values = con.execute(
@@ -103,23 +103,23 @@ def _made_from(edges: Sequence[Edge], start: Place) -> set[Place]:
     sources: dict[Place, list[Place]] = {}
     for edge in edges:
         sources.setdefault(edge.column, []).append(edge.source)
-    found, front = {start}, [start]
+    places, front = {start}, [start]
     while front:
-        new = [place for place in sources.get(front.pop(), ()) if place not in found]
-        found.update(new)
+        new = [place for place in sources.get(front.pop(), ()) if place not in places]
+        places.update(new)
         front += new
-    return found
+    return places
 
 
 def _accepted(graph: Graph, places: Collection[Place]) -> set[str]:
     """The values that data tests of these columns accept."""
-    found: set[str] = set()
+    values: set[str] = set()
     for test in graph.tests():
         if test.test and test.test.kind.rpartition(".")[2] == "accepted_values":
             tested = graph.nodes.get(test.relation.node)
             if tested and (str(tested.relation), test.test.column) in places:
-                found.update(map(str, test.test.arguments["values"]))
-    return found
+                values.update(map(str, test.test.arguments["values"]))
+    return values
 
 
 def _texts_of_seeds(con: duckdb.DuckDBPyConnection, graph: Graph) -> str:
@@ -153,7 +153,7 @@ def replaced(folder: Path) -> Iterator[Path]:
     Raises ConfigError when a file of another hand has the name of a new one. Old files that kpi wrote and that are not
     written again are removed.
     """
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))  # resolve() ends in an error of its own for a circle of links
     folder.mkdir(parents=True, exist_ok=True)
     # Beside it where that can be, for then both can change places in one step.
     beside = os.access(folder.parent, os.W_OK | os.X_OK) and not os.path.ismount(folder)
@@ -165,8 +165,10 @@ def replaced(folder: Path) -> Iterator[Path]:
         new = sorted(path.name for path in staged.iterdir())
         old = written_by_kpi(folder)
         orphaned_relations = [path for path in sorted(folder.iterdir()) if path.name not in old and path != staged]
-        if taken := [path.name for path in orphaned_relations if path.name in {*new, LIST}]:
-            message = f"{', '.join(taken)} in {folder} {'is' if len(taken) == 1 else 'are'} not of kpi's writing"
+        if collisions := [path.name for path in orphaned_relations if path.name in {*new, LIST}]:
+            message = (
+                f"{', '.join(collisions)} in {folder} {'is' if len(collisions) == 1 else 'are'} not of kpi's writing"
+            )
             raise ConfigError(
                 f"{message}, and public files would take the name. Move them away, or name another folder."
             )
@@ -183,8 +185,10 @@ def replaced(folder: Path) -> Iterator[Path]:
 def written_by_kpi(folder: Path) -> set[str]:
     """Return the names of the files of a folder that kpi wrote and nobody has changed since, and the list of them."""
     try:
-        listed = json.loads((folder / LIST).read_text(encoding="utf-8"))["files"]
-        return {LIST} | {name for name, sums in listed.items() if _is_a_name(name) and _is_of(folder / name, sums)}
+        sums_by_name = json.loads((folder / LIST).read_text(encoding="utf-8"))["files"]
+        return {LIST} | {
+            name for name, sums in sums_by_name.items() if _is_a_name(name) and _is_of(folder / name, sums)
+        }
     except FileNotFoundError:
         return _before_there_was_a_list(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

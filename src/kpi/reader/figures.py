@@ -136,9 +136,13 @@ def tables_of(build: str | None = None, project_dir: Path | str | None = None) -
 def hint_left_out(sql: str, build: str | None, project_dir: Path) -> str:
     """Say which schema that SQL, or a table's name, asks for is left out of the file for all readers; else nothing."""
     warehouse = Warehouse(project_dir.resolve() / "warehouse")
-    found = warehouse.outline(warehouse.folder(build)).restricted_schemas
-    named = sorted(found & set(re.findall(r"\w+", sql.lower())))
-    return f"\n{', '.join(named)} is left out of the file for all readers: --stewards opens the other." if named else ""
+    schemas = warehouse.outline(warehouse.folder(build)).restricted_schemas
+    mentions = sorted(schemas & set(re.findall(r"\w+", sql.lower())))
+    return (
+        f"\n{', '.join(mentions)} is left out of the file for all readers: --stewards opens the other."
+        if mentions
+        else ""
+    )
 
 
 def read_status(
@@ -173,19 +177,19 @@ def chosen_rows(rows: Sequence[FigureRow], wanted: Mapping[str, Any]) -> list[Fi
 
     Raises ConfigError, saying which there are, for a year, a family or a service that no figure is of.
     """
-    found, subject = list(rows), "there are"
+    matches, subject = list(rows), "there are"
     for name, value_of in _FILTERS.items():
         value = wanted.get(name)
         if value is None:
             continue
-        known = sorted({str(value_of(row)) for row in found})
-        if str(value) not in known:
+        values = sorted({str(value_of(row)) for row in matches})
+        if str(value) not in values:
             if name == "year":
-                raise ConfigError(f"{subject} no figures of {value}.{_there_are(known)}")
-            raise ConfigError(f"there is no {name} '{value}'.{nearest(str(value), known)}")
-        found = [row for row in found if str(value_of(row)) == str(value)]
+                raise ConfigError(f"{subject} no figures of {value}.{_there_are(values)}")
+            raise ConfigError(f"there is no {name} '{value}'.{nearest(str(value), values)}")
+        matches = [row for row in matches if str(value_of(row)) == str(value)]
         subject = f"'{value}' has"
-    return [row for row in found if row.status == "differs"] if wanted.get("differs") else found
+    return [row for row in matches if row.status == "differs"] if wanted.get("differs") else matches
 
 
 _FILTERS: Mapping[str, Callable[[FigureRow], object]] = {
@@ -229,15 +233,15 @@ def _plain(value: object) -> object:
 
 def year_notes(con: duckdb.DuckDBPyConnection, tables: ReportTables, lang: str = "en") -> dict[int, list[str]]:
     """Return what is to be said of years whose figures are kept from a build, or that are not finished, by year."""
-    found: dict[int, list[str]] = {}
+    notes: dict[int, list[str]] = {}
     origins = relation(con, tables.indicator_origins, ("report_year", "origin", "kept_from"))
     for year, build, count, of in con.execute(_ORIGINS.format(origins=origins)).fetchall():
-        found.setdefault(year, []).append(screen_text("kept", lang).format(build=build, count=f"{count}/{of}"))
+        notes.setdefault(year, []).append(screen_text("kept", lang).format(build=build, count=f"{count}/{of}"))
     counted = relation(con, tables.indicators, INDICATORS)
     for year, month, count, of in con.execute(_COUNTED_MONTHS.format(indicators=counted)).fetchall():
         text = screen_text("by_hand" if month is None else "to_date", lang)
-        found.setdefault(year, []).append(text.format(month=month, count=f"{count}/{of}"))
-    return found
+        notes.setdefault(year, []).append(text.format(month=month, count=f"{count}/{of}"))
+    return notes
 
 
 def definition_lines(
@@ -255,8 +259,8 @@ def definition_lines(
         return []
     names = dict(zip(LANGUAGES, row[:3], strict=True))
     others = [f"  {one}: {names[one]}" for one in LANGUAGES if one != lang and names[one]]
-    named, said = (codes[code][0] if code in codes else code for codes, code in ((unit, row[4]), (source, row[5])))
-    first = f"{figure_id}: {names[lang] or next(filter(None, row[:3]), figure_id)} ({named})"
+    unit_name, said = (codes[code][0] if code in codes else code for codes, code in ((unit, row[4]), (source, row[5])))
+    first = f"{figure_id}: {names[lang] or next(filter(None, row[:3]), figure_id)} ({unit_name})"
     return [first, *others, *(f"  {text}" for text in (row[3], said) if text)]
 
 
@@ -271,11 +275,11 @@ def resolve(con: duckdb.DuckDBPyConnection, wanted: str, names: ReportTables = U
         figures = [row[0] for row in con.execute(f"select figure_id from {names.figures} order by 1").fetchall()]
     if wanted in figures:
         return "figure", wanted
-    found = [table for table in tables if wanted in (table, table.partition(".")[2])]
-    if len(found) == 1:
-        return "table", found[0]
-    if found:
-        raise ConfigError(f"'{wanted}' may be {' or '.join(found)}. Name its schema too.")
+    matches = [table for table in tables if wanted in (table, table.partition(".")[2])]
+    if len(matches) == 1:
+        return "table", matches[0]
+    if matches:
+        raise ConfigError(f"'{wanted}' may be {' or '.join(matches)}. Name its schema too.")
     services: list[str] = []
     if names.indicators in tables:
         services = [
@@ -283,8 +287,8 @@ def resolve(con: duckdb.DuckDBPyConnection, wanted: str, names: ReportTables = U
         ]
     if wanted in services:
         return "service", wanted
-    known = [*figures, *services, *tables, *(table.partition(".")[2] for table in tables)]
-    raise ConfigError(f"there is no figure, service or table '{wanted}'.{nearest(wanted, known)}")
+    names_of_all = [*figures, *services, *tables, *(table.partition(".")[2] for table in tables)]
+    raise ConfigError(f"there is no figure, service or table '{wanted}'.{nearest(wanted, names_of_all)}")
 
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:

@@ -124,18 +124,18 @@ def _public(warehouse: Warehouse, root: Path, options: ExportOptions) -> list[Se
     from kpi.engine.compile import compiled
     from kpi.reader.export import checked_public_tables
 
-    found = []
-    taken: set[str] = set()
+    selection = []
+    names: set[str] = set()
     graph = compiled(root).graph
     for node, rows in checked_public_tables(warehouse, graph, options.build, options.unfinished_years):
         own = str(node.relation).partition(".")[2]
         name = _ROLES.get(own.removeprefix("public_"), own)
-        name = own if name in taken else name
-        taken.add(name)
+        name = own if name in names else name
+        names.add(name)
         columns = {column.name: " ".join(column.description.split()) for column in node.columns}
-        found.append(Selected(name, str(node.relation), " ".join(node.description.split()), columns, rows))
+        selection.append(Selected(name, str(node.relation), " ".join(node.description.split()), columns, rows))
     order = [str(role) for role in Role]
-    return sorted(found, key=lambda one: order.index(one.name) if one.name in order else len(order))
+    return sorted(selection, key=lambda one: order.index(one.name) if one.name in order else len(order))
 
 
 def _names(tables: ReportTables, selected: Sequence[Selected], is_public: bool) -> dict[str, str]:

@@ -70,14 +70,14 @@ def indicators(
         if report_year is not None:
             check_year(con, report_year, tables=tables)
         _refuse_unknown_services(con, tables.indicators, services)
-        found = con.sql(
+        rows = con.sql(
             f"{_with_names(con, tables, language) if language else f'select * from {tables.indicators} as i'}"
             " where ($year is null or i.report_year = $year)"
             " and ($services is null or list_contains($services, i.service))"
             " order by i.figure_id, i.service, i.report_year, i.basis",
             params={"year": report_year, "services": list(services) if services is not None else None},
         )
-        return frame_of(found, identity, as_)
+        return frame_of(rows, identity, as_)
 
 
 def _with_names(con: duckdb.DuckDBPyConnection, tables: ReportTables, lang: str) -> str:
@@ -95,10 +95,10 @@ def _with_names(con: duckdb.DuckDBPyConnection, tables: ReportTables, lang: str)
 
 
 def _refuse_unknown_services(con: duckdb.DuckDBPyConnection, table: str, services: Sequence[str] | None) -> None:
-    known = {row[0] for row in con.execute(f"select distinct service from {table}").fetchall()} if services else set()
+    names = {row[0] for row in con.execute(f"select distinct service from {table}").fetchall()} if services else set()
     for service in services or ():
-        if service not in known:
-            raise ConfigError(f"there is no service '{service}'.{nearest(service, map(str, known))}")
+        if service not in names:
+            raise ConfigError(f"there is no service '{service}'.{nearest(service, map(str, names))}")
 
 
 def series(
@@ -124,7 +124,7 @@ def series(
         _refuse_unknown(con, months, figure, service)
         columns = ("figure_id", "service", "starts_on", *in_languages("reason"))
         breaks = relation(con, tables.comparability_breaks, columns)
-        found = con.sql(
+        rows = con.sql(
             f"""
             with reasons as (
                 select figure_id, service, date_trunc('month', starts_on)::date as month,
@@ -143,14 +143,14 @@ def series(
             """,
             params={"figure": figure, "service": service},
         )
-        return frame_of(found, identity, as_)
+        return frame_of(rows, identity, as_)
 
 
 def _refuse_unknown(con: duckdb.DuckDBPyConnection, months: str, figure: str, service: str | None) -> None:
-    known = con.execute(f"select distinct figure_id, service from {months} order by all").fetchall()
-    if figure not in (figures := {row[0] for row in known}):
+    rows = con.execute(f"select distinct figure_id, service from {months} order by all").fetchall()
+    if figure not in (figures := {row[0] for row in rows}):
         raise ConfigError(f"'{figure}' has no months.{nearest(figure, map(str, figures))}")
-    services = [str(row[1]) for row in known if row[0] == figure]
+    services = [str(row[1]) for row in rows if row[0] == figure]
     if service is not None and service not in services:
         raise ConfigError(f"'{figure}' has no months for '{service}'. It has: {', '.join(services)}.")
 
@@ -230,13 +230,13 @@ class SqlMagic:
 
     def run(self, line: str, cell: str | None = None) -> Any:
         """Run one statement, of a cell or of a line, and return its rows as a frame; with `-o` assign it instead."""
-        given, rest = _options(line)
+        options, rest = _options(line)
         sql = cell if cell is not None else rest
         if not sql.strip() or (cell is not None and rest.strip()):
             message = "%%sql takes options on its line (-o NAME, --polars, --arrow, --build BUILD), and SQL below it."
             raise ConfigError(message)
-        identity = _identity(given["build"], None)
-        if given["build"] is None:
+        identity = _identity(options["build"], None)
+        if options["build"] is None:
             if self.seen not in ("", identity):
                 sys.stdout.write(f"now reading {identity}\n")
             self.seen = identity
@@ -246,11 +246,11 @@ class SqlMagic:
                 if len(statements) != 1:
                     raise ConfigError("%%sql takes one statement.")
                 result = con.sql(sql, params=self._bound(statements[0]))
-                frame = None if result is None else frame_of(result, identity, str(given["as_"]))
+                frame = None if result is None else frame_of(result, identity, str(options["as_"]))
             except duckdb.Error as error:
                 raise ConfigError(str(error)) from None
-        if given["output"]:
-            self.shell.user_ns[given["output"]] = frame
+        if options["output"]:
+            self.shell.user_ns[options["output"]] = frame
             return None
         return frame
 
@@ -265,22 +265,22 @@ class SqlMagic:
 
 def _options(line: str) -> tuple[dict[str, str | None], str]:
     """Return what a line of `%%sql` says, and what stands after its options."""
-    found: dict[str, str | None] = {"output": None, "as_": "pandas", "build": None}
+    options: dict[str, str | None] = {"output": None, "as_": "pandas", "build": None}
     rest = line.strip()
     while rest.startswith("-"):
         option, _, rest = rest.partition(" ")
         rest = rest.strip()
         if option in ("--polars", "--arrow", "--pandas"):
-            found["as_"] = option[2:]
+            options["as_"] = option[2:]
         elif option in ("-o", "--output", "--build"):
             value, _, rest = rest.partition(" ")
-            found["build" if option == "--build" else "output"] = shlex.split(value)[0] if value else None
+            options["build" if option == "--build" else "output"] = shlex.split(value)[0] if value else None
         else:
-            known = ("-o", "--polars", "--arrow", "--build")
-            raise ConfigError(f"%%sql has no option {option}.{nearest(option, known)}")
-    if found["output"] is not None and not found["output"].isidentifier():
-        raise ConfigError(f"'{found['output']}' is no name of a variable.")
-    return found, rest
+            names = ("-o", "--polars", "--arrow", "--build")
+            raise ConfigError(f"%%sql has no option {option}.{nearest(option, names)}")
+    if options["output"] is not None and not options["output"].isidentifier():
+        raise ConfigError(f"'{options['output']}' is no name of a variable.")
+    return options, rest
 
 
 def load_magic(shell: Any) -> None:
@@ -342,10 +342,8 @@ class Plot:
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<li>{_month(month)}: {escape(reason)}</li>" for month, reason in self.breaks)
-        listed = f"<ol>{notes}</ol>" if notes else ""
-        return (
-            f"<figure>{self.svg}<figcaption>{escape(self.title)} ({escape(self.build)})</figcaption>{listed}</figure>"
-        )
+        items = f"<ol>{notes}</ol>" if notes else ""
+        return f"<figure>{self.svg}<figcaption>{escape(self.title)} ({escape(self.build)})</figcaption>{items}</figure>"
 
     def altair(self) -> Any:
         """Return an Altair chart of the same, to go on from. Its own renderer may need a network: see the guide."""
@@ -392,7 +390,7 @@ def plot(
     frame = frame[frame["service"].isin(wanted)]
     with open_build(build, project_dir) as con:
         rows = [row for row in figure_rows(con, tables_of(build, project_dir), language) if row.figure_id == figure]
-    named = {row.service: row for row in reversed(rows)}
+    row_by_service = {row.service: row for row in reversed(rows)}
     first = rows[0] if rows else None
     form = form_of(first, language, None) if first else Form(language=language)
     broken = frame[frame["is_break"]]
@@ -400,16 +398,16 @@ def plot(
         title=first.name if first else figure,
         build=str(frame.attrs["build"]),
         form=form,
-        lines=tuple(_line(frame, service, named) for service in wanted),
+        lines=tuple(_line(frame, service, row_by_service) for service in wanted),
         breaks=tuple(sorted(_reasons(broken[["month", "break_reason"]].to_numpy()).items())),
         target=_target(rows, wanted),
         frame=frame,
     )
 
 
-def _line(frame: Any, service: str, named: dict[str, FigureRow]) -> Line:
+def _line(frame: Any, service: str, row_by_service: dict[str, FigureRow]) -> Line:
     own = frame[frame["service"] == service]
-    name = named[service].service_name if service in named else service
+    name = row_by_service[service].service_name if service in row_by_service else service
     values = [
         (_number(month), None if isnan(value) else float(value)) for month, value in own[["month", "value"]].to_numpy()
     ]
@@ -418,19 +416,19 @@ def _line(frame: Any, service: str, named: dict[str, FigureRow]) -> Line:
 
 def _reasons(rows: Sequence[tuple[date, object]]) -> dict[int, str]:
     """The reasons of the breaks that begin in a month, by its number: each once, those of several services too."""
-    found: dict[int, list[str]] = {}
+    reasons_by_month: dict[int, list[str]] = {}
     for month, reason in rows:
-        reasons = found.setdefault(_number(month), [])
+        reasons = reasons_by_month.setdefault(_number(month), [])
         if isinstance(reason, str) and reason not in reasons:
             reasons.append(reason)
-    return {month: " ".join(reasons) for month, reasons in found.items()}
+    return {month: " ".join(reasons) for month, reasons in reasons_by_month.items()}
 
 
 def _target(rows: Sequence[FigureRow], services: Sequence[str]) -> float | None:
     """The target of the newest year that has one, when all the services that are shown have the same."""
     years = {row.report_year for row in rows if row.target is not None and row.service in services}
-    found = {row.target for row in rows if row.report_year == max(years, default=0) and row.service in services}
-    (target,) = found if len(found) == 1 else (None,)
+    targets = {row.target for row in rows if row.report_year == max(years, default=0) and row.service in services}
+    (target,) = targets if len(targets) == 1 else (None,)
     return None if target is None else float(target)
 
 

@@ -34,7 +34,7 @@ def write_files(source: Path, folder: Path, tables: list[dict[str, str]]) -> lis
     from kpi.database import fetch_one, refuse_leaking, scratch
 
     refuse_leaking()
-    found = []
+    row_counts = []
     with scratch({"threads": "1"}) as con:
         con.execute(PLAINLY)
         con.execute(f"attach {literal(str(source))} as build (read_only)")
@@ -46,12 +46,12 @@ def write_files(source: Path, folder: Path, tables: list[dict[str, str]]) -> lis
                 f"create table public.{schema}.{name} as from build.{schema}.{name} {table['rows']} order by all"
             )
             con.execute(f"comment on table public.{schema}.{name} is {literal(table['comment'])}")
-            found.append(int(str(fetch_one(con, f"select count(*) from public.{schema}.{name}")[0])))
+            row_counts.append(int(str(fetch_one(con, f"select count(*) from public.{schema}.{name}")[0])))
             rows = f"select * from public.{schema}.{name} order by all"
             write_csv(con, rows, folder / f"{table['name']}.csv")
             write_finnish_csv(con, rows, folder / f"{table['name']}.fi.csv")
         con.execute("detach public")
-    return found
+    return row_counts
 
 
 if __name__ == "__main__":

@@ -156,12 +156,12 @@ def _differing(old: Graph, new: Graph) -> set[str]:
     built = [
         {node.id for node in (*graph.built(), *graph.nodes.values()) if node.kind != "test"} for graph in (old, new)
     ]
-    found = built[0] ^ built[1]
+    ids = built[0] ^ built[1]
     for node in built[0] & built[1]:
         before, after = (own[node] for own in parts)
         if (before.shape, before.settings) != (after.shape, after.settings):
-            found.add(node)
-    return found
+            ids.add(node)
+    return ids
 
 
 def _refuse_empty(warehouse: Warehouse, root: Path) -> None:
@@ -215,14 +215,14 @@ def _built(warehouse: Warehouse, revision: str, projects: Sequence[Path], as_of:
 
     kinds = ("model", "seed", "snapshot")
     options = Options(as_of, max_reject_share=1.0, publish_despite_checks=_REASON, validate=False, kinds=kinds)
-    found = []
+    sides = []
     for project, name in zip(projects, (revision, ""), strict=True):
         with _naming(name):
             build = refresh(project, options, silent).build
         folder = warehouse.builds / build
         publish(warehouse, folder)  # in the scratch warehouse: the second one starts from the first
-        found.append(BuildSide(warehouse.record(folder), database_folder(folder) / "kpi.duckdb"))
-    return found[0], found[1]
+        sides.append(BuildSide(warehouse.record(folder), database_folder(folder) / "kpi.duckdb"))
+    return sides[0], sides[1]
 
 
 def _moved(sides: tuple[BuildSide, BuildSide]) -> list[tuple[Any, ...]]:

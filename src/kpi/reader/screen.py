@@ -185,8 +185,8 @@ def list_lines(rows: Sequence[FigureRow], screen: Screen, notes: Mapping[int, Se
                 yield screen.painted(_cut(theme, screen.width), "bold")
             for _, of_figure in itertools.groupby(of_theme, key=lambda row: row.figure_id):
                 members = list(of_figure)
-                known = f" ({members[0].figure_id})" if members[0].name != members[0].figure_id else ""
-                yield _cut(f"{members[0].name}{known}", screen.width)
+                figure_id = f" ({members[0].figure_id})" if members[0].name != members[0].figure_id else ""
+                yield _cut(f"{members[0].name}{figure_id}", screen.width)
                 for row in members:
                     yield _figure_line(row, f"  {row.service_name}", screen)
                     if row.status not in (None, "reproduced"):

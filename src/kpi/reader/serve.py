@@ -65,8 +65,8 @@ class Served:
 def site_of(warehouse: Warehouse) -> Path | None:
     """Return the folder of the published build's site; of its report pages, when it has none; None without either."""
     current = warehouse.current()
-    found = [current / name for name in ("site", "report")] if current else []
-    return next((folder for folder in found if folder.is_dir()), None)
+    folders = [current / name for name in ("site", "report")] if current else []
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def serve(served: Served, address: str, port: int, started: Callable[[str], None]) -> None:

@@ -50,15 +50,15 @@ class Column:
     @classmethod
     def of_type(cls, type_: str, values: Iterable[Any]) -> Column:
         """Return a column of a type of DuckDB's."""
-        found = list(values)
+        cells = list(values)
         plain, with_missing = _DTYPES.get(type_.partition("(")[0], ("object", "object"))
         if plain.startswith("float"):
-            found = [None if value is None or isnan(value) else float(value) for value in found]
+            cells = [None if value is None or isnan(value) else float(value) for value in cells]
         elif type_ == "DATE":
-            found = [value and datetime(value.year, value.month, value.day) for value in found]
-        elif type_ == "VARCHAR" and any(value is not None for value in found):
+            cells = [value and datetime(value.year, value.month, value.day) for value in cells]
+        elif type_ == "VARCHAR" and any(value is not None for value in cells):
             plain = with_missing = "str"
-        return cls(with_missing if None in found else plain, found)
+        return cls(with_missing if None in cells else plain, cells)
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Column:
@@ -99,10 +99,10 @@ class Frame:
     columns: Mapping[str, Column]
 
     @classmethod
-    def read(cls, found: duckdb.DuckDBPyConnection) -> Frame:
+    def read(cls, result: duckdb.DuckDBPyConnection) -> Frame:
         """Return the rows of a query that was executed."""
-        described = found.description or []
-        rows = found.fetchall()
+        described = result.description or []
+        rows = result.fetchall()
         columns = zip(*rows, strict=True) if rows else [()] * len(described)
         return cls({str(one[0]): Column.of_type(str(one[1]), cast("Iterable[Any]", values))
                     for one, values in zip(described, columns, strict=True)})  # fmt: skip
@@ -219,14 +219,14 @@ class Frames:
 
     def years(self) -> tuple[int, ...]:
         """Return every year that has a figure or a record, and since all began the empty ones between too."""
-        found = {int(year) for year in self.by_name["years"]["report_year"].present if year <= self.last_year}
-        first = max(min(found, default=0), self.began_on.year)
-        return tuple(sorted(found.union(range(first, max(found) + 1)))) if found else ()
+        years_with_rows = {int(year) for year in self.by_name["years"]["report_year"].present if year <= self.last_year}
+        first = max(min(years_with_rows, default=0), self.began_on.year)
+        return tuple(sorted(years_with_rows.union(range(first, max(years_with_rows) + 1)))) if years_with_rows else ()
 
     def empty_years(self) -> tuple[int, ...]:
         """Return the years after the last with a figure or a record in which feeds are expected all the same."""
-        found = self.years()
-        return tuple(range(found[-1] + 1, self.expected_until + 1)) if found else ()
+        years = self.years()
+        return tuple(range(years[-1] + 1, self.expected_until + 1)) if years else ()
 
     def suites(
         self, feeds: Sequence[FeedExpectation], year: int, as_of: date
@@ -339,14 +339,14 @@ def _topic_frame(
 ) -> Frame:
     """Return the rows of a topic up to the last year, with a column for each rule."""
     if topic.sums:
-        given = {**values, "formulas": _formulas(topic.sums), "terms": _terms(topic.sums)}
+        parameters = {**values, "formulas": _formulas(topic.sums), "terms": _terms(topic.sums)}
         imports = import_ctes(con, {"amounts": _AMOUNTS}, {"amounts": topic.table})
-        frame = Frame.read(run(con, imports, "sums", given))
+        frame = Frame.read(run(con, imports, "sums", parameters))
         own = {sum_.name: frame["gap"].only_where([rule == sum_.name for rule in frame["rule"].values])
                for sum_ in topic.sums}  # fmt: skip
         return Frame({**frame.columns, **own})
-    given = {key: value for key, value in values.items() if key == "last_year" or topic.only_full_months}
-    frame = Frame.read(con.execute(_topic_sql(topic, built), given))
+    parameters = {key: value for key, value in values.items() if key == "last_year" or topic.only_full_months}
+    frame = Frame.read(con.execute(_topic_sql(topic, built), parameters))
     own = {}
     for rule in (rule for rule in topic.rules if rule.figures):
         is_about = [figure in rule.figures for figure in frame["figure_id"].values]
@@ -370,7 +370,7 @@ def _topic_sql(topic: Topic, built: Mapping[str, Mapping[str, str]]) -> str:
         same = " and ".join(f"t.{key} is not distinct from n.{key}" for key in keys)
         joined = f" left join ({grouped}) as n on {same}"
     for name in ("note_en", "note_fi"):
-        parts = [f"{alias}.{name}" for alias, known in (("t", there), ("n", notes)) if name in known]
+        parts = [f"{alias}.{name}" for alias, columns_there in (("t", there), ("n", notes)) if name in columns_there]
         columns.append(f"nullif(concat({', '.join(parts)}), '') as {name}" if parts else f"null as {name}")
     full = " and 12 * t.report_year + t.month <= $last_month" if topic.only_full_months else ""
     order = ", ".join(("t.report_year", *(f"t.{name}" for name in topic.order if name in there)))

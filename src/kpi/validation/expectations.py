@@ -388,15 +388,15 @@ class _Validator:
     def _is_known(self, suite: _Suite, rule: Rule) -> bool:
         """Tell whether Great Expectations said of such values, now or in an earlier run, that the rule holds."""
         evidence = _evidence(rule, suite.frame)
-        known = recall("holds", rule.check, evidence.of, self._versions)
-        return isinstance(known, tuple) and evidence.is_within(known)
+        earlier = recall("holds", rule.check, evidence.of, self._versions)
+        return isinstance(earlier, tuple) and evidence.is_within(earlier)
 
     def _remember(self, suite: _Suite, rule: Rule) -> None:
         """Remember of what values Great Expectations said that a rule holds."""
         evidence = _evidence(rule, suite.frame)
-        known = recall("holds", rule.check, evidence.of, self._versions)
-        seen = evidence.joined(known) if isinstance(known, tuple) else evidence.values
-        remember(seen, "holds", rule.check, evidence.of, self._versions)
+        earlier = recall("holds", rule.check, evidence.of, self._versions)
+        values = evidence.joined(earlier) if isinstance(earlier, tuple) else evidence.values
+        remember(values, "holds", rule.check, evidence.of, self._versions)
 
     def _outcome(self, suite: _Suite, rules: Sequence[Rule], result_format: str = "BOOLEAN_ONLY") -> dict[str, Any]:
         """Return what Great Expectations says of some rules of a suite, by their names."""
@@ -405,10 +405,12 @@ class _Validator:
         batch = self._batches.get_batch(batch_parameters={"dataframe": suite.frame.df()})
         expected = [self._expectation(rule) for rule in rules]
         name = f"{suite.year} {suite.topic.name}"
-        found = batch.validate(self._gx.ExpectationSuite(name=name, expectations=expected), result_format=result_format)
+        outcome = batch.validate(
+            self._gx.ExpectationSuite(name=name, expectations=expected), result_format=result_format
+        )
         remember(True, _ANSWERED)
         # The results come in another order than the expectations went in, hence the name of the rule in each.
-        return {result.expectation_config.meta["rule"]: result for result in found.results}
+        return {result.expectation_config.meta["rule"]: result for result in outcome.results}
 
     def _expectation(self, rule: Rule) -> Any:
         kind = getattr(self._gx.expectations, rule.check.expectation)
@@ -431,17 +433,17 @@ class _Evidence:
     values: tuple[Any, ...]
     is_range: bool = False
 
-    def is_within(self, known: tuple[Any, ...]) -> bool:
+    def is_within(self, earlier: tuple[Any, ...]) -> bool:
         """Tell whether the rule holds of these values because it holds of those that are known."""
         if self.is_range:
-            return bool(known[0] <= self.values[0] and self.values[1] <= known[1])
-        return set(self.values) <= set(known)
+            return bool(earlier[0] <= self.values[0] and self.values[1] <= earlier[1])
+        return set(self.values) <= set(earlier)
 
-    def joined(self, known: tuple[Any, ...]) -> tuple[Any, ...]:
+    def joined(self, earlier: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the values of which the rule is known to hold, these among them."""
         if self.is_range:
-            return min(known[0], self.values[0]), max(known[1], self.values[1])
-        return tuple(sorted({*known, *self.values}))
+            return min(earlier[0], self.values[0]), max(earlier[1], self.values[1])
+        return tuple(sorted({*earlier, *self.values}))
 
 
 def _evidence(rule: Rule, frame: Frame) -> _Evidence:
@@ -487,11 +489,11 @@ def _result(suite: _Suite, rule: Rule, failure: Any) -> YearResult:
     column = frame[rule.value_column if rule.column else "report_year"]
     values = column.present
     is_number = bool(rule.column) and column.is_number and len(values) > 0
-    found = failure.result.get("unexpected_index_list") if failure and failure.result else None
+    failing_places = failure.result.get("unexpected_index_list") if failure and failure.result else None
     present = [place for place, value in enumerate(column.values) if value is not None]
     looked_at = range(len(frame)) if rule.check == NOT_NULL else present
-    places = looked_at if found is None else list(found)
-    seen = ", ".join(_labels(topic, frame)) if topic.observed == "rows" else _seen(rule, column)
+    places = looked_at if failing_places is None else list(failing_places)
+    observation = ", ".join(_labels(topic, frame)) if topic.observed == "rows" else _seen(rule, column)
     return YearResult(
         report_year=suite.year,
         expectation=rule.name,
@@ -500,7 +502,7 @@ def _result(suite: _Suite, rule: Rule, failure: Any) -> YearResult:
         description_fi=rule.description_fi,
         severity=rule.running_year if is_running and rule.running_year != "skip" else rule.severity,
         success=failure is None,
-        observed=seen if failure is None else _broken(topic, rule, frame, column, failure),
+        observed=observation if failure is None else _broken(topic, rule, frame, column, failure),
         is_provisional=is_running,
         judged=len(values),
         lowest=float(min(values)) if is_number else None,
@@ -537,10 +539,10 @@ def _rows(rule: Rule, suite: _Suite, places: Sequence[int]) -> Iterator[SeenRow]
     }  # fmt: skip
     columns = {name: column for name, column in names.items() if column in suite.frame.columns}
     for cells in zip(*(suite.frame[column].at(places).values for column in columns.values()), strict=True):
-        known = {name: cell for name, cell in zip(columns, cells, strict=True) if cell is not None}
-        if "month" in known:
-            known["month"] = int(known["month"])
-        yield SeenRow(**known, feed=rule.column if is_feed else None)
+        fields = {name: cell for name, cell in zip(columns, cells, strict=True) if cell is not None}
+        if "month" in fields:
+            fields["month"] = int(fields["month"])
+        yield SeenRow(**fields, feed=rule.column if is_feed else None)
 
 
 def _labels(topic: Topic, frame: Frame) -> list[str]:
@@ -553,9 +555,9 @@ def _labels(topic: Topic, frame: Frame) -> list[str]:
 def _parts(row: Sequence[str], cells: Mapping[str, Any]) -> Iterator[str]:
     """Yield each part with its cell; a part whose cell is missing is left out, save for a value."""
     for part in row:
-        named = [name for name in cells if f"{{{name}}}" in part or f"{{{name}:" in part]
-        if all(name in _VALUES or cells[name] is not None for name in named):
-            yield part.format(**{name: _cell(name, cells[name]) for name in named})
+        names = [name for name in cells if f"{{{name}}}" in part or f"{{{name}:" in part]
+        if all(name in _VALUES or cells[name] is not None for name in names):
+            yield part.format(**{name: _cell(name, cells[name]) for name in names})
 
 
 def _cell(name: str, cell: Any) -> Any:
@@ -576,13 +578,13 @@ def _seen(rule: Rule, column: Column) -> str:
     return f"{count}: {low}" if low == high else f"{count}: {low} to {high}"
 
 
-def _broken(topic: Topic, rule: Rule, frame: Frame, column: Column, found: Any) -> str:
+def _broken(topic: Topic, rule: Rule, frame: Frame, column: Column, failure: Any) -> str:
     """Say which rows break a rule or, when it looks at no single row, what was seen instead."""
-    if not found.result:
-        return f"could not be applied: {_exception_message(found.exception_info)}"
-    if "unexpected_index_list" not in found.result:
+    if not failure.result:
+        return f"could not be applied: {_exception_message(failure.exception_info)}"
+    if "unexpected_index_list" not in failure.result:
         return _seen(rule, column) if rule.column else rule.found
-    labels = _labels(topic, frame.at(found.result["unexpected_index_list"]))
+    labels = _labels(topic, frame.at(failure.result["unexpected_index_list"]))
     return rule.found.format(rows=listed(labels, LABELS_SHOWN))
 
 

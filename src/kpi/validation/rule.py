@@ -105,8 +105,8 @@ class Rule:
         return f"{sentence}.".format(**limits)
 
     def _limits(self) -> dict[str, object]:
-        given = {"low": self.check.arguments.get("min_value"), "high": self.check.arguments.get("max_value")}
-        return {name: limit for name, limit in given.items() if limit is not None}
+        limits = {"low": self.check.arguments.get("min_value"), "high": self.check.arguments.get("max_value")}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +236,10 @@ def _terms(text: str, side: Literal["left", "right"], groups: Mapping[str, tuple
         if part in "+-":
             sign = 1 if part == "+" else -1
             continue
-        found = _TERM.fullmatch(part)
-        if found is None:
+        match = _TERM.fullmatch(part)
+        if match is None:
             raise ValueError(f"'{part}' is no term")
-        kind, name, service, column = found["kind"], found["name"], found["service"], found["column"]
+        kind, name, service, column = match["kind"], match["name"], match["service"], match["column"]
         if column and column not in AMOUNTS:
             raise ValueError(f"'{part}' is no term: a figure has no '{column}'.{nearest(column, AMOUNTS)}")
         amount = kind if kind in ("rows", "rows_until") else column or "value"
@@ -249,9 +249,9 @@ def _terms(text: str, side: Literal["left", "right"], groups: Mapping[str, tuple
             name="" if name.isdigit() else name,
             amount=name if name.isdigit() else amount,
             services=groups.get(service, (service,)) if service else (),
-            basis=found["basis"] or "",
+            basis=match["basis"] or "",
             years_back=int(kind == "before"),
-            is_optional=found["optional"] is not None,
+            is_optional=match["optional"] is not None,
         )
 
 
@@ -291,9 +291,11 @@ class Topic:
 
     def columns(self) -> frozenset[str]:
         """Return the columns that its table must have."""
-        named = {name for part in self.row for name in _fields(part)} - {"note_en", "note_fi"}
+        row_fields = {name for part in self.row for name in _fields(part)} - {"note_en", "note_fi"}
         months = {"month"} if self.only_full_months else set()
-        return frozenset({"report_year", *named, *self.order, *months, *(r.column for r in self.rules if r.column)})
+        return frozenset(
+            {"report_year", *row_fields, *self.order, *months, *(r.column for r in self.rules if r.column)}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,16 +331,16 @@ def read_expectations(project: Project) -> Expectations:
     tables = project.report_tables
     if not folder.is_dir():
         return Expectations(tables=tables)
-    read = {name: read_yaml(folder / name, FOLDER / name) for name in FILES if (folder / name).is_file()}
-    if "rules.yml" not in read:
+    documents = {name: read_yaml(folder / name, FOLDER / name) for name in FILES if (folder / name).is_file()}
+    if "rules.yml" not in documents:
         raise ConfigError("there is no rules.yml. Write one, or take the folder away.", Place(str(FOLDER)))
     digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(read):
+    for name in sorted(documents):
         digest.update((folder / name).read_bytes())
     unknown = sorted(path.name for path in folder.iterdir() if path.suffix in (".yml", ".yaml"))
-    if strangers := [name for name in unknown if name not in read]:
+    if strangers := [name for name in unknown if name not in documents]:
         raise ConfigError(f"nothing reads this file.{nearest(strangers[0], FILES)}", Place(str(FOLDER / strangers[0])))
-    topics = _read_topics(read["rules.yml"], read.get("sums.yml"))
+    topics = _read_topics(documents["rules.yml"], documents.get("sums.yml"))
     return Expectations(topics, tables, digest.hexdigest())
 
 
@@ -378,9 +380,9 @@ def _read_topic(name: str, entry: Section, topics: Section, sums: Section | None
     observed: Any = _choice(entry, "observed", ("range", "rows"), "range")
     notes = None
     if "notes" in entry:
-        given = entry.section("notes")
-        given.allow(("table", "joined_by"), "'notes'")
-        notes = Notes(given.required("table"), given.text("joined_by", " "), given.where("table"))
+        section = entry.section("notes")
+        section.allow(("table", "joined_by"), "'notes'")
+        notes = Notes(section.required("table"), section.text("joined_by", " "), section.where("table"))
     only_full_months = entry.get("only_full_months", False)
     if not isinstance(only_full_months, bool):
         raise ConfigError("'only_full_months' is true or false.", entry.where("only_full_months"))
@@ -428,47 +430,47 @@ def _read_rule(entry: Section, topic: str) -> Rule:
         place=entry.where("name"),
         places={key: entry.where(key) for key in entry},
     )
-    for key, text, known in (
+    for key, text, fields in (
         ("expects_en", rule.expects, rule._limits()),
         ("because_en", rule.because, rule._limits()),
         ("expects_fi", rule.finnish, rule._limits()),
         ("expects_sv", rule.swedish, rule._limits()),
         ("found_en", rule.found, {"rows": ""}),
     ):
-        if not _is_format(text) or (unknown := sorted(_fields(text) - set(known))):
-            named = f"{{{unknown[0]}}}" if _is_format(text) else "a brace"
-            raise ConfigError(f"{named} stands for nothing here.{nearest(named, known)}", entry.where(key))
+        if not _is_format(text) or (unknown := sorted(_fields(text) - set(fields))):
+            field_name = f"{{{unknown[0]}}}" if _is_format(text) else "a brace"
+            raise ConfigError(f"{field_name} stands for nothing here.{nearest(field_name, fields)}", entry.where(key))
     return rule
 
 
 def _read_check(entry: Section) -> Check:
-    given = entry.get("check")
-    known = (*CHECKS, *_CHECKS_WITH_VALUES)
-    if isinstance(given, str) and given in CHECKS:
-        return CHECKS[given]
+    entry_value = entry.get("check")
+    check_names = (*CHECKS, *_CHECKS_WITH_VALUES)
+    if isinstance(entry_value, str) and entry_value in CHECKS:
+        return CHECKS[entry_value]
     where = entry.where("check")
-    if isinstance(given, Section) and len(given) == 1 and next(iter(given)) in _CHECKS_WITH_VALUES:
-        kind = next(iter(given))
-        values = given.items_of(kind)
+    if isinstance(entry_value, Section) and len(entry_value) == 1 and next(iter(entry_value)) in _CHECKS_WITH_VALUES:
+        kind = next(iter(entry_value))
+        values = entry_value.items_of(kind)
         if kind != "between":
             if not values or not all(isinstance(value, str) for value in values):
-                raise ConfigError(f"'{kind}' is a list of texts.", given.where(kind))
+                raise ConfigError(f"'{kind}' is a list of texts.", entry_value.where(kind))
             return one_of(*values) if kind == "one_of" else none_of(*values)
         if len(values) != 2 or not all(
             value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
         ):
-            raise ConfigError("'between' is two numbers, [low, high]; null is no limit.", given.where(kind))
+            raise ConfigError("'between' is two numbers, [low, high]; null is no limit.", entry_value.where(kind))
         return between(*values)
-    if given is None:
-        raise ConfigError(f"'check' is missing.{nearest('', known)}", entry.where())
-    name = str(next(iter(given), "")) if isinstance(given, dict) else str(given)
-    raise ConfigError(f"there is no check '{name}'.{nearest(name, known)}", where)
+    if entry_value is None:
+        raise ConfigError(f"'check' is missing.{nearest('', check_names)}", entry.where())
+    name = str(next(iter(entry_value), "")) if isinstance(entry_value, dict) else str(entry_value)
+    raise ConfigError(f"there is no check '{name}'.{nearest(name, check_names)}", where)
 
 
 def _read_sums(document: Section) -> tuple[Sum, ...]:
     document.allow(("groups", "sums"), str(document.file))
-    given = document.section("groups")
-    groups = {name: given.strings(name) for name in given}
+    section = document.section("groups")
+    groups = {name: section.strings(name) for name in section}
     sums: list[Sum] = []
     for entry in document.sections("sums"):
         entry.allow(("name", "by", "expects_en", "expects_fi", "expects_sv", "formulas"), f"a sum of {entry.file}")
@@ -489,12 +491,14 @@ def _read_sums(document: Section) -> tuple[Sum, ...]:
     return tuple(sums)
 
 
-def _choice(entry: Section, key: str, known: tuple[str, ...], default: str) -> str:
+def _choice(entry: Section, key: str, choices: tuple[str, ...], default: str) -> str:
     value = entry.text(key, default)
     if not value:
-        raise ConfigError(f"'{key}' is missing. It is {' or '.join(known)}.", entry.where())
-    if value not in known:
-        raise ConfigError(f"'{key}' is {' or '.join(known)}, not '{value}'.{nearest(value, known)}", entry.where(key))
+        raise ConfigError(f"'{key}' is missing. It is {' or '.join(choices)}.", entry.where())
+    if value not in choices:
+        raise ConfigError(
+            f"'{key}' is {' or '.join(choices)}, not '{value}'.{nearest(value, choices)}", entry.where(key)
+        )
     return value
 
 
@@ -550,8 +554,8 @@ def check_expectations(expectations: Expectations, graph: Graph) -> None:
     feeds = {feed.name for feed in graph.feeds}
     figures = {row.get("figure_id") or "" for row in seed_rows(expectations.tables.figures, graph)}
     for topic in expectations.topics:
-        named = [(topic.table, topic.place), *([(topic.notes.table, topic.notes.place)] if topic.notes else [])]
-        for table, place in named:
+        references = [(topic.table, topic.place), *([(topic.notes.table, topic.notes.place)] if topic.notes else [])]
+        for table, place in references:
             if table not in built:
                 mistakes.append((f"no model or seed makes {table}.{nearest(table, built)}", place))
         if topic.table not in built or topic.sums:
@@ -566,9 +570,9 @@ def check_expectations(expectations: Expectations, graph: Graph) -> None:
                          for name in rule.figures if figures and name not in figures]  # fmt: skip
     for formula in (formula for sum_ in expectations.sums for formula in sum_.formulas):
         for term in formula.terms:
-            what, known = ("feed", feeds) if term.amount.startswith("rows") else ("figure", figures)
-            if term.name and known and term.name not in known:
-                mistakes.append((f"there is no {what} '{term.name}'.{nearest(term.name, known)}", formula.place))
+            what, names = ("feed", feeds) if term.amount.startswith("rows") else ("figure", figures)
+            if term.name and names and term.name not in names:
+                mistakes.append((f"there is no {what} '{term.name}'.{nearest(term.name, names)}", formula.place))
     if mistakes:
         raise ConfigErrors([ConfigError(message, place) for message, place in dict.fromkeys(mistakes)])
 
@@ -601,8 +605,8 @@ def _wrong_columns(tables: ReportTables, graph: Graph) -> Iterator[tuple[str, Pl
                 yield f"{table} has no column '{column}', which is read of it.{hint} See: {_TABLES_PAGE}", place
         for column, kind in {**required, **optional}.items():
             for name in fnmatch.filter(types, column):
-                if found := _misfit(types[name], kind, node, name, graph):
-                    yield f"{table}.{name} is read as a {kind}, and is {found}. See: {_TABLES_PAGE}", place
+                if misfit := _misfit(types[name], kind, node, name, graph):
+                    yield f"{table}.{name} is read as a {kind}, and is {misfit}. See: {_TABLES_PAGE}", place
         if node.kind == "seed" and key in _SEED_KEYS:
             yield from ((f"{table}{wrong}", place) for wrong in _wrong_rows(key, seed_rows(table, graph)))
 
@@ -633,14 +637,14 @@ def _wrong_rows(table: str, rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
 
 def _misfit(type_: str, kind: str, node: Node, column: str, graph: Graph) -> str:
     """What a column is that is not of a kind; nothing when it is, or is a seed's text that can be read as that."""
-    types, read = _KINDS.get(kind, ("", str))
+    types, parse = _KINDS.get(kind, ("", str))
     if re.match(types, type_.upper()):
         return ""
     if node.kind != "seed":
         return type_.upper()
     for value in filter(None, (row.get(column) for row in seed_rows(str(node.relation), graph))):
         try:
-            read(value.lower())
+            parse(value.lower())
         except ValueError:
             return f"'{one_line(value)}'"
     return ""

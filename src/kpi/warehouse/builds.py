@@ -95,8 +95,8 @@ def is_open(database: Path) -> bool:
         return False
     try:
         # As Linux lays out `struct flock`: type, whence, start, length, process.
-        asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        return bool(struct.unpack_from("h", fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK)
+        lock_query = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        return bool(struct.unpack_from("h", fcntl.fcntl(descriptor, fcntl.F_GETLK, lock_query))[0] != fcntl.F_UNLCK)
     except OSError:
         return False
     finally:
@@ -227,14 +227,14 @@ class Warehouse:
         if wanted in _NEWEST:
             return self._newest(wanted)
         if wanted.isdecimal():
-            found = [name for name in names if name.partition("-")[0] == wanted.zfill(5)]
+            matches = [name for name in names if name.partition("-")[0] == wanted.zfill(5)]
         else:
-            found = [name for name in names if wanted and name.startswith(wanted)]
-        if len(found) > 1:
-            raise ConfigError(f"'{wanted}' may be build {' or '.join(found)}. Write more of its id.")
-        if not found:
+            matches = [name for name in names if wanted and name.startswith(wanted)]
+        if len(matches) > 1:
+            raise ConfigError(f"'{wanted}' may be build {' or '.join(matches)}. Write more of its id.")
+        if not matches:
             raise ConfigError(f"there is no build '{wanted}'.{nearest(wanted, [*names, *_NEWEST])} See: kpi builds")
-        return found[0]
+        return matches[0]
 
     def _newest(self, word: str) -> str:
         for folder in reversed(self.build_folders()):
@@ -263,11 +263,11 @@ class Warehouse:
         """Return the same without nodes and data tests, which take most of the time: what most readers ask for."""
         return self._read(folder, _read_outline)
 
-    def _read(self, folder: Path, read: Callable[[Path, tuple[int, ...]], BuildRecord]) -> BuildRecord:
+    def _read(self, folder: Path, reader: Callable[[Path, tuple[int, ...]], BuildRecord]) -> BuildRecord:
         try:
             file = folder / FILE
             about = os.stat(file)
-            return read(file, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
+            return reader(file, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
         except OSError as error:
             problem = f"its {FILE} cannot be read: {error.strerror or type(error).__name__}"
         except RecordError as error:
@@ -558,13 +558,13 @@ class Showing:
 
 def showings(events: Iterable[LedgerEvent]) -> list[Showing]:
     """Return which builds readers saw and when, oldest first, as the ledger writes instants."""
-    found: list[Showing] = []
+    shown_builds: list[Showing] = []
     for event in events:
         if event.event in ("published", "rolled back to"):
-            if found:
-                found[-1] = replace(found[-1], end=event.at)
-            found.append(Showing(event.build, event.at))
-    return found
+            if shown_builds:
+                shown_builds[-1] = replace(shown_builds[-1], end=event.at)
+            shown_builds.append(Showing(event.build, event.at))
+    return shown_builds
 
 
 def remove(folder: Path) -> None:

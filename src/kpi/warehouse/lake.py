@@ -92,10 +92,10 @@ class Manifest:
 
     def table(self, relation: str) -> LakeTable:
         """Return a table by its name, schema.name. Raises ConfigError when the build has none of it."""
-        found = next((table for table in self.tables if table.relation == relation), None)
-        if found is None:
+        match = next((table for table in self.tables if table.relation == relation), None)
+        if match is None:
             raise ConfigError(f"the lake has no table {relation} of build {self.build}.")
-        return found
+        return match
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +130,11 @@ def write(
     written, with nothing half left that is used; a full disk is DuckDB's own error, or an OSError.
     """
     sweep(lake.warehouse, [lake.store], emit)
-    known = {(table.relation, table.content_hash): table for table in _noted_tables(lake)}
+    tables_by_content = {(table.relation, table.content_hash): table for table in _noted_tables(lake)}
     tables, repaired, fresh = list[LakeTable](), list[tuple[LakeTable, LakeTable]](), 0
     for relation in sorted(set(relations)):
         content = _content_of(con, relation)
-        before = known.get((relation, content.content_hash))
+        before = tables_by_content.get((relation, content.content_hash))
         damage = next(filter(None, map(lake.store.damage, before.files)), "") if before else ""
         if before and not damage:
             tables.append(before)
@@ -173,8 +173,10 @@ def manifest_of(warehouse: Warehouse, build: str) -> Manifest:
 
 def damaged(lake: Lake, manifest: Manifest) -> dict[str, str]:
     """Return what is wrong with the files of a build, by table. Reads every byte of a folder's, sizes of a store's."""
-    found = {table.relation: next(filter(None, map(lake.store.damage, table.files)), "") for table in manifest.tables}
-    return {relation: damage for relation, damage in found.items() if damage}
+    damage_by_table = {
+        table.relation: next(filter(None, map(lake.store.damage, table.files)), "") for table in manifest.tables
+    }
+    return {relation: damage for relation, damage in damage_by_table.items() if damage}
 
 
 def restore(lake: Lake, con: duckdb.DuckDBPyConnection, table: LakeTable) -> None:
@@ -258,7 +260,7 @@ def sweep(warehouse: Warehouse, stores: Iterable[Store] = (), emit: Emit = silen
         remove_tree(left) if left.is_dir() else left.unlink()
     builds = {entry.name.removeprefix(TEMPORARY) for entry in warehouse.builds.iterdir() if entry.is_dir()}
     wanted: dict[str, set[str]] = {"": set(), **{store.location: set() for store in stores}}
-    gone = list[Path]()
+    outdated = list[Path]()
     for path in sorted(folder.glob("*.json")):
         try:
             manifest = manifest_of(warehouse, path.stem)
@@ -266,13 +268,13 @@ def sweep(warehouse: Warehouse, stores: Iterable[Store] = (), emit: Emit = silen
             if path.stem in builds:
                 emit(f"  warning: nothing is removed from the lake while it is not known what is needed: {error}")
                 return 0
-            gone.append(path)
+            outdated.append(path)
             continue
         versions = wanted.setdefault(manifest.location, set())
         if path.stem in builds:
             versions |= {table.version for table in manifest.tables}
         else:
-            gone.append(path)
+            outdated.append(path)
     open_stores = {store.location: store for store in stores}
     removed = 0
     for location, versions in wanted.items():
@@ -281,7 +283,7 @@ def sweep(warehouse: Warehouse, stores: Iterable[Store] = (), emit: Emit = silen
         for version in [one for one in store.versions() if one not in versions and owner in one]:
             store.remove(version)
             removed += 1
-    for path in gone:  # last: a manifest is what tells where versions lie
+    for path in outdated:  # last: a manifest is what tells where versions lie
         path.unlink()
     return removed
 
@@ -386,8 +388,8 @@ def _content_of(con: duckdb.DuckDBPyConnection, relation: str) -> _Content:
     )
     dated = [one for one in columns if one.stored in ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")]
     infinite = "".join(f", count(*) filter (where isinf(cast({identifier(c.name)} as {c.stored})))" for c in dated)
-    found = _row(con, f"select {_SUM}{infinite} from {relation} as held")
-    rows, total, *beyond = found
+    row = _row(con, f"select {_SUM}{infinite} from {relation} as held")
+    rows, total, *beyond = row
     for name, count in zip((one.name for one in dated), beyond, strict=True):
         if count:
             message = f"column '{name}' has {counted(count, 'infinite date')}, which Spark has no value for."
@@ -497,8 +499,8 @@ def _write_parquet(con: duckdb.DuckDBPyConnection, content: _Content, file: Path
         other.unregister("kpi_rows")
         typed = ", ".join(f"cast({identifier(one.name)} as {one.type})" for one in content.columns)
         held = f"(select {typed} from {_parquet([str(file)])}) as held"
-        found = _row(other, f"select {_SUM} from {held}")
-    if found != (content.rows, content.total):
+        sums = _row(other, f"select {_SUM} from {held}")
+    if sums != (content.rows, content.total):
         raise BuildError(content.relation, "the Parquet does not hold what the table holds. Is the disk full?")
     return file.stat().st_size, hash_of(file)
 

@@ -189,8 +189,8 @@ class ObjectStore:
         """Yield the folders that hold objects."""
         from pyarrow import fs
 
-        found = self.files.get_file_info(fs.FileSelector(self.base, recursive=True, allow_not_found=True))
-        paths = [one.path.removeprefix(self.base).strip("/") for one in found if one.type == fs.FileType.File]
+        infos = self.files.get_file_info(fs.FileSelector(self.base, recursive=True, allow_not_found=True))
+        paths = [one.path.removeprefix(self.base).strip("/") for one in infos if one.type == fs.FileType.File]
         yield from sorted({path.rpartition("/")[0] for path in paths if path.count("/") == 2})
 
     def remove(self, version: str) -> None:
@@ -231,16 +231,16 @@ def store_of(warehouse: Path, setting: str = "") -> Store:
     """
     if not setting:
         return FolderStore(warehouse / FOLDER)
-    found = _SCHEME.fullmatch(setting)
-    if not found:
+    match = _SCHEME.fullmatch(setting)
+    if not match:
         path = Path(setting).expanduser()
         return FolderStore(path if path.is_absolute() else warehouse.parent / path, own=False)
-    scheme, rest = found[1].lower(), found[2].strip("/")
+    scheme, rest = match[1].lower(), match[2].strip("/")
     if scheme == "file":
         return FolderStore(Path("/" + rest), own=False)
     if scheme not in _SCHEMES:
-        known = ", ".join(f"{name}://" for name in _SCHEMES)
-        raise ConfigError(f"lake: '{setting}' is no place for Parquet: a folder, or an address of {known}.")
+        addresses = ", ".join(f"{name}://" for name in _SCHEMES)
+        raise ConfigError(f"lake: '{setting}' is no place for Parquet: a folder, or an address of {addresses}.")
     container = rest.partition("/")[0]
     is_azure = scheme.startswith("abfs")
     if not re.fullmatch(r"[^\s/?#@:]+@[^\s/?#@:]+" if is_azure else r"[^\s/?#@:]+", container):

@@ -100,17 +100,17 @@ def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emi
 
 def released_builds(events: Iterable[LedgerEvent], newest: int = KEEP_RELEASED) -> dict[str, str]:
     """Return the builds that report years were released of lately, so many at most, each with its last release."""
-    found = {event.build: event.reason for event in events if event.event == RELEASED}
-    return dict(sorted(found.items())[-newest:])
+    releases = {event.build: event.reason for event in events if event.event == RELEASED}
+    return dict(sorted(releases.items())[-newest:])
 
 
 def _outcomes(events: Iterable[LedgerEvent]) -> dict[str, str]:
     """What became of each build when it was finished, by the ledger; one that was ever published is published."""
-    found: dict[str, str] = {}
+    outcomes: dict[str, str] = {}
     for event in events:
-        if event.event in ("published", "failed", "held back") and found.get(event.build) != "published":
-            found[event.build] = event.event
-    return found
+        if event.event in ("published", "failed", "held back") and outcomes.get(event.build) != "published":
+            outcomes[event.build] = event.event
+    return outcomes
 
 
 def _wanted(events: Iterable[LedgerEvent]) -> set[str]:
@@ -122,8 +122,8 @@ def _wanted(events: Iterable[LedgerEvent]) -> set[str]:
 
 def _day_of(folder: Path) -> str:
     """The day, in UTC, on which a build was begun, as its id has it; of another name, that of its folder."""
-    found = re.fullmatch(r"\d+-(\d{8})T\d{6}Z", folder.name)
-    return found[1] if found else f"{datetime.fromtimestamp(folder.stat().st_mtime, UTC):%Y%m%d}"
+    match = re.fullmatch(r"\d+-(\d{8})T\d{6}Z", folder.name)
+    return match[1] if match else f"{datetime.fromtimestamp(folder.stat().st_mtime, UTC):%Y%m%d}"
 
 
 def record_outcome(
@@ -242,8 +242,8 @@ def _identity_of(folder: Path) -> str:
     """
     files = [folder / FILE, folder / DATABASE, database_folder(folder) / DATABASE]
     about = [os.stat(file) for file in files]
-    known = [(one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in about]
-    return checksum(repr((folder.name, known, Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8"))))
+    states = [(one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in about]
+    return checksum(repr((folder.name, states, Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8"))))
 
 
 def is_prune_due(warehouse: Warehouse, warehouse_settings: WarehouseSettings) -> bool:

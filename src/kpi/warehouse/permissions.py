@@ -96,7 +96,7 @@ def is_whole(folder: Path, record: BuildRecord) -> bool:
     if not has_its_size(folder, record):
         return False
     sums = {folder: record.checksum, database_folder(folder): (record.stewards or record).checksum}
-    return all(known in (None, hash_of(place / DATABASE)) for place, known in sums.items())
+    return all(expected_hash in (None, hash_of(place / DATABASE)) for place, expected_hash in sums.items())
 
 
 def stewards_of(warehouse_settings: WarehouseSettings) -> StewardsRecord | None:
@@ -140,11 +140,11 @@ def refuse_unusable(graph: Graph) -> None:
 
 def refuse_unknown(graph: Graph) -> None:
     """Raise ConfigError when a schema to be left out is none of the project's."""
-    known = {"raw", *(node.relation.schema.lower() for node in graph.nodes.values() if node.relation.schema)}
+    schemas = {"raw", *(node.relation.schema.lower() for node in graph.nodes.values() if node.relation.schema)}
     for name in graph.project.warehouse_settings.stewards_schemas:
-        if name not in known:
+        if name not in schemas:
             # A slip of the pen must not show readers what was meant to be left out.
-            raise ConfigError(f"stewards_schemas: the project has no schema '{name}'.{nearest(name, known)}")
+            raise ConfigError(f"stewards_schemas: the project has no schema '{name}'.{nearest(name, schemas)}")
 
 
 def tables_for_readers(graph: Graph) -> list[str]:

@@ -156,8 +156,8 @@ class RunLog:
     def changed(self) -> str:
         """Say in a few words what was loaded and built."""
         parts = (("loaded", "file", "loaded"), ("removed", "file", "gone"), ("built", "node", "built"))
-        made = ((self._counts.get(kind, 0), what, done) for kind, what, done in parts)
-        return ", ".join(f"{counted(number, what)} {done}" for number, what, done in made if number)
+        counts = ((self._counts.get(kind, 0), what, done) for kind, what, done in parts)
+        return ", ".join(f"{counted(number, what)} {done}" for number, what, done in counts if number)
 
     def _end_stage(self) -> None:
         moment = time.monotonic()
@@ -278,12 +278,12 @@ def history(warehouse: Path) -> list[RunOutcome]:
 
 def unreadable(warehouse: Path) -> list[Problem]:
     """Return a problem for each log of a run that cannot be read, as one that another user wrote for itself alone."""
-    found = unreadable_runs(warehouse / "runs")
-    more = [f"{len(found) - 3} more logs of runs cannot be read either"] * (len(found) > 3)
+    logs = unreadable_runs(warehouse / "runs")
+    more = [f"{len(logs) - 3} more logs of runs cannot be read either"] * (len(logs) > 3)
     return [
         *(
             Problem("run_log.unreadable", f"the log of a run {path.name} is passed over: {why}")
-            for path, why in found[:3]
+            for path, why in logs[:3]
         ),
         *(Problem("run_logs.unreadable", message) for message in more),
     ]
@@ -297,7 +297,7 @@ def lines_of(warehouse: Path, run: str) -> list[LogLine]:
 
 def close_killed(warehouse: Path) -> list[RunOutcome]:
     """Write an end to every run that has none and is not running: it was killed. Returns them."""
-    found = []
+    outcomes = []
     for path in run_files(warehouse / "runs")[-20:]:
         ended = _read(path)
         if ended is None or ended.outcome != "killed" or ended.exit_code is not None:
@@ -305,8 +305,8 @@ def close_killed(warehouse: Path) -> list[RunOutcome]:
         line = RunEnded(at=now("milliseconds"), outcome=EXITS[KILLED].outcome, exit_code=KILLED, message=ended.message)
         with suppress(OSError), path.open("ab") as stream:
             stream.write(f"\n{as_json(line)}\n".encode())
-        found.append(ended)
-    return found
+        outcomes.append(ended)
+    return outcomes
 
 
 def last_invocation(warehouse: Path, invocation: str) -> RunOutcome | None:
