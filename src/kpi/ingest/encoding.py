@@ -131,7 +131,7 @@ def doubts_of_unicode(body: bytes, replaced: int) -> list[Doubt]:
     import numpy as np
 
     doubts: list[Doubt] = []
-    if body.isascii() or not any(byte in body for byte in _BYTES_OF_DOUBT):
+    if body.isascii():
         return doubts
     letters = np.frombuffer(body, np.uint8)
     high = high_places(letters)
@@ -152,8 +152,6 @@ def doubts_of_unicode(body: bytes, replaced: int) -> list[Doubt]:
 NOTHING = re.compile(rb"(?!)")
 ABOVE_ASCII = re.compile(rb"[\xc2-\xf4][\x80-\xbf]+")
 _LOST = "\ufffd".encode()
-# One of them is in whatever `doubts_of_unicode` looks for, and none in the letters of Finnish and Swedish.
-_BYTES_OF_DOUBT = (b"\xc2", b"\xc5", b"\xe2", b"\xef", b"\x82", b"\x83")
 _UTF8_TWICE = re.compile(rb"\xc3[\x82\x83](?=[\xc2\xc5\xe2])")
 _SIGNS_IN_WORDS = re.compile(
     rb"(?<=[A-Za-z])(?:\xe2\x80[\x9e\xa0]|\xe2\x80\x9d(?=[A-Za-z]))"  # „ † ”
