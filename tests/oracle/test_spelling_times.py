@@ -38,6 +38,12 @@ US = ": it looks like month/day/year, as in the United States; a contract may na
 SLASHES = ": with slashes, which is the day and which the month cannot be known; a contract may name its format"
 LOOK_LIKE = (
     ("persons", "1.234", ": thousands are written without a point or a comma"),
+    ("persons", "1 234", ": thousands are written without a blank or an apostrophe"),
+    ("persons", "1\u00a0234", ": thousands are written without a blank or an apostrophe"),
+    ("persons", "\u22125", ": a dash stands where the minus sign '-' should"),
+    ("persons", "\u2013 5", ": a dash stands where the minus sign '-' should"),
+    ("persons", "5-", ": the minus sign stands right before the number"),
+    ("persons", "+5", ": a number has no plus sign"),
     ("persons", "1,5", ": it has a fraction"),
     ("persons", "1,23E+12", ": in scientific notation its last digits are lost"),
     ("persons", "#N/A", ": an error value of a spreadsheet"),
@@ -45,6 +51,10 @@ LOOK_LIKE = (
     ("persons", "viisi", ""),
     ("amount", "1.234,56", ": thousands are written without a point or a comma"),
     ("amount", "87 %", ": with a percent sign"),
+    ("amount", "1'234,56", ": thousands are written without a blank or an apostrophe"),
+    ("amount", "\u2212 1,5", ": a dash stands where the minus sign '-' should"),
+    ("amount", "- 1,5", ": the minus sign stands right before the number"),
+    ("amount", "+1,5", ": a number has no plus sign"),
     ("amount", "#JAKO/0!", ": an error value of a spreadsheet"),
     ("visited_on", "3/14/2023", US),
     ("visited_on", "14/3/2023", ": it looks like day/month/year; a contract may name its format"),

@@ -69,6 +69,13 @@ _HINTED_DAYS = (
 )
 _HINTED_NUMBERS = (
     (r"-?[0-9]{1,3}(?:[.,][0-9]{3})+(?:[.,][0-9]+)?", "thousands are written without a point or a comma"),
+    (
+        "-?[0-9]{1,3}(?:[ \u00a0\u2009\u202f'’][0-9]{3})+(?:[.,][0-9]+)?",
+        "thousands are written without a blank or an apostrophe",
+    ),
+    ("[\u2010-\u2015\u2212\ufe63\uff0d] ?[0-9][0-9., ]*", "a dash stands where the minus sign '-' should"),
+    (r"- [0-9][0-9., ]*|[0-9][0-9., ]*-", "the minus sign stands right before the number"),
+    (r"\+ ?[0-9][0-9., ]*", "a number has no plus sign"),
     (_SCIENTIFIC, "in scientific notation its last digits are lost"),
 )
 _HINTED_FRACTIONS = ((r"-?[0-9]+,[0-9]+|-?[0-9]+\.[0-9]+", "it has a fraction"),)
