@@ -164,8 +164,8 @@ def replaced(folder: Path) -> Iterator[Path]:
         yield staged
         new = sorted(path.name for path in staged.iterdir())
         old = written_by_kpi(folder)
-        orphaned_relations = [path for path in sorted(folder.iterdir()) if path.name not in old and path != staged]
-        if collisions := [path.name for path in orphaned_relations if path.name in {*new, LIST}]:
+        others = [path for path in sorted(folder.iterdir()) if path.name not in old and path != staged]
+        if collisions := [path.name for path in others if path.name in {*new, LIST}]:
             message = (
                 f"{', '.join(collisions)} in {folder} {'is' if len(collisions) == 1 else 'are'} not of kpi's writing"
             )
@@ -176,7 +176,7 @@ def replaced(folder: Path) -> Iterator[Path]:
         for path in staged.iterdir():
             os.chmod(path, 0o444 if path.suffix == ".duckdb" else 0o644)
             to_disk(path)
-        if not (beside and _in_one_step(folder, staged, orphaned_relations)):
+        if not (beside and _in_one_step(folder, staged, others)):
             _one_by_one(folder, staged, old)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -218,10 +218,10 @@ def _write_list(staged: Path, names: list[str], old: Iterable[Path] = ()) -> Non
     (staged / LIST).write_text(text + "\n", encoding="utf-8")
 
 
-def _in_one_step(folder: Path, staged: Path, orphaned_relations: list[Path]) -> bool:
+def _in_one_step(folder: Path, staged: Path, others: list[Path]) -> bool:
     """Let both folders change places, files of others being in both; tell whether that could be done."""
     try:
-        for path in orphaned_relations:
+        for path in others:
             if path.is_symlink() or not path.is_file():
                 return False  # a folder cannot be in two places
             os.link(path, staged / path.name)
@@ -237,7 +237,7 @@ def _in_one_step(folder: Path, staged: Path, orphaned_relations: list[Path]) -> 
     if done:
         to_disk(folder.parent)
         return True
-    for path in orphaned_relations:
+    for path in others:
         (staged / path.name).unlink(missing_ok=True)
     return False
 
