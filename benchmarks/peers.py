@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import sys
@@ -74,7 +73,6 @@ class Race:
         self.folder, self.parquet = folder, folder / "raw.parquet"
         self.tools = tools(dbt2)
         thirty.write_rows(self.parquet, rows)
-        os.environ |= {"LEA_WAREHOUSE": "duckdb", "LEA_DUCKDB_PATH": "lea.duckdb"}
 
     def from_nothing(self, name: str) -> Cost:
         """Build all of it where nothing was built."""

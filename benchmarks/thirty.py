@@ -237,6 +237,7 @@ def write_lea(root: Path, parquet: Path, changed: str = "") -> None:
     names = {model.name: f"core.{model.name}" for model in models()} | {"source": f"read_parquet('{parquet}')"}
     for folder in ("core", "tests"):
         (root / "scripts" / folder).mkdir(parents=True, exist_ok=True)
+    _write(root / ".env", "LEA_WAREHOUSE=duckdb\nLEA_DUCKDB_PATH=lea.duckdb\n")
     for model in models():
         sql = named(model.sql, names)
         sql = _changed(sql, changed) if model.name == CHANGED else sql
