@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -20,9 +20,10 @@ from kpi.engine.runner import Adapter, AdapterFor, DuckAdapter
 from kpi.engine.selector import Selection, default_of, select
 from kpi.engine.test_runner import CheckResult, Store, run_tests, with_examples
 from kpi.engine.unit_tests import with_unit_tests
-from kpi.errors import ConfigError
+from kpi.errors import BuildError, ConfigError, Place
 from kpi.ingest.contract import Feed
-from kpi.sql import literal
+from kpi.settings import REPORT_COLUMNS
+from kpi.sql import counted, literal
 from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
 from kpi.warehouse.builds import FAILURES, Warehouse
 from kpi.warehouse.permissions import database_path, readable_database
@@ -96,6 +97,57 @@ def validate_build(
 
             write_validated(html, con, project, replace(record, as_of=str(day)), results_as_json(results))
     return results
+
+
+# What a row of these tables is known by; nothing else tells two of them apart.
+_KEYS = {
+    "indicators": ("figure_id", "service", "report_year", "basis"),
+    "monthly_series": ("figure_id", "service", "report_year", "month"),
+}
+_RANGES = {"report_year": (1, 9999), "month": (1, 12)}  # of a calendar
+_NO_NUMBER = "no number that can be shown: not a number, infinite or too large. May a denominator be zero?"
+
+
+def refuse_unusable(con: duckdb.DuckDBPyConnection, graph: Graph) -> None:
+    """Raise BuildError when a table of figures holds what no figure can be: a row that readers would not see, or two.
+
+    A value that is no number would be shown as one that was not delivered; a row without its year has no page.
+    """
+    built = database.table_columns(con)
+    for table, relation in graph.project.report_tables.names().items():
+        node = next((node for node in graph.built() if str(node.relation) == relation), None)
+        if table not in _KEYS or relation not in built or node is None:
+            continue
+        for what, count, example in con.execute(_unusable(table, relation, built[relation])).fetchall():
+            message = f"{what} In {counted(count, 'row')}."
+            restricted = f"{message} Such as: {example}"
+            raise BuildError(relation, message, place=Place(str(node.file), node.line), restricted=restricted)
+
+
+def _unusable(table: str, relation: str, columns: Mapping[str, str]) -> str:
+    """SQL of what is wrong with rows of a table, of how many, and of the key of one; of what nothing is, no row."""
+    key = _KEYS[table]
+    faults = {f"{name} is missing.": f"trim(coalesce({name}::varchar, '')) = ''" for name in key}
+    for name, (first, last) in _RANGES.items():
+        if name in key:
+            faults[f"{name} is none from {first} to {last}."] = f"{name} not between {first} and {last}"
+    required, optional = REPORT_COLUMNS[table]
+    for name, kind in {**required, **optional}.items():
+        if kind == "number" and name not in key and name in columns:
+            # A decimal of the scale that values are shown by: what does not fit would be shown as nothing.
+            faults[f"{name} is {_NO_NUMBER}"] = f"{name} is not null and try_cast({name} as decimal(38, 9)) is null"
+    several = f"count(*) over (partition by {', '.join(key)}) > 1"
+    faults[f"{', '.join(key[:-1])} and {key[-1]} stand in several rows."] = "_is_repeated"
+    example = " || ' ' || ".join(f"coalesce({name}::varchar, '(none)')" for name in key)
+    parts = [
+        f"select {place} as place, {literal(what)} as what, count(*) as rows, min({example}) as example"
+        f" from figures where {condition} having count(*) > 0"
+        for place, (what, condition) in enumerate(faults.items())
+    ]
+    return (
+        f"with figures as (select *, {several} as _is_repeated from {relation})"
+        f" select what, rows, example from ({' union all '.join(parts)}) order by place"
+    )
 
 
 def refuse_missing(con: duckdb.DuckDBPyConnection, expectations: Expectations, build: str) -> None:
