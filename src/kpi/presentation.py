@@ -185,11 +185,11 @@ def _digits(exact: str, decimals: str | None, is_english: bool) -> str:
     """Return a number, as `f` writes it, with its signs and its decimals, or as few as it has."""
     size = exact.removeprefix("-")
     text = with_decimals(size, decimals) if decimals else _shortest(size)
-    whole, point, rest = text.partition(".")
+    digits, point, rest = text.partition(".")
     comma, thousands = (".", ",") if is_english else (",", NO_BREAK)
-    whole = f"{int(whole):,}".replace(",", thousands)
+    digits = f"{int(digits):,}".replace(",", thousands)
     # Minus zero is no number below zero.
-    return (MINUS if size != exact and size.strip("0.") else "") + whole + (comma if point else "") + rest
+    return (MINUS if size != exact and size.strip("0.") else "") + digits + (comma if point else "") + rest
 
 
 def _shortest(text: str) -> str:

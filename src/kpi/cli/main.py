@@ -16,7 +16,7 @@ from functools import partial
 
 import click
 
-from kpi.cli.options import Commands, complain
+from kpi.cli.options import CommandGroup, complain
 from kpi.errors import INTERRUPTED, CompileError, KpiError, error_text, exit_code_of, interruptible, is_not_allowed
 from kpi.presentation import guard_streams
 
@@ -117,7 +117,7 @@ class _Commands(MutableMapping[str, click.Command]):
 
 
 @click.group(
-    cls=Commands,
+    cls=CommandGroup,
     commands=_Commands(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

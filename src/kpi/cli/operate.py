@@ -429,8 +429,10 @@ def _verify(root: Path, wanted: str) -> None:
             f"release {report.release}: {len(report.differences)} of {report.figures} figures differ:\n  {message}"
         )
     click.echo(f"Release {report.release}: all {report.figures} figures come out as released, to the last digit.")
-    if report.kept:
-        click.echo(f"  {report.kept} of them stand as they were kept, for their deliveries were deleted before.")
+    if report.kept_figures:
+        click.echo(
+            f"  {report.kept_figures} of them stand as they were kept, for their deliveries were deleted before."
+        )
 
 
 @click.group(invoke_without_command=True)

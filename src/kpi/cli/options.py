@@ -96,7 +96,7 @@ class OutputPath(click.Path):
         return path
 
 
-class Commands(click.Group):
+class CommandGroup(click.Group):
     """The commands. An output that cannot be written is a setting that cannot be used: it ends like one."""
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -188,7 +188,7 @@ class Run:
         self.record, self.warnings = result.record, result.warnings
         if result.error:
             raise result.error
-        check_build.refuse_unusable(con, self.graph)
+        check_build.refuse_impossible_figures(con, self.graph)
         self._validate(con)
         self._compare_releases(con)
         self._note_freshness(con)

@@ -108,7 +108,7 @@ _RANGES = {"report_year": (1, 9999), "month": (1, 12)}  # of a calendar
 _NO_NUMBER = "no number that can be shown: not a number, infinite or too large. May a denominator be zero?"
 
 
-def refuse_unusable(con: duckdb.DuckDBPyConnection, graph: Graph) -> None:
+def refuse_impossible_figures(con: duckdb.DuckDBPyConnection, graph: Graph) -> None:
     """Raise BuildError when a table of figures holds what no figure can be: a row that readers would not see, or two.
 
     A value that is no number would be shown as one that was not delivered; a row without its year has no page.
@@ -118,13 +118,15 @@ def refuse_unusable(con: duckdb.DuckDBPyConnection, graph: Graph) -> None:
         node = next((node for node in graph.built() if str(node.relation) == relation), None)
         if table not in _KEYS or relation not in built or node is None:
             continue
-        for what, count, example in con.execute(_unusable(table, relation, built[relation])).fetchall():
+        faults = con.execute(_impossible_rows(table, relation, built[relation])).fetchall()
+        if faults:
+            what, count, example = faults[0]
             message = f"{what} In {counted(count, 'row')}."
             restricted = f"{message} Such as: {example}"
             raise BuildError(relation, message, place=Place(str(node.file), node.line), restricted=restricted)
 
 
-def _unusable(table: str, relation: str, columns: Mapping[str, str]) -> str:
+def _impossible_rows(table: str, relation: str, columns: Mapping[str, str]) -> str:
     """SQL of what is wrong with rows of a table, of how many, and of the key of one; of what nothing is, no row."""
     key = _KEYS[table]
     faults = {f"{name} is missing.": f"trim(coalesce({name}::varchar, '')) = ''" for name in key}

@@ -197,7 +197,7 @@ class Verification:
     release: str
     figures: int
     differences: tuple[FigureDifference, ...]
-    kept: int
+    kept_figures: int
 
 
 def find_release(root: Path, wanted: str) -> Path:

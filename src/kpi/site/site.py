@@ -289,7 +289,7 @@ def _style_for(present: frozenset[str]) -> str:
 
 
 @cache
-def _known() -> frozenset[str]:
+def _style_names() -> frozenset[str]:
     """Return the elements and classes that the style speaks of."""
     return frozenset[str]().union(*(need for rule in _rules() for need in rule.needs))
 
@@ -297,7 +297,7 @@ def _known() -> frozenset[str]:
 def _present(text: str) -> frozenset[str]:
     """Return the elements and classes of a page, of those that the style speaks of."""
     classes = {f".{name}" for names in set(_CLASSES.findall(text)) for name in names.split()}
-    return _known() & (classes | set(_ELEMENTS.findall(text)))
+    return _style_names() & (classes | set(_ELEMENTS.findall(text)))
 
 
 @cache

@@ -338,8 +338,10 @@ def read_expectations(project: Project) -> Expectations:
     for name in sorted(documents):
         digest.update((folder / name).read_bytes())
     unknown = sorted(path.name for path in folder.iterdir() if path.suffix in (".yml", ".yaml"))
-    if strangers := [name for name in unknown if name not in documents]:
-        raise ConfigError(f"nothing reads this file.{nearest(strangers[0], FILES)}", Place(str(FOLDER / strangers[0])))
+    if unread_files := [name for name in unknown if name not in documents]:
+        raise ConfigError(
+            f"nothing reads this file.{nearest(unread_files[0], FILES)}", Place(str(FOLDER / unread_files[0]))
+        )
     topics = _read_topics(documents["rules.yml"], documents.get("sums.yml"))
     return Expectations(topics, tables, digest.hexdigest())
 
