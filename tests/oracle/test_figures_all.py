@@ -45,9 +45,11 @@ def empty(graph: Graph) -> Bench:
 
 
 @pytest.fixture
-def bench(empty: Bench) -> Bench:
-    """The project built on no deliveries at all, to be changed."""
-    return empty.copy()
+def bench(empty: Bench) -> Iterator[Bench]:
+    """The project built on no deliveries at all, to be changed: in a transaction, so nothing of it stays."""
+    empty.con.execute("begin")
+    yield empty
+    empty.con.execute("rollback")
 
 
 # --- Every figure of every feed
