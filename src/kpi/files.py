@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kpi.errors import ConfigError
@@ -25,12 +26,35 @@ def read_regular(path: Path) -> bytes:
         return stream.read()
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a file to write; when that went well it is in place of `path`, of which nothing is lost until then.
+
+    What is no file, such as a pipe, is written itself, and so is a file in a folder in which none can be made.
+    """
+    target = Path(os.path.realpath(path))
+    if (os.path.lexists(target) and not is_regular(target)) or not os.access(target.parent, os.W_OK | os.X_OK):
+        yield path
+        return
+    new = target.with_name(f".kpi-{os.getpid()}-{checksum(target.name, 4)}")  # a name may be as long as names can be
+    try:
+        yield new
+        if target.exists():
+            os.chmod(new, stat.S_IMODE(target.stat().st_mode))
+        os.replace(new, target)
+    except OSError as error:
+        if error.filename and os.fsdecode(error.filename) == str(new):
+            error.filename = str(path)
+        raise
+    finally:
+        new.unlink(missing_ok=True)
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write a file whole, in place of what has its name: who reads meanwhile gets the old one. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}-{os.getpid()}")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, path)
+    with replacing(path) as new:
+        new.write_text(text, encoding="utf-8")
 
 
 def is_regular(path: Path) -> bool:

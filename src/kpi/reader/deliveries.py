@@ -25,6 +25,7 @@ from kpi.lazy import duckdb
 from kpi.presentation import one_line, visible
 from kpi.site.dataset import guarded
 from kpi.sql import counted, literal
+from kpi.warehouse.output_folder import staging_folder
 
 if TYPE_CHECKING:
     from kpi.ingest.contract import Feed
@@ -173,16 +174,18 @@ def write_for_senders(
     where = _chosen(con, feed, file)
     deliveries = con.execute(f"select distinct feed, file from raw.rejects where {where} order by all").fetchall()
     names = sender_names(deliveries)
-    folder.mkdir(parents=True, exist_ok=True)
     if collisions := [name for name in names.values() if os.path.lexists(folder / name)]:
         more = f" and {len(collisions) - 1} more" if collisions[1:] else ""
         raise ConfigError(f"{folder / collisions[0]}{more} is there already. Name another folder, or remove it.")
     lines = []
-    for (of_feed, of_file), name in names.items():
-        one = f"feed = {literal(of_feed)} and file = {literal(of_file)}"
-        select = f"select record_number, column_name, cell, reason from ({_cells(private, one)})"
-        result = con.execute(f"{guarded(con, select)} order by record_number, column_name, reason")
-        lines.append((one_line(f"{of_feed}/{of_file}"), folder / name, _write(folder / name, result)))
+    with staging_folder(folder) as staging:
+        for (of_feed, of_file), name in names.items():
+            one = f"feed = {literal(of_feed)} and file = {literal(of_file)}"
+            select = f"select record_number, column_name, cell, reason from ({_cells(private, one)})"
+            result = con.execute(f"{guarded(con, select)} order by record_number, column_name, reason")
+            lines.append((one_line(f"{of_feed}/{of_file}"), folder / name, _write(staging / name, result)))
+        for name in names.values():
+            os.rename(staging / name, folder / name)
     return lines
 
 
