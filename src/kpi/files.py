@@ -50,11 +50,17 @@ def replacing(path: Path) -> Iterator[Path]:
         new.unlink(missing_ok=True)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole, in place of what has its name: who reads meanwhile gets the old one. Raises OSError."""
+def replace_text(path: Path, text: str, durable: bool = False) -> None:
+    """Write a file whole, in place of what has its name: who reads meanwhile gets the old one. Raises OSError.
+
+    With `durable` it is on the disk before it takes the name: after a power cut either text is there, and whole.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as new:
-        new.write_text(text, encoding="utf-8")
+    with replacing(path) as new, new.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def is_regular(path: Path) -> bool:
