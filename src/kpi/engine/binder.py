@@ -644,17 +644,9 @@ def _only_documented(graph: Graph, known: Mapping[str, Columns]) -> list[str]:
 
 # What yields something else each time or each day: functions, and words that need no parentheses.
 _MOVING_CALLS = (
-    "now",
-    "today",
-    "random",
-    "uuid",
-    "gen_random_uuid",
-    "uuidv4",
-    "uuidv7",
-    "nextval",
-    "transaction_timestamp",
+    *("now", "today", "random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "nextval", "transaction_timestamp"),
+    *("get_current_time", "get_current_timestamp", "current_localtime", "current_localtimestamp"),
 )
-_MOVING_CALLS += ("get_current_time", "get_current_timestamp", "current_localtime", "current_localtimestamp")
 _MOVING_WORDS = ("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp")
 _MAY_MOVE = re.compile(rf"\b({'|'.join((*_MOVING_CALLS, *_MOVING_WORDS, 'sample', 'tablesample'))})\b", re.IGNORECASE)
 
