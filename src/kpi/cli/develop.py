@@ -29,6 +29,7 @@ from kpi.cli.options import (
     warehouse_of,
 )
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, mistakes, nearest
+from kpi.files import replacing
 from kpi.jobs.options import Options
 from kpi.settings import check_size
 from kpi.sql import Columns, counted
@@ -486,7 +487,8 @@ def artifacts(
     folder = warehouse.folder(build)
     for name in (RESULTS, CATALOGUE):
         if (folder / name).is_file():
-            shutil.copyfile(folder / name, folder_of_files / name)
+            with replacing(folder_of_files / name) as file:
+                shutil.copyfile(folder / name, file)
             click.echo(f"Wrote {folder_of_files / name} of build {folder.resolve().name}.")
         else:
             click.echo(f"Build {folder.resolve().name} has no {name}: it was made before kpi wrote one, or it failed.")

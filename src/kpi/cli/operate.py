@@ -374,6 +374,8 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     today = day(as_of)
     is_more_expected = as_of is not None or not is_labelled_synthetic(warehouse_of(root).raw)
     _, feeds = read_feeds(root)
+    if not feeds:
+        raise ConfigError("the project has no feeds, so nothing is awaited.")
     with database.reading(database_path(warehouse_of(root).folder(), stewards=True)) as con:
         dues = calendar.measure(con, read_months(con, feeds, today))
     say(table_lines(*calendar.table(dues, today, is_more_expected)))

@@ -36,6 +36,7 @@ from kpi.project.external import absolute, outside_files, reached
 from kpi.project.packages import read_text
 from kpi.project.project import Project, together
 from kpi.project.properties import Column, TestSpec
+from kpi.settings import NO_TABLE, REPORT_COLUMNS, ReportTables
 from kpi.sql import Columns, identifier, literal
 from kpi.yaml_loader import Section
 
@@ -413,7 +414,27 @@ def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
         raise together(mistakes, project.root)
     idle = (f"{one.file}:{one.line}: nothing loads or reads the source '{one.name}'." for one in graph.unread())
     notes = (*graph.notes, *renamed, *_only_documented(graph, known), *idle)
-    return replace(graph, notes=notes, columns=known, unit_tests=unit_tests), known
+    own = replace(graph.project, report_tables=_report_tables(graph, known))
+    return replace(graph, project=own, notes=notes, columns=known, unit_tests=unit_tests), known
+
+
+def _report_tables(graph: Graph, known: Mapping[str, Columns]) -> ReportTables:
+    """What the project calls the tables that the engine knows.
+
+    Where it has no feeds and names none of them, a table of the usual name that lacks a column the engine asks for is
+    another, of the project's own: it has none of the engine's then.
+    """
+    tables = graph.project.report_tables
+    if graph.feeds or tables.places:
+        return tables
+    nodes = {str(node.relation): node.id for node in graph.built()}
+    others: dict[str, Any] = {
+        key: f"{NO_TABLE}.{key}"
+        for key, (required, _) in REPORT_COLUMNS.items()
+        if (columns := known.get(nodes.get(getattr(tables, key), "")))
+        and not all(any(fnmatchcase(name, wanted) for name, _ in columns) for wanted in required)
+    }
+    return replace(tables, **others)
 
 
 def bound_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], list[str]]:

@@ -8,6 +8,7 @@ their names alone.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -229,7 +230,7 @@ def _normal(clause: str) -> str:
     import sqlglot
     from sqlglot.errors import SqlglotError
 
-    from kpi.provenance.trace import plain_text
+    from kpi.provenance.query import plain_text
 
     try:
         return plain_text(sqlglot.parse_one(clause, dialect="duckdb")).lower()
@@ -258,6 +259,14 @@ def labels_of(metas: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, st
 def descriptions(folder: Path) -> Mapping[str, str]:
     """Return the description of each model and source by its relation."""
     return {name: " ".join(str(node.get("description") or "").split()) for name, node in _nodes(folder).items()}
+
+
+def place_of(folder: Path, relation: str, word: str) -> str:
+    """Return the file of a model, with the line where a word of SQL stands first; empty where it is not known."""
+    node = _nodes(folder).get(relation, {})
+    file, code = str(node.get("original_file_path") or ""), str(node.get("raw_code") or "")
+    found = re.search(rf"\b{word}\b", code, re.IGNORECASE) if word else None
+    return f"{file}:{code.count(chr(10), 0, found.start()) + 1}" if file and found else file
 
 
 def pseudonyms(folder: Path, relation: str) -> tuple[str, ...]:
