@@ -15,12 +15,12 @@ import pytest
 import kpi
 from kpi import environment
 from kpi.errors import DiskFull, LockHeld
+from kpi.files import staging_folder
 from kpi.ingest import release_files
 from kpi.jobs import check_build
 from kpi.jobs.schedule import JobOptions, install_units, make_job
 from kpi.reader.figures import build_as_of
 from kpi.warehouse.builds import FAILURES, Warehouse, writing
-from kpi.warehouse.output_folder import staging_folder
 from released import kpi as command
 from released import released_once
 

@@ -27,12 +27,13 @@ from kpi.engine import incremental, materializations
 from kpi.engine.graph import Graph, Node, has_house_rules
 from kpi.engine.incremental import problems as setting_problems
 from kpi.engine.lint import FUNCTIONS, IN_MACROS, RULES, SPARK_RULES, WRITTEN, Finding, second_column, uneven_union
-from kpi.engine.materializations import is_enforced, is_ephemeral, seed_folders, seed_table
+from kpi.engine.materializations import is_enforced, is_ephemeral, seed_cell_error, seed_folders, seed_table
 from kpi.engine.parser import findings_of
 from kpi.engine.tests import GENERIC, accepted
 from kpi.errors import CompileError, KpiError, nearest
 from kpi.ingest.contract import is_feed
 from kpi.project.external import absolute, outside_files, reached
+from kpi.project.packages import read_text
 from kpi.project.project import Project, together
 from kpi.project.properties import Column, TestSpec
 from kpi.sql import Columns, identifier, literal
@@ -536,7 +537,7 @@ def _seed_columns(binder: Binder, graph: Graph, node: Node) -> Columns:
     try:
         binder.con.execute(statement)
     except duckdb.Error as error:
-        raise _seed_error(node, error, statement) from None
+        raise _seed_error(graph, node, error, statement) from None
     return columns_of(binder.con, f"from {node.relation}")
 
 
@@ -586,11 +587,11 @@ def _columns_outside(binder: Binder, graph: Graph, node: Node) -> Columns:
         raise CompileError(node.file, node.line, f"the source '{node.name}': {problem.message}") from None
 
 
-def _seed_error(node: Node, error: duckdb.Error, statement: str) -> CompileError:
+def _seed_error(graph: Graph, node: Node, error: duckdb.Error, statement: str) -> CompileError:
     problem = problem_of(error, statement)
     if found := csv_problem(error):
-        line, column, reason = found
-        return CompileError(node.file, line, f"{column}: {reason}.")
+        record, column, reason = found
+        return seed_cell_error(read_text(graph.project.root, node.file), node, record, column, reason)
     types = node.config.get("column_types")
     if isinstance(types, Section):
         for name in [name for name, kind in types.items() if problem.names(str(kind))]:

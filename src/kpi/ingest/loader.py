@@ -95,11 +95,8 @@ def _past_retention(
                 f"holds rows of {one.first_year}, a year whose deliveries were deleted: they change no kept figure."
             )
             yield LoadWarning(_file_problem("file.of_deleted_year", one.feed, one.file, message), one.feed)
-    if again := [file.path for file in folder.deleted]:
-        lie = "lies" if len(again) == 1 else "lie"
-        message = f"deleted by retention, {lie} there and not read."
-        place = Place(one_line(listed(again, 3)))
-        yield LoadWarning(Problem("file.deleted", message, place, "See: kpi prune-raw"), related=tuple(again))
+    if problem := folder.deleted_problem:
+        yield LoadWarning(problem, related=tuple(file.path for file in folder.deleted))
 
 
 def _warnings(con: duckdb.DuckDBPyConnection) -> Iterator[LoadWarning]:

@@ -399,7 +399,7 @@ def read_delivery(feed: Feed, path: Path, careful: bool = False) -> Delivery:
         refused_for = masking.quoted(str(refusal), 1000)
         return Delivery(mapping, None, None, None, 0, line | {"refused": refused_for, "records": 0})
     cut = cut_records(layout, careful)
-    refused = _refusal(feed, mapping, layout, names)
+    refused = _refusal(feed, mapping, layout, names) or csv_reader.records_in_header(layout, cut, names)
     line |= {
         "encoding": layout.encoding,
         "separator": SEPARATORS[layout.separator],

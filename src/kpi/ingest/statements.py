@@ -416,10 +416,6 @@ def _faults(feed: Feed) -> list[tuple[str, str]]:
     return found
 
 
-# As spreadsheets and report writers put them below the rows, in any case.
-_TOTALS = ("yhteensä", "summa", "total", "totals", "totalt", "grand total")
-
-
 def _no_records(feed: Feed) -> list[tuple[str, str]]:
     """The header line again, as in two files joined to one, and a line of totals: where keys are texts they would load.
 
@@ -436,9 +432,9 @@ def _no_records(feed: Feed) -> list[tuple[str, str]]:
         if column.kind == "text"
     )
     found = [(_fault("header", "", "null", literal("it is the header line again")), again)]
-    if len(columns) == 1 and columns[0].rules.lookalikes != "keep":
+    if len(columns) == 1 and columns[0].rules.lookalikes != "keep" and feed.total_words:
         key = _named("text", columns[0].name)
-        is_total = f"coalesce(lower({key}) in ({', '.join(map(literal, _TOTALS))}), false)"
+        is_total = f"coalesce(lower({key}) in ({', '.join(map(literal, feed.total_words))}), false)"
         found.append((_fault("total", columns[0].name, key, literal("it looks like a line of totals")), is_total))
     return found
 

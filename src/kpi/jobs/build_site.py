@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kpi import database
 from kpi.errors import ConfigError
+from kpi.files import change_places, staging_folder
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES
 from kpi.site.content import INPUTS
@@ -33,7 +34,6 @@ from kpi.site.site import (
 )
 from kpi.site.site import carry_over as carry_over_site
 from kpi.warehouse.builds import Warehouse
-from kpi.warehouse.output_folder import change_places, staging_folder
 from kpi.warehouse.permissions import readable_database
 
 if TYPE_CHECKING:

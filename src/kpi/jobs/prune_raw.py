@@ -23,6 +23,7 @@ from kpi import database
 from kpi.build_record import BuildRecord
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit, silent
+from kpi.files import to_disk
 from kpi.ingest import raw_files
 from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
 from kpi.ingest.retention import past_retention, survey
@@ -34,7 +35,7 @@ from kpi.provenance.figure_values import SAME_FIGURE, SAME_VALUES, moved_figures
 from kpi.provenance.releases import releases_with
 from kpi.settings import ReportTables
 from kpi.sql import counted, definition, literal
-from kpi.warehouse.builds import Warehouse, begin, record, to_disk, writing
+from kpi.warehouse.builds import Warehouse, begin, record, writing
 from kpi.warehouse.lifecycle import rolled_back_from
 from kpi.warehouse.permissions import DATABASE, database_folder, database_path, is_whole
 

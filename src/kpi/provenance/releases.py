@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.database import fetch_dicts
 from kpi.errors import ConfigError
+from kpi.files import to_disk
 from kpi.ingest import release_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.lazy import duckdb
@@ -20,7 +21,6 @@ from kpi.presentation import visible, with_decimals
 from kpi.provenance.figure_values import SAME_FIGURE, SAME_VALUES
 from kpi.provenance.revisions import Years, has_table, node_rows
 from kpi.sql import literal
-from kpi.warehouse.builds import to_disk
 
 if TYPE_CHECKING:
     from kpi.build_record import BuildRecord

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord
 from kpi.errors import ConfigError, nearest
-from kpi.files import checksum
+from kpi.files import checksum, staging_folder
 from kpi.lazy import duckdb
 from kpi.presentation import one_line, visible
 from kpi.site.dataset import guarded
 from kpi.sql import counted, literal
-from kpi.warehouse.output_folder import staging_folder
 
 if TYPE_CHECKING:
     from kpi.ingest.contract import Feed

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from kpi.database import attached, fetch_one, reading
 from kpi.errors import ConfigError, DiskFull, KpiError
 from kpi.errors import Place as FilePlace
+from kpi.files import change_places, staging_folder, to_disk
 from kpi.ingest.masking import IDENTITY_MARK, has_identity_code, hidden, is_found, masked, quoted
 from kpi.ingest.raw_files import hash_of
 from kpi.lazy import duckdb
 from kpi.presentation import listed
 from kpi.sql import Columns, counted, identifier, literal
-from kpi.warehouse.builds import Warehouse, to_disk
-from kpi.warehouse.output_folder import change_places, staging_folder
+from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from kpi.build_record import FILE, BuildRecord, NodeRecord, RecordError, from_js
 from kpi.codec import from_line, to_line
 from kpi.errors import ConfigError, DiskFull, LockHeld, Problem, is_disk_full, is_not_allowed, nearest
 from kpi.events import Emit, Event, emit_event, now, silent
-from kpi.files import RELEASE_NAME, RELEASES, is_regular, read_regular, why_unreadable
+from kpi.files import RELEASE_NAME, RELEASES, is_regular, read_regular, to_disk, why_unreadable
 from kpi.ingest.masking import message
 from kpi.presentation import headline
 from kpi.warehouse.permissions import DATABASE, close, database_folder, make_place, open_up, written
@@ -421,15 +421,6 @@ def number_of(build: str) -> int:
     """Return the number that a build's id begins with; 0 when it has none."""
     first = build.partition("-")[0]
     return int(first) if first.isdigit() else 0
-
-
-def to_disk(path: Path) -> None:
-    """Wait until what a file holds, or which entries a folder has, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 UNREADABLE = "unreadable-ledger-"
