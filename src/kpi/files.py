@@ -120,8 +120,7 @@ def _alone(folder: Path) -> Iterator[None]:
         is_held = False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            about, now = os.fstat(descriptor), folder.stat()
-            is_held = about.st_ino != now.st_ino  # it changed places between the two
+            is_held = os.fstat(descriptor).st_ino != folder.stat().st_ino  # it changed places between the two
         except BlockingIOError:
             is_held = True
         except OSError:
