@@ -116,6 +116,19 @@ def test_what_is_not_read_is_told(calls: Loader) -> None:
     assert len(calls.rows()) == 1
 
 
+def test_a_file_delivered_again_with_much_less_in_it_is_told(calls: Loader) -> None:
+    """An export that failed takes the place of a good one: its rows go, and nothing else would say so."""
+    for count, told in (
+        (10, []),
+        (9, []),
+        (4, ["holds 4 records; it held 9 before, which are gone."]),
+        (4, []),
+        (0, ["holds no records.", "holds 0 records; it held 4 before, which are gone."]),
+    ):
+        calls.deliver("a.csv", CALLS + "".join(map(call, range(count))))
+        assert [one.partition(": ")[2] for one in calls.load().warnings if ": holds " in one] == told
+
+
 # --- Odd files
 
 
@@ -295,3 +308,47 @@ def test_a_delivery_beside_the_folders_of_feeds_is_missed(calls: Loader) -> None
     assert scan(calls.raw).ignored == ("calls_2025.CSV.GZ", "stray.csv")
     warned = [one for one in calls.load().warnings if "in no feed's folder; not read. Move it" in one]
     assert [one.partition(":")[0] for one in warned] == ["calls_2025.CSV.GZ", "stray.csv"]
+
+
+# --- Expressions of a mapping
+
+
+MAPPED = """\
+sources:
+  - name: raw
+    tables:
+      - name: places
+        config:
+          meta:
+            feed:
+              key: [place]
+              mappings:
+                - name: other
+                  files: ["*.csv"]
+                  reads: [name, day, note]
+                  columns:
+                    place: name
+                    closed_on: "strftime(strptime(nullif(day, '9.9.9999'), '%d.%m.%Y'), '%Y-%m-%d')"
+                    note: "note || '!'"
+        columns:
+          - {name: place, data_type: varchar, config: {meta: {required: true}}}
+          - {name: closed_on, data_type: date}
+          - {name: note, data_type: varchar, config: {meta: {free_text: mask}}}
+"""
+
+
+def test_a_record_on_which_the_expression_of_a_mapping_fails_is_a_reject(tmp_path: Path) -> None:
+    """Of a column that may be missing it was taken for one that is: a place that closed stayed open."""
+    write(tmp_path / "project", {"models/staging/places.yml": MAPPED})
+    loader = Loader(tmp_path / "raw", [read_feed(one) for one in load_project(tmp_path / "project").sources][1:])
+    loader.deliver("a.csv", "name;day;note\nA;5.3.2025;x\nB;tammikuu;x\nC;;\nD;9.9.9999;x\n;5.3.2025;x\n")
+    loader.load()
+    assert loader.rows("place, closed_on, note") == [
+        ("A", date(2025, 3, 5), "x!"),
+        ("C", None, None),
+        ("D", None, "x!"),
+    ]
+    assert loader.rejects() == [
+        ("a.csv", 2, ["closed_on: the expression of its mapping fails"]),
+        ("a.csv", 5, ["place: missing"]),
+    ]

@@ -144,6 +144,20 @@ def _replaced(con: duckdb.DuckDBPyConnection, feeds: Mapping[str, Feed]) -> Iter
             yield LoadWarning(_file_problem("file.delivered_twice", name, file, message), name, (f"{name}/{same}",))
 
 
+_SHRUNK = 0.5  # of the records that a file had under its name before
+
+
+def _shrunk(before: Mapping[str, Mapping[str, ledger.Line]], found: Sequence[FeedLoad]) -> Iterator[LoadWarning]:
+    """Files that were delivered again under their name with much less in them: half an export, or an empty one."""
+    for load in found:
+        for line in load.lines:
+            old = before.get(load.feed.name, {}).get(line["file"])
+            if old is None or line["refused"] or line["records"] >= _SHRUNK * old["records"]:
+                continue
+            message = f"holds {counted(line['records'], 'record')}; it held {old['records']} before, which are gone."
+            yield LoadWarning(_file_problem("file.shrunk", load.feed.name, line["file"], message), load.feed.name)
+
+
 def _spoilt(con: duckdb.DuckDBPyConnection) -> Iterator[LoadWarning]:
     """Files whose numbers or times a spreadsheet, or another export, may have changed."""
     for feed, file, rounded, thousands, blunt in con.execute(
@@ -293,7 +307,7 @@ def load(
         loaded=tuple(f"{one.feed.name}/{name}" for one in found for name in one.loaded),
         removed=tuple(f"{one.feed.name}/{name}" for one in found for name in one.removed),
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
-        problems=warnings_of(con, feeds, folder, as_of),
+        problems=(*warnings_of(con, feeds, folder, as_of), *_shrunk(lines, found)),
         reordered=frozenset(one.feed.name for one in found if one.is_reordered),
         recovered=recovered,
     )

@@ -159,6 +159,7 @@ def raw_table(feed: Feed) -> str:
 
 _MISSING = ", ".join(literal(text) for text in cells.MISSING)
 _FIELDS, _HEADERS = '"number of fields"', '"number of headers"'
+_FAILURES = '"mapping failures"'
 _TAB, _CR, _LF, _QUOTE = "chr(9)", "chr(13)", "chr(10)", "'\"'"
 
 
@@ -193,8 +194,13 @@ def texts(feed: Feed, form: Form, mapping: DeliveryMapping | None, records: str)
     if mapping:
         named = {identifier(c): f"case when {name} not in ({_MISSING}) then {name} end" for c, name in read.items()}
         source = _select(source, {'"record_number"': "_record", '"file_name"': "_file", **named}, keep)
-        made = {column: f"nullif(try({expression}), '')" for column, expression in mapping.columns.items()}
-        found = {name: _present(contract[name], sql, ()) for name, sql in made.items()}
+        # An expression that fails makes nothing; in a struct that is told from one that makes a null.
+        made = {column: f"try(struct_pack(made := {sql}))" for column, sql in mapping.columns.items()}
+        source = _select(source, {_named("mapped", column): sql for column, sql in made.items()}, keep)
+        parts = {column: f"nullif({_named('mapped', column)}.made, '')" for column in made}
+        found = {name: _present(contract[name], sql, ()) for name, sql in parts.items()}
+        failed = ", ".join(f"case when {_named('mapped', name)} is null then {literal(name)} end" for name in made)
+        keep = f"{keep}, [{failed}] as {_FAILURES}"
     else:
         found = {name: _present(contract[name], sql, cells.MISSING) for name, sql in read.items()}
     columns = {_named("text", c.name): found.get(c.name, "null::varchar") for c in feed.columns}
@@ -205,7 +211,7 @@ def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -
     """Read and judge the texts of all `sources`, each of them SQL that `texts` gave."""
     source = " union all ".join(sources)
     if any(column.free_text == "mask" for column in feed.columns):
-        kept = f"_file, _record, _line, {_FIELDS}, {_HEADERS}"
+        kept = f"_file, _record, _line, {_FIELDS}, {_HEADERS}{f', {_FAILURES}' if mapping else ''}"
         text = {c: _named("text", c.name) for c in feed.columns}
         free_text = {sql: masking.masked(sql) if c.free_text == "mask" else sql for c, sql in text.items()}
         source = _select(source, free_text, kept)
@@ -440,8 +446,17 @@ def _no_records(feed: Feed) -> list[tuple[str, str]]:
 
 
 def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:
-    rules = mapping.implausible if mapping else ()
-    return [(_fault("implausible", "", "null", literal(reason)), f"coalesce({when}, false)") for reason, when in rules]
+    if mapping is None:
+        return []
+    reason = literal("the expression of its mapping fails")
+    failures = [
+        (_fault("mapping", name, "null", reason), f"list_contains({_FAILURES}, {literal(name)})")
+        for name in mapping.columns
+    ]
+    rules = mapping.implausible
+    return failures + [
+        (_fault("implausible", "", "null", literal(told)), f"coalesce({when}, false)") for told, when in rules
+    ]
 
 
 def _fault(code: str, column: str, value: str, reason: str, hint: str = "", codes: Sequence[str] = ()) -> str:
