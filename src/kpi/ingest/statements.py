@@ -287,6 +287,12 @@ def find_faults(judged: Judged) -> str:
     return f"insert into faults from ({select}) where len(faults) > 0"
 
 
+def find_headers() -> str:
+    """SQL of file, number and text of the faulty records of `files` that have two of the `names` in them."""
+    named = "len(list_filter($names::varchar[], lambda name: contains(_line, name))) > 1"
+    return f"select _file, _record, _line from faults where _file in {_FILES} and {named} order by _file, _record"
+
+
 def find_fault(code: str, reason: str) -> str:
     """Put every one of `records` into `faults` for one reason."""
     fault = _fault(code, "", "null", literal(reason))
