@@ -191,8 +191,8 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
     `max_reject_share` (0 to 1) replaces the contract's threshold for this run. A refused file counts as a share of 1,
     however few its records.
     """
-    lines: list[str] = []
-    bad: list[Problem] = []
+    bad = [] if max_reject_share == 1 else list(_counted_twice(con))
+    lines = [str(problem) for problem in bad]
     for feed, file, records, rejected, refused, allowed in _bad_files(con, feeds, max_reject_share):
         message = f"{rejected} of {counted(records, 'record')} rejected; allowed are {allowed}."
         if refused:
@@ -210,6 +210,17 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
             " with --max-reject-share; refused files only with a share of 1.",
             bad,
         )
+
+
+def _counted_twice(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
+    """Files that hold the same as another whose rows count as well: where a key is made of the file's name."""
+    for feed, file, other in con.execute(
+        "select one.feed, one.file, other.file from raw.deliveries as one inner join raw.deliveries as other"
+        " on one.feed = other.feed and one.same_content_as = other.file and other.rows_superseded < other.rows_loaded"
+        " where one.rows_loaded > 0 order by one.path"
+    ).fetchall():
+        message = f"holds the same as {feed}/{other}, and the rows of both would count. Take one of them away."
+        yield _file_problem("file.counted_twice", feed, file, message)
 
 
 def _bad_files(
