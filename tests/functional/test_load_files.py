@@ -129,6 +129,18 @@ def test_a_file_delivered_again_with_much_less_in_it_is_told(calls: Loader) -> N
         assert [one.partition(": ")[2] for one in calls.load().warnings if ": holds " in one] == told
 
 
+def test_keys_that_lost_the_zeros_at_their_front_are_told(calls: Loader) -> None:
+    """A correction that went through a spreadsheet replaces nothing then, and its rows count beside the first ones."""
+    calls.deliver("a.csv", CALLS + "".join(call(key).replace("c", "", 1) for key in ("00123", "0045", "777", "0")))
+    calls.deliver("b.csv", CALLS + "".join(call(key).replace("c", "", 1) for key in ("778", "0")) + call("0123"))
+    assert [one for one in calls.load().warnings if "zeros" in one] == []
+    calls.deliver("c.csv", CALLS + "".join(call(key).replace("c", "", 1) for key in ("123", "45", "777", "46")))
+    told = "calls/c.csv: 2 rows with a call_id that stands in calls/a.csv with zeros at the front"
+    assert [one.partition(": did")[0] for one in calls.load().warnings if "zeros" in one] == [told]
+    calls.remove("a.csv")
+    assert [one for one in calls.load().warnings if "zeros" in one] == []
+
+
 # --- Odd files
 
 

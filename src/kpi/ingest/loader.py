@@ -58,6 +58,7 @@ def warnings_of(
         *_warnings(con),
         *_replaced(con, {feed.name: feed for feed in feeds}),
         *_spoilt(con),
+        *_without_zeros(con, feeds),
     )
 
 
@@ -180,6 +181,27 @@ def _spoilt(con: duckdb.DuckDBPyConnection) -> Iterator[LoadWarning]:
                 " If the source has none, say 'precision: minute' of the column in the contract."
             )
             yield LoadWarning(_file_problem("file.without_seconds", feed, file, message), feed)
+
+
+def _without_zeros(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> Iterator[LoadWarning]:
+    """Files whose keys are those of others but for zeros at the front: none replaces the other, and both count."""
+    columns = [
+        (feed, one.name)
+        for feed in feeds
+        for one in feed.columns
+        if one.name in feed.key and one.kind == "text" and not one.codes
+    ]
+    having = con.execute(statements.find_with_zeros(columns)).fetchall() if columns else []
+    for feed, column in (columns[place] for (place,) in sorted(having)):
+        make, find = statements.find_lost_zeros(feed, column)
+        con.execute(make)
+        for file, count, others in con.execute(find).fetchall():
+            related = tuple(f"{feed.name}/{other}" for other in others)
+            message = (
+                f"{counted(count, 'row')} with a {column} that stands in {listed(related, 3)} with zeros at the front:"
+                " did a spreadsheet drop them? Such rows count twice."
+            )
+            yield LoadWarning(_file_problem("file.without_zeros", feed.name, file, message), feed.name, related)
 
 
 _HOW = {FILE_NAME: "by its name", TIME_OF_DELIVERY: "by its time of delivery"}

@@ -124,6 +124,34 @@ def find_superseding(feed: Feed) -> str:
     )
 
 
+_WITH_ZEROS = "starts_with({key}, '0') and regexp_full_match({key}, '0+[1-9][0-9]*') and not _is_superseded"
+
+
+def find_with_zeros(columns: Sequence[tuple[Feed, str]]) -> str:
+    """SQL of the places, in a list of columns of keys, of those that have keys of digits with zeros at the front."""
+    return " union all ".join(
+        f"select {place} as place where exists (from {raw_table(feed)}"
+        f" where {_WITH_ZEROS.format(key=identifier(column))})"
+        for place, (feed, column) in enumerate(columns)
+    )
+
+
+def find_lost_zeros(feed: Feed, column: str) -> tuple[str, str]:
+    """Two statements about a column of the key: a table `zeros` of the keys in force that are digits with zeros at the
+    front; and of each file with keys that stand in others with them its name, how many, and which these others are."""
+    others = [name for name in feed.key if name != column]
+    key, table = identifier(column), raw_table(feed)
+    rest = "".join(f", {identifier(name)}" for name in others)
+    same = " and ".join(f"zeros.{identifier(name)} = bare.{identifier(name)}" for name in feed.key)
+    return (
+        f"create or replace temp table zeros as select ltrim({key}, '0') as {key}{rest}, _file from {table}"
+        f" where {_WITH_ZEROS.format(key=key)}",
+        "select bare._file, count(distinct bare._record), list_sort(list(distinct zeros._file))"
+        f" from {table} as bare inner join zeros on {same} and zeros._file <> bare._file"
+        " where not bare._is_superseded group by bare._file order by bare._file",
+    )
+
+
 def count_rows(feed: Feed, as_of: date) -> str:
     """SQL of what the ledger says of the rows of files, the parameter `files`, by the names of its columns."""
     dated = [identifier(column.name) for column in feed.columns if column.kind in ("timestamp", "date")]
