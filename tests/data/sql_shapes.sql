@@ -1064,3 +1064,17 @@ select call_id, waited_seconds from y where waited_seconds is not null
 ---- constant
 select <<365>>
 -- number
+
+---- sibling_ctes
+with a as (with x as (select call_id from @calls where line = 'health') select * from x), b as (with x as (select
+call_id from @calls where line = 'social') select * from x) select <<count(*)>> from @calls as c where report_year =
+2025 and (call_id in (select call_id from a) or call_id in (select call_id from b))
+-- rows
+select call_id, 1 from y where line <> 'dental'
+
+---- sibling_ctes_joined
+with a as (with x as (select call_id from @calls where line = 'health') select * from x), b as (with x as (select
+call_id, waited_seconds as w from @calls where waited_seconds > 20) select * from x) select <<sum(b.w)>> from a join
+b on a.call_id = b.call_id join @calls as c on c.call_id = a.call_id where c.report_year = 2025
+-- rows
+select call_id, waited_seconds from y where line = 'health' and waited_seconds > 20

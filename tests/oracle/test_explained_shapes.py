@@ -35,10 +35,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with a figure of each shape, refreshed and published. Tests must not change it."""
     root = tmp_path_factory.mktemp("shapes")
     written(root, sql_shapes.project(SHAPES))
+    published(root)
+    return root
+
+
+def published(root: Path) -> None:
     build = refresh(root, Options(as_of=date(2026, 1, 10), validate=False), lambda line: None).build
     warehouse = Warehouse(root / "warehouse")
     publish(warehouse, warehouse.builds / build)
-    return root
 
 
 def written(root: Path, files: Mapping[str, str]) -> None:
@@ -110,3 +114,14 @@ def test_a_line_is_that_of_the_word_in_the_way(project: Path) -> None:
             line = next(number for number, one in enumerate(text, 1) if word in one)
             found = kpi.explain(name, "all", 2025, project_dir=project)
             assert f"models/marts/ind_{name}.sql:{line})" in found.untraced
+
+
+def test_a_number_beyond_a_double_is_shown_with_all_its_digits(tmp_path: Path) -> None:
+    files = sql_shapes.project([one for one in sql_shapes.read() if one.name == "huge"])
+    written(tmp_path, {name: text.replace("as double", "as hugeint") for name, text in files.items()})
+    published(tmp_path)
+    found = kpi.explain("huge", "all", 2025, project_dir=tmp_path)
+    value = 1_000_000_000_000_000_001
+    assert (found.value, found.numerator.total, found.numerator.is_exact) == (value, value, True)
+    assert f"  = {value} " in found.text
+    assert "numerator     1 000 000 000 000 000 001 " in found.text

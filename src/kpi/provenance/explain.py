@@ -45,7 +45,7 @@ from kpi.provenance.figure_values import FigureKey
 from kpi.provenance.path import Catalogue, Fixed, Hop, paths
 from kpi.provenance.query import INSTEAD, Untraceable, plain_text
 from kpi.provenance.steps import dated_seeds, several_branches, shown_sql
-from kpi.provenance.trace import FURTHEST, Trace
+from kpi.provenance.trace import FURTHEST, Trace, entered, furthest
 from kpi.provenance.weight import weigh
 from kpi.provenance.writer import Clause
 from kpi.sql import identifier, literal
@@ -68,7 +68,7 @@ def explain(figure_id: str, service: str | None = None, year: int | None = None,
     ConfigError, with the nearest name, for a figure that is not there.
     """
     warehouse = Warehouse(find_project(where.get("project_dir")).resolve() / "warehouse")
-    folder = warehouse.folder(where.get("build"))
+    folder = warehouse.folder(where.get("build")).resolve()  # whatever is published meanwhile
     record = warehouse.record(folder)
     if record.nodes is None:
         reason = record.problem or "nothing is noted of its models"
@@ -150,7 +150,7 @@ class _Reading:
         return Explanation(
             key=self.key,
             build=self.record.id,
-            value=row["value"],
+            value=_exact(row["value"]),
             shown=facts.shown(row["value"]),
             numerator=numerator.part,
             denominator=denominator.part,
@@ -188,7 +188,7 @@ class _Reading:
         return clause_labels(self.folder)
 
     def _traced(self, column: str) -> _Traced:
-        value = self.indicator[column]
+        value = _exact(self.indicator[column])
         if value is None or self.is_kept:
             return _Traced(Part("none" if value is None else "number", value, column))
         try:
@@ -253,9 +253,9 @@ class _Reading:
         summaries = [(trace, summary) for trace in traces if (summary := self._summary(trace))]
         total = None
         if len(summaries) == 1 or part.aggregate == "sum":
-            total = float(sum(one.total or 0 for _, one in summaries))
-        wanted = self.indicator["value"] if column == "value" else value
-        is_exact = total is not None and (total == wanted or (not summaries and wanted == 0))
+            total = _exact(sum(one.total or 0 for _, one in summaries))
+        wanted = _exact(self.indicator["value"]) if column == "value" else value
+        is_exact = total is not None and (_is_same(total, wanted) or (not summaries and wanted == 0))
         count = sum(one.row_count for _, one in summaries)
         return _Traced(
             replace(part, row_count=count, total=total, is_exact=is_exact, expression=_text_of(traces[0])),
@@ -398,7 +398,7 @@ class _Reading:
                     first.append(len(clauses))
                     each.append((tracing.rows_out(keys, clauses), tracing.rows_out(keys, [], is_once=True)))
                 traces = tuple(trace for trace, _ in every)
-                sql, once = each[0] if len(each) == 1 else (_furthest([one for one, _ in each], first),) * 2
+                sql, once = each[0] if len(each) == 1 else (furthest([one for one, _ in each], first),) * 2
                 queries.append(_Out(traces, sql, once, clauses, part is numerator))
         return queries
 
@@ -481,12 +481,12 @@ class _Reading:
     def _rows_sql(self, traces: Sequence[Trace]) -> str:
         """SELECT of the rows of one feed, each once, whatever paths they come by."""
         base = traces[0].base
-        entered = "\nunion all\n".join(_entered_sql(one) for one in traces)
+        sql = "\nunion all\n".join(entered(one) for one in traces)
         if len(traces) > 1:
-            entered = f"select __row, sum(counts_as) as counts_as from (\n{entered}\n) group by __row"
+            sql = f"select __row, sum(counts_as) as counts_as from (\n{sql}\n) group by __row"
         return (
             f"select * from (\nselect {literal(traces[0].feed)} as feed, r._file as file, r._record as record,"
-            f" counts_as{self._columns(base)}\nfrom (\n{entered}\n) as entered\n"
+            f" counts_as{self._columns(base)}\nfrom (\n{sql}\n) as entered\n"
             f"inner join {base} as r on r.rowid = entered.__row\n)"
         )
 
@@ -632,20 +632,6 @@ class _Summary:
     by_file: Mapping[tuple[str, str], int]
 
 
-def _furthest(queries: Sequence[str], first: Sequence[int]) -> str:
-    """SELECT of what leaves each row out of all of several paths: the clause of that on which it gets furthest.
-
-    `first` are the numbers of the first clause of each.
-    """
-    each = [f"select __row, __left, {number} as __path, {start} as __first from (\n{sql}\n)"
-            for number, (sql, start) in enumerate(zip(queries, first, strict=True))]  # fmt: skip
-    by = f"(__left - __first) * {len(queries)} - __path"
-    return (
-        f"select __row, case when max(__left) = {FURTHEST} then {FURTHEST} else arg_max(__left, {by}) end as __left"
-        f" from (\n" + "\nunion all\n".join(each) + "\n) group by __row"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Out:
     """What leaves rows of a feed out, of all paths over it: their numbers in `clauses` by `sql`.
@@ -663,16 +649,6 @@ class _Out:
     def trace(self) -> Trace:
         """The first of the paths."""
         return self.traces[0]
-
-
-def _entered_sql(trace: Trace) -> str:
-    """SELECT of the rows that come by one path, each once, with what they count as."""
-    entered = " or ".join(f"__in_{n}" for n in range(len(trace.weight.leaves)))
-    # Without coalesce() DuckDB 2.0.1 takes the sum for a number of eight bits when it sorts the rows by others.
-    weight = "coalesce(sum(__weight_0), 0)" if trace.weight.aggregate == "sum" else "any_value(__weight_0)"
-    if trace.weight.formula:
-        weight = "cast(1 as bigint)"
-    return f"select __row, {weight} as counts_as from (\n{trace.rows_in}\n) where {entered} group by __row"
 
 
 def _conditions_before(trace: Trace, other: _Traced) -> tuple[Any, ...]:
@@ -719,6 +695,18 @@ def _why_none(part: Part) -> str:
 def _number(value: object) -> str:
     """A total as SQL; what is no number, such as a list or a date, is given beside it."""
     return "null" if value is None else str(value) if _is_number(value) else "?"
+
+
+def _exact(value: Any) -> Any:
+    """A number of a table: a whole one with all its digits, any other as it is computed with."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value
+
+
+def _is_same(total: float, wanted: float | None) -> bool:
+    """Whether a total is a value that stands in a table, where it may be a DOUBLE."""
+    return wanted is not None and (total == wanted or (isinstance(wanted, float) and float(total) == wanted))
 
 
 def _is_number(value: object) -> bool:

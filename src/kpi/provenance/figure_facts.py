@@ -120,9 +120,12 @@ class FigureFacts:
         if value is None:
             return "-"
         text = presented("v.x", "v.d", "v.u")
+        # DuckDB's cast of a DOUBLE of so many digits to DECIMAL is another whole number.
+        is_long = 2**53 <= abs(value) < 1e28
+        number, kind = (int(value), "hugeint") if is_long else (value, "double")
         row = self.con.execute(
-            f"select {text} from (values (cast(? as double), cast(? as varchar), cast(? as varchar))) as v (x, d, u)",
-            [value, self.definition.decimals or None, self.definition.unit],
+            f"select {text} from (values (cast(? as {kind}), cast(? as varchar), cast(? as varchar))) as v (x, d, u)",
+            [number, self.definition.decimals or None, self.definition.unit],
         ).fetchall()[0]
         return with_decimals(str(row[0]), self.definition.decimals)
 

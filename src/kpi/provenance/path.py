@@ -43,8 +43,8 @@ class Catalogue:
     """The models of a build: `models` are their compiled SELECTs by `schema.name`, `feeds` the feed of each raw table.
 
     `columns` are those of tables in the build. `has_row` tells whether a table of figures has the row that is looked
-    for: one that has not needs no path. `models_read` are those whose SELECT was looked at since somebody cleared it,
-    by what was worked out for an earlier row too.
+    for: one that has not needs no path. `repeating` are models of which several CTEs have one name. `models_read` are
+    those whose SELECT was looked at since somebody cleared it, by what was worked out for an earlier row too.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Catalogue:
         self._parsed: dict[str, tuple[Any, Scope]] = {}
         self._outputs: dict[int, tuple[Any, tuple[str, ...]]] = {}  # with the query, so that its id stays its own
         self._backed: dict[str, bool] = {}
+        self.repeating: set[str] = set()
         self.models_read: set[str] = set()
         self._read_for: dict[object, frozenset[str]] = {}
         # The hops of each SELECT, whatever row is looked for; with the SELECT, so that its id stays its own.
@@ -74,6 +75,9 @@ class Catalogue:
             import sqlglot
 
             tree = normalize(sqlglot.parse_one(self.models[relation.name], dialect="duckdb"))
+            names = [one.alias.lower() for one in tree.find_all(exp.CTE)]
+            if len(set(names)) < len(names):
+                self.repeating.add(relation.name)
             self._parsed[relation.name] = opened(tree, Scope(relation.name, {}))
         return self._parsed[relation.name]
 

@@ -28,7 +28,7 @@ def shown_sql(trace: Trace, model: str, column: str) -> tuple[tuple[str, ...], s
     hops = [(place, hop) for place, hop in enumerate(trace.path) if hop.model == model]
     ctes: dict[str, str] = {}
     texts: list[str] = []
-    is_clear = True
+    is_clear = model not in trace.catalogue.repeating
     for place, hop in reversed(hops):
         sql = _select(trace, hop, columns[place], ctes)
         if place == hops[0][0]:

@@ -7,14 +7,13 @@ conditions become numbers, so that of each row is known which clause left it out
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from kpi.lazy import exp
-from kpi.provenance.path import Catalogue, Fixed, Hop
-from kpi.provenance.query import Relation, Scope, is_recursive, literal_of, opened, plain_text
-from kpi.provenance.weight import Weight
+from kpi.provenance.query import Scope, literal_of, plain_text
+from kpi.provenance.weighed_path import WeighedPath
 from kpi.provenance.writer import Clause, Writer
 from kpi.sql import identifier
 
@@ -23,20 +22,8 @@ FURTHEST = 1_000_000
 
 
 @dataclass
-class Trace:
-    """One path of one part, with what it takes to write it as SQL.
-
-    `prior` are conditions that leave rows out before those of the part itself: those of its denominator.
-    """
-
-    catalogue: Catalogue
-    path: Sequence[Hop]
-    weight: Weight
-    key: Fixed
-    prior: tuple[Any, ...] = ()
-    carried: tuple[int, str, tuple[str, ...]] | None = None
-    plains: dict[str, str] = field(default_factory=dict)
-    _recursive: set[str] = field(default_factory=set, repr=False)
+class Trace(WeighedPath):
+    """One path of one part, with what it takes to write it as SQL."""
 
     @property
     def base(self) -> str:
@@ -66,11 +53,6 @@ class Trace:
             front += [(one.item, hop.scope) for one in hop.sources if one.relation is None]
             front += [(one, hop.scope) for one in [*hop.projections.values(), *hop.where]]
         return tables | set(tables_in(front))
-
-    @property
-    def top_group(self) -> int | None:
-        """The number of the topmost hop that groups; None where no hop does."""
-        return next((place for place, hop in enumerate(self.path) if hop.keys is not None), None)
 
     @cached_property
     def rows_in(self) -> str:
@@ -162,38 +144,29 @@ class Trace:
             selects.append((self._name(writer.place), writer.sql(selects[-1][0], [] if clauses is None else clauses)))
         return selects
 
-    def plain(self, relation: Relation) -> str:
-        """Return the name by which a relation is selected from whose rows are not followed; adds its CTE."""
-        if relation.query is None:
-            return relation.name
-        name = identifier(f"{relation.scope.model.rpartition('.')[2]}__{relation.name}")
-        if name not in self.plains:
-            if is_recursive(relation):
-                self._recursive.add(name)
-                self.plains[name] = ""  # it reads itself by this name
-            query, scope = opened(relation.query, relation.scope)
-            sql = self.bound(query, scope)
-            self.plains.pop(name, None)  # after what it reads
-            self.plains[name] = sql
-        return name
 
-    def bound(self, expression: Any, scope: Scope) -> str:
-        """Return SQL of an expression in which the names of CTEs are those of `plain`."""
-        copy = expression.copy()
-        for table in list(copy.find_all(exp.Table)):
-            name = table.name.lower()
-            if not table.db and name in scope.ctes and not isinstance(table.this, exp.Func):
-                plain = self.plain(Relation(name, *scope.ctes[name]))
-                fresh = exp.to_table(plain, dialect="duckdb")
-                own = table.args.get("alias")
-                fresh.set("alias", own or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
-                for key in ("joins", "pivots", "sample"):
-                    if table.args.get(key):
-                        fresh.set(key, table.args[key])
-                if table is copy:
-                    return str(fresh.sql(dialect="duckdb"))
-                table.replace(fresh)
-        return str(copy.sql(dialect="duckdb"))
+def furthest(queries: Sequence[str], first: Sequence[int]) -> str:
+    """SELECT of what leaves each row out of all of several paths: the clause of that on which it gets furthest.
+
+    `first` are the numbers of the first clause of each.
+    """
+    each = [f"select __row, __left, {number} as __path, {start} as __first from (\n{sql}\n)"
+            for number, (sql, start) in enumerate(zip(queries, first, strict=True))]  # fmt: skip
+    by = f"(__left - __first) * {len(queries)} - __path"
+    return (
+        f"select __row, case when max(__left) = {FURTHEST} then {FURTHEST} else arg_max(__left, {by}) end as __left"
+        f" from (\n" + "\nunion all\n".join(each) + "\n) group by __row"
+    )
+
+
+def entered(trace: Trace) -> str:
+    """SELECT of the rows that come by one path, each once, with what they count as."""
+    is_in = " or ".join(f"__in_{n}" for n in range(len(trace.weight.leaves)))
+    # Without coalesce() DuckDB 2.0.1 takes the sum for a number of eight bits when it sorts the rows by others.
+    weight = "coalesce(sum(__weight_0), 0)" if trace.weight.aggregate == "sum" else "any_value(__weight_0)"
+    if trace.weight.formula:
+        weight = "cast(1 as bigint)"
+    return f"select __row, {weight} as counts_as from (\n{trace.rows_in}\n) where {is_in} group by __row"
 
 
 def tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kpi.lazy import exp
 from kpi.provenance.path import Hop, aggregates_in, windows_in
 from kpi.provenance.query import TEXT, Source, columns_in, conjuncts, literal_of, plain_text, with_columns
+from kpi.provenance.weighed_path import WeighedPath
 from kpi.provenance.weight import DISTINCT
 from kpi.sql import identifier
-
-if TYPE_CHECKING:
-    from kpi.provenance.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Writer:
     `upper` is what is left of a hop with windows once they stand in a SELECT below.
     """
 
-    trace: Trace
+    trace: WeighedPath
     place: int
     is_open: bool
     asked: set[str]
