@@ -171,7 +171,9 @@ def main() -> None:
 
         remedy = ". See: kpi doctor" if is_not_allowed(error) else ""
         remedy = ". Make room, and run again. See: kpi doctor" if is_disk_full(error) else remedy
-        words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        words = str(error)
+        if isinstance(error, OSError) and error.filename:  # of a link and what it leads to, the link
+            words = f"{error.filename2 or error.filename}: {error.strerror}"
         complain(message(f"kpi: {hidden(words)}{remedy}"))
         sys.exit(exit_code_of(error))
     finally:
