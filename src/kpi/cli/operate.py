@@ -174,9 +174,7 @@ def publish(folder: Path, build: str | None, include_unfinished_years: bool, pro
 
     root, warehouse = project_folder(project_dir).resolve(), warehouse_of(project_dir)
     graph = compiled(root).graph
-    build = (
-        warehouse.folder(build).resolve().name
-    )  # what is checked is what is written, whatever is published meanwhile
+    build = warehouse.folder(build).resolve().name  # checked and written is one, whatever is published meanwhile
     for table in write_public(warehouse, graph, folder, build, include_unfinished_years):
         click.echo(f"{table.table}: {counted(table.rows, 'row')}")
     if is_labelled_synthetic(warehouse.raw):
@@ -384,6 +382,8 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     today = day(as_of)
     is_more_expected = as_of is not None or not is_labelled_synthetic(warehouse_of(root).raw)
     _, feeds = read_feeds(root)
+    if not feeds:
+        raise ConfigError("the project has no feeds, so nothing is awaited.")
     with database.reading(database_path(warehouse_of(root).folder(), stewards=True)) as con:
         dues = calendar.measure(con, read_months(con, feeds, today))
     say(table_lines(*calendar.table(dues, today, is_more_expected)))

@@ -495,7 +495,10 @@ def rejects(
     from kpi.reader import figures
 
     root = project_folder(project_dir)
-    private = read.private_columns(compiled(root).graph.feeds)
+    feeds = compiled(root).graph.feeds
+    if not feeds:
+        raise ConfigError("the project has no feeds, so there is nothing to reject.")
+    private = read.private_columns(feeds)
     with figures.open_build(build_id, root, stewards=stewards) as con:
         try:
             if for_sender:
