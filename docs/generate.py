@@ -279,6 +279,7 @@ def _contract_defaults(feed: Feed) -> dict[str, object]:
         "skip_lines": feed.dialect.skip_lines,
         "newer_by": feed.newer_by,
         "lookalikes": feed.columns[1].rules.lookalikes,
+        "total_words": ", ".join(feed.total_words),
     }
     return {name: found.get(name) for name in CONTRACT_SETTINGS}
 

@@ -1,4 +1,4 @@
-"""Where the project is; files that anybody may have put there, read safely; checksums of the project and of kpi."""
+"""Where the project is; files read safely, whoever put them there, and written whole; checksums of project and kpi."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kpi.errors import ConfigError
+from kpi.errors import ConfigError, LockHeld
 
 
 def read_regular(path: Path) -> bytes:
@@ -25,12 +26,142 @@ def read_regular(path: Path) -> bytes:
         return stream.read()
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole, in place of what has its name: who reads meanwhile gets the old one. Raises OSError."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a file to write; when that went well it is in place of `path`, of which nothing is lost until then.
+
+    What is no file, such as a pipe, is written itself, and so is a file in a folder in which none can be made.
+    """
+    target = Path(os.path.realpath(path))
+    if (os.path.lexists(target) and not is_regular(target)) or not os.access(target.parent, os.W_OK | os.X_OK):
+        yield path
+        return
+    new = target.with_name(f".kpi-{os.getpid()}-{checksum(target.name, 4)}")  # a name may be as long as names can be
+    try:
+        yield new
+        if target.exists():
+            os.chmod(new, stat.S_IMODE(target.stat().st_mode))
+        os.replace(new, target)
+    except OSError as error:
+        if error.filename and os.fsdecode(error.filename) == str(new):
+            error.filename = str(path)
+        raise
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str, durable: bool = False) -> None:
+    """Write a file whole, in place of what has its name: who reads meanwhile gets the old one. Raises OSError.
+
+    With `durable` it is on the disk before it takes the name: after a power cut either text is there, and whole.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}-{os.getpid()}")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, path)
+    try:
+        with new.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        os.replace(new, path)
+    except OSError as error:
+        if error.filename:  # whoever is told of it knows the file, and not what it was written as
+            error.filename = str(path)
+        raise
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until what a file holds, or which entries a folder has, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+
+
+@contextmanager
+def staging_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to write into what shall be in `folder`, which is made; it is removed at the end.
+
+    It is beside `folder`, where that can be, for then both can change places in one step; else in it. A folder that is
+    made here goes again when nothing came into it. Raises OSError, and LockHeld when another command writes there.
+    """
+    import shutil
+
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    is_beside = os.access(folder.parent, os.W_OK | os.X_OK) and not os.path.ismount(folder)
+    staging = (folder.parent if is_beside else folder) / f".{folder.name}.kpi-next"
+    with _alone(folder):
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+            yield staging
+        except OSError as error:
+            # Whoever is told of it named the folder, and has never heard of the other one.
+            if error.filename and os.fsdecode(error.filename).startswith(f"{staging}{os.sep}"):
+                error.filename = str(folder)
+            raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            if is_new:
+                with suppress(OSError):  # it holds what was written
+                    folder.rmdir()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder, so that files of two commands never mix. Raises LockHeld when another one holds it."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        is_held = False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_held = os.fstat(descriptor).st_ino != folder.stat().st_ino  # it changed places between the two
+        except BlockingIOError:
+            is_held = True
+        except OSError:
+            pass  # a file system where folders have no locks
+        if is_held:
+            raise LockHeld(f"{folder} is being written by another command. Try again when it is done.")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def change_places(folder: Path, staging: Path, others: Sequence[Path]) -> bool:
+    """Let both folders change places, files of others being in both; tell whether that could be done in one step."""
+    import ctypes
+    import shutil
+
+    if staging.parent == folder or any(path.is_symlink() or not path.is_file() for path in others):
+        return False  # a folder cannot be in two places
+    try:
+        for path in others:
+            os.link(path, staging / path.name)
+        about = folder.stat()
+        if about.st_uid != staging.stat().st_uid or about.st_gid != staging.stat().st_gid:
+            os.chown(staging, about.st_uid, about.st_gid)
+        shutil.copystat(folder, staging)
+        to_disk(staging)
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+        done = rename(_HERE, os.fsencode(staging), _HERE, os.fsencode(folder), _EXCHANGE) == 0
+    except (OSError, AttributeError):
+        done = False
+    if done:
+        to_disk(folder.parent)
+        return True
+    for path in others:
+        (staging / path.name).unlink(missing_ok=True)
+    return False
 
 
 def is_regular(path: Path) -> bool:

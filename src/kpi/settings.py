@@ -227,12 +227,12 @@ _SERVICE = {"figure_id": "text", "service": "text"}
 # value, or a text, which any type is read as. A name that ends in * is one in each language; one of them is enough.
 REPORT_COLUMNS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "indicators": (
-        {**_FIGURE, "value": "number"},
-        {"numerator": "number", "denominator": "number", "event_count": "number", "last_full_month": "number"},
+        {**_FIGURE, "numerator": "number", "denominator": "number", "value": "number", "event_count": "number"},
+        {"last_full_month": "number"},
     ),
     "indicator_changes": (
-        {**_FIGURE, "previous_value": "number"},
-        {"previous_year": "number", "previous_basis": "text", "shown_change": "number", "change_pct": "number"}
+        {**_FIGURE, "previous_year": "number", "previous_value": "number", "change": "number"},
+        {"previous_basis": "text", "shown_change": "number", "change_pct": "number"}
         | {"direction": "text", "assessment": "text", "has_break": "truth value", "is_comparable": "truth value"}
         | {"break_kind": "text", "break_reason_*": "text"},
     ),
@@ -244,10 +244,17 @@ REPORT_COLUMNS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     ),
     "unfinished_years": ({"feed": "text", "report_year": "number", "state": "text"}, {"last_full_month": "number"}),
     "deleted_deliveries": ({"feed": "text", "first_year": "number", "last_year": "number", "kept_from": "text"}, {}),
-    "observation_status": ({**_FIGURE, "value": "number", "printed_value": "number", "obs_status": "text"}, {}),
+    "observation_status": (
+        {**_FIGURE, "value": "number", "printed_value": "number", "decimals": "text"}
+        | {"unit": "text", "obs_status": "text"},
+        {},
+    ),
     "revisions": (
-        {**_FIGURE, "release": "text", "released_value": "number", "value": "number", "status": "text"},
-        {"reason": "text", "note": "text"},
+        {"revision_id": "text", **_FIGURE, "release": "text", "unit": "text", "status": "text", "change": "number"}
+        | {"released_value": "number", "value": "number", "released_printed_value": "number", "printed_value": "number"}
+        | {"is_planned": "truth value", "reason": "text", "note": "text"}
+        | {"acknowledged_by": "text", "acknowledged_at": "day"},
+        {},
     ),
     "figures": (
         {"figure_id": "text"},
@@ -290,12 +297,14 @@ REPORT_COLUMNS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
 }
 
 
+NO_TABLE = "kpi_tables"  # as the schema of one that a project lacks, for it has another of the usual name
 # The SQL types of columns that are neither texts nor truth values: a name is of one type in all tables.
 _OTHER_TYPES = {
     "bigint": "report_year previous_year first_year last_year month last_full_month row_count event_count sort_order"
     " service_order source_report",
-    "double": "value previous_value released_value national_value printed_value numerator denominator change"
-    " change_pct",
+    "double": "value previous_value released_value national_value printed_value released_printed_value numerator"
+    " denominator change change_pct",
+    "timestamp": "acknowledged_at",
     "decimal(38, 6)": "published_value target",
     "decimal(38, 2)": "shown_change",
     "date": "since starts_on",

@@ -110,7 +110,7 @@ def test_a_table_that_would_be_read_as_nothing_is_refused(
 
 def test_columns_are_read_as_the_kinds_that_are_listed_and_checked() -> None:
     kinds = {"bigint": "number", "double": "number", "decimal(38, 2)": "number", "decimal(38, 6)": "number"}
-    kinds |= {"date": "day", "boolean": "truth value", "varchar": "text"}
+    kinds |= {"date": "day", "timestamp": "day", "boolean": "truth value", "varchar": "text"}
     for table, (required, optional) in REPORT_COLUMNS.items():
         types = column_types(table)
         for column, kind in {**required, **optional}.items():

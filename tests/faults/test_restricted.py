@@ -26,7 +26,7 @@ from kpi.engine.graph import Node
 from kpi.errors import CheckFailed, KpiError, Problem, StatementError, problems_of
 from kpi.events import Emit, silent
 from kpi.ingest import raw_table
-from kpi.jobs import candidate, notifications, pipeline, prune_raw, release
+from kpi.jobs import candidate, check_build, notifications, pipeline, prune_raw, release
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.recorded_run import attend
 from kpi.jobs.refresh import refresh
@@ -214,6 +214,16 @@ def changed_figure(root: Path, emit: Emit) -> Outcome:
     raise AssertionError
 
 
+def impossible_figure(root: Path, emit: Emit) -> Outcome:
+    sql = "select 'f' as figure_id, 's' as service, 2025 as report_year, 'b' as basis, 'nan'::double as value"
+    (root / "models/marts/indicators.sql").write_text(sql)
+    with duckdb.connect() as con:
+        con.execute("create schema marts")
+        con.execute(f"create table marts.indicators as {sql}")
+        check_build.refuse_impossible_figures(con, check_project(load_project(root)))
+    raise AssertionError
+
+
 def failing_pruned_year(root: Path, emit: Emit) -> Outcome:
     year = SimpleNamespace(report_year=2025, expectation="x", observed="3 of 12", success=False, severity="error")
     plan: Any = SimpleNamespace(record=BuildRecord("1"), graph=check_project(load_project(root)))
@@ -249,6 +259,7 @@ PLACES: dict[str, Callable[[Path, Emit], Outcome]] = {
     "engine/unit_tests.py _asked": failing_unit_test,
     "engine/unit_tests.py _computed": failing_unit_test_on_spark,
     "ingest/raw_table.py run_statement": failing_load,
+    "jobs/check_build.py refuse_impossible_figures": impossible_figure,
     "jobs/pipeline.py carry_over": failing_carrying_over,
     "jobs/pipeline.py read_back": failing_reading_back,
     "jobs/pipeline.py write_readers_file": failing_readers_file,
@@ -314,7 +325,7 @@ def test_what_is_restricted_is_in_nothing_that_readers_and_mails_get(
     log = max((root / "warehouse/runs").glob("0*.jsonl")).read_text().splitlines()[-1]
     assert MARKER not in json.dumps(json.loads(log)["problems"])
     # The next build has the history of runs in a table of its own.
-    for path in ("models/marts/fails.sql", "models/marts/fails.yml", "tests/fails.sql"):
+    for path in ("models/marts/fails.sql", "models/marts/fails.yml", "tests/fails.sql", "models/marts/indicators.sql"):
         (root / path).unlink(missing_ok=True)
     write(root, {"dbt_project.yml": (root / "dbt_project.yml").read_text().partition("on-run-end")[0]})
     (root / "models/marts/another.sql").write_text("select 1 as x")

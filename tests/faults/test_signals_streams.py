@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from faults.victim import Plan, finish, log_of, start
-from kpi import database
+from kpi import database, files
 from kpi.errors import exit_code_of, interruptible
 from kpi.jobs.doctor import examine
 from kpi.jobs.notifications import addresses, unreadable
@@ -212,7 +212,7 @@ def test_an_unbroken_stream_tells_once_that_it_broke() -> None:
 def test_what_goes_wrong_after_the_swap_makes_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     warehouse = published(tmp_path)
     deliver(tmp_path, CALLS + "2,health,6,2025-01-02\n")
-    real = builds.to_disk
+    real = files.to_disk
 
     def to_disk(path: Path) -> None:
         if path == warehouse.root:

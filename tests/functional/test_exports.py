@@ -46,7 +46,7 @@ waits,"{BROKEN}","{BROKEN}","{BROKEN}","{BROKEN}"
 """
 INDICATORS = f"""\
 select figure_id, service, report_year, 'calendar_year' as basis, cast(value as double) as value,
-    1 as event_count
+    1 as event_count, cast(value as double) as numerator, 1.0::double as denominator
 from (values ('answered', '{COMMAND.replace("'", "''")}', 2024, 99.793), ('answered', '{SCRIPT}', 2024, 0.2),
     ('answered', '{SCRIPT}', 2025, 12345.678901234567), ('waits', '{BROKEN.replace(chr(10), "' || chr(10) || '")}', 2025, null),
     ('waits', '{BROKEN.replace(chr(10), "' || chr(10) || '")}', 2024, -3.0))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kpi.errors import BuildError
+from kpi.errors import BuildError, ContractError
 from kpi.ingest import raw_table
 from kpi.ingest.contract import read_feed
 from kpi.ingest.raw_files import RawFile, RawFolder, scan
@@ -116,6 +116,31 @@ def test_what_is_not_read_is_told(calls: Loader) -> None:
     assert len(calls.rows()) == 1
 
 
+def test_a_file_delivered_again_with_much_less_in_it_is_told(calls: Loader) -> None:
+    """An export that failed takes the place of a good one: its rows go, and nothing else would say so."""
+    for count, told in (
+        (10, []),
+        (9, []),
+        (4, ["holds 4 records; it held 9 before, which are gone."]),
+        (4, []),
+        (0, ["holds no records.", "holds 0 records; it held 4 before, which are gone."]),
+    ):
+        calls.deliver("a.csv", CALLS + "".join(map(call, range(count))))
+        assert [one.partition(": ")[2] for one in calls.load().warnings if ": holds " in one] == told
+
+
+def test_keys_that_lost_the_zeros_at_their_front_are_told(calls: Loader) -> None:
+    """A correction that went through a spreadsheet replaces nothing then, and its rows count beside the first ones."""
+    calls.deliver("a.csv", CALLS + "".join(call(key).replace("c", "", 1) for key in ("00123", "0045", "777", "0")))
+    calls.deliver("b.csv", CALLS + "".join(call(key).replace("c", "", 1) for key in ("778", "0")) + call("0123"))
+    assert [one for one in calls.load().warnings if "zeros" in one] == []
+    calls.deliver("c.csv", CALLS + "".join(call(key).replace("c", "", 1) for key in ("123", "45", "777", "46")))
+    told = "calls/c.csv: 2 rows with a call_id that stands in calls/a.csv with zeros at the front"
+    assert [one.partition(": did")[0] for one in calls.load().warnings if "zeros" in one] == [told]
+    calls.remove("a.csv")
+    assert [one for one in calls.load().warnings if "zeros" in one] == []
+
+
 # --- Odd files
 
 
@@ -219,7 +244,10 @@ def test_a_scan_tells_content_and_size(tmp_path: Path) -> None:
     assert [(file.path, file.size) for file in found.files] == [("calls/a.csv", 3), ("calls/b.csv.gz", 3)]
     assert found.files[0].content_hash == found.files[1].content_hash
     renamed = RawFolder((replace(found.files[0], name="c.csv"), found.files[1]), ())
-    assert renamed.digest() != found.digest() == RawFolder(found.files, ("x",)).digest()
+    # What is passed over is one thing more that a run tells of.
+    same = replace(found, ignored=())
+    assert len({one.digest() for one in (found, same, renamed)}) == 3
+    assert same.digest() == RawFolder(found.files, ()).digest()
     assert scan(tmp_path / "none") == RawFolder((), ())
     assert isinstance(found.files[0], RawFile)
 
@@ -240,10 +268,10 @@ sources:
 
 
 def test_neither_a_header_again_nor_a_line_of_totals_is_a_record(tmp_path: Path) -> None:
-    """Two files joined to one, whatever names and order the second has; and what a report writes below its rows."""
+    """Two files joined to one, whatever names the second has; and what a report writes below its rows."""
     write(tmp_path / "project", {"models/staging/places.yml": PLACES})
     loader = Loader(tmp_path / "raw", [read_feed(one) for one in load_project(tmp_path / "project").sources][1:])
-    again = ("place;contacts", "Kunta;Yhteydenotot", "contacts;place", '"place";"contacts"')
+    again = ("place;contacts", "Kunta;Yhteydenotot", "place;Yhteydenotot", '"place";"contacts"')
     for number, line in enumerate((*again, "YHTEENSÄ;12", "Total;")):
         loader.deliver(f"{number}.csv", f"place;contacts\nKotka {number};7\n{line}\nKouvola {number};5\n")
     loader.load()
@@ -251,6 +279,45 @@ def test_neither_a_header_again_nor_a_line_of_totals_is_a_record(tmp_path: Path)
     assert [reasons for *_, reasons in loader.rejects()] == [["it is the header line again"]] * 4 + [
         ["place: it looks like a line of totals"]
     ] * 2
+
+
+def test_words_of_totals_say_nothing_of_a_key_that_is_no_text(tmp_path: Path) -> None:
+    contract = PLACES.replace("key: [place]", "key: [place, contacts], total_words: [Kaikki]")
+    write(tmp_path, {"models/staging/places.yml": contract.replace("{aliases: [Y", "{required: true, aliases: [Y")})
+    with pytest.raises(ContractError, match="'total_words' says nothing where the key is not one text"):
+        [read_feed(one) for one in load_project(tmp_path).sources]
+
+
+def test_a_file_in_which_columns_change_places_is_refused(calls: Loader) -> None:
+    """Two files joined to one, each with its own order: what follows would load as the time of something else."""
+    other = "call_id,service_line,arrived_at,ended_at,answered_at\n"
+    times = ("2025-03-05 14:00", "2025-03-05 14:05", "2025-03-05 14:02")
+    calls.deliver("good.csv", CALLS + call(1) + CALLS + call(2))
+    calls.deliver("swapped.csv", CALLS + call(3) + "\n" + other + f"c4,oral_health,{','.join(times)}\n" + call(5))
+    calls.deliver("tabs.csv", (CALLS + call(6) + other + call(6)).replace(",", "\t"))
+    calls.deliver(
+        "illegible.csv", (CALLS + call(7)).encode() + other.encode() + b"c\xff,x,,,\n" + "c\u00e4,x,,,\n".encode()
+    )
+    calls.load()
+    again = "is the header line again, with its columns in another order"
+    assert calls.ledger("file, refused, records, rows_loaded, rows_rejected") == [
+        ("good.csv", None, 3, 2, 1),
+        ("illegible.csv", f"record 2 {again}", 4, 0, 4),
+        ("swapped.csv", f"record 2 {again}", 4, 0, 4),
+        ("tabs.csv", f"record 2 {again}", 3, 0, 3),
+    ]
+    assert f"calls/swapped.csv: refused with its 4 records: record 2 {again}" in calls.refused()
+    assert len(calls.rejects()) == 12
+
+
+@pytest.mark.parametrize(("words", "loaded"), [("[Kaikki, 'I alt']", "Yhteensä 5"), ("[]", "Yhteensä I ALT kaikki 5")])
+def test_a_contract_names_the_words_of_a_line_of_totals(tmp_path: Path, words: str, loaded: str) -> None:
+    contract = PLACES.replace("key: [place]", f"key: [place], total_words: {words}")
+    write(tmp_path / "project", {"models/staging/places.yml": contract})
+    loader = Loader(tmp_path / "raw", [read_feed(one) for one in load_project(tmp_path / "project").sources][1:])
+    loader.deliver("a.csv", "place;contacts\nYhteensä;7\nI ALT;5\nkaikki;1\n5;1\n")
+    loader.load()
+    assert " ".join(place for (place,) in loader.rows("place")) == loaded
 
 
 def test_a_record_whose_key_is_the_name_of_a_column_is_one(tmp_path: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import resource
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from kpi.cli.main import cli
-from kpi.errors import ConfigError
+from kpi.errors import ConfigError, DiskFull
 from kpi.jobs.options import Options
 from kpi.jobs.refresh import refresh
 from released import TODAY, copy_library, deliver
@@ -53,6 +58,66 @@ def test_an_output_that_cannot_be_written_is_named_with_the_reason(root: Path, c
     result = CliRunner().invoke(cli, [*words, "--project-dir", str(root)])
     assert isinstance(result.exception, ConfigError), result.output
     assert str(result.exception) == f"{path} cannot be written: {reason}."
+
+
+@contextmanager
+def no_room(size: int) -> Iterator[None]:
+    """No file can be written that is larger: of this process, and of those it starts."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", WRITING)
+def test_a_disk_that_is_full_is_said_of_the_output_and_what_was_there_stays(
+    root: Path, tmp_path: Path, command: str
+) -> None:
+    out = tmp_path / "out"
+    words = [word.format(out) for word in WRITING[command]]
+    with no_room(64):
+        result = CliRunner().invoke(cli, [*words, "--project-dir", str(root)])
+    assert isinstance(result.exception, DiskFull), result.output
+    assert str(result.exception) in (
+        f"{out} cannot be written: the disk is full. Make room, and run again.",
+        "the public files cannot be written: the disk is full. Make room, and run again.",
+    )
+    assert not files(tmp_path)
+    assert CliRunner().invoke(cli, [*words, "--project-dir", str(root)]).exit_code == 0
+    before = files(tmp_path)
+    with no_room(64):
+        result = CliRunner().invoke(cli, [*words, "--project-dir", str(root)])
+    # Files for senders are not written over.
+    assert isinstance(result.exception, ConfigError if command == "rejects" else DiskFull), result.output
+    assert before
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "parquet"])
+def test_rows_are_written_through_a_link_and_a_pipe_and_keep_the_mode_of_the_file(
+    root: Path, tmp_path: Path, form: str
+) -> None:
+    file, link, pipe = (tmp_path / name for name in ("file", "link", "pipe"))
+    file.write_text("old")
+    file.chmod(0o640)
+    link.symlink_to(file)
+    words = ["explain", "loans", "--service", "main", "--year", "2025", "--rows", "numerator", "--format", form]
+    assert CliRunner().invoke(cli, [*words, "--output", str(link), "--project-dir", str(root)]).exit_code == 0
+    assert link.is_symlink()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}
+    if form == "parquet":
+        return  # its end says where all is: it cannot be written into a pipe
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    assert CliRunner().invoke(cli, [*words, "--output", str(pipe), "--project-dir", str(root)]).exit_code == 0
+    assert reader.communicate(timeout=60)[0] == file.read_bytes()
 
 
 def test_an_error_of_the_system_elsewhere_is_not_said_of_the_output(

@@ -305,7 +305,7 @@ def test_a_seeds_columns_have_the_types_of_the_yaml(tmp_path: Path) -> None:
     ("kind", "message"),
     [
         ("varchr", "seeds/lines.yml:3: 'line': there is no type 'varchr'. Did you mean 'varchar'?"),
-        ("bigint", "seeds/lines.csv:2: line: Could not convert string \"health\" to 'BIGINT'."),
+        ("bigint", "seeds/lines.csv:2: column 'line' of the seed 'lines': 'health' is no BIGINT."),
     ],
 )
 def test_a_seed_that_does_not_have_its_types_is_told(tmp_path: Path, kind: str, message: str) -> None:

@@ -168,6 +168,35 @@ def test_a_removed_file_and_a_folder_nobody_reads_are_told(project: Path) -> Non
     assert "  warning: visit/: no feed has this name, its files are not read. Did you mean 'visits'?" in message
 
 
+def _unreadable_name(folder: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/k\xe4ynnit.csv")).write_text("visit_id,came_at,left_at\n")
+
+
+@pytest.mark.parametrize(
+    "deliver_unread",
+    [
+        _unreadable_name,
+        lambda folder: os.mkfifo(folder / "x.csv"),
+        lambda folder: (folder / "x.csv").mkdir(),
+        lambda folder: (folder / "x.csv").symlink_to("x.csv"),
+        lambda folder: (folder / "x.csv").symlink_to("gone.csv"),
+        lambda folder: (folder / "x.zip").write_bytes(b"PK"),
+        lambda folder: (folder.parent / "x.csv").write_text("visit_id,came_at,left_at\n"),
+    ],
+    ids=["name", "fifo", "folder", "loop", "dangling", "zip", "beside"],
+)
+def test_a_new_delivery_that_is_not_read_is_told_when_nothing_else_is_new(
+    project: Path, deliver_unread: Callable[[Path], object]
+) -> None:
+    run(project)
+    deliver_unread(project / "warehouse/raw/visits")
+    told = run(project)
+    assert not told.nothing_to_do
+    assert "file.ignored" in [one.code for one in told.warnings]
+    assert visits(project) == [(2024, 2)]
+    assert run(project).nothing_to_do  # it was told
+
+
 def test_a_misspelt_column_stops_before_anything_runs(project: Path) -> None:
     run(project)
     (project / "models/visits_by_year.sql").write_text(MODEL.replace("year(came_at)", "year(came_on)"))

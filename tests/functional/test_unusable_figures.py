@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kpi.errors import BuildError
-from kpi.jobs.options import Options
+from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse
 
@@ -65,8 +65,8 @@ def write(root: Path, table: str = "", cells: dict[str, str] | None = None, is_t
     return root
 
 
-def run(root: Path) -> None:
-    refresh(root, Options(as_of=date(2026, 3, 5)), lambda line: None)
+def run(root: Path) -> Outcome:
+    return refresh(root, Options(as_of=date(2026, 3, 5)), lambda line: None)
 
 
 def test_what_can_be_a_figure_is_published(tmp_path: Path) -> None:
@@ -85,3 +85,34 @@ def test_what_no_figure_can_be_keeps_a_build_from_readers(case: str, tmp_path: P
     assert (problem.subject, problem.place.file) == (f"marts.{table}", f"models/{table}.sql")
     assert problem.message == message
     assert Warehouse(tmp_path / "warehouse").published() == before
+
+
+NAMES = {
+    "seeds/figure_services.csv": "figure_id,service\ncalls,north\ncalls,south\n",
+    "seeds/code_lists.csv": "list,code,name_en\nbasis,calendar_year,Year\nunit,month,M\n",
+}
+UNKNOWN = {
+    "seeds/figure_services.csv": (
+        {"service": "'norht'"},
+        "marts.indicators: has 'calls' of the service 'norht', which seeds.figure_services does not name."
+        " Did you mean 'north'? In 1 row.",
+    ),
+    "seeds/code_lists.csv": (
+        {"basis": "'calender_year'"},
+        "marts.indicators: has the basis 'calender_year', which seeds.code_lists does not name."
+        " Did you mean 'calendar_year'? In 1 row.",
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", UNKNOWN)
+def test_a_service_or_basis_that_nothing_names_is_told(seed: str, tmp_path: Path) -> None:
+    """It is published: a figure may be there before its names. Where nothing names any, there is nothing to say."""
+    cells, message = UNKNOWN[seed]
+    root = write(tmp_path, "indicators", cells)
+    told = [str(one) for one in run(root).warnings]
+    assert message not in told
+    (root / seed).write_text(NAMES[seed])
+    assert message in [str(one) for one in run(root).warnings]
+    write(root)
+    assert message not in [str(one) for one in run(root).warnings]

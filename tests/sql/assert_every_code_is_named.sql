@@ -13,6 +13,14 @@ with named as (
     union all
     select 'basis' as list, basis as code, cast(null as string) as name from {{ ref('published_figures') }}
     union all
+    select 'basis' as list, basis as code, cast(null as string) as name from {{ ref('figure_counts') }}
+    where basis is not null
+    union all
+    select 'basis' as list, basis as code, cast(null as string) as name from {{ ref('report_lines') }}
+    where basis is not null
+    union all
+    select 'basis' as list, basis as code, cast(null as string) as name from {{ ref('indicators') }}
+    union all
     select 'qualifier' as list, qualifier as code, cast(null as string) as name from {{ ref('published_figures') }}
     union all
     select 'inconsistency' as list, kind as code, cast(null as string) as name

@@ -54,7 +54,7 @@ class FileResult:
     loaded: int = 0
     rejected: int = 0
     superseded: int = 0
-    refused: str | None = None  # or unreadable, no_header, named_twice, missing_column
+    refused: str | None = None  # or unreadable, no_header, named_twice, missing_column, records_in_header
     rejects: tuple[Reject, ...] = ()
     unknown_columns: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
@@ -147,6 +147,8 @@ def read_bytes(contract: Contract, name: str, data: bytes) -> tuple[FileResult, 
         refused = "named_twice"
     elif any(contract.column(each).required for each in absent):
         refused = "missing_column"
+    elif _holds_records(header, separator, text, known, bool(records)):
+        refused = "records_in_header"
     if refused:
         return FileResult(name, encoding, separator, header, count, 0, count, 0, refused, (), unknown, absent), []
 
@@ -155,6 +157,24 @@ def read_bytes(contract: Contract, name: str, data: bytes) -> tuple[FileResult, 
     return FileResult(
         name, encoding, separator, header, count, len(rows), len(rejects), 0, None, tuple(rejects), unknown, absent
     ), rows
+
+
+def _holds_records(
+    header: Sequence[str], separator: str, text: str, known: Mapping[str, str], has_records: bool
+) -> bool:
+    """Whether the header swallowed records: behind a quote, or because no line end of the file is one."""
+    if any("\n" in name or "\r" in name for name in header):
+        (line,) = re.split("[\r\n]", text.strip("\ufeff \t\r\n"), maxsplit=1)[:1]
+        alone = [name.replace('"', "").strip(" \t") for name in line.split(separator)]
+        most = max(name.count(separator) for name in header if "\n" in name or "\r" in name)
+        if len([name for name in alone if name in known]) > len([name for name in header if name in known]):
+            return True
+        if most >= len(alone) - 1 > 0:
+            return True
+    whole = separator.join(header)
+    is_odd = any(sign in whole for sign in "\x85\u2028\u2029\x0b\x0c\x1c\x1d\x1e\0")
+    days = r"(?<!\d)(\d{4}-\d\d-\d\d|\d{1,2}\.\d{1,2}\.\d{4})(?!\d)"
+    return not has_records and (is_odd or any(re.search(days, each) for each in header if each not in known))
 
 
 def find_header(text: str, known: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:

@@ -29,6 +29,7 @@ from kpi.cli.options import (
     warehouse_of,
 )
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, mistakes, nearest
+from kpi.files import replacing
 from kpi.jobs.options import Options
 from kpi.settings import check_size
 from kpi.sql import Columns, counted
@@ -483,10 +484,11 @@ def artifacts(
     if build is None and warehouse.current() is None:
         click.echo("Nothing is published yet: no results and no catalog.")
         return
-    folder = warehouse.folder(build)
+    folder = warehouse.folder(build).resolve()  # whatever is published meanwhile
     for name in (RESULTS, CATALOGUE):
         if (folder / name).is_file():
-            shutil.copyfile(folder / name, folder_of_files / name)
-            click.echo(f"Wrote {folder_of_files / name} of build {folder.resolve().name}.")
+            with replacing(folder_of_files / name) as file:
+                shutil.copyfile(folder / name, file)
+            click.echo(f"Wrote {folder_of_files / name} of build {folder.name}.")
         else:
-            click.echo(f"Build {folder.resolve().name} has no {name}: it was made before kpi wrote one, or it failed.")
+            click.echo(f"Build {folder.name} has no {name}: it was made before kpi wrote one, or it failed.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kpi.errors import ConfigError, interruptible, is_disk_full
+from kpi.errors import ConfigError, DiskFull, KpiError, interruptible, is_disk_full
 from kpi.events import Emit
 from kpi.files import find_project
 from kpi.jobs.options import Outcome
@@ -100,15 +100,19 @@ class CommandGroup(click.Group):
     """The commands. An output that cannot be written is a setting that cannot be used: it ends like one."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raises ConfigError for an output that cannot be written, of a disk that is full no other."""
+        """Run the command. Raises ConfigError for an output that cannot be written, and DiskFull for want of room."""
         try:
             return super().invoke(ctx)
-        except OSError as error:
-            if is_disk_full(error) or isinstance(error, BrokenPipeError):
-                raise
-            for path in ctx.meta.get(_OUTPUTS, ()):
-                if _is_met_at(error, path):
-                    raise ConfigError(f"{path} cannot be written: {os.strerror(error.errno or 0)}.") from None
+        except Exception as error:
+            outputs = ctx.meta.get(_OUTPUTS, ())
+            if outputs and is_disk_full(error) and not isinstance(error, KpiError):
+                raise DiskFull(
+                    f"{outputs[-1]} cannot be written: the disk is full. Make room, and run again."
+                ) from error
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                for path in outputs:
+                    if _is_met_at(error, path):
+                        raise ConfigError(f"{path} cannot be written: {os.strerror(error.errno or 0)}.") from None
             raise
 
 

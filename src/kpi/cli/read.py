@@ -29,6 +29,7 @@ from kpi.cli.options import (
     warehouse_of,
 )
 from kpi.errors import CheckFailed, ConfigError
+from kpi.files import replacing
 from kpi.lazy import duckdb
 from kpi.presentation import bare
 from kpi.settings import FIRST_YEAR, LAST_YEAR
@@ -314,7 +315,11 @@ def explain(
         if as_sql:
             click.echo(explanation.sql_by_kind.get(kind, ""))
         else:
-            _print_rows(explanation.rows(kind), form, output, limit)
+            rows = explanation.rows(kind)
+            with replacing(output) if output else nullcontext() as file:
+                _print_rows(rows, form, file, limit)
+            if form == "parquet":
+                click.echo(f"{counted(rows.num_rows, 'row')} in {output}", err=True)
     elif as_json:
         say_json(explanation.to_json())
     elif as_sql:
@@ -325,11 +330,11 @@ def explain(
 
 def _print_rows(rows: pa.Table, form: str, output: Path | None, limit: int) -> None:
     """Print raw rows, or write them to a file; a CSV has no formula live in it."""
-    if form == "parquet":
+    if form == "parquet" and output:
         import pyarrow.parquet
 
-        pyarrow.parquet.write_table(rows, str(output))
-        click.echo(f"{counted(rows.num_rows, 'row')} in {output}", err=True)
+        with output.open("wb") as stream:
+            pyarrow.parquet.write_table(rows, stream)
         return
     cells = list(zip(*(column.to_pylist() for column in rows.columns), strict=True)) if rows.num_columns else []
     if form == "csv":
@@ -490,7 +495,10 @@ def rejects(
     from kpi.reader import figures
 
     root = project_folder(project_dir)
-    private = read.private_columns(compiled(root).graph.feeds)
+    feeds = compiled(root).graph.feeds
+    if not feeds:
+        raise ConfigError("the project has no feeds, so there is nothing to reject.")
+    private = read.private_columns(feeds)
     with figures.open_build(build_id, root, stewards=stewards) as con:
         try:
             if for_sender:
@@ -525,6 +533,7 @@ def site(folder: Path | None, public: bool, build_id: str | None, project_dir: P
             raise click.UsageError("--public needs a folder to write into: kpi site --public DIR")
         click.echo(str(written_site(root, build_id)))
         return
+    build_id = warehouse_of(project_dir).folder(build_id).resolve().name  # whatever is published meanwhile
     result = write_copy(root, build_id, folder, public)
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)

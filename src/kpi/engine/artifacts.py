@@ -20,6 +20,7 @@ from kpi.engine.selector import Checksum, State
 from kpi.engine.tests import TestName
 from kpi.environment import hidden_values, is_anything_hidden
 from kpi.errors import ConfigError
+from kpi.files import replacing
 
 _NAMES = frozenset(
     (
@@ -70,7 +71,8 @@ def write_artifacts(
 
 def write_project_manifest(path: Path, graph: Graph) -> None:
     """Write the manifest of a project as it is, built or not."""
-    _write(path, write_manifest(graph, test_names(graph), _made(graph.project.name)))
+    with replacing(path) as file:
+        _write(file, write_manifest(graph, test_names(graph), _made(graph.project.name)))
 
 
 def run_results(graph: Graph, found: Results, names: Mapping[str, TestName], made: Made) -> dict[str, Any]:

@@ -62,10 +62,12 @@ def _format_of(config: Mapping[str, Any]) -> str:
     return str(config.get("format") or (ending if "." in str(config.get("location") or "") else "")).lower()
 
 
-def seed_columns(text: str, file: Path, delimiter: str) -> tuple[dict[str, str], list[CompileError]]:
+def seed_columns(
+    text: str, file: Path, delimiter: str, types: Mapping[str, object]
+) -> tuple[dict[str, str], list[CompileError]]:
     """Return name and type of a seed's columns, the types as dbt takes them from the values; and what is in doubt.
 
-    Raises CompileError for a line that is not a row of them.
+    `types` are those that its YAML declares. Raises CompileError for a line that is not a row of them.
     """
     values: list[set[str]] = []
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -97,6 +99,7 @@ def seed_columns(text: str, file: Path, delimiter: str) -> tuple[dict[str, str],
         raise CompileError(file, 1, "the seed is empty; its first line must name the columns.")
     for name, seen in zip(header, values, strict=True):
         doubts += _misspelt_identifiers(text, file, name, seen)
+        doubts += _rounded(text, file, name, seen, str(types.get(name, "")))
     return {name: type_of(seen) for name, seen in zip(header, values, strict=True)}, doubts
 
 
@@ -125,6 +128,50 @@ def _misspelt_identifiers(text: str, file: Path, name: str, values: set[str]) ->
         what = f"holds a letter that cannot be seen, {letter}" if letter else "begins or ends with a blank"
         line = text.count("\n", 0, text.find(value)) + 1
         yield CompileError(file, line, f"'{without_unseen(value)}' of column '{name}' {what}.")
+
+
+_EXACT = re.compile(
+    r"(?:tiny|small|big|huge)?int(?:eger)?|(?:decimal|numeric) *\( *[0-9]+ *(?:, *(?P<scale>[0-9]+) *)?\)"
+)
+
+
+def _rounded(text: str, file: Path, name: str, values: set[str], kind: str) -> Iterator[CompileError]:
+    """Numbers of a column that its declared type has no room for behind the point: DuckDB rounds them, as in dbt."""
+    exact = _EXACT.fullmatch(kind.lower().strip())
+    if not exact:
+        return
+    for value in sorted(values):
+        if _NUMBER.fullmatch(value.strip()) and _decimals(Decimal(value.strip())) > int(exact["scale"] or 0):
+            line = text.count("\n", 0, text.find(value)) + 1
+            yield CompileError(file, line, f"'{value}' of column '{name}' is no {kind}: it would be rounded.")
+
+
+def _decimals(number: Decimal) -> int:
+    """How many decimals a number has, zeros at its end aside."""
+    digits = "".join(map(str, number.as_tuple().digits))
+    return -int(number.as_tuple().exponent) - (len(digits) - len(digits.rstrip("0"))) if number else 0
+
+
+def seed_cell_error(text: str, node: Node, record: int, column: str, reason: str) -> CompileError:
+    """Say what is wrong with a cell of a seed. `record` counts the header and blank lines, `reason` is DuckDB's."""
+    kind = re.fullmatch("Could not convert string .* to '(.+)'", reason, re.DOTALL)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=node.delimiter, quotechar=quote_of(text, node.delimiter))
+    header: list[str] = []
+    for number, row in enumerate(rows, start=1):
+        header = header or row
+        if number < record:
+            continue
+        cell = dict(zip(header, row, strict=False)).get(column)
+        if kind is None or cell is None:
+            break
+        where = f"column '{column}' of the seed '{node.name}'"
+        if cell.strip():
+            return CompileError(node.file, rows.line_num, f"{where}: {cell!r} is no {kind[1]}.")
+        remedy = "leave the cell empty, or name another type of the column under column_types"
+        return CompileError(
+            node.file, rows.line_num, f"{where} holds blanks, {cell!r}, which is no {kind[1]}: {remedy}."
+        )
+    return CompileError(node.file, record, f"{column}: {reason}.")
 
 
 _DIGITS = r"\d+(_\d+)*"

@@ -315,13 +315,13 @@ def documented(resource: Resource) -> dict[str, Any]:
 def _seed(project: Project, resource: Resource, templates: Templates) -> Node:
     delimiter = {**resource.config, **resource.above}.get("delimiter", ",")
     text = read_text(project.root, resource.file)
-    header, doubts = seed_columns(text, resource.file, delimiter)
     config = merged([resource.config, resource.above])
+    types: Section = config.get("column_types") or Section(resource.file, 1)
+    header, doubts = seed_columns(text, resource.file, delimiter, types)
     for doubt in doubts:
         if has_house_rules(config):
             raise doubt
         templates.notes.append(str(doubt))
-    types: Section = config.get("column_types") or Section(resource.file, 1)
     for name in types:
         if name not in header:
             message = f"column_types: '{resource.name}' has no column '{name}'.{nearest(name, header)}"

@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -103,7 +103,7 @@ def read_newer_by(meta: Section, columns: Iterable[str]) -> str:
 Lookalikes = Literal["reject", "normalise", "keep"]
 Precision = Literal["", "second", "minute"]
 Choice = TypeVar("Choice", bound=str)
-FEED_SETTINGS = ("newer_by", "null_words", "lookalikes")
+FEED_SETTINGS = ("newer_by", "null_words", "lookalikes", "total_words")
 COLUMN_SETTINGS = ("null_words", "lookalikes", "format", "decimals", "precision")
 _KINDS_OF_RULES: Mapping[str, tuple[str, ...]] = {
     "format": ("timestamp", "date"),
@@ -111,6 +111,8 @@ _KINDS_OF_RULES: Mapping[str, tuple[str, ...]] = {
     "precision": ("timestamp",),
     "lookalikes": ("text",),
 }
+# The key of what spreadsheets and report writers put below the rows, in any case, where a contract has no other words.
+TOTAL_WORDS = ("yhteensä", "summa", "total", "totals", "totalt", "grand total")
 MOST_REJECTED = 0.5  # of the records of a file, whatever a contract says
 MOST_DECIMALS = 6  # that a DECIMAL(24, 6) holds
 _PARTS = {
@@ -375,7 +377,7 @@ class Feed:
     `expected_every` month or year is to have rows, from that of `expected_from` on; once: a register, no year of
     which need have any. `services_by` is the column that tells its services apart, where there are several. `newer_by`
     tells which of two rows with a key counts: that of the later `file_name`, that of the later `time_of_delivery`, or
-    that with the greater value in the column it names.
+    that with the greater value in the column it names. `total_words` are the keys of lines of totals, in lower case.
     """
 
     name: str
@@ -395,6 +397,7 @@ class Feed:
     retention: Retention
     services_by: str = ""
     newer_by: str = FILE_NAME
+    total_words: tuple[str, ...] = TOTAL_WORDS
 
     @property
     def instants(self) -> tuple[str, ...]:
@@ -428,12 +431,7 @@ def read_feed(source: Source) -> Feed:
         for name in meta.strings(part):
             if name not in names:
                 raise ContractError(f"'{part}' names no column '{name}'.{nearest(name, names)}", meta.where(part))
-    key = meta.strings("key")
-    if not key:
-        raise ContractError(f"the contract of '{source.name}' names no key.", meta.where())
-    for name in key:
-        if not names[name].required:
-            raise ContractError(f"the key column '{name}' must be required.", meta.where("key"))
+    key = _key(meta, names, source)
     order = meta.strings("time_order")
     if {names[name].kind for name in order} - {"timestamp", "date"} or len({names[n].kind for n in order}) > 1:
         raise ContractError("'time_order' takes timestamps only, or dates only.", meta.where("time_order"))
@@ -445,6 +443,7 @@ def read_feed(source: Source) -> Feed:
     every: Every = choice(meta, "expected_every", ("month", "year", "once"), "month")
     services_by = meta.text("services_by")
     newer_by = read_newer_by(meta, names)
+    total_words = _total_words(meta, [names[name] for name in key])
     retention = read_retention(source, {c.name: c.kind for c in columns}, meta.text("census"), every)
     settings = (
         columns,
@@ -458,6 +457,7 @@ def read_feed(source: Source) -> Feed:
         retention.of,
         services_by,
         newer_by,
+        total_words,
     )
     return Feed(
         name=source.name,
@@ -477,7 +477,27 @@ def read_feed(source: Source) -> Feed:
         retention=retention,
         services_by=services_by,
         newer_by=newer_by,
+        total_words=total_words,
     )
+
+
+def _key(meta: Section, names: Mapping[str, FeedColumn], source: Source) -> tuple[str, ...]:
+    key = meta.strings("key")
+    if not key:
+        raise ContractError(f"the contract of '{source.name}' names no key.", meta.where())
+    for name in key:
+        if not names[name].required:
+            raise ContractError(f"the key column '{name}' must be required.", meta.where("key"))
+    return key
+
+
+def _total_words(meta: Section, key: Sequence[FeedColumn]) -> tuple[str, ...]:
+    if "total_words" not in meta:
+        return TOTAL_WORDS
+    if len(key) > 1 or key[0].kind != "text" or key[0].codes:
+        message = "'total_words' says nothing where the key is not one text without a list of codes."
+        raise ContractError(message, meta.where("total_words"))
+    return tuple(map(str.lower, meta.strings("total_words")))
 
 
 def _time_zone(meta: Section, default: str) -> str:

@@ -544,6 +544,46 @@ def _hint(layout: Layout, names: Mapping[str, str], known: int) -> str:
     return best[1]
 
 
+# What another program may have taken for a line end, or have put in the place of one.
+_OTHER_ENDS: Mapping[str, str] = {
+    "\x85": "next line",
+    "\u2028": "line separator",
+    "\u2029": "paragraph separator",
+    "\x0b": "line tabulation",
+    "\x0c": "form feed",
+    "\x1c": "file separator",
+    "\x1d": "group separator",
+    "\x1e": "record separator",
+    "\0": "null",
+}
+_DAY = re.compile(r"(?<![0-9])(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{4})(?![0-9])")
+
+
+def records_in_header(layout: Layout, cut: Cut, names: Mapping[str, str]) -> str:
+    """Say why records may stand in the header, where none is counted; empty when the header is one.
+
+    A quote that it opens may close in a record. Where nothing follows it, line ends may be none: then another sign
+    stands in it, or dates do.
+    """
+    line = layout.body[layout.begin : layout.start].decode("utf-8", "replace")
+    first, *more = re.split("[\r\n]", line.strip(" \t\r\n"), maxsplit=1)
+    if more:
+        known, separators = sum(name in names for name in layout.header), first.count(layout.separator)
+        unquoted = sum(name in names for name in split_record(first.replace('"', ""), layout.separator))
+        inside = [cell for cell in layout.header if re.search("[\r\n]", cell)]
+        if unquoted > known or any(cell.count(layout.separator) >= separators > 0 for cell in inside):
+            return "a quote in the header closes in a later line: there are records in it"
+    if not cut.blank.all():
+        return ""
+    for sign, said in _OTHER_ENDS.items():
+        if sign in line:
+            where = f"U+{ord(sign):04X} ({said}) stands in its header line"
+            return f"it has no records, and {where}: line ends are LF, CRLF or CR"
+    if any(_DAY.search(cell) for cell in layout.header if cell not in names):
+        return "it has no records, and dates stand in its header line: are there records in it, without line ends?"
+    return ""
+
+
 _EXAMPLES = 3
 _LONGEST = 30  # letters of a word that is told
 _SEARCHED = 500  # letters in doubt that are looked at for examples

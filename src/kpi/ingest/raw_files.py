@@ -17,10 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kpi.errors import DeliveryError
+from kpi.errors import DeliveryError, Place, Problem
 from kpi.files import read_regular
 from kpi.ingest.masking import hidden_codes
 from kpi.lazy import duckdb
+from kpi.presentation import listed, one_line
 from kpi.sql import Columns, definition, literal, typed_columns
 
 SUMS = "SHA256SUMS"
@@ -173,10 +174,20 @@ class RawFolder:
     deleted: tuple[RawFile, ...] = ()
 
     def digest(self) -> str:
-        """A hash of the path and content of every file that is read."""
+        """A hash of the path and content of every file that is read, and of the paths passed over: a run tells them."""
         lines = [f"{file.path}\0{file.content_hash}" for file in self.files]
-        text = "\n".join([*lines, *(f"kept/{folder.name}\0{folder.content_hash}" for folder in self.kept)])
+        lines += [f"kept/{folder.name}\0{folder.content_hash}" for folder in self.kept]
+        text = "\n".join([*lines, *(f"passed over/{path}" for path in self.ignored)])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def deleted_problem(self) -> Problem | None:
+        """What a run tells of deliveries that were deleted and lie there all the same."""
+        if not self.deleted:
+            return None
+        message = f"deleted by retention, {'lies' if len(self.deleted) == 1 else 'lie'} there and not read."
+        place = Place(one_line(listed([file.path for file in self.deleted], 3)))
+        return Problem("file.deleted", message, place, "See: kpi prune-raw")
 
 
 def content_hash(data: bytes) -> str:

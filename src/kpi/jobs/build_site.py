@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi import database
 from kpi.errors import ConfigError
+from kpi.files import change_places, staging_folder
 from kpi.lazy import duckdb
 from kpi.presentation import LANGUAGES
 from kpi.site.content import INPUTS
@@ -94,13 +97,13 @@ def write_copy(root: Path, build: str | None, target: Path, is_public: bool) -> 
     record = warehouse.record(folder)
     graph = compiled(root).graph
     check_report(graph)
-    _make_room(target)
     about = About(record.id, date.fromisoformat(record.as_of or str(date.today())), record.synthetic, is_public)
     with database.reading(readable_database(folder)) as con:
         models = Models() if is_public else models_of(graph, con)
         project = ProjectFiles(graph.project.root, graph.project.report_tables, models)
-        result = write_site(target, con, project, about, read_results(folder, EXPECTATIONS))
-    return _finish(target, record, result, " for the public" if is_public else "")
+        with _replaced(target, record.id) as staging:
+            result = write_site(staging, con, project, about, read_results(folder, EXPECTATIONS))
+            return _refuse_none(result, record.id, " for the public" if is_public else "")
 
 
 def write_validated(
@@ -110,25 +113,41 @@ def write_validated(
 
     Raises ConfigError as `write_copy`.
     """
-    _make_room(target)
     about = About(record.id, date.fromisoformat(record.as_of), record.synthetic)
     files = ProjectFiles(project.root, project.report_tables)
-    _finish(target, record, write_site(target, con, files, about, json.loads(results)))
+    with _replaced(target, record.id) as staging:
+        _refuse_none(write_site(staging, con, files, about, json.loads(results)), record.id)
 
 
-def _finish(target: Path, record: BuildRecord, result: Written | None, whom: str = "") -> Written:
-    """Mark a folder as one of kpi's, so that it may be written again. Raises ConfigError when nothing was written."""
+def _refuse_none(result: Written | None, build: str, whom: str = "") -> Written:
+    """Return what was written. Raises ConfigError when nothing was."""
     if result is None:
-        raise ConfigError(f"build {record.id} has no figures{whom} to show.")
-    (target / FINGERPRINT).write_text(f"copy of {record.id}\n", encoding="utf-8")
+        raise ConfigError(f"build {build} has no figures{whom} to show.")
     return result
 
 
-def _make_room(target: Path) -> None:
-    """Remove the site that lies in a folder. Raises ConfigError when something else does."""
-    if not target.exists():
-        return
-    if not target.is_dir() or (any(target.iterdir()) and not (target / FINGERPRINT).is_file()):
-        raise ConfigError(f"{target} holds something that is no site of kpi's. Name an empty folder, or a new one.")
-    for name in (*LANGUAGES, "data"):
-        shutil.rmtree(target / name, ignore_errors=True)
+@contextmanager
+def _replaced(target: Path, build: str) -> Iterator[Path]:
+    """Yield an empty folder to write a site into; when that went well, it is in place of the one in `target`.
+
+    Files of others stay where they are. Raises ConfigError when `target` holds what is no site.
+    """
+    target = Path(os.path.realpath(target))
+    own = {*LANGUAGES, "data", FINGERPRINT}
+    with staging_folder(target) as staging:
+        there = [path for path in sorted(target.iterdir()) if path != staging]
+        if there and not (target / FINGERPRINT).is_file():
+            raise ConfigError(f"{target} holds something that is no site of kpi's. Name an empty folder, or a new one.")
+        yield staging
+        (staging / FINGERPRINT).write_text(f"copy of {build}\n", encoding="utf-8")
+        if not change_places(target, staging, [path for path in there if path.name not in own]):
+            _one_by_one(target, staging, own)
+
+
+def _one_by_one(target: Path, staging: Path, own: Iterable[str]) -> None:
+    """Move the parts of a site in, each in place of the old one; its mark first, so that it may be written again."""
+    for name in sorted(own, key=lambda name: name != FINGERPRINT):
+        if (target / name).is_dir():
+            os.replace(target / name, staging / f"old-{name}")
+        if (staging / name).exists():
+            os.replace(staging / name, target / name)

@@ -189,6 +189,8 @@ class Run:
         if result.error:
             raise result.error
         check_build.refuse_impossible_figures(con, self.graph)
+        for problem in check_build.unknown_codes(con, self.graph):
+            self._warn(problem)
         self._validate(con)
         self._compare_releases(con)
         self._note_freshness(con)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,12 +21,13 @@ from kpi.engine.runner import Adapter, AdapterFor, DuckAdapter
 from kpi.engine.selector import Selection, default_of, select
 from kpi.engine.test_runner import CheckResult, Store, run_tests, with_examples
 from kpi.engine.unit_tests import with_unit_tests
-from kpi.errors import BuildError, ConfigError, Place
+from kpi.errors import BuildError, ConfigError, Place, Problem, nearest
 from kpi.ingest.contract import Feed
+from kpi.ingest.masking import quoted
 from kpi.settings import REPORT_COLUMNS
 from kpi.sql import counted, literal
 from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
-from kpi.warehouse.builds import FAILURES, Warehouse
+from kpi.warehouse.builds import FAILURES, Warehouse, is_open
 from kpi.warehouse.permissions import database_path, readable_database
 
 if TYPE_CHECKING:
@@ -78,10 +80,10 @@ def validate_build(
     from kpi.validation.expectations import results_as_json, validate
 
     warehouse = Warehouse(root.resolve() / "warehouse")
-    folder = warehouse.folder(build)
+    folder = warehouse.folder(build).resolve()  # whatever is published meanwhile
     record = warehouse.record(folder)
     if not record.as_of and as_of is None:
-        message = f"build {folder.resolve().name} does not say of which day it is ({record.problem})"
+        message = f"build {folder.name} does not say of which day it is ({record.problem})"
         raise ConfigError(f"{message}. Give --as-of.")
     day = as_of or date.fromisoformat(record.as_of)
     project, contracts = read_feeds(root)
@@ -150,6 +152,39 @@ def _impossible_rows(table: str, relation: str, columns: Mapping[str, str]) -> s
         f"with figures as (select *, {several} as _is_repeated from {relation})"
         f" select what, rows, example from ({' union all '.join(parts)}) order by place"
     )
+
+
+def unknown_codes(con: duckdb.DuckDBPyConnection, graph: Graph) -> list[Problem]:
+    """Return a warning for each service and basis of a figure that no table of the project names: misspelt, perhaps.
+
+    Only where such a table names any. Services of projects with expectations are those to judge.
+    """
+    tables, built = graph.project.report_tables, database.table_columns(con)
+    if tables.indicators not in built:
+        return []
+    problems: list[Problem] = []
+    if tables.code_lists in built:
+        known = con.execute(f"select distinct code from {tables.code_lists} where list = 'basis'").fetchall()
+        bases = f"select basis, count(*) from {tables.indicators} group by basis order by basis"
+        codes = {code for (code,) in known}
+        for basis, rows in con.execute(bases).fetchall() if codes else ():
+            if basis not in codes:
+                what = f"the basis '{quoted(basis)}', which {tables.code_lists} does not name.{nearest(basis, codes)}"
+                message = f"has {what} In {counted(rows, 'row')}."
+                problems.append(Problem("figure.unknown_basis", message, subject=tables.indicators))
+    if tables.figure_services in built and not read_expectations(graph.project).topics:
+        named = f"select figure_id, array_agg(distinct service) as services from {tables.figure_services} group by all"
+        strangers = (
+            f"select figure_id, service, services, count(*) from {tables.indicators} inner join ({named})"
+            " using (figure_id) where not list_contains(services, service) group by all order by 1, 2"
+        )
+        for figure, service, services, rows in con.execute(strangers).fetchall():
+            what = (
+                f"'{quoted(figure)}' of the service '{quoted(service)}', which {tables.figure_services} does not name"
+            )
+            message = f"has {what}.{nearest(service, services)} In {counted(rows, 'row')}."
+            problems.append(Problem("figure.unknown_service", message, subject=tables.indicators))
+    return problems
 
 
 def refuse_missing(con: duckdb.DuckDBPyConnection, expectations: Expectations, build: str) -> None:
@@ -284,12 +319,19 @@ def _run(
 
 @contextmanager
 def _beside(held: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a build read-only, and a new file beside it for failing rows."""
-    failures = held.with_name(FAILURES)
-    failures.unlink(missing_ok=True)
-    with database.scratch() as con:
-        con.execute(f"attach {literal(str(held))} as {database.CATALOG} (read_only)")
-        con.execute(f"attach {literal(str(failures))} as failures")
-        con.execute(f"use {database.CATALOG}")
-        database.confine(con)
-        yield con
+    """Open a build read-only, and a new file for failing rows, which is beside it once they are all there."""
+    new = held.with_name(f".{FAILURES}-{os.getpid()}")
+    for left in held.parent.glob(f".{FAILURES}-*"):
+        if not is_open(left):  # by a test that is running
+            left.unlink()
+    try:
+        with database.scratch() as con:
+            con.execute(f"attach {literal(str(held))} as {database.CATALOG} (read_only)")
+            con.execute(f"attach {literal(str(new))} as failures")
+            con.execute(f"use {database.CATALOG}")
+            database.confine(con)
+            yield con
+        os.replace(new, held.with_name(FAILURES))
+    finally:
+        for left in held.parent.glob(f"{new.name}*"):  # with what DuckDB has beside it
+            left.unlink()

@@ -23,6 +23,7 @@ from kpi import database
 from kpi.build_record import BuildRecord
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit, silent
+from kpi.files import to_disk
 from kpi.ingest import raw_files
 from kpi.ingest.raw_files import RawFile, RawFolder, hash_of, kept_beside, scan
 from kpi.ingest.retention import past_retention, survey
@@ -34,7 +35,7 @@ from kpi.provenance.figure_values import SAME_FIGURE, SAME_VALUES, moved_figures
 from kpi.provenance.releases import releases_with
 from kpi.settings import ReportTables
 from kpi.sql import counted, definition, literal
-from kpi.warehouse.builds import Warehouse, begin, record, to_disk, writing
+from kpi.warehouse.builds import Warehouse, begin, record, writing
 from kpi.warehouse.lifecycle import rolled_back_from
 from kpi.warehouse.permissions import DATABASE, database_folder, database_path, is_whole
 
@@ -344,7 +345,7 @@ def _finish(root: Path, warehouse: Warehouse, options: Options, emit: Emit, dele
         for path in (warehouse.root, kept_beside(warehouse.raw)):
             to_disk(path)
         for file in folder.deleted:
-            _delete(warehouse, file, build)
+            _delete(warehouse, file, build, emit)
     emit(f"Deleted {len(folder.deleted)} deliveries. What backups hold of them is yours to delete.")
     return outcome
 
@@ -391,7 +392,7 @@ def _refuse_lost(warehouse: Warehouse, tables: ReportTables, folder: RawFolder, 
             )
 
 
-def _delete(warehouse: Warehouse, file: RawFile, build: str) -> None:
+def _delete(warehouse: Warehouse, file: RawFile, build: str, emit: Emit) -> None:
     path = warehouse.raw / file.feed / file.name
     if path.is_file() and hash_of(path) == file.content_hash:
         try:
@@ -400,7 +401,10 @@ def _delete(warehouse: Warehouse, file: RawFile, build: str) -> None:
         except OSError as error:
             raise KpiError(f"{path} cannot be deleted: {error.strerror}. Mend that, and run this again.") from None
         message = f"{file.path}, sha256 {file.content_hash}; see raw.deleted_deliveries"
-        record(warehouse, build, "delivery deleted", message)
+        try:
+            record(warehouse, build, "delivery deleted", message)
+        except OSError as error:  # it is gone all the same, and raw.deleted_deliveries says so
+            emit(f"  warning: that {file.path} was deleted is not in the ledger, which cannot be written: {error}")
 
 
 def _emit_builds(warehouse: Warehouse, plan: Plan, emit: Emit) -> None:

@@ -74,7 +74,7 @@ def refresh(root: Path, options: Options, emit: Emit) -> Outcome:
     state = _Found.now(root, options)
     if is_needless(root, warehouse, options, state.inputs):
         _clean_up(warehouse, emit)
-        return _nothing_to_do(warehouse, emit)
+        return _nothing_to_do(warehouse, state.folder, emit)
     return _run(root, options, emit, state, lambda settings: start_of(warehouse, options, state.folder, settings))
 
 
@@ -179,7 +179,7 @@ def _compile_and_build(
             # The run that was waited for may have done it all, or something changed meanwhile.
             state = _Found.now(root, options)
             if is_needless(root, warehouse, options, state.inputs):
-                return _nothing_to_do(warehouse, emit)
+                return _nothing_to_do(warehouse, state.folder, emit)
             graph = compiled(root, options.variables, options.target, options.invocation).graph
         start = start_by(settings_of(graph.project, engine))
         _emit_other_engine(warehouse, start, engine, emit)
@@ -224,13 +224,15 @@ def _clean_up(warehouse: Warehouse, emit: Emit) -> None:
                 prune(warehouse, warehouse_settings, emit)
 
 
-def _nothing_to_do(warehouse: Warehouse, emit: Emit) -> Outcome:
+def _nothing_to_do(warehouse: Warehouse, folder: raw_files.RawFolder, emit: Emit) -> Outcome:
     build, left = warehouse.published(), rolled_back_from(warehouse)
     message = f"Nothing changed since build {build}: nothing to do."
     if left is not None:
         message = f"Nothing changed since build {left.name}, which was rolled back: readers keep {build}."
         message += f" To let them see it again: kpi rollback {left.name}"
     emit_event(emit, Event("nothing to do", message))
+    if problem := folder.deleted_problem:
+        emit(f"  warning: {problem}")
     return Outcome(build, published=True, nothing_to_do=True)
 
 

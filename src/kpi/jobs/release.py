@@ -36,8 +36,8 @@ from kpi.provenance.releases import (
 )
 from kpi.provenance.revisions import Revision, with_sizes
 from kpi.sql import counted
-from kpi.warehouse.builds import Warehouse, record, writing
-from kpi.warehouse.lifecycle import RELEASED, rolled_back_from
+from kpi.warehouse.builds import RELEASED, Warehouse, record, writing
+from kpi.warehouse.lifecycle import rolled_back_from
 from kpi.warehouse.permissions import database_path, readable_database
 
 if TYPE_CHECKING:
@@ -81,8 +81,14 @@ def release(root: Path, options: ReleaseOptions, emit: Emit) -> Path:
             fields = _fields(root, options)
             frozen = freeze(con, tables, build, fields, years_of(con, [feed.limits for feed in graph.feeds]))
         folder = write_release(root, frozen)
-        record(warehouse, build.id, RELEASED, folder.name)
+        trouble = ""
+        try:
+            record(warehouse, build.id, RELEASED, folder.name)
+        except OSError as error:
+            trouble = f"the ledger cannot be written ({error}): the next run records that build {build.id} is released."
     emit(f"Released {options.year} as {folder.name}: {counted(len(frozen.figures), 'figure')} of build {build.id}.")
+    if trouble:
+        emit(f"  warning: {trouble}")
     if edited := frozen.fields["code_changes"]:
         emit(f"  warning: not committed, so nobody else can build it again: {edited}")
     if not frozen.fields["code_revision"]:

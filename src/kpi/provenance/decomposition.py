@@ -26,7 +26,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, TypeVar
 
-from kpi.database import table_columns
+from kpi.database import fetch_dicts, table_columns
 from kpi.errors import ConfigError
 from kpi.lazy import duckdb
 from kpi.provenance.figure_values import (
@@ -453,14 +453,16 @@ def _breaks(
 ) -> tuple[Break, ...]:
     """The breaks between the beginning of the earlier year and the end of the later one, oldest first."""
     first, last = sorted((keys[0].report_year, keys[1].report_year))
+    names = ("starts_on", "kind", "reason_fi", "reason_sv", "reason_en")
     with suppress(duckdb.CatalogException):
-        rows = con.execute(
-            "select distinct starts_on, kind, reason_fi, reason_sv, reason_en"
-            f" from {tables.comparability_breaks} where figure_id = ? and service = ?"
-            " and starts_on > make_date(?, 1, 1) and starts_on <= make_date(?, 12, 31) order by all",
+        rows = fetch_dicts(
+            con,
+            f"select * from {tables.comparability_breaks} where figure_id = ? and service = ?"
+            " and starts_on > make_date(?, 1, 1) and starts_on <= make_date(?, 12, 31)",
             [keys[0].figure_id, keys[0].service, first, last],
-        ).fetchall()
-        return tuple(Break(starts_on, *(str(text or "") for text in texts)) for starts_on, *texts in rows)
+        )
+        found = {(row["starts_on"], *(str(row.get(name) or "") for name in names[1:])) for row in rows}
+        return tuple(Break(*one) for one in sorted(found))
     return ()
 
 

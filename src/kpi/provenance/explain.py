@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -17,6 +19,7 @@ from kpi import database
 from kpi.database import fetch_dicts
 from kpi.errors import ConfigError
 from kpi.files import find_project
+from kpi.lazy import duckdb
 from kpi.provenance.explanation import (
     Check,
     Component,
@@ -35,13 +38,16 @@ from kpi.provenance.figure_facts import (
     descriptions,
     find_figure,
     in_languages,
+    place_of,
     pseudonyms,
 )
 from kpi.provenance.figure_values import FigureKey
-from kpi.provenance.path import Catalogue, Fixed, Hop, Untraceable, paths
-from kpi.provenance.steps import dated_seeds, shown_sql
-from kpi.provenance.trace import FURTHEST, Clause, Trace, plain_text
+from kpi.provenance.path import Catalogue, Fixed, Hop, paths
+from kpi.provenance.query import INSTEAD, Untraceable, plain_text
+from kpi.provenance.steps import dated_seeds, several_branches, shown_sql
+from kpi.provenance.trace import FURTHEST, Trace, entered, furthest
 from kpi.provenance.weight import weigh
+from kpi.provenance.writer import Clause
 from kpi.sql import identifier, literal
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
@@ -62,7 +68,7 @@ def explain(figure_id: str, service: str | None = None, year: int | None = None,
     ConfigError, with the nearest name, for a figure that is not there.
     """
     warehouse = Warehouse(find_project(where.get("project_dir")).resolve() / "warehouse")
-    folder = warehouse.folder(where.get("build"))
+    folder = warehouse.folder(where.get("build")).resolve()  # whatever is published meanwhile
     record = warehouse.record(folder)
     if record.nodes is None:
         reason = record.problem or "nothing is noted of its models"
@@ -105,6 +111,7 @@ class _Reading:
         self.known, self.indicator = facts.known, facts.indicator
         self._paths: dict[str, tuple[list[list[Hop]], list[Trace]]] = {}
         self._summaries: dict[int, _Summary | None] = {}
+        self._repeated: set[str] = set()  # feeds of which a join brings some rows several times
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -132,12 +139,18 @@ class _Reading:
         numerator, denominator = self._parts()
         traced = [one for one in (numerator, denominator) if one.traces]
         outs = [] if self._closed(traced) else self._outs(numerator, denominator)
-        left_out = self._left_out(outs)
+        unjudged = ""
+        try:
+            with self._refusing([out.trace for out in outs], is_open=True):
+                left_out = self._left_out(outs)
+        except Untraceable as error:
+            outs, left_out, unjudged = [], (), f"what leaves rows out cannot be told: {self._said_of(error)}"
+        numerator, denominator = self._recounted(numerator), self._recounted(denominator)
         entered = self._entered(numerator)
         return Explanation(
             key=self.key,
             build=self.record.id,
-            value=row["value"],
+            value=_exact(row["value"]),
             shown=facts.shown(row["value"]),
             numerator=numerator.part,
             denominator=denominator.part,
@@ -154,7 +167,7 @@ class _Reading:
             deliveries=self._deliveries(numerator, denominator),
             checks=self._checks(traced),
             needs_stewards=self._closed(traced),
-            untraced=numerator.untraced or denominator.untraced,
+            untraced=numerator.untraced or denominator.untraced or unjudged,
             lang=lang,
             sql_by_kind=self._sql(numerator, denominator, outs),
             **(origin | ({"origin": "by hand"} if entered and origin["origin"] == "derived" else {})),
@@ -175,18 +188,40 @@ class _Reading:
         return clause_labels(self.folder)
 
     def _traced(self, column: str) -> _Traced:
-        value = self.indicator[column]
+        value = _exact(self.indicator[column])
         if value is None or self.is_kept:
             return _Traced(Part("none" if value is None else "number", value, column))
         try:
             every_path, traces = self._paths_of(column)
+            if not traces:
+                return _Traced(Part("number", value, column, self._expression(every_path, column)))
+            with self._refusing(traces):
+                if any(not one.feed for one in traces):
+                    return self._of_figures(column, value, traces)
+                return self._of_rows(column, value, traces)
         except Untraceable as error:
-            return _Traced(Part("number", value, column), untraced=str(error))
-        if not traces:
-            return _Traced(Part("number", value, column, self._expression(every_path, column)))
-        if any(not one.feed for one in traces):
-            return self._of_figures(column, value, traces)
-        return self._of_rows(column, value, traces)
+            return _Traced(Part("number", value, column), untraced=self._said_of(error))
+
+    def _said_of(self, error: Untraceable) -> str:
+        """What an error says, with the file and line of the model."""
+        place = place_of(self.folder, error.model, error.word)
+        return f"{error.model}{f' ({place})' if place else ''}: {error.message}"
+
+    @contextmanager
+    def _refusing(self, traces: Sequence[Trace], is_open: bool = False) -> Iterator[None]:
+        """Raise Untraceable for what DuckDB says of SQL that nobody wrote: it is derived from a model's."""
+        try:
+            yield
+        except _of_sql():
+            model = next((one.model_at_fault(self._is_right, is_open) for one in traces), self.tables.indicators)
+            raise Untraceable(model, INSTEAD["other"]) from None
+
+    def _is_right(self, sql: str) -> bool:
+        try:
+            self.con.execute(sql).fetchall()
+        except _of_sql():
+            return False
+        return True
 
     def _paths_of(self, column: str) -> tuple[list[list[Hop]], list[Trace]]:
         """The paths of a part, and those of them with rows as what they are traced by. Raises Untraceable."""
@@ -218,9 +253,9 @@ class _Reading:
         summaries = [(trace, summary) for trace in traces if (summary := self._summary(trace))]
         total = None
         if len(summaries) == 1 or part.aggregate == "sum":
-            total = float(sum(one.total or 0 for _, one in summaries))
-        wanted = self.indicator["value"] if column == "value" else value
-        is_exact = total is not None and (total == wanted or (not summaries and wanted == 0))
+            total = _exact(sum(one.total or 0 for _, one in summaries))
+        wanted = _exact(self.indicator["value"]) if column == "value" else value
+        is_exact = total is not None and (_is_same(total, wanted) or (not summaries and wanted == 0))
         count = sum(one.row_count for _, one in summaries)
         return _Traced(
             replace(part, row_count=count, total=total, is_exact=is_exact, expression=_text_of(traces[0])),
@@ -228,8 +263,15 @@ class _Reading:
             tuple(one.keys for _, one in summaries) or ((),),
             {model: number for _, one in summaries for model, number in one.groups.items()},
             {place: number for _, one in summaries for place, number in one.by_file.items()},
-            untraced="" if is_exact else f"the rows of the {column} come to {total}, and it is {wanted}.",
+            untraced="" if is_exact else self._why_not(column, traces, total, wanted),
         )
+
+    def _why_not(self, column: str, traces: Sequence[Trace], total: object, wanted: object) -> str:
+        """Why the rows of a part do not come to it."""
+        if len(traces) > 1 and (any(one.weight.is_once or one.weight.has_distinct for one in traces) or total is None):
+            top = next(here for here, there in zip(traces[0].path, traces[1].path, strict=False) if here is not there)
+            return self._said_of(Untraceable(top.model, INSTEAD["branches"], "union"))
+        return f"the rows of the {column} come to {total}, and it is {wanted}."
 
     def _summary(self, trace: Trace) -> _Summary | None:
         """What the rows of one path come to; None when it has none. A part that is of the same rows comes along."""
@@ -272,7 +314,7 @@ class _Reading:
                 for place in groups
             ]
             totals = zip(own, one.weight.leaves, strict=True)
-            columns += [f"{leaf.aggregate.format(f'__weight_{n}')} as total_{n}" for n, leaf in totals]
+            columns += [f"{leaf.total(f'__weight_{n}')} as total_{n}" for n, leaf in totals]
             numbers.append(own)
         sql = f"select {', '.join(columns)} from (\n{joint.rows_in}\n) group by grouping sets ((), (__file))"
         rows = fetch_dicts(self.con, sql)
@@ -299,7 +341,8 @@ class _Reading:
         if not trace.weight.formula:
             return totals[0]
         columns = ", ".join(f"{_number(value)} as total_{n}" for n, value in enumerate(totals))
-        return self.con.execute(f"select {trace.weight.formula} from (select {columns})").fetchall()[0][0]
+        others = [one for one in totals if not _is_number(one)]
+        return self.con.execute(f"select {trace.weight.formula} from (select {columns})", others).fetchall()[0][0]
 
     def _of_figures(self, column: str, value: float, traces: Sequence[Trace]) -> _Traced:
         """A part that is made of other figures."""
@@ -342,14 +385,21 @@ class _Reading:
         for part, other in ((numerator, denominator), (denominator, numerator)):
             if part.part.kind != "rows":
                 continue
+            feeds: dict[str, list[tuple[Trace, tuple[object, ...]]]] = {}
             for trace, keys in zip(part.traces, part.keys, strict=False):
-                if part is denominator and any(one.trace.feed == trace.feed for one in queries if one.is_numerator):
+                feeds.setdefault(trace.feed, []).append((trace, keys))
+            for feed, every in feeds.items():
+                if part is denominator and any(one.trace.feed == feed for one in queries if one.is_numerator):
                     continue
                 clauses: list[Clause] = []
-                prior = _conditions_before(trace, other) if part is numerator else ()
-                tracing = replace(trace, prior=prior)
-                once = tracing.rows_out(keys, [], is_once=True)
-                queries.append(_Out(trace, tracing.rows_out(keys, clauses), once, clauses, part is numerator))
+                each, first = [], []
+                for trace, keys in every:
+                    tracing = replace(trace, prior=_conditions_before(trace, other) if part is numerator else ())
+                    first.append(len(clauses))
+                    each.append((tracing.rows_out(keys, clauses), tracing.rows_out(keys, [], is_once=True)))
+                traces = tuple(trace for trace, _ in every)
+                sql, once = each[0] if len(each) == 1 else (furthest([one for one, _ in each], first),) * 2
+                queries.append(_Out(traces, sql, once, clauses, part is numerator))
         return queries
 
     def _left_out(self, outs: Sequence[_Out]) -> tuple[LeftOut, ...]:
@@ -368,15 +418,32 @@ class _Reading:
                 rejected = self.con.execute("select count(*) from raw.rejects where feed = ?", [feed]).fetchall()[0][0]
                 if rejected:
                     reasons.append(self._one_left(feed, Clause(f"raw.{feed}", REJECTED, REJECTED), rejected))
-        return tuple(reasons)
+        counts: dict[tuple[str, str, str, str], LeftOut] = {}
+        for one in reasons:  # several branches of a union have the same clauses
+            before = counts.setdefault((one.feed, one.model, one.clause, one.kind), one)
+            if before is not one:
+                key = (one.feed, one.model, one.clause, one.kind)
+                counts[key] = replace(before, row_count=before.row_count + one.row_count)
+        return tuple(counts.values())
 
     def _counts(self, out: _Out) -> list[tuple[int, int]]:
         """How many rows each clause leaves out, by its number."""
         count = "select __left, count(*) from (\n{}\n) group by 1 order by 1"
         rows = self.con.execute(count.format(out.once)).fetchall()
         if sum(row[1] for row in rows) != self._count(out.trace.base):  # a join brings some rows several times
+            self._repeated.add(out.trace.feed)
             rows = self.con.execute(count.format(out.sql)).fetchall()
         return rows
+
+    def _recounted(self, traced: _Traced) -> _Traced:
+        """A part with each of its rows counted once, where a join or several branches of a union repeat some."""
+        feeds = [one.feed for one in traced.traces]
+        if not traced.part.row_count or (not self._repeated & set(feeds) and len(set(feeds)) == len(feeds)):
+            return traced
+        sql = " union all by name ".join(self._part_sql(traced))
+        rows = self.con.execute(f"select feed, file, count(*) from (\n{sql}\n) group by all").fetchall()
+        by_file = {(feed, file): count for feed, file, count in rows}
+        return replace(traced, part=replace(traced.part, row_count=sum(by_file.values())), by_file=by_file)
 
     def _one_left(self, feed: str, clause: Clause, count: int) -> LeftOut:
         labels = self._labels.get((clause.model, clause.text.lower()), {})
@@ -393,13 +460,17 @@ class _Reading:
         sql_by_kind = {}
         for name, part in (("numerator", numerator), ("denominator", denominator)):
             if part.part.kind == "rows":
-                each = [self._rows_sql(trace) for trace in part.traces]
-                sql_by_kind[name] = "\nunion all by name\n".join(each) + "\norder by feed, file, record"
+                sql_by_kind[name] = "\nunion all by name\n".join(self._part_sql(part)) + "\norder by feed, file, record"
         if outs:
             each = [self._out_sql(out) for out in outs]
             each += [self._rejects_sql(feed) for feed in dict.fromkeys(out.trace.feed for out in outs)]
             sql_by_kind["left-out"] = "\nunion all by name\n".join(each) + "\norder by feed, file, record"
         return sql_by_kind
+
+    def _part_sql(self, part: _Traced) -> list[str]:
+        """SELECT of the rows of a part, one of each feed."""
+        feeds = dict.fromkeys(one.feed for one in part.traces)
+        return [self._rows_sql([one for one in part.traces if one.feed == feed]) for feed in feeds]
 
     def _columns(self, base: str) -> str:
         """The columns of a contract, without those that only stewards see: pseudonyms."""
@@ -407,17 +478,16 @@ class _Reading:
         names = [one for one in self.known.get(base, ()) if not one.startswith("_") and one not in hidden]
         return "".join(f", r.{identifier(name)}" for name in names)
 
-    def _rows_sql(self, trace: Trace) -> str:
-        leaves = range(len(trace.weight.leaves))
-        entered = " or ".join(f"__in_{n}" for n in leaves)
-        # Without coalesce() DuckDB 2.0.1 takes the sum for a number of eight bits when it sorts the rows by others.
-        weight = "coalesce(sum(__weight_0), 0)" if trace.weight.aggregate == "sum" else "any_value(__weight_0)"
-        if trace.weight.formula:
-            weight = "cast(1 as bigint)"
+    def _rows_sql(self, traces: Sequence[Trace]) -> str:
+        """SELECT of the rows of one feed, each once, whatever paths they come by."""
+        base = traces[0].base
+        sql = "\nunion all\n".join(entered(one) for one in traces)
+        if len(traces) > 1:
+            sql = f"select __row, sum(counts_as) as counts_as from (\n{sql}\n) group by __row"
         return (
-            f"select * from (\nselect {literal(trace.feed)} as feed, r._file as file, r._record as record, counts_as"
-            f"{self._columns(trace.base)}\nfrom (\nselect __row, {weight} as counts_as from (\n{trace.rows_in}\n)"
-            f" where {entered} group by __row\n) as entered\ninner join {trace.base} as r on r.rowid = entered.__row\n)"
+            f"select * from (\nselect {literal(traces[0].feed)} as feed, r._file as file, r._record as record,"
+            f" counts_as{self._columns(base)}\nfrom (\n{sql}\n) as entered\n"
+            f"inner join {base} as r on r.rowid = entered.__row\n)"
         )
 
     def _out_sql(self, out: _Out) -> str:
@@ -520,9 +590,11 @@ class _Reading:
         """The models of the path, from the mart down; where there are several paths, one after the other."""
         steps: dict[str, Step] = {}
         for part in (numerator, denominator):
+            several = several_branches(part.traces)
             for trace in part.traces:
                 for step in self._steps_of(trace, part, left_out):
-                    steps.setdefault(step.model, step)
+                    sql = self.catalogue.models[step.model] if step.model in several else step.sql
+                    steps.setdefault(step.model, replace(step, sql=sql))
         order = {"mart": 0, "model": 1, "raw": 2}
         return tuple(sorted(steps.values(), key=lambda one: order[one.kind]))[:12]
 
@@ -562,11 +634,21 @@ class _Summary:
 
 @dataclass(frozen=True, slots=True)
 class _Out:
-    trace: Trace
+    """What leaves rows of a feed out, of all paths over it: their numbers in `clauses` by `sql`.
+
+    `once` has the same where no join brings a row several times.
+    """
+
+    traces: tuple[Trace, ...]
     sql: str
     once: str
     clauses: list[Clause]
     is_numerator: bool
+
+    @property
+    def trace(self) -> Trace:
+        """The first of the paths."""
+        return self.traces[0]
 
 
 def _conditions_before(trace: Trace, other: _Traced) -> tuple[Any, ...]:
@@ -584,7 +666,12 @@ def _text_of(trace: Trace) -> str:
     if weight.formula:
         return weight.formula
     leaf = weight.leaves[0]
-    return leaf.aggregate.format(plain_text(leaf.weight))
+    return leaf.total(plain_text(leaf.weight))
+
+
+def _of_sql() -> tuple[type[BaseException], ...]:
+    """What DuckDB raises for SQL, and for values that SQL cannot take; not for a disk, memory or an interruption."""
+    return (*(duckdb.ProgrammingError, duckdb.NotSupportedError, duckdb.DataError),)
 
 
 def _why_no_rows(explanation: Explanation, kind: str) -> str:
@@ -606,4 +693,21 @@ def _why_none(part: Part) -> str:
 
 
 def _number(value: object) -> str:
-    return "null" if value is None else str(value)
+    """A total as SQL; what is no number, such as a list or a date, is given beside it."""
+    return "null" if value is None else str(value) if _is_number(value) else "?"
+
+
+def _exact(value: Any) -> Any:
+    """A number of a table: a whole one with all its digits, any other as it is computed with."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value
+
+
+def _is_same(total: float, wanted: float | None) -> bool:
+    """Whether a total is a value that stands in a table, where it may be a DOUBLE."""
+    return wanted is not None and (total == wanted or (isinstance(wanted, float) and float(total) == wanted))
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, int | float | Decimal)

@@ -28,6 +28,7 @@ Names = Mapping[str, str]
 SUPERSEDED = "not _is_superseded"  # the clause of every model of deliveries that may be corrected
 WIDTH = 80
 _FILES = 6
+_DIGITS = 1e22  # a larger number has more digits than anybody reads
 UNITS = {"percent": " %", "seconds": " s", "count_per_day": " a day"}
 _QUALIFIERS = {"about": "about ", "more_than": "over ", "less_than": "under "}
 _COMPARISONS = {"at_least": "at least ", "at_most": "at most ", "under": "under "}
@@ -475,7 +476,7 @@ def _fit(line: str) -> str:
 
 def _number(value: float) -> str:
     """A number with spaces between thousands, and all digits that it has."""
-    if value == int(value) and abs(value) < 1e15:
+    if isinstance(value, int) or (value == int(value) and abs(value) < _DIGITS):
         return f"{int(value):,}".replace(",", " ")
     return repr(float(value))
 

@@ -8,6 +8,7 @@ their names alone.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -119,9 +120,12 @@ class FigureFacts:
         if value is None:
             return "-"
         text = presented("v.x", "v.d", "v.u")
+        # DuckDB's cast of a DOUBLE of so many digits to DECIMAL is another whole number.
+        is_long = 2**53 <= abs(value) < 1e28
+        number, kind = (int(value), "hugeint") if is_long else (value, "double")
         row = self.con.execute(
-            f"select {text} from (values (cast(? as double), cast(? as varchar), cast(? as varchar))) as v (x, d, u)",
-            [value, self.definition.decimals or None, self.definition.unit],
+            f"select {text} from (values (cast(? as {kind}), cast(? as varchar), cast(? as varchar))) as v (x, d, u)",
+            [number, self.definition.decimals or None, self.definition.unit],
         ).fetchall()[0]
         return with_decimals(str(row[0]), self.definition.decimals)
 
@@ -229,7 +233,7 @@ def _normal(clause: str) -> str:
     import sqlglot
     from sqlglot.errors import SqlglotError
 
-    from kpi.provenance.trace import plain_text
+    from kpi.provenance.query import plain_text
 
     try:
         return plain_text(sqlglot.parse_one(clause, dialect="duckdb")).lower()
@@ -258,6 +262,14 @@ def labels_of(metas: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, st
 def descriptions(folder: Path) -> Mapping[str, str]:
     """Return the description of each model and source by its relation."""
     return {name: " ".join(str(node.get("description") or "").split()) for name, node in _nodes(folder).items()}
+
+
+def place_of(folder: Path, relation: str, word: str) -> str:
+    """Return the file of a model, with the line where a word of SQL stands first; empty where it is not known."""
+    node = _nodes(folder).get(relation, {})
+    file, code = str(node.get("original_file_path") or ""), str(node.get("raw_code") or "")
+    found = re.search(rf"\b{word}\b", code, re.IGNORECASE) if word else None
+    return f"{file}:{code.count(chr(10), 0, found.start()) + 1}" if file and found else file
 
 
 def pseudonyms(folder: Path, relation: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from kpi.database import relations
+from kpi.database import fetch_dicts, relations
 from kpi.errors import ConfigError
 from kpi.lazy import duckdb
 from kpi.presentation import presented, with_decimals
@@ -177,10 +177,13 @@ def presentation_of(
     """Read unit and decimals of a figure; two decimals where it is not described."""
     place = f"{catalog}.{tables.figures}" if catalog else tables.figures
     try:
-        row = con.execute(f"select unit, decimals from {place} where figure_id = ?", [figure]).fetchone()
+        rows = fetch_dicts(con, f"select * from {place} where figure_id = ?", [figure])
     except duckdb.CatalogException:
-        row = None
-    return Presentation(str(row[0] or ""), str(row[1] if row[1] is not None else "0")) if row else Presentation()
+        rows = []
+    if not rows:
+        return Presentation()
+    unit = str(rows[0].get("unit") or "")
+    return Presentation(unit, str(rows[0]["decimals"] or "0")) if "decimals" in rows[0] else Presentation(unit)
 
 
 def read_rows(con: duckdb.DuckDBPyConnection, relation: str, figure: str) -> Rows:

@@ -23,9 +23,9 @@ from kpi.files import checksum
 from kpi.lazy import duckdb, exp
 from kpi.provenance.explanation import Names
 from kpi.provenance.figure_facts import LEFT_OUT, normal
-from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, Untraceable, conjuncts, fixed_below, paths
+from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, fixed_below, paths
+from kpi.provenance.query import Untraceable, conjuncts, plain_text
 from kpi.provenance.steps import KEYS
-from kpi.provenance.trace import plain_text
 from kpi.provenance.weight import DISTINCT, Weight, weigh
 from kpi.sql import literal
 
@@ -286,14 +286,20 @@ def unexplained(graph: Graph) -> list[CompileError]:
             sql = {name: node.sql for name, node in models.items()}
             parents = [str(graph.nodes[parent].relation) for parent in models[top].depends_on]
             wrong = _wrong(Catalogue(sql, feeds, columns), top, [one for one in parents if one in models])
-            errors += [
-                CompileError(models[name].file, models[name].line, message) for name, message in wrong if name in models
-            ]
+            for name, (message, word) in wrong:
+                if name in models:
+                    errors.append(CompileError(models[name].file, _line_of(models[name], word), message))
         return [*errors, *(error for node in models.values() for error in _wrong_labels(node))]
 
 
-def _wrong(catalogue: Catalogue, top: str, parents: Sequence[str]) -> list[tuple[str, str]]:
-    """The models on the paths of all figures that stand in the way, each once, with the reason.
+def _line_of(node: Node, word: str) -> int:
+    """The line of a model's file where a word of SQL stands first; that of the model where it is not found."""
+    found = re.search(rf"\b{word}\b", node.sql, re.IGNORECASE) if word else None
+    return node.lines.at(found.start()) if found else node.line
+
+
+def _wrong(catalogue: Catalogue, top: str, parents: Sequence[str]) -> list[tuple[str, tuple[str, str]]]:
+    """The models on the paths of all figures that stand in the way, each once, with the reason and the word of SQL.
 
     Each table of figures that the top reads is followed by itself, and remembered as long as no SELECT that was looked
     at for it is another.
@@ -302,34 +308,34 @@ def _wrong(catalogue: Catalogue, top: str, parents: Sequence[str]) -> list[tuple
     tables = [one for one in parents if set(catalogue.columns.get(one, ())) >= FIGURE_COLUMNS]
     all_else = key_of(top, parents, sorted(texts), sorted(catalogue.columns.items()), sorted(catalogue.feeds.items()))
 
-    def make(table: str) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    def make(table: str) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
         catalogue.has_row = lambda name: name == table or name not in tables
         catalogue.models_read.clear()
         wrong = list(_in_the_way(catalogue, top))
         return wrong, {name: texts[name] for name in sorted(catalogue.models_read)}
 
-    def is_right(entry: tuple[list[tuple[str, str]], dict[str, str]]) -> bool:
+    def is_right(entry: tuple[list[tuple[str, str, str]], dict[str, str]]) -> bool:
         return all(texts.get(name) == text for name, text in entry[1].items())
 
-    messages: dict[str, str] = {}
+    messages: dict[str, tuple[str, str]] = {}
     for table in tables or [top]:
-        for model, message in remembered(partial(make, table), "explain", all_else, table, is_right=is_right)[0]:
-            messages.setdefault(model, message)
+        for model, message, word in remembered(partial(make, table), "explain", all_else, table, is_right=is_right)[0]:
+            messages.setdefault(model, (message, word))
     return sorted(messages.items())
 
 
-def _in_the_way(catalogue: Catalogue, top: str) -> Iterator[tuple[str, str]]:
+def _in_the_way(catalogue: Catalogue, top: str) -> Iterator[tuple[str, str, str]]:
     for part in PARTS:
         try:
             every = paths(catalogue, top, [part], {})
         except Untraceable as error:
-            yield error.model, f"kpi explain cannot follow this model: {error.message}"
+            yield error.model, f"kpi explain cannot follow this model: {error.message}", error.word
             continue
         for path in every:
             try:
                 weigh(path, part)
             except Untraceable as error:
-                yield error.model, f"kpi explain cannot follow this model: {error.message}"
+                yield error.model, f"kpi explain cannot follow this model: {error.message}", error.word
 
 
 def _wrong_labels(node: Node) -> list[CompileError]:

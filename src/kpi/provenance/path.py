@@ -13,8 +13,25 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from kpi.errors import KpiError
 from kpi.lazy import exp
+from kpi.provenance.names import Qualifier, is_expanded, is_plain_star, starred
+from kpi.provenance.normal_form import is_star, members, normalize
+from kpi.provenance.query import (
+    INSTEAD,
+    Branch,
+    Relation,
+    Scope,
+    Source,
+    Untraceable,
+    branches,
+    columns_in,
+    conjuncts,
+    is_recursive,
+    opened,
+    own_columns,
+    sources_of,
+    with_columns,
+)
 
 Fixed = dict[str, object]
 """Columns of a query with the value that they have in the row that is looked for; None is null."""
@@ -22,58 +39,12 @@ UNKNOWN = object()
 FIGURE_COLUMNS = frozenset(("figure_id", "service", "report_year", "value"))
 
 
-class Untraceable(KpiError):
-    """A figure whose rows cannot be told from the SQL; the text says where, and what to write instead."""
-
-    def __init__(self, model: str, message: str) -> None:
-        super().__init__(f"{model}: {message}")
-        self.model, self.message = model, message
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What the names in one query mean: the model that it is written in, and its CTEs with theirs."""
-
-    model: str
-    ctes: Mapping[str, tuple[Any, Scope]]
-
-
-_NOWHERE = Scope("", {})
-
-
-@dataclass(frozen=True)
-class Relation:
-    """What a query selects from: a table of the build by its `schema.name`, or a query written in place or as a CTE."""
-
-    name: str
-    query: Any = None
-    scope: Scope = _NOWHERE
-
-
-@dataclass(frozen=True)
-class Source:
-    """One item of `from`: its alias, what it is, and how it is joined (`side` and `kind` as SQL writes them)."""
-
-    alias: str
-    relation: Relation | None
-    item: Any
-    side: str = ""
-    kind: str = ""
-    on: Any = None
-
-    @property
-    def join(self) -> str:
-        """How it is joined, as SQL writes it: left join, cross join."""
-        words = [word.lower() for word in (self.side, self.kind) if word]
-        return " ".join([*(words or ["inner" if self.on is not None else "cross"]), "join"])
-
-
 class Catalogue:
     """The models of a build: `models` are their compiled SELECTs by `schema.name`, `feeds` the feed of each raw table.
 
     `columns` are those of tables in the build. `has_row` tells whether a table of figures has the row that is looked
-    for: one that has not needs no path. `models_read` are those whose SELECT was looked at since somebody cleared it,
-    by what was worked out for an earlier row too.
+    for: one that has not needs no path. `repeating` are models of which several CTEs have one name. `models_read` are
+    those whose SELECT was looked at since somebody cleared it, by what was worked out for an earlier row too.
     """
 
     def __init__(
@@ -85,7 +56,9 @@ class Catalogue:
     ) -> None:
         self.models, self.feeds, self.columns, self.has_row = models, feeds, columns, has_row
         self._parsed: dict[str, tuple[Any, Scope]] = {}
+        self._outputs: dict[int, tuple[Any, tuple[str, ...]]] = {}  # with the query, so that its id stays its own
         self._backed: dict[str, bool] = {}
+        self.repeating: set[str] = set()
         self.models_read: set[str] = set()
         self._read_for: dict[object, frozenset[str]] = {}
         # The hops of each SELECT, whatever row is looked for; with the SELECT, so that its id stays its own.
@@ -101,7 +74,10 @@ class Catalogue:
         if relation.name not in self._parsed:
             import sqlglot
 
-            tree = sqlglot.parse_one(self.models[relation.name], dialect="duckdb")
+            tree = normalize(sqlglot.parse_one(self.models[relation.name], dialect="duckdb"))
+            names = [one.alias.lower() for one in tree.find_all(exp.CTE)]
+            if len(set(names)) < len(names):
+                self.repeating.add(relation.name)
             self._parsed[relation.name] = opened(tree, Scope(relation.name, {}))
         return self._parsed[relation.name]
 
@@ -113,17 +89,71 @@ class Catalogue:
         if query_and_scope is None:
             return ()
         query, scope = query_and_scope
-        while not hasattr(query, "expressions") or isinstance(query, exp.SetOperation):
-            query = query.this
-        names: list[str] = []
+        while not isinstance(query, exp.Select):
+            if not isinstance(query, exp.Subquery | exp.SetOperation) or query.args.get("pivots"):
+                return ()
+            query, scope = opened(query.this, scope)
+        if id(query) not in self._outputs:
+            self._outputs[id(query)] = query, ()  # a query that reads itself
+            sources = self.sources(query, scope)
+            self._outputs[id(query)] = query, tuple(dict.fromkeys(self._output_names(query, sources, scope.model)))
+        return self._outputs[id(query)][1]
+
+    def _output_names(self, query: Any, sources: Sequence[Source], model: str) -> Iterator[str]:
         for one in query.expressions:
-            if is_star(one):
-                for source in sources_of(query, scope):
-                    if one.args.get("table") is None or one.table.lower() == source.alias:
-                        names += self.columns_of(source.relation) if source.relation else ()
+            if is_plain_star(one):
+                every = [each for each in sources if not one.args.get("table") or one.table.lower() == each.alias]
+                yield from (name for each in every if not each.is_test for name in self.columns_of_source(each))
+            elif is_expanded(one):
+                yield from (name for name, _ in starred(one, sources, self.columns_of_source, model))
             else:
-                names.append(one.alias_or_name.lower())
-        return tuple(dict.fromkeys(names))
+                yield one.alias_or_name.lower()
+
+    def columns_of_source(self, source: Source) -> tuple[str, ...]:
+        """The columns of an item of FROM; none where they are not known."""
+        if source.problem in ("pivot", "unpivot"):
+            return ()
+        return self.columns_of(source.relation) if source.relation is not None else own_columns(source.item)
+
+    def sources(self, query: Any, scope: Scope) -> tuple[Source, ...]:
+        """What a SELECT reads, in the order of FROM: `q(a, b)` as a query, USING and NATURAL as conditions."""
+        for source in list(sources_of(query, scope)):
+            self._name_columns(source)
+        sources: list[Source] = []
+        for source in sources_of(query, scope):
+            names = source.using
+            if names is None:
+                before = {name for one in sources for name in self.columns_of_source(one)}
+                names = tuple(name for name in self.columns_of_source(source) if name in before)
+            if not names:
+                sources.append(replace(source, using=()))
+                continue
+            equal = []
+            for name in names:
+                first = next((one.alias for one in sources if name in self.columns_of_source(one)), sources[0].alias)
+                own = exp.column(name, table=source.alias)
+                equal.append(exp.EQ(this=exp.column(name, table=first), expression=own))
+            sources.append(replace(source, on=exp.and_(*equal, copy=False), using=names))
+        return tuple(sources)
+
+    def _name_columns(self, source: Source) -> None:
+        """Write `q(a, b)` as the query that it stands for, where the columns of `q` are known."""
+        alias = source.item.args.get("alias")
+        names = (alias.args.get("columns") if isinstance(alias, exp.TableAlias) else None) or []
+        if not names or source.relation is None:
+            return
+        columns = self.columns_of_source(source)
+        if len(columns) < len(names):
+            return
+        inner = source.item.copy()
+        inner.set("alias", exp.TableAlias(this=exp.to_identifier(source.alias, quoted=True)))
+        texts = [one.name for one in names] + list(columns[len(names) :])
+        named = [
+            exp.alias_(exp.column(exp.to_identifier(column, quoted=True)), exp.to_identifier(name, quoted=True))
+            for column, name in zip(columns, texts, strict=True)
+        ]
+        query = exp.Select(expressions=named, from_=exp.From(this=inner))
+        source.item.replace(exp.Subquery(this=query, alias=exp.TableAlias(this=alias.this.copy())))
 
     def is_backed(self, relation: Relation) -> bool:
         """Tell whether rows of deliveries, or figures, stand behind the rows of a relation."""
@@ -153,9 +183,25 @@ class Catalogue:
         query_and_scope = self.query_of(relation)
         if query_and_scope is None:
             return False
-        selects = branches(query_and_scope[0])
-        items = [source.relation for select, _ in selects for source in sources_of(select, query_and_scope[1])]
+        query, scope = query_and_scope
+        items: list[Relation | None] = []
+        for branch in branches(query):
+            if isinstance(branch.select, exp.Pivot):
+                items.append(Relation(*_table(branch.select.this, scope)))
+                continue
+            select, inner = opened(branch.select, scope)
+            items += [source.relation for source in sources_of(select, inner)]
         return any(self.is_backed(one) for one in items if one is not None)
+
+    def reads_rows(self, query: Any, scope: Scope) -> bool:
+        """Tell whether a query inside an expression reads rows of deliveries, or figures."""
+        return any(self.is_backed(Relation(*_table(one, scope))) for one in query.find_all(exp.Table))
+
+
+def _table(item: Any, scope: Scope) -> tuple[Any, ...]:
+    """The name of a table as SQL writes it, with its query and scope where it is a CTE."""
+    name = ".".join(part.name for part in item.parts).lower() if isinstance(item, exp.Table) else ""
+    return name, *(() if name.partition(".")[2] else scope.ctes.get(name, ()))
 
 
 @dataclass
@@ -178,7 +224,7 @@ class Hop:
     keys: list[Any] | None
     having: Any
     qualify: Any
-    renamed: dict[str, str]
+    renamed: Mapping[str, str]
     catalogue: Catalogue = field(repr=False)
     driver: str = ""
     siblings: frozenset[str] = frozenset()
@@ -193,7 +239,7 @@ class Hop:
     @cached_property
     def has_window(self) -> bool:
         """Whether it computes anything over several rows without grouping them."""
-        return any(one.find(exp.Window) for one in (*self.projections.values(), self.qualify) if one is not None)
+        return any(windows_in(one) for one in (*self.projections.values(), self.qualify) if one is not None)
 
     @property
     def driving_relation(self) -> Relation:
@@ -210,21 +256,19 @@ class Hop:
             return self.projections[name].copy()
         for alias in self.stars:
             source = next(one for one in self.sources if one.alias == alias)
-            columns = self.catalogue.columns_of(source.relation) if source.relation else ()
-            if name in columns or len(self.stars) == 1:
+            columns = self.catalogue.columns_of_source(source)
+            if name in columns or (len(self.stars) == 1 and not columns):
                 return exp.column(name, table=alias)
         raise Untraceable(self.model, f"{self.name} has no column '{column}'.")
 
     def expand(self, expression: Any) -> Any:
         """Return an expression of this SELECT's own columns in terms of its sources."""
 
-        def inside(node: Any) -> Any:
-            if isinstance(node, exp.Column) and not node.find_ancestor(exp.Query):
-                value = self.resolve(node.name.lower())
-                return value if isinstance(value, exp.Column | exp.Literal | exp.Func) else exp.paren(value, copy=False)
-            return node
+        def resolved(column: Any) -> Any:
+            value = self.resolve(column.name.lower())
+            return value if isinstance(value, exp.Column | exp.Literal | exp.Func) else exp.paren(value, copy=False)
 
-        return expression.copy().transform(inside)
+        return with_columns(expression, resolved)
 
 
 def paths(catalogue: Catalogue, table: str, columns: Sequence[str], fixed: Fixed) -> list[list[Hop]]:
@@ -236,7 +280,7 @@ def paths(catalogue: Catalogue, table: str, columns: Sequence[str], fixed: Fixed
     for path in every_path:
         for hop in path:
             if any(one.side in ("RIGHT", "FULL") for one in hop.sources):
-                raise Untraceable(hop.model, f"{hop.name}: write a left or inner join for a right or full one.")
+                raise Untraceable(hop.model, f"{hop.name}: {INSTEAD['right']}", "join")
     return every_path
 
 
@@ -250,25 +294,66 @@ def _paths(
     if query_and_scope is None or depth > _DEEPEST:
         return
     query, scope = query_and_scope
-    for select, renamed in branches(query):
-        inner = {renamed.get(name, name): value for name, value in fixed.items()}
-        if inner.get("figure_id", figure) == figure and _is_of_others(catalogue, select, scope):
-            continue
-        for hop in _hops(catalogue, relation, select, scope, renamed, inner):
-            used = _used(hop, columns)
-            for source, siblings in _drivers(catalogue, hop, used):
-                own = frozenset(one.name.lower() for one in used if one.table.lower() == source.alias)
-                below = fixed_below(hop, source.alias, inner)
-                there = replace(hop, driver=source.alias, siblings=siblings, fixed=inner)
-                driving = there.driving_relation
-                is_other = below.get("figure_id", figure) != figure and catalogue.has_figures(driving)
-                if is_other or (driving.query is None and driving.name in catalogue.feeds):
-                    yield [there]
-                    continue
-                if catalogue.has_figures(driving) and not catalogue.has_row(driving.name):
-                    continue
-                for rest in _paths(catalogue, driving, own, below, figure, depth + 1):
-                    yield [there, *rest]
+    every = [
+        (branch, inner, hop)
+        for branch in branches(query)
+        for inner in ({branch.renamed.get(name, name): value for name, value in fixed.items()},)
+        if inner.get("figure_id", figure) != figure or not _is_of_others(catalogue, branch.select, scope)
+        for hop in _hops(catalogue, relation, branch, scope, inner)
+    ]
+    for branch, inner, hop in every:
+        used = _used(hop, columns)
+        drivers = _drivers(catalogue, hop, used)
+        if drivers:
+            _refuse(hop, relation, branch, len(every))
+        else:
+            _refuse_hidden(catalogue, hop, columns)
+        for source, siblings in drivers:
+            if source.problem or (source.method == "ASOF"):
+                _refuse_for(hop.model, source.problem or "asof")
+            own = frozenset(one.name.lower() for one in used if one.table.lower() == source.alias)
+            below = fixed_below(hop, source.alias, inner)
+            there = replace(hop, driver=source.alias, siblings=siblings, fixed=inner)
+            driving = there.driving_relation
+            is_other = below.get("figure_id", figure) != figure and catalogue.has_figures(driving)
+            if is_other or (driving.query is None and driving.name in catalogue.feeds):
+                yield [there]
+                continue
+            if catalogue.has_figures(driving) and not catalogue.has_row(driving.name):
+                continue
+            for rest in _paths(catalogue, driving, own, below, figure, depth + 1):
+                yield [there, *rest]
+
+
+def _refuse(hop: Hop, relation: Relation, branch: Branch, count: int) -> None:
+    """Raise Untraceable for a SELECT with rows whose rows cannot be followed."""
+    if is_recursive(relation):
+        _refuse_for(hop.model, "recursive")
+    if branch.problem:
+        _refuse_for(hop.model, branch.problem)
+    if branch.is_distinct and (count > 1 or hop.keys is None):
+        _refuse_for(hop.model, "union")
+    if any(source.problem == "positional" for source in hop.sources):
+        _refuse_for(hop.model, "positional")
+
+
+def _refuse_hidden(catalogue: Catalogue, hop: Hop, columns: frozenset[str]) -> None:
+    """Raise Untraceable where rows stand behind a SELECT, but not as something that it reads in FROM."""
+    values = [hop.resolve(name) for name in columns if hop.renamed.get(name, name) in hop.projections]
+    if any(reads_rows_inside(one, hop) for one in values):
+        _refuse_for(hop.model, "query")
+    items = [one.item for one in hop.sources if one.relation is None]
+    if any(catalogue.reads_rows(one, hop.scope) for one in items):
+        _refuse_for(hop.model, "brackets")
+
+
+def reads_rows_inside(expression: Any, hop: Hop) -> bool:
+    """Whether an expression has a query in it that reads rows of deliveries, or figures."""
+    return any(hop.catalogue.reads_rows(one, hop.scope) for one in expression.find_all(exp.Query))
+
+
+def _refuse_for(model: str, word: str) -> None:
+    raise Untraceable(model, INSTEAD[word], word)
 
 
 def _is_of_others(catalogue: Catalogue, select: Any, scope: Scope) -> bool:
@@ -280,14 +365,21 @@ def _is_of_others(catalogue: Catalogue, select: Any, scope: Scope) -> bool:
 
 def _used(hop: Hop, columns: frozenset[str]) -> list[Any]:
     values = [hop.resolve(name) for name in columns if name in hop.projections or hop.renamed.get(name) or hop.stars]
-    return [one for each in values for one in each.find_all(exp.Column)]
+    return [one for each in values for one in columns_in(each)]
 
 
 def _drivers(catalogue: Catalogue, hop: Hop, used: Sequence[Any]) -> list[tuple[Source, frozenset[str]]]:
     """The sources whose rows make the columns that matter: one, but of a row made by a join, each that has a part."""
-    backed = [one for one in hop.sources if one.relation is not None and catalogue.is_backed(one.relation)]
+    backed = [
+        one
+        for one in hop.sources
+        if one.relation is not None and not one.is_test and not one.is_lateral and catalogue.is_backed(one.relation)
+    ]
     aliases = {column.table.lower() for column in used}
-    own = [one for one in backed if one.alias in aliases] or backed
+    own = [one for one in backed if one.alias in aliases]
+    if hop.keys is None and len(own) == 1 and own[0].side == "LEFT" and any(map(_is_null_test, used)):
+        own = []  # what is missing is told as well, and stands in no row of it
+    own = own or [one for one in backed if not one.side][:1] or backed[:1]
     if not own:
         return []
     if hop.keys is not None or len(own) == 1:
@@ -295,45 +387,55 @@ def _drivers(catalogue: Catalogue, hop: Hop, used: Sequence[Any]) -> list[tuple[
     return [(one, frozenset(other.alias for other in own if other is not one)) for one in own]
 
 
-def _hops(
-    catalogue: Catalogue, relation: Relation, select: Any, scope: Scope, renamed: dict[str, str], fixed: Fixed
-) -> Iterator[Hop]:
+def _is_null_test(column: Any) -> bool:
+    return isinstance(column.parent, exp.Is) and isinstance(column.parent.expression, exp.Null)
+
+
+def _hops(catalogue: Catalogue, relation: Relation, branch: Branch, scope: Scope, fixed: Fixed) -> Iterator[Hop]:
     """The SELECT as hops that can have the row: one, or one for each of its grouping sets."""
-    key = (id(select), relation.name, *sorted(renamed.items()))
+    key = (id(branch.select), relation.name, *sorted(branch.renamed.items()))
     with catalogue.noting_reads(key):
         if key not in catalogue.hops:
-            catalogue.hops[key] = select, list(_all_hops(catalogue, relation, select, scope, renamed))
+            every = list(_all_hops(catalogue, relation, branch.select, scope, branch.renamed))
+            catalogue.hops[key] = branch.select, every
     yield from (hop for hop in catalogue.hops[key][1] if _is_possible(hop, fixed))
 
 
 def _all_hops(
-    catalogue: Catalogue, relation: Relation, select: Any, scope: Scope, renamed: dict[str, str]
+    catalogue: Catalogue, relation: Relation, select: Any, scope: Scope, renamed: Mapping[str, str]
 ) -> Iterator[Hop]:
     query, scope = opened(select, scope)
-    if query.args.get("limit") or query.args.get("offset"):
-        raise Untraceable(scope.model, "a LIMIT chooses rows by no rule that could be explained. Use row_number().")
-    sources = tuple(sources_of(query, scope))
-    qualified = _Qualifier(catalogue, sources, query)
+    if not isinstance(query, exp.Select):
+        _refuse_for(scope.model, branches(query)[0].problem or "pivot")
+    sources = catalogue.sources(query, scope)
+    qualified = Qualifier(catalogue.columns_of_source, sources, query, scope)
+    sources = tuple(_of_those_before(source, qualified) for source in sources)
+    qualified = Qualifier(catalogue.columns_of_source, sources, query, scope)
+    projections = dict[str, Any]()
+    for one in query.expressions:
+        if is_expanded(one):
+            for name, value in starred(one, sources, catalogue.columns_of_source, scope.model):
+                projections.setdefault(name, qualified(value))
+        elif not is_star(one):
+            projections[one.alias_or_name.lower()] = qualified(one.unalias())
     where, having, qualify = (query.args.get(name) for name in ("where", "having", "qualify"))
     base = Hop(
         model=scope.model,
-        name=relation.name.rpartition(".")[2],
+        name=relation.name if relation.query is not None else relation.name.rpartition(".")[2],
         select=query,
         scope=scope,
         sources=sources,
-        projections={
-            one.alias_or_name.lower(): qualified(one.unalias()) for one in query.expressions if not is_star(one)
-        },
+        projections=projections,
         stars=tuple(
             source.alias
             for one in query.expressions
-            if is_star(one)
+            if is_plain_star(one)
             for source in sources
-            if not one.args.get("table") or one.table.lower() == source.alias
+            if not source.is_test and (not one.args.get("table") or one.table.lower() == source.alias)
         ),
         where=[qualified(one) for one in conjuncts(where.this)] if where else [],
         keys=None,
-        having=qualified(having.this) if having else None,
+        having=qualified(having.this, aliases_first=True) if having else None,
         qualify=qualified(qualify.this) if qualify else None,
         renamed=renamed,
         catalogue=catalogue,
@@ -344,6 +446,17 @@ def _all_hops(
             hop.is_one_of_sets = True
             _fix_grouping(hop, keys or [], all_keys)
         yield hop
+
+
+def _of_those_before(source: Source, qualified: Qualifier) -> Source:
+    """A source with its names told from those of the sources before it, where it is computed from their rows."""
+    on = qualified(source.on) if source.on is not None else None
+    if not isinstance(source.item, exp.Subquery | exp.Lateral | exp.Unnest):
+        return replace(source, on=on)
+    item = qualified(source.item)
+    if source.is_lateral or next(columns_in(item), None) is None:
+        return replace(source, on=on, item=item if source.is_lateral else source.item)
+    return replace(source, on=on, item=item, is_lateral=True)
 
 
 def _is_possible(hop: Hop, fixed: Fixed) -> bool:
@@ -413,39 +526,30 @@ def _grouping_sets(
     """The keys of each set that a SELECT groups by, None without; and the keys of all where there are several sets."""
     group, distinct = query.args.get("group"), query.args.get("distinct")
     if group is None:
-        is_grouped = any(one.find(exp.AggFunc) and not _in_window(one) for one in projections.values())
+        is_grouped = any(aggregates_in(one) for one in projections.values())
         if distinct is not None and distinct.args.get("on") is not None:
-            raise Untraceable(model, "write row_number() for DISTINCT ON.")
+            raise Untraceable(model, "write row_number() for DISTINCT ON.", "distinct")
         yield ([] if is_grouped else list(projections.values()) if distinct else None), None
         return
 
     def key(one: Any) -> Any:
         if isinstance(one, exp.Literal) and not one.is_string:
             return list(projections.values())[int(one.name) - 1].copy()
-        projection = projections.get(one.name.lower()) if isinstance(one, exp.Column) and not one.table else None
-        return qualified(one) if projection is None or projection.find(exp.AggFunc) else projection.copy()
+        return qualified(one)
 
     if group.args.get("all"):
-        yield [one.copy() for one in projections.values() if not one.find(exp.AggFunc)], None
+        yield [one.copy() for one in projections.values() if not aggregates_in(one)], None
         return
-    plain = [one for one in group.expressions if not isinstance(one, exp.GroupingSets | exp.Rollup | exp.Cube)]
+    plain = [one for one in group.expressions if not isinstance(one, exp.GroupingSets)]
     sets = [one for one in group.expressions if isinstance(one, exp.GroupingSets)]
     sets += group.args.get("grouping_sets") or []
-    if group.args.get("rollup") or group.args.get("cube") or len(sets) > 1:
-        raise Untraceable(model, "write GROUPING SETS for ROLLUP and CUBE, once.")
     if not sets:
         yield [key(one) for one in plain], None
         return
-    each = [_members(one) for one in sets[0].expressions]
-    all_keys = [key(one) for one in plain] + [key(one) for members in each for one in members]
-    for members in each:
-        yield [key(one) for one in plain] + [key(one) for one in members], all_keys
-
-
-def _members(one: Any) -> list[Any]:
-    if isinstance(one, exp.Tuple):
-        return list(one.expressions)
-    return [one.this] if isinstance(one, exp.Paren) else [one]
+    each = [members(one) for one in sets[0].expressions]
+    all_keys = [key(one) for one in plain] + [key(one) for own in each for one in own]
+    for own in each:
+        yield [key(one) for one in plain] + [key(one) for one in own], all_keys
 
 
 def _fix_grouping(hop: Hop, keys: Sequence[Any], all_keys: Sequence[Any]) -> None:
@@ -454,7 +558,8 @@ def _fix_grouping(hop: Hop, keys: Sequence[Any], all_keys: Sequence[Any]) -> Non
 
     def fixed(node: Any) -> Any:
         if isinstance(node, exp.Grouping):
-            return exp.Literal.number(0 if _sql(node.expressions[0]) in own else 1)
+            bits = "".join("0" if _sql(one) in own else "1" for one in node.expressions)
+            return exp.Literal.number(int(bits or "0", 2))
         if _sql(node) in others - own and not node.find_ancestor(exp.AggFunc):
             return exp.null()
         return node
@@ -462,118 +567,6 @@ def _fix_grouping(hop: Hop, keys: Sequence[Any], all_keys: Sequence[Any]) -> Non
     hop.projections = {name: simplified(one.copy().transform(fixed)) for name, one in hop.projections.items()}
     if hop.having is not None:
         hop.having = simplified(hop.having.copy().transform(fixed))
-
-
-class _Qualifier:
-    """Gives every column of an expression the alias of its source."""
-
-    def __init__(self, catalogue: Catalogue, sources: Sequence[Source], query: Any) -> None:
-        self.sources, self.catalogue = sources, catalogue
-        self._named = {one.alias.lower(): one.this for one in query.expressions if one.alias}
-
-    def __call__(self, expression: Any) -> Any:
-        def inside(node: Any) -> Any:
-            if not isinstance(node, exp.Column) or node.find_ancestor(exp.Query):
-                return node
-            if node.table:
-                return exp.column(node.name.lower(), table=node.table.lower())
-            return self._own(node)
-
-        return expression.copy().transform(inside)
-
-    def _own(self, column: Any) -> Any:
-        name = column.name.lower()
-        if len(self.sources) == 1:
-            return exp.column(name, table=self.sources[0].alias)
-        for source in self.sources:
-            if source.relation is not None and name in self.catalogue.columns_of(source.relation):
-                return exp.column(name, table=source.alias)
-        if name in self._named and not self._named[name].find(exp.Window):
-            return self(self._named[name])
-        return exp.column(name, table=self.sources[0].alias if self.sources else "")
-
-
-def opened(query: Any, scope: Scope) -> tuple[Any, Scope]:
-    """Return a query without brackets and WITH, and the scope in which its names mean what they say."""
-    while True:
-        with_ = query.args.get("with_")
-        if with_ is not None:
-            ctes = dict(scope.ctes)
-            for cte in with_.expressions:
-                ctes[cte.alias.lower()] = (cte.this, Scope(scope.model, dict(ctes)))
-            scope = Scope(scope.model, ctes)
-            query = query.copy()
-            query.set("with_", None)
-        if not isinstance(query, exp.Subquery):
-            return query, scope
-        query = query.this
-
-
-def branches(query: Any) -> list[tuple[Any, dict[str, str]]]:
-    """Return the SELECTs of a union, each with its names for those of the first; else the SELECT alone."""
-    if isinstance(query, exp.Subquery):
-        return branches(query.this)
-    if not isinstance(query, exp.SetOperation):
-        return [(query, {})]
-    left, right = branches(query.left), branches(query.right)
-    if query.args.get("by_name"):
-        return left + right
-    first = [one.alias_or_name.lower() for one in left[0][0].expressions]
-    selects = list(left)
-    for select, _ in right:
-        names = [one.alias_or_name.lower() for one in select.expressions]
-        if any(is_star(one) for one in (*select.expressions, *left[0][0].expressions)):
-            names = first = []
-        selects.append((select, {a: b for a, b in zip(first, names, strict=False) if a != b}))
-    return selects
-
-
-def is_star(projection: Any) -> bool:
-    """Whether a projection is `*` or `x.*`."""
-    return isinstance(projection, exp.Star) or (
-        isinstance(projection, exp.Column) and isinstance(projection.this, exp.Star)
-    )
-
-
-def sources_of(select: Any, scope: Scope) -> Iterator[Source]:
-    """Yield what a SELECT reads, in the order of FROM."""
-    from_ = select.args.get("from_")
-    if from_ is None:
-        return
-    yield _source(from_.this, scope)
-    for nested in from_.this.args.get("joins") or ():
-        yield _source(nested.this, scope, nested)
-    for join in select.args.get("joins") or ():
-        yield _source(join.this, scope, join)
-
-
-def _source(item: Any, scope: Scope, join: Any = None) -> Source:
-    alias = item.alias_or_name.lower()
-    side, kind = ((join.side or "").upper(), (join.kind or "").upper()) if join is not None else ("", "")
-    on = join.args.get("on") if join is not None else None
-    if join is not None and join.args.get("using"):
-        first = join.parent.args["from_"].this.alias_or_name.lower()
-        equal = [
-            exp.EQ(this=exp.column(one.name, table=first), expression=exp.column(one.name, table=alias))
-            for one in join.args["using"]
-        ]
-        on = exp.and_(*equal)
-    relation: Relation | None = None
-    if isinstance(item, exp.Table) and not isinstance(item.this, exp.Func):
-        name = ".".join(part.name for part in item.parts).lower()
-        relation = Relation(name, *scope.ctes.get(name, ()))
-    elif isinstance(item, exp.Subquery):
-        relation = Relation(alias, item, scope)
-    return Source(alias, relation, item, side, kind, on)
-
-
-def conjuncts(condition: Any) -> list[Any]:
-    """Return the conditions that are joined by AND."""
-    if isinstance(condition, exp.Paren):
-        return conjuncts(condition.this)
-    if isinstance(condition, exp.And):
-        return conjuncts(condition.left) + conjuncts(condition.right)
-    return [condition]
 
 
 def simplified(expression: Any) -> Any:
@@ -629,9 +622,14 @@ def same(one: object, other: object) -> bool:
     return one == other
 
 
-def _in_window(expression: Any) -> bool:
-    aggregates = [one for one in expression.find_all(exp.AggFunc) if not isinstance(one.parent, exp.Window)]
-    return all(one.find_ancestor(exp.Window) for one in aggregates)
+def aggregates_in(expression: Any) -> list[Any]:
+    """Return the aggregates that an expression computes of its own query's rows, without those of windows."""
+    return [one for one in expression.find_all(exp.AggFunc) if not one.find_ancestor(exp.Window, exp.Query)]
+
+
+def windows_in(expression: Any) -> list[Any]:
+    """Return the windows that an expression computes over its own query's rows, without those inside others."""
+    return [one for one in expression.find_all(exp.Window) if not one.find_ancestor(exp.Window, exp.Query)]
 
 
 def _sql(expression: Any) -> str:

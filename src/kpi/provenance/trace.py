@@ -6,43 +6,24 @@ conditions become numbers, so that of each row is known which clause left it out
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from kpi.lazy import exp
-from kpi.provenance.path import Catalogue, Fixed, Hop, Relation, Scope, Source, conjuncts, opened
-from kpi.provenance.weight import DISTINCT, Weight
+from kpi.provenance.query import Scope, literal_of, plain_text
+from kpi.provenance.weighed_path import WeighedPath
+from kpi.provenance.writer import Clause, Writer
 from kpi.sql import identifier
 
 FURTHEST = 1_000_000
 """The number of a row that no clause leaves out: beyond that of any clause."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """A clause of a model that leaves rows out. `kind` is join, where, key (the figure's own group) or condition."""
-
-    model: str
-    text: str
-    kind: str
-
-
 @dataclass
-class Trace:
-    """One path of one part, with what it takes to write it as SQL.
-
-    `prior` are conditions that leave rows out before those of the part itself: those of its denominator.
-    """
-
-    catalogue: Catalogue
-    path: Sequence[Hop]
-    weight: Weight
-    key: Fixed
-    prior: tuple[Any, ...] = ()
-    carried: tuple[int, str, tuple[str, ...]] | None = None
-    plains: dict[str, str] = field(default_factory=dict)
+class Trace(WeighedPath):
+    """One path of one part, with what it takes to write it as SQL."""
 
     @property
     def base(self) -> str:
@@ -69,13 +50,9 @@ class Trace:
             others = [one for one in hop.sources if one.alias != hop.driver and one.relation is not None]
             tables |= {one.relation.name for one in others if one.relation is not None and one.relation.query is None}
             front += [(one.relation.query, one.relation.scope) for one in others if one.relation and one.relation.query]
+            front += [(one.item, hop.scope) for one in hop.sources if one.relation is None]
             front += [(one, hop.scope) for one in [*hop.projections.values(), *hop.where]]
         return tables | set(tables_in(front))
-
-    @property
-    def top_group(self) -> int | None:
-        """The number of the topmost hop that groups; None where no hop does."""
-        return next((place for place, hop in enumerate(self.path) if hop.keys is not None), None)
 
     @cached_property
     def rows_in(self) -> str:
@@ -88,9 +65,22 @@ class Trace:
         ctes = self._ctes(is_open=False, first=0)
         top = self._name(0)
         where = " and ".join(
-            f"{identifier(name)} is not distinct from {_literal(value)}" for name, value in self.key.items()
+            f"{identifier(name)} is not distinct from {literal_of(value)}" for name, value in self.key.items()
         )
         return f"{self._with(ctes)}\nselect * from {top} where {where}"
+
+    def model_at_fault(self, is_right: Callable[[str], bool], is_open: bool) -> str:
+        """Return the model of the first SELECT, from the raw table up, that SQL over the rows below is not right of.
+
+        `is_open` is whether nothing is filtered, as in `rows_out`.
+        """
+        self.plains = {}
+        first = (self.top_group or 0) if is_open else 0
+        ctes = self._ctes(is_open=is_open, first=first, clauses=[])
+        for number, hop in enumerate(reversed(self.path[first:]), 1):
+            if not is_right(f"{self._with(ctes[: number + 1])}\nselect * from {ctes[number][0]} "):
+                return hop.model
+        return self.path[0].model
 
     def rows_out(self, keys: Sequence[object], clauses: list[Clause], is_once: bool = False) -> str:
         """Return SELECT of all rows of the feed with the number of the clause that leaves each out.
@@ -105,8 +95,8 @@ class Trace:
         other, cases = "", ""
         if self.top_group is None:
             for name, value in self.key.items():
-                cases += f" when {identifier(name)} is distinct from {_literal(value)} then {len(clauses)}"
-                clauses.append(Clause(self.path[0].model, f"{name} = {_literal(value)}", "key"))
+                cases += f" when {identifier(name)} is distinct from {literal_of(value)} then {len(clauses)}"
+                clauses.append(Clause(self.path[0].model, f"{name} = {literal_of(value)}", "key"))
             other = f", case{cases} end"
         left = f"coalesce(__left{other}, {FURTHEST})"
         if is_once:
@@ -122,7 +112,8 @@ class Trace:
 
     def _with(self, ctes: Sequence[tuple[str, str]]) -> str:
         every = [*self.plains.items(), *ctes]
-        return "with " + ",\n".join(f"{name} as (\n{sql}\n)" for name, sql in every)
+        recursive = "recursive " if self._recursive & set(self.plains) else ""
+        return f"with {recursive}" + ",\n".join(f"{name} as (\n{sql}\n)" for name, sql in every)
 
     def _name(self, place: int) -> str:
         hop = self.path[place]
@@ -137,7 +128,7 @@ class Trace:
         wants_first = [False] * (len(self.path) + 1)
         writers = []
         for place in range(first, len(self.path)):
-            writer = _Writer(self, place, is_open, columns, wants_first[place], keys if place == first else None)
+            writer = Writer(self, place, is_open, columns, wants_first[place], keys if place == first else None)
             columns, wants_first[place + 1] = writer.needs()
             writers.append(writer)
         fail = ", cast(null as bigint) as __left" if is_open else ""
@@ -153,437 +144,29 @@ class Trace:
             selects.append((self._name(writer.place), writer.sql(selects[-1][0], [] if clauses is None else clauses)))
         return selects
 
-    def plain(self, relation: Relation) -> str:
-        """Return the name by which a relation is selected from whose rows are not followed; adds its CTE."""
-        if relation.query is None:
-            return relation.name
-        name = identifier(f"{relation.scope.model.rpartition('.')[2]}__{relation.name}")
-        if name not in self.plains:
-            query, scope = opened(relation.query, relation.scope)
-            sql = self.bound(query, scope)
-            self.plains.setdefault(name, sql)
-        return name
 
-    def bound(self, expression: Any, scope: Scope) -> str:
-        """Return SQL of an expression in which the names of CTEs are those of `plain`."""
-        copy = expression.copy()
-        for table in list(copy.find_all(exp.Table)):
-            name = table.name.lower()
-            if not table.db and name in scope.ctes and not isinstance(table.this, exp.Func):
-                alias = table.alias or name
-                plain = self.plain(Relation(name, *scope.ctes[name]))
-                fresh = exp.to_table(plain, dialect="duckdb")
-                fresh.set("alias", exp.TableAlias(this=exp.to_identifier(alias)))
-                if table.args.get("joins"):
-                    fresh.set("joins", table.args["joins"])
-                if table is copy:
-                    return str(fresh.sql(dialect="duckdb"))
-                table.replace(fresh)
-        return str(copy.sql(dialect="duckdb"))
+def furthest(queries: Sequence[str], first: Sequence[int]) -> str:
+    """SELECT of what leaves each row out of all of several paths: the clause of that on which it gets furthest.
+
+    `first` are the numbers of the first clause of each.
+    """
+    each = [f"select __row, __left, {number} as __path, {start} as __first from (\n{sql}\n)"
+            for number, (sql, start) in enumerate(zip(queries, first, strict=True))]  # fmt: skip
+    by = f"(__left - __first) * {len(queries)} - __path"
+    return (
+        f"select __row, case when max(__left) = {FURTHEST} then {FURTHEST} else arg_max(__left, {by}) end as __left"
+        f" from (\n" + "\nunion all\n".join(each) + "\n) group by __row"
+    )
 
 
-@dataclass
-class _Writer:
-    """Writes one hop. `asked` are the columns needed above it, `wants_first` whether the first row of each group is."""
-
-    trace: Trace
-    place: int
-    is_open: bool
-    asked: set[str]
-    wants_first: bool
-    keys: Sequence[object] | None
-
-    @property
-    def hop(self) -> Hop:
-        return self.trace.path[self.place]
-
-    @property
-    def is_grouped_below(self) -> bool:
-        return any(one.keys is not None for one in self.trace.path[self.place + 1 :])
-
-    @property
-    def group_below(self) -> int:
-        return next(at for at in range(self.place + 1, len(self.trace.path)) if self.trace.path[at].keys is not None)
-
-    @property
-    def is_weighed(self) -> bool:
-        return self.trace.weight.place == self.place
-
-    def needs(self) -> tuple[set[str], bool]:
-        """Return the columns that this hop needs of the one below, and whether the first row of each group."""
-        hop, every = self.hop, self._expressions()
-        names = {
-            column.name.lower()
-            for one in every
-            for column in one.find_all(exp.Column)
-            if column.table.lower() == hop.driver or not column.table
-        }
-        has_first = self.is_grouped_below and (
-            (self.is_weighed and self.trace.weight.is_once)
-            or any(one.find(exp.Window) or (hop.keys is not None and one.find(exp.AggFunc)) for one in every)
-            or (self.wants_first and hop.keys is None)
-        )
-        return names, bool(has_first)
-
-    def _expressions(self) -> list[Any]:
-        """All that this hop computes, in terms of its sources."""
-        hop = self.hop
-        expressions = [hop.resolve(name) for name in sorted(self.asked)]
-        expressions += hop.where + [one for one in (hop.having, hop.qualify) if one is not None]
-        expressions += [source.on for source in hop.sources if source.on is not None]
-        if hop.keys is not None:
-            expressions += hop.keys
-        if self.is_weighed:
-            expressions += [part for leaf in self.trace.weight.leaves for part in (leaf.weight, *leaf.conditions)]
-            expressions += self.trace.prior
-        return expressions
-
-    def sql(self, below: str, clauses: list[Clause]) -> str:
-        """Return the SELECT of this hop over the one below."""
-        driver = identifier(self.hop.driver)
-        fails = self._fails() if self.is_open else []
-        within = self._within(fails)
-        columns = [f"{driver}.{name} as {name}" for name in ("__row", "__file", "__record")]
-        columns += [
-            f"{self._value(self.hop.resolve(name), within)} as {identifier(name)}" for name in sorted(self.asked)
-        ]
-        columns += self._hidden(within)
-        if self.is_open:
-            columns.append(self._left(fails, within, clauses))
-            from_, rest = self._open_from(below), ""
-        else:
-            from_, rest = self._from(below), self._filters(within)
-        if (
-            not self.is_open
-            and self.hop.keys is None
-            and self.is_grouped_below
-            and any(one.find(exp.Window) for one in self._own())
-        ):
-            return self._spread(columns, from_, rest)
-        return "select\n    " + ",\n    ".join(columns) + f"\nfrom {from_}{rest}"
-
-    def _own(self) -> list[Any]:
-        return [self.hop.resolve(name) for name in sorted(self.asked)]
-
-    def _value(self, expression: Any, within: str) -> str:
-        """SQL of the value that an expression has in each group, on every row of it."""
-        hop = self.hop
-        if hop.keys is None or not expression.find(exp.AggFunc):
-            return self._text(expression)
-        over = ", ".join(self._text(key) for key in hop.keys) + within
-        over = over.removeprefix(", ")
-        texts: list[str] = []
-
-        def windowed(node: Any) -> Any:
-            is_aggregate = isinstance(node, exp.AggFunc | exp.Filter | exp.WithinGroup)
-            if not is_aggregate or node.find_ancestor(exp.AggFunc, exp.Filter, exp.WithinGroup, exp.Window, exp.Query):
-                return node
-            text = self._text(self._of_first(node) if self.is_grouped_below else node)
-            return _held(texts, f"{text} over ({f'partition by {over}' if over else ''})")
-
-        return _filled(self._text(expression.copy().transform(windowed)), texts)
-
-    def _of_first(self, aggregate: Any) -> Any:
-        """An aggregate over the first row of each group below: one for each of its rows."""
-        rewritten = aggregate.copy()
-        first = exp.column("__first", table=self.hop.driver)
-        inner = rewritten.find(exp.AggFunc)
-        if isinstance(inner.this, exp.Star | exp.Literal) or inner.this is None:
-            inner.set("this", exp.Case().when(first, exp.Literal.number(1)))
-        elif isinstance(inner.this, exp.Distinct):
-            inner.this.set("expressions", [exp.Case().when(first.copy(), one) for one in inner.this.expressions])
-        else:
-            inner.set("this", exp.Case().when(first, inner.this))
-        return rewritten
-
-    def _hidden(self, within: str) -> list[str]:
-        """The columns that carry weights, keys and groups upwards."""
-        return [*self._weights(within), *self._carried(), *self._keys(), *self._groups(), *self._first(within)]
-
-    def _weights(self, within: str) -> list[str]:
-        trace, driver, columns = self.trace, identifier(self.hop.driver), []
-        for number, leaf in enumerate(trace.weight.leaves):
-            names = f"__weight_{number}", f"__in_{number}"
-            if self.is_weighed:
-                weight = self._weight(leaf.weight, within)
-                entered = self._entered(leaf, weight)
-                if trace.weight.is_once:
-                    nothing = "0" if trace.weight.aggregate in ("sum", "formula") else "null"
-                    weight = f"case when {driver}.__first then {weight} else {nothing} end"
-                columns += [f"{weight} as {names[0]}", f"{entered} as {names[1]}"]
-            elif self.place < trace.weight.place:
-                columns += [f"{driver}.{name} as {name}" for name in names]
-        return columns
-
-    def _carried(self) -> list[str]:
-        if self.trace.carried is None or self.place > self.trace.carried[0]:
-            return []
-        at, alias, columns = self.trace.carried
-        table = identifier(alias) if self.place == at else identifier(self.hop.driver)
-        names = [identifier(name) if self.place == at else f"__carried_{n}" for n, name in enumerate(columns)]
-        return [f"{table}.{name} as __carried_{number}" for number, name in enumerate(names)]
-
-    def _keys(self) -> list[str]:
-        top = self.trace.top_group
-        if top is None or self.place > top:
-            return []
-        if self.place == top:
-            return [f"{self._text(key)} as __key_{n}" for n, key in enumerate(self.hop.keys or ())]
-        driver = identifier(self.hop.driver)
-        return [f"{driver}.__key_{n} as __key_{n}" for n in range(len(self.trace.path[top].keys or ()))]
-
-    def _groups(self) -> list[str]:
-        columns = []
-        for at, one in enumerate(self.trace.path):
-            if one.keys is None or at < self.place:
-                continue
-            text = f"{identifier(self.hop.driver)}.__group_{at}"
-            if at == self.place:
-                text = f"hash({', '.join(self._text(key) for key in one.keys) or '0'})"
-            columns.append(f"{text} as __group_{at}")
-        return columns
-
-    def _first(self, within: str) -> list[str]:
-        driver, keys = identifier(self.hop.driver), self.hop.keys
-        if not self.wants_first:
-            return []
-        if keys is None:
-            return [f"{driver}.__first as __first"]
-        over = (", ".join(self._text(key) for key in keys) + within).removeprefix(", ")
-        by = f"partition by {over} " if over else ""
-        return [f"row_number() over ({by}order by {driver}.__file, {driver}.__record) = 1 as __first"]
-
-    def _weight(self, weight: Any, within: str) -> str:
-        texts: list[str] = []
-
-        def distinct(node: Any) -> Any:
-            if isinstance(node, exp.Anonymous) and node.this == DISTINCT:
-                value, driver = self._text(node.expressions[0]), identifier(self.hop.driver)
-                over = ", ".join([*(self._text(key) for key in self.hop.keys or ()), value]) + within
-                text = f"case when {value} is not null and row_number() over (partition by {over}"
-                text += f" order by {driver}.__file, {driver}.__record) = 1 then 1 else 0 end"
-                return _held(texts, text)
-            return node
-
-        return _filled(self._text(weight.copy().transform(distinct)), texts)
-
-    def _entered(self, leaf: Any, weight: str) -> str:
-        if leaf.is_by_weight:
-            return f"coalesce(({weight}) <> 0, false)"
-        tests = [f"({self._text(one)})" for one in leaf.conditions]
-        return f"coalesce({' and '.join(tests)}, false)" if tests else "true"
-
-    # --- the rows that enter ------------------------------------------------------------------------------------------
-
-    def _from(self, below: str) -> str:
-        text = ""
-        for number, source in enumerate(self.hop.sources):
-            item = self._item(source, below)
-            on = f" on {self._text(source.on)}" if source.on is not None else ""
-            text += f"\n{source.join} {item}{on}" if number else item
-        return text
-
-    def _item(self, source: Source, below: str) -> str:
-        if source.alias == self.hop.driver:
-            return f"{below} as {identifier(source.alias)}"
-        if source.relation is None or isinstance(source.item, exp.Subquery):
-            return self.trace.bound(source.item, self.hop.scope)
-        return f"{self.trace.plain(source.relation)} as {identifier(source.alias)}"
-
-    def _filters(self, within: str) -> str:
-        hop = self.hop
-        tests = [f"({self._text(one)})" for one in hop.where] + self._fixed()
-        if any(source.side == "LEFT" and source.alias == hop.driver for source in hop.sources):
-            tests.append(f"{identifier(hop.driver)}.__file is not null")
-        after: list[str] = []
-        for one in (hop.having, hop.qualify):
-            if one is not None:
-                text = f"({self._value(one, within)})"
-                (after if " over (" in text else tests).append(text)
-        return (f"\nwhere {' and '.join(tests)}" if tests else "") + (
-            f"\nqualify {' and '.join(after)}" if after else ""
-        )
-
-    def _fixed(self) -> list[str]:
-        """Tests of what is known of the figure's row: they take nothing away, and spare DuckDB the other rows."""
-        if any(hop.has_window for hop in self.trace.path[: self.place + 1]):
-            return []
-        tests = []
-        for name, value in self.hop.fixed.items():
-            own = self.hop.projections.get(name)
-            if own is not None and value is not None and not own.find(exp.AggFunc, exp.Query) and own.find(exp.Column):
-                tests.append(f"({self._text(own)}) = {_literal(value)}")
-        return tests
-
-    def _spread(self, columns: list[str], from_: str, rest: str) -> str:
-        """The SELECT with its windows computed over one row of each group, and then given to all rows of it."""
-        driver, group = identifier(self.hop.driver), self.group_below
-        inner, outer, number = [f"{driver}.*"], [], 0
-        for name in sorted(self.asked):
-            expression = self.hop.resolve(name)
-            spread: dict[str, str] = {}
-            for window in list(expression.find_all(exp.Window)):
-                marked = f"__window_{number}"
-                number += 1
-                own = window.copy()
-                own.set(
-                    "partition_by", [*own.args.get("partition_by", []), exp.column("__first", table=self.hop.driver)]
-                )
-                inner.append(f"{self._text(own)} as {marked}")
-                spread[marked] = f"max({marked}) filter (where __first) over (partition by __group_{group})"
-                if window is expression:
-                    expression = exp.column(marked)
-                else:
-                    window.replace(exp.column(marked))
-            value = f"__value_{number}_{len(inner)}"
-            if spread:
-                text = self._text(expression)
-                for marked, by in spread.items():
-                    text = text.replace(marked, by)
-                outer.append(f"{text} as {identifier(name)}")
-            else:
-                inner.append(f"{self._text(expression)} as {value}")
-                outer.append(f"{value} as {identifier(name)}")
-        technical = [one for one in columns if one.rpartition(" as ")[2].startswith("__")]
-        outer += [one.rpartition(" as ")[2] for one in technical]
-        hidden = [one for one in technical if one.rpartition(" as ")[0] != f"{driver}.{one.rpartition(' as ')[2]}"]
-        return (
-            "select\n    " + ",\n    ".join(outer) + "\nfrom (\nselect\n    " + ",\n    ".join([*inner, *hidden])
-            + f"\nfrom {from_}{rest}\n)"
-        )  # fmt: skip
-
-    # --- the rows that are left out -----------------------------------------------------------------------------------
-
-    def _open_from(self, below: str) -> str:
-        """FROM with the followed rows first and all else joined to them, so that none of them is lost."""
-        hop, sources = self.hop, list(self.hop.sources)
-        at = next(number for number, one in enumerate(sources) if one.alias == hop.driver)
-        driving = sources[at]
-        text = self._item(driving, below)
-        for number, source in enumerate(sources):
-            if number == at:
-                continue
-            on = source.on if number else driving.on
-            is_hit = self._is_inner(source)
-            item = self._item(source, below)
-            if is_hit:
-                where = [
-                    f"{identifier(column)} is not distinct from {_literal(value)}"
-                    for column, value in self._fixed_in(source)
-                ]
-                filters = f" where {' and '.join(where)}" if where else ""
-                name = item.removesuffix(f" as {identifier(source.alias)}")
-                if name != item:
-                    item = f"(select *, true as __hit from {name}{filters}) as {identifier(source.alias)}"
-                else:
-                    item = f"(select *, true as __hit from {item}{filters}) as {identifier(source.alias)}"
-            text += f"\nleft join {item} on {self._text(on) if on is not None else 'true'}"
-        return text
-
-    def _is_inner(self, source: Source) -> bool:
-        """Whether a row without its like in this source is left out."""
-        driving = self.hop.driving
-        is_first = source is self.hop.sources[0]
-        return driving.side != "" or driving.kind != "CROSS" if is_first else source.side == ""
-
-    def _fixed_in(self, source: Source) -> list[tuple[str, object]]:
-        """The columns of a joined source that are keys of the figure's group, with their values."""
-        columns = []
-        for key, value in zip(self.hop.keys or (), self.keys or (), strict=False):
-            if isinstance(key, exp.Column) and key.table.lower() == source.alias:
-                columns.append((key.name.lower(), value))
-        return columns
-
-    def _fails(self) -> list[tuple[str, Clause]]:
-        """The tests of this hop that a row must pass, in their order, each with what it is called."""
-        hop, tests = self.hop, []
-        for source in hop.sources:
-            if source.alias != hop.driver and self._is_inner(source):
-                on = source.on if source is not hop.sources[0] else hop.driving.on
-                extra = [f"{column} = {_literal(value)}" for column, value in self._fixed_in(source)]
-                text = " AND ".join(extra or [plain_text(one) for one in (conjuncts(on) if on is not None else ())])
-                name = source.relation.name.rpartition(".")[2] if source.relation else source.alias
-                clause = Clause(hop.model, f"JOIN {name} ({text})" if text else f"JOIN {name}", "join")
-                tests.append((f"{identifier(source.alias)}.__hit", clause))
-        tests += [(f"({self._text(one)})", Clause(hop.model, plain_text(one), "where")) for one in hop.where]
-        if hop.qualify is not None:
-            tests.append((f"({self._text(hop.qualify)})", Clause(hop.model, plain_text(hop.qualify), "where")))
-        for key, value in zip(hop.keys or (), self.keys or (), strict=False):
-            if not (isinstance(key, exp.Column) and any(
-                key.table.lower() == one.alias and self._is_inner(one) for one in hop.sources if one.alias != hop.driver
-            )):  # fmt: skip
-                is_null = value is None
-                text = f"{plain_text(key)} IS NULL" if is_null else f"{plain_text(key)} = {_literal(value)}"
-                test = f"({self._text(key)} is not distinct from {_literal(value)})"
-                tests.append((test, Clause(hop.model, text, "key")))
-        if hop.having is not None and not hop.having.find(exp.AggFunc):
-            tests.append((f"({self._text(hop.having)})", Clause(hop.model, plain_text(hop.having), "where")))
-        return tests
-
-    def _within(self, fails: Sequence[tuple[str, Clause]]) -> str:
-        """What windows are partitioned by besides, so that rows that were left out have no part in them."""
-        if not self.is_open:
-            return ""
-        tests = [f"{identifier(self.hop.driver)}.__left is null", *(test for test, _ in fails)]
-        return f", coalesce({' and '.join(tests)}, false)"
-
-    def _left(self, fails: Sequence[tuple[str, Clause]], within: str, clauses: list[Clause]) -> str:
-        """The column with the number of the first clause that a row fails."""
-        driver, place = identifier(self.hop.driver), self.place
-        cases = ""
-        for test, clause in fails:
-            cases += f" when ({test}) is not true then {len(clauses)}"
-            clauses.append(clause)
-        own = f"case{cases} end" if cases else "null"
-        columns = [f"coalesce({driver}.__left, {own}) as __left"]
-        trace = self.trace
-        if self.is_weighed:
-            columns.append(f"{self._out(clauses, within)} as __out")
-        elif place < trace.weight.place:
-            columns.append(f"{driver}.__out as __out")
-        if place == (trace.top_group or 0):
-            inner = columns[1].rpartition(" as ")[0]
-            columns = [f"coalesce({driver}.__left, {own}, {inner}) as __left"]
-        return ",\n    ".join(columns)
-
-    def _out(self, clauses: list[Clause], within: str) -> str:
-        """SQL of the number of the first condition of the part itself that a row fails; null when it enters."""
-        leaves = self.trace.weight.leaves
-        model, cases = self.hop.model, ""
-        own = {plain_text(one) for leaf in leaves for one in leaf.conditions}
-        for one in self.trace.prior:
-            if plain_text(one) not in own:
-                cases += f" when ({self._text(one)}) is not true then {len(clauses)}"
-                clauses.append(Clause(model, plain_text(one), "condition"))
-        if len(leaves) > 1:
-            entered = [self._entered(leaf, self._weight(leaf.weight, within)) for leaf in leaves]
-            text = " OR ".join(" AND ".join(plain_text(one) for one in leaf.conditions) for leaf in leaves)
-            clauses.append(Clause(model, text, "condition"))
-            return f"case{cases} when not ({' or '.join(entered)}) then {len(clauses) - 1} end"
-        leaf = leaves[0]
-        for one in leaf.conditions:
-            cases += f" when ({self._text(one)}) is not true then {len(clauses)}"
-            clauses.append(Clause(model, plain_text(one), "condition"))
-        if leaf.is_by_weight:
-            weight = self._weight(leaf.weight, within)
-            cases += f" when ({weight}) = 0 then {len(clauses)}"
-            clauses.append(Clause(model, f"{plain_text(leaf.weight)} <> 0", "condition"))
-        return f"case{cases} end" if cases else "cast(null as bigint)"
-
-    def _text(self, expression: Any) -> str:
-        return self.trace.bound(expression, self.hop.scope)
-
-
-def _held(texts: list[str], sql: str) -> Any:
-    """A column that stands for SQL which is written apart, until `_filled` puts it in."""
-    texts.append(sql)
-    return exp.column(f"kpi_sql_{len(texts) - 1}_")
-
-
-def _filled(text: str, texts: Sequence[str]) -> str:
-    for number, sql in enumerate(texts):
-        text = text.replace(f"kpi_sql_{number}_", sql)
-    return text
+def entered(trace: Trace) -> str:
+    """SELECT of the rows that come by one path, each once, with what they count as."""
+    is_in = " or ".join(f"__in_{n}" for n in range(len(trace.weight.leaves)))
+    # Without coalesce() DuckDB 2.0.1 takes the sum for a number of eight bits when it sorts the rows by others.
+    weight = "coalesce(sum(__weight_0), 0)" if trace.weight.aggregate == "sum" else "any_value(__weight_0)"
+    if trace.weight.formula:
+        weight = "cast(1 as bigint)"
+    return f"select __row, {weight} as counts_as from (\n{trace.rows_in}\n) where {is_in} group by __row"
 
 
 def tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
@@ -599,18 +182,3 @@ def tables_in(front: list[tuple[Any, Scope]]) -> Iterator[str]:
                 yield ".".join(part.name for part in table.parts).lower()
             elif table.name.lower() in scope.ctes:
                 front.append(scope.ctes[table.name.lower()])
-
-
-def plain_text(expression: Any) -> str:
-    """Return SQL of an expression with columns by their names alone, on one line."""
-    copy = expression.copy()
-    if isinstance(copy, exp.Not) and isinstance(copy.this, exp.Is) and isinstance(copy.this.expression, exp.Null):
-        return f"{plain_text(copy.this.this)} IS NOT NULL"
-    for column in list(copy.find_all(exp.Column)):
-        if not column.find_ancestor(exp.Query):
-            column.set("table", None)
-    return str(copy.sql(dialect="duckdb"))
-
-
-def _literal(value: object) -> str:
-    return str(exp.convert(value).sql(dialect="duckdb"))

@@ -8,11 +8,12 @@ row of each group. A median has no such weight: its rows are those that enter it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kpi.lazy import exp
-from kpi.provenance.path import Hop, Untraceable, conjuncts, constant, simplified
+from kpi.provenance.path import Hop, aggregates_in, constant, reads_rows_inside, simplified, windows_in
+from kpi.provenance.query import INSTEAD, Untraceable, columns_in, conjuncts, with_columns
 
 DISTINCT = "__distinct"
 """A function that stands for 1 on the first row of each value in its group, and 0 on the others."""
@@ -30,6 +31,10 @@ class Leaf:
     is_by_weight: bool
     aggregate: str = "sum({})"
 
+    def total(self, weights: str) -> str:
+        """SQL of what weights come to, from SQL of them."""
+        return self.aggregate.replace("{}", weights)
+
 
 @dataclass(frozen=True, slots=True)
 class Weight:
@@ -45,6 +50,12 @@ class Weight:
     formula: str = ""
 
     @property
+    def has_distinct(self) -> bool:
+        """Whether of equal values the first counts."""
+        return any(isinstance(one, exp.Anonymous) and one.this == DISTINCT
+                   for leaf in self.leaves for one in leaf.weight.walk())  # fmt: skip
+
+    @property
     def aggregate(self) -> str:
         """What the weights are put together by: sum, median, …, or formula."""
         return "formula" if self.formula else self.leaves[0].aggregate.partition("(")[0].lower()
@@ -56,11 +67,17 @@ class _NotLinear(Exception):
 
 def weigh(path: Sequence[Hop], column: str) -> Weight | None:
     """Return how a column of a path's top is made of rows; None when it is a number that no row stands behind."""
+    for place, hop in enumerate(path):
+        is_unnested = any(isinstance(source.item, exp.Unnest) for source in hop.sources)
+        if is_unnested and any(one.keys is not None for one in path[place + 1 :]):
+            raise Untraceable(hop.model, INSTEAD["unnest"], "unnest")
     expression: Any = exp.column(column)
     for place, hop in enumerate(path):
         expression = _without_siblings(simplified(hop.expand(expression)), hop)
         if constant(expression) is None or isinstance(constant(expression), int | float | str):
             return None
+        if hop.keys is not None and any(windows_in(one) for one in hop.projections.values()):
+            raise Untraceable(hop.model, "it computes windows over its groups. Do so in a CTE of its own.", "over")
         is_grouped = any(one.keys is not None for one in path[place + 1 :])
         if hop.keys is None:
             is_shared = any(one.siblings for one in path[place + 1 :])
@@ -68,7 +85,9 @@ def weigh(path: Sequence[Hop], column: str) -> Weight | None:
                 expression = _bare(expression)
                 continue
             return Weight(place, (_leaf(expression),), is_grouped)
-        if not any(_is_over_rows(one, hop) for one in _aggregates(expression)):
+        if not any(_is_over_rows(one, hop) for one in aggregates_in(expression)):
+            if reads_rows_inside(expression, hop):
+                raise Untraceable(hop.model, INSTEAD["query"], "select")
             return None
         try:
             leaf = _contribution(expression)
@@ -95,6 +114,8 @@ def conditions_of(weight: Any) -> tuple[list[Any], bool]:
     match weight:
         case exp.Literal() | exp.Boolean():
             conditions = [], False
+        case exp.Predicate() | exp.And() | exp.Or() | exp.Not():  # true counts as 1
+            conditions = conjuncts(weight), False
         case exp.Case() if weight.this is None and len(weight.args["ifs"]) == 1 and _is_nothing(weight):
             one = weight.args["ifs"][0]
             others, is_by_weight = conditions_of(one.args["true"])
@@ -162,7 +183,9 @@ def _combined(expression: Any) -> Any:
             return exp.Neg(this=exp.paren(_part(expression.this)))
         case exp.Mul() if isinstance(constant(expression.left), int | float):
             return exp.Mul(this=expression.left.copy(), expression=exp.paren(_part(expression.right)))
-        case exp.Case() if expression.this is None and not any(_aggregates(one.this) for one in expression.args["ifs"]):
+        case exp.Case() if expression.this is None and not any(
+            aggregates_in(one.this) for one in expression.args["ifs"]
+        ):
             case = exp.Case()
             for one in expression.args["ifs"]:
                 case = case.when(one.this.copy(), _part(one.args["true"]))
@@ -206,7 +229,10 @@ def _of_aggregate(aggregate: Any) -> Leaf:
     inner = text.find(exp.Ordered) if isinstance(aggregate, exp.WithinGroup) else text
     weight = inner.this.copy()
     inner.set("this", exp.column("__weight"))
-    return _leaf(weight, text.sql(dialect="duckdb").replace("{", "{{").replace("}", "}}").replace("__weight", "{}"))
+    if isinstance(weight, exp.Order) or any(one.name != "__weight" for one in columns_in(text)):
+        raise _NotLinear
+    leaf = _leaf(weight, text.sql(dialect="duckdb").replace("__weight", "{}"))
+    return replace(leaf, conditions=()) if isinstance(aggregate, exp.ArrayAgg | exp.First | exp.Last) else leaf
 
 
 def _formula(expression: Any, place: int, is_grouped: bool, hop: Hop) -> Weight:
@@ -228,7 +254,7 @@ def _formula(expression: Any, place: int, is_grouped: bool, hop: Hop) -> Weight:
     except _NotLinear:
         message = "no row's part in it can be told. Write count, sum, min, max, avg or median, once, of a column."
         raise Untraceable(hop.model, f"{hop.name} computes '{_sql(expression)[:60]}': {message}") from None
-    if any(column.table for column in formula.find_all(exp.Column)):
+    if any(column.table for column in columns_in(formula)):
         raise Untraceable(hop.model, f"{hop.name} mixes aggregates with columns: '{_sql(expression)[:60]}'.")
     return Weight(place, tuple(leaves), is_grouped, formula.sql(dialect="duckdb"))
 
@@ -252,7 +278,7 @@ def _is_sum(column: Any, path: Sequence[Hop], place: int) -> bool:
     expression = simplified(hop.resolve(column.name.lower()))
     if hop.keys is not None:
         try:
-            return bool(_aggregates(expression)) and _contribution(expression).aggregate == "sum({})"
+            return bool(aggregates_in(expression)) and _contribution(expression).aggregate == "sum({})"
         except _NotLinear:
             return False
     terms, conditions = _terms(expression)
@@ -308,13 +334,10 @@ def _without_siblings(expression: Any, hop: Hop) -> Any:
     return dropped(expression.copy())
 
 
-def _aggregates(expression: Any) -> list[Any]:
-    return [one for one in expression.find_all(exp.AggFunc) if not one.find_ancestor(exp.Window, exp.Query)]
-
-
 def _is_over_rows(aggregate: Any, hop: Hop) -> bool:
     columns = _columns(aggregate)
-    return not columns or any(one.table.lower() == hop.driver for one in columns)
+    is_added_up = isinstance(aggregate, exp.Sum | exp.Count | exp.CountIf | exp.Avg)
+    return not columns or is_added_up or any(one.table.lower() == hop.driver for one in columns)
 
 
 def _is_of_driver(expression: Any, hop: Hop) -> bool:
@@ -322,12 +345,12 @@ def _is_of_driver(expression: Any, hop: Hop) -> bool:
 
 
 def _columns(expression: Any) -> list[Any]:
-    return list(expression.find_all(exp.Column))
+    return list(columns_in(expression))
 
 
 def _bare(expression: Any) -> Any:
     """The expression with the columns of the relation below by their names alone."""
-    return expression.copy().transform(lambda one: exp.column(one.name) if isinstance(one, exp.Column) else one)
+    return with_columns(expression, lambda one: exp.column(one.name))
 
 
 def _is_nothing(case: Any, zero: bool = True) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from kpi.build_record import BuildRecord
 from kpi.errors import ConfigError, nearest
-from kpi.files import checksum
+from kpi.files import checksum, staging_folder
 from kpi.lazy import duckdb
 from kpi.presentation import one_line, visible
 from kpi.site.dataset import guarded
@@ -173,16 +173,18 @@ def write_for_senders(
     where = _chosen(con, feed, file)
     deliveries = con.execute(f"select distinct feed, file from raw.rejects where {where} order by all").fetchall()
     names = sender_names(deliveries)
-    folder.mkdir(parents=True, exist_ok=True)
     if collisions := [name for name in names.values() if os.path.lexists(folder / name)]:
         more = f" and {len(collisions) - 1} more" if collisions[1:] else ""
         raise ConfigError(f"{folder / collisions[0]}{more} is there already. Name another folder, or remove it.")
     lines = []
-    for (of_feed, of_file), name in names.items():
-        one = f"feed = {literal(of_feed)} and file = {literal(of_file)}"
-        select = f"select record_number, column_name, cell, reason from ({_cells(private, one)})"
-        result = con.execute(f"{guarded(con, select)} order by record_number, column_name, reason")
-        lines.append((one_line(f"{of_feed}/{of_file}"), folder / name, _write(folder / name, result)))
+    with staging_folder(folder) as staging:
+        for (of_feed, of_file), name in names.items():
+            one = f"feed = {literal(of_feed)} and file = {literal(of_file)}"
+            select = f"select record_number, column_name, cell, reason from ({_cells(private, one)})"
+            result = con.execute(f"{guarded(con, select)} order by record_number, column_name, reason")
+            lines.append((one_line(f"{of_feed}/{of_file}"), folder / name, _write(staging / name, result)))
+        for name in names.values():
+            os.rename(staging / name, folder / name)
     return lines
 
 

@@ -5,10 +5,8 @@ A list in the folder says which of its files kpi wrote; no other file is ever to
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpi.database import attached, fetch_one, reading
-from kpi.errors import ConfigError, KpiError
+from kpi.errors import ConfigError, DiskFull, KpiError
 from kpi.errors import Place as FilePlace
+from kpi.files import change_places, staging_folder, to_disk
 from kpi.ingest.masking import IDENTITY_MARK, has_identity_code, hidden, is_found, masked, quoted
 from kpi.ingest.raw_files import hash_of
 from kpi.lazy import duckdb
 from kpi.presentation import listed
 from kpi.sql import Columns, counted, identifier, literal
-from kpi.warehouse.builds import Warehouse, to_disk
+from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path
 
 if TYPE_CHECKING:
@@ -143,7 +142,6 @@ def _texts_of_seeds(con: duckdb.DuckDBPyConnection, graph: Graph) -> str:
 
 
 LIST = "kpi-public.json"
-_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 @contextmanager
@@ -154,17 +152,11 @@ def replaced(folder: Path) -> Iterator[Path]:
     written again are removed.
     """
     folder = Path(os.path.realpath(folder))  # resolve() ends in an error of its own for a circle of links
-    folder.mkdir(parents=True, exist_ok=True)
-    # Beside it where that can be, for then both can change places in one step.
-    beside = os.access(folder.parent, os.W_OK | os.X_OK) and not os.path.ismount(folder)
-    staged = (folder.parent if beside else folder) / f".{folder.name}.kpi-next"
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir()
-    try:
-        yield staged
-        new = sorted(path.name for path in staged.iterdir())
+    with staging_folder(folder) as staging:
+        yield staging
+        new = sorted(path.name for path in staging.iterdir())
         old = written_by_kpi(folder)
-        others = [path for path in sorted(folder.iterdir()) if path.name not in old and path != staged]
+        others = [path for path in sorted(folder.iterdir()) if path.name not in old and path != staging]
         if collisions := [path.name for path in others if path.name in {*new, LIST}]:
             message = (
                 f"{', '.join(collisions)} in {folder} {'is' if len(collisions) == 1 else 'are'} not of kpi's writing"
@@ -172,14 +164,12 @@ def replaced(folder: Path) -> Iterator[Path]:
             raise ConfigError(
                 f"{message}, and public files would take the name. Move them away, or name another folder."
             )
-        _write_list(staged, new)
-        for path in staged.iterdir():
+        _write_list(staging, new)
+        for path in staging.iterdir():
             os.chmod(path, 0o444 if path.suffix == ".duckdb" else 0o644)
             to_disk(path)
-        if not (beside and _in_one_step(folder, staged, others)):
-            _one_by_one(folder, staged, old)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        if not change_places(folder, staging, others):
+            _one_by_one(folder, staging, old)
 
 
 def written_by_kpi(folder: Path) -> set[str]:
@@ -216,30 +206,6 @@ def _write_list(staged: Path, names: list[str], old: Iterable[Path] = ()) -> Non
     message = "The files that kpi publish or kpi export wrote. It replaces and removes these, and no others."
     text = json.dumps({"about": message, "files": files}, indent=1, ensure_ascii=False)
     (staged / LIST).write_text(text + "\n", encoding="utf-8")
-
-
-def _in_one_step(folder: Path, staged: Path, others: list[Path]) -> bool:
-    """Let both folders change places, files of others being in both; tell whether that could be done."""
-    try:
-        for path in others:
-            if path.is_symlink() or not path.is_file():
-                return False  # a folder cannot be in two places
-            os.link(path, staged / path.name)
-        about = folder.stat()
-        if about.st_uid != staged.stat().st_uid or about.st_gid != staged.stat().st_gid:
-            os.chown(staged, about.st_uid, about.st_gid)
-        shutil.copystat(folder, staged)
-        to_disk(staged)
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-        done = rename(_HERE, os.fsencode(staged), _HERE, os.fsencode(folder), _EXCHANGE) == 0
-    except (OSError, AttributeError):
-        done = False
-    if done:
-        to_disk(folder.parent)
-        return True
-    for path in others:
-        (staged / path.name).unlink(missing_ok=True)
-    return False
 
 
 def _one_by_one(folder: Path, staged: Path, old: set[str]) -> None:
@@ -359,6 +325,8 @@ def _written(source: Path, folder: Path, tables: Sequence[Mapping[str, str]]) ->
     order = json.dumps({"database": str(source.resolve()), "folder": str(folder), "tables": list(tables)})
     command = [sys.executable, "-m", "kpi.reader.public_writer"]
     done = subprocess.run(command, input=order, capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode == DiskFull.exit_code:
+        raise DiskFull("the public files cannot be written: the disk is full. Make room, and run again.")
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
         raise KpiError(f"the public files were not written: {hidden(lines[-1])}")

@@ -12,6 +12,7 @@ import json
 import sys
 from pathlib import Path
 
+from kpi.errors import DiskFull, is_disk_full
 from kpi.site.dataset import write_csv, write_finnish_csv
 from kpi.sql import identifier, literal
 
@@ -23,9 +24,14 @@ PLAINLY = "set force_compression = 'uncompressed'"
 
 
 def main() -> None:
-    """Do the order on stdin."""
+    """Do the order on stdin. The exit code says of a disk that is full, which the caller cannot see."""
     order = json.loads(sys.stdin.read())
-    rows = write_files(Path(order["database"]), Path(order["folder"]), order["tables"])
+    try:
+        rows = write_files(Path(order["database"]), Path(order["folder"]), order["tables"])
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        sys.exit(DiskFull.exit_code)
     sys.stdout.write(json.dumps(rows) + "\n")
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kpi.errors import BuildError, ConfigError
+from kpi.files import to_disk
 from kpi.ingest.raw_files import hash_of
 from kpi.lazy import duckdb
-from kpi.warehouse.builds import to_disk
 
 FOLDER = "lake"
 TEMPORARY = ".tmp-"
