@@ -64,8 +64,13 @@ def replace_text(path: Path, text: str, durable: bool = False) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
         os.replace(new, path)
+    except OSError as error:
+        if error.filename:  # whoever is told of it knows the file, and not what it was written as
+            error.filename = str(path)
+        raise
     finally:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
 
 
 def to_disk(path: Path) -> None:

@@ -80,6 +80,8 @@ def test_a_release_is_written_whole_or_not_at_all(root: Path, monkeypatch: pytes
             assert isinstance(command(root, *words).exception, DiskFull)
         assert [path.name for path in home.iterdir()] == ["2025-1"]
     build, before = warehouse.published(), events(warehouse)
+    (home / ".2025-2").mkdir()  # of one that was killed
+    (home / ".2025-2/figures.csv").write_text("figure_id\n")
     with monkeypatch.context() as full:
         full.setattr("kpi.jobs.release.record", no_room)
         result = command(root, *words)
@@ -94,6 +96,7 @@ def test_a_release_is_written_whole_or_not_at_all(root: Path, monkeypatch: pytes
 def test_accounts_of_two_at_once_are_both_there_and_one_of_the_same_once(tmp_path: Path) -> None:
     columns = (("revision_id", "VARCHAR"), ("note", "VARCHAR"))
     file = tmp_path / release_files.ACKNOWLEDGED
+    file.with_name(f".{file.name}-1").write_text("half")  # by one that was killed
     threads = [
         threading.Thread(
             target=lambda name=name: release_files.append_new_rows(file, columns, [(name, "x"), ("all", "x")])

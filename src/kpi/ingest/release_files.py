@@ -193,6 +193,8 @@ def append_new_rows(file: Path, columns: Columns, rows: Iterable[Sequence[object
     try:
         with suppress(OSError):  # a file system where folders have no locks
             fcntl.flock(folder, fcntl.LOCK_EX)
+        for left in file.parent.glob(f".{file.name}-*"):  # by one that was killed
+            left.unlink()
         before = text_of(file) if file.exists() else to_csv(columns, ())
         present = {row[0] for row in csv.reader(io.StringIO(before, newline="")) if row}
         new = [row for row in rows if str(row[0]) not in present]

@@ -478,6 +478,10 @@ def _clean(warehouse: Warehouse) -> None:
         is_folder = leftover.is_dir() and not leftover.is_symlink()
         shutil.rmtree(leftover, ignore_errors=True) if is_folder else leftover.unlink()
     (warehouse.root / ".current-next").unlink(missing_ok=True)
+    releases = warehouse.root.parent / "seeds" / RELEASES
+    for left in releases.glob(".*"):  # as the project's own files they would count
+        if RELEASE_NAME.fullmatch(left.name[1:]):
+            shutil.rmtree(left, ignore_errors=True)
     # Others may be writing such a file at this moment: what is an hour old, nobody writes any more.
     for left in (path for name in (".cache", "runs") for path in (warehouse.root / name).glob(".*")):
         with suppress(OSError):
