@@ -82,6 +82,51 @@ def to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+_SCRATCH = re.compile(r"kpi-(?:verify|diff)-\w+")  # folders in the system's temporary one
+_SURELY_LEFT = 3600  # seconds
+
+
+@contextmanager
+def scratch_folder(command: str) -> Iterator[Path]:
+    """Yield a folder for a command to work in, `verify` or `diff`, that nobody else can look into; it goes at the end.
+
+    It is held as long as that lasts. It may hold deliveries, so what killed commands left goes too.
+    """
+    import fcntl
+    import tempfile
+
+    remove_scratch()
+    with tempfile.TemporaryDirectory(prefix=f"kpi-{command}-") as name:
+        descriptor = os.open(name, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a file system where folders have no locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield Path(name).resolve()
+        finally:
+            os.close(descriptor)
+
+
+def remove_scratch() -> None:
+    """Remove the folders of this user's in which commands worked that were killed an hour ago or earlier."""
+    import fcntl
+    import shutil
+    import tempfile
+    import time
+
+    with suppress(OSError):
+        for left in [path for path in Path(tempfile.gettempdir()).iterdir() if _SCRATCH.fullmatch(path.name)]:
+            about = left.lstat()
+            if about.st_uid != os.getuid() or about.st_mtime > time.time() - _SURELY_LEFT:
+                continue
+            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                with suppress(BlockingIOError):  # a command is working there
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 

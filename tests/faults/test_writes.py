@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import threading
@@ -167,10 +168,23 @@ def test_an_explanation_keeps_its_build_whatever_is_published(root: Path) -> Non
     assert explanation.rows("numerator").num_rows
 
 
-def test_what_killed_runs_left_of_caches_goes(root: Path) -> None:
+def test_what_killed_runs_left_of_caches_and_copies_goes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old, new = (root / f"warehouse/.cache/.compiled-{name}" for name in ("old", "new"))
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    left, other, used = (
+        tmp_path / "temporary" / name for name in ("kpi-verify-left", "kpi-other-left", "kpi-diff-used")
+    )
+    for folder in (left, other, used):
+        (folder / "raw").mkdir(parents=True)
+        os.utime(folder, (time.time() - 7200,) * 2)
+    descriptor = os.open(used, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
     catch_up(Warehouse(root / "warehouse"))
+    os.close(descriptor)
     assert (old.exists(), new.exists()) == (False, True)
+    assert (left.exists(), other.exists(), used.exists()) == (False, True, True)

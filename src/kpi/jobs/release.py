@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from kpi import database
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit
-from kpi.files import RELEASES
+from kpi.files import RELEASES, scratch_folder
 from kpi.ingest import release_files
 from kpi.ingest.raw_files import kept_beside, scan
 from kpi.jobs.options import Options
@@ -233,8 +232,8 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
         problems = [Problem("release.missing", one) for one in missing]
         lines = "\n  ".join(missing)
         raise CheckFailed(f"release {folder.name} cannot be built again:\n  {lines}", problems)
-    with tempfile.TemporaryDirectory(prefix="kpi-verify-") as name:
-        scratch = git.write_revision(root, fields["code_revision"], Path(name).resolve() / root.name)
+    with scratch_folder("verify") as place:
+        scratch = git.write_revision(root, fields["code_revision"], place / root.name)
         shutil.rmtree(scratch / "warehouse", ignore_errors=True)
         _lay_out(folder, warehouse, scratch / "warehouse", kept_folders)
         emit(f"Building release {folder.name} again, by revision {fields['code_revision'][:12]} of the project.")

@@ -31,7 +31,7 @@ from kpi.build_record import FILE, BuildRecord, NodeRecord, RecordError, from_js
 from kpi.codec import from_line, to_line
 from kpi.errors import ConfigError, DiskFull, LockHeld, Problem, is_disk_full, is_not_allowed, nearest
 from kpi.events import Emit, Event, emit_event, now, silent
-from kpi.files import RELEASE_NAME, RELEASES, is_regular, read_regular, to_disk, why_unreadable
+from kpi.files import RELEASE_NAME, RELEASES, is_regular, read_regular, remove_scratch, to_disk, why_unreadable
 from kpi.ingest.masking import message
 from kpi.presentation import headline
 from kpi.warehouse.permissions import DATABASE, close, database_folder, make_place, open_up, written
@@ -482,6 +482,7 @@ def _clean(warehouse: Warehouse) -> None:
     for left in releases.glob(".*"):  # as the project's own files they would count
         if RELEASE_NAME.fullmatch(left.name[1:]):
             shutil.rmtree(left, ignore_errors=True)
+    remove_scratch()
     # Others may be writing such a file at this moment: what is an hour old, nobody writes any more.
     for left in (path for name in (".cache", "runs") for path in (warehouse.root / name).glob(".*")):
         with suppress(OSError):
