@@ -16,6 +16,7 @@ from pathlib import Path
 
 SECRET = "DBT_ENV_SECRET"  # dbt's own prefix: such a variable may stand in profiles.yml, and never in what is built
 SALT = ".salt"
+_SALT_BYTES = 32
 LEAST = 4  # characters of a value that is looked for: `1` and `dev` stand in any text, and are no secret
 _read: dict[str, str] = {}  # from each form of a value to the name of its variable
 
@@ -97,15 +98,34 @@ def _longest_first() -> list[tuple[str, str]]:
 def _salt(warehouse: Path) -> bytes:
     """The salt of a warehouse, made when it is first needed; one of this process alone where it cannot be kept or read.
 
-    Without it, a variable counts as changed: what was made with it is made again.
+    Without it, a variable counts as changed: what was made with it is made again. One that is cut short is replaced.
     """
     path = warehouse / SALT
+    made = os.urandom(_SALT_BYTES)
     with suppress(OSError):
-        warehouse.mkdir(exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(os.urandom(32))
-    with suppress(OSError):
-        if len(salt := path.read_bytes()) == 32:
+        salt = path.read_bytes() if path.is_file() else b""
+        if len(salt) == _SALT_BYTES:
             return salt
-    return os.urandom(32)
+        if not path.exists() or path.is_file():
+            _write_salt(path, made, replaces=path.exists())
+        if len(salt := path.read_bytes()) == _SALT_BYTES:  # that of another process, which was quicker
+            return salt
+    return made
+
+
+def _write_salt(path: Path, salt: bytes, replaces: bool) -> None:
+    """Give a salt its name once it is whole: half of one would be none for ever. Raises OSError."""
+    path.parent.mkdir(exist_ok=True)
+    new = path.with_name(f"{SALT}-{os.getpid()}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(salt)
+        if replaces:
+            os.replace(new, path)
+        else:
+            with suppress(FileExistsError):
+                os.link(new, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(new)

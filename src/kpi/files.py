@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kpi.errors import ConfigError
+from kpi.errors import ConfigError, LockHeld
 
 
 def read_regular(path: Path) -> bytes:
@@ -50,12 +50,27 @@ def replacing(path: Path) -> Iterator[Path]:
         new.unlink(missing_ok=True)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole, in place of what has its name: who reads meanwhile gets the old one. Raises OSError."""
+def replace_text(path: Path, text: str, durable: bool = False) -> None:
+    """Write a file whole, in place of what has its name: who reads meanwhile gets the old one. Raises OSError.
+
+    With `durable` it is on the disk before it takes the name: after a power cut either text is there, and whole.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}-{os.getpid()}")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, path)
+    try:
+        with new.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        os.replace(new, path)
+    except OSError as error:
+        if error.filename:  # whoever is told of it knows the file, and not what it was written as
+            error.filename = str(path)
+        raise
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
 
 
 def to_disk(path: Path) -> None:
@@ -67,6 +82,51 @@ def to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+_SCRATCH = re.compile(r"kpi-(?:verify|diff)-\w+")  # folders in the system's temporary one
+_SURELY_LEFT = 3600  # seconds
+
+
+@contextmanager
+def scratch_folder(command: str) -> Iterator[Path]:
+    """Yield a folder for a command to work in, `verify` or `diff`, that nobody else can look into; it goes at the end.
+
+    It is held as long as that lasts. It may hold deliveries, so what killed commands left goes too.
+    """
+    import fcntl
+    import tempfile
+
+    remove_scratch()
+    with tempfile.TemporaryDirectory(prefix=f"kpi-{command}-") as name:
+        descriptor = os.open(name, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a file system where folders have no locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield Path(name).resolve()
+        finally:
+            os.close(descriptor)
+
+
+def remove_scratch() -> None:
+    """Remove the folders of this user's in which commands worked that were killed an hour ago or earlier."""
+    import fcntl
+    import shutil
+    import tempfile
+    import time
+
+    with suppress(OSError):
+        for left in [path for path in Path(tempfile.gettempdir()).iterdir() if _SCRATCH.fullmatch(path.name)]:
+            about = left.lstat()
+            if about.st_uid != os.getuid() or about.st_mtime > time.time() - _SURELY_LEFT:
+                continue
+            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                with suppress(BlockingIOError):  # a command is working there
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
@@ -75,7 +135,7 @@ def staging_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder to write into what shall be in `folder`, which is made; it is removed at the end.
 
     It is beside `folder`, where that can be, for then both can change places in one step; else in it. A folder that is
-    made here goes again when nothing came into it. Raises OSError.
+    made here goes again when nothing came into it. Raises OSError, and LockHeld when another command writes there.
     """
     import shutil
 
@@ -83,20 +143,43 @@ def staging_folder(folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     is_beside = os.access(folder.parent, os.W_OK | os.X_OK) and not os.path.ismount(folder)
     staging = (folder.parent if is_beside else folder) / f".{folder.name}.kpi-next"
+    with _alone(folder):
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+            yield staging
+        except OSError as error:
+            # Whoever is told of it named the folder, and has never heard of the other one.
+            if error.filename and os.fsdecode(error.filename).startswith(f"{staging}{os.sep}"):
+                error.filename = str(folder)
+            raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            if is_new:
+                with suppress(OSError):  # it holds what was written
+                    folder.rmdir()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder, so that files of two commands never mix. Raises LockHeld when another one holds it."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-        yield staging
-    except OSError as error:
-        # Whoever is told of it named the folder, and has never heard of the other one.
-        if error.filename and os.fsdecode(error.filename).startswith(f"{staging}{os.sep}"):
-            error.filename = str(folder)
-        raise
+        is_held = False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_held = os.fstat(descriptor).st_ino != folder.stat().st_ino  # it changed places between the two
+        except BlockingIOError:
+            is_held = True
+        except OSError:
+            pass  # a file system where folders have no locks
+        if is_held:
+            raise LockHeld(f"{folder} is being written by another command. Try again when it is done.")
+        yield
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if is_new:
-            with suppress(OSError):  # it holds what was written
-                folder.rmdir()
+        os.close(descriptor)
 
 
 def change_places(folder: Path, staging: Path, others: Sequence[Path]) -> bool:

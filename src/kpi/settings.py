@@ -297,6 +297,7 @@ REPORT_COLUMNS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
 }
 
 
+NO_TABLE = "kpi_tables"  # as the schema of one that a project lacks, for it has another of the usual name
 # The SQL types of columns that are neither texts nor truth values: a name is of one type in all tables.
 _OTHER_TYPES = {
     "bigint": "report_year previous_year first_year last_year month last_full_month row_count event_count sort_order"

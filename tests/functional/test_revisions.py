@@ -85,6 +85,8 @@ def test_what_is_acknowledged_is_published_and_stands(library: Path) -> None:
     assert "name the revisions" in acknowledge(library, "--reason", "late_data", "--note", "x")
     note = 'came\n"late"\x1b[31m; =1+1'
     assert "Accounted for 1 in" in acknowledge(library, first, "--reason", "late_data", "--note", note)
+    again = acknowledge(library, first, "--reason", "new_rule", "--note", "again")
+    assert "all of that is accounted for in seeds/releases/2025-1/acknowledged.csv already" in again
     with pytest.raises(CheckFailed) as caught:
         run(library)
     assert [one.subject for one in caught.value.problems] == ["2025 mean_loan_days riverside"]

@@ -1,10 +1,12 @@
-"""Mistakes put into this very project, one at a time: each is refused at its own file, line and column."""
+"""Mistakes put into this very project: each is refused at its own file, line and column."""
 
 # ruff: noqa: E501  a table is read along its lines
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -79,12 +81,76 @@ MUTATIONS: tuple[tuple[str, str, str, str] | tuple[str, str, str, str, str, str]
 )  # fmt: skip
 
 
-@pytest.fixture(name="root", scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project, compiled once: what a mistake does not touch is remembered."""
+Mutation = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The file that a mistake shows in, with ¦ at its place, and what is said of the project."""
+
+    file: str
+    wrong: str
+    error: KpiError | None
+
+    def fault(self, mutation: Mutation) -> str:
+        """Return what is wrong with the message; nothing when it tells the mistake at its line, and column if any."""
+        words, said = mutation[3], str(self.error)
+        before = self.wrong[: self.wrong.index("¦")]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        found = [mistake for mistake in mistakes(self.error) if words in str(mistake)] if self.error else []
+        if [(mistake.file, mistake.line) for mistake in found][:1] != [(self.file, line)]:
+            return f"not told at {self.file}:{line}: {said}"
+        exact = re.search(rf"(?m)^{re.escape(self.file)}:{line}:(\d+): .*{re.escape(words)}", said)
+        is_told = not exact or len(mutation) > 4 or int(exact[1]) == column
+        return "" if is_told else f"not told at column {column}: {said}"
+
+
+def answer_all(root: Path, together: Sequence[Mutation]) -> dict[Mutation, Answer]:
+    """Make mistakes in different files of the project, compile it, and put the files right again."""
+    right = {root / file: (root / file).read_text(encoding="utf-8") for file, *_ in together}
+    wrong = {}
+    error: KpiError | None = None
+    for mutation in together:
+        file, old, new = mutation[:3]
+        assert old in right[root / file]
+        wrong[mutation] = file, right[root / file].replace(old, new, 1)
+        (root / file).write_text(wrong[mutation][1].replace("¦", ""), encoding="utf-8")
+    try:
+        compiled(root)
+    except KpiError as refused:
+        error = refused
+    for mutation in together:
+        if len(mutation) > 4:
+            file, place = mutation[4:]
+            wrong[mutation] = file, (root / file).read_text(encoding="utf-8").replace(place, "¦" + place, 1)
+    for path, text in right.items():
+        path.write_text(text, encoding="utf-8")
+    return {mutation: Answer(*wrong[mutation], error) for mutation in together}
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[Mutation, Answer]:
+    """What is said of each mistake.
+
+    Compiling takes a second, so mistakes in files of their own are made together. One that is not told then, for
+    another came before it, is made again with fewer, and in the end alone.
+    """
     root = copy_project(tmp_path_factory.mktemp("mutations"))
     compiled(root)
-    return root
+    given: dict[Mutation, Answer] = {}
+    left: list[Mutation] = list(MUTATIONS)
+    is_alone = False
+    while left:
+        together: list[Mutation] = []
+        for mutation in left[:1] if is_alone else left:
+            if not {mutation[0], *mutation[4:5]} & {file for other in together for file in (other[0], *other[4:5])}:
+                together.append(mutation)
+        answered = answer_all(root, together)
+        settled = {one for one, answer in answered.items() if len(together) == 1 or not answer.fault(one)}
+        given |= {one: answered[one] for one in settled}
+        left = [mutation for mutation in left if mutation not in settled]
+        is_alone = not settled
+    return given
 
 
 def test_there_are_forty() -> None:
@@ -92,25 +158,5 @@ def test_there_are_forty() -> None:
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: f"{Path(mutation[0]).stem}: {mutation[3]}"[:60])
-def test_a_mistake_is_refused_at_its_place(root: Path, mutation: tuple[str, ...]) -> None:
-    file, old, new, words = mutation[:4]
-    path = root / file
-    right = path.read_text(encoding="utf-8")
-    assert old in right
-    wrong = right.replace(old, new, 1)
-    path.write_text(wrong.replace("¦", ""), encoding="utf-8")
-    try:
-        with pytest.raises(KpiError) as caught:
-            compiled(root)
-        if len(mutation) > 4:
-            file, old = mutation[4:]
-            wrong = (root / file).read_text(encoding="utf-8").replace(old, "¦" + old, 1)
-    finally:
-        path.write_text(right, encoding="utf-8")
-    before = wrong[: wrong.index("¦")]
-    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    found = [mistake for mistake in mistakes(caught.value) if words in str(mistake)]
-    assert [(mistake.file, mistake.line) for mistake in found][:1] == [(file, line)], str(caught.value)
-    exact = re.search(rf"(?m)^{re.escape(file)}:{line}:(\d+): .*{re.escape(words)}", str(caught.value))
-    if exact and len(mutation) == 4:
-        assert int(exact[1]) == column, str(caught.value)
+def test_a_mistake_is_refused_at_its_place(answers: dict[Mutation, Answer], mutation: Mutation) -> None:
+    assert answers[mutation].fault(mutation) == ""

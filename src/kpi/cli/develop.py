@@ -484,11 +484,11 @@ def artifacts(
     if build is None and warehouse.current() is None:
         click.echo("Nothing is published yet: no results and no catalog.")
         return
-    folder = warehouse.folder(build)
+    folder = warehouse.folder(build).resolve()  # whatever is published meanwhile
     for name in (RESULTS, CATALOGUE):
         if (folder / name).is_file():
             with replacing(folder_of_files / name) as file:
                 shutil.copyfile(folder / name, file)
-            click.echo(f"Wrote {folder_of_files / name} of build {folder.resolve().name}.")
+            click.echo(f"Wrote {folder_of_files / name} of build {folder.name}.")
         else:
-            click.echo(f"Build {folder.resolve().name} has no {name}: it was made before kpi wrote one, or it failed.")
+            click.echo(f"Build {folder.name} has no {name}: it was made before kpi wrote one, or it failed.")

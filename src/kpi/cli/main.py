@@ -17,7 +17,16 @@ from functools import partial
 import click
 
 from kpi.cli.options import CommandGroup, complain
-from kpi.errors import INTERRUPTED, CompileError, KpiError, error_text, exit_code_of, interruptible, is_not_allowed
+from kpi.errors import (
+    INTERRUPTED,
+    CompileError,
+    KpiError,
+    error_text,
+    exit_code_of,
+    interruptible,
+    is_disk_full,
+    is_not_allowed,
+)
 from kpi.presentation import guard_streams
 
 _DBT = ".venv-dbt/bin/dbt"
@@ -161,7 +170,10 @@ def main() -> None:
         from kpi.ingest.masking import hidden, message
 
         remedy = ". See: kpi doctor" if is_not_allowed(error) else ""
-        words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        remedy = ". Make room, and run again. See: kpi doctor" if is_disk_full(error) else remedy
+        words = str(error)
+        if isinstance(error, OSError) and error.filename:  # of a link and what it leads to, the link
+            words = f"{error.filename2 or error.filename}: {error.strerror}"
         complain(message(f"kpi: {hidden(words)}{remedy}"))
         sys.exit(exit_code_of(error))
     finally:

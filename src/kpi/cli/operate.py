@@ -91,8 +91,10 @@ def rollback(build: str | None, reason: str, show_rows: bool, project_dir: Path 
     build = build or warehouse.published_before(was or "~")
     if build == was:
         raise ConfigError(f"{build} is what readers see already.")
-    roll_back(warehouse, build, reason, show_rows)
+    troubles = roll_back(warehouse, build, reason, show_rows)
     click.echo(f"Readers see build {warehouse.published()} again; before it was {was or 'none'}.")
+    for trouble in troubles:
+        click.echo(f"  warning: {trouble}", err=True)
     now = warehouse.current_record()
     if now and deleted_since(warehouse, now):
         message = "it was made before deliveries were deleted, so readers see their rows again."
@@ -171,7 +173,9 @@ def publish(folder: Path, build: str | None, include_unfinished_years: bool, pro
     from kpi.reader.export import write_public
 
     root, warehouse = project_folder(project_dir).resolve(), warehouse_of(project_dir)
-    for table in write_public(warehouse, compiled(root).graph, folder, build, include_unfinished_years):
+    graph = compiled(root).graph
+    build = warehouse.folder(build).resolve().name  # checked and written is one, whatever is published meanwhile
+    for table in write_public(warehouse, graph, folder, build, include_unfinished_years):
         click.echo(f"{table.table}: {counted(table.rows, 'row')}")
     if is_labelled_synthetic(warehouse.raw):
         click.echo("These figures are SYNTHETIC: made from made-up deliveries.")
@@ -306,11 +310,15 @@ def _cron(job: Any, install: bool) -> None:
     import subprocess
 
     try:
-        crontab = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
+        crontab = subprocess.run(
+            ["crontab", "-l"], capture_output=True, text=True, errors="surrogateescape", check=False
+        )
         if crontab.returncode and "no crontab" not in crontab.stderr.lower():
             raise ConfigError(f"crontab -l failed: {crontab.stderr.strip()}")
         new = schedules.add_cron_line(crontab.stdout if crontab.returncode == 0 else "", job)
-        subprocess.run(["crontab", "-"], input=new, text=True, check=True, capture_output=True)
+        subprocess.run(
+            ["crontab", "-"], input=new, text=True, errors="surrogateescape", check=True, capture_output=True
+        )
     except FileNotFoundError:
         raise ConfigError("there is no crontab command here. Install cron, or leave --cron out.") from None
     except subprocess.CalledProcessError as error:
@@ -374,6 +382,8 @@ def freshness(as_of: str | None, project_dir: Path | None) -> None:
     today = day(as_of)
     is_more_expected = as_of is not None or not is_labelled_synthetic(warehouse_of(root).raw)
     _, feeds = read_feeds(root)
+    if not feeds:
+        raise ConfigError("the project has no feeds, so nothing is awaited.")
     with database.reading(database_path(warehouse_of(root).folder(), stewards=True)) as con:
         dues = calendar.measure(con, read_months(con, feeds, today))
     say(table_lines(*calendar.table(dues, today, is_more_expected)))
@@ -507,9 +517,13 @@ def acknowledge(ids: tuple[str, ...], is_all: bool, reason: str, note: str, by: 
         chosen = [by_id[name] for name in dict.fromkeys(ids)]
     if not chosen:
         raise ConfigError("no revision is open: there is nothing to account for.")
-    files = write(root, chosen, reasons, (reason, note, name_of_user(root, by)), datetime.now(UTC))
-    for file in files:
-        click.echo(f"Accounted for {len(chosen)} in {file.relative_to(root)}. Commit it, then: kpi refresh")
+    counts = write(root, chosen, reasons, (reason, note, name_of_user(root, by)), datetime.now(UTC))
+    for file, count in counts.items():
+        click.echo(f"Accounted for {count} in {file.relative_to(root)}. Commit it, then: kpi refresh")
+    if before := len(chosen) - sum(counts.values()):
+        click.echo(
+            f"{before} of them {'is' if before == 1 else 'are'} accounted for there already, and left as before."
+        )
 
 
 def _read(project_dir: Path | None, build_id: str | None) -> tuple[list[str], list[Any]]:

@@ -495,7 +495,10 @@ def rejects(
     from kpi.reader import figures
 
     root = project_folder(project_dir)
-    private = read.private_columns(compiled(root).graph.feeds)
+    feeds = compiled(root).graph.feeds
+    if not feeds:
+        raise ConfigError("the project has no feeds, so there is nothing to reject.")
+    private = read.private_columns(feeds)
     with figures.open_build(build_id, root, stewards=stewards) as con:
         try:
             if for_sender:
@@ -530,6 +533,7 @@ def site(folder: Path | None, public: bool, build_id: str | None, project_dir: P
             raise click.UsageError("--public needs a folder to write into: kpi site --public DIR")
         click.echo(str(written_site(root, build_id)))
         return
+    build_id = warehouse_of(project_dir).folder(build_id).resolve().name  # whatever is published meanwhile
     result = write_copy(root, build_id, folder, public)
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)

@@ -36,6 +36,7 @@ from kpi.project.external import absolute, outside_files, reached
 from kpi.project.packages import read_text
 from kpi.project.project import Project, together
 from kpi.project.properties import Column, TestSpec
+from kpi.settings import NO_TABLE, REPORT_COLUMNS, ReportTables
 from kpi.sql import Columns, identifier, literal
 from kpi.yaml_loader import Section
 
@@ -412,8 +413,28 @@ def check_all(project: Project) -> tuple[Graph, dict[str, Columns]]:
     if mistakes:
         raise together(mistakes, project.root)
     idle = (f"{one.file}:{one.line}: nothing loads or reads the source '{one.name}'." for one in graph.unread())
-    notes = (*graph.notes, *renamed, *_only_documented(graph, known), *idle)
-    return replace(graph, notes=notes, columns=known, unit_tests=unit_tests), known
+    notes = (*graph.notes, *renamed, *_only_documented(graph, known), *of_the_moment(graph.nodes.values()), *idle)
+    own = replace(graph.project, report_tables=_report_tables(graph, known))
+    return replace(graph, project=own, notes=notes, columns=known, unit_tests=unit_tests), known
+
+
+def _report_tables(graph: Graph, known: Mapping[str, Columns]) -> ReportTables:
+    """What the project calls the tables that the engine knows.
+
+    Where it has no feeds and names none of them, a table of the usual name that lacks a column the engine asks for is
+    another, of the project's own: it has none of the engine's then.
+    """
+    tables = graph.project.report_tables
+    if graph.feeds or tables.places:
+        return tables
+    nodes = {str(node.relation): node.id for node in graph.built()}
+    others: dict[str, Any] = {
+        key: f"{NO_TABLE}.{key}"
+        for key, (required, _) in REPORT_COLUMNS.items()
+        if (columns := known.get(nodes.get(getattr(tables, key), "")))
+        and not all(any(fnmatchcase(name, wanted) for name, _ in columns) for wanted in required)
+    }
+    return replace(tables, **others)
 
 
 def bound_columns(graph: Graph) -> tuple[dict[str, Columns], list[KpiError], list[str]]:
@@ -619,6 +640,50 @@ def _only_documented(graph: Graph, known: Mapping[str, Columns]) -> list[str]:
         if node.id in known
         for column in _missing(node, known[node.id])
     ]
+
+
+# What yields something else each time or each day: functions, and words that need no parentheses.
+_MOVING_CALLS = (
+    *("now", "today", "random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "nextval", "transaction_timestamp"),
+    *("get_current_time", "get_current_timestamp", "current_localtime", "current_localtimestamp"),
+)
+_MOVING_WORDS = ("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp")
+_MAY_MOVE = re.compile(rf"\b({'|'.join((*_MOVING_CALLS, *_MOVING_WORDS, 'sample', 'tablesample'))})\b", re.IGNORECASE)
+
+
+def of_the_moment(nodes: Iterable[Node]) -> Iterator[str]:
+    """Yield what is worth a note of models that would yield something else tomorrow, from the same tables.
+
+    What is made from the same is not built again. Those with house rules are refused for it.
+    """
+    for node in nodes:
+        if node.kind != "model" or has_house_rules(node.config) or not _MAY_MOVE.search(node.sql):
+            continue
+        word, offset = _moving_word(node.sql)
+        if word:
+            line, _ = node.lines.place(offset)
+            remedy = "made from changes, or with --full-refresh. Give the day as a variable"
+            message = f"{word} is of the time when '{node.name}' is built, and it is built again only when what it is"
+            yield f"{node.file}:{line}: {message} {remedy}."
+
+
+def _moving_word(sql: str) -> tuple[str, int]:
+    """The first word of SQL that yields something else each time, and where it stands; none where none does."""
+    import sqlglot
+
+    kinds = sqlglot.TokenType
+    tokens = sqlglot.Dialect.get_or_raise("duckdb").tokenize(sql)
+    no_words = (kinds.STRING, kinds.IDENTIFIER)
+    for place, token in enumerate(tokens):
+        before, after = (tokens[at].token_type if 0 <= at < len(tokens) else None for at in (place - 1, place + 1))
+        word = token.text.lower()
+        if token.token_type in no_words or kinds.DOT in (before, after) or before == kinds.ALIAS:
+            continue
+        is_call = word in _MOVING_CALLS and after == kinds.L_PAREN
+        is_sample = token.token_type == kinds.TABLE_SAMPLE or (before == kinds.USING and word == "sample")
+        if is_call or is_sample or word in _MOVING_WORDS:
+            return word, token.start
+    return "", 0
 
 
 def _missing(node: Node, columns: Columns) -> list[Column]:

@@ -147,7 +147,7 @@ def with_changed_models(before: Compiled, files: Mapping[str, bytes]) -> Compile
     It is all when each of them yields the columns it had, reads the tables it read and has the settings it had: then
     nothing else of the project hangs on its text. Whatever is wrong or new is reported by compiling the whole.
     """
-    from kpi.engine.binder import Binder
+    from kpi.engine.binder import Binder, of_the_moment
     from kpi.engine.materializations import seed_folders
     from kpi.engine.template import Templates
 
@@ -169,7 +169,7 @@ def with_changed_models(before: Compiled, files: Mapping[str, bytes]) -> Compile
                 node = _again(binder, graph, models[path], templates)
             except KpiError:
                 return None
-            if node is None or any(path in note for note in graph.notes):
+            if node is None or any(path in note for note in graph.notes) or any(of_the_moment([node])):
                 return None
             nodes[node.id] = node
         if binder.notes or templates.notes or templates.environment_read:

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 from kpi import database
 from kpi.build_record import NodeRecord
 from kpi.database import columns_of, drop, duckdb, empty_schemas, fetch_one, relations
+from kpi.engine import incremental
 from kpi.engine.graph import Graph, Node
 from kpi.engine.materializations import ExistingRelation, is_ephemeral, keeps_table, schema_statement, statements
 from kpi.engine.plan import VIRTUAL, Request, Step, drop_steps, fingerprint
 from kpi.environment import hashed_values
-from kpi.errors import BuildError, Place
+from kpi.errors import BuildError, Place, Problem
 from kpi.events import Emit, Event, emit_event, silent
 from kpi.ingest.masking import of_error
 from kpi.sql import identifier
@@ -26,12 +27,16 @@ from kpi.sql import identifier
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """What happened to one node. `rows` are those of its table now, None for a view."""
+    """What happened to one node. `rows` are those of its table now, None for a view.
+
+    `is_increment` tells that they were added to those that it had.
+    """
 
     id: str
     relation: str
     seconds: float
     rows: int | None
+    is_increment: bool = False
 
 
 class Adapter(Protocol):
@@ -154,7 +159,30 @@ def build_node(
     except BaseException:
         _undo(con)
         raise
-    return NodeResult(node.id, place, round(time.perf_counter() - started, 3), rows)
+    is_increment = adds and node.materialized == "incremental"
+    return NodeResult(node.id, place, round(time.perf_counter() - started, 3), rows, is_increment)
+
+
+def increment_problems(
+    con: duckdb.DuckDBPyConnection, graph: Graph, results: Iterable[NodeResult], is_corrected: bool
+) -> list[Problem]:
+    """Return a warning for each incremental model whose table is not what a full refresh would make of the same rows.
+
+    Rows are counted; where deliveries were corrected or withdrawn they are compared as well. A model that is to keep
+    its rows (`full_refresh: false`), and what cannot be computed anew, is passed over.
+    """
+    problems = []
+    for result in results:
+        node = graph.nodes[result.id]
+        if not result.is_increment or node.config.get("full_refresh") is False:
+            continue
+        with suppress(duckdb.Error):
+            if difference := incremental.difference(con, node, is_corrected):
+                message = f"{difference}: what its is_incremental() adds leaves out rows that came late or changed."
+                remedy = f"See: kpi refresh --full-refresh --select {node.name}"
+                place = Place(str(node.file), node.line)
+                problems.append(Problem("model.increment_differs", message, place, remedy, subject=node.name))
+    return problems
 
 
 def _undo(con: duckdb.DuckDBPyConnection) -> None:

@@ -12,9 +12,12 @@ changes no release, and every other edit is found. Imports nothing heavy.
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,11 +184,26 @@ def to_csv(columns: Columns, rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def append_rows(file: Path, columns: Columns, rows: Iterable[Sequence[object]]) -> None:
-    """Add rows to a CSV file with these columns, which is made when it is not there. All of them or none."""
-    before = text_of(file) if file.exists() else to_csv(columns, ())
-    added = to_csv(columns, rows).split("\n", 1)[1]
-    replace_text(file, f"{before}{'' if before.endswith(chr(10)) else chr(10)}{added}")
+def append_new_rows(file: Path, columns: Columns, rows: Iterable[Sequence[object]]) -> int:
+    """Add those rows to a CSV file whose first cell no row of it has. Returns how many: all of them are added, or none.
+
+    The file is made when it is not there, in a folder that is. Whoever else adds to it at this moment is waited for.
+    """
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system where folders have no locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        for left in file.parent.glob(f".{file.name}-*"):  # by one that was killed
+            left.unlink()
+        before = text_of(file) if file.exists() else to_csv(columns, ())
+        present = {row[0] for row in csv.reader(io.StringIO(before, newline="")) if row}
+        new = [row for row in rows if str(row[0]) not in present]
+        if new:
+            added = to_csv(columns, new).split("\n", 1)[1]
+            replace_text(file, f"{before}{'' if before.endswith(chr(10)) else chr(10)}{added}", durable=True)
+        return len(new)
+    finally:
+        os.close(folder)
 
 
 def rows_of(folder: Path, name: str) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from kpi.ingest.masking import quoted
 from kpi.settings import REPORT_COLUMNS
 from kpi.sql import counted, literal
 from kpi.validation.rule import Expectations, FeedExpectation, read_expectations
-from kpi.warehouse.builds import FAILURES, Warehouse
+from kpi.warehouse.builds import FAILURES, Warehouse, is_open
 from kpi.warehouse.permissions import database_path, readable_database
 
 if TYPE_CHECKING:
@@ -79,10 +80,10 @@ def validate_build(
     from kpi.validation.expectations import results_as_json, validate
 
     warehouse = Warehouse(root.resolve() / "warehouse")
-    folder = warehouse.folder(build)
+    folder = warehouse.folder(build).resolve()  # whatever is published meanwhile
     record = warehouse.record(folder)
     if not record.as_of and as_of is None:
-        message = f"build {folder.resolve().name} does not say of which day it is ({record.problem})"
+        message = f"build {folder.name} does not say of which day it is ({record.problem})"
         raise ConfigError(f"{message}. Give --as-of.")
     day = as_of or date.fromisoformat(record.as_of)
     project, contracts = read_feeds(root)
@@ -318,12 +319,19 @@ def _run(
 
 @contextmanager
 def _beside(held: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a build read-only, and a new file beside it for failing rows."""
-    failures = held.with_name(FAILURES)
-    failures.unlink(missing_ok=True)
-    with database.scratch() as con:
-        con.execute(f"attach {literal(str(held))} as {database.CATALOG} (read_only)")
-        con.execute(f"attach {literal(str(failures))} as failures")
-        con.execute(f"use {database.CATALOG}")
-        database.confine(con)
-        yield con
+    """Open a build read-only, and a new file for failing rows, which is beside it once they are all there."""
+    new = held.with_name(f".{FAILURES}-{os.getpid()}")
+    for left in held.parent.glob(f".{FAILURES}-*"):
+        if not is_open(left):  # by a test that is running
+            left.unlink()
+    try:
+        with database.scratch() as con:
+            con.execute(f"attach {literal(str(held))} as {database.CATALOG} (read_only)")
+            con.execute(f"attach {literal(str(new))} as failures")
+            con.execute(f"use {database.CATALOG}")
+            database.confine(con)
+            yield con
+        os.replace(new, held.with_name(FAILURES))
+    finally:
+        for left in held.parent.glob(f"{new.name}*"):  # with what DuckDB has beside it
+            left.unlink()

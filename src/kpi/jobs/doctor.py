@@ -22,8 +22,8 @@ from kpi.jobs.notifications import FILE, addresses, is_exposed
 from kpi.jobs.notifications import unreadable as unreadable_addresses
 from kpi.lazy import duckdb
 from kpi.sql import counted
-from kpi.warehouse.builds import UNREADABLE, Warehouse, is_being_written, missing
-from kpi.warehouse.lifecycle import RELEASED, deleted_since, rolled_back_from, shows
+from kpi.warehouse.builds import RELEASED, UNREADABLE, Warehouse, is_being_written, missing
+from kpi.warehouse.lifecycle import deleted_since, rolled_back_from, shows
 from kpi.warehouse.permissions import DATABASE, STEWARDS, database_folder, group_of, is_closed
 from kpi.warehouse.run_log import history, unreadable
 

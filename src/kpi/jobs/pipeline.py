@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,17 @@ from kpi.engine.artifacts import state_of
 from kpi.engine.graph import AUDIT_SCHEMA, Graph
 from kpi.engine.incremental import keeps_rows
 from kpi.engine.plan import UNBUILT, Content, Request, Step, checksums_of, definitions, orphaned_relations, steps_of
-from kpi.engine.runner import AdapterFor, RunResult, Task, new_record, prepare_run, run_hooks, run_nodes, source_records
+from kpi.engine.runner import (
+    AdapterFor,
+    RunResult,
+    Task,
+    increment_problems,
+    new_record,
+    prepare_run,
+    run_hooks,
+    run_nodes,
+    source_records,
+)
 from kpi.engine.selector import Selection, State, select
 from kpi.engine.test_runner import CheckResult, Store, examples_text, run_tests, with_examples
 from kpi.engine.unit_tests import refuse_failing, run_unit_tests, unit_tests_of, with_unit_tests
@@ -459,6 +469,10 @@ def _run_steps(
     steps = steps_of(request, present, {node_id: Content(record.version) for node_id, record in nodes.items()})
     ran = run_nodes(con, task, steps, nodes)
     emit(f"Built {len(ran.results)} of {len(graph.built())} seeds and models.")
+    is_corrected = _is_corrected(request.before.files or (), progress.record.files or ())
+    for problem in increment_problems(con, graph, ran.results, is_corrected):
+        progress.warnings = (*progress.warnings, problem)
+        emit(f"  warning: {problem}")
     progress.partial = [graph.nodes[node_id].name for node_id in ran.left]
     if not ran.failed or options.keep_going:
         _test(con, context, task, steps, ran, progress)
@@ -466,6 +480,16 @@ def _run_steps(
     progress.record = replace(progress.record, kept=tuple(orphaned_relations(graph, relations(con))))
     if ran.failed:
         raise BuildErrors(tuple(ran.failed.values()), ran.lines(graph))
+
+
+def _is_corrected(before: Sequence[FileRecord], now: Sequence[FileRecord]) -> bool:
+    """Tell whether rows that were there before went, changed or were replaced: not if files were only added to them."""
+    files = {(file.feed, file.file): file for file in now}
+    for old in before:
+        new = files.get((old.feed, old.file))
+        if new is None or (new.content_hash, new.rows_superseded) != (old.content_hash, old.rows_superseded):
+            return True
+    return False
 
 
 def _lake_files(con: duckdb.DuckDBPyConnection, context: PipelineContext, build: str) -> dict[str, list[str]]:

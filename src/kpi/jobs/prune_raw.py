@@ -345,7 +345,7 @@ def _finish(root: Path, warehouse: Warehouse, options: Options, emit: Emit, dele
         for path in (warehouse.root, kept_beside(warehouse.raw)):
             to_disk(path)
         for file in folder.deleted:
-            _delete(warehouse, file, build)
+            _delete(warehouse, file, build, emit)
     emit(f"Deleted {len(folder.deleted)} deliveries. What backups hold of them is yours to delete.")
     return outcome
 
@@ -392,7 +392,7 @@ def _refuse_lost(warehouse: Warehouse, tables: ReportTables, folder: RawFolder, 
             )
 
 
-def _delete(warehouse: Warehouse, file: RawFile, build: str) -> None:
+def _delete(warehouse: Warehouse, file: RawFile, build: str, emit: Emit) -> None:
     path = warehouse.raw / file.feed / file.name
     if path.is_file() and hash_of(path) == file.content_hash:
         try:
@@ -401,7 +401,10 @@ def _delete(warehouse: Warehouse, file: RawFile, build: str) -> None:
         except OSError as error:
             raise KpiError(f"{path} cannot be deleted: {error.strerror}. Mend that, and run this again.") from None
         message = f"{file.path}, sha256 {file.content_hash}; see raw.deleted_deliveries"
-        record(warehouse, build, "delivery deleted", message)
+        try:
+            record(warehouse, build, "delivery deleted", message)
+        except OSError as error:  # it is gone all the same, and raw.deleted_deliveries says so
+            emit(f"  warning: that {file.path} was deleted is not in the ledger, which cannot be written: {error}")
 
 
 def _emit_builds(warehouse: Warehouse, plan: Plan, emit: Emit) -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from kpi import database
 from kpi.errors import CheckFailed, ConfigError, KpiError, Place, Problem
 from kpi.events import Emit
-from kpi.files import RELEASES
+from kpi.files import RELEASES, scratch_folder
 from kpi.ingest import release_files
 from kpi.ingest.raw_files import kept_beside, scan
 from kpi.jobs.options import Options
@@ -36,8 +35,8 @@ from kpi.provenance.releases import (
 )
 from kpi.provenance.revisions import Revision, with_sizes
 from kpi.sql import counted
-from kpi.warehouse.builds import Warehouse, record, writing
-from kpi.warehouse.lifecycle import RELEASED, rolled_back_from
+from kpi.warehouse.builds import RELEASED, Warehouse, record, writing
+from kpi.warehouse.lifecycle import rolled_back_from
 from kpi.warehouse.permissions import database_path, readable_database
 
 if TYPE_CHECKING:
@@ -81,8 +80,14 @@ def release(root: Path, options: ReleaseOptions, emit: Emit) -> Path:
             fields = _fields(root, options)
             frozen = freeze(con, tables, build, fields, years_of(con, [feed.limits for feed in graph.feeds]))
         folder = write_release(root, frozen)
-        record(warehouse, build.id, RELEASED, folder.name)
+        trouble = ""
+        try:
+            record(warehouse, build.id, RELEASED, folder.name)
+        except OSError as error:
+            trouble = f"the ledger cannot be written ({error}): the next run records that build {build.id} is released."
     emit(f"Released {options.year} as {folder.name}: {counted(len(frozen.figures), 'figure')} of build {build.id}.")
+    if trouble:
+        emit(f"  warning: {trouble}")
     if edited := frozen.fields["code_changes"]:
         emit(f"  warning: not committed, so nobody else can build it again: {edited}")
     if not frozen.fields["code_revision"]:
@@ -227,8 +232,8 @@ def verify(root: Path, wanted: str, emit: Emit) -> Verification:
         problems = [Problem("release.missing", one) for one in missing]
         lines = "\n  ".join(missing)
         raise CheckFailed(f"release {folder.name} cannot be built again:\n  {lines}", problems)
-    with tempfile.TemporaryDirectory(prefix="kpi-verify-") as name:
-        scratch = git.write_revision(root, fields["code_revision"], Path(name).resolve() / root.name)
+    with scratch_folder("verify") as place:
+        scratch = git.write_revision(root, fields["code_revision"], place / root.name)
         shutil.rmtree(scratch / "warehouse", ignore_errors=True)
         _lay_out(folder, warehouse, scratch / "warehouse", kept_folders)
         emit(f"Building release {folder.name} again, by revision {fields['code_revision'][:12]} of the project.")

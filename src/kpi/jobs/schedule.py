@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpi.errors import ConfigError
-from kpi.files import read_regular
+from kpi.files import read_regular, replace_text
 from kpi.warehouse.permissions import user_of
 
 WAIT_SECONDS = 3600  # for a build that someone makes by hand at that hour
@@ -202,8 +202,7 @@ def install_units(job: Job) -> list[Path]:
             raise ConfigError(f"{path} is there already, for something else. Choose another --name.")
     for path, text in units.items():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            replace_text(path, text)
         except PermissionError:
             raise ConfigError(f"{path} cannot be written. Run it as root, or for yourself with --user.") from None
         paths.append(path)

@@ -68,7 +68,7 @@ def explain(figure_id: str, service: str | None = None, year: int | None = None,
     ConfigError, with the nearest name, for a figure that is not there.
     """
     warehouse = Warehouse(find_project(where.get("project_dir")).resolve() / "warehouse")
-    folder = warehouse.folder(where.get("build"))
+    folder = warehouse.folder(where.get("build")).resolve()  # whatever is published meanwhile
     record = warehouse.record(folder)
     if record.nodes is None:
         reason = record.problem or "nothing is noted of its models"

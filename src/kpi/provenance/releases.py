@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpi.database import fetch_dicts
 from kpi.errors import ConfigError
+from kpi.files import to_disk
 from kpi.ingest import release_files
 from kpi.ingest.raw_files import RawFolder, deleted, kept_beside
 from kpi.lazy import duckdb
@@ -138,20 +140,31 @@ def write_release(root: Path, release: Release) -> Path:
     home = release_files.releases_folder(root)
     folder = home / str(release.fields["release"])
     new = home / f".{folder.name}"
+    if folder.exists():
+        raise ConfigError(f"{folder} is there already: a release is never written over.")
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    (new / release_files.SUMS).touch()  # from the first file on it is a release to whoever looks for properties
+    try:
+        new.mkdir(parents=True)
+        _write_files(new, release)
+        for path in (*new.iterdir(), new):
+            to_disk(path)
+        os.rename(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)  # else it would be committed with the rest
+    with suppress(OSError):  # it is there, whatever the disk says of its name
+        to_disk(home)
+    return folder
+
+
+def _write_files(folder: Path, release: Release) -> None:
+    """Write the files of a release."""
+    (folder / release_files.SUMS).touch()  # from the first file on it is a release to whoever looks for properties
     lines = [f"{name}: {_yaml(release.fields.get(name))}\n" for name, _ in release_files.FIELDS]
-    (new / release_files.RELEASE).write_text("".join(lines), encoding="utf-8")
+    (folder / release_files.RELEASE).write_text("".join(lines), encoding="utf-8")
     parts = (release.figures, release.definitions, release.deliveries, release.nodes)
     for (name, columns), rows in zip(release_files.FILES.items(), parts, strict=True):
-        (new / name).write_text(release_files.to_csv(columns, rows), encoding="utf-8")
-    release_files.write_sums(new)
-    if folder.exists():
-        shutil.rmtree(new)
-        raise ConfigError(f"{folder} is there already: a release is never written over.")
-    os.rename(new, folder)
-    return folder
+        (folder / name).write_text(release_files.to_csv(columns, rows), encoding="utf-8")
+    release_files.write_sums(folder)
 
 
 def _yaml(value: object) -> str:

@@ -335,10 +335,11 @@ def acknowledge(
     reasons: Collection[str],
     account: tuple[str, str, str],
     at: datetime,
-) -> list[Path]:
-    """Write that somebody accounted for revisions, with `account` reason, note and by whom. Returns the files written.
+) -> dict[Path, int]:
+    """Write that somebody accounted for revisions, with `account` reason, note and by whom.
 
-    Raises ConfigError for a reason that the project does not have, or an empty note.
+    Returns how many by the file they are written into. What was accounted for before stays as it stands there. Raises
+    ConfigError for a reason that the project does not have, an empty note, or when nothing is left to account for.
     """
     reason, note, by = account
     if reason not in reasons:
@@ -355,6 +356,11 @@ def acknowledge(
         causes = "; ".join(map(str, one.causes))
         words = [causes, reason, " ".join(one_line(note).split()), one_line(by), f"{at:%Y-%m-%d %H:%M:%S}"]
         by_file.setdefault(file, []).append([*key, *values, *words])
-    for file, rows in by_file.items():
-        release_files.append_rows(file, release_files.REVISIONS, rows)
-    return list(by_file)
+    counts = {
+        file: release_files.append_new_rows(file, release_files.REVISIONS, rows) for file, rows in by_file.items()
+    }
+    if not any(counts.values()):
+        names = ", ".join(str(file.relative_to(root)) for file in by_file)
+        message = "To say something else of them, edit it. To have it in the warehouse: kpi refresh"
+        raise ConfigError(f"all of that is accounted for in {names} already. {message}")
+    return {file: count for file, count in counts.items() if count}

@@ -161,7 +161,7 @@ def compare_builds(
     With `stewards` also what is left out for other readers. Raises ConfigError when there is no such build, or you may
     not open it.
     """
-    folders = [warehouse.folder(before), warehouse.folder(after)]
+    folders = [warehouse.folder(build).resolve() for build in (before, after)]
     records = {side: warehouse.record(folder) for side, folder in zip(("before", "after"), folders, strict=True)}
     with attached(
         {name: database_path(folder, stewards) for name, folder in zip(records, folders, strict=True)}

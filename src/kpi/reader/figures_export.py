@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kpi.database import reading, table_columns
@@ -64,7 +64,8 @@ def export_figures(root: Path, folder: Path, options: ExportOptions) -> list[tup
     from kpi.reader.export import refuse_identity_codes, replaced
 
     warehouse = Warehouse(root.resolve() / "warehouse")
-    build = warehouse.folder(options.build)
+    build = warehouse.folder(options.build).resolve()  # whatever is published meanwhile
+    options = replace(options, build=build.name)
     record, database = warehouse.outline(build), database_path(build)
     tables = record.report_tables
     selected = _public(warehouse, root, options) if options.is_public else _selected(build, database, tables)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.database import attached
 from kpi.errors import ConfigError, KpiError
-from kpi.files import project_digest
+from kpi.files import project_digest, scratch_folder
 from kpi.lazy import duckdb
 from kpi.presentation import one_line, significant
 from kpi.provenance import git
@@ -106,8 +105,7 @@ def revision_lines(root: Path, revision: str, as_of: date) -> Iterator[str]:
     """
     repository = repository_of(root)
     commit = repository.commit_of(revision)
-    with tempfile.TemporaryDirectory(prefix="kpi-diff-") as name:
-        place = Path(name).resolve()
+    with scratch_folder("diff") as place:
         old = repository.write_revision(commit, place / "old")
         new = repository.write_working_tree(place / "new")
         if not (old / "dbt_project.yml").is_file():

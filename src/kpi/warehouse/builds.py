@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ from kpi.build_record import FILE, BuildRecord, NodeRecord, RecordError, from_js
 from kpi.codec import from_line, to_line
 from kpi.errors import ConfigError, DiskFull, LockHeld, Problem, is_disk_full, is_not_allowed, nearest
 from kpi.events import Emit, Event, emit_event, now, silent
-from kpi.files import is_regular, read_regular, to_disk, why_unreadable
+from kpi.files import RELEASE_NAME, RELEASES, is_regular, read_regular, remove_scratch, to_disk, why_unreadable
 from kpi.ingest.masking import message
 from kpi.presentation import headline
 from kpi.warehouse.permissions import DATABASE, close, database_folder, make_place, open_up, written
@@ -55,8 +56,9 @@ def held(path: Path, wait_seconds: float = 0, emit: Emit = silent) -> Iterator[b
         import socket  # not at the top: a refresh with nothing to do never gets here
 
         holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, holder.encode(), 0)
+        with suppress(OSError):  # of a disk that is full: only others are told it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, holder.encode(), 0)
         yield waited
     finally:
         os.close(descriptor)
@@ -422,6 +424,7 @@ def number_of(build: str) -> int:
 
 
 UNREADABLE = "unreadable-ledger-"
+BACK, RELEASED = "rolled back to", "released"  # events of the ledger
 
 
 @contextmanager
@@ -434,10 +437,10 @@ def writing(warehouse: Warehouse, wait_seconds: float = 0, emit: Emit = silent) 
         link = warehouse.root / "current"
         if link.is_dir() and not link.is_symlink():
             raise ConfigError(f"{link} is a folder, not the link that readers follow. Move it away, then run again.")
-        _clean(warehouse)
-        _set_aside(warehouse, emit)
-        _catch_up(warehouse)
         try:
+            _clean(warehouse)
+            _set_aside(warehouse, emit)
+            _catch_up(warehouse)
             yield waited
         except Exception as error:
             if not is_disk_full(error):
@@ -455,9 +458,9 @@ def is_being_written(warehouse: Warehouse) -> bool:
     return is_held(warehouse.builds / ".lock")
 
 
-def record(warehouse: Warehouse, build: str, event: str, reason: str = "") -> None:
-    """Append one event of a build to the ledger."""
-    line = to_line(LedgerEvent(now(), build, event, message(reason)))
+def record(warehouse: Warehouse, build: str, event: str, reason: str = "", at: str = "") -> None:
+    """Append one event of a build to the ledger, of this moment or of the instant given."""
+    line = to_line(LedgerEvent(at or now(), build, event, message(reason)))
     path = warehouse.builds / "ledger.jsonl"
     # A crash may have cut the last line short; a line end of our own keeps the next one whole.
     broken = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
@@ -475,6 +478,16 @@ def _clean(warehouse: Warehouse) -> None:
         is_folder = leftover.is_dir() and not leftover.is_symlink()
         shutil.rmtree(leftover, ignore_errors=True) if is_folder else leftover.unlink()
     (warehouse.root / ".current-next").unlink(missing_ok=True)
+    releases = warehouse.root.parent / "seeds" / RELEASES
+    for left in releases.glob(".*"):  # as the project's own files they would count
+        if RELEASE_NAME.fullmatch(left.name[1:]):
+            shutil.rmtree(left, ignore_errors=True)
+    remove_scratch()
+    # Others may be writing such a file at this moment: what is an hour old, nobody writes any more.
+    for left in (path for name in (".cache", "runs") for path in (warehouse.root / name).glob(".*")):
+        with suppress(OSError):
+            if left.lstat().st_mtime < time.time() - 3600:
+                left.unlink()
 
 
 def _set_aside(warehouse: Warehouse, emit: Emit) -> None:
@@ -499,7 +512,12 @@ def _catch_up(warehouse: Warehouse) -> None:
     for build in sorted(missing(events, folders)):
         record(warehouse, build, "gone", "its folder is not there any more")
     if current in folders and current.name not in ever_published(warehouse):
-        record(warehouse, current.name, "published", late)
+        record(warehouse, current.name, "published", late, _shown_since(warehouse, events))
+    elif current in folders and (shown_builds := showings(events)) and shown_builds[-1].build != current.name:
+        reason = "recorded late: what took readers there was cut short"
+        record(warehouse, current.name, BACK, reason, _shown_since(warehouse, events))
+    for build, release in _unrecorded_releases(warehouse, events, folders):
+        record(warehouse, build, RELEASED, release)
     newest = max((number_of(event.build) for event in events), default=0)
     shown = number_of(current.name) if current else 0
     for folder in folders if newest or shown else ():
@@ -511,6 +529,27 @@ def _catch_up(warehouse: Warehouse) -> None:
             remove(folder)
         else:
             record(warehouse, folder.name, status, late)
+
+
+def _shown_since(warehouse: Warehouse, events: Sequence[LedgerEvent]) -> str:
+    """Since when readers see the current build: its link says it. Never before what is recorded already."""
+    swapped = datetime.fromtimestamp(os.lstat(warehouse.root / "current").st_mtime, UTC)
+    return max(f"{swapped:%Y-%m-%dT%H:%M:%SZ}", events[-1].at if events else "")
+
+
+def _unrecorded_releases(
+    warehouse: Warehouse, events: Iterable[LedgerEvent], folders: Iterable[Path]
+) -> Iterator[tuple[str, str]]:
+    """Build and name of each release of a build that lies here, which the ledger does not know."""
+    home = warehouse.root.parent / "seeds" / RELEASES
+    recorded_releases = {event.reason for event in events if event.event == RELEASED}
+    names = {path.name for path in home.iterdir()} - recorded_releases if home.is_dir() else ()
+    builds = {folder.name for folder in folders}
+    for name in sorted(name for name in names if RELEASE_NAME.fullmatch(name)):
+        with suppress(OSError):  # one that was made elsewhere, or is damaged, is no matter of the ledger's
+            build = re.search(rb'^build: "(.*)"', read_regular(home / name / "release.yml"), re.MULTILINE)
+            if build and (of_build := build[1].decode("utf-8", "replace")) in builds:
+                yield of_build, name
 
 
 def missing(events: Iterable[LedgerEvent], folders: Sequence[Path]) -> set[str]:
@@ -551,7 +590,7 @@ def showings(events: Iterable[LedgerEvent]) -> list[Showing]:
     """Return which builds readers saw and when, oldest first, as the ledger writes instants."""
     shown_builds: list[Showing] = []
     for event in events:
-        if event.event in ("published", "rolled back to"):
+        if event.event in ("published", BACK):
             if shown_builds:
                 shown_builds[-1] = replace(shown_builds[-1], end=event.at)
             shown_builds.append(Showing(event.build, event.at))

@@ -23,6 +23,8 @@ from kpi.lazy import duckdb
 from kpi.presentation import listed
 from kpi.sql import counted
 from kpi.warehouse.builds import (
+    BACK,
+    RELEASED,
     LedgerEvent,
     Warehouse,
     ever_published,
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 
 
 KEEP_RELEASED = 5  # builds of releases that stay whatever their number; by age they go all the same
-RELEASED = "released"  # the event of the ledger
 
 
 def prune(warehouse: Warehouse, warehouse_settings: WarehouseSettings, emit: Emit = silent) -> tuple[str, ...]:
@@ -115,9 +116,9 @@ def _outcomes(events: Iterable[LedgerEvent]) -> dict[str, str]:
 
 def _wanted(events: Iterable[LedgerEvent]) -> set[str]:
     """The build that readers saw before the one they see, and those that they were ever taken back to."""
-    shown = [event.build for event in events if event.event in ("published", "rolled back to")]
+    shown = [event.build for event in events if event.event in ("published", BACK)]
     before = [build for build in shown if build != shown[-1]]
-    return {*before[-1:], *(event.build for event in events if event.event == "rolled back to")}
+    return {*before[-1:], *(event.build for event in events if event.event == BACK)}
 
 
 def _day_of(folder: Path) -> str:
@@ -256,8 +257,8 @@ def is_prune_due(warehouse: Warehouse, warehouse_settings: WarehouseSettings) ->
     return any(folder != current and folder.stat().st_mtime < oldest for folder in warehouse.build_folders())
 
 
-def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = False) -> None:
-    """Point `current` at an earlier published build, and note it in the ledger.
+def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = False) -> tuple[Problem, ...]:
+    """Point `current` at an earlier published build, and note it in the ledger. Returns what went wrong afterwards.
 
     Raises ConfigError when it was never published or is damaged, or shows readers schemas that are left out of what
     they have and that is not asked for by `show_rows`; or LockHeld.
@@ -282,9 +283,14 @@ def roll_back(warehouse: Warehouse, build: str, reason: str, show_rows: bool = F
         open_up(
             folder, current if current in warehouse.build_folders() else warehouse.builds
         )  # it may have been closed
-        publish(warehouse, folder)
+        troubles = [publish(warehouse, folder)]
         left = f"from {current.name if current else 'none'}"
-        record(warehouse, build, "rolled back to", f"{left}{f': {reason}' if reason else ''}")
+        try:
+            record(warehouse, build, BACK, f"{left}{f': {reason}' if reason else ''}")
+        except OSError as error:
+            text = f"readers see build {build}, but the ledger cannot be written: {error}. The next run records it."
+            troubles.append(Problem("ledger.unwritten", text, suggestion="See: kpi doctor"))
+        return tuple(filter(None, troubles))
 
 
 def rolled_back_from(warehouse: Warehouse) -> Path | None:

@@ -20,7 +20,7 @@ from typing import BinaryIO, Literal
 from kpi.codec import from_line, to_line, to_plain
 from kpi.errors import EXITS, KILLED, Problem
 from kpi.events import Event, now
-from kpi.files import is_regular, why_unreadable
+from kpi.files import is_regular, replacing, why_unreadable
 from kpi.ingest.masking import message
 from kpi.lazy import duckdb
 from kpi.sql import counted
@@ -113,7 +113,8 @@ class RunLog:
                 return  # writing into a pipe that nobody reads would wait for ever
             if path.is_file() and path.stat().st_size > IDLE_BYTES:
                 half = path.read_bytes()[IDLE_BYTES // 2 :]
-                path.write_bytes(half[half.find(b"\n") + 1 :])
+                with replacing(path) as new:
+                    new.write_bytes(half[half.find(b"\n") + 1 :])
             with path.open("ab") as stream:
                 stream.write(f"{to_line(IdleRun(now('milliseconds'), self.command, build))}\n".encode())
 
