@@ -14,11 +14,11 @@ from functools import cached_property
 from typing import Any
 
 from kpi.lazy import exp
-from kpi.provenance.names import Qualifier, is_expanded, is_plain_star, starred
 from kpi.provenance.normal_form import is_star, members, normalize
 from kpi.provenance.query import (
     INSTEAD,
     Branch,
+    Qualifier,
     Relation,
     Scope,
     Source,
@@ -26,10 +26,13 @@ from kpi.provenance.query import (
     branches,
     columns_in,
     conjuncts,
+    is_expanded,
+    is_plain_star,
     is_recursive,
     opened,
     own_columns,
     sources_of,
+    starred,
     with_columns,
 )
 
