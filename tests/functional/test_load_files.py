@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kpi.errors import BuildError, ContractError
+from kpi.files import read_regular
 from kpi.ingest import raw_table
 from kpi.ingest.contract import read_feed
 from kpi.ingest.raw_files import RawFile, RawFolder, scan
@@ -213,14 +215,14 @@ def test_a_bad_separator_or_header_in_many_files_at_once(calls: Loader) -> None:
 
 def test_a_file_that_changes_while_it_is_loaded(calls: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     calls.deliver("a.csv", CALLS + call(1) + call(1))
-    read, turn = Path.read_bytes, itertools.count()
+    read, turn = read_regular, itertools.count()
 
     def read_bytes(path: Path) -> bytes:
         if path.name == "a.csv" and next(turn) == 1:  # the second look, for the text of the repeated record
             path.write_text(CALLS + call(2))
         return read(path)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(raw_table, "read_regular", read_bytes)
     monkeypatch.setattr(raw_table, "HELD", 0)  # else it is in memory still
     with pytest.raises(BuildError, match=r"a\.csv changed while it was loaded"):
         calls.load()
@@ -232,6 +234,9 @@ def test_a_file_that_goes_before_it_is_loaded(calls: Loader, monkeypatch: pytest
     calls.remove("a.csv")
     monkeypatch.setattr("loading.scan", lambda raw: seen)
     with pytest.raises(BuildError, match=r"a\.csv cannot be read: No such file"):
+        calls.load()
+    os.mkfifo(calls.raw / "calls/a.csv")  # nobody writes to it: whoever read it would wait for ever
+    with pytest.raises(BuildError, match=r"a\.csv cannot be read: not a file"):
         calls.load()
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpi.database import duckdb, kind_of
 from kpi.errors import BuildError, DeliveryError
+from kpi.files import read_regular
 from kpi.ingest import cells, csv_reader, masking, statements
 from kpi.ingest.contract import SEPARATORS, TIME_OF_DELIVERY, DeliveryMapping, Feed, in_order
 from kpi.ingest.csv_reader import Cut, Form, Layout, cut_records, form_of
@@ -399,7 +400,7 @@ class Delivery:
 
 def read_delivery(feed: Feed, path: Path, careful: bool = False) -> Delivery:
     try:
-        data = path.read_bytes()
+        data = read_regular(path)  # a pipe put there meanwhile would be waited for
     except OSError as error:
         raise BuildError(f"raw.{feed.name}", f"{path.name} cannot be read: {error.strerror}.") from None
     mapping = next((m for m in feed.mappings if any(fnmatchcase(path.name, pattern) for pattern in m.files)), None)
