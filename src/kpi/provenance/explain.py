@@ -45,9 +45,8 @@ from kpi.provenance.figure_values import FigureKey
 from kpi.provenance.path import Catalogue, Fixed, Hop, paths
 from kpi.provenance.query import INSTEAD, Untraceable, plain_text
 from kpi.provenance.steps import dated_seeds, several_branches, shown_sql
-from kpi.provenance.trace import FURTHEST, Trace, entered, furthest
+from kpi.provenance.trace import FURTHEST, Clause, Trace, entered, furthest
 from kpi.provenance.weight import weigh
-from kpi.provenance.writer import Clause
 from kpi.sql import identifier, literal
 from kpi.warehouse.builds import Warehouse
 from kpi.warehouse.permissions import database_path

@@ -14,11 +14,11 @@ from functools import cached_property
 from typing import Any
 
 from kpi.lazy import exp
-from kpi.provenance.names import Qualifier, is_expanded, is_plain_star, starred
 from kpi.provenance.normal_form import is_star, members, normalize
 from kpi.provenance.query import (
     INSTEAD,
     Branch,
+    Qualifier,
     Relation,
     Scope,
     Source,
@@ -26,10 +26,13 @@ from kpi.provenance.query import (
     branches,
     columns_in,
     conjuncts,
+    is_expanded,
+    is_plain_star,
     is_recursive,
     opened,
     own_columns,
     sources_of,
+    starred,
     with_columns,
 )
 
@@ -57,7 +60,7 @@ class Catalogue:
         self.models, self.feeds, self.columns, self.has_row = models, feeds, columns, has_row
         self._parsed: dict[str, tuple[Any, Scope]] = {}
         self._outputs: dict[int, tuple[Any, tuple[str, ...]]] = {}  # with the query, so that its id stays its own
-        self._backed: dict[str, bool] = {}
+        self._backed: dict[str, tuple[Any, bool]] = {}
         self.repeating: set[str] = set()
         self.models_read: set[str] = set()
         self._read_for: dict[object, frozenset[str]] = {}
@@ -160,9 +163,9 @@ class Catalogue:
         key = relation.name if relation.query is None else f"{id(relation.query)}"
         with self.noting_reads(key):
             if key not in self._backed:
-                self._backed[key] = False  # a model that reads itself
-                self._backed[key] = self._reaches_rows(relation)
-        return self._backed[key]
+                self._backed[key] = relation.query, False  # a model that reads itself
+                self._backed[key] = relation.query, self._reaches_rows(relation)
+        return self._backed[key][1]
 
     @contextmanager
     def noting_reads(self, key: object) -> Iterator[None]:
