@@ -116,6 +116,31 @@ def test_what_is_not_read_is_told(calls: Loader) -> None:
     assert len(calls.rows()) == 1
 
 
+def test_a_file_delivered_again_with_much_less_in_it_is_told(calls: Loader) -> None:
+    """An export that failed takes the place of a good one: its rows go, and nothing else would say so."""
+    for count, told in (
+        (10, []),
+        (9, []),
+        (4, ["holds 4 records; it held 9 before, which are gone."]),
+        (4, []),
+        (0, ["holds no records.", "holds 0 records; it held 4 before, which are gone."]),
+    ):
+        calls.deliver("a.csv", CALLS + "".join(map(call, range(count))))
+        assert [one.partition(": ")[2] for one in calls.load().warnings if ": holds " in one] == told
+
+
+def test_keys_that_lost_the_zeros_at_their_front_are_told(calls: Loader) -> None:
+    """A correction that went through a spreadsheet replaces nothing then, and its rows count beside the first ones."""
+    calls.deliver("a.csv", CALLS + "".join(call(key).replace("c", "", 1) for key in ("00123", "0045", "777", "0")))
+    calls.deliver("b.csv", CALLS + "".join(call(key).replace("c", "", 1) for key in ("778", "0")) + call("0123"))
+    assert [one for one in calls.load().warnings if "zeros" in one] == []
+    calls.deliver("c.csv", CALLS + "".join(call(key).replace("c", "", 1) for key in ("123", "45", "777", "46")))
+    told = "calls/c.csv: 2 rows with a call_id that stands in calls/a.csv with zeros at the front"
+    assert [one.partition(": did")[0] for one in calls.load().warnings if "zeros" in one] == [told]
+    calls.remove("a.csv")
+    assert [one for one in calls.load().warnings if "zeros" in one] == []
+
+
 # --- Odd files
 
 
@@ -243,10 +268,10 @@ sources:
 
 
 def test_neither_a_header_again_nor_a_line_of_totals_is_a_record(tmp_path: Path) -> None:
-    """Two files joined to one, whatever names and order the second has; and what a report writes below its rows."""
+    """Two files joined to one, whatever names the second has; and what a report writes below its rows."""
     write(tmp_path / "project", {"models/staging/places.yml": PLACES})
     loader = Loader(tmp_path / "raw", [read_feed(one) for one in load_project(tmp_path / "project").sources][1:])
-    again = ("place;contacts", "Kunta;Yhteydenotot", "contacts;place", '"place";"contacts"')
+    again = ("place;contacts", "Kunta;Yhteydenotot", "place;Yhteydenotot", '"place";"contacts"')
     for number, line in enumerate((*again, "YHTEENSÄ;12", "Total;")):
         loader.deliver(f"{number}.csv", f"place;contacts\nKotka {number};7\n{line}\nKouvola {number};5\n")
     loader.load()
@@ -261,6 +286,28 @@ def test_words_of_totals_say_nothing_of_a_key_that_is_no_text(tmp_path: Path) ->
     write(tmp_path, {"models/staging/places.yml": contract.replace("{aliases: [Y", "{required: true, aliases: [Y")})
     with pytest.raises(ContractError, match="'total_words' says nothing where the key is not one text"):
         [read_feed(one) for one in load_project(tmp_path).sources]
+
+
+def test_a_file_in_which_columns_change_places_is_refused(calls: Loader) -> None:
+    """Two files joined to one, each with its own order: what follows would load as the time of something else."""
+    other = "call_id,service_line,arrived_at,ended_at,answered_at\n"
+    times = ("2025-03-05 14:00", "2025-03-05 14:05", "2025-03-05 14:02")
+    calls.deliver("good.csv", CALLS + call(1) + CALLS + call(2))
+    calls.deliver("swapped.csv", CALLS + call(3) + "\n" + other + f"c4,oral_health,{','.join(times)}\n" + call(5))
+    calls.deliver("tabs.csv", (CALLS + call(6) + other + call(6)).replace(",", "\t"))
+    calls.deliver(
+        "illegible.csv", (CALLS + call(7)).encode() + other.encode() + b"c\xff,x,,,\n" + "c\u00e4,x,,,\n".encode()
+    )
+    calls.load()
+    again = "is the header line again, with its columns in another order"
+    assert calls.ledger("file, refused, records, rows_loaded, rows_rejected") == [
+        ("good.csv", None, 3, 2, 1),
+        ("illegible.csv", f"record 2 {again}", 4, 0, 4),
+        ("swapped.csv", f"record 2 {again}", 4, 0, 4),
+        ("tabs.csv", f"record 2 {again}", 3, 0, 3),
+    ]
+    assert f"calls/swapped.csv: refused with its 4 records: record 2 {again}" in calls.refused()
+    assert len(calls.rejects()) == 12
 
 
 @pytest.mark.parametrize(("words", "loaded"), [("[Kaikki, 'I alt']", "Yhteensä 5"), ("[]", "Yhteensä I ALT kaikki 5")])

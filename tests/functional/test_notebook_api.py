@@ -33,7 +33,8 @@ select 'waits' as figure_id, s as service, 2024 + y as report_year, cast(m as bi
 from (values ('health'), ('{HOSTILE}')) as t(s), generate_series(0, 1) as u(y), generate_series(1, 12) as v(m)
 """
 INDICATORS = """\
-select figure_id, service, report_year, 'calendar_year' as basis, sum(value) as value, count(*) as event_count
+select figure_id, service, report_year, 'calendar_year' as basis, sum(value) as value, count(*) as event_count,
+    sum(value) as numerator, 1.0::double as denominator
 from {{ ref('monthly_series') }}
 group by figure_id, service, report_year
 """

@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -431,12 +431,7 @@ def read_feed(source: Source) -> Feed:
         for name in meta.strings(part):
             if name not in names:
                 raise ContractError(f"'{part}' names no column '{name}'.{nearest(name, names)}", meta.where(part))
-    key = meta.strings("key")
-    if not key:
-        raise ContractError(f"the contract of '{source.name}' names no key.", meta.where())
-    for name in key:
-        if not names[name].required:
-            raise ContractError(f"the key column '{name}' must be required.", meta.where("key"))
+    key = _key(meta, names, source)
     order = meta.strings("time_order")
     if {names[name].kind for name in order} - {"timestamp", "date"} or len({names[n].kind for n in order}) > 1:
         raise ContractError("'time_order' takes timestamps only, or dates only.", meta.where("time_order"))
@@ -486,7 +481,17 @@ def read_feed(source: Source) -> Feed:
     )
 
 
-def _total_words(meta: Section, key: list[FeedColumn]) -> tuple[str, ...]:
+def _key(meta: Section, names: Mapping[str, FeedColumn], source: Source) -> tuple[str, ...]:
+    key = meta.strings("key")
+    if not key:
+        raise ContractError(f"the contract of '{source.name}' names no key.", meta.where())
+    for name in key:
+        if not names[name].required:
+            raise ContractError(f"the key column '{name}' must be required.", meta.where("key"))
+    return key
+
+
+def _total_words(meta: Section, key: Sequence[FeedColumn]) -> tuple[str, ...]:
     if "total_words" not in meta:
         return TOTAL_WORDS
     if len(key) > 1 or key[0].kind != "text" or key[0].codes:

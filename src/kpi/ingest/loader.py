@@ -58,6 +58,7 @@ def warnings_of(
         *_warnings(con),
         *_replaced(con, {feed.name: feed for feed in feeds}),
         *_spoilt(con),
+        *_without_zeros(con, feeds),
     )
 
 
@@ -144,6 +145,20 @@ def _replaced(con: duckdb.DuckDBPyConnection, feeds: Mapping[str, Feed]) -> Iter
             yield LoadWarning(_file_problem("file.delivered_twice", name, file, message), name, (f"{name}/{same}",))
 
 
+_SHRUNK = 0.5  # of the records that a file had under its name before
+
+
+def _shrunk(before: Mapping[str, Mapping[str, ledger.Line]], found: Sequence[FeedLoad]) -> Iterator[LoadWarning]:
+    """Files that were delivered again under their name with much less in them: half an export, or an empty one."""
+    for load in found:
+        for line in load.lines:
+            old = before.get(load.feed.name, {}).get(line["file"])
+            if old is None or line["refused"] or line["records"] >= _SHRUNK * old["records"]:
+                continue
+            message = f"holds {counted(line['records'], 'record')}; it held {old['records']} before, which are gone."
+            yield LoadWarning(_file_problem("file.shrunk", load.feed.name, line["file"], message), load.feed.name)
+
+
 def _spoilt(con: duckdb.DuckDBPyConnection) -> Iterator[LoadWarning]:
     """Files whose numbers or times a spreadsheet, or another export, may have changed."""
     for feed, file, rounded, thousands, blunt in con.execute(
@@ -168,6 +183,27 @@ def _spoilt(con: duckdb.DuckDBPyConnection) -> Iterator[LoadWarning]:
             yield LoadWarning(_file_problem("file.without_seconds", feed, file, message), feed)
 
 
+def _without_zeros(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> Iterator[LoadWarning]:
+    """Files whose keys are those of others but for zeros at the front: none replaces the other, and both count."""
+    columns = [
+        (feed, one.name)
+        for feed in feeds
+        for one in feed.columns
+        if one.name in feed.key and one.kind == "text" and not one.codes
+    ]
+    having = con.execute(statements.find_with_zeros(columns)).fetchall() if columns else []
+    for feed, column in (columns[place] for (place,) in sorted(having)):
+        make, find = statements.find_lost_zeros(feed, column)
+        con.execute(make)
+        for file, count, others in con.execute(find).fetchall():
+            related = tuple(f"{feed.name}/{other}" for other in others)
+            message = (
+                f"{counted(count, 'row')} with a {column} that stands in {listed(related, 3)} with zeros at the front:"
+                " did a spreadsheet drop them? Such rows count twice."
+            )
+            yield LoadWarning(_file_problem("file.without_zeros", feed.name, file, message), feed.name, related)
+
+
 _HOW = {FILE_NAME: "by its name", TIME_OF_DELIVERY: "by its time of delivery"}
 
 
@@ -177,8 +213,8 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
     `max_reject_share` (0 to 1) replaces the contract's threshold for this run. A refused file counts as a share of 1,
     however few its records.
     """
-    lines: list[str] = []
-    bad: list[Problem] = []
+    bad = [] if max_reject_share == 1 else list(_counted_twice(con))
+    lines = [str(problem) for problem in bad]
     for feed, file, records, rejected, refused, allowed in _bad_files(con, feeds, max_reject_share):
         message = f"{rejected} of {counted(records, 'record')} rejected; allowed are {allowed}."
         if refused:
@@ -196,6 +232,17 @@ def refuse_bad_files(con: duckdb.DuckDBPyConnection, feeds: Sequence[Feed], max_
             " with --max-reject-share; refused files only with a share of 1.",
             bad,
         )
+
+
+def _counted_twice(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
+    """Files that hold the same as another whose rows count as well: where a key is made of the file's name."""
+    for feed, file, other in con.execute(
+        "select one.feed, one.file, other.file from raw.deliveries as one inner join raw.deliveries as other"
+        " on one.feed = other.feed and one.same_content_as = other.file and other.rows_superseded < other.rows_loaded"
+        " where one.rows_loaded > 0 order by one.path"
+    ).fetchall():
+        message = f"holds the same as {feed}/{other}, and the rows of both would count. Take one of them away."
+        yield _file_problem("file.counted_twice", feed, file, message)
 
 
 def _bad_files(
@@ -293,7 +340,7 @@ def load(
         loaded=tuple(f"{one.feed.name}/{name}" for one in found for name in one.loaded),
         removed=tuple(f"{one.feed.name}/{name}" for one in found for name in one.removed),
         records=int(str(fetch_one(con, "select coalesce(sum(records), 0)::bigint from raw.deliveries")[0])),
-        problems=warnings_of(con, feeds, folder, as_of),
+        problems=(*warnings_of(con, feeds, folder, as_of), *_shrunk(lines, found)),
         reordered=frozenset(one.feed.name for one in found if one.is_reordered),
         recovered=recovered,
     )

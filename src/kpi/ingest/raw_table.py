@@ -141,7 +141,7 @@ def bring_up(con: duckdb.DuckDBPyConnection, changes: FeedChanges, folder: Path,
                 message = "changed after the run had begun. Is it still being written? Run again when it is whole"
                 raise DeliveryError(f"{line['path']} {message}.")
             lines[name] = line | {"contract": contract}
-        for name, more in writer.odd_numbers.items():
+        for name, more in writer.found_late.items():
             lines[name] |= more
         if changes.lines and changed:
             con.execute(statements.note_claimed(feed), {"files": list(changed)})
@@ -199,13 +199,13 @@ def run_statement(con: duckdb.DuckDBPyConnection, relation: str, sql: str, param
 
 @dataclass(slots=True)
 class _Writer:
-    """What inserts the files of a folder into the feed's raw table; `odd_numbers` are of the ledger, by file."""
+    """What inserts the files of a folder into the feed's raw table; `found_late` is more for the ledger, by file."""
 
     con: duckdb.DuckDBPyConnection
     feed: Feed
     folder: Path
     held: int
-    odd_numbers: dict[str, Line] = field(default_factory=dict)
+    found_late: dict[str, Line] = field(default_factory=dict)
     _hashes: dict[str, object] = field(default_factory=dict)
     _last: list[Delivery] = field(default_factory=list)  # the files that were inserted last, still in memory
 
@@ -316,6 +316,29 @@ class _Writer:
         judged = statements.judge(feed, mapping, ["from doubtful_texts"])
         self._run(statements.find_faults(judged), parameters)
         con.execute(statements.delete_doubtful(feed))
+        self._refuse_reordered({str(one.line["file"]): one for found in tables.values() for one in found}, mapping)
+
+    def _refuse_reordered(self, found: Mapping[str, Delivery], mapping: DeliveryMapping | None) -> None:
+        """Refuse files in which the header stands again with its columns in another order, as two files joined to one.
+
+        What follows it would load as values of other columns. A header again is never a record: it is among the faults.
+        """
+        names = _names(self.feed, mapping)
+        parameters = {"files": list(found), "names": list(names)}
+        refused: dict[str, str] = {}
+        for file, number, line in self.con.execute(statements.find_headers(), parameters).fetchall():
+            if form := found[file].form:
+                texts = csv_reader.split_record(line, form.separator)
+                again = {names[text]: place for place, text in enumerate(texts) if text in names}
+                if again.keys() == dict(form.positions).keys() and again != dict(form.positions):
+                    reason = f"record {number} is the header line again, with its columns in another order"
+                    refused.setdefault(file, reason)
+        for file, reason in refused.items():
+            self.con.execute(statements.forget(self.feed), {"files": [file]})
+            self.con.execute("delete from faults where _file = $file", {"file": file})
+            for records in (found[file].records, found[file].illegible):
+                self._run_over(records, statements.find_fault("refused", reason))
+            self.found_late[file] = {"refused": reason, "warnings": []}
 
     def _look_at_numbers(self, tables: Mapping[str, Sequence[Delivery]], sources: Sequence[str]) -> None:
         """Note what is odd about the decimal numbers of files, if anything is."""
@@ -326,7 +349,7 @@ class _Writer:
         self.con.execute(forget, files)
         self._run(f"create or replace temp table numbers_read as {statements.read_numbers(self.feed, sources)}")
         for file, rounded, thousands in self.con.execute("from numbers_read").fetchall():
-            self.odd_numbers[file] = {"rows_rounded": rounded, "columns_maybe_thousands": thousands or None}
+            self.found_late[file] = {"rows_rounded": rounded, "columns_maybe_thousands": thousands or None}
 
     def _run(self, sql: str, parameters: Any = None) -> None:
         run_statement(self.con, f"raw.{self.feed.name}", sql, parameters)
@@ -380,7 +403,7 @@ def read_delivery(feed: Feed, path: Path, careful: bool = False) -> Delivery:
     except OSError as error:
         raise BuildError(f"raw.{feed.name}", f"{path.name} cannot be read: {error.strerror}.") from None
     mapping = next((m for m in feed.mappings if any(fnmatchcase(path.name, pattern) for pattern in m.files)), None)
-    names = {name: name for name in mapping.reads} if mapping else cells.header_names(feed)
+    names = _names(feed, mapping)
     dialect = mapping.dialect if mapping else feed.dialect
     line: dict[str, object] = {
         "feed": feed.name,
@@ -412,6 +435,11 @@ def read_delivery(feed: Feed, path: Path, careful: bool = False) -> Delivery:
     pieces = csv_reader.pieces_at(layout, cut, () if refused else layout.illegible)
     records, illegible = _records(layout, cut, path.name, pieces)
     return Delivery(mapping, form_of(layout, cut, careful), records, illegible, len(layout.body), line)
+
+
+def _names(feed: Feed, mapping: DeliveryMapping | None) -> Mapping[str, str]:
+    """Every header that a delivery may have, and the column that it means."""
+    return {name: name for name in mapping.reads} if mapping else cells.header_names(feed)
 
 
 def _quotable(feed: Feed, mapping: DeliveryMapping | None) -> list[str]:

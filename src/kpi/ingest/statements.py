@@ -124,6 +124,34 @@ def find_superseding(feed: Feed) -> str:
     )
 
 
+_WITH_ZEROS = "starts_with({key}, '0') and regexp_full_match({key}, '0+[1-9][0-9]*') and not _is_superseded"
+
+
+def find_with_zeros(columns: Sequence[tuple[Feed, str]]) -> str:
+    """SQL of the places, in a list of columns of keys, of those that have keys of digits with zeros at the front."""
+    return " union all ".join(
+        f"select {place} as place where exists (from {raw_table(feed)}"
+        f" where {_WITH_ZEROS.format(key=identifier(column))})"
+        for place, (feed, column) in enumerate(columns)
+    )
+
+
+def find_lost_zeros(feed: Feed, column: str) -> tuple[str, str]:
+    """Two statements about a column of the key: a table `zeros` of the keys in force that are digits with zeros at the
+    front; and of each file with keys that stand in others with them its name, how many, and which these others are."""
+    others = [name for name in feed.key if name != column]
+    key, table = identifier(column), raw_table(feed)
+    rest = "".join(f", {identifier(name)}" for name in others)
+    same = " and ".join(f"zeros.{identifier(name)} = bare.{identifier(name)}" for name in feed.key)
+    return (
+        f"create or replace temp table zeros as select ltrim({key}, '0') as {key}{rest}, _file from {table}"
+        f" where {_WITH_ZEROS.format(key=key)}",
+        "select bare._file, count(distinct bare._record), list_sort(list(distinct zeros._file))"
+        f" from {table} as bare inner join zeros on {same} and zeros._file <> bare._file"
+        " where not bare._is_superseded group by bare._file order by bare._file",
+    )
+
+
 def count_rows(feed: Feed, as_of: date) -> str:
     """SQL of what the ledger says of the rows of files, the parameter `files`, by the names of its columns."""
     dated = [identifier(column.name) for column in feed.columns if column.kind in ("timestamp", "date")]
@@ -159,6 +187,7 @@ def raw_table(feed: Feed) -> str:
 
 _MISSING = ", ".join(literal(text) for text in cells.MISSING)
 _FIELDS, _HEADERS = '"number of fields"', '"number of headers"'
+_FAILURES = '"mapping failures"'
 _TAB, _CR, _LF, _QUOTE = "chr(9)", "chr(13)", "chr(10)", "'\"'"
 
 
@@ -193,8 +222,13 @@ def texts(feed: Feed, form: Form, mapping: DeliveryMapping | None, records: str)
     if mapping:
         named = {identifier(c): f"case when {name} not in ({_MISSING}) then {name} end" for c, name in read.items()}
         source = _select(source, {'"record_number"': "_record", '"file_name"': "_file", **named}, keep)
-        made = {column: f"nullif(try({expression}), '')" for column, expression in mapping.columns.items()}
-        found = {name: _present(contract[name], sql, ()) for name, sql in made.items()}
+        # An expression that fails makes nothing; in a struct that is told from one that makes a null.
+        made = {column: f"try(struct_pack(made := {sql}))" for column, sql in mapping.columns.items()}
+        source = _select(source, {_named("mapped", column): sql for column, sql in made.items()}, keep)
+        parts = {column: f"nullif({_named('mapped', column)}.made, '')" for column in made}
+        found = {name: _present(contract[name], sql, ()) for name, sql in parts.items()}
+        failed = ", ".join(f"case when {_named('mapped', name)} is null then {literal(name)} end" for name in made)
+        keep = f"{keep}, [{failed}] as {_FAILURES}"
     else:
         found = {name: _present(contract[name], sql, cells.MISSING) for name, sql in read.items()}
     columns = {_named("text", c.name): found.get(c.name, "null::varchar") for c in feed.columns}
@@ -205,7 +239,7 @@ def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -
     """Read and judge the texts of all `sources`, each of them SQL that `texts` gave."""
     source = " union all ".join(sources)
     if any(column.free_text == "mask" for column in feed.columns):
-        kept = f"_file, _record, _line, {_FIELDS}, {_HEADERS}"
+        kept = f"_file, _record, _line, {_FIELDS}, {_HEADERS}{f', {_FAILURES}' if mapping else ''}"
         text = {c: _named("text", c.name) for c in feed.columns}
         free_text = {sql: masking.masked(sql) if c.free_text == "mask" else sql for c, sql in text.items()}
         source = _select(source, free_text, kept)
@@ -279,6 +313,12 @@ def find_faults(judged: Judged) -> str:
         found = f"coalesce(nullif({found}, []), {which(judged.no_records)})"
     select = f"select _file, _record, _line, {found} as faults from ({judged.select})"
     return f"insert into faults from ({select}) where len(faults) > 0"
+
+
+def find_headers() -> str:
+    """SQL of file, number and text of the faulty records of `files` that have two of the `names` in them."""
+    named = "len(list_filter($names::varchar[], lambda name: contains(_line, name))) > 1"
+    return f"select _file, _record, _line from faults where _file in {_FILES} and {named} order by _file, _record"
 
 
 def find_fault(code: str, reason: str) -> str:
@@ -440,8 +480,17 @@ def _no_records(feed: Feed) -> list[tuple[str, str]]:
 
 
 def _implausible(mapping: DeliveryMapping | None) -> list[tuple[str, str]]:
-    rules = mapping.implausible if mapping else ()
-    return [(_fault("implausible", "", "null", literal(reason)), f"coalesce({when}, false)") for reason, when in rules]
+    if mapping is None:
+        return []
+    reason = literal("the expression of its mapping fails")
+    failures = [
+        (_fault("mapping", name, "null", reason), f"list_contains({_FAILURES}, {literal(name)})")
+        for name in mapping.columns
+    ]
+    rules = mapping.implausible
+    return failures + [
+        (_fault("implausible", "", "null", literal(told)), f"coalesce({when}, false)") for told, when in rules
+    ]
 
 
 def _fault(code: str, column: str, value: str, reason: str, hint: str = "", codes: Sequence[str] = ()) -> str:
