@@ -117,6 +117,12 @@ def small_deliveries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def fiftieth_deliveries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fiftieth of the synthetic deliveries. Tests must not change them."""
+    return made_once(tmp_path_factory, "fiftieth", lambda folder: write_demo(folder / "raw", scale=0.02)) / "raw"
+
+
+@pytest.fixture(scope="session")
 def small_demo(tmp_path_factory: pytest.TempPathFactory, small_deliveries: Path) -> Path:
     """The project with a hundredth of the synthetic deliveries, published though few figures are as printed.
 

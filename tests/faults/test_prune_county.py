@@ -19,7 +19,6 @@ import pytest
 
 import kpi
 from conftest import copy_project
-from demo.deliver import write_demo
 from kpi import database
 from kpi.errors import CheckFailed, ConfigError
 from kpi.jobs.options import Options
@@ -28,6 +27,7 @@ from kpi.jobs.refresh import refresh
 from kpi.reader.figures import year_notes
 from kpi.settings import ReportTables
 from kpi.warehouse.builds import Warehouse
+from once import copied
 
 pytestmark = pytest.mark.xdist_group("prune")  # the county is built once
 
@@ -61,11 +61,11 @@ def ask(root: Path, sql: str, build: str | None = None) -> Rows:
 
 
 @pytest.fixture(scope="module")
-def county(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def county(tmp_path_factory: pytest.TempPathFactory, fiftieth_deliveries: Path) -> Path:
     """At a fiftieth of the volumes, with the printed figures that come out at that scale: 53 of 92."""
     root = copy_project(tmp_path_factory.mktemp("county"))
     with_retention(root, 2)
-    write_demo(root / "warehouse/raw", scale=0.02)
+    copied(fiftieth_deliveries, root / "warehouse/raw")
     outcome = refresh(root, Options(as_of=TODAY, validate=False, kinds=("model", "seed")), lambda line: None)
     sql = f"select {', '.join(f'{name}::varchar' for name in KEY)} from marts.reconciliation where status = 'differs'"
     differing = ask(root, sql, outcome.build)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -11,15 +10,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from demo.deliver import write_demo
+from conftest import copy_project
 from kpi.cli.main import cli
 from kpi.errors import CheckFailed
 from kpi.jobs.options import Options, Outcome
 from kpi.jobs.refresh import refresh
 from kpi.warehouse.builds import Warehouse
+from once import copied
 from page import Page
 
-ROOT = Path(__file__).parents[2]
 TODAY = date(2026, 1, 15)
 
 
@@ -112,17 +111,13 @@ FAILS = {
 
 
 @pytest.fixture(scope="module")
-def bad_county(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bad_county(tmp_path_factory: pytest.TempPathFactory, fiftieth_deliveries: Path) -> Path:
     """The whole project with a fiftieth of the synthetic deliveries, and bad ones among them, refreshed in vain."""
-    root = tmp_path_factory.mktemp("bad")
-    for name in ("models", "seeds", "macros", "expectations", "tests/sql"):
-        shutil.copytree(ROOT / name, root / name)
-    shutil.copy(ROOT / "dbt_project.yml", root)
+    root = copy_project(tmp_path_factory.mktemp("bad"))
     (root / "seeds/published_figures.csv").write_text(PUBLISHED, encoding="utf-8")
     documented = root / "seeds/documented_inconsistencies.csv"
     documented.write_text(documented.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
-    raw = root / "warehouse/raw"
-    write_demo(raw, scale=0.02)
+    raw = copied(fiftieth_deliveries, root / "warehouse/raw")
     for name in GONE:
         (raw / name).unlink()
     for feed, (text, _) in BAD.items():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import kpi
+from conftest import copy_project
 from hostile import write_hostile
 from kpi.engine.graph import Graph
 from kpi.ingest.contract import Feed
@@ -28,7 +28,6 @@ from sampled import sampled
 
 ROOT = Path(__file__).resolve().parents[2]
 AS_OF = date(2026, 3, 5)  # by then all of 2025 that did not come is very late, and 2025 a whole year
-PARTS = ("models", "seeds", "macros", "expectations", "tests/sql", "dbt_project.yml")
 Doubles = tuple[float | None, float | None, float | None, int]
 
 
@@ -45,18 +44,14 @@ def empty(graph: Graph) -> Bench:
 
 
 @pytest.fixture
-def bench(empty: Bench) -> Bench:
-    """The project built on no deliveries at all, to be changed."""
-    return empty.copy()
+def bench(empty: Bench) -> Iterator[Bench]:
+    """The project built on no deliveries at all, to be changed: in a transaction, so nothing of it stays."""
+    empty.con.execute("begin")
+    yield empty
+    empty.con.execute("rollback")
 
 
 # --- Every figure of every feed
-
-
-def _project(folder: Path) -> Path:
-    for part in PARTS:
-        shutil.copytree(ROOT / part, folder / part) if (ROOT / part).is_dir() else shutil.copy(ROOT / part, folder)
-    return folder
 
 
 def _aliases(feeds: dict[str, Feed]) -> dict[str, dict[str, str]]:
@@ -134,7 +129,7 @@ def test_hostile_deliveries_give_the_figures_of_the_oracle(tmp_path: Path, feeds
     20 CPU seconds, half of them the oracle's: the one test in which every feed and every figure meet all dirt at once.
     """
     aliases = _aliases(feeds)
-    raw = _project(tmp_path) / "warehouse" / "raw"
+    raw = copy_project(tmp_path) / "warehouse" / "raw"
     write_hostile(raw, seed, rows=220, feeds=tuple(CONTRACTS), aliases=aliases)
     expected = _expected(raw, aliases)
     assert len({key[0] for key in expected}) >= 62
@@ -167,7 +162,7 @@ def test_limits_in_law_at_their_edges(tmp_path: Path, feeds: dict[str, Feed]) ->
             ("supplementary_income_support", add_working_days(start, 7)),
         ):
             cases += [f"{process}{start}{d},{process},{start},{limit + timedelta(days=d)}" for d in range(-3, 4)]
-    raw = _project(tmp_path) / "warehouse" / "raw"
+    raw = copy_project(tmp_path) / "warehouse" / "raw"
     for feed, lines in (("care_visits", visits), ("decisions", cases)):
         (raw / feed).mkdir(parents=True)
         (raw / feed / "edges.csv").write_text("\n".join(lines) + "\n")

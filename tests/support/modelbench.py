@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -29,17 +27,6 @@ class Bench:
             self.con.execute(f"create table raw.{table} ({typed})")
         if is_built:
             self.build()
-
-    def copy(self) -> Bench:
-        """Another bench with the same tables and views: a tenth of the CPU time of building it again."""
-        other = Bench.__new__(Bench)
-        other.graph, other.con = self.graph, duckdb.connect()
-        with TemporaryDirectory() as folder:
-            for con, way in ((self.con, "memory to copied"), (other.con, "copied to memory")):
-                con.execute(f"attach '{Path(folder) / 'bench.duckdb'}' as copied")
-                con.execute(f"copy from database {way}")
-                con.execute("detach copied")
-        return other
 
     def build(self, *names: str) -> None:
         """Build these nodes in building order, or all of them."""

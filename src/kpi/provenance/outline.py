@@ -23,7 +23,7 @@ from kpi.files import checksum
 from kpi.lazy import duckdb, exp
 from kpi.provenance.explanation import Names
 from kpi.provenance.figure_facts import LEFT_OUT, normal
-from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, fixed_below, paths
+from kpi.provenance.path import FIGURE_COLUMNS, Catalogue, Fixed, Hop, aggregates_in, fixed_below, paths
 from kpi.provenance.query import Untraceable, conjuncts, plain_text
 from kpi.provenance.steps import KEYS
 from kpi.provenance.weight import DISTINCT, Weight, weigh
@@ -198,8 +198,15 @@ def _other_figure(path: Sequence[Hop]) -> str:
 
 
 def _part(indicators: str, column: str, weighed: Sequence[tuple[Sequence[Hop], Weight]], labels: Labels) -> PartOutline:
-    # Of several ways to a row that only its records tell apart, the one whose conditions say most.
+    # Of several ways to a row that only its records tell apart, the one whose conditions say most; of several SELECTs
+    # of a union that bring records of one table to one row, the conditions that all of them have.
     path, weight = max(weighed, key=lambda one: len(list(_filters(one[0], one[1], indicators, labels))))
+    filters = list(_filters(path, weight, indicators, labels))
+    for other, other_weight in weighed:
+        is_of_one_table = path[-1].driving_relation.name == other[-1].driving_relation.name
+        if is_of_one_table and _meet_in_a_group(path, other):
+            clauses = {(one.model, one.clause) for one in _filters(other, other_weight, indicators, labels)}
+            filters = [one for one in filters if (one.model, one.clause) in clauses]
     sources = tuple(dict.fromkeys(_other_figure(one) or one[-1].driving_relation.name for one, _ in weighed))
     is_of_figures = _ends_at_figures(path)
     measure, aggregate = _measure(weight)
@@ -209,10 +216,21 @@ def _part(indicators: str, column: str, weighed: Sequence[tuple[Sequence[Hop], W
         measure,
         aggregate,
         _once(path, weight),
-        () if is_of_figures else tuple(_filters(path, weight, indicators, labels)),
+        () if is_of_figures else tuple(filters),
         is_of_figures,
         is_entered=not is_of_figures and all(hop.keys is None for hop in path),
     )
+
+
+def _meet_in_a_group(path: Sequence[Hop], other: Sequence[Hop]) -> bool:
+    """Whether the records of two paths are of one group: only below it do the paths part."""
+    for here, there in zip(path, other, strict=False):
+        keys = [[plain_text(one) for one in hop.keys or ()] for hop in (here, there)]
+        if here.select is not there.select or keys[0] != keys[1]:  # of grouping sets each is a group of its own
+            return False
+        if here.keys is not None:
+            return path is not other
+    return False
 
 
 def _measure(weight: Weight) -> tuple[str, str]:
@@ -259,7 +277,7 @@ def _filters(path: Sequence[Hop], weight: Weight, indicators: str, labels: Label
             tests += [one for one in weight.leaves[0].conditions if all(plain_text(one) in other for other in others)]
         for test in tests if hop.model != indicators else ():
             clause = plain_text(test)
-            if clause not in clauses and not _columns(test) <= _OF_THE_ROW:
+            if clause not in clauses and (aggregates_in(test) or not _columns(test) <= _OF_THE_ROW):
                 clauses.add(clause)
                 yield Filter(hop.model, clause, labels.get((hop.model, clause.lower()), {}))
 
