@@ -51,7 +51,7 @@ def test_only_what_changed_is_followed_again(tmp_path: Path, monkeypatch: pytest
     followed: list[set[str]] = []
     in_the_way = outline._in_the_way
 
-    def noted(catalogue: Catalogue, top: str) -> list[tuple[str, str]]:
+    def noted(catalogue: Catalogue, top: str) -> list[tuple[str, str, str]]:
         found = list(in_the_way(catalogue, top))
         followed.append(catalogue.models_read - {top})
         return found
