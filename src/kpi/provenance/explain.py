@@ -213,7 +213,7 @@ class _Reading:
             yield
         except _of_sql():
             model = next((one.model_at_fault(self._is_right, is_open) for one in traces), self.tables.indicators)
-            raise Untraceable(model, INSTEAD["other"]) from None
+            raise Untraceable(model, INSTEAD["form"]) from None
 
     def _is_right(self, sql: str) -> bool:
         try:

@@ -43,7 +43,7 @@ INSTEAD: Mapping[str, str] = {
     "asof": "the rows that an ASOF join looks up are counted. Begin FROM with them.",
     "unnest": "it unnests what was put together of groups. Read the rows before they are grouped.",
     "branches": "what stands in several SELECTs of a UNION is not counted row by row. Write one SELECT with OR.",
-    "other": "its SQL has a form that is not followed. Write it in several CTEs, each with one step, and simpler SQL.",
+    "form": "its SQL has a form that is not followed. Write it in several CTEs, each with one step, and simpler SQL.",
     "query": "a subquery among the columns counts rows. Put it into FROM.",
     "brackets": "the rows are joined in brackets. Write the joins without brackets.",
 }
