@@ -26,7 +26,7 @@ from kpi.warehouse.builds import Warehouse, publish
 from sampled import sampled
 
 pytestmark = pytest.mark.long
-SHAPES = sql_shapes.read()[:: sampled(2, 1)]
+SHAPES = sql_shapes.read()[:: sampled(3, 1)]
 FROM_ROWS = {"distinct_of_union"}  # refused for what the rows come to, which compiling does not know
 
 
