@@ -43,6 +43,15 @@ def test_no_print_outside_the_command_line_and_no_assert(module: str) -> None:
     assert not prints
 
 
+def test_no_module_imports_sqlglot_or_great_expectations_to_be_imported_itself() -> None:
+    """What is remembered is read without them, whichever modules a run imports; constants must not ask for them."""
+    modules = sorted(name for name in MODULES if not name.startswith("cli") and name != "validation.expectations")
+    code = "\n".join(f"import kpi.{name}" for name in modules)
+    report = "\nimport sys; print('loaded:', *{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
+    assert set(done.stdout.rpartition("loaded:")[2].split()) & {"sqlglot", "great_expectations", "pandas"} == set()
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -27,10 +27,6 @@ class Clause:
     kind: str
 
 
-# What fails on values that it does not expect.
-_FAILING = (exp.Cast, exp.StrToTime, exp.StrToDate)
-
-
 @dataclass
 class Writer:
     """Writes one hop. `asked` are the columns needed above it, `wants_first` whether the first row of each group is.
@@ -489,8 +485,9 @@ class Writer:
         if not self.is_open or isinstance(expression, exp.Query | exp.Table | exp.Lateral | exp.Unnest):
             return self.trace.bound(expression, self.hop.scope)
         holder = exp.Paren(this=expression.copy())
-        for one in list(holder.find_all(*_FAILING)):
-            if not one.find_ancestor(exp.Query, *_FAILING) and not one.find(exp.AggFunc, exp.Window, exp.Query):
+        failing = (exp.Cast, exp.StrToTime, exp.StrToDate)  # on values that they do not expect
+        for one in list(holder.find_all(*failing)):
+            if not one.find_ancestor(exp.Query, *failing) and not one.find(exp.AggFunc, exp.Window, exp.Query):
                 one.replace(exp.Anonymous(this="try", expressions=[one.copy()]))
         return self.trace.bound(holder.this, self.hop.scope)
 
