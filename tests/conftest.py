@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -63,6 +64,22 @@ def _group_of(item: pytest.Item) -> str | None:
     fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     is_shared = any(one.scope == "module" for each in fixtures.values() for one in each)
     return item.path.stem if is_shared else None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Pass over files without a long test where long ones are asked for: importing them takes seconds."""
+    is_asked = config.getoption("markexpr") == "long" and collection_path.match("test_*.py")
+    if is_asked and collection_path.parent.name in ("unit", "functional", "docs"):
+        text = collection_path.read_text(encoding="utf-8")
+        return None if any(word in text for word in ("pytest.mark.long", *DEMOS)) else True
+    return None
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of Python's search for garbage, which is as rare as in kpi itself."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

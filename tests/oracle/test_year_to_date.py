@@ -15,6 +15,7 @@ from kpi.ingest import calendar, loader
 from kpi.ingest.calendar import write_calendar
 from kpi.ingest.raw_files import scan
 from modelbench import Bench
+from sampled import sampled
 
 pytestmark = pytest.mark.xdist_group("year to date")  # the county is loaded once
 
@@ -76,7 +77,9 @@ ALIKE = (
 OTHERWISE = f"{ALIKE} and basis <> 'december'"
 
 
-@pytest.mark.parametrize(("as_of", "month"), [(date(2025, 2, 5), 1), (date(2025, 4, 1), 3)])
+@pytest.mark.parametrize(
+    ("as_of", "month"), sampled([(date(2025, 4, 1), 3)], [(date(2025, 2, 5), 1), (date(2025, 4, 1), 3)])
+)
 def test_a_running_year_is_what_was_delivered_of_its_full_months(
     graph: Graph, delivered: Path, as_of: date, month: int
 ) -> None:

@@ -100,7 +100,7 @@ def test_a_file_reads_the_same_the_quick_way_and_the_careful_one(
     columns = tuple(replace(one, rules=replace(one.rules, lookalikes="keep")) for one in feed.columns)
     feed = replace(feed, columns=columns)
     quick, careful = (Loader(tmp_path, [feed]) for _ in range(2))
-    files = {f"{number:03}.csv": some_file(random, separator, end) for number in range(sampled(40, 150))}
+    files = {f"{number:03}.csv": some_file(random, separator, end) for number in range(sampled(24, 150))}
     for name, text in files.items():
         quick.deliver(name, text)
     found, expected = content(quick, False), content(careful, True)
