@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -73,13 +72,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         text = collection_path.read_text(encoding="utf-8")
         return None if any(word in text for word in ("pytest.mark.long", *DEMOS)) else True
     return None
-
-
-def pytest_collection_finish() -> None:
-    """Leave what was collected out of Python's search for garbage, which is as rare as in kpi itself."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
