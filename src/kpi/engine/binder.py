@@ -26,7 +26,17 @@ from kpi.database import columns_of, confined, csv_problem, duckdb, problem_of
 from kpi.engine import incremental, materializations
 from kpi.engine.graph import Graph, Node, has_house_rules
 from kpi.engine.incremental import problems as setting_problems
-from kpi.engine.lint import FUNCTIONS, IN_MACROS, RULES, SPARK_RULES, WRITTEN, Finding, second_column, uneven_union
+from kpi.engine.lint import (
+    FUNCTIONS,
+    IN_MACROS,
+    RULES,
+    SPARK_RULES,
+    WRITTEN,
+    Finding,
+    moving_word,
+    second_column,
+    uneven_union,
+)
 from kpi.engine.materializations import is_enforced, is_ephemeral, seed_cell_error, seed_folders, seed_table
 from kpi.engine.parser import findings_of
 from kpi.engine.tests import GENERIC, accepted
@@ -642,48 +652,20 @@ def _only_documented(graph: Graph, known: Mapping[str, Columns]) -> list[str]:
     ]
 
 
-# What yields something else each time or each day: functions, and words that need no parentheses.
-_MOVING_CALLS = (
-    *("now", "today", "random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "nextval", "transaction_timestamp"),
-    *("get_current_time", "get_current_timestamp", "current_localtime", "current_localtimestamp"),
-)
-_MOVING_WORDS = ("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp")
-_MAY_MOVE = re.compile(rf"\b({'|'.join((*_MOVING_CALLS, *_MOVING_WORDS, 'sample', 'tablesample'))})\b", re.IGNORECASE)
-
-
 def of_the_moment(nodes: Iterable[Node]) -> Iterator[str]:
     """Yield what is worth a note of models that would yield something else tomorrow, from the same tables.
 
     What is made from the same is not built again. Those with house rules are refused for it.
     """
     for node in nodes:
-        if node.kind != "model" or has_house_rules(node.config) or not _MAY_MOVE.search(node.sql):
+        if node.kind != "model" or has_house_rules(node.config):
             continue
-        word, offset = _moving_word(node.sql)
+        word, offset = moving_word(node.sql)
         if word:
             line, _ = node.lines.place(offset)
             remedy = "made from changes, or with --full-refresh. Give the day as a variable"
             message = f"{word} is of the time when '{node.name}' is built, and it is built again only when what it is"
             yield f"{node.file}:{line}: {message} {remedy}."
-
-
-def _moving_word(sql: str) -> tuple[str, int]:
-    """The first word of SQL that yields something else each time, and where it stands; none where none does."""
-    import sqlglot
-
-    kinds = sqlglot.TokenType
-    tokens = sqlglot.Dialect.get_or_raise("duckdb").tokenize(sql)
-    no_words = (kinds.STRING, kinds.IDENTIFIER)
-    for place, token in enumerate(tokens):
-        before, after = (tokens[at].token_type if 0 <= at < len(tokens) else None for at in (place - 1, place + 1))
-        word = token.text.lower()
-        if token.token_type in no_words or kinds.DOT in (before, after) or before == kinds.ALIAS:
-            continue
-        is_call = word in _MOVING_CALLS and after == kinds.L_PAREN
-        is_sample = token.token_type == kinds.TABLE_SAMPLE or (before == kinds.USING and word == "sample")
-        if is_call or is_sample or word in _MOVING_WORDS:
-            return word, token.start
-    return "", 0
 
 
 def _missing(node: Node, columns: Columns) -> list[Column]:

@@ -7,13 +7,13 @@ A version is open while its `dbt_valid_to` is null (or is what dbt_valid_to_curr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kpi.database import columns_of, expression_problem
 from kpi.engine.graph import Node
+from kpi.engine.lint import moving_word
 from kpi.errors import BuildError, CompileError, Place, nearest
 from kpi.lazy import duckdb
 from kpi.sql import Columns, counted, identifier
@@ -39,29 +39,24 @@ def adds_to(node: Node, is_table: bool, full_refresh: bool) -> bool:
     return not full_refresh or node.config.get("full_refresh") is False
 
 
-_VOLATILE = re.compile(
-    r"\b(?:now|today|current_(?:timestamp|date|time)|localtime(?:stamp)?|random|(?:gen_random_)?uuid\w*|nextval|getvariable"
-    r"|transaction_timestamp)\b",
-    re.IGNORECASE,
-)
-
-
 def difference(con: duckdb.DuckDBPyConnection, node: Node, is_compared: bool) -> str:
     """Say how the table of an incremental model differs from what its SQL makes of all rows; empty when it does not.
 
     Rows are counted, and with `is_compared` compared where they can be: not of SQL that is another each time, or with
     other columns.
     """
-    whole = f"(\n{node.sql}\n)"
-    (rows,), (full,) = (con.execute(f"select count(*) from {one}").fetchall()[0] for one in (node.relation, whole))
+    full_refresh = f"(\n{node.sql}\n)"
+    (rows,), (full,) = (
+        con.execute(f"select count(*) from {one}").fetchall()[0] for one in (node.relation, full_refresh)
+    )
     if rows != full:
         return f"it holds {counted(rows, 'row')}, and a full refresh would make {full}"
     columns, others = columns_of(con, f"from {node.relation}"), columns_of(con, node.sql)
-    if not is_compared or columns != others or _VOLATILE.search(node.sql):
+    if not is_compared or columns != others or moving_word(node.sql)[0]:
         return ""
     hashed = f"select sum(hash({', '.join(identifier(name) for name, _ in columns)})::hugeint) from"
-    same, anew = (con.execute(f"{hashed} {one}").fetchall()[0] for one in (node.relation, whole))
-    return "" if same == anew else "it holds other rows than a full refresh would make"
+    hashes = {con.execute(f"{hashed} {one}").fetchall()[0] for one in (node.relation, full_refresh)}
+    return "" if len(hashes) == 1 else "it holds other rows than a full refresh would make"
 
 
 def problems(node: Node, columns: Columns, increment: Columns) -> list[CompileError]:

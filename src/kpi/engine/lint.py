@@ -639,3 +639,33 @@ def _permuted(union: Any) -> Iterator[Finding]:
 
 def _names(query: Any) -> list[str]:
     return [name.lower() for name in query.unnest().named_selects]
+
+
+# What yields something else each time or each day: functions, and words that need no parentheses.
+_MOVING_CALLS = (
+    *("now", "today", "random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "nextval", "transaction_timestamp"),
+    *("get_current_time", "get_current_timestamp", "current_localtime", "current_localtimestamp", "getvariable"),
+)
+_MOVING_WORDS = ("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp")
+_MAY_MOVE = re.compile(rf"\b({'|'.join((*_MOVING_CALLS, *_MOVING_WORDS, 'sample', 'tablesample'))})\b", re.IGNORECASE)
+
+
+def moving_word(sql: str) -> tuple[str, int]:
+    """Return the first word of SQL that yields something else each time, and where it stands; none where none does."""
+    if not _MAY_MOVE.search(sql):
+        return "", 0
+    import sqlglot
+
+    kinds = sqlglot.TokenType
+    tokens = sqlglot.Dialect.get_or_raise("duckdb").tokenize(sql)
+    no_words = (kinds.STRING, kinds.IDENTIFIER)
+    for place, token in enumerate(tokens):
+        before, after = (tokens[at].token_type if 0 <= at < len(tokens) else None for at in (place - 1, place + 1))
+        word = token.text.lower()
+        if token.token_type in no_words or kinds.DOT in (before, after) or before == kinds.ALIAS:
+            continue
+        is_call = word in _MOVING_CALLS and after == kinds.L_PAREN
+        is_sample = token.token_type == kinds.TABLE_SAMPLE or (before == kinds.USING and word == "sample")
+        if is_call or is_sample or word in _MOVING_WORDS:
+            return word, token.start
+    return "", 0

@@ -239,10 +239,10 @@ def judge(feed: Feed, mapping: DeliveryMapping | None, sources: Sequence[str]) -
     """Read and judge the texts of all `sources`, each of them SQL that `texts` gave."""
     source = " union all ".join(sources)
     if any(column.free_text == "mask" for column in feed.columns):
-        kept = f"_file, _record, _line, {_FIELDS}, {_HEADERS}{f', {_FAILURES}' if mapping else ''}"
+        provenance = f"_file, _record, _line, {_FIELDS}, {_HEADERS}{f', {_FAILURES}' if mapping else ''}"
         text = {c: _named("text", c.name) for c in feed.columns}
         free_text = {sql: masking.masked(sql) if c.free_text == "mask" else sql for c, sql in text.items()}
-        source = _select(source, free_text, kept)
+        source = _select(source, free_text, provenance)
     source = _select(source, {_named("cast", name): cells.cast(_named("text", name)) for name in feed.instants})
     values = {c.name: cells.typed(c, _named("text", c.name), _named("cast", c.name)) for c in feed.columns}
     source = _select(source, {identifier(name): value for name, value in values.items()})

@@ -174,11 +174,11 @@ def unknown_codes(con: duckdb.DuckDBPyConnection, graph: Graph) -> list[Problem]
                 problems.append(Problem("figure.unknown_basis", message, subject=tables.indicators))
     if tables.figure_services in built and not read_expectations(graph.project).topics:
         named = f"select figure_id, array_agg(distinct service) as services from {tables.figure_services} group by all"
-        strangers = (
+        unknown_services = (
             f"select figure_id, service, services, count(*) from {tables.indicators} inner join ({named})"
             " using (figure_id) where not list_contains(services, service) group by all order by 1, 2"
         )
-        for figure, service, services, rows in con.execute(strangers).fetchall():
+        for figure, service, services, rows in con.execute(unknown_services).fetchall():
             what = (
                 f"'{quoted(figure)}' of the service '{quoted(service)}', which {tables.figure_services} does not name"
             )
