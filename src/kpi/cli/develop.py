@@ -400,7 +400,7 @@ def run_tests(
         if fail_fast and failed:
             data = ()
         if data:
-            folder = warehouse_of(project_dir).folder(build_id).resolve()
+            folder = warehouse_of(project_dir).folder(build_id)
             report = run_data_tests(folder, data, store_failures, graph, fail_fast, adapter_for)
             say(_data_lines(report, f" --build {build_id}" if build_id else ""))
             failed += sum(check.is_error for check in report.checks)
@@ -484,7 +484,7 @@ def artifacts(
     if build is None and warehouse.current() is None:
         click.echo("Nothing is published yet: no results and no catalog.")
         return
-    folder = warehouse.folder(build).resolve()  # whatever is published meanwhile
+    folder = warehouse.folder(build)
     for name in (RESULTS, CATALOGUE):
         if (folder / name).is_file():
             with replacing(folder_of_files / name) as file:

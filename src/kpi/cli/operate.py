@@ -173,9 +173,7 @@ def publish(folder: Path, build: str | None, include_unfinished_years: bool, pro
     from kpi.reader.export import write_public
 
     root, warehouse = project_folder(project_dir).resolve(), warehouse_of(project_dir)
-    graph = compiled(root).graph
-    build = warehouse.folder(build).resolve().name  # checked and written is one, whatever is published meanwhile
-    for table in write_public(warehouse, graph, folder, build, include_unfinished_years):
+    for table in write_public(warehouse, compiled(root).graph, folder, build, include_unfinished_years):
         click.echo(f"{table.table}: {counted(table.rows, 'row')}")
     if is_labelled_synthetic(warehouse.raw):
         click.echo("These figures are SYNTHETIC: made from made-up deliveries.")

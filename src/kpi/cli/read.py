@@ -533,7 +533,6 @@ def site(folder: Path | None, public: bool, build_id: str | None, project_dir: P
             raise click.UsageError("--public needs a folder to write into: kpi site --public DIR")
         click.echo(str(written_site(root, build_id)))
         return
-    build_id = warehouse_of(project_dir).folder(build_id).resolve().name  # whatever is published meanwhile
     result = write_copy(root, build_id, folder, public)
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)

@@ -77,10 +77,12 @@ def write_beside(
 
 def written_site(root: Path, build: str | None) -> Path:
     """Return the page to open of the site of the published build, or of the one named. Raises ConfigError."""
-    folder = Warehouse(root.resolve() / "warehouse").folder(build)
-    page = folder / FOLDER / "fi" / "index.html"
+    warehouse = Warehouse(root.resolve() / "warehouse")
+    folder = warehouse.folder(build)
+    # By the link, a page that is open or bookmarked is that of the next build too.
+    page = (folder if build else warehouse.root / "current") / FOLDER / "fi" / "index.html"
     if not page.is_file():
-        message = f"build {folder.resolve().name} has no pages: it has no figures, or an earlier kpi made it"
+        message = f"build {folder.name} has no pages: it has no figures, or an earlier kpi made it"
         raise ConfigError(f"{message}. Write them: kpi site DIR")
     return page
 

@@ -80,7 +80,7 @@ def validate_build(
     from kpi.validation.expectations import results_as_json, validate
 
     warehouse = Warehouse(root.resolve() / "warehouse")
-    folder = warehouse.folder(build).resolve()  # whatever is published meanwhile
+    folder = warehouse.folder(build)
     record = warehouse.record(folder)
     if not record.as_of and as_of is None:
         message = f"build {folder.name} does not say of which day it is ({record.problem})"

@@ -176,7 +176,7 @@ def sized(root: Path, build: Path, revisions: Sequence[Revision]) -> list[Revisi
         after = BuildSide(warehouse.record(build), database_path(build, stewards=True).resolve())
         for name in sorted({one.release for one in several}):
             fields = release_files.fields_of(release_files.releases_folder(root) / name)
-            folder = warehouse.folder(str(fields["build"])).resolve()
+            folder = warehouse.folder(str(fields["build"]))
             before = BuildSide(warehouse.record(folder), database_path(folder, stewards=True).resolve())
             sides[name] = Attribution(before, after, feeds)
     for one in several:

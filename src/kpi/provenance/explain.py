@@ -67,7 +67,7 @@ def explain(figure_id: str, service: str | None = None, year: int | None = None,
     ConfigError, with the nearest name, for a figure that is not there.
     """
     warehouse = Warehouse(find_project(where.get("project_dir")).resolve() / "warehouse")
-    folder = warehouse.folder(where.get("build")).resolve()  # whatever is published meanwhile
+    folder = warehouse.folder(where.get("build"))
     record = warehouse.record(folder)
     if record.nodes is None:
         reason = record.problem or "nothing is noted of its models"
@@ -77,7 +77,7 @@ def explain(figure_id: str, service: str | None = None, year: int | None = None,
     wanted = FigureKey(figure_id, service or "", year or 0, where.get("basis") or "")
     with database.reading(path) as con:
         facts = FigureFacts(con, record, find_figure(con, record.report_tables, wanted))
-        explanation = _Reading(facts, folder.resolve(), stewards).explanation(where.get("lang", "en"))
+        explanation = _Reading(facts, folder, stewards).explanation(where.get("lang", "en"))
 
     def rows(kind: str) -> pa.Table:
         if kind not in explanation.sql_by_kind:

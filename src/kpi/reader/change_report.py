@@ -115,7 +115,6 @@ def side_of(warehouse: Warehouse, build: str | None, stewards: bool) -> BuildSid
             folder = warehouse.folder(build)
     except ConfigError as error:
         raise ConfigError(f"{error}{_fate_of(warehouse, str(build))}") from None
-    folder = folder.resolve()
     return BuildSide(warehouse.record(folder), database_path(folder, stewards).resolve())
 
 

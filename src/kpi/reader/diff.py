@@ -161,7 +161,7 @@ def compare_builds(
     With `stewards` also what is left out for other readers. Raises ConfigError when there is no such build, or you may
     not open it.
     """
-    folders = [warehouse.folder(build).resolve() for build in (before, after)]
+    folders = [warehouse.folder(build) for build in (before, after)]
     records = {side: warehouse.record(folder) for side, folder in zip(("before", "after"), folders, strict=True)}
     with attached(
         {name: database_path(folder, stewards) for name, folder in zip(records, folders, strict=True)}
@@ -210,7 +210,7 @@ def in_order(warehouse: Warehouse, first: str | None, second: str | None) -> tup
         return first, second
     published = warehouse.published()
     # `current` is a link, and what it leads to has the id.
-    build = warehouse.folder(first or second or published).resolve().name
+    build = warehouse.folder(first or second or published).name
     if build == published:
         return warehouse.published_before(published), published
     return (build, published) if build < published else (published, build)

@@ -268,6 +268,7 @@ def write_public(
     written with `unfinished_years`. Raises ConfigError when the build lacks a table, or that column, when a text came
     from a delivery and stands in no closed list, and when a file that is not kpi's would be overwritten.
     """
+    build = warehouse.folder(build).name  # what is checked is what is written
     tables = [
         {
             "schema": node.relation.schema,

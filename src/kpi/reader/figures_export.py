@@ -64,7 +64,7 @@ def export_figures(root: Path, folder: Path, options: ExportOptions) -> list[tup
     from kpi.reader.export import refuse_identity_codes, replaced
 
     warehouse = Warehouse(root.resolve() / "warehouse")
-    build = warehouse.folder(options.build).resolve()  # whatever is published meanwhile
+    build = warehouse.folder(options.build)
     options = replace(options, build=build.name)
     record, database = warehouse.outline(build), database_path(build)
     tables = record.report_tables

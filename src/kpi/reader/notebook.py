@@ -203,7 +203,7 @@ def frame_of(result: duckdb.DuckDBPyRelation, build: str, as_: str = "pandas") -
 
 def _identity(build: str | None, project_dir: Path | str | None) -> str:
     """The id of the build that is read."""
-    return Warehouse(find_project(project_dir).resolve() / "warehouse").folder(build).resolve().name
+    return Warehouse(find_project(project_dir).resolve() / "warehouse").folder(build).name
 
 
 def language_of(lang: str | None) -> str | None:

@@ -209,7 +209,7 @@ class Warehouse:
         return self.builds / os.readlink(link).rpartition("/")[2] if link.is_symlink() else None
 
     def folder(self, build: str | None = None) -> Path:
-        """Return the folder of a build, or of the published one.
+        """Return the folder of a build, or of the one published at this moment, whatever is published afterwards.
 
         A build is named by its id, its number, a beginning of its id that no other has, `candidate` (the newest that
         failed or was held back) or `latest` (the newest, whatever became of it). Raises ConfigError when there is none.
@@ -218,7 +218,7 @@ class Warehouse:
             folder = self.current()
             if folder is None or not os.path.isfile(folder / DATABASE):
                 raise ConfigError(f"{self.root}: nothing is published here yet. Run: kpi refresh")
-            return self.root / "current"
+            return folder
         return self.builds / self._named(build)
 
     def _named(self, wanted: str) -> str:

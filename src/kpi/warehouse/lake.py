@@ -218,7 +218,7 @@ def open_with_lake(warehouse: Warehouse, build: str | None = None, stewards: boo
     """
     from kpi import database
 
-    folder = warehouse.folder(build).resolve()  # whatever is published meanwhile
+    folder = warehouse.folder(build)
     name = folder.name
     file, manifest = database_path(folder, stewards).resolve(), manifest_of(warehouse, name)
     store = store_of(warehouse.root, manifest.location)
