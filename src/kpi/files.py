@@ -82,6 +82,28 @@ def to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def folder_lock(folder: Path, waits: bool = False) -> Iterator[bool]:
+    """Hold a folder, or wait until that can be; yields whether it is held. It may have changed places meanwhile.
+
+    On a file system where folders have no locks all go on as if they held it.
+    """
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+            is_held = os.fstat(descriptor).st_ino == folder.stat().st_ino
+        except BlockingIOError:
+            is_held = False
+        except OSError:
+            is_held = True
+        yield is_held
+    finally:
+        os.close(descriptor)
+
+
 _SCRATCH = re.compile(r"kpi-(?:verify|diff)-\w+")  # folders in the system's temporary one
 _SURELY_LEFT = 3600  # seconds
 
@@ -92,23 +114,15 @@ def scratch_folder(command: str) -> Iterator[Path]:
 
     It is held as long as that lasts. It may hold deliveries, so what killed commands left goes too.
     """
-    import fcntl
     import tempfile
 
     remove_scratch()
-    with tempfile.TemporaryDirectory(prefix=f"kpi-{command}-") as name:
-        descriptor = os.open(name, os.O_RDONLY)
-        try:
-            with suppress(OSError):  # a file system where folders have no locks
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield Path(name).resolve()
-        finally:
-            os.close(descriptor)
+    with tempfile.TemporaryDirectory(prefix=f"kpi-{command}-") as name, folder_lock(Path(name)):
+        yield Path(name).resolve()
 
 
 def remove_scratch() -> None:
     """Remove the folders of this user's in which commands worked that were killed an hour ago or earlier."""
-    import fcntl
     import shutil
     import tempfile
     import time
@@ -116,15 +130,11 @@ def remove_scratch() -> None:
     with suppress(OSError):
         for left in [path for path in Path(tempfile.gettempdir()).iterdir() if _SCRATCH.fullmatch(path.name)]:
             about = left.lstat()
-            if about.st_uid != os.getuid() or about.st_mtime > time.time() - _SURELY_LEFT:
-                continue
-            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                with suppress(BlockingIOError):  # a command is working there
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(left, ignore_errors=True)
-            finally:
-                os.close(descriptor)
+            is_ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+            if is_ours and about.st_mtime <= time.time() - _SURELY_LEFT:
+                with folder_lock(left) as is_free:  # or a command is working there
+                    if is_free:
+                        shutil.rmtree(left, ignore_errors=True)
 
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
@@ -143,7 +153,9 @@ def staging_folder(folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     is_beside = os.access(folder.parent, os.W_OK | os.X_OK) and not os.path.ismount(folder)
     staging = (folder.parent if is_beside else folder) / f".{folder.name}.kpi-next"
-    with _alone(folder):
+    with folder_lock(folder) as is_free:
+        if not is_free:
+            raise LockHeld(f"{folder} is being written by another command. Try again when it is done.")
         try:
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir()
@@ -158,28 +170,6 @@ def staging_folder(folder: Path) -> Iterator[Path]:
             if is_new:
                 with suppress(OSError):  # it holds what was written
                     folder.rmdir()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder, so that files of two commands never mix. Raises LockHeld when another one holds it."""
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        is_held = False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_held = os.fstat(descriptor).st_ino != folder.stat().st_ino  # it changed places between the two
-        except BlockingIOError:
-            is_held = True
-        except OSError:
-            pass  # a file system where folders have no locks
-        if is_held:
-            raise LockHeld(f"{folder} is being written by another command. Try again when it is done.")
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def change_places(folder: Path, staging: Path, others: Sequence[Path]) -> bool:

@@ -19,7 +19,7 @@ def mistakes(root: Path, seed: str, kind: str = "", house_rules: bool = False) -
     return [*map(str, check_columns(graph)[1]), *graph.notes]
 
 
-def told(root: Path, seed: str, kind: str = "") -> str:
+def error_of(root: Path, seed: str, kind: str = "") -> str:
     from kpi.errors import KpiError
 
     with pytest.raises(KpiError) as caught:
@@ -45,11 +45,11 @@ def test_a_blank_where_a_value_should_be(
     tmp_path: Path, seed: str, kind: str, line: int, value: str, type_: str
 ) -> None:
     expected = f"seeds/a.csv:{line}: column 'x' of the seed 'a' holds blanks, {value}, {BLANK.format(type_)}"
-    assert told(tmp_path, seed, kind) == expected
+    assert error_of(tmp_path, seed, kind) == expected
 
 
 def test_a_value_that_is_none_of_its_type(tmp_path: Path) -> None:
-    message = told(tmp_path, "id,x\n1,2025-01-01\n2,2025-02-30\n")
+    message = error_of(tmp_path, "id,x\n1,2025-01-01\n2,2025-02-30\n")
     assert message == "seeds/a.csv:3: column 'x' of the seed 'a': '2025-02-30' is no DATE."
 
 
@@ -63,7 +63,7 @@ LOST = {
 @pytest.mark.parametrize(("value", "kind", "message"), LOST.values(), ids=LOST)
 def test_what_a_declared_type_would_round_is_told(tmp_path: Path, value: str, kind: str, message: str) -> None:
     """dbt rounds it without a word: so it is a note, and a mistake in a project with house rules."""
-    seed = f"id,x\n1,2\n2,{value}\n"
+    seed = f"id,x\n1{value},2\n2,{value}\n"  # the same signs in another cell are not it
     assert mistakes(tmp_path, seed, kind) == [f"seeds/a.csv:3: {message}."]
     with pytest.raises(Exception, match="it would be rounded"):
         mistakes(tmp_path, seed, kind, house_rules=True)

@@ -69,7 +69,7 @@ def seed_columns(
 
     `types` are those that its YAML declares. Raises CompileError for a line that is not a row of them.
     """
-    values: list[set[str]] = []
+    values: list[dict[str, int]] = []  # of each column, with the line where each value stands first
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     doubts: list[CompileError] = []
@@ -79,11 +79,11 @@ def seed_columns(
             start, end = end + 1, rows.line_num
             if not header:
                 header = row
-                values = [set() for _ in row]
+                values = [{} for _ in row]
                 _refuse_header(header, file)
             elif not row:
                 # A line without anything: no row, or in a table of one column a row of nothing.
-                values[0].update([""] if len(header) == 1 else [])
+                values[0].update({"": start} if len(header) == 1 else {})
             elif len(row) != len(header):
                 message = f"the header has {len(header)} columns, this row {len(row)}."
                 raise CompileError(file, rows.line_num, message)
@@ -92,15 +92,15 @@ def seed_columns(
                     message = "a cell holds line ends and as many separators as a row has: rows between two quotes?"
                     doubts.append(CompileError(file, start, message))
                 for seen, value in zip(values, row, strict=True):
-                    seen.add(value)
+                    seen.setdefault(value, start)
     except csv.Error as error:
         raise CompileError(file, rows.line_num, f"not CSV: {error}.") from None
     if not header:
         raise CompileError(file, 1, "the seed is empty; its first line must name the columns.")
     for name, seen in zip(header, values, strict=True):
-        doubts += _misspelt_identifiers(text, file, name, seen)
-        doubts += _rounded(text, file, name, seen, str(types.get(name, "")))
-    return {name: type_of(seen) for name, seen in zip(header, values, strict=True)}, doubts
+        doubts += _misspelt_identifiers(file, name, seen)
+        doubts += _rounded(file, name, seen, str(types.get(name, "")))
+    return {name: type_of(set(seen)) for name, seen in zip(header, values, strict=True)}, doubts
 
 
 def _refuse_header(header: list[str], file: Path) -> None:
@@ -117,7 +117,7 @@ def _refuse_header(header: list[str], file: Path) -> None:
 _IDENTIFIER = re.compile(r"[\w./:-]+")
 
 
-def _misspelt_identifiers(text: str, file: Path, name: str, values: set[str]) -> Iterator[CompileError]:
+def _misspelt_identifiers(file: Path, name: str, values: Mapping[str, int]) -> Iterator[CompileError]:
     """What cannot be seen in a column of identifiers, each of which would be another one: no join finds it."""
     given = {value for value in values if value.strip()}
     odd = {value for value in given if value != value.strip() or unseen_letter(value)}
@@ -126,8 +126,7 @@ def _misspelt_identifiers(text: str, file: Path, name: str, values: set[str]) ->
     for value in sorted(odd):
         letter = unseen_letter(value)
         what = f"holds a letter that cannot be seen, {letter}" if letter else "begins or ends with a blank"
-        line = text.count("\n", 0, text.find(value)) + 1
-        yield CompileError(file, line, f"'{without_unseen(value)}' of column '{name}' {what}.")
+        yield CompileError(file, values[value], f"'{without_unseen(value)}' of column '{name}' {what}.")
 
 
 _EXACT = re.compile(
@@ -135,15 +134,14 @@ _EXACT = re.compile(
 )
 
 
-def _rounded(text: str, file: Path, name: str, values: set[str], kind: str) -> Iterator[CompileError]:
+def _rounded(file: Path, name: str, values: Mapping[str, int], kind: str) -> Iterator[CompileError]:
     """Numbers of a column that its declared type has no room for behind the point: DuckDB rounds them, as in dbt."""
     exact = _EXACT.fullmatch(kind.lower().strip())
     if not exact:
         return
     for value in sorted(values):
         if _NUMBER.fullmatch(value.strip()) and _decimals(Decimal(value.strip())) > int(exact["scale"] or 0):
-            line = text.count("\n", 0, text.find(value)) + 1
-            yield CompileError(file, line, f"'{value}' of column '{name}' is no {kind}: it would be rounded.")
+            yield CompileError(file, values[value], f"'{value}' of column '{name}' is no {kind}: it would be rounded.")
 
 
 def _decimals(number: Decimal) -> int:

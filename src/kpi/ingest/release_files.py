@@ -12,17 +12,14 @@ changes no release, and every other edit is found. Imports nothing heavy.
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from kpi.errors import ConfigError
-from kpi.files import RELEASE_FILES, RELEASE_NAME, RELEASES, replace_text
+from kpi.files import RELEASE_FILES, RELEASE_NAME, RELEASES, folder_lock, replace_text
 from kpi.ingest.raw_files import csv_rows
 from kpi.lazy import duckdb
 from kpi.sql import Columns, definition, literal, typed_columns
@@ -189,10 +186,7 @@ def append_new_rows(file: Path, columns: Columns, rows: Iterable[Sequence[object
 
     The file is made when it is not there, in a folder that is. Whoever else adds to it at this moment is waited for.
     """
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system where folders have no locks
-            fcntl.flock(folder, fcntl.LOCK_EX)
+    with folder_lock(file.parent, waits=True):
         for left in file.parent.glob(f".{file.name}-*"):  # by one that was killed
             left.unlink()
         before = text_of(file) if file.exists() else to_csv(columns, ())
@@ -202,8 +196,6 @@ def append_new_rows(file: Path, columns: Columns, rows: Iterable[Sequence[object
             added = to_csv(columns, new).split("\n", 1)[1]
             replace_text(file, f"{before}{'' if before.endswith(chr(10)) else chr(10)}{added}", durable=True)
         return len(new)
-    finally:
-        os.close(folder)
 
 
 def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
