@@ -68,11 +68,11 @@ def test_a_table_that_a_full_refresh_would_make_otherwise_is_told(
     assert run(root) == []
     name, text = delivery
     (folder / name).write_text(HEADER + text)
-    told = run(root)
-    assert [message in one for one in told] == ([True] if message else [])
+    messages = run(root)
+    assert [message in one for one in messages] == ([True] if message else [])
     if message:
-        assert told[0].startswith("increments (models/marts/increments.sql:")
-        assert told[0].endswith("See: kpi refresh --full-refresh --select increments")
+        assert messages[0].startswith("increments (models/marts/increments.sql:")
+        assert messages[0].endswith("See: kpi refresh --full-refresh --select increments")
     if model not in ("rows stay", "another each time"):
         incremental = rows(root)
         assert run(root, full_refresh=True) == []

@@ -137,8 +137,8 @@ def test_keys_that_lost_the_zeros_at_their_front_are_told(calls: Loader) -> None
     calls.deliver("b.csv", CALLS + "".join(call(key).replace("c", "", 1) for key in ("778", "0")) + call("0123"))
     assert [one for one in calls.load().warnings if "zeros" in one] == []
     calls.deliver("c.csv", CALLS + "".join(call(key).replace("c", "", 1) for key in ("123", "45", "777", "46")))
-    told = "calls/c.csv: 2 rows with a call_id that stands in calls/a.csv with zeros at the front"
-    assert [one.partition(": did")[0] for one in calls.load().warnings if "zeros" in one] == [told]
+    message = "calls/c.csv: 2 rows with a call_id that stands in calls/a.csv with zeros at the front"
+    assert [one.partition(": did")[0] for one in calls.load().warnings if "zeros" in one] == [message]
     calls.remove("a.csv")
     assert [one for one in calls.load().warnings if "zeros" in one] == []
 

@@ -190,9 +190,9 @@ def test_a_new_delivery_that_is_not_read_is_told_when_nothing_else_is_new(
 ) -> None:
     run(project)
     deliver_unread(project / "warehouse/raw/visits")
-    told = run(project)
-    assert not told.nothing_to_do
-    assert "file.ignored" in [one.code for one in told.warnings]
+    outcome = run(project)
+    assert not outcome.nothing_to_do
+    assert "file.ignored" in [one.code for one in outcome.warnings]
     assert visits(project) == [(2024, 2)]
     assert run(project).nothing_to_do  # it was told
 

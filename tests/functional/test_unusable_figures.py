@@ -110,8 +110,8 @@ def test_a_service_or_basis_that_nothing_names_is_told(seed: str, tmp_path: Path
     """It is published: a figure may be there before its names. Where nothing names any, there is nothing to say."""
     cells, message = UNKNOWN[seed]
     root = write(tmp_path, "indicators", cells)
-    told = [str(one) for one in run(root).warnings]
-    assert message not in told
+    messages = [str(one) for one in run(root).warnings]
+    assert message not in messages
     (root / seed).write_text(NAMES[seed])
     assert message in [str(one) for one in run(root).warnings]
     write(root)
